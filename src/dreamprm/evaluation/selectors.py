@@ -1,0 +1,218 @@
+"""Best-of-N selection: the expected accuracy of each way to pick one of n candidate chains of thought.
+
+A question has N sampled candidates. What a selector would score with n <= N candidates is reported as the
+mean over *all* subsets of size n, in closed form, so the figure neither depends on which n were kept nor can
+be chosen on the test answers (DreamPRM, arXiv 2505.20241, draws its 4 of 8 that way; we do not).
+
+Every function returns one value a question, (Q,) float64 in [0, 1]; means and intervals are taken later
+(dreamprm.evaluation.intervals).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Answers = Sequence[Sequence[str | None]]
+
+
+def _checked_correct(correct: ArrayLike, n: int) -> NDArray[np.bool_]:
+    array = np.asarray(correct)
+    if array.dtype != np.bool_ or array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"correct must be a non-empty (questions, candidates) array of bool, got "
+                         f"{array.dtype} of shape {array.shape}")
+    if not 1 <= n <= array.shape[1]:
+        raise ValueError(f"n must be between 1 and the {array.shape[1]} candidates of a question, got {n}")
+    return array
+
+
+def _subset_share(total: int, n: int) -> Floats:
+    """share[k] = C(k, n) / C(total, n): the chance that a random n-subset lies within k given candidates."""
+    every = math.comb(total, n)
+    # Exact integers up to the one division: C(64, 32) does not fit an int64.
+    return np.array([math.comb(k, n) / every for k in range(total + 1)])
+
+
+def random_accuracy(correct: ArrayLike) -> Floats:
+    """Expected accuracy of one candidate drawn at random: mean_j correct_j, whatever n is.
+
+    Args: correct (Q, N) bool. Returns: (Q,).
+    Raises: ValueError for anything but a non-empty (Q, N) array of bool.
+    """
+    return _checked_correct(correct, 1).mean(axis=1, dtype=np.float64)
+
+
+def oracle_accuracy(correct: ArrayLike, n: int) -> Floats:
+    """Ceiling of every selector: 1 - C(wrong, n) / C(N, n), the chance that n candidates hold a right one.
+
+    Args: correct (Q, N) bool; n in 1..N. Returns: (Q,).
+    Raises: ValueError for a bad shape or n.
+    """
+    array = _checked_correct(correct, n)
+    wrong = (~array).sum(axis=1)
+    return 1.0 - _subset_share(array.shape[1], n)[wrong]
+
+
+def best_of_n_accuracy(scores: ArrayLike, correct: ArrayLike, n: int) -> Floats:
+    """Expected accuracy of the highest-scored of n candidates, averaged over all subsets of size n.
+
+    For candidate j let l_j be the candidates scored strictly lower and e_j those tied with it, itself
+    included. One of its tie group wins if the subset lies within the l_j + e_j candidates scored at most as
+    high, and not within the l_j lower ones; ties are shared equally:
+        sum_j correct_j * [C(l_j + e_j, n) - C(l_j, n)] / (e_j * C(N, n)).
+
+    Args:
+        scores: (Q, N) float, higher is better; infinities order as usual.
+        correct: (Q, N) bool.
+        n: size of the subsets, 1..N.
+    Returns: (Q,).
+    Raises: ValueError for shapes that differ, a bad n, or a NaN score (it has no rank).
+    """
+    right = _checked_correct(correct, n)
+    values = np.asarray(scores, dtype=np.float64)
+    if values.shape != right.shape:
+        raise ValueError(f"scores and correct must have the same shape, got {values.shape} and {right.shape}")
+    if np.isnan(values).any():
+        question, candidate = np.argwhere(np.isnan(values))[0]
+        raise ValueError(f"scores[{question}, {candidate}] is NaN (one of {int(np.isnan(values).sum())}), "
+                         f"which has no rank; check that the model's training did not diverge")
+    ordered = np.sort(values, axis=1)
+    # A row at a time keeps memory at (Q, N); searchsorted takes one sorted vector.
+    lower = np.stack([np.searchsorted(s, v, side="left") for s, v in zip(ordered, values)])
+    at_most = np.stack([np.searchsorted(s, v, side="right") for s, v in zip(ordered, values)])
+    share = _subset_share(right.shape[1], n)
+    weight = (share[at_most] - share[lower]) / (at_most - lower)  # (Q, N), rows sum to 1
+    return (weight * right).sum(axis=1)
+
+
+def majority_accuracy(answers: Answers, correct: ArrayLike, n: int) -> Floats:
+    """Expected accuracy of the most frequent final answer among n candidates, averaged over all subsets.
+
+    Self-consistency. Answers that tie for the most votes are drawn with equal chance. A candidate without an
+    answer (None) takes a place in the subset but cannot be voted for; a subset without any answer is wrong.
+    Where candidates with one answer differ in `correct`, the vote earns their mean.
+
+    Args:
+        answers: Q lists of N normalised final answers, compared as strings; None where there is none.
+        correct: (Q, N) bool.
+        n: size of the subsets, 1..N.
+    Returns: (Q,).
+    Raises: ValueError for shapes that differ or a bad n.
+    """
+    right = _checked_correct(correct, n)
+    if len(answers) != len(right) or any(len(row) != right.shape[1] for row in answers):
+        sizes = sorted({len(row) for row in answers})
+        raise ValueError(f"answers must hold one entry a candidate, {right.shape[0]} lists of "
+                         f"{right.shape[1]}; got {len(answers)} lists of {sizes}")
+    # Few patterns of vote counts occur, so each is worked out once.
+    chances: dict[tuple[int, ...], dict[int, float]] = {}
+    result = np.zeros(len(right))
+    for index, row in enumerate(answers):
+        votes = Counter(answer for answer in row if answer is not None)
+        pattern = tuple(sorted(votes.values()))
+        if pattern not in chances:
+            chances[pattern] = _winning_chances(pattern, right.shape[1], n)
+        for answer, count in votes.items():
+            # Any v of an answer's candidates are equally likely: their expected mean is the whole answer's.
+            earned = sum(bool(ok) for ok, given in zip(right[index], row) if given == answer) / count
+            result[index] += chances[pattern][count] * earned
+    return result
+
+
+def _winning_chances(sizes: tuple[int, ...], total: int, n: int) -> dict[int, float]:
+    """{size: chance that an answer given by so many of the `total` candidates wins the vote in an n-subset}.
+
+    Counts subsets exactly: an answer wins with v votes where no other has more; with t others at v its share
+    is 1 / (t + 1). ways[t, k] counts how the other answers give k candidates, none above v, t exactly at v.
+    """
+    silent = total - sum(sizes)
+    chances: dict[int, float] = {}
+    for size in set(sizes):
+        rivals = list(sizes)
+        rivals.remove(size)
+        won = 0.0
+        for v in range(1, min(size, n) + 1):
+            rest = n - v
+            ways = {(0, 0): 1}
+            for rival in rivals:
+                grown: dict[tuple[int, int], int] = {}
+                for (t, k), count in ways.items():
+                    for taken in range(min(rival, v, rest - k) + 1):
+                        key = (t + (taken == v), k + taken)
+                        grown[key] = grown.get(key, 0) + count * math.comb(rival, taken)
+                ways = grown
+            won += math.comb(size, v) * sum(
+                count * math.comb(silent, rest - k) / (t + 1) for (t, k), count in ways.items())
+        chances[size] = won / math.comb(total, n)
+    return chances
+
+
+@dataclass(frozen=True)
+class CandidateScores:
+    """One suite's candidates as arrays, and the scores that selectors gave them.
+
+    Attributes:
+        correct: (Q, N) bool.
+        answers: Q lists of N normalised final answers or None.
+        scores: {selector name: (Q, N) float, higher is better}; a name may not be random, majority or oracle.
+    Raises: ValueError for a score under a reserved name; shapes are checked when accuracies are asked for.
+    """
+
+    correct: NDArray[np.bool_]
+    answers: Answers
+    scores: Mapping[str, ArrayLike] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        reserved = sorted(set(self.scores) & set(UNSCORED))
+        if reserved:
+            raise ValueError(f"scores may not be named {', '.join(reserved)}: these selectors need no score")
+
+    @property
+    def size(self) -> int:
+        """N, the number of candidates of a question."""
+        return int(np.asarray(self.correct).shape[1])
+
+    @property
+    def selectors(self) -> tuple[str, ...]:
+        """Names of all selectors of this suite, in the order in which tables show them."""
+        known = [name for name in SCORED_ORDER if name in self.scores]
+        others = [name for name in self.scores if name not in SCORED_ORDER]
+        return ("random", "majority", *known, *others, "oracle")
+
+    def accuracy(self, selector: str, n: int) -> Floats:
+        """(Q,) expected accuracy of a selector with n candidates.
+
+        Raises: ValueError for an unknown selector (named beside the known ones) or a bad n.
+        """
+        if selector in UNSCORED:
+            return UNSCORED[selector](self, n)
+        if selector not in self.scores:
+            raise ValueError(f"unknown selector {selector!r}; this suite has {', '.join(self.selectors)}")
+        return best_of_n_accuracy(self.scores[selector], self.correct, n)
+
+
+SCORED_ORDER = ("base_likelihood", "base_head", "vanilla", "dreamprm")
+"""The score-based selectors of every report, in the order of its rows; others follow them."""
+
+UNSCORED: Mapping[str, Callable[[CandidateScores, int], Floats]] = {
+    "random": lambda suite, n: random_accuracy(suite.correct),
+    "majority": lambda suite, n: majority_accuracy(suite.answers, suite.correct, n),
+    "oracle": lambda suite, n: oracle_accuracy(suite.correct, n),
+}
+"""Selectors that need no score."""
+
+
+def subset_sizes(total: int) -> tuple[int, ...]:
+    """The n for which accuracy over n is shown: powers of two below N, then N. Example: 8 -> (1, 2, 4, 8).
+
+    Raises: ValueError for total < 1.
+    """
+    if total < 1:
+        raise ValueError(f"a question needs at least one candidate, got {total}")
+    return (*(2**k for k in range((total - 1).bit_length())), total)
