@@ -1,0 +1,188 @@
+"""The command line: `dreamprm COMMAND CONFIG.yaml [key=value ...]`.
+
+Exit codes: 0; 2 for a user's mistake (one message, no traceback); 130 after Ctrl-C and 143 after SIGTERM;
+1 for anything else (with its traceback). Each command's code is imported when it runs, so that `--help` is
+quick.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from types import FrameType
+from typing import Any
+
+from dreamprm import __version__
+from dreamprm.config import describe, load_config
+from dreamprm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: its one-line help, the function that runs it, and the schema of its configuration.
+
+    `run` and `schema` are `module:name`. Without a schema the function gets the arguments as they are,
+    described by `arguments`. `resumes`: an interrupted run goes on with `resume=auto`.
+    """
+
+    help: str
+    run: str
+    schema: str | None = None
+    arguments: str = "CONFIG.yaml [key=value ...]"
+    resumes: bool = False
+
+
+COMMANDS = {
+    "sandbox": Command(
+        "make the generated world's data (nothing to do where it is complete)",
+        "dreamprm.sandbox.generate:run_sandbox",
+        "dreamprm.schema:TrainConfig",
+    ),
+    "train": Command(
+        "train a PRM with learned domain weights, evaluate it, write the report",
+        "dreamprm.training:run_train",
+        "dreamprm.schema:TrainConfig",
+        resumes=True,
+    ),
+    "report": Command(
+        "write plots and report.html of finished runs from their folders",
+        "dreamprm.reporting:run_report",
+        arguments="RUN [RUN ...]",
+    ),
+    "convert": Command(
+        "turn another project's data file into our own form",
+        "dreamprm.data.convert:run_convert",
+        "dreamprm.schema:ConvertConfig",
+        arguments="[CONFIG.yaml] [key=value ...]",
+    ),
+}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, raised where it arrived, so that a command saves as it does on Ctrl-C."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the process's exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with _sigterm_raises():
+            return _dispatch(arguments)
+    except UserError as error:
+        print(f"dreamprm: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print(_interrupted(arguments), file=sys.stderr)
+        return 143 if isinstance(interrupt, Terminated) else 130
+    except BrokenPipeError:  # `dreamprm train --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception:
+        traceback.print_exc()
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        print(f"dreamprm {__version__}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        raise UserError(f"unknown command {name!r}; the commands are {', '.join(COMMANDS)}")
+    command = COMMANDS[name]
+    if any(argument in ("-h", "--help") for argument in rest):
+        print(command_usage(name))
+        return 0
+    options = [argument for argument in rest if argument.startswith("-")]
+    if options:
+        raise UserError(f"{name} has no option {options[0]}; settings are given as key=value, see dreamprm {name} --help")
+    if command.schema is None:
+        if not rest:
+            raise UserError(f"nothing to do; write dreamprm {name} {command.arguments}")
+        _load(command.run)(rest)
+        return 0
+    path, overrides = _split(rest)
+    if path is None and not command.arguments.startswith("["):
+        raise UserError(f"no configuration file given; write dreamprm {name} {command.arguments}")
+    _load(command.run)(load_config(_load(command.schema), path, overrides))
+    return 0
+
+
+def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """The configuration file, which comes first or not at all, and the overrides."""
+    # A file whose name holds "=" is still a file.
+    first_is_file = bool(arguments) and ("=" not in arguments[0] or os.path.isfile(arguments[0]))
+    overrides = arguments[1:] if first_is_file else arguments
+    stray = [argument for argument in overrides if "=" not in argument]
+    if stray:
+        raise UserError(f"{stray[0]!r} is neither the first argument, a configuration file, nor a key=value override")
+    return (arguments[0] if first_is_file else None), overrides
+
+
+def usage() -> str:
+    """The text of `dreamprm --help`."""
+    width = max(len(name) for name in COMMANDS)
+    lines = [f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: dreamprm COMMAND CONFIG.yaml [key=value ...]",
+            "",
+            "Multimodal process reward models with learned domain weights (DreamPRM).",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "dreamprm COMMAND --help lists the command's settings; dreamprm --version tells the version.",
+        ]
+    )
+
+
+def command_usage(name: str) -> str:
+    """The text of `dreamprm COMMAND --help`: every key of its schema with type, default and meaning."""
+    command = COMMANDS[name]
+    text = f"usage: dreamprm {name} {command.arguments}\n\n{command.help}"
+    if command.schema is None:
+        return text
+    keys = describe(_load(command.schema))
+    return f"{text}\n\nsettings, in CONFIG.yaml or as key=value (sections with dots):\n{keys}"
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _interrupted(arguments: list[str]) -> str:
+    if not arguments or arguments[0] not in COMMANDS or not COMMANDS[arguments[0]].resumes:
+        return "dreamprm: interrupted"
+    again = [part for part in arguments if not part.startswith(("resume=", "overwrite="))] + ["resume=auto"]
+    return f"dreamprm: interrupted; go on from the last checkpoint with: dreamprm {shlex.join(again)}"
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Turn SIGTERM into `Terminated` meanwhile; signals can be handled in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
