@@ -1,0 +1,96 @@
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL backbones: made from a checkpoint or a config, and run without a vocabulary."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
+
+from dreamprm.errors import UserError
+
+BACKBONES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+ATTENTION_IMPLEMENTATIONS = ("sdpa", "eager", "flash_attention_2")
+
+
+def make_backbone(
+    source: str | Path | PreTrainedConfig | Mapping[str, Any], *, attn_implementation: str, dtype: torch.dtype
+) -> PreTrainedModel:
+    """A backbone with its language-model head.
+
+    Args:
+        source: a checkpoint folder or hub name (weights are loaded), or a `transformers` config or its dict
+            (weights are drawn from the current random state).
+        attn_implementation: one of `ATTENTION_IMPLEMENTATIONS`.
+        dtype: of the weights; float32 masters for training, under autocast where bf16 is wanted.
+
+    Raises:
+        UserError: not a Qwen-VL of a family in `BACKBONES`, nothing readable there, or attention unknown.
+    """
+    if attn_implementation not in ATTENTION_IMPLEMENTATIONS:
+        raise UserError(
+            f"unknown attn_implementation {attn_implementation!r}; use one of {', '.join(ATTENTION_IMPLEMENTATIONS)}"
+        )
+    settings: dict[str, Any] = {"attn_implementation": attn_implementation, "dtype": dtype}
+    if isinstance(source, str | Path):
+        try:
+            _check_family(AutoConfig.from_pretrained(source))
+            return AutoModelForImageTextToText.from_pretrained(source, **settings)
+        except (OSError, ImportError) as error:
+            raise UserError(f"cannot read a backbone from {source}: {error}") from error
+    if isinstance(source, Mapping):
+        fields = dict(source)
+        family = fields.pop("model_type", None)
+        if family not in BACKBONES:
+            raise UserError(f"a backbone config needs model_type, one of {', '.join(BACKBONES)}; got {family!r}")
+        source = AutoConfig.for_model(family, **fields)
+    _check_family(source)
+    return AutoModelForImageTextToText.from_config(source, **settings)
+
+
+def _check_family(config: PreTrainedConfig) -> None:
+    if config.model_type not in BACKBONES:
+        raise UserError(
+            f"the backbone is a {config.model_type!r} model; a PRM needs one of {', '.join(BACKBONES)}"
+        )
+
+
+def last_hidden_states(backbone: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+    """`(R, L, hidden)` final hidden states; no vocabulary logits are computed.
+
+    Args:
+        backbone: from `make_backbone`.
+        batch: as `PRMProcessor.collate` makes it. Without `position_ids` the backbone derives them itself.
+    """
+    images: dict[str, Any] = {}
+    if "pixel_values" in batch:
+        images["image_grid_thw"] = batch["image_grid_thw"]
+        images["pixel_values"] = batch["pixel_values"]
+    outputs = backbone.model(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        mm_token_type_ids=batch["mm_token_type_ids"],
+        position_ids=batch.get("position_ids"),
+        use_cache=False,
+        **images,
+    )
+    return outputs.last_hidden_state
+
+
+def attention_in_use(backbone: PreTrainedModel) -> set[str]:
+    """The attention implementations of the backbone's parts."""
+    config = backbone.config
+    parts = (config, config.get_text_config(), config.vision_config)
+    return {part._attn_implementation for part in parts}
+
+
+def sdpa_is_math_only() -> bool:
+    """Whether every fused kernel of scaled_dot_product_attention is switched off in this process."""
+    backends = torch.backends.cuda
+    fused = (
+        backends.flash_sdp_enabled(),
+        backends.mem_efficient_sdp_enabled(),
+        backends.cudnn_sdp_enabled(),
+    )
+    return backends.math_sdp_enabled() and not any(fused)

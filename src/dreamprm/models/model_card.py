@@ -1,0 +1,46 @@
+"""The model card of a saved PRM: plain facts, no claims."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dreamprm.models.prm import PRM
+
+
+def model_card(prm: "PRM", training: Mapping[str, Any]) -> str:
+    """The card's text: what the model is, how it is read, its training settings, how to use it."""
+    config = prm.backbone.config
+    text, size = config.get_text_config(), prm.processor.image_processor.size
+    settings = prm.processor.settings
+    facts = {
+        "Backbone": f"{config.model_type}, hidden {text.hidden_size}, {text.num_hidden_layers} layers, "
+        f"vocabulary {text.vocab_size}",
+        "Parameters": f"{sum(parameter.numel() for parameter in prm.parameters()):,}",
+        "Head": prm.head_kind,
+        "Readout": settings.readout,
+        "Step separator": repr(settings.step_separator),
+        "Image size limits": f"{size['shortest_edge']} to {size['longest_edge']} pixels",
+        "Longest row": "no limit" if settings.max_length is None else f"{settings.max_length} tokens",
+    }
+    # Training settings come from users' files: a line break in one must not break the table.
+    trained = {name: " ".join(str(value).split()) for name, value in training.items()}
+    parts = [
+        "---\nlibrary_name: dreamprm\npipeline_tag: image-text-to-text\ntags: [process-reward-model, dreamprm]\n---\n",
+        "# Multimodal process reward model\n",
+        "Scores every step of a chain of thought with the probability that the steps so far lead to a right "
+        "answer. Trained with DreamPRM (arXiv 2505.20241): learned weights for its training domains.\n",
+        "## Model\n",
+        _table(facts),
+        "## Training\n",
+        _table(trained) if trained else "No training settings were recorded.\n",
+        "## Use\n",
+        "```python\nfrom dreamprm.models import PRM\n\n"
+        'prm = PRM.from_pretrained("path/to/this/folder")\n'
+        'probabilities = prm.score("question", "image.png", ["Step 1: ...", "Step 2: ..."])\n```\n',
+    ]
+    return "\n".join(parts)
+
+
+def _table(rows: Mapping[str, str]) -> str:
+    lines = [f"| {name} | {value.replace('|', chr(92) + '|')} |" for name, value in rows.items()]
+    return "\n".join(["| | |", "|---|---|", *lines]) + "\n"

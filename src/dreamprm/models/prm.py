@@ -1,0 +1,230 @@
+"""The process reward model: a Qwen-VL backbone and a head that reads a score at every step."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from dreamprm.errors import UserError
+from dreamprm.models.backbone import attention_in_use, last_hidden_states, make_backbone, sdpa_is_math_only
+from dreamprm.models.processing import PRMProcessor
+
+HEADS = ("hidden", "vocab_logits")
+OUTPUTS = ("step_logits", "token_logits")
+
+
+class PRM(nn.Module):
+    """p_i = sigmoid(head(state at the end of step i)), all steps of a batch in one causal pass.
+
+    hidden:        logit_i = w . h_i + b                  h_i: last hidden state (default)
+    vocab_logits:  logit_i = w . (W_lm h_i) + b           the public DreamPRM checkpoints' form; the vocabulary is
+                                                          computed at step ends only
+
+    Args:
+        backbone: a Qwen2-VL, Qwen2.5-VL or Qwen3-VL with its language-model head.
+        processor: makes the batches; its image token and patch sizes must be the backbone's.
+        head: one of `HEADS`.
+
+    Raises:
+        UserError: an unknown head, or a processor that does not fit the backbone.
+
+    Source: DreamPRM, arXiv 2505.20241; step-end reading is ours.
+    """
+
+    def __init__(self, backbone: PreTrainedModel, processor: PRMProcessor, *, head: str = "hidden") -> None:
+        super().__init__()
+        if head not in HEADS:
+            raise UserError(f"unknown head {head!r}; use one of {', '.join(HEADS)}")
+        _check_fit(backbone.config, processor)
+        text = backbone.config.get_text_config()
+        self.backbone = backbone
+        self.processor = processor
+        self.head_kind = head
+        width = text.hidden_size if head == "hidden" else text.vocab_size
+        # The head stays in float32 or wider: a score near 0 or 1 needs its digits.
+        dtype = torch.float64 if backbone.dtype == torch.float64 else torch.float32
+        self.head = nn.Linear(width, 1, dtype=dtype, device=backbone.device)
+
+    def forward(self, batch: Mapping[str, Tensor], *, output: str = "step_logits") -> Tensor:
+        """Step logits, or next-token logits of the language model.
+
+        Args:
+            batch: as `PRMProcessor.collate` (or `collate_text`) makes it, on the model's device.
+            output: `step_logits`: `(S,)` log-odds of p_i at (`step_rows`, `step_cols`).
+                `token_logits`: `(N, vocab)` at (`token_rows`, `token_cols`), or `(R, L, vocab)` where the
+                batch does not name positions.
+
+        Returns:
+            float32 (float64 for a float64 model), also under autocast.
+
+        Raises:
+            UserError: an unknown output.
+        """
+        if output not in OUTPUTS:
+            raise UserError(f"unknown output {output!r}; use one of {', '.join(OUTPUTS)}")
+        hidden = last_hidden_states(self.backbone, batch)  # (R, L, hidden)
+        if output == "token_logits":
+            if "token_rows" in batch:
+                hidden = hidden[batch["token_rows"], batch["token_cols"]]  # (N, hidden)
+            return self.backbone.lm_head(hidden).to(self.head.weight.dtype)
+        states = hidden[batch["step_rows"], batch["step_cols"]]  # (S, hidden)
+        if self.head_kind == "vocab_logits":
+            states = self.backbone.lm_head(states)  # (S, vocab)
+        with torch.autocast(states.device.type, enabled=False):
+            return self.head(states.to(self.head.weight.dtype)).squeeze(-1)
+
+    @property
+    def supports_second_order(self) -> bool:
+        """Whether gradients of gradients exist: eager attention, or sdpa with its fused kernels switched off."""
+        in_use = attention_in_use(self.backbone)
+        return in_use == {"eager"} or (in_use <= {"eager", "sdpa"} and sdpa_is_math_only())
+
+    def trainable_params(self, *, freeze_vision: bool = False) -> dict[str, Tensor]:
+        """Master copies of the weights by name, for `torch.func.functional_call(prm, params, (batch,))`.
+
+        Args:
+            freeze_vision: leave the vision tower out; functional_call then uses the module's own weights.
+
+        Returns:
+            New leaf tensors that require gradients, float32 (float64 for a float64 model), sharing no
+            storage with the module; a tied weight appears once, under its first name.
+        """
+        return {
+            name: parameter.detach().to(self.head.weight.dtype, copy=True).requires_grad_()
+            for name, parameter in self.named_parameters()
+            if not (freeze_vision and name.startswith("backbone.model.visual."))
+        }
+
+    def load_params(self, params: Mapping[str, Tensor]) -> None:
+        """Copies trained weights, named as by `trainable_params`, into the module.
+
+        Raises:
+            UserError: a name the module does not have.
+        """
+        own = dict(self.named_parameters())
+        unknown = sorted(set(params) - set(own))
+        if unknown:
+            raise UserError(f"the model has no parameter {unknown[0]!r} ({len(unknown)} unknown in all)")
+        with torch.no_grad():
+            for name, value in params.items():
+                own[name].copy_(value)
+
+    @torch.no_grad()
+    def score(
+        self,
+        question: str,
+        image: Image.Image | str | Path | Sequence[Image.Image | str | Path] | None = None,
+        steps: Sequence[str] = (),
+    ) -> list[float]:
+        """Probability, for each step, that the chain of thought up to it leads to a right answer.
+
+        Args:
+            question: the question's text.
+            image: an image, its path, several of either, or None for a text-only question.
+            steps: the chain of thought, at least one step.
+
+        Returns:
+            One number in [0, 1] a step.
+
+        Raises:
+            UserError: no step, an image that cannot be opened, or what `PRMProcessor.encode` refuses.
+        """
+        several = [] if image is None else [image] if isinstance(image, Image.Image | str | Path) else list(image)
+        encoded = self.processor.encode(question, [_opened(one) for one in several], steps)
+        device = self.head.weight.device
+        batch = {name: value.to(device) for name, value in self.processor.collate([encoded]).items()}
+        was_training = self.training
+        self.eval()
+        try:
+            return torch.sigmoid(self(batch)).tolist()
+        finally:
+            self.train(was_training)
+
+    @classmethod
+    def from_backbone(
+        cls,
+        source: str | Path | PreTrainedConfig | Mapping[str, Any],
+        *,
+        processor: PRMProcessor | None = None,
+        head: str = "hidden",
+        readout: str | None = None,
+        attn_implementation: str = "sdpa",
+        dtype: torch.dtype = torch.float32,
+    ) -> "PRM":
+        """A PRM with a new head on a plain checkpoint, or on a randomly initialised config.
+
+        Args:
+            source: a checkpoint folder or hub name, a `transformers` config, or its dict (with `model_type`).
+            processor: required with a config; read from the checkpoint if None.
+            head: one of `HEADS`.
+            readout: with a checkpoint's own processor, `step_end` (default) or `chat_suffix`.
+            attn_implementation: `sdpa`, `eager` (needed for second-order gradients) or `flash_attention_2`.
+            dtype: of the weights.
+
+        Raises:
+            UserError: nothing readable there, no processor for a config, parts that do not fit.
+        """
+        if processor is None:
+            if not isinstance(source, str | Path):
+                raise UserError("a PRM made from a config needs a processor; pass processor=PRMProcessor(...)")
+            changes = {} if readout is None else {"readout": readout}
+            processor = PRMProcessor.from_pretrained(source, **changes)
+        elif readout is not None and readout != processor.readout:
+            raise UserError(f"readout is {readout!r}, the processor's is {processor.readout!r}; give it once")
+        return cls(make_backbone(source, attn_implementation=attn_implementation, dtype=dtype), processor, head=head)
+
+    def save_pretrained(self, folder: str | Path, *, training: Mapping[str, Any] | None = None) -> None:
+        """Writes weights, processor, settings and model card; see `models.storage.save_prm`."""
+        from dreamprm.models.storage import save_prm
+
+        save_prm(self, folder, training=training)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        head: str | None = None,
+        readout: str | None = None,
+        attn_implementation: str = "sdpa",
+        dtype: torch.dtype = torch.float32,
+    ) -> "PRM":
+        """Reads a PRM that `save_pretrained` wrote; see `models.storage.load_prm`."""
+        from dreamprm.models.storage import load_prm
+
+        return load_prm(
+            folder, head=head, readout=readout, attn_implementation=attn_implementation, dtype=dtype
+        )
+
+
+def _opened(image: Image.Image | str | Path) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image
+    try:
+        with Image.open(image) as opened:
+            return opened.convert("RGB")
+    except OSError as error:
+        raise UserError(f"cannot open the image {image}: {error}") from error
+
+
+def _check_fit(config: PreTrainedConfig, processor: PRMProcessor) -> None:
+    vision, patcher = config.vision_config, processor.patcher
+    pairs = {
+        "the image token's id": (config.image_token_id, processor.image_token_id),
+        "patch size": (vision.patch_size, patcher.patch),
+        "merge size": (vision.spatial_merge_size, patcher.merge),
+        "temporal patch size": (vision.temporal_patch_size, patcher.temporal),
+    }
+    for what, (expected, got) in pairs.items():
+        if expected != got:
+            raise UserError(f"{what} is {expected} in the backbone's config and {got} in the processor; they must agree")
+    vocabulary = config.get_text_config().vocab_size
+    if len(processor.tokenizer) > vocabulary:
+        raise UserError(
+            f"the tokenizer has {len(processor.tokenizer)} tokens, the backbone embeds {vocabulary}; "
+            "use the backbone's own tokenizer"
+        )

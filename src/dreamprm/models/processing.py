@@ -1,0 +1,279 @@
+"""Questions, images and steps into token rows and batches."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import AutoTokenizer
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from dreamprm.errors import UserError
+from dreamprm.models.chat import IMAGE_BLOCK, IMAGE_PAD, VISION_END, VISION_START, ChatFrame
+from dreamprm.models.encoding import EncodedCoT, EncodedRow, multimodal_positions
+from dreamprm.models.images import ImagePatcher
+
+READOUTS = ("step_end", "chat_suffix")
+SETTINGS_FILE = "prm_processor.json"
+
+
+@dataclass(frozen=True)
+class ProcessorSettings:
+    """What decides the tokens of a chain of thought beside the tokenizer; stored with the model.
+
+    Fields:
+        readout: `step_end` reads every step at its own last token, all in one causal pass; `chat_suffix` gives
+            each step its own row and reads after the chat template, as the public DreamPRM checkpoints do.
+        step_separator: text after each step; part of the step's tokens, so that its step end comes after it.
+        question_separator: text between question and steps (`chat_suffix`; two newlines in the public code).
+        max_length: most tokens a row may have, or None; a longer one is refused, never cut.
+    """
+
+    readout: str = "step_end"
+    step_separator: str = "\n"
+    question_separator: str = "\n\n"
+    max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.readout not in READOUTS:
+            raise UserError(f"unknown readout {self.readout!r}; use one of {', '.join(READOUTS)}")
+        if self.max_length is not None and self.max_length < 1:
+            raise UserError(f"max_length must be >= 1, got {self.max_length}; None sets no limit")
+
+
+class PRMProcessor:
+    """Turns a question, its images and the steps of a CoT into what `PRM.forward` takes.
+
+    Composed of any tokenizer with Qwen2-VL's vision tokens and the PIL image processor: no torchvision.
+
+    Args:
+        tokenizer: a fast `transformers` tokenizer.
+        image_processor: size limits, normalisation, patch sizes; a default one if None.
+        settings: see `ProcessorSettings`.
+
+    Raises:
+        UserError: the tokenizer lacks a vision token.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        image_processor: Qwen2VLImageProcessorPil | None = None,
+        *,
+        settings: ProcessorSettings | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.image_processor = image_processor if image_processor is not None else Qwen2VLImageProcessorPil()
+        self.settings = settings if settings is not None else ProcessorSettings()
+        vocabulary = tokenizer.get_vocab()
+        missing = [token for token in (VISION_START, IMAGE_PAD, VISION_END) if token not in vocabulary]
+        if missing:
+            raise UserError(
+                f"the tokenizer has no token {', '.join(missing)}; use a Qwen2-VL tokenizer or add them as "
+                "special tokens"
+            )
+        self.image_token_id: int = vocabulary[IMAGE_PAD]
+        # Padding is masked, so any id that is not the image's will do.
+        self.pad_token_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.patcher = ImagePatcher(self.image_processor)
+        self._chat = ChatFrame(tokenizer)
+        self._backend = tokenizer.backend_tokenizer
+
+    @property
+    def readout(self) -> str:
+        """`step_end` or `chat_suffix`."""
+        return self.settings.readout
+
+    def encode(
+        self, question: str, images: Sequence[Image.Image] = (), steps: Sequence[str] = (), *, readout: str | None = None
+    ) -> EncodedCoT:
+        """Encodes one CoT.
+
+        step_end: one row, chat(question) + tokens(step_1) + .. + tokens(step_S), each step tokenised by itself
+        with its separator, so that the row of a prefix is a prefix of the row.
+        chat_suffix: row i = chat(question + step_1..step_i), read at its last token.
+
+        Args:
+            question: the user's text.
+            images: shown before the question, in order; none for a text-only question.
+            steps: at least one.
+            readout: overrides the processor's.
+
+        Raises:
+            UserError: no step; a step without a token; an image token inside a text; a row above `max_length`.
+        """
+        if not steps:
+            raise UserError("a chain of thought needs at least one step, got none")
+        pixels = tuple(self.patcher.resized(image) for image in images)
+        before, after = self._chat.around(len(pixels))
+        if (readout or self.readout) == "chat_suffix":
+            rows = []
+            for end in range(1, len(steps) + 1):
+                shown = self.settings.step_separator.join(steps[:end])
+                text = before + question + self.settings.question_separator + shown + after
+                rows.append(self._row(self._tokens(text), pixels, reads=None))
+            return EncodedCoT(rows=tuple(rows), images=pixels)
+        ids = self._tokens(before + question + after)
+        text_start, reads = len(ids), []
+        for number, step in enumerate(steps, start=1):
+            step_ids = self._tokens(step + self.settings.step_separator)
+            if not step_ids:
+                raise UserError(f"step {number} is {step!r}, which has no token; a step needs a text")
+            ids = ids + step_ids
+            reads.append(len(ids) - 1)
+        return EncodedCoT(rows=(self._row(ids, pixels, reads=reads, text_start=text_start),), images=pixels)
+
+    def encode_text(self, text: str, images: Sequence[Image.Image] = ()) -> EncodedCoT:
+        """One row for language modelling: the images, then the text; only the text's tokens are targets.
+
+        Raises:
+            UserError: fewer than two tokens to predict from and to; an image token inside the text; a row
+                above `max_length`.
+        """
+        pixels = tuple(self.patcher.resized(image) for image in images)
+        ids = self._tokens(IMAGE_BLOCK * len(pixels)) if pixels else []
+        text_start = len(ids)
+        ids = ids + self._tokens(text)
+        if len(ids) < 2 or len(ids) == text_start:
+            raise UserError(f"a text for language modelling needs a token to predict, got {text!r}")
+        return EncodedCoT(rows=(self._row(ids, pixels, reads=[], text_start=text_start),), images=pixels)
+
+    def collate(self, encoded: Sequence[EncodedCoT]) -> dict[str, Tensor]:
+        """A batch of CPU tensors, padded on the right.
+
+        Returns `input_ids`, `attention_mask`, `mm_token_type_ids` (R, L) and `position_ids` (3, R, L) long;
+        `pixel_values` (P, C) float32 and `image_grid_thw` (n, 3) long unless no row has an image; `step_rows`,
+        `step_cols` (S,) long: every step end, CoT by CoT and in step order.
+        """
+        rows = [(row, item.images) for item in encoded for row in item.rows]
+        length = max((len(row.input_ids) for row, _ in rows), default=0)
+        input_ids = np.full((len(rows), length), self.pad_token_id, dtype=np.int64)
+        attention_mask = np.zeros_like(input_ids)
+        token_types = np.zeros_like(input_ids)
+        positions = np.zeros((3, *input_ids.shape), dtype=np.int64)
+        step_rows: list[int] = []
+        step_cols: list[int] = []
+        pixels: list[np.ndarray] = []
+        for index, (row, images) in enumerate(rows):
+            n = len(row.input_ids)
+            input_ids[index, :n] = row.input_ids
+            attention_mask[index, :n] = 1
+            token_types[index, :n] = row.token_types
+            positions[:, index, :n] = row.positions
+            step_rows.extend([index] * len(row.reads))
+            step_cols.extend(row.reads)
+            pixels.extend(images)
+        batch = {
+            "input_ids": torch.from_numpy(input_ids),
+            "attention_mask": torch.from_numpy(attention_mask),
+            "mm_token_type_ids": torch.from_numpy(token_types),
+            "position_ids": torch.from_numpy(positions),
+            "step_rows": torch.tensor(step_rows, dtype=torch.long),
+            "step_cols": torch.tensor(step_cols, dtype=torch.long),
+        }
+        if pixels:
+            batch["pixel_values"] = torch.from_numpy(self.patcher.patches(pixels))
+            batch["image_grid_thw"] = torch.tensor([self.patcher.grid(image) for image in pixels])
+        return batch
+
+    def collate_text(self, encoded: Sequence[EncodedCoT]) -> dict[str, Tensor]:
+        """`collate`, with the tokens to predict: `token_rows`, `token_cols` (N,), `token_targets` (N,) long.
+
+        The token at (row, col) predicts the target, which stands at col + 1. Targets are the texts of
+        `encode_text`, and the steps of a CoT encoded with `readout="step_end"` (its likelihood).
+        """
+        batch = self.collate(encoded)
+        spans = [
+            (index, max(row.text_start, 1), len(row.input_ids))
+            for index, row in enumerate(row for item in encoded for row in item.rows)
+        ]
+        batch["token_rows"] = torch.cat([torch.full((end - start,), index) for index, start, end in spans])
+        targets = torch.cat([torch.arange(start, end) for _, start, end in spans])
+        batch["token_cols"] = targets - 1
+        batch["token_targets"] = batch["input_ids"][batch["token_rows"], targets]
+        return batch
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes tokenizer, image processor and settings files into the folder, which is made if absent."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.tokenizer.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)
+        text = json.dumps(asdict(self.settings), indent=2) + "\n"
+        (Path(folder) / SETTINGS_FILE).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, *, min_pixels: int | None = None, max_pixels: int | None = None, **changes: Any
+    ) -> "PRMProcessor":
+        """Reads what `save_pretrained` wrote, or the processor of a plain Qwen2-VL checkpoint (or hub name).
+
+        Args:
+            folder: a folder, or a hub name of a plain checkpoint.
+            min_pixels, max_pixels: replace the stored size limits, in pixels.
+            **changes: fields of `ProcessorSettings` that replace the stored ones.
+
+        Raises:
+            UserError: no tokenizer or image processor there.
+        """
+        sizes = {"min_pixels": min_pixels, "max_pixels": max_pixels}
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            image_processor = Qwen2VLImageProcessorPil.from_pretrained(
+                folder, **{name: value for name, value in sizes.items() if value is not None}
+            )
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read a tokenizer and an image processor from {folder}: {error}") from error
+        path = Path(folder) / SETTINGS_FILE
+        stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return cls(tokenizer, image_processor, settings=ProcessorSettings(**{**stored, **changes}))
+
+    def _tokens(self, text: str) -> list[int]:
+        # The backend's own call: the wrapper's checks cost 0.2 ms a text.
+        return self._backend.encode(text, add_special_tokens=False).ids
+
+    def _row(
+        self,
+        ids: list[int],
+        pixels: Sequence[np.ndarray],
+        *,
+        reads: Sequence[int] | None,
+        text_start: int = 0,
+    ) -> EncodedRow:
+        """Expands image pads to the images' token counts; `reads` None reads at the last token."""
+        grids = [self.patcher.grid(image) for image in pixels]
+        pads = [index for index, token in enumerate(ids) if token == self.image_token_id]
+        if len(pads) != len(grids):
+            raise UserError(
+                f"the text holds {len(pads)} {IMAGE_PAD} tokens for {len(grids)} images; "
+                "a question or step must not contain this token itself"
+            )
+        shift = 0
+        expanded: list[int] = []
+        done = 0
+        for pad, grid in zip(pads, grids, strict=True):
+            count = self.patcher.tokens(grid)
+            expanded += ids[done:pad] + [self.image_token_id] * count
+            done = pad + 1
+            shift += count - 1
+        expanded += ids[done:]
+        if self.settings.max_length is not None and len(expanded) > self.settings.max_length:
+            raise UserError(
+                f"the record has {len(expanded)} tokens, max_length is {self.settings.max_length}; raise "
+                "max_length, lower max_pixels, or leave the record out (data.on_error=skip)"
+            )
+        input_ids = np.array(expanded, dtype=np.int64)
+        token_types = (input_ids == self.image_token_id).astype(np.int64)
+        # Images stand before every step, so all read positions move alike.
+        moved = (len(expanded) - 1,) if reads is None else tuple(read + shift for read in reads)
+        return EncodedRow(
+            input_ids=input_ids,
+            token_types=token_types,
+            positions=multimodal_positions(token_types, grids, self.patcher.merge),
+            reads=moved,
+            text_start=text_start + shift if reads is not None else len(expanded),
+        )

@@ -1,0 +1,73 @@
+"""Checkpoints of the public DreamPRM code (github.com/coder-qicao/DreamPRM)."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dreamprm.errors import UserError
+from dreamprm.models.prm import PRM
+from dreamprm.models.processing import PRMProcessor
+
+BACKBONE_FOLDER = "base_model"
+HEAD_FILE = "LN_weights.pt"
+
+
+def load_public_checkpoint(
+    folder: str | Path,
+    *,
+    processor: PRMProcessor | str | Path,
+    attn_implementation: str = "sdpa",
+    dtype: torch.dtype = torch.float32,
+) -> PRM:
+    """A PRM from the files the public training code writes: `base_model/` and `LN_weights.pt`.
+
+    Its head reads vocabulary logits at the end of the chat template, one row a step: `vocab_logits` and
+    `chat_suffix`. The public code limits images to 512 pixels on the long side; give a processor with
+    `max_pixels` to match.
+
+    Args:
+        folder: holds `base_model` (a Qwen2-VL checkpoint) and `LN_weights.pt`.
+        processor: a processor with `readout="chat_suffix"`, or the checkpoint to read it from (the public
+            code saves none; it uses Qwen2-VL-2B-Instruct's).
+        attn_implementation, dtype: as for `PRM.from_backbone`.
+
+    Raises:
+        UserError: files missing or unlike the public code's, or a processor with another readout.
+    """
+    folder = Path(folder)
+    if not isinstance(processor, PRMProcessor):
+        processor = PRMProcessor.from_pretrained(processor, readout="chat_suffix")
+    if processor.readout != "chat_suffix":
+        raise UserError(f"public checkpoints are read with chat_suffix, the processor has {processor.readout!r}")
+    head = read_public_head(folder / HEAD_FILE)
+    prm = PRM.from_backbone(
+        str(folder / BACKBONE_FOLDER),
+        processor=processor,
+        head="vocab_logits",
+        attn_implementation=attn_implementation,
+        dtype=dtype,
+    )
+    if head["weight"].shape != prm.head.weight.shape:
+        raise UserError(
+            f"{folder / HEAD_FILE} has a weight of shape {tuple(head['weight'].shape)}, "
+            f"this backbone's vocabulary needs {tuple(prm.head.weight.shape)}"
+        )
+    prm.head.load_state_dict(head)
+    return prm.eval()
+
+
+def read_public_head(path: str | Path) -> dict[str, Tensor]:
+    """`weight (1, vocab)` and `bias (1,)` of `Linear(vocab, 1)`, named `LN` in the public code.
+
+    Raises:
+        UserError: no such file, or other tensors in it.
+    """
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    head = {str(name).removeprefix("LN."): value for name, value in tensors.items()}
+    if set(head) != {"weight", "bias"}:
+        raise UserError(f"{path} holds {', '.join(sorted(map(str, tensors)))}; a head has weight and bias (or LN.*)")
+    return head

@@ -1,0 +1,149 @@
+"""Tiny random Qwen-VL backbones with a word-level tokenizer, made in memory; seconds to train on a CPU."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from dreamprm.models import PRM, PRMProcessor, ProcessorSettings
+
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+SPECIAL = ("<|pad|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
+WORDS = (
+    "[unk] system user assistant you are a helpful . step final answer is the of and plus minus equals what how "
+    "many bars one two three four five six 1 2 3 4 5 6 : , ? \n"
+).split(" ")
+
+
+@functools.cache
+def tiny_tokenizer_backend(words: tuple[str, ...] = tuple(WORDS)) -> str:
+    """The JSON of a word-level tokenizer over `words`; newlines are words."""
+    vocabulary = {word: index for index, word in enumerate((*SPECIAL, *words))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[unk]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(" ", "removed"), pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.Punctuation()]
+    )
+    return str(tokenizer.to_str())
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """A fresh word-level tokenizer with Qwen2-VL's special tokens and no chat template."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(tiny_tokenizer_backend()),
+        unk_token="[unk]",
+        pad_token="<|pad|>",
+        extra_special_tokens=list(SPECIAL[1:]),
+    )
+
+
+def tiny_processor(
+    *, patch_size: int = 14, min_pixels: int = 28 * 28, max_pixels: int = 112 * 112, **settings: Any
+) -> PRMProcessor:
+    """A processor over the tiny tokenizer; **settings are fields of `ProcessorSettings`."""
+    image_processor = Qwen2VLImageProcessorPil(
+        patch_size=patch_size, min_pixels=min_pixels, max_pixels=max_pixels
+    )
+    return PRMProcessor(tiny_tokenizer(), image_processor, settings=ProcessorSettings(**settings))
+
+
+def tiny_config(
+    family: str = "qwen2_vl", *, hidden: int = 32, layers: int = 2, vision: int = 16, vision_layers: int = 2, tie: bool = True
+) -> PreTrainedConfig:
+    """The config of a tiny backbone of a family in `FAMILIES`, for the tiny tokenizer."""
+    tokenizer = tiny_tokenizer()
+    ids = {
+        "image_token_id": tokenizer.convert_tokens_to_ids("<|image_pad|>"),
+        "vision_start_token_id": tokenizer.convert_tokens_to_ids("<|vision_start|>"),
+        "vision_end_token_id": tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+        # No video is ever shown; an id past the vocabulary cannot be met.
+        "video_token_id": len(tokenizer),
+    }
+    text: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [hidden // 8 - 2, 1, 1]},
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+        "initializer_range": 0.2,
+    }
+    tower: dict[str, Any] = {"depth": vision_layers, "num_heads": 2, "in_channels": 3, "initializer_range": 0.2}
+    if family == "qwen2_vl":
+        tower |= {"embed_dim": vision, "hidden_size": hidden, "mlp_ratio": 2}
+    elif family == "qwen2_5_vl":
+        tower |= {
+            "hidden_size": vision,
+            "out_hidden_size": hidden,
+            "intermediate_size": 2 * vision,
+            "fullatt_block_indexes": [vision_layers - 1],
+            "window_size": 56,
+        }
+    else:
+        text |= {"head_dim": hidden // 4}
+        tower |= {
+            "hidden_size": vision,
+            "out_hidden_size": hidden,
+            "intermediate_size": 2 * vision,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0],
+            "patch_size": 14,
+        }
+    return AutoConfig.for_model(
+        family, text_config=text, vision_config=tower, tie_word_embeddings=tie, **ids
+    )
+
+
+def tiny_prm(
+    family: str = "qwen2_vl",
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    attn_implementation: str = "eager",
+    head: str = "hidden",
+    readout: str = "step_end",
+    **sizes: Any,
+) -> PRM:
+    """A tiny random PRM in evaluation mode; **sizes go to `tiny_config`."""
+    torch.manual_seed(seed)
+    prm = PRM.from_backbone(
+        tiny_config(family, **sizes),
+        processor=tiny_processor(readout=readout),
+        head=head,
+        attn_implementation=attn_implementation,
+        dtype=dtype,
+    )
+    torch.nn.init.normal_(prm.head.weight, std=0.5)  # wide enough that scores differ
+    return prm.eval()
+
+
+def tiny_image(seed: int = 0, *, size: tuple[int, int] = (56, 56)) -> Image.Image:
+    """A random RGB image of (width, height) pixels."""
+    generator = np.random.default_rng(seed)
+    return Image.fromarray(generator.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+
+
+def tiny_cots(n: int = 4, *, seed: int = 0) -> list[tuple[str, list[Image.Image], list[str]]]:
+    """Questions with different numbers of images of different sizes, and different numbers of steps."""
+    generator = np.random.default_rng(seed)
+    sizes = [(56, 56), (84, 28), (28, 56)]
+    words: Sequence[str] = [word for word in WORDS if word not in ("[unk]", "\n")]
+    cots = []
+    for index in range(n):
+        images = [tiny_image(seed + index, size=sizes[(index + k) % 3]) for k in range((index + 1) % 3)]
+        steps = [
+            " ".join(generator.choice(words, size=generator.integers(2, 9)))
+            for _ in range(generator.integers(1, 6))
+        ]
+        cots.append((" ".join(generator.choice(words, size=5)), images, steps))
+    return cots
