@@ -106,7 +106,9 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     options = [argument for argument in rest if argument.startswith("-")]
     if options:
-        raise UserError(f"{name} has no option {options[0]}; settings are given as key=value, see dreamprm {name} --help")
+        raise UserError(
+            f"{name} has no option {options[0]}; settings are given as key=value, see dreamprm {name} --help"
+        )
     if command.schema is None:
         if not rest:
             raise UserError(f"nothing to do; write dreamprm {name} {command.arguments}")
@@ -126,7 +128,9 @@ def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
     overrides = arguments[1:] if first_is_file else arguments
     stray = [argument for argument in overrides if "=" not in argument]
     if stray:
-        raise UserError(f"{stray[0]!r} is neither the first argument, a configuration file, nor a key=value override")
+        raise UserError(
+            f"{stray[0]!r} is not a key=value override; only the first argument is a configuration file"
+        )
     return (arguments[0] if first_is_file else None), overrides
 
 

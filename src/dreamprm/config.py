@@ -77,7 +77,8 @@ def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise UserError(f"configuration file {path} does not exist" + (" (it is a folder)" if path.is_dir() else ""))
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"configuration file {path} {what}; give a YAML file")
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except yaml.MarkedYAMLError as error:
@@ -86,7 +87,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: must hold keys and values (`key: value` lines), got a {type(content).__name__}")
+        found = type(content).__name__
+        raise UserError(f"{path}: must hold keys and values (`key: value` lines), got a {found}")
     return {str(key): value for key, value in content.items()}
 
 
@@ -98,10 +100,12 @@ def _apply_override(given: dict[str, Any], override: str, *, schema: type[Any]) 
         raise UserError(f"{COMMAND_LINE}: {override!r} is not an override; write key=value, such as seed=1")
     try:
         # Through OmegaConf, whose YAML reads 5e-7 as a number.
-        value = OmegaConf.to_container(OmegaConf.from_dotlist(["value=" + text]))["value"]  # type: ignore[index, call-overload]
+        parsed = OmegaConf.to_container(OmegaConf.from_dotlist(["value=" + text]))
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise UserError(f"{COMMAND_LINE}: the value of {key} is not valid YAML: {text!r}") from error
 
+    assert isinstance(parsed, dict)
+    value = parsed["value"]
     node: Any = given
     kind: Any = schema
     parts = key.replace("[", ".").replace("]", "").split(".")
@@ -196,11 +200,11 @@ def changed_keys(before: Any, after: Any, *, ignore: Collection[str] = ()) -> di
     """Dotted keys whose values differ between two configurations, with both values; `ignore` lists key
     prefixes that do not count (`log`, `resume`)."""
     old, new = _flat(as_dict(before)), _flat(as_dict(after))
-    skipped = tuple(ignore)
+    skipped = tuple(f"{name}." for name in ignore)
     return {
         key: (old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not any(key == name or key.startswith(name + ".") for name in skipped)
+        if old.get(key) != new.get(key) and not f"{key}.".startswith(skipped)
     }
 
 
@@ -234,8 +238,12 @@ def describe(schema: type[Any]) -> str:
 
 def _wrap(text: str, indent: str) -> str:
     return textwrap.fill(
-        text, 100, initial_indent=indent, subsequent_indent=indent + "    " if len(indent) == 2 else indent,
-        break_long_words=False, break_on_hyphens=False,
+        text,
+        100,
+        initial_indent=indent,
+        subsequent_indent=indent + "    " if len(indent) == 2 else indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dreamprm.sandbox.settings import SandboxSettings
 from dreamprm.settings import REQUIRED, open_settings, section, setting
 
 AGGREGATIONS = ("sum_log_odds", "mean_log_odds", "mean", "min", "max", "prod", "last")
@@ -28,17 +29,23 @@ class TrainFile:
 class DataSettings:
     """Files and how they are read."""
 
-    train: list[TrainFile] = setting([], "files of step records; a plain path, or a section with the keys below")
+    train: list[TrainFile] = setting(
+        REQUIRED, "files of step records: plain paths, or sections with the keys below"
+    )
     meta: str = setting(REQUIRED, "JSON or JSONL file of meta records (whole CoTs with a right/wrong label)")
     lm: str | None = setting(None, "JSONL pool for the language-modelling loss (needs lm_weight > 0)")
-    image_root: str | None = setting(None, "folder that image paths are relative to; null: the data file's own")
+    image_root: str | None = setting(None, "folder image paths are relative to; null: the data file's own")
     cache_dir: str = setting("data/cache", "folder of the memory-mapped copies of the files")
-    on_error: str = setting("error", "a bad record stops the run, or is left out and listed", choices=("error", "skip"))
+    on_error: str = setting(
+        "error", "a bad record stops the run or is left out and listed", choices=("error", "skip")
+    )
     max_bad_fraction: float = setting(
         0.01, "with on_error=skip: the largest share of bad records", minimum=0, maximum=1
     )
     missing_image: str = setting(
-        "error", "an image that is missing or broken: stop, or go on with the text", choices=("error", "text_only")
+        "error",
+        "an image that is missing or broken: stop, or go on with the text",
+        choices=("error", "text_only"),
     )
     allow_no_image: bool = setting(False, "accept records that name no image")
     stepless: str = setting(
@@ -51,17 +58,23 @@ class DataSettings:
         minimum=0.5,
         maximum=1,
     )
-    min_pixels: int = setting(3136, "images are enlarged to at least this many pixels; stored with the model", minimum=1)
+    min_pixels: int = setting(
+        3136, "images are enlarged to at least this many pixels; stored with the model", minimum=1
+    )
     max_pixels: int = setting(
         262144, "images are reduced to at most this many pixels (512 x 512); stored with the model", minimum=1
     )
-    num_workers: int = setting(0, "processes that read and decode ahead of the training loop; 0: in the loop", minimum=0)
+    num_workers: int = setting(
+        0, "processes that read and decode ahead of the loop; 0: in the loop", minimum=0
+    )
     max_length: int | None = setting(
         None, "longest CoT in tokens, a longer one is an error; null: no limit", minimum=1
     )
 
     def check(self) -> None:
-        """Refuse an empty range of image sizes."""
+        """Refuse an empty list of files and an empty range of image sizes."""
+        if not self.train:
+            raise ValueError("train must name at least one file of step records, got []")
         if self.min_pixels > self.max_pixels:
             raise ValueError(f"min_pixels must be <= max_pixels, got {self.min_pixels} > {self.max_pixels}")
 
@@ -70,11 +83,15 @@ class DataSettings:
 class ModelSettings:
     """The PRM: backbone and step head."""
 
-    path: str | None = setting(None, "checkpoint of the backbone (folder or hub name); null: random from model.config")
+    path: str | None = setting(
+        None, "checkpoint of the backbone, a folder or hub name; null: random from config"
+    )
     config: str | None = setting(None, "JSON file of a transformers config, for random initialisation")
     tokenizer: str | None = setting(None, "folder of the tokenizer; null: the checkpoint's")
     head: str = setting(
-        "hidden", "step head on hidden states, or on the vocabulary's logits", choices=("hidden", "vocab_logits")
+        "hidden",
+        "step head on hidden states, or on the vocabulary's logits",
+        choices=("hidden", "vocab_logits"),
     )
     readout: str = setting(
         "step_end",
@@ -123,7 +140,9 @@ def estimator_listing() -> str:
 class HypergradSettings:
     """The estimator of the upper gradient."""
 
-    name: str = setting("unrolled", "how d L_meta(phi_T(alpha)) / d alpha is found; none: alpha stays as it is")
+    name: str = setting(
+        "unrolled", "how d L_meta(phi_T(alpha)) / d alpha is found; none: alpha stays as it is"
+    )
     settings: dict[str, Any] = open_settings(
         "the named estimator's own settings, written beside name:", listing=estimator_listing
     )
@@ -144,7 +163,8 @@ class InnerSettings:
     eps: float = setting(1e-8, "added to the root of the second moment", above=0)
     weight_decay: float = setting(0.01, "decoupled weight decay", minimum=0)
     schedule: str = setting(
-        "step", "learning rate over the steps: step as the public code; linear_decay and cosine end at 0",
+        "step",
+        "learning rate over the steps: step as the public code; linear_decay and cosine end at 0",
         choices=SCHEDULES,
     )
     warmup: int = setting(0, "steps of linear growth from 0 before the schedule", minimum=0)
@@ -179,7 +199,9 @@ class LogSettings:
 
     every: int = setting(10, "windows between two lines shown where there is no terminal", minimum=1)
     progress: str = setting(
-        "auto", "bar on a terminal and lines elsewhere, or one of them always", choices=("auto", "bar", "lines", "none")
+        "auto",
+        "bar on a terminal and lines elsewhere, or one of them always",
+        choices=("auto", "bar", "lines", "none"),
     )
 
 
@@ -200,16 +222,8 @@ class EvaluationSettings:
         """Every shifted suite is one of the suites."""
         unknown = [name for name in self.shifted if name not in self.suites]
         if unknown:
-            raise ValueError(f"shifted names {', '.join(unknown)}; the suites are {', '.join(self.suites) or 'none'}")
-
-
-@dataclass
-class SandboxSettings:
-    """The generated world; its data is made when it is missing."""
-
-    folder: str = setting("data/sandbox/seed${seed}", "where its data files are")
-    questions_per_domain: int = setting(1500, "training questions of each domain", minimum=1)
-    cots_per_question: int = setting(2, "CoTs of each training question", minimum=1)
+            known = ", ".join(self.suites) or "none"
+            raise ValueError(f"shifted names {', '.join(unknown)}; the suites are {known}")
 
 
 @dataclass
@@ -226,7 +240,9 @@ class TrainConfig:
     )
     overwrite: bool = setting(False, "start anew and replace what the output folder holds")
     steps: int = setting(10000, "inner steps in all, a multiple of inner_steps", minimum=1)
-    inner_steps: int = setting(5, "inner steps of a window, after which comes one upper step", minimum=1, symbol="T")
+    inner_steps: int = setting(
+        5, "inner steps of a window, after which comes one upper step", minimum=1, symbol="T"
+    )
     sampling: str = setting(
         "single", "micro-batches of one domain, or with rows of every domain", choices=("single", "mixed")
     )
@@ -234,9 +250,13 @@ class TrainConfig:
     meta_batch_size: int = setting(1, "meta CoTs of an upper step", minimum=1)
     aggregation: str = setting("sum_log_odds", "score of a CoT from its steps", choices=AGGREGATIONS)
     temperature: float = setting(1.0, "divides the aggregate before the sigmoid", above=0)
-    meta_loss: str = setting("aggregation", "on the CoT's score, or on single steps (ablation)", choices=META_LOSSES)
+    meta_loss: str = setting(
+        "aggregation", "on the CoT's score, or on single steps (ablation)", choices=META_LOSSES
+    )
     lm_weight: float = setting(0.0, "weight of the language-modelling loss in the inner loss", minimum=0)
-    precision: str = setting("fp32", "autocast of the forward pass; weights are fp32", choices=("fp32", "bf16"))
+    precision: str = setting(
+        "fp32", "autocast of the forward pass; weights are fp32", choices=("fp32", "bf16")
+    )
     threads: int | None = setting(None, "CPU threads of torch; null: torch's choice", minimum=1)
     data: DataSettings = section(DataSettings)
     model: ModelSettings = section(ModelSettings)
@@ -257,7 +277,9 @@ class TrainConfig:
                 f"nearest below: {self.steps - self.steps % self.inner_steps}"
             )
         if self.lm_weight > 0 and self.data.lm is None:
-            raise ValueError(f"lm_weight={self.lm_weight} needs a pool of texts: give data.lm, or lm_weight=0")
+            raise ValueError(
+                f"lm_weight={self.lm_weight} needs a pool of texts: give data.lm, or lm_weight=0"
+            )
 
 
 @dataclass
@@ -267,4 +289,6 @@ class ConvertConfig:
     format: str = setting(REQUIRED, "form of the source file")
     source: str = setting(REQUIRED, "file to read")
     destination: str = setting(REQUIRED, "JSONL file to write; appears whole or not at all")
-    options: dict[str, Any] = open_settings("the format's own options", listing=lambda: "see the format's docstring")
+    options: dict[str, Any] = open_settings(
+        "the format's own options", listing=lambda: "see the format's docstring"
+    )

@@ -80,7 +80,10 @@ class Leaf:
 
 
 def leaves(schema: type[Any], prefix: str = "") -> Iterator[Leaf]:
-    """Every key of the schema in order; members of a list are named `list[].key`, of a dict `dict.NAME.key`."""
+    """Every key of the schema in order.
+
+    Members of a list are named `list[].key`, those of a mapping `mapping.NAME.key`.
+    """
     hints = get_type_hints(schema)
     for field in dataclasses.fields(schema):
         kind, _ = without_none(hints[field.name])
@@ -91,7 +94,8 @@ def leaves(schema: type[Any], prefix: str = "") -> Iterator[Leaf]:
         yield Leaf(key, hints[field.name], default_of(field), field.metadata)
         item = get_args(kind)[-1] if get_origin(kind) in (list, dict) else None
         if dataclasses.is_dataclass(item):
-            yield from leaves(item, key + ("[]." if get_origin(kind) is list else ".NAME."))  # type: ignore[arg-type]
+            members = "[]." if get_origin(kind) is list else ".NAME."
+            yield from leaves(item, key + members)  # type: ignore[arg-type]
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
@@ -149,7 +153,7 @@ def canonical(kind: Any, value: Any, *, key: str, source: str, schema: type[Any]
         return [canonical(item, part, key=f"{key}[{i}]", **inner) for i, part in enumerate(value)]
     if get_origin(kind) is dict and isinstance(value, dict):
         item = get_args(kind)[1]
-        return {str(name): canonical(item, part, key=f"{key}.{name}", **inner) for name, part in value.items()}
+        return {str(n): canonical(item, part, key=f"{key}.{n}", **inner) for n, part in value.items()}
     if not _is_a(kind, value):
         allowed = type_name(kind) + (" or null" if optional else "")
         hint = f"; write [{value}]" if get_origin(kind) is list and isinstance(value, str) else ""
@@ -199,7 +203,6 @@ def unknown_key(key: str, *, source: str, schema: type[Any]) -> UserError:
     last = plain.rpartition(".")[2]
     near = [name for name in known if name.rpartition(".")[2] == last]
     near = near or difflib.get_close_matches(plain, known, n=1)
-    near = near or [name for name in known if difflib.get_close_matches(last, [name.rpartition(".")[2]], cutoff=0.75)]
     if near:
         return UserError(f"{source}: unknown key {key}; did you mean {' or '.join(near[:3])}?")
     tops = ", ".join(dict.fromkeys(re.split(r"[.\[]", name)[0] for name in known))
@@ -263,4 +266,5 @@ def _check_value(value: Any, key: str, metadata: Mapping[str, Any]) -> None:
 def limits_text(metadata: Mapping[str, Any]) -> str:
     """The range in words: `>= 0 and < 1`; empty where there is none."""
     signs = {"minimum": ">=", "above": ">", "maximum": "<=", "below": "<"}
-    return " and ".join(f"{sign} {metadata[name]:g}" for name, sign in signs.items() if metadata.get(name) is not None)
+    given = {sign: metadata.get(name) for name, sign in signs.items()}
+    return " and ".join(f"{sign} {limit:g}" for sign, limit in given.items() if limit is not None)

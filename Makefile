@@ -1,0 +1,39 @@
+# Everything runs in .venv, made by the first target that needs it.
+#   make train                                      the sandbox: data, training, evaluation, report
+#   make train CONFIG=my.yaml ARGS="seed=1 steps=500"
+
+CONFIG ?= experiments/configs/sandbox.yaml
+ARGS ?=
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Two test processes of one thread each fit the smallest machine this is meant for.
+TEST_PROCESSES ?= 2
+
+.PHONY: setup train test lint bench study
+
+setup: $(STAMP)
+
+# Made anew whenever what is to be installed changes. The stamp comes last: a broken install is tried again.
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + "; give another: make setup PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,lint]"
+	@touch $@
+
+train: $(STAMP)
+	$(BIN)/dreamprm train $(CONFIG) $(ARGS)
+
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/python -m flake8 src tests $(wildcard experiments)
+	$(BIN)/python -m mypy
+
+bench: $(STAMP)
+	$(BIN)/python experiments/benchmarks/windows.py $(ARGS)
+
+study: $(STAMP)
+	$(BIN)/python experiments/study_sandbox.py $(ARGS)

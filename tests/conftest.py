@@ -1,0 +1,28 @@
+"""What every test process shares: no network, one thread, the same seeds before each test."""
+
+import os
+
+# Before torch, numpy and the hub client are imported anywhere: they read these once.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["MPLBACKEND"] = "Agg"
+
+import random  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+# Adam's second moments of tiny gradients are denormal numbers, which slow a CPU several-fold.
+torch.set_flush_denormal(True)
+
+
+@pytest.fixture(autouse=True)
+def _same_start() -> None:
+    """Seed the global generators, so that no test depends on which ran before it in its process."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
