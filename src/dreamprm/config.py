@@ -10,7 +10,7 @@ import dataclasses
 import os
 import platform
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -62,7 +62,8 @@ def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides:
         _apply_override(given, override, schema=schema)
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), given)
-        missing = sorted(OmegaConf.missing_keys(merged))
+        # Not OmegaConf.missing_keys, which also lists what interpolates a missing key.
+        missing = [key for key, value in _flat(OmegaConf.to_container(merged)) if value == REQUIRED]
         if missing:
             raise UserError(f"{source}: {', '.join(missing)} must be given")
         config = OmegaConf.to_object(merged)
@@ -199,7 +200,7 @@ def save_config(path: str | os.PathLike[str], config: Any, *, extra: Mapping[str
 def changed_keys(before: Any, after: Any, *, ignore: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:
     """Dotted keys whose values differ between two configurations, with both values; `ignore` lists key
     prefixes that do not count (`log`, `resume`)."""
-    old, new = _flat(as_dict(before)), _flat(as_dict(after))
+    old, new = dict(_flat(as_dict(before))), dict(_flat(as_dict(after)))
     skipped = tuple(f"{name}." for name in ignore)
     return {
         key: (old.get(key), new.get(key))
@@ -208,14 +209,16 @@ def changed_keys(before: Any, after: Any, *, ignore: Collection[str] = ()) -> di
     }
 
 
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, value in content.items():
-        if isinstance(value, dict):
-            result.update(_flat(value, f"{prefix}{name}."))
-        else:
-            result[prefix + name] = value
-    return result
+def _flat(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested containers; an empty container is a value of its own."""
+    if isinstance(content, dict) and content:
+        for name, value in content.items():
+            yield from _flat(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(content, list) and content:
+        for index, value in enumerate(content):
+            yield from _flat(value, f"{key}[{index}]")
+    else:
+        yield key, content
 
 
 def describe(schema: type[Any]) -> str:

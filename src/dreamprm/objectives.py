@@ -92,7 +92,9 @@ def aggregate_logit(
         case "max":
             value = _extreme_by_group(step_logits, cot, m, reduce="amax")
         case "prod":
-            value = _logit_of_exp(_sum_by_group(functional.logsigmoid(step_logits), cot, m))
+            # In float64: the second derivative of log(1 - P) passes through exp(2 z), past float32 from z = 44.
+            log_p = _sum_by_group(functional.logsigmoid(step_logits.double()), cot, m)
+            value = _logit_of_exp(log_p).to(step_logits.dtype)
         case "last":
             value = step_logits[_last_of_group(cot, m)]
         case _:
@@ -180,7 +182,10 @@ def _mean_by_group(values: Tensor, group: Tensor, n: int) -> Tensor:
 
 
 def _extreme_by_group(values: Tensor, group: Tensor, n: int, *, reduce: str) -> Tensor:
-    return values.new_zeros(n).scatter_reduce(0, group, values, reduce=reduce, include_self=False)
+    # Starting from 0 would be wrong even with include_self=False: the backward pass shares the gradient with
+    # the start value where they are equal, and a logit of exactly 0 is common (p = 0.5).
+    start = values.new_full((n,), float("inf") if reduce == "amin" else -float("inf"))
+    return start.scatter_reduce(0, group, values, reduce=reduce)
 
 
 def _logsumexp_by_group(values: Tensor, group: Tensor, n: int) -> Tensor:
@@ -191,7 +196,7 @@ def _logsumexp_by_group(values: Tensor, group: Tensor, n: int) -> Tensor:
 
 def _last_of_group(group: Tensor, n: int) -> Tensor:
     positions = torch.arange(group.shape[0], device=group.device)
-    return positions.new_zeros(n).scatter_reduce(0, group, positions, reduce="amax", include_self=False)
+    return positions.new_zeros(n).scatter_reduce(0, group, positions, reduce="amax")
 
 
 def _logit_of_exp(log_p: Tensor) -> Tensor:
@@ -199,7 +204,7 @@ def _logit_of_exp(log_p: Tensor) -> Tensor:
 
     1 - P loses all digits once P rounds to 1, so it is formed as -expm1(log P). log P itself is exact to
     rounding there (a sum of log sigmoids, each about -exp(-z)), and is below 0 unless every sigmoid rounds to
-    1 even in logs (z > 88 in float32, 700 in float64); clamping at the least normal number keeps that finite.
+    1 even in logs (z > 700); clamping at the least normal number keeps that finite.
     """
     log_p = log_p.clamp_max(-torch.finfo(log_p.dtype).tiny)
     near_one = log_p > -0.5

@@ -214,7 +214,7 @@ class EvaluationSettings:
     batch_size: int = setting(64, "CoTs scored in one pass", minimum=1)
     baseline: str = setting(
         "none",
-        "vanilla PRM (uniform weights) beside the trained one: trained live, taken from a record, or not shown",
+        "vanilla PRM (uniform weights) beside it: trained live, taken from a record, or not shown",
         choices=("live", "recorded", "none"),
     )
 

@@ -5,6 +5,7 @@ from itertools import groupby
 
 import numpy as np
 from PIL import Image
+from transformers.image_transforms import convert_to_rgb
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
 from dreamprm.errors import UserError
@@ -46,8 +47,8 @@ class ImagePatcher:
             )
         except ValueError as error:
             raise UserError(f"an image of {image.width} x {image.height} pixels cannot be used: {error}") from error
-        if image.mode != "RGB":
-            image = image.convert("RGB")
+        if image.mode != "RGB" or image.info.get("transparency") is not None:
+            image = Image.fromarray(convert_to_rgb(image, return_numpy=True))  # transparency onto white
         if image.size != (width, height):
             image = image.resize((width, height), resample=Image.Resampling(self._processor.resample))
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

@@ -206,7 +206,8 @@ def _opened(image: Image.Image | str | Path) -> Image.Image:
         return image
     try:
         with Image.open(image) as opened:
-            return opened.convert("RGB")
+            opened.load()
+            return opened
     except OSError as error:
         raise UserError(f"cannot open the image {image}: {error}") from error
 

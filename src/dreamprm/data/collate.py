@@ -1,0 +1,113 @@
+"""From records to batches: a dataset's i-th item is the whole batch of step i, as CPU tensors.
+
+A batch is a function of the step alone, because the samplers are. So loader workers may prefetch, and a
+resumed run sees exactly the batches it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from dreamprm.data.image_store import ImageStore
+from dreamprm.data.sampling import DomainSampler, EpochSampler
+from dreamprm.data.texts import TextRecord
+from dreamprm.errors import DataError, UserError
+from dreamprm.models.processing import EncodedCoT, PRMProcessor
+
+Batch = dict[str, Any]
+
+
+class Rows(Protocol):
+    """Records by number: a list, or a memory-mapped table."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class StepBatches(Dataset[Batch]):
+    """Lower-level batches: CoTs with step labels, and texts beside them where there is a pool.
+
+        inputs  what `PRM.forward` takes, with only the labelled steps as step ends
+        labels  (S,) float32;  group (S,) long, each step's index into `domains` (n,) long
+        text    what `PRM.forward(output="token_logits")` takes; absent without a pool
+
+    Args:
+        table: step records.
+        rows: the numbers of each domain's records in the table; the order of its keys numbers the domains.
+        sampler: which records make up step i.
+        texts, text_sampler: the language-modelling pool; both or neither.
+    """
+
+    def __init__(
+        self, table: Rows, rows: Mapping[str, Sequence[int]], sampler: DomainSampler, *,
+        processor: PRMProcessor, images: ImageStore, texts: Sequence[TextRecord] = (),
+        text_sampler: EpochSampler | None = None,
+    ) -> None:
+        self._table, self._rows, self._sampler = table, list(rows.values()), sampler
+        self._processor, self._images = processor, images
+        self._texts, self._text_sampler = texts, text_sampler
+
+    def __getitem__(self, step: int) -> Batch:
+        picked = self._sampler.rows(step)
+        domains = sorted({domain for domain, _ in picked})
+        place = {domain: i for i, domain in enumerate(domains)}
+        encoded, labels, group, kept = [], [], [], []
+        for domain, row in picked:
+            record = self._table[int(self._rows[domain][row])]
+            encoded.append(_encode(self._processor, self._images, record))
+            labels += [label for label in record.labels if label is not None]
+            kept += [label is not None for label in record.labels]
+            group += [place[domain]] * sum(label is not None for label in record.labels)
+        inputs = self._processor.collate(encoded)
+        if not all(kept):
+            chosen = torch.tensor(kept)
+            inputs["step_rows"], inputs["step_cols"] = inputs["step_rows"][chosen], inputs["step_cols"][chosen]
+        batch: Batch = {
+            "inputs": inputs, "labels": torch.tensor(labels, dtype=torch.float32),
+            "group": torch.tensor(group), "domains": torch.tensor(domains)}
+        if self._text_sampler is not None:
+            chosen_texts = [self._texts[i] for i in self._text_sampler.rows(step)]
+            batch["text"] = self._processor.collate_text(
+                [self._processor.encode_text(text.text, self._images.open_all(text.images)) for text in chosen_texts])
+        return batch
+
+
+class MetaBatches(Dataset[Batch]):
+    """Upper-level batches: complete CoTs, `cot` (S,) long and `correct` (M,) float32 beside the inputs."""
+
+    def __init__(
+        self, records: Rows, sampler: EpochSampler, *, processor: PRMProcessor, images: ImageStore,
+    ) -> None:
+        self._records, self._sampler = records, sampler
+        self._processor, self._images = processor, images
+
+    def __getitem__(self, window: int) -> Batch:
+        records = [self._records[i] for i in self._sampler.rows(window)]
+        encoded = [_encode(self._processor, self._images, record) for record in records]
+        steps = torch.tensor([item.n_steps for item in encoded])
+        return {
+            "inputs": self._processor.collate(encoded),
+            "cot": torch.repeat_interleave(torch.arange(len(records)), steps),
+            "correct": torch.tensor([float(record.correct) for record in records])}
+
+
+def batches(dataset: Dataset[Batch], *, start: int, stop: int, workers: int = 0) -> Iterator[Batch]:
+    """The dataset's batches from `start` up to `stop`, read ahead by `workers` processes (0: in this one)."""
+    loader: DataLoader[Batch] = DataLoader(
+        dataset, batch_size=None, sampler=range(start, stop), num_workers=workers,
+        multiprocessing_context="spawn" if workers else None)
+    return iter(loader)
+
+
+def _encode(processor: PRMProcessor, images: ImageStore, record: Any) -> EncodedCoT:
+    try:
+        return processor.encode(record.question, images.open_all(record.images), record.steps)
+    except DataError:
+        raise
+    except UserError as error:
+        raise DataError(f"record {record.id}: {error}") from error

@@ -1,0 +1,174 @@
+"""JSON arrays and JSON Lines read value by value, with line numbers, in bounded memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from dreamprm.errors import DataError, UserError
+
+CHUNK_CHARACTERS = 1 << 20
+"""How much of a JSON array is read at a time."""
+
+MAX_VALUE_CHARACTERS = 1 << 26
+"""The longest value of a JSON array that is waited for: a lost closing quote would read to the end."""
+
+
+class Row(NamedTuple):
+    """One value of the file and the line it starts on; `problem` says why a line could not be read."""
+
+    line: int
+    value: Any
+    problem: str | None = None
+
+
+def stream_json(path: str | Path) -> Iterator[Row]:
+    """Read a JSON array or a JSON Lines file one value at a time.
+
+    Which of the two it is follows from the first character that is not white space, `[` or `{`, never from
+    the file's name. A line of a JSON Lines file that is not JSON is yielded with its `problem`, since the
+    next line can still be read; a broken array cannot, and raises.
+
+    Args:
+        path: the file, UTF-8 with or without a byte order mark.
+
+    Yields:
+        Rows in the order of the file. At most about one mebibyte of text, or one value, is held at a time.
+
+    Raises:
+        UserError: there is no such file.
+        DataError: the file is empty, starts with something else, is not UTF-8, or is a broken array.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no such file: {path}; give the path of a JSON or JSON Lines file")
+    with path.open(encoding="utf-8-sig") as file:
+        try:
+            first = _first_character(file)
+            file.seek(0)
+            if first == "[":
+                yield from _array(file, path)
+            elif first == "{":
+                yield from _lines(file)
+            elif not first:
+                raise DataError(
+                    f"{path}: the file is empty; allowed: a JSON array, or one JSON object a line"
+                )
+            else:
+                raise DataError(
+                    f"{path}: starts with {first!r}; allowed: '[' (a JSON array of objects)"
+                    " or '{' (one JSON object a line)"
+                )
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: not UTF-8 text ({error.reason}); save the file as UTF-8") from error
+
+
+def _first_character(file: IO[str]) -> str:
+    while chunk := file.read(4096):
+        if text := chunk.lstrip():
+            return text[0]
+    return ""
+
+
+def _lines(file: IO[str]) -> Iterator[Row]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            yield Row(
+                number,
+                None,
+                f"not a JSON object: {error.msg} at column {error.colno}; allowed: one JSON object a line",
+            )
+        else:
+            yield Row(number, value)
+
+
+class _ArrayText:
+    """The part of an array's text that is held: `text[position:]` is still to be read."""
+
+    def __init__(self, file: IO[str], path: Path) -> None:
+        self.file, self.path = file, path
+        self.text, self.position, self.line, self.ended = "", 0, 1, False
+
+    def advance(self, end: int) -> None:
+        """Move on to `end`, keeping count of the lines."""
+        self.line += self.text.count("\n", self.position, end)
+        self.position = end
+
+    def extend(self) -> None:
+        """Drop what has been read and hold more; doubling it keeps the cost of a long value linear."""
+        rest = self.text[self.position :]
+        more = self.file.read(max(CHUNK_CHARACTERS, len(rest)))
+        self.ended = not more
+        self.text, self.position = rest + more, 0
+
+    def next_character(self) -> str:
+        """Skip white space; the character there, or "" at the end of the file."""
+        while True:
+            end = self.position
+            while end < len(self.text) and self.text[end] in " \t\r\n":
+                end += 1
+            self.advance(end)
+            if end < len(self.text) or self.ended:
+                return self.text[end : end + 1]
+            self.extend()
+
+    def error(self, what: str, at: int | None = None) -> DataError:
+        line = self.line + self.text.count("\n", self.position, self.position if at is None else at)
+        return DataError(
+            f"{self.path}:{line}: broken JSON array: {what}; the rows after it cannot be read, mend the file"
+        )
+
+
+def _array(file: IO[str], path: Path) -> Iterator[Row]:
+    text = _ArrayText(file, path)
+    text.next_character()
+    text.advance(text.position + 1)  # the opening bracket
+    if text.next_character() == "]":
+        text.advance(text.position + 1)
+    else:
+        while True:
+            line = text.line
+            yield Row(line, _array_value(text))
+            separator = text.next_character()
+            if separator not in {",", "]"}:
+                raise text.error(
+                    f"expected ',' or ']' after a value, found {separator or 'the end of the file'!r}"
+                )
+            text.advance(text.position + 1)
+            if separator == "]":
+                break
+            text.next_character()
+    if rest := text.next_character():
+        raise text.error(f"text after the closing ']': {rest!r}")
+
+
+# A value cut off by the end of the held text fails at that end, except within a string (reported at the
+# string's start), or up to this many characters before it (inside a literal or a \u escape).
+_CUT_TOLERANCE = 16
+
+
+def _array_value(text: _ArrayText) -> Any:
+    decoder = json.JSONDecoder()
+    while True:
+        try:
+            value, end = decoder.raw_decode(text.text, text.position)
+        except json.JSONDecodeError as error:
+            cut = error.msg.startswith("Unterminated string") or error.pos >= len(text.text) - _CUT_TOLERANCE
+            if text.ended or not cut:
+                raise text.error(error.msg, error.pos) from error
+        else:
+            # A number at the very end of the held text may go on in the next chunk.
+            if end < len(text.text) or text.ended:
+                text.advance(end)
+                return value
+        if len(text.text) - text.position > MAX_VALUE_CHARACTERS:
+            raise text.error(
+                f"a value longer than {MAX_VALUE_CHARACTERS} characters (a missing closing quote?)"
+            )
+        text.extend()

@@ -1,0 +1,285 @@
+"""Read step, meta and candidate records from the public DreamPRM files and from our own form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from dreamprm.data.fields import Fields
+from dreamprm.data.images import ImagePolicy, MissingImage
+from dreamprm.data.json_stream import stream_json
+from dreamprm.data.nested_rows import NestedRow, group_nested, without_cut_marks
+from dreamprm.data.read_report import OnError, ReadReport, Tolerance
+from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, StepRecord
+from dreamprm.errors import DataError, UserError
+from dreamprm.prompting import final_answer, split_question, split_steps
+
+Stepless = Literal["error", "skip"]
+T = TypeVar("T")
+R = TypeVar("R", StepRecord, MetaRecord)
+
+
+def read_step_records(
+    path: str | Path,
+    *,
+    image_root: str | Path | None = None,
+    missing_image: MissingImage = "error",
+    allow_no_image: bool = False,
+    check_images: bool = False,
+    stepless: Stepless = "error",
+    on_error: OnError = "error",
+    max_bad_fraction: float = 0.01,
+    domain: str | None = None,
+    report: ReadReport | None = None,
+) -> Iterator[StepRecord]:
+    """Read training records: the public DreamPRM form, or our own with one chain of thought a line.
+
+    Public form: `input` (question), `add` (the chain up to this step), `accuracy` in [0, 1], `dataset`,
+    `image_path`, optional `id`, `times` (rollouts); rows of one chain are grouped, see `group_nested`.
+    Own form: `question`, `image` or `images`, `domain`, `steps`, `labels` (null = not labelled), optional
+    `rollouts`, `id`. Other fields are not read. DreamPRM, arXiv 2505.20241.
+
+    Args:
+        path: a JSON array or a JSON Lines file of any size; it is read row by row.
+        image_root: the folder that relative image paths start from; None for the file's own folder.
+        missing_image: `error`, or `text_only` to go on without the record's images.
+        allow_no_image: whether a record may name no image.
+        check_images: also open and verify every image; their existence is always checked.
+        stepless: a record with an empty `steps` is an `error`, or is left out (`skip`).
+        on_error: `error` ends at the first bad row; `skip` leaves them out, counted and listed in `report`.
+        max_bad_fraction: the share of bad rows, in [0, 1], above which `skip` ends the reading too.
+        domain: the domain of every record, whatever the file says; needed where the file names none.
+        report: filled in while reading; a fresh one for every reading.
+
+    Returns:
+        An iterator of records.
+
+    Raises:
+        UserError: no such file, or a setting outside what is allowed.
+        DataError: a bad record, naming file, line, field, value and what is allowed; too many of them; a file
+            without any record.
+    """
+    report = ReadReport() if report is None else report
+    images = ImagePolicy(image_root, missing_image, allow_no_image, check_images)
+    _check_stepless(stepless)
+
+    def parse(fields: Fields) -> StepRecord | NestedRow | None:
+        if "steps" not in fields.values and ("add" in fields.values or "input" in fields.values):
+            return _nested_row(fields, images, report, domain)
+        question, steps = fields.text("question"), fields.texts("steps")
+        if not steps:
+            error = fields.error("steps", "at least one step (stepless=skip leaves such records out)")
+            if stepless == "error":
+                raise error
+            report.stepless += 1
+            report.leave_out(str(error))
+            return None
+        labels = fields.probabilities("labels", len(steps))
+        if all(label is None for label in labels):
+            raise fields.error("labels", "at least one step with a label in [0, 1]")
+        return StepRecord(
+            question=question,
+            images=_images(fields, images, report),
+            domain=fields.text("domain") if domain is None else domain,
+            steps=steps,
+            labels=labels,
+            rollouts=fields.counts("rollouts", len(steps)),
+            id=fields.identifier(),
+        )
+
+    return group_nested(_parsed(Path(path), parse, report, Tolerance(on_error, max_bad_fraction)))
+
+
+def read_meta_records(
+    path: str | Path,
+    *,
+    image_root: str | Path | None = None,
+    missing_image: MissingImage = "error",
+    allow_no_image: bool = False,
+    check_images: bool = False,
+    on_error: OnError = "error",
+    max_bad_fraction: float = 0.01,
+    report: ReadReport | None = None,
+) -> Iterator[MetaRecord]:
+    """Read meta records: the public DreamPRM form, or our own.
+
+    Public form: `input` (question and chain of thought in one text, split at its `Step 1` heading),
+    `true_false`, `image_path`, optional `id`. Own form: `question`, `image` or `images`, `steps`,
+    `correct`, optional `id`. A record without a chain of thought is read, with `.steps` empty;
+    `require_steps` is what refuses it.
+
+    Args:
+        path: a JSON array or a JSON Lines file of any size; it is read row by row.
+        image_root, missing_image, allow_no_image, check_images, on_error, max_bad_fraction, report: as in
+            `read_step_records`.
+
+    Returns:
+        An iterator of records.
+
+    Raises:
+        UserError, DataError: as `read_step_records`.
+    """
+    report = ReadReport() if report is None else report
+    images = ImagePolicy(image_root, missing_image, allow_no_image, check_images)
+
+    def parse(fields: Fields) -> MetaRecord:
+        if "question" not in fields.values and ("input" in fields.values or "true_false" in fields.values):
+            question, steps = split_question(fields.text("input"))
+            if not question:
+                raise fields.error("input", "a question before the first 'Step 1' heading")
+            correct = fields.truth("true_false")
+        else:
+            question, steps, correct = fields.text("question"), fields.texts("steps"), fields.truth("correct")
+        return MetaRecord(
+            question=question,
+            images=_images(fields, images, report),
+            steps=steps,
+            correct=correct,
+            id=fields.identifier(),
+        )
+
+    return _parsed(Path(path), parse, report, Tolerance(on_error, max_bad_fraction))
+
+
+def read_candidate_records(
+    path: str | Path,
+    *,
+    image_root: str | Path | None = None,
+    missing_image: MissingImage = "error",
+    allow_no_image: bool = False,
+    check_images: bool = False,
+    on_error: OnError = "error",
+    max_bad_fraction: float = 0.01,
+    report: ReadReport | None = None,
+) -> Iterator[CandidateRecord]:
+    """Read candidate records, of which each is a question of a benchmark with its N candidate answers.
+
+    A record holds `question`, `image` or `images`, `benchmark`, `answer`, `candidates` and optionally `id`.
+    A candidate holds `text` and optionally `steps` (else the text is split on its headings), `final_answer`
+    (else the text's final-answer line), `correct` and `generator`. Steps without a `text` are joined to
+    one.
+
+    Args:
+        path: a JSON array or a JSON Lines file of any size; it is read row by row.
+        image_root, missing_image, allow_no_image, check_images, on_error, max_bad_fraction, report: as in
+            `read_step_records`.
+
+    Returns:
+        An iterator of records.
+
+    Raises:
+        UserError, DataError: as `read_step_records`.
+    """
+    report = ReadReport() if report is None else report
+    images = ImagePolicy(image_root, missing_image, allow_no_image, check_images)
+
+    def parse(fields: Fields) -> CandidateRecord:
+        return CandidateRecord(
+            question=fields.text("question"),
+            images=_images(fields, images, report),
+            benchmark=fields.text("benchmark"),
+            answer=fields.text("answer"),
+            candidates=tuple(_candidate(candidate) for candidate in fields.objects("candidates")),
+            id=fields.identifier(),
+        )
+
+    return _parsed(Path(path), parse, report, Tolerance(on_error, max_bad_fraction))
+
+
+def require_steps(
+    records: Iterable[R], stepless: Stepless = "error", *, report: ReadReport | None = None
+) -> Iterator[R]:
+    """Refuse, or leave out, records without steps: they parse, but a step score needs a step.
+
+    Args:
+        records: step or meta records.
+        stepless: `error` raises at the first one, `skip` leaves them out, counted and listed in `report`.
+        report: filled in where given.
+
+    Returns:
+        An iterator of the records that have steps.
+
+    Raises:
+        UserError: `stepless` is neither of the two.
+        DataError: a record without steps (`stepless=error`), naming it.
+    """
+    _check_stepless(stepless)
+    return _with_steps(records, stepless, report)
+
+
+def _with_steps(records: Iterable[R], stepless: Stepless, report: ReadReport | None) -> Iterator[R]:
+    for record in records:
+        if record.steps:
+            yield record
+            continue
+        reason = f"record {record.id} has no steps (question: {record.question[:60]!r})"
+        if stepless == "error":
+            raise DataError(
+                f"{reason}; a record can only train with at least one step:"
+                " give chains of thought with 'Step k:' headings,"
+                " or set stepless=skip to leave such records out"
+            )
+        if report is not None:
+            report.stepless += 1
+            report.leave_out(reason)
+
+
+def _parsed(
+    path: Path, parse: Callable[[Fields], T | None], report: ReadReport, tolerance: Tolerance
+) -> Iterator[T]:
+    for row in stream_json(path):
+        report.rows += 1
+        try:
+            if row.problem is not None:
+                raise DataError(f"{path}:{row.line}: {row.problem}")
+            record = parse(Fields(row.value, path, line=row.line))
+        except DataError as error:
+            tolerance.take(error, report, path)
+        else:
+            if record is not None:
+                yield record
+    if not report.rows:
+        raise DataError(f"{path}: holds no record; allowed: at least one")
+    tolerance.judge(report, path)
+
+
+def _nested_row(fields: Fields, images: ImagePolicy, report: ReadReport, domain: str | None) -> NestedRow:
+    question, add = fields.text("input"), without_cut_marks(fields.text("add"))
+    if not add:
+        raise fields.error("add", "the chain of thought up to this step")
+    given = fields.identifier()
+    return NestedRow(
+        question=question.strip(),
+        images=_images(fields, images, report),
+        domain=fields.text("dataset") if domain is None else domain,
+        add=add,
+        label=fields.probability("accuracy"),
+        rollouts=fields.count("times"),
+        id=given if "id" in fields else None,
+        name=given,
+    )
+
+
+def _candidate(fields: Fields) -> Candidate:
+    steps = fields.texts("steps") if "steps" in fields else ()
+    text = "\n\n".join(steps) if steps and "text" not in fields else fields.text("text")
+    stated = fields.optional_text("final_answer")
+    return Candidate(
+        text=text,
+        steps=steps or split_steps(text),
+        final_answer=final_answer(text) if stated is None else stated,
+        correct=fields.optional_truth("correct"),
+        generator=fields.optional_text("generator"),
+    )
+
+
+def _images(fields: Fields, policy: ImagePolicy, report: ReadReport) -> tuple[str, ...]:
+    paths, dropped = policy.resolve(fields)
+    report.text_only += dropped
+    return paths
+
+
+def _check_stepless(stepless: str) -> None:
+    if stepless not in ("error", "skip"):
+        raise UserError(f"stepless must be 'error' or 'skip', got {stepless!r}")

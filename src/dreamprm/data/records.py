@@ -1,0 +1,128 @@
+"""The three kinds of records that the pipeline's files hold, and their JSON form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One chain of thought with a label per step: what the lower level trains on.
+
+    Attributes:
+        question: the question with its options.
+        images: paths of its images; empty for a text-only question.
+        domain: the dataset it comes from; one weight is learned per domain.
+        steps: the text of each step.
+        labels: per step the probability in [0, 1] that the prefix up to it leads to a correct answer (p_i;
+            DreamPRM, arXiv 2505.20241), or None where it was not labelled.
+        rollouts: per step the number of completions its label is estimated from, or None where unknown.
+        id: names the record in messages.
+    """
+
+    question: str
+    images: tuple[str, ...]
+    domain: str
+    steps: tuple[str, ...]
+    labels: tuple[float | None, ...]
+    rollouts: tuple[int | None, ...]
+    id: str
+
+    @property
+    def image(self) -> str | None:
+        """The first image's path, or None for a text-only question."""
+        return self.images[0] if self.images else None
+
+
+@dataclass(frozen=True, slots=True)
+class MetaRecord:
+    """One complete chain of thought and whether its answer is right: what the upper level learns from.
+
+    `steps` is empty where the source holds no chain of thought; such a record cannot train
+    (`dreamprm.data.require_steps`).
+    """
+
+    question: str
+    images: tuple[str, ...]
+    steps: tuple[str, ...]
+    correct: bool
+    id: str
+
+    @property
+    def image(self) -> str | None:
+        """The first image's path, or None for a text-only question."""
+        return self.images[0] if self.images else None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One of the N answers among which a selector picks; `correct` is None where it is not known."""
+
+    text: str
+    steps: tuple[str, ...]
+    final_answer: str | None
+    correct: bool | None
+    generator: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRecord:
+    """One question of a benchmark with its reference answer and its N candidates."""
+
+    question: str
+    images: tuple[str, ...]
+    benchmark: str
+    answer: str
+    candidates: tuple[Candidate, ...]
+    id: str
+
+    @property
+    def image(self) -> str | None:
+        """The first image's path, or None for a text-only question."""
+        return self.images[0] if self.images else None
+
+
+Record = StepRecord | MetaRecord | CandidateRecord
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """A record in the package's own form, as one line of a JSONL file holds it.
+
+    The inverse of the readers: reading the line gives an equal record (image paths that are not absolute are
+    then resolved against the file's folder or `image_root`).
+
+    Args:
+        record: any of the three kinds.
+
+    Returns:
+        A dict of JSON values. One image is written as `image`, none or several as `images`.
+    """
+    head: dict[str, Any] = {"id": record.id, "question": record.question}
+    if len(record.images) == 1:
+        head["image"] = record.images[0]
+    else:
+        head["images"] = list(record.images)
+    if isinstance(record, StepRecord):
+        return head | {
+            "domain": record.domain,
+            "steps": list(record.steps),
+            "labels": list(record.labels),
+            "rollouts": list(record.rollouts),
+        }
+    if isinstance(record, MetaRecord):
+        return head | {"steps": list(record.steps), "correct": record.correct}
+    return head | {
+        "benchmark": record.benchmark,
+        "answer": record.answer,
+        "candidates": [
+            {
+                "text": candidate.text,
+                "steps": list(candidate.steps),
+                "final_answer": candidate.final_answer,
+                "correct": candidate.correct,
+                "generator": candidate.generator,
+            }
+            for candidate in record.candidates
+        ],
+    }

@@ -1,0 +1,57 @@
+"""Domain weights: values by hand, gradients in float64, refusals."""
+
+import math
+
+import pytest
+import torch
+
+from dreamprm.errors import UserError
+from dreamprm.models.weights import DOMAIN_WEIGHTS, NORMALISATIONS, DomainWeights
+
+
+def alpha(*values: float) -> dict[str, torch.Tensor]:
+    return {DOMAIN_WEIGHTS: torch.tensor(values, dtype=torch.float64)}
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_weights_start_at_one(normalisation: str) -> None:
+    table = DomainWeights(["a", "b", "c"], normalisation)
+    torch.testing.assert_close(table.weights(table.init()), torch.ones(3), rtol=1e-6, atol=0)
+
+
+def test_weights_by_hand() -> None:
+    # softplus(log(e - 1)) = 1 and softplus(log(e^3 - 1)) = 3: their mean is 2.
+    raw = alpha(math.log(math.e - 1), math.log(math.e**3 - 1))
+    softplus = DomainWeights(["a", "b"]).weights(raw)
+    torch.testing.assert_close(softplus, torch.tensor([0.5, 1.5], dtype=torch.float64), rtol=1e-12, atol=0)
+    softmax = DomainWeights(["a", "b"], "softmax").weights(alpha(0.0, math.log(3)))
+    torch.testing.assert_close(softmax, torch.tensor([0.5, 1.5], dtype=torch.float64), rtol=1e-12, atol=0)
+    plain = DomainWeights(["a", "b"], "none").weights(alpha(-0.25, 2.0))
+    assert plain.tolist() == [-0.25, 2.0]
+
+
+def test_named_weights_keep_their_order_and_values() -> None:
+    table = DomainWeights(["z", "a"], "none")
+    assert table.named({DOMAIN_WEIGHTS: torch.tensor([0.5, 2.0], requires_grad=True)}) == {"z": 0.5, "a": 2.0}
+    assert list(table.named(alpha(1.0, 1.0))) == ["z", "a"]
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_gradients_equal_central_differences(normalisation: str) -> None:
+    table = DomainWeights(["a", "b", "c"], normalisation)
+    raw = torch.tensor([-2.0, 0.3, 4.0], dtype=torch.float64, requires_grad=True)
+
+    def weights(values: torch.Tensor) -> torch.Tensor:
+        return table.weights({DOMAIN_WEIGHTS: values})
+
+    assert torch.autograd.gradcheck(weights, (raw,))
+    assert torch.autograd.gradgradcheck(weights, (raw,))
+
+
+def test_bad_tables_are_refused() -> None:
+    with pytest.raises(UserError, match="at least one domain"):
+        DomainWeights([])
+    with pytest.raises(UserError, match="got ai2d more than once"):
+        DomainWeights(["ai2d", "iconqa", "ai2d"])
+    with pytest.raises(UserError, match="unknown weight normalisation 'soft'; use one of softplus"):
+        DomainWeights(["a"], "soft")
