@@ -117,7 +117,9 @@ def _dispatch(arguments: list[str]) -> int:
     path, overrides = _split(rest)
     if path is None and not command.arguments.startswith("["):
         raise UserError(f"no configuration file given; write dreamprm {name} {command.arguments}")
-    _load(command.run)(load_config(_load(command.schema), path, overrides))
+    # Before the command's code is imported: a mistake in the configuration is told at once.
+    config = load_config(_load(command.schema), path, overrides)
+    _load(command.run)(config)
     return 0
 
 
