@@ -1,0 +1,128 @@
+"""How each kind of record is read from its source and stored as Arrow columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records
+from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, StepRecord
+
+
+@dataclass(frozen=True)
+class ArrowForm:
+    """One kind of record: its reader, its columns (the record's attributes), and how a row is decoded."""
+
+    read: Callable[..., Iterator[Any]]
+    schema: pa.Schema
+    decode: Callable[..., Any]
+
+    def batch(self, records: Sequence[Any]) -> pa.RecordBatch:
+        """The records as one batch of columns."""
+        columns = [
+            pa.array([_plain(getattr(record, column.name)) for record in records], column.type)
+            for column in self.schema
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def records(self, columns: dict[str, list[Any]]) -> list[Any]:
+        """The records of decoded columns; the inverse of `batch`."""
+        return [self.decode(*row) for row in zip(*(columns[name] for name in self.schema.names), strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    """Candidates as dicts, which Arrow knows; everything else as it is."""
+    if isinstance(value, tuple) and value and isinstance(value[0], Candidate):
+        return [{name: getattr(candidate, name) for name in _CANDIDATE.names} for candidate in value]
+    return value
+
+
+def _step(
+    question: str,
+    images: Iterable[str],
+    domain: str,
+    steps: Iterable[str],
+    labels: Iterable[float | None],
+    rollouts: Iterable[int | None],
+    id: str,
+) -> StepRecord:
+    return StepRecord(question, tuple(images), domain, tuple(steps), tuple(labels), tuple(rollouts), id)
+
+
+def _meta(question: str, images: Iterable[str], steps: Iterable[str], correct: bool, id: str) -> MetaRecord:
+    return MetaRecord(question, tuple(images), tuple(steps), correct, id)
+
+
+def _candidate(
+    question: str,
+    images: Iterable[str],
+    benchmark: str,
+    answer: str,
+    candidates: Iterable[dict[str, Any]],
+    id: str,
+) -> CandidateRecord:
+    decoded = tuple(
+        Candidate(**{**candidate, "steps": tuple(candidate["steps"])}) for candidate in candidates
+    )
+    return CandidateRecord(question, tuple(images), benchmark, answer, decoded, id)
+
+
+_TEXTS = pa.list_(pa.string())
+_CANDIDATE = pa.schema(
+    {
+        "text": pa.string(),
+        "steps": _TEXTS,
+        "final_answer": pa.string(),
+        "correct": pa.bool_(),
+        "generator": pa.string(),
+    }
+)
+
+FORMS: dict[str, ArrowForm] = {
+    "step": ArrowForm(
+        read_step_records,
+        pa.schema(
+            {
+                "question": pa.string(),
+                "images": _TEXTS,
+                "domain": pa.string(),
+                "steps": _TEXTS,
+                "labels": pa.list_(pa.float64()),
+                "rollouts": pa.list_(pa.int64()),
+                "id": pa.string(),
+            }
+        ),
+        _step,
+    ),
+    "meta": ArrowForm(
+        read_meta_records,
+        pa.schema(
+            {
+                "question": pa.string(),
+                "images": _TEXTS,
+                "steps": _TEXTS,
+                "correct": pa.bool_(),
+                "id": pa.string(),
+            }
+        ),
+        _meta,
+    ),
+    "candidate": ArrowForm(
+        read_candidate_records,
+        pa.schema(
+            {
+                "question": pa.string(),
+                "images": _TEXTS,
+                "benchmark": pa.string(),
+                "answer": pa.string(),
+                "candidates": pa.list_(pa.struct(list(_CANDIDATE))),
+                "id": pa.string(),
+            }
+        ),
+        _candidate,
+    ),
+}
+"""The kinds of records by name."""
