@@ -1,0 +1,217 @@
+"""What every estimator shares: one method to write, its arguments, its result and its statuses."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dreamprm.hypergrad.adamw import AdamW, AdamWState
+from dreamprm.hypergrad.problem import BilevelProblem
+
+
+class Status(str, Enum):
+    """How a window ended."""
+
+    ok = "ok"
+    nonfinite = "nonfinite"
+
+
+@dataclass
+class Window:
+    """The result of one window; every tensor is detached."""
+
+    params: dict[str, Tensor]
+    """phi_T, after the window's T steps."""
+    state: AdamWState
+    """The optimizer's state after them; pass it to the next window."""
+    alpha_grad: dict[str, Tensor]
+    """d outer_loss / d alpha, shaped like alpha; zeros where alpha does not enter."""
+    inner_losses: Tensor
+    """(T,) the inner loss before each step."""
+    outer_loss: Tensor
+    """Scalar, at phi_T."""
+    status: Status = Status.ok
+    message: str = ""
+    """What went wrong and what to do; empty when status is ok."""
+    stats: dict[str, Any] = field(default_factory=dict)
+    """`forward` and `backward`: passes over the inner or outer loss; further keys by estimator."""
+
+
+@dataclass
+class WindowTask:
+    """Checked arguments of `run_window`, as the estimators receive them; tensors are detached."""
+
+    problem: BilevelProblem
+    optimizer: AdamW
+    params: dict[str, Tensor]
+    state: AdamWState
+    alpha: dict[str, Tensor]
+    inner_batches: list[Any]
+    outer_batch: Any
+    donate: bool
+
+
+class Estimator(ABC):
+    """Runs a window of T inner AdamW steps and estimates d outer_loss / d alpha through it.
+
+    A frozen dataclass whose fields are all its settings; subclasses write `_run`.
+    """
+
+    @property
+    def needs_second_order(self) -> bool:
+        """Whether gradients of gradients are taken: fused attention has none, use eager attention then."""
+        return False
+
+    @abstractmethod
+    def _run(self, task: WindowTask) -> Window:
+        """Take the T steps and fill in a Window; status and message are set by `run_window`."""
+
+    def run_window(
+        self,
+        problem: BilevelProblem,
+        optimizer: AdamW,
+        params: Mapping[str, Tensor],
+        state: AdamWState,
+        alpha: Mapping[str, Tensor],
+        *,
+        inner_batches: Iterable[Any],
+        outer_batch: Any,
+        donate: bool = False,
+        on_failure: str = "return",
+    ) -> Window:
+        """Take T = len(inner_batches) inner steps and estimate the gradient in alpha of the outer loss there.
+
+        The window is the training: continue from `window.params` and `window.state`. All estimators return
+        the same params and state.
+
+        Args:
+            problem: the two losses.
+            optimizer: the inner optimizer.
+            params: phi by name, floating point; requires_grad and graphs attached to them are ignored.
+            state: of the optimizer, from `optimizer.init` or the last window.
+            alpha: outer variables by name, floating point; may be empty.
+            inner_batches: one batch for each step.
+            outer_batch: the meta batch.
+            donate: allow the tensors in `params` and `state` to be overwritten; `alpha` never is.
+            on_failure: when a loss, a parameter or the gradient is not finite: "return" the window with
+                status `nonfinite`, or "raise".
+
+        Returns:
+            A `Window`.
+
+        Raises:
+            ValueError: no batch, no params, tensors that are not floating point, a state that does not match
+                the params, a loss of the wrong shape or that does not depend on the params.
+            FloatingPointError: a non-finite number, with on_failure="raise".
+        """
+        if on_failure not in ("return", "raise"):
+            raise ValueError(f'on_failure must be "return" or "raise", got {on_failure!r}')
+        batches = list(inner_batches)
+        if not batches:
+            raise ValueError("inner_batches is empty: a window needs T >= 1 steps; give one batch a step")
+        _check_tensors(params, kind="params")
+        _check_tensors(alpha, kind="alpha")
+        if not params:
+            raise ValueError("params is empty; give the tensors to train by name")
+        _check_state(state, params)
+        task = WindowTask(
+            problem=problem,
+            optimizer=optimizer,
+            params={name: p.detach() for name, p in params.items()},
+            state=AdamWState(state.step, dict(state.exp_avg), dict(state.exp_avg_sq)),
+            alpha={name: a.detach() for name, a in alpha.items()},
+            inner_batches=batches,
+            outer_batch=outer_batch,
+            donate=donate,
+        )
+        with torch.enable_grad():
+            window = self._run(task)
+        window.message = _nonfinite(window)
+        if window.message:
+            window.status = Status.nonfinite
+            if on_failure == "raise":
+                raise FloatingPointError(window.message)
+        return window
+
+
+def leaves(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Fresh views of the tensors that collect gradients."""
+    return {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}
+
+
+def gradients(
+    output: Tensor, inputs: Mapping[str, Tensor], *, create_graph: bool = False
+) -> dict[str, Tensor]:
+    """d output / d inputs by name; zeros for the inputs that do not enter."""
+    return dict(zip(inputs, gradient_list(output, list(inputs.values()), create_graph=create_graph)))
+
+
+def gradient_list(
+    output: Tensor, inputs: list[Tensor], *, grad_output: Tensor | None = None, create_graph: bool = False
+) -> list[Tensor]:
+    """d <output, grad_output> / d inputs in one pass; zeros for the inputs that do not enter."""
+    if not inputs or not output.requires_grad:
+        return [torch.zeros_like(tensor) for tensor in inputs]
+    return list(torch.autograd.grad(
+        output, inputs, grad_output, create_graph=create_graph, materialize_grads=True
+    ))
+
+
+def require_graph(loss: Tensor, *, name: str) -> Tensor:
+    """Refuse a loss cut off from everything that is trained, which would silently give zero gradients."""
+    if not loss.requires_grad:
+        raise ValueError(f"{name} does not depend on params or alpha: it was detached, computed under "
+                         "torch.no_grad(), or reads other tensors than those it was given")
+    return loss
+
+
+def _check_tensors(tensors: Mapping[str, Tensor], *, kind: str) -> None:
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise ValueError(f"{kind}[{name!r}] must be a floating-point tensor, got {got}; "
+                             "leave tensors that are not trained out")
+
+
+def _check_state(state: AdamWState, params: Mapping[str, Tensor]) -> None:
+    for kind, moments in (("exp_avg", state.exp_avg), ("exp_avg_sq", state.exp_avg_sq)):
+        wrong = sorted(set(moments) ^ set(params))
+        wrong += [name for name, p in params.items() if name in moments and moments[name].shape != p.shape]
+        if wrong:
+            raise ValueError(f"state.{kind} does not match params at {', '.join(map(repr, wrong[:5]))} "
+                             f"({len(wrong)} in all); make it by optimizer.init(params) of these params")
+
+
+def _nonfinite(window: Window) -> str:
+    """Say what is not finite, first cause first; one synchronisation with the device."""
+    advice = "lower the learning rate, check the data of this window's batches, or train in float32"
+    finite = torch.stack([
+        torch.isfinite(window.inner_losses).all(),
+        _all_finite(window.params),
+        torch.isfinite(window.outer_loss),
+        _all_finite(window.alpha_grad),
+    ]).tolist()
+    if all(finite):
+        return ""
+    if not finite[0]:
+        first = int(torch.isfinite(window.inner_losses).logical_not().nonzero()[0])
+        return f"the inner loss of the window's step {first} is {float(window.inner_losses[first])}; {advice}"
+    if not finite[1]:
+        return f"the inner gradient is not finite: parameters became NaN or infinite; {advice}"
+    if not finite[2]:
+        return f"the outer loss is {float(window.outer_loss)}; {advice}, or check the meta batch"
+    return f"the gradient in alpha is not finite; {advice}, or lower the settings of the estimator"
+
+
+def _all_finite(tensors: Mapping[str, Tensor]) -> Tensor:
+    if not tensors:
+        return torch.tensor(True)
+    # a norm is finite exactly when its entries are (short of overflow at 1e19), at one pass and no temporary
+    norms = torch._foreach_norm(list(tensors.values()))
+    return torch.isfinite(torch.stack([norm.to(norms[0].device) for norm in norms])).all()

@@ -1,0 +1,97 @@
+"""The reference: reverse mode through T unrolled AdamW steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torchopt
+from torch import Tensor
+from torchopt.transform.scale_by_adam import ScaleByAdamState
+
+from dreamprm.hypergrad.adamw import AdamW, AdamWState
+from dreamprm.hypergrad.base import Estimator, Window, WindowTask, gradients, leaves, require_graph
+
+
+@dataclass(frozen=True)
+class Unrolled(Estimator):
+    """alpha_grad = d/dalpha L_meta(phi_T(alpha), alpha), exact, by autograd through `torchopt.adamw`.
+
+    Use it as the reference, and wherever it fits. Not for large models: the graphs of all T steps are alive
+    at once (memory grows with T), and gradients of gradients exclude fused attention kernels.
+
+    Where a second moment is exactly 0 (rows of an embedding that no batch has used), the derivative of its
+    root is taken as 0 (torchopt alone gives 0 * inf = NaN). torchopt's `eps_root` does it, set to the
+    smallest normal number of the dtype: the values keep their bits for eps >= 1e-8, the derivative becomes
+        finite, times 0.
+
+    Departures from plain torchopt calls: the step count is float64, as with torchopt's int64 count the bias
+    correction 1 - b2^t is a float32 number, relatively off by up to 3e-5; the learning rate of each step is
+    read from `AdamW.learning_rate` at the true step, so that schedules persist over windows.
+
+    Source: DreamPRM, arXiv 2505.20241 (T = 5); torchopt 0.7.3.
+    """
+
+    @property
+    def needs_second_order(self) -> bool:
+        """True: the inner gradients are differentiated again."""
+        return True
+
+    def _run(self, task: WindowTask) -> Window:
+        names = list(task.params)
+        alpha, params, state, losses = leaves(task.alpha), leaves(task.params), task.state, []
+        for batch in task.inner_batches:
+            loss = require_graph(task.problem.inner_loss(params, alpha, batch), name="inner_loss")
+            grads = gradients(loss, params, create_graph=True)
+            params, state = torchopt_step(task.optimizer, params, grads, state=state)
+            losses.append(loss.detach())
+        outer_loss = task.problem.outer_loss(params, alpha, task.outer_batch)
+        require_graph(outer_loss, name="outer_loss")
+        return Window(
+            alpha_grad=gradients(outer_loss, alpha),
+            params={name: params[name].detach() for name in names},
+            state=AdamWState(
+                step=state.step,
+                exp_avg={name: state.exp_avg[name].detach() for name in names},
+                exp_avg_sq={name: state.exp_avg_sq[name].detach() for name in names},
+            ),
+            inner_losses=torch.stack(losses),
+            outer_loss=outer_loss.detach(),
+            # the backward pass through an inner step passes twice over its forward and its gradient
+            stats={"forward": len(losses) + 1, "backward": 3 * len(losses) + 1},
+        )
+
+
+def torchopt_step(
+    optimizer: AdamW, params: dict[str, Tensor], grads: dict[str, Tensor], *, state: AdamWState
+) -> tuple[dict[str, Tensor], AdamWState]:
+    """One differentiable AdamW step by torchopt, from our state and back into it."""
+    names = list(params)
+    phi = [params[name] for name in names]
+    transform = torchopt.adamw(
+        lr=optimizer.learning_rate(state.step),
+        betas=optimizer.betas,
+        eps=optimizer.eps,
+        eps_root=max(torch.finfo(p.dtype).tiny for p in phi),
+        weight_decay=optimizer.weight_decay,
+    )
+    moments = ScaleByAdamState(
+        mu=[state.exp_avg[name] for name in names],
+        nu=[state.exp_avg_sq[name] for name in names],
+        count=[_count(p, step=state.step) for p in phi],
+    )
+    # init on empty tensors: only the layout of the chained state is wanted, no second set of moments
+    layout = transform.init([p.new_empty(0) for p in phi])
+    chained = tuple(moments if isinstance(part, ScaleByAdamState) else part for part in layout)
+    updates, chained = transform.update([grads[name] for name in names], chained, params=phi, inplace=False)
+    new = torchopt.apply_updates(phi, updates, inplace=False)
+    (moments,) = (part for part in chained if isinstance(part, ScaleByAdamState))
+    return dict(zip(names, new)), AdamWState(
+        step=state.step + 1, exp_avg=dict(zip(names, moments.mu)), exp_avg_sq=dict(zip(names, moments.nu))
+    )
+
+
+def _count(param: Tensor, *, step: int) -> Tensor:
+    # a 0-dimensional float64 count would promote a 0-dimensional float32 parameter
+    dtype = torch.float64 if param.ndim else param.dtype
+    return torch.tensor(step, dtype=dtype, device=param.device)

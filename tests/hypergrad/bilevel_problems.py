@@ -1,0 +1,238 @@
+"""Small float64 bilevel problems: one row each in the tests' tables; an oracle without the Hessian."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, Window
+from dreamprm.hypergrad.unrolled import torchopt_step
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass
+class Case:
+    """A problem with everything `run_window` needs; the state is warm (three steps taken)."""
+
+    problem: BilevelProblem
+    params: Tensors
+    alpha: Tensors
+    batches: list[Any]
+    outer_batch: Any
+    optimizer: AdamW = field(default_factory=lambda: AdamW(lr=1e-2))
+    state: AdamWState | None = None
+
+    def __post_init__(self) -> None:
+        if self.state is None:
+            self.state = self.optimizer.init(self.params)
+            for batch in self.batches[:3]:
+                phi = {name: p.clone().requires_grad_() for name, p in self.params.items()}
+                loss = self.problem.inner_loss(phi, self.alpha, batch)
+                grads = torch.autograd.grad(loss, list(phi.values()), materialize_grads=True)
+                self.params, self.state = self.optimizer.step(phi, dict(zip(phi, grads)), state=self.state)
+
+    def run(self, estimator: Any, *, steps: int = 5, alpha: Tensors | None = None, **options: Any) -> Window:
+        return estimator.run_window(
+            self.problem, self.optimizer, self.params, self.state, self.alpha if alpha is None else alpha,
+            inner_batches=self.batches[:steps], outer_batch=self.outer_batch, **options,
+        )
+
+
+def _data(seed: int, *, rows: int = 60, width: int = 4) -> tuple[Tensor, Tensor, torch.Generator]:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, width, generator=generator, dtype=torch.float64)
+    y = torch.sin(x.sum(1)) + 0.3 * torch.randn(rows, generator=generator, dtype=torch.float64)
+    return x, y, generator
+
+
+def _mlp(params: Tensors, x: Tensor) -> Tensor:
+    return torch.tanh(x @ params["w1"] + params["b1"]) @ params["w2"]
+
+
+def _mlp_params(generator: torch.Generator, *, width: int = 4) -> Tensors:
+    def draw(*shape: int) -> Tensor:
+        return 0.5 * torch.randn(*shape, generator=generator, dtype=torch.float64)
+    return {"w1": draw(width, 5), "b1": draw(5), "w2": draw(5), "unused": draw(3)}
+
+
+def logistic(**options: Any) -> Case:
+    """Plain form; alpha (a log penalty and label offsets) enters the inner loss non-linearly."""
+    x, y, generator = _data(1)
+    labels = (y > 0).double()
+
+    def inner(params: Tensors, alpha: Tensors, rows: Tensor) -> Tensor:
+        logits = x[rows] @ params["w"] + alpha["offset"].tanh().mean()
+        fit = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels[rows])
+        return fit + alpha["penalty"].exp() * params["w"].square().sum()
+
+    def outer(params: Tensors, alpha: Tensors, rows: Tensor) -> Tensor:
+        return torch.nn.functional.binary_cross_entropy_with_logits(x[rows] @ params["w"], labels[rows])
+
+    return Case(
+        BilevelProblem(inner, outer),
+        params={"w": torch.randn(4, generator=generator, dtype=torch.float64)},
+        alpha={"penalty": torch.tensor(-2.0, dtype=torch.float64),
+               "offset": torch.tensor([0.3, -0.4], dtype=torch.float64)},
+        batches=[torch.arange(8 * t, 8 * t + 8) for t in range(6)],
+        outer_batch=torch.arange(48, 60),
+        **options,
+    )
+
+
+def mlp_plain(**options: Any) -> Case:
+    """Plain form, an MLP; alpha enters the outer loss directly too, and one entry nowhere."""
+    x, y, generator = _data(2)
+
+    def inner(params: Tensors, alpha: Tensors, rows: Tensor) -> Tensor:
+        errors = (_mlp(params, x[rows]) - y[rows]).square().reshape(2, -1).mean(1)
+        weighted = torch.nn.functional.softplus(alpha["raw"]) * errors
+        return weighted.sum() + alpha["raw"].prod() * errors.prod()
+
+    def outer(params: Tensors, alpha: Tensors, rows: Tensor) -> Tensor:
+        return (_mlp(params, x[rows]) - y[rows]).square().mean() * (1 + alpha["raw"].square().mean())
+
+    return Case(
+        BilevelProblem(inner, outer),
+        params=_mlp_params(generator),
+        alpha={"raw": torch.tensor([0.4, -0.7], dtype=torch.float64),
+               "idle": torch.ones(2, dtype=torch.float64)},
+        batches=[torch.arange(8 * t, 8 * t + 8) for t in range(6)],
+        outer_batch=torch.arange(48, 60),
+        **options,
+    )
+
+
+def _domain_losses(x: Tensor, y: Tensor) -> Callable[[Tensors, Any], Tensor]:
+    def losses(params: Tensors, batch: dict[str, Tensor]) -> Tensor:
+        errors = (_mlp(params, x[batch["rows"]]) - y[batch["rows"]]).square()
+        return errors.mean(1)
+    return losses
+
+
+def _domain_weights(alpha: Tensors, batch: dict[str, Tensor], losses: Tensor) -> Tensor:
+    positive = torch.nn.functional.softplus(alpha["raw"])
+    return (positive / positive.mean())[batch["domains"]]
+
+
+def _structured(seed: int, *, per_batch: int, unweighted: bool, **options: Any) -> Case:
+    x, y, generator = _data(seed)
+    losses = _domain_losses(x, y)
+
+    def outer(params: Tensors, alpha: Tensors, rows: Tensor) -> Tensor:
+        return (_mlp(params, x[rows]) - y[rows]).square().mean()
+
+    def rest(params: Tensors, batch: dict[str, Tensor]) -> Tensor:
+        return 0.1 * _mlp(params, x[batch["rows"][:, :2].flatten()] + 1).square().mean()
+
+    batches = []
+    for t in range(6):
+        rows = torch.arange(8 * t, 8 * t + 8).reshape(per_batch, -1)
+        batches.append({"rows": rows, "domains": (torch.arange(per_batch) + t) % 3})
+    return Case(
+        BilevelProblem(outer_loss=outer, inner_losses=losses, weights=_domain_weights,
+                       unweighted_loss=rest if unweighted else None),
+        params=_mlp_params(generator),
+        alpha={"raw": torch.tensor([0.4, -0.7, 0.1], dtype=torch.float64)},
+        batches=batches,
+        outer_batch=torch.arange(48, 60),
+        **options,
+    )
+
+
+def domains_mixed(**options: Any) -> Case:
+    """Structured form, two domains in each batch."""
+    return _structured(3, per_batch=2, unweighted=False, **options)
+
+
+def domains_mixed_with_rest(**options: Any) -> Case:
+    """Structured form, two domains in each batch and a term that alpha does not touch."""
+    return _structured(4, per_batch=2, unweighted=True, **options)
+
+
+def domain_single(**options: Any) -> Case:
+    """Structured form, one domain in each batch."""
+    return _structured(5, per_batch=1, unweighted=False, **options)
+
+
+def domain_single_with_rest(**options: Any) -> Case:
+    """Structured form, one domain in each batch and a term that alpha does not touch."""
+    return _structured(6, per_batch=1, unweighted=True, **options)
+
+
+def domains_varying(**options: Any) -> Case:
+    """Structured form, batches of one domain and of two in turn."""
+    case = _structured(7, per_batch=2, unweighted=False, **options)
+    for batch in case.batches[::2]:
+        batch["rows"], batch["domains"] = batch["rows"][:1], batch["domains"][:1]
+    return case
+
+
+PROBLEMS: dict[str, Callable[..., Case]] = {
+    factory.__name__: factory
+    for factory in (logistic, mlp_plain, domains_mixed, domains_mixed_with_rest, domain_single,
+                    domain_single_with_rest, domains_varying)
+}
+
+
+def unused_rows(*, dtype: torch.dtype = torch.float64) -> Case:
+    """Structured form with an embedding of which rows 5.. are in no inner batch; the outer batch uses row 6.
+
+    The state is cold, so the second moments of unused rows are exactly 0.
+    """
+    generator = torch.Generator().manual_seed(8)
+    params = {"table": torch.randn(8, 3, generator=generator, dtype=torch.float64).to(dtype),
+              "w": torch.randn(3, generator=generator, dtype=torch.float64).to(dtype)}
+
+    def losses(params: Tensors, tokens: Tensor) -> Tensor:
+        return (torch.tanh(params["table"][tokens]) @ params["w"] - 0.3).square().mean(1)
+
+    optimizer = AdamW(lr=1e-2)
+    return Case(
+        BilevelProblem(outer_loss=lambda params, alpha, tokens: losses(params, tokens).mean(),
+                       inner_losses=losses, weights=lambda alpha, batch, losses: alpha["raw"].exp()),
+        params=params,
+        alpha={"raw": torch.tensor([0.2, -0.3], dtype=dtype)},
+        batches=[torch.tensor([[t % 5, (t + 1) % 5], [(t + 2) % 5, 3]]) for t in range(5)],
+        outer_batch=torch.tensor([[0, 6], [2, 6]]),
+        optimizer=optimizer,
+        state=optimizer.init(params),
+    )
+
+
+def central_differences(function: Callable[[Tensors], Tensor], alpha: Tensors, *, h: float = 1e-5) -> Tensors:
+    """d function / d alpha; error h^2/6 of the third derivative plus 1e-16 / h: about 1e-10."""
+    grads = {}
+    for name, value in alpha.items():
+        grad = torch.zeros_like(value)
+        for index in range(value.numel()):
+            sides = []
+            for sign in (1, -1):
+                moved = value.clone()
+                moved.view(-1)[index] += sign * h
+                sides.append(function({**alpha, name: moved}))
+            grad.view(-1)[index] = (sides[0] - sides[1]) / (2 * h)
+        grads[name] = grad
+    return grads
+
+
+def gradient_without_hessian(case: Case, *, steps: int = 5) -> Tensors:
+    """The oracle of `first_order`: autograd through the window, its gradients taken at detached params."""
+    alpha = {name: a.detach().clone().requires_grad_() for name, a in case.alpha.items()}
+    params, state = case.params, case.state
+    assert state is not None
+    for batch in case.batches[:steps]:
+        at = {name: p.detach().requires_grad_() for name, p in params.items()}
+        loss = case.problem.inner_loss(at, alpha, batch)
+        grads = torch.autograd.grad(loss, list(at.values()), create_graph=True, materialize_grads=True)
+        params, state = torchopt_step(case.optimizer, params, dict(zip(at, grads)), state=state)
+    outer = case.problem.outer_loss(params, alpha, case.outer_batch)
+    return dict(zip(alpha, torch.autograd.grad(outer, list(alpha.values()), materialize_grads=True)))
+
+
+def relative_error(got: Tensors, want: Tensors) -> float:
+    """|got - want| / |want| over all entries."""
+    difference = torch.cat([(got[name] - want[name]).flatten() for name in want])
+    return float(difference.norm() / torch.cat([w.flatten() for w in want.values()]).norm())
