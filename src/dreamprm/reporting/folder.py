@@ -1,0 +1,121 @@
+"""Reading a run folder: the only input of every report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dreamprm.errors import DataError, UserError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class WeightHistory:
+    """Domain weights over the run.
+
+    Attributes: names (K), steps (W,) inner steps done, values (W, K); NaN where a line lacks a domain.
+    """
+
+    names: tuple[str, ...]
+    steps: Floats
+    values: Floats
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, as its folder tells it.
+
+    Attributes:
+        folder: the run folder.
+        summary: summary.json as it stands; keys that do not apply to this run are absent.
+        metrics: {name: (W,) float} of metrics.jsonl, one value a line, NaN where a line lacks the name or its
+            value is no number.
+        statuses: (W) status of each line, "" where absent.
+        weights: domain_weights.jsonl; None where the run has none.
+        config: text of config.yaml; None where absent.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    metrics: Mapping[str, Floats]
+    statuses: tuple[str, ...]
+    weights: WeightHistory | None
+    config: str | None
+
+    @property
+    def name(self) -> str:
+        """The run's name, by default its folder's."""
+        return str(self.summary.get("name") or self.folder.resolve().name)
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read what training left: summary.json and metrics.jsonl; domain_weights.jsonl and config.yaml if there.
+
+    Raises: UserError where the folder or one of the first two files is missing; DataError for a file that
+        does not parse, with file and line.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise UserError(
+            f"no run folder at {path}; give a folder that `dreamprm train` wrote, such as runs/sandbox")
+    for name in ("summary.json", "metrics.jsonl"):
+        if not (path / name).is_file():
+            raise UserError(f"{path} has no {name}: it is no run folder, or its training has not finished; "
+                            f"train to the end (an interrupted run resumes), then report")
+    summary = _parse(path / "summary.json", (path / "summary.json").read_text(encoding="utf-8"), line=1)
+    metrics, statuses = _columns(_lines(path / "metrics.jsonl"))
+    weights_file, config_file = path / "domain_weights.jsonl", path / "config.yaml"
+    return Run(
+        folder=path, summary=summary, metrics=metrics, statuses=statuses,
+        weights=_history(weights_file) if weights_file.is_file() else None,
+        config=config_file.read_text(encoding="utf-8") if config_file.is_file() else None,
+    )
+
+
+def _parse(path: Path, text: str, *, line: int) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{line + error.lineno - 1}: not JSON ({error.msg}); the file is damaged, "
+                        f"train the run again") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path}:{line}: must be a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8") as stream:
+        return [_parse(path, text, line=line) for line, text in enumerate(stream, start=1) if text.strip()]
+
+
+def number(value: object) -> float:
+    """`value` as a float, NaN for anything that is not a number (a JSON null, a text, a truth value)."""
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else float("nan")
+
+
+def _columns(rows: list[dict[str, Any]]) -> tuple[dict[str, Floats], tuple[str, ...]]:
+    names = [name for name in dict.fromkeys(key for row in rows for key in row) if name != "status"]
+    columns = {name: np.array([number(row.get(name)) for row in rows]) for name in names}
+    return columns, tuple(str(row.get("status", "")) for row in rows)
+
+
+def _history(path: Path) -> WeightHistory | None:
+    rows = _lines(path)
+    for index, row in enumerate(rows, start=1):
+        if not isinstance(row.get("weights"), dict):
+            raise DataError(f"{path}, object {index}: weights must be an object of domain: weight, got "
+                            f"{row.get('weights')!r}")
+    names = tuple(dict.fromkeys(name for row in rows for name in row["weights"]))
+    if not names:
+        return None
+    return WeightHistory(
+        names=names, steps=np.array([number(row.get("step")) for row in rows]),
+        values=np.array([[number(row["weights"].get(name)) for name in names] for row in rows]),
+    )

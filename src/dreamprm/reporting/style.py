@@ -1,0 +1,133 @@
+"""How the plots look: colours that colour-blind readers tell apart, labels on the lines themselves."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from numpy.typing import ArrayLike, NDArray
+
+INK = "#222222"
+MUTED = "#6b6b6b"
+GRID = "#e2e2e2"
+PLAIN = "#3d6d99"
+DPI = 130
+
+# Red-brown below one half (bad), grey at it, blue above: apart for all common kinds of colour blindness.
+QUALITY_COLOURS = LinearSegmentedColormap.from_list(
+    "planted_quality", ["#a63603", "#d9772f", "#a8a29a", "#4a86b8", "#08519c"])
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """Colour, marker and dash of one selector in every plot."""
+
+    colour: str
+    marker: str
+    dash: str
+
+
+# Okabe and Ito's palette, with a marker and dash each, so that no two lines differ by colour alone.
+_SELECTORS = {
+    "dreamprm": LineStyle("#d55e00", "o", "-"),
+    "vanilla": LineStyle("#0072b2", "s", "-"),
+    "majority": LineStyle("#009e73", "^", "-"),
+    "base_likelihood": LineStyle("#a8498a", "D", "--"),
+    "base_head": LineStyle("#3aa0d8", "v", "--"),
+    "random": LineStyle("#808080", "x", ":"),
+    "oracle": LineStyle("#222222", "*", ":"),
+}
+_OTHERS = (LineStyle("#b58900", "P", "-"), LineStyle("#7a5230", "X", "-"), LineStyle("#5b4b9a", "d", "-"))
+
+
+def selector_styles(selectors: Sequence[str]) -> dict[str, LineStyle]:
+    """A style for each selector; those the package does not know take the spare ones in turn."""
+    others = [name for name in selectors if name not in _SELECTORS]
+    spare = {name: _OTHERS[k % len(_OTHERS)] for k, name in enumerate(others)}
+    return {name: _SELECTORS.get(name) or spare[name] for name in selectors}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that makes room for its own labels; no global pyplot state."""
+    layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09)
+    return Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
+
+
+def tidy(axes: Axes, *, grid: str = "y") -> None:
+    """Thin the frame and draw the grid behind the data. grid: "x", "y" or "both"."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(MUTED)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.set_axisbelow(True)
+    axes.grid(True, axis=grid, color=GRID, linewidth=0.8)  # type: ignore[arg-type]
+
+
+def title(axes: Axes, text: str, detail: str = "") -> None:
+    """The plot's subject in bold, its conditions in a smaller line below."""
+    axes.set_title(text, loc="left", fontsize=11.5, fontweight="bold", color=INK, pad=22 if detail else 8)
+    if detail:
+        axes.annotate(detail, (0, 1), xycoords="axes fraction", xytext=(0, 7), textcoords="offset points",
+                      fontsize=8.5, color=MUTED, annotation_clip=False)
+
+
+def spread(positions: ArrayLike, gap: float) -> NDArray[np.float64]:
+    """(n,) positions moved as little as possible (least squares) so that neighbours are `gap` apart.
+
+    Labels that would overlap form a block around their mean; blocks that then touch merge.
+    """
+    wanted = np.asarray(positions, dtype=np.float64)
+    order = np.argsort(wanted, kind="stable")
+    # With x_i = y_i + i * gap the constraint is that y rises: isotonic regression, by pooling violators.
+    blocks: list[tuple[float, int]] = []  # (mean of y, members)
+    for rank, index in enumerate(order):
+        mean, members = wanted[index] - rank * gap, 1
+        while blocks and blocks[-1][0] > mean:
+            before, count = blocks.pop()
+            mean, members = (before * count + mean * members) / (count + members), count + members
+        blocks.append((mean, members))
+    settled = np.concatenate([np.full(count, mean) for mean, count in blocks]) if blocks else np.zeros(0)
+    result = np.empty_like(wanted)
+    result[order] = settled + gap * np.arange(len(wanted))
+    return result
+
+
+def _darker(colour: str) -> tuple[float, float, float]:
+    """The colour as text: thin strokes of a pale colour are hard to read on white."""
+    red, green, blue = to_rgb(colour)
+    return 0.78 * red, 0.78 * green, 0.78 * blue
+
+
+def label_line_ends(
+    axes: Axes, ends: Sequence[tuple[float, float]], texts: Sequence[str], colours: Sequence[str], *,
+    size: float = 8.5,
+) -> None:
+    """Name lines at their right ends, outside the axes, spread so that no two names overlap.
+
+    Call it after the axes' limits are final: positions are worked out from them.
+    Args: ends (x, y) in data units of a linear y axis; texts and colours, one a line.
+    """
+    low, high = axes.get_ylim()
+    height_points = axes.get_position().height * axes.figure.get_figheight() * 72  # type: ignore[union-attr]
+    gap = 1.25 * size * (high - low) / height_points
+    for (x, y), text, colour, label_y in zip(ends, texts, colours, spread([y for _, y in ends], gap)):
+        axes.annotate(
+            text, (x, y), xytext=(1.035, (label_y - low) / (high - low)), textcoords="axes fraction",
+            va="center", ha="left", fontsize=size, color=_darker(colour), annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0,
+                        "relpos": (0, 0.5)},
+        )
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
