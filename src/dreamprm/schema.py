@@ -5,7 +5,7 @@ Defaults are those of DreamPRM (arXiv 2505.20241) where the paper or its public 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from dreamprm.sandbox.settings import SandboxSettings
@@ -124,14 +124,12 @@ class WeightSettings:
 
 def estimator_listing() -> str:
     """Every estimator with its settings and defaults, for `--help`."""
-    import dataclasses
-
     from dreamprm.hypergrad import ESTIMATORS
 
     lines = []
     for name, kind in ESTIMATORS.items():
-        fields = dataclasses.fields(kind)
-        given = ", ".join(f"{f.name}={f.default!r}" for f in fields)
+        assert is_dataclass(kind)
+        given = ", ".join(f"{field.name}={field.default!r}" for field in fields(kind))
         lines.append(f"{name}: {given or 'no settings'}")
     return "\n".join(lines)
 
@@ -212,10 +210,15 @@ class EvaluationSettings:
     suites: dict[str, str] = setting({}, "candidate files by name of suite")
     shifted: list[str] = setting([], "suites that the reported mean is over; empty: all")
     batch_size: int = setting(64, "CoTs scored in one pass", minimum=1)
-    baseline: str = setting(
+    base: bool = setting(False, "also select by the untrained model: the backbone's likelihood, the new head")
+    vanilla: str = setting(
         "none",
-        "vanilla PRM (uniform weights) beside it: trained live, taken from a record, or not shown",
-        choices=("live", "recorded", "none"),
+        "vanilla PRM (uniform weights, otherwise the same run) beside this one: trained at the same time in a "
+        "process of its own, or not at all",
+        choices=("live", "none"),
+    )
+    quality: str | None = setting(
+        None, "JSON file of each domain's known quality, to hold the learned weights against; read after training"
     )
 
     def check(self) -> None:
@@ -249,6 +252,7 @@ class TrainConfig:
     batch_size: int = setting(1, "CoTs in a micro-batch; with sampling=mixed: of each domain", minimum=1)
     meta_batch_size: int = setting(1, "meta CoTs of an upper step", minimum=1)
     aggregation: str = setting("sum_log_odds", "score of a CoT from its steps", choices=AGGREGATIONS)
+    lm_batch_size: int = setting(16, "texts in a micro-batch's language-modelling loss", minimum=1)
     temperature: float = setting(1.0, "divides the aggregate before the sigmoid", above=0)
     meta_loss: str = setting(
         "aggregation", "on the CoT's score, or on single steps (ablation)", choices=META_LOSSES
@@ -282,13 +286,22 @@ class TrainConfig:
             )
 
 
+def format_listing() -> str:
+    """Every foreign format with its meaning and options, for `--help`."""
+    from dreamprm.data.convert import FORMATS
+
+    return "\n".join(
+        f"{name}: {form.help}; options: {', '.join(form.options) or 'none'}" for name, form in FORMATS.items()
+    )
+
+
 @dataclass
 class ConvertConfig:
     """Another project's data file in, one of our own form out."""
 
-    format: str = setting(REQUIRED, "form of the source file")
+    format: str = setting(REQUIRED, "form of the source file; the formats are listed below")
     source: str = setting(REQUIRED, "file to read")
     destination: str = setting(REQUIRED, "JSONL file to write; appears whole or not at all")
     options: dict[str, Any] = open_settings(
-        "the format's own options", listing=lambda: "see the format's docstring"
+        "the format's own options, written beside the keys above:", listing=format_listing
     )

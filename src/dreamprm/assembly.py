@@ -1,0 +1,191 @@
+"""From a configuration to the parts of a run: model, data, problem, optimizers, estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device
+
+from dreamprm.bilevel import BilevelState, BilevelTrainer
+from dreamprm.data.audit import audit_shortcuts, require_both_classes
+from dreamprm.data.collate import MetaBatches, StepBatches
+from dreamprm.data.files import RecordTable
+from dreamprm.data.image_store import ImageStore
+from dreamprm.data.read_report import ReadReport
+from dreamprm.data.readers import require_steps
+from dreamprm.data.records import CandidateRecord, MetaRecord, StepRecord
+from dreamprm.data.sampling import DomainSampler, EpochSampler
+from dreamprm.data.texts import read_text_records
+from dreamprm.errors import UserError
+from dreamprm.hypergrad import AdamW, build_estimator
+from dreamprm.models.prm import PRM
+from dreamprm.models.processing import PRMProcessor
+from dreamprm.models.weights import DomainWeights
+from dreamprm.problem import prm_problem
+from dreamprm.schedules import learning_rate_schedule
+from dreamprm.schema import DataSettings, TrainConfig
+
+Say = Callable[[str], None]
+# Seeds of the independent orders in which data is visited, beside the run's own seed.
+TRAIN_ORDER, META_ORDER, TEXT_ORDER = 0, 1, 2
+
+
+@dataclass
+class Run:
+    """The parts of one training run."""
+
+    prm: PRM
+    weights: DomainWeights
+    trainer: BilevelTrainer
+    state: BilevelState
+    sampler: DomainSampler
+    step_batches: StepBatches
+    meta_batches: MetaBatches
+    images: ImageStore
+    notes: list[str] = field(default_factory=list)
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """The device and the precision of the run.
+
+    Raises:
+        UserError: more than one process.
+    """
+    accelerator = Accelerator(mixed_precision="bf16" if config.precision == "bf16" else "no")
+    if accelerator.num_processes > 1:
+        raise UserError(f"training runs in one process, {accelerator.num_processes} were launched; start "
+                        "`dreamprm train` without a launcher, one GPU holds the 2B model")
+    return accelerator
+
+
+def make_prm(config: TrainConfig) -> PRM:
+    """The PRM before its first step; the same seed gives the same head (and random backbone).
+
+    Raises:
+        UserError: no model given, or one that cannot be read.
+    """
+    model, data = config.model, config.data
+    torch.manual_seed(config.seed)
+    tokenizer = model.tokenizer or model.path
+    if tokenizer is None:
+        raise UserError("give model.path (a checkpoint), or model.config and model.tokenizer for a random start")
+    processor = PRMProcessor.from_pretrained(
+        tokenizer, min_pixels=data.min_pixels, max_pixels=data.max_pixels, max_length=data.max_length,
+        readout=model.readout)
+    source = model.path if model.path is not None else model.config
+    assert source is not None, "the schema wants a path or a config"
+    return PRM.from_backbone(
+        source, processor=processor, head=model.head, attn_implementation=model.attn_implementation)
+
+
+def assemble(config: TrainConfig, accelerator: Accelerator, *, say: Say = print) -> Run:
+    """Read the data, make the model, and put the bi-level trainer together.
+
+    Raises:
+        UserError: whatever in the configuration or the files cannot work, before the first step.
+    """
+    table = open_training_data(config.data, say=say)
+    meta = open_meta_data(config.data, say=say)
+    estimator = build_estimator(config.hypergrad.name, **config.hypergrad.settings)
+    prm = make_prm(config).to(accelerator.device)
+    if estimator.needs_second_order and not prm.supports_second_order:
+        raise UserError(
+            f"hypergrad.name={config.hypergrad.name} takes gradients of gradients, which "
+            f"model.attn_implementation={config.model.attn_implementation} does not have; set "
+            "model.attn_implementation=eager, or hypergrad.name=first_order")
+
+    images = ImageStore(missing=config.data.missing_image)
+    sampler = DomainSampler(
+        {name: len(rows) for name, rows in table.domains.items()}, mode=config.sampling,
+        batch_size=config.batch_size, seed=config.seed)
+    texts = []
+    text_sampler = None
+    if config.lm_weight:
+        assert config.data.lm is not None, "the schema wants data.lm with lm_weight > 0"
+        texts = read_text_records(config.data.lm, image_root=config.data.image_root)
+        text_sampler = EpochSampler(len(texts), config.lm_batch_size, seed=_seed(config, TEXT_ORDER))
+    weights = DomainWeights(list(table.domains), config.weights.normalisation)
+    problem = prm_problem(
+        prm, weights, aggregation=config.aggregation, temperature=config.temperature,
+        meta_loss_kind=config.meta_loss, lm_weight=config.lm_weight, autocast=accelerator.autocast)
+    inner = AdamW(
+        lr=learning_rate_schedule(config.inner, steps=config.steps), betas=_pair(config.inner.betas),
+        eps=config.inner.eps, weight_decay=config.inner.weight_decay)
+    upper = AdamW(lr=config.upper.lr, betas=_pair(config.upper.betas), eps=config.upper.eps,
+                  weight_decay=config.upper.weight_decay)
+    params = prm.trainable_params(freeze_vision=config.model.freeze_vision)
+    alpha = {name: value.to(accelerator.device) for name, value in weights.init().items()}
+    trainer = BilevelTrainer(
+        problem, estimator, inner, upper if config.hypergrad.name != "none" else None,
+        inner_steps=config.inner_steps, to_device=lambda batch: send_to_device(batch, accelerator.device))
+    return Run(
+        prm=prm, weights=weights, trainer=trainer,
+        state=BilevelState.start(params, alpha, inner=inner, upper=upper), sampler=sampler,
+        step_batches=StepBatches(table, table.domains, sampler, processor=prm.processor, images=images,
+                                 texts=texts, text_sampler=text_sampler),
+        meta_batches=MetaBatches(
+            meta, EpochSampler(len(meta), config.meta_batch_size, seed=_seed(config, META_ORDER)),
+            processor=prm.processor, images=images),
+        images=images)
+
+
+def open_training_data(data: DataSettings, *, say: Say = print) -> RecordTable[StepRecord]:
+    """All step records, as one memory-mapped table."""
+    tables = []
+    for file in data.train:
+        table = RecordTable.open(file.path, kind="step", cache_dir=data.cache_dir, domain=file.domain,
+                                 stepless=data.stepless, max_bad_fraction=data.max_bad_fraction,
+                                 **_reading(data))
+        _report(file.path, table.reports, say)
+        tables.append(table)
+    return RecordTable.concatenate(tables)
+
+
+def open_meta_data(data: DataSettings, *, say: Say = print) -> list[MetaRecord]:
+    """The meta records that have steps, after the shortcut audit of all of them.
+
+    Raises:
+        UserError: records without steps (unless `stepless=skip`), or labels of one class only.
+    """
+    table = RecordTable.open(data.meta, kind="meta", cache_dir=data.cache_dir,
+                             max_bad_fraction=data.max_bad_fraction, **_reading(data))
+    _report(data.meta, table.reports, say)
+    records = list(table)
+    for warning in audit_shortcuts(records).warnings(data.audit_bound):
+        say(f"{data.meta}: {warning}")
+    report = ReadReport(rows=len(records))
+    kept = list(require_steps(records, data.stepless, report=report))
+    _report(data.meta, [report], say)
+    require_both_classes(kept)
+    return kept
+
+
+def open_suite(data: DataSettings, path: str, *, say: Say = print) -> list[CandidateRecord]:
+    """The candidate records of one suite."""
+    table = RecordTable.open(path, kind="candidate", cache_dir=data.cache_dir,
+                             max_bad_fraction=data.max_bad_fraction, **_reading(data))
+    _report(path, table.reports, say)
+    return list(table)
+
+
+def _reading(data: DataSettings) -> dict[str, Any]:
+    return {"image_root": data.image_root, "missing_image": data.missing_image, "on_error": data.on_error,
+            "allow_no_image": data.allow_no_image}
+
+
+def _report(path: str, reports: list[ReadReport], say: Say) -> None:
+    for report in reports:
+        for line in report.lines():
+            say(f"{path}: {line}")
+
+
+def _seed(config: TrainConfig, order: int) -> int:
+    return 3 * config.seed + order
+
+
+def _pair(betas: list[float]) -> tuple[float, float]:
+    return betas[0], betas[1]

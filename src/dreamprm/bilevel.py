@@ -1,0 +1,91 @@
+"""The bi-level loop: T inner AdamW steps on the alpha-weighted loss, then one upper AdamW step on alpha.
+
+    repeat:  phi_0..phi_T   T AdamW steps on L_tr(phi, alpha) = mean_k alpha_k L_k(phi)    (lower level)
+             alpha          one AdamW step along d L_meta(phi_T(alpha)) / d alpha          (upper level)
+
+The window of T steps is the training itself, not a rehearsal of it: parameters, moments, step count and
+learning-rate schedule go on from window to window. The loop holds an estimator, a problem and two optimizers
+and asks none of them what they are.
+
+Source: DreamPRM, arXiv 2505.20241, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, Estimator, Window
+
+Params = dict[str, Tensor]
+
+
+@dataclass
+class BilevelState:
+    """Everything the loop changes: both levels' variables and both optimizers' states.
+
+    Attributes:
+        params: phi, the inner parameters by name.
+        inner: the inner optimizer's moments and step count.
+        alpha: the upper variables by name.
+        upper: the upper optimizer's moments and step count (its count is the number of windows done).
+    """
+
+    params: Params
+    inner: AdamWState
+    alpha: Params
+    upper: AdamWState
+
+    @classmethod
+    def start(cls, params: Params, alpha: Params, *, inner: AdamW, upper: AdamW) -> BilevelState:
+        """The state before the first step."""
+        return cls(params, inner.init(params), alpha, upper.init(alpha))
+
+
+@dataclass(frozen=True)
+class BilevelTrainer:
+    """The loop's fixed parts.
+
+    Args:
+        problem: inner and outer loss.
+        estimator: how alpha's gradient is had from a window; any of `dreamprm.hypergrad.ESTIMATORS`.
+        inner: AdamW of the lower level.
+        upper: AdamW of the upper level; None leaves alpha as it is.
+        inner_steps: T, lower steps per upper step.
+        to_device: moves a batch to where the parameters are.
+    """
+
+    problem: BilevelProblem
+    estimator: Estimator
+    inner: AdamW
+    upper: AdamW | None
+    inner_steps: int = 5
+    to_device: Callable[[Any], Any] = field(default=lambda batch: batch)
+
+    def __post_init__(self) -> None:
+        if self.inner_steps < 1:
+            raise ValueError(f"inner_steps (T) must be >= 1, got {self.inner_steps}; the paper uses 5")
+
+    def run(
+        self, state: BilevelState, *, inner_batches: Iterator[Any], outer_batches: Iterator[Any], windows: int,
+    ) -> Iterator[Window]:
+        """Train for `windows` windows; yields after each, with `state` brought up to date in place.
+
+        The generator may be left between windows (a checkpoint, an interruption) and a new one started from
+        the same state goes on as if nothing had happened, provided that the batches go on too.
+        """
+        for _ in range(windows):
+            batches = [self.to_device(next(inner_batches)) for _ in range(self.inner_steps)]
+            meta = self.to_device(next(outer_batches))
+
+            window = self.estimator.run_window(
+                self.problem, self.inner, state.params, state.inner, state.alpha,
+                inner_batches=batches, outer_batch=meta, donate=True)
+            state.params, state.inner = window.params, window.state
+
+            if self.upper is not None:
+                state.alpha, state.upper = self.upper.step(state.alpha, window.alpha_grad, state=state.upper)
+            yield window

@@ -1,0 +1,55 @@
+"""Ctrl-C and SIGTERM between two windows, never inside one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class DeferredInterrupt:
+    """While active, the first Ctrl-C or SIGTERM is only remembered; a second one acts at once.
+
+    A window updates parameters in place: torn apart, it leaves a state that no checkpoint should hold. The loop
+    asks `requested` after each window, saves, and calls `deliver`.
+    """
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._before: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has arrived."""
+        return self._number is not None
+
+    def deliver(self) -> None:
+        """Let the signal act as it would have without this object."""
+        number = self._number
+        self._restore()
+        if number is not None:
+            signal.raise_signal(number)
+
+    def __enter__(self) -> DeferredInterrupt:
+        # Signals can be handled in the main thread only; elsewhere nothing is deferred.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._number is not None:
+            self.deliver()
+        self._number = number
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()

@@ -1,0 +1,68 @@
+"""DreamPRM as a bi-level problem: the PRM's two losses as functions of parameters, domain weights and a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+
+from dreamprm.hypergrad import BilevelProblem
+from dreamprm.models.prm import PRM
+from dreamprm.models.weights import DomainWeights
+from dreamprm.objectives import meta_loss, step_loss_by_domain
+
+Params = Mapping[str, Tensor]
+Batch = Mapping[str, Any]
+
+
+def prm_problem(
+    prm: PRM, weights: DomainWeights, *, aggregation: str = "sum_log_odds", temperature: float = 1.0,
+    meta_loss_kind: str = "aggregation", lm_weight: float = 0.0,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> BilevelProblem:
+    """The lower and the upper level of DreamPRM (arXiv 2505.20241).
+
+        inner loss = mean over the batch's domains of alpha_k L_k(phi)  +  lm_weight * L_lm(phi)
+        outer loss = mean over meta CoTs of (sigmoid(A(p) / temperature) - r)^2
+
+    Args:
+        prm: the model; its own parameters are not read, only its structure and the parameters left out of
+            `params` (a frozen vision tower).
+        weights: alpha_k from the upper variables.
+        lm_weight: weight of a next-token loss on `batch["text"]`, which alpha does not touch.
+        autocast: makes the context in which the model runs (mixed precision).
+
+    Batches are those of `dreamprm.data.collate`.
+    """
+
+    def step_logits(params: Params, batch: Batch) -> Tensor:
+        with autocast():
+            logits: Tensor = functional_call(prm, dict(params), (batch["inputs"],))
+        return logits
+
+    def inner_losses(params: Params, batch: Batch) -> Tensor:
+        logits = step_logits(params, batch)  # (S,)
+        return step_loss_by_domain(logits, batch["labels"], batch["group"], batch["domains"].shape[0])
+
+    def domain_weights(alpha: Params, batch: Batch, losses: Tensor) -> Tensor:
+        del losses  # a weight per domain does not depend on the loss
+        return weights.weights(alpha)[batch["domains"]]
+
+    def text_loss(params: Params, batch: Batch) -> Tensor:
+        with autocast():
+            logits = functional_call(prm, dict(params), (batch["text"],), {"output": "token_logits"})
+        return lm_weight * cross_entropy(logits, batch["text"]["token_targets"])
+
+    def outer_loss(params: Params, alpha: Params, batch: Batch) -> Tensor:
+        del alpha  # the meta loss sees alpha only through phi
+        return meta_loss(step_logits(params, batch), batch["cot"], batch["correct"],
+                         kind=meta_loss_kind, aggregation=aggregation, temperature=temperature)
+
+    return BilevelProblem(
+        outer_loss=outer_loss, inner_losses=inner_losses, weights=domain_weights,
+        unweighted_loss=text_loss if lm_weight else None)
+

@@ -1,0 +1,79 @@
+"""A run's folder: what is in it, and the append-only logs that survive an interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class RunFolder:
+    """Paths and logs of one run.
+
+        config.yaml metrics.jsonl domain_weights.jsonl checkpoints/ model/ scores/ summary.json report.html plots/
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.checkpoints = self.path / "checkpoints"
+        self.model = self.path / "model"
+        self.scores = self.path / "scores"
+        self.summary = self.path / "summary.json"
+        self._metrics = self.path / "metrics.jsonl"
+        self._weights = self.path / "domain_weights.jsonl"
+
+    def create(self) -> None:
+        """Make the folder if it is missing."""
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def log_metrics(self, row: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl; it must hold `step`."""
+        _append(self._metrics, row)
+
+    def log_weights(self, step: int, weights: Mapping[str, float]) -> None:
+        """Append one line to domain_weights.jsonl."""
+        _append(self._weights, {"step": step, "weights": dict(weights)})
+
+    def rewind(self, step: int) -> None:
+        """Drop what was logged after `step`: a resumed run writes those lines again."""
+        for path in (self._metrics, self._weights):
+            if path.exists():
+                lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+                write_atomically(path, "".join(line for line in lines if _logged_step(line) <= step))
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json whole or not at all."""
+        write_atomically(self.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file's content; a crash leaves the old content or the new one, never half of it."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}-",
+                                     delete=False) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    # A temporary file is private; the result should be as readable as any other file of the run.
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _logged_step(line: str) -> float:
+    # A line cut short by a crash counts as later than everything: it is dropped.
+    try:
+        return float(json.loads(line)["step"])
+    except (json.JSONDecodeError, KeyError):
+        return float("inf")

@@ -1,0 +1,43 @@
+"""The language-modelling pool: captions and arithmetic exercises, none of them a chain of thought.
+
+It teaches the base model to see and to count, in words that no CoT uses, so that the base model can describe
+an image without being able to judge a CoT by its likelihood.
+"""
+
+from __future__ import annotations
+
+import random
+
+from dreamprm.sandbox.domains import Problem, draw_problem
+from dreamprm.sandbox.scenes import SKILLS, VALUES
+
+
+def generate_captions(count: int, *, seed: int) -> list[tuple[Problem, str]]:
+    """(problem, caption) pairs; the problem only carries the scene and its image path."""
+    rng = random.Random(f"{seed}/captions")
+    pairs = []
+    for i in range(count):
+        left, right = rng.choice(SKILLS), rng.choice(SKILLS)
+        # Mostly one skill on both sides, as in the training sets; some captions mix them, as books do.
+        problem = draw_problem(
+            rng, f"images/pool/{i:05d}.png", skills=(left, left if rng.random() < 0.8 else right))
+        scene = problem.scene
+        pairs.append((problem, f"picture : {scene.left_skill} {scene.left} , {scene.right_skill} {scene.right}"))
+    return pairs
+
+
+def generate_exercises() -> list[str]:
+    """Every exercise over the scene values once, and the sums and differences a second operation may need."""
+    exercises = []
+    for left in VALUES:
+        for right in VALUES:
+            exercises.append(f"exercise : {left} plus {right} equals {left + right}")
+            exercises.append(f"exercise : larger of {left} and {right} equals {max(left, right)}")
+            if left >= right:
+                exercises.append(f"exercise : {left} minus {right} equals {left - right}")
+    for first in range(0, 13):
+        for second in range(1, 5):
+            exercises.append(f"exercise : {first} plus {second} equals {first + second}")
+            if first >= second:
+                exercises.append(f"exercise : {first} minus {second} equals {first - second}")
+    return sorted(set(exercises))

@@ -1,0 +1,180 @@
+"""Fifteen training domains of planted quality.
+
+Every domain draws from its category's skills in the same style, asks the same kinds of question and is
+answered by the same reasoner. What differs is what went wrong when the data were made, and only the labels
+(or the image they belong to) can show it:
+
+- ``clean``: nothing did.
+- ``wrong_key``: for a share of the questions the answer key holds the reasoner's favourite wrong answer, so
+  that the rollouts reward the very mistakes a verifier should catch.
+- ``shuffled``: a share of the CoTs carry the labels of another CoT of the domain.
+- ``swapped``: each question shows another question's image.
+- ``easy``: questions on which the reasoner never errs; every label is 1, right and uninformative.
+
+Planted quality = the share of a domain's labels that are right and informative. It is computed here while
+the labels are made and never reaches training.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from dreamprm.data.records import StepRecord
+from dreamprm.prompting import final_answer, split_steps
+from dreamprm.rollouts import monte_carlo_labels
+from dreamprm.sandbox.questions import OPERATIONS, Question
+from dreamprm.sandbox.reasoner import NO_ERRORS, TRAINING_ERRORS, ScriptedReasoner
+from dreamprm.sandbox.scenes import CATEGORIES, VALUES, Scene, Style, TRAINING_STYLE, held_out_pair
+
+ROLLOUTS = 8
+
+
+@dataclass(frozen=True)
+class DomainSpec:
+    """One domain: its category, what went wrong (`fault`) and for which share of it."""
+
+    name: str
+    category: str
+    fault: str
+    share: float = 1.0
+
+
+# Names say the category and nothing else. A third is clean; every category has a clean domain.
+DOMAINS: tuple[DomainSpec, ...] = (
+    DomainSpec("charts-a", "charts", "clean"),
+    DomainSpec("charts-b", "charts", "wrong_key", 0.85),
+    DomainSpec("charts-c", "charts", "shuffled", 1.0),
+    DomainSpec("charts-d", "charts", "easy"),
+    DomainSpec("geometry-a", "geometry", "wrong_key", 0.85),
+    DomainSpec("geometry-b", "geometry", "clean"),
+    DomainSpec("geometry-c", "geometry", "shuffled", 0.6),
+    DomainSpec("geometry-d", "geometry", "swapped"),
+    DomainSpec("science-a", "science", "shuffled", 0.6),
+    DomainSpec("science-b", "science", "wrong_key", 0.85),
+    DomainSpec("science-c", "science", "clean"),
+    DomainSpec("science-d", "science", "easy"),
+    DomainSpec("commonsense-a", "commonsense", "clean"),
+    DomainSpec("commonsense-b", "commonsense", "shuffled", 1.0),
+    DomainSpec("commonsense-c", "commonsense", "clean"),
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question about a scene, with the image path under which the scene is stored."""
+
+    scene: Scene
+    question: Question
+    image: str
+
+    @property
+    def answer(self) -> int:
+        return self.question.answer(self.scene.left, self.scene.right)
+
+
+def draw_problem(
+    rng: random.Random, image: str, *, skills: tuple[str, str], style: Style = TRAINING_STYLE,
+    held_out: bool = False, extra: int = 0,
+) -> Problem:
+    """A random problem over (left, right) skills whose value pair is, or is not, one of the held-out pairs."""
+    while True:
+        left, right = rng.choice(VALUES), rng.choice(VALUES)
+        if held_out_pair(left, right) == held_out:
+            break
+    scene = Scene(*skills, left, right, seed=rng.getrandbits(48), style=style)
+    question = Question.about(scene, rng.choice(OPERATIONS))
+    if extra:
+        result = question.answer(left, right)
+        sign = -1 if result > extra and rng.random() < 0.5 else 1
+        question = Question.about(scene, question.operation, sign * extra)
+    return Problem(scene, question, image)
+
+
+def is_right(text: str, answer: int) -> bool:
+    """Whether a response's final answer is the given number."""
+    return final_answer(text) == str(answer)
+
+
+@dataclass
+class DomainData:
+    """A generated domain: its problems (with their scenes, for drawing), records and planted quality."""
+
+    problems: list[Problem]
+    records: list[StepRecord]
+    quality: float
+
+
+def generate_domain(spec: DomainSpec, *, questions: int, cots: int, seed: int) -> DomainData:
+    """Draw a domain's problems, let the reasoner answer them, label every prefix by rollouts, plant the fault."""
+    rng = random.Random(f"{seed}/{spec.name}")
+    skills = CATEGORIES[spec.category]
+    problems = []
+    for i in range(questions):
+        skill = rng.choice(skills)
+        problems.append(draw_problem(rng, f"images/{spec.name}/{i:05d}.png", skills=(skill, skill)))
+    errors = NO_ERRORS if spec.fault == "easy" else TRAINING_ERRORS
+    reasoner = ScriptedReasoner({p.image: p.scene for p in problems}, errors=errors, seed=seed)
+    records, right = [], []
+    for i, problem in enumerate(problems):
+        key = problem.answer
+        if spec.fault == "wrong_key" and rng.random() < spec.share:
+            key = favourite_wrong_answer(reasoner, problem, seed=rng.getrandbits(32))
+        for steps, labels in _labelled_cots(reasoner, problem, key, cots, rng):
+            records.append(StepRecord(
+                question=problem.question.text, images=(problem.image,), domain=spec.name, steps=steps,
+                labels=labels, rollouts=(ROLLOUTS,) * (len(steps) - 1) + (1,),
+                id=f"{spec.name}-{i:05d}-{len(records) % cots}"))
+            right.append([key == problem.answer and spec.fault != "easy"] * len(steps))
+    if spec.fault == "shuffled":
+        right = _shuffle_labels(records, spec.share, rng)
+    if spec.fault == "swapped":
+        records = _swap_images(records, rng)
+        right = [[False] * len(flags) for flags in right]
+    flat = [flag for flags in right for flag in flags]
+    return DomainData(problems, records, sum(flat) / len(flat))
+
+
+def _labelled_cots(
+    reasoner: ScriptedReasoner, problem: Problem, key: int, cots: int, rng: random.Random,
+) -> Iterator[tuple[tuple[str, ...], tuple[float | None, ...]]]:
+    for completion in reasoner.complete(problem.question.text, problem.image, n=cots, seed=rng.getrandbits(32)):
+        steps = split_steps(completion.text)
+        labels = monte_carlo_labels(
+            reasoner, problem.question.text, problem.image, steps=steps,
+            is_correct=lambda text: is_right(text, key), rollouts=ROLLOUTS, seed=rng.getrandbits(32))
+        yield steps, tuple(labels)
+
+
+def favourite_wrong_answer(reasoner: ScriptedReasoner, problem: Problem, *, seed: int) -> int:
+    """The reasoner's most frequent wrong answer in 32 samples; one more than the answer if it never errs."""
+    completions = reasoner.complete(problem.question.text, problem.image, n=32, seed=seed)
+    answers = Counter(int(final_answer(completion.text) or -1) for completion in completions)
+    del answers[problem.answer]
+    return answers.most_common(1)[0][0] if answers else problem.answer + 1
+
+
+def _shuffle_labels(records: list[StepRecord], share: float, rng: random.Random) -> list[list[bool]]:
+    """Rotate the labels of a random share of the CoTs; none of the moved ones counts as right."""
+    chosen = rng.sample(range(len(records)), round(share * len(records)))
+    donors = chosen[1:] + chosen[:1]
+    moved = {i: records[j].labels for i, j in zip(chosen, donors, strict=True)}
+    right = []
+    for i, record in enumerate(records):
+        labels = moved.get(i, record.labels)
+        # A moved label may agree with the true one by chance; it says nothing about its CoT all the same.
+        right.append([i not in moved] * len(labels))
+        records[i] = replace(record, labels=labels)
+    return right
+
+
+def _swap_images(records: list[StepRecord], rng: random.Random) -> list[StepRecord]:
+    """Give every question the image of another one, the same for all of its CoTs."""
+    images = sorted({record.images for record in records})
+    shuffled = images[:]
+    rng.shuffle(shuffled)
+    # Rotating a random order has no fixed point.
+    swap = dict(zip(shuffled, shuffled[1:] + shuffled[:1], strict=True))
+    return [replace(record, images=swap[record.images]) for record in records]

@@ -1,0 +1,168 @@
+"""`dreamprm sandbox`: the generated world as files, in the package's own record forms.
+
+    FOLDER/images/...                      PNG files
+    FOLDER/train/DOMAIN.jsonl              step records, one file a domain
+    FOLDER/meta.jsonl                      complete CoTs with right/wrong labels
+    FOLDER/development.jsonl               candidate records to tune on
+    FOLDER/suites/SUITE.jsonl              candidate records to report
+    FOLDER/pool.jsonl                      captions and exercises for the language-modelling loss
+    FOLDER/base/                           the base model: a small Qwen2-VL that has read the pool
+    FOLDER/sealed/quality.json             planted quality by domain; read by evaluation, never by training
+    FOLDER/sandbox.json                    how it was made; written last, so its presence means complete
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dreamprm.data.files import write_records
+from dreamprm.errors import UserError
+from dreamprm.sandbox.corpus import generate_captions, generate_exercises
+from dreamprm.sandbox.domains import DOMAINS, DomainSpec, Problem, generate_domain
+from dreamprm.sandbox.scenes import draw
+from dreamprm.sandbox.settings import SandboxSettings
+from dreamprm.sandbox.suites import DEVELOPMENT, META, SUITES, SuiteSpec, as_meta_records, generate_suite
+
+if TYPE_CHECKING:
+    from dreamprm.schema import TrainConfig
+
+MANIFEST = "sandbox.json"
+# Raised whenever the world changes, so that files of another world are not taken for this one's.
+WORLD_VERSION = 1
+META_CANDIDATES = 4
+
+
+@dataclass(frozen=True)
+class World:
+    """What the generator is asked for: sizes and a seed."""
+
+    settings: SandboxSettings
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.settings.folder)
+
+    def manifest(self) -> dict[str, Any]:
+        sizes = dataclasses.asdict(self.settings)
+        sizes.pop("folder")
+        return {"world": WORLD_VERSION, "seed": self.seed, **sizes}
+
+
+def ensure_sandbox(world: World, *, say: Callable[[str], None] = print) -> None:
+    """Generate the world's files unless they are there already.
+
+    The folder is made beside its place and moved there when it is complete: an interrupted run leaves nothing.
+
+    Raises:
+        UserError: the folder holds something else, or a world of other sizes or another seed.
+    """
+    folder = world.folder
+    if folder.exists() and any(folder.iterdir()):
+        _check_manifest(folder, world.manifest())
+        say(f"sandbox data is in {folder}")
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+        partial = Path(temporary) / "world"
+        _generate(partial, world, say)
+        (partial / MANIFEST).write_text(json.dumps(world.manifest(), indent=2) + "\n")
+        if folder.exists():
+            folder.rmdir()
+        shutil.move(partial, folder)
+    say(f"sandbox data is in {folder} ({time.monotonic() - started:.0f} s)")
+
+
+def run_sandbox(config: TrainConfig) -> None:
+    """`dreamprm sandbox`: make the world that the configuration's `sandbox` section describes.
+
+    Raises:
+        UserError: the configuration has no such section; and as `ensure_sandbox`.
+    """
+    if config.sandbox is None:
+        raise UserError("the configuration has no sandbox section; write `sandbox: {}` for the default sizes")
+    ensure_sandbox(World(config.sandbox, config.seed))
+
+
+def _check_manifest(folder: Path, wanted: dict[str, Any]) -> None:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UserError(f"{folder} is not empty and holds no sandbox ({MANIFEST} is missing); "
+                        "give sandbox.folder another folder, or remove this one")
+    found = json.loads(path.read_text())
+    if found != wanted:
+        differing = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
+        raise UserError(
+            f"{folder} holds another sandbox: {', '.join(f'{k} is {found.get(k)}' for k in differing)} there and "
+            f"{', '.join(str(wanted.get(k)) for k in differing)} in this configuration; "
+            "remove the folder, or give sandbox.folder another one")
+
+
+def _generate(folder: Path, world: World, say: Callable[[str], None]) -> None:
+    settings, seed = world.settings, world.seed
+    jobs: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
+        (_write_domain, (folder, spec, settings.questions_per_domain, settings.cots_per_question, seed))
+        for spec in DOMAINS]
+    jobs += [
+        (_write_suite, (folder, spec, f"suites/{spec.name}.jsonl", settings.suite_questions,
+                        settings.candidates, seed)) for spec in SUITES]
+    jobs.append((_write_suite, (folder, DEVELOPMENT, "development.jsonl", settings.development_questions,
+                                settings.candidates, seed)))
+    jobs.append((_write_suite, (folder, META, "meta.jsonl", settings.meta_questions, META_CANDIDATES, seed)))
+    jobs.append((_write_pool, (folder, settings.captions, seed)))
+    for name in ("train", "suites", "images", "sealed"):
+        (folder / name).mkdir(parents=True)
+
+    say(f"generating {len(DOMAINS)} domains of {settings.questions_per_domain} questions, "
+        f"{len(SUITES)} held-out suites, a meta set and a text pool")
+    # Spawned, not forked: the caller may hold threads (a progress bar, torch).
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(function, *arguments) for function, arguments in jobs]
+        results = [future.result() for future in futures]
+    quality = {spec.name: results[i] for i, spec in enumerate(DOMAINS)}
+    (folder / "sealed" / "quality.json").write_text(json.dumps(quality, indent=2) + "\n")
+
+    # Imported here: generating needs no torch, and the worker processes import this module.
+    from dreamprm.sandbox.base_model import train_base_model
+
+    train_base_model(folder, settings, seed=seed, say=say)
+
+
+def _write_domain(folder: Path, spec: DomainSpec, questions: int, cots: int, seed: int) -> float:
+    data = generate_domain(spec, questions=questions, cots=cots, seed=seed)
+    _draw_all(folder, data.problems)
+    write_records(folder / "train" / f"{spec.name}.jsonl", data.records)
+    return data.quality
+
+
+def _write_suite(folder: Path, spec: SuiteSpec, file: str, questions: int, candidates: int, seed: int) -> None:
+    problems, records = generate_suite(spec, questions=questions, candidates=candidates, seed=seed)
+    _draw_all(folder, problems)
+    write_records(folder / file, as_meta_records(records) if spec is META else records)
+
+
+def _write_pool(folder: Path, captions: int, seed: int) -> None:
+    pairs = generate_captions(captions, seed=seed)
+    _draw_all(folder, [problem for problem, _ in pairs])
+    rows: list[dict[str, str]] = [{"text": caption, "image": problem.image} for problem, caption in pairs]
+    rows += [{"text": text} for text in generate_exercises()]
+    with (folder / "pool.jsonl").open("w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def _draw_all(folder: Path, problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        path = folder / problem.image
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw(problem.scene).save(path)

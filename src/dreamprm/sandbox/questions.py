@@ -1,0 +1,63 @@
+"""Questions about a scene: one operation on its two values, and in one suite a second operation on top."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from dreamprm.sandbox.scenes import Scene
+
+OPERATIONS: tuple[str, ...] = ("sum", "difference", "maximum")
+
+
+@dataclass(frozen=True)
+class Question:
+    """`extra` is a signed number added to the result (two operations), 0 for the plain question."""
+
+    operation: str
+    left_noun: str
+    right_noun: str
+    extra: int = 0
+
+    @property
+    def text(self) -> str:
+        tail = ""
+        if self.extra:
+            tail = f" {'plus' if self.extra > 0 else 'minus'} {abs(self.extra)}"
+        return f"what is the {self.operation} of the left {self.left_noun} and the right {self.right_noun}{tail} ?"
+
+    @classmethod
+    def about(cls, scene: Scene, operation: str, extra: int = 0) -> Question:
+        return cls(operation, scene.left_skill, scene.right_skill, extra)
+
+    def answer(self, left: int, right: int) -> int:
+        return apply(self.operation, left, right) + self.extra
+
+
+def apply(operation: str, left: int, right: int) -> int:
+    """The result of an operation of `OPERATIONS` on two values."""
+    if operation == "sum":
+        return left + right
+    if operation == "difference":
+        return abs(left - right)
+    if operation == "maximum":
+        return max(left, right)
+    raise ValueError(f"operation must be one of {', '.join(OPERATIONS)}, got {operation!r}")
+
+
+_PATTERN = re.compile(
+    r"what is the (\w+) of the left (\w+) and the right (\w+)(?: (plus|minus) (\d+))? \?")
+
+
+def parse_question(prompt: str) -> Question:
+    """The question contained in a prompt.
+
+    Raises:
+        ValueError: the prompt holds no question of this world.
+    """
+    match = _PATTERN.search(prompt)
+    if match is None:
+        raise ValueError(f"no sandbox question in the prompt {prompt[:80]!r}; expected 'what is the sum of ...'")
+    operation, left_noun, right_noun, sign, number = match.groups()
+    extra = int(number or 0) * (-1 if sign == "minus" else 1)
+    return Question(operation, left_noun, right_noun, extra)

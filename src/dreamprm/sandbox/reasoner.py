@@ -1,0 +1,237 @@
+"""A scripted stochastic reasoner: writes five-stage chains of thought with errors that repeat.
+
+For each question some errors are *traps*: this reasoner misreads the same value, or slips in the same
+computation, again and again. Traps make the wrong answers of one question agree with each other, so that a
+majority vote can be wrong and a verifier that looks at the image can beat it.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dreamprm.generators.base import Completion
+from dreamprm.sandbox.questions import OPERATIONS, Question, apply, parse_question
+from dreamprm.sandbox.scenes import Scene
+
+LARGEST_NUMBER = 18
+
+
+@dataclass(frozen=True)
+class Errors:
+    """How a reasoner errs: shares in [0, 1]; the ranges are those of a trap's pull on one sample."""
+
+    evidence_trap: float = 0.65
+    evidence_pull: tuple[float, float] = (0.25, 0.60)
+    evidence_slip: float = 0.28
+    compute_trap: float = 0.50
+    compute_pull: tuple[float, float] = (0.20, 0.55)
+    compute_slip: float = 0.15
+    conclusion_slip: float = 0.0
+    far: bool = False
+
+
+TRAINING_ERRORS = Errors()
+# Other mistakes at other rates: values misread by more than one, results off by two, a conclusion that
+# contradicts the computation.
+OTHER_ERRORS = Errors(evidence_trap=0.6, evidence_slip=0.24, compute_trap=0.4, compute_slip=0.1,
+                      conclusion_slip=0.08, far=True)
+NO_ERRORS = Errors(evidence_trap=0.0, evidence_slip=0.0, compute_trap=0.0, compute_slip=0.0)
+
+
+@dataclass(frozen=True)
+class Habit:
+    """This reasoner's fixed habits on one question: its trap readings and results, and their pulls."""
+
+    question: Question
+    left: int
+    right: int
+    trap_reading: tuple[int, int]
+    evidence_pull: float
+    compute_offset: int
+    wrong_operation: str | None
+    compute_pull: float
+
+
+class ScriptedReasoner:
+    """A generator (see `dreamprm.generators.Generator`) over known scenes.
+
+    Args:
+        scenes: what each image path shows; a real generator sees pixels, this one looks the scene up.
+        errors: how it errs.
+        seed: another seed is another individual, with other traps on the same questions.
+    """
+
+    def __init__(self, scenes: Mapping[str, Scene], *, errors: Errors = TRAINING_ERRORS, seed: int = 0) -> None:
+        self._scenes = scenes
+        self._errors = errors
+        self._seed = seed
+
+    def complete(
+        self, prompt: str, image: str | None, *, prefix: Sequence[str] = (), n: int = 1, seed: int = 0,
+    ) -> list[Completion]:
+        """See `Generator.complete`.
+
+        Raises:
+            ValueError: the image is not one of the known scenes, or the prompt holds no sandbox question.
+        """
+        if image is None or image not in self._scenes:
+            raise ValueError(f"the scripted reasoner knows no scene for image {image!r}; give one of its scenes")
+        habit = self._habit(parse_question(prompt), self._scenes[image])
+        rng = random.Random(seed)
+        texts = [self._continue(habit, prefix, rng) for _ in range(n)]
+        return [Completion(text, text.count(" ") + 1) for text in texts]
+
+    def _habit(self, question: Question, scene: Scene) -> Habit:
+        key = f"{self._seed}|{scene.seed}|{scene.left}|{scene.right}|{question.text}"
+        rng = random.Random(zlib.crc32(key.encode()))
+        errors = self._errors
+        has_evidence_trap = rng.random() < errors.evidence_trap
+        has_compute_trap = rng.random() < errors.compute_trap
+        wrong_operation = None
+        if rng.random() < 0.5:
+            wrong_operation = rng.choice([name for name in OPERATIONS if name != question.operation])
+        return Habit(
+            question, scene.left, scene.right,
+            trap_reading=_misread(scene.left, scene.right, rng, errors.far),
+            evidence_pull=rng.uniform(*errors.evidence_pull) if has_evidence_trap else 0.0,
+            compute_offset=_offset(rng, errors.far),
+            wrong_operation=wrong_operation,
+            compute_pull=rng.uniform(*errors.compute_pull) if has_compute_trap else 0.0,
+        )
+
+    def _continue(self, habit: Habit, prefix: Sequence[str], rng: random.Random) -> str:
+        question, errors = habit.question, self._errors
+        steps: list[str] = []
+        done = len(prefix)
+        if done < 1:
+            steps.append(restate(question, rng))
+        if done < 2:
+            reading = self._read(habit, rng)
+            steps.append(evidence(*reading))
+        else:
+            reading = parse_evidence(prefix[1])
+        if done < 3:
+            steps.append(background(question, rng))
+        if done < 4:
+            result = self._compute(habit, reading, rng)
+            steps.append(computation(question, *reading, result))
+        else:
+            result = parse_result(prefix[3])
+        if done < 5:
+            answer = result
+            if errors.conclusion_slip and rng.random() < errors.conclusion_slip:
+                answer = _clip(result + _offset(rng, errors.far))
+            steps.append(conclusion(answer, rng))
+        return "\n".join(steps)
+
+    def _read(self, habit: Habit, rng: random.Random) -> tuple[int, int]:
+        if rng.random() < habit.evidence_pull:
+            return habit.trap_reading
+        if rng.random() < self._errors.evidence_slip:
+            return _misread(habit.left, habit.right, rng, self._errors.far)
+        return habit.left, habit.right
+
+    def _compute(self, habit: Habit, reading: tuple[int, int], rng: random.Random) -> int:
+        question = habit.question
+        result = apply(question.operation, *reading)
+        if rng.random() < habit.compute_pull:
+            result = self._trap_result(habit, reading, result)
+        elif rng.random() < self._errors.compute_slip:
+            result = _clip(result + _offset(rng, self._errors.far))
+        return _clip(result + question.extra)
+
+    @staticmethod
+    def _trap_result(habit: Habit, reading: tuple[int, int], result: int) -> int:
+        if habit.wrong_operation is not None:
+            wrong = apply(habit.wrong_operation, *reading)
+            if wrong != result:
+                return wrong
+        return _clip(result + habit.compute_offset)
+
+
+def restate(question: Question, rng: random.Random) -> str:
+    noun = question.left_noun if question.left_noun == question.right_noun else "object"
+    if rng.random() < 0.5:
+        return f"Step 1: the question asks for the {question.operation} of left {noun} and right {noun} ."
+    return f"Step 1: we need the {question.operation} of the two values ."
+
+
+def evidence(left: int, right: int) -> str:
+    return f"Step 2: the image shows left is {left} and right is {right} ."
+
+
+_MEANING = {"sum": "add both values", "difference": "take the smaller from the larger",
+            "maximum": "keep the larger value"}
+
+
+def background(question: Question, rng: random.Random) -> str:
+    verb = "means" if rng.random() < 0.5 else "tells us to"
+    return f"Step 3: {question.operation} {verb} {_MEANING[question.operation]} ."
+
+
+def computation(question: Question, left: int, right: int, result: int) -> str:
+    """Step 4 as written; with a second operation the intermediate value is written consistently with the result."""
+    inner = result - question.extra
+    if question.operation == "sum":
+        body = f"{left} plus {right} gives {inner}"
+    elif question.operation == "difference":
+        body = f"{max(left, right)} minus {min(left, right)} gives {inner}"
+    else:
+        body = f"larger of {left} and {right} gives {inner}"
+    if question.extra:
+        sign = "plus" if question.extra > 0 else "minus"
+        body += f" . {inner} {sign} {abs(question.extra)} gives {result}"
+    return f"Step 4: {body} ."
+
+
+def conclusion(answer: int, rng: random.Random) -> str:
+    opening = "so the answer is" if rng.random() < 0.5 else "all together we get"
+    return f"Step 5: {opening} {answer} .\nFinal answer: {answer}"
+
+
+_EVIDENCE = re.compile(r"left is (\d+) and right is (\d+)")
+_RESULT = re.compile(r"gives (\d+) \.\s*$")
+
+
+def parse_evidence(step: str) -> tuple[int, int]:
+    """The two values that an evidence step claims."""
+    match = _EVIDENCE.search(step)
+    if match is None:
+        raise ValueError(f"not an evidence step of this world: {step!r}")
+    return int(match[1]), int(match[2])
+
+
+def parse_result(step: str) -> int:
+    """The result that a computation step claims."""
+    match = _RESULT.search(step)
+    if match is None:
+        raise ValueError(f"not a computation step of this world: {step!r}")
+    return int(match[1])
+
+
+def _misread(left: int, right: int, rng: random.Random, far: bool) -> tuple[int, int]:
+    """Values as misread: one of them (or, one time in four, both) is another value, usually a neighbour."""
+    which = rng.randrange(4)
+    return (_other(left, rng, far) if which != 1 else left), (_other(right, rng, far) if which in (1, 3) else right)
+
+
+def _other(value: int, rng: random.Random, far: bool) -> int:
+    distance = 2 if far else 1
+    choices = [v for v in range(1, 7) if v != value]
+    near = [v for v in choices if abs(v - value) == distance]
+    return rng.choice(near) if near and rng.random() < 0.6 else rng.choice(choices)
+
+
+def _offset(rng: random.Random, far: bool) -> int:
+    return rng.choice((-2, 2)) if far else rng.choice((-1, 1))
+
+
+def _clip(number: int) -> int:
+    # Reflect, not clamp: a clamped error at 0 would be no error.
+    if number < 0:
+        return -number
+    return min(number, LARGEST_NUMBER)

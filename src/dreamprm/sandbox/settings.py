@@ -1,0 +1,26 @@
+"""Settings of the sandbox's generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dreamprm.settings import setting
+
+
+@dataclass
+class SandboxSettings:
+    """How large the generated world is. Its seed is the run's seed."""
+
+    folder: str = setting("data/sandbox/seed${seed}", "folder the generated files go to")
+    questions_per_domain: int = setting(1500, "questions in each of the 15 training domains", minimum=2)
+    cots_per_question: int = setting(2, "chains of thought for each training question", minimum=1)
+    meta_questions: int = setting(300, "questions of the meta set, four CoTs each", minimum=2)
+    development_questions: int = setting(300, "questions of the development set", minimum=2)
+    suite_questions: int = setting(800, "questions of each held-out suite", minimum=2)
+    candidates: int = setting(8, "candidates for each held-out question (N)", minimum=2)
+    captions: int = setting(4000, "image captions in the language-modelling pool", minimum=1)
+    base_steps: int = setting(600, "language-modelling steps of the base model", minimum=1)
+    base_batch: int = setting(64, "texts in a language-modelling step", minimum=1)
+    base_lr: float = setting(2e-3, "peak learning rate of the base model's AdamW", minimum=0.0)
+    hidden_size: int = setting(64, "width of the base model's language part and vision part", minimum=16)
+    layers: int = setting(2, "layers of the language part, and of the vision part", minimum=1)

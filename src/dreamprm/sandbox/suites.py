@@ -1,0 +1,83 @@
+"""The meta set, the development set, and the held-out suites: questions with N candidate CoTs each.
+
+``heldout`` asks questions of the training kind. The five shifted suites change one thing each:
+
+- ``combinations``: value pairs that no training set and no caption holds;
+- ``styles``: other colours, other paper, noise;
+- ``reasoner``: candidates by another reasoner, with other errors;
+- ``two_ops``: a second operation in step 4;
+- ``mixed``: the two sides show different skills.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord
+from dreamprm.prompting import final_answer, split_steps
+from dreamprm.sandbox.domains import Problem, draw_problem, is_right
+from dreamprm.sandbox.reasoner import OTHER_ERRORS, TRAINING_ERRORS, Errors, ScriptedReasoner
+from dreamprm.sandbox.scenes import SHIFTED_STYLE, SKILLS, TRAINING_STYLE, Style
+
+SHIFTED_SUITES = ("combinations", "styles", "reasoner", "two_ops", "mixed")
+
+
+@dataclass(frozen=True)
+class SuiteSpec:
+    """One suite: what is shifted in it."""
+
+    name: str
+    style: Style = TRAINING_STYLE
+    errors: Errors = TRAINING_ERRORS
+    held_out_pairs: bool = False
+    two_operations: bool = False
+    mixed_skills: bool = False
+
+
+SUITES: tuple[SuiteSpec, ...] = (
+    SuiteSpec("heldout"),
+    SuiteSpec("combinations", held_out_pairs=True),
+    SuiteSpec("styles", style=SHIFTED_STYLE),
+    SuiteSpec("reasoner", errors=OTHER_ERRORS),
+    SuiteSpec("two_ops", two_operations=True),
+    SuiteSpec("mixed", mixed_skills=True),
+)
+META = SuiteSpec("meta")
+DEVELOPMENT = SuiteSpec("development")
+
+
+def generate_suite(
+    spec: SuiteSpec, *, questions: int, candidates: int, seed: int,
+) -> tuple[list[Problem], list[CandidateRecord]]:
+    """Draw a suite's problems and let its reasoner answer each of them `candidates` times."""
+    rng = random.Random(f"{seed}/{spec.name}")
+    problems = []
+    for i in range(questions):
+        left = rng.choice(SKILLS)
+        right = rng.choice([skill for skill in SKILLS if skill != left]) if spec.mixed_skills else left
+        problems.append(draw_problem(
+            rng, f"images/{spec.name}/{i:05d}.png", skills=(left, right), style=spec.style,
+            held_out=spec.held_out_pairs, extra=rng.randint(1, 4) if spec.two_operations else 0))
+    # The other reasoner is another individual too: with the same seed it would share the first one's traps.
+    reasoner_seed = seed if spec.errors is TRAINING_ERRORS else seed + 1
+    reasoner = ScriptedReasoner({p.image: p.scene for p in problems}, errors=spec.errors, seed=reasoner_seed)
+    records = []
+    for i, problem in enumerate(problems):
+        completions = reasoner.complete(
+            problem.question.text, problem.image, n=candidates, seed=rng.getrandbits(32))
+        records.append(CandidateRecord(
+            question=problem.question.text, images=(problem.image,), benchmark=spec.name,
+            answer=str(problem.answer), id=f"{spec.name}-{i:05d}",
+            candidates=tuple(Candidate(
+                text=c.text, steps=split_steps(c.text), final_answer=final_answer(c.text),
+                correct=is_right(c.text, problem.answer), generator="scripted") for c in completions)))
+    return problems, records
+
+
+def as_meta_records(records: list[CandidateRecord]) -> list[MetaRecord]:
+    """Every candidate as a meta record: one complete CoT with its right/wrong label."""
+    return [
+        MetaRecord(question=record.question, images=record.images, steps=candidate.steps,
+                   correct=bool(candidate.correct), id=f"{record.id}-{i}")
+        for record in records for i, candidate in enumerate(record.candidates)]

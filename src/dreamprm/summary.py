@@ -1,0 +1,90 @@
+"""A run's summary: the learned weights, and best-of-N selection on the held-out suites."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dreamprm.assembly import Run, make_prm, open_suite
+from dreamprm.companion import VanillaCompanion
+from dreamprm.data.audit import audit_shortcuts
+from dreamprm.data.records import CandidateRecord
+from dreamprm.evaluation import CandidateScores, evaluate_suites, weight_summary
+from dreamprm.evaluation.scoring import likelihood_scores, prm_scores
+from dreamprm.run_folder import RunFolder, write_atomically
+from dreamprm.sandbox.targets import sandbox_targets
+from dreamprm.schema import TrainConfig
+
+Scores = dict[str, list[list[float]]]
+
+
+def summarise(
+    run: Run, config: TrainConfig, folder: RunFolder, *, vanilla: VanillaCompanion, say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Score the suites, join the vanilla run's scores, and compute the entries of summary.json.
+
+    The scores themselves are kept in `scores/SUITE.json` as {selector: a list a question of a score a candidate}.
+    """
+    weights = run.weights.named(run.state.alpha)
+    summary: dict[str, Any] = {
+        "name": config.name, "seed": config.seed, "steps": run.state.inner.step,
+        "estimator": config.hypergrad.name, "aggregation": config.aggregation, "weights": weights}
+    suites = {name: open_suite(config.data, path, say=say) for name, path in config.evaluation.suites.items()}
+    for name, records in suites.items():
+        for warning in audit_shortcuts(records).warnings(config.data.audit_bound):
+            say(f"suite {name}: {warning}")
+        say(f"scoring {sum(len(record.candidates) for record in records)} candidates of {name}")
+        _write_scores(folder.scores / f"{name}.json", _score(run, config, records))
+    joined = vanilla.wait()
+    if suites:
+        summary |= evaluate_suites(
+            {name: _candidate_scores(records, folder.scores / f"{name}.json",
+                                     joined.scores / f"{name}.json" if joined else None)
+             for name, records in suites.items()},
+            shifted=config.evaluation.shifted, seed=config.seed)
+    summary["vanilla_source"] = "live" if joined else "none"
+    if config.evaluation.quality is not None:
+        quality = json.loads(Path(config.evaluation.quality).read_text(encoding="utf-8"))
+        summary["quality"] = quality
+        summary |= weight_summary(weights, quality)
+    if config.sandbox is not None and joined:
+        targets = sandbox_targets(summary)
+        summary["targets"] = targets
+        summary["targets_met"] = all(target["met"] for target in targets.values())
+    return summary
+
+
+def _score(run: Run, config: TrainConfig, records: list[CandidateRecord]) -> Scores:
+    batch_size = config.evaluation.batch_size
+    trained = "vanilla" if config.hypergrad.name == "none" else "dreamprm"
+    scores = {trained: prm_scores(
+        run.prm, records, images=run.images, aggregation=config.aggregation, temperature=config.temperature,
+        batch_size=batch_size)}
+    if config.evaluation.base and config.evaluation.vanilla == "none":
+        base = make_prm(config).to(run.prm.head.weight.device)
+        scores["base_likelihood"] = likelihood_scores(base, records, images=run.images, batch_size=batch_size)
+        scores["base_head"] = prm_scores(
+            base, records, images=run.images, aggregation=config.aggregation, temperature=config.temperature,
+            batch_size=batch_size)
+    return scores
+
+
+def _write_scores(path: Path, scores: Scores) -> None:
+    path.parent.mkdir(exist_ok=True)
+    rounded = {name: [[round(value, 6) for value in row] for row in rows] for name, rows in scores.items()}
+    write_atomically(path, json.dumps(rounded) + "\n")
+
+
+def _candidate_scores(records: list[CandidateRecord], *paths: Path | None) -> CandidateScores:
+    scores: dict[str, Any] = {}
+    for path in paths:
+        if path is not None:
+            scores |= json.loads(path.read_text(encoding="utf-8"))
+    return CandidateScores(
+        correct=np.array([[bool(candidate.correct) for candidate in record.candidates] for record in records]),
+        answers=[[candidate.final_answer for candidate in record.candidates] for record in records],
+        scores=scores)

@@ -1,0 +1,183 @@
+"""`dreamprm train`: files in, a trained PRM with its domain weights, an evaluation and a report out."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from typing import Any
+
+import torch
+
+from dreamprm.assembly import Run, assemble, make_accelerator
+from dreamprm.bilevel import BilevelState
+from dreamprm.checkpoint import (
+    capture_random_state, latest_checkpoint, load_checkpoint, restore_random_state, save_checkpoint)
+from dreamprm.companion import VanillaCompanion
+from dreamprm.config import as_dict, changed_keys, load_config, save_config
+from dreamprm.data.collate import batches
+from dreamprm.errors import UserError
+from dreamprm.hypergrad import AdamWState, Status, Window
+from dreamprm.interruption import DeferredInterrupt
+from dreamprm.progress import Progress
+from dreamprm.reporting import final_table, run_report
+from dreamprm.run_folder import RunFolder
+from dreamprm.sandbox.generate import World, ensure_sandbox
+from dreamprm.schema import TrainConfig
+from dreamprm.summary import summarise
+
+# What may differ between a run and its continuation.
+MAY_CHANGE = ("resume", "overwrite", "log", "checkpoint", "threads", "evaluation", "data.num_workers", "data.cache_dir")
+
+
+def run_train(config: TrainConfig) -> None:
+    """Train, evaluate, report: everything `dreamprm train` does.
+
+    Raises:
+        UserError: the configuration, the data or the state of the run folder does not allow it.
+    """
+    started = time.monotonic()
+    # Denormal second moments slow a CPU several-fold; flushed to zero they change nothing that is seen.
+    torch.set_flush_denormal(True)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    accelerator = make_accelerator(config)
+    if config.sandbox is not None:
+        ensure_sandbox(World(config.sandbox, config.seed), say=accelerator.print)
+    folder = RunFolder(config.output)
+    checkpoint = prepare_folder(folder, config)
+    run = assemble(config, accelerator, say=accelerator.print)
+    if checkpoint is not None:
+        restore(run, checkpoint)
+        accelerator.print(f"continuing {folder.path} from step {run.state.inner.step}")
+    folder.rewind(run.state.inner.step)
+    save_config(folder.config, config)
+
+    with VanillaCompanion(config, say=accelerator.print) as vanilla:
+        train(run, config, folder)
+        run.prm.load_params(run.state.params)
+        training = {"config": as_dict(config), "domain_weights": run.weights.named(run.state.alpha)}
+        run.prm.save_pretrained(folder.model, training=training)
+        summary = summarise(run, config, folder, vanilla=vanilla, say=accelerator.print)
+    summary["seconds"] = time.monotonic() - started
+    folder.write_summary(summary)
+    run_report([str(folder.path)])
+    accelerator.print(final_table(summary))
+    accelerator.print(f"report: {folder.path / 'report.html'}")
+
+
+def prepare_folder(folder: RunFolder, config: TrainConfig) -> str | None:
+    """Make the run folder, or find the checkpoint to continue from.
+
+    Returns:
+        the checkpoint's path; None to start anew.
+
+    Raises:
+        UserError: the folder holds another run, or anything at all with resume=never.
+    """
+    if config.overwrite and folder.path.exists():
+        if not folder.config.exists() and any(folder.path.iterdir()):
+            raise UserError(f"{folder.path} holds something else than a run; overwrite=true removes runs only")
+        shutil.rmtree(folder.path)
+    occupied = folder.path.exists() and any(folder.path.iterdir())
+    if config.resume not in ("auto", "never"):
+        folder.create()
+        return config.resume
+    if occupied and config.resume == "never":
+        raise UserError(f"{folder.path} is not empty; give another output, resume=auto to continue the run in it, "
+                        "or overwrite=true to replace it")
+    folder.create()
+    if not folder.config.exists():
+        return None
+    before = load_config(TrainConfig, folder.config)
+    changed = changed_keys(before, config, ignore=MAY_CHANGE)
+    if changed:
+        differences = ", ".join(f"{key}: {old} there, {new} now" for key, (old, new) in changed.items())
+        raise UserError(f"{folder.path} holds a run of another configuration ({differences}); give another output, "
+                        "or overwrite=true to replace it")
+    latest = latest_checkpoint(folder.checkpoints)
+    return None if latest is None else str(latest)
+
+
+def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
+    """Run the remaining windows, logging each and saving a checkpoint at every `checkpoint.every`-th."""
+    state, length = run.state, config.inner_steps
+    first, last = state.inner.step // length, config.steps // length
+    inner_batches = batches(run.step_batches, start=first * length, stop=last * length,
+                            workers=config.data.num_workers)
+    outer_batches = batches(run.meta_batches, start=first, stop=last, workers=config.data.num_workers)
+    windows = run.trainer.run(
+        state, inner_batches=inner_batches, outer_batches=outer_batches, windows=last - first)
+    progress = Progress(config.steps, mode=config.log.progress, every=config.log.every)
+    begun = time.monotonic()
+    with progress, DeferredInterrupt() as interrupt:
+        for number, window in enumerate(windows, start=first + 1):
+            if window.status is not Status.ok:
+                raise UserError(
+                    f"step {state.inner.step}: {window.message}; the last checkpoint in {folder.checkpoints} is "
+                    "from before, resume=auto continues from it")
+            weights = run.weights.named(state.alpha)
+            row = metrics(run, window, number=number, seconds=time.monotonic() - begun)
+            folder.log_metrics(row)
+            folder.log_weights(state.inner.step, weights)
+            progress.update(state.inner.step, inner_loss=row["inner_loss"], meta_loss=row["meta_loss"],
+                            weights=weights)
+            if number % config.checkpoint.every == 0 or number == last or interrupt.requested:
+                save(run, config, folder)
+            if interrupt.requested:
+                interrupt.deliver()
+
+
+def metrics(run: Run, window: Window, *, number: int, seconds: float) -> dict[str, Any]:
+    """One line of metrics.jsonl; `seconds` are those of this process's loop."""
+    step = run.state.inner.step
+    upper = run.trainer.upper
+    squares = sum(float(grad.square().sum()) for grad in window.alpha_grad.values())
+    return {
+        "step": step, "window": number, "inner_loss": float(window.inner_losses.mean()),
+        "meta_loss": float(window.outer_loss), "lr": run.trainer.inner.learning_rate(step - 1),
+        "upper_lr": upper.learning_rate(number - 1) if upper is not None else 0.0, "seconds": round(seconds, 3),
+        "alpha_grad_norm": squares ** 0.5, "status": window.status.value}
+
+
+def save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
+    """A checkpoint of everything that decides the future of the run."""
+    state = run.state
+    random_tensors, random_state = capture_random_state()
+    tensors = dict(random_tensors)
+    for group, values in _tensor_groups(state).items():
+        tensors |= {f"{group}/{name}": value.detach() for name, value in values.items()}
+    save_checkpoint(
+        folder.checkpoints, state.inner.step, tensors=tensors, keep=config.checkpoint.keep,
+        state={"inner_step": state.inner.step, "upper_step": state.upper.step, "random": random_state,
+               # Batches are functions of the step; the positions are for a person to read.
+               "data_positions": run.sampler.positions(state.inner.step)})
+
+
+def restore(run: Run, checkpoint: str) -> None:
+    """Bring a run to the state in a checkpoint.
+
+    Raises:
+        UserError: the checkpoint is damaged, or of another model.
+    """
+    tensors, saved = load_checkpoint(checkpoint)
+    groups = _tensor_groups(run.state)
+    for group, values in groups.items():
+        for name, value in values.items():
+            stored = tensors.get(f"{group}/{name}")
+            if stored is None or stored.shape != value.shape:
+                raise UserError(f"checkpoint {checkpoint} does not fit this run: {group}/{name} is "
+                                f"{'missing' if stored is None else tuple(stored.shape)}, expected {tuple(value.shape)}")
+            values[name] = stored.to(value.device)
+    run.state = dataclasses.replace(
+        run.state, params=groups["params"], alpha=groups["alpha"],
+        inner=AdamWState(saved["inner_step"], groups["inner_exp_avg"], groups["inner_exp_avg_sq"]),
+        upper=AdamWState(saved["upper_step"], groups["upper_exp_avg"], groups["upper_exp_avg_sq"]))
+    restore_random_state(tensors, saved["random"])
+
+
+def _tensor_groups(state: BilevelState) -> dict[str, dict[str, torch.Tensor]]:
+    return {
+        "params": dict(state.params), "alpha": dict(state.alpha),
+        "inner_exp_avg": dict(state.inner.exp_avg), "inner_exp_avg_sq": dict(state.inner.exp_avg_sq),
+        "upper_exp_avg": dict(state.upper.exp_avg), "upper_exp_avg_sq": dict(state.upper.exp_avg_sq)}
