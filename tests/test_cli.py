@@ -54,7 +54,8 @@ def test_every_command_exists_and_its_help_lists_its_keys(
     if command.schema is not None:
         module, _, schema = command.schema.partition(":")
         for leaf in leaves(getattr(importlib.import_module(module), schema)):
-            shown = leaf.key.rpartition(".")[0] + ".*" if "listing" in leaf.metadata else leaf.key
+            head, dot, _ = leaf.key.rpartition(".")
+            shown = f"{head}{dot}*" if "listing" in leaf.metadata else leaf.key
             assert f"  {shown}: " in text
 
 

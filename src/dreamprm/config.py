@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dreamprm.errors import UserError
 from dreamprm.settings import (
     REQUIRED,
+    Origin,
     canonical,
     check_ranges,
     leaves,
@@ -57,7 +58,7 @@ def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides:
     if path is not None:
         content = _read_yaml(Path(path))
         content.pop(VERSIONS, None)
-        given = canonical(schema, content, key="", source=source, schema=schema)
+        given = canonical(schema, content, key="", origin=Origin(source, schema))
     for override in overrides:
         _apply_override(given, override, schema=schema)
     try:
@@ -107,8 +108,10 @@ def _apply_override(given: dict[str, Any], override: str, *, schema: type[Any]) 
 
     assert isinstance(parsed, dict)
     value = parsed["value"]
+    origin = Origin(COMMAND_LINE, schema)
     node: Any = given
     kind: Any = schema
+    slot: Any  # a name, or the number of a list's member
     parts = key.replace("[", ".").replace("]", "").split(".")
     for depth, part in enumerate(parts):
         kind, _ = without_none(kind)
@@ -125,13 +128,13 @@ def _apply_override(given: dict[str, Any], override: str, *, schema: type[Any]) 
         elif get_origin(kind) is dict:
             kind, slot = get_args(kind)[1], part
         elif dataclasses.is_dataclass(kind):
-            node, kind, slot = _enter_section(node, kind, part, key=key, schema=schema)
+            node, kind, slot = _enter_section(node, kind, part, key=key, origin=origin)
         elif kind is Any:  # inside an open setting: nothing is known about the shape
             slot = part
         else:
-            raise unknown_key(key, source=COMMAND_LINE, schema=schema)
+            raise unknown_key(key, origin=origin)
         if last:
-            node[slot] = canonical(kind, value, key=key, source=COMMAND_LINE, schema=schema)
+            node[slot] = canonical(kind, value, key=key, origin=origin)
         elif isinstance(node, list):
             node = node[slot]
         else:
@@ -140,7 +143,7 @@ def _apply_override(given: dict[str, Any], override: str, *, schema: type[Any]) 
             node = node[slot]
 
 
-def _enter_section(node: Any, kind: Any, part: str, *, key: str, schema: type[Any]) -> tuple[Any, Any, str]:
+def _enter_section(node: Any, kind: Any, part: str, *, key: str, origin: Origin) -> tuple[Any, Any, str]:
     """The dict that holds `part` of a section, the type of `part`, and its name there."""
     catch_all = next((field.name for field in dataclasses.fields(kind) if "listing" in field.metadata), None)
     hints = get_type_hints(kind)
@@ -148,7 +151,7 @@ def _enter_section(node: Any, kind: Any, part: str, *, key: str, schema: type[An
         return node, hints[part], part
     if catch_all is not None:
         return node.setdefault(catch_all, {}), Any, part
-    raise unknown_key(key, source=COMMAND_LINE, schema=schema)
+    raise unknown_key(key, origin=origin)
 
 
 def as_dict(config: Any) -> dict[str, Any]:
@@ -227,7 +230,7 @@ def describe(schema: type[Any]) -> str:
     for leaf in leaves(schema):
         if "listing" in leaf.metadata:
             parent = leaf.key.rpartition(".")[0]
-            paragraphs.append(f"  {parent}.*: {leaf.metadata['help']}")
+            paragraphs.append(f"  {parent + '.' if parent else ''}*: {leaf.metadata['help']}")
             paragraphs.append(textwrap.indent(leaf.metadata["listing"](), " " * 6))
             continue
         default = "required" if leaf.default == REQUIRED else f"default {_yaml_text(leaf.default)}"

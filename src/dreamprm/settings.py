@@ -131,45 +131,57 @@ def type_name(kind: Any) -> str:
     return name + (" or null" if optional else "")
 
 
-def canonical(kind: Any, value: Any, *, key: str, source: str, schema: type[Any]) -> Any:
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where values come from and which schema they are for: what an error message needs."""
+
+    source: str
+    schema: type[Any]
+
+
+def canonical(kind: Any, value: Any, *, key: str, origin: Origin) -> Any:
     """What the user gave at `key`, checked against the type and brought into the schema's own form.
 
     A string for a section becomes the section's shorthand field; keys of an open section move into its
     open field. Interpolations (`${...}`) pass: they are checked once resolved.
 
     Raises:
-        UserError: unknown key (with the nearest known one) or wrong type, naming `source` and the key.
+        UserError: unknown key (with the nearest known one) or wrong type, naming the source and the key.
     """
     kind, optional = without_none(kind)
     if kind is Any or (value is None and optional):
         return value
-    if isinstance(value, str) and ("${" in value or value == REQUIRED):
+    if isinstance(value, str) and ("${" in value or value == REQUIRED) and not _has_shorthand(kind):
         return value
-    inner = {"source": source, "schema": schema}
     if dataclasses.is_dataclass(kind):
-        return _canonical_section(kind, value, key=key, **inner)
+        return _canonical_section(kind, value, key=key, origin=origin)
     if get_origin(kind) is list and isinstance(value, list | tuple):
         item = get_args(kind)[0]
-        return [canonical(item, part, key=f"{key}[{i}]", **inner) for i, part in enumerate(value)]
+        return [canonical(item, part, key=f"{key}[{i}]", origin=origin) for i, part in enumerate(value)]
     if get_origin(kind) is dict and isinstance(value, dict):
         item = get_args(kind)[1]
-        return {str(n): canonical(item, part, key=f"{key}.{n}", **inner) for n, part in value.items()}
+        return {str(n): canonical(item, part, key=f"{key}.{n}", origin=origin) for n, part in value.items()}
     if not _is_a(kind, value):
         allowed = type_name(kind) + (" or null" if optional else "")
         hint = f"; write [{value}]" if get_origin(kind) is list and isinstance(value, str) else ""
         hint = "; put quotes around it" if kind is str and isinstance(value, bool) else hint
-        raise UserError(f"{source}: {key} must be {allowed}, got {value!r} ({type(value).__name__}){hint}")
+        raise UserError(f"{origin.source}: {key} must be {allowed}, got {value!r} ({type(value).__name__}){hint}")
     return value
 
 
-def _canonical_section(kind: Any, value: Any, *, key: str, source: str, schema: type[Any]) -> dict[str, Any]:
+def _has_shorthand(kind: Any) -> bool:
+    """Whether a string stands for a section of this type; an interpolation in it is then part of the string."""
+    return dataclasses.is_dataclass(kind) and any(f.metadata.get("shorthand") for f in dataclasses.fields(kind))
+
+
+def _canonical_section(kind: Any, value: Any, *, key: str, origin: Origin) -> dict[str, Any]:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     short = next((name for name, field in fields.items() if field.metadata.get("shorthand")), None)
     if short is not None and isinstance(value, str):
         value = {short: value}
     if not isinstance(value, dict):
         raise UserError(
-            f"{source}: {key or 'the configuration'} must be a section with the keys {', '.join(fields)}, "
+            f"{origin.source}: {key or 'the configuration'} must be a section with the keys {', '.join(fields)}, "
             f"got {value!r} ({type(value).__name__})"
         )
     hints = get_type_hints(kind)
@@ -178,11 +190,11 @@ def _canonical_section(kind: Any, value: Any, *, key: str, source: str, schema: 
     for name, part in value.items():
         full = f"{key}.{name}" if key else str(name)
         if name in fields and name != catch_all:
-            result[name] = canonical(hints[name], part, key=full, source=source, schema=schema)
+            result[name] = canonical(hints[name], part, key=full, origin=origin)
         elif catch_all is not None:
             result.setdefault(catch_all, {})[name] = part
         else:
-            raise unknown_key(full, source=source, schema=schema)
+            raise unknown_key(full, origin=origin)
     return result
 
 
@@ -196,17 +208,17 @@ def _is_a(kind: Any, value: Any) -> bool:
     return isinstance(kind, type) and isinstance(value, kind)
 
 
-def unknown_key(key: str, *, source: str, schema: type[Any]) -> UserError:
+def unknown_key(key: str, *, origin: Origin) -> UserError:
     """The error for a key that the schema does not have, with the nearest ones that it has."""
-    known = [leaf.key for leaf in leaves(schema)]
+    known = [leaf.key for leaf in leaves(origin.schema)]
     plain = re.sub(r"\[\d+\]", "[]", key)
     last = plain.rpartition(".")[2]
     near = [name for name in known if name.rpartition(".")[2] == last]
     near = near or difflib.get_close_matches(plain, known, n=1)
     if near:
-        return UserError(f"{source}: unknown key {key}; did you mean {' or '.join(near[:3])}?")
+        return UserError(f"{origin.source}: unknown key {key}; did you mean {' or '.join(near[:3])}?")
     tops = ", ".join(dict.fromkeys(re.split(r"[.\[]", name)[0] for name in known))
-    return UserError(f"{source}: unknown key {key}; the top-level keys are {tops}")
+    return UserError(f"{origin.source}: unknown key {key}; the top-level keys are {tops}")
 
 
 def check_ranges(value: Any, key: str = "") -> None:
