@@ -210,7 +210,7 @@ class EvaluationSettings:
     suites: dict[str, str] = setting({}, "candidate files by name of suite")
     shifted: list[str] = setting([], "suites that the reported mean is over; empty: all")
     batch_size: int = setting(64, "CoTs scored in one pass", minimum=1)
-    base: bool = setting(False, "also select by the untrained model: the backbone's likelihood, the new head")
+    base: bool = setting(False, "also select by the untrained model: its likelihood, its new head")
     vanilla: str = setting(
         "none",
         "vanilla PRM (uniform weights, otherwise the same run) beside this one: trained at the same time in a "
@@ -218,7 +218,7 @@ class EvaluationSettings:
         choices=("live", "none"),
     )
     quality: str | None = setting(
-        None, "JSON file of each domain's known quality, to hold the learned weights against; read after training"
+        None, "JSON file of each domain's known quality, set against the learned weights after training"
     )
 
     def check(self) -> None:

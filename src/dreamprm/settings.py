@@ -165,13 +165,17 @@ def canonical(kind: Any, value: Any, *, key: str, origin: Origin) -> Any:
         allowed = type_name(kind) + (" or null" if optional else "")
         hint = f"; write [{value}]" if get_origin(kind) is list and isinstance(value, str) else ""
         hint = "; put quotes around it" if kind is str and isinstance(value, bool) else hint
-        raise UserError(f"{origin.source}: {key} must be {allowed}, got {value!r} ({type(value).__name__}){hint}")
+        raise UserError(
+            f"{origin.source}: {key} must be {allowed}, got {value!r} ({type(value).__name__}){hint}"
+        )
     return value
 
 
 def _has_shorthand(kind: Any) -> bool:
     """Whether a string stands for a section of this type; an interpolation in it is then part of the string."""
-    return dataclasses.is_dataclass(kind) and any(f.metadata.get("shorthand") for f in dataclasses.fields(kind))
+    return dataclasses.is_dataclass(kind) and any(
+        f.metadata.get("shorthand") for f in dataclasses.fields(kind)
+    )
 
 
 def _canonical_section(kind: Any, value: Any, *, key: str, origin: Origin) -> dict[str, Any]:
@@ -181,8 +185,8 @@ def _canonical_section(kind: Any, value: Any, *, key: str, origin: Origin) -> di
         value = {short: value}
     if not isinstance(value, dict):
         raise UserError(
-            f"{origin.source}: {key or 'the configuration'} must be a section with the keys {', '.join(fields)}, "
-            f"got {value!r} ({type(value).__name__})"
+            f"{origin.source}: {key or 'the configuration'} must be a section with the keys "
+            f"{', '.join(fields)}, got {value!r} ({type(value).__name__})"
         )
     hints = get_type_hints(kind)
     catch_all = next((name for name, field in fields.items() if "listing" in field.metadata), None)
