@@ -210,10 +210,10 @@ class EvaluationSettings:
     suites: dict[str, str] = setting({}, "candidate files by name of suite")
     shifted: list[str] = setting([], "suites that the reported mean is over; empty: all")
     batch_size: int = setting(64, "CoTs scored in one pass", minimum=1)
-    base: bool = setting(False, "also select by the untrained model: its likelihood, its new head")
+    base: bool = setting(False, "also select by the untrained model: likelihood, new head")
     vanilla: str = setting(
         "none",
-        "vanilla PRM (uniform weights, otherwise the same run) beside this one: trained at the same time in a "
+        "vanilla PRM (uniform weights, otherwise the same run) beside it: trained at the same time in a "
         "process of its own, or not at all",
         choices=("live", "none"),
     )

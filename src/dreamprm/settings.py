@@ -184,9 +184,10 @@ def _canonical_section(kind: Any, value: Any, *, key: str, origin: Origin) -> di
     if short is not None and isinstance(value, str):
         value = {short: value}
     if not isinstance(value, dict):
+        where = key or "the configuration"
+        got = f"{value!r} ({type(value).__name__})"
         raise UserError(
-            f"{origin.source}: {key or 'the configuration'} must be a section with the keys "
-            f"{', '.join(fields)}, got {value!r} ({type(value).__name__})"
+            f"{origin.source}: {where} must be a section with the keys {', '.join(fields)}, got {got}"
         )
     hints = get_type_hints(kind)
     catch_all = next((name for name, field in fields.items() if "listing" in field.metadata), None)
