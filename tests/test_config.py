@@ -93,6 +93,11 @@ def test_overrides_replace_lists_and_reach_into_absent_sections() -> None:
     )
 
 
+def test_a_string_that_stands_for_a_section_may_interpolate(tmp_path: Path) -> None:
+    config = load('name: a\nfiles: ["${name}/x.json"]\n', folder=tmp_path)
+    assert config.files == [Item("a/x.json", 1.0)]
+
+
 def test_values_may_hold_equals_signs_and_numbers_may_be_names() -> None:
     config = load_config(Schema, None, ["name=2024", "output=a=b"])
     assert (config.name, config.output) == ("2024", "a=b")

@@ -172,7 +172,7 @@ def canonical(kind: Any, value: Any, *, key: str, origin: Origin) -> Any:
 
 
 def _has_shorthand(kind: Any) -> bool:
-    """Whether a string stands for a section of this type; an interpolation in it is then part of the string."""
+    """Whether a string stands for a section of this type; an interpolation is then part of the string."""
     return dataclasses.is_dataclass(kind) and any(
         f.metadata.get("shorthand") for f in dataclasses.fields(kind)
     )
