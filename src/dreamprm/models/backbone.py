@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 
@@ -35,9 +36,13 @@ def make_backbone(
     settings: dict[str, Any] = {"attn_implementation": attn_implementation, "dtype": dtype}
     if isinstance(source, str | Path):
         try:
-            _check_family(AutoConfig.from_pretrained(source))
+            config = AutoConfig.from_pretrained(source)
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read a backbone from {source}: {error}") from error
+        _check_family(config)
+        try:
             return AutoModelForImageTextToText.from_pretrained(source, **settings)
-        except (OSError, ImportError) as error:
+        except (OSError, ImportError, ValueError, SafetensorError) as error:
             raise UserError(f"cannot read a backbone from {source}: {error}") from error
     if isinstance(source, Mapping):
         fields = dict(source)

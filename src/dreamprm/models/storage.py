@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from dreamprm.errors import UserError
@@ -91,7 +92,10 @@ def load_prm(
             f"{folder} holds no saved PRM ({SETTINGS_FILE} is missing); for a plain Qwen2-VL checkpoint use "
             "PRM.from_backbone, for a public DreamPRM one load_public_checkpoint"
         )
-    settings = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        settings = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is not the settings file of a saved PRM: {error}") from error
     if settings.get("format") != FORMAT:
         raise UserError(f"{path} has format {settings.get('format')}, this version reads {FORMAT}; upgrade dreamprm")
     processor = PRMProcessor.from_pretrained(folder)
@@ -102,6 +106,6 @@ def load_prm(
     prm = PRM(backbone, processor, head=settings["head"])
     try:
         prm.head.load_state_dict(load_file(folder / HEAD_FILE))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise UserError(f"cannot read the head from {folder / HEAD_FILE}: {error}") from error
     return prm.eval()
