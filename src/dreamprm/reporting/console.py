@@ -45,7 +45,7 @@ def _domains(summary: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     planted = any(math.isfinite(row.quality) for row in rows)
-    width = min(44, max(6, *(len(row.name) for row in rows)))
+    width = min(42, max(6, *(len(row.name) for row in rows)))
     top = max((row.weight for row in rows if math.isfinite(row.weight)), default=0.0)
     lines = [f"  {'domain':<{width}}" + ("  planted quality" if planted else "") + "  learned weight"]
     for row in rows:

@@ -92,7 +92,8 @@ def _parse(path: Path, text: str, *, line: int) -> dict[str, Any]:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     with path.open(encoding="utf-8") as stream:
-        return [_parse(path, text, line=line) for line, text in enumerate(stream, start=1) if text.strip()]
+        lines = [(line, text.strip()) for line, text in enumerate(stream, start=1)]
+    return [_parse(path, text, line=line) for line, text in lines if text]
 
 
 def number(value: object) -> float:

@@ -95,7 +95,7 @@ def difference_rows(summary: Mapping[str, Any]) -> dict[str, list[AccuracyCell]]
     for pair, row in (summary.get("differences") or {}).items():
         values = [row.get(name) or [None, None, None] for name in suite_names(summary)]
         rows[" minus ".join(pair.split("-"))] = [
-            AccuracyCell(signed_points(value[0]), _interval(value[1:], percent, between=","))
+            AccuracyCell(signed_points(value[0]), _interval(value[1:], percent, between=", "))
             for value in values
         ]
     return rows
