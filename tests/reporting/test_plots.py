@@ -33,6 +33,13 @@ def test_spread_moves_least():
     assert spread([], 1.0).tolist() == []
 
 
+def test_spread_stays_within_bounds():
+    np.testing.assert_allclose(spread([0.1, 0.0, 9.0], 1.0, low=0.0, high=9.5), [1.0, 0.0, 9.0])
+    np.testing.assert_allclose(spread([9.0, 9.0, 9.0], 2.0, low=0.0, high=9.5), [5.5, 7.5, 9.5])
+    # Three labels at gap 2 need 4 units; between 0 and 3 they stand out by half a unit on either side.
+    np.testing.assert_allclose(spread([0.0, 0.0, 0.0], 2.0, low=0.0, high=3.0), [-0.5, 1.5, 3.5])
+
+
 def test_moving_mean():
     gappy = np.array([1.0, 2.0, 6.0, np.nan, 3.0])
     np.testing.assert_allclose(moving_mean(gappy, 3), [1.5, 3.0, 4.0, 4.5, 3.0])

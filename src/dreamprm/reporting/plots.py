@@ -108,7 +108,7 @@ def losses(run: Run) -> Figure | None:
         heading, unit = LOSSES[name]
         missing = int((~np.isfinite(values)).sum())
         detail = f"thin: each window; thick: mean of {window} windows" if several else "each window"
-        style.title(panel, heading, detail + (f"; {missing} windows not finite" if missing else ""))
+        style.title(panel, heading, detail + (f"; not finite: {missing} of {len(values)}" if missing else ""))
         panel.set_ylabel(unit)
         _limit_steps(panel, steps)
         style.tidy(panel)

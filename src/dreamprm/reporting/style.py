@@ -78,10 +78,13 @@ def title(axes: Axes, text: str, detail: str = "") -> None:
                       fontsize=8.5, color=MUTED, annotation_clip=False)
 
 
-def spread(positions: ArrayLike, gap: float) -> NDArray[np.float64]:
+def spread(
+    positions: ArrayLike, gap: float, *, low: float = -np.inf, high: float = np.inf,
+) -> NDArray[np.float64]:
     """(n,) positions moved as little as possible (least squares) so that neighbours are `gap` apart.
 
-    Labels that would overlap form a block around their mean; blocks that then touch merge.
+    Labels that would overlap form a block around their mean; blocks that then touch merge. All stay
+    between low and high; where they do not fit, they reach over both ends alike.
     """
     wanted = np.asarray(positions, dtype=np.float64)
     order = np.argsort(wanted, kind="stable")
@@ -94,6 +97,9 @@ def spread(positions: ArrayLike, gap: float) -> NDArray[np.float64]:
             mean, members = (before * count + mean * members) / (count + members), count + members
         blocks.append((mean, members))
     settled = np.concatenate([np.full(count, mean) for mean, count in blocks]) if blocks else np.zeros(0)
+    # The bounded solution is the unbounded one, clipped: the last label has y = x - (n - 1) * gap.
+    top = high - (len(wanted) - 1) * gap
+    settled = np.clip(settled, low, top) if top >= low else np.full(len(wanted), (low + top) / 2)
     result = np.empty_like(wanted)
     result[order] = settled + gap * np.arange(len(wanted))
     return result
@@ -117,7 +123,8 @@ def label_line_ends(
     low, high = axes.get_ylim()
     height_points = axes.get_position().height * axes.figure.get_figheight() * 72  # type: ignore[union-attr]
     gap = 1.25 * size * (high - low) / height_points
-    for (x, y), text, colour, label_y in zip(ends, texts, colours, spread([y for _, y in ends], gap)):
+    places = spread([y for _, y in ends], gap, low=low, high=high)
+    for (x, y), text, colour, label_y in zip(ends, texts, colours, places):
         axes.annotate(
             text, (x, y), xytext=(1.035, (label_y - low) / (high - low)), textcoords="axes fraction",
             va="center", ha="left", fontsize=size, color=_darker(colour), annotation_clip=False,
