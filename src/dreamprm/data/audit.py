@@ -40,9 +40,9 @@ class ShortcutAudit:
         figures = ", ".join(f"{name} {auc:.2f}" for name, auc in above.items())
         return [
             f"trivial features predict the label of {self.right} right and {self.wrong} wrong answers with"
-            f" an AUC above {bound:.2f}: {figures} (0.5 is chance). Weights or selectors can follow these"
-            " instead of the reasoning; balance right and wrong answers in them, or leave out the records that differ"
-            " (stepless=skip for those without steps)."
+            f" an AUC above {bound:.2f} (0.5 is chance): {figures}. Weights or selectors can follow these"
+            " instead of the reasoning; balance right and wrong answers in them, or leave out the records"
+            " that differ (stepless=skip for those without steps)."
         ]
 
 

@@ -14,7 +14,7 @@ LOOKAHEAD_ROWS = 256
 """A question's rows are waited for until this many rows have passed without one of its own."""
 
 # A prefix cut in front of '### Step 2' or '**Step 2' ends with the marks of the heading that follows.
-_CUT_MARKS = re.compile(r"\n[ \t]*[#*_]{1,6}[ \t]*\Z")
+_CUT_MARKS = re.compile(r"(?:\A|\n)[ \t]*[#*_]{1,6}[ \t]*\Z")
 
 
 @dataclass(frozen=True, slots=True)

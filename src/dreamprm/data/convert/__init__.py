@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from dreamprm.data.convert import dreamprm15, processbench
 from dreamprm.data.files import write_records
 from dreamprm.data.records import Record
-from dreamprm.errors import UserError
+from dreamprm.errors import DataError, UserError
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,22 @@ def convert_file(format: str, source: str | Path, destination: str | Path, **opt
         _known(option, dict.fromkeys(chosen.options), f"option of format {format}")
     if Path(source).resolve() == Path(destination).resolve():
         raise UserError(f"destination is the source: {source}; name another file to write")
-    return Converted(chosen.kind, write_records(destination, chosen.convert(source, **options)))
+    records = _at_least_one(chosen.convert(source, **options), source)
+    return Converted(chosen.kind, write_records(destination, records))
 
 
 def run_convert(config: ConvertSettings) -> None:
     """The command `dreamprm convert`: convert one file and say what was written."""
     done = convert_file(config.format, config.source, config.destination, **config.options)
     print(f"wrote {done.records} {done.kind} records to {config.destination}")
+
+
+def _at_least_one(records: Iterator[Record], source: str | Path) -> Iterator[Record]:
+    count = 0
+    for count, record in enumerate(records, start=1):
+        yield record
+    if not count:
+        raise DataError(f"{source}: no record is left to write; check the file and the format's options")
 
 
 def _known(name: str, known: Mapping[str, Any], what: str) -> str:

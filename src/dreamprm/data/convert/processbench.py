@@ -14,7 +14,7 @@ HELP = "ProcessBench: solutions labelled with their first wrong step, as step re
 
 
 def convert(path: str | Path, *, domain: str | None = None) -> Iterator[StepRecord]:
-    """Read a ProcessBench file: `id`, `problem`, `steps`, `label` (index of the first wrong step, -1 for none).
+    """Read a ProcessBench file: `id`, `problem`, `steps`, `label` (the first wrong step's index, or -1).
 
     A step's label is 1 before the first wrong step and 0 from it on. These are judgements, not Monte-Carlo
     estimates: 0 means that the solution has gone wrong, not that no completion could mend it. No rollouts,
