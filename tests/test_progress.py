@@ -1,6 +1,8 @@
 """Progress lines and bars on fake streams with a fake clock."""
 
 import io
+import pty
+import termios
 
 import pytest
 
@@ -63,10 +65,20 @@ def test_auto_takes_the_bar_on_a_terminal_only():
         assert progress.mode == "bar"
 
 
+def test_auto_takes_lines_on_a_terminal_without_a_size():
+    master, slave = pty.openpty()
+    with open(master, "rb", buffering=0), open(slave, "w") as terminal:
+        termios.tcsetwinsize(slave, (0, 0))
+        assert Progress(10, stream=terminal).mode == "lines"
+        termios.tcsetwinsize(slave, (24, 80))
+        with Progress(10, stream=terminal) as progress:
+            assert progress.mode == "bar"
+
+
 def test_bar_shows_the_last_state():
     text = run("bar", stream=Terminal())
     assert "100/100" in text and "inner 0.1250  meta 0.2500" in text
-    assert "top a 1.50, b 1.40, c 1.30  bottom e 0.70, f 0.60, g 0.50" in text
+    assert "top a 1.50, b 1.40, c 1.30" in text and "bottom e 0.70, f 0.60, g 0.50" in text
 
 
 def test_bar_survives_an_error_and_a_second_close():

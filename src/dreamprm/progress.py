@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -23,8 +24,8 @@ class Progress:
 
     Args:
         total_steps: inner steps of the whole run, >= 1.
-        mode: "bar" (two lines, redrawn), "lines" (one line every `every` updates), "none", or "auto": bar
-            where the stream is a terminal, else lines.
+        mode: "bar" (three lines, redrawn), "lines" (one line every `every` updates), "none", or "auto": bar
+            where the stream is a terminal that knows its size, else lines.
         every: updates (windows) a line stands for; the first and the last step get a line in any case.
         start: steps already done when this run resumes; they count as done but not towards the rate.
         stream: where to write; standard error by default.
@@ -44,17 +45,18 @@ class Progress:
             raise ValueError(f"start must be between 0 and total_steps ({total_steps}), got {start}")
         self._stream = sys.stderr if stream is None else stream
         if mode == "auto":
-            mode = "bar" if self._stream.isatty() else "lines"
+            mode = "bar" if _redraws(self._stream) else "lines"
         self.mode = mode
         self._total, self._every, self._start = total_steps, every, start
         self._clock = clock
         self._began = self._drawn = clock()
         self._updates = 0
-        self._bars: tuple[tqdm, tqdm] | None = None
+        self._bars: tuple[tqdm, tqdm, tqdm] | None = None
         if mode == "bar":
             self._bars = (
                 tqdm(total=total_steps, initial=start, file=self._stream, unit="step", dynamic_ncols=True),
                 tqdm(total=0, file=self._stream, bar_format="{desc}", position=1, dynamic_ncols=True),
+                tqdm(total=0, file=self._stream, bar_format="{desc}", position=2, dynamic_ncols=True),
             )
 
     def update(
@@ -76,9 +78,9 @@ class Progress:
         elif self.mode == "lines":
             first_or_last = self._updates == 1 or step >= self._total
             if first_or_last or self._updates % self._every == 0:
-                extremes = _extremes(weights or {})
-                self.write(f"step {step:>{len(str(self._total))}}/{self._total}  {losses}  {self._pace(step)}"
-                           + (f"  {extremes}" if extremes else ""))
+                place = f"step {step:>{len(str(self._total))}}/{self._total}"
+                parts = (place, losses, self._pace(step), *_extremes(weights or {}))
+                self.write("  ".join(part for part in parts if part))
 
     def write(self, message: str) -> None:
         """Print a message without breaking the bar; nothing with mode "none"."""
@@ -108,16 +110,17 @@ class Progress:
         self.close()
 
     def _redraw(
-        self, bars: tuple[tqdm, tqdm], step: int, *, losses: str, weights: Mapping[str, float],
+        self, bars: tuple[tqdm, tqdm, tqdm], step: int, *, losses: str, weights: Mapping[str, float],
     ) -> None:
-        steps, extremes = bars
+        steps, *ends = bars
         steps.set_postfix_str(losses, refresh=False)
-        extremes.set_description_str(_extremes(weights), refresh=False)
+        for bar, text in zip(ends, _extremes(weights)):
+            bar.set_description_str(text, refresh=False)
         steps.update(step - steps.n)
         # A small model does hundreds of windows a second; drawing each would cost more than it shows.
         if self._clock() - self._drawn >= _REFRESH_SECONDS or step >= self._total:
-            steps.refresh()
-            extremes.refresh()
+            for bar in bars:
+                bar.refresh()
             self._drawn = self._clock()
 
     def _pace(self, step: int) -> str:
@@ -136,12 +139,22 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _extremes(weights: Mapping[str, float]) -> str:
-    """The highest and lowest weights by name; all of them where the two ends would overlap."""
+def _redraws(stream: TextIO) -> bool:
+    """Whether a bar can be drawn: a terminal without a size (some containers) would show empty lines."""
+    if not stream.isatty():
+        return False
+    try:
+        return os.get_terminal_size(stream.fileno()).columns > 0
+    except OSError:  # a terminal in name only, without a file descriptor: tqdm takes 80 columns
+        return True
+
+
+def _extremes(weights: Mapping[str, float]) -> tuple[str, str]:
+    """The highest and the lowest weights by name; all in the first where the two ends would overlap."""
     ordered = sorted(weights.items(), key=lambda item: (-item[1], item[0]))
     shown = [f"{name} {value:.2f}" for name, value in ordered]
     if not shown:
-        return ""
+        return "", ""
     if len(shown) <= 2 * _SHOWN:
-        return "weights " + ", ".join(shown)
-    return f"top {', '.join(shown[:_SHOWN])}  bottom {', '.join(shown[-_SHOWN:])}"
+        return "weights " + ", ".join(shown), ""
+    return "top " + ", ".join(shown[:_SHOWN]), "bottom " + ", ".join(shown[-_SHOWN:])
