@@ -62,7 +62,9 @@ def test_aggregate_equals_hand_worked_numbers(aggregation: str, temperature: flo
 def test_probability_forms_are_the_probability_at_temperature_one(aggregation: str) -> None:
     p = torch.sigmoid(LOGITS[COT == 0])
     plain = {"mean": p.mean(), "min": p.min(), "max": p.max(), "prod": p.prod(), "last": p[-1]}[aggregation]
-    torch.testing.assert_close(aggregate(LOGITS, COT, 2, aggregation=aggregation)[0], plain, rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        aggregate(LOGITS, COT, 2, aggregation=aggregation)[0], plain, rtol=1e-12, atol=0
+    )
 
 
 def test_step_loss_is_the_mean_square_of_each_domain() -> None:
@@ -70,7 +72,9 @@ def test_step_loss_is_the_mean_square_of_each_domain() -> None:
     group = torch.tensor([1, 1, 0, 2])
     # domain 0: .1^2; domain 1: (.2^2 + .25^2) / 2; domain 2: .5^2; domain 3 has no step
     expected = tensor(0.01, 0.05125, 0.25, 0.0)
-    torch.testing.assert_close(step_loss_by_domain(logits, labels, group, 4), expected, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(
+        step_loss_by_domain(logits, labels, group, 4), expected, rtol=1e-12, atol=1e-15
+    )
 
 
 def test_step_loss_takes_float32_labels_in_float64() -> None:
@@ -175,7 +179,9 @@ def test_language_model_loss_and_likelihood_by_hand() -> None:
     targets, rows = torch.tensor([1, 0, 1]), torch.tensor([1, 0, 1])
     # Probabilities of the targets: 3/4, 4/12, 7/8.
     by_row = tensor(math.log(1 / 3), math.log(21 / 32), 0.0)
-    torch.testing.assert_close(sequence_log_likelihood(logits, targets, rows, 3), by_row, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        sequence_log_likelihood(logits, targets, rows, 3), by_row, rtol=1e-12, atol=1e-12
+    )
     assert language_model_loss(logits, targets).item() == pytest.approx(-by_row.sum().item() / 3, rel=1e-12)
     assert language_model_loss(logits.bfloat16(), targets).dtype == torch.float32
 

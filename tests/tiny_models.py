@@ -16,8 +16,8 @@ from dreamprm.models import PRM, PRMProcessor, ProcessorSettings
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 SPECIAL = ("<|pad|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
 WORDS = (
-    "[unk] system user assistant you are a helpful . step final answer is the of and plus minus equals what how "
-    "many bars one two three four five six 1 2 3 4 5 6 : , ? \n"
+    "[unk] system user assistant you are a helpful . step final answer is the of and plus minus equals "
+    "what how many bars one two three four five six 1 2 3 4 5 6 : , ? \n"
 ).split(" ")
 
 
@@ -27,7 +27,11 @@ def tiny_tokenizer_backend(words: tuple[str, ...] = tuple(WORDS)) -> str:
     vocabulary = {word: index for index, word in enumerate((*SPECIAL, *words))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[unk]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(" ", "removed"), pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.Punctuation()]
+        [
+            pre_tokenizers.Split(" ", "removed"),
+            pre_tokenizers.Split("\n", "isolated"),
+            pre_tokenizers.Punctuation(),
+        ]
     )
     return str(tokenizer.to_str())
 
@@ -53,7 +57,13 @@ def tiny_processor(
 
 
 def tiny_config(
-    family: str = "qwen2_vl", *, hidden: int = 32, layers: int = 2, vision: int = 16, vision_layers: int = 2, tie: bool = True
+    family: str = "qwen2_vl",
+    *,
+    hidden: int = 32,
+    layers: int = 2,
+    vision: int = 16,
+    vision_layers: int = 2,
+    tie: bool = True,
 ) -> PreTrainedConfig:
     """The config of a tiny backbone of a family in `FAMILIES`, for the tiny tokenizer."""
     tokenizer = tiny_tokenizer()
@@ -72,13 +82,22 @@ def tiny_config(
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": 512,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [hidden // 8 - 2, 1, 1]},
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "mrope_section": [hidden // 8 - 2, 1, 1],
+        },
         "bos_token_id": None,
         "eos_token_id": None,
         "pad_token_id": None,
         "initializer_range": 0.2,
     }
-    tower: dict[str, Any] = {"depth": vision_layers, "num_heads": 2, "in_channels": 3, "initializer_range": 0.2}
+    tower: dict[str, Any] = {
+        "depth": vision_layers,
+        "num_heads": 2,
+        "in_channels": 3,
+        "initializer_range": 0.2,
+    }
     if family == "qwen2_vl":
         tower |= {"embed_dim": vision, "hidden_size": hidden, "mlp_ratio": 2}
     elif family == "qwen2_5_vl":
@@ -99,9 +118,7 @@ def tiny_config(
             "deepstack_visual_indexes": [0],
             "patch_size": 14,
         }
-    return AutoConfig.for_model(
-        family, text_config=text, vision_config=tower, tie_word_embeddings=tie, **ids
-    )
+    return AutoConfig.for_model(family, text_config=text, vision_config=tower, tie_word_embeddings=tie, **ids)
 
 
 def tiny_prm(

@@ -43,7 +43,9 @@ def aggregate(
     Arguments, errors and source as for `aggregate_logit`; returns `(m,)`. Candidates are ranked alike by the
     score and by its logit; rank by the logit where scores saturate.
     """
-    return torch.sigmoid(aggregate_logit(step_logits, cot, m, aggregation=aggregation, temperature=temperature))
+    return torch.sigmoid(
+        aggregate_logit(step_logits, cot, m, aggregation=aggregation, temperature=temperature)
+    )
 
 
 def aggregate_logit(
@@ -58,13 +60,13 @@ def aggregate_logit(
         mean  P = (1/n) sum_i p_i      min  P = min_i p_i     max  P = max_i p_i
         prod  P = prod_i p_i           last P = p_n
     Computed without ever forming P, so that |z| = 50 keeps its value and a finite gradient: `min`, `max` and
-    `last` commute with the logit (it is increasing), so A is the min, max or last z_i. `mean`: A = logsumexp_i
-    log sigmoid(z_i) - logsumexp_i log sigmoid(-z_i). `prod`: with s = sum_i log sigmoid(z_i) = log P,
-    A = s - log(1 - exp(s)), the last term by expm1 near s = 0 and by log1p below.
+    `last` commute with the logit (it is increasing), so A is the min, max or last z_i. `mean`: A =
+    logsumexp_i log sigmoid(z_i) - logsumexp_i log sigmoid(-z_i). `prod`: with s = sum_i log sigmoid(z_i) =
+    log P, A = s - log(1 - exp(s)), the last term by expm1 near s = 0 and by log1p below.
 
     Args:
         step_logits: `(S,)`, log-odds z_i, the steps of a CoT in their order.
-        cot: `(S,)` long, the CoT of each step, 0..m-1; every CoT needs a step (a loader's duty: `data.stepless`).
+        cot: `(S,)` long, the CoT of each step, 0..m-1; every CoT needs a step (loaders see to that).
         m: number of CoTs.
         aggregation: one of `AGGREGATIONS`.
         temperature: positive; divides A before the sigmoid.
@@ -92,7 +94,7 @@ def aggregate_logit(
         case "max":
             value = _extreme_by_group(step_logits, cot, m, reduce="amax")
         case "prod":
-            # In float64: the second derivative of log(1 - P) passes through exp(2 z), past float32 from z = 44.
+            # In float64: the second derivative of log(1 - P) passes through exp(2 z), too big for float32.
             log_p = _sum_by_group(functional.logsigmoid(step_logits.double()), cot, m)
             value = _logit_of_exp(log_p).to(step_logits.dtype)
         case "last":
@@ -113,8 +115,8 @@ def meta_loss(
 ) -> Tensor:
     """The upper level's loss: how far CoT scores are from their right/wrong labels r.
 
-    aggregation:  mean over CoTs of (sigmoid(A / temperature) - r)^2      the paper's aggregation function loss
-    step:         mean over steps of (p_i - r)^2                          its ablation; A and temperature unused
+    aggregation:  mean over CoTs of (sigmoid(A / temperature) - r)^2    the paper's aggregation function loss
+    step:         mean over steps of (p_i - r)^2                        its ablation, without A
 
     Args:
         step_logits: `(S,)`, log-odds.
@@ -143,10 +145,10 @@ def meta_loss(
 
 
 def language_model_loss(token_logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of next tokens, - mean_j log softmax(logits_j)[target_j], computed in float32 or wider.
+    """Mean cross-entropy of next tokens, - mean_j log softmax(logits_j)[target_j], in float32 or wider.
 
     Args:
-        token_logits: `(N, vocab)` logits at the positions before the targets (`PRM.forward(..., "token_logits")`).
+        token_logits: `(N, vocab)`, at the positions before the targets; `PRM.forward` gives them.
         targets: `(N,)` long.
     """
     return functional.cross_entropy(_at_least_float32(token_logits), targets)
@@ -208,7 +210,7 @@ def _logit_of_exp(log_p: Tensor) -> Tensor:
     """
     log_p = log_p.clamp_max(-torch.finfo(log_p.dtype).tiny)
     near_one = log_p > -0.5
-    # Each branch is evaluated only on arguments where it is finite, since torch.where back-propagates 0 * inf.
+    # Each branch sees only arguments where it is finite, since torch.where back-propagates 0 * inf.
     high = torch.log(-torch.expm1(torch.where(near_one, log_p, -1.0)))
     low = torch.log1p(-torch.exp(torch.where(near_one, -1.0, log_p)))
     return log_p - torch.where(near_one, high, low)

@@ -15,7 +15,9 @@ from tiny_models import tiny_image
 SIZES = [(56, 56), (84, 28), (200, 100), (10, 15), (113, 57)]
 
 
-@pytest.mark.parametrize("settings", [{}, {"patch_size": 16}, {"min_pixels": 784, "max_pixels": 56 * 56}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"patch_size": 16}, {"min_pixels": 784, "max_pixels": 56 * 56}], ids=str
+)
 def test_patches_equal_the_image_processor(settings: dict[str, int]) -> None:
     processor = Qwen2VLImageProcessorPil(**settings)
     patcher = ImagePatcher(processor)

@@ -26,7 +26,9 @@ def test_one_pass_equals_prefix_by_prefix(family: str, attention: str, step_logi
     encode = prm.processor.encode
     for question, images, steps in tiny_cots(6):
         whole = step_logits(prm, [encode(question, images, steps)])
-        by_prefix = [step_logits(prm, [encode(question, images, steps[:n])])[-1] for n in range(1, len(steps) + 1)]
+        by_prefix = [
+            step_logits(prm, [encode(question, images, steps[:n])])[-1] for n in range(1, len(steps) + 1)
+        ]
         torch.testing.assert_close(whole, torch.stack(by_prefix), **ROUNDING)
         assert len(steps) == 1 or whole.std() > 1e-3  # a constant would pass for anything
 
@@ -67,10 +69,34 @@ def test_a_batch_without_position_ids_gives_the_same_scores() -> None:
     torch.testing.assert_close(prm(batch), expected, **ROUNDING)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_that_share_an_image_equal_rows_with_copies_of_it(family: str) -> None:
+    prm = tiny_prm(family, dtype=torch.float64)
+    sizes = [(56, 56), (84, 28)]
+    shown = [[0], [1, 0], [], [0, 0], [1]]
+    encoded = [
+        prm.processor.encode("how many", [tiny_image(one, size=sizes[one]) for one in images], ["one", "two"])
+        for images in shown
+    ]
+    batch = prm.processor.collate(encoded)
+    assert batch["image_grid_thw"].tolist() == [[1, 4, 4], [1, 2, 6]]
+    copies = {name: value for name, value in batch.items() if name != "image_token_index"}
+    patches = batch["pixel_values"].split([16, 12])
+    order = [one for images in shown for one in images]
+    copies["pixel_values"] = torch.cat([patches[one] for one in order])
+    copies["image_grid_thw"] = batch["image_grid_thw"][order]
+    torch.testing.assert_close(prm(batch), prm(copies), **ROUNDING)
+    weight = prm.backbone.model.visual.patch_embed.proj.weight
+    shared, apart = (torch.autograd.grad(prm(each).square().sum(), weight)[0] for each in (batch, copies))
+    # Float32 inside RMSNorm and eager softmax: summed in another order.
+    assert (shared - apart).norm() < 1e-6 * apart.norm()
+
+
 def test_eager_equals_sdpa(step_logits: Scorer) -> None:
     encoded = [tiny_processor().encode(*cot) for cot in tiny_cots(4)]
     first, second = (
-        step_logits(tiny_prm(dtype=torch.float64, attn_implementation=name), encoded) for name in ("eager", "sdpa")
+        step_logits(tiny_prm(dtype=torch.float64, attn_implementation=name), encoded)
+        for name in ("eager", "sdpa")
     )
     # transformers' eager attention takes its softmax in float32 whatever the model's dtype.
     torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
@@ -83,16 +109,22 @@ def test_vocab_logits_head_is_linear_in_the_full_logits(tie: bool) -> None:
     full = prm.backbone(
         **{name: batch[name] for name in batch if name not in ("step_rows", "step_cols", "position_ids")}
     ).logits  # (R, L, vocab)
-    expected = nn.functional.linear(full, prm.head.weight, prm.head.bias)[batch["step_rows"], batch["step_cols"], 0]
+    expected = nn.functional.linear(full, prm.head.weight, prm.head.bias)[
+        batch["step_rows"], batch["step_cols"], 0
+    ]
     torch.testing.assert_close(prm(batch), expected, **ROUNDING)
     everything = prm(batch, output="token_logits")
-    torch.testing.assert_close(everything[batch["attention_mask"] == 1], full[batch["attention_mask"] == 1], **ROUNDING)
+    torch.testing.assert_close(
+        everything[batch["attention_mask"] == 1], full[batch["attention_mask"] == 1], **ROUNDING
+    )
 
 
 def test_token_logits_are_read_where_the_batch_says() -> None:
     prm = tiny_prm(dtype=torch.float64)
     processor = prm.processor
-    batch = processor.collate_text([processor.encode_text("two bars", [tiny_image()]), processor.encode_text("1 plus 2")])
+    batch = processor.collate_text(
+        [processor.encode_text("two bars", [tiny_image()]), processor.encode_text("1 plus 2")]
+    )
     picked = prm(batch, output="token_logits")
     rows, cols = batch.pop("token_rows"), batch.pop("token_cols")
     torch.testing.assert_close(picked, prm(batch, output="token_logits")[rows, cols], **ROUNDING)
@@ -119,7 +151,9 @@ def test_trainable_params_are_own_leaves_with_tied_weights_once() -> None:
     assert "backbone.lm_head.weight" not in params
     assert "backbone.lm_head.weight" in tiny_prm(tie=False).trainable_params()
     own = {value.data_ptr() for value in prm.parameters()}
-    assert all(value.is_leaf and value.requires_grad and value.data_ptr() not in own for value in params.values())
+    assert all(
+        value.is_leaf and value.requires_grad and value.data_ptr() not in own for value in params.values()
+    )
     assert sum(value.numel() for value in params.values()) == sum(value.numel() for value in prm.parameters())
     frozen = prm.trainable_params(freeze_vision=True)
     assert {name for name in params if ".visual." in name} == set(params) - set(frozen) != set()
@@ -133,7 +167,9 @@ def test_gradients_reach_vision_language_and_head(family: str) -> None:
     prm = tiny_prm(family, dtype=torch.float64, attn_implementation="sdpa")
     params = prm.trainable_params()
     batch = prm.processor.collate([prm.processor.encode(*cot) for cot in tiny_cots(4)])
-    names = [name for name in params if name.endswith(("qkv.weight", "patch_embed.proj.weight", "q_proj.weight"))]
+    names = [
+        name for name in params if name.endswith(("qkv.weight", "patch_embed.proj.weight", "q_proj.weight"))
+    ]
     names.append("head.weight")
     gradients = torch.autograd.grad(
         functional_call(prm, params, (batch,)).square().mean(), [params[name] for name in names]
@@ -147,12 +183,14 @@ def test_gradients_reach_vision_language_and_head(family: str) -> None:
         return functional_call(prm, moved, (batch,)).square().mean()
 
     expected = fourth_order_difference(loss, 3e-3)
-    assert (gradients[names.index(name)] * direction).sum().item() == pytest.approx(expected.item(), rel=DIFFERENCED)
+    assert (gradients[names.index(name)] * direction).sum().item() == pytest.approx(
+        expected.item(), rel=DIFFERENCED
+    )
 
 
-# transformers computes RMSNorm and eager softmax in float32 whatever the model's dtype. A difference quotient so
-# carries about 1e-7 * |value| / (step * |derivative|): 1e-5 to 1e-4 at these steps (measured 5e-6 to 2e-5), where the
-# fourth-order formula's own error, step^4, is as small.
+# transformers computes RMSNorm and eager softmax in float32 whatever the model's dtype. A difference
+# quotient so carries about 1e-7 * |value| / (step * |derivative|): 1e-5 to 1e-4 at these steps (measured
+# 5e-6 to 2e-5), where the fourth-order formula's own error, step^4, is as small.
 DIFFERENCED = 1e-4
 
 
@@ -260,7 +298,9 @@ def test_wrong_names_and_parts_are_refused() -> None:
         PRM.from_backbone(tiny_config(), processor=tiny_processor(), readout="chat_suffix")
     with pytest.raises(UserError, match="unknown attn_implementation 'flash'; use one of sdpa, eager"):
         PRM.from_backbone(tiny_config(), processor=tiny_processor(), attn_implementation="flash")
-    with pytest.raises(UserError, match="needs model_type, one of qwen2_vl, qwen2_5_vl, qwen3_vl; got 'bert'"):
+    with pytest.raises(
+        UserError, match="needs model_type, one of qwen2_vl, qwen2_5_vl, qwen3_vl; got 'bert'"
+    ):
         PRM.from_backbone({"model_type": "bert"}, processor=tiny_processor())
     small = tiny_config()
     small.text_config.vocab_size = 12

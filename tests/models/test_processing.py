@@ -16,7 +16,8 @@ from tiny_models import FAMILIES, tiny_cots, tiny_image, tiny_prm, tiny_processo
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}"
-    "{% endif %}{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 QUESTION, STEPS = "how many bars", ["step 1 : two plus three", "step 2 : five", "final answer : 5"]
 
@@ -64,7 +65,10 @@ def test_chat_suffix_rows_end_where_the_template_ends(template: str | None) -> N
         assert row.reads == (len(row.input_ids) - 1,)
         assert row.input_ids[-len(suffix) :].tolist() == suffix
         body = decoded(processor, row.input_ids[row.token_types == 0])
-        assert " ".join([QUESTION, *STEPS[:n]]).split() == body.split("<|vision_end|>")[1].split("<|im_end|>")[0].split()
+        assert (
+            " ".join([QUESTION, *STEPS[:n]]).split()
+            == body.split("<|vision_end|>")[1].split("<|im_end|>")[0].split()
+        )
 
 
 def test_chat_suffix_equals_the_whole_text_through_the_template() -> None:
@@ -190,7 +194,9 @@ def test_bad_settings_and_tokenizers_are_refused(tmp_path: Path) -> None:
         ProcessorSettings(max_length=0)
     plain = PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer().backend_tokenizer)
     plain.get_vocab = lambda: {"<|vision_end|>": 1}  # type: ignore[method-assign]
-    with pytest.raises(UserError, match=r"no token <\|vision_start\|>, <\|image_pad\|>; use a Qwen2-VL tokenizer"):
+    with pytest.raises(
+        UserError, match=r"no token <\|vision_start\|>, <\|image_pad\|>; use a Qwen2-VL tokenizer"
+    ):
         PRMProcessor(plain)
     with pytest.raises(UserError, match="cannot read a tokenizer and an image processor from"):
         PRMProcessor.from_pretrained(tmp_path)

@@ -22,7 +22,9 @@ def logits(prm: PRM) -> torch.Tensor:
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_saved_equals_loaded(family: str, head: str, tie: bool, tmp_path: Path) -> None:
-    prm = tiny_prm(family, head=head, tie=tie, readout="chat_suffix" if head == "vocab_logits" else "step_end")
+    prm = tiny_prm(
+        family, head=head, tie=tie, readout="chat_suffix" if head == "vocab_logits" else "step_end"
+    )
     prm.save_pretrained(tmp_path / "model")
     loaded = PRM.from_pretrained(tmp_path / "model", attn_implementation="eager")
     assert loaded.head_kind == head and loaded.processor.settings == prm.processor.settings
@@ -48,7 +50,11 @@ def test_saving_again_replaces_and_the_card_states_the_facts(tmp_path: Path) -> 
     prm.save_pretrained(folder, training={"aggregation": "sum_log_odds", "data": "a|b\nc"})
     assert torch.equal(logits(PRM.from_pretrained(folder, attn_implementation="eager")), logits(prm))
     card = (folder / "README.md").read_text()
-    for fact in ("| Backbone | qwen2_vl, hidden 32, 2 layers", "| Readout | step_end |", "| data | a\\|b c |"):
+    for fact in (
+        "| Backbone | qwen2_vl, hidden 32, 2 layers",
+        "| Readout | step_end |",
+        "| data | a\\|b c |",
+    ):
         assert fact in card
     assert "| aggregation | sum_log_odds |" in card
     assert json.loads((folder / "prm.json").read_text())["training"]["aggregation"] == "sum_log_odds"
@@ -85,7 +91,9 @@ def test_what_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     tiny_prm().save_pretrained(folder)
     with pytest.raises(UserError, match="head is 'vocab_logits', but the model .* was trained with 'hidden'"):
         PRM.from_pretrained(folder, head="vocab_logits")
-    with pytest.raises(UserError, match="readout is 'chat_suffix', but the model .* was trained with 'step_end'"):
+    with pytest.raises(
+        UserError, match="readout is 'chat_suffix', but the model .* was trained with 'step_end'"
+    ):
         PRM.from_pretrained(folder, readout="chat_suffix")
     assert PRM.from_pretrained(folder, head="hidden", readout="step_end").head_kind == "hidden"
     (folder / "head.safetensors").write_bytes(b"half")
@@ -104,7 +112,9 @@ def test_score_gives_probabilities_from_images_and_paths(tmp_path: Path) -> None
     image, steps = tiny_image(), ["one plus two", "equals three"]
     image.save(tmp_path / "image.png")
     with torch.no_grad():
-        expected = torch.sigmoid(prm.eval()(prm.processor.collate([prm.processor.encode("what", [image], steps)])))
+        expected = torch.sigmoid(
+            prm.eval()(prm.processor.collate([prm.processor.encode("what", [image], steps)]))
+        )
     prm.train()
     assert prm.score("what", image, steps) == expected.tolist()
     assert prm.score("what", tmp_path / "image.png", steps) == expected.tolist()
@@ -131,7 +141,9 @@ def test_public_checkpoints_load(prefix: str, tmp_path: Path) -> None:
     loaded = load_public_checkpoint(tmp_path, processor=trained.processor, attn_implementation="eager")
     assert torch.equal(logits(loaded), logits(trained))
     trained.processor.save_pretrained(tmp_path / "processor")
-    assert load_public_checkpoint(tmp_path, processor=tmp_path / "processor").processor.readout == "chat_suffix"
+    assert (
+        load_public_checkpoint(tmp_path, processor=tmp_path / "processor").processor.readout == "chat_suffix"
+    )
 
 
 def test_other_files_are_not_taken_for_public_checkpoints(tmp_path: Path) -> None:
@@ -143,6 +155,8 @@ def test_other_files_are_not_taken_for_public_checkpoints(tmp_path: Path) -> Non
     with pytest.raises(UserError, match="holds LN.weight; a head has weight and bias"):
         read_public_head(tmp_path / "LN_weights.pt")
     torch.save({"weight": torch.zeros(1, 3), "bias": torch.zeros(1)}, tmp_path / "LN_weights.pt")
-    PRM.from_backbone(tiny_config(), processor=tiny_processor()).backbone.save_pretrained(tmp_path / "base_model")
+    PRM.from_backbone(tiny_config(), processor=tiny_processor()).backbone.save_pretrained(
+        tmp_path / "base_model"
+    )
     with pytest.raises(UserError, match=r"weight of shape \(1, 3\), this backbone's vocabulary needs"):
         load_public_checkpoint(tmp_path, processor=tiny_processor(readout="chat_suffix"))

@@ -1,6 +1,6 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL backbones: made from a checkpoint or a config, and run without a vocabulary."""
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL backbones: from a checkpoint or a config, run without a vocabulary."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ def make_backbone(
     """
     if attn_implementation not in ATTENTION_IMPLEMENTATIONS:
         raise UserError(
-            f"unknown attn_implementation {attn_implementation!r}; use one of {', '.join(ATTENTION_IMPLEMENTATIONS)}"
+            f"unknown attn_implementation {attn_implementation!r}; "
+            f"use one of {', '.join(ATTENTION_IMPLEMENTATIONS)}"
         )
     settings: dict[str, Any] = {"attn_implementation": attn_implementation, "dtype": dtype}
     if isinstance(source, str | Path):
@@ -48,7 +49,9 @@ def make_backbone(
         fields = dict(source)
         family = fields.pop("model_type", None)
         if family not in BACKBONES:
-            raise UserError(f"a backbone config needs model_type, one of {', '.join(BACKBONES)}; got {family!r}")
+            raise UserError(
+                f"a backbone config needs model_type, one of {', '.join(BACKBONES)}; got {family!r}"
+            )
         source = AutoConfig.for_model(family, **fields)
     _check_family(source)
     return AutoModelForImageTextToText.from_config(source, **settings)
@@ -66,21 +69,44 @@ def last_hidden_states(backbone: PreTrainedModel, batch: Mapping[str, Tensor]) -
 
     Args:
         backbone: from `make_backbone`.
-        batch: as `PRMProcessor.collate` makes it. Without `position_ids` the backbone derives them itself.
+        batch: as `PRMProcessor.collate` makes it. A batch of other making may lack `position_ids` (the
+            backbone then derives them) and be padded on either side.
     """
     images: dict[str, Any] = {}
-    if "pixel_values" in batch:
-        images["image_grid_thw"] = batch["image_grid_thw"]
+    if "image_token_index" in batch:
+        images["mm_encoder_outputs"] = {"image": _shared_image_features(backbone, batch)}
+    elif "pixel_values" in batch:
         images["pixel_values"] = batch["pixel_values"]
+        images["image_grid_thw"] = batch["image_grid_thw"]
+    # Position ids come from collate, which pads on the right. There no text token sees padding, as attention
+    # is causal; without a mask the fused kernels take their fast causal path.
+    mask = None if "position_ids" in batch else batch["attention_mask"]
     outputs = backbone.model(
         input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
+        attention_mask=mask,
         mm_token_type_ids=batch["mm_token_type_ids"],
         position_ids=batch.get("position_ids"),
         use_cache=False,
         **images,
     )
     return outputs.last_hidden_state
+
+
+def _shared_image_features(backbone: PreTrainedModel, batch: Mapping[str, Tensor]) -> Any:
+    """Vision features of each different image, computed once and laid out for all the rows that show it."""
+    features = backbone.model.get_image_features(
+        batch["pixel_values"], batch["image_grid_thw"], return_dict=True
+    )
+    index = batch["image_token_index"]  # (image tokens of all rows,)
+
+    def laid_out(by_image: Sequence[Tensor]) -> tuple[Tensor]:
+        return (torch.cat(tuple(by_image)).index_select(0, index),)  # one "image" of all rows' tokens
+
+    features.pooler_output = laid_out(features.pooler_output)
+    deepstack = getattr(features, "deepstack_features", None)  # Qwen3-VL's: features by layer, by image
+    if deepstack is not None:
+        features.deepstack_features = [laid_out(layer) for layer in deepstack]
+    return features
 
 
 def attention_in_use(backbone: PreTrainedModel) -> set[str]:

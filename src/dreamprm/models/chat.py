@@ -28,7 +28,7 @@ class ChatFrame:
         self._frames: dict[int, tuple[str, str]] = {}
 
     def around(self, n_images: int) -> tuple[str, str]:
-        """(before, after): the chat is `before + user text + after`, with one image pad per image in `before`.
+        """(before, after): the chat is `before + user text + after`; `before` has one pad per image.
 
         Raises:
             UserError: the tokenizer's template drops or repeats the user's text or the images.
@@ -52,8 +52,9 @@ class ChatFrame:
         pads = text.count(IMAGE_PAD)
         if len(pieces) != 2 or pads != n_images:
             raise UserError(
-                f"the tokenizer's chat template writes the user's text {len(pieces) - 1} times and {pads} image "
-                f"pads for {n_images} images; a template for content lists with images (Qwen2-VL's) is needed. "
+                f"the tokenizer's chat template writes the user's text {len(pieces) - 1} times and {pads} "
+                f"image pads for {n_images} images; a template for content lists with images (Qwen2-VL's) is "
+                "needed. "
                 "Set tokenizer.chat_template to one, or to None for the built-in one"
             )
         return pieces[0], pieces[1]

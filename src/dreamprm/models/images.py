@@ -1,4 +1,4 @@
-"""Images as the vision tower takes them: resized once, kept as bytes, cut into normalised patches in batches."""
+"""Images as the vision tower takes them: resized once, kept as bytes, cut into patches in batches."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -16,8 +16,8 @@ Grid = tuple[int, int, int]
 class ImagePatcher:
     """`Qwen2VLImageProcessorPil` in two halves: bytes per image, patches per batch; bit for bit its output.
 
-    The processor takes about 1 ms for a 56x56 image, most of it in its own checks. Here an image is resized to
-    its final size and stays uint8; a batch is normalised through a table of 256 values per channel, which
+    The processor takes about 1 ms for a 56x56 image, most of it in its own checks. Here an image is resized
+    to its final size and stays uint8; a batch is normalised through a table of 256 values per channel, which
     the processor itself fills in (so that equality is by construction), and cut into patches at once.
 
     Args:
@@ -31,7 +31,7 @@ class ImagePatcher:
         self._values = self._table()  # (3, 256) float32
 
     def resized(self, image: Image.Image) -> np.ndarray:
-        """The image as `(3, height, width)` uint8 at its final size: multiples of patch x merge, within limits.
+        """The image as `(3, height, width)` uint8 at its final size, a multiple of patch x merge.
 
         Raises:
             UserError: an aspect ratio above 200, which the backbone's resizing rule refuses.
@@ -46,9 +46,11 @@ class ImagePatcher:
                 max_pixels=size["longest_edge"],
             )
         except ValueError as error:
-            raise UserError(f"an image of {image.width} x {image.height} pixels cannot be used: {error}") from error
+            raise UserError(
+                f"an image of {image.width} x {image.height} pixels cannot be used: {error}"
+            ) from error
         if image.mode != "RGB" or image.info.get("transparency") is not None:
-            image = Image.fromarray(convert_to_rgb(image, return_numpy=True))  # transparency onto white
+            image = Image.fromarray(np.asarray(convert_to_rgb(image, return_numpy=True)))  # alpha onto white
         if image.size != (width, height):
             image = image.resize((width, height), resample=Image.Resampling(self._processor.resample))
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

@@ -25,7 +25,8 @@ def model_card(prm: "PRM", training: Mapping[str, Any]) -> str:
     # Training settings come from users' files: a line break in one must not break the table.
     trained = {name: " ".join(str(value).split()) for name, value in training.items()}
     parts = [
-        "---\nlibrary_name: dreamprm\npipeline_tag: image-text-to-text\ntags: [process-reward-model, dreamprm]\n---\n",
+        "---\nlibrary_name: dreamprm\npipeline_tag: image-text-to-text\n"
+        "tags: [process-reward-model, dreamprm]\n---\n",
         "# Multimodal process reward model\n",
         "Scores every step of a chain of thought with the probability that the steps so far lead to a right "
         "answer. Trained with DreamPRM (arXiv 2505.20241): learned weights for its training domains.\n",

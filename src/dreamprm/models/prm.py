@@ -20,9 +20,9 @@ OUTPUTS = ("step_logits", "token_logits")
 class PRM(nn.Module):
     """p_i = sigmoid(head(state at the end of step i)), all steps of a batch in one causal pass.
 
-    hidden:        logit_i = w . h_i + b                  h_i: last hidden state (default)
-    vocab_logits:  logit_i = w . (W_lm h_i) + b           the public DreamPRM checkpoints' form; the vocabulary is
-                                                          computed at step ends only
+    hidden:        logit_i = w . h_i + b              h_i: last hidden state (default)
+    vocab_logits:  logit_i = w . (W_lm h_i) + b       the public DreamPRM checkpoints' form; vocabulary
+                                                      logits are computed at step ends only
 
     Args:
         backbone: a Qwen2-VL, Qwen2.5-VL or Qwen3-VL with its language-model head.
@@ -79,7 +79,7 @@ class PRM(nn.Module):
 
     @property
     def supports_second_order(self) -> bool:
-        """Whether gradients of gradients exist: eager attention, or sdpa with its fused kernels switched off."""
+        """Whether gradients of gradients exist: eager attention, or sdpa without its fused kernels."""
         in_use = attention_in_use(self.backbone)
         return in_use == {"eager"} or (in_use <= {"eager", "sdpa"} and sdpa_is_math_only())
 
@@ -133,7 +133,10 @@ class PRM(nn.Module):
         Raises:
             UserError: no step, an image that cannot be opened, or what `PRMProcessor.encode` refuses.
         """
-        several = [] if image is None else [image] if isinstance(image, Image.Image | str | Path) else list(image)
+        if image is None:
+            several: Sequence[Image.Image | str | Path] = []
+        else:
+            several = [image] if isinstance(image, Image.Image | str | Path) else image
         encoded = self.processor.encode(question, [_opened(one) for one in several], steps)
         device = self.head.weight.device
         batch = {name: value.to(device) for name, value in self.processor.collate([encoded]).items()}
@@ -170,12 +173,16 @@ class PRM(nn.Module):
         """
         if processor is None:
             if not isinstance(source, str | Path):
-                raise UserError("a PRM made from a config needs a processor; pass processor=PRMProcessor(...)")
-            changes = {} if readout is None else {"readout": readout}
+                raise UserError(
+                    "a PRM made from a config needs a processor; pass processor=PRMProcessor(...)"
+                )
+            changes: dict[str, Any] = {} if readout is None else {"readout": readout}
             processor = PRMProcessor.from_pretrained(source, **changes)
         elif readout is not None and readout != processor.readout:
             raise UserError(f"readout is {readout!r}, the processor's is {processor.readout!r}; give it once")
-        return cls(make_backbone(source, attn_implementation=attn_implementation, dtype=dtype), processor, head=head)
+        return cls(
+            make_backbone(source, attn_implementation=attn_implementation, dtype=dtype), processor, head=head
+        )
 
     def save_pretrained(self, folder: str | Path, *, training: Mapping[str, Any] | None = None) -> None:
         """Writes weights, processor, settings and model card; see `models.storage.save_prm`."""
@@ -222,7 +229,9 @@ def _check_fit(config: PreTrainedConfig, processor: PRMProcessor) -> None:
     }
     for what, (expected, got) in pairs.items():
         if expected != got:
-            raise UserError(f"{what} is {expected} in the backbone's config and {got} in the processor; they must agree")
+            raise UserError(
+                f"{what} is {expected} in the backbone's config and {got} in the processor; they must agree"
+            )
     vocabulary = config.get_text_config().vocab_size
     if len(processor.tokenizer) > vocabulary:
         raise UserError(

@@ -27,8 +27,9 @@ class ProcessorSettings:
     """What decides the tokens of a chain of thought beside the tokenizer; stored with the model.
 
     Fields:
-        readout: `step_end` reads every step at its own last token, all in one causal pass; `chat_suffix` gives
-            each step its own row and reads after the chat template, as the public DreamPRM checkpoints do.
+        readout: `step_end` reads every step at its own last token, all in one causal pass; `chat_suffix`
+            gives each step its own row and reads after the chat template, as the public DreamPRM checkpoints
+            do.
         step_separator: text after each step; part of the step's tokens, so that its step end comes after it.
         question_separator: text between question and steps (`chat_suffix`; two newlines in the public code).
         max_length: most tokens a row may have, or None; a longer one is refused, never cut.
@@ -90,12 +91,17 @@ class PRMProcessor:
         return self.settings.readout
 
     def encode(
-        self, question: str, images: Sequence[Image.Image] = (), steps: Sequence[str] = (), *, readout: str | None = None
+        self,
+        question: str,
+        images: Sequence[Image.Image] = (),
+        steps: Sequence[str] = (),
+        *,
+        readout: str | None = None,
     ) -> EncodedCoT:
         """Encodes one CoT.
 
-        step_end: one row, chat(question) + tokens(step_1) + .. + tokens(step_S), each step tokenised by itself
-        with its separator, so that the row of a prefix is a prefix of the row.
+        step_end: one row, chat(question) + tokens(step_1) + .. + tokens(step_S), each step tokenised by
+        itself with its separator, so that the row of a prefix is a prefix of the row.
         chat_suffix: row i = chat(question + step_1..step_i), read at its last token.
 
         Args:
@@ -105,7 +111,8 @@ class PRMProcessor:
             readout: overrides the processor's.
 
         Raises:
-            UserError: no step; a step without a token; an image token inside a text; a row above `max_length`.
+            UserError: no step; a step without a token; an image token inside a text; a row above
+            `max_length`.
         """
         if not steps:
             raise UserError("a chain of thought needs at least one step, got none")
@@ -147,8 +154,10 @@ class PRMProcessor:
         """A batch of CPU tensors, padded on the right.
 
         Returns `input_ids`, `attention_mask`, `mm_token_type_ids` (R, L) and `position_ids` (3, R, L) long;
-        `pixel_values` (P, C) float32 and `image_grid_thw` (n, 3) long unless no row has an image; `step_rows`,
-        `step_cols` (S,) long: every step end, CoT by CoT and in step order.
+        `pixel_values` (P, C) float32 and `image_grid_thw` (n, 3) long unless no row has an image;
+        `step_rows`, `step_cols` (S,) long: every step end, CoT by CoT and in step order. Where rows share an
+        image it is listed once, and `image_token_index` long names the visual token behind each image token
+        of the rows.
         """
         rows = [(row, item.images) for item in encoded for row in item.rows]
         length = max((len(row.input_ids) for row, _ in rows), default=0)
@@ -177,9 +186,30 @@ class PRMProcessor:
             "step_cols": torch.tensor(step_cols, dtype=torch.long),
         }
         if pixels:
-            batch["pixel_values"] = torch.from_numpy(self.patcher.patches(pixels))
-            batch["image_grid_thw"] = torch.tensor([self.patcher.grid(image) for image in pixels])
+            batch |= self._image_tensors(pixels)
         return batch
+
+    def _image_tensors(self, pixels: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        """Patches of the different images, and which of their tokens each shown image consists of."""
+        places: dict[tuple[tuple[int, ...], bytes], int] = {}
+        different: list[np.ndarray] = []
+        shown: list[int] = []
+        for image in pixels:
+            key = (image.shape, image.tobytes())
+            if key not in places:
+                places[key] = len(different)
+                different.append(image)
+            shown.append(places[key])
+        grids = [self.patcher.grid(image) for image in different]
+        tensors = {
+            "pixel_values": torch.from_numpy(self.patcher.patches(different)),
+            "image_grid_thw": torch.tensor(grids),
+        }
+        if len(different) < len(pixels):
+            counts = [self.patcher.tokens(grid) for grid in grids]
+            tokens = torch.arange(sum(counts)).split(counts)
+            tensors["image_token_index"] = torch.cat([tokens[place] for place in shown])
+        return tensors
 
     def collate_text(self, encoded: Sequence[EncodedCoT]) -> dict[str, Tensor]:
         """`collate`, with the tokens to predict: `token_rows`, `token_cols` (N,), `token_targets` (N,) long.
@@ -208,7 +238,12 @@ class PRMProcessor:
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, *, min_pixels: int | None = None, max_pixels: int | None = None, **changes: Any
+        cls,
+        folder: str | Path,
+        *,
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        **changes: Any,
     ) -> "PRMProcessor":
         """Reads what `save_pretrained` wrote, or the processor of a plain Qwen2-VL checkpoint (or hub name).
 
@@ -220,14 +255,15 @@ class PRMProcessor:
         Raises:
             UserError: no tokenizer or image processor there.
         """
-        sizes = {"min_pixels": min_pixels, "max_pixels": max_pixels}
+        limits = {"min_pixels": min_pixels, "max_pixels": max_pixels}
+        sizes: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            image_processor = Qwen2VLImageProcessorPil.from_pretrained(
-                folder, **{name: value for name, value in sizes.items() if value is not None}
-            )
+            image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder, **sizes)
         except (OSError, ValueError) as error:
-            raise UserError(f"cannot read a tokenizer and an image processor from {folder}: {error}") from error
+            raise UserError(
+                f"cannot read a tokenizer and an image processor from {folder}: {error}"
+            ) from error
         path = Path(folder) / SETTINGS_FILE
         stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return cls(tokenizer, image_processor, settings=ProcessorSettings(**{**stored, **changes}))

@@ -39,7 +39,9 @@ def load_public_checkpoint(
     if not isinstance(processor, PRMProcessor):
         processor = PRMProcessor.from_pretrained(processor, readout="chat_suffix")
     if processor.readout != "chat_suffix":
-        raise UserError(f"public checkpoints are read with chat_suffix, the processor has {processor.readout!r}")
+        raise UserError(
+            f"public checkpoints are read with chat_suffix, the processor has {processor.readout!r}"
+        )
     head = read_public_head(folder / HEAD_FILE)
     prm = PRM.from_backbone(
         str(folder / BACKBONE_FOLDER),
@@ -69,5 +71,7 @@ def read_public_head(path: str | Path) -> dict[str, Tensor]:
         raise UserError(f"cannot read {path}: {error}") from error
     head = {str(name).removeprefix("LN."): value for name, value in tensors.items()}
     if set(head) != {"weight", "bias"}:
-        raise UserError(f"{path} holds {', '.join(sorted(map(str, tensors)))}; a head has weight and bias (or LN.*)")
+        raise UserError(
+            f"{path} holds {', '.join(sorted(map(str, tensors)))}; a head has weight and bias (or LN.*)"
+        )
     return head

@@ -1,10 +1,10 @@
 """A PRM on disk: one folder that is also a plain Qwen-VL checkpoint, plus head, settings, processor and card.
 
-    config.json, model*.safetensors     the backbone, readable by transformers alone
-    head.safetensors                    weight (1, width) and bias (1,)
-    prm.json                            format, head, training settings
-    tokenizer and image-processor files, prm_processor.json
-    README.md                           the model card
+config.json, model*.safetensors     the backbone, readable by transformers alone
+head.safetensors                    weight (1, width) and bias (1,)
+prm.json                            format, head, training settings
+tokenizer and image-processor files, prm_processor.json
+README.md                           the model card
 """
 
 import json
@@ -44,7 +44,9 @@ def save_prm(prm: "PRM", folder: str | Path, *, training: Mapping[str, Any] | No
         UserError: the folder holds something else.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / SETTINGS_FILE).exists())):
+    if folder.exists() and (
+        not folder.is_dir() or (any(folder.iterdir()) and not (folder / SETTINGS_FILE).exists())
+    ):
         raise UserError(f"{folder} exists and is not a saved PRM; give a new folder or empty this one")
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -52,7 +54,10 @@ def save_prm(prm: "PRM", folder: str | Path, *, training: Mapping[str, Any] | No
         new = scratch / "new"
         new.mkdir()
         prm.backbone.save_pretrained(new)
-        save_file({name: value.detach().contiguous() for name, value in prm.head.state_dict().items()}, new / HEAD_FILE)
+        save_file(
+            {name: value.detach().contiguous() for name, value in prm.head.state_dict().items()},
+            new / HEAD_FILE,
+        )
         prm.processor.save_pretrained(new)
         settings = {"format": FORMAT, "head": prm.head_kind, "training": dict(training or {})}
         (new / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -97,7 +102,9 @@ def load_prm(
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} is not the settings file of a saved PRM: {error}") from error
     if settings.get("format") != FORMAT:
-        raise UserError(f"{path} has format {settings.get('format')}, this version reads {FORMAT}; upgrade dreamprm")
+        raise UserError(
+            f"{path} has format {settings.get('format')}, this version reads {FORMAT}; upgrade dreamprm"
+        )
     processor = PRMProcessor.from_pretrained(folder)
     for name, given, stored in (("head", head, settings["head"]), ("readout", readout, processor.readout)):
         if given is not None and given != stored:

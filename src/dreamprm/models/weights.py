@@ -21,8 +21,8 @@ class DomainWeights:
     softmax:   w_k = K exp(alpha_k) / sum_j exp(alpha_j)
     none:      w_k = alpha_k                                          the paper's formula as it is written
 
-    softplus and softmax weights are positive with mean 1, so alpha changes the mixture and never the overall step
-    size; both start at w_k = 1 with alpha = 0. `none` starts at alpha = 1 and is neither clipped nor
+    softplus and softmax weights are positive with mean 1, so alpha changes the mixture and never the overall
+    step size; both start at w_k = 1 with alpha = 0. `none` starts at alpha = 1 and is neither clipped nor
     normalised: a weight may become negative (the domain is then unlearned) and the sum may drift.
 
     Args:

@@ -1,0 +1,104 @@
+"""Attention over packed sequences: the vision tower's images side by side, each attending to itself alone.
+
+transformers runs SDPA and eager attention in a Qwen-VL vision tower image by image, in a Python loop; only flash
+attention gets all images in one call, with their boundaries. The two functions here take that call and use
+ordinary kernels, one call for all images of equal length. The results are those of the loop.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, PreTrainedModel
+
+# transformers hands over whole packed sequences to implementations with "flash" in their name.
+PACKED = {"sdpa": "packed_flash_call_sdpa", "eager": "packed_flash_call_eager"}
+
+
+def pack_vision_attention(backbone: PreTrainedModel) -> None:
+    """Let the vision tower attend to all images of one size in one call, where it would loop over them.
+
+    Attention that is flash attention already is left as it is.
+    """
+    vision = backbone.config.vision_config
+    packed = PACKED.get(vision._attn_implementation)
+    if packed is not None:
+        # Registering again the same function under the same name changes nothing.
+        AttentionInterface.register(PACKED["sdpa"], packed_sdpa)
+        AttentionInterface.register(PACKED["eager"], packed_eager)
+        vision._attn_implementation = packed
+
+
+def packed_sdpa(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    dropout: float = 0.0,
+    cu_seq_lens_q: Tensor,
+    **unused: Any,
+) -> tuple[Tensor, None]:
+    """Softmax attention within each packed sequence, by torch's fused kernels.
+
+    Args:
+        query, key, value: `(1, heads, L, head_dim)`, the sequences one after the other.
+        cu_seq_lens_q: `(n + 1,)` their boundaries, from 0 to L.
+
+    Returns:
+        `(1, L, heads, head_dim)` and no weights, as transformers' attention functions do.
+    """
+    del module, attention_mask, unused
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
+
+    return _by_length(attend, query, key, value, cu_seq_lens_q), None
+
+
+def packed_eager(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    dropout: float = 0.0,
+    cu_seq_lens_q: Tensor,
+    **unused: Any,
+) -> tuple[Tensor, None]:
+    """As `packed_sdpa`, written out: it can be differentiated twice."""
+    del attention_mask, unused
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        shares = torch.softmax(
+            q @ k.transpose(-1, -2) * scaling, dim=-1, dtype=torch.promote_types(q.dtype, torch.float32)
+        )
+        shares = torch.nn.functional.dropout(shares.to(q.dtype), p=dropout, training=module.training)
+        return shares @ v
+
+    return _by_length(attend, query, key, value, cu_seq_lens_q), None
+
+
+def _by_length(attend: Any, query: Tensor, key: Tensor, value: Tensor, boundaries: Tensor) -> Tensor:
+    """Apply `attend` to each run of neighbouring sequences of equal length, as one batch."""
+    lengths = boundaries.diff()
+    values, counts = (part.tolist() for part in torch.unique_consecutive(lengths, return_counts=True))
+    outputs, start = [], 0
+    for length, count in zip(values, counts, strict=True):
+        stop = start + length * count
+        q, k, v = (
+            # (1, heads, count * length, head_dim) -> (count, heads, length, head_dim)
+            tensor[0, :, start:stop].unflatten(1, (count, length)).transpose(0, 1)
+            for tensor in (query, key, value)
+        )
+        out = attend(q, k, v)  # (count, heads, length, head_dim)
+        outputs.append(out.transpose(1, 2).flatten(0, 1))  # (count * length, heads, head_dim)
+        start = stop
+    return (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).unsqueeze(0)
