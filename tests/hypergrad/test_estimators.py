@@ -207,3 +207,34 @@ def test_flags_of_the_arguments_do_not_matter(name, settings):
         got = case.run(estimator, alpha={key: torch.nn.Parameter(a) for key, a in case.alpha.items()})
     assert all(torch.equal(want.alpha_grad[key], got.alpha_grad[key]) for key in want.alpha_grad)
     assert all(torch.equal(want.params[key], got.params[key]) for key in want.params)
+
+
+@pytest.mark.parametrize("factory, mixed, evaluations", [
+    ("domain_single", "finite_difference", 5),  # one loss a batch: its gradient is at hand, no further pass
+    ("domain_single_with_rest", "finite_difference", 5),
+    ("domains_mixed", "finite_difference", 15),
+    ("domains_mixed_with_rest", "finite_difference", 15),
+    ("domains_mixed", "forward_mode", 10),
+    ("domains_varying", "finite_difference", 9),  # two of the five batches hold two domains
+])
+def test_passes_of_first_order(factory, mixed, evaluations):
+    case, count = PROBLEMS[factory](), []
+    inner_losses = case.problem._inner_losses
+    case.problem._inner_losses = lambda params, batch: (count.append(1), inner_losses(params, batch))[1]
+    window = case.run(build_estimator("first_order", mixed=mixed))
+    assert len(count) == evaluations
+    # a forward-mode pass carries values and tangents, and is counted as two
+    assert window.stats["forward"] == evaluations + 1 + (5 if mixed == "forward_mode" else 0)
+    assert window.stats["backward"] == 6
+    assert len(window.stats["gbar_norms"]) == 5 and min(window.stats["gbar_norms"]) > 0
+
+
+def test_unused_rows_do_not_shrink_the_perturbation_of_the_used_ones():
+    case = unused_rows(dtype=torch.float32)
+    warm = case.run(build_estimator("none"))
+    case.params, case.state = warm.params, warm.state
+    got = case.run(build_estimator("first_order", mixed="finite_difference"))
+    want = case.run(build_estimator("first_order", mixed="double_backward"))
+    assert min(got.stats["gbar_norms"]) > 1e3  # of the unused row: lr (1 - b1) / eps = 1e5 times lam
+    # float32: rounding 1e-7 / radius 1e-2 is 1e-5 of a loss, whose slope is some 1e-2 of it
+    assert relative_error(got.alpha_grad, want.alpha_grad) < 1e-2

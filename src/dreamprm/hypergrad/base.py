@@ -189,14 +189,14 @@ def _check_state(state: AdamWState, params: Mapping[str, Tensor]) -> None:
 
 
 def _nonfinite(window: Window) -> str:
-    """Say what is not finite, first cause first; one synchronisation with the device."""
+    """Say what is not finite, first cause first."""
     advice = "lower the learning rate, check the data of this window's batches, or train in float32"
-    finite = torch.stack([
-        torch.isfinite(window.inner_losses).all(),
+    finite = [
+        bool(torch.isfinite(window.inner_losses).all()),
         _all_finite(window.params),
-        torch.isfinite(window.outer_loss),
+        bool(torch.isfinite(window.outer_loss)),
         _all_finite(window.alpha_grad),
-    ]).tolist()
+    ]
     if all(finite):
         return ""
     if not finite[0]:
@@ -209,9 +209,9 @@ def _nonfinite(window: Window) -> str:
     return f"the gradient in alpha is not finite; {advice}, or lower the settings of the estimator"
 
 
-def _all_finite(tensors: Mapping[str, Tensor]) -> Tensor:
+def _all_finite(tensors: Mapping[str, Tensor]) -> bool:
     if not tensors:
-        return torch.tensor(True)
+        return True
     # a norm is finite exactly when its entries are (short of overflow at 1e19), at one pass and no temporary
     norms = torch._foreach_norm(list(tensors.values()))
-    return torch.isfinite(torch.stack([norm.to(norms[0].device) for norm in norms])).all()
+    return bool(torch.isfinite(torch.stack([norm.to(norms[0].device) for norm in norms])).all())

@@ -61,8 +61,9 @@ class FirstOrder(Estimator):
     loss in the batch (n = 1) needs no further pass: <gbar_t, grad L_1> is a dot product with the gradient at
     hand. All others use `mixed`:
 
-    - "finite_difference": two forward passes a step; works with any kernel. Its error grows with float32
-      rounding where gradients are far smaller than the loss; under bf16 autocast rounding drowns it.
+    - "finite_difference": two forward passes a step; works with any kernel. Relative error on small Qwen2-VL
+      language models: 1e-4 in float32. Under bf16 autocast set radius=0.1 to 0.2: 3e-2, which is what bf16
+      itself costs there (the default's 1e-2 gives 0.2).
     - "forward_mode": exact, about two forward passes; every operation needs a forward-mode formula.
     - "double_backward": exact, a third backward pass; needs second-order attention.
 
@@ -71,14 +72,15 @@ class FirstOrder(Estimator):
 
     Args:
         mixed: the contraction, as above.
-        radius: norm of the central difference's perturbation; None for a default by dtype. The norm is taken
-            over entries that the step's gradient uses, as unused ones (tokens not in the batch) have no
-            influence but, with v = 0, the largest gbar.
+        radius: norm of the central difference's perturbation; None for 1e-2 in float32 and 1e-4 in float64
+            (measured, see contraction.py). The norm is taken over entries that the step's gradient uses, as
+            unused ones (tokens not in the batch) have no influence but, with v = 0, the largest gbar.
 
     Raises:
         ValueError: mixed is not one of the above, or radius is not positive.
 
-    Source: DreamPRM, arXiv 2505.20241, eq. for the upper level; the approximation is first-order MAML's.
+    Source: the bi-level problem of DreamPRM, arXiv 2505.20241; leaving the Hessian out as first-order MAML
+    does, arXiv 1703.03400, but keeping AdamW's derivative.
     """
 
     mixed: str = "finite_difference"

@@ -1,0 +1,44 @@
+"""Estimators by name: settings, refusals, and what they need of the model."""
+
+import math
+
+import pytest
+
+from dreamprm.hypergrad import ESTIMATORS, FirstOrder, NoHypergradient, Unrolled, build_estimator
+
+
+def test_every_name_builds_with_defaults_alone():
+    assert list(ESTIMATORS) == ["unrolled", "first_order", "none"]
+    assert [build_estimator(name) for name in ESTIMATORS] == [Unrolled(), FirstOrder(), NoHypergradient()]
+
+
+def test_settings_arrive():
+    built = build_estimator("first_order", mixed="double_backward", radius=0.1)
+    assert built == FirstOrder(mixed="double_backward", radius=0.1)
+
+
+@pytest.mark.parametrize("name, settings, message", [
+    ("unroled", {}, "'unroled', did you mean 'unrolled'\\?; known: unrolled, first_order, none"),
+    ("xyz", {}, "unknown estimator 'xyz'; known"),
+    ("first_order", {"radios": 1}, "no setting 'radios', did you mean 'radius'\\?; its settings: mixed"),
+    ("none", {"radius": 1}, "'none' has no setting 'radius'; its settings: none"),
+    ("first_order", {"mixed": "exact"}, "mixed must be one of finite_difference, double_b.*, got 'exact'"),
+    ("first_order", {"radius": 0.0}, "radius must be > 0, got 0.0; use None"),
+    ("first_order", {"radius": math.inf}, "radius must be > 0, got inf"),
+])
+def test_unknown_names_settings_and_values_are_refused(name, settings, message):
+    with pytest.raises(ValueError, match=message):
+        build_estimator(name, **settings)
+
+
+@pytest.mark.parametrize("name, settings, wanted", [
+    ("unrolled", {}, True), ("none", {}, False), ("first_order", {}, False),
+    ("first_order", {"mixed": "double_backward"}, True), ("first_order", {"mixed": "forward_mode"}, False),
+])
+def test_who_needs_gradients_of_gradients(name, settings, wanted):
+    assert build_estimator(name, **settings).needs_second_order is wanted
+
+
+def test_the_registry_cannot_be_changed():
+    with pytest.raises(TypeError):
+        ESTIMATORS["mine"] = Unrolled
