@@ -61,5 +61,5 @@ def test_a_sandbox_image_costs_little() -> None:
         start = time.perf_counter()
         patcher.patches([patcher.resized(image) for image in images])
         seconds.append(time.perf_counter() - start)
-    # The image processor itself takes about 0.5 ms an image; 0.04 was measured here, and machines are shared.
+    # 0.05 ms was measured; the bound leaves room for a shared machine, and is what a careless path would exceed.
     assert min(seconds) / len(images) < 2e-4
