@@ -61,5 +61,5 @@ def test_a_sandbox_image_costs_little() -> None:
         start = time.perf_counter()
         patcher.patches([patcher.resized(image) for image in images])
         seconds.append(time.perf_counter() - start)
-    # 0.05 ms was measured; the bound leaves room for a shared machine, and is what a careless path would exceed.
+    # 0.05 ms was measured; the bound leaves room for a shared machine.
     assert min(seconds) / len(images) < 2e-4
