@@ -174,6 +174,30 @@ def test_a_changed_file_or_setting_is_read_anew(many: Path) -> None:
     assert opened(many)[0].question.startswith("q2")
 
 
+def test_a_file_of_another_size_is_read_anew(many: Path) -> None:
+    opened(many)
+    stat = many.stat()
+    write_records(many, [step_record(1, many.parent)])
+    os.utime(many, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert len(opened(many)) == 1
+
+
+@pytest.mark.parametrize(
+    "settings", [{"missing_image": "text_only"}, {"on_error": "skip", "max_bad_fraction": 0.5}]
+)
+def test_images_that_come_later_are_found(folder: Path, settings: dict[str, Any]) -> None:
+    records = [
+        step_record(1, folder),
+        StepRecord("q", (str(folder / "j.png"),), "d", ("a",), (1.0,), (None,), "1"),
+    ]
+    write_records(folder / "r.jsonl", records)
+    assert list(opened(folder / "r.jsonl", **settings)) != records
+    (folder / "i.png").rename(folder / "j.png")
+    (folder / "i.png").write_bytes((folder / "j.png").read_bytes())
+    assert list(opened(folder / "r.jsonl", **settings)) == records
+    assert len(os.listdir(folder / "cache")) == 1
+
+
 def test_what_was_left_out_is_told_again(folder: Path, write_rows: Any) -> None:
     path = write_rows([{"question": "q", "steps": ["a"], "labels": [1], "domain": "d"}, "{broken"])
     for _ in range(2):

@@ -123,6 +123,8 @@ def test_waiting_rows_are_bounded() -> None:
     late = list(group_nested([a[0], a[1], *others[:10], a[2], *others[10:]], lookahead=5))
     assert [record.labels for record in late if record.id == "1"] == [(0.1, 0.2), (None, None, 0.3)]
     assert len(late) == 22
+    just_late = list(group_nested([a[0], *others[:5], a[1]], lookahead=5))
+    assert [record.labels for record in just_late if record.id == "1"] == [(0.1,), (None, 0.2)]
     in_time = list(group_nested([a[0], *others[:4], a[1], *others[4:8], a[2]], lookahead=5))
     assert [record.labels for record in in_time if record.id == "1"] == [(0.1, 0.2, 0.3)]
 

@@ -59,7 +59,7 @@ def audit_shortcuts(records: Iterable[MetaRecord | CandidateRecord]) -> Shortcut
 
     Returns:
         The counts and the AUC by feature. Small sets reach high values by chance: with 10 right and 10 wrong
-        answers a feature that says nothing exceeds .65 more often than one time in four.
+        answers a feature that says nothing exceeds .65 about one time in four.
     """
     labels: list[bool] = []
     features: list[tuple[float, ...]] = []

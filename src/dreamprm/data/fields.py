@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -179,7 +178,7 @@ def shown(value: Any) -> str:
 
 def _is_probability(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and 0 <= value <= 1
+    return is_number and bool(0 <= value <= 1)  # NaN is not in the range
 
 
 def _is_count(value: Any) -> bool:

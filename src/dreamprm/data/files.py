@@ -74,10 +74,7 @@ class RecordTable(Generic[R]):
     def __init__(self, folders: Sequence[Path]) -> None:
         """Map finished copies; use `open` to make them."""
         self._folders = [Path(folder) for folder in folders]
-        self.reports = [
-            ReadReport(**json.loads((folder / _REPORT).read_text(encoding="utf-8")))
-            for folder in self._folders
-        ]
+        self.reports = [_stored_report(folder) for folder in self._folders]
         self._data = _memory_mapped([folder / _TABLE for folder in self._folders])
         columns = self._data.column_names
         self._form = next(form for form in FORMS.values() if form.schema.names == columns)
@@ -108,7 +105,8 @@ class RecordTable(Generic[R]):
         """Open a file of records, reading and validating it only if that has not been done before.
 
         The stored copy belongs to the file's path, size and time of change and to the settings; a change of
-        any of them makes a new one. Images are checked when the copy is made, not when it is found again.
+        any of them makes a new one. A file from which something was left out is read anew every time, since
+        images may have come meanwhile. Otherwise images are checked when the copy is made only.
 
         Args:
             path: a JSON array or a JSON Lines file.
@@ -129,7 +127,7 @@ class RecordTable(Generic[R]):
         if not path.is_file():
             raise UserError(f"no such file: {path}; give the path of a JSON or JSON Lines file")
         folder = Path(cache_dir) / f"{path.stem}-{_key(path, kind, settings)}"
-        if not (folder / _TABLE).is_file():
+        if not _is_complete(folder):
             _build(folder, path, FORMS[kind], settings)
         return cls([folder])
 
@@ -181,18 +179,32 @@ def _key(path: Path, kind: str, settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(known, default=str).encode()).hexdigest()[:16]
 
 
+def _stored_report(folder: Path) -> ReadReport:
+    return ReadReport(**json.loads((folder / _REPORT).read_text(encoding="utf-8")))
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether there is a copy that holds the whole file."""
+    if not (folder / _TABLE).is_file():
+        return False
+    report = _stored_report(folder)
+    return not (report.bad or report.text_only)
+
+
 def _build(folder: Path, path: Path, form: ArrowForm, settings: dict[str, Any]) -> None:
     """Read the file into a folder beside the final one, and rename it when it is whole."""
     report = ReadReport()
     records = form.read(path, **settings, report=report)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(folder)
+    partial, outdated = _partial(folder), _partial(folder)
     partial.mkdir()
     try:
         with pa.OSFile(str(partial / _TABLE), "wb") as sink, pa.ipc.new_stream(sink, form.schema) as writer:
             while batch := list(itertools.islice(records, _BATCH_ROWS)):
                 writer.write_batch(form.batch(batch))
         (partial / _REPORT).write_text(json.dumps(report.to_json()), encoding="utf-8")
+        if folder.exists():
+            os.rename(folder, outdated)  # a folder cannot be renamed onto another
         try:
             os.rename(partial, folder)
         except OSError:
@@ -201,6 +213,7 @@ def _build(folder: Path, path: Path, form: ArrowForm, settings: dict[str, Any]) 
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(outdated, ignore_errors=True)
 
 
 def _memory_mapped(paths: Sequence[Path]) -> Any:
@@ -213,7 +226,7 @@ def _memory_mapped(paths: Sequence[Path]) -> Any:
 
 def _rows_by_domain(data: Any) -> dict[str, np.ndarray]:
     """Row numbers by domain, from the dictionary-encoded column: no text is compared in Python."""
-    encoded = data.data.table.column("domain").combine_chunks().dictionary_encode()
+    encoded = data.data.table.column("domain").dictionary_encode().combine_chunks()
     codes, names = encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist()
     order = np.argsort(codes, kind="stable")
     bounds = np.searchsorted(codes[order], np.arange(len(names) + 1))

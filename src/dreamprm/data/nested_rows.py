@@ -113,8 +113,8 @@ def group_nested(
 def _records(rows: list[NestedRow]) -> Iterator[StepRecord]:
     chains: list[_Chain] = []
     for row in sorted(rows, key=lambda row: len(row.add)):  # stable: equal lengths stay in the file's order
-        continued = [chain for chain in chains if chain.extended_by(row.add)]
-        chain = max(continued, key=lambda chain: len(chain.add), default=None)
+        # Shorter rows came first, and equal ones fill the chains in order: the first match is the longest.
+        chain = next((chain for chain in chains if chain.extended_by(row.add)), None)
         if chain is None:
             chain = _Chain(row)
             chains.append(chain)
