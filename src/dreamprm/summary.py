@@ -51,7 +51,7 @@ def summarise(
         quality = json.loads(Path(config.evaluation.quality).read_text(encoding="utf-8"))
         summary["quality"] = quality
         summary |= weight_summary(weights, quality)
-    if config.sandbox is not None and joined:
+    if config.sandbox is not None and joined and "heldout" in suites:
         targets = sandbox_targets(summary)
         summary["targets"] = targets
         summary["targets_met"] = all(target["met"] for target in targets.values())

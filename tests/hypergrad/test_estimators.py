@@ -13,6 +13,9 @@ from dreamprm.hypergrad import ESTIMATORS, AdamW, BilevelProblem, Status, build_
 # name -> (settings, relative error of its contraction: a central difference's is r^2/6 |L'''/L'| at r = 1e-4)
 FIRST_ORDER = {
     "finite_difference": ({"mixed": "finite_difference"}, 1e-6),
+    # a one-sided difference's is r/2 |L''/L'| + 1e-16 |L|/(r |L'|) at r = 1e-7: either is some 1e-7 for slopes
+    # that are not small beside the loss, and ten times that for those that are
+    "forward_difference": ({"mixed": "forward_difference"}, 1e-5),
     "double_backward": ({"mixed": "double_backward"}, 1e-12),
     "forward_mode": ({"mixed": "forward_mode"}, 1e-12),
 }
@@ -215,6 +218,7 @@ def test_flags_of_the_arguments_do_not_matter(name, settings):
     ("domains_mixed", "finite_difference", 15),
     ("domains_mixed_with_rest", "finite_difference", 15),
     ("domains_mixed", "forward_mode", 10),
+    ("domains_mixed", "forward_difference", 10),
     ("domains_varying", "finite_difference", 9),  # two of the five batches hold two domains
 ])
 def test_passes_of_first_order(factory, mixed, evaluations):

@@ -31,6 +31,8 @@ def read_text_records(path: str | Path, *, image_root: str | Path | None = None)
     records = []
     for row in stream_json(path):
         where = f"{path}:{row.line}"
+        if row.problem is not None:
+            raise DataError(f"{where}: {row.problem}")
         if not isinstance(row.value, dict):
             raise DataError(f"{where}: a row of a text pool must be an object, got {type(row.value).__name__}")
         text, image = row.value.get("text"), row.value.get("image")

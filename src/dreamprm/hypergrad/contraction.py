@@ -20,6 +20,8 @@ from dreamprm.hypergrad.problem import BilevelProblem
 # sizes: hence a norm that does not grow with the model. 1e-2 leaves room for larger losses and deeper models.
 # transformers rounds to float32 inside its norms even in a float64 model: set radius=1e-3 there.
 DEFAULT_RADIUS = {torch.float64: 1e-4, torch.float32: 1e-2}
+# Of a one-sided difference, whose truncation grows with the norm itself: the square root of the rounding.
+ONE_SIDED_RADIUS = {torch.float64: 1e-7, torch.float32: 2e-3}
 
 
 def weights_gradient(
@@ -89,6 +91,31 @@ def double_backward(
     grads = gradients(loss, phi, create_graph=True)
     product = torch.stack([(grads[name] * direction[name]).sum() for name in phi]).sum()
     return gradients(product, variables)
+
+
+def forward_difference(
+    problem: BilevelProblem,
+    params: Mapping[str, Tensor],
+    alpha: Mapping[str, Tensor],
+    *,
+    batch: Any,
+    direction: Mapping[str, Tensor],
+    norm: float,
+    radius: float | None,
+    losses: Tensor,
+) -> dict[str, Tensor]:
+    """One-sided difference of a structured problem: one forward pass, the losses at phi being known.
+
+    slopes_i = (L_i(phi + h direction) - L_i(phi)) / h, with h = radius / norm.
+    """
+    if norm == 0.0:
+        return {name: torch.zeros_like(a) for name, a in alpha.items()}
+    reference = next(iter(params.values()))
+    h = (radius or ONE_SIDED_RADIUS.get(reference.dtype, ONE_SIDED_RADIUS[torch.float32])) / norm
+    moved = torch._foreach_add(list(params.values()), [direction[name] for name in params], alpha=h)
+    with torch.no_grad():
+        slopes = (problem.inner_losses(dict(zip(params, moved)), batch) - losses) / h
+    return weights_gradient(problem, alpha, batch, losses=losses, slopes=slopes)
 
 
 def forward_mode(

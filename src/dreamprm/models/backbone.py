@@ -10,6 +10,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 
 from dreamprm.errors import UserError
+from dreamprm.models.packed_attention import PACKED, pack_vision_attention
+from dreamprm.models.patch_embedding import project_patches_by_matrix
 
 BACKBONES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 ATTENTION_IMPLEMENTATIONS = ("sdpa", "eager", "flash_attention_2")
@@ -42,7 +44,7 @@ def make_backbone(
             raise UserError(f"cannot read a backbone from {source}: {error}") from error
         _check_family(config)
         try:
-            return AutoModelForImageTextToText.from_pretrained(source, **settings)
+            return _tuned(AutoModelForImageTextToText.from_pretrained(source, **settings))
         except (OSError, ImportError, ValueError, SafetensorError) as error:
             raise UserError(f"cannot read a backbone from {source}: {error}") from error
     if isinstance(source, Mapping):
@@ -54,7 +56,13 @@ def make_backbone(
             )
         source = AutoConfig.for_model(family, **fields)
     _check_family(source)
-    return AutoModelForImageTextToText.from_config(source, **settings)
+    return _tuned(AutoModelForImageTextToText.from_config(source, **settings))
+
+
+def _tuned(backbone: PreTrainedModel) -> PreTrainedModel:
+    pack_vision_attention(backbone)
+    project_patches_by_matrix(backbone)
+    return backbone
 
 
 def _check_family(config: PreTrainedConfig) -> None:
@@ -113,7 +121,8 @@ def attention_in_use(backbone: PreTrainedModel) -> set[str]:
     """The attention implementations of the backbone's parts."""
     config = backbone.config
     parts = (config, config.get_text_config(), config.vision_config)
-    return {part._attn_implementation for part in parts}
+    kernel = {packed: name for name, packed in PACKED.items()}
+    return {kernel.get(part._attn_implementation, part._attn_implementation) for part in parts}
 
 
 def sdpa_is_math_only() -> bool:

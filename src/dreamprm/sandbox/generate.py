@@ -133,7 +133,7 @@ def _generate(folder: Path, world: World, say: Callable[[str], None]) -> None:
     quality = {spec.name: results[i] for i, spec in enumerate(DOMAINS)}
     (folder / "sealed" / "quality.json").write_text(json.dumps(quality, indent=2) + "\n")
 
-    # Imported here: generating needs no torch, and the worker processes import this module.
+    # Imported here: drawing and labelling need no torch, and the worker processes import this module.
     from dreamprm.sandbox.base_model import train_base_model
 
     train_base_model(folder, settings, seed=seed, say=say)
@@ -149,7 +149,7 @@ def _write_domain(folder: Path, spec: DomainSpec, questions: int, cots: int, see
 def _write_suite(folder: Path, spec: SuiteSpec, file: str, questions: int, candidates: int, seed: int) -> None:
     problems, records = generate_suite(spec, questions=questions, candidates=candidates, seed=seed)
     _draw_all(folder, problems)
-    write_records(folder / file, as_meta_records(records) if spec is META else records)
+    write_records(folder / file, as_meta_records(records) if spec == META else records)
 
 
 def _write_pool(folder: Path, captions: int, seed: int) -> None:

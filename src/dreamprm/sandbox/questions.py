@@ -24,7 +24,7 @@ class Question:
         tail = ""
         if self.extra:
             tail = f" {'plus' if self.extra > 0 else 'minus'} {abs(self.extra)}"
-        return f"what is the {self.operation} of the left {self.left_noun} and the right {self.right_noun}{tail} ?"
+        return f"{self.operation} of left {self.left_noun} and right {self.right_noun}{tail} ?"
 
     @classmethod
     def about(cls, scene: Scene, operation: str, extra: int = 0) -> Question:
@@ -46,7 +46,7 @@ def apply(operation: str, left: int, right: int) -> int:
 
 
 _PATTERN = re.compile(
-    r"what is the (\w+) of the left (\w+) and the right (\w+)(?: (plus|minus) (\d+))? \?")
+    r"(\w+) of left (\w+) and right (\w+)(?: (plus|minus) (\d+))? \?")
 
 
 def parse_question(prompt: str) -> Question:
@@ -57,7 +57,7 @@ def parse_question(prompt: str) -> Question:
     """
     match = _PATTERN.search(prompt)
     if match is None:
-        raise ValueError(f"no sandbox question in the prompt {prompt[:80]!r}; expected 'what is the sum of ...'")
+        raise ValueError(f"no sandbox question in the prompt {prompt[:80]!r}; expected 'sum of left ... and right ... ?'")
     operation, left_noun, right_noun, sign, number = match.groups()
     extra = int(number or 0) * (-1 if sign == "minus" else 1)
     return Question(operation, left_noun, right_noun, extra)

@@ -154,22 +154,20 @@ class ScriptedReasoner:
 
 
 def restate(question: Question, rng: random.Random) -> str:
-    noun = question.left_noun if question.left_noun == question.right_noun else "object"
     if rng.random() < 0.5:
-        return f"Step 1: the question asks for the {question.operation} of left {noun} and right {noun} ."
-    return f"Step 1: we need the {question.operation} of the two values ."
+        return f"Step 1: find the {question.operation} of left and right ."
+    return f"Step 1: we need the {question.operation} ."
 
 
 def evidence(left: int, right: int) -> str:
-    return f"Step 2: the image shows left is {left} and right is {right} ."
+    return f"Step 2: left is {left} and right is {right} ."
 
 
-_MEANING = {"sum": "add both values", "difference": "take the smaller from the larger",
-            "maximum": "keep the larger value"}
+_MEANING = {"sum": "add both", "difference": "larger minus smaller", "maximum": "keep the larger"}
 
 
 def background(question: Question, rng: random.Random) -> str:
-    verb = "means" if rng.random() < 0.5 else "tells us to"
+    verb = "means" if rng.random() < 0.5 else "says"
     return f"Step 3: {question.operation} {verb} {_MEANING[question.operation]} ."
 
 
@@ -189,7 +187,7 @@ def computation(question: Question, left: int, right: int, result: int) -> str:
 
 
 def conclusion(answer: int, rng: random.Random) -> str:
-    opening = "so the answer is" if rng.random() < 0.5 else "all together we get"
+    opening = "so the answer is" if rng.random() < 0.5 else "we get"
     return f"Step 5: {opening} {answer} .\nFinal answer: {answer}"
 
 

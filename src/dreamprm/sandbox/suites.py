@@ -60,7 +60,7 @@ def generate_suite(
             rng, f"images/{spec.name}/{i:05d}.png", skills=(left, right), style=spec.style,
             held_out=spec.held_out_pairs, extra=rng.randint(1, 4) if spec.two_operations else 0))
     # The other reasoner is another individual too: with the same seed it would share the first one's traps.
-    reasoner_seed = seed if spec.errors is TRAINING_ERRORS else seed + 1
+    reasoner_seed = seed if spec.errors == TRAINING_ERRORS else seed + 1
     reasoner = ScriptedReasoner({p.image: p.scene for p in problems}, errors=spec.errors, seed=reasoner_seed)
     records = []
     for i, problem in enumerate(problems):

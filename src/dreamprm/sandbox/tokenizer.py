@@ -17,9 +17,8 @@ UNKNOWN = "<|unknown|>"
 # One token for a heading: it says where a step begins and nothing else.
 HEADINGS = tuple(f"Step {k}:" for k in range(1, 6)) + ("Final answer:",)
 WORDS = (
-    "user assistant what is the of left and right ? . , : plus minus larger gives question asks for we need two "
-    "values object image shows means tells us to add both take smaller from keep value so answer all together "
-    "get picture exercise equals"
+    "user assistant of left and right ? . , : plus minus larger gives find the we need is means says add both "
+    "smaller keep so answer get picture exercise equals"
 ).split()
 
 CHAT_TEMPLATE = (
