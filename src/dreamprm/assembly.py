@@ -118,6 +118,7 @@ def assemble(config: TrainConfig, accelerator: Accelerator, *, say: Say = print)
     upper = AdamW(lr=config.upper.lr, betas=_pair(config.upper.betas), eps=config.upper.eps,
                   weight_decay=config.upper.weight_decay)
     params = prm.trainable_params(freeze_vision=config.model.freeze_vision)
+    _share_weights(prm, params)
     alpha = {name: value.to(accelerator.device) for name, value in weights.init().items()}
     trainer = BilevelTrainer(
         problem, estimator, inner, upper if config.hypergrad.name != "none" else None,
@@ -170,6 +171,16 @@ def open_suite(data: DataSettings, path: str, *, say: Say = print) -> list[Candi
                              max_bad_fraction=data.max_bad_fraction, **_reading(data))
     _report(path, table.reports, say)
     return list(table)
+
+
+def _share_weights(prm: PRM, params: dict[str, torch.Tensor]) -> None:
+    """Let the module's weights be the trained ones: a second copy of a 2B model would cost 9 GB and serve nobody.
+
+    Training runs through `functional_call` on `params`; the module is brought up to date by `load_params`.
+    """
+    for name, parameter in prm.named_parameters():
+        if name in params:
+            parameter.data = params[name].detach()
 
 
 def _reading(data: DataSettings) -> dict[str, Any]:

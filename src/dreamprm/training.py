@@ -19,6 +19,7 @@ from dreamprm.data.collate import batches
 from dreamprm.errors import UserError
 from dreamprm.hypergrad import AdamWState, Status, Window
 from dreamprm.interruption import DeferredInterrupt
+from dreamprm.process import prepare_process
 from dreamprm.progress import Progress
 from dreamprm.reporting import final_table, run_report
 from dreamprm.run_folder import RunFolder
@@ -37,10 +38,7 @@ def run_train(config: TrainConfig) -> None:
         UserError: the configuration, the data or the state of the run folder does not allow it.
     """
     started = time.monotonic()
-    # Denormal second moments slow a CPU several-fold; flushed to zero they change nothing that is seen.
-    torch.set_flush_denormal(True)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    prepare_process(config.threads)
     accelerator = make_accelerator(config)
     if config.sandbox is not None:
         ensure_sandbox(World(config.sandbox, config.seed), say=accelerator.print)

@@ -31,7 +31,7 @@ def base_config(settings: SandboxSettings, tokenizer: Any) -> Qwen2VLConfig:
     return Qwen2VLConfig(
         text_config={
             "vocab_size": len(tokenizer), "hidden_size": width, "intermediate_size": 2 * width,
-            "num_hidden_layers": settings.layers, "num_attention_heads": heads, "num_key_value_heads": 2,
+            "num_hidden_layers": settings.text_layers, "num_attention_heads": heads, "num_key_value_heads": 2,
             "max_position_embeddings": 256, "tie_word_embeddings": True,
             "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0,
                                 "mrope_section": [half - 2 * spatial, spatial, spatial]},
@@ -39,7 +39,7 @@ def base_config(settings: SandboxSettings, tokenizer: Any) -> Qwen2VLConfig:
             "initializer_range": 0.1, "bos_token_id": None, "eos_token_id": token["<|im_end|>"], "pad_token_id": token["<|endoftext|>"],
         },
         vision_config={
-            "depth": settings.layers, "embed_dim": width, "hidden_size": width, "num_heads": heads, "mlp_ratio": 2,
+            "depth": settings.vision_layers, "embed_dim": width, "hidden_size": width, "num_heads": heads, "mlp_ratio": 2,
             "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2, "in_channels": 3,
             "initializer_range": 0.1,
         },

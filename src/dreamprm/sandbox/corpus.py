@@ -22,7 +22,10 @@ def generate_captions(count: int, *, seed: int) -> list[tuple[Problem, str]]:
         problem = draw_problem(
             rng, f"images/pool/{i:05d}.png", skills=(left, left if rng.random() < 0.8 else right))
         scene = problem.scene
-        pairs.append((problem, f"picture : {scene.left_skill} {scene.left} , {scene.right_skill} {scene.right}"))
+        sides = [f"left {scene.left_skill} {scene.left}", f"right {scene.right_skill} {scene.right}"]
+        # In either order, so that the words, not their places, say which side is meant.
+        rng.shuffle(sides)
+        pairs.append((problem, f"picture : {sides[0]} , {sides[1]}"))
     return pairs
 
 

@@ -92,6 +92,9 @@ def run_sandbox(config: TrainConfig) -> None:
     """
     if config.sandbox is None:
         raise UserError("the configuration has no sandbox section; write `sandbox: {}` for the default sizes")
+    from dreamprm.process import prepare_process
+
+    prepare_process(config.threads)
     ensure_sandbox(World(config.sandbox, config.seed))
 
 

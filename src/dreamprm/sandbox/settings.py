@@ -23,4 +23,5 @@ class SandboxSettings:
     base_batch: int = setting(64, "texts in a language-modelling step", minimum=1)
     base_lr: float = setting(2e-3, "peak learning rate of the base model's AdamW", minimum=0.0)
     hidden_size: int = setting(64, "width of the base model's language part and vision part", minimum=16)
-    layers: int = setting(2, "layers of the language part, and of the vision part", minimum=1)
+    text_layers: int = setting(3, "layers of the base model's language part", minimum=1)
+    vision_layers: int = setting(2, "layers of the base model's vision part", minimum=1)
