@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from accelerate import Accelerator
@@ -18,7 +18,7 @@ from dreamprm.data.image_store import ImageStore
 from dreamprm.data.read_report import ReadReport
 from dreamprm.data.readers import require_steps
 from dreamprm.data.records import CandidateRecord, MetaRecord, StepRecord
-from dreamprm.data.sampling import DomainSampler, EpochSampler
+from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
 from dreamprm.data.texts import read_text_records
 from dreamprm.errors import UserError
 from dreamprm.hypergrad import AdamW, build_estimator
@@ -72,7 +72,8 @@ def make_prm(config: TrainConfig) -> PRM:
     torch.manual_seed(config.seed)
     tokenizer = model.tokenizer or model.path
     if tokenizer is None:
-        raise UserError("give model.path (a checkpoint), or model.config and model.tokenizer for a random start")
+        raise UserError(
+            "give model.path (a checkpoint), or model.config and model.tokenizer for a random start")
     processor = PRMProcessor.from_pretrained(
         tokenizer, min_pixels=data.min_pixels, max_pixels=data.max_pixels, max_length=data.max_length,
         readout=model.readout)
@@ -100,7 +101,7 @@ def assemble(config: TrainConfig, accelerator: Accelerator, *, say: Say = print)
 
     images = ImageStore(missing=config.data.missing_image)
     sampler = DomainSampler(
-        {name: len(rows) for name, rows in table.domains.items()}, mode=config.sampling,
+        {name: len(rows) for name, rows in table.domains.items()}, mode=cast(Sampling, config.sampling),
         batch_size=config.batch_size, seed=config.seed)
     texts = []
     text_sampler = None
@@ -159,7 +160,7 @@ def open_meta_data(data: DataSettings, *, say: Say = print) -> list[MetaRecord]:
     for warning in audit_shortcuts(records).warnings(data.audit_bound):
         say(f"{data.meta}: {warning}")
     report = ReadReport(rows=len(records))
-    kept = list(require_steps(records, data.stepless, report=report))
+    kept = list(require_steps(records, cast(Literal["error", "skip"], data.stepless), report=report))
     _report(data.meta, [report], say)
     require_both_classes(kept)
     return kept
@@ -174,7 +175,7 @@ def open_suite(data: DataSettings, path: str, *, say: Say = print) -> list[Candi
 
 
 def _share_weights(prm: PRM, params: dict[str, torch.Tensor]) -> None:
-    """Let the module's weights be the trained ones: a second copy of a 2B model would cost 9 GB and serve nobody.
+    """Let the module's weights be the trained ones: a second copy of a 2B model would waste 9 GB.
 
     Training runs through `functional_call` on `params`; the module is brought up to date by `load_params`.
     """

@@ -70,7 +70,8 @@ class BilevelTrainer:
             raise ValueError(f"inner_steps (T) must be >= 1, got {self.inner_steps}; the paper uses 5")
 
     def run(
-        self, state: BilevelState, *, inner_batches: Iterator[Any], outer_batches: Iterator[Any], windows: int,
+        self, state: BilevelState, *, inner_batches: Iterator[Any], outer_batches: Iterator[Any],
+        windows: int,
     ) -> Iterator[Window]:
         """Train for `windows` windows; yields after each, with `state` brought up to date in place.
 

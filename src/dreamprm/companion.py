@@ -1,4 +1,4 @@
-"""The vanilla PRM trained beside a run: the same configuration without the upper level, in its own process."""
+"""The vanilla PRM trained beside a run: the same configuration without the upper level, as a process."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ class VanillaCompanion:
         code = self._process.wait()
         if code != 0:
             tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-5:])
-            raise UserError(f"the vanilla run ended with exit code {code}; the last lines of {self._log}:\n{tail}")
+            raise UserError(
+                f"the vanilla run ended with exit code {code}; the last lines of {self._log}:\n{tail}")
         return self.folder
 
     def __exit__(

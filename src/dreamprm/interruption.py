@@ -11,8 +11,8 @@ from typing import Any
 class DeferredInterrupt:
     """While active, the first Ctrl-C or SIGTERM is only remembered; a second one acts at once.
 
-    A window updates parameters in place: torn apart, it leaves a state that no checkpoint should hold. The loop
-    asks `requested` after each window, saves, and calls `deliver`.
+    A window updates parameters in place: torn apart, it leaves a state that no checkpoint should hold. The
+    loop asks `requested` after each window, saves, and calls `deliver`.
     """
 
     def __init__(self) -> None:

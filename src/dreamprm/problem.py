@@ -1,4 +1,4 @@
-"""DreamPRM as a bi-level problem: the PRM's two losses as functions of parameters, domain weights and a batch."""
+"""DreamPRM as a bi-level problem: the PRM's two losses as functions of parameters, weights and a batch."""
 
 from __future__ import annotations
 
@@ -65,4 +65,3 @@ def prm_problem(
     return BilevelProblem(
         outer_loss=outer_loss, inner_losses=inner_losses, weights=domain_weights,
         unweighted_loss=text_loss if lm_weight else None)
-

@@ -12,7 +12,8 @@ def prepare_process(threads: int | None) -> None:
     Args:
         threads: torch's threads; None leaves torch's own choice.
     """
-    # Second moments of tiny gradients become denormal and slow a CPU several-fold; as zeros they change nothing.
+    # Second moments of tiny gradients become denormal and slow a CPU several-fold; as zeros they change
+    # nothing.
     torch.set_flush_denormal(True)
     if threads is not None:
         torch.set_num_threads(threads)

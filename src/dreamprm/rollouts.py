@@ -1,4 +1,4 @@
-"""Monte-Carlo step labels: from each prefix of a chain of thought, how often does a generator end up right?"""
+"""Monte-Carlo step labels: how often does a generator end up right from each prefix of a chain of thought?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def monte_carlo_labels(
         steps: the chain's steps; the last one holds the final answer.
         is_correct: judges a text that ends in a final answer.
         rollouts: n, the continuations sampled from each incomplete prefix.
-        seed: of the first prefix; the i-th prefix uses seed + i.
+        seed: the prefix of i steps uses seed + i.
 
     Returns:
         one label in [0, 1] for each step.

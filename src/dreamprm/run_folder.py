@@ -13,7 +13,8 @@ from typing import Any
 class RunFolder:
     """Paths and logs of one run.
 
-        config.yaml metrics.jsonl domain_weights.jsonl checkpoints/ model/ scores/ summary.json report.html plots/
+        config.yaml metrics.jsonl domain_weights.jsonl summary.json report.html
+        checkpoints/ model/ scores/ plots/
     """
 
     def __init__(self, path: str | Path) -> None:

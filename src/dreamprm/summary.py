@@ -23,11 +23,13 @@ Scores = dict[str, list[list[float]]]
 
 
 def summarise(
-    run: Run, config: TrainConfig, folder: RunFolder, *, vanilla: VanillaCompanion, say: Callable[[str], None],
+    run: Run, config: TrainConfig, folder: RunFolder, *, vanilla: VanillaCompanion,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Score the suites, join the vanilla run's scores, and compute the entries of summary.json.
 
-    The scores themselves are kept in `scores/SUITE.json` as {selector: a list a question of a score a candidate}.
+    The scores themselves are kept in `scores/SUITE.json` as {selector: a list a question of a score a
+    candidate}.
     """
     weights = run.weights.named(run.state.alpha)
     summary: dict[str, Any] = {
@@ -85,6 +87,7 @@ def _candidate_scores(records: list[CandidateRecord], *paths: Path | None) -> Ca
         if path is not None:
             scores |= json.loads(path.read_text(encoding="utf-8"))
     return CandidateScores(
-        correct=np.array([[bool(candidate.correct) for candidate in record.candidates] for record in records]),
+        correct=np.array(
+            [[bool(candidate.correct) for candidate in record.candidates] for record in records]),
         answers=[[candidate.final_answer for candidate in record.candidates] for record in records],
         scores=scores)

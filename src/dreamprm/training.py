@@ -28,7 +28,8 @@ from dreamprm.schema import TrainConfig
 from dreamprm.summary import summarise
 
 # What may differ between a run and its continuation.
-MAY_CHANGE = ("resume", "overwrite", "log", "checkpoint", "threads", "evaluation", "data.num_workers", "data.cache_dir")
+MAY_CHANGE = (
+    "resume", "overwrite", "log", "checkpoint", "threads", "evaluation", "data.num_workers", "data.cache_dir")
 
 
 def run_train(config: TrainConfig) -> None:
@@ -75,15 +76,16 @@ def prepare_folder(folder: RunFolder, config: TrainConfig) -> str | None:
     """
     if config.overwrite and folder.path.exists():
         if not folder.config.exists() and any(folder.path.iterdir()):
-            raise UserError(f"{folder.path} holds something else than a run; overwrite=true removes runs only")
+            raise UserError(
+                f"{folder.path} holds something else than a run; overwrite=true removes runs only")
         shutil.rmtree(folder.path)
     occupied = folder.path.exists() and any(folder.path.iterdir())
     if config.resume not in ("auto", "never"):
         folder.create()
         return config.resume
     if occupied and config.resume == "never":
-        raise UserError(f"{folder.path} is not empty; give another output, resume=auto to continue the run in it, "
-                        "or overwrite=true to replace it")
+        raise UserError(f"{folder.path} is not empty; give another output, resume=auto to continue the run "
+                        "in it, or overwrite=true to replace it")
     folder.create()
     if not folder.config.exists():
         return None
@@ -91,8 +93,8 @@ def prepare_folder(folder: RunFolder, config: TrainConfig) -> str | None:
     changed = changed_keys(before, config, ignore=MAY_CHANGE)
     if changed:
         differences = ", ".join(f"{key}: {old} there, {new} now" for key, (old, new) in changed.items())
-        raise UserError(f"{folder.path} holds a run of another configuration ({differences}); give another output, "
-                        "or overwrite=true to replace it")
+        raise UserError(f"{folder.path} holds a run of another configuration ({differences}); give another "
+                        "output, or overwrite=true to replace it")
     latest = latest_checkpoint(folder.checkpoints)
     return None if latest is None else str(latest)
 
@@ -112,8 +114,8 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
         for number, window in enumerate(windows, start=first + 1):
             if window.status is not Status.ok:
                 raise UserError(
-                    f"step {state.inner.step}: {window.message}; the last checkpoint in {folder.checkpoints} is "
-                    "from before, resume=auto continues from it")
+                    f"step {state.inner.step}: {window.message}; the last checkpoint in {folder.checkpoints} "
+                    "is from before, resume=auto continues from it")
             weights = run.weights.named(state.alpha)
             row = metrics(run, window, number=number, seconds=time.monotonic() - begun)
             folder.log_metrics(row)
@@ -134,7 +136,8 @@ def metrics(run: Run, window: Window, *, number: int, seconds: float) -> dict[st
     return {
         "step": step, "window": number, "inner_loss": float(window.inner_losses.mean()),
         "meta_loss": float(window.outer_loss), "lr": run.trainer.inner.learning_rate(step - 1),
-        "upper_lr": upper.learning_rate(number - 1) if upper is not None else 0.0, "seconds": round(seconds, 3),
+        "upper_lr": upper.learning_rate(number - 1) if upper is not None else 0.0,
+        "seconds": round(seconds, 3),
         "alpha_grad_norm": squares ** 0.5, "status": window.status.value}
 
 
@@ -164,8 +167,9 @@ def restore(run: Run, checkpoint: str) -> None:
         for name, value in values.items():
             stored = tensors.get(f"{group}/{name}")
             if stored is None or stored.shape != value.shape:
-                raise UserError(f"checkpoint {checkpoint} does not fit this run: {group}/{name} is "
-                                f"{'missing' if stored is None else tuple(stored.shape)}, expected {tuple(value.shape)}")
+                found = "missing" if stored is None else tuple(stored.shape)
+                raise UserError(f"checkpoint {checkpoint} does not fit this run: {group}/{name} is {found}, "
+                                f"expected {tuple(value.shape)}")
             values[name] = stored.to(value.device)
     run.state = dataclasses.replace(
         run.state, params=groups["params"], alpha=groups["alpha"],

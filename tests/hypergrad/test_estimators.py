@@ -13,8 +13,8 @@ from dreamprm.hypergrad import ESTIMATORS, AdamW, BilevelProblem, Status, build_
 # name -> (settings, relative error of its contraction: a central difference's is r^2/6 |L'''/L'| at r = 1e-4)
 FIRST_ORDER = {
     "finite_difference": ({"mixed": "finite_difference"}, 1e-6),
-    # a one-sided difference's is r/2 |L''/L'| + 1e-16 |L|/(r |L'|) at r = 1e-7: either is some 1e-7 for slopes
-    # that are not small beside the loss, and ten times that for those that are
+    # a one-sided difference's is r/2 |L''/L'| + 1e-16 |L|/(r |L'|) at r = 1e-7: either is some 1e-7 for
+    # slopes that are not small beside the loss, and ten times that for those that are
     "forward_difference": ({"mixed": "forward_difference"}, 1e-5),
     "double_backward": ({"mixed": "double_backward"}, 1e-12),
     "forward_mode": ({"mixed": "forward_mode"}, 1e-12),

@@ -38,7 +38,8 @@ def test_same_image_features_and_gradients_as_transformers(family, attention):
     results = []
     for backbone in (ours, theirs):
         features = _features(backbone, pixels, grid)
-        loss = (features * torch.linspace(-1, 1, features.numel(), dtype=torch.float64).view_as(features)).sum()
+        factors = torch.linspace(-1, 1, features.numel(), dtype=torch.float64).view_as(features)
+        loss = (features * factors).sum()
         weight = backbone.model.visual.patch_embed.proj.weight
         results.append((features, torch.autograd.grad(loss, weight)[0]))
     (features, gradient), (wanted, wanted_gradient) = results

@@ -22,7 +22,7 @@ Batch = dict[str, Any]
 
 
 class Rows(Protocol):
-    """Records by number: a list, or a memory-mapped table."""
+    """Records, or their numbers, by position: a list, an array or a memory-mapped table."""
 
     def __len__(self) -> int: ...
 
@@ -44,7 +44,7 @@ class StepBatches(Dataset[Batch]):
     """
 
     def __init__(
-        self, table: Rows, rows: Mapping[str, Sequence[int]], sampler: DomainSampler, *,
+        self, table: Rows, rows: Mapping[str, Rows], sampler: DomainSampler, *,
         processor: PRMProcessor, images: ImageStore, texts: Sequence[TextRecord] = (),
         text_sampler: EpochSampler | None = None,
     ) -> None:
@@ -66,14 +66,15 @@ class StepBatches(Dataset[Batch]):
         inputs = self._processor.collate(encoded)
         if not all(kept):
             chosen = torch.tensor(kept)
-            inputs["step_rows"], inputs["step_cols"] = inputs["step_rows"][chosen], inputs["step_cols"][chosen]
+            for name in ("step_rows", "step_cols"):
+                inputs[name] = inputs[name][chosen]
         batch: Batch = {
             "inputs": inputs, "labels": torch.tensor(labels, dtype=torch.float32),
             "group": torch.tensor(group), "domains": torch.tensor(domains)}
         if self._text_sampler is not None:
-            chosen_texts = [self._texts[i] for i in self._text_sampler.rows(step)]
-            batch["text"] = self._processor.collate_text(
-                [self._processor.encode_text(text.text, self._images.open_all(text.images)) for text in chosen_texts])
+            texts = [self._texts[i] for i in self._text_sampler.rows(step)]
+            batch["text"] = self._processor.collate_text([
+                self._processor.encode_text(text.text, self._images.open_all(text.images)) for text in texts])
         return batch
 
 

@@ -35,7 +35,8 @@ def prm_scores(
         inputs = _on_device(prm, prm.processor.collate(encoded))
         steps = torch.tensor([item.n_steps for item in encoded], device=prm.head.weight.device)
         cot = torch.repeat_interleave(torch.arange(len(encoded), device=steps.device), steps)
-        return aggregate_logit(prm(inputs), cot, len(encoded), aggregation=aggregation, temperature=temperature)
+        return aggregate_logit(
+            prm(inputs), cot, len(encoded), aggregation=aggregation, temperature=temperature)
 
     return _score_all(prm, records, score, images=images, batch_size=batch_size)
 
@@ -43,7 +44,7 @@ def prm_scores(
 def likelihood_scores(
     prm: PRM, records: Sequence[CandidateRecord], *, images: ImageStore, batch_size: int,
 ) -> list[list[float]]:
-    """The mean log-likelihood per token (nats) of every candidate under the PRM's backbone as a language model."""
+    """The mean log-likelihood per token (nats) of every candidate: the PRM's backbone as a language model."""
 
     def score(encoded: Sequence[EncodedCoT]) -> Tensor:
         inputs = _on_device(prm, prm.processor.collate_text(encoded))
@@ -67,8 +68,8 @@ def _score_all(
     try:
         for batch in _batches(_encoded(prm, records, images, readout), batch_size):
             values = score([encoded for encoded, _ in batch]).tolist()
-            for (_, (question, candidate)), value in zip(batch, values, strict=True):
-                scores[question][candidate] = value
+            for (_, (question, number)), value in zip(batch, values, strict=True):
+                scores[question][number] = value
     finally:
         prm.train(was_training)
     # Equal candidates of a question were scored once.
@@ -96,7 +97,7 @@ def _encoded(
 
 
 def _batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    """Batches of similar lengths, sorted within windows of 16 batches so that the whole file need not be held."""
+    """Batches of similar lengths, sorted within windows of 16 batches: the whole file is never held."""
     window: list[Item] = []
     for item in items:
         window.append(item)

@@ -66,8 +66,8 @@ class FirstOrder(Estimator):
     - "finite_difference": two forward passes a step; works with any kernel. Relative error on small Qwen2-VL
       language models: 1e-4 in float32. Under bf16 autocast set radius=0.1 to 0.2: 3e-2, which is what bf16
       itself costs there (the default's 1e-2 gives 0.2).
-    - "forward_difference": one forward pass a step, one-sided: an error about ten times larger. Of problems in
-      plain form it takes the central difference.
+    - "forward_difference": one forward pass a step, one-sided: an error about ten times larger. Of problems
+      in plain form it takes the central difference.
     - "forward_mode": exact, about two forward passes; every operation needs a forward-mode formula.
     - "double_backward": exact, a third backward pass; needs second-order attention.
 

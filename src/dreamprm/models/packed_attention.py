@@ -1,8 +1,8 @@
 """Attention over packed sequences: the vision tower's images side by side, each attending to itself alone.
 
-transformers runs SDPA and eager attention in a Qwen-VL vision tower image by image, in a Python loop; only flash
-attention gets all images in one call, with their boundaries. The two functions here take that call and use
-ordinary kernels, one call for all images of equal length. The results are those of the loop.
+transformers runs SDPA and eager attention in a Qwen-VL vision tower image by image, in a Python loop; only
+flash attention gets all images in one call, with their boundaries. The two functions here take that call and
+use ordinary kernels, one call for all images of equal length. The results are those of the loop.
 """
 
 from __future__ import annotations

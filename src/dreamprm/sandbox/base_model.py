@@ -1,4 +1,4 @@
-"""The base model: a small Qwen2-VL that learns to read from the pool, and learns nothing about judging CoTs."""
+"""The base model: a small Qwen2-VL that learns to read from the pool and nothing about judging CoTs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dreamprm.sandbox.tokenizer import build_tokenizer
 
 
 def base_config(settings: SandboxSettings, tokenizer: Any) -> Qwen2VLConfig:
-    """A Qwen2-VL of the true structure: patch 14, merge 2, multimodal RoPE, grouped-query attention, tied embeddings."""
+    """A Qwen2-VL of true structure: patch 14, merge 2, multimodal RoPE, grouped queries, tied embeddings."""
     width, heads = settings.hidden_size, 4
     token = tokenizer.get_vocab()
     half = width // heads // 2  # rotary pairs of a head, shared among time, height and width
@@ -36,12 +36,13 @@ def base_config(settings: SandboxSettings, tokenizer: Any) -> Qwen2VLConfig:
             "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0,
                                 "mrope_section": [half - 2 * spatial, spatial, spatial]},
             # Five times the usual spread: at width 64 the model then learns to read in a third of the steps.
-            "initializer_range": 0.1, "bos_token_id": None, "eos_token_id": token["<|im_end|>"], "pad_token_id": token["<|endoftext|>"],
+            "initializer_range": 0.1,
+            "bos_token_id": None, "eos_token_id": token["<|im_end|>"], "pad_token_id": token["<|endoftext|>"],
         },
         vision_config={
-            "depth": settings.vision_layers, "embed_dim": width, "hidden_size": width, "num_heads": heads, "mlp_ratio": 2,
-            "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2, "in_channels": 3,
-            "initializer_range": 0.1,
+            "depth": settings.vision_layers, "embed_dim": width, "hidden_size": width, "num_heads": heads,
+            "mlp_ratio": 2, "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2,
+            "in_channels": 3, "initializer_range": 0.1,
         },
         image_token_id=token["<|image_pad|>"], video_token_id=token["<|video_pad|>"],
         vision_start_token_id=token["<|vision_start|>"], vision_end_token_id=token["<|vision_end|>"],
@@ -75,7 +76,8 @@ def train_base_model(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / 20, (steps - step) / (0.3 * steps)))
     losses: list[float] = []
-    say(f"training the base model: {sum(p.numel() for p in parameters):,} parameters, {steps} language-modelling steps")
+    say(f"training the base model: {sum(p.numel() for p in parameters):,} parameters, "
+        f"{steps} language-modelling steps")
     for step in range(steps):
         picked = [texts[i] for i in sampler.rows(step)]
         batch = processor.collate_text(
@@ -87,7 +89,8 @@ def train_base_model(
         schedule.step()
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
-            raise FloatingPointError(f"the base model's loss became {losses[-1]} at step {step}; lower sandbox.base_lr")
+            raise FloatingPointError(
+                f"the base model's loss became {losses[-1]} at step {step}; lower sandbox.base_lr")
     tail = losses[-max(1, steps // 10):]
     mean = sum(tail) / len(tail)
     say(f"base model: {mean:.3f} nats a token")

@@ -79,7 +79,7 @@ def draw_problem(
     rng: random.Random, image: str, *, skills: tuple[str, str], style: Style = TRAINING_STYLE,
     held_out: bool = False, extra: int = 0,
 ) -> Problem:
-    """A random problem over (left, right) skills whose value pair is, or is not, one of the held-out pairs."""
+    """A random problem over (left, right) skills; its value pair is, or is not, one of the held-out pairs."""
     while True:
         left, right = rng.choice(VALUES), rng.choice(VALUES)
         if held_out_pair(left, right) == held_out:
@@ -108,7 +108,7 @@ class DomainData:
 
 
 def generate_domain(spec: DomainSpec, *, questions: int, cots: int, seed: int) -> DomainData:
-    """Draw a domain's problems, let the reasoner answer them, label every prefix by rollouts, plant the fault."""
+    """Draw a domain's problems, let the reasoner answer, label every prefix by rollouts, plant the fault."""
     rng = random.Random(f"{seed}/{spec.name}")
     skills = CATEGORIES[spec.category]
     problems = []
@@ -117,7 +117,8 @@ def generate_domain(spec: DomainSpec, *, questions: int, cots: int, seed: int) -
         problems.append(draw_problem(rng, f"images/{spec.name}/{i:05d}.png", skills=(skill, skill)))
     errors = NO_ERRORS if spec.fault == "easy" else TRAINING_ERRORS
     reasoner = ScriptedReasoner({p.image: p.scene for p in problems}, errors=errors, seed=seed)
-    records, right = [], []
+    records: list[StepRecord] = []
+    right: list[list[bool]] = []
     for i, problem in enumerate(problems):
         key = problem.answer
         if spec.fault == "wrong_key" and rng.random() < spec.share:
@@ -140,7 +141,8 @@ def generate_domain(spec: DomainSpec, *, questions: int, cots: int, seed: int) -
 def _labelled_cots(
     reasoner: ScriptedReasoner, problem: Problem, key: int, cots: int, rng: random.Random,
 ) -> Iterator[tuple[tuple[str, ...], tuple[float | None, ...]]]:
-    for completion in reasoner.complete(problem.question.text, problem.image, n=cots, seed=rng.getrandbits(32)):
+    completions = reasoner.complete(problem.question.text, problem.image, n=cots, seed=rng.getrandbits(32))
+    for completion in completions:
         steps = split_steps(completion.text)
         labels = monte_carlo_labels(
             reasoner, problem.question.text, problem.image, steps=steps,

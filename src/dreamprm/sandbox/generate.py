@@ -62,7 +62,8 @@ class World:
 def ensure_sandbox(world: World, *, say: Callable[[str], None] = print) -> None:
     """Generate the world's files unless they are there already.
 
-    The folder is made beside its place and moved there when it is complete: an interrupted run leaves nothing.
+    The folder is made beside its place and moved there when it is complete: an interrupted run leaves
+    nothing.
 
     Raises:
         UserError: the folder holds something else, or a world of other sizes or another seed.
@@ -106,10 +107,10 @@ def _check_manifest(folder: Path, wanted: dict[str, Any]) -> None:
     found = json.loads(path.read_text())
     if found != wanted:
         differing = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
-        raise UserError(
-            f"{folder} holds another sandbox: {', '.join(f'{k} is {found.get(k)}' for k in differing)} there and "
-            f"{', '.join(str(wanted.get(k)) for k in differing)} in this configuration; "
-            "remove the folder, or give sandbox.folder another one")
+        differences = ", ".join(
+            f"{key} is {found.get(key)} there, {wanted.get(key)} in this configuration" for key in differing)
+        raise UserError(f"{folder} holds another sandbox: {differences}; "
+                        "remove the folder, or give sandbox.folder another one")
 
 
 def _generate(folder: Path, world: World, say: Callable[[str], None]) -> None:
@@ -149,7 +150,9 @@ def _write_domain(folder: Path, spec: DomainSpec, questions: int, cots: int, see
     return data.quality
 
 
-def _write_suite(folder: Path, spec: SuiteSpec, file: str, questions: int, candidates: int, seed: int) -> None:
+def _write_suite(
+    folder: Path, spec: SuiteSpec, file: str, questions: int, candidates: int, seed: int,
+) -> None:
     problems, records = generate_suite(spec, questions=questions, candidates=candidates, seed=seed)
     _draw_all(folder, problems)
     write_records(folder / file, as_meta_records(records) if spec == META else records)

@@ -57,7 +57,8 @@ def parse_question(prompt: str) -> Question:
     """
     match = _PATTERN.search(prompt)
     if match is None:
-        raise ValueError(f"no sandbox question in the prompt {prompt[:80]!r}; expected 'sum of left ... and right ... ?'")
+        raise ValueError(
+            f"no sandbox question in the prompt {prompt[:80]!r}; expected 'sum of left ... and right ... ?'")
     operation, left_noun, right_noun, sign, number = match.groups()
     extra = int(number or 0) * (-1 if sign == "minus" else 1)
     return Question(operation, left_noun, right_noun, extra)

@@ -65,7 +65,9 @@ class ScriptedReasoner:
         seed: another seed is another individual, with other traps on the same questions.
     """
 
-    def __init__(self, scenes: Mapping[str, Scene], *, errors: Errors = TRAINING_ERRORS, seed: int = 0) -> None:
+    def __init__(
+        self, scenes: Mapping[str, Scene], *, errors: Errors = TRAINING_ERRORS, seed: int = 0,
+    ) -> None:
         self._scenes = scenes
         self._errors = errors
         self._seed = seed
@@ -79,7 +81,8 @@ class ScriptedReasoner:
             ValueError: the image is not one of the known scenes, or the prompt holds no sandbox question.
         """
         if image is None or image not in self._scenes:
-            raise ValueError(f"the scripted reasoner knows no scene for image {image!r}; give one of its scenes")
+            raise ValueError(
+                f"the scripted reasoner knows no scene for image {image!r}; give one of its scenes")
         habit = self._habit(parse_question(prompt), self._scenes[image])
         rng = random.Random(seed)
         texts = [self._continue(habit, prefix, rng) for _ in range(n)]
@@ -172,7 +175,7 @@ def background(question: Question, rng: random.Random) -> str:
 
 
 def computation(question: Question, left: int, right: int, result: int) -> str:
-    """Step 4 as written; with a second operation the intermediate value is written consistently with the result."""
+    """Step 4 as written; with a second operation the intermediate value is made to agree with the result."""
     inner = result - question.extra
     if question.operation == "sum":
         body = f"{left} plus {right} gives {inner}"
@@ -214,7 +217,8 @@ def parse_result(step: str) -> int:
 def _misread(left: int, right: int, rng: random.Random, far: bool) -> tuple[int, int]:
     """Values as misread: one of them (or, one time in four, both) is another value, usually a neighbour."""
     which = rng.randrange(4)
-    return (_other(left, rng, far) if which != 1 else left), (_other(right, rng, far) if which in (1, 3) else right)
+    return (_other(left, rng, far) if which != 1 else left,
+            _other(right, rng, far) if which in (1, 3) else right)
 
 
 def _other(value: int, rng: random.Random, far: bool) -> int:

@@ -127,7 +127,9 @@ def _gauge(pen: ImageDraw.ImageDraw, x: int, y: int, value: int, ink: Colour, rn
     pen.line((centre_x, centre_y, *tip), fill=ink, width=3)
 
 
-def _thermometer(pen: ImageDraw.ImageDraw, x: int, y: int, value: int, ink: Colour, rng: random.Random) -> None:
+def _thermometer(
+    pen: ImageDraw.ImageDraw, x: int, y: int, value: int, ink: Colour, rng: random.Random,
+) -> None:
     del rng
     pen.rectangle((x + 10, y + 4, x + 18, y + 44), outline=ink)
     pen.rectangle((x + 12, y + 43 - 6 * value, x + 16, y + 44), fill=ink)

@@ -19,8 +19,8 @@ def sandbox_targets(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Each target beside the measured value: {name: {target, measured, met}}.
 
     Args:
-        summary: a run's summary with best_of_n of the sandbox's suites, spearman and weight_ratio. An entry that
-            is not there (no rank correlation where all weights are equal) counts as 0.
+        summary: a run's summary with best_of_n of the sandbox's suites, spearman and weight_ratio. Where one
+            of the last two is not there (no rank correlation when all weights are equal), it counts as 0.
     """
     accuracy = summary["best_of_n"]
     measured = dict(zip(TARGETS, (

@@ -17,15 +17,16 @@ UNKNOWN = "<|unknown|>"
 # One token for a heading: it says where a step begins and nothing else.
 HEADINGS = tuple(f"Step {k}:" for k in range(1, 6)) + ("Final answer:",)
 WORDS = (
-    "user assistant of left and right ? . , : plus minus larger gives find the we need is means says add both "
-    "smaller keep so answer get picture exercise equals"
+    "user assistant of left and right ? . , : plus minus larger gives find the we need is means says add "
+    "both smaller keep so answer get picture exercise equals"
 ).split()
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }} "
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
     "{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
+    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% else %}{{ part['text'] }}{% endif %}"
     "{% endfor %}{% endif %}<|im_end|>{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant {% endif %}"
 )
