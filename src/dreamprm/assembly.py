@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
@@ -20,7 +22,7 @@ from dreamprm.data.readers import require_steps
 from dreamprm.data.records import CandidateRecord, MetaRecord, StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
 from dreamprm.data.texts import read_text_records
-from dreamprm.errors import UserError
+from dreamprm.errors import DataError, UserError
 from dreamprm.hypergrad import AdamW, build_estimator
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
@@ -71,14 +73,13 @@ def make_prm(config: TrainConfig) -> PRM:
     model, data = config.model, config.data
     torch.manual_seed(config.seed)
     tokenizer = model.tokenizer or model.path
-    if tokenizer is None:
+    source = model.path if model.path is not None else _read_model_config(model.config)
+    if source is None or tokenizer is None:
         raise UserError(
             "give model.path (a checkpoint), or model.config and model.tokenizer for a random start")
     processor = PRMProcessor.from_pretrained(
         tokenizer, min_pixels=data.min_pixels, max_pixels=data.max_pixels, max_length=data.max_length,
         readout=model.readout)
-    source = model.path if model.path is not None else model.config
-    assert source is not None, "the schema wants a path or a config"
     return PRM.from_backbone(
         source, processor=processor, head=model.head, attn_implementation=model.attn_implementation)
 
@@ -143,6 +144,11 @@ def open_training_data(data: DataSettings, *, say: Say = print) -> RecordTable[S
                                  stepless=data.stepless, max_bad_fraction=data.max_bad_fraction,
                                  **_reading(data))
         _report(file.path, table.reports, say)
+        if not len(table):
+            # Without this a domain would vanish from the weights in silence.
+            domain = "its domain" if file.domain is None else f"domain {file.domain!r}"
+            raise DataError(f"{file.path}: every record was left out, so {domain} has no sample; mend the "
+                            "file or take it out of data.train")
         tables.append(table)
     return RecordTable.concatenate(tables)
 
@@ -167,11 +173,46 @@ def open_meta_data(data: DataSettings, *, say: Say = print) -> list[MetaRecord]:
 
 
 def open_suite(data: DataSettings, path: str, *, say: Say = print) -> list[CandidateRecord]:
-    """The candidate records of one suite."""
+    """The candidate records of one suite.
+
+    Raises:
+        DataError: a candidate that cannot be scored (no steps) or judged (no `correct`), or questions with
+            different numbers of candidates.
+    """
     table = RecordTable.open(path, kind="candidate", cache_dir=data.cache_dir,
                              max_bad_fraction=data.max_bad_fraction, **_reading(data))
     _report(path, table.reports, say)
-    return list(table)
+    records = list(table)
+    for record in records:
+        _check_candidates(path, record, expected=len(records[0].candidates))
+    return records
+
+
+def _check_candidates(path: str, record: CandidateRecord, *, expected: int) -> None:
+    if not record.candidates or len(record.candidates) != expected:
+        raise DataError(f"{path}: record {record.id} has {len(record.candidates)} candidates, the first has "
+                        f"{expected}; every question of a suite needs the same number, at least one")
+    for number, candidate in enumerate(record.candidates):
+        where = f"{path}: candidate {number} of record {record.id}"
+        if not candidate.steps:
+            raise DataError(f"{where} has no steps and cannot be scored; give its steps, or leave its record "
+                            "out")
+        if candidate.correct is None:
+            raise DataError(
+                f"{where} has no 'correct', so selection cannot be judged; give true or false")
+
+
+def _read_model_config(path: str | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"model.config={path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"model.config={path} must hold a transformers config, got a {type(content).__name__}")
+    return content
 
 
 def _share_weights(prm: PRM, params: dict[str, torch.Tensor]) -> None:

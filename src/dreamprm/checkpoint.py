@@ -11,7 +11,7 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +85,7 @@ def save_checkpoint(
     _clean(root)
     # Newest means highest step, but what was just written stays even after a run went back.
     others = [path for path in _finished(root) if path != final]
-    for path in others[: max(0, len(others) - (keep - 1))]:
-        # Renamed first: a removal cut short must not leave half a checkpoint under a final name.
-        doomed = root / f".removed-{path.name}"
-        path.rename(doomed)
-        shutil.rmtree(doomed)
+    _remove(others[: max(0, len(others) - (keep - 1))])
     return final
 
 
@@ -104,6 +100,17 @@ def latest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     _restore_replaced(root)
     finished = _finished(root)
     return finished[-1] if finished else None
+
+
+def remove_later_checkpoints(folder: str | os.PathLike[str], step: int) -> None:
+    """Remove the checkpoints of more than `step` inner steps, for a run that goes back to there.
+
+    They may come of other settings, and must not be what the next `latest_checkpoint` finds.
+    """
+    root = Path(folder)
+    if root.is_dir():
+        _clean(root)
+        _remove([path for path in _finished(root) if int(path.name.removeprefix("step-")) > step])
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -195,6 +202,14 @@ def _finished(root: Path) -> list[Path]:
     """Finished checkpoints by rising step."""
     found = [(int(match[1]), path) for path in root.iterdir() if (match := _FINAL.fullmatch(path.name))]
     return [path for _, path in sorted(found)]
+
+
+def _remove(checkpoints: Iterable[Path]) -> None:
+    for path in checkpoints:
+        # Renamed first: a removal cut short must not leave half a checkpoint under a final name.
+        doomed = path.with_name(f".removed-{path.name}")
+        path.rename(doomed)
+        shutil.rmtree(doomed)
 
 
 def _restore_replaced(root: Path) -> None:

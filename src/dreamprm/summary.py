@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from dreamprm.assembly import Run, make_prm, open_suite
 from dreamprm.companion import VanillaCompanion
 from dreamprm.data.audit import audit_shortcuts
 from dreamprm.data.records import CandidateRecord
+from dreamprm.errors import UserError
 from dreamprm.evaluation import CandidateScores, evaluate_suites, weight_summary
 from dreamprm.evaluation.scoring import likelihood_scores, prm_scores
 from dreamprm.run_folder import RunFolder, write_atomically
@@ -20,10 +21,27 @@ from dreamprm.sandbox.targets import sandbox_targets
 from dreamprm.schema import TrainConfig
 
 Scores = dict[str, list[list[float]]]
+Suites = Mapping[str, list[CandidateRecord]]
+
+
+def open_suites(config: TrainConfig, *, say: Callable[[str], None]) -> Suites:
+    """The candidates of every suite, audited for shortcuts; read before training, so that mistakes show then.
+
+    Raises:
+        UserError: a file of `evaluation` is missing, or its records do not allow an evaluation.
+    """
+    quality = config.evaluation.quality
+    if quality is not None and not Path(quality).is_file():
+        raise UserError(f"evaluation.quality={quality} does not exist; give a JSON file, or null")
+    suites = {name: open_suite(config.data, path, say=say) for name, path in config.evaluation.suites.items()}
+    for name, records in suites.items():
+        for warning in audit_shortcuts(records).warnings(config.data.audit_bound):
+            say(f"suite {name}: {warning}")
+    return suites
 
 
 def summarise(
-    run: Run, config: TrainConfig, folder: RunFolder, *, vanilla: VanillaCompanion,
+    run: Run, config: TrainConfig, folder: RunFolder, *, suites: Suites, vanilla: VanillaCompanion,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Score the suites, join the vanilla run's scores, and compute the entries of summary.json.
@@ -35,10 +53,7 @@ def summarise(
     summary: dict[str, Any] = {
         "name": config.name, "seed": config.seed, "steps": run.state.inner.step,
         "estimator": config.hypergrad.name, "aggregation": config.aggregation, "weights": weights}
-    suites = {name: open_suite(config.data, path, say=say) for name, path in config.evaluation.suites.items()}
     for name, records in suites.items():
-        for warning in audit_shortcuts(records).warnings(config.data.audit_bound):
-            say(f"suite {name}: {warning}")
         say(f"scoring {sum(len(record.candidates) for record in records)} candidates of {name}")
         _write_scores(folder.scores / f"{name}.json", _score(run, config, records))
     joined = vanilla.wait()

@@ -12,24 +12,26 @@ import torch
 from dreamprm.assembly import Run, assemble, make_accelerator
 from dreamprm.bilevel import BilevelState
 from dreamprm.checkpoint import (
-    capture_random_state, latest_checkpoint, load_checkpoint, restore_random_state, save_checkpoint)
+    capture_random_state, latest_checkpoint, load_checkpoint, remove_later_checkpoints, restore_random_state,
+    save_checkpoint)
 from dreamprm.companion import VanillaCompanion
 from dreamprm.config import as_dict, changed_keys, load_config, save_config
 from dreamprm.data.collate import batches
 from dreamprm.errors import UserError
-from dreamprm.hypergrad import AdamWState, Status, Window
+from dreamprm.hypergrad import Status, Window
 from dreamprm.interruption import DeferredInterrupt
 from dreamprm.process import prepare_process
 from dreamprm.progress import Progress
-from dreamprm.reporting import final_table, run_report
+from dreamprm.reporting import run_report
 from dreamprm.run_folder import RunFolder
 from dreamprm.sandbox.generate import World, ensure_sandbox
 from dreamprm.schema import TrainConfig
-from dreamprm.summary import summarise
+from dreamprm.summary import open_suites, summarise
 
 # What may differ between a run and its continuation.
 MAY_CHANGE = (
-    "resume", "overwrite", "log", "checkpoint", "threads", "evaluation", "data.num_workers", "data.cache_dir")
+    "output", "resume", "overwrite", "log", "checkpoint", "threads", "evaluation", "data.num_workers",
+    "data.cache_dir")
 
 
 def run_train(config: TrainConfig) -> None:
@@ -44,12 +46,18 @@ def run_train(config: TrainConfig) -> None:
     if config.sandbox is not None:
         ensure_sandbox(World(config.sandbox, config.seed), say=accelerator.print)
     folder = RunFolder(config.output)
-    checkpoint = prepare_folder(folder, config)
+    checkpoint = find_checkpoint(folder, config)
     run = assemble(config, accelerator, say=accelerator.print)
+    suites = open_suites(config, say=accelerator.print)
     if checkpoint is not None:
         restore(run, checkpoint)
         accelerator.print(f"continuing {folder.path} from step {run.state.inner.step}")
+    # Only now, when everything that was given has been read: a refused run leaves the folder as it was.
+    if config.overwrite and folder.path.exists():
+        shutil.rmtree(folder.path)
+    folder.create()
     folder.rewind(run.state.inner.step)
+    remove_later_checkpoints(folder.checkpoints, run.state.inner.step)
     save_config(folder.config, config)
 
     with VanillaCompanion(config, say=accelerator.print) as vanilla:
@@ -57,36 +65,37 @@ def run_train(config: TrainConfig) -> None:
         run.prm.load_params(run.state.params)
         training = {"config": as_dict(config), "domain_weights": run.weights.named(run.state.alpha)}
         run.prm.save_pretrained(folder.model, training=training)
-        summary = summarise(run, config, folder, vanilla=vanilla, say=accelerator.print)
+        summary = summarise(run, config, folder, suites=suites, vanilla=vanilla, say=accelerator.print)
     summary["seconds"] = time.monotonic() - started
     folder.write_summary(summary)
     run_report([str(folder.path)])
-    accelerator.print(final_table(summary))
-    accelerator.print(f"report: {folder.path / 'report.html'}")
 
 
-def prepare_folder(folder: RunFolder, config: TrainConfig) -> str | None:
-    """Make the run folder, or find the checkpoint to continue from.
+def find_checkpoint(folder: RunFolder, config: TrainConfig) -> str | None:
+    """The checkpoint to continue from; nothing is changed on the disk.
 
     Returns:
         the checkpoint's path; None to start anew.
 
     Raises:
-        UserError: the folder holds another run, or anything at all with resume=never.
+        UserError: the folder holds another run, something else than a run, or anything at all with
+            resume=never.
     """
-    if config.overwrite and folder.path.exists():
-        if not folder.config.exists() and any(folder.path.iterdir()):
+    if folder.path.exists() and not folder.path.is_dir():
+        raise UserError(f"output={folder.path} is a file; give a folder to make or to continue in")
+    occupied = folder.path.exists() and any(folder.path.iterdir())
+    if config.overwrite:
+        if config.resume not in ("auto", "never"):
+            raise UserError(f"overwrite=true starts anew, resume={config.resume} continues; give one of them")
+        if occupied and not folder.config.exists():
             raise UserError(
                 f"{folder.path} holds something else than a run; overwrite=true removes runs only")
-        shutil.rmtree(folder.path)
-    occupied = folder.path.exists() and any(folder.path.iterdir())
+        return None
     if config.resume not in ("auto", "never"):
-        folder.create()
         return config.resume
     if occupied and config.resume == "never":
         raise UserError(f"{folder.path} is not empty; give another output, resume=auto to continue the run "
                         "in it, or overwrite=true to replace it")
-    folder.create()
     if not folder.config.exists():
         return None
     before = load_config(TrainConfig, folder.config)
@@ -113,9 +122,7 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
     with progress, DeferredInterrupt() as interrupt:
         for number, window in enumerate(windows, start=first + 1):
             if window.status is not Status.ok:
-                raise UserError(
-                    f"step {state.inner.step}: {window.message}; the last checkpoint in {folder.checkpoints} "
-                    "is from before, resume=auto continues from it")
+                raise UserError(f"step {state.inner.step}: {window.message}. {way_out(folder)}")
             weights = run.weights.named(state.alpha)
             row = metrics(run, window, number=number, seconds=time.monotonic() - begun)
             folder.log_metrics(row)
@@ -126,6 +133,14 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
                 save(run, config, folder)
             if interrupt.requested:
                 interrupt.deliver()
+
+
+def way_out(folder: RunFolder) -> str:
+    """What to do about a run that cannot go on with its settings."""
+    latest = latest_checkpoint(folder.checkpoints)
+    if latest is None:
+        return "No checkpoint was saved before; start anew with other settings and overwrite=true"
+    return f"Go on from before it with other settings and resume={latest}, or start anew with overwrite=true"
 
 
 def metrics(run: Run, window: Window, *, number: int, seconds: float) -> dict[str, Any]:
@@ -162,24 +177,23 @@ def restore(run: Run, checkpoint: str) -> None:
         UserError: the checkpoint is damaged, or of another model.
     """
     tensors, saved = load_checkpoint(checkpoint)
-    groups = _tensor_groups(run.state)
-    for group, values in groups.items():
+    for group, values in _tensor_groups(run.state).items():
         for name, value in values.items():
             stored = tensors.get(f"{group}/{name}")
             if stored is None or stored.shape != value.shape:
                 found = "missing" if stored is None else tuple(stored.shape)
                 raise UserError(f"checkpoint {checkpoint} does not fit this run: {group}/{name} is {found}, "
                                 f"expected {tuple(value.shape)}")
-            values[name] = stored.to(value.device)
+            # In place: the module shares these tensors, and a second copy of a 2B model is 9 GB.
+            value.detach().copy_(stored)
     run.state = dataclasses.replace(
-        run.state, params=groups["params"], alpha=groups["alpha"],
-        inner=AdamWState(saved["inner_step"], groups["inner_exp_avg"], groups["inner_exp_avg_sq"]),
-        upper=AdamWState(saved["upper_step"], groups["upper_exp_avg"], groups["upper_exp_avg_sq"]))
+        run.state, inner=dataclasses.replace(run.state.inner, step=saved["inner_step"]),
+        upper=dataclasses.replace(run.state.upper, step=saved["upper_step"]))
     restore_random_state(tensors, saved["random"])
 
 
 def _tensor_groups(state: BilevelState) -> dict[str, dict[str, torch.Tensor]]:
     return {
-        "params": dict(state.params), "alpha": dict(state.alpha),
-        "inner_exp_avg": dict(state.inner.exp_avg), "inner_exp_avg_sq": dict(state.inner.exp_avg_sq),
-        "upper_exp_avg": dict(state.upper.exp_avg), "upper_exp_avg_sq": dict(state.upper.exp_avg_sq)}
+        "params": state.params, "alpha": state.alpha,
+        "inner_exp_avg": state.inner.exp_avg, "inner_exp_avg_sq": state.inner.exp_avg_sq,
+        "upper_exp_avg": state.upper.exp_avg, "upper_exp_avg_sq": state.upper.exp_avg_sq}

@@ -70,7 +70,8 @@ class StepBatches(Dataset[Batch]):
                 inputs[name] = inputs[name][chosen]
         batch: Batch = {
             "inputs": inputs, "labels": torch.tensor(labels, dtype=torch.float32),
-            "group": torch.tensor(group), "domains": torch.tensor(domains)}
+            # A batch may hold no labelled step at all: the type must not follow from the list's content.
+            "group": torch.tensor(group, dtype=torch.long), "domains": torch.tensor(domains)}
         if self._text_sampler is not None:
             texts = [self._texts[i] for i in self._text_sampler.rows(step)]
             batch["text"] = self._processor.collate_text([
@@ -97,12 +98,34 @@ class MetaBatches(Dataset[Batch]):
             "correct": torch.tensor([float(record.correct) for record in records])}
 
 
+class _MistakesAsItems(Dataset[Any]):
+    """User errors become items: an exception of a worker would arrive with a traceback in its message."""
+
+    def __init__(self, dataset: Dataset[Batch]) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, index: int) -> Batch | UserError:
+        try:
+            return self._dataset[index]
+        except UserError as error:
+            return error
+
+
 def batches(dataset: Dataset[Batch], *, start: int, stop: int, workers: int = 0) -> Iterator[Batch]:
-    """The dataset's batches from `start` up to `stop`, read ahead by `workers` processes (0: in this one)."""
+    """The dataset's batches from `start` up to `stop`, read ahead by `workers` processes (0: in this one).
+
+    Raises:
+        UserError: the dataset's own, when its batch's turn comes.
+    """
     loader: DataLoader[Batch] = DataLoader(
-        dataset, batch_size=None, sampler=range(start, stop), num_workers=workers,
-        multiprocessing_context="spawn" if workers else None)
-    return iter(loader)
+        _MistakesAsItems(dataset), batch_size=None, sampler=range(start, stop), num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        # The loader seeds its workers from a generator; from the global one, each start would move it on.
+        generator=torch.Generator())
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
 
 
 def _encode(processor: PRMProcessor, images: ImageStore, record: Any) -> EncodedCoT:
