@@ -39,9 +39,9 @@ def read_text_records(path: str | Path, *, image_root: str | Path | None = None)
         text, image = row.value.get("text"), row.value.get("image")
         if not isinstance(text, str) or not text.strip():
             raise DataError(f"{where}: text must be a text that is not empty, got {text!r}")
-        if image is not None and not isinstance(image, str):
+        if image is not None and not (isinstance(image, str) and image):
             raise DataError(f"{where}: image must be a path or absent, got {image!r}")
-        records.append(TextRecord(text, (str(root / image),) if image else ()))
+        records.append(TextRecord(text, () if image is None else (str(root / image),)))
     if not records:
         raise DataError(
             f"{path}: the text pool is empty; give data.lm a file with records, or set lm_weight=0")
