@@ -26,7 +26,7 @@ class DeferredInterrupt:
 
     def deliver(self) -> None:
         """Let the signal act as it would have without this object."""
-        number = self._number
+        number, self._number = self._number, None
         self._restore()
         if number is not None:
             signal.raise_signal(number)
@@ -41,13 +41,15 @@ class DeferredInterrupt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
     ) -> None:
+        if error is None:
+            self.deliver()  # a signal that came after the last window must not be lost
         self._restore()
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self._number is not None:
+        again, self._number = self.requested, number
+        if again:
             self.deliver()
-        self._number = number
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

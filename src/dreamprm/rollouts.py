@@ -29,10 +29,12 @@ def monte_carlo_labels(
     Source: DreamPRM (arXiv 2505.20241), section 3; Math-Shepherd (arXiv 2312.08935).
 
     Raises:
-        ValueError: `rollouts` is below 1.
+        ValueError: `rollouts` is below 1, or there is no step.
     """
     if rollouts < 1:
-        raise ValueError(f"rollouts must be >= 1, got {rollouts}")
+        raise ValueError(f"rollouts must be >= 1, got {rollouts}; the paper's labels are shares of several")
+    if not steps:
+        raise ValueError("a chain of thought needs at least one step to be labelled, got none")
     labels = []
     for i in range(1, len(steps)):
         completions = generator.complete(prompt, image, prefix=steps[:i], n=rollouts, seed=seed + i)

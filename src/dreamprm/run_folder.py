@@ -59,12 +59,12 @@ def write_atomically(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+            # A temporary file is private; the result should be as readable as any other file of the run.
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
         except BaseException:
             os.unlink(file.name)
             raise
-    # A temporary file is private; the result should be as readable as any other file of the run.
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
 
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:

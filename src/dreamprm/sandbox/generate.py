@@ -133,7 +133,11 @@ def _generate(folder: Path, world: World, say: Callable[[str], None]) -> None:
     # Spawned, not forked: the caller may hold threads (a progress bar, torch).
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = [pool.submit(function, *arguments) for function, arguments in jobs]
-        results = [future.result() for future in futures]
+        try:
+            results = [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # leaving the block would first do all the other jobs
+            raise
     quality = {spec.name: results[i] for i, spec in enumerate(DOMAINS)}
     (folder / "sealed" / "quality.json").write_text(json.dumps(quality, indent=2) + "\n")
 

@@ -1,0 +1,59 @@
+"""Monte-Carlo labels with a generator whose answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from dreamprm.generators.base import Completion
+from dreamprm.rollouts import monte_carlo_labels
+
+STEPS = ("Step 1: look", "Step 2: add", "Step 3: so\nFinal answer: 7")
+
+
+class CountingGenerator:
+    """Right in `right[number of steps in the prefix]` of its continuations; remembers how it was called."""
+
+    def __init__(self, right: dict[int, int]) -> None:
+        self.right, self.calls = right, list[dict[str, Any]]()
+
+    def complete(
+        self, prompt: str, image: str | None, *, prefix: Sequence[str] = (), n: int = 1, seed: int = 0,
+    ) -> list[Completion]:
+        self.calls.append({"prompt": prompt, "image": image, "prefix": tuple(prefix), "n": n, "seed": seed})
+        right = self.right[len(prefix)]
+        return [Completion(f"Final answer: {7 if i < right else 0}", 3) for i in range(n)]
+
+
+def _label(generator: CountingGenerator, steps: Sequence[str] = STEPS, *, rollouts: int = 8) -> list[float]:
+    return monte_carlo_labels(
+        generator, "what?", "i.png", steps=steps, is_correct=lambda text: text.endswith("answer: 7"),
+        rollouts=rollouts, seed=100)
+
+
+@pytest.mark.parametrize("last, label", [(STEPS[2], 1.0), ("Step 3: so\nFinal answer: 8", 0.0)])
+def test_a_label_is_the_share_of_right_continuations(last: str, label: float) -> None:
+    generator = CountingGenerator({1: 6, 2: 1})
+    assert _label(generator, (*STEPS[:2], last)) == [6 / 8, 1 / 8, label]
+    # Each proper prefix once, with its own seed; the complete chain is judged as it is.
+    assert generator.calls == [
+        {"prompt": "what?", "image": "i.png", "prefix": STEPS[:1], "n": 8, "seed": 101},
+        {"prompt": "what?", "image": "i.png", "prefix": STEPS[:2], "n": 8, "seed": 102}]
+
+
+def test_a_single_step_needs_no_rollout() -> None:
+    generator = CountingGenerator({})
+    assert _label(generator, STEPS[2:]) == [1.0]
+    assert generator.calls == []
+
+
+def test_fewer_than_one_rollout_is_refused() -> None:
+    with pytest.raises(ValueError, match="rollouts must be >= 1, got 0"):
+        _label(CountingGenerator({}), rollouts=0)
+
+
+def test_a_chain_without_steps_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one step"):
+        _label(CountingGenerator({}), ())
