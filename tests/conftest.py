@@ -10,6 +10,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["MPLBACKEND"] = "Agg"
 
 import random  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -26,3 +28,19 @@ def _same_start() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The backbone's checkpoint of all tiny runs, which only read it."""
+    from tiny_run import save_tiny_checkpoint
+
+    return save_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"), layers=1, vision_layers=1)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, tiny_checkpoint: Path) -> Any:
+    """A `tiny_run.TinyRun` of the test's own."""
+    from tiny_run import tiny_run
+
+    return tiny_run(tmp_path, tiny_checkpoint)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import yaml
 from tiny_models import tiny_image, tiny_prm
 
@@ -113,15 +112,3 @@ def tiny_run(folder: Path, checkpoint: Path) -> TinyRun:
         "inner": {"lr": 1e-3}, "upper": {"lr": 0.05},
         "checkpoint": {"every": 2, "keep": 9}, "log": {"progress": "lines"},
     })
-
-
-@pytest.fixture(scope="session")
-def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkpoint of all tiny runs, which only read it."""
-    return save_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"), hidden=32, layers=1, vision_layers=1)
-
-
-@pytest.fixture
-def run(tmp_path: Path, tiny_checkpoint: Path) -> TinyRun:
-    """A tiny run of the test's own."""
-    return tiny_run(tmp_path, tiny_checkpoint)

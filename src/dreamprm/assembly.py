@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import send_to_device
+from accelerate.utils import send_to_device, set_seed
 
 from dreamprm.bilevel import BilevelState, BilevelTrainer
 from dreamprm.data.audit import audit_shortcuts, require_both_classes
@@ -90,6 +90,7 @@ def assemble(config: TrainConfig, accelerator: Accelerator, *, say: Say = print)
     Raises:
         UserError: whatever in the configuration or the files cannot work, before the first step.
     """
+    set_seed(config.seed)  # Python's, numpy's and torch's generators: two processes start alike
     table = open_training_data(config.data, say=say)
     meta = open_meta_data(config.data, say=say)
     estimator = build_estimator(config.hypergrad.name, **config.hypergrad.settings)
