@@ -27,7 +27,8 @@ from dreamprm.schema import TrainConfig
 # What is equal byte for byte between two runs of the same configuration.
 RESULTS = (
     "domain_weights.jsonl", "checkpoints/step-000008/tensors.safetensors",
-    "checkpoints/step-000008/state.json", "model/model.safetensors", "model/head.safetensors", "scores/first.json", "scores/second.json")
+    "checkpoints/step-000008/state.json", "model/model.safetensors", "model/head.safetensors",
+    "scores/first.json", "scores/second.json")
 
 
 def evaluated(tiny: TinyRun) -> TinyRun:

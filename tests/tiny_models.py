@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedTokenizerFast
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from dreamprm.models import PRM, PRMProcessor, ProcessorSettings
@@ -164,3 +165,32 @@ def tiny_cots(n: int = 4, *, seed: int = 0) -> list[tuple[str, list[Image.Image]
         ]
         cots.append((" ".join(generator.choice(words, size=5)), images, steps))
     return cots
+
+
+def byte_level_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE without merges, for texts of any language: a token a byte, and the special ones."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate((*alphabet, *SPECIAL))}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<|pad|>", extra_special_tokens=list(SPECIAL[1:])
+    )
+
+
+def save_byte_level_checkpoint(folder: Path, *, hidden: int = 32, layers: int = 1) -> Path:
+    """A random Qwen2-VL checkpoint with the byte-level tokenizer, as other software writes one."""
+    torch.manual_seed(0)
+    tokenizer = byte_level_tokenizer()
+    config = tiny_config(hidden=hidden, layers=layers)
+    config.text_config.vocab_size = len(tokenizer)
+    config.text_config.max_position_embeddings = 32768
+    config.image_token_id = tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    config.vision_start_token_id = tokenizer.convert_tokens_to_ids("<|vision_start|>")
+    config.vision_end_token_id = tokenizer.convert_tokens_to_ids("<|vision_end|>")
+    config.video_token_id = len(tokenizer)
+    AutoModelForImageTextToText.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    Qwen2VLImageProcessorPil().save_pretrained(folder)
+    return folder

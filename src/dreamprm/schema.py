@@ -222,7 +222,9 @@ class EvaluationSettings:
     )
 
     def check(self) -> None:
-        """Every shifted suite is one of the suites."""
+        """Every shifted suite is one of the suites, and none has the name of their mean."""
+        if "mean" in self.suites:
+            raise ValueError("suites holds one named mean, as the mean over suites is; give it another name")
         unknown = [name for name in self.shifted if name not in self.suites]
         if unknown:
             known = ", ".join(self.suites) or "none"

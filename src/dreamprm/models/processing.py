@@ -197,7 +197,11 @@ class PRMProcessor:
             ) from error
         path = Path(folder) / SETTINGS_FILE
         stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return cls(tokenizer, image_processor, settings=ProcessorSettings(**{**stored, **changes}))
+        try:
+            return cls(tokenizer, image_processor, settings=ProcessorSettings(**{**stored, **changes}))
+        except UserError as error:
+            # A folder without tokenizer files, for one: transformers makes an empty tokenizer of it.
+            raise UserError(f"{folder}: {error}") from error
 
     def _tokens(self, text: str) -> list[int]:
         # The backend's own call takes a third of the wrapper's time.

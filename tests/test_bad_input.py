@@ -1,0 +1,211 @@
+"""A user's mistake: exit code 2, one message that says what to do, and nothing half-written stays behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_run import TinyRun, write_lines
+
+from dreamprm.cli import main
+
+Spoil = Callable[[TinyRun], Any]
+
+
+def rows(tiny: TinyRun, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (tiny.folder / f"{name}.jsonl").read_text().splitlines()]
+
+
+def change(name: str, **fields: Any) -> Spoil:
+    """Change fields of the second record of a file; `...` removes a field."""
+
+    def spoil(tiny: TinyRun) -> None:
+        changed = rows(tiny, name)
+        changed[1] |= fields
+        changed[1] = {key: value for key, value in changed[1].items() if value is not ...}
+        write_lines(tiny.folder / f"{name}.jsonl", changed)
+
+    return spoil
+
+
+def change_all(name: str, **fields: Any) -> Spoil:
+    return lambda tiny: write_lines(tiny.folder / f"{name}.jsonl", [row | fields for row in rows(tiny, name)])
+
+
+def settings(**sections: Any) -> Spoil:
+    """Replace top-level settings; a section is merged into the one that is there."""
+
+    def spoil(tiny: TinyRun) -> None:
+        for name, value in sections.items():
+            merged = {**tiny.config.get(name, {}), **value} if isinstance(value, dict) else value
+            tiny.config[name] = merged
+
+    return spoil
+
+
+def suite(**fields: Any) -> Spoil:
+    """A suite to evaluate on whose second record is changed."""
+
+    def spoil(tiny: TinyRun) -> None:
+        tiny.config["evaluation"] = {"suites": {"first": str(tiny.folder / "first.jsonl")}}
+        change("first", **fields)(tiny)
+
+    return spoil
+
+
+def malformed(tiny: TinyRun) -> None:
+    write_lines(tiny.folder / "maths.jsonl", [rows(tiny, "maths")[0], '{"question": "wh'])
+
+
+def all_left_out(tiny: TinyRun) -> None:
+    write_lines(tiny.folder / "maths.jsonl", [row | {"steps": []} for row in rows(tiny, "maths")])
+    settings(data={"stepless": "skip"})(tiny)
+
+
+def without_tokenizer(tiny: TinyRun) -> None:
+    shutil.copytree(tiny.config["model"]["path"], tiny.folder / "bare", ignore=shutil.ignore_patterns("tok*"))
+    tiny.config["model"] = {"path": str(tiny.folder / "bare")}
+
+
+CANDIDATE = {"text": "one", "steps": ["one"], "correct": True}
+
+# What was done, and what the message must say: what was given, where, and what to do.
+BEFORE_THE_FIRST_STEP: dict[str, tuple[Spoil, list[str]]] = {
+    "unknown key": (settings(iner={"lr": 1}), ["unknown key iner", "did you mean inner.lr?"]),
+    "unknown estimator": (settings(hypergrad={"name": "unroled"}), ["unroled", "did you mean 'unrolled'"]),
+    "unknown estimator setting": (settings(hypergrad={"damping": 1}), ["damping", "first_order"]),
+    "T below 1": (settings(inner_steps=0), ["inner_steps (T) must be >= 1, got 0"]),
+    "steps not a multiple of T": (
+        settings(steps=7), ["multiple of inner_steps (T), got 7 and 2", "below: 6"]),
+    "lm_weight without a pool": (settings(lm_weight=0.5), ["lm_weight=0.5", "give data.lm, or lm_weight=0"]),
+    "a suite named mean": (
+        settings(evaluation={"suites": {"mean": "first.jsonl"}}), ["mean", "another name"]),
+    "missing training file": (
+        settings(data={"train": ["nowhere.jsonl"]}), ["no such file: nowhere.jsonl", "give the path"]),
+    "missing meta file": (settings(data={"meta": "nowhere.jsonl"}), ["no such file: nowhere.jsonl"]),
+    "missing pool": (
+        settings(data={"lm": "nowhere.jsonl"}, lm_weight=0.5), ["nowhere.jsonl"]),
+    "missing suite": (
+        settings(evaluation={"suites": {"first": "nowhere.jsonl"}}), ["no such file: nowhere.jsonl"]),
+    "missing quality file": (
+        settings(evaluation={"quality": "nowhere.json"}), ["nowhere.json does not exist", "or null"]),
+    "malformed line": (malformed, ["maths.jsonl:2", "JSON"]),
+    "label above 1": (
+        change("charts", steps=["a"], labels=[1.5]), ["charts.jsonl:2: field 'labels", "1.5", "[0, 1]"]),
+    "a label too few": (change("charts", steps=["a", "b"], labels=[1]), ["charts.jsonl:2", "labels"]),
+    "no domain named": (change("charts", domain=...), ["charts.jsonl:2", "domain"]),
+    "empty file": (
+        lambda tiny: (tiny.folder / "maths.jsonl").write_text(""),
+        ["maths.jsonl: the file is empty"]),
+    "domain with no sample": (
+        all_left_out, ["maths.jsonl: every record was left out", "has no sample", "mend the file"]),
+    "too many bad records": (
+        lambda tiny: (settings(data={"on_error": "skip"})(tiny), change("maths", labels=[7])(tiny)),
+        ["1 of 5 rows are bad", "max_bad_fraction=0.01"]),
+    "meta set of one class": (
+        change_all("meta", correct=True),
+        ["6 right and 0 wrong answers", "needs both", "add chains of thought"]),
+    "meta record without steps": (
+        change("meta", steps=[]), ["has no steps", "set stepless=skip"]),
+    "image missing": (
+        change("charts", image="gone.png"),
+        ["charts.jsonl:2: field 'image'", "gone.png", "missing_image=text_only"]),
+    "no image named": (change("meta", image=...), ["meta.jsonl:2", "allow_no_image"]),
+    "image root missing": (settings(data={"image_root": "nowhere"}), ["image_root is not a folder: nowhere"]),
+    "second order through fused attention": (
+        settings(hypergrad={"name": "unrolled"}),
+        ["hypergrad.name=unrolled", "attn_implementation=sdpa", "set model.attn_implementation=eager"]),
+    "no model": (lambda tiny: tiny.config.pop("model"), ["give model.path (a checkpoint)"]),
+    "a tokenizer and no model": (
+        lambda tiny: tiny.config.update(model={"tokenizer": tiny.config["model"]["path"]}),
+        ["give model.path"]),
+    "a model config and no tokenizer": (
+        lambda tiny: tiny.config.update(model={"config": f"{tiny.config['model']['path']}/config.json"}),
+        ["model.config and model.tokenizer"]),
+    "model config missing": (
+        lambda tiny: tiny.config.update(
+            model={"config": "no.json", "tokenizer": tiny.config["model"]["path"]}),
+        ["model.config=no.json cannot be read"]),
+    "no checkpoint there": (settings(model={"path": "nowhere/at/all"}), ["nowhere/at/all"]),
+    "tokenizer missing": (
+        without_tokenizer, ["bare: the tokenizer has no token", "use a Qwen2-VL tokenizer"]),
+    "candidate without steps": (
+        suite(candidates=[CANDIDATE, CANDIDATE | {"steps": []}]), ["first.jsonl", "candidate 1", "no steps"]),
+    "candidate without label": (
+        suite(candidates=[CANDIDATE, {"text": "a", "steps": ["a"]}]), ["candidate 1", "no 'correct'"]),
+    "a candidate too few": (
+        suite(candidates=[CANDIDATE]),
+        ["has 1 candidates, the first has 2", "same number"]),
+    "checkpoint missing": (
+        settings(resume="nowhere/step-000004"), ["checkpoint nowhere/step-000004 is incomplete"]),
+}
+
+
+def assert_one_message(text: str, parts: list[str]) -> None:
+    lines = [line for line in text.splitlines() if line.startswith("dreamprm: ")]
+    assert len(lines) == 1 and "Traceback" not in text, text
+    message = text[text.index("dreamprm: "):]
+    assert all(part in message for part in parts), message
+
+
+def assert_nothing_half_written(folder: Path) -> None:
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    assert not [name for name in names if name.rpartition("/")[2].startswith(".") or name.endswith(".part")]
+    for copy in folder.glob("cache/*"):
+        assert sorted(path.name for path in copy.iterdir()) == ["records.arrow", "report.json"]
+
+
+@pytest.mark.parametrize("name", BEFORE_THE_FIRST_STEP)
+def test_a_mistake_is_told_before_the_first_step(
+    name: str, tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+) -> None:
+    spoil, parts = BEFORE_THE_FIRST_STEP[name]
+    spoil(tiny)
+    assert tiny.train() == 2
+    assert_one_message(capsys.readouterr().err, parts)
+    assert not tiny.output.exists()
+    assert_nothing_half_written(tiny.folder)
+
+
+def test_the_configuration_file_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(tmp_path / "nowhere.yaml")]) == 2
+    assert_one_message(capsys.readouterr().err, ["nowhere.yaml does not exist; give a YAML file"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_image_ends_the_training(
+    workers: int, tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its existence was checked before; that it can be read shows when it is needed, here or in a worker."""
+    for number in range(3):
+        (tiny.folder / f"{number}.png").write_text("not a picture")
+    assert tiny.train(f"data.num_workers={workers}") == 2
+    assert_one_message(capsys.readouterr().err, [".png is missing or broken", "data.missing_image=text_only"])
+    assert [path.name for path in tiny.output.iterdir()] == ["config.yaml"]
+    assert_nothing_half_written(tiny.folder)
+    # What is left is a run that goes on once the images are mended, or goes on without them.
+    assert tiny.train("data.missing_image=text_only", "overwrite=true") == 0
+
+
+@pytest.mark.parametrize("trained_before", [False, True])
+def test_a_loss_that_is_not_finite_ends_the_training(
+    trained_before: bool, tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+) -> None:
+    tiny.config["inner"] = {"lr": 1e38}
+    if trained_before:
+        assert tiny.train("steps=4", "inner.lr=1e-3") == 0
+        checkpoint = tiny.output / "checkpoints" / "step-000004"
+        advice = f"Go on from before it with other settings and resume={checkpoint}, or start anew"
+        tiny.config["resume"] = str(checkpoint)
+    else:
+        advice = "No checkpoint was saved before; start anew with other settings and overwrite=true"
+    capsys.readouterr()
+    assert tiny.train() == 2
+    assert_one_message(capsys.readouterr().err, ["is nan; lower the learning rate", advice])
+    assert (tiny.output / "model").exists() == (tiny.output / "summary.json").exists() == trained_before
+    assert_nothing_half_written(tiny.folder)
