@@ -64,7 +64,8 @@ def overrides(tmp_path: Path) -> list[str]:
     (tmp_path / "checkpoint").mkdir()
     checkpoint = save_byte_level_checkpoint(tmp_path / "checkpoint", hidden=64, layers=2)
     return [f"data.train=[{tmp_path}/charts.jsonl,{tmp_path}/geometry.jsonl]",
-            f"data.meta={tmp_path}/meta.jsonl", f"data.cache_dir={tmp_path}/cache", "data.num_workers=0", f"model.path={checkpoint}",
+            f"data.meta={tmp_path}/meta.jsonl",
+            f"data.cache_dir={tmp_path}/cache", "data.num_workers=0", f"model.path={checkpoint}",
             f"output={tmp_path}/run", "precision=fp32", "steps=10"]
 
 
