@@ -62,9 +62,10 @@ class Scene:
 
 
 def held_out_pair(left: int, right: int) -> bool:
-    """Whether a value pair is kept from every training set and caption (6 of the 36; a Latin diagonal).
+    """Whether a value pair is kept from every training set and caption (6 of the 36).
 
-    Each value still occurs in training on each side, five times in six, so that only the combination is new.
+    On the right each value is held out with one partner, on the left 2, 4 and 6 with two. So each value still
+    occurs in training on each side, with four partners or more, and only the combination is new.
     """
     return (left + 2 * right) % 6 == 0
 

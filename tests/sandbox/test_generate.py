@@ -1,0 +1,190 @@
+"""The generated world as files: complete, a function of its seed, whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from dreamprm.data import read_candidate_records, read_meta_records, read_step_records
+from dreamprm.data.texts import read_text_records
+from dreamprm.errors import UserError
+from dreamprm.models import PRM, PRMProcessor
+from dreamprm.sandbox import generate
+from dreamprm.sandbox.domains import DOMAINS
+from dreamprm.sandbox.generate import World, ensure_sandbox, run_sandbox
+from dreamprm.sandbox.settings import SandboxSettings
+from dreamprm.sandbox.suites import SUITES
+
+TINY = SandboxSettings(
+    folder="", questions_per_domain=3, cots_per_question=2, meta_questions=4, development_questions=2,
+    suite_questions=2, candidates=3, captions=6, base_steps=2, base_batch=4, hidden_size=32, text_layers=1,
+    vision_layers=1)
+
+
+def _world(folder: Path, *, seed: int = 0, **changes: int) -> World:
+    return World(replace(TINY, folder=str(folder), **changes), seed)
+
+
+class OneProcess:
+    """Stands in for the pool of processes, which costs seconds to start and is the same for all worlds."""
+
+    def __init__(self, **options: object) -> None:
+        self.waiting = True
+
+    def __enter__(self) -> OneProcess:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def shutdown(self, *, cancel_futures: bool) -> None:
+        assert cancel_futures
+
+    def submit(self, function: Callable[..., object], *arguments: object) -> OneProcess:
+        job = OneProcess()
+        job.result = lambda: function(*arguments)  # type: ignore[attr-defined]
+        return job
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "ProcessPoolExecutor", OneProcess)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A complete tiny world, made as users make it: by processes."""
+    world = _world(tmp_path_factory.mktemp("sandbox") / "deep" / "world")
+    ensure_sandbox(world, say=lambda line: None)
+    return world
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_every_file_is_there_and_read_by_the_packages_own_readers(world: World) -> None:
+    folder = world.folder
+    for spec in DOMAINS:
+        records = list(read_step_records(folder / "train" / f"{spec.name}.jsonl", image_root=folder))
+        assert len(records) == 6 and {record.domain for record in records} == {spec.name}
+    assert len(list(read_meta_records(folder / "meta.jsonl", image_root=folder))) == 4 * 4
+    for name, count in (("development", 2), *((f"suites/{spec.name}", 2) for spec in SUITES)):
+        candidates = list(read_candidate_records(folder / f"{name}.jsonl", image_root=folder))
+        assert len(candidates) == count and {len(record.candidates) for record in candidates} == {3}
+    texts = read_text_records(folder / "pool.jsonl")
+    assert sum(bool(text.images) for text in texts) == 6 and len(texts) > 100
+    quality = json.loads((folder / "sealed" / "quality.json").read_text())
+    assert list(quality) == [spec.name for spec in DOMAINS]
+    assert all(0 <= value <= 1 for value in quality.values())
+    images = list((folder / "images").rglob("*.png"))
+    assert len(images) == 15 * 3 + 6 * 2 + 2 + 4 + 6
+    for path in images:
+        with Image.open(path) as image:
+            assert (image.size, image.mode) == ((56, 56), "RGB")
+    assert json.loads((folder / "sandbox.json").read_text()) == world.manifest()
+    # Beside it lies no temporary folder.
+    assert [path.name for path in folder.parent.iterdir()] == ["world"]
+
+
+def test_no_training_file_speaks_of_quality(world: World) -> None:
+    for path in world.folder.rglob("*.jsonl"):
+        text = path.read_text()
+        assert not any(word in text for word in ("quality", "fault", "clean", "shuffled", "swapped", "easy"))
+
+
+def test_the_base_model_is_a_checkpoint_that_loads(world: World) -> None:
+    base = world.folder / "base"
+    prm = PRM.from_backbone(base, processor=PRMProcessor.from_pretrained(base))
+    assert prm.backbone.config.get_text_config().hidden_size == 32
+    path = world.folder / "train" / f"{DOMAINS[0].name}.jsonl"
+    record = next(iter(read_step_records(path, image_root=world.folder)))
+    scores = prm.score(record.question, record.image, record.steps)
+    assert len(scores) == 5 and all(0 < score < 1 for score in scores)
+
+
+def test_a_complete_world_is_left_as_it_is(world: World) -> None:
+    before = {path: path.stat().st_mtime_ns for path in world.folder.rglob("*")}
+    said: list[str] = []
+    ensure_sandbox(world, say=said.append)
+    assert {path: path.stat().st_mtime_ns for path in world.folder.rglob("*")} == before
+    assert said == [f"sandbox data is in {world.folder}"]
+
+
+def test_equal_seeds_give_equal_files(world: World, tmp_path: Path, in_process: None) -> None:
+    again, other = _world(tmp_path / "again"), _world(tmp_path / "other", seed=1)
+    (tmp_path / "other").mkdir()  # an empty folder is as good as none
+    for one in (again, other):
+        ensure_sandbox(one, say=lambda line: None)
+    first, second, third = (_contents(one.folder) for one in (world, again, other))
+    assert first == second
+    assert first.keys() == third.keys()
+    # The tokenizer's and the configuration's files and the exercises know no seed.
+    changed = {name for name in first if first[name] != third[name]}
+    assert {"meta.jsonl", "pool.jsonl", "base/model.safetensors", "sandbox.json"} <= changed
+    assert all(f"train/{spec.name}.jsonl" in changed for spec in DOMAINS)
+    assert all(f"suites/{spec.name}.jsonl" in changed for spec in SUITES)
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"seed": 7}, "seed is 0 there, 7 in this configuration;"),
+    ({"suite_questions": 9}, "suite_questions is 2 there, 9 in this configuration;"),
+    ({"seed": 7, "captions": 8},
+     "captions is 6 there, 8 in this configuration, seed is 0 there, 7 in this configuration;"),
+])
+def test_another_world_in_the_folder_is_refused(world: World, changes: dict[str, int], message: str) -> None:
+    before = _contents(world.folder)
+    with pytest.raises(UserError) as refusal:
+        ensure_sandbox(_world(world.folder, **changes), say=lambda line: None)
+    assert f"{world.folder} holds another sandbox: {message}" in str(refusal.value)
+    assert "give sandbox.folder another one" in str(refusal.value)
+    assert _contents(world.folder) == before
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match=r"is not empty and holds no sandbox \(sandbox\.json is missing\)"):
+        ensure_sandbox(_world(tmp_path), say=lambda line: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+@pytest.mark.parametrize("where", ["_write_pool", "_write_domain"])
+def test_an_interrupted_generation_leaves_nothing(
+    where: str, error: type[BaseException], tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(generate, where, interrupt)
+    with pytest.raises(error):
+        ensure_sandbox(_world(tmp_path / "new" / "world"), say=lambda line: None)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_base_model_that_diverges_leaves_nothing(
+    tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def diverged(*arguments: object, **options: object) -> torch.Tensor:
+        return torch.tensor(float("nan"), requires_grad=True)
+
+    monkeypatch.setattr("dreamprm.sandbox.base_model.cross_entropy", diverged)
+    with pytest.raises(FloatingPointError, match=r"loss became nan at step 0; lower sandbox\.base_lr"):
+        ensure_sandbox(_world(tmp_path / "world"), say=lambda line: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_configuration_without_the_section_is_refused() -> None:
+    class Config:
+        sandbox = None
+
+    with pytest.raises(UserError, match="has no sandbox section"):
+        run_sandbox(Config())  # type: ignore[arg-type]
