@@ -1,12 +1,13 @@
 """Fifteen training domains of planted quality.
 
-Every domain draws from its category's skills in the same style, asks the same kinds of question and is
-answered by the same reasoner. What differs is what went wrong when the data were made, and only the labels
-(or the image they belong to) can show it:
+Every domain draws from all skills in the same style, asks the same kinds of question and is answered by the
+same reasoner: were a fault tied to one kind of image, the image would tell it. What differs is what went
+wrong when the data were made, and only the labels (or the image they belong to) can show it:
 
 - ``clean``: nothing did.
-- ``wrong_key``: for a share of the questions the answer key holds the reasoner's favourite wrong answer, so
-  that the rollouts reward the very mistakes a verifier should catch.
+- ``wrong_key``: the questions are hard ones, and for a share of them the answer key holds the reasoner's
+  favourite wrong answer (as keys do that were made by a model's majority vote), so that the rollouts reward
+  the very mistakes a verifier should catch.
 - ``shuffled``: a share of the CoTs carry the labels of another CoT of the domain.
 - ``swapped``: each question shows another question's image.
 - ``easy``: questions on which the reasoner never errs; every label is 1, right and uninformative.
@@ -27,38 +28,40 @@ from dreamprm.prompting import final_answer, split_steps
 from dreamprm.rollouts import monte_carlo_labels
 from dreamprm.sandbox.questions import OPERATIONS, Question
 from dreamprm.sandbox.reasoner import NO_ERRORS, TRAINING_ERRORS, ScriptedReasoner
-from dreamprm.sandbox.scenes import CATEGORIES, VALUES, Scene, Style, TRAINING_STYLE, held_out_pair
+from dreamprm.sandbox.scenes import SKILLS, TRAINING_STYLE, VALUES, Scene, Style, held_out_pair
 
 ROLLOUTS = 8
+# A question is hard if the reasoner gives one and the same wrong answer in more than half of its samples. Labels
+# by wrong keys then have the mean of the clean ones: a shifted mean would give the domain away by itself.
+HARD = 0.55
 
 
 @dataclass(frozen=True)
 class DomainSpec:
-    """One domain: its category, what went wrong (`fault`) and for which share of it."""
+    """One domain: what went wrong when it was made (`fault`), and for which share of it."""
 
     name: str
-    category: str
     fault: str
     share: float = 1.0
 
 
-# Names say the category and nothing else. A third is clean; every category has a clean domain.
+# A third is clean. The names tell nothing; the order is arbitrary.
 DOMAINS: tuple[DomainSpec, ...] = (
-    DomainSpec("charts-a", "charts", "clean"),
-    DomainSpec("charts-b", "charts", "wrong_key", 0.85),
-    DomainSpec("charts-c", "charts", "shuffled", 1.0),
-    DomainSpec("charts-d", "charts", "easy"),
-    DomainSpec("geometry-a", "geometry", "wrong_key", 0.85),
-    DomainSpec("geometry-b", "geometry", "clean"),
-    DomainSpec("geometry-c", "geometry", "shuffled", 0.6),
-    DomainSpec("geometry-d", "geometry", "swapped"),
-    DomainSpec("science-a", "science", "shuffled", 0.6),
-    DomainSpec("science-b", "science", "wrong_key", 0.85),
-    DomainSpec("science-c", "science", "clean"),
-    DomainSpec("science-d", "science", "easy"),
-    DomainSpec("commonsense-a", "commonsense", "clean"),
-    DomainSpec("commonsense-b", "commonsense", "shuffled", 1.0),
-    DomainSpec("commonsense-c", "commonsense", "clean"),
+    DomainSpec("set-a", "shuffled", 0.6),
+    DomainSpec("set-b", "clean"),
+    DomainSpec("set-c", "wrong_key", 0.85),
+    DomainSpec("set-d", "easy"),
+    DomainSpec("set-e", "clean"),
+    DomainSpec("set-f", "swapped"),
+    DomainSpec("set-g", "wrong_key", 0.85),
+    DomainSpec("set-h", "clean"),
+    DomainSpec("set-i", "shuffled", 1.0),
+    DomainSpec("set-j", "wrong_key", 0.85),
+    DomainSpec("set-k", "clean"),
+    DomainSpec("set-l", "shuffled", 0.6),
+    DomainSpec("set-m", "easy"),
+    DomainSpec("set-n", "clean"),
+    DomainSpec("set-o", "wrong_key", 0.85),
 )
 
 
@@ -110,19 +113,15 @@ class DomainData:
 def generate_domain(spec: DomainSpec, *, questions: int, cots: int, seed: int) -> DomainData:
     """Draw a domain's problems, let the reasoner answer, label every prefix by rollouts, plant the fault."""
     rng = random.Random(f"{seed}/{spec.name}")
-    skills = CATEGORIES[spec.category]
-    problems = []
-    for i in range(questions):
-        skill = rng.choice(skills)
-        problems.append(draw_problem(rng, f"images/{spec.name}/{i:05d}.png", skills=(skill, skill)))
     errors = NO_ERRORS if spec.fault == "easy" else TRAINING_ERRORS
-    reasoner = ScriptedReasoner({p.image: p.scene for p in problems}, errors=errors, seed=seed)
+    scenes: dict[str, Scene] = {}
+    reasoner = ScriptedReasoner(scenes, errors=errors, seed=seed)
+    problems: list[Problem] = []
     records: list[StepRecord] = []
     right: list[list[bool]] = []
-    for i, problem in enumerate(problems):
-        key = problem.answer
-        if spec.fault == "wrong_key" and rng.random() < spec.share:
-            key = favourite_wrong_answer(reasoner, problem, seed=rng.getrandbits(32))
+    for i in range(questions):
+        problem, key = _draw_question(spec, reasoner, scenes, f"images/{spec.name}/{i:05d}.png", rng)
+        problems.append(problem)
         for steps, labels in _labelled_cots(reasoner, problem, key, cots, rng):
             records.append(StepRecord(
                 question=problem.question.text, images=(problem.image,), domain=spec.name, steps=steps,
@@ -150,12 +149,30 @@ def _labelled_cots(
         yield steps, tuple(labels)
 
 
-def favourite_wrong_answer(reasoner: ScriptedReasoner, problem: Problem, *, seed: int) -> int:
-    """The reasoner's most frequent wrong answer in 32 samples; one more than the answer if it never errs."""
-    completions = reasoner.complete(problem.question.text, problem.image, n=32, seed=seed)
+def _draw_question(
+    spec: DomainSpec, reasoner: ScriptedReasoner, scenes: dict[str, Scene], image: str, rng: random.Random,
+) -> tuple[Problem, int]:
+    """A problem of the domain, entered into `scenes`, and what the domain's key says its answer is."""
+    while True:
+        skill = rng.choice(SKILLS)
+        problem = draw_problem(rng, image, skills=(skill, skill))
+        scenes[image] = problem.scene
+        if spec.fault != "wrong_key":
+            return problem, problem.answer
+        answer, share = favourite_wrong_answer(reasoner, problem, seed=rng.getrandbits(32))
+        if share >= HARD:
+            return problem, answer if rng.random() < spec.share else problem.answer
+
+
+def favourite_wrong_answer(reasoner: ScriptedReasoner, problem: Problem, *, seed: int) -> tuple[int, float]:
+    """The reasoner's most frequent wrong answer in 16 samples and its share of them; 0 if it never errs."""
+    completions = reasoner.complete(problem.question.text, problem.image, n=16, seed=seed)
     answers = Counter(int(final_answer(completion.text) or -1) for completion in completions)
     del answers[problem.answer]
-    return answers.most_common(1)[0][0] if answers else problem.answer + 1
+    if not answers:
+        return problem.answer + 1, 0.0
+    answer, count = answers.most_common(1)[0]
+    return answer, count / 16
 
 
 def _shuffle_labels(records: list[StepRecord], share: float, rng: random.Random) -> list[list[bool]]:

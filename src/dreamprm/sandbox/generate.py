@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "sandbox.json"
 # Raised whenever the world changes, so that files of another world are not taken for this one's.
-WORLD_VERSION = 1
+WORLD_VERSION = 2
 META_CANDIDATES = 4
 
 

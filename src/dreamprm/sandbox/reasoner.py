@@ -127,7 +127,7 @@ class ScriptedReasoner:
         if done < 5:
             answer = result
             if errors.conclusion_slip and rng.random() < errors.conclusion_slip:
-                answer = _clip(result + _offset(rng, errors.far))
+                answer = _slip(result, _offset(rng, errors.far))
             steps.append(conclusion(answer, rng))
         return "\n".join(steps)
 
@@ -144,8 +144,8 @@ class ScriptedReasoner:
         if rng.random() < habit.compute_pull:
             result = self._trap_result(habit, reading, result)
         elif rng.random() < self._errors.compute_slip:
-            result = _clip(result + _offset(rng, self._errors.far))
-        return _clip(result + question.extra)
+            result = _slip(result, _offset(rng, self._errors.far))
+        return _slip(result, question.extra)
 
     @staticmethod
     def _trap_result(habit: Habit, reading: tuple[int, int], result: int) -> int:
@@ -153,7 +153,7 @@ class ScriptedReasoner:
             wrong = apply(habit.wrong_operation, *reading)
             if wrong != result:
                 return wrong
-        return _clip(result + habit.compute_offset)
+        return _slip(result, habit.compute_offset)
 
 
 def restate(question: Question, rng: random.Random) -> str:
@@ -232,8 +232,7 @@ def _offset(rng: random.Random, far: bool) -> int:
     return rng.choice((-2, 2)) if far else rng.choice((-1, 1))
 
 
-def _clip(number: int) -> int:
-    # Reflect, not clamp: a clamped error at 0 would be no error.
-    if number < 0:
-        return -number
-    return min(number, LARGEST_NUMBER)
+def _slip(number: int, offset: int) -> int:
+    """The number moved by the offset, or the other way where that would leave 0..LARGEST_NUMBER."""
+    moved = number + offset
+    return moved if 0 <= moved <= LARGEST_NUMBER else number - offset
