@@ -1,11 +1,11 @@
 """The sandbox study: three seeds of the shipped configuration, and what changes when one choice changes.
 
     make study                                   all of it, about 70 minutes on two cores
-    python experiments/study_sandbox.py runs     only the runs that are missing
-    python experiments/study_sandbox.py tables   only experiments/results/sandbox.{json,md} from finished runs
+    make study ARGS=runs                         only the runs that are missing
+    make study ARGS=tables                       only experiments/results/sandbox.{json,md}, of finished runs
 
-Every run is `dreamprm train experiments/configs/sandbox.yaml` with the overrides below; finished runs are kept
-and not repeated. Two run at a time, on a core each.
+Every run is `dreamprm train experiments/configs/sandbox.yaml` with the overrides below; finished runs are
+kept and not repeated. Two run at a time, on a core each.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def write_tables() -> None:
     """experiments/results/sandbox.json (every figure) and sandbox.md (the tables)."""
     found = {(name, seed): result for name in (MAIN, *VARIANTS) for seed in SEEDS
              if (result := summary(name, seed)) is not None}
-    kept = ("seed", "steps", "seconds", "estimator", "aggregation", "spearman", "weight_ratio", "weights", "quality",
-            "best_of_n", "intervals", "differences", "targets", "targets_met")
+    kept = ("seed", "steps", "seconds", "estimator", "aggregation", "spearman", "weight_ratio", "weights",
+            "quality", "best_of_n", "intervals", "differences", "targets", "targets_met")
     record = {name: {str(seed): {key: found[name, seed][key] for key in kept if key in found[name, seed]}
                      for seed in SEEDS if (name, seed) in found}
               for name in (MAIN, *VARIANTS)}
@@ -103,20 +103,22 @@ def _targets(found: dict[Any, Any]) -> list[str]:
     lines = ["## Targets, shipped configuration", "",
              *_head("target", "at least", *(f"seed {run['seed']}" for run in runs))]
     for name, first in runs[0]["targets"].items():
-        cells = [f"{run['targets'][name]['measured']:.3f}{'' if run['targets'][name]['met'] else ' (missed)'}"
-                 for run in runs]
+        measured = [run["targets"][name] for run in runs]
+        cells = [f"{entry['measured']:.3f}{'' if entry['met'] else ' (missed)'}" for entry in measured]
         lines.append(_row(name, f"{first['target']:.2f}", *cells))
     lines.append(_row("seconds of `dreamprm train`", "", *(f"{run['seconds']:.0f}" for run in runs)))
-    gains = " / ".join("{:.1f} [{:.1f}, {:.1f}]".format(*(100 * x for x in run["differences"]["dreamprm-vanilla"]["mean"]))
-                       for run in runs)
-    return [*lines, "", f"Mean of the shifted suites, DreamPRM minus vanilla, points with 95 % interval: {gains}.", ""]
+    differences = [[100 * x for x in run["differences"]["dreamprm-vanilla"]["mean"]] for run in runs]
+    gains = " / ".join(f"{gain:.1f} [{low:.1f}, {high:.1f}]" for gain, low, high in differences)
+    return [*lines, "",
+            f"Mean of the shifted suites, DreamPRM minus vanilla, points with 95 % interval: {gains}.", ""]
 
 
 def _accuracies(found: dict[Any, Any]) -> list[str]:
     runs = [found[MAIN, seed] for seed in SEEDS if (MAIN, seed) in found]
     if not runs:
         return []
-    lines = ["## Accuracy by selector", "", "Seeds 0 / 1 / 2. `mean` is over the five shifted suites.", "",
+    lines = ["## Accuracy by selector", "",
+             "Seeds 0 / 1 / 2. `mean` is over the five shifted suites.", "",
              *_head("selector", *SUITES, "mean")]
     for selector in runs[0]["best_of_n"]:
         lines.append(_row(selector, *(_percent([run["best_of_n"][selector][suite] for run in runs])
@@ -126,25 +128,28 @@ def _accuracies(found: dict[Any, Any]) -> list[str]:
 
 def _variants(found: dict[Any, Any]) -> list[str]:
     lines = ["## One choice changed", "", "DreamPRM's own figures, seeds as far as they were run.", "",
-             *_head("variant", "heldout", "mean of shifted", "rank correlation", "clean / bad weight", "seconds")]
+             *_head("variant", "heldout", "mean of shifted", "rank correlation",
+                    "clean / bad weight", "seconds")]
     for name in (MAIN, *VARIANTS):
         runs = [found[name, seed] for seed in SEEDS if (name, seed) in found]
         if runs:
             lines.append(_row(
-                name, *(_percent([run["best_of_n"]["dreamprm"][suite] for run in runs])
+                name,
+                *(_percent([run["best_of_n"]["dreamprm"][suite] for run in runs])
                         for suite in ("heldout", "mean")),
                 " / ".join(f"{run.get('spearman', 0):.2f}" for run in runs),
                 " / ".join(f"{run.get('weight_ratio', 0):.1f}" for run in runs),
                 " / ".join(f"{run['seconds']:.0f}" for run in runs)))
-    return [*lines, "", "Seconds of the shipped runs include the vanilla PRM trained beside them, those of the "
-            "variants another variant on the other core.", ""]
+    return [*lines, "", "Seconds of the shipped runs include the vanilla PRM trained beside them, those of "
+            "the variants another variant on the other core.", ""]
 
 
 def _weights(found: dict[Any, Any]) -> list[str]:
     runs = [found[MAIN, seed] for seed in SEEDS if (MAIN, seed) in found]
     if not runs:
         return []
-    lines = ["## Learned weights", "", *_head("domain", "planted quality", *(f"seed {run['seed']}" for run in runs))]
+    lines = ["## Learned weights", "",
+             *_head("domain", "planted quality", *(f"seed {run['seed']}" for run in runs))]
     for domain, quality in sorted(runs[0]["quality"].items(), key=lambda item: -item[1]):
         lines.append(_row(domain, f"{quality:.2f}", *(f"{run['weights'][domain]:.2f}" for run in runs)))
     return [*lines, ""]

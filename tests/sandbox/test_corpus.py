@@ -45,17 +45,17 @@ def test_exercises_are_true_and_each_is_there_once() -> None:
     assert len(set(exercises)) == len(exercises)
     signs = {"plus": operator.add, "minus": operator.sub}
     for exercise in exercises:
-        if match := re.fullmatch(r"exercise : larger of (\d+) and (\d+) equals (\d+)", exercise):
+        if match := re.fullmatch(r"exercise : larger of (\d+) and (\d+) gives (\d+)", exercise):
             left, right, result = map(int, match.groups())
             assert max(left, right) == result
         else:
-            match = re.fullmatch(r"exercise : (\d+) (plus|minus) (\d+) equals (\d+)", exercise)
+            match = re.fullmatch(r"exercise : (\d+) (plus|minus) (\d+) gives (\d+)", exercise)
             assert match is not None, exercise
             assert signs[match[2]](int(match[1]), int(match[3])) == int(match[4])
     # What a verifier needs: all sums, differences and maxima of two values.
     for left in range(1, 7):
         for right in range(1, 7):
-            assert f"exercise : {left} plus {right} equals {left + right}" in exercises
-            assert f"exercise : larger of {left} and {right} equals {max(left, right)}" in exercises
+            assert f"exercise : {left} plus {right} gives {left + right}" in exercises
+            assert f"exercise : larger of {left} and {right} gives {max(left, right)}" in exercises
             larger, smaller = max(left, right), min(left, right)
-            assert f"exercise : {larger} minus {smaller} equals {larger - smaller}" in exercises
+            assert f"exercise : {larger} minus {smaller} gives {larger - smaller}" in exercises

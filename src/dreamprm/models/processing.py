@@ -20,6 +20,8 @@ from dreamprm.models.images import ImagePatcher
 
 READOUTS = ("step_end", "chat_suffix")
 SETTINGS_FILE = "prm_processor.json"
+# Questions and steps come again, with other CoTs and in later epochs.
+CACHED_TEXTS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class PRMProcessor:
         self.patcher = ImagePatcher(self.image_processor)
         self._chat = ChatFrame(tokenizer)
         self._backend = tokenizer.backend_tokenizer
+        self._token_cache: dict[str, list[int]] = {}
 
     @property
     def readout(self) -> str:
@@ -204,8 +207,15 @@ class PRMProcessor:
             raise UserError(f"{folder}: {error}") from error
 
     def _tokens(self, text: str) -> list[int]:
-        # The backend's own call takes a third of the wrapper's time.
-        return self._backend.encode(text, add_special_tokens=False).ids
+        """Token ids of a text; the list is shared and must not be changed."""
+        ids = self._token_cache.get(text)
+        if ids is None:
+            if len(self._token_cache) >= CACHED_TEXTS:
+                self._token_cache.clear()
+            # The backend's own call: the wrapper's checks cost 0.2 ms a text.
+            ids = self._backend.encode(text, add_special_tokens=False).ids
+            self._token_cache[text] = ids
+        return ids
 
     def _row(
         self,

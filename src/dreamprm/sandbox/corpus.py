@@ -22,7 +22,11 @@ def generate_captions(count: int, *, seed: int) -> list[tuple[Problem, str]]:
         problem = draw_problem(
             rng, f"images/pool/{i:05d}.png", skills=(left, left if rng.random() < 0.8 else right))
         scene = problem.scene
-        sides = [f"left {scene.left_skill} {scene.left}", f"right {scene.right_skill} {scene.right}"]
+        # Named by its place or by its value: the reader learns to look both ways.
+        if rng.random() < 0.5:
+            sides = [f"left {scene.left_skill} {scene.left}", f"right {scene.right_skill} {scene.right}"]
+        else:
+            sides = [f"{scene.left} on left {scene.left_skill}", f"{scene.right} on right {scene.right_skill}"]
         # In either order, so that the words, not their places, say which side is meant.
         rng.shuffle(sides)
         pairs.append((problem, f"picture : {sides[0]} , {sides[1]}"))

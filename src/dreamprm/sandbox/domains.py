@@ -5,9 +5,9 @@ same reasoner: were a fault tied to one kind of image, the image would tell it. 
 wrong when the data were made, and only the labels (or the image they belong to) can show it:
 
 - ``clean``: nothing did.
-- ``wrong_key``: the questions are hard ones, and for a share of them the answer key holds the reasoner's
-  favourite wrong answer (as keys do that were made by a model's majority vote), so that the rollouts reward
-  the very mistakes a verifier should catch.
+- ``wrong_key``: the questions are hard ones, and the answer key holds the reasoner's favourite wrong answer (as
+  keys do that were made by a model's majority vote), so that the rollouts reward the very mistakes a verifier
+  should catch.
 - ``shuffled``: a share of the CoTs carry the labels of another CoT of the domain.
 - ``swapped``: each question shows another question's image.
 - ``easy``: questions on which the reasoner never errs; every label is 1, right and uninformative.
@@ -49,19 +49,19 @@ class DomainSpec:
 DOMAINS: tuple[DomainSpec, ...] = (
     DomainSpec("set-a", "shuffled", 0.6),
     DomainSpec("set-b", "clean"),
-    DomainSpec("set-c", "wrong_key", 0.85),
+    DomainSpec("set-c", "wrong_key"),
     DomainSpec("set-d", "easy"),
     DomainSpec("set-e", "clean"),
     DomainSpec("set-f", "swapped"),
-    DomainSpec("set-g", "wrong_key", 0.85),
+    DomainSpec("set-g", "wrong_key"),
     DomainSpec("set-h", "clean"),
     DomainSpec("set-i", "shuffled", 1.0),
-    DomainSpec("set-j", "wrong_key", 0.85),
+    DomainSpec("set-j", "wrong_key"),
     DomainSpec("set-k", "clean"),
     DomainSpec("set-l", "shuffled", 0.6),
-    DomainSpec("set-m", "easy"),
+    DomainSpec("set-m", "wrong_key"),
     DomainSpec("set-n", "clean"),
-    DomainSpec("set-o", "wrong_key", 0.85),
+    DomainSpec("set-o", "wrong_key"),
 )
 
 

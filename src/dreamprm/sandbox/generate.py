@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing
+import os
 import shutil
 import tempfile
 import time
@@ -124,27 +125,28 @@ def _generate(folder: Path, world: World, say: Callable[[str], None]) -> None:
     jobs.append((_write_suite, (folder, DEVELOPMENT, "development.jsonl", settings.development_questions,
                                 settings.candidates, seed)))
     jobs.append((_write_suite, (folder, META, "meta.jsonl", settings.meta_questions, META_CANDIDATES, seed)))
-    jobs.append((_write_pool, (folder, settings.captions, seed)))
     for name in ("train", "suites", "images", "sealed"):
         (folder / name).mkdir(parents=True)
 
     say(f"generating {len(DOMAINS)} domains of {settings.questions_per_domain} questions, "
         f"{len(SUITES)} held-out suites, a meta set and a text pool")
+    _write_pool(folder, settings.captions, seed)
+    # Imported here: drawing and labelling need no torch, and the worker processes import this module.
+    from dreamprm.sandbox.base_model import train_base_model
+
     # Spawned, not forked: the caller may hold threads (a progress bar, torch).
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max(1, (os.cpu_count() or 1) - 1), mp_context=context) as pool:
         futures = [pool.submit(function, *arguments) for function, arguments in jobs]
         try:
+            # The base model needs the text pool alone: it learns here while the others draw and label.
+            train_base_model(folder, settings, seed=seed, say=say)
             results = [future.result() for future in futures]
         except BaseException:
             pool.shutdown(cancel_futures=True)  # leaving the block would first do all the other jobs
             raise
     quality = {spec.name: results[i] for i, spec in enumerate(DOMAINS)}
     (folder / "sealed" / "quality.json").write_text(json.dumps(quality, indent=2) + "\n")
-
-    # Imported here: drawing and labelling need no torch, and the worker processes import this module.
-    from dreamprm.sandbox.base_model import train_base_model
-
-    train_base_model(folder, settings, seed=seed, say=say)
 
 
 def _write_domain(folder: Path, spec: DomainSpec, questions: int, cots: int, seed: int) -> float:

@@ -158,12 +158,12 @@ class ScriptedReasoner:
 
 def restate(question: Question, rng: random.Random) -> str:
     if rng.random() < 0.5:
-        return f"Step 1: find the {question.operation} of left and right ."
-    return f"Step 1: we need the {question.operation} ."
+        return f"Step 1: find the {question.operation} of left and right"
+    return f"Step 1: we need the {question.operation}"
 
 
 def evidence(left: int, right: int) -> str:
-    return f"Step 2: left is {left} and right is {right} ."
+    return f"Step 2: left is {left} and right is {right}"
 
 
 _MEANING = {"sum": "add both", "difference": "larger minus smaller", "maximum": "keep the larger"}
@@ -171,7 +171,7 @@ _MEANING = {"sum": "add both", "difference": "larger minus smaller", "maximum": 
 
 def background(question: Question, rng: random.Random) -> str:
     verb = "means" if rng.random() < 0.5 else "says"
-    return f"Step 3: {question.operation} {verb} {_MEANING[question.operation]} ."
+    return f"Step 3: {question.operation} {verb} {_MEANING[question.operation]}"
 
 
 def computation(question: Question, left: int, right: int, result: int) -> str:
@@ -185,17 +185,17 @@ def computation(question: Question, left: int, right: int, result: int) -> str:
         body = f"larger of {left} and {right} gives {inner}"
     if question.extra:
         sign = "plus" if question.extra > 0 else "minus"
-        body += f" . {inner} {sign} {abs(question.extra)} gives {result}"
-    return f"Step 4: {body} ."
+        body += f" then {inner} {sign} {abs(question.extra)} gives {result}"
+    return f"Step 4: {body}"
 
 
 def conclusion(answer: int, rng: random.Random) -> str:
     opening = "so the answer is" if rng.random() < 0.5 else "we get"
-    return f"Step 5: {opening} {answer} .\nFinal answer: {answer}"
+    return f"Step 5: {opening} {answer}\nFinal answer: {answer}"
 
 
 _EVIDENCE = re.compile(r"left is (\d+) and right is (\d+)")
-_RESULT = re.compile(r"gives (\d+) \.\s*$")
+_RESULT = re.compile(r"gives (\d+)\s*$")
 
 
 def parse_evidence(step: str) -> tuple[int, int]:

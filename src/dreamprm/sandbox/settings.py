@@ -19,7 +19,7 @@ class SandboxSettings:
     suite_questions: int = setting(800, "questions of each held-out suite", minimum=2)
     candidates: int = setting(8, "candidates for each held-out question (N)", minimum=2)
     captions: int = setting(4000, "image captions in the language-modelling pool", minimum=1)
-    base_steps: int = setting(800, "language-modelling steps of the base model", minimum=1)
+    base_steps: int = setting(1200, "language-modelling steps of the base model", minimum=1)
     base_batch: int = setting(64, "texts in a language-modelling step", minimum=1)
     base_lr: float = setting(2e-3, "peak learning rate of the base model's AdamW", minimum=0.0)
     hidden_size: int = setting(64, "width of the base model's language part and vision part", minimum=32)

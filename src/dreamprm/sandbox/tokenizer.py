@@ -18,7 +18,7 @@ UNKNOWN = "<|unknown|>"
 HEADINGS = tuple(f"Step {k}:" for k in range(1, 6)) + ("Final answer:",)
 WORDS = (
     "user assistant of left and right ? . , : plus minus larger gives find the we need is means says add "
-    "both smaller keep so answer get picture exercise equals"
+    "both smaller keep so answer get picture exercise on"
 ).split()
 
 CHAT_TEMPLATE = (
