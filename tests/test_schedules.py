@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dreamprm.schedules import learning_rate_schedule
-from dreamprm.schema import InnerSettings
+from dreamprm.schedules import learning_rate_schedule, upper_learning_rate
+from dreamprm.schema import InnerSettings, UpperSettings
 
 STEPS = 10
 COSINE = [0.5 * (1 - math.cos(math.pi * left)) for left in (1.0, 0.8, 0.6, 0.4, 0.2)]
@@ -39,3 +39,9 @@ def test_decay_ends_at_zero_and_stays_there(schedule: str) -> None:
 def test_the_default_is_the_public_codes() -> None:
     rate = learning_rate_schedule(InnerSettings(), steps=10_000)
     assert [rate(step) for step in (0, 4_999, 5_000, 9_999)] == [5e-7, 5e-7, 2.5e-7, 2.5e-7]
+
+
+def test_the_upper_rate_grows_linearly_over_its_warmup() -> None:
+    rate = upper_learning_rate(UpperSettings(lr=0.2, warmup=4))
+    assert [rate(windows) for windows in range(6)] == pytest.approx([0.05, 0.1, 0.15, 0.2, 0.2, 0.2])
+    assert upper_learning_rate(UpperSettings(lr=0.2))(0) == 0.2

@@ -28,7 +28,7 @@ from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.weights import DomainWeights
 from dreamprm.problem import prm_problem
-from dreamprm.schedules import learning_rate_schedule
+from dreamprm.schedules import learning_rate_schedule, upper_learning_rate
 from dreamprm.schema import DataSettings, TrainConfig
 
 Say = Callable[[str], None]
@@ -118,7 +118,7 @@ def assemble(config: TrainConfig, accelerator: Accelerator, *, say: Say = print)
     inner = AdamW(
         lr=learning_rate_schedule(config.inner, steps=config.steps), betas=_pair(config.inner.betas),
         eps=config.inner.eps, weight_decay=config.inner.weight_decay)
-    upper = AdamW(lr=config.upper.lr, betas=_pair(config.upper.betas), eps=config.upper.eps,
+    upper = AdamW(lr=upper_learning_rate(config.upper), betas=_pair(config.upper.betas), eps=config.upper.eps,
                   weight_decay=config.upper.weight_decay)
     params = prm.trainable_params(freeze_vision=config.model.freeze_vision)
     _share_weights(prm, params)

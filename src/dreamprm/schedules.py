@@ -1,11 +1,11 @@
-"""Learning rates over the lower level's steps."""
+"""Learning rates over the steps of the lower level and the windows of the upper one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-from dreamprm.schema import InnerSettings
+from dreamprm.schema import InnerSettings, UpperSettings
 
 
 def learning_rate_schedule(settings: InnerSettings, *, steps: int) -> Callable[[int], float]:
@@ -36,5 +36,14 @@ def learning_rate_schedule(settings: InnerSettings, *, steps: int) -> Callable[[
     def learning_rate(step: int) -> float:
         warmup = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
         return settings.lr * warmup * factor(step)
+
+    return learning_rate
+
+
+def upper_learning_rate(settings: UpperSettings) -> Callable[[int], float]:
+    """The upper level's learning rate after a number of windows: lr * min(1, (windows + 1) / warmup)."""
+
+    def learning_rate(windows: int) -> float:
+        return settings.lr * (min(1.0, (windows + 1) / settings.warmup) if settings.warmup else 1.0)
 
     return learning_rate

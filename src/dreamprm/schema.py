@@ -181,6 +181,10 @@ class UpperSettings:
     betas: list[float] = setting([0.9, 0.999], "decay of the two moments", minimum=0, below=1, length=2)
     eps: float = setting(1e-8, "added to the root of the second moment", above=0)
     weight_decay: float = setting(1e-3, "decoupled weight decay, on the raw weights", minimum=0)
+    warmup: int = setting(
+        0, "windows of linear growth from 0: until the PRM knows something, alpha's gradient is mostly noise",
+        minimum=0,
+    )
 
 
 @dataclass

@@ -59,7 +59,7 @@ DOMAINS: tuple[DomainSpec, ...] = (
     DomainSpec("set-j", "wrong_key"),
     DomainSpec("set-k", "clean"),
     DomainSpec("set-l", "shuffled", 0.6),
-    DomainSpec("set-m", "wrong_key"),
+    DomainSpec("set-m", "shuffled", 1.0),
     DomainSpec("set-n", "clean"),
     DomainSpec("set-o", "wrong_key"),
 )
