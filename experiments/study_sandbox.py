@@ -74,6 +74,7 @@ def write_tables() -> None:
                      for seed in SEEDS if (name, seed) in found}
               for name in (MAIN, *VARIANTS)}
     results = ROOT / "experiments" / "results"
+    results.mkdir(exist_ok=True)
     (results / "sandbox.json").write_text(json.dumps(record, indent=1) + "\n")
     lines = ["# The sandbox in figures", "",
              "Made by `make study` (`python experiments/study_sandbox.py`) from "
@@ -136,7 +137,7 @@ def _variants(found: dict[Any, Any]) -> list[str]:
             lines.append(_row(
                 name,
                 *(_percent([run["best_of_n"]["dreamprm"][suite] for run in runs])
-                        for suite in ("heldout", "mean")),
+                  for suite in ("heldout", "mean")),
                 " / ".join(f"{run.get('spearman', 0):.2f}" for run in runs),
                 " / ".join(f"{run.get('weight_ratio', 0):.1f}" for run in runs),
                 " / ".join(f"{run['seconds']:.0f}" for run in runs)))

@@ -260,6 +260,7 @@ def test_the_papers_settings_are_the_defaults() -> None:
         ("hypergrad.name=unroled", "hypergrad: .*unrolled"),
         ("hypergrad.lr=3", "hypergrad: .*lr"),
         ("inner.lr=0", "inner.lr must be > 0, got 0"),
+        ("sandbox.hidden_size=40", "sandbox: hidden_size must be a multiple of 16, got 40"),
         ("lr=3", "unknown key lr; did you mean inner.lr or upper.lr"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+from collections import Counter
 
 from dreamprm.sandbox.corpus import generate_captions, generate_exercises
 from dreamprm.sandbox.scenes import SKILLS, TRAINING_STYLE, held_out_pair
@@ -22,14 +23,22 @@ def test_no_text_has_a_chains_form_or_judges() -> None:
 
 
 def test_a_caption_names_both_sides_as_drawn() -> None:
-    orders = set()
+    forms: Counter[tuple[str, str]] = Counter()
     for problem, caption in CAPTIONS:
         scene = problem.scene
-        sides = [f"left {scene.left_skill} {scene.left}", f"right {scene.right_skill} {scene.right}"]
-        assert caption in (f"picture : {sides[0]} , {sides[1]}", f"picture : {sides[1]} , {sides[0]}")
-        orders.add(caption.index("left") < caption.index("right"))
+        sides = {
+            "place": (f"left {scene.left_skill} {scene.left}", f"right {scene.right_skill} {scene.right}"),
+            "value": (f"{scene.left} on left {scene.left_skill}",
+                      f"{scene.right} on right {scene.right_skill}"),
+        }
+        forms.update(found := [
+            (form, first) for form, (left, right) in sides.items()
+            for first, text in (("left", f"{left} , {right}"), ("right", f"{right} , {left}"))
+            if caption == f"picture : {text}"])
+        assert len(found) == 1, caption
         assert scene.style == TRAINING_STYLE and not held_out_pair(scene.left, scene.right)
-    assert orders == {True, False}
+    # Four forms, a quarter each: three deviations of .022.
+    assert len(forms) == 4 and all(abs(n / len(CAPTIONS) - 0.25) < 0.066 for n in forms.values())
     assert {problem.scene.left_skill for problem, _ in CAPTIONS} == set(SKILLS)
     mixed = sum(problem.scene.left_skill != problem.scene.right_skill for problem, _ in CAPTIONS)
     # A fifth draws the right skill anew, of which an eighth is the same: .175, three deviations of .019.
@@ -45,17 +54,17 @@ def test_exercises_are_true_and_each_is_there_once() -> None:
     assert len(set(exercises)) == len(exercises)
     signs = {"plus": operator.add, "minus": operator.sub}
     for exercise in exercises:
-        if match := re.fullmatch(r"exercise : larger of (\d+) and (\d+) gives (\d+)", exercise):
+        if match := re.fullmatch(r"exercise : larger of (\d+) and (\d+) equals (\d+)", exercise):
             left, right, result = map(int, match.groups())
             assert max(left, right) == result
         else:
-            match = re.fullmatch(r"exercise : (\d+) (plus|minus) (\d+) gives (\d+)", exercise)
+            match = re.fullmatch(r"exercise : (\d+) (plus|minus) (\d+) equals (\d+)", exercise)
             assert match is not None, exercise
             assert signs[match[2]](int(match[1]), int(match[3])) == int(match[4])
     # What a verifier needs: all sums, differences and maxima of two values.
     for left in range(1, 7):
         for right in range(1, 7):
-            assert f"exercise : {left} plus {right} gives {left + right}" in exercises
-            assert f"exercise : larger of {left} and {right} gives {max(left, right)}" in exercises
+            assert f"exercise : {left} plus {right} equals {left + right}" in exercises
+            assert f"exercise : larger of {left} and {right} equals {max(left, right)}" in exercises
             larger, smaller = max(left, right), min(left, right)
-            assert f"exercise : {larger} minus {smaller} gives {larger - smaller}" in exercises
+            assert f"exercise : {larger} minus {smaller} equals {larger - smaller}" in exercises

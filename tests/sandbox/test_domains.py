@@ -11,7 +11,18 @@ import pytest
 
 from dreamprm.data.records import StepRecord
 from dreamprm.prompting import final_answer
-from dreamprm.sandbox.domains import DOMAINS, ROLLOUTS, DomainData, DomainSpec, generate_domain
+from dreamprm.sandbox import domains
+from dreamprm.sandbox.domains import (
+    DOMAINS,
+    HARD,
+    ROLLOUTS,
+    DomainData,
+    DomainSpec,
+    Problem,
+    favourite_wrong_answer,
+    generate_domain,
+)
+from dreamprm.sandbox.reasoner import NO_ERRORS, ScriptedReasoner
 from dreamprm.sandbox.scenes import SKILLS, TRAINING_STYLE, held_out_pair
 
 QUESTIONS, COTS, SEED = 100, 2, 0
@@ -103,7 +114,7 @@ def test_a_wrong_key_rewards_the_wrong_answer() -> None:
     data = _faulty("wrong_key", 1.0)
     assert data.quality == 0.0
     rewarded = [record for record in data.records if record.labels[-1] == 1.0]
-    assert len(rewarded) > QUESTIONS * COTS / 10
+    assert len(rewarded) > QUESTIONS * COTS / 3
     assert all(_answer(record) != _true_answer(data, record) for record in rewarded)
     # And a right answer is punished.
     right = [record for record in data.records if _answer(record) == _true_answer(data, record)]
@@ -112,6 +123,44 @@ def test_a_wrong_key_rewards_the_wrong_answer() -> None:
     for number in range(QUESTIONS):
         chains = data.records[COTS * number:COTS * (number + 1)]
         assert len({_answer(record) for record in chains if record.labels[-1] == 1.0}) <= 1
+
+
+def test_the_mean_of_the_labels_does_not_tell_a_wrong_key() -> None:
+    """Its questions are hard: their favourite wrong answer is as frequent as right ones are elsewhere."""
+    clean, wrong = _faulty("clean"), _faulty("wrong_key")
+    means = [sum(sum(record.labels) for record in data.records) / (5 * len(data.records))
+             for data in (clean, wrong)]
+    # A hundred questions each: two deviations of .045.
+    assert means[1] == pytest.approx(means[0], abs=0.09)
+    right = [sum(_answer(record) == _true_answer(data, record) for record in data.records)
+             for data in (clean, wrong)]
+    assert right[1] < right[0]
+
+
+@pytest.mark.parametrize("pull, share", [(1.0, 1.0), (0.0, 0.0)])
+def test_a_favourite_wrong_answer_is_the_traps(pull: float, share: float) -> None:
+    trapped = replace(NO_ERRORS, compute_trap=1.0, compute_pull=(pull, pull))
+    for problem in _faulty("clean").problems[:20]:
+        reasoner = ScriptedReasoner({problem.image: problem.scene}, errors=trapped, seed=SEED)
+        answer, found = favourite_wrong_answer(reasoner, problem, seed=3)
+        (completion,) = reasoner.complete(problem.question.text, problem.image)
+        assert found == share and answer != problem.answer
+        assert final_answer(completion.text) == str(answer if share else problem.answer)
+
+
+def test_every_question_of_a_wrong_key_is_hard(monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted: dict[str, tuple[int, float]] = {}
+
+    def recorded(reasoner: ScriptedReasoner, problem: Problem, *, seed: int) -> tuple[int, float]:
+        accepted[problem.image] = favourite_wrong_answer(reasoner, problem, seed=seed)
+        return accepted[problem.image]
+
+    monkeypatch.setattr(domains, "favourite_wrong_answer", recorded)
+    data = generate_domain(DomainSpec("set-x", fault="wrong_key"), questions=20, cots=COTS, seed=SEED)
+    # The last draw for an image is the one that was kept.
+    assert len(accepted) == 20 and all(share >= HARD for _, share in accepted.values())
+    for record in data.records:
+        assert (record.labels[-1] == 1.0) == (_answer(record) == str(accepted[record.image][0]))
 
 
 @pytest.mark.parametrize("share", [0.6, 1.0])

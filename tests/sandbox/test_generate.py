@@ -33,10 +33,15 @@ def _world(folder: Path, *, seed: int = 0, **changes: int) -> World:
 
 
 class OneProcess:
-    """Stands in for the pool of processes, which costs seconds to start and is the same for all worlds."""
+    """Stands in for the pool of processes, which costs seconds to start and is the same for all worlds.
 
-    def __init__(self, **options: object) -> None:
-        self.waiting = True
+    A job is done when its result is asked for: what fails before that leaves it undone.
+    """
+
+    cancelled = 0
+
+    def __init__(self, workers: int = 1, **options: object) -> None:
+        assert workers >= 1
 
     def __enter__(self) -> OneProcess:
         return self
@@ -46,6 +51,7 @@ class OneProcess:
 
     def shutdown(self, *, cancel_futures: bool) -> None:
         assert cancel_futures
+        OneProcess.cancelled += 1
 
     def submit(self, function: Callable[..., object], *arguments: object) -> OneProcess:
         job = OneProcess()
@@ -56,6 +62,7 @@ class OneProcess:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generate, "ProcessPoolExecutor", OneProcess)
+    monkeypatch.setattr(OneProcess, "cancelled", 0)
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +175,8 @@ def test_an_interrupted_generation_leaves_nothing(
     with pytest.raises(error):
         ensure_sandbox(_world(tmp_path / "new" / "world"), say=lambda line: None)
     assert list((tmp_path / "new").iterdir()) == []
+    # The pool is written before there is one of processes; a failed job takes the others with it.
+    assert OneProcess.cancelled == (where == "_write_domain")
 
 
 def test_a_base_model_that_diverges_leaves_nothing(
@@ -176,10 +185,14 @@ def test_a_base_model_that_diverges_leaves_nothing(
     def diverged(*arguments: object, **options: object) -> torch.Tensor:
         return torch.tensor(float("nan"), requires_grad=True)
 
+    def too_late(*arguments: object) -> None:
+        raise AssertionError("waited for the domains before the base model was trained")
+
     monkeypatch.setattr("dreamprm.sandbox.base_model.cross_entropy", diverged)
+    monkeypatch.setattr(generate, "_write_domain", too_late)
     with pytest.raises(FloatingPointError, match=r"loss became nan at step 0; lower sandbox\.base_lr"):
         ensure_sandbox(_world(tmp_path / "world"), say=lambda line: None)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [] and OneProcess.cancelled == 1
 
 
 def test_a_configuration_without_the_section_is_refused() -> None:

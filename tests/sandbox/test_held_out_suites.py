@@ -90,7 +90,11 @@ def test_second_operations_are_written_in_step_four() -> None:
     assert {abs(extra) for extra in extras} == {1, 2, 3, 4} and min(extras) < 0 < max(extras)
     assert all(problem.answer >= 0 for problem in problems)
     for record in records:
-        assert all(candidate.steps[3].count("gives") == 2 for candidate in record.candidates)
+        for candidate in record.candidates:
+            body, _, tail = candidate.steps[3].partition(" then ")
+            # The second operation goes on from the result of the first.
+            assert tail.split()[0] == body.split()[-1]
+            assert tail.split()[1:3] == record.question.split()[-3:-1]
 
 
 def test_sets_share_no_question() -> None:

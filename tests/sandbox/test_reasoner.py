@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from dreamprm.generators.base import Completion, Generator
 from dreamprm.prompting import final_answer, split_steps
 from dreamprm.rollouts import monte_carlo_labels
-from dreamprm.sandbox.questions import OPERATIONS, Question
+from dreamprm.sandbox.questions import OPERATIONS, Question, apply
 from dreamprm.sandbox.reasoner import (
     LARGEST_NUMBER,
     NO_ERRORS,
@@ -57,7 +58,13 @@ def test_a_chain_has_five_steps_and_a_final_answer(errors: Errors, operation: st
             assert [step[:7] for step in steps] == [f"Step {k}:" for k in range(1, 6)]
             answer = final_answer(text)
             assert answer is not None and 0 <= int(answer) <= LARGEST_NUMBER
-            assert re.search(rf"\b{answer} \.\nFinal answer: {answer}$", steps[4])
+            # Every step ends on what it claims, so that its last token is the one a score is read at.
+            assert steps[0].endswith(operation) or steps[0].endswith("left and right")
+            assert re.fullmatch(r"Step 2: left is [1-6] and right is [1-6]", steps[1])
+            assert re.fullmatch(rf"Step 3: {operation} (means|says) [a-z ]*[a-z]", steps[2])
+            assert re.fullmatch(r"Step 4: .*\bgives \d+", steps[3])
+            assert re.fullmatch(rf"Step 5: [a-z ]+ {answer}\nFinal answer: {answer}", steps[4])
+            assert steps[3].count(" then ") == bool(extra)
             numbers = [int(number) for number in re.findall(r"(?<!Step )\b\d+\b(?!:)", text)]
             assert max(numbers) <= LARGEST_NUMBER
             if errors is not OTHER_ERRORS:  # that one's conclusions may contradict its computation
@@ -102,7 +109,7 @@ def test_labels_judge_the_evidence() -> None:
     def label(errors: Errors, image: str, left: int) -> float:
         scene = SCENES[image]
         answer = str(scene.left + scene.right)
-        steps = ("Step 1: we need the sum .", evidence(left, scene.right), "x")
+        steps = ("Step 1: we need the sum", evidence(left, scene.right), "x")
         return monte_carlo_labels(
             _reasoner(errors), _question(image).text, image, steps=steps,
             is_correct=lambda text: final_answer(text) == answer, rollouts=8, seed=scene.seed)[1]
@@ -131,10 +138,16 @@ def test_an_evidence_trap_repeats_on_its_question_and_belongs_to_the_individual(
     assert 0 < same < len(SCENES) / 2
 
 
-def test_a_computation_trap_gives_the_same_wrong_result() -> None:
+@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_computation_trap_gives_the_same_wrong_result(operation: str, far: bool) -> None:
+    """Also where the range of the numbers leaves no room on one side, as at a difference of 0."""
+    reasoner = _reasoner(replace(MISCOUNTING, far=far))
     for image, scene in SCENES.items():
-        found = {parse_result(split_steps(text)[3]) for text in _texts(_reasoner(MISCOUNTING), image, n=8)}
-        assert len(found) == 1 and found != {scene.left + scene.right}
+        texts = _texts(reasoner, image, n=8, operation=operation)
+        found = {parse_result(split_steps(text)[3]) for text in texts}
+        assert len(found) == 1 and found != {apply(operation, scene.left, scene.right)}
+        assert 0 <= min(found) and max(found) <= LARGEST_NUMBER
 
 
 def test_wrong_answers_agree_with_each_other() -> None:

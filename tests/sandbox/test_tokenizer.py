@@ -32,8 +32,10 @@ def _texts() -> list[str]:
 def test_no_generated_text_holds_an_unknown_word() -> None:
     tokenizer = build_tokenizer()
     unknown = tokenizer.convert_tokens_to_ids(UNKNOWN)
-    encoded = tokenizer(sorted(set(_texts())), add_special_tokens=False)["input_ids"]
-    assert all(unknown not in ids and len(ids) > 1 for ids in encoded)
+    texts = sorted(set(_texts()))
+    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    assert [text for text, ids in zip(texts, encoded) if unknown in ids][:3] == []
+    assert all(len(ids) > 1 for ids in encoded)
     assert unknown in tokenizer.encode("bananas")  # so the check above can fail
 
 
@@ -54,8 +56,8 @@ def test_special_tokens_are_single_and_special() -> None:
 
 
 def test_a_heading_is_one_token() -> None:
-    tokens = build_tokenizer().tokenize("Step 4: 2 plus 3 gives 5 .\nFinal answer: 5")
-    assert tokens == ["Step 4:", "2", "plus", "3", "gives", "5", ".", "Final answer:", "5"]
+    tokens = build_tokenizer().tokenize("Step 4: 2 plus 3 gives 5\nFinal answer: 5")
+    assert tokens == ["Step 4:", "2", "plus", "3", "gives", "5", "Final answer:", "5"]
 
 
 def test_the_chat_template_shows_images_before_the_text() -> None:
@@ -73,7 +75,7 @@ def test_it_is_saved_and_loaded_like_any_other(tmp_path: Path) -> None:
     tokenizer = build_tokenizer()
     tokenizer.save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
-    text = "Step 1: we need the sum .\nStep 2: left is 3 and right is 4 ."
+    text = "Step 1: we need the sum\nStep 2: left is 3 and right is 4"
     assert loaded.encode(text) == tokenizer.encode(text)
     assert loaded.chat_template == tokenizer.chat_template
 
@@ -81,7 +83,7 @@ def test_it_is_saved_and_loaded_like_any_other(tmp_path: Path) -> None:
 def test_an_image_becomes_four_visual_tokens() -> None:
     processor = build_processor()
     image = draw(Scene("bar", "die", 1, 2, seed=0))
-    encoded = processor.encode("sum ?", [image], ["Step 1: we need the sum ."])
+    encoded = processor.encode("sum ?", [image], ["Step 1: we need the sum"])
     (row,) = encoded.rows
     assert int(row.token_types.sum()) == 4
     assert [image.shape for image in encoded.images] == [(3, IMAGE_SIZE, IMAGE_SIZE)]

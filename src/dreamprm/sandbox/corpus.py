@@ -1,7 +1,8 @@
 """The language-modelling pool: captions and arithmetic exercises, none of them a chain of thought.
 
-It teaches the base model to see and to count, in words that no CoT uses, so that the base model can describe
-an image without being able to judge a CoT by its likelihood.
+It teaches the base model to see and to count, in sentences that no CoT holds, so that the base model can
+describe an image without being able to judge a CoT by its likelihood. A caption names each side by its place
+("left bar 3") or by its value ("3 on left bar"), the two sides in either order.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def generate_captions(count: int, *, seed: int) -> list[tuple[Problem, str]]:
         if rng.random() < 0.5:
             sides = [f"left {scene.left_skill} {scene.left}", f"right {scene.right_skill} {scene.right}"]
         else:
-            sides = [f"{scene.left} on left {scene.left_skill}", f"{scene.right} on right {scene.right_skill}"]
+            sides = [f"{scene.left} on left {scene.left_skill}",
+                     f"{scene.right} on right {scene.right_skill}"]
         # In either order, so that the words, not their places, say which side is meant.
         rng.shuffle(sides)
         pairs.append((problem, f"picture : {sides[0]} , {sides[1]}"))

@@ -5,9 +5,9 @@ same reasoner: were a fault tied to one kind of image, the image would tell it. 
 wrong when the data were made, and only the labels (or the image they belong to) can show it:
 
 - ``clean``: nothing did.
-- ``wrong_key``: the questions are hard ones, and the answer key holds the reasoner's favourite wrong answer (as
-  keys do that were made by a model's majority vote), so that the rollouts reward the very mistakes a verifier
-  should catch.
+- ``wrong_key``: the questions are hard ones, and the answer key holds the reasoner's favourite wrong answer
+  (as keys do that were made by a model's majority vote), so that the rollouts reward the very mistakes a
+  verifier should catch.
 - ``shuffled``: a share of the CoTs carry the labels of another CoT of the domain.
 - ``swapped``: each question shows another question's image.
 - ``easy``: questions on which the reasoner never errs; every label is 1, right and uninformative.
@@ -31,8 +31,9 @@ from dreamprm.sandbox.reasoner import NO_ERRORS, TRAINING_ERRORS, ScriptedReason
 from dreamprm.sandbox.scenes import SKILLS, TRAINING_STYLE, VALUES, Scene, Style, held_out_pair
 
 ROLLOUTS = 8
-# A question is hard if the reasoner gives one and the same wrong answer in more than half of its samples. Labels
-# by wrong keys then have the mean of the clean ones: a shifted mean would give the domain away by itself.
+# A question is hard if the reasoner gives one and the same wrong answer in more than half of its samples.
+# Labels by wrong keys then have the mean of the clean ones: a shifted mean would give the domain away by
+# itself.
 HARD = 0.55
 
 
