@@ -24,7 +24,7 @@ SEEDS = (0, 1, 2)
 # The shipped configuration trains the vanilla PRM beside it and takes both cores.
 MAIN = "shipped"
 VARIANTS: dict[str, list[str]] = {
-    "unrolled": ["hypergrad={name: unrolled}", "model.attn_implementation=eager"],
+    "unrolled": ["hypergrad={name: unrolled}"],
     "sum_log_odds": ["aggregation=sum_log_odds"],
     "sum_log_odds, temperature 5": ["aggregation=sum_log_odds", "temperature=5"],
 }

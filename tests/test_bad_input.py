@@ -117,7 +117,8 @@ BEFORE_THE_FIRST_STEP: dict[str, tuple[Spoil, list[str]]] = {
     "no image named": (change("meta", image=...), ["meta.jsonl:2", "allow_no_image"]),
     "image root missing": (settings(data={"image_root": "nowhere"}), ["image_root is not a folder: nowhere"]),
     "second order through fused attention": (
-        settings(hypergrad={"name": "unrolled"}),
+        lambda tiny: (settings(hypergrad={"name": "unrolled"})(tiny),
+                      tiny.config["model"].update(attn_implementation="sdpa")),
         ["hypergrad.name=unrolled", "attn_implementation=sdpa", "set model.attn_implementation=eager"]),
     "no model": (lambda tiny: tiny.config.pop("model"), ["give model.path (a checkpoint)"]),
     "a tokenizer and no model": (

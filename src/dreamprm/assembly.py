@@ -23,7 +23,7 @@ from dreamprm.data.records import CandidateRecord, MetaRecord, StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
 from dreamprm.data.texts import read_text_records
 from dreamprm.errors import DataError, UserError
-from dreamprm.hypergrad import AdamW, build_estimator
+from dreamprm.hypergrad import AdamW, Estimator, build_estimator
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.weights import DomainWeights
@@ -80,8 +80,10 @@ def make_prm(config: TrainConfig) -> PRM:
     processor = PRMProcessor.from_pretrained(
         tokenizer, min_pixels=data.min_pixels, max_pixels=data.max_pixels, max_length=data.max_length,
         readout=model.readout)
-    return PRM.from_backbone(
-        source, processor=processor, head=model.head, attn_implementation=model.attn_implementation)
+    attention = model.attn_implementation
+    if attention == "auto":
+        attention = "eager" if _estimator(config).needs_second_order else "sdpa"
+    return PRM.from_backbone(source, processor=processor, head=model.head, attn_implementation=attention)
 
 
 def assemble(config: TrainConfig, accelerator: Accelerator, *, say: Say = print) -> Run:
@@ -93,13 +95,13 @@ def assemble(config: TrainConfig, accelerator: Accelerator, *, say: Say = print)
     set_seed(config.seed)  # Python's, numpy's and torch's generators: two processes start alike
     table = open_training_data(config.data, say=say)
     meta = open_meta_data(config.data, say=say)
-    estimator = build_estimator(config.hypergrad.name, **config.hypergrad.settings)
+    estimator = _estimator(config)
     prm = make_prm(config).to(accelerator.device)
     if estimator.needs_second_order and not prm.supports_second_order:
         raise UserError(
             f"hypergrad.name={config.hypergrad.name} takes gradients of gradients, which "
             f"model.attn_implementation={config.model.attn_implementation} does not have; set "
-            "model.attn_implementation=eager, or hypergrad.name=first_order")
+            "model.attn_implementation=eager (or auto), or hypergrad.name=first_order")
 
     images = ImageStore(missing=config.data.missing_image)
     sampler = DomainSampler(
@@ -235,6 +237,10 @@ def _report(path: str, reports: list[ReadReport], say: Say) -> None:
     for report in reports:
         for line in report.lines():
             say(f"{path}: {line}")
+
+
+def _estimator(config: TrainConfig) -> Estimator:
+    return build_estimator(config.hypergrad.name, **config.hypergrad.settings)
 
 
 def _seed(config: TrainConfig, order: int) -> int:

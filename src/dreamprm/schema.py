@@ -99,9 +99,10 @@ class ModelSettings:
         choices=("step_end", "chat_suffix"),
     )
     attn_implementation: str = setting(
-        "sdpa",
-        "attention; estimators that need second-order gradients need eager",
-        choices=("sdpa", "eager", "flash_attention_2"),
+        "auto",
+        "attention; auto: eager for an estimator that takes gradients of gradients (fused attention has "
+        "none), sdpa for the others",
+        choices=("auto", "sdpa", "eager", "flash_attention_2"),
     )
     freeze_vision: bool = setting(False, "leave the vision tower as it is")
 

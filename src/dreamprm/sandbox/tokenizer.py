@@ -17,8 +17,8 @@ UNKNOWN = "<|unknown|>"
 # One token for a heading: it says where a step begins and nothing else.
 HEADINGS = tuple(f"Step {k}:" for k in range(1, 6)) + ("Final answer:",)
 WORDS = (
-    "user assistant of left and right ? , : plus minus larger gives then find the we need is means says add both "
-    "smaller keep so answer get picture exercise on equals"
+    "user assistant of left and right ? , : plus minus larger gives then find the we need is means says add "
+    "both smaller keep so answer get picture exercise on equals"
 ).split()
 
 CHAT_TEMPLATE = (
