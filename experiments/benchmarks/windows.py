@@ -51,7 +51,7 @@ def random_batch(domains: int, *, vocabulary: int, generator: torch.Generator) -
 
 
 def make_config() -> tuple[Qwen2VLConfig, Any]:
-    """A PRM of about five million parameters over the sandbox's tokenizer."""
+    """A PRM of about six million parameters over the sandbox's tokenizer."""
     processor = build_processor()
     settings = SandboxSettings(hidden_size=256, text_layers=6, vision_layers=2)
     return base_config(settings, processor.tokenizer), processor
