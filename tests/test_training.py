@@ -211,7 +211,7 @@ def test_overwrite_replaces_a_run(again: TinyRun, finished: TinyRun) -> None:
 
 
 @pytest.mark.parametrize(
-    "mistake", ["data.meta=nowhere.jsonl", "hypergrad.name=unrolled", "model.path=nowhere"])
+    "mistake", ["data.meta=nowhere.jsonl", "data.train=[nowhere.jsonl]", "model.path=nowhere"])
 def test_a_run_is_not_overwritten_by_one_that_cannot_start(
     mistake: str, again: TinyRun, finished: TinyRun,
 ) -> None:
