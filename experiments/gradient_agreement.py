@@ -3,8 +3,8 @@
     python experiments/gradient_agreement.py runs/sandbox [windows]
 
 For each checkpoint that the run kept, and for its start: from that state, every estimator takes the same
-windows (the batches that the run saw next), and its gradient is compared with `unrolled`'s. Printed are medians
-over windows of the cosine and of the ratio of norms, with the least and the most.
+windows (the batches that the run saw next), and its gradient is compared with `unrolled`'s. Printed are
+medians over windows of the cosine and of the ratio of norms, with the least and the most.
 """
 
 from __future__ import annotations

@@ -47,33 +47,39 @@ def finite_difference(
     norm: float,
     radius: float | None,
     losses: Tensor | None,
+    one_sided: bool = False,
 ) -> dict[str, Tensor]:
-    """Central difference along the direction: two forward passes, no second-order gradients.
+    """Difference along the direction: forward passes only, no second-order gradients.
 
     Structured: slopes_i = (L_i(phi + h direction) - L_i(phi - h direction)) / 2h, all n at once, without a
-        graph.
-    Plain: the same difference of grad_alpha L. h = radius / norm, so that the perturbation has norm `radius`.
+        graph; one-sided (L_i(phi + h direction) - L_i(phi)) / h, one pass, as the losses at phi are known.
+    Plain: the central difference of grad_alpha L.
+    h = radius / norm, so that the perturbation has norm `radius`.
 
     `params` are not modified: the perturbed ones are new tensors.
     """
     if norm == 0.0:
         return {name: torch.zeros_like(a) for name, a in alpha.items()}
+    one_sided = one_sided and losses is not None
+    defaults = ONE_SIDED_RADIUS if one_sided else DEFAULT_RADIUS
     reference = next(iter(params.values()))
-    h = (radius or DEFAULT_RADIUS.get(reference.dtype, DEFAULT_RADIUS[torch.float32])) / norm
+    h = (radius or defaults.get(reference.dtype, defaults[torch.float32])) / norm
     origin, along = list(params.values()), [direction[name] for name in params]
-    plus = dict(zip(params, torch._foreach_add(origin, along, alpha=h)))
+
+    def moved(by: float) -> dict[str, Tensor]:
+        return dict(zip(params, torch._foreach_add(origin, along, alpha=by)))
+
     if losses is None:
         variables = leaves(alpha)
-        upper = gradients(problem.inner_loss(plus, variables, batch), variables)
-        del plus
-        minus = dict(zip(params, torch._foreach_add(origin, along, alpha=-h)))
-        lower = gradients(problem.inner_loss(minus, variables, batch), variables)
+        upper = gradients(problem.inner_loss(moved(h), variables, batch), variables)
+        lower = gradients(problem.inner_loss(moved(-h), variables, batch), variables)
         return {name: (upper[name] - lower[name]) / (2 * h) for name in alpha}
     with torch.no_grad():
-        upper_losses = problem.inner_losses(plus, batch)
-        del plus
-        minus = dict(zip(params, torch._foreach_add(origin, along, alpha=-h)))
-        slopes = (upper_losses - problem.inner_losses(minus, batch)) / (2 * h)
+        upper_losses = problem.inner_losses(moved(h), batch)
+        if one_sided:
+            slopes = (upper_losses - losses) / h
+        else:
+            slopes = (upper_losses - problem.inner_losses(moved(-h), batch)) / (2 * h)
     return weights_gradient(problem, alpha, batch, losses=losses, slopes=slopes)
 
 
@@ -91,31 +97,6 @@ def double_backward(
     grads = gradients(loss, phi, create_graph=True)
     product = torch.stack([(grads[name] * direction[name]).sum() for name in phi]).sum()
     return gradients(product, variables)
-
-
-def forward_difference(
-    problem: BilevelProblem,
-    params: Mapping[str, Tensor],
-    alpha: Mapping[str, Tensor],
-    *,
-    batch: Any,
-    direction: Mapping[str, Tensor],
-    norm: float,
-    radius: float | None,
-    losses: Tensor,
-) -> dict[str, Tensor]:
-    """One-sided difference of a structured problem: one forward pass, the losses at phi being known.
-
-    slopes_i = (L_i(phi + h direction) - L_i(phi)) / h, with h = radius / norm.
-    """
-    if norm == 0.0:
-        return {name: torch.zeros_like(a) for name, a in alpha.items()}
-    reference = next(iter(params.values()))
-    h = (radius or ONE_SIDED_RADIUS.get(reference.dtype, ONE_SIDED_RADIUS[torch.float32])) / norm
-    moved = torch._foreach_add(list(params.values()), [direction[name] for name in params], alpha=h)
-    with torch.no_grad():
-        slopes = (problem.inner_losses(dict(zip(params, moved)), batch) - losses) / h
-    return weights_gradient(problem, alpha, batch, losses=losses, slopes=slopes)
 
 
 def forward_mode(

@@ -14,9 +14,7 @@ from dreamprm.hypergrad.adamw import AdamW, AdamWState, Cotangents
 from dreamprm.hypergrad.base import (
     Estimator, Window, WindowTask, gradient_list, gradients, leaves, require_graph,
 )
-from dreamprm.hypergrad.contraction import (
-    double_backward, finite_difference, forward_difference, forward_mode, weights_gradient,
-)
+from dreamprm.hypergrad.contraction import double_backward, finite_difference, forward_mode, weights_gradient
 
 MIXED = ("finite_difference", "forward_difference", "forward_mode", "double_backward")
 
@@ -66,8 +64,9 @@ class FirstOrder(Estimator):
     - "finite_difference": two forward passes a step; works with any kernel. Relative error on small Qwen2-VL
       language models: 1e-4 in float32. Under bf16 autocast set radius=0.1 to 0.2: 3e-2, which is what bf16
       itself costs there (the default's 1e-2 gives 0.2).
-    - "forward_difference": one forward pass a step, one-sided: an error about ten times larger. Of problems
-      in plain form it takes the central difference.
+    - "forward_difference": one forward pass a step, one-sided; on the sandbox it agrees with the exact forms
+      to three digits (experiments/results/gradients.md). Of problems in plain form it takes the central
+      difference.
     - "forward_mode": exact, about two forward passes; every operation needs a forward-mode formula.
     - "double_backward": exact, a third backward pass; needs second-order attention.
 
@@ -154,14 +153,9 @@ class FirstOrder(Estimator):
             return forward_mode(
                 problem, step.params, alpha, batch=batch, direction=step.grads, losses=step.losses
             )
-        if self.mixed == "forward_difference" and step.losses is not None:
-            return forward_difference(
-                problem, step.params, alpha, batch=batch, direction=step.grads,
-                norm=norm, radius=self.radius, losses=step.losses,
-            )
         return finite_difference(
             problem, step.params, alpha, batch=batch, direction=step.grads,
-            norm=norm, radius=self.radius, losses=step.losses,
+            norm=norm, radius=self.radius, losses=step.losses, one_sided=self.mixed == "forward_difference",
         )
 
 
