@@ -119,7 +119,9 @@ def test_the_saved_model_is_the_trained_one(finished: TinyRun) -> None:
     assert prm.score("what is one ?", None, steps) == want
     assert fresh.score("what is one ?", None, steps) != want
     stored = json.loads((finished.output / "model" / "prm.json").read_text())["training"]
-    assert stored["domain_weights"] == finished.summary()["weights"] and stored["config"]["seed"] == 1
+    assert stored["domain_weights"] == finished.summary()["weights"] and stored["seed"] == 1
+    card = (finished.output / "model" / "README.md").read_text()
+    assert "hidden" in card and str(finished.folder) not in card
 
 
 def test_the_final_table_is_printed_once(again: TinyRun, capsys: pytest.CaptureFixture[str]) -> None:

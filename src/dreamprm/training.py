@@ -15,7 +15,7 @@ from dreamprm.checkpoint import (
     capture_random_state, latest_checkpoint, load_checkpoint, remove_later_checkpoints, restore_random_state,
     save_checkpoint)
 from dreamprm.companion import VanillaCompanion
-from dreamprm.config import as_dict, changed_keys, load_config, save_config
+from dreamprm.config import changed_keys, load_config, save_config
 from dreamprm.data.collate import batches
 from dreamprm.errors import UserError
 from dreamprm.hypergrad import Status, Window
@@ -63,8 +63,7 @@ def run_train(config: TrainConfig) -> None:
     with VanillaCompanion(config, say=accelerator.print) as vanilla:
         train(run, config, folder)
         run.prm.load_params(run.state.params)
-        training = {"config": as_dict(config), "domain_weights": run.weights.named(run.state.alpha)}
-        run.prm.save_pretrained(folder.model, training=training)
+        run.prm.save_pretrained(folder.model, training=training_facts(run, config))
         summary = summarise(run, config, folder, suites=suites, vanilla=vanilla, say=accelerator.print)
     summary["seconds"] = time.monotonic() - started
     folder.write_summary(summary)
@@ -141,6 +140,17 @@ def way_out(folder: RunFolder) -> str:
     if latest is None:
         return "No checkpoint was saved before; start anew with other settings and overwrite=true"
     return f"Go on from before it with other settings and resume={latest}, or start anew with overwrite=true"
+
+
+def training_facts(run: Run, config: TrainConfig) -> dict[str, Any]:
+    """What a model's card tells of its training: no file names, which stay in the run's folder."""
+    return {
+        "name": config.name, "seed": config.seed, "steps": run.state.inner.step,
+        "inner_steps": config.inner_steps, "estimator": config.hypergrad.name,
+        "aggregation": config.aggregation, "temperature": config.temperature, "meta_loss": config.meta_loss,
+        "inner_lr": config.inner.lr, "upper_lr": config.upper.lr, "precision": config.precision,
+        "sampling": config.sampling, "batch_size": config.batch_size,
+        "domain_weights": run.weights.named(run.state.alpha)}
 
 
 def metrics(run: Run, window: Window, *, number: int, seconds: float) -> dict[str, Any]:
