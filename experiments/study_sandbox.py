@@ -129,13 +129,13 @@ def _accuracies(found: dict[Any, Any]) -> list[str]:
 
 def _variants(found: dict[Any, Any]) -> list[str]:
     lines = ["## One choice changed", "", "DreamPRM's own figures, seeds as far as they were run.", "",
-             *_head("variant", "heldout", "mean of shifted", "rank correlation",
+             *_head("variant", "seeds", "heldout", "mean of shifted", "rank correlation",
                     "clean / bad weight", "seconds")]
     for name in (MAIN, *VARIANTS):
         runs = [found[name, seed] for seed in SEEDS if (name, seed) in found]
         if runs:
             lines.append(_row(
-                name,
+                name, " / ".join(str(run["seed"]) for run in runs),
                 *(_percent([run["best_of_n"]["dreamprm"][suite] for run in runs])
                   for suite in ("heldout", "mean")),
                 " / ".join(f"{run.get('spearman', 0):.2f}" for run in runs),
