@@ -33,7 +33,7 @@ from dreamprm.schema import DataSettings, TrainConfig
 
 Say = Callable[[str], None]
 # Seeds of the independent orders in which data is visited, beside the run's own seed.
-TRAIN_ORDER, META_ORDER, TEXT_ORDER = 0, 1, 2
+META_ORDER, TEXT_ORDER = 1, 2
 
 
 @dataclass

@@ -8,12 +8,11 @@ from typing import Any
 
 from torch import Tensor
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy
 
 from dreamprm.hypergrad import BilevelProblem
 from dreamprm.models.prm import PRM
 from dreamprm.models.weights import DomainWeights
-from dreamprm.objectives import meta_loss, step_loss_by_domain
+from dreamprm.objectives import language_model_loss, meta_loss, step_loss_by_domain
 
 Params = Mapping[str, Tensor]
 Batch = Mapping[str, Any]
@@ -55,7 +54,7 @@ def prm_problem(
     def text_loss(params: Params, batch: Batch) -> Tensor:
         with autocast():
             logits = functional_call(prm, dict(params), (batch["text"],), {"output": "token_logits"})
-        return lm_weight * cross_entropy(logits, batch["text"]["token_targets"])
+        return lm_weight * language_model_loss(logits, batch["text"]["token_targets"])
 
     def outer_loss(params: Params, alpha: Params, batch: Batch) -> Tensor:
         del alpha  # the meta loss sees alpha only through phi

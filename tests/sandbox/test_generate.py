@@ -188,7 +188,7 @@ def test_a_base_model_that_diverges_leaves_nothing(
     def too_late(*arguments: object) -> None:
         raise AssertionError("waited for the domains before the base model was trained")
 
-    monkeypatch.setattr("dreamprm.sandbox.base_model.cross_entropy", diverged)
+    monkeypatch.setattr("dreamprm.sandbox.base_model.language_model_loss", diverged)
     monkeypatch.setattr(generate, "_write_domain", too_late)
     with pytest.raises(FloatingPointError, match=r"loss became nan at step 0; lower sandbox\.base_lr"):
         ensure_sandbox(_world(tmp_path / "world"), say=lambda line: None)

@@ -12,7 +12,7 @@ from dreamprm.data.records import CandidateRecord
 from dreamprm.errors import DataError
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import EncodedCoT
-from dreamprm.objectives import aggregate_logit
+from dreamprm.objectives import aggregate_logit, sequence_log_likelihood
 
 # A candidate's encoding and where its score goes: (question number, candidate number).
 Item = tuple[EncodedCoT, tuple[int, int]]
@@ -49,10 +49,9 @@ def likelihood_scores(
     def score(encoded: Sequence[EncodedCoT]) -> Tensor:
         inputs = _on_device(prm, prm.processor.collate_text(encoded))
         logits = prm(inputs, output="token_logits")  # (N, vocab)
-        losses = -torch.nn.functional.cross_entropy(logits, inputs["token_targets"], reduction="none")  # (N,)
-        rows = inputs["input_ids"].shape[0]
-        total = losses.new_zeros(rows).index_add(0, inputs["token_rows"], losses)
-        return total / torch.bincount(inputs["token_rows"], minlength=rows)
+        owner, rows = inputs["token_rows"], inputs["input_ids"].shape[0]
+        total = sequence_log_likelihood(logits, inputs["token_targets"], owner, rows)  # (R,)
+        return total / torch.bincount(owner, minlength=rows)
 
     return _score_all(prm, records, score, images=images, batch_size=batch_size, readout="step_end")
 

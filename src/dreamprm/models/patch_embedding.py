@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 class PatchProjection(nn.Conv3d):
     """A 3-d convolution whose kernel covers its whole input: one matrix product, with the weights' own names.
 
-    torch's convolution kernels treat this case badly (on a CPU they take about three times as long).
+    torch's convolution kernels have no fast path for this case.
     """
 
     def forward(self, patches: Tensor) -> Tensor:
