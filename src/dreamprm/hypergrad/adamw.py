@@ -13,6 +13,11 @@ from torch import Tensor
 # Elements updated at once: bounds the step's temporaries (two of this size) for models of billions of
 # parameters.
 CHUNK_ELEMENTS = 1 << 26
+# Added to the norm that clipping divides by, as torch.nn.utils.clip_grad_norm_ does.
+CLIP_EPS = 1e-6
+
+KEEP_FIXED = "use 0 to keep the params fixed"
+NO_DECAY = "use 0 to disable it"
 
 
 @dataclass
@@ -33,9 +38,34 @@ class Cotangents(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Clip:
+    """How a gradient's norm was brought down: g' = factor g, factor = max_grad_norm / (norm + 1e-6)."""
+
+    norm: Tensor
+    """Scalar |g|, over all tensors together, before the clipping."""
+    factor: Tensor
+    """Scalar, below 1."""
+
+    @torch.no_grad()
+    def vjp(self, gbar: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Send derivatives backwards through the clipping, which couples all tensors.
+
+            gbar = factor (gbar' - g <g, gbar'> / (norm (norm + 1e-6)))
+
+        Args:
+            gbar: gbar', derivatives in the clipped gradient g'.
+            grads: g, before the clipping.
+        """
+        along = torch.stack([(gbar[name] * grads[name]).sum() for name in gbar]).sum()
+        share = along / (self.norm * (self.norm + CLIP_EPS))
+        return {name: (gbar[name] - grads[name] * share).mul_(self.factor) for name in gbar}
+
+
+@dataclass(frozen=True)
 class AdamW:
     """Adam with decoupled weight decay; `step` counts from 1 in the bias corrections c_i.
 
+        g = clip(g)                          only with max_grad_norm, see `Clip`
         m' = b1 m + (1-b1) g                 c1 = 1 - b1^step
         v' = b2 v + (1-b2) g^2               c2 = 1 - b2^step
         phi' = phi - lr ((m'/c1) / (sqrt(v'/c2) + eps) + weight_decay phi)
@@ -48,11 +78,13 @@ class AdamW:
         betas: decay rates (b1, b2) of the two moments, each in [0, 1).
         eps: added to the root; must be positive, because parameters whose gradient has always been 0
             (embedding rows not seen yet) divide 0 by it.
-        weight_decay: decay per unit of lr.
+        weight_decay: decay per unit of lr, or a callable from a parameter's name to it (decay groups).
+        max_grad_norm: bound on the norm of the whole gradient, as `torch.nn.utils.clip_grad_norm_` takes it;
+            None for no clipping.
 
     Raises:
-        ValueError: a setting out of its range; or, at a step, a callable lr that returns a negative or
-            non-finite number.
+        ValueError: a setting out of its range; or, at a step, a callable lr or weight_decay that returns a
+            negative or non-finite number.
 
     Source: Loshchilov and Hutter, arXiv 1711.05101; the inner optimizer of DreamPRM, arXiv 2505.20241.
     """
@@ -60,19 +92,23 @@ class AdamW:
     lr: float | Callable[[int], float] = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    weight_decay: float = 1e-2
+    weight_decay: float | Callable[[str], float] = 1e-2
+    max_grad_norm: float | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.lr):
-            _check_learning_rate(self.lr, given="lr")
+            _check_not_negative(self.lr, given="lr", advice=KEEP_FIXED)
         if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError(f"betas must be two numbers in [0, 1), got {self.betas!r}")
         # a config's list would make the dataclass unhashable
         object.__setattr__(self, "betas", tuple(self.betas))
         if not (self.eps > 0.0 and math.isfinite(self.eps)):
             raise ValueError(f"eps must be > 0, got {self.eps}; unused parameters would become 0/0, use 1e-8")
-        if not (self.weight_decay >= 0.0 and math.isfinite(self.weight_decay)):
-            raise ValueError(f"weight_decay must be >= 0, got {self.weight_decay}; use 0 to disable it")
+        if not callable(self.weight_decay):
+            _check_not_negative(self.weight_decay, given="weight_decay", advice=NO_DECAY)
+        if self.max_grad_norm is not None and not (self.max_grad_norm > 0.0
+                                                   and math.isfinite(self.max_grad_norm)):
+            raise ValueError(f"max_grad_norm must be > 0, got {self.max_grad_norm}; use None to disable it")
 
     def init(self, params: Mapping[str, Tensor]) -> AdamWState:
         """Zero moments for these params, no step taken."""
@@ -87,8 +123,32 @@ class AdamW:
         if not callable(self.lr):
             return float(self.lr)
         lr = float(self.lr(step))
-        _check_learning_rate(lr, given=f"lr({step})")
+        _check_not_negative(lr, given=f"lr({step})", advice=KEEP_FIXED)
         return lr
+
+    def decay(self, name: str) -> float:
+        """The weight decay of the parameter of this name."""
+        if not callable(self.weight_decay):
+            return float(self.weight_decay)
+        decay = float(self.weight_decay(name))
+        _check_not_negative(decay, given=f"weight_decay({name!r})", advice=NO_DECAY)
+        return decay
+
+    def clip(self, grads: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Clip | None]:
+        """The gradients that the step uses; differentiable, and never modified in place.
+
+        Returns:
+            (grads, None) where nothing is clipped: the very tensors given; otherwise new ones and how they
+            were had.
+        """
+        if self.max_grad_norm is None:
+            return dict(grads), None
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads.values()))))
+        length = float(norm.detach())
+        if length + CLIP_EPS <= self.max_grad_norm or not math.isfinite(length):
+            return dict(grads), None  # a gradient that is not finite stays so, to be seen
+        factor = self.max_grad_norm / (norm + CLIP_EPS)
+        return {name: grad * factor for name, grad in grads.items()}, Clip(norm.detach(), factor.detach())
 
     def bias_corrections(self, step: int) -> tuple[float, float]:
         """(c1, c2) of the step that follows `step` steps already taken."""
@@ -99,12 +159,13 @@ class AdamW:
         self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], *, state: AdamWState, inplace: bool
             = False
     ) -> tuple[dict[str, Tensor], AdamWState]:
-        """One step; returns (params, state), all detached.
+        """One step along the clipped gradient; returns (params, state), all detached.
 
         `inplace=True` writes into the tensors given (and returns them) with two chunks of temporary memory;
         the bits are the same. `grads` has an entry for each of the params and is never modified.
         """
         lr, (c1, c2) = self.learning_rate(state.step), self.bias_corrections(state.step)
+        grads, _ = self.clip(grads)
         names = list(params)
         out = [params, state.exp_avg, state.exp_avg_sq]
         if not inplace:
@@ -118,8 +179,12 @@ class AdamW:
             torch._foreach_sqrt_(root)
             torch._foreach_add_(root, self.eps)
             torch._foreach_div_(update, root)
-            if self.weight_decay != 0.0:
-                torch._foreach_add_(update, p, alpha=self.weight_decay)
+            decays = [self.decay(name) for name in chunk]
+            if len(set(decays)) == 1:
+                if decays[0] != 0.0:
+                    torch._foreach_add_(update, p, alpha=decays[0])
+            else:
+                torch._foreach_add_(update, torch._foreach_mul(p, decays))
             torch._foreach_mul_(update, -lr)
             torch._foreach_add_(p, update)
         new_params, exp_avg, exp_avg_sq = (
@@ -142,7 +207,8 @@ class AdamW:
 
     @torch.no_grad()
     def vjp(
-        self, cotangents: Cotangents, *, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, step: int
+        self, cotangents: Cotangents, *, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, step: int,
+        name: str,
     ) -> tuple[Tensor, Cotangents]:
         """Send derivatives backwards through one step of one tensor.
 
@@ -157,9 +223,10 @@ class AdamW:
 
         Args:
             cotangents: (lam', lam_m', lam_v'), derivatives in the step's results.
-            grad: the gradient g that the step used.
+            grad: the gradient g that the step used, clipped if it was.
             exp_avg, exp_avg_sq: the moments m', v' *after* the step.
             step: number of steps taken before this one.
+            name: of the tensor, which decides its weight decay.
 
         Returns:
             (gbar, (lam, lam_m, lam_v)): derivatives in g and in what the step started from.
@@ -174,13 +241,13 @@ class AdamW:
             lam_v.add_(cotangents.exp_avg_sq)
         lam_m = slope if cotangents.exp_avg is None else slope.add_(cotangents.exp_avg)
         gbar = lam_m.mul(1 - b1).addcmul_(grad, lam_v, value=2 * (1 - b2))
-        start = Cotangents(cotangents.param.mul(1 - lr * self.weight_decay), lam_m.mul_(b1), lam_v.mul_(b2))
+        start = Cotangents(cotangents.param.mul(1 - lr * self.decay(name)), lam_m.mul_(b1), lam_v.mul_(b2))
         return gbar, start
 
 
-def _check_learning_rate(lr: float, *, given: str) -> None:
-    if not (lr >= 0.0 and math.isfinite(lr)):
-        raise ValueError(f"{given} must be a finite number >= 0, got {lr}; use 0 to keep the params fixed")
+def _check_not_negative(value: float, *, given: str, advice: str) -> None:
+    if not (value >= 0.0 and math.isfinite(value)):
+        raise ValueError(f"{given} must be a finite number >= 0, got {value}; {advice}")
 
 
 def _chunks(names: Sequence[str], params: Mapping[str, Tensor]) -> Iterator[list[str]]:

@@ -20,6 +20,11 @@ class Status(str, Enum):
 
     ok = "ok"
     nonfinite = "nonfinite"
+    """A loss, a parameter or the gradient in alpha is NaN or infinite."""
+    diverged = "diverged"
+    """An iterative solver moved away from the solution; alpha_grad is NaN, as there is no estimate."""
+    not_converged = "not_converged"
+    """An iterative solver stopped short of its tolerance; alpha_grad is the best estimate it had."""
 
 
 @dataclass
@@ -70,7 +75,7 @@ class Estimator(ABC):
 
     @abstractmethod
     def _run(self, task: WindowTask) -> Window:
-        """Take the T steps and fill in a Window; status and message are set by `run_window`."""
+        """Take the T steps and fill in a Window, with a status of its own where a solver did not succeed."""
 
     def run_window(
         self,
@@ -99,8 +104,8 @@ class Estimator(ABC):
             inner_batches: one batch for each step.
             outer_batch: the meta batch.
             donate: allow the tensors in `params` and `state` to be overwritten; `alpha` never is.
-            on_failure: when a loss, a parameter or the gradient is not finite: "return" the window with
-                status `nonfinite`, or "raise".
+            on_failure: when the status is not `ok`: "return" the window, whose message says what was seen
+                and what to do, or "raise" it.
 
         Returns:
             A `Window`.
@@ -109,6 +114,7 @@ class Estimator(ABC):
             ValueError: no batch, no params, tensors that are not floating point, a state that does not match
                 the params, a loss of the wrong shape or that does not depend on the params.
             FloatingPointError: a non-finite number, with on_failure="raise".
+            ArithmeticError: a solver that diverged or did not converge, with on_failure="raise".
         """
         if on_failure not in ("return", "raise"):
             raise ValueError(f'on_failure must be "return" or "raise", got {on_failure!r}')
@@ -132,11 +138,12 @@ class Estimator(ABC):
         )
         with torch.enable_grad():
             window = self._run(task)
-        window.message = _nonfinite(window)
-        if window.message:
-            window.status = Status.nonfinite
-            if on_failure == "raise":
-                raise FloatingPointError(window.message)
+        if window.status is Status.ok:
+            window.message = _nonfinite(window)
+            window.status = Status.nonfinite if window.message else Status.ok
+        if window.status is not Status.ok and on_failure == "raise":
+            kind = FloatingPointError if window.status is Status.nonfinite else ArithmeticError
+            raise kind(window.message)
         return window
 
 

@@ -208,7 +208,7 @@ def _sweep(
             step, grad = steps[t], steps[t].grad(name)
             m, v = moments.pop()
             gbar, cotangents = optimizer.vjp(
-                cotangents, grad=grad, exp_avg=m, exp_avg_sq=v, step=start.step + t
+                cotangents, grad=grad, exp_avg=m, exp_avg_sq=v, step=start.step + t, name=name
             )
             norms[t][0].append(torch.linalg.vector_norm(gbar))
             norms[t][1].append(torch.linalg.vector_norm(gbar.masked_fill(grad == 0, 0.0)))

@@ -66,29 +66,32 @@ def torchopt_step(
     optimizer: AdamW, params: dict[str, Tensor], grads: dict[str, Tensor], *, state: AdamWState
 ) -> tuple[dict[str, Tensor], AdamWState]:
     """One differentiable AdamW step by torchopt, from our state and back into it."""
-    names = list(params)
-    phi = [params[name] for name in names]
-    transform = torchopt.adamw(
-        lr=optimizer.learning_rate(state.step),
-        betas=optimizer.betas,
-        eps=optimizer.eps,
-        eps_root=max(torch.finfo(p.dtype).tiny for p in phi),
-        weight_decay=optimizer.weight_decay,
-    )
-    moments = ScaleByAdamState(
-        mu=[state.exp_avg[name] for name in names],
-        nu=[state.exp_avg_sq[name] for name in names],
-        count=[_count(p, step=state.step) for p in phi],
-    )
-    # init on empty tensors: only the layout of the chained state is wanted, no second set of moments
-    layout = transform.init([p.new_empty(0) for p in phi])
-    chained = tuple(moments if isinstance(part, ScaleByAdamState) else part for part in layout)
-    updates, chained = transform.update([grads[name] for name in names], chained, params=phi, inplace=False)
-    new = torchopt.apply_updates(phi, updates, inplace=False)
-    (moments,) = (part for part in chained if isinstance(part, ScaleByAdamState))
-    return dict(zip(names, new)), AdamWState(
-        step=state.step + 1, exp_avg=dict(zip(names, moments.mu)), exp_avg_sq=dict(zip(names, moments.nu))
-    )
+    grads, _ = optimizer.clip(grads)
+    # torchopt's own mask is broken in 0.7.3: parameters of one weight decay make one call
+    groups: dict[float, list[str]] = {}
+    for name in params:
+        groups.setdefault(optimizer.decay(name), []).append(name)
+    new: dict[str, Tensor] = {}
+    exp_avg: dict[str, Tensor] = {}
+    exp_avg_sq: dict[str, Tensor] = {}
+    for decay, names in groups.items():
+        phi = [params[name] for name in names]
+        transform = torchopt.adamw(
+            lr=optimizer.learning_rate(state.step), betas=optimizer.betas, eps=optimizer.eps,
+            eps_root=max(torch.finfo(p.dtype).tiny for p in phi), weight_decay=decay)
+        moments = ScaleByAdamState(
+            mu=[state.exp_avg[name] for name in names], nu=[state.exp_avg_sq[name] for name in names],
+            count=[_count(p, step=state.step) for p in phi])
+        # init on empty tensors: only the layout of the chained state is wanted, no second set of moments
+        layout = transform.init([p.new_empty(0) for p in phi])
+        chained = tuple(moments if isinstance(part, ScaleByAdamState) else part for part in layout)
+        updates, chained = transform.update(
+            [grads[name] for name in names], chained, params=phi, inplace=False)
+        new.update(zip(names, torchopt.apply_updates(phi, updates, inplace=False)))
+        (moments,) = (part for part in chained if isinstance(part, ScaleByAdamState))
+        exp_avg.update(zip(names, moments.mu))
+        exp_avg_sq.update(zip(names, moments.nu))
+    return new, AdamWState(step=state.step + 1, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
 
 
 def _count(param: Tensor, *, step: int) -> Tensor:
