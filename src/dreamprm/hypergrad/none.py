@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from dreamprm.hypergrad.base import Estimator, Window, WindowTask, gradients, leaves, require_graph
+from dreamprm.hypergrad.base import Estimator, Window, WindowTask
+from dreamprm.hypergrad.plain_steps import plain_steps
 
 
 @dataclass(frozen=True)
@@ -18,22 +19,14 @@ class NoHypergradient(Estimator):
     """
 
     def _run(self, task: WindowTask) -> Window:
-        params, state, losses = task.params, task.state, []
-        for t, batch in enumerate(task.inner_batches):
-            variables = leaves(params)
-            loss = require_graph(task.problem.inner_loss(variables, task.alpha, batch), name="inner_loss")
-            # after the first step the tensors are ours to overwrite
-            params, state = task.optimizer.step(
-                params, gradients(loss, variables), state=state, inplace=task.donate or t > 0
-            )
-            losses.append(loss.detach())
+        steps = plain_steps(task)
         with torch.no_grad():
-            outer_loss = task.problem.outer_loss(params, task.alpha, task.outer_batch)
+            outer_loss = task.problem.outer_loss(steps.params, task.alpha, task.outer_batch)
         return Window(
-            params=params,
-            state=state,
+            params=steps.params,
+            state=steps.state,
             alpha_grad={name: torch.zeros_like(a) for name, a in task.alpha.items()},
-            inner_losses=torch.stack(losses),
+            inner_losses=steps.losses,
             outer_loss=outer_loss,
-            stats={"forward": len(losses) + 1, "backward": len(losses)},
+            stats={"forward": len(steps.losses) + 1, "backward": len(steps.losses)},
         )

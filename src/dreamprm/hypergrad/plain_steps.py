@@ -1,0 +1,52 @@
+"""A window's T AdamW steps at fixed alpha, as plain training takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dreamprm.hypergrad.adamw import AdamWState
+from dreamprm.hypergrad.base import WindowTask, gradients, leaves, require_graph
+
+
+@dataclass
+class PlainSteps:
+    """What T steps leave behind; every tensor is detached."""
+
+    params: dict[str, Tensor]
+    """phi_T."""
+    state: AdamWState
+    losses: Tensor
+    """(T,) the inner loss before each step."""
+    before: dict[str, Tensor] | None
+    """phi_{T-1}, from which the last step started; None unless asked for."""
+    grads: dict[str, Tensor] | None
+    """g_{T-1} of the last step, before its clipping; None unless asked for."""
+
+
+def plain_steps(task: WindowTask, *, keep_before: bool = False, keep_grads: bool = False) -> PlainSteps:
+    """Take the steps, in place wherever the tensors may be overwritten.
+
+    Of the last step, `keep_before` keeps phi_{T-1} (one copy of the params and moments more in memory) and
+    `keep_grads` the gradient.
+    """
+    params, state, losses = task.params, task.state, []
+    before = last_grads = None
+    for t, batch in enumerate(task.inner_batches):
+        last = t + 1 == len(task.inner_batches)
+        variables = leaves(params)
+        loss = require_graph(task.problem.inner_loss(variables, task.alpha, batch), name="inner_loss")
+        grads = gradients(loss, variables)
+        if last and keep_before:
+            before = params
+        if last and keep_grads:
+            last_grads = grads
+        # after the first step the tensors are ours to overwrite
+        params, state = task.optimizer.step(
+            params, grads, state=state, inplace=(task.donate or t > 0) and before is None
+        )
+        losses.append(loss.detach())
+        del loss, grads  # not beside the next step's
+    return PlainSteps(params, state, torch.stack(losses), before, last_grads)
