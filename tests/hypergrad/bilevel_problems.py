@@ -1,4 +1,4 @@
-"""Small float64 bilevel problems: one row each in the tests' tables; an oracle without the Hessian."""
+"""Small float64 bilevel problems: one row each in the tests' tables."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, Window
-from dreamprm.hypergrad.unrolled import torchopt_step
 
 Tensors = dict[str, Tensor]
+# Enough for windows of twenty steps.
+BATCHES = 20
 
 
 @dataclass
 class Case:
-    """A problem with everything `run_window` needs; the state is warm (three steps taken)."""
+    """A problem with everything `run_window` needs; the state is warm unless warm_steps=0 says otherwise."""
 
     problem: BilevelProblem
     params: Tensors
@@ -24,11 +25,12 @@ class Case:
     outer_batch: Any
     optimizer: AdamW = field(default_factory=lambda: AdamW(lr=1e-2))
     state: AdamWState | None = None
+    warm_steps: int = 3
 
     def __post_init__(self) -> None:
         if self.state is None:
             self.state = self.optimizer.init(self.params)
-            for batch in self.batches[:3]:
+            for batch in self.batches[:self.warm_steps]:
                 phi = {name: p.clone().requires_grad_() for name, p in self.params.items()}
                 loss = self.problem.inner_loss(phi, self.alpha, batch)
                 grads = torch.autograd.grad(loss, list(phi.values()), materialize_grads=True)
@@ -46,6 +48,11 @@ def _data(seed: int, *, rows: int = 60, width: int = 4) -> tuple[Tensor, Tensor,
     x = torch.randn(rows, width, generator=generator, dtype=torch.float64)
     y = torch.sin(x.sum(1)) + 0.3 * torch.randn(rows, generator=generator, dtype=torch.float64)
     return x, y, generator
+
+
+def _rows(t: int) -> Tensor:
+    """Eight rows of the first 48; the outer batches take the others."""
+    return torch.arange(8 * t, 8 * t + 8) % 48
 
 
 def _mlp(params: Tensors, x: Tensor) -> Tensor:
@@ -76,7 +83,7 @@ def logistic(**options: Any) -> Case:
         params={"w": torch.randn(4, generator=generator, dtype=torch.float64)},
         alpha={"penalty": torch.tensor(-2.0, dtype=torch.float64),
                "offset": torch.tensor([0.3, -0.4], dtype=torch.float64)},
-        batches=[torch.arange(8 * t, 8 * t + 8) for t in range(6)],
+        batches=[_rows(t) for t in range(BATCHES)],
         outer_batch=torch.arange(48, 60),
         **options,
     )
@@ -99,7 +106,7 @@ def mlp_plain(**options: Any) -> Case:
         params=_mlp_params(generator),
         alpha={"raw": torch.tensor([0.4, -0.7], dtype=torch.float64),
                "idle": torch.ones(2, dtype=torch.float64)},
-        batches=[torch.arange(8 * t, 8 * t + 8) for t in range(6)],
+        batches=[_rows(t) for t in range(BATCHES)],
         outer_batch=torch.arange(48, 60),
         **options,
     )
@@ -117,6 +124,11 @@ def _domain_weights(alpha: Tensors, batch: dict[str, Tensor], losses: Tensor) ->
     return (positive / positive.mean())[batch["domains"]]
 
 
+def _domain_batches(per_batch: int) -> list[dict[str, Tensor]]:
+    return [{"rows": _rows(t).reshape(per_batch, -1), "domains": (torch.arange(per_batch) + t) % 3}
+            for t in range(BATCHES)]
+
+
 def _structured(seed: int, *, per_batch: int, unweighted: bool, **options: Any) -> Case:
     x, y, generator = _data(seed)
     losses = _domain_losses(x, y)
@@ -127,16 +139,12 @@ def _structured(seed: int, *, per_batch: int, unweighted: bool, **options: Any) 
     def rest(params: Tensors, batch: dict[str, Tensor]) -> Tensor:
         return 0.1 * _mlp(params, x[batch["rows"][:, :2].flatten()] + 1).square().mean()
 
-    batches = []
-    for t in range(6):
-        rows = torch.arange(8 * t, 8 * t + 8).reshape(per_batch, -1)
-        batches.append({"rows": rows, "domains": (torch.arange(per_batch) + t) % 3})
     return Case(
         BilevelProblem(outer_loss=outer, inner_losses=losses, weights=_domain_weights,
                        unweighted_loss=rest if unweighted else None),
         params=_mlp_params(generator),
         alpha={"raw": torch.tensor([0.4, -0.7, 0.1], dtype=torch.float64)},
-        batches=batches,
+        batches=_domain_batches(per_batch),
         outer_batch=torch.arange(48, 60),
         **options,
     )
@@ -170,10 +178,95 @@ def domains_varying(**options: Any) -> Case:
     return case
 
 
+def ridge(**options: Any) -> Case:
+    """Plain form; a log penalty for each feature, nothing but squares."""
+    x, y, generator = _data(9)
+
+    def inner(params: Tensors, alpha: Tensors, rows: Tensor) -> Tensor:
+        errors = (x[rows] @ params["w"] - y[rows]).square().mean()
+        return errors + (alpha["penalty"].exp() * params["w"].square()).sum()
+
+    return Case(
+        BilevelProblem(inner, lambda params, alpha, rows: (x[rows] @ params["w"] - y[rows]).square().mean()),
+        params={"w": torch.randn(4, generator=generator, dtype=torch.float64)},
+        alpha={"penalty": torch.tensor([-2.0, -1.0, 0.0, -3.0], dtype=torch.float64)},
+        batches=[_rows(t) for t in range(BATCHES)],
+        outer_batch=torch.arange(48, 60),
+        **options,
+    )
+
+
+def tied(**options: Any) -> Case:
+    """Structured form; one tensor under one name is the input embedding and the output matrix."""
+    generator = torch.Generator().manual_seed(10)
+
+    def losses(params: Tensors, tokens: Tensor) -> Tensor:
+        states = torch.tanh(params["table"][tokens[:, :-1]])  # (2, 4, 3)
+        logits = states @ params["table"].T  # (2, 4, 7)
+        return torch.stack([torch.nn.functional.cross_entropy(row, next_tokens)
+                            for row, next_tokens in zip(logits, tokens[:, 1:])])
+
+    return Case(
+        BilevelProblem(outer_loss=lambda params, alpha, tokens: losses(params, tokens).mean(),
+                       inner_losses=losses, weights=lambda alpha, batch, losses: alpha["raw"].exp()),
+        params={"table": torch.randn(7, 3, generator=generator, dtype=torch.float64)},
+        alpha={"raw": torch.tensor([0.2, -0.3], dtype=torch.float64)},
+        batches=[torch.randint(7, (2, 5), generator=generator) for _ in range(BATCHES)],
+        outer_batch=torch.randint(7, (2, 5), generator=generator),
+        **options,
+    )
+
+
+def frozen(**options: Any) -> Case:
+    """Structured form; the first layer is no param, and the flag that asks for its gradient is set."""
+    x, y, generator = _data(11)
+    drawn = _mlp_params(generator)
+    held = {name: drawn[name].requires_grad_() for name in ("w1", "b1")}
+
+    def losses(params: Tensors, batch: dict[str, Tensor]) -> Tensor:
+        return _domain_losses(x, y)({**held, **params}, batch)
+
+    return Case(
+        BilevelProblem(
+            outer_loss=lambda params, alpha, rows: losses(params, {"rows": rows.reshape(1, -1)}).mean(),
+            inner_losses=losses, weights=_domain_weights),
+        params={"w2": drawn["w2"]},
+        alpha={"raw": torch.tensor([0.4, -0.7, 0.1], dtype=torch.float64)},
+        batches=_domain_batches(2),
+        outer_batch=torch.arange(48, 60),
+        **options,
+    )
+
+
+def sample_net(**options: Any) -> Case:
+    """Structured form; alpha is a small network from a sample's own loss to its weight, direct in the outer
+    loss too."""
+    x, y, generator = _data(12)
+
+    def losses(params: Tensors, rows: Tensor) -> Tensor:
+        return (_mlp(params, x[rows]) - y[rows]).square()
+
+    def weights(alpha: Tensors, rows: Tensor, losses: Tensor) -> Tensor:
+        return (torch.tanh(losses[:, None] * alpha["in"] + alpha["bias"]) @ alpha["out"]).sigmoid()
+
+    def outer(params: Tensors, alpha: Tensors, rows: Tensor) -> Tensor:
+        return losses(params, rows).mean() + 0.1 * alpha["out"].square().sum()
+
+    return Case(
+        BilevelProblem(outer_loss=outer, inner_losses=losses, weights=weights),
+        params=_mlp_params(generator),
+        alpha={name: torch.randn(3, generator=generator, dtype=torch.float64)
+               for name in ("in", "bias", "out")},
+        batches=[_rows(t) for t in range(BATCHES)],
+        outer_batch=torch.arange(48, 60),
+        **options,
+    )
+
+
 PROBLEMS: dict[str, Callable[..., Case]] = {
     factory.__name__: factory
     for factory in (logistic, mlp_plain, domains_mixed, domains_mixed_with_rest, domain_single,
-                    domain_single_with_rest, domains_varying)
+                    domain_single_with_rest, domains_varying, ridge, tied, frozen, sample_net)
 }
 
 
@@ -195,44 +288,13 @@ def unused_rows(*, dtype: torch.dtype = torch.float64) -> Case:
                        inner_losses=losses, weights=lambda alpha, batch, losses: alpha["raw"].exp()),
         params=params,
         alpha={"raw": torch.tensor([0.2, -0.3], dtype=dtype)},
-        batches=[torch.tensor([[t % 5, (t + 1) % 5], [(t + 2) % 5, 3]]) for t in range(5)],
+        batches=[torch.tensor([[t % 5, (t + 1) % 5], [(t + 2) % 5, 3]]) for t in range(BATCHES)],
         outer_batch=torch.tensor([[0, 6], [2, 6]]),
         optimizer=optimizer,
         state=optimizer.init(params),
     )
 
 
-def central_differences(function: Callable[[Tensors], Tensor], alpha: Tensors, *, h: float = 1e-5) -> Tensors:
-    """d function / d alpha; error h^2/6 of the third derivative plus 1e-16 / h: about 1e-10."""
-    grads = {}
-    for name, value in alpha.items():
-        grad = torch.zeros_like(value)
-        for index in range(value.numel()):
-            sides = []
-            for sign in (1, -1):
-                moved = value.clone()
-                moved.view(-1)[index] += sign * h
-                sides.append(function({**alpha, name: moved}))
-            grad.view(-1)[index] = (sides[0] - sides[1]) / (2 * h)
-        grads[name] = grad
-    return grads
-
-
-def gradient_without_hessian(case: Case, *, steps: int = 5) -> Tensors:
-    """The oracle of `first_order`: autograd through the window, its gradients taken at detached params."""
-    alpha = {name: a.detach().clone().requires_grad_() for name, a in case.alpha.items()}
-    params, state = case.params, case.state
-    assert state is not None
-    for batch in case.batches[:steps]:
-        at = {name: p.detach().requires_grad_() for name, p in params.items()}
-        loss = case.problem.inner_loss(at, alpha, batch)
-        grads = torch.autograd.grad(loss, list(at.values()), create_graph=True, materialize_grads=True)
-        params, state = torchopt_step(case.optimizer, params, dict(zip(at, grads)), state=state)
-    outer = case.problem.outer_loss(params, alpha, case.outer_batch)
-    return dict(zip(alpha, torch.autograd.grad(outer, list(alpha.values()), materialize_grads=True)))
-
-
-def relative_error(got: Tensors, want: Tensors) -> float:
-    """|got - want| / |want| over all entries."""
-    difference = torch.cat([(got[name] - want[name]).flatten() for name in want])
-    return float(difference.norm() / torch.cat([w.flatten() for w in want.values()]).norm())
+def __getattr__(name: str) -> Any:  # until every test imports them from oracles
+    import oracles
+    return getattr(oracles, name)

@@ -1,0 +1,89 @@
+"""What is particular to `first_order`: where it is exact, how its error grows, how few passes it takes."""
+
+import pytest
+import torch
+from bilevel_problems import PROBLEMS, logistic, mlp_plain, unused_rows
+from estimator_table import ROWS, every_problem
+from oracles import relative_error, unrolled_gradient
+
+from dreamprm.hypergrad import AdamW, BilevelProblem, build_estimator
+
+FIRST_ORDER = {label: row for label, row in ROWS.items() if row.name == "first_order"}
+modes = pytest.mark.parametrize("row", FIRST_ORDER.values(), ids=list(FIRST_ORDER))
+
+
+@modes
+@every_problem
+def test_exact_for_one_step(row, make):
+    case = make()
+    got = case.run(row.build(), steps=1).alpha_grad
+    assert relative_error(got, unrolled_gradient(case, steps=1)) < row.tolerance
+
+
+@pytest.mark.parametrize("structured", [False, True])
+@modes
+def test_exact_for_losses_linear_in_params(row, structured):
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def inner_losses(params, batch):
+        return batch * (x[:3] @ params["w"])
+
+    def weights(alpha, batch, losses):
+        return alpha["raw"].exp()
+
+    def outer(params, alpha, batch):
+        return (x @ params["w"] - batch).square().mean()
+
+    if structured:
+        problem = BilevelProblem(outer_loss=outer, inner_losses=inner_losses, weights=weights)
+    else:
+        problem = BilevelProblem(lambda p, a, b: (weights(a, b, None) * inner_losses(p, b)).mean(), outer)
+    case = logistic()
+    case.problem, case.batches, case.outer_batch = problem, [1.0, 0.5, 2.0, 1.5, 1.0], 0.7
+    case.alpha = {"raw": torch.tensor([0.1, -0.5, 0.3], dtype=torch.float64)}
+    assert relative_error(case.run(row.build()).alpha_grad, unrolled_gradient(case)) < row.tolerance
+
+
+def test_the_error_is_linear_in_the_learning_rate():
+    errors = []
+    for lr in (1e-3, 1e-4, 1e-5):
+        case = mlp_plain()
+        case.optimizer = AdamW(lr=lr)
+        got = case.run(build_estimator("first_order", mixed="double_backward")).alpha_grad
+        errors.append(float((got["raw"] - unrolled_gradient(case)["raw"]).norm()) / lr)
+    # |error| = lr * (lr T |H| ...): divided by lr it must fall tenfold with lr, to first order
+    assert errors[0] / errors[1] == pytest.approx(10, rel=0.1)
+    assert errors[1] / errors[2] == pytest.approx(10, rel=0.1)
+    assert errors[2] > 0
+
+
+@pytest.mark.parametrize("factory, mixed, evaluations", [
+    ("domain_single", "finite_difference", 5),  # one loss a batch: its gradient is at hand, no further pass
+    ("domain_single_with_rest", "finite_difference", 5),
+    ("domains_mixed", "finite_difference", 15),
+    ("domains_mixed_with_rest", "finite_difference", 15),
+    ("domains_mixed", "forward_mode", 10),
+    ("domains_mixed", "forward_difference", 10),
+    ("domains_varying", "finite_difference", 9),  # two of the five batches hold two domains
+])
+def test_passes(factory, mixed, evaluations):
+    case, count = PROBLEMS[factory](), []
+    inner_losses = case.problem._inner_losses
+    case.problem._inner_losses = lambda params, batch: (count.append(1), inner_losses(params, batch))[1]
+    window = case.run(build_estimator("first_order", mixed=mixed))
+    assert len(count) == evaluations
+    # a forward-mode pass carries values and tangents, and is counted as two
+    assert window.stats["forward"] == evaluations + 1 + (5 if mixed == "forward_mode" else 0)
+    assert window.stats["backward"] == 6
+    assert len(window.stats["gbar_norms"]) == 5 and min(window.stats["gbar_norms"]) > 0
+
+
+def test_unused_rows_do_not_shrink_the_perturbation_of_the_used_ones():
+    case = unused_rows(dtype=torch.float32)
+    warm = case.run(build_estimator("none"))
+    case.params, case.state = warm.params, warm.state
+    got = case.run(build_estimator("first_order", mixed="finite_difference"))
+    want = case.run(build_estimator("first_order", mixed="double_backward"))
+    assert min(got.stats["gbar_norms"]) > 1e3  # of the unused row: lr (1 - b1) / eps = 1e5 times lam
+    # float32: rounding 1e-7 / radius 1e-2 is 1e-5 of a loss, whose slope is some 1e-2 of it
+    assert relative_error(got.alpha_grad, want.alpha_grad) < 1e-2
