@@ -33,7 +33,7 @@ def test_unknown_names_settings_and_values_are_refused(name, settings, message):
 
 @pytest.mark.parametrize("name, settings, wanted", [
     ("unrolled", {}, True), ("none", {}, False), ("first_order", {}, False),
-    ("first_order", {"mixed": "double_backward"}, True), ("first_order", {"mixed": "forward_mode"}, False),
+    ("first_order", {"mixed": "double_backward"}, True), ("first_order", {"mixed": "forward_mode"}, True),
 ])
 def test_who_needs_gradients_of_gradients(name, settings, wanted):
     assert build_estimator(name, **settings).needs_second_order is wanted

@@ -4,8 +4,9 @@ B)>."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,9 +25,66 @@ DEFAULT_RADIUS = {torch.float64: 1e-4, torch.float32: 1e-2}
 ONE_SIDED_RADIUS = {torch.float64: 1e-7, torch.float32: 2e-3}
 
 
-def weights_gradient(
+class Mixed(NamedTuple):
+    """The mixed derivative along a direction."""
+
+    alpha: dict[str, Tensor]
+    """d/dalpha <direction, grad_phi L>, shaped like alpha."""
+    slopes: Tensor | None
+    """(n,) <direction, grad L_i>, how fast each loss rises along the direction; None for plain problems."""
+
+
+class InnerLevel:
+    """The inner loss on one batch as a function of params and of what alpha reaches it through.
+
+    That is alpha itself, or the (n,) weights of a structured problem. As `weights` sees the losses detached,
+    the weights stay at their values at phi_t while params move; the mixed derivative in them is slopes / n,
+    and one further step takes it to alpha.
+
+    Args:
+        losses: (n,) of a structured problem at phi_t; None evaluates them at `params`, one forward pass.
+    """
+
+    def __init__(
+        self, problem: BilevelProblem, params: Mapping[str, Tensor], alpha: Mapping[str, Tensor], *,
+        batch: Any, losses: Tensor | None
+    ) -> None:
+        self._problem, self._alpha, self._batch, self._losses = problem, alpha, batch, losses
+        self.upper: dict[str, Tensor] = leaves(alpha)
+        if problem.structured:
+            with torch.no_grad():
+                if losses is None:
+                    self._losses = losses = problem.inner_losses(params, batch)
+                self.upper = leaves({"weights": problem.weights(alpha, batch, losses)})
+
+    def weighted_loss(self, params: Mapping[str, Tensor]) -> Tensor:
+        """The part of the inner loss that alpha enters."""
+        if not self._problem.structured:
+            return self._problem.inner_loss(params, self.upper, self._batch)
+        return (self.upper["weights"] * self._problem.inner_losses(params, self._batch)).mean()
+
+    def loss(self, params: Mapping[str, Tensor]) -> Tensor:
+        """The whole inner loss."""
+        loss = self.weighted_loss(params)
+        if self._problem.has_unweighted_loss:
+            loss = loss + self._problem.unweighted_loss(params, self._batch)
+        return loss
+
+    def upper_grads_at_phi(self) -> list[Tensor] | None:
+        """dL/d upper at phi_t, where it is known without a pass."""
+        return None if self._losses is None else [self._losses / self._losses.numel()]
+
+    def mixed(self, upper_parts: list[Tensor]) -> Mixed:
+        """From d/d upper <direction, grad_phi L> to alpha."""
+        if self._losses is None:
+            return Mixed(dict(zip(self.upper, upper_parts)), None)
+        slopes = upper_parts[0] * self._losses.numel()
+        return mixed_from_slopes(self._problem, self._alpha, self._batch, losses=self._losses, slopes=slopes)
+
+
+def mixed_from_slopes(
     problem: BilevelProblem, alpha: Mapping[str, Tensor], batch: Any, *, losses: Tensor, slopes: Tensor
-) -> dict[str, Tensor]:
+) -> Mixed:
     """d/dalpha mean_i weights_i(alpha) slopes_i: what is left once slopes_i = <direction, grad L_i> is known.
 
     `losses` and `slopes` are (n,), the losses at the params of this step.
@@ -34,7 +92,23 @@ def weights_gradient(
     variables = leaves(alpha)
     weights = problem.weights(variables, batch, losses)
     grad_output = (slopes / slopes.numel()).to(weights)
-    return dict(zip(variables, gradient_list(weights, list(variables.values()), grad_output=grad_output)))
+    grads = gradient_list(weights, list(variables.values()), grad_output=grad_output)
+    return Mixed(dict(zip(variables, grads)), slopes)
+
+
+def perturbation(
+    direction: Mapping[str, Tensor], *, norm: float, radius: float | None, one_sided: bool
+) -> float:
+    """h = radius / norm, so that h * direction has norm `radius` (None: the default of the dtype)."""
+    defaults = ONE_SIDED_RADIUS if one_sided else DEFAULT_RADIUS
+    dtype = next(iter(direction.values())).dtype
+    return (radius or defaults.get(dtype, defaults[torch.float32])) / norm
+
+
+def moved(params: Mapping[str, Tensor], direction: Mapping[str, Tensor], *, by: float) -> dict[str, Tensor]:
+    """params + by * direction, in new tensors."""
+    along = [direction[name] for name in params]
+    return dict(zip(params, torch._foreach_add([p.detach() for p in params.values()], along, alpha=by)))
 
 
 def finite_difference(
@@ -48,7 +122,7 @@ def finite_difference(
     radius: float | None,
     losses: Tensor | None,
     one_sided: bool = False,
-) -> dict[str, Tensor]:
+) -> Mixed:
     """Difference along the direction: forward passes only, no second-order gradients.
 
     Structured: slopes_i = (L_i(phi + h direction) - L_i(phi - h direction)) / 2h, all n at once, without a
@@ -58,29 +132,19 @@ def finite_difference(
 
     `params` are not modified: the perturbed ones are new tensors.
     """
+    level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
+    upper = list(level.upper.values())
     if norm == 0.0:
-        return {name: torch.zeros_like(a) for name, a in alpha.items()}
-    one_sided = one_sided and losses is not None
-    defaults = ONE_SIDED_RADIUS if one_sided else DEFAULT_RADIUS
-    reference = next(iter(params.values()))
-    h = (radius or defaults.get(reference.dtype, defaults[torch.float32])) / norm
-    origin, along = list(params.values()), [direction[name] for name in params]
+        return level.mixed([torch.zeros_like(variable) for variable in upper])
+    origin = level.upper_grads_at_phi() if one_sided else None
+    h = perturbation(direction, norm=norm, radius=radius, one_sided=origin is not None)
 
-    def moved(by: float) -> dict[str, Tensor]:
-        return dict(zip(params, torch._foreach_add(origin, along, alpha=by)))
+    def at(by: float) -> list[Tensor]:
+        return gradient_list(level.weighted_loss(moved(params, direction, by=by)), upper)
 
-    if losses is None:
-        variables = leaves(alpha)
-        upper = gradients(problem.inner_loss(moved(h), variables, batch), variables)
-        lower = gradients(problem.inner_loss(moved(-h), variables, batch), variables)
-        return {name: (upper[name] - lower[name]) / (2 * h) for name in alpha}
-    with torch.no_grad():
-        upper_losses = problem.inner_losses(moved(h), batch)
-        if one_sided:
-            slopes = (upper_losses - losses) / h
-        else:
-            slopes = (upper_losses - problem.inner_losses(moved(-h), batch)) / (2 * h)
-    return weights_gradient(problem, alpha, batch, losses=losses, slopes=slopes)
+    above, below = at(h), at(-h) if origin is None else origin
+    width = 2 * h if origin is None else h
+    return level.mixed([(a - b) / width for a, b in zip(above, below)])
 
 
 def double_backward(
@@ -90,13 +154,24 @@ def double_backward(
     *,
     batch: Any,
     direction: Mapping[str, Tensor],
-) -> dict[str, Tensor]:
+    losses: Tensor | None,
+) -> Mixed:
     """Exact, by differentiating the gradient: one more backward pass, needs second-order attention."""
-    variables, phi = leaves(alpha), leaves(params)
-    loss = problem.weighted_loss(phi, variables, batch)
-    grads = gradients(loss, phi, create_graph=True)
-    product = torch.stack([(grads[name] * direction[name]).sum() for name in phi]).sum()
-    return gradients(product, variables)
+    level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
+    phi = leaves(params)
+    grads = gradients(level.weighted_loss(phi), phi, create_graph=True)
+    return level.mixed(along(grads, direction, list(level.upper.values())))
+
+
+def along(
+    grads: Mapping[str, Tensor], direction: Mapping[str, Tensor], inputs: list[Tensor]
+) -> list[Tensor]:
+    """d <direction, grads> / d inputs, by a second backward pass over the gradients' graph, which it frees."""
+    graphs = {name: grad for name, grad in grads.items() if grad.requires_grad}
+    if not graphs or not inputs:
+        return [torch.zeros_like(tensor) for tensor in inputs]
+    return list(torch.autograd.grad(
+        list(graphs.values()), inputs, [direction[name] for name in graphs], materialize_grads=True))
 
 
 def forward_mode(
@@ -107,26 +182,27 @@ def forward_mode(
     batch: Any,
     direction: Mapping[str, Tensor],
     losses: Tensor | None,
-) -> dict[str, Tensor]:
+) -> Mixed:
     """Exact, by forward-mode differentiation of the losses: about two forward passes, no radius.
 
-    Plain problems: the tangent of L is <direction, grad_phi L>, differentiated in alpha by reverse mode over
+    The tangent of L is <direction, grad_phi L>, differentiated in alpha (or the weights) by reverse mode over
     it. Every operation of the loss must have a forward-mode formula (fused attention has none).
     """
+    level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
+    upper = list(level.upper.values())
+    with dual_params({name: p.detach() for name, p in params.items()}, direction) as dual:
+        tangent = forward_ad.unpack_dual(level.weighted_loss(dual)).tangent
+        if tangent is None:
+            return level.mixed([torch.zeros_like(variable) for variable in upper])
+        return level.mixed(gradient_list(tangent, upper))
+
+
+@contextmanager
+def dual_params(params: Mapping[str, Tensor], direction: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The params carrying the direction as their tangents, within a level of forward-mode differentiation."""
     with forward_ad.dual_level():
         with warnings.catch_warnings():
             # torch's first make_dual imports formulas through torch.jit, which it has deprecated itself
             warnings.filterwarnings("ignore", message=".*torch.jit.script", category=DeprecationWarning)
-            dual = {name: forward_ad.make_dual(p.detach(), direction[name]) for name, p in params.items()}
-        if losses is not None:
-            with torch.no_grad():
-                slopes = forward_ad.unpack_dual(problem.inner_losses(dual, batch)).tangent
-            if slopes is None:
-                slopes = torch.zeros_like(losses)
-        else:
-            variables = leaves(alpha)
-            tangent = forward_ad.unpack_dual(problem.inner_loss(dual, variables, batch)).tangent
-            if tangent is None:
-                return {name: torch.zeros_like(a) for name, a in alpha.items()}
-            return gradients(tangent, variables)
-    return weights_gradient(problem, alpha, batch, losses=losses, slopes=slopes)
+            dual = {name: forward_ad.make_dual(p, direction[name]) for name, p in params.items()}
+        yield dual

@@ -4,17 +4,17 @@ training."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.adamw import AdamW, AdamWState, Cotangents
-from dreamprm.hypergrad.base import (
-    Estimator, Window, WindowTask, gradient_list, gradients, leaves, require_graph,
-)
-from dreamprm.hypergrad.contraction import double_backward, finite_difference, forward_mode, weights_gradient
+from dreamprm.hypergrad.adamw import AdamW, AdamWState, Clip, Cotangents
+from dreamprm.hypergrad.base import Estimator, Window, WindowTask
+from dreamprm.hypergrad.contraction import Mixed, double_backward, finite_difference, forward_mode
+from dreamprm.hypergrad.contraction import mixed_from_slopes
+from dreamprm.hypergrad.products import used_norm
+from dreamprm.hypergrad.window_passes import InnerGradient, inner_gradient, outer_gradient
 
 MIXED = ("finite_difference", "forward_difference", "forward_mode", "double_backward")
 
@@ -23,26 +23,18 @@ MIXED = ("finite_difference", "forward_difference", "forward_mode", "double_back
 class _Step:
     """What is kept of one inner step."""
 
-    batch: Any
-    loss: Tensor
-    losses: Tensor | None = None
-    """(n,) of a structured problem, at phi_t."""
-    grads: dict[str, Tensor] | None = None
-    """g_t, which gbar_t replaces during the sweep; None where it is weight * single."""
-    weight: Tensor | None = None
-    single: dict[str, Tensor] | None = None
-    """The gradient of the only loss (n = 1), and that loss's weight."""
-    params: dict[str, Tensor] | None = None
+    inner: InnerGradient
+    params: dict[str, Tensor] | None
     """phi_t, where the contraction evaluates losses there."""
+    clip: Clip | None
+    gbar: dict[str, Tensor] = field(default_factory=dict)
+    """The derivative of L_meta in g_t; takes the place of g_t, tensor by tensor."""
     slope: Tensor | None = None
     """<gbar_t, grad L_1>, found by the sweep (n = 1)."""
-
-    def grad(self, name: str) -> Tensor:
-        """g_t of one tensor."""
-        if self.grads is not None:
-            return self.grads[name]
-        assert self.single is not None and self.weight is not None
-        return self.single[name] * self.weight
+    norm: float = 0.0
+    """|gbar_t| over all entries."""
+    used_norm: float = 0.0
+    """|gbar_t| over the entries whose gradient is not 0 (all of them where none is left)."""
 
 
 @dataclass(frozen=True)
@@ -97,132 +89,125 @@ class FirstOrder(Estimator):
 
     @property
     def needs_second_order(self) -> bool:
-        """Only with mixed="double_backward"."""
-        return self.mixed == "double_backward"
+        """With mixed="double_backward", and "forward_mode", which fused attention lacks formulas for too."""
+        return self.mixed in ("double_backward", "forward_mode")
 
     def _run(self, task: WindowTask) -> Window:
         optimizer, params, state, start = task.optimizer, task.params, task.state, task.state
         steps: list[_Step] = []
         for t, batch in enumerate(task.inner_batches):
-            step = _inner_step(task, params, batch=batch)
+            inner = inner_gradient(task, params, batch=batch)
+            grads = inner.all_grads()
+            step = _Step(inner, params if inner.single is None else None, optimizer.clip(grads)[1])
             # after the first step the tensors are ours to overwrite, unless the contraction needs phi_t
             inplace = (task.donate or t > 0) and step.params is None
             if inplace and t == 0:
                 start = _copy(start)
-            grads = {name: step.grad(name) for name in params}
             params, state = optimizer.step(params, grads, state=state, inplace=inplace)
             steps.append(step)
+            del inner, grads  # not beside the next step's
 
-        phi, alpha = leaves(params), leaves(task.alpha)
-        outer_loss = require_graph(task.problem.outer_loss(phi, alpha, task.outer_batch), name="outer_loss")
-        partials = gradient_list(outer_loss, [*phi.values(), *alpha.values()])
-        alpha_grad = dict(zip(alpha, partials[len(phi):]))
-        norms = _sweep(optimizer, start, steps=steps, lam=dict(zip(phi, partials)))
-        for step, (norm, used_norm) in zip(steps, norms):
-            # with every used entry at 0 (a weight of exactly 0) all entries count
-            part = self._contract(task, step, norm=used_norm or norm)
-            alpha_grad = {name: grad + part[name] for name, grad in alpha_grad.items()}
-        contracted = [step for step in steps if step.single is None]
+        outer = outer_gradient(task, params)
+        alpha_grad, influences = outer.alpha, []
+        _sweep(optimizer, start, steps=steps, lam=outer.params)
+        for step in steps:
+            mixed = self._contract(task, step)
+            alpha_grad = {name: grad + mixed.alpha[name] for name, grad in alpha_grad.items()}
+            if mixed.slopes is not None:
+                influences.append(mixed.slopes / mixed.slopes.numel())
+        contracted = [step for step in steps if step.slope is None]
         return Window(
             params=params,
             state=state,
             alpha_grad=alpha_grad,
-            inner_losses=torch.stack([step.loss for step in steps]),
-            outer_loss=outer_loss.detach(),
+            inner_losses=torch.stack([step.inner.loss for step in steps]),
+            outer_loss=outer.loss,
             stats={
                 "forward": len(steps) + 1 + sum(self._contraction_passes(step) for step in contracted),
                 "backward": len(steps) + 1 + len(contracted) * (2 if self.mixed == "double_backward" else 0),
-                "gbar_norms": [norm for norm, _ in norms],
+                "gbar_norms": [step.norm for step in steps],
+                **({"influences": influences} if task.problem.structured else {}),
             },
         )
 
     def _contraction_passes(self, step: _Step) -> int:
-        one_sided = self.mixed == "forward_difference" and step.losses is not None
+        one_sided = self.mixed == "forward_difference" and step.inner.losses is not None
         return 1 if one_sided or self.mixed == "double_backward" else 2
 
-    def _contract(self, task: WindowTask, step: _Step, *, norm: float) -> dict[str, Tensor]:
+    def _contract(self, task: WindowTask, step: _Step) -> Mixed:
         """d/dalpha <gbar_t, grad_phi L(phi_t, alpha; B_t)>."""
-        problem, alpha, batch = task.problem, task.alpha, step.batch
+        problem, alpha, batch, losses = task.problem, task.alpha, step.inner.batch, step.inner.losses
         if step.slope is not None:
-            assert step.losses is not None
-            return weights_gradient(problem, alpha, batch, losses=step.losses, slopes=step.slope.reshape(1))
-        assert step.params is not None and step.grads is not None
+            assert losses is not None
+            return mixed_from_slopes(problem, alpha, batch, losses=losses, slopes=step.slope.reshape(1))
+        params, gbar = step.params, step.gbar
+        assert params is not None
         if self.mixed == "double_backward":
-            return double_backward(problem, step.params, alpha, batch=batch, direction=step.grads)
+            return double_backward(problem, params, alpha, batch=batch, direction=gbar, losses=losses)
         if self.mixed == "forward_mode":
-            return forward_mode(
-                problem, step.params, alpha, batch=batch, direction=step.grads, losses=step.losses
-            )
+            return forward_mode(problem, params, alpha, batch=batch, direction=gbar, losses=losses)
         return finite_difference(
-            problem, step.params, alpha, batch=batch, direction=step.grads,
-            norm=norm, radius=self.radius, losses=step.losses, one_sided=self.mixed == "forward_difference",
+            problem, params, alpha, batch=batch, direction=gbar, norm=step.used_norm, radius=self.radius,
+            losses=losses, one_sided=self.mixed == "forward_difference",
         )
 
 
-def _inner_step(task: WindowTask, params: dict[str, Tensor], *, batch: Any) -> _Step:
-    """Loss and gradient at phi_t, split where a single loss lets the contraction reuse its gradient."""
-    problem, variables = task.problem, leaves(params)
-    if not problem.structured:
-        loss = require_graph(problem.inner_loss(variables, task.alpha, batch), name="inner_loss")
-        return _Step(batch, loss.detach(), grads=gradients(loss, variables), params=params)
-    losses = require_graph(problem.inner_losses(variables, batch), name="inner_losses")
-    with torch.no_grad():
-        weights = problem.weights(task.alpha, batch, losses)
-    loss = (weights * losses).mean()
-    if losses.numel() > 1:
-        if problem.has_unweighted_loss:
-            loss = loss + problem.unweighted_loss(variables, batch)
-        grads = gradients(loss, variables)
-        return _Step(batch, loss.detach(), losses=losses.detach(), grads=grads, params=params)
-    weight, single = weights[0], gradients(losses[0], variables)
-    step = _Step(batch, loss.detach(), losses=losses.detach(), weight=weight, single=single)
-    if problem.has_unweighted_loss:
-        rest = problem.unweighted_loss(variables, batch)
-        others = gradients(rest, variables)
-        step.loss = step.loss + rest.detach()
-        step.grads = {name: others[name].add_(single[name] * weight) for name in params}
-    return step
-
-
 @torch.no_grad()
-def _sweep(
-    optimizer: AdamW, start: AdamWState, *, steps: list[_Step], lam: dict[str, Tensor]
-) -> list[list[float]]:
-    """Carry lam back through all steps and fill in each step's gbar_t (in place of g_t) or slope.
-
-    Returns for each step |gbar_t|, over all entries and over those where g_t is not 0.
+def _sweep(optimizer: AdamW, start: AdamWState, *, steps: list[_Step], lam: dict[str, Tensor]) -> None:
+    """Carry lam back through all steps and fill in each step's gbar_t, or its slope.
 
     Without the Hessian term the recursion couples no two entries, so one tensor goes through the whole window
-    at a time and the recomputed moments need T times one tensor.
+    at a time and the recomputed moments need T times one tensor. Clipping couples the tensors of a step, but
+    only between g_t and what the optimizer made of it: it comes after.
     """
-    norms: list[tuple[list[Tensor], list[Tensor]]] = [([], []) for _ in steps]
     slopes: list[list[Tensor]] = [[] for _ in steps]
+    norms: list[list[Tensor]] = [[] for _ in steps]
+    used_norms: list[list[Tensor]] = [[] for _ in steps]
     for name in lam:
         moments = []
         m, v = start.exp_avg[name], start.exp_avg_sq[name]
         for step in steps:
-            m, v = optimizer.advance_moments(m, v, grad=step.grad(name))
+            m, v = optimizer.advance_moments(m, v, grad=_used_grad(step, name))
             moments.append((m, v))
         cotangents = Cotangents(lam[name])
         for t in reversed(range(len(steps))):
-            step, grad = steps[t], steps[t].grad(name)
+            step, grad = steps[t], _used_grad(steps[t], name)
             m, v = moments.pop()
             gbar, cotangents = optimizer.vjp(
                 cotangents, grad=grad, exp_avg=m, exp_avg_sq=v, step=start.step + t, name=name
             )
-            norms[t][0].append(torch.linalg.vector_norm(gbar))
-            norms[t][1].append(torch.linalg.vector_norm(gbar.masked_fill(grad == 0, 0.0)))
-            if step.single is not None:
-                slopes[t].append((gbar * step.single[name]).sum())
+            if step.clip is not None:
+                step.gbar[name] = gbar
+                continue
+            norms[t].append(torch.linalg.vector_norm(gbar))
+            if step.inner.single is not None:
+                slopes[t].append((gbar * step.inner.single[name]).sum())
             else:
-                assert step.grads is not None
-                step.grads[name] = gbar
+                used_norms[t].append(torch.linalg.vector_norm(gbar.masked_fill(grad == 0, 0.0)))
+                step.gbar[name] = gbar
+                step.inner.drop(name)
     for t, step in enumerate(steps):
-        if step.single is not None:
+        if step.clip is not None:
+            grads = step.inner.all_grads()
+            step.gbar = step.clip.vjp(step.gbar, grads)
+            step.norm, step.used_norm = used_norm(step.gbar, None), used_norm(step.gbar, grads)
+            if step.inner.single is not None:
+                slopes[t] = [(step.gbar.pop(name) * one).sum() for name, one in step.inner.single.items()]
+            else:
+                step.inner.grads = None
+        else:
+            step.norm = float(torch.linalg.vector_norm(torch.stack(norms[t])))
+            if used_norms[t]:
+                # with every used entry at 0 (a weight of exactly 0) all entries count
+                step.used_norm = float(torch.linalg.vector_norm(torch.stack(used_norms[t]))) or step.norm
+        if step.inner.single is not None:
             step.slope = torch.stack(slopes[t]).sum()
-    # (T, 2, tensors)
-    by_tensor = torch.stack([torch.stack([torch.stack(part) for part in pair]) for pair in norms])
-    return torch.linalg.vector_norm(by_tensor, dim=-1).tolist()
+
+
+def _used_grad(step: _Step, name: str) -> Tensor:
+    """The gradient that the optimizer used, with its bits."""
+    grad = step.inner.grad(name)
+    return grad if step.clip is None else grad * step.clip.factor
 
 
 def _copy(state: AdamWState) -> AdamWState:

@@ -1,0 +1,202 @@
+"""Hessian-vector products of the inner loss, with the mixed derivative along the same direction for free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from dreamprm.hypergrad.base import gradient_list, leaves
+from dreamprm.hypergrad.contraction import InnerLevel, Mixed, along, dual_params, moved, perturbation
+from dreamprm.hypergrad.problem import BilevelProblem
+
+KINDS = ("double_backward", "finite_difference", "forward_difference", "forward_over_reverse")
+
+
+def takes_second_order(kind: str) -> bool:
+    """Whether products of this kind differentiate a gradient, for which fused attention has no formula."""
+    return kind in ("double_backward", "forward_over_reverse")
+
+
+def check_kind(kind: str, *, setting: str) -> None:
+    """Refuse a kind of product that does not exist.
+
+    Raises:
+        ValueError: naming the setting that was given and the kinds there are.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"{setting} must be one of {', '.join(KINDS)}, got {kind!r}")
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """First derivatives of the whole inner loss at phi, where they are at hand."""
+
+    params: Mapping[str, Tensor]
+    """dL/dphi. Its zeros mark entries that the batch does not use, which differences leave out of their norm
+    (they may have the largest direction and no influence)."""
+    alpha: Mapping[str, Tensor] | None = None
+    """dL/dalpha; only `forward_difference` on a plain problem reads it."""
+
+
+class Product(NamedTuple):
+    """Second derivatives of the inner loss along one direction."""
+
+    hvp: dict[str, Tensor]
+    """(d^2 L/dphi^2) direction."""
+    alpha: dict[str, Tensor]
+    """d/dalpha <direction, grad_phi L>."""
+    slopes: Tensor | None
+    """(n,) <direction, grad L_i> of a structured problem's losses; None for plain problems."""
+
+
+def hvp_and_mixed(
+    problem: BilevelProblem,
+    params: Mapping[str, Tensor],
+    alpha: Mapping[str, Tensor],
+    *,
+    batch: Any,
+    direction: Mapping[str, Tensor],
+    kind: str,
+    radius: float | None = None,
+    losses: Tensor | None = None,
+    gradient: Gradient | None = None,
+) -> Product:
+    """(d^2 L/dphi^2) direction, and d/dalpha <direction, grad_phi L> from the same passes.
+
+    - "double_backward": exact; one forward, one backward with a graph, one backward through both (9 units of
+      a forward pass). Needs second-order kernels.
+    - "forward_over_reverse": exact; the gradient's own forward-mode derivative (6 units). Every operation
+      needs a forward-mode formula for itself and its backward pass; fused attention and SiLU have none.
+    - "finite_difference": (grad L(phi + h d) - grad L(phi - h d)) / 2h, two gradients (6 units); any kernel.
+    - "forward_difference": (grad L(phi + h d) - grad L(phi)) / h, one gradient (3 units) if the one at phi is
+      at hand; any kernel.
+
+    Args:
+        problem: the two losses; the inner one is differentiated whole, its unweighted term included.
+        params: phi; never modified.
+        alpha: outer variables.
+        batch: the inner batch.
+        direction: shaped like params.
+        kind: as above.
+        radius: norm of the differences' perturbation, None for the default of the dtype (contraction.py).
+        losses: (n,) of a structured problem at phi; None evaluates them where they are needed.
+        gradient: at phi, where it is at hand.
+
+    Raises:
+        ValueError: an unknown kind.
+        NotImplementedError: the model has an operation without the derivative that the kind takes.
+    """
+    return _product(problem, params, alpha, batch=batch, direction=direction, kind=kind, radius=radius,
+                    losses=losses, gradient=gradient, with_alpha=True)
+
+
+def hvp(
+    problem: BilevelProblem,
+    params: Mapping[str, Tensor],
+    alpha: Mapping[str, Tensor],
+    *,
+    batch: Any,
+    direction: Mapping[str, Tensor],
+    kind: str,
+    radius: float | None = None,
+    losses: Tensor | None = None,
+    gradient: Gradient | None = None,
+) -> dict[str, Tensor]:
+    """(d^2 L/dphi^2) direction alone; see `hvp_and_mixed`."""
+    return _product(problem, params, alpha, batch=batch, direction=direction, kind=kind, radius=radius,
+                    losses=losses, gradient=gradient, with_alpha=False).hvp
+
+
+def _product(
+    problem: BilevelProblem, params: Mapping[str, Tensor], alpha: Mapping[str, Tensor], *, batch: Any,
+    direction: Mapping[str, Tensor], kind: str, radius: float | None, losses: Tensor | None,
+    gradient: Gradient | None, with_alpha: bool,
+) -> Product:
+    check_kind(kind, setting="kind")
+    level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
+    upper = list(level.upper.values()) if with_alpha else []
+    try:
+        if kind == "double_backward":
+            parts = _double_backward(level, params, direction, upper=upper)
+        elif kind == "forward_over_reverse":
+            parts = _forward_over_reverse(level, params, direction, upper=upper)
+        else:
+            norm = used_norm(direction, gradient.params if gradient else None)
+            if norm == 0.0:
+                parts = [torch.zeros_like(tensor) for tensor in (*params.values(), *upper)]
+            elif kind == "finite_difference":
+                h = perturbation(direction, norm=norm, radius=radius, one_sided=False)
+                parts = _gradient(level, moved(params, direction, by=h), upper)
+                torch._foreach_sub_(parts, _gradient(level, moved(params, direction, by=-h), upper))
+                torch._foreach_div_(parts, 2 * h)
+            else:
+                h = perturbation(direction, norm=norm, radius=radius, one_sided=True)
+                parts = _gradient(level, moved(params, direction, by=h), upper)
+                torch._foreach_sub_(parts, _gradient_at_phi(level, params, upper, gradient=gradient))
+                torch._foreach_div_(parts, h)
+    except (NotImplementedError, RuntimeError) as error:
+        raise _advised(error, kind) from error
+    mixed = level.mixed(parts[len(params):]) if with_alpha else Mixed({}, None)
+    return Product(dict(zip(params, parts)), mixed.alpha, mixed.slopes)
+
+
+def used_norm(direction: Mapping[str, Tensor], grads: Mapping[str, Tensor] | None) -> float:
+    """|direction| over the entries whose gradient is not exactly 0; over all where none is left."""
+    def norm(tensors: list[Tensor]) -> float:
+        return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors))))
+
+    used = norm([d.masked_fill(grads[name] == 0, 0.0) for name, d in direction.items()]) if grads else 0.0
+    return used or norm(list(direction.values()))
+
+
+def _double_backward(
+    level: InnerLevel, params: Mapping[str, Tensor], direction: Mapping[str, Tensor], *, upper: list[Tensor]
+) -> list[Tensor]:
+    phi = leaves(params)
+    grads = gradient_list(level.loss(phi), list(phi.values()), create_graph=True)
+    return along(dict(zip(phi, grads)), direction, [*phi.values(), *upper])
+
+
+def _forward_over_reverse(
+    level: InnerLevel, params: Mapping[str, Tensor], direction: Mapping[str, Tensor], *, upper: list[Tensor]
+) -> list[Tensor]:
+    with dual_params(leaves(params), direction) as dual:
+        inputs = [*dual.values(), *upper]
+        grads = gradient_list(level.loss(dual), inputs)
+        tangents = [forward_ad.unpack_dual(grad).tangent for grad in grads]
+    return [torch.zeros_like(tensor) if tangent is None else tangent.detach()
+            for tensor, tangent in zip((*params.values(), *upper), tangents)]
+
+
+def _gradient(level: InnerLevel, params: Mapping[str, Tensor], upper: list[Tensor]) -> list[Tensor]:
+    phi = leaves(params)
+    return gradient_list(level.loss(phi), [*phi.values(), *upper])
+
+
+def _gradient_at_phi(
+    level: InnerLevel, params: Mapping[str, Tensor], upper: list[Tensor], *, gradient: Gradient | None
+) -> list[Tensor]:
+    if gradient is None:
+        return _gradient(level, params, upper)
+    upper_grads = level.upper_grads_at_phi() if upper else []
+    if upper_grads is None:
+        if gradient.alpha is None:
+            return _gradient(level, params, upper)
+        upper_grads = list(gradient.alpha.values())
+    return [*(gradient.params[name] for name in params), *upper_grads]
+
+
+def _advised(error: Exception, kind: str) -> Exception:
+    """The same error with the setting that would work, where a derivative has no formula."""
+    text = str(error)
+    if "not implemented" not in text and "does not support" not in text:
+        return error
+    return NotImplementedError(
+        f"{kind} takes a derivative that an operation of the model does not have ({text}); use eager "
+        'attention (model.attn_implementation=eager), or products by differences (hvp="finite_difference", '
+        "which works with every kernel)")
