@@ -9,19 +9,15 @@ medians over windows of the cosine and of the ratio of norms, with the least and
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from statistics import median
 
-import torch
+from finished_run import checkpoints, cosine, flat, open_run, read_config, windows
 
-from dreamprm.assembly import assemble, make_accelerator
-from dreamprm.config import load_config
 from dreamprm.hypergrad import build_estimator
 from dreamprm.process import prepare_process
-from dreamprm.schema import HypergradSettings, TrainConfig
-from dreamprm.training import restore
+from dreamprm.schema import TrainConfig
 
 ESTIMATORS = {
     "first_order, double backward": {"name": "first_order", "mixed": "double_backward"},
@@ -30,28 +26,22 @@ ESTIMATORS = {
 }
 
 
-def compare(config: TrainConfig, checkpoint: str | None, windows: int) -> None:
+def compare(config: TrainConfig, checkpoint: Path | None, count: int) -> None:
     """Print the agreement from one state on."""
-    run = assemble(config, make_accelerator(config), say=lambda line: None)
-    if checkpoint is not None:
-        restore(run, checkpoint)
-    state, length = run.state, config.inner_steps
-    first = state.inner.step // length
+    run = open_run(config, checkpoint)
+    state, first = run.state, run.state.inner.step
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ESTIMATORS}
-    for window in range(first, first + windows):
-        batches = [run.step_batches[step] for step in range(window * length, (window + 1) * length)]
+    for batches, meta in windows(run, config, count=count):
         arguments = (run.trainer.problem, run.trainer.inner, state.params, state.inner, state.alpha)
-        meta = run.meta_batches[window]
         exact = build_estimator("unrolled").run_window(*arguments, inner_batches=batches, outer_batch=meta)
-        truth = torch.cat([grad.flatten() for grad in exact.alpha_grad.values()])
+        truth = flat(exact.alpha_grad)
         for name, settings in ESTIMATORS.items():
             got = build_estimator(**settings).run_window(*arguments, inner_batches=batches, outer_batch=meta)
-            grad = torch.cat([part.flatten() for part in got.alpha_grad.values()])
-            cosine = float(torch.nn.functional.cosine_similarity(grad, truth, dim=0))
-            found[name].append((cosine, float(grad.norm() / truth.norm())))
+            grad = flat(got.alpha_grad)
+            found[name].append((cosine(grad, truth), float(grad.norm() / truth.norm())))
         # alpha stays as it is here: the windows differ by their batches and by the steps taken.
         state.params, state.inner = exact.params, exact.state
-    print(f"from step {first * length}, {windows} windows")
+    print(f"from step {first}, {count} windows")
     for name, pairs in found.items():
         for what, values in zip(("cosine", "norm ratio"), zip(*pairs, strict=True), strict=True):
             print(f"  {name:32} {what:10} {median(values):7.4f}  ({min(values):.4f} to {max(values):.4f})")
@@ -59,17 +49,13 @@ def compare(config: TrainConfig, checkpoint: str | None, windows: int) -> None:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    windows = int(sys.argv[2]) if len(sys.argv) > 2 else 8
-    config = load_config(TrainConfig, folder / "config.yaml")
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 8
+    config = read_config(folder)
     prepare_process(config.threads)
-    # Eager attention, which has second-order gradients, for all alike.
-    config = dataclasses.replace(
-        config, hypergrad=HypergradSettings(name="unrolled"),
-        model=dataclasses.replace(config.model, attn_implementation="eager"))
-    last = config.steps // config.inner_steps - windows
-    for checkpoint in (None, *sorted((folder / "checkpoints").glob("step-*"))):
+    last = config.steps // config.inner_steps - count
+    for checkpoint in (None, *checkpoints(folder)):
         if checkpoint is None or int(checkpoint.name.partition("-")[2]) // config.inner_steps <= last:
-            compare(config, None if checkpoint is None else str(checkpoint), windows)
+            compare(config, checkpoint, count)
 
 
 if __name__ == "__main__":

@@ -1,85 +1,87 @@
-"""A window of a tiny random Qwen2-VL language model with eager attention."""
+"""Windows of a two-layer Qwen2-VL PRM with images: DreamPRM's own two losses, in float64 all through."""
 
 import dataclasses
 
 import pytest
 import torch
-from bilevel_problems import Case, central_differences, gradient_without_hessian, relative_error
-from torch.func import functional_call
-from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLTextConfig
-from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLTextModel
+from bilevel_problems import Case
+from estimator_table import ROWS
+from experiment_scripts import load_script
+from oracles import central_differences, gradient_without_hessian, relative_error, unrolled_gradient
+from tiny_models import tiny_cots, tiny_prm
 
-from dreamprm.hypergrad import AdamW, BilevelProblem, build_estimator
+from dreamprm.hypergrad import AdamW, build_estimator
+from dreamprm.models.weights import DomainWeights
+from dreamprm.problem import prm_problem
+
+STEPS = 3
+ORACLES = (unrolled_gradient, gradient_without_hessian)
+LABELS = [label for label, row in ROWS.items() if row.oracle in ORACLES]
 
 
-class _Scorer(torch.nn.Module):
-    """A score in (0, 1) at each token: the backbone, then a linear head."""
+@pytest.fixture(scope="module", autouse=True)
+def float64_inside():
+    # without it transformers rounds to float32 in norms, rotary embeddings and softmax
+    with load_script("float64").Float64Inside():
+        yield
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = Qwen2VLTextModel(Qwen2VLTextConfig(
-            vocab_size=30, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, initializer_range=0.2, attn_implementation="eager", bos_token_id=None,
-            eos_token_id=None, pad_token_id=None,
-            rope_parameters={"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}))
-        self.head = torch.nn.Linear(32, 1)
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        embeddings = self.backbone.embed_tokens(tokens)
-        hidden = self.backbone(inputs_embeds=embeddings, use_cache=False).last_hidden_state
-        return self.head(hidden).squeeze(-1).sigmoid()
+def _batch(prm, seed, *, domains, text):
+    cots = tiny_cots(2, seed=seed)
+    steps = torch.tensor([len(steps) for *_, steps in cots])
+    cot = torch.repeat_interleave(torch.arange(2), steps)
+    batch = {"inputs": prm.processor.collate([prm.processor.encode(*cot) for cot in cots]),
+             "labels": torch.rand(len(cot), dtype=torch.float64,
+                                  generator=torch.Generator().manual_seed(seed)), "group": cot % len(domains),
+             "domains": torch.tensor(domains), "cot": cot, "correct": torch.tensor([1.0, 0.0]).double()}
+    if text:
+        batch["text"] = prm.processor.collate_text([prm.processor.encode_text("two plus three equals", [])])
+    return batch
+
+
+def _case(*, mixed: bool, optimizer: AdamW) -> Case:
+    """Two domains a batch, and words that no batch has; or one domain beside a text loss, which reads the
+    tied embedding a second time."""
+    prm = tiny_prm(dtype=torch.float64, layers=2, vision_layers=1)
+    weights = DomainWeights(["a", "b", "c"])
+    # the tower is frozen: placing image embeddings that carry tangents has no forward-mode formula
+    params = {name: p.detach() for name, p in prm.trainable_params(freeze_vision=True).items()}
+    domains = [[0, 2], [1, 2], [0, 1]] if mixed else [[0], [2], [1]]
+    return Case(
+        prm_problem(prm, weights, lm_weight=0.0 if mixed else 0.3), params=params,
+        alpha={name: torch.tensor([0.5, -0.5, 0.2], dtype=torch.float64) for name in weights.init()},
+        batches=[_batch(prm, seed, domains=domains[seed], text=not mixed) for seed in range(STEPS)],
+        outer_batch=_batch(prm, 9, domains=[0], text=False), optimizer=optimizer)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["mixed", "single_with_text"])
+def case(request):
+    return _case(mixed=request.param, optimizer=AdamW(lr=1e-3, max_grad_norm=1.0))
 
 
 @pytest.fixture(scope="module")
-def case() -> Case:
-    torch.manual_seed(0)
-    model = _Scorer().double()
-
-    def losses(params, batch):
-        tokens, labels = batch  # (domains, rows, length) each
-        scores = functional_call(model, params, (tokens.flatten(0, 1),)).reshape(labels.shape)
-        return (scores - labels).square().mean((1, 2))
-
-    def weights(alpha, batch, losses):
-        positive = torch.nn.functional.softplus(alpha["raw"])
-        return positive / positive.mean()
-
-    def batch(*, first_token=0):
-        return (torch.randint(first_token, 25, (2, 2, 6)), torch.rand(2, 2, 6, dtype=torch.float64))
-
-    outer = batch()
-    outer[0][0, 0, :] = 28  # a token of no inner batch: its row of the embedding has v = 0
-    return Case(
-        BilevelProblem(outer_loss=lambda params, alpha, batch: losses(params, batch).mean(),
-                       inner_losses=losses, weights=weights),
-        params={name: p.detach() for name, p in model.named_parameters()},
-        alpha={"raw": torch.tensor([0.5, -0.5], dtype=torch.float64)},
-        batches=[batch() for _ in range(5)], outer_batch=outer, optimizer=AdamW(lr=1e-3),
-    )
+def oracles(case):
+    return {oracle: oracle(case, steps=STEPS) for oracle in ORACLES}
 
 
-def test_unrolled_equals_central_differences(case):
+def test_unrolled_equals_central_differences(case, oracles):
     unrolled = build_estimator("unrolled")
-    want = central_differences(lambda alpha: case.run(unrolled, alpha=alpha).outer_loss, case.alpha, h=1e-2)
-    # transformers computes norms and the attention's softmax in float32 even for float64 models: rounding of
-    # 1e-7 / h = 1e-5 and truncation h^2 = 1e-4, against a gradient of about 1e-2
-    assert relative_error(case.run(unrolled).alpha_grad, want) < 3e-3
+    want = central_differences(lambda alpha: case.run(unrolled, steps=STEPS, alpha=alpha).outer_loss,
+                               case.alpha, h=1e-4)
+    assert relative_error(oracles[unrolled_gradient], want) < 1e-6
 
 
-@pytest.mark.parametrize("mixed", ["finite_difference", "double_backward", "forward_mode"])
-def test_first_order_equals_the_oracle_without_hessian(case, mixed):
-    # radius 1e-3: against the float32 rounding inside the model
-    settings = {"radius": 1e-3} if mixed == "finite_difference" else {}
-    got = case.run(build_estimator("first_order", mixed=mixed, **settings)).alpha_grad
-    # float32 rounding inside the model, see above
-    assert relative_error(got, gradient_without_hessian(case)) < 1e-4
+@pytest.mark.parametrize("label", LABELS)
+def test_every_estimator_equals_its_oracle(case, oracles, label):
+    row = ROWS[label]
+    got = case.run(row.build(), steps=STEPS)
+    assert relative_error(got.alpha_grad, oracles[row.oracle]) < row.tolerance
 
 
 def test_first_order_approaches_unrolled_as_the_learning_rate_falls(case):
     errors = []
-    for lr in (1e-5, 1e-6):  # small enough that terms in lr^2 do not show
+    for lr in (1e-6, 1e-7):  # small enough that terms in lr^2 do not show
         small = dataclasses.replace(case, optimizer=AdamW(lr=lr))
-        want = small.run(build_estimator("unrolled")).alpha_grad
-        errors.append(relative_error(
-            small.run(build_estimator("first_order", mixed="double_backward")).alpha_grad, want))
+        got = small.run(build_estimator("first_order", mixed="double_backward"), steps=STEPS).alpha_grad
+        errors.append(relative_error(got, unrolled_gradient(small, steps=STEPS)))
     assert errors[0] / errors[1] == pytest.approx(10, rel=0.05)

@@ -1,0 +1,56 @@
+"""A finished run, opened again: its configuration, its states along training, the batches that come next."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dreamprm.assembly import Run, assemble, make_accelerator
+from dreamprm.config import load_config
+from dreamprm.schema import HypergradSettings, TrainConfig
+from dreamprm.training import restore
+
+
+def read_config(folder: Path) -> TrainConfig:
+    """The run's configuration, with eager attention: it has second-order gradients, for all alike."""
+    config = load_config(TrainConfig, folder / "config.yaml")
+    return dataclasses.replace(
+        config, hypergrad=HypergradSettings(name="unrolled"),
+        model=dataclasses.replace(config.model, attn_implementation="eager"))
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The states that the run kept, oldest first."""
+    return sorted((folder / "checkpoints").glob("step-*"))
+
+
+def open_run(config: TrainConfig, checkpoint: Path | None) -> Run:
+    """The run at a checkpoint, or at its start."""
+    run = assemble(config, make_accelerator(config), say=lambda line: None)
+    if checkpoint is not None:
+        restore(run, str(checkpoint))
+    return run
+
+
+def windows(run: Run, config: TrainConfig, *, count: int) -> Iterator[tuple[list[Any], Any]]:
+    """(inner batches, meta batch) of the windows that follow the run's present state."""
+    length = config.inner_steps
+    first = run.state.inner.step // length
+    for window in range(first, first + count):
+        yield ([run.step_batches[step] for step in range(window * length, (window + 1) * length)],
+               run.meta_batches[window])
+
+
+def flat(alpha_grad: Mapping[str, Tensor]) -> Tensor:
+    """All entries in one float64 vector."""
+    return torch.cat([part.flatten().double() for part in alpha_grad.values()])
+
+
+def cosine(one: Tensor, other: Tensor) -> float:
+    """<one, other> / (|one| |other|)."""
+    return float(torch.nn.functional.cosine_similarity(one, other, dim=0))
