@@ -33,7 +33,7 @@ lint: $(STAMP)
 	$(BIN)/python -m mypy
 
 bench: $(STAMP)
-	$(BIN)/python experiments/benchmarks/windows.py $(ARGS)
+	$(BIN)/python -m experiments.benchmarks.windows $(ARGS)
 
 study: $(STAMP)
 	$(BIN)/python experiments/study_sandbox.py $(ARGS)

@@ -1,120 +1,194 @@
-"""Seconds of one window by estimator, as a ratio to plain training of the same forward and backward passes.
+"""Seconds, peak memory and cosine of one window by estimator, beside plain training and other libraries.
 
-    make bench            or: python experiments/benchmarks/windows.py [repetitions]
+    make bench                                  one model size, T = 5: about a quarter of an hour
+    make bench ARGS=full                        three sizes, T = 1, 2, 5, 10, 20: hours
+    make bench ARGS="smoke cases=[none,unrolled] steps=[1,2] out=/tmp/bench.json"
 
-A random Qwen2-VL PRM (no files needed), T = 5, batches of one domain (`single`) and of four (`mixed`). Plain
-training is five inner steps and one outer gradient. Every repetition runs all estimators in turn, so that a
-drift of the machine's speed falls on all alike; figures are medians over repetitions, with least and most.
+or python -m experiments.benchmarks.windows [quick|full|smoke] [key=value ...]; keys are `Plan`'s fields.
+Points already in the results file are kept, so that an interrupted run goes on; delete it to measure anew.
+
+Plain training is what every figure is a ratio to: T inner steps and one outer gradient, a forward and a
+backward pass each, with fused attention and updates in place; estimators that need gradients of gradients
+pay for eager attention. Memory of each row is measured in a process of its own (memory.py says how), time in
+one process for all rows, in turn (worker.py), agreement against the exact gradient in float64.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
 import sys
-import time
-from collections.abc import Callable
-from statistics import median
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Qwen2VLConfig
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from dreamprm.hypergrad import AdamW, build_estimator
-from dreamprm.models.prm import PRM
-from dreamprm.models.weights import DomainWeights
-from dreamprm.problem import prm_problem
-from dreamprm.process import prepare_process
-from dreamprm.sandbox.base_model import base_config, build_processor
-from dreamprm.sandbox.settings import SandboxSettings
+from dreamprm.errors import UserError
+from experiments.benchmarks import memory, report
+from experiments.benchmarks.cases import CASES, PLAIN
+from experiments.benchmarks.workload import KINDS, Setting, parameters
 
-STEPS, ROWS, TOKENS, STEP_ENDS = 5, 4, 128, 5
-ESTIMATORS: dict[str, dict[str, Any]] = {
-    "none": {"name": "none"},
-    "first_order": {"name": "first_order"},
-    "first_order, one-sided": {"name": "first_order", "mixed": "forward_difference"},
-    "unrolled": {"name": "unrolled"},
+RESULTS = Path("experiments/results/hypergradients.json")
+PACKAGES = ("torch", "transformers", "torchopt", "betty-ml", "higher")
+
+
+@dataclass
+class Plan:
+    """What is measured; every combination of sizes, steps and kinds is a point."""
+
+    sizes: list[str] = field(default_factory=lambda: ["5M"])
+    steps: list[int] = field(default_factory=lambda: [5])
+    kinds: list[str] = field(default_factory=lambda: list(KINDS))
+    cases: list[str] = field(default_factory=lambda: list(CASES))
+    agreement_lrs: list[float] = field(default_factory=lambda: [5e-7, 1e-4])
+    repetitions: int = 5
+    threads: int = 1
+    device: str = "cpu"
+    out: str = str(RESULTS)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {},
+    "full": {"sizes": ["1M", "5M", "20M"], "steps": [1, 2, 5, 10, 20], "repetitions": 3},
+    "smoke": {"sizes": ["tiny"], "steps": [1, 2], "repetitions": 1},
 }
 
 
-def random_batch(domains: int, *, vocabulary: int, generator: torch.Generator) -> dict[str, Any]:
-    """A text batch of ROWS x TOKENS with STEP_ENDS step ends a row, its rows dealt out to the domains."""
-    ends = torch.arange(1, STEP_ENDS + 1) * (TOKENS // STEP_ENDS) - 1
-    rows = torch.arange(ROWS).repeat_interleave(STEP_ENDS)
-    labels = torch.rand(ROWS * STEP_ENDS, generator=generator)
-    inputs = {
-        "input_ids": torch.randint(8, vocabulary, (ROWS, TOKENS), generator=generator),
-        "attention_mask": torch.ones(ROWS, TOKENS, dtype=torch.long),
-        "mm_token_type_ids": torch.zeros(ROWS, TOKENS, dtype=torch.long),
-        "position_ids": torch.arange(TOKENS).expand(3, ROWS, TOKENS),
-        "step_rows": rows, "step_cols": ends.repeat(ROWS)}
-    return {"inputs": inputs, "labels": labels, "group": rows % domains, "domains": torch.arange(domains),
-            "cot": rows, "correct": (torch.rand(ROWS, generator=generator) < 0.5).float()}
+def read_plan(arguments: list[str]) -> Plan:
+    """The plan of a command line: a preset's name, if any, then `key=value`.
+
+    Raises:
+        UserError: an unknown preset, key, case, size or kind, or a value of the wrong type.
+    """
+    preset = arguments[0] if arguments and "=" not in arguments[0] else "quick"
+    if preset not in PRESETS:
+        raise UserError(f"unknown preset {preset!r}; use one of {', '.join(PRESETS)}, or key=value")
+    overrides = [argument for argument in arguments if argument != preset]
+    try:
+        merged = OmegaConf.merge(
+            OmegaConf.structured(Plan), PRESETS[preset], OmegaConf.from_dotlist(overrides))
+        plan = OmegaConf.to_object(merged)
+        assert isinstance(plan, Plan)
+        for point in points(plan):
+            del point  # made only to be checked
+    except (OmegaConfBaseException, ValueError) as error:
+        keys = ", ".join(name.name for name in dataclasses.fields(Plan))
+        raise UserError(f"{str(error).splitlines()[0]}; keys: {keys}") from error
+    unknown = [case for case in plan.cases if case not in CASES]
+    if unknown:
+        raise UserError(f"unknown case {unknown[0]!r}; known: {', '.join(CASES)}")
+    plan.cases = [case for case in CASES if case in {PLAIN, *plan.cases}]
+    return plan
 
 
-def make_config() -> tuple[Qwen2VLConfig, Any]:
-    """A PRM of about six million parameters over the sandbox's tokenizer."""
-    processor = build_processor()
-    settings = SandboxSettings(hidden_size=256, text_layers=6, vision_layers=2)
-    return base_config(settings, processor.tokenizer), processor
+def points(plan: Plan) -> list[Setting]:
+    """Every combination, small and short ones first."""
+    return [Setting(size=size, steps=steps, kind=kind, device=plan.device)
+            for size in plan.sizes for steps in plan.steps for kind in plan.kinds]
 
 
-def measure(domains: int, repetitions: int) -> dict[str, list[float]]:
-    """Seconds of each estimator's window, `plain` among them, a list over repetitions."""
-    config, processor = make_config()
-    generator = torch.Generator().manual_seed(0)
-    inner = AdamW(lr=5e-7, weight_decay=0.01)
-    weights = DomainWeights([f"domain-{i}" for i in range(4)])
-    alpha = weights.init()
-    batches = [random_batch(domains, vocabulary=len(processor.tokenizer), generator=generator)
-               for _ in range(STEPS + 1)]
-    runs: dict[str, Callable[[], Any]] = {}
-    for attention in ("sdpa", "eager"):
-        torch.manual_seed(0)
-        prm = PRM.from_backbone(config.to_dict(), processor=processor, attn_implementation=attention)
-        problem, params = prm_problem(prm, weights), prm.trainable_params()
-        state = inner.init(params)
-        if attention == "sdpa":
-            print(f"{sum(p.numel() for p in params.values()):,} parameters, {domains} domain(s) a batch")
-
-            def plain(problem: Any = problem, params: Any = params, state: Any = state) -> None:
-                phi, moments = params, state
-                for batch in batches[:-1]:
-                    variables = {name: p.detach().requires_grad_() for name, p in phi.items()}
-                    loss = problem.inner_loss(variables, alpha, batch)
-                    grads = torch.autograd.grad(loss, list(variables.values()), materialize_grads=True)
-                    phi, moments = inner.step(phi, dict(zip(phi, grads, strict=True)), state=moments)
-                variables = {name: p.detach().requires_grad_() for name, p in phi.items()}
-                outer = problem.outer_loss(variables, alpha, batches[-1])
-                torch.autograd.grad(outer, list(variables.values()), materialize_grads=True)
-
-            runs["plain"] = plain
-        for label, settings in ESTIMATORS.items():
-            estimator = build_estimator(**settings)
-            if estimator.needs_second_order == (attention == "eager"):
-                runs[label] = lambda estimator=estimator, problem=problem, params=params, state=state: (
-                    estimator.run_window(problem, inner, params, state, alpha, inner_batches=batches[:-1],
-                                         outer_batch=batches[-1]))
-    seconds: dict[str, list[float]] = {label: [] for label in runs}
-    for repetition in range(repetitions + 1):
-        for label, run in runs.items():
-            started = time.perf_counter()
-            run()
-            if repetition:  # the first one warms up
-                seconds[label].append(time.perf_counter() - started)
-    return seconds
+def measure(setting: Setting, plan: Plan) -> dict[str, Any]:
+    """All figures of one point, by case: extra_mib, seconds, agreement {lr: ...}, or an error."""
+    rows: dict[str, dict[str, Any]] = {}
+    for case in plan.cases:
+        rows[case] = ask("memory", setting, [case], plan)[case]
+        say(setting, case, rows[case])
+    usable = [case for case in plan.cases if "error" not in rows[case]]
+    for case, row in ask("time", setting, usable, plan).items():
+        rows[case] |= row
+        say(setting, case, row)
+    gradients = [case for case in usable if case not in (PLAIN, "none")]
+    for lr in plan.agreement_lrs if gradients else ():
+        at = dataclasses.replace(setting, lr=lr)
+        for case, row in ask("agreement", at, gradients, plan).items():
+            rows[case].setdefault("agreement", {})[f"{lr:g}"] = row
+            say(at, case, row)
+    return rows
 
 
-def main() -> None:
-    """Print one table for each kind of batch."""
-    prepare_process(1)
-    repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 7
-    for kind, domains in (("single", 1), ("mixed", 4)):
-        seconds = measure(domains, repetitions)
-        print(f"{kind}: T = {STEPS}, {ROWS} x {TOKENS} tokens, one thread, medians of {repetitions}")
-        for label, values in seconds.items():
-            ratios = [value / base for value, base in zip(values, seconds["plain"], strict=True)]
-            print(f"  {label:24} {median(values):7.3f} s   {median(ratios):5.2f} x plain "
-                  f"({min(ratios):.2f} to {max(ratios):.2f})")
+def ask(job: str, setting: Setting, cases: list[str], plan: Plan) -> dict[str, dict[str, Any]]:
+    """Have one job done by a process of its own; one that dies gives an error for each case."""
+    order = {"job": job, "cases": cases, "setting": dataclasses.asdict(setting), "threads": plan.threads,
+             "repetitions": plan.repetitions}
+    environment = dict(os.environ, OMP_NUM_THREADS=str(plan.threads))
+    if setting.device == "cpu":
+        order["limit_bytes"] = int(0.85 * memory.available())
+    if job == "memory":
+        environment |= memory.ALLOCATOR
+    child = subprocess.run(
+        [sys.executable, "-m", "experiments.benchmarks.worker", json.dumps(order)],
+        capture_output=True, text=True, env=environment)
+    if child.returncode != 0:
+        reason = child.stderr.strip().splitlines()[-1:] or [f"ended with code {child.returncode}"]
+        return {case: {"error": reason[0][:160]} for case in cases}
+    answer: dict[str, dict[str, Any]] = json.loads(child.stdout.strip().splitlines()[-1])
+    return answer
+
+
+def say(setting: Setting, case: str, row: dict[str, Any]) -> None:
+    """One line of progress."""
+    figures = ", ".join(f"{name} {report.short(value)}" for name, value in row.items())
+    print(f"{key(setting)} lr={setting.lr:g}  {case:30} {figures}", flush=True)
+
+
+def key(setting: Setting) -> str:
+    """A point's name in the results file."""
+    return f"{setting.size} T={setting.steps} {setting.kind}"
+
+
+def conditions(plan: Plan) -> dict[str, Any]:
+    """Where and with what the figures were measured."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {"date": date.today().isoformat(), "machine": machine(plan.device), "threads": plan.threads,
+            "repetitions": plan.repetitions, "python": platform.python_version(), "versions": versions,
+            "command": "python -m experiments.benchmarks.windows " + " ".join(sys.argv[1:])}
+
+
+def machine(device: str) -> str:
+    """The processor or GPU, in words."""
+    if device != "cpu":
+        return str(torch.cuda.get_device_name())
+    models = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+              if line.startswith("model name")]
+    return f"{models[0] if models else platform.machine()}, {os.cpu_count()} logical cores"
+
+
+def main(arguments: list[str]) -> int:
+    """Measure every point of the plan that the results file lacks; write tables and plots beside it."""
+    try:
+        plan = read_plan(arguments)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    out = Path(plan.out)
+    results: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"points": {}}
+    for setting in points(plan):
+        if key(setting) in results["points"]:
+            print(f"{key(setting)}: already in {out}")
+            continue
+        rows = measure(setting, plan)
+        results["points"][key(setting)] = {
+            **dataclasses.asdict(setting), "parameters": parameters(setting.size), "rows": rows,
+            "conditions": conditions(plan)}
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(results, indent=1) + "\n")
+    for path in report.write(results, out):
+        print(f"wrote {path}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

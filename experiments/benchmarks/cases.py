@@ -1,0 +1,109 @@
+"""The rows of the benchmark: plain training, this package's estimators, and the peers that are installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dreamprm.hypergrad import AdamWState, build_estimator
+from experiments.benchmarks.peers import PEERS
+from experiments.benchmarks.workload import Workload
+
+Run = Callable[[], dict[str, Tensor]]
+"""Takes one window; returns alpha's gradient (empty for plain training). To be called once."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: an estimator of `dreamprm.hypergrad` with its settings, or a peer, or plain training."""
+
+    estimator: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    peer: str = ""
+
+    @property
+    def model(self) -> str:
+        """The model variant that the row runs on: fused attention wherever it can.
+
+        Raises:
+            ValueError: an estimator or setting that does not exist.
+        """
+        if self.peer:
+            return PEERS[self.peer].model
+        if not self.estimator:
+            return "sdpa"
+        if "forward_over_reverse" in self.settings.values():
+            return "forward_mode"
+        return "eager" if build_estimator(self.estimator, **self.settings).needs_second_order else "sdpa"
+
+    def prepare(self, workload: Workload) -> Run:
+        """Everything that a training loop has at hand before a window, done; the window itself left to run.
+
+        Raises:
+            ImportError: the peer is not installed.
+            ValueError: an estimator or setting that does not exist.
+        """
+        if self.peer:
+            return PEERS[self.peer].prepare(workload)
+        # copies that the window may overwrite, as a training loop lets it
+        params, state = _copies(workload.params), AdamWState(
+            workload.state.step, _copies(workload.state.exp_avg), _copies(workload.state.exp_avg_sq))
+        if not self.estimator:
+            return lambda: plain_training(workload, params, state)
+        estimator = build_estimator(self.estimator, **self.settings)
+
+        def run() -> dict[str, Tensor]:
+            window = estimator.run_window(
+                workload.problem, workload.optimizer, params, state, workload.alpha,
+                inner_batches=workload.inner_batches, outer_batch=workload.outer_batch, donate=True)
+            if window.status.value != "ok":
+                raise ArithmeticError(f"{window.status.value}: {window.message}")
+            return window.alpha_grad
+
+        return run
+
+
+PLAIN = "plain"
+CASES: dict[str, Case] = {
+    PLAIN: Case(),
+    "none": Case("none"),
+    "first_order": Case("first_order"),
+    "first_order, one-sided": Case("first_order", {"mixed": "forward_difference"}),
+    "adjoint": Case("adjoint"),
+    "adjoint, central difference": Case("adjoint", {"hvp": "finite_difference"}),
+    "adjoint, one-sided": Case("adjoint", {"hvp": "forward_difference"}),
+    "adjoint, forward over reverse": Case("adjoint", {"hvp": "forward_over_reverse"}),
+    "adjoint, on disk": Case("adjoint", {"offload": "disk"}),
+    "unrolled": Case("unrolled"),
+    "neumann": Case("neumann"),
+    "cg": Case("cg"),
+    "finite_difference": Case("finite_difference"),
+    "finite_difference, AdamW": Case("finite_difference", {"preconditioner": "adamw"}),
+    **{name: Case(peer=name) for name in PEERS},
+}
+
+
+def plain_training(workload: Workload, params: dict[str, Tensor], state: AdamWState) -> dict[str, Tensor]:
+    """T inner steps and one gradient of the outer loss, each one forward and one backward pass, in place."""
+    problem, alpha = workload.problem, workload.alpha
+
+    def gradient(loss: Callable[..., Tensor], batch: Any) -> dict[str, Tensor]:
+        variables = {name: p.detach().requires_grad_() for name, p in params.items()}
+        grads = torch.autograd.grad(
+            loss(variables, alpha, batch), list(variables.values()), materialize_grads=True)
+        return dict(zip(params, grads, strict=True))
+
+    for batch in workload.inner_batches:
+        grads = gradient(problem.inner_loss, batch)
+        params, state = workload.optimizer.step(params, grads, state=state, inplace=True)
+        del grads
+    gradient(problem.outer_loss, workload.outer_batch)
+    return {}
+
+
+def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}

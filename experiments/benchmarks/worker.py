@@ -1,0 +1,155 @@
+"""One measurement in a process of its own; `windows.py` starts it and reads the one line it prints.
+
+    python -m experiments.benchmarks.worker '{"job": "memory", "cases": ["unrolled"], "setting": {...}}'
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dreamprm.hypergrad import ESTIMATORS, build_estimator
+from dreamprm.process import prepare_process
+from experiments.benchmarks import memory
+from experiments.benchmarks.cases import CASES, Run
+from experiments.benchmarks.workload import Setting, Workload, build_workload
+
+Outcome = dict[str, Any]
+
+
+class Models:
+    """The workload of a setting in each model variant, built when first asked for."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self._built: dict[str, Workload] = {}
+
+    def prepare(self, case: str) -> Run:
+        """The case's window, ready to run once."""
+        row = CASES[case]
+        if row.model not in self._built:
+            self._built[row.model] = build_workload(self.setting, model=row.model)
+        return row.prepare(self._built[row.model])
+
+
+def measure_memory(setting: Setting, case: str) -> Outcome:
+    """{"extra_mib"}: peak memory beyond model, params and moments, after a window of one step to warm up."""
+    Models(replace(setting, steps=1)).prepare(case)()
+    run = Models(setting).prepare(case)
+    return {"extra_mib": memory.extra_peak(run, device=setting.device)}
+
+
+def measure_seconds(setting: Setting, cases: Sequence[str], repetitions: int) -> dict[str, Outcome]:
+    """{"seconds": one number a repetition} for each case.
+
+    Every repetition runs all cases in turn, so that a drift of the machine's speed falls on all alike; the
+    first round warms up and is not counted. A case that fails drops out with its "error".
+    """
+    models, found = Models(setting), {case: Outcome(seconds=[]) for case in cases}
+    for repetition in range(repetitions + 1):
+        for case in cases:
+            if "error" in found[case]:
+                continue
+            try:
+                run = models.prepare(case)
+                gc.collect()
+                started = _now(setting)
+                run()
+                seconds = _now(setting) - started
+            except Exception as error:
+                found[case] = {"error": describe(error)}
+                continue
+            if repetition:
+                found[case]["seconds"].append(seconds)
+    return found
+
+
+def measure_agreement(setting: Setting, cases: Sequence[str]) -> dict[str, Outcome]:
+    """{"cosine", "relative_error"} of alpha's gradient to the exact one, which is computed in float64."""
+    truth = flat(exact_gradient(setting))
+    models, found = Models(setting), {}
+    for case in cases:
+        try:
+            found[case] = agreement(flat(models.prepare(case)()), truth)
+        except Exception as error:
+            found[case] = {"error": describe(error)}
+    return found
+
+
+def exact_gradient(setting: Setting) -> dict[str, Tensor]:
+    """alpha's gradient in float64, by `adjoint` with exact products (flat in memory), else by `unrolled`."""
+    workload = build_workload(setting, model="eager", dtype=torch.float64)
+    estimator = build_estimator("adjoint" if "adjoint" in ESTIMATORS else "unrolled")
+    return estimator.run_window(
+        workload.problem, workload.optimizer, workload.params, workload.state, workload.alpha,
+        inner_batches=workload.inner_batches, outer_batch=workload.outer_batch, on_failure="raise",
+    ).alpha_grad
+
+
+def agreement(found: Tensor, truth: Tensor) -> Outcome:
+    """Cosine and |found - truth| / |truth|; a cosine of None where the gradient found is zero."""
+    norms = float(found.norm() * truth.norm())
+    return {"cosine": float(found @ truth) / norms if norms else None,
+            "relative_error": float((found - truth).norm() / truth.norm())}
+
+
+def flat(grads: dict[str, Tensor]) -> Tensor:
+    """One float64 vector on the CPU."""
+    return torch.cat([grad.detach().double().cpu().flatten() for grad in grads.values()])
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line of at most 160 characters."""
+    if isinstance(error, ImportError):
+        return f"not installed: {error}"[:160]
+    text = " ".join(str(error).split())
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
+        return "out of memory"
+    return f"{type(error).__name__}: {text}"[:160]
+
+
+def _now(setting: Setting) -> float:
+    if setting.device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+JOBS: dict[str, Callable[[Setting, dict[str, Any]], dict[str, Outcome]]] = {
+    "time": lambda setting, order: measure_seconds(setting, order["cases"], order["repetitions"]),
+    "agreement": lambda setting, order: measure_agreement(setting, order["cases"]),
+    "memory": lambda setting, order: {case: measure_memory(setting, case) for case in order["cases"]},
+}
+
+
+def main() -> None:
+    """Do the one job of the command line and print its outcome as JSON."""
+    order = json.loads(sys.argv[1])
+    prepare_process(order.get("threads", 1))
+    if order.get("limit_bytes"):
+        memory.limit(order["limit_bytes"])
+    setting = Setting(**order["setting"])
+    try:
+        outcome = JOBS[order["job"]](setting, order)
+    except Exception as error:
+        outcome = {case: {"error": describe(error)} for case in order["cases"]}
+    print(json.dumps(_finite(outcome)))
+
+
+def _finite(value: Any) -> Any:
+    """Non-finite numbers as None, for which JSON has a word."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+if __name__ == "__main__":
+    main()

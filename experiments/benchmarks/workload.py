@@ -1,0 +1,166 @@
+"""What the benchmarks run on: random Qwen2-VL PRMs of stated sizes (the language model is trained), random text
+batches, a warm AdamW state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, build_estimator
+from dreamprm.models.prm import PRM
+from dreamprm.models.weights import DomainWeights
+from dreamprm.problem import prm_problem
+from dreamprm.sandbox.base_model import base_config, build_processor
+from dreamprm.sandbox.settings import SandboxSettings
+
+ROWS, TOKENS, STEP_ENDS, DOMAINS = 4, 128, 5, 4
+# From zero moments the first update is the gradient's sign, whose derivative is zero: no window of a training
+# run but the first looks like that, so every measurement starts after this many steps.
+WARM_STEPS = 5
+KINDS = ("single", "mixed")
+MODELS = ("sdpa", "eager", "forward_mode")
+SIZES = {"tiny": (32, 1), "1M": (128, 7), "5M": (256, 8), "20M": (512, 8)}  # width, text layers
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point of the benchmark: model size, steps of a window, what a batch holds, inner learning rate.
+
+    A batch of kind "single" has one domain (another one each step), one of kind "mixed" all four.
+
+    Raises:
+        ValueError: a size or kind that does not exist, or fewer steps than 1.
+    """
+
+    size: str = "5M"
+    steps: int = 5
+    kind: str = "single"
+    lr: float = 5e-7
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, given, known in (("size", self.size, SIZES), ("kind", self.kind, KINDS)):
+            if given not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {given!r}")
+        if self.steps < 1:
+            raise ValueError(f"steps must be >= 1, got {self.steps}; a window has at least one inner step")
+
+
+@dataclass
+class Workload:
+    """A setting's problem and the point at which its window starts; `params` and `state` must not be
+    written to."""
+
+    problem: BilevelProblem
+    optimizer: AdamW
+    params: dict[str, Tensor]
+    state: AdamWState
+    alpha: dict[str, Tensor]
+    inner_batches: list[dict[str, Any]]
+    outer_batch: dict[str, Any]
+
+
+class WrittenOutSiLU(nn.Module):
+    """x * sigmoid(x): torch's SiLU lacks the formula for forward over reverse."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(x)
+
+
+def random_batch(
+    domains: list[int], *, vocabulary: int, generator: torch.Generator, device: str = "cpu"
+) -> dict[str, Any]:
+    """A text batch of ROWS x TOKENS with STEP_ENDS step ends a row, its rows dealt out to the domains."""
+    ends = torch.arange(1, STEP_ENDS + 1) * (TOKENS // STEP_ENDS) - 1
+    rows = torch.arange(ROWS).repeat_interleave(STEP_ENDS)
+    labels = torch.rand(ROWS * STEP_ENDS, generator=generator)
+    inputs = {
+        "input_ids": torch.randint(8, vocabulary, (ROWS, TOKENS), generator=generator),
+        "attention_mask": torch.ones(ROWS, TOKENS, dtype=torch.long),
+        "mm_token_type_ids": torch.zeros(ROWS, TOKENS, dtype=torch.long),
+        "position_ids": torch.arange(TOKENS).expand(3, ROWS, TOKENS),
+        "step_rows": rows, "step_cols": ends.repeat(ROWS)}
+    batch = {"labels": labels, "group": rows % len(domains), "domains": torch.tensor(domains),
+             "cot": rows, "correct": (torch.rand(ROWS, generator=generator) < 0.5).float()}
+    return {"inputs": {name: tensor.to(device) for name, tensor in inputs.items()},
+            **{name: tensor.to(device) for name, tensor in batch.items()}}
+
+
+def domains_of(kind: str, step: int) -> list[int]:
+    """The domains in the batch of this step."""
+    return list(range(DOMAINS)) if kind == "mixed" else [step % DOMAINS]
+
+
+def build_workload(setting: Setting, *, model: str = "sdpa", dtype: torch.dtype = torch.float32) -> Workload:
+    """The same weights, batches and warm moments for every model variant and dtype.
+
+    Args:
+        model: "sdpa" (fused attention), "eager" (attention with gradients of gradients) or "forward_mode"
+            (eager, with activations that forward mode knows).
+        dtype: of params, moments and alpha; float64 starts from the float32 run's numbers.
+
+    Raises:
+        ValueError: an unknown model variant.
+    """
+    if model not in MODELS:
+        raise ValueError(f"model must be one of {', '.join(MODELS)}, got {model!r}")
+    torch.manual_seed(0)
+    prm = _prm(setting.size, attention="sdpa" if model == "sdpa" else "eager").to(setting.device)
+    vocabulary = len(prm.processor.tokenizer)
+    if model == "forward_mode":
+        _write_out_silu(prm)
+    weights = DomainWeights([f"domain-{i}" for i in range(DOMAINS)])
+    alpha = {name: value.to(setting.device) for name, value in weights.init().items()}
+    problem, optimizer = prm_problem(prm, weights), AdamW(lr=setting.lr, weight_decay=0.01)
+    generator = torch.Generator().manual_seed(0)
+
+    def batches(count: int) -> list[dict[str, Any]]:
+        return [random_batch(domains_of(setting.kind, step), vocabulary=vocabulary,
+                             generator=generator, device=setting.device) for step in range(count)]
+
+    outer_batch, warm_batches, inner_batches = batches(1)[0], batches(WARM_STEPS), batches(setting.steps)
+    params = _trained(prm)
+    warm = build_estimator("none").run_window(
+        problem, optimizer, params, optimizer.init(params), alpha,
+        inner_batches=warm_batches, outer_batch=outer_batch)
+    if dtype != torch.float32:
+        prm.to(dtype)
+    return Workload(
+        problem=problem, optimizer=optimizer, params=_cast(warm.params, dtype),
+        state=AdamWState(
+            warm.state.step, _cast(warm.state.exp_avg, dtype), _cast(warm.state.exp_avg_sq, dtype)),
+        alpha=_cast(alpha, dtype), inner_batches=inner_batches, outer_batch=outer_batch)
+
+
+def parameters(size: str) -> int:
+    """How many numbers a window trains at this size."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in _trained(_prm(size, attention="sdpa")).values())
+
+
+def _prm(size: str, *, attention: str) -> PRM:
+    processor = build_processor()
+    width, layers = SIZES[size]
+    sizes = SandboxSettings(hidden_size=width, text_layers=layers, vision_layers=1)
+    return PRM.from_backbone(base_config(sizes, processor.tokenizer).to_dict(), processor=processor,
+                             attn_implementation=attention)
+
+
+def _trained(prm: PRM) -> dict[str, Tensor]:
+    # The batches are texts: a vision tower would be trained by nothing, which some of the peers refuse.
+    return {name: p.detach() for name, p in prm.trainable_params(freeze_vision=True).items()}
+
+
+def _cast(tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: tensor.to(dtype) for name, tensor in tensors.items()}
+
+
+def _write_out_silu(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if type(child).__name__ in ("SiLU", "SiLUActivation"):
+            setattr(module, name, WrittenOutSiLU())
+        else:
+            _write_out_silu(child)
