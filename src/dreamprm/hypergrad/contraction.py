@@ -166,7 +166,7 @@ def double_backward(
 def along(
     grads: Mapping[str, Tensor], direction: Mapping[str, Tensor], inputs: list[Tensor]
 ) -> list[Tensor]:
-    """d <direction, grads> / d inputs, by a second backward pass over the gradients' graph, which it frees."""
+    """d <direction, grads> / d inputs, by a backward pass over the gradients' graph, which it frees."""
     graphs = {name: grad for name, grad in grads.items() if grad.requires_grad}
     if not graphs or not inputs:
         return [torch.zeros_like(tensor) for tensor in inputs]

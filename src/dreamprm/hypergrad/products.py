@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -120,27 +121,14 @@ def _product(
     check_kind(kind, setting="kind")
     level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
     upper = list(level.upper.values()) if with_alpha else []
-    try:
+    with advice(kind):
         if kind == "double_backward":
             parts = _double_backward(level, params, direction, upper=upper)
         elif kind == "forward_over_reverse":
             parts = _forward_over_reverse(level, params, direction, upper=upper)
         else:
-            norm = used_norm(direction, gradient.params if gradient else None)
-            if norm == 0.0:
-                parts = [torch.zeros_like(tensor) for tensor in (*params.values(), *upper)]
-            elif kind == "finite_difference":
-                h = perturbation(direction, norm=norm, radius=radius, one_sided=False)
-                parts = _gradient(level, moved(params, direction, by=h), upper)
-                torch._foreach_sub_(parts, _gradient(level, moved(params, direction, by=-h), upper))
-                torch._foreach_div_(parts, 2 * h)
-            else:
-                h = perturbation(direction, norm=norm, radius=radius, one_sided=True)
-                parts = _gradient(level, moved(params, direction, by=h), upper)
-                torch._foreach_sub_(parts, _gradient_at_phi(level, params, upper, gradient=gradient))
-                torch._foreach_div_(parts, h)
-    except (NotImplementedError, RuntimeError) as error:
-        raise _advised(error, kind) from error
+            parts = _difference(level, params, direction, upper=upper, gradient=gradient, radius=radius,
+                                one_sided=kind == "forward_difference")
     mixed = level.mixed(parts[len(params):]) if with_alpha else Mixed({}, None)
     return Product(dict(zip(params, parts)), mixed.alpha, mixed.slopes)
 
@@ -173,6 +161,22 @@ def _forward_over_reverse(
             for tensor, tangent in zip((*params.values(), *upper), tangents)]
 
 
+def _difference(
+    level: InnerLevel, params: Mapping[str, Tensor], direction: Mapping[str, Tensor], *, upper: list[Tensor],
+    gradient: Gradient | None, radius: float | None, one_sided: bool,
+) -> list[Tensor]:
+    norm = used_norm(direction, gradient.params if gradient else None)
+    if norm == 0.0:
+        return [torch.zeros_like(tensor) for tensor in (*params.values(), *upper)]
+    h = perturbation(direction, norm=norm, radius=radius, one_sided=one_sided)
+    above = _gradient(level, moved(params, direction, by=h), upper)
+    if one_sided:
+        below, width = _gradient_at_phi(level, params, upper, gradient=gradient), h
+    else:
+        below, width = _gradient(level, moved(params, direction, by=-h), upper), 2 * h
+    return [(a - b).div_(width) for a, b in zip(above, below)]
+
+
 def _gradient(level: InnerLevel, params: Mapping[str, Tensor], upper: list[Tensor]) -> list[Tensor]:
     phi = leaves(params)
     return gradient_list(level.loss(phi), [*phi.values(), *upper])
@@ -181,22 +185,23 @@ def _gradient(level: InnerLevel, params: Mapping[str, Tensor], upper: list[Tenso
 def _gradient_at_phi(
     level: InnerLevel, params: Mapping[str, Tensor], upper: list[Tensor], *, gradient: Gradient | None
 ) -> list[Tensor]:
-    if gradient is None:
-        return _gradient(level, params, upper)
     upper_grads = level.upper_grads_at_phi() if upper else []
-    if upper_grads is None:
-        if gradient.alpha is None:
-            return _gradient(level, params, upper)
+    if upper_grads is None and gradient is not None and gradient.alpha is not None:
         upper_grads = list(gradient.alpha.values())
+    if gradient is None or upper_grads is None:
+        return _gradient(level, params, upper)
     return [*(gradient.params[name] for name in params), *upper_grads]
 
 
-def _advised(error: Exception, kind: str) -> Exception:
-    """The same error with the setting that would work, where a derivative has no formula."""
-    text = str(error)
-    if "not implemented" not in text and "does not support" not in text:
-        return error
-    return NotImplementedError(
-        f"{kind} takes a derivative that an operation of the model does not have ({text}); use eager "
-        'attention (model.attn_implementation=eager), or products by differences (hvp="finite_difference", '
-        "which works with every kernel)")
+@contextmanager
+def advice(kind: str) -> Iterator[None]:
+    """Where an operation of the model lacks the derivative that this kind takes, say what to do."""
+    try:
+        yield
+    except RuntimeError as error:  # NotImplementedError is one
+        if "not implemented" not in str(error) and "does not support" not in str(error):
+            raise
+        raise NotImplementedError(
+            f"{kind} takes a derivative that an operation of the model does not have ({error}); use eager "
+            "attention (model.attn_implementation=eager), or products by differences "
+            '(hvp="finite_difference"), which every kernel can do') from error

@@ -1,0 +1,95 @@
+"""The states a window went through, given back from last to first: kept, or recomputed bit by bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from dreamprm.hypergrad.adamw import AdamW, AdamWState
+from dreamprm.hypergrad.offload import Kept, Store
+
+CHECKPOINTS = ("recompute", "keep")
+
+
+class Point(NamedTuple):
+    """Params and the optimizer's state before one step."""
+
+    params: dict[str, Tensor]
+    state: AdamWState
+
+
+class KeptPoint(NamedTuple):
+    """A `Point` that was put away."""
+
+    params: Kept
+    exp_avg: Kept
+    exp_avg_sq: Kept
+    step: int
+
+    def load(self) -> Point:
+        """Read it back."""
+        return Point(self.params.load(), AdamWState(self.step, self.exp_avg.load(), self.exp_avg_sq.load()))
+
+    def drop(self) -> None:
+        """It is not read again."""
+        for part in (self.params, self.exp_avg, self.exp_avg_sq):
+            part.drop()
+
+
+class Trajectory:
+    """Steps forward through a window and back through its states.
+
+    `checkpoint="keep"` puts every state away. `checkpoint="recompute"` only the first one: as AdamW's step is
+    elementwise and needs nothing but the gradients, the states are had again by taking the steps again from
+    there, with the same bits. Going back by halves (the state at the middle, then the right half, then the
+    left one) takes about (T/2) log2 T steps and log2 T states at a time, where going from the start each time
+    takes T^2/2 steps and sqrt(T) checkpoints hold more states for T <= 20.
+    """
+
+    def __init__(self, optimizer: AdamW, store: Store, *, checkpoint: str) -> None:
+        self._optimizer, self._store, self._checkpoint = optimizer, store, checkpoint
+        self._points: list[KeptPoint] = []
+        self._length = 0
+
+    def step(self, at: Point, grads: Mapping[str, Tensor], *, owned: bool) -> Point:
+        """Take one step. `owned`: the tensors at this point may be overwritten."""
+        free = owned
+        if self._checkpoint == "keep" or self._length == 0:
+            # what is not ours is not overwritten by anybody: no copy needed
+            self._points.append(_keep(at, self._store if owned else Store()))
+            free = owned and self._store.copies(at.params)
+        self._length += 1
+        return Point(*self._optimizer.step(at.params, grads, state=at.state, inplace=free))
+
+    def backwards(self, gradient: Callable[[int], Mapping[str, Tensor]]) -> Iterator[Point]:
+        """The points before each step, last first; `gradient(t)` gives g_t. Their tensors are read only."""
+        if self._checkpoint == "keep":
+            while self._points:
+                point = self._points.pop()
+                yield point.load()
+                point.drop()
+        else:
+            yield from self._halves(0, self._length, self._points[0], gradient)
+
+    def _halves(
+        self, first: int, end: int, point: KeptPoint, gradient: Callable[[int], Mapping[str, Tensor]]
+    ) -> Iterator[Point]:
+        if end - first == 1:
+            yield point.load()
+            return
+        middle, at = (first + end) // 2, point.load()
+        for t in range(first, middle):
+            owned = t > first
+            at = Point(*self._optimizer.step(at.params, gradient(t), state=at.state, inplace=owned))
+        kept = _keep(at, self._store)
+        del at
+        yield from self._halves(middle, end, kept, gradient)
+        kept.drop()
+        yield from self._halves(first, middle, point, gradient)
+
+
+def _keep(at: Point, store: Store) -> KeptPoint:
+    return KeptPoint(store.keep(at.params), store.keep(at.state.exp_avg), store.keep(at.state.exp_avg_sq),
+                     at.state.step)
