@@ -10,41 +10,92 @@ from types import MappingProxyType
 from typing import Any
 
 from dreamprm.hypergrad.adamw import AdamW, AdamWState
+from dreamprm.hypergrad.adjoint import Adjoint
 from dreamprm.hypergrad.base import Estimator, Status, Window
+from dreamprm.hypergrad.cg import ConjugateGradient
+from dreamprm.hypergrad.finite_difference import FiniteDifference
 from dreamprm.hypergrad.first_order import FirstOrder
+from dreamprm.hypergrad.implicit import SOLVERS, Implicit
+from dreamprm.hypergrad.linear_solver import LinearSolver
+from dreamprm.hypergrad.neumann import NeumannSeries
 from dreamprm.hypergrad.none import NoHypergradient
 from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.unrolled import Unrolled
 
 __all__ = [
-    "ESTIMATORS", "AdamW", "AdamWState", "BilevelProblem", "Estimator", "FirstOrder", "NoHypergradient",
-    "Status", "Unrolled", "Window", "build_estimator",
+    "ESTIMATORS", "SOLVERS", "AdamW", "AdamWState", "Adjoint", "BilevelProblem", "ConjugateGradient",
+    "Estimator", "FiniteDifference", "FirstOrder", "Implicit", "LinearSolver", "NeumannSeries",
+    "NoHypergradient", "Status", "Unrolled", "Window", "build_estimator", "estimator_settings",
 ]
 
 ESTIMATORS: Mapping[str, type[Estimator]] = MappingProxyType({
     "unrolled": Unrolled,
+    "adjoint": Adjoint,
     "first_order": FirstOrder,
+    "implicit": Implicit,
+    "neumann": Implicit,
+    "cg": Implicit,
+    "finite_difference": FiniteDifference,
     "none": NoHypergradient,
 })
+"""Estimators by name. `neumann` and `cg` are `implicit` with that solver."""
 
 
 def build_estimator(name: str, **settings: Any) -> Estimator:
     """The estimator of this name (a key of `ESTIMATORS`) with its settings; defaults alone work.
 
+    The settings of an implicit estimator's solver stand beside its own: ("cg", damping=0.1), or ("implicit",
+    solver="cg", damping=0.1).
+
     Raises:
-        ValueError: an unknown name or setting (the message gives the nearest known one), or a value that the
-            estimator refuses.
+        ValueError: an unknown name, setting or solver (the message gives the nearest known one), a setting
+            that the chosen solver does not have, or a value that the estimator refuses.
     """
     if name not in ESTIMATORS:
         raise ValueError(f"unknown estimator {name!r}{_nearest(name, list(ESTIMATORS))}; "
                          f"known: {', '.join(ESTIMATORS)}")
-    estimator = ESTIMATORS[name]
-    known = [field.name for field in fields(estimator)]  # type: ignore[arg-type]
+    known = estimator_settings(name, solver=settings.get("solver"))
+    solver = settings.get("solver")
     for setting in settings:
         if setting not in known:
-            raise ValueError(f"estimator {name!r} has no setting {setting!r}{_nearest(setting, known)}; "
+            given = f"{name!r} with solver={solver}" if solver and "solver" in known else repr(name)
+            raise ValueError(f"estimator {given} has no setting {setting!r}{_nearest(setting, list(known))}; "
                              f"its settings: {', '.join(known) or 'none'}")
-    return estimator(**settings)
+    estimator = ESTIMATORS[name]
+    if estimator is not Implicit or isinstance(solver, LinearSolver):
+        return estimator(**settings)
+    kind = SOLVERS[_solver_name(name, solver)]
+    own = {setting: settings.pop(setting) for setting in _defaults(kind) if setting in settings}
+    return Implicit(**{**settings, "solver": kind(**own)})
+
+
+def estimator_settings(name: str, *, solver: Any = None) -> dict[str, Any]:
+    """Every setting that `build_estimator(name, ...)` takes, with its default; its solver's own included.
+
+    Raises:
+        ValueError: an unknown solver.
+    """
+    own = _defaults(ESTIMATORS[name])
+    if ESTIMATORS[name] is not Implicit or isinstance(solver, LinearSolver):
+        return own
+    chosen = _solver_name(name, solver)
+    own["solver"] = chosen
+    if name in SOLVERS:
+        del own["solver"]  # the name says it
+    return {**own, **_defaults(SOLVERS[chosen])}
+
+
+def _solver_name(name: str, solver: str | None) -> str:
+    """The solver that an implicit estimator's name says, or its setting, or the default."""
+    chosen = name if name in SOLVERS else solver or "cg"
+    if chosen not in SOLVERS:
+        raise ValueError(f"unknown solver {chosen!r}{_nearest(str(chosen), list(SOLVERS))}; "
+                         f"known: {', '.join(SOLVERS)}")
+    return chosen
+
+
+def _defaults(kind: type[Estimator] | type[LinearSolver]) -> dict[str, Any]:
+    return {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]
 
 
 def _nearest(given: str, known: list[str]) -> str:

@@ -1,0 +1,127 @@
+"""The one-step estimate of the public DreamPRM code, and SAMA's form of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from dreamprm.hypergrad.adamw import AdamW, Cotangents
+from dreamprm.hypergrad.base import Estimator, Window, WindowTask, gradient_list, leaves, require_graph
+from dreamprm.hypergrad.contraction import finite_difference
+from dreamprm.hypergrad.linear_solver import Vector, norm
+from dreamprm.hypergrad.plain_steps import PlainSteps, plain_steps
+from dreamprm.hypergrad.products import used_norm
+
+PRECONDITIONERS = (None, "adamw")
+POINTS = ("after", "before")
+
+
+@dataclass(frozen=True)
+class FiniteDifference(Estimator):
+    """alpha_grad = dL_meta/dalpha - scale (grad_alpha L(phi + h v) - grad_alpha L(phi - h v)) / 2h.
+
+    v = dL_meta/dphi at phi_T, h = radius / |v|, L on the window's last batch: the derivative of one plain
+    gradient step phi - scale grad_phi L on that batch, the other T - 1 steps and AdamW left out. Use it for
+    parity with the public DreamPRM in ablations. Not as an estimate: AdamW divides each entry by its own
+    root, so the sign itself can be wrong (cosines of -0.85 and -0.21 to the exact gradient were measured on
+    small PRMs); `first_order` costs about the same and has none of these faults.
+
+    The public code is DARTS as Betty has it (`type="darts"`); what is kept and what is not:
+
+    - kept: phi = phi_T and the batch of the last step (`point="after"`); radius 0.01 in float32; v without
+      AdamW's scaling.
+    - scale: DARTS multiplies by the inner learning rate, Betty leaves it out (scale=1). Here the last step's
+      learning rate is the default, so that the estimate compares with the other estimators'; scale=1.0 gives
+      Betty's. An upper AdamW hardly sees the difference, except where L_meta depends on alpha directly or the
+      gradients come near its eps (1e-8), as with a learning rate of 5e-7 they do.
+    - not: Betty adds the perturbation to the parameters and takes it off again, which leaves rounding behind
+      (in bf16, most of it). Here the perturbed parameters are new tensors.
+    - not: weights computed from losses see the losses at phi, not at the perturbed points, as in all
+      estimators.
+
+    preconditioner="adamw" takes for -scale v the derivative of L_meta in the last step's gradient, through
+    AdamW's step (`AdamW.vjp`) and its clipping in closed form: SAMA. Betty's `sama` differs by leaving out
+    the bias corrections, and by a radius of 1. With it and point="before", phi_{T-1}, where that gradient was
+    taken, the result is the exact derivative of the window's last step: for T = 1, that of `unrolled` up to
+    the difference's error.
+
+    Cost: two forward passes beside the window's own; one more for structured problems (the losses at phi).
+    point="before" holds one more copy of the params and moments.
+
+    Args:
+        preconditioner: None or "adamw", as above.
+        point: "after" the last step (phi_T) or "before" it (phi_{T-1}, as in DARTS itself).
+        scale: as above; None for the last step's learning rate. Not together with a preconditioner, which
+            has the learning rate in it.
+        radius: norm of the perturbation; None for 1e-2 in float32 and 1e-4 in float64 (see contraction.py).
+
+    Raises:
+        ValueError: an unknown preconditioner or point, a radius or scale that is not positive, or a scale
+            beside a preconditioner.
+
+    Source: DARTS, arXiv 1806.09055; Betty (leopard-ai/betty, hypergradient/darts.py and sama.py); SAMA, arXiv
+    2310.05674; DreamPRM, arXiv 2505.20241.
+    """
+
+    preconditioner: str | None = None
+    point: str = "after"
+    scale: float | None = None
+    radius: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.preconditioner not in PRECONDITIONERS:
+            raise ValueError(f'preconditioner must be None or "adamw", got {self.preconditioner!r}')
+        if self.point not in POINTS:
+            raise ValueError(f"point must be one of {', '.join(POINTS)}, got {self.point!r}")
+        for setting, value, default in (("radius", self.radius, "the default of the dtype"),
+                                        ("scale", self.scale, "the learning rate")):
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{setting} must be > 0, got {value}; use None for {default}")
+        if self.preconditioner is not None and self.scale is not None:
+            raise ValueError(f"scale={self.scale} and preconditioner={self.preconditioner} were both given; "
+                             "the preconditioner has the learning rate in it, leave scale out")
+
+    def _run(self, task: WindowTask) -> Window:
+        precondition = self.preconditioner == "adamw"
+        steps = plain_steps(task, keep_before=self.point == "before", keep_grads=precondition)
+        phi, alpha = leaves(steps.params), leaves(task.alpha)
+        outer_loss = require_graph(task.problem.outer_loss(phi, alpha, task.outer_batch), name="outer_loss")
+        partials = gradient_list(outer_loss, [*phi.values(), *alpha.values()])
+        direction, direct = dict(zip(phi, partials)), dict(zip(alpha, partials[len(phi):]))
+        if precondition:
+            direction, factor = gradient_cotangent(task.optimizer, steps, lam=direction), 1.0
+        else:
+            factor = -(self.scale or task.optimizer.learning_rate(steps.state.step - 1))
+        along = finite_difference(
+            task.problem, steps.before or steps.params, task.alpha, batch=task.inner_batches[-1],
+            direction=direction, radius=self.radius, losses=None,
+            # with v = 0 the preconditioned direction is largest in entries that the batch does not use
+            norm=used_norm(direction, steps.grads) if precondition else norm(direction),
+        ).alpha
+        passes, plain = len(steps.losses) + 1, not task.problem.structured
+        return Window(
+            params=steps.params,
+            state=steps.state,
+            alpha_grad={name: direct[name] + factor * along[name] for name in direct},
+            inner_losses=steps.losses,
+            outer_loss=outer_loss.detach(),
+            # plain: the two evaluations are differentiated in alpha; structured: one more for the losses
+            stats={"forward": passes + (2 if plain else 3), "backward": passes + (2 if plain else 0)},
+        )
+
+
+@torch.no_grad()
+def gradient_cotangent(optimizer: AdamW, steps: PlainSteps, *, lam: Vector) -> Vector:
+    """d L_meta / d g of the last step, from lam = d L_meta / d phi_T."""
+    raw, state = steps.grads, steps.state
+    assert raw is not None
+    grads, clip = optimizer.clip(raw)
+    gbar = {
+        name: optimizer.vjp(
+            Cotangents(lam[name]), grad=grads[name], exp_avg=state.exp_avg[name],
+            exp_avg_sq=state.exp_avg_sq[name], step=state.step - 1, name=name)[0]
+        for name in lam
+    }
+    return gbar if clip is None else clip.vjp(gbar, raw)

@@ -1,0 +1,128 @@
+"""The implicit gradient at the window's last point, with a linear solver as a part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from dreamprm.hypergrad.adamw import AdamW, AdamWState
+from dreamprm.hypergrad.base import (
+    Estimator, Status, Window, WindowTask, gradient_list, leaves, require_graph,
+)
+from dreamprm.hypergrad.cg import ConjugateGradient
+from dreamprm.hypergrad.inner_hessian import InnerHessian
+from dreamprm.hypergrad.linear_solver import LinearSolver, Vector, norm
+from dreamprm.hypergrad.neumann import NeumannSeries
+from dreamprm.hypergrad.plain_steps import plain_steps
+from dreamprm.hypergrad.products import check_kind, takes_second_order
+
+SOLVERS: Mapping[str, type[LinearSolver]] = MappingProxyType({
+    "neumann": NeumannSeries,
+    "cg": ConjugateGradient,
+})
+BATCHES = ("last", "all")
+
+
+@dataclass(frozen=True)
+class Implicit(Estimator):
+    """alpha_grad = dL_meta/dalpha - (d^2 L/dalpha dphi) H^-1 dL_meta/dphi, H = d^2 L/dphi^2, at phi_T.
+
+    The exact gradient of L_meta(phi*(alpha), alpha) where grad_phi L(phi*, alpha) = 0: it asks what alpha
+    does to the *minimiser* of the inner loss, however many steps away that is; the other estimators ask what
+    it does to the T steps taken. Use it where the inner problem is solved (near) to convergence between upper
+    steps and its minimum is well conditioned: small models, strong regularisation. Not for short windows of
+    fine-tuning, where the minimiser is far: the two questions then have different answers, and H is not
+    positive definite.
+
+    What is differentiated is stationarity of L itself. AdamW's learning rate, moments and gradient clipping
+    do not enter. Nor does its decoupled weight decay, which holds AdamW's own fixed point off the minimiser
+    (at a place that depends on its second moments): put an L2 term into the inner loss where the decay
+    matters, or set weight_decay=0.
+
+    Where the solver reports divergence there is no estimate: alpha_grad is NaN and the message names the
+    setting to change. stats has `iterations` and `residual` of the solver.
+
+    Args:
+        solver: of H x = dL_meta/dphi; `NeumannSeries` or `ConjugateGradient` with settings of their own. In
+            `build_estimator` a name with those settings beside it: implicit, solver=cg, damping=0.1; or as a
+            preset: cg, damping=0.1.
+        batches: H and the mixed derivative on the window's "last" batch, or the mean over "all" of its
+            batches (less noise, T times the passes). Either way at phi_T.
+        hvp: the products with H, see products.py: "double_backward" (exact; needs second-order attention; on
+            one batch its graph is kept, as much memory as one step of `unrolled`), "forward_over_reverse"
+            (exact), "finite_difference" or "forward_difference" (any kernel).
+        radius: of the differences' perturbation, None for the default of the dtype. A solver cannot reach a
+            residual below the products' error: about 1e-4 with "finite_difference" in float32.
+
+    Raises:
+        ValueError: an unknown batches or hvp, a radius that is not positive, or a solver that is none.
+
+    Source: Pedregosa, arXiv 1602.02355; Lorraine et al., arXiv 1911.02590.
+    """
+
+    solver: LinearSolver = ConjugateGradient()
+    batches: str = "last"
+    hvp: str = "double_backward"
+    radius: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.solver, LinearSolver):
+            raise ValueError("solver must be a LinearSolver such as ConjugateGradient(), got "
+                             f"{self.solver!r}; build_estimator also takes a name: {', '.join(SOLVERS)}")
+        if self.batches not in BATCHES:
+            raise ValueError(f"batches must be one of {', '.join(BATCHES)}, got {self.batches!r}")
+        check_kind(self.hvp, setting="hvp")
+        if self.radius is not None and not (self.radius > 0 and math.isfinite(self.radius)):
+            raise ValueError(f"radius must be > 0, got {self.radius}; use None for the default of the dtype")
+
+    @property
+    def needs_second_order(self) -> bool:
+        """With hvp="double_backward" or "forward_over_reverse"."""
+        return takes_second_order(self.hvp)
+
+    def _run(self, task: WindowTask) -> Window:
+        steps = plain_steps(task)
+        phi, alpha = leaves(steps.params), leaves(task.alpha)
+        outer_loss = require_graph(task.problem.outer_loss(phi, alpha, task.outer_batch), name="outer_loss")
+        partials = gradient_list(outer_loss, [*phi.values(), *alpha.values()])
+        rhs, direct = dict(zip(phi, partials)), dict(zip(alpha, partials[len(phi):]))
+        passes = len(steps.losses) + 1
+        window = Window(
+            params=steps.params,
+            state=steps.state,
+            alpha_grad={name: torch.full_like(a, math.nan) for name, a in task.alpha.items()},
+            inner_losses=steps.losses,
+            outer_loss=outer_loss.detach(),
+            stats={"forward": passes, "backward": passes, "iterations": 0, "residual": math.nan},
+        )
+        if not (math.isfinite(norm(steps.params)) and math.isfinite(norm(rhs))):
+            return window  # training itself failed; run_window says where
+        hessian = InnerHessian(
+            task.problem, steps.params, task.alpha, kind=self.hvp, radius=self.radius,
+            batches=task.inner_batches if self.batches == "all" else task.inner_batches[-1:])
+        solution = self.solver.solve(
+            hessian.product, rhs, preconditioner=lambda: adamw_preconditioner(task.optimizer, steps.state))
+        window.status, window.message = solution.status, solution.message
+        if solution.status is not Status.diverged:
+            mixed = hessian.mixed(solution.value)
+            window.alpha_grad = {name: direct[name] - mixed[name] for name in direct}
+        window.stats = {
+            "forward": passes + hessian.forward, "backward": passes + hessian.backward,
+            "iterations": solution.iterations, "residual": solution.residual,
+        }
+        return window
+
+
+def adamw_preconditioner(optimizer: AdamW, state: AdamWState) -> Vector:
+    """P = 1 / (sqrt(v / c2) + eps), by which AdamW's last step scaled its first moment; 0 where v = 0."""
+    _, c2 = optimizer.bias_corrections(state.step - 1)
+    scale: dict[str, Tensor] = {}
+    for name, v in state.exp_avg_sq.items():
+        root = v.div(c2).sqrt_().add_(optimizer.eps)
+        scale[name] = root.reciprocal_().masked_fill_(v == 0, 0.0)
+    return scale

@@ -1,0 +1,60 @@
+"""Linear systems of the size of the params, of which only products are known: what every solver shares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dreamprm.hypergrad.base import Status
+
+Vector = dict[str, Tensor]
+
+
+@dataclass
+class Solution:
+    """What a solver found, and how it ended."""
+
+    value: Vector
+    """x; meaningless when status is diverged."""
+    status: Status
+    message: str
+    """What was seen and which setting to change; empty when status is ok."""
+    iterations: int
+    """Products with A that were taken."""
+    residual: float
+    """|b - A x| / |b|, with A as the solver damps it; 0 for b = 0."""
+
+
+class LinearSolver(ABC):
+    """Solves A x = b for a symmetric A. A frozen dataclass whose fields are all its settings."""
+
+    @abstractmethod
+    def solve(
+        self, product: Callable[[Vector], Vector], rhs: Vector, *, preconditioner: Callable[[], Vector]
+    ) -> Solution:
+        """Solve product(x) = rhs, both finite; `preconditioner` makes a diagonal >= 0 near A's inverse."""
+
+
+def dot(a: Vector, b: Vector) -> float:
+    """<a, b> over all tensors."""
+    return float(torch.stack([(a[name] * b[name]).sum() for name in a]).sum())
+
+
+def norm(vector: Vector) -> float:
+    """|vector| over all tensors."""
+    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(vector.values())))))
+
+
+def plus(a: Vector, b: Vector, *, factor: float) -> Vector:
+    """a + factor b, in new tensors."""
+    along = [b[name] for name in a]
+    return dict(zip(a, torch._foreach_add(list(a.values()), along, alpha=factor)))
+
+
+def zeros(like: Vector) -> Vector:
+    """0, shaped like the vector."""
+    return {name: torch.zeros_like(tensor) for name, tensor in like.items()}
