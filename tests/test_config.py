@@ -327,4 +327,4 @@ def test_as_dict_holds_every_key_once() -> None:
     config = load_config(TrainConfig, None, TRAIN)
     content = as_dict(config)
     assert list(content) == [field.name for field in dataclasses.fields(TrainConfig)]
-    assert content["hypergrad"] == {"name": "unrolled"}
+    assert content["hypergrad"] == {"name": "unrolled", "audit_every": 0, "audit_params": []}

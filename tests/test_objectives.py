@@ -15,7 +15,7 @@ from dreamprm.objectives import (
     language_model_loss,
     meta_loss,
     sequence_log_likelihood,
-    step_loss_by_domain,
+    step_loss_by_group,
 )
 
 
@@ -73,12 +73,12 @@ def test_step_loss_is_the_mean_square_of_each_domain() -> None:
     # domain 0: .1^2; domain 1: (.2^2 + .25^2) / 2; domain 2: .5^2; domain 3 has no step
     expected = tensor(0.01, 0.05125, 0.25, 0.0)
     torch.testing.assert_close(
-        step_loss_by_domain(logits, labels, group, 4), expected, rtol=1e-12, atol=1e-15
+        step_loss_by_group(logits, labels, group, 4), expected, rtol=1e-12, atol=1e-15
     )
 
 
 def test_step_loss_takes_float32_labels_in_float64() -> None:
-    loss = step_loss_by_domain(tensor(0.0), torch.tensor([1.0]), torch.tensor([0]), 1)
+    loss = step_loss_by_group(tensor(0.0), torch.tensor([1.0]), torch.tensor([0]), 1)
     assert loss.dtype == torch.float64 and loss.item() == 0.25
 
 
@@ -124,7 +124,7 @@ def test_step_loss_gradient_equals_central_differences() -> None:
     weights = tensor(0.3, 1.0, 2.0)
 
     def loss(z: Tensor) -> Tensor:
-        return step_loss_by_domain(z, labels, group, 3) @ weights
+        return step_loss_by_group(z, labels, group, 3) @ weights
 
     z = LOGITS.clone().requires_grad_()
     gradient = torch.autograd.grad(loss(z), z)[0]

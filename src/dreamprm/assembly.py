@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device, set_seed
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dreamprm.bilevel import BilevelState, BilevelTrainer
 from dreamprm.data.audit import audit_shortcuts, require_both_classes
@@ -24,9 +25,10 @@ from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
 from dreamprm.data.texts import read_text_records
 from dreamprm.errors import DataError, UserError
 from dreamprm.hypergrad import AdamW, Estimator, build_estimator
+from dreamprm.hypergrad.audit import Audit
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
-from dreamprm.models.weights import DomainWeights
+from dreamprm.models.weights import DomainWeights, InstanceNet, InstanceTable, Weights
 from dreamprm.problem import prm_problem
 from dreamprm.schedules import learning_rate_schedule, upper_learning_rate
 from dreamprm.schema import DataSettings, TrainConfig
@@ -38,17 +40,23 @@ META_ORDER, TEXT_ORDER = 1, 2
 
 @dataclass
 class Run:
-    """The parts of one training run."""
+    """The parts of one training run; `memory` is the weights' own, for their logs."""
 
     prm: PRM
-    weights: DomainWeights
+    weights: Weights
     trainer: BilevelTrainer
     state: BilevelState
+    memory: dict[str, torch.Tensor]
+    records: RecordTable[StepRecord]
     sampler: DomainSampler
     step_batches: StepBatches
     meta_batches: MetaBatches
     images: ImageStore
     notes: list[str] = field(default_factory=list)
+
+    def named_weights(self) -> dict[str, float]:
+        """The weights of the domains as they are now."""
+        return self.weights.named(self.state.alpha, self.memory)
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
@@ -113,7 +121,7 @@ def assemble(config: TrainConfig, accelerator: Accelerator, *, say: Say = print)
         assert config.data.lm is not None, "the schema wants data.lm with lm_weight > 0"
         texts = read_text_records(config.data.lm, image_root=config.data.image_root)
         text_sampler = EpochSampler(len(texts), config.lm_batch_size, seed=_seed(config, TEXT_ORDER))
-    weights = DomainWeights(list(table.domains), config.weights.normalisation)
+    weights = _weights(config, table)
     problem = prm_problem(
         prm, weights, aggregation=config.aggregation, temperature=config.temperature,
         meta_loss_kind=config.meta_loss, lm_weight=config.lm_weight, autocast=accelerator.autocast)
@@ -123,14 +131,17 @@ def assemble(config: TrainConfig, accelerator: Accelerator, *, say: Say = print)
     upper = AdamW(lr=upper_learning_rate(config.upper), betas=_pair(config.upper.betas), eps=config.upper.eps,
                   weight_decay=config.upper.weight_decay)
     params = prm.trainable_params(freeze_vision=config.model.freeze_vision)
+    audit = _audit(config, prm, list(params))
     _share_weights(prm, params)
     alpha = {name: value.to(accelerator.device) for name, value in weights.init().items()}
     trainer = BilevelTrainer(
         problem, estimator, inner, upper if config.hypergrad.name != "none" else None,
-        inner_steps=config.inner_steps, to_device=lambda batch: send_to_device(batch, accelerator.device))
+        inner_steps=config.inner_steps, to_device=lambda batch: send_to_device(batch, accelerator.device),
+        audit=audit)
     return Run(
         prm=prm, weights=weights, trainer=trainer,
-        state=BilevelState.start(params, alpha, inner=inner, upper=upper), sampler=sampler,
+        state=BilevelState.start(params, alpha, inner=inner, upper=upper), memory=weights.memory(),
+        records=table, sampler=sampler,
         step_batches=StepBatches(table, table.domains, sampler, processor=prm.processor, images=images,
                                  texts=texts, text_sampler=text_sampler),
         meta_batches=MetaBatches(
@@ -237,6 +248,35 @@ def _report(path: str, reports: list[ReadReport], say: Say) -> None:
     for report in reports:
         for line in report.lines():
             say(f"{path}: {line}")
+
+
+def _weights(config: TrainConfig, table: RecordTable[StepRecord]) -> Weights:
+    settings, domains = config.weights, table.domains
+    match settings.kind:
+        case "instance_table":
+            return InstanceTable(domains, settings.normalisation)
+        case "instance_net":
+            return InstanceNet(list(domains), settings.features, hidden=settings.hidden, seed=config.seed)
+        case _:
+            return DomainWeights(list(domains), settings.normalisation)
+
+
+def _audit(config: TrainConfig, prm: PRM, names: list[str]) -> Audit:
+    settings = config.hypergrad
+    audit = Audit(every=settings.audit_every, params=tuple(settings.audit_params))
+    if audit.every:
+        with sdpa_kernel(SDPBackend.MATH):
+            possible = prm.supports_second_order
+        if not possible:
+            raise UserError(
+                f"hypergrad.audit_every={audit.every} takes gradients of gradients, which "
+                f"model.attn_implementation={config.model.attn_implementation} does not have; set "
+                "model.attn_implementation=sdpa (or eager), or hypergrad.audit_every=0")
+        try:
+            audit.select(names)
+        except ValueError as error:
+            raise UserError(f"hypergrad.audit_params: {error}") from error
+    return audit
 
 
 def _estimator(config: TrainConfig) -> Estimator:

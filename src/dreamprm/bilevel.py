@@ -19,6 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, Estimator, Window
+from dreamprm.hypergrad.audit import Audit, AuditResult
 
 Params = dict[str, Tensor]
 
@@ -56,6 +57,8 @@ class BilevelTrainer:
         upper: AdamW of the upper level; None leaves alpha as it is.
         inner_steps: T, lower steps per upper step.
         to_device: moves a batch to where the parameters are.
+        audit: which windows' gradients are compared with the exact one; the results stand in
+            `window.stats["audit"]`.
     """
 
     problem: BilevelProblem
@@ -64,6 +67,7 @@ class BilevelTrainer:
     upper: AdamW | None
     inner_steps: int = 5
     to_device: Callable[[Any], Any] = field(default=lambda batch: batch)
+    audit: Audit = Audit(every=0)
 
     def __post_init__(self) -> None:
         if self.inner_steps < 1:
@@ -81,12 +85,22 @@ class BilevelTrainer:
         for _ in range(windows):
             batches = [self.to_device(next(inner_batches)) for _ in range(self.inner_steps)]
             meta = self.to_device(next(outer_batches))
+            audited = self._audit(state, batches, meta)  # first: the window overwrites what it starts from
 
             window = self.estimator.run_window(
                 self.problem, self.inner, state.params, state.inner, state.alpha,
                 inner_batches=batches, outer_batch=meta, donate=True)
             state.params, state.inner = window.params, window.state
+            if audited is not None:
+                window.stats["audit"] = audited
 
             if self.upper is not None:
                 state.alpha, state.upper = self.upper.step(state.alpha, window.alpha_grad, state=state.upper)
             yield window
+
+    def _audit(self, state: BilevelState, inner_batches: list[Any], outer_batch: Any) -> AuditResult | None:
+        if not self.audit.due(state.inner.step // self.inner_steps + 1):
+            return None
+        return self.audit.compare(
+            self.estimator, self.problem, self.inner, state.params, state.inner, state.alpha,
+            inner_batches=inner_batches, outer_batch=outer_batch)

@@ -15,16 +15,16 @@ AGGREGATIONS = ("sum_log_odds", "mean_log_odds", "mean", "min", "max", "prod", "
 META_LOSSES = ("aggregation", "step")
 
 
-def step_loss_by_domain(step_logits: Tensor, labels: Tensor, group: Tensor, n: int) -> Tensor:
-    """Mean squared error of the step probabilities, domain by domain.
+def step_loss_by_group(step_logits: Tensor, labels: Tensor, group: Tensor, n: int) -> Tensor:
+    """Mean squared error of the step probabilities, domain by domain, or CoT by CoT.
 
     L_k = mean over the steps i with group_i = k of (sigmoid(z_i) - label_i)^2
 
     Args:
         step_logits: `(S,)`, log-odds z_i.
         labels: `(S,)`, Monte-Carlo estimates in [0, 1].
-        group: `(S,)` long, the domain of each step as an index 0..n-1.
-        n: number of domains in the batch; each should have at least one step.
+        group: `(S,)` long, the domain (or the CoT) of each step as an index 0..n-1.
+        n: number of groups in the batch; each should have at least one step.
 
     Returns:
         `(n,)`, in the dtype of the logits; 0 for an index no step has.

@@ -11,27 +11,30 @@ from torch.func import functional_call
 
 from dreamprm.hypergrad import BilevelProblem
 from dreamprm.models.prm import PRM
-from dreamprm.models.weights import DomainWeights
-from dreamprm.objectives import language_model_loss, meta_loss, step_loss_by_domain
+from dreamprm.models.weights import Weights
+from dreamprm.objectives import language_model_loss, meta_loss, step_loss_by_group
 
 Params = Mapping[str, Tensor]
 Batch = Mapping[str, Any]
 
 
 def prm_problem(
-    prm: PRM, weights: DomainWeights, *, aggregation: str = "sum_log_odds", temperature: float = 1.0,
+    prm: PRM, weights: Weights, *, aggregation: str = "sum_log_odds", temperature: float = 1.0,
     meta_loss_kind: str = "aggregation", lm_weight: float = 0.0,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> BilevelProblem:
     """The lower and the upper level of DreamPRM (arXiv 2505.20241).
 
-        inner loss = mean over the batch's domains of alpha_k L_k(phi)  +  lm_weight * L_lm(phi)
+        inner loss = mean over the batch's domains k of w_k(alpha) L_k(phi)  +  lm_weight * L_lm(phi)
         outer loss = mean over meta CoTs of (sigmoid(A(p) / temperature) - r)^2
+
+    With weights of single CoTs (`weights.per_instance`), k runs over the batch's CoTs instead of its domains.
+    L_k is the mean over the labelled steps of k.
 
     Args:
         prm: the model; its own parameters are not read, only its structure and the parameters left out of
             `params` (a frozen vision tower).
-        weights: alpha_k from the upper variables.
+        weights: w_k from the upper variables alpha.
         lm_weight: weight of a next-token loss on `batch["text"]`, which alpha does not touch.
         autocast: makes the context in which the model runs (mixed precision).
 
@@ -45,11 +48,8 @@ def prm_problem(
 
     def inner_losses(params: Params, batch: Batch) -> Tensor:
         logits = step_logits(params, batch)  # (S,)
-        return step_loss_by_domain(logits, batch["labels"], batch["group"], batch["domains"].shape[0])
-
-    def domain_weights(alpha: Params, batch: Batch, losses: Tensor) -> Tensor:
-        del losses  # a weight per domain does not depend on the loss
-        return weights.weights(alpha)[batch["domains"]]
+        group, members = ("cot", "cots") if weights.per_instance else ("group", "domains")
+        return step_loss_by_group(logits, batch["labels"], batch[group], batch[members].shape[0])
 
     def text_loss(params: Params, batch: Batch) -> Tensor:
         with autocast():
@@ -62,5 +62,5 @@ def prm_problem(
                          kind=meta_loss_kind, aggregation=aggregation, temperature=temperature)
 
     return BilevelProblem(
-        outer_loss=outer_loss, inner_losses=inner_losses, weights=domain_weights,
+        outer_loss=outer_loss, inner_losses=inner_losses, weights=weights.weights,
         unweighted_loss=text_loss if lm_weight else None)

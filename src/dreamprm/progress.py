@@ -61,7 +61,7 @@ class Progress:
 
     def update(
         self, step: int, *, inner_loss: float, meta_loss: float | None = None,
-        weights: Mapping[str, float] | None = None,
+        weights: Mapping[str, float] | None = None, note: str = "",
     ) -> None:
         """Show the state after `step` inner steps.
 
@@ -70,9 +70,11 @@ class Progress:
             inner_loss: mean over the window; NaN is shown as such.
             meta_loss: None where there is no upper level.
             weights: by domain; None or empty shows none.
+            note: shown after the losses.
         """
         self._updates += 1
         losses = f"inner {inner_loss:.4f}" + ("" if meta_loss is None else f"  meta {meta_loss:.4f}")
+        losses += f"  {note}" if note else ""
         if self._bars is not None:
             self._redraw(self._bars, step, losses=losses, weights=weights or {})
         elif self.mode == "lines":

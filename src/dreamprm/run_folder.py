@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from typing import Any
 class RunFolder:
     """Paths and logs of one run.
 
-        config.yaml metrics.jsonl domain_weights.jsonl summary.json report.html
+        config.yaml metrics.jsonl domain_weights.jsonl instance_weights.jsonl summary.json report.html
         checkpoints/ model/ scores/ plots/
     """
 
@@ -26,6 +26,7 @@ class RunFolder:
         self.summary = self.path / "summary.json"
         self._metrics = self.path / "metrics.jsonl"
         self._weights = self.path / "domain_weights.jsonl"
+        self._instances = self.path / "instance_weights.jsonl"
 
     def create(self) -> None:
         """Make the folder if it is missing."""
@@ -38,6 +39,16 @@ class RunFolder:
     def log_weights(self, step: int, weights: Mapping[str, float]) -> None:
         """Append one line to domain_weights.jsonl."""
         _append(self._weights, {"step": step, "weights": dict(weights)})
+
+    def write_instance_weights(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write instance_weights.jsonl, a line a CoT, whole or not at all."""
+        write_atomically(self._instances, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """The lines of metrics.jsonl; none where there is no file yet."""
+        if self._metrics.exists():
+            with self._metrics.open(encoding="utf-8") as file:
+                yield from map(json.loads, file)
 
     def rewind(self, step: int) -> None:
         """Drop what was logged after `step`: a resumed run writes those lines again."""

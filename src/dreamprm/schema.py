@@ -14,6 +14,8 @@ from dreamprm.settings import REQUIRED, default_of, open_settings, section, sett
 AGGREGATIONS = ("sum_log_odds", "mean_log_odds", "mean", "min", "max", "prod", "last")
 META_LOSSES = ("aggregation", "step")
 NORMALISATIONS = ("softplus", "softmax", "none")
+WEIGHT_KINDS = ("domain", "instance_table", "instance_net")
+WEIGHT_FEATURES = ("loss", "steps", "label", "domain")
 SCHEDULES = ("constant", "step", "linear_decay", "cosine")
 
 
@@ -114,13 +116,34 @@ class ModelSettings:
 
 @dataclass
 class WeightSettings:
-    """Domain weights alpha."""
+    """What alpha weighs."""
 
+    kind: str = setting(
+        "domain",
+        "one weight a domain (DreamPRM); one a training CoT, in a table; or one a CoT by a small network "
+        "from the CoT's own loss (both DreamPRM-1.5). With the last two the inner loss is a mean over CoTs",
+        choices=WEIGHT_KINDS,
+    )
     normalisation: str = setting(
         "softplus",
-        "softplus(raw)/mean (the paper's code), softmax(raw) times the number of domains, or the raw weights",
+        "domain, instance_table: softplus(raw)/mean (the paper's code), softmax(raw) times the number of "
+        "weights, or the raw weights",
         choices=NORMALISATIONS,
     )
+    features: list[str] = setting(
+        ["loss"],
+        "instance_net: what it reads of a CoT, some of loss, steps (their number), label (the mean label), "
+        "domain",
+    )
+    hidden: int = setting(16, "instance_net: width of its hidden layer", minimum=1)
+
+    def check(self) -> None:
+        """The network reads something, and only what there is."""
+        unknown = [name for name in self.features if name not in WEIGHT_FEATURES]
+        if unknown or not self.features or len(set(self.features)) < len(self.features):
+            raise ValueError(
+                f"features must be some of {', '.join(WEIGHT_FEATURES)}, each once, got {self.features}"
+            )
 
 
 def estimator_listing() -> str:
@@ -142,14 +165,31 @@ class HypergradSettings:
     name: str = setting(
         "unrolled", "how d L_meta(phi_T(alpha)) / d alpha is found; none: alpha stays as it is"
     )
+    audit_every: int = setting(
+        0,
+        "windows between two audits: the exact gradient is computed too, and its cosine with the "
+        "estimator's is logged; 0: never",
+        minimum=0,
+    )
+    audit_params: list[str] = setting(
+        [],
+        "where memory forbids the exact gradient: audit as if only the parameters whose names match one of "
+        "these patterns (such as '*layers.27.*') were trained; empty: all",
+    )
     settings: dict[str, Any] = open_settings(
         "the named estimator's own settings, written beside name:", listing=estimator_listing
     )
 
     def check(self) -> None:
-        """Refuse unknown estimators and unknown or bad settings: makes the estimator once."""
+        """Refuse unknown estimators, unknown or bad settings (makes the estimator once), and an audit of
+        nothing."""
         from dreamprm.hypergrad import build_estimator
 
+        if self.name == "none" and self.audit_every:
+            raise ValueError(
+                f"audit_every={self.audit_every} compares an estimator's gradient, name=none has none; "
+                "set audit_every=0"
+            )
         build_estimator(self.name, **self.settings)
 
 

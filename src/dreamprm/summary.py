@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from dreamprm.data.records import CandidateRecord
 from dreamprm.errors import UserError
 from dreamprm.evaluation import CandidateScores, evaluate_suites, weight_summary
 from dreamprm.evaluation.scoring import likelihood_scores, prm_scores
+from dreamprm.hypergrad import Status
 from dreamprm.run_folder import RunFolder, write_atomically
 from dreamprm.sandbox.targets import sandbox_targets
 from dreamprm.schema import TrainConfig
@@ -49,10 +50,11 @@ def summarise(
     The scores themselves are kept in `scores/SUITE.json` as {selector: a list a question of a score a
     candidate}.
     """
-    weights = run.weights.named(run.state.alpha)
+    weights = run.named_weights()
     summary: dict[str, Any] = {
         "name": config.name, "seed": config.seed, "steps": run.state.inner.step,
-        "estimator": config.hypergrad.name, "aggregation": config.aggregation, "weights": weights}
+        "estimator": config.hypergrad.name, "aggregation": config.aggregation, "weights": weights,
+        **window_summary(folder.metrics())}
     for name, records in suites.items():
         say(f"scoring {sum(len(record.candidates) for record in records)} candidates of {name}")
         _write_scores(folder.scores / f"{name}.json", _score(run, config, records))
@@ -73,6 +75,34 @@ def summarise(
         summary["targets"] = targets
         summary["targets_met"] = all(target["met"] for target in targets.values())
     return summary
+
+
+def window_summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The entries of summary.json on how well the upper gradients were had, from the lines of metrics.jsonl.
+
+    Returns:
+        `not_converged`: windows whose solver stopped short. `audit`, where windows were audited: `exact` (the
+        estimators compared with), `windows`, `undefined` (those of them without a cosine), and of the others
+        `cosine` {median, least} and `norm_ratio` {median, least, most}.
+    """
+    stopped_short, audited = 0, []
+    for row in rows:
+        stopped_short += row["status"] == Status.not_converged.value
+        if "audit_cosine" in row:
+            audited.append(row)
+    entries: dict[str, Any] = {"not_converged": stopped_short}
+    if not audited:
+        return entries
+    known = [row for row in audited if row["audit_cosine"] is not None]
+    entries["audit"] = audit = {
+        "exact": sorted({row["audit_exact"] for row in audited}), "windows": len(audited),
+        "undefined": len(audited) - len(known)}
+    if known:
+        cosines, ratios = ([row[name] for row in known] for name in ("audit_cosine", "audit_norm_ratio"))
+        audit["cosine"] = {"median": float(np.median(cosines)), "least": min(cosines)}
+        audit["norm_ratio"] = {
+            "median": float(np.median(ratios)), "least": min(ratios), "most": max(ratios)}
+    return entries
 
 
 def _score(run: Run, config: TrainConfig, records: list[CandidateRecord]) -> Scores:

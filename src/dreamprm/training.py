@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 import time
 from typing import Any
@@ -10,15 +11,15 @@ from typing import Any
 import torch
 
 from dreamprm.assembly import Run, assemble, make_accelerator
-from dreamprm.bilevel import BilevelState
 from dreamprm.checkpoint import (
     capture_random_state, latest_checkpoint, load_checkpoint, remove_later_checkpoints, restore_random_state,
     save_checkpoint)
 from dreamprm.companion import VanillaCompanion
 from dreamprm.config import changed_keys, load_config, save_config
-from dreamprm.data.collate import batches
+from dreamprm.data.collate import Latest, batches
 from dreamprm.errors import UserError
 from dreamprm.hypergrad import Status, Window
+from dreamprm.hypergrad.audit import AuditResult
 from dreamprm.interruption import DeferredInterrupt
 from dreamprm.process import prepare_process
 from dreamprm.progress import Progress
@@ -31,7 +32,7 @@ from dreamprm.summary import open_suites, summarise
 # What may differ between a run and its continuation.
 MAY_CHANGE = (
     "output", "resume", "overwrite", "log", "checkpoint", "threads", "evaluation", "data.num_workers",
-    "data.cache_dir")
+    "data.cache_dir", "hypergrad.audit_every", "hypergrad.audit_params")
 
 
 def run_train(config: TrainConfig) -> None:
@@ -64,6 +65,11 @@ def run_train(config: TrainConfig) -> None:
         train(run, config, folder)
         run.prm.load_params(run.state.params)
         run.prm.save_pretrained(folder.model, training=training_facts(run, config))
+        each = run.weights.by_instance(run.state.alpha)
+        if each is not None:
+            folder.write_instance_weights(
+                {"id": record.id, "domain": record.domain, "weight": weight}
+                for record, weight in zip(run.records, each.tolist(), strict=True))
         summary = summarise(run, config, folder, suites=suites, vanilla=vanilla, say=accelerator.print)
     summary["seconds"] = time.monotonic() - started
     folder.write_summary(summary)
@@ -111,27 +117,47 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
     """Run the remaining windows, logging each and saving a checkpoint at every `checkpoint.every`-th."""
     state, length = run.state, config.inner_steps
     first, last = state.inner.step // length, config.steps // length
-    inner_batches = batches(run.step_batches, start=first * length, stop=last * length,
-                            workers=config.data.num_workers)
+    inner_batches = Latest(batches(run.step_batches, start=first * length, stop=last * length,
+                                   workers=config.data.num_workers))
     outer_batches = batches(run.meta_batches, start=first, stop=last, workers=config.data.num_workers)
     windows = run.trainer.run(
         state, inner_batches=inner_batches, outer_batches=outer_batches, windows=last - first)
     progress = Progress(config.steps, mode=config.log.progress, every=config.log.every)
-    begun = time.monotonic()
+    begun, note, converging = time.monotonic(), "", True
     with progress, DeferredInterrupt() as interrupt:
         for number, window in enumerate(windows, start=first + 1):
-            if window.status is not Status.ok:
+            if window.status in (Status.nonfinite, Status.diverged):
                 raise UserError(f"step {state.inner.step}: {window.message}. {way_out(folder)}")
-            weights = run.weights.named(state.alpha)
+            if window.status is Status.not_converged and converging:
+                converging = False
+                progress.write(f"step {state.inner.step}: {window.message}. Training goes on; metrics.jsonl "
+                               "tells which windows were like this, summary.json how many")
+            run.memory = run.weights.remember(
+                run.memory, state.alpha, last=lambda: last_losses(run, inner_batches.last))
+            weights = run.named_weights()
             row = metrics(run, window, number=number, seconds=time.monotonic() - begun)
             folder.log_metrics(row)
             folder.log_weights(state.inner.step, weights)
+            if "audit" in window.stats:
+                note = audit_note(window.stats["audit"])
             progress.update(state.inner.step, inner_loss=row["inner_loss"], meta_loss=row["meta_loss"],
-                            weights=weights)
+                            weights=weights, note=note)
             if number % config.checkpoint.every == 0 or number == last or interrupt.requested:
                 save(run, config, folder)
             if interrupt.requested:
                 interrupt.deliver()
+
+
+@torch.no_grad()
+def last_losses(run: Run, batch: dict[str, Any]) -> tuple[dict[str, Any], torch.Tensor]:
+    """A batch where the parameters are, and its losses at the parameters as they are now."""
+    batch = run.trainer.to_device(batch)
+    return batch, run.trainer.problem.inner_losses(run.state.params, batch)
+
+
+def audit_note(result: AuditResult) -> str:
+    """An audit on the line shown while training."""
+    return f"audit cos {result.cosine:.3f} norm x{result.norm_ratio:.2f}"
 
 
 def way_out(folder: RunFolder) -> str:
@@ -150,7 +176,7 @@ def training_facts(run: Run, config: TrainConfig) -> dict[str, Any]:
         "aggregation": config.aggregation, "temperature": config.temperature, "meta_loss": config.meta_loss,
         "inner_lr": config.inner.lr, "upper_lr": config.upper.lr, "precision": config.precision,
         "sampling": config.sampling, "batch_size": config.batch_size,
-        "domain_weights": run.weights.named(run.state.alpha)}
+        "domain_weights": run.named_weights()}
 
 
 def metrics(run: Run, window: Window, *, number: int, seconds: float) -> dict[str, Any]:
@@ -158,12 +184,21 @@ def metrics(run: Run, window: Window, *, number: int, seconds: float) -> dict[st
     step = run.state.inner.step
     upper = run.trainer.upper
     squares = sum(float(grad.square().sum()) for grad in window.alpha_grad.values())
-    return {
+    row = {
         "step": step, "window": number, "inner_loss": float(window.inner_losses.mean()),
         "meta_loss": float(window.outer_loss), "lr": run.trainer.inner.learning_rate(step - 1),
         "upper_lr": upper.learning_rate(number - 1) if upper is not None else 0.0,
         "seconds": round(seconds, 3),
         "alpha_grad_norm": squares ** 0.5, "status": window.status.value}
+    audit: AuditResult | None = window.stats.get("audit")
+    if audit is not None:
+        # JSON has no NaN: null where undefined
+        row |= {"audit_cosine": audit.cosine if math.isfinite(audit.cosine) else None,
+                "audit_norm_ratio": audit.norm_ratio if math.isfinite(audit.norm_ratio) else None,
+                "audit_exact": audit.exact, "audit_share": audit.share}
+        if audit.message:
+            row["audit_message"] = audit.message
+    return row
 
 
 def save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
@@ -171,7 +206,7 @@ def save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
     state = run.state
     random_tensors, random_state = capture_random_state()
     tensors = dict(random_tensors)
-    for group, values in _tensor_groups(state).items():
+    for group, values in _tensor_groups(run).items():
         tensors |= {f"{group}/{name}": value.detach() for name, value in values.items()}
     save_checkpoint(
         folder.checkpoints, state.inner.step, tensors=tensors, keep=config.checkpoint.keep,
@@ -187,7 +222,7 @@ def restore(run: Run, checkpoint: str) -> None:
         UserError: the checkpoint is damaged, or of another model.
     """
     tensors, saved = load_checkpoint(checkpoint)
-    for group, values in _tensor_groups(run.state).items():
+    for group, values in _tensor_groups(run).items():
         for name, value in values.items():
             stored = tensors.get(f"{group}/{name}")
             if stored is None or stored.shape != value.shape:
@@ -202,8 +237,10 @@ def restore(run: Run, checkpoint: str) -> None:
     restore_random_state(tensors, saved["random"])
 
 
-def _tensor_groups(state: BilevelState) -> dict[str, dict[str, torch.Tensor]]:
+def _tensor_groups(run: Run) -> dict[str, dict[str, torch.Tensor]]:
+    state = run.state
     return {
         "params": state.params, "alpha": state.alpha,
         "inner_exp_avg": state.inner.exp_avg, "inner_exp_avg_sq": state.inner.exp_avg_sq,
-        "upper_exp_avg": state.upper.exp_avg, "upper_exp_avg_sq": state.upper.exp_avg_sq}
+        "upper_exp_avg": state.upper.exp_avg, "upper_exp_avg_sq": state.upper.exp_avg_sq,
+        "weights_memory": run.memory}

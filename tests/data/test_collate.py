@@ -14,7 +14,7 @@ from dreamprm.data.collate import MetaBatches, StepBatches, batches
 from dreamprm.data.image_store import ImageStore
 from dreamprm.data.texts import TextRecord
 from dreamprm.errors import DataError
-from dreamprm.objectives import step_loss_by_domain
+from dreamprm.objectives import step_loss_by_group
 from tiny_models import tiny_image, tiny_processor
 
 STEPS = ("one plus two", "equals three", "the answer is three")
@@ -105,7 +105,7 @@ def test_groups_lead_each_label_to_its_domain(mode: str) -> None:
 def test_a_batch_without_a_labelled_step_adds_nothing() -> None:
     batch = _dataset([_record("a", 1, (None, None))])[0]
     assert batch["group"].dtype == torch.long and batch["group"].shape == batch["labels"].shape == (0,)
-    loss = step_loss_by_domain(torch.zeros(0), batch["labels"], batch["group"], 1)
+    loss = step_loss_by_group(torch.zeros(0), batch["labels"], batch["group"], 1)
     assert loss.tolist() == [0.0]
 
 

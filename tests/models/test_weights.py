@@ -16,18 +16,25 @@ def alpha(*values: float) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
 def test_weights_start_at_one(normalisation: str) -> None:
     table = DomainWeights(["a", "b", "c"], normalisation)
-    torch.testing.assert_close(table.weights(table.init()), torch.ones(3), rtol=1e-6, atol=0)
+    torch.testing.assert_close(table.table(table.init()), torch.ones(3), rtol=1e-6, atol=0)
 
 
 def test_weights_by_hand() -> None:
     # softplus(log(e - 1)) = 1 and softplus(log(e^3 - 1)) = 3: their mean is 2.
     raw = alpha(math.log(math.e - 1), math.log(math.e**3 - 1))
-    softplus = DomainWeights(["a", "b"]).weights(raw)
+    softplus = DomainWeights(["a", "b"]).table(raw)
     torch.testing.assert_close(softplus, torch.tensor([0.5, 1.5], dtype=torch.float64), rtol=1e-12, atol=0)
-    softmax = DomainWeights(["a", "b"], "softmax").weights(alpha(0.0, math.log(3)))
+    softmax = DomainWeights(["a", "b"], "softmax").table(alpha(0.0, math.log(3)))
     torch.testing.assert_close(softmax, torch.tensor([0.5, 1.5], dtype=torch.float64), rtol=1e-12, atol=0)
-    plain = DomainWeights(["a", "b"], "none").weights(alpha(-0.25, 2.0))
+    plain = DomainWeights(["a", "b"], "none").table(alpha(-0.25, 2.0))
     assert plain.tolist() == [-0.25, 2.0]
+
+
+def test_a_batch_gets_the_weights_of_its_domains() -> None:
+    table = DomainWeights(["a", "b", "c"], "none")
+    weights = table.weights(alpha(0.5, 1.0, 2.0), {"domains": torch.tensor([2, 0])}, torch.zeros(2))
+    assert weights.tolist() == [2.0, 0.5]
+    assert table.by_instance(alpha(0.5, 1.0, 2.0)) is None and table.memory() == {}
 
 
 def test_named_weights_keep_their_order_and_values() -> None:
@@ -42,7 +49,7 @@ def test_gradients_equal_central_differences(normalisation: str) -> None:
     raw = torch.tensor([-2.0, 0.3, 4.0], dtype=torch.float64, requires_grad=True)
 
     def weights(values: torch.Tensor) -> torch.Tensor:
-        return table.weights({DOMAIN_WEIGHTS: values})
+        return table.table({DOMAIN_WEIGHTS: values})
 
     assert torch.autograd.gradcheck(weights, (raw,))
     assert torch.autograd.gradgradcheck(weights, (raw,))

@@ -34,6 +34,8 @@ class StepBatches(Dataset[Batch]):
 
         inputs  what `PRM.forward` takes, with only the labelled steps as step ends
         labels  (S,) float32;  group (S,) long, each step's index into `domains` (n,) long
+        cot     (S,) long, each step's index into the CoTs;  cots (c,) long, their row numbers in the table;
+                cot_domains (c,) long, their domains
         text    what `PRM.forward(output="token_logits")` takes; absent without a pool
 
     Args:
@@ -56,13 +58,16 @@ class StepBatches(Dataset[Batch]):
         picked = self._sampler.rows(step)
         domains = sorted({domain for domain, _ in picked})
         place = {domain: i for i, domain in enumerate(domains)}
-        encoded, labels, group, kept = [], [], [], []
-        for domain, row in picked:
-            record = self._table[int(self._rows[domain][row])]
+        cots = [int(self._rows[domain][row]) for domain, row in picked]
+        encoded, labels, group, cot, kept = [], [], [], [], []
+        for number, (domain, _) in enumerate(picked):
+            record = self._table[cots[number]]
             encoded.append(_encode(self._processor, self._images, record))
-            labels += [label for label in record.labels if label is not None]
+            known = [label for label in record.labels if label is not None]
+            labels += known
             kept += [label is not None for label in record.labels]
-            group += [place[domain]] * sum(label is not None for label in record.labels)
+            group += [place[domain]] * len(known)
+            cot += [number] * len(known)
         inputs = self._processor.collate(encoded)
         if not all(kept):
             chosen = torch.tensor(kept)
@@ -71,7 +76,9 @@ class StepBatches(Dataset[Batch]):
         batch: Batch = {
             "inputs": inputs, "labels": torch.tensor(labels, dtype=torch.float32),
             # A batch may hold no labelled step at all: the type must not follow from the list's content.
-            "group": torch.tensor(group, dtype=torch.long), "domains": torch.tensor(domains)}
+            "group": torch.tensor(group, dtype=torch.long), "domains": torch.tensor(domains),
+            "cot": torch.tensor(cot, dtype=torch.long), "cots": torch.tensor(cots),
+            "cot_domains": torch.tensor([domain for domain, _ in picked])}
         if self._text_sampler is not None:
             texts = [self._texts[i] for i in self._text_sampler.rows(step)]
             batch["text"] = self._processor.collate_text([
@@ -96,6 +103,18 @@ class MetaBatches(Dataset[Batch]):
             "inputs": self._processor.collate(encoded),
             "cot": torch.repeat_interleave(torch.arange(len(records)), steps),
             "correct": torch.tensor([float(record.correct) for record in records])}
+
+
+class Latest(Iterator[Batch]):
+    """Batches of another iterator; `last` is the one handed out last."""
+
+    def __init__(self, source: Iterator[Batch]) -> None:
+        self._source = source
+        self.last: Batch = {}
+
+    def __next__(self) -> Batch:
+        self.last = next(self._source)
+        return self.last
 
 
 class _MistakesAsItems(Dataset[Any]):

@@ -1,0 +1,160 @@
+"""How far an estimator's gradient can be trusted here: the exact one beside it, every so many windows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from dreamprm.hypergrad.adamw import AdamW, AdamWState
+from dreamprm.hypergrad.base import Estimator, Status
+from dreamprm.hypergrad.problem import BilevelProblem, Tensors
+from dreamprm.hypergrad.unrolled import Unrolled
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """An estimate beside the exact gradient of the same window.
+
+    cosine = <estimate, exact> / (|estimate| |exact|),  norm_ratio = |estimate| / |exact|
+
+    Both over all entries of alpha. A cosine near 1 says that the upper step's direction can be trusted; a
+    norm ratio off 1 alone does little harm, as the upper AdamW divides scale out.
+    """
+
+    cosine: float
+    """In [-1, 1]; NaN where undefined: one of the two is 0, NaN or infinite."""
+    norm_ratio: float
+    """>= 0; NaN where undefined."""
+    exact: str
+    """The exact estimator, by its class in lower case."""
+    share: float
+    """Entries of params that both were computed over, as a share of all; below 1 with `Audit.params`."""
+    message: str = ""
+    """What went wrong in either window; empty where nothing did."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Compares an estimator with an exact one every so many windows, on the training's state and batches.
+
+    Use it to learn whether a cheap estimator fits the problem at hand: its error depends on the learning
+    rate, the curvature and the window's length. An audit costs one window of either estimator and changes
+    nothing. Attention by `scaled_dot_product_attention` runs on its math backend in the exact window, since
+    the fused kernels have no second derivative; kernels of other libraries cannot be audited.
+
+    Args:
+        every: windows between two audits, the `every`-th being the first; 0 for never.
+        exact: what to compare with.
+        params: patterns (shell style: `*`, `?`, `[...]`) of names of params; where memory forbids the exact
+            gradient. Both estimators then run on the problem in which only the matching params are trained
+            in the window and the others stay at phi_0, and those two are compared; gradient clipping sees the
+            matching ones alone. Empty: all params, as they are trained.
+
+    Raises:
+        ValueError: every is negative; in `select`, a pattern that matches no name.
+    """
+
+    every: int
+    exact: Estimator = field(default_factory=Unrolled)
+    params: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.every < 0:
+            raise ValueError(f"every must be >= 0, got {self.every}; use 0 for no audit")
+        # a config's list would make the dataclass unhashable
+        object.__setattr__(self, "params", tuple(self.params))
+
+    def due(self, window: int) -> bool:
+        """Whether the window of this number, counted from 1, is audited."""
+        return self.every > 0 and window % self.every == 0
+
+    def select(self, names: Iterable[str]) -> list[str]:
+        """The names that a pattern matches, in their order; all where there is no pattern.
+
+        Raises:
+            ValueError: a pattern that matches none.
+        """
+        names = list(names)
+        for pattern in self.params:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise ValueError(f"the audit's pattern {pattern!r} matches no parameter; names are such as "
+                                 f"{', '.join(names[:2] + names[-2:])}")
+        return [name for name in names
+                if not self.params or any(fnmatchcase(name, pattern) for pattern in self.params)]
+
+    def compare(
+        self,
+        estimator: Estimator,
+        problem: BilevelProblem,
+        optimizer: AdamW,
+        params: Mapping[str, Tensor],
+        state: AdamWState,
+        alpha: Mapping[str, Tensor],
+        *,
+        inner_batches: Iterable[Any],
+        outer_batch: Any,
+    ) -> AuditResult:
+        """Run one window with `estimator` and one with `exact`, from the same start; nothing is modified.
+
+        Arguments and errors are those of `Estimator.run_window`, and those of `select`.
+        """
+        chosen = self.select(params)
+        start: tuple[Any, ...] = (
+            _held(problem, {name: p.detach() for name, p in params.items() if name not in set(chosen)}),
+            optimizer,
+            {name: params[name] for name in chosen},
+            AdamWState(state.step, {name: state.exp_avg[name] for name in chosen},
+                       {name: state.exp_avg_sq[name] for name in chosen}),
+            alpha,
+        )
+        batches = list(inner_batches)
+        estimate = estimator.run_window(*start, inner_batches=batches, outer_batch=outer_batch)
+        with sdpa_kernel(SDPBackend.MATH):
+            exact = self.exact.run_window(*start, inner_batches=batches, outer_batch=outer_batch)
+        cosine, norm_ratio = agreement(estimate.alpha_grad, exact.alpha_grad)
+        failed = [f"{who}: {window.message}" for who, window in (("estimator", estimate), ("exact", exact))
+                  if window.status is not Status.ok]
+        return AuditResult(
+            cosine, norm_ratio, exact=type(self.exact).__name__.lower(), message="; ".join(failed),
+            share=sum(params[name].numel() for name in chosen) / sum(p.numel() for p in params.values()))
+
+
+def agreement(estimate: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> tuple[float, float]:
+    """(cosine, |estimate| / |exact|) of two gradients by name, in float64; NaN where one is undefined."""
+    if not exact:
+        return math.nan, math.nan
+    # (3,) <a, a>, <e, e>, <a, e>
+    sums = sum(torch.stack([(a * a).sum(), (e * e).sum(), (a * e).sum()])
+               for a, e in ((estimate[name].double(), grad.double()) for name, grad in exact.items()))
+    assert isinstance(sums, Tensor)
+    of_estimate, of_exact, product = sums.tolist()
+    scale = math.sqrt(of_estimate) * math.sqrt(of_exact)
+    if not (scale > 0.0 and math.isfinite(scale)):
+        return math.nan, math.nan
+    return max(-1.0, min(1.0, product / scale)), math.sqrt(of_estimate / of_exact)
+
+
+def _held(problem: BilevelProblem, held: Tensors) -> BilevelProblem:
+    """The problem over the other params, with these ones constant."""
+    if not held:
+        return problem
+
+    def outer_loss(params: Tensors, alpha: Tensors, batch: Any) -> Tensor:
+        return problem.outer_loss({**held, **params}, alpha, batch)
+
+    if not problem.structured:
+        return BilevelProblem(
+            lambda params, alpha, batch: problem.inner_loss({**held, **params}, alpha, batch), outer_loss)
+    return BilevelProblem(
+        outer_loss=outer_loss,
+        inner_losses=lambda params, batch: problem.inner_losses({**held, **params}, batch),
+        weights=problem.weights,
+        unweighted_loss=(lambda params, batch: problem.unweighted_loss({**held, **params}, batch))
+        if problem.has_unweighted_loss else None)

@@ -1,0 +1,104 @@
+"""What all weights share: from the upper variables alpha to one weight for each loss of a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dreamprm.errors import UserError
+
+NORMALISATIONS = ("softplus", "softmax", "none")
+Tensors = Mapping[str, Tensor]
+NO_MEMORY: Tensors = MappingProxyType({})
+
+
+class Weights(ABC):
+    """One weight for each loss of a batch, a function of alpha; `names` are the domains, for logs.
+
+    The problem, the training loop and the reports use these methods and never ask which weights they hold.
+    """
+
+    per_instance: ClassVar[bool]
+    """Whether a batch has one loss a CoT (True) or one a domain (False)."""
+    names: tuple[str, ...]
+    """The domains, in the order of the batches' domain indices."""
+
+    @abstractmethod
+    def init(self) -> dict[str, Tensor]:
+        """alpha (float32) at which every weight is 1."""
+
+    @abstractmethod
+    def weights(self, alpha: Tensors, batch: Mapping[str, Any], losses: Tensor) -> Tensor:
+        """`(n,)` the weight of each of the batch's n losses, differentiable in alpha; losses are detached."""
+
+    @abstractmethod
+    def named(self, alpha: Tensors, memory: Tensors = NO_MEMORY) -> dict[str, float]:
+        """One weight by domain, as plain numbers for logs and reports; the mean over its CoTs where each has
+        a weight of its own. `memory` is what `remember` returned last."""
+
+    def by_instance(self, alpha: Tensors) -> Tensor | None:
+        """`(N,)` the weight of every CoT of the training table; None where CoTs have none of their own."""
+        del alpha
+        return None
+
+    def memory(self) -> dict[str, Tensor]:
+        """What `named` needs beside alpha, before the first window: nothing, for most."""
+        return {}
+
+    def remember(
+        self, memory: Tensors, alpha: Tensors, *, last: Callable[[], tuple[Mapping[str, Any], Tensor]]
+    ) -> dict[str, Tensor]:
+        """The memory after a window. `last()` gives the window's last inner batch and computes its losses, a
+        forward pass that only those do who call it."""
+        del alpha, last
+        return dict(memory)
+
+
+def check_domains(names: Sequence[str]) -> None:
+    """Refuse no domain, or one named twice (UserError)."""
+    if not names:
+        raise UserError("domain weights need at least one domain, got none")
+    repeated = sorted({name for name in names if list(names).count(name) > 1})
+    if repeated:
+        raise UserError(f"each domain may be named once, got {', '.join(repeated)} more than once")
+
+
+def check_normalisation(normalisation: str) -> None:
+    """Refuse what is not one of `NORMALISATIONS` (UserError)."""
+    if normalisation not in NORMALISATIONS:
+        raise UserError(
+            f"unknown weight normalisation {normalisation!r}; use one of {', '.join(NORMALISATIONS)}")
+
+
+def raw_start(count: int, normalisation: str) -> Tensor:
+    """`(count,)` float32 raw parameters at which every normalised weight is 1."""
+    return torch.ones(count) if normalisation == "none" else torch.zeros(count)
+
+
+def normalised(raw: Tensor, normalisation: str) -> Tensor:
+    """Weights of a table from its raw parameters, both `(n,)`.
+
+    softplus:  w_i = softplus(a_i) / mean_j softplus(a_j)     the public code's form, the default
+    softmax:   w_i = n exp(a_i) / sum_j exp(a_j)
+    none:      w_i = a_i                                      the paper's formula as it is written
+
+    softplus and softmax weights are positive with mean 1, so alpha changes the mixture and never the overall
+    step size. `none` is neither clipped nor normalised: a weight may become negative (what it stands for is
+    then unlearned) and the sum may drift.
+
+    Source: DreamPRM, arXiv 2505.20241; softplus form as in its public code.
+    """
+    match normalisation:
+        case "softplus":
+            positive = functional.softplus(raw)
+            return positive / positive.mean()
+        case "softmax":
+            return torch.softmax(raw, dim=0) * raw.shape[0]
+        case _:
+            return raw
