@@ -1,0 +1,201 @@
+"""The solvers on matrices that can be inverted: solutions, rates, and what they report when they fail."""
+
+import math
+import re
+
+import pytest
+import torch
+
+from dreamprm.hypergrad import ConjugateGradient, NeumannSeries, Status
+
+
+def _matrix(eigenvalues, *, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    size = len(eigenvalues)
+    basis, _ = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
+    return basis @ torch.diag(torch.tensor(eigenvalues, dtype=torch.float64)) @ basis.T
+
+
+def _vector(size, *, seed=1):
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _solve(solver, matrix, rhs, *, scale=None):
+    """On two tensors, so that sums over tensors are tested; returns the joined solution too."""
+    def split(joined):
+        return {"a": joined[:2], "b": joined[2:].reshape(-1, 1)}
+
+    def join(parts):
+        return torch.cat([parts["a"], parts["b"].flatten()])
+
+    def preconditioner():
+        assert scale is not None, "made though not asked for"
+        return split(scale)
+
+    solution = solver.solve(lambda v: split(matrix @ join(v)), split(rhs), preconditioner=preconditioner)
+    return solution, join(solution.value)
+
+
+WELL = [0.5, 1.0, 2.0, 3.0, 5.0]
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.3])
+def test_conjugate_gradients_invert_in_as_many_iterations_as_there_are_curvatures(damping):
+    matrix, rhs = _matrix(WELL), _vector(5)
+    solution, x = _solve(ConjugateGradient(damping=damping, tolerance=1e-12), matrix, rhs)
+    want = torch.linalg.solve(matrix + damping * torch.eye(5, dtype=torch.float64), rhs)
+    torch.testing.assert_close(x, want, rtol=1e-10, atol=0)
+    assert (solution.status, solution.message, solution.iterations) == (Status.ok, "", 5)
+    assert solution.residual < 1e-12
+
+
+def test_conjugate_gradients_stop_at_the_tolerance():
+    matrix, rhs = _matrix([1.0, 1.1, 1.2, 1.3, 1.4, 50.0]), _vector(6)
+    solution, x = _solve(ConjugateGradient(damping=0.0, tolerance=1e-2), matrix, rhs)
+    assert solution.status is Status.ok and solution.iterations < 6
+    assert solution.residual == pytest.approx(float((rhs - matrix @ x).norm() / rhs.norm()))
+    assert 1e-12 < solution.residual < 1e-2
+
+
+def test_conjugate_gradients_short_of_the_tolerance_return_the_best_iterate():
+    matrix, rhs = _matrix([1.0, 2.0, 4.0, 8.0, 16.0]), _vector(5)
+    solver = ConjugateGradient(damping=0.0, tolerance=1e-8, max_iterations=1)
+    solution, x = _solve(solver, matrix, rhs)
+    first = rhs @ rhs / (rhs @ matrix @ rhs) * rhs  # the first iterate, by hand
+    relative = float((rhs - matrix @ first).norm() / rhs.norm())
+    assert relative < 1
+    assert solution.status is Status.not_converged
+    torch.testing.assert_close(x, first, rtol=1e-12, atol=0)
+    assert solution.residual == pytest.approx(relative)
+    assert re.search(r"reached a relative residual of 0\.\d+ in max_iterations=1, not tolerance=1e-08; "
+                     r"raise max_iterations, damping \(now 0\)", solution.message)
+
+
+def test_an_iterate_worse_than_none_is_not_the_best():
+    # r1 = b - (b.b / b.Ab) A b is 5 times b here: curvatures 0.01 and 1, b mostly along the first
+    matrix = torch.diag(torch.tensor([0.01, 1.0, 1.0], dtype=torch.float64))
+    rhs = torch.tensor([1.0, 0.1, 0.0], dtype=torch.float64)
+    first = rhs - rhs @ rhs / (rhs @ matrix @ rhs) * matrix @ rhs
+    assert first.norm() > rhs.norm()
+    solution, x = _solve(ConjugateGradient(damping=0.0, tolerance=1e-8, max_iterations=1), matrix, rhs)
+    assert solution.status is Status.not_converged and solution.residual == 1.0
+    assert torch.equal(x, torch.zeros(3, dtype=torch.float64))
+
+
+def test_conjugate_gradients_report_negative_curvature_and_the_damping_that_mends_it():
+    matrix, rhs = _matrix([-0.7, 1.0, 2.0, 3.0, 5.0]), _vector(5)
+    solution, _ = _solve(ConjugateGradient(damping=0.1, tolerance=1e-10), matrix, rhs)
+    assert solution.status is Status.diverged
+    found = re.search(r"has curvature (-[\d.]+) in iteration \d; raise damping \(now 0.1\) above ([\d.]+), or",
+                      solution.message)
+    assert found and -0.7 <= float(found[1]) <= -0.1 and float(found[2]) == -float(found[1])
+    damped = ConjugateGradient(damping=0.71, tolerance=1e-10)  # above 0.7: positive definite
+    assert _solve(damped, matrix, rhs)[0].status is Status.ok
+
+
+def test_conjugate_gradients_report_products_that_are_not_finite():
+    solution, _ = _solve(ConjugateGradient(), _matrix(WELL) * math.nan, _vector(5))
+    assert solution.status is Status.diverged and "not finite in iteration 1" in solution.message
+
+
+def _scale():
+    return torch.tensor([2.0, 0.5, 1.0, 0.2, 0.7], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("scale", [None, _scale()], ids=["plain", "preconditioned"])
+@pytest.mark.parametrize("terms", [1, 2, 7])
+def test_the_neumann_series_is_the_sum_of_its_terms(terms, scale):
+    matrix, rhs, step = _matrix(WELL), _vector(5), 0.2
+    solver = NeumannSeries(terms=terms, step=step, preconditioner=None if scale is None else "adamw")
+    solution, x = _solve(solver, matrix, rhs, scale=scale)
+    p = torch.eye(5, dtype=torch.float64) if scale is None else torch.diag(scale)
+    shrink = torch.eye(5, dtype=torch.float64) - step * p @ matrix
+    want = step * sum(torch.linalg.matrix_power(shrink, j) for j in range(terms)) @ p @ rhs
+    torch.testing.assert_close(x, want, rtol=1e-12, atol=1e-14)
+    assert solution.residual == pytest.approx(float((rhs - matrix @ x).norm() / rhs.norm()))
+    assert (solution.status, solution.message, solution.iterations) == (Status.ok, "", terms)
+
+
+@pytest.mark.parametrize("scale", [None, _scale()], ids=["plain", "preconditioned"])
+def test_the_neumann_error_falls_by_the_spectral_radius(scale):
+    matrix, rhs, step = _matrix(WELL), _vector(5), 0.3
+    p = torch.eye(5, dtype=torch.float64) if scale is None else torch.diag(scale)
+    radius = torch.linalg.eigvals(torch.eye(5, dtype=torch.float64) - step * p @ matrix).abs().max()
+    exact = torch.linalg.solve(matrix, rhs)
+    errors = []
+    for terms in (40, 41, 80):
+        solver = NeumannSeries(terms=terms, step=step, preconditioner=None if scale is None else "adamw")
+        errors.append((_solve(solver, matrix, rhs, scale=scale)[1] - exact).norm())
+    # after 40 terms the other eigenvectors' parts are below (second / first)^40 of the leading one's
+    assert float(errors[1] / errors[0]) == pytest.approx(float(radius), rel=1e-3)
+    assert float(errors[2] / errors[0]) == pytest.approx(float(radius) ** 40, rel=1e-2)
+
+
+@pytest.mark.parametrize("scale", [None, _scale()], ids=["plain", "preconditioned"])
+@pytest.mark.parametrize("step", [0.6, 3.0, 1e200])
+def test_a_neumann_step_too_large_is_reported_with_a_bound(step, scale):
+    matrix, rhs = _matrix(WELL), _vector(5)
+    p = torch.eye(5, dtype=torch.float64) if scale is None else torch.diag(scale)
+    largest = float(torch.linalg.eigvals(p @ matrix).real.max())
+    assert step > 2 / largest
+    solver = NeumannSeries(terms=200, step=step, preconditioner=None if scale is None else "adamw")
+    solution, _ = _solve(solver, matrix, rhs, scale=scale)
+    assert solution.status is Status.diverged and solution.iterations < 200
+    if step == 1e200:
+        assert "a product was not finite" in solution.message
+        return
+    found = re.search(r"after (\d+) terms its residual is ([\d.e+]+) of the start's; lower step \(now .*\) "
+                      r"below ([\d.]+)$", solution.message)
+    assert found and int(found[1]) == solution.iterations
+    # the curvature seen is a mean, so the bound never asks too much; three digits are printed
+    assert 2 / largest * 0.999 < float(found[3]) < step
+
+
+def test_a_neumann_step_just_inside_the_bound_converges():
+    matrix, rhs = _matrix(WELL), _vector(5)
+    solution, _ = _solve(NeumannSeries(terms=200, step=0.399), matrix, rhs)
+    assert solution.status is Status.ok
+    # the largest curvature's part falls slowest, by |1 - 5 * 0.399| a term
+    largest = torch.linalg.eigh(matrix)[1][:, -1]
+    assert solution.residual == pytest.approx(0.995 ** 200 * float((largest @ rhs).abs() / rhs.norm()))
+
+
+def test_the_neumann_series_reports_negative_curvature():
+    matrix, rhs = _matrix([-0.7, 1.0, 2.0, 3.0, 5.0]), _vector(5)
+    solution, _ = _solve(NeumannSeries(terms=100, step=0.2), matrix, rhs)
+    assert solution.status is Status.diverged
+    assert "curves downwards here, where no step converges" in solution.message
+
+
+def test_entries_with_scale_zero_stay_out_of_the_neumann_series():
+    matrix = torch.diag(torch.tensor([1.0, 2.0, 0.0], dtype=torch.float64))  # the last one is not in use
+    scale = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
+    rhs = torch.tensor([1.0, 1.0, 3.0], dtype=torch.float64)
+    solution, x = _solve(NeumannSeries(terms=100, step=0.5, preconditioner="adamw"), matrix, rhs, scale=scale)
+    torch.testing.assert_close(x, torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64), rtol=1e-12, atol=0)
+    assert solution.status is Status.ok
+    assert solution.residual == pytest.approx(3 / math.sqrt(11))
+
+
+@pytest.mark.parametrize("solver", [NeumannSeries(), ConjugateGradient(damping=0.0)])
+def test_a_zero_right_side_takes_no_product(solver):
+    solution, x = _solve(solver, _matrix(WELL) * math.nan, torch.zeros(5, dtype=torch.float64))
+    assert torch.equal(x, torch.zeros(5, dtype=torch.float64))
+    assert (solution.status, solution.iterations, solution.residual) == (Status.ok, 0, 0.0)
+
+
+@pytest.mark.parametrize("kind, settings, message", [
+    (NeumannSeries, {"terms": 0}, "terms must be a whole number >= 1, got 0"),
+    (NeumannSeries, {"terms": 2.5}, "terms must be a whole number >= 1, got 2.5"),
+    (NeumannSeries, {"step": 0.0}, "step must be > 0, got 0.0"),
+    (NeumannSeries, {"step": math.inf}, "step must be > 0, got inf"),
+    (NeumannSeries, {"preconditioner": "adam"}, "preconditioner must be None or \"adamw\", got 'adam'"),
+    (ConjugateGradient, {"damping": -0.1}, "damping must be >= 0, got -0.1; use 0 to disable it"),
+    (ConjugateGradient, {"damping": math.inf}, "damping must be >= 0, got inf"),
+    (ConjugateGradient, {"tolerance": 0.0}, r"tolerance must be in \(0, 1\), got 0.0"),
+    (ConjugateGradient, {"tolerance": 1.0}, r"tolerance must be in \(0, 1\), got 1.0"),
+    (ConjugateGradient, {"max_iterations": 0}, "max_iterations must be a whole number >= 1, got 0"),
+])
+def test_settings_out_of_range_are_refused(kind, settings, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**settings)
