@@ -86,8 +86,8 @@ def test_conjugate_gradients_report_negative_curvature_and_the_damping_that_mend
     matrix, rhs = _matrix([-0.7, 1.0, 2.0, 3.0, 5.0]), _vector(5)
     solution, _ = _solve(ConjugateGradient(damping=0.1, tolerance=1e-10), matrix, rhs)
     assert solution.status is Status.diverged
-    found = re.search(r"has curvature (-[\d.]+) in iteration \d; raise damping \(now 0.1\) above ([\d.]+), or",
-                      solution.message)
+    found = re.search(r"has curvature (-[\d.]+) in iteration \d; raise damping \(now 0.1\) above "
+                      r"([\d.]+), or train", solution.message)
     assert found and -0.7 <= float(found[1]) <= -0.1 and float(found[2]) == -float(found[1])
     damped = ConjugateGradient(damping=0.71, tolerance=1e-10)  # above 0.7: positive definite
     assert _solve(damped, matrix, rhs)[0].status is Status.ok

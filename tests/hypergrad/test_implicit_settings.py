@@ -1,0 +1,57 @@
+"""The implicit estimators by name: presets, a solver's settings beside the estimator's own, refusals."""
+
+import pytest
+
+from dreamprm.hypergrad import (
+    ESTIMATORS, ConjugateGradient, Implicit, NeumannSeries, build_estimator, estimator_settings,
+)
+
+
+def test_names_presets_and_objects_build_the_same():
+    assert build_estimator("implicit") == build_estimator("cg") == Implicit()
+    assert build_estimator("neumann", terms=3, hvp="finite_difference") == build_estimator(
+        "implicit", solver="neumann", terms=3, hvp="finite_difference"
+    ) == build_estimator("implicit", solver=NeumannSeries(terms=3), hvp="finite_difference")
+    assert build_estimator("implicit", solver="cg", damping=0.5).solver == ConjugateGradient(damping=0.5)
+
+
+@pytest.mark.parametrize("name, settings, message", [
+    ("cg", {"terms": 3}, "estimator 'cg' has no setting 'terms'.*its settings: .*damping"),
+    ("implicit", {"solver": "cg", "terms": 3}, "'implicit' with solver=cg has no setting 'terms'"),
+    ("implicit", {"solver": "neumann", "damping": 1}, "with solver=neumann has no setting 'damping'"),
+    ("implicit", {"solver": NeumannSeries(), "terms": 3}, "has no setting 'terms'"),
+    ("implicit", {"solver": "cgg"}, "unknown solver 'cgg', did you mean 'cg'\\?; known: neumann, cg"),
+    ("neumann", {"solver": "cg"}, "estimator 'neumann' has no setting 'solver'"),
+    ("cg", {"batches": "first"}, "batches must be one of last, all, got 'first'"),
+    ("cg", {"hvp": "exact"}, "hvp must be one of double_backward, .*, got 'exact'"),
+    ("cg", {"radius": 0.0}, "radius must be > 0, got 0.0"),
+    ("cg", {"damping": -1}, "damping must be >= 0, got -1"),
+])
+def test_settings_that_do_not_fit_are_refused(name, settings, message):
+    with pytest.raises(ValueError, match=message):
+        build_estimator(name, **settings)
+
+
+def test_a_name_is_no_solver():
+    with pytest.raises(ValueError, match="solver must be a LinearSolver such as .*, got 'cg'; build"):
+        Implicit(solver="cg")
+
+
+def test_who_needs_gradients_of_gradients():
+    wanted = {"double_backward": True, "forward_over_reverse": True, "finite_difference": False,
+              "forward_difference": False}
+    assert {hvp: build_estimator("cg", hvp=hvp).needs_second_order for hvp in wanted} == wanted
+
+
+def test_the_settings_of_a_name_hold_those_of_its_solver():
+    shared = {"batches": "last", "hvp": "double_backward", "radius": None}
+    conjugate = {"damping": 0.1, "tolerance": 1e-3, "max_iterations": 50}
+    series = {"terms": 10, "step": 0.1, "preconditioner": None}
+    assert estimator_settings("cg") == {**shared, **conjugate}
+    assert estimator_settings("neumann") == {**shared, **series}
+    assert estimator_settings("implicit") == {"solver": "cg", **shared, **conjugate}
+    assert estimator_settings("implicit", solver="neumann") == {"solver": "neumann", **shared, **series}
+    for name in ESTIMATORS:  # every default given by name builds what no setting builds
+        assert build_estimator(name, **estimator_settings(name)) == build_estimator(name)
+    with pytest.raises(ValueError, match="unknown solver 'x'"):
+        estimator_settings("implicit", solver="x")
