@@ -56,8 +56,8 @@ class Implicit(Estimator):
         hvp: the products with H, see products.py: "double_backward" (exact; needs second-order attention; on
             one batch its graph is kept, as much memory as one step of `unrolled`), "forward_over_reverse"
             (exact), "finite_difference" or "forward_difference" (any kernel).
-        radius: of the differences' perturbation, None for the default of the dtype. No solution is better than
-            the products: in float32, on a Qwen2-VL language model of two layers, they are off by 3e-4
+        radius: of the differences' perturbation, None for the default of the dtype. No solution is better
+            than the products: in float32, on a Qwen2-VL language model of two layers, they are off by 3e-4
             ("finite_difference") and 4e-3 ("forward_difference").
 
     Raises:
