@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad import AdamWState, build_estimator
+from dreamprm.hypergrad import AdamWState, Status, build_estimator
 from experiments.benchmarks.peers import PEERS
 from experiments.benchmarks.workload import Workload
 
-Run = Callable[[], dict[str, Tensor]]
-"""Takes one window; returns alpha's gradient (empty for plain training). To be called once."""
+
+class Taken(NamedTuple):
+    """What a window gave: alpha's gradient (empty for plain training), and what there is to say about it."""
+
+    alpha_grad: dict[str, Tensor]
+    note: str = ""
+
+
+Run = Callable[[], Taken]
+"""Takes one window. To be called once."""
 
 
 @dataclass(frozen=True)
@@ -40,29 +48,36 @@ class Case:
             return "forward_mode"
         return "eager" if build_estimator(self.estimator, **self.settings).needs_second_order else "sdpa"
 
-    def prepare(self, workload: Workload) -> Run:
+    def prepare(self, workload: Workload, *, consume: bool = False) -> Run:
         """Everything that a training loop has at hand before a window, done; the window itself left to run.
+
+        The window may overwrite its tensors, as a training loop lets it: copies of the workload's, or with
+        `consume` the workload's own, which is then spent (where two copies do not fit).
 
         Raises:
             ImportError: the peer is not installed.
             ValueError: an estimator or setting that does not exist.
+            ArithmeticError: from the window itself, where it gave no gradient.
         """
         if self.peer:
-            return PEERS[self.peer].prepare(workload)
-        # copies that the window may overwrite, as a training loop lets it
-        params, state = _copies(workload.params), AdamWState(
-            workload.state.step, _copies(workload.state.exp_avg), _copies(workload.state.exp_avg_sq))
+            window = PEERS[self.peer].prepare(workload)
+            return lambda: Taken(window())
+        params, state = workload.params, workload.state
+        if not consume:
+            params, state = _copies(params), AdamWState(
+                state.step, _copies(state.exp_avg), _copies(state.exp_avg_sq))
         if not self.estimator:
-            return lambda: plain_training(workload, params, state)
+            return lambda: Taken(plain_training(workload, params, state))
         estimator = build_estimator(self.estimator, **self.settings)
 
-        def run() -> dict[str, Tensor]:
+        def run() -> Taken:
             window = estimator.run_window(
                 workload.problem, workload.optimizer, params, state, workload.alpha,
                 inner_batches=workload.inner_batches, outer_batch=workload.outer_batch, donate=True)
-            if window.status.value != "ok":
+            if window.status in (Status.nonfinite, Status.diverged):
                 raise ArithmeticError(f"{window.status.value}: {window.message}")
-            return window.alpha_grad
+            note = "" if window.status is Status.ok else f"{window.status.value}: {window.message}"
+            return Taken(window.alpha_grad, note)
 
         return run
 

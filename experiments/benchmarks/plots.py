@@ -6,10 +6,9 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from dreamprm.reporting import style
 from experiments.benchmarks.cases import CASES, PLAIN
@@ -17,10 +16,12 @@ from experiments.benchmarks.cases import CASES, PLAIN
 Ratio = Callable[[dict[str, Any], str], list[float] | None]
 # Okabe and Ito's colours by family; marker and dash tell the members apart, and peers are hollow.
 COLOURS = {"none": "#808080", "first_order": "#009e73", "adjoint": "#0072b2", "unrolled": "#222222",
-           "neumann": "#e69f00", "cg": "#b58900", "finite_difference": "#a8498a",
+           "neumann": "#e69f00", "cg": "#56b4e9", "finite_difference": "#a8498a",
            "TorchOpt": "#222222", "higher": "#7a5230", "Betty": "#d55e00"}
 MARKERS = "osD^vPX*"
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)))
+# Ratios that an axis names, where they fall into its range.
+RATIOS = [0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024]
 # 1 - cosine below this is float32 rounding of the two dot products; it is drawn at this level.
 ROUNDING = 1e-8
 
@@ -53,8 +54,13 @@ def over_steps(points: list[dict[str, Any]], ratio: Ratio, *, what: str) -> Figu
                 line = [(step, median(values)) for step, values in found if values]
                 if line:
                     axes.plot(*zip(*line), **looks(case))
-            _logarithmic(axes)
+            axes.set_xscale("log")
             axes.set_xticks(steps, [str(step) for step in steps])
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(FixedLocator(RATIOS))
+            axes.yaxis.set_major_formatter("{x:g}")
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_minor_locator(NullLocator())
             axes.axhline(1.0, color=style.MUTED, linewidth=0.9, zorder=0.9)
             style.tidy(axes, grid="both")
             axes.set_title(f"{size} parameters, {kind} batches", loc="left", fontsize=9.5, color=style.INK)
@@ -88,7 +94,8 @@ def cost_against_agreement(points: list[dict[str, Any]]) -> Figure | None:
                 if cosine is not None and row.get("seconds"):
                     cost = median(row["seconds"]) / median(point["rows"][PLAIN]["seconds"])
                     axes.plot(cost, max(1 - cosine, ROUNDING), **looks(case) | {"linestyle": "none"})
-            _logarithmic(axes)
+            axes.set_yscale("log")
+            axes.yaxis.set_minor_formatter(NullFormatter())
             style.tidy(axes, grid="both")
             axes.set_title(f"{point['size']} parameters, T = {point['steps']}, {point['kind']}, lr {lr}",
                            loc="left", fontsize=9.5, color=style.INK)
@@ -96,21 +103,15 @@ def cost_against_agreement(points: list[dict[str, Any]]) -> Figure | None:
                 axes.set_xlabel("time / plain training")
             if j == 0:
                 axes.set_ylabel("1 - cosine to the exact gradient")
-    _legend(figure, panels.flat)
+    _legend(figure, panels.flat, lines=False)
     return figure
 
 
-def _logarithmic(axes: Axes) -> None:
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _legend(figure: Figure, panels: Any) -> None:
+def _legend(figure: Figure, panels: Any, *, lines: bool = True) -> None:
     found: dict[str, Any] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         found |= dict(zip(labels, handles))
-    entries = [Line2D([], [], **looks(case)) for case in CASES if case in found]
+    hidden = {} if lines else {"linestyle": "none"}
+    entries = [Line2D([], [], **looks(case) | hidden) for case in CASES if case in found]
     figure.legend(handles=entries, loc="outside right upper", fontsize=8.5, frameon=False, handlelength=3.4)

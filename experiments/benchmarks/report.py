@@ -69,12 +69,12 @@ def _head(points: Points) -> str:
                 f"{versions}; {told['repetitions']} repetitions; `{told['command']}`")
         by_conditions.setdefault(line, []).append(f"{point['size']} T={point['steps']} {point['kind']}")
     lines = ["# Windows: time, memory and agreement of every estimator", "",
-             "Random Qwen2-VL PRMs in float32, vision tower frozen, batches of 4 x 128 tokens, AdamW warm; `single`: one domain a "
-             "batch, `mixed`: four. Ratios are to plain training of the same T inner and one outer forward "
-             "and backward passes with fused attention. Medians (least-most) over repetitions, ratios taken "
-             "within one. Extra memory is the peak resident memory beyond model, params and moments, each "
-             "row in a process of its own. Cosine and relative error are against the exact gradient in "
-             "float64. How it is measured: experiments/benchmarks/.", ""]
+             "Random Qwen2-VL PRMs in float32, vision tower frozen, batches of 4 x 128 tokens, AdamW warm; "
+             "`single`: one domain a batch, `mixed`: four. Ratios are to plain training of the same T inner "
+             "and one outer forward and backward passes with fused attention. Medians (least-most) over "
+             "repetitions, ratios taken within one. Extra memory is the peak resident memory beyond model, "
+             "params and moments, each row in a process of its own. Cosine and relative error are against "
+             "the exact gradient in float64. How it is measured: experiments/benchmarks/.", ""]
     return "\n".join(lines + [f"- {', '.join(names)}: {line}" for line, names in by_conditions.items()])
 
 
@@ -100,7 +100,7 @@ def _row(point: dict[str, Any], case: str, lrs: Iterable[str]) -> list[str]:
     row = point["rows"][case]
     cells = [case, spread(time_ratio(point, case)), spread(row.get("seconds")),
              f"{row['extra_mib']:.0f}" if "extra_mib" in row else "-", spread(memory_ratio(point, case))]
-    notes = [row["error"]] if "error" in row else []
+    notes = [row[key] for key in ("error", "note") if key in row]
     for lr in lrs:
         agreed = row.get("agreement", {}).get(lr, {})
         cosine, error = agreed.get("cosine"), agreed.get("relative_error")

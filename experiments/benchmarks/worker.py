@@ -63,11 +63,13 @@ def measure_seconds(setting: Setting, cases: Sequence[str], repetitions: int) ->
                 run = models.prepare(case)
                 gc.collect()
                 started = _now(setting)
-                run()
+                taken = run()
                 seconds = _now(setting) - started
             except Exception as error:
                 found[case] = {"error": describe(error)}
                 continue
+            if taken.note:
+                found[case]["note"] = taken.note
             if repetition:
                 found[case]["seconds"].append(seconds)
     return found
@@ -79,7 +81,7 @@ def measure_agreement(setting: Setting, cases: Sequence[str]) -> dict[str, Outco
     models, found = Models(setting), {}
     for case in cases:
         try:
-            found[case] = agreement(flat(models.prepare(case)()), truth)
+            found[case] = agreement(flat(models.prepare(case)().alpha_grad), truth)
         except Exception as error:
             found[case] = {"error": describe(error)}
     return found

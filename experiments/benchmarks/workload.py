@@ -1,5 +1,5 @@
-"""What the benchmarks run on: random Qwen2-VL PRMs of stated sizes (the language model is trained), random text
-batches, a warm AdamW state."""
+"""What the benchmarks run on: random Qwen2-VL PRMs of stated sizes (the language model is trained), random
+text batches, a warm AdamW state."""
 
 from __future__ import annotations
 
