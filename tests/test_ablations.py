@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from tiny_run import DOMAINS, SUITES, TinyRun
+from tiny_run import DOMAINS, SUITES, TinyRun, trained
 from torch import Tensor
 from torch.func import functional_call
 
-from dreamprm.assembly import Run, assemble, make_accelerator, make_prm
+from dreamprm.assembly import make_prm
 from dreamprm.config import load_config
 from dreamprm.models import DomainWeights
 from dreamprm.models.weights import DOMAIN_WEIGHTS, NORMALISATIONS
 from dreamprm.objectives import AGGREGATIONS, meta_loss
-from dreamprm.run_folder import RunFolder
 from dreamprm.schema import TrainConfig
-from dreamprm.training import train
-
-Trained = tuple[Run, list[dict[str, Any]], list[dict[str, Any]]]
-
-
-def trained(tiny: TinyRun, *overrides: str) -> Trained:
-    """A run without evaluation and report: its parts, metrics and weights."""
-    config = load_config(TrainConfig, tiny.write(), overrides)
-    run = assemble(config, make_accelerator(config), say=lambda text: None)
-    number = len(list(tiny.folder.glob("run-*")))
-    folder = RunFolder(tiny.folder / f"run-{number}")
-    folder.create()
-    train(run, config, folder)
-    return run, tiny.lines("metrics.jsonl", run=folder.path.name), tiny.lines(
-        "domain_weights.jsonl", run=folder.path.name)
 
 
 def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dreamprm.bilevel import BilevelState, BilevelTrainer
 from dreamprm.hypergrad import ESTIMATORS, AdamW, BilevelProblem, build_estimator
+from dreamprm.hypergrad.audit import Audit, agreement
 
 STEPS = 3
 WINDOWS = 4
@@ -200,3 +201,24 @@ def test_batches_are_moved_to_the_device_and_taken_one_window_at_a_time() -> Non
 def test_fewer_than_one_inner_step_is_refused(inner_steps: int) -> None:
     with pytest.raises(ValueError, match=rf"inner_steps \(T\) must be >= 1, got {inner_steps}"):
         _trainer(inner_steps=inner_steps)
+
+
+@pytest.mark.parametrize("estimator", ["first_order", "unrolled"])
+def test_an_audited_loop_is_the_loop(estimator: str) -> None:
+    """Every second window is compared with the exact gradient of that very window; nothing else differs."""
+    plain, audited = _start(), _start()
+    windows = list(_run(_trainer(estimator), plain, windows=WINDOWS))
+    exact = []
+    audit = Audit(every=2, exact=build_estimator("unrolled"))
+    for window in _run(_trainer(estimator, audit=audit), audited, windows=WINDOWS):
+        exact.append(window.stats.pop("audit", None))
+        assert torch.equal(window.alpha_grad["raw"], windows[len(exact) - 1].alpha_grad["raw"])
+    for left, right in ((plain.params, audited.params), (plain.alpha, audited.alpha),
+                        (plain.inner.exp_avg_sq, audited.inner.exp_avg_sq)):
+        assert all(torch.equal(left[name], right[name]) for name in left)
+    assert [result is not None for result in exact] == [False, True, False, True]
+    state = _start()
+    next(_run(_trainer(estimator), state, windows=1))
+    (second,) = _run(_trainer("unrolled"), state, windows=1, first=1)
+    assert exact[1] is not None
+    assert (exact[1].cosine, exact[1].norm_ratio) == agreement(windows[1].alpha_grad, second.alpha_grad)

@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from dreamprm.hypergrad import AdamW, build_estimator
 from dreamprm.models import PRM
-from dreamprm.models.weights import DOMAIN_WEIGHTS, DomainWeights
+from dreamprm.models.weights import DOMAIN_WEIGHTS, INSTANCE_WEIGHTS, DomainWeights, InstanceTable
 from dreamprm.problem import prm_problem
 from tiny_models import tiny_cots, tiny_image, tiny_prm
 
@@ -97,6 +97,22 @@ def test_inner_loss_is_the_mean_of_weighted_domain_losses_plus_language_modellin
     problem = prm_problem(prm, WEIGHTS, lm_weight=lm_weight)
     assert problem.has_unweighted_loss == bool(lm_weight)
     loss = problem.inner_loss(params, ALPHA, training_batch)
+    torch.testing.assert_close(loss.item(), wanted, **ROUNDING)
+
+
+def test_with_weights_of_cots_it_is_the_mean_of_weighted_cot_losses(
+    prm: PRM, params: dict[str, Tensor], training_batch: dict[str, Any],
+) -> None:
+    steps = [len(cot[2]) for cot in tiny_cots(3)]
+    batch = training_batch | {
+        "cot": torch.repeat_interleave(torch.arange(3), torch.tensor(steps)), "cots": torch.tensor([4, 0, 2])}
+    p = torch.sigmoid(_forward(prm, params, batch["inputs"]))
+    losses = [part.mean().item() for part in ((p - batch["labels"]) ** 2).split(steps)]
+    alpha = {INSTANCE_WEIGHTS: torch.tensor([0.5, 9.0, 1.5, 9.0, 2.0], dtype=torch.float64)}
+    problem = prm_problem(prm, InstanceTable({"a": [0, 1], "b": [2, 3, 4]}, "none"))
+    torch.testing.assert_close(problem.inner_losses(params, batch).tolist(), losses, **ROUNDING)
+    loss = problem.inner_loss(params, alpha, batch)
+    wanted = (2.0 * losses[0] + 0.5 * losses[1] + 1.5 * losses[2]) / 3
     torch.testing.assert_close(loss.item(), wanted, **ROUNDING)
 
 

@@ -12,7 +12,12 @@ import numpy as np
 import yaml
 from tiny_models import tiny_image, tiny_prm
 
+from dreamprm.assembly import Run, assemble, make_accelerator
 from dreamprm.cli import main
+from dreamprm.config import load_config
+from dreamprm.run_folder import RunFolder
+from dreamprm.schema import TrainConfig
+from dreamprm.training import train
 
 DOMAINS = ("charts", "maths")
 SUITES = ("first", "second")
@@ -112,3 +117,18 @@ def tiny_run(folder: Path, checkpoint: Path) -> TinyRun:
         "inner": {"lr": 1e-3}, "upper": {"lr": 0.05},
         "checkpoint": {"every": 2, "keep": 9}, "log": {"progress": "lines"},
     })
+
+
+Trained = tuple[Run, list[dict[str, Any]], list[dict[str, Any]]]
+
+
+def trained(tiny: TinyRun, *overrides: str) -> Trained:
+    """A run without evaluation and report: its parts, metrics and weights."""
+    config = load_config(TrainConfig, tiny.write(), overrides)
+    run = assemble(config, make_accelerator(config), say=lambda text: None)
+    number = len(list(tiny.folder.glob("run-*")))
+    folder = RunFolder(tiny.folder / f"run-{number}")
+    folder.create()
+    train(run, config, folder)
+    return run, tiny.lines("metrics.jsonl", run=folder.path.name), tiny.lines(
+        "domain_weights.jsonl", run=folder.path.name)

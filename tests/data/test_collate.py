@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.data import DomainSampler, EpochSampler, MetaRecord, StepRecord
-from dreamprm.data.collate import MetaBatches, StepBatches, batches
+from dreamprm.data.collate import Latest, MetaBatches, StepBatches, batches
 from dreamprm.data.image_store import ImageStore
 from dreamprm.data.texts import TextRecord
 from dreamprm.errors import DataError
@@ -102,11 +102,40 @@ def test_groups_lead_each_label_to_its_domain(mode: str) -> None:
     assert len(met) == (2 * (3 + 4 + 5 + 6) if mode == "mixed" else 2 * (3 + 4 + 4 + 4))
 
 
+@pytest.mark.parametrize("mode", ["single", "mixed"])
+def test_steps_lead_to_their_cots_and_cots_to_their_rows(mode: str) -> None:
+    # Record i's labels are i/50 and unlabelled; the domains take turns in the table.
+    records = [_record("abc"[i % 3], i, (i / 50, None, i / 50)[:1 + i % 3]) for i in range(12)]
+    dataset = _dataset(records, mode=mode, batch_size=2)
+    met = set()
+    for step in range(8):
+        batch = dataset[step]
+        cots = batch["cots"].tolist()
+        assert len(cots) == (2 if mode == "single" else 6)
+        assert batch["cot_domains"].tolist() == [row % 3 for row in cots]
+        # one labelled step, or two of the records with three steps
+        assert batch["cot"].tolist() == [i for i, row in enumerate(cots) for _ in range(1 + (row % 3 == 2))]
+        wanted = torch.tensor([cots[i] / 50 for i in batch["cot"].tolist()])
+        torch.testing.assert_close(batch["labels"], wanted, rtol=1e-6, atol=0)
+        met.update(cots)
+    assert met == set(range(12))
+
+
 def test_a_batch_without_a_labelled_step_adds_nothing() -> None:
     batch = _dataset([_record("a", 1, (None, None))])[0]
     assert batch["group"].dtype == torch.long and batch["group"].shape == batch["labels"].shape == (0,)
     loss = step_loss_by_group(torch.zeros(0), batch["labels"], batch["group"], 1)
     assert loss.tolist() == [0.0]
+
+
+def test_latest_keeps_the_batch_handed_out_last() -> None:
+    dataset = _dataset([_record("a", 1, (0.5,)), _record("b", 2, (0.25,))])
+    latest = Latest(batches(dataset, start=0, stop=2))
+    for step in range(2):
+        assert next(latest) is latest.last
+        _assert_same(latest.last, dataset[step])
+    assert next(latest, None) is None
+    _assert_same(latest.last, dataset[1])
 
 
 def test_a_batch_is_a_function_of_the_step(pictures: list[str]) -> None:

@@ -125,12 +125,13 @@ def test_nothing_to_plot(run_folder):
     (run_folder / "summary.json").write_text("{}")
     (run_folder / "metrics.jsonl").write_text("")
     (run_folder / "domain_weights.jsonl").unlink()
-    assert [draw(read_run(run_folder)) for draw in PLOTS.values()] == [None] * 5
+    assert [draw(read_run(run_folder)) for draw in PLOTS.values()] == [None] * len(PLOTS)
 
 
 def test_odd_runs_still_draw(run_folder):
     """One window, one domain, missing values: no warning (an error here), no exception."""
-    (run_folder / "metrics.jsonl").write_text('{"step": 5, "inner_loss": 0.5, "meta_loss": NaN}\n')
+    (run_folder / "metrics.jsonl").write_text(
+        '{"step": 5, "inner_loss": 0.5, "meta_loss": NaN, "audit_cosine": 1, "audit_norm_ratio": 1}\n')
     (run_folder / "domain_weights.jsonl").write_text('{"step": 5, "weights": {"a": 1.0, "gone": null}}\n')
 
     def change(summary):

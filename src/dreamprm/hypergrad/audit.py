@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dreamprm.hypergrad.adamw import AdamW, AdamWState
-from dreamprm.hypergrad.base import Estimator, Status
+from dreamprm.hypergrad.adjoint import Adjoint
+from dreamprm.hypergrad.base import Estimator, Status, Window
 from dreamprm.hypergrad.problem import BilevelProblem, Tensors
-from dreamprm.hypergrad.unrolled import Unrolled
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Audit:
     """
 
     every: int
-    exact: Estimator = field(default_factory=Unrolled)
+    exact: Estimator = field(default_factory=Adjoint)
     params: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -116,14 +116,21 @@ class Audit:
         )
         batches = list(inner_batches)
         estimate = estimator.run_window(*start, inner_batches=batches, outer_batch=outer_batch)
-        with sdpa_kernel(SDPBackend.MATH):
-            exact = self.exact.run_window(*start, inner_batches=batches, outer_batch=outer_batch)
+        exact = self.exact_window(*start, inner_batches=batches, outer_batch=outer_batch)
         cosine, norm_ratio = agreement(estimate.alpha_grad, exact.alpha_grad)
         failed = [f"{who}: {window.message}" for who, window in (("estimator", estimate), ("exact", exact))
                   if window.status is not Status.ok]
         return AuditResult(
             cosine, norm_ratio, exact=type(self.exact).__name__.lower(), message="; ".join(failed),
             share=sum(params[name].numel() for name in chosen) / sum(p.numel() for p in params.values()))
+
+    def exact_window(self, *start: Any, inner_batches: Iterable[Any], outer_batch: Any) -> Window:
+        """The window by the exact estimator, all of it with second-order attention.
+
+        Arguments and errors are those of `Estimator.run_window`.
+        """
+        with sdpa_kernel(SDPBackend.MATH):
+            return self.exact.run_window(*start, inner_batches=inner_batches, outer_batch=outer_batch)
 
 
 def agreement(estimate: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> tuple[float, float]:

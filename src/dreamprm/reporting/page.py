@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from dreamprm.reporting import tables
+from dreamprm.reporting.audit_plot import audit_sentence
 from dreamprm.reporting.folder import Run
 
 CAPTIONS: Mapping[str, str] = {
     "weights_over_time": "Weight of each domain after every upper step.",
     "final_weights": "Weights at the end of training.",
     "losses": "Losses of the two levels over training.",
+    "audit": "The estimator's upper gradient against the exact one of the same window.",
     "accuracy_over_n": "Expected accuracy of each selector with N candidates: exact mean over all subsets.",
     "best_of_n": "Accuracy of each selector on each suite with all candidates.",
 }
@@ -59,7 +61,7 @@ def render(run: Run, plots: Mapping[str, bytes]) -> str:
     """
     sections = [
         _head(run), _facts(run), _targets(run), _domains(run), _accuracies(run), _differences(run),
-        _figures(plots), _notes(run), _config(run),
+        _audit(run), _figures(plots), _notes(run), _config(run),
     ]
     body = "\n".join(section for section in sections if section)
     return (
@@ -157,6 +159,11 @@ def _differences(run: Run) -> str:
     table = _table(["difference", *map(escape, tables.suite_names(run.summary))],
                    [[escape(name), *_cells(cells)] for name, cells in rows.items()])
     return f"<h2>Differences in points, on the same questions</h2>\n{table}"
+
+
+def _audit(run: Run) -> str:
+    sentence = audit_sentence(run.summary)
+    return f"<h2>Audit of the upper gradient</h2>\n<p>{escape(sentence)}</p>" if sentence else ""
 
 
 def _figures(plots: Mapping[str, bytes]) -> str:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from dreamprm.reporting import style, tables
 from dreamprm.reporting.accuracy_plots import accuracy_over_n, best_of_n
+from dreamprm.reporting.audit_plot import audit
 from dreamprm.reporting.folder import Floats, Run, number
 
 _NAMED = 24  # more names than this do not fit beside a plot; the highest and lowest are named then
@@ -120,6 +121,7 @@ PLOTS: Mapping[str, Callable[[Run], Figure | None]] = {
     "weights_over_time": weights_over_time,
     "final_weights": final_weights,
     "losses": losses,
+    "audit": audit,
     "accuracy_over_n": accuracy_over_n,
     "best_of_n": best_of_n,
 }
