@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from dreamprm.assembly import Run, assemble, make_accelerator
 from dreamprm.config import load_config
@@ -44,13 +41,3 @@ def windows(run: Run, config: TrainConfig, *, count: int) -> Iterator[tuple[list
     for window in range(first, first + count):
         yield ([run.step_batches[step] for step in range(window * length, (window + 1) * length)],
                run.meta_batches[window])
-
-
-def flat(alpha_grad: Mapping[str, Tensor]) -> Tensor:
-    """All entries in one float64 vector."""
-    return torch.cat([part.flatten().double() for part in alpha_grad.values()])
-
-
-def cosine(one: Tensor, other: Tensor) -> float:
-    """<one, other> / (|one| |other|)."""
-    return float(torch.nn.functional.cosine_similarity(one, other, dim=0))

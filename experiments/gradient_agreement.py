@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 from statistics import median
 
-from finished_run import checkpoints, cosine, flat, open_run, read_config, windows
+from finished_run import checkpoints, open_run, read_config, windows
 
 from dreamprm.hypergrad import build_estimator
+from dreamprm.hypergrad.audit import agreement
 from dreamprm.process import prepare_process
 from dreamprm.schema import TrainConfig
 
@@ -34,11 +35,9 @@ def compare(config: TrainConfig, checkpoint: Path | None, count: int) -> None:
     for batches, meta in windows(run, config, count=count):
         arguments = (run.trainer.problem, run.trainer.inner, state.params, state.inner, state.alpha)
         exact = build_estimator("unrolled").run_window(*arguments, inner_batches=batches, outer_batch=meta)
-        truth = flat(exact.alpha_grad)
         for name, settings in ESTIMATORS.items():
             got = build_estimator(**settings).run_window(*arguments, inner_batches=batches, outer_batch=meta)
-            grad = flat(got.alpha_grad)
-            found[name].append((cosine(grad, truth), float(grad.norm() / truth.norm())))
+            found[name].append(agreement(got.alpha_grad, exact.alpha_grad))
         # alpha stays as it is here: the windows differ by their batches and by the steps taken.
         state.params, state.inner = exact.params, exact.state
     print(f"from step {first}, {count} windows")

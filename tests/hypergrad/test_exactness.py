@@ -107,3 +107,19 @@ def _tensors_of(function):
     """Tensors in the dictionaries that the function closes over."""
     contents = [cell.cell_contents for cell in function.__closure__]
     return [tensor for content in contents if isinstance(content, dict) for tensor in content.values()]
+
+
+@pytest.mark.parametrize("name", ["domains_mixed_with_rest-all", "domain_single_with_rest-clipping"])
+def test_influences_are_the_gradient_in_a_weight_for_each_step_and_loss(name):
+    case = CASES[name]()
+    adjoint, n = ROWS["adjoint"].build(), len(case.batches[0]["domains"])
+    influences = torch.stack(case.run(adjoint).stats["influences"])  # (5, n)
+    weights = [case.problem.weights(case.alpha, batch, torch.zeros(n)) for batch in case.batches[:5]]
+    problem, case.batches = case.problem, list(enumerate(case.batches))
+    case.problem = BilevelProblem(
+        outer_loss=lambda params, alpha, batch: problem.outer_loss(params, {}, batch),
+        inner_losses=lambda params, batch: problem.inner_losses(params, batch[1]),
+        weights=lambda alpha, batch, losses: alpha["w"][batch[0]],
+        unweighted_loss=lambda params, batch: problem.unweighted_loss(params, batch[1]))
+    case.alpha = {"w": torch.stack(weights)}
+    assert relative_error({"w": influences}, unrolled_gradient(case)) < 1e-10

@@ -1,0 +1,154 @@
+"""Float32 and bf16 hypergradients against float64 truth, on a finished run's last checkpoint.
+
+    python experiments/precision.py runs/study/shipped-seed0 [windows] > experiments/results/precision.md
+
+Truth is `unrolled` on the model in float64 all through (float64.py). From the checkpoint's state, every
+estimator takes the same windows of the batches that come next, at four inner learning rates. Each cell is the
+median over windows of a relative error |got - truth| / |truth| or of a cosine, with the least and the most.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import date
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from finished_run import checkpoints, open_run, read_config, windows
+from float64 import Float64Inside
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+from dreamprm.assembly import Run
+from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, Window, build_estimator
+from dreamprm.hypergrad.audit import agreement
+from dreamprm.problem import prm_problem
+from dreamprm.process import prepare_process
+from dreamprm.schema import TrainConfig
+
+Gradient = Mapping[str, Tensor]
+EXACT = {"name": "unrolled"}
+RATES = (5e-7, 1e-6, 1e-5, 1e-4)
+ESTIMATORS: dict[str, dict[str, Any]] = {
+    "unrolled": EXACT,
+    "adjoint, double backward": {"name": "adjoint"},
+    "adjoint, central difference": {"name": "adjoint", "hvp": "finite_difference"},
+    "adjoint, central, radius 0.05": {"name": "adjoint", "hvp": "finite_difference", "radius": 0.05},
+    "adjoint, one-sided": {"name": "adjoint", "hvp": "forward_difference"},
+    "first_order, double backward": {"name": "first_order", "mixed": "double_backward"},
+    "first_order, central difference": {"name": "first_order", "mixed": "finite_difference"},
+    "first_order, central, radius 0.003": {"name": "first_order", "radius": 0.003},
+    "first_order, central, radius 0.05": {"name": "first_order", "radius": 0.05},
+    "first_order, one-sided": {"name": "first_order", "mixed": "forward_difference"},
+    "finite_difference": {"name": "finite_difference"},
+    "finite_difference, AdamW": {"name": "finite_difference", "preconditioner": "adamw"},
+    "neumann": {"name": "neumann"},
+    "cg": {"name": "cg"},
+}
+
+
+@dataclasses.dataclass
+class Start:
+    """Where every window begins, in one precision."""
+
+    problem: BilevelProblem
+    params: dict[str, Tensor]
+    state: AdamWState
+    alpha: dict[str, Tensor]
+
+    def run(self, settings: Mapping[str, Any], optimizer: AdamW, batches: list[Any], meta: Any) -> Window:
+        """One window."""
+        return build_estimator(**settings).run_window(
+            self.problem, optimizer, self.params, self.state, self.alpha, inner_batches=batches,
+            outer_batch=meta)
+
+
+def make_start(run: Run, config: TrainConfig, *, precision: str) -> Start:
+    """The run's state in float64, or in float32 with a model that works in float32 or under bf16 autocast."""
+    def autocast() -> Any:
+        return torch.autocast(run.prm.head.weight.device.type, torch.bfloat16, enabled=precision == "bf16")
+
+    problem = prm_problem(
+        run.prm, run.weights, aggregation=config.aggregation, temperature=config.temperature,
+        meta_loss_kind=config.meta_loss, lm_weight=config.lm_weight, autocast=autocast)
+    start = Start(problem, run.state.params, run.state.inner, run.state.alpha)
+    if precision == "float64":
+        run.prm.double()
+        start = dataclasses.replace(
+            start, params=double(start.params), alpha=double(start.alpha), state=dataclasses.replace(
+                start.state, exp_avg=double(start.state.exp_avg), exp_avg_sq=double(start.state.exp_avg_sq)))
+    return start
+
+
+def double(tree: Any) -> Any:
+    """Every floating-point tensor in float64."""
+    return tree_map_only(Tensor, lambda t: t.double() if t.is_floating_point() else t, tree)
+
+
+def spread(values: Iterable[float], form: str) -> str:
+    """median (least to most)."""
+    values = sorted(values)
+    return f"{median(values):{form}} ({values[0]:{form}} to {values[-1]:{form}})"
+
+
+def measure(config: TrainConfig, checkpoint: Path, *, count: int) -> None:
+    """Print one table for each precision."""
+    runs = {name: open_run(config, checkpoint) for name in ("float64", "float32", "bf16")}
+    starts = {name: make_start(run, config, precision=name) for name, run in runs.items()}
+    data = list(windows(runs["float32"], config, count=count))
+    exact = [(double(batches), double(meta)) for batches, meta in data]
+    optimizers = {lr: dataclasses.replace(runs["float32"].trainer.inner, lr=lr) for lr in RATES}
+    truths: dict[float, list[Gradient]] = {}
+    rounding = []
+    for lr, optimizer in optimizers.items():
+        with Float64Inside():
+            truths[lr] = [starts["float64"].run(EXACT, optimizer, *window).alpha_grad for window in exact]
+        rounding += [relative_error(starts["float64"].run(EXACT, optimizer, *window).alpha_grad, truth)
+                     for window, truth in zip(exact, truths[lr], strict=True)]
+    print(f"A float64 model as transformers runs it, rounding to float32 inside: {spread(rounding, '.1e')}.")
+    for precision in ("float32", "bf16"):
+        print(f"\n## {precision}\n\n| estimator | " + " | ".join(f"lr {lr:g}" for lr in RATES) + " |")
+        print("|---" * (1 + len(RATES)) + "|")
+        for label, settings in ESTIMATORS.items():
+            cells = []
+            for lr, optimizer in optimizers.items():
+                ended = [starts[precision].run(settings, optimizer, *window) for window in data]
+                cells.append(cell(ended, truths[lr]))
+            print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
+
+
+def cell(ended: list[Window], truths: list[Gradient]) -> str:
+    """Error and cosine over the windows, or the statuses where a solver did not succeed."""
+    failed = sorted({window.status.value for window in ended} - {"ok"})
+    if failed:
+        return ", ".join(failed)
+    pairs = [(window.alpha_grad, truth) for window, truth in zip(ended, truths, strict=True)]
+    return ("error " + spread((relative_error(got, truth) for got, truth in pairs), ".1e")
+            + ", cosine " + spread((agreement(got, truth)[0] for got, truth in pairs), ".5f"))
+
+
+def relative_error(got: Gradient, truth: Gradient) -> float:
+    """|got - truth| / |truth| over all entries."""
+    difference = torch.cat([(got[name].double() - truth[name]).flatten() for name in truth])
+    return float(difference.norm() / torch.cat([part.flatten() for part in truth.values()]).norm())
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    config = read_config(folder)
+    prepare_process(config.threads)
+    checkpoint = checkpoints(folder)[-1]
+    print("# Rounding and the estimators\n\n`python experiments/precision.py "
+          f"{folder} {count}`, {date.today()}, torch {torch.__version__}, one CPU thread: from "
+          f"{checkpoint.name}, T = {config.inner_steps}, {count} windows. Relative error and cosine against "
+          "`unrolled` in float64; median (least to most).\n")
+    measure(config, checkpoint, count=count)
+
+
+if __name__ == "__main__":
+    main()
