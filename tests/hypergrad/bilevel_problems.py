@@ -293,8 +293,3 @@ def unused_rows(*, dtype: torch.dtype = torch.float64) -> Case:
         optimizer=optimizer,
         state=optimizer.init(params),
     )
-
-
-def __getattr__(name: str) -> Any:  # until every test imports them from oracles
-    import oracles
-    return getattr(oracles, name)

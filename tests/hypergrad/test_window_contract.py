@@ -5,13 +5,14 @@ import copy
 import pytest
 import torch
 from bilevel_problems import Case, Tensors, logistic, mlp_plain
-from estimator_table import CASES, ROWS, Row, every_row
+from estimator_table import CASES, POLICIES, ROWS, Row, every_row
 
 from dreamprm.hypergrad import ESTIMATORS, AdamWState, BilevelProblem, Window, build_estimator
 
 # One of each kind: plain, several losses, one loss beside a term that alpha does not touch, all that an
 # optimizer can do.
 SOME = ("mlp_plain", "domains_mixed", "domain_single_with_rest", "tied", "domains_mixed_with_rest-all")
+every_way = pytest.mark.parametrize("row", [*ROWS.values(), *POLICIES.values()], ids=[*ROWS, *POLICIES])
 some_cases = pytest.mark.parametrize("name", SOME)
 
 
@@ -24,7 +25,7 @@ def _run(row: Row, case: Case, **options: bool) -> Window:
 
 
 @some_cases
-@every_row
+@every_way
 def test_params_and_state_are_the_same_for_every_estimator(row, name):
     case = CASES[name]()
     want, got = case.run(build_estimator("none")), _run(row, case)
@@ -43,7 +44,7 @@ def test_params_and_state_are_the_same_for_every_estimator(row, name):
 
 
 @some_cases
-@every_row
+@every_way
 def test_arguments_are_never_modified(row, name):
     case = CASES[name]()
     given = _tensors(case.params, case.state, case.alpha)
@@ -57,7 +58,7 @@ def test_arguments_are_never_modified(row, name):
 
 
 @some_cases
-@every_row
+@every_way
 def test_donating_changes_nothing_in_the_result(row, name):
     case = CASES[name]()
     alpha = copy.deepcopy(case.alpha)
