@@ -152,7 +152,9 @@ class Adjoint(Estimator):
             passes = PRODUCT_PASSES[self.hvp]
         elif mixed is None:
             mixed = self._mixed_alone(task, params, norm=used_norm(gbar, grads), **at)
-            passes = MIXED_PASSES[self.hvp]
+            # of a plain problem the one-sided difference is taken as a central one
+            central = self.hvp == "forward_difference" and not task.problem.structured
+            passes = MIXED_PASSES["finite_difference" if central else self.hvp]
         else:
             passes = 0, 0
         stats["forward"] += passes[0]

@@ -97,7 +97,7 @@ class DiskStore(Store):
 
     def __init__(self) -> None:
         self._file: BinaryIO = tempfile.TemporaryFile()
-        self._end = 0
+        self.size = 0  # bytes of the file
         self._free: dict[int, list[int]] = {}
 
     def copies(self, tensors: Tensors) -> bool:
@@ -117,8 +117,8 @@ class DiskStore(Store):
     def write(self, data: memoryview) -> int:
         """Write the bytes where there is room; returns their offset."""
         free = self._free.get(len(data))
-        offset = free.pop() if free else self._end
-        self._end = max(self._end, offset + len(data))
+        offset = free.pop() if free else self.size
+        self.size = max(self.size, offset + len(data))
         done = 0
         while done < len(data):
             done += os.pwrite(self._file.fileno(), data[done:], offset + done)
