@@ -97,10 +97,9 @@ def points(plan: Plan) -> list[Setting]:
 
 def measure(setting: Setting, plan: Plan) -> dict[str, Any]:
     """All figures of one point, by case: extra_mib, seconds, agreement {lr: ...}, or an error."""
-    rows: dict[str, dict[str, Any]] = {}
-    for case in plan.cases:
-        rows[case] = ask("memory", setting, [case], plan)[case]
-        say(setting, case, rows[case])
+    rows = ask("memory", setting, plan.cases, plan)
+    for case, row in rows.items():
+        say(setting, case, row)
     usable = [case for case in plan.cases if "error" not in rows[case]]
     for case, row in ask("time", setting, usable, plan).items():
         rows[case] |= row

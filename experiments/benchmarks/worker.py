@@ -8,10 +8,12 @@ from __future__ import annotations
 import gc
 import json
 import math
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
@@ -41,11 +43,35 @@ class Models:
         return row.prepare(self._built[row.model])
 
 
-def measure_memory(setting: Setting, case: str) -> Outcome:
-    """{"extra_mib"}: peak memory beyond model, params and moments, after a window of one step to warm up."""
-    Models(replace(setting, steps=1)).prepare(case)()
-    run = Models(setting).prepare(case)
-    return {"extra_mib": memory.extra_peak(run, device=setting.device)}
+def measure_memory(setting: Setting, cases: Sequence[str]) -> dict[str, Outcome]:
+    """{"extra_mib"} of each case: peak memory beyond model, params and moments.
+
+    Each in a process of its own, forked from this one, which has imported what takes long and computed
+    nothing; there a window of one step warms up first.
+    """
+    context = multiprocessing.get_context("fork")
+    found: dict[str, Outcome] = {}
+    for case in cases:
+        receiver, sender = context.Pipe(duplex=False)
+        child = context.Process(target=_measure_memory_here, args=(setting, case, sender))
+        child.start()
+        sender.close()
+        try:
+            found[case] = receiver.recv()
+        except EOFError:  # killed: it would have sent any error of its own
+            child.join()
+            found[case] = {"error": f"ended with code {child.exitcode}"}
+        child.join()
+    return found
+
+
+def _measure_memory_here(setting: Setting, case: str, sender: Connection) -> None:
+    try:
+        Models(replace(setting, steps=1)).prepare(case)()
+        run = Models(setting).prepare(case)
+        sender.send({"extra_mib": memory.extra_peak(run, device=setting.device)})
+    except Exception as error:
+        sender.send({"error": describe(error)})
 
 
 def measure_seconds(setting: Setting, cases: Sequence[str], repetitions: int) -> dict[str, Outcome]:
@@ -128,7 +154,7 @@ def _now(setting: Setting) -> float:
 JOBS: dict[str, Callable[[Setting, dict[str, Any]], dict[str, Outcome]]] = {
     "time": lambda setting, order: measure_seconds(setting, order["cases"], order["repetitions"]),
     "agreement": lambda setting, order: measure_agreement(setting, order["cases"]),
-    "memory": lambda setting, order: {case: measure_memory(setting, case) for case in order["cases"]},
+    "memory": lambda setting, order: measure_memory(setting, order["cases"]),
 }
 
 
