@@ -6,6 +6,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
@@ -33,7 +34,7 @@ def looks(case: str) -> dict[str, Any]:
     colour, hollow = COLOURS[family], bool(CASES[case].peer)
     return {"color": colour, "marker": MARKERS[place % len(MARKERS)], "markersize": 6,
             "linestyle": DASHES[place % len(DASHES)], "linewidth": 1.4, "label": case,
-            "markerfacecolor": "white" if hollow else colour}
+            "markerfacecolor": "none" if hollow else colour}
 
 
 def over_steps(points: list[dict[str, Any]], ratio: Ratio, *, what: str) -> Figure | None:
@@ -56,11 +57,9 @@ def over_steps(points: list[dict[str, Any]], ratio: Ratio, *, what: str) -> Figu
                     axes.plot(*zip(*line), **looks(case))
             axes.set_xscale("log")
             axes.set_xticks(steps, [str(step) for step in steps])
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.set_yscale("log")
-            axes.yaxis.set_major_locator(FixedLocator(RATIOS))
-            axes.yaxis.set_major_formatter("{x:g}")
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_minor_locator(NullLocator())
+            _name_ratios(axes.yaxis)
             axes.axhline(1.0, color=style.MUTED, linewidth=0.9, zorder=0.9)
             style.tidy(axes, grid="both")
             axes.set_title(f"{size} parameters, {kind} batches", loc="left", fontsize=9.5, color=style.INK)
@@ -94,6 +93,8 @@ def cost_against_agreement(points: list[dict[str, Any]]) -> Figure | None:
                 if cosine is not None and row.get("seconds"):
                     cost = median(row["seconds"]) / median(point["rows"][PLAIN]["seconds"])
                     axes.plot(cost, max(1 - cosine, ROUNDING), **looks(case) | {"linestyle": "none"})
+            axes.set_xscale("log")
+            _name_ratios(axes.xaxis)
             axes.set_yscale("log")
             axes.yaxis.set_minor_formatter(NullFormatter())
             style.tidy(axes, grid="both")
@@ -105,6 +106,12 @@ def cost_against_agreement(points: list[dict[str, Any]]) -> Figure | None:
                 axes.set_ylabel("1 - cosine to the exact gradient")
     _legend(figure, panels.flat, lines=False)
     return figure
+
+
+def _name_ratios(axis: Axis) -> None:
+    axis.set_major_locator(FixedLocator(RATIOS))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def _legend(figure: Figure, panels: Any, *, lines: bool = True) -> None:

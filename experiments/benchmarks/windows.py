@@ -1,7 +1,7 @@
 """Seconds, peak memory and cosine of one window by estimator, beside plain training and other libraries.
 
     make bench                                  one model size, T = 5: about a quarter of an hour
-    make bench ARGS=full                        three sizes, T = 1, 2, 5, 10, 20: hours
+    make bench ARGS=full                        three sizes, T = 1, 2, 5, 10, 20: about seven hours
     make bench ARGS="smoke cases=[none,unrolled] steps=[1,2] out=/tmp/bench.json"
 
 or python -m experiments.benchmarks.windows [quick|full|smoke] [key=value ...]; keys are `Plan`'s fields.
@@ -49,7 +49,7 @@ class Plan:
     kinds: list[str] = field(default_factory=lambda: list(KINDS))
     cases: list[str] = field(default_factory=lambda: list(CASES))
     agreement_lrs: list[float] = field(default_factory=lambda: [5e-7, 1e-4])
-    repetitions: int = 5
+    repetitions: int = 3
     threads: int = 1
     device: str = "cpu"
     out: str = str(RESULTS)
@@ -57,7 +57,7 @@ class Plan:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
-    "full": {"sizes": ["1M", "5M", "20M"], "steps": [1, 2, 5, 10, 20], "repetitions": 3},
+    "full": {"sizes": ["1M", "5M", "20M"], "steps": [1, 2, 5, 10, 20]},
     "smoke": {"sizes": ["tiny"], "steps": [1, 2], "repetitions": 1},
 }
 
