@@ -28,7 +28,7 @@ VARIANTS: dict[str, list[str]] = {
     # The shipped mean_log_odds is the same as sum_log_odds with temperature=5: every CoT has five steps.
     "sum_log_odds": ["aggregation=sum_log_odds"],
     # A vanilla step takes 0.70 of a DreamPRM step (208 s and 296 s for 1,300 of them, side by side).
-    "vanilla, equal compute": ["hypergrad={name: none}", "steps=1845"],
+    "vanilla, equal compute": ["hypergrad={name: none}", "steps=2130"],
 }
 SUITES = ("heldout", "combinations", "styles", "reasoner", "two_ops", "mixed")
 
