@@ -5,11 +5,11 @@ Defaults are those of DreamPRM (arXiv 2505.20241) where the paper or its public 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from dreamprm.sandbox.settings import SandboxSettings
-from dreamprm.settings import REQUIRED, default_of, open_settings, section, setting
+from dreamprm.settings import REQUIRED, open_settings, section, setting
 
 AGGREGATIONS = ("sum_log_odds", "mean_log_odds", "mean", "min", "max", "prod", "last")
 META_LOSSES = ("aggregation", "step")
@@ -148,12 +148,11 @@ class WeightSettings:
 
 def estimator_listing() -> str:
     """Every estimator with its settings and defaults, for `--help`."""
-    from dreamprm.hypergrad import ESTIMATORS
+    from dreamprm.hypergrad import ESTIMATORS, estimator_settings
 
     lines = []
-    for name, kind in ESTIMATORS.items():
-        own = fields(kind)  # type: ignore[arg-type]  # every estimator is a dataclass
-        given = ", ".join(f"{field.name}={default_of(field)!r}" for field in own)
+    for name in ESTIMATORS:
+        given = ", ".join(f"{key}={value!r}" for key, value in estimator_settings(name).items())
         lines.append(f"{name}: {given or 'no settings'}")
     return "\n".join(lines)
 
