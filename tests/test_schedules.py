@@ -1,4 +1,4 @@
-"""The lower level's learning rate, step by step."""
+"""Both levels' learning rates, step by step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dreamprm.schedules import learning_rate_schedule, upper_learning_rate
+from dreamprm.schedules import learning_rate_schedule
 from dreamprm.schema import InnerSettings, UpperSettings
 
 STEPS = 10
@@ -41,7 +41,11 @@ def test_the_default_is_the_public_codes() -> None:
     assert [rate(step) for step in (0, 4_999, 5_000, 9_999)] == [5e-7, 5e-7, 2.5e-7, 2.5e-7]
 
 
-def test_the_upper_rate_grows_linearly_over_its_warmup() -> None:
-    rate = upper_learning_rate(UpperSettings(lr=0.2, warmup=4))
+def test_the_upper_rate_grows_linearly_over_its_warmup_and_stays() -> None:
+    rate = learning_rate_schedule(UpperSettings(lr=0.2, warmup=4), steps=6)
     assert [rate(windows) for windows in range(6)] == pytest.approx([0.05, 0.1, 0.15, 0.2, 0.2, 0.2])
-    assert upper_learning_rate(UpperSettings(lr=0.2))(0) == 0.2
+
+
+def test_the_upper_rate_has_the_same_schedules_over_windows() -> None:
+    rate = learning_rate_schedule(UpperSettings(lr=0.2, schedule="linear_decay", decay_start=0.5), steps=4)
+    assert [rate(windows) for windows in range(4)] == pytest.approx([0.2, 0.2, 0.2, 0.1])

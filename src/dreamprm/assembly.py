@@ -30,7 +30,7 @@ from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.weights import DomainWeights, InstanceNet, InstanceTable, Weights
 from dreamprm.problem import prm_problem
-from dreamprm.schedules import learning_rate_schedule, upper_learning_rate
+from dreamprm.schedules import learning_rate_schedule
 from dreamprm.schema import DataSettings, TrainConfig
 
 Say = Callable[[str], None]
@@ -128,8 +128,9 @@ def assemble(config: TrainConfig, accelerator: Accelerator, *, say: Say = print)
     inner = AdamW(
         lr=learning_rate_schedule(config.inner, steps=config.steps), betas=_pair(config.inner.betas),
         eps=config.inner.eps, weight_decay=config.inner.weight_decay)
-    upper = AdamW(lr=upper_learning_rate(config.upper), betas=_pair(config.upper.betas), eps=config.upper.eps,
-                  weight_decay=config.upper.weight_decay)
+    upper = AdamW(
+        lr=learning_rate_schedule(config.upper, steps=config.steps // config.inner_steps),
+        betas=_pair(config.upper.betas), eps=config.upper.eps, weight_decay=config.upper.weight_decay)
     params = prm.trainable_params(freeze_vision=config.model.freeze_vision)
     audit = _audit(config, prm, list(params))
     _share_weights(prm, params)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from dreamprm.schema import InnerSettings, UpperSettings
+from dreamprm.schema.levels import InnerSettings, UpperSettings
 
 
-def learning_rate_schedule(settings: InnerSettings, *, steps: int) -> Callable[[int], float]:
-    """The learning rate of each step as a function of the number of steps already taken.
+def learning_rate_schedule(
+    settings: InnerSettings | UpperSettings, *, steps: int
+) -> Callable[[int], float]:
+    """A level's learning rate as a function of the number of its steps already taken.
 
         warmup:        lr * (step + 1) / warmup, up to lr
         constant:      lr
@@ -20,8 +22,8 @@ def learning_rate_schedule(settings: InnerSettings, *, steps: int) -> Callable[[
     The step is that of the whole run: the schedule goes on from window to window.
 
     Args:
-        settings: the lower level's optimizer settings.
-        steps: lower-level steps of the whole run.
+        settings: the level's optimizer settings.
+        steps: the level's steps in the whole run; one a window for the upper level.
     """
     decay_from = settings.decay_start * steps
 
@@ -36,14 +38,5 @@ def learning_rate_schedule(settings: InnerSettings, *, steps: int) -> Callable[[
     def learning_rate(step: int) -> float:
         warmup = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
         return settings.lr * warmup * factor(step)
-
-    return learning_rate
-
-
-def upper_learning_rate(settings: UpperSettings) -> Callable[[int], float]:
-    """The upper level's learning rate after a number of windows: lr * min(1, (windows + 1) / warmup)."""
-
-    def learning_rate(windows: int) -> float:
-        return settings.lr * (min(1.0, (windows + 1) / settings.warmup) if settings.warmup else 1.0)
 
     return learning_rate

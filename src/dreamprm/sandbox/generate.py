@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "sandbox.json"
 # Raised whenever the world changes, so that files of another world are not taken for this one's.
-WORLD_VERSION = 4
+WORLD_VERSION = 5
 META_CANDIDATES = 4
 
 

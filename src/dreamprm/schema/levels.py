@@ -92,35 +92,40 @@ class HypergradSettings:
 
 
 @dataclass
-class InnerSettings:
+class LevelSettings:
+    """AdamW and its learning rate; of the lower level over steps, of the upper level over windows."""
+
+    betas: list[float] = setting([0.9, 0.999], "decay of the two moments", minimum=0, below=1, length=2)
+    eps: float = setting(1e-8, "added to the root of the second moment", above=0)
+    warmup: int = setting(0, "steps (windows) of linear growth from 0 before the schedule", minimum=0)
+    step_size: int = setting(5000, "schedule=step: steps (windows) between two reductions", minimum=1)
+    gamma: float = setting(0.5, "schedule=step: factor of a reduction", above=0, maximum=1)
+    decay_start: float = setting(
+        0.7, "schedule=linear_decay or cosine: share of the run before the decay starts", minimum=0, below=1
+    )
+
+
+@dataclass
+class InnerSettings(LevelSettings):
     """AdamW on the PRM's parameters phi."""
 
     lr: float = setting(5e-7, "learning rate", above=0)
-    betas: list[float] = setting([0.9, 0.999], "decay of the two moments", minimum=0, below=1, length=2)
-    eps: float = setting(1e-8, "added to the root of the second moment", above=0)
     weight_decay: float = setting(0.01, "decoupled weight decay", minimum=0)
     schedule: str = setting(
         "step",
         "learning rate over the steps: step as the public code; linear_decay and cosine end at 0",
         choices=SCHEDULES,
     )
-    warmup: int = setting(0, "steps of linear growth from 0 before the schedule", minimum=0)
-    step_size: int = setting(5000, "schedule=step: steps between two reductions", minimum=1)
-    gamma: float = setting(0.5, "schedule=step: factor of a reduction", above=0, maximum=1)
-    decay_start: float = setting(
-        0.7, "schedule=linear_decay or cosine: share of the steps before the decay starts", minimum=0, below=1
-    )
 
 
 @dataclass
-class UpperSettings:
-    """AdamW on the domain weights alpha."""
+class UpperSettings(LevelSettings):
+    """AdamW on alpha. A warm-up helps where alpha's gradient is noise until the PRM knows something."""
 
     lr: float = setting(0.01, "learning rate", above=0)
-    betas: list[float] = setting([0.9, 0.999], "decay of the two moments", minimum=0, below=1, length=2)
-    eps: float = setting(1e-8, "added to the root of the second moment", above=0)
     weight_decay: float = setting(1e-3, "decoupled weight decay, on the raw weights", minimum=0)
-    warmup: int = setting(
-        0, "windows of linear growth from 0: until the PRM knows something, alpha's gradient is mostly noise",
-        minimum=0,
+    schedule: str = setting(
+        "constant",
+        "learning rate over the windows: constant as the public code; linear_decay and cosine end at 0",
+        choices=SCHEDULES,
     )
