@@ -140,7 +140,8 @@ class Adjoint(Estimator):
         mixed = None
         if inner.single is not None:
             assert inner.losses is not None
-            slope = torch.stack([(gbar[name] * grad).sum() for name, grad in inner.single.items()]).sum()
+            slope = torch.stack([torch.dot(gbar[name].reshape(-1), grad.reshape(-1))
+                                 for name, grad in inner.single.items()]).sum()
             mixed = mixed_from_slopes(
                 task.problem, task.alpha, inner.batch, losses=inner.losses, slopes=slope.reshape(1))
         if lam is not None:

@@ -164,15 +164,14 @@ def _sweep(optimizer: AdamW, start: AdamWState, *, steps: list[_Step], lam: dict
     norms: list[list[Tensor]] = [[] for _ in steps]
     used_norms: list[list[Tensor]] = [[] for _ in steps]
     for name in lam:
-        moments = []
+        used, moments = [_used_grad(step, name) for step in steps], []
         m, v = start.exp_avg[name], start.exp_avg_sq[name]
-        for step in steps:
-            m, v = optimizer.advance_moments(m, v, grad=_used_grad(step, name))
+        for grad in used:
+            m, v = optimizer.advance_moments(m, v, grad=grad)
             moments.append((m, v))
         cotangents = Cotangents(lam[name])
         for t in reversed(range(len(steps))):
-            step, grad = steps[t], _used_grad(steps[t], name)
-            m, v = moments.pop()
+            step, grad, (m, v) = steps[t], used.pop(), moments.pop()
             gbar, cotangents = optimizer.vjp(
                 cotangents, grad=grad, exp_avg=m, exp_avg_sq=v, step=start.step + t, name=name
             )
@@ -181,7 +180,7 @@ def _sweep(optimizer: AdamW, start: AdamWState, *, steps: list[_Step], lam: dict
                 continue
             norms[t].append(torch.linalg.vector_norm(gbar))
             if step.inner.single is not None:
-                slopes[t].append((gbar * step.inner.single[name]).sum())
+                slopes[t].append(torch.dot(gbar.reshape(-1), step.inner.single[name].reshape(-1)))
             else:
                 used_norms[t].append(torch.linalg.vector_norm(gbar.masked_fill(grad == 0, 0.0)))
                 step.gbar[name] = gbar
@@ -192,7 +191,8 @@ def _sweep(optimizer: AdamW, start: AdamWState, *, steps: list[_Step], lam: dict
             step.gbar = step.clip.vjp(step.gbar, grads)
             step.norm, step.used_norm = used_norm(step.gbar, None), used_norm(step.gbar, grads)
             if step.inner.single is not None:
-                slopes[t] = [(step.gbar.pop(name) * one).sum() for name, one in step.inner.single.items()]
+                slopes[t] = [torch.dot(step.gbar.pop(name).reshape(-1), one.reshape(-1))
+                             for name, one in step.inner.single.items()]
             else:
                 step.inner.grads = None
         else:
