@@ -47,8 +47,11 @@ class Adjoint(Estimator):
     - "double_backward": exact; 54 units. Needs second-order attention (eager).
     - "forward_over_reverse": exact; 42 units. Every operation and its backward pass needs a forward-mode
       formula: no fused attention, no SiLU (write it x * sigmoid(x)).
-    - "finite_difference": central; 42 units, works with every kernel.
-    - "forward_difference": against the gradient at hand; 30 units, works with every kernel.
+    - "finite_difference": central; 42 units, works with every kernel. Relative error of alpha_grad in float32
+      on a random Qwen2-VL PRM of 1M parameters, T = 5, lr 5e-7 to 1e-4: 3e-6 with one loss a batch, 1e-4
+      with four.
+    - "forward_difference": against the gradient at hand; 30 units, works with every kernel. There: 1e-4 with
+      one loss a batch, 3e-3 with four. Set hvp="finite_difference" where that is too much.
 
     The first step of a window needs no product, only the mixed derivative, which a structured problem with
     one loss in the batch (n = 1) has as a dot product with the gradient at hand.
