@@ -43,6 +43,11 @@ class WeightSettings:
             raise ValueError(
                 f"features must be some of {', '.join(WEIGHT_FEATURES)}, each once, got {self.features}"
             )
+        if self.kind == "instance_net" and self.normalisation != "softplus":
+            raise ValueError(
+                f"normalisation={self.normalisation} does nothing with kind=instance_net, whose weights lie "
+                "in (0, 2); leave it out"
+            )
 
 
 def estimator_listing() -> str:
