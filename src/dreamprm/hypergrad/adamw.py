@@ -232,14 +232,20 @@ class AdamW:
             (gbar, (lam, lam_m, lam_v)): derivatives in g and in what the step started from.
         """
         lr, (c1, c2), (b1, b2) = self.learning_rate(step), self.bias_corrections(step), self.betas
-        root = exp_avg_sq.div(c2).sqrt_()
-        denominator = root + self.eps
-        slope = cotangents.param.mul(-lr / c1).div_(denominator)  # d/dm' of <lam', phi'>
-        lam_v = exp_avg.mul(slope).neg_().div_(denominator).div_(root.mul_(2 * c2))
-        lam_v.masked_fill_(exp_avg_sq == 0, 0.0)
-        if cotangents.exp_avg_sq is not None:
-            lam_v.add_(cotangents.exp_avg_sq)
-        lam_m = slope if cotangents.exp_avg is None else slope.add_(cotangents.exp_avg)
+        # few passes over memory: sqrt(c2) s and sqrt(c2) d, the scalars gathered in `scale`
+        scale = -lr * math.sqrt(c2) / c1
+        root = exp_avg_sq.sqrt()
+        denominator = root + self.eps * math.sqrt(c2)
+        slope = cotangents.param / denominator  # d/dm' of <lam', phi'>, over scale
+        # dividing by inf gives the 0 wanted where v' = 0
+        root = torch.nn.functional.threshold_(root.mul_(denominator), 0.0, math.inf)
+        lam_v = exp_avg * slope
+        if cotangents.exp_avg_sq is None:
+            lam_v.div_(root).mul_(-0.5 * scale)
+        else:
+            lam_v = torch.addcdiv(cotangents.exp_avg_sq, lam_v, root, value=-0.5 * scale)
+        lam_m = slope.mul_(scale) if cotangents.exp_avg is None else torch.add(
+            cotangents.exp_avg, slope, alpha=scale)
         gbar = lam_m.mul(1 - b1).addcmul_(grad, lam_v, value=2 * (1 - b2))
         start = Cotangents(cotangents.param.mul(1 - lr * self.decay(name)), lam_m.mul_(b1), lam_v.mul_(b2))
         return gbar, start
