@@ -133,3 +133,26 @@ def test_a_failing_vanilla_run_shows_the_end_of_its_log(
     message = capsys.readouterr().err
     assert "the vanilla run ended with exit code 2; the last lines of" in message
     assert f"dreamprm: output={tiny.output / 'vanilla'} is a file; give a folder" in message
+
+
+@pytest.mark.parametrize("estimator", ["{name: adjoint, hvp: forward_over_reverse}",
+                                       "{name: cg, hvp: forward_over_reverse}"])
+def test_a_derivative_that_the_model_lacks_is_found_before_the_first_step(
+    estimator: str, tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+) -> None:
+    # Qwen2-VL's SiLU has no forward-mode formula of its derivative
+    assert tiny.train(f"hypergrad={estimator}") == 2
+    message = capsys.readouterr().err
+    assert "hypergrad: forward_over_reverse takes a derivative that an operation of the model" in message
+    assert "finite_difference as hvp" in message
+    assert not tiny.output.exists()
+
+
+def test_the_rehearsal_leaves_a_run_as_it_was(tiny: TinyRun) -> None:
+    estimator = "hypergrad={name: first_order, mixed: forward_mode}"
+    run, rows, _ = trained(tiny, "sampling=mixed", estimator, "steps=2")
+    assert [row["step"] for row in rows] == [2] and run.trainer.estimator.needs_forward_mode
+    exact, exact_rows, _ = trained(
+        tiny, "sampling=mixed", "hypergrad={name: first_order, mixed: double_backward}", "steps=2")
+    assert rows[0]["inner_loss"] == exact_rows[0]["inner_loss"]
+    assert same(run.state.params, exact.state.params)

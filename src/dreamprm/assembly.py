@@ -151,6 +151,24 @@ def assemble(config: TrainConfig, accelerator: Accelerator, *, say: Say = print)
         images=images)
 
 
+def rehearse(run: Run) -> None:
+    """Try the shortest window that takes every derivative, where the model may lack one; nothing is changed.
+
+    Raises:
+        UserError: the estimator takes a derivative that the model does not have.
+    """
+    trainer, state = run.trainer, run.state
+    if not trainer.estimator.needs_forward_mode:
+        return
+    batches = [trainer.to_device(run.step_batches[step]) for step in range(2)]
+    try:
+        trainer.estimator.run_window(
+            trainer.problem, trainer.inner, state.params, state.inner, state.alpha, inner_batches=batches,
+            outer_batch=trainer.to_device(run.meta_batches[0]))
+    except NotImplementedError as error:
+        raise UserError(f"hypergrad: {error}") from error
+
+
 def open_training_data(data: DataSettings, *, say: Say = print) -> RecordTable[StepRecord]:
     """All step records, as one memory-mapped table."""
     tables = []

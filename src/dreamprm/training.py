@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dreamprm.assembly import Run, assemble, make_accelerator
+from dreamprm.assembly import Run, assemble, make_accelerator, rehearse
 from dreamprm.checkpoint import (
     capture_random_state, latest_checkpoint, load_checkpoint, remove_later_checkpoints, restore_random_state,
     save_checkpoint)
@@ -49,6 +49,7 @@ def run_train(config: TrainConfig) -> None:
     folder = RunFolder(config.output)
     checkpoint = find_checkpoint(folder, config)
     run = assemble(config, accelerator, say=accelerator.print)
+    rehearse(run)
     suites = open_suites(config, say=accelerator.print)
     if checkpoint is not None:
         restore(run, checkpoint)

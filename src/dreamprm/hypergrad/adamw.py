@@ -238,7 +238,7 @@ class AdamW:
         denominator = root + self.eps * math.sqrt(c2)
         slope = cotangents.param / denominator  # d/dm' of <lam', phi'>, over scale
         # dividing by inf gives the 0 wanted where v' = 0
-        root = torch.nn.functional.threshold_(root.mul_(denominator), 0.0, math.inf)
+        root = torch.threshold_(root.mul_(denominator), 0.0, math.inf)
         lam_v = exp_avg * slope
         if cotangents.exp_avg_sq is None:
             lam_v.div_(root).mul_(-0.5 * scale)

@@ -93,6 +93,11 @@ class Adjoint(Estimator):
         """With the exact products, not with differences."""
         return takes_second_order(self.hvp)
 
+    @property
+    def needs_forward_mode(self) -> bool:
+        """With hvp="forward_over_reverse"."""
+        return self.hvp == "forward_over_reverse"
+
     def _run(self, task: WindowTask) -> Window:
         with open_store(self.offload) as store:
             return self._run_with(task, store)

@@ -73,6 +73,12 @@ class Estimator(ABC):
         """Whether gradients of gradients are taken: fused attention has none, use eager attention then."""
         return False
 
+    @property
+    def needs_forward_mode(self) -> bool:
+        """Whether forward-mode derivatives are taken, which not every operation has: try a window of two
+        steps before a long run."""
+        return False
+
     @abstractmethod
     def _run(self, task: WindowTask) -> Window:
         """Take the T steps and fill in a Window, with a status of its own where a solver did not succeed."""

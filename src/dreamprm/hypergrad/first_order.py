@@ -13,7 +13,7 @@ from dreamprm.hypergrad.adamw import AdamW, AdamWState, Clip, Cotangents
 from dreamprm.hypergrad.base import Estimator, Window, WindowTask
 from dreamprm.hypergrad.contraction import Mixed, double_backward, finite_difference, forward_mode
 from dreamprm.hypergrad.contraction import mixed_from_slopes
-from dreamprm.hypergrad.products import used_norm
+from dreamprm.hypergrad.products import advice, used_norm
 from dreamprm.hypergrad.window_passes import InnerGradient, inner_gradient, outer_gradient
 
 MIXED = ("finite_difference", "forward_difference", "forward_mode", "double_backward")
@@ -92,6 +92,11 @@ class FirstOrder(Estimator):
         """With mixed="double_backward", and "forward_mode", which fused attention lacks formulas for too."""
         return self.mixed in ("double_backward", "forward_mode")
 
+    @property
+    def needs_forward_mode(self) -> bool:
+        """With mixed="forward_mode"."""
+        return self.mixed == "forward_mode"
+
     def _run(self, task: WindowTask) -> Window:
         optimizer, params, state, start = task.optimizer, task.params, task.state, task.state
         steps: list[_Step] = []
@@ -145,7 +150,8 @@ class FirstOrder(Estimator):
         if self.mixed == "double_backward":
             return double_backward(problem, params, alpha, batch=batch, direction=gbar, losses=losses)
         if self.mixed == "forward_mode":
-            return forward_mode(problem, params, alpha, batch=batch, direction=gbar, losses=losses)
+            with advice("mixed=forward_mode"):
+                return forward_mode(problem, params, alpha, batch=batch, direction=gbar, losses=losses)
         return finite_difference(
             problem, params, alpha, batch=batch, direction=gbar, norm=step.used_norm, radius=self.radius,
             losses=losses, one_sided=self.mixed == "forward_difference",

@@ -86,6 +86,11 @@ class Implicit(Estimator):
         """With hvp="double_backward" or "forward_over_reverse"."""
         return takes_second_order(self.hvp)
 
+    @property
+    def needs_forward_mode(self) -> bool:
+        """With hvp="forward_over_reverse"."""
+        return self.hvp == "forward_over_reverse"
+
     def _run(self, task: WindowTask) -> Window:
         steps = plain_steps(task)
         phi, alpha = leaves(steps.params), leaves(task.alpha)

@@ -203,5 +203,5 @@ def advice(kind: str) -> Iterator[None]:
             raise
         raise NotImplementedError(
             f"{kind} takes a derivative that an operation of the model does not have ({error}); use eager "
-            "attention (model.attn_implementation=eager), or products by differences "
-            '(hvp="finite_difference"), which every kernel can do') from error
+            "attention (model.attn_implementation=eager), or differences, which every kernel can do "
+            "(finite_difference as hvp or mixed)") from error
