@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -14,26 +13,23 @@ from accelerate.utils import send_to_device, set_seed
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dreamprm.bilevel import BilevelState, BilevelTrainer
-from dreamprm.data.audit import audit_shortcuts, require_both_classes
 from dreamprm.data.collate import MetaBatches, StepBatches
 from dreamprm.data.files import RecordTable
 from dreamprm.data.image_store import ImageStore
-from dreamprm.data.read_report import ReadReport
-from dreamprm.data.readers import require_steps
-from dreamprm.data.records import CandidateRecord, MetaRecord, StepRecord
+from dreamprm.data.records import StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
 from dreamprm.data.texts import read_text_records
-from dreamprm.errors import DataError, UserError
-from dreamprm.hypergrad import AdamW, Estimator, build_estimator
+from dreamprm.errors import UserError
+from dreamprm.hypergrad import Estimator, build_estimator
 from dreamprm.hypergrad.audit import Audit
+from dreamprm.inputs import Say, open_meta_data, open_training_data
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.weights import DomainWeights, InstanceNet, InstanceTable, Weights
+from dreamprm.optimizers import make_optimizer
 from dreamprm.problem import prm_problem
-from dreamprm.schedules import learning_rate_schedule
-from dreamprm.schema import DataSettings, TrainConfig
+from dreamprm.schema import TrainConfig
 
-Say = Callable[[str], None]
 # Seeds of the independent orders in which data is visited, beside the run's own seed.
 META_ORDER, TEXT_ORDER = 1, 2
 
@@ -125,16 +121,13 @@ def assemble(config: TrainConfig, accelerator: Accelerator, *, say: Say = print)
     problem = prm_problem(
         prm, weights, aggregation=config.aggregation, temperature=config.temperature,
         meta_loss_kind=config.meta_loss, lm_weight=config.lm_weight, autocast=accelerator.autocast)
-    inner = AdamW(
-        lr=learning_rate_schedule(config.inner, steps=config.steps), betas=_pair(config.inner.betas),
-        eps=config.inner.eps, weight_decay=config.inner.weight_decay)
-    upper = AdamW(
-        lr=learning_rate_schedule(config.upper, steps=config.steps // config.inner_steps),
-        betas=_pair(config.upper.betas), eps=config.upper.eps, weight_decay=config.upper.weight_decay)
     params = prm.trainable_params(freeze_vision=config.model.freeze_vision)
     audit = _audit(config, prm, list(params))
     _share_weights(prm, params)
     alpha = {name: value.to(accelerator.device) for name, value in weights.init().items()}
+    inner = make_optimizer(config.inner, steps=config.steps, names=params, section="inner")
+    upper = make_optimizer(
+        config.upper, steps=config.steps // config.inner_steps, names=alpha, section="upper")
     trainer = BilevelTrainer(
         problem, estimator, inner, upper if config.hypergrad.name != "none" else None,
         inner_steps=config.inner_steps, to_device=lambda batch: send_to_device(batch, accelerator.device),
@@ -169,72 +162,6 @@ def rehearse(run: Run) -> None:
         raise UserError(f"hypergrad: {error}") from error
 
 
-def open_training_data(data: DataSettings, *, say: Say = print) -> RecordTable[StepRecord]:
-    """All step records, as one memory-mapped table."""
-    tables = []
-    for file in data.train:
-        table = RecordTable.open(file.path, kind="step", cache_dir=data.cache_dir, domain=file.domain,
-                                 stepless=data.stepless, max_bad_fraction=data.max_bad_fraction,
-                                 **_reading(data))
-        _report(file.path, table.reports, say)
-        if not len(table):
-            # Without this a domain would vanish from the weights in silence.
-            domain = "its domain" if file.domain is None else f"domain {file.domain!r}"
-            raise DataError(f"{file.path}: every record was left out, so {domain} has no sample; mend the "
-                            "file or take it out of data.train")
-        tables.append(table)
-    return RecordTable.concatenate(tables)
-
-
-def open_meta_data(data: DataSettings, *, say: Say = print) -> list[MetaRecord]:
-    """The meta records that have steps, after the shortcut audit of all of them.
-
-    Raises:
-        UserError: records without steps (unless `stepless=skip`), or labels of one class only.
-    """
-    table = RecordTable.open(data.meta, kind="meta", cache_dir=data.cache_dir,
-                             max_bad_fraction=data.max_bad_fraction, **_reading(data))
-    _report(data.meta, table.reports, say)
-    records = list(table)
-    for warning in audit_shortcuts(records).warnings(data.audit_bound):
-        say(f"{data.meta}: {warning}")
-    report = ReadReport(rows=len(records))
-    kept = list(require_steps(records, cast(Literal["error", "skip"], data.stepless), report=report))
-    _report(data.meta, [report], say)
-    require_both_classes(kept)
-    return kept
-
-
-def open_suite(data: DataSettings, path: str, *, say: Say = print) -> list[CandidateRecord]:
-    """The candidate records of one suite.
-
-    Raises:
-        DataError: a candidate that cannot be scored (no steps) or judged (no `correct`), or questions with
-            different numbers of candidates.
-    """
-    table = RecordTable.open(path, kind="candidate", cache_dir=data.cache_dir,
-                             max_bad_fraction=data.max_bad_fraction, **_reading(data))
-    _report(path, table.reports, say)
-    records = list(table)
-    for record in records:
-        _check_candidates(path, record, expected=len(records[0].candidates))
-    return records
-
-
-def _check_candidates(path: str, record: CandidateRecord, *, expected: int) -> None:
-    if not record.candidates or len(record.candidates) != expected:
-        raise DataError(f"{path}: record {record.id} has {len(record.candidates)} candidates, the first has "
-                        f"{expected}; every question of a suite needs the same number, at least one")
-    for number, candidate in enumerate(record.candidates):
-        where = f"{path}: candidate {number} of record {record.id}"
-        if not candidate.steps:
-            raise DataError(f"{where} has no steps and cannot be scored; give its steps, or leave its record "
-                            "out")
-        if candidate.correct is None:
-            raise DataError(
-                f"{where} has no 'correct', so selection cannot be judged; give true or false")
-
-
 def _read_model_config(path: str | None) -> dict[str, Any] | None:
     if path is None:
         return None
@@ -256,17 +183,6 @@ def _share_weights(prm: PRM, params: dict[str, torch.Tensor]) -> None:
     for name, parameter in prm.named_parameters():
         if name in params:
             parameter.data = params[name].detach()
-
-
-def _reading(data: DataSettings) -> dict[str, Any]:
-    return {"image_root": data.image_root, "missing_image": data.missing_image, "on_error": data.on_error,
-            "allow_no_image": data.allow_no_image}
-
-
-def _report(path: str, reports: list[ReadReport], say: Say) -> None:
-    for report in reports:
-        for line in report.lines():
-            say(f"{path}: {line}")
 
 
 def _weights(config: TrainConfig, table: RecordTable[StepRecord]) -> Weights:
@@ -304,7 +220,3 @@ def _estimator(config: TrainConfig) -> Estimator:
 
 def _seed(config: TrainConfig, order: int) -> int:
     return 3 * config.seed + order
-
-
-def _pair(betas: list[float]) -> tuple[float, float]:
-    return betas[0], betas[1]

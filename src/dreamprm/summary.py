@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamprm.assembly import Run, make_prm, open_suite
+from dreamprm.assembly import Run, make_prm
 from dreamprm.companion import VanillaCompanion
 from dreamprm.data.audit import audit_shortcuts
 from dreamprm.data.records import CandidateRecord
@@ -17,6 +17,7 @@ from dreamprm.errors import UserError
 from dreamprm.evaluation import CandidateScores, evaluate_suites, weight_summary
 from dreamprm.evaluation.scoring import likelihood_scores, prm_scores
 from dreamprm.hypergrad import Status
+from dreamprm.inputs import open_suite
 from dreamprm.run_folder import RunFolder, write_atomically
 from dreamprm.sandbox.targets import sandbox_targets
 from dreamprm.schema import TrainConfig

@@ -108,6 +108,12 @@ class LevelSettings:
     decay_start: float = setting(
         0.7, "schedule=linear_decay or cosine: share of the run before the decay starts", minimum=0, below=1
     )
+    no_decay: list[str] = setting(
+        [], "parameters without weight decay, by patterns of names such as '*norm*', '*.bias'"
+    )
+    max_grad_norm: float | None = setting(
+        None, "bound on the norm of the whole gradient; null: no clipping", above=0
+    )
 
 
 @dataclass
