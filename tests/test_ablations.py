@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from tiny_run import DOMAINS, SUITES, TinyRun, trained
 from torch import Tensor
 from torch.func import functional_call
 
-from dreamprm.assembly import make_prm
+from dreamprm.assembly import BF16_RADIUS, make_prm
 from dreamprm.config import load_config
 from dreamprm.models import DomainWeights
 from dreamprm.models.weights import DOMAIN_WEIGHTS, NORMALISATIONS
@@ -156,3 +158,31 @@ def test_the_rehearsal_leaves_a_run_as_it_was(tiny: TinyRun) -> None:
         tiny, "sampling=mixed", "hypergrad={name: first_order, mixed: double_backward}", "steps=2")
     assert rows[0]["inner_loss"] == exact_rows[0]["inner_loss"]
     assert same(run.state.params, exact.state.params)
+
+
+@pytest.fixture
+def fresh_accelerator() -> Iterator[None]:
+    """accelerate keeps the precision of a process's first run."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("fresh_accelerator")
+@pytest.mark.parametrize(("settings", "radius"), [
+    ("precision=fp32", None), ("precision=bf16", BF16_RADIUS),
+    ("precision=bf16 hypergrad.radius=0.2", 0.2)])
+def test_differences_under_bf16_have_a_radius_that_its_rounding_allows(
+    settings: str, radius: float | None, tiny: TinyRun,
+) -> None:
+    run, _, _ = trained(tiny, "steps=2", "hypergrad.name=first_order", *settings.split())
+    assert run.trainer.estimator.radius == radius
+
+
+@pytest.mark.usefixtures("fresh_accelerator")
+def test_one_sided_differences_under_bf16_are_warned_about(
+    tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert tiny.train("steps=2", "precision=bf16",
+                      "hypergrad={name: first_order, mixed: forward_difference}") == 0
+    assert "take finite_difference instead of forward_difference" in capsys.readouterr().out
