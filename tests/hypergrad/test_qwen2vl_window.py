@@ -80,7 +80,7 @@ def test_every_estimator_equals_its_oracle(case, oracles, label):
 
 
 def test_forward_over_reverse_says_which_operation_stands_in_its_way(case):
-    with pytest.raises(NotImplementedError, match=r"silu_backward.*hvp=\"finite_difference\""):
+    with pytest.raises(NotImplementedError, match="silu_backward.*finite_difference"):
         case.run(ROWS[NO_FORMULA].build(), steps=STEPS)
 
 
