@@ -54,11 +54,11 @@ class FirstOrder(Estimator):
     hand. All others use `mixed`:
 
     - "finite_difference": two forward passes a step; works with any kernel. Relative error on small Qwen2-VL
-      language models: 1e-4 in float32. Under bf16 autocast set radius=0.1 to 0.2: 3e-2, which is what bf16
-      itself costs there (the default's 1e-2 gives 0.2).
+      language models: 1e-4 to 3e-4 in float32. Under bf16 autocast set radius=0.05: 0.08, where bf16 itself
+      costs 0.02 and the default radius 0.3 (experiments/results/precision.md).
     - "forward_difference": one forward pass a step, one-sided; on the sandbox it agrees with the exact forms
-      to three digits (experiments/results/gradients.md). Of problems in plain form it takes the central
-      difference.
+      to three digits (experiments/results/gradients.md). Noise under bf16. Of problems in plain form it takes
+      the central difference.
     - "forward_mode": exact, about two forward passes; every operation needs a forward-mode formula.
     - "double_backward": exact, a third backward pass; needs second-order attention.
 
