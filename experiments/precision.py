@@ -111,24 +111,26 @@ def measure(config: TrainConfig, checkpoint: Path, *, count: int) -> None:
                      for window, truth in zip(exact, truths[lr], strict=True)]
     print(f"A float64 model as transformers runs it, rounding to float32 inside: {spread(rounding, '.1e')}.")
     for precision in ("float32", "bf16"):
-        print(f"\n## {precision}\n\n| estimator | " + " | ".join(f"lr {lr:g}" for lr in RATES) + " |")
-        print("|---" * (1 + len(RATES)) + "|")
-        for label, settings in ESTIMATORS.items():
-            cells = []
-            for lr, optimizer in optimizers.items():
-                ended = [starts[precision].run(settings, optimizer, *window) for window in data]
-                cells.append(cell(ended, truths[lr]))
-            print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
+        start = starts[precision]
+        rows = {label: [cells([start.run(settings, optimizer, *window) for window in data], truths[lr])
+                        for lr, optimizer in optimizers.items()]
+                for label, settings in ESTIMATORS.items()}
+        for column, figure in enumerate(("relative error", "cosine")):
+            print(f"\n## {precision}: {figure}\n")
+            print("| estimator | " + " | ".join(f"lr {lr:g}" for lr in RATES) + " |")
+            print("|---" * (1 + len(RATES)) + "|")
+            for label, row in rows.items():
+                print(f"| {label} | " + " | ".join(pair[column] for pair in row) + " |", flush=True)
 
 
-def cell(ended: list[Window], truths: list[Gradient]) -> str:
-    """Error and cosine over the windows, or the statuses where a solver did not succeed."""
+def cells(ended: list[Window], truths: list[Gradient]) -> tuple[str, str]:
+    """Relative error and cosine over the windows, or the statuses where a solver did not succeed."""
     failed = sorted({window.status.value for window in ended} - {"ok"})
     if failed:
-        return ", ".join(failed)
+        return ", ".join(failed), ", ".join(failed)
     pairs = [(window.alpha_grad, truth) for window, truth in zip(ended, truths, strict=True)]
-    return ("error " + spread((relative_error(got, truth) for got, truth in pairs), ".1e")
-            + ", cosine " + spread((agreement(got, truth)[0] for got, truth in pairs), ".5f"))
+    return (spread((relative_error(got, truth) for got, truth in pairs), ".1e"),
+            spread((agreement(got, truth)[0] for got, truth in pairs), ".5f"))
 
 
 def relative_error(got: Gradient, truth: Gradient) -> float:

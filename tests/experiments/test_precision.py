@@ -40,11 +40,11 @@ def test_a_cell_holds_median_least_and_most(script):
     truths = [{"a": torch.tensor([3.0, 4.0], dtype=torch.float64)}] * 3
     # off by 0, by 1 of 5 and by 2 of 5 in length, the last at a right angle to none
     ended = [_window([3.0, 4.0]), _window([3.6, 4.8]), _window([4.2, 5.6])]
-    assert script.cell(ended, truths) == (
-        "error 2.0e-01 (0.0e+00 to 4.0e-01), cosine 1.00000 (1.00000 to 1.00000)")
-    assert script.cell([_window([4.0, -3.0])], truths[:1]).endswith("cosine 0.00000 (0.00000 to 0.00000)")
+    assert script.cells(ended, truths) == (
+        "2.0e-01 (0.0e+00 to 4.0e-01)", "1.00000 (1.00000 to 1.00000)")
+    assert script.cells([_window([4.0, -3.0])], truths[:1])[1] == "0.00000 (0.00000 to 0.00000)"
 
 
 def test_a_cell_of_failures_names_them(script):
     ended = [_window([1.0, 1.0]), _window([float("nan")] * 2, Status.diverged)]
-    assert script.cell(ended, []) == "diverged"
+    assert script.cells(ended, []) == ("diverged", "diverged")
