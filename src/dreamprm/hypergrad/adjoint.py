@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from dreamprm.hypergrad.adamw import AdamW, Cotangents
 from dreamprm.hypergrad.base import Estimator, Window, WindowTask
 from dreamprm.hypergrad.contraction import (
-    Mixed, double_backward, finite_difference, forward_mode, mixed_from_slopes,
+    Mixed, check_radius, double_backward, finite_difference, forward_mode, mixed_from_slopes,
 )
 from dreamprm.hypergrad.offload import Store, check_offload, open_store
 from dreamprm.hypergrad.products import (
@@ -85,8 +84,7 @@ class Adjoint(Estimator):
         check_offload(self.offload)
         if self.checkpoint not in CHECKPOINTS:
             raise ValueError(f"checkpoint must be one of {', '.join(CHECKPOINTS)}, got {self.checkpoint!r}")
-        if self.radius is not None and not (self.radius > 0 and math.isfinite(self.radius)):
-            raise ValueError(f"radius must be > 0, got {self.radius}; use None for the default of the dtype")
+        check_radius(self.radius)
 
     @property
     def needs_second_order(self) -> bool:

@@ -3,6 +3,7 @@ B)>."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,17 @@ from dreamprm.hypergrad.problem import BilevelProblem
 DEFAULT_RADIUS = {torch.float64: 1e-4, torch.float32: 1e-2}
 # Of a one-sided difference, whose truncation grows with the norm itself: the square root of the rounding.
 ONE_SIDED_RADIUS = {torch.float64: 1e-7, torch.float32: 2e-3}
+
+
+def check_radius(radius: float | None) -> None:
+    """Refuse what is no norm of a perturbation.
+
+    Raises:
+        ValueError: not positive or not finite.
+    """
+    if radius is not None and not (radius > 0 and math.isfinite(radius)):
+        raise ValueError(f"radius must be > 0, got {radius}; use None for the default of the dtype")
+
 
 
 class Mixed(NamedTuple):

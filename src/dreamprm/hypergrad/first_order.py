@@ -3,7 +3,6 @@ training."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -11,8 +10,9 @@ from torch import Tensor
 
 from dreamprm.hypergrad.adamw import AdamW, AdamWState, Clip, Cotangents
 from dreamprm.hypergrad.base import Estimator, Window, WindowTask
-from dreamprm.hypergrad.contraction import Mixed, double_backward, finite_difference, forward_mode
-from dreamprm.hypergrad.contraction import mixed_from_slopes
+from dreamprm.hypergrad.contraction import (
+    Mixed, check_radius, double_backward, finite_difference, forward_mode, mixed_from_slopes,
+)
 from dreamprm.hypergrad.products import advice, used_norm
 from dreamprm.hypergrad.window_passes import InnerGradient, inner_gradient, outer_gradient
 
@@ -84,8 +84,7 @@ class FirstOrder(Estimator):
     def __post_init__(self) -> None:
         if self.mixed not in MIXED:
             raise ValueError(f"mixed must be one of {', '.join(MIXED)}, got {self.mixed!r}")
-        if self.radius is not None and not (self.radius > 0 and math.isfinite(self.radius)):
-            raise ValueError(f"radius must be > 0, got {self.radius}; use None for the default of the dtype")
+        check_radius(self.radius)
 
     @property
     def needs_second_order(self) -> bool:

@@ -15,6 +15,7 @@ from dreamprm.hypergrad.base import (
     Estimator, Status, Window, WindowTask, gradient_list, leaves, require_graph,
 )
 from dreamprm.hypergrad.cg import ConjugateGradient
+from dreamprm.hypergrad.contraction import check_radius
 from dreamprm.hypergrad.inner_hessian import InnerHessian
 from dreamprm.hypergrad.linear_solver import LinearSolver, Vector, norm
 from dreamprm.hypergrad.neumann import NeumannSeries
@@ -78,8 +79,7 @@ class Implicit(Estimator):
         if self.batches not in BATCHES:
             raise ValueError(f"batches must be one of {', '.join(BATCHES)}, got {self.batches!r}")
         check_kind(self.hvp, setting="hvp")
-        if self.radius is not None and not (self.radius > 0 and math.isfinite(self.radius)):
-            raise ValueError(f"radius must be > 0, got {self.radius}; use None for the default of the dtype")
+        check_radius(self.radius)
 
     @property
     def needs_second_order(self) -> bool:
