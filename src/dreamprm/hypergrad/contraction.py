@@ -36,7 +36,6 @@ def check_radius(radius: float | None) -> None:
         raise ValueError(f"radius must be > 0, got {radius}; use None for the default of the dtype")
 
 
-
 class Mixed(NamedTuple):
     """The mixed derivative along a direction."""
 
