@@ -1,6 +1,8 @@
 """Your own bilevel problem: learn how far to trust each source of labels. No PRM, no files, seconds.
 
-    python experiments/own_problem.py [estimator]        one of dreamprm.hypergrad.ESTIMATORS
+    python experiments/own_problem.py [estimator]        one of dreamprm.hypergrad.ESTIMATORS; not `cg`, which
+                                                         raises here, as the minimiser is far and H is not
+                                                         positive definite
 
 Four sources label the same kind of points; in each, some labels are moved on to the next class. A classifier
 is trained on the weighted sources, and the weights on 60 points whose labels are known to be right. Printed
