@@ -65,7 +65,7 @@ def _start(upper: AdamW = UPPER) -> BilevelState:
         params, {"raw": torch.tensor([0.1, -0.3, 0.6], dtype=torch.float64)}, inner=INNER, upper=upper)
 
 
-def _trainer(estimator: str = "unrolled", **changes: Any) -> BilevelTrainer:
+def _trainer(estimator: str = "unrolled", /, **changes: Any) -> BilevelTrainer:
     return BilevelTrainer(**{
         "problem": _problem(), "estimator": build_estimator(estimator), "inner": INNER, "upper": UPPER,
         "inner_steps": STEPS} | changes)
@@ -227,7 +227,7 @@ def test_an_audited_loop_is_the_loop(estimator: str) -> None:
 def test_a_window_without_a_gradient_leaves_alpha_as_it_was() -> None:
     state = _start()
     before = state.alpha["raw"].clone()
-    trainer = _trainer("neumann", estimator=build_estimator("neumann", step=50.0))  # far above 2 / |H|: diverges
+    trainer = _trainer(estimator=build_estimator("neumann", step=50.0))  # far above 2 / |H|
     (window,) = _run(trainer, state, windows=1)
     assert window.status is Status.diverged and bool(window.alpha_grad["raw"].isnan().all())
     assert torch.equal(state.alpha["raw"], before)
