@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dreamprm.hypergrad.checks import check_choice, check_count, check_positive
+from dreamprm.hypergrad.checks import check_choice, check_count, check_positive, check_preconditioner
 
 
 @pytest.mark.parametrize("value, zero, message", [
@@ -33,9 +33,17 @@ def test_what_is_no_choice_is_refused(value):
         check_choice(value, setting="kind", allowed=(None, "a", "b"))
 
 
+@pytest.mark.parametrize("value", ["adam", 1, ["adamw"]])
+def test_what_is_no_preconditioner_is_refused(value):
+    with pytest.raises(ValueError, match='^preconditioner must be None or "adamw", got '):
+        check_preconditioner(value)
+
+
 def test_what_is_allowed_passes():
     check_positive(1, setting="x")
     check_positive(0, setting="x", zero=True)
     check_count(1, setting="x")
     check_choice(None, setting="x", allowed=(None, "a"))
     check_choice("a", setting="x", allowed={"a": 1})
+    check_preconditioner(None)
+    check_preconditioner("adamw")

@@ -41,5 +41,15 @@ def check_choice(value: Any, *, setting: str, allowed: Collection[str | None]) -
         raise ValueError(f"{setting} must be one of {names}, got {value!r}")
 
 
+def check_preconditioner(value: Any) -> None:
+    """Refuse what is neither None nor "adamw", AdamW's own scaling of its steps.
+
+    Raises:
+        ValueError: with the value.
+    """
+    if value is not None and value != "adamw":
+        raise ValueError(f'preconditioner must be None or "adamw", got {value!r}')
+
+
 def _message(setting: str, allowed: str, value: Any, advice: str) -> str:
     return f"{setting} must be {allowed}, got {value!r}" + (f"; {advice}" if advice else "")

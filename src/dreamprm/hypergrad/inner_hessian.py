@@ -12,11 +12,8 @@ from dreamprm.hypergrad.base import gradient_list, leaves
 from dreamprm.hypergrad.contraction import InnerLevel
 from dreamprm.hypergrad.linear_solver import Vector, plus
 from dreamprm.hypergrad.problem import BilevelProblem
-from dreamprm.hypergrad.products import Gradient, hvp, hvp_and_mixed
+from dreamprm.hypergrad.products import PRODUCT_PASSES, Gradient, hvp, hvp_and_mixed
 
-# Forward and backward passes of one product on one batch.
-PASSES = {"double_backward": (1, 3), "forward_over_reverse": (2, 2), "finite_difference": (2, 2),
-          "forward_difference": (1, 1)}
 DIFFERENCES = ("finite_difference", "forward_difference")
 
 
@@ -67,7 +64,7 @@ class InnerHessian:
             for options in self._each_batch())
 
     def _each_batch(self) -> list[dict[str, Any]]:
-        forward, backward = PASSES[self._kind]
+        forward, backward = PRODUCT_PASSES[self._kind]
         self._count(forward * len(self._batches), backward * len(self._batches))
         return [{"batch": batch, "losses": losses, "gradient": gradient, "kind": self._kind,
                  "radius": self._radius}

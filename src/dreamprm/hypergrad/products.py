@@ -16,6 +16,10 @@ from dreamprm.hypergrad.contraction import InnerLevel, Mixed, along, dual_params
 from dreamprm.hypergrad.problem import BilevelProblem
 
 KINDS = ("double_backward", "finite_difference", "forward_difference", "forward_over_reverse")
+# (forward, backward) passes of one product with its mixed derivative, by kind. A pass in forward mode carries
+# values and tangents and is counted as two.
+PRODUCT_PASSES = {"double_backward": (1, 3), "finite_difference": (2, 2), "forward_difference": (1, 1),
+                  "forward_over_reverse": (2, 2)}
 
 
 def takes_second_order(kind: str) -> bool:
