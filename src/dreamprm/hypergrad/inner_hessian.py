@@ -12,7 +12,7 @@ from dreamprm.hypergrad.base import gradient_list, leaves
 from dreamprm.hypergrad.contraction import InnerLevel
 from dreamprm.hypergrad.linear_solver import Vector, plus
 from dreamprm.hypergrad.problem import BilevelProblem
-from dreamprm.hypergrad.products import PRODUCT_PASSES, Gradient, hvp, hvp_and_mixed
+from dreamprm.hypergrad.products import PRODUCT_PASSES, Gradient, advice, hvp, hvp_and_mixed
 
 DIFFERENCES = ("finite_difference", "forward_difference")
 
@@ -28,6 +28,9 @@ class InnerHessian:
         batches: one or more.
         kind, radius: of the products, see products.py. Differences keep one gradient a batch, which says
             which entries are in use.
+
+    Raises:
+        NotImplementedError: when made or in a product, where an operation lacks a derivative that kind takes.
     """
 
     def __init__(
@@ -41,14 +44,16 @@ class InnerHessian:
         self._gradients = [self._gradient_of(batch) if kind in DIFFERENCES else None for batch in batches]
         self._graph = None
         if kind == "double_backward" and len(batches) == 1:
-            self._graph = _Graph(problem, params, alpha, batch=batches[0], losses=self._losses[0])
+            with advice(kind):
+                self._graph = _Graph(problem, params, alpha, batch=batches[0], losses=self._losses[0])
             self._count(1, 1)
 
     def product(self, direction: Vector) -> Vector:
         """H direction."""
         if self._graph is not None:
             self._count(0, 2)
-            return dict(zip(direction, self._graph.along(direction, self._graph.phi)))
+            with advice(self._kind):
+                return dict(zip(direction, self._graph.along(direction, self._graph.phi)))
         return self._mean(
             hvp(self._problem, self._params, self._alpha, direction=direction, **options)
             for options in self._each_batch())
@@ -57,7 +62,8 @@ class InnerHessian:
         """d/dalpha <direction, grad_phi L>, shaped like alpha."""
         if self._graph is not None:
             self._count(0, 2)
-            upper = self._graph.along(direction, list(self._graph.level.upper.values()))
+            with advice(self._kind):
+                upper = self._graph.along(direction, list(self._graph.level.upper.values()))
             return self._graph.level.mixed(upper).alpha
         return self._mean(
             hvp_and_mixed(self._problem, self._params, self._alpha, direction=direction, **options).alpha
