@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.bilevel import BilevelState, BilevelTrainer
-from dreamprm.hypergrad import ESTIMATORS, AdamW, BilevelProblem, build_estimator
+from dreamprm.hypergrad import ESTIMATORS, AdamW, BilevelProblem, Status, build_estimator
 from dreamprm.hypergrad.audit import Audit, agreement
 
 STEPS = 3
@@ -65,7 +65,7 @@ def _start(upper: AdamW = UPPER) -> BilevelState:
         params, {"raw": torch.tensor([0.1, -0.3, 0.6], dtype=torch.float64)}, inner=INNER, upper=upper)
 
 
-def _trainer(estimator: str = "unrolled", **changes: Any) -> BilevelTrainer:
+def _trainer(estimator: str = "unrolled", /, **changes: Any) -> BilevelTrainer:
     return BilevelTrainer(**{
         "problem": _problem(), "estimator": build_estimator(estimator), "inner": INNER, "upper": UPPER,
         "inner_steps": STEPS} | changes)
@@ -222,3 +222,13 @@ def test_an_audited_loop_is_the_loop(estimator: str) -> None:
     (second,) = _run(_trainer("unrolled"), state, windows=1, first=1)
     assert exact[1] is not None
     assert (exact[1].cosine, exact[1].norm_ratio) == agreement(windows[1].alpha_grad, second.alpha_grad)
+
+
+def test_a_window_without_a_gradient_leaves_alpha_as_it_was() -> None:
+    state = _start()
+    before = state.alpha["raw"].clone()
+    trainer = _trainer(estimator=build_estimator("neumann", step=50.0))  # far above 2 / |H|
+    (window,) = _run(trainer, state, windows=1)
+    assert window.status is Status.diverged and bool(window.alpha_grad["raw"].isnan().all())
+    assert torch.equal(state.alpha["raw"], before)
+    assert state.upper.step == 0 and state.inner.step == STEPS

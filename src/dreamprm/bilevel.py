@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, Estimator, Window
+from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, Estimator, Status, Window
 from dreamprm.hypergrad.audit import Audit, AuditResult
 
 Params = dict[str, Tensor]
@@ -80,7 +80,8 @@ class BilevelTrainer:
         """Train for `windows` windows; yields after each, with `state` brought up to date in place.
 
         The generator may be left between windows (a checkpoint, an interruption) and a new one started from
-        the same state goes on as if nothing had happened, provided that the batches go on too.
+        the same state goes on as if nothing had happened, provided that the batches go on too. A window
+        whose status is `nonfinite` or `diverged` leaves alpha and the upper optimizer as they were.
         """
         for _ in range(windows):
             batches = [self.to_device(next(inner_batches)) for _ in range(self.inner_steps)]
@@ -94,7 +95,8 @@ class BilevelTrainer:
             if audited is not None:
                 window.stats["audit"] = audited
 
-            if self.upper is not None:
+            # without a gradient alpha stays as it was, so that whoever sees the status can go on from here
+            if self.upper is not None and window.status not in (Status.nonfinite, Status.diverged):
                 state.alpha, state.upper = self.upper.step(state.alpha, window.alpha_grad, state=state.upper)
             yield window
 

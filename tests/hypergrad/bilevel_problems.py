@@ -293,3 +293,22 @@ def unused_rows(*, dtype: torch.dtype = torch.float64) -> Case:
         optimizer=optimizer,
         state=optimizer.init(params),
     )
+
+
+def fused_attention() -> Case:
+    """Structured form, two losses a batch by an attention kernel that has no second derivative; float32."""
+    def attend(params: Tensors, batch: Tensor) -> Tensor:
+        states = (params["w"] * batch).reshape(2, 1, 2, 4)
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.FLASH_ATTENTION):
+            return torch.nn.functional.scaled_dot_product_attention(states, states, states).square().mean(
+                (1, 2, 3))
+
+    generator = torch.Generator().manual_seed(13)
+    return Case(
+        BilevelProblem(outer_loss=lambda params, alpha, batch: attend(params, batch).mean(),
+                       inner_losses=attend, weights=lambda alpha, batch, losses: alpha["raw"].exp()),
+        params={"w": torch.randn(16, generator=generator)},
+        alpha={"raw": torch.tensor([0.2, -0.3])},
+        batches=[torch.randn(16, generator=generator) for _ in range(BATCHES)],
+        outer_batch=torch.randn(16, generator=generator),
+    )

@@ -123,6 +123,7 @@ def test_clip_vjp_equals_autograd():
     optimizer, gbar = AdamW(max_grad_norm=1.5), _tensors(1)
     grads = {name: g.requires_grad_() for name, g in _tensors(0).items()}
     clipped, clip = optimizer.clip(grads)
+    assert torch.equal(optimizer.clip_of(grads).factor, clip.factor)
     want = torch.autograd.grad([clipped[name] for name in grads], list(grads.values()), list(gbar.values()))
     got = clip.vjp(gbar, {name: g.detach() for name, g in grads.items()})
     for name, wanted in zip(grads, want):

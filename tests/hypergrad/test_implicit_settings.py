@@ -21,7 +21,11 @@ def test_names_presets_and_objects_build_the_same():
     ("implicit", {"solver": "neumann", "damping": 1}, "with solver=neumann has no setting 'damping'"),
     ("implicit", {"solver": NeumannSeries(), "terms": 3}, "has no setting 'terms'"),
     ("implicit", {"solver": "cgg"}, "unknown solver 'cgg', did you mean 'cg'\\?; known: neumann, cg"),
-    ("neumann", {"solver": "cg"}, "estimator 'neumann' has no setting 'solver'"),
+    ("neumann", {"solver": "cg"}, "estimator 'neumann' has no setting 'solver', its name says it, got"),
+    ("cg", {"solver": NeumannSeries()}, "'cg' has no setting 'solver', .*=Neum.*; use .*'implicit'"),
+    ("implicit", {"solver": ["cg"]}, "unknown solver \\['cg'\\].*; known: neumann, cg"),
+    ("implicit", {"solver": ""}, "unknown solver ''; known: neumann, cg"),
+    ("cg", {"batches": ["all"]}, "batches must be one of last, all, got \\['all'\\]"),
     ("cg", {"batches": "first"}, "batches must be one of last, all, got 'first'"),
     ("cg", {"hvp": "exact"}, "hvp must be one of double_backward, .*, got 'exact'"),
     ("cg", {"radius": 0.0}, "radius must be > 0, got 0.0"),
@@ -53,5 +57,6 @@ def test_the_settings_of_a_name_hold_those_of_its_solver():
     assert estimator_settings("implicit", solver="neumann") == {"solver": "neumann", **shared, **series}
     for name in ESTIMATORS:  # every default given by name builds what no setting builds
         assert build_estimator(name, **estimator_settings(name)) == build_estimator(name)
+    assert estimator_settings("cg", solver=NeumannSeries()) == {**shared, **conjugate}
     with pytest.raises(ValueError, match="unknown solver 'x'"):
         estimator_settings("implicit", solver="x")

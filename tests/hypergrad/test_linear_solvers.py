@@ -113,7 +113,10 @@ def test_the_neumann_series_is_the_sum_of_its_terms(terms, scale):
     want = step * sum(torch.linalg.matrix_power(shrink, j) for j in range(terms)) @ p @ rhs
     torch.testing.assert_close(x, want, rtol=1e-12, atol=1e-14)
     assert solution.residual == pytest.approx(float((rhs - matrix @ x).norm() / rhs.norm()))
-    assert (solution.status, solution.message, solution.iterations) == (Status.ok, "", terms)
+    # one preconditioned term shrinks <r, P r>, but not |r|
+    want = Status.ok if solution.residual < 1 else Status.not_converged
+    assert (solution.status, solution.iterations) == (want, terms)
+    assert (want is Status.not_converged) == (scale is not None and terms == 1) == bool(solution.message)
 
 
 @pytest.mark.parametrize("scale", [None, _scale()], ids=["plain", "preconditioned"])
@@ -167,6 +170,76 @@ def test_the_neumann_series_reports_negative_curvature():
     assert "curves downwards here, where no step converges" in solution.message
 
 
+@pytest.mark.parametrize("curvature", [-0.05, -0.5])
+def test_the_neumann_series_reports_curvature_too_small_to_grow_the_residual(curvature):
+    # x would be +1.02 for -0.05, the true one -20; the residual has grown by 1.05 alone
+    matrix = curvature * torch.eye(3, dtype=torch.float64)
+    solution, _ = _solve(NeumannSeries(), matrix, torch.ones(3, dtype=torch.float64))
+    assert (solution.status, solution.iterations) == (Status.diverged, 1)
+    assert f"met negative curvature, {curvature:.3g}: the inner loss curves downwards" in solution.message
+    assert "use conjugate gradients with damping (solver=cg), or train" in solution.message
+
+
+@pytest.mark.parametrize("curvature, step, advice", [
+    (-1e-4, 0.1, r"hardly curves along it: raise step \(now 0.1\)"),  # what rounding could be
+    (0.0, 0.1, r"hardly curves along it: raise step \(now 0.1\)"),
+    (2.0002, 1.0, r"lower step \(now 1\) below 1$"),
+])
+def test_a_neumann_residual_that_has_not_fallen_is_not_ok(curvature, step, advice):
+    matrix = curvature * torch.eye(3, dtype=torch.float64)
+    solution, _ = _solve(NeumannSeries(step=step), matrix, torch.ones(3, dtype=torch.float64))
+    assert (solution.status, solution.iterations) == (Status.diverged, 10) and 1 <= solution.residual < 1.1
+    assert re.search(advice, solution.message)
+
+
+def test_conjugate_gradients_report_the_residual_reached_not_that_of_their_recursion():
+    # condition 1e3: the product rounds by 1e-7 * 1e3 of x, so float32 has no residual of 1e-7
+    basis, _ = torch.linalg.qr(_vector(900).reshape(30, 30))
+    matrix = (basis @ torch.diag(torch.logspace(-3, 0, 30, dtype=torch.float64)) @ basis.T).float()
+    rhs = _vector(30).float()
+    solver = ConjugateGradient(damping=0.0, tolerance=1e-7, max_iterations=500)
+    solution, x = _solve(solver, matrix, rhs)
+    true = float((rhs.double() - matrix.double() @ x.double()).norm() / rhs.double().norm())
+    assert solution.status is Status.not_converged and solution.iterations < 500
+    # rounding of the confirming product itself: 30 terms of 6e-8, times |x| / |b| up to 1e3
+    assert solution.residual == pytest.approx(true, rel=0.5) and 1e-6 < true < 1e-3
+    assert re.search(r"stay at a relative residual of .*, not tolerance=1e-07: .*raise tol", solution.message)
+    assert _solve(ConjugateGradient(damping=0.0, tolerance=1e-3, max_iterations=500), matrix,
+                  rhs)[0].status is Status.ok
+
+
+def test_conjugate_gradients_start_again_where_the_confirmed_residual_is_above_the_tolerance():
+    matrix, rhs, count = _matrix(WELL), _vector(5), []
+
+    def product(v):  # the first five are off, as one-sided differences may be
+        count.append(1)
+        return {"a": matrix @ v["a"] * (1.01 if len(count) <= 5 else 1.0)}
+
+    solution = ConjugateGradient(damping=0.0, tolerance=1e-10).solve(
+        product, {"a": rhs}, preconditioner=lambda: {})
+    assert solution.status is Status.ok and solution.residual < 1e-10
+    torch.testing.assert_close(solution.value["a"], torch.linalg.solve(matrix, rhs), rtol=1e-8, atol=0)
+    assert len(count) == solution.iterations + 2  # two confirming products
+
+
+def test_conjugate_gradients_without_damping_report_a_direction_without_curvature():
+    matrix = torch.zeros(3, 3, dtype=torch.float64)
+    solution, _ = _solve(ConjugateGradient(damping=0.0), matrix, torch.ones(3, dtype=torch.float64))
+    assert solution.status is Status.diverged
+    assert "has curvature 0 in iteration 1; raise damping (now 0) above 0, or train" in solution.message
+
+
+@pytest.mark.parametrize("size", [1e-24, 1e-22])  # squared in float32: 0, and a number short of digits
+@pytest.mark.parametrize("solver", [NeumannSeries(), ConjugateGradient(damping=0.0)])
+def test_a_right_side_whose_square_vanishes_divides_nothing_by_zero(solver, size):
+    rhs = {"a": torch.tensor([size])}
+    solution = solver.solve(lambda v: {"a": v["a"] * 1e-3}, rhs, preconditioner=lambda: rhs)
+    if size == 1e-24:
+        assert (solution.status, solution.iterations, solution.residual) == (Status.ok, 0, 0.0)
+        assert torch.equal(solution.value["a"], torch.zeros(1))
+    assert math.isfinite(solution.residual)
+
+
 def test_entries_with_scale_zero_stay_out_of_the_neumann_series():
     matrix = torch.diag(torch.tensor([1.0, 2.0, 0.0], dtype=torch.float64))  # the last one is not in use
     scale = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
@@ -192,8 +265,13 @@ def test_a_zero_right_side_takes_no_product(solver):
     (NeumannSeries, {"preconditioner": "adam"}, "preconditioner must be None or \"adamw\", got 'adam'"),
     (ConjugateGradient, {"damping": -0.1}, "damping must be >= 0, got -0.1; use 0 to disable it"),
     (ConjugateGradient, {"damping": math.inf}, "damping must be >= 0, got inf"),
-    (ConjugateGradient, {"tolerance": 0.0}, r"tolerance must be in \(0, 1\), got 0.0"),
-    (ConjugateGradient, {"tolerance": 1.0}, r"tolerance must be in \(0, 1\), got 1.0"),
+    (ConjugateGradient, {"tolerance": 0.0}, r"tolerance must be > 0, got 0.0; .* set one in \(0, 1\)"),
+    (ConjugateGradient, {"tolerance": 1.0}, r"tolerance must be < 1, got 1.0; it is relative to \|b\|"),
+    (ConjugateGradient, {"damping": "high"}, "damping must be a number >= 0, got 'high'"),
+    (ConjugateGradient, {"tolerance": None}, "tolerance must be a number > 0, got None"),
+    (ConjugateGradient, {"max_iterations": True}, "max_iterations must be a whole number >= 1, got True"),
+    (NeumannSeries, {"step": "0.1"}, "step must be a number > 0, got '0.1'"),
+    (NeumannSeries, {"preconditioner": ["adamw"]}, "preconditioner must be .*, got \\['adamw'\\]"),
     (ConjugateGradient, {"max_iterations": 0}, "max_iterations must be a whole number >= 1, got 0"),
 ])
 def test_settings_out_of_range_are_refused(kind, settings, message):

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from bilevel_problems import PROBLEMS, logistic, mlp_plain
+from bilevel_problems import PROBLEMS, domains_mixed, fused_attention, logistic, mlp_plain
 
-from dreamprm.hypergrad import BilevelProblem
+from dreamprm.hypergrad import BilevelProblem, build_estimator
 from dreamprm.hypergrad.base import gradients, leaves
 from dreamprm.hypergrad.products import KINDS, Gradient, check_kind, hvp, hvp_and_mixed, takes_second_order
 
@@ -139,7 +139,7 @@ def test_a_derivative_that_an_operation_lacks_is_named_with_the_setting_that_wor
     case = logistic()
     problem = BilevelProblem(outer_loss=lambda *given: None, inner_losses=losses,
                              weights=lambda alpha, batch, losses: alpha["penalty"].reshape(1))
-    with pytest.raises(NotImplementedError, match="attn_implementation=eager.*finite_difference as hvp"):
+    with pytest.raises(NotImplementedError, match="finite_difference as hvp.*the math backend"):
         hvp(problem, case.params, case.alpha, batch=None, direction=_direction(case.params), kind=kind)
 
 
@@ -159,3 +159,31 @@ def test_an_unknown_kind_is_refused():
     case = logistic()
     with pytest.raises(ValueError, match="kind must be one of"):
         hvp(case.problem, case.params, case.alpha, batch=case.batches[0], direction=case.params, kind="exact")
+
+
+def test_unrolled_names_the_estimator_that_works_on_fused_attention():
+    with pytest.raises(NotImplementedError, match="^unrolled takes .*adjoint with them in place of unrolled"):
+        fused_attention().run(build_estimator("unrolled"))
+    assert fused_attention().run(build_estimator("adjoint", hvp="finite_difference")).status == "ok"
+
+
+@pytest.mark.parametrize("name, settings", [
+    ("first_order", {}), ("first_order", {"mixed": "forward_difference", "radius": 0.1}),
+    ("adjoint", {"hvp": "finite_difference"}), ("finite_difference", {}),
+])
+def test_differences_of_half_precision_params_are_refused(name, settings):
+    case = domains_mixed()
+    case.params["unused"] = case.params["unused"].bfloat16()  # the narrowest decides
+    case.state = case.optimizer.init(case.params)
+    with pytest.raises(ValueError, match="float32 or float64, got torch.bfloat16.*autocast.*double_backward"):
+        case.run(build_estimator(name, **settings))
+
+
+@pytest.mark.parametrize("kind", ["finite_difference", "forward_difference"])
+def test_a_direction_too_small_for_a_difference_counts_as_none(kind):
+    case = fused_attention()
+    direction = {"w": torch.full((16,), 1e-42)}  # radius / norm is beyond float32
+    got = hvp_and_mixed(case.problem, case.params, case.alpha, batch=case.batches[0], direction=direction,
+                        kind=kind)
+    assert torch.equal(got.hvp["w"], torch.zeros(16))
+    assert torch.equal(got.alpha["raw"], torch.zeros(2))

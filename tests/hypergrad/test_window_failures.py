@@ -85,6 +85,10 @@ def test_batches_may_come_from_a_generator(name):
     (lambda case: case.alpha.update(raw=1.0), r"alpha\['raw'\] must be a floating-point tensor, got float"),
     (lambda case: case.state.exp_avg.pop("w1"), "state.exp_avg does not match params at 'w1' \\(1 in all\\)"),
     (lambda case: case.state.exp_avg_sq.update(w1=torch.ones(7)), "state.exp_avg_sq does not match"),
+    (lambda case: case.params.update(w1=case.params["w1"].to("meta")),
+     "params must be on one device, got cpu, meta"),
+    (lambda case: case.state.exp_avg.update(w1=case.state.exp_avg["w1"].float()),
+     r"state.exp_avg\['w1'\] must have the dtype and device of its parameter, torch.float64 on cpu"),
 ])
 def test_arguments_that_do_not_fit_are_refused(change, message):
     case = mlp_plain()
@@ -103,6 +107,14 @@ def test_a_loss_cut_off_from_the_params_is_refused(name):
     case = _small(lambda params, alpha, batch: params["w"].detach().sum())
     with pytest.raises(ValueError, match="inner_loss does not depend on params"):
         case.run(build_estimator(name))
+
+
+@pytest.mark.parametrize("name, settings", [
+    *((name, {}) for name in ESTIMATORS), ("adjoint", {"hvp": "forward_difference"})])
+def test_an_inner_loss_of_alpha_alone_is_refused(name, settings):
+    case = _small(lambda params, alpha, batch: alpha["a"] * params["w"].detach().sum())
+    with pytest.raises(ValueError, match="inner_loss does not depend on params"):
+        case.run(build_estimator(name, **settings))
 
 
 @pytest.mark.parametrize("name", [name for name in ESTIMATORS if name != "none"])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-# Elements updated at once: bounds the step's temporaries (two of this size) for models of billions of
-# parameters.
+# Elements updated at once: bounds the step's temporaries (two of this size, a third where gradients are
+# clipped) for models of billions of parameters.
 CHUNK_ELEMENTS = 1 << 26
 # Added to the norm that clipping divides by, as torch.nn.utils.clip_grad_norm_ does.
 CLIP_EPS = 1e-6
@@ -45,6 +45,10 @@ class Clip:
     """Scalar |g|, over all tensors together, before the clipping."""
     factor: Tensor
     """Scalar, below 1."""
+
+    def clipped(self, grad: Tensor) -> Tensor:
+        """g' of one tensor."""
+        return grad * self.factor
 
     @torch.no_grad()
     def vjp(self, gbar: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -141,14 +145,20 @@ class AdamW:
             (grads, None) where nothing is clipped: the very tensors given; otherwise new ones and how they
             were had.
         """
-        if self.max_grad_norm is None:
+        clip = self.clip_of(grads)
+        if clip is None:
             return dict(grads), None
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads.values()))))
+        return {name: clip.clipped(grad) for name, grad in grads.items()}, clip
+
+    def clip_of(self, grads: Mapping[str, Tensor]) -> Clip | None:
+        """How the step clips these gradients, differentiable; None where it does not."""
+        if self.max_grad_norm is None:
+            return None
+        norm = global_norm(grads.values())
         length = float(norm.detach())
         if length + CLIP_EPS <= self.max_grad_norm or not math.isfinite(length):
-            return dict(grads), None  # a gradient that is not finite stays so, to be seen
-        factor = self.max_grad_norm / (norm + CLIP_EPS)
-        return {name: grad * factor for name, grad in grads.items()}, Clip(norm.detach(), factor.detach())
+            return None  # a gradient that is not finite stays so, to be seen
+        return Clip(norm, self.max_grad_norm / (norm + CLIP_EPS))
 
     def bias_corrections(self, step: int) -> tuple[float, float]:
         """(c1, c2) of the step that follows `step` steps already taken."""
@@ -161,11 +171,12 @@ class AdamW:
     ) -> tuple[dict[str, Tensor], AdamWState]:
         """One step along the clipped gradient; returns (params, state), all detached.
 
-        `inplace=True` writes into the tensors given (and returns them) with two chunks of temporary memory;
-        the bits are the same. `grads` has an entry for each of the params and is never modified.
+        `inplace=True` writes into the tensors given (and returns them) with two chunks of temporary memory,
+        three where the gradients are clipped; the bits are the same. `grads` has an entry for each of the
+        params and is never modified.
         """
         lr, (c1, c2) = self.learning_rate(state.step), self.bias_corrections(state.step)
-        grads, _ = self.clip(grads)
+        clip = self.clip_of(grads)
         names = list(params)
         out = [params, state.exp_avg, state.exp_avg_sq]
         if not inplace:
@@ -173,6 +184,8 @@ class AdamW:
         for chunk in _chunks(names, params):
             p, m, v = ([tensors[name].detach() for name in chunk] for tensors in out)
             g = [grads[name].detach() for name in chunk]
+            if clip is not None:
+                g = [clip.clipped(grad) for grad in g]
             self._advance_moments(m, v, g)
             update = torch._foreach_div(m, c1)
             root = torch._foreach_div(v, c2)
@@ -249,6 +262,11 @@ class AdamW:
         gbar = lam_m.mul(1 - b1).addcmul_(grad, lam_v, value=2 * (1 - b2))
         start = Cotangents(cotangents.param.mul(1 - lr * self.decay(name)), lam_m.mul_(b1), lam_v.mul_(b2))
         return gbar, start
+
+
+def global_norm(tensors: Iterable[Tensor]) -> Tensor:
+    """Scalar norm of all the tensors together, at one pass and no temporary."""
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
 
 
 def _check_not_negative(value: float, *, given: str, advice: str) -> None:

@@ -15,15 +15,12 @@ from dreamprm.hypergrad.contraction import (
 )
 from dreamprm.hypergrad.offload import Store, check_offload, open_store
 from dreamprm.hypergrad.products import (
-    Gradient, advice, check_kind, hvp_and_mixed, takes_second_order, used_norm,
+    PRODUCT_PASSES, Gradient, advice, check_kind, hvp_and_mixed, takes_second_order, used_norm,
 )
 from dreamprm.hypergrad.trajectory import CHECKPOINTS, Point, Trajectory
 from dreamprm.hypergrad.window_passes import InnerGradient, inner_gradient, outer_gradient
 
-# (forward, backward) passes by kind: of a product, and of the mixed derivative alone. A pass in forward mode
-# carries values and tangents and is counted as two.
-PRODUCT_PASSES = {"double_backward": (1, 3), "finite_difference": (2, 2), "forward_difference": (1, 1),
-                  "forward_over_reverse": (2, 2)}
+# (forward, backward) passes of the mixed derivative alone, counted as in products.py.
 MIXED_PASSES = {"double_backward": (1, 2), "finite_difference": (2, 0), "forward_difference": (1, 0),
                 "forward_over_reverse": (2, 0)}
 
@@ -41,22 +38,24 @@ class Adjoint(Estimator):
     agrees with it: that one costs about a third.
 
     The Hessian-vector product `hvp`, with the cost of a window of T = 5 against plain training by count of
-    passes (1 forward = 1 unit, plain 18):
+    passes (1 forward = 1 unit, plain 18), with one loss a batch and with several:
 
-    - "double_backward": exact; 54 units. Needs second-order attention (eager).
-    - "forward_over_reverse": exact; 42 units. Every operation and its backward pass needs a forward-mode
-      formula: no fused attention, no SiLU (write it x * sigmoid(x)).
-    - "finite_difference": central; 42 units, works with every kernel. Relative error of alpha_grad in float32
-      on a random Qwen2-VL PRM of 1M parameters, T = 5, lr 5e-7 to 1e-4: 3e-6 with one loss a batch, 1e-4
-      with four.
-    - "forward_difference": against the gradient at hand; 30 units, works with every kernel. There: 1e-4 with
-      one loss a batch, 3e-3 with four. Set hvp="finite_difference" where that is too much.
+    - "double_backward": exact; 46 and 51 units. Needs second-order attention (eager).
+    - "forward_over_reverse": exact; 42 and 44 units. Every operation and its backward pass needs a
+      forward-mode formula: no fused attention, no SiLU (write it x * sigmoid(x)).
+    - "finite_difference": central; 42 and 44 units, works with every kernel. Relative error of alpha_grad in
+      float32 on a random Qwen2-VL PRM of 1M parameters, T = 5, lr 5e-7 to 1e-4: 3e-6 with one loss a batch,
+      1e-4 with four.
+    - "forward_difference": against the gradient at hand; 30 and 31 units, works with every kernel. There:
+      1e-4 with one loss a batch, 3e-3 with four. Set hvp="finite_difference" where that is too much.
 
     The first step of a window needs no product, only the mixed derivative, which a structured problem with
     one loss in the batch (n = 1) has as a dot product with the gradient at hand.
 
-    Memory beside the model's own, in sizes of the params: lam and its moments 3, gbar and the product 2, the
-    states at hand 3 to 6, and what is kept of the T steps (T gradients, or T gradients and states).
+    Memory beside the params and moments given, in sizes of the params: phi_T with its moments 3, lam and its
+    moments 3, the gradient, gbar and the product 3, the states at hand 3 to 6, and what is kept of the T
+    steps (T gradients, or T gradients and states). While stepping, the weighted gradient of a single loss
+    stands beside the unweighted one: 1.
 
     Args:
         hvp: as above.
@@ -208,9 +207,10 @@ def _through_step(
     optimizer: AdamW, point: Point, grads: dict[str, Tensor], *, lam: dict[str, Cotangents]
 ) -> dict[str, Tensor]:
     """Send lam (in place) backwards through the step taken from `point`; returns gbar_t."""
-    used, clip = optimizer.clip(grads)
+    clip = optimizer.clip_of(grads)
     gbar, state = {}, point.state
-    for name, grad in used.items():
+    for name, raw in grads.items():
+        grad = raw if clip is None else clip.clipped(raw)
         exp_avg, exp_avg_sq = optimizer.advance_moments(
             state.exp_avg[name], state.exp_avg_sq[name], grad=grad)
         gbar[name], lam[name] = optimizer.vjp(

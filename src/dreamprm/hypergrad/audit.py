@@ -49,8 +49,10 @@ class Audit:
 
     Use it to learn whether a cheap estimator fits the problem at hand: its error depends on the learning
     rate, the curvature and the window's length. An audit costs one window of either estimator and changes
-    nothing. Attention by `scaled_dot_product_attention` runs on its math backend in the exact window, since
-    the fused kernels have no second derivative; kernels of other libraries cannot be audited.
+    nothing. The compared windows run one after the other beside the training's own tensors: 3 more sizes of
+    the params (phi_T and its moments), and what each of the two estimators needs. Attention by
+    `scaled_dot_product_attention` runs on its math backend in the exact window, since the fused kernels have
+    no second derivative; kernels of other libraries cannot be audited.
 
     Args:
         every: windows between two audits, the `every`-th being the first; 0 for never.

@@ -104,7 +104,8 @@ class Estimator(ABC):
         Args:
             problem: the two losses.
             optimizer: the inner optimizer.
-            params: phi by name, floating point; requires_grad and graphs attached to them are ignored.
+            params: phi by name, floating point, on one device; requires_grad and graphs attached to them are
+                ignored.
             state: of the optimizer, from `optimizer.init` or the last window.
             alpha: outer variables by name, floating point; may be empty.
             inner_batches: one batch for each step.
@@ -117,8 +118,10 @@ class Estimator(ABC):
             A `Window`.
 
         Raises:
-            ValueError: no batch, no params, tensors that are not floating point, a state that does not match
-                the params, a loss of the wrong shape or that does not depend on the params.
+            ValueError: no batch, no params, tensors that are not floating point or on several devices, a
+                state that does not match the params, a loss of the wrong shape or that does not depend on the
+                params, or a difference of half-precision params.
+            NotImplementedError: an operation of the model lacks a derivative that the estimator takes.
             FloatingPointError: a non-finite number, with on_failure="raise".
             ArithmeticError: a solver that diverged or did not converge, with on_failure="raise".
         """
@@ -176,6 +179,23 @@ def gradient_list(
     ))
 
 
+def inner_gradient_list(
+    loss: Tensor, params: Mapping[str, Tensor], upper: Iterable[Tensor] = (), *, create_graph: bool = False
+) -> list[Tensor]:
+    """d loss / d params, then d loss / d upper, of an inner loss that may reach alpha's graph alone.
+
+    Raises:
+        ValueError: it does not reach the params.
+    """
+    inputs = [*params.values(), *upper]
+    require_graph(loss, name="inner_loss")
+    grads = torch.autograd.grad(loss, inputs, create_graph=create_graph, allow_unused=True)
+    if all(grad is None for grad in grads[:len(params)]):
+        raise ValueError("inner_loss does not depend on params, only on alpha: they were detached, or "
+                         "it reads other tensors than those it was given")
+    return [torch.zeros_like(tensor) if grad is None else grad for tensor, grad in zip(inputs, grads)]
+
+
 def require_graph(loss: Tensor, *, name: str) -> Tensor:
     """Refuse a loss cut off from everything that is trained, which would silently give zero gradients."""
     if not loss.requires_grad:
@@ -190,6 +210,9 @@ def _check_tensors(tensors: Mapping[str, Tensor], *, kind: str) -> None:
             got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
             raise ValueError(f"{kind}[{name!r}] must be a floating-point tensor, got {got}; "
                              "leave tensors that are not trained out")
+    devices = sorted({str(tensor.device) for tensor in tensors.values()})
+    if len(devices) > 1:
+        raise ValueError(f"{kind} must be on one device, got {', '.join(devices)}; move them to one")
 
 
 def _check_state(state: AdamWState, params: Mapping[str, Tensor]) -> None:
@@ -199,6 +222,13 @@ def _check_state(state: AdamWState, params: Mapping[str, Tensor]) -> None:
         if wrong:
             raise ValueError(f"state.{kind} does not match params at {', '.join(map(repr, wrong[:5]))} "
                              f"({len(wrong)} in all); make it by optimizer.init(params) of these params")
+        for name, p in params.items():
+            got, want = ((tensor.dtype, tensor.device) for tensor in (moments[name], p))
+            if got != want:
+                raise ValueError(
+                    f"state.{kind}[{name!r}] must have the dtype and device of its parameter, "
+                    f"{want[0]} on {want[1]}, got {got[0]} on {got[1]}; convert it with the params, or "
+                    "make it anew by optimizer.init(params)")
 
 
 def _nonfinite(window: Window) -> str:
@@ -226,5 +256,4 @@ def _all_finite(tensors: Mapping[str, Tensor]) -> bool:
     if not tensors:
         return True
     # a norm is finite exactly when its entries are (short of overflow at 1e19), at one pass and no temporary
-    norms = torch._foreach_norm(list(tensors.values()))
-    return bool(torch.isfinite(torch.stack([norm.to(norms[0].device) for norm in norms])).all())
+    return bool(torch.isfinite(torch.stack(torch._foreach_norm(list(tensors.values())))).all())

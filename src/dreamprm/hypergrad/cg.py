@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dreamprm.hypergrad.base import Status
-from dreamprm.hypergrad.linear_solver import LinearSolver, Solution, Vector, dot, norm, plus, zeros
+from dreamprm.hypergrad.checks import check_count, check_positive
+from dreamprm.hypergrad.linear_solver import LinearSolver, Solution, Vector, dot, plus, zeros
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,15 @@ class ConjugateGradient(LinearSolver):
         damping: added to every curvature. It biases the solution (by damping / (curvature + damping) along
             each eigenvector), bounds it by |b| / damping, and is needed where A is singular: entries that
             the outer loss uses and the inner one does not (token rows of no inner batch) have curvature 0.
-        tolerance: the relative residual |b - (A + damping I) x| / |b| to reach.
-        max_iterations: products with A at most; short of the tolerance then, the status is `not_converged`
-            and the solution the iterate with the smallest residual.
+        tolerance: the relative residual |b - (A + damping I) x| / |b| to reach. The recursion's residual
+            drifts from the true one by rounding, so one more product confirms it; where the true one is above
+            the tolerance, the iteration starts again from it, as long as that halves it.
+        max_iterations: at most, one product with A each; short of the tolerance then, the status is
+            `not_converged` and the solution the iterate with the smallest residual.
 
     Raises:
-        ValueError: damping below 0, tolerance outside (0, 1), or max_iterations below 1.
+        ValueError: damping that is no number >= 0, tolerance none in (0, 1), or max_iterations no whole
+            number >= 1.
 
     Source: Hestenes and Stiefel 1952; for hypergradients Pedregosa, arXiv 1602.02355, and iMAML, arXiv
     1909.04630. Betty's `cg` has neither damping nor a check of the curvature.
@@ -39,30 +43,29 @@ class ConjugateGradient(LinearSolver):
     max_iterations: int = 50
 
     def __post_init__(self) -> None:
-        if not (self.damping >= 0 and math.isfinite(self.damping)):
-            raise ValueError(f"damping must be >= 0, got {self.damping}; use 0 to disable it")
-        if not 0 < self.tolerance < 1:
-            raise ValueError(f"tolerance must be in (0, 1), got {self.tolerance}; it is relative to |b|")
-        if not (isinstance(self.max_iterations, int) and self.max_iterations >= 1):
-            raise ValueError(f"max_iterations must be a whole number >= 1, got {self.max_iterations}")
+        check_positive(self.damping, setting="damping", zero=True, advice="use 0 to disable it")
+        check_positive(self.tolerance, setting="tolerance", advice="it is relative to |b|: set one in (0, 1)")
+        if self.tolerance >= 1:
+            raise ValueError(f"tolerance must be < 1, got {self.tolerance}; it is relative to |b|")
+        check_count(self.max_iterations, setting="max_iterations")
 
     def solve(
         self, product: Callable[[Vector], Vector], rhs: Vector, *, preconditioner: Callable[[], Vector]
     ) -> Solution:
         """Iterate until the residual is below the tolerance."""
         del preconditioner
-        start = norm(rhs)
         x = best = zeros(rhs)
-        if start == 0.0:
-            return Solution(x, Status.ok, "", iterations=0, residual=0.0)
         residual = direction = rhs
-        square, reached = dot(rhs, rhs), 1.0
+        square = dot(rhs, rhs)
+        if square == 0.0:
+            return Solution(x, Status.ok, "", iterations=0, residual=0.0)
+        start, reached, confirmed = math.sqrt(square), 1.0, math.inf
         for iteration in range(1, self.max_iterations + 1):
             image = plus(product(direction), direction, factor=self.damping)
             curvature = dot(direction, image)
             if not 0.0 < curvature < math.inf:  # true for NaN too
                 return Solution(best, Status.diverged, iterations=iteration, residual=reached,
-                                message=self._advice(curvature / dot(direction, direction), iteration))
+                                message=self._advice(curvature, dot(direction, direction), iteration))
             length = square / curvature
             x = plus(x, direction, factor=length)
             residual = plus(residual, image, factor=-length)
@@ -70,20 +73,35 @@ class ConjugateGradient(LinearSolver):
             relative = math.sqrt(square) / start
             if relative < reached:
                 best, reached = x, relative
-            if relative <= self.tolerance:
-                return Solution(x, Status.ok, "", iterations=iteration, residual=relative)
-            direction = plus(residual, direction, factor=square / previous)
+            if relative > self.tolerance:
+                direction = plus(residual, direction, factor=square / previous)
+                continue
+            del image  # not beside the confirming product
+            residual = direction = plus(rhs, plus(product(x), x, factor=self.damping), factor=-1.0)
+            square = dot(residual, residual)
+            best, reached = x, math.sqrt(square) / start
+            if reached <= self.tolerance:
+                return Solution(x, Status.ok, "", iterations=iteration, residual=reached)
+            if not reached <= confirmed / 2:  # true for NaN too
+                return Solution(
+                    x, Status.not_converged, iterations=iteration, residual=reached,
+                    message=f"conjugate gradients stay at a relative residual of {reached:.3g}, not "
+                            f"tolerance={self.tolerance:g}: the products are no more precise; raise "
+                            f"tolerance or damping (now {self.damping:g}), or compute in float64")
+            confirmed = reached
         return Solution(
             best, Status.not_converged, iterations=self.max_iterations, residual=reached,
             message=f"conjugate gradients reached a relative residual of {reached:.3g} in "
                     f"max_iterations={self.max_iterations}, not tolerance={self.tolerance:g}; raise "
                     f"max_iterations, damping (now {self.damping:g}) or tolerance")
 
-    def _advice(self, damped: float, iteration: int) -> str:
-        if not math.isfinite(damped):
+    def _advice(self, along: float, square: float, iteration: int) -> str:
+        """What to do, from <d, (A + damping I) d> and <d, d> of the direction d."""
+        if not math.isfinite(along):
             return (f"conjugate gradients met a product that is not finite in iteration {iteration}; raise "
                     f"damping (now {self.damping:g})")
-        curvature = damped - self.damping
+        # a direction too short for its square to be represented shows no curvature; + 0.0 turns -0.0 to 0.0
+        curvature = (along / square if square > 0.0 else 0.0) - self.damping + 0.0
         return (f"conjugate gradients met a direction along which the inner loss has curvature "
                 f"{curvature:.3g} in iteration {iteration}; raise damping (now {self.damping:g}) above "
-                f"{-curvature:.3g}, or train the inner problem further")
+                f"{0.0 - curvature:.3g}, or train the inner problem further")

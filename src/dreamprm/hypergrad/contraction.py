@@ -3,7 +3,6 @@ B)>."""
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from dreamprm.hypergrad.base import gradient_list, gradients, leaves
+from dreamprm.hypergrad.checks import check_positive
 from dreamprm.hypergrad.problem import BilevelProblem
 
 # Norm of a central difference's perturbation, by dtype: truncation grows with its square, rounding falls with
@@ -30,10 +30,10 @@ def check_radius(radius: float | None) -> None:
     """Refuse what is no norm of a perturbation.
 
     Raises:
-        ValueError: not positive or not finite.
+        ValueError: no number, not positive or not finite.
     """
-    if radius is not None and not (radius > 0 and math.isfinite(radius)):
-        raise ValueError(f"radius must be > 0, got {radius}; use None for the default of the dtype")
+    if radius is not None:
+        check_positive(radius, setting="radius", advice="use None for the default of the dtype")
 
 
 class Mixed(NamedTuple):
@@ -110,10 +110,25 @@ def mixed_from_slopes(
 def perturbation(
     direction: Mapping[str, Tensor], *, norm: float, radius: float | None, one_sided: bool
 ) -> float:
-    """h = radius / norm, so that h * direction has norm `radius` (None: the default of the dtype)."""
+    """h = radius / norm, so that h * direction has norm `radius` (None: the default of the narrowest dtype).
+
+    Returns:
+        h; 0 for a direction that is 0, or so small that h is beyond the dtype: there is no difference to
+        take along it.
+
+    Raises:
+        ValueError: the params are of half precision, whose rounding is larger than any difference.
+    """
     defaults = ONE_SIDED_RADIUS if one_sided else DEFAULT_RADIUS
-    dtype = next(iter(direction.values())).dtype
-    return (radius or defaults.get(dtype, defaults[torch.float32])) / norm
+    dtype = max((d.dtype for d in direction.values()), key=lambda dtype: torch.finfo(dtype).eps)
+    if dtype not in defaults:
+        raise ValueError(
+            f"differences need params in float32 or float64, got {dtype}, where rounding hides the "
+            "perturbation; keep the params in float32 and run the forward pass under torch.autocast, or take "
+            "exact derivatives (mixed=double_backward, hvp=double_backward)")
+    radius = radius or defaults[dtype]
+    # twice h is a difference's width
+    return radius / norm if norm > 0.0 and 2 * radius / norm <= torch.finfo(dtype).max else 0.0
 
 
 def moved(params: Mapping[str, Tensor], direction: Mapping[str, Tensor], *, by: float) -> dict[str, Tensor]:
@@ -145,10 +160,10 @@ def finite_difference(
     """
     level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
     upper = list(level.upper.values())
-    if norm == 0.0:
-        return level.mixed([torch.zeros_like(variable) for variable in upper])
     origin = level.upper_grads_at_phi() if one_sided else None
     h = perturbation(direction, norm=norm, radius=radius, one_sided=origin is not None)
+    if h == 0.0:
+        return level.mixed([torch.zeros_like(variable) for variable in upper])
 
     def at(by: float) -> list[Tensor]:
         return gradient_list(level.weighted_loss(moved(params, direction, by=by)), upper)

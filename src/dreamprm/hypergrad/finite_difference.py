@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 
 from dreamprm.hypergrad.adamw import AdamW, Cotangents
-from dreamprm.hypergrad.base import Estimator, Window, WindowTask, gradient_list, leaves, require_graph
-from dreamprm.hypergrad.contraction import finite_difference
-from dreamprm.hypergrad.linear_solver import Vector, norm
+from dreamprm.hypergrad.base import Estimator, Window, WindowTask
+from dreamprm.hypergrad.checks import check_positive, check_preconditioner
+from dreamprm.hypergrad.contraction import check_radius, finite_difference
+from dreamprm.hypergrad.linear_solver import Vector
 from dreamprm.hypergrad.plain_steps import PlainSteps, plain_steps
 from dreamprm.hypergrad.products import used_norm
+from dreamprm.hypergrad.window_passes import outer_gradient
 
-PRECONDITIONERS = (None, "adamw")
 POINTS = ("after", "before")
 
 
@@ -47,7 +47,8 @@ class FiniteDifference(Estimator):
     taken, the result is the exact derivative of the window's last step: for T = 1, that of `unrolled` up to
     the difference's error.
 
-    Cost: two forward passes beside the window's own; one more for structured problems (the losses at phi).
+    Cost beside the window's own: of structured problems three forward passes (two, and the losses at phi);
+    in plain form two forward and two backward, each evaluation being differentiated in alpha.
     point="before" holds one more copy of the params and moments.
 
     Args:
@@ -71,14 +72,12 @@ class FiniteDifference(Estimator):
     radius: float | None = None
 
     def __post_init__(self) -> None:
-        if self.preconditioner not in PRECONDITIONERS:
-            raise ValueError(f'preconditioner must be None or "adamw", got {self.preconditioner!r}')
+        check_preconditioner(self.preconditioner)
         if self.point not in POINTS:
             raise ValueError(f"point must be one of {', '.join(POINTS)}, got {self.point!r}")
-        for setting, value, default in (("radius", self.radius, "the default of the dtype"),
-                                        ("scale", self.scale, "the learning rate")):
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"{setting} must be > 0, got {value}; use None for {default}")
+        check_radius(self.radius)
+        if self.scale is not None:
+            check_positive(self.scale, setting="scale", advice="use None for the learning rate")
         if self.preconditioner is not None and self.scale is not None:
             raise ValueError(f"scale={self.scale} and preconditioner={self.preconditioner} were both given; "
                              "the preconditioner has the learning rate in it, leave scale out")
@@ -86,27 +85,26 @@ class FiniteDifference(Estimator):
     def _run(self, task: WindowTask) -> Window:
         precondition = self.preconditioner == "adamw"
         steps = plain_steps(task, keep_before=self.point == "before", keep_grads=precondition)
-        phi, alpha = leaves(steps.params), leaves(task.alpha)
-        outer_loss = require_graph(task.problem.outer_loss(phi, alpha, task.outer_batch), name="outer_loss")
-        partials = gradient_list(outer_loss, [*phi.values(), *alpha.values()])
-        direction, direct = dict(zip(phi, partials)), dict(zip(alpha, partials[len(phi):]))
+        outer = outer_gradient(task, steps.params)
         if precondition:
-            direction, factor = gradient_cotangent(task.optimizer, steps, lam=direction), 1.0
+            direction, factor = gradient_cotangent(task.optimizer, steps, lam=outer.params), 1.0
         else:
+            direction = outer.params
             factor = -(self.scale or task.optimizer.learning_rate(steps.state.step - 1))
         along = finite_difference(
             task.problem, steps.before or steps.params, task.alpha, batch=task.inner_batches[-1],
             direction=direction, radius=self.radius, losses=None,
-            # with v = 0 the preconditioned direction is largest in entries that the batch does not use
-            norm=used_norm(direction, steps.grads) if precondition else norm(direction),
+            # with v = 0 the preconditioned direction is largest in entries that the batch does not use; the
+            # gradient that tells them is kept for it alone
+            norm=used_norm(direction, steps.grads),
         ).alpha
         passes, plain = len(steps.losses) + 1, not task.problem.structured
         return Window(
             params=steps.params,
             state=steps.state,
-            alpha_grad={name: direct[name] + factor * along[name] for name in direct},
+            alpha_grad={name: grad + factor * along[name] for name, grad in outer.alpha.items()},
             inner_losses=steps.losses,
-            outer_loss=outer_loss.detach(),
+            outer_loss=outer.loss,
             # plain: the two evaluations are differentiated in alpha; structured: one more for the losses
             stats={"forward": passes + (2 if plain else 3), "backward": passes + (2 if plain else 0)},
         )
@@ -117,10 +115,11 @@ def gradient_cotangent(optimizer: AdamW, steps: PlainSteps, *, lam: Vector) -> V
     """d L_meta / d g of the last step, from lam = d L_meta / d phi_T."""
     raw, state = steps.grads, steps.state
     assert raw is not None
-    grads, clip = optimizer.clip(raw)
+    clip = optimizer.clip_of(raw)
     gbar = {
         name: optimizer.vjp(
-            Cotangents(lam[name]), grad=grads[name], exp_avg=state.exp_avg[name],
+            Cotangents(lam[name]), grad=raw[name] if clip is None else clip.clipped(raw[name]),
+            exp_avg=state.exp_avg[name],
             exp_avg_sq=state.exp_avg_sq[name], step=state.step - 1, name=name)[0]
         for name in lam
     }

@@ -31,10 +31,9 @@ class _Step:
     """The derivative of L_meta in g_t; takes the place of g_t, tensor by tensor."""
     slope: Tensor | None = None
     """<gbar_t, grad L_1>, found by the sweep (n = 1)."""
-    norm: float = 0.0
-    """|gbar_t| over all entries."""
     used_norm: float = 0.0
-    """|gbar_t| over the entries whose gradient is not 0 (all of them where none is left)."""
+    """|gbar_t| over the entries whose gradient is not 0 (all of them where none is left); 0 where no
+    difference is to be taken."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,10 @@ class FirstOrder(Estimator):
     - "forward_mode": exact, about two forward passes; every operation needs a forward-mode formula.
     - "double_backward": exact, a third backward pass; needs second-order attention.
 
-    Memory beside the model's own: T gradients; one more (phi_t) a step where `mixed` is used, or an
-    `unweighted_loss` stands beside a single loss.
+    Memory beside the params and moments given, in sizes of the params: T gradients, as many again where an
+    `unweighted_loss` stands beside a single loss; phi_t of each step where `mixed` is used; phi_T with its
+    moments 3 (steps in place of donated tensors need a copy of the start's moments instead, 2); lam 1; while
+    stepping, the weighted gradient of a single loss 1. The sweep adds the 2 T moments of the largest tensor.
 
     Args:
         mixed: the contraction, as above.
@@ -73,6 +74,8 @@ class FirstOrder(Estimator):
 
     Raises:
         ValueError: mixed is not one of the above, or radius is not positive.
+        NotImplementedError: in a window, where an operation of the model lacks a derivative that `mixed`
+            takes.
 
     Source: the bi-level problem of DreamPRM, arXiv 2505.20241; leaving the Hessian out as first-order MAML
     does, arXiv 1703.03400, but keeping AdamW's derivative.
@@ -102,7 +105,7 @@ class FirstOrder(Estimator):
         for t, batch in enumerate(task.inner_batches):
             inner = inner_gradient(task, params, batch=batch)
             grads = inner.all_grads()
-            step = _Step(inner, params if inner.single is None else None, optimizer.clip(grads)[1])
+            step = _Step(inner, params if inner.single is None else None, optimizer.clip_of(grads))
             # after the first step the tensors are ours to overwrite, unless the contraction needs phi_t
             inplace = (task.donate or t > 0) and step.params is None
             if inplace and t == 0:
@@ -129,7 +132,6 @@ class FirstOrder(Estimator):
             stats={
                 "forward": len(steps) + 1 + sum(self._contraction_passes(step) for step in contracted),
                 "backward": len(steps) + 1 + len(contracted) * (2 if self.mixed == "double_backward" else 0),
-                "gbar_norms": [step.norm for step in steps],
                 **({"influences": influences} if task.problem.structured else {}),
             },
         )
@@ -146,10 +148,10 @@ class FirstOrder(Estimator):
             return mixed_from_slopes(problem, alpha, batch, losses=losses, slopes=step.slope.reshape(1))
         params, gbar = step.params, step.gbar
         assert params is not None
-        if self.mixed == "double_backward":
-            return double_backward(problem, params, alpha, batch=batch, direction=gbar, losses=losses)
-        if self.mixed == "forward_mode":
-            with advice("mixed=forward_mode"):
+        with advice(f"mixed={self.mixed}"):
+            if self.mixed == "double_backward":
+                return double_backward(problem, params, alpha, batch=batch, direction=gbar, losses=losses)
+            if self.mixed == "forward_mode":
                 return forward_mode(problem, params, alpha, batch=batch, direction=gbar, losses=losses)
         return finite_difference(
             problem, params, alpha, batch=batch, direction=gbar, norm=step.used_norm, radius=self.radius,
@@ -166,7 +168,6 @@ def _sweep(optimizer: AdamW, start: AdamWState, *, steps: list[_Step], lam: dict
     only between g_t and what the optimizer made of it: it comes after.
     """
     slopes: list[list[Tensor]] = [[] for _ in steps]
-    norms: list[list[Tensor]] = [[] for _ in steps]
     used_norms: list[list[Tensor]] = [[] for _ in steps]
     for name in lam:
         used, moments = [_used_grad(step, name) for step in steps], []
@@ -183,7 +184,6 @@ def _sweep(optimizer: AdamW, start: AdamWState, *, steps: list[_Step], lam: dict
             if step.clip is not None:
                 step.gbar[name] = gbar
                 continue
-            norms[t].append(torch.linalg.vector_norm(gbar))
             if step.inner.single is not None:
                 slopes[t].append(torch.dot(gbar.reshape(-1), step.inner.single[name].reshape(-1)))
             else:
@@ -194,17 +194,15 @@ def _sweep(optimizer: AdamW, start: AdamWState, *, steps: list[_Step], lam: dict
         if step.clip is not None:
             grads = step.inner.all_grads()
             step.gbar = step.clip.vjp(step.gbar, grads)
-            step.norm, step.used_norm = used_norm(step.gbar, None), used_norm(step.gbar, grads)
             if step.inner.single is not None:
                 slopes[t] = [torch.dot(step.gbar.pop(name).reshape(-1), one.reshape(-1))
                              for name, one in step.inner.single.items()]
             else:
-                step.inner.grads = None
-        else:
-            step.norm = float(torch.linalg.vector_norm(torch.stack(norms[t])))
-            if used_norms[t]:
-                # with every used entry at 0 (a weight of exactly 0) all entries count
-                step.used_norm = float(torch.linalg.vector_norm(torch.stack(used_norms[t]))) or step.norm
+                step.used_norm, step.inner.grads = used_norm(step.gbar, grads), None
+        elif used_norms[t]:
+            norm = float(torch.linalg.vector_norm(torch.stack(used_norms[t])))
+            # with every used entry at 0 (a weight of exactly 0) all entries count
+            step.used_norm = norm or used_norm(step.gbar, None)
         if step.inner.single is not None:
             step.slope = torch.stack(slopes[t]).sum()
 
@@ -212,7 +210,7 @@ def _sweep(optimizer: AdamW, start: AdamWState, *, steps: list[_Step], lam: dict
 def _used_grad(step: _Step, name: str) -> Tensor:
     """The gradient that the optimizer used, with its bits."""
     grad = step.inner.grad(name)
-    return grad if step.clip is None else grad * step.clip.factor
+    return grad if step.clip is None else step.clip.clipped(grad)
 
 
 def _copy(state: AdamWState) -> AdamWState:

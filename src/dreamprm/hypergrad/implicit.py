@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.adamw import AdamW, AdamWState
-from dreamprm.hypergrad.base import (
-    Estimator, Status, Window, WindowTask, gradient_list, leaves, require_graph,
-)
+from dreamprm.hypergrad.base import Estimator, Status, Window, WindowTask
 from dreamprm.hypergrad.cg import ConjugateGradient
+from dreamprm.hypergrad.checks import check_choice
 from dreamprm.hypergrad.contraction import check_radius
 from dreamprm.hypergrad.inner_hessian import InnerHessian
 from dreamprm.hypergrad.linear_solver import LinearSolver, Vector, norm
 from dreamprm.hypergrad.neumann import NeumannSeries
 from dreamprm.hypergrad.plain_steps import plain_steps
 from dreamprm.hypergrad.products import check_kind, takes_second_order
+from dreamprm.hypergrad.window_passes import outer_gradient
 
 SOLVERS: Mapping[str, type[LinearSolver]] = MappingProxyType({
     "neumann": NeumannSeries,
@@ -63,6 +63,7 @@ class Implicit(Estimator):
 
     Raises:
         ValueError: an unknown batches or hvp, a radius that is not positive, or a solver that is none.
+        NotImplementedError: in a window, where an operation of the model lacks a derivative that `hvp` takes.
 
     Source: Pedregosa, arXiv 1602.02355; Lorraine et al., arXiv 1911.02590.
     """
@@ -76,8 +77,7 @@ class Implicit(Estimator):
         if not isinstance(self.solver, LinearSolver):
             raise ValueError("solver must be a LinearSolver such as ConjugateGradient(), got "
                              f"{self.solver!r}; build_estimator also takes a name: {', '.join(SOLVERS)}")
-        if self.batches not in BATCHES:
-            raise ValueError(f"batches must be one of {', '.join(BATCHES)}, got {self.batches!r}")
+        check_choice(self.batches, setting="batches", allowed=BATCHES)
         check_kind(self.hvp, setting="hvp")
         check_radius(self.radius)
 
@@ -93,30 +93,28 @@ class Implicit(Estimator):
 
     def _run(self, task: WindowTask) -> Window:
         steps = plain_steps(task)
-        phi, alpha = leaves(steps.params), leaves(task.alpha)
-        outer_loss = require_graph(task.problem.outer_loss(phi, alpha, task.outer_batch), name="outer_loss")
-        partials = gradient_list(outer_loss, [*phi.values(), *alpha.values()])
-        rhs, direct = dict(zip(phi, partials)), dict(zip(alpha, partials[len(phi):]))
+        outer = outer_gradient(task, steps.params)
         passes = len(steps.losses) + 1
         window = Window(
             params=steps.params,
             state=steps.state,
             alpha_grad={name: torch.full_like(a, math.nan) for name, a in task.alpha.items()},
             inner_losses=steps.losses,
-            outer_loss=outer_loss.detach(),
+            outer_loss=outer.loss,
             stats={"forward": passes, "backward": passes, "iterations": 0, "residual": math.nan},
         )
-        if not (math.isfinite(norm(steps.params)) and math.isfinite(norm(rhs))):
+        if not (math.isfinite(norm(steps.params)) and math.isfinite(norm(outer.params))):
             return window  # training itself failed; run_window says where
         hessian = InnerHessian(
             task.problem, steps.params, task.alpha, kind=self.hvp, radius=self.radius,
             batches=task.inner_batches if self.batches == "all" else task.inner_batches[-1:])
         solution = self.solver.solve(
-            hessian.product, rhs, preconditioner=lambda: adamw_preconditioner(task.optimizer, steps.state))
+            hessian.product, outer.params,
+            preconditioner=lambda: adamw_preconditioner(task.optimizer, steps.state))
         window.status, window.message = solution.status, solution.message
         if solution.status is not Status.diverged:
             mixed = hessian.mixed(solution.value)
-            window.alpha_grad = {name: direct[name] - mixed[name] for name in direct}
+            window.alpha_grad = {name: outer.alpha[name] - mixed[name] for name in task.alpha}
         window.stats = {
             "forward": passes + hessian.forward, "backward": passes + hessian.backward,
             "iterations": solution.iterations, "residual": solution.residual,

@@ -12,11 +12,8 @@ from dreamprm.hypergrad.base import gradient_list, leaves
 from dreamprm.hypergrad.contraction import InnerLevel
 from dreamprm.hypergrad.linear_solver import Vector, plus
 from dreamprm.hypergrad.problem import BilevelProblem
-from dreamprm.hypergrad.products import Gradient, hvp, hvp_and_mixed
+from dreamprm.hypergrad.products import PRODUCT_PASSES, Gradient, advice, hvp, hvp_and_mixed
 
-# Forward and backward passes of one product on one batch.
-PASSES = {"double_backward": (1, 3), "forward_over_reverse": (2, 2), "finite_difference": (2, 2),
-          "forward_difference": (1, 1)}
 DIFFERENCES = ("finite_difference", "forward_difference")
 
 
@@ -31,6 +28,9 @@ class InnerHessian:
         batches: one or more.
         kind, radius: of the products, see products.py. Differences keep one gradient a batch, which says
             which entries are in use.
+
+    Raises:
+        NotImplementedError: when made or in a product, where an operation lacks a derivative that kind takes.
     """
 
     def __init__(
@@ -44,14 +44,16 @@ class InnerHessian:
         self._gradients = [self._gradient_of(batch) if kind in DIFFERENCES else None for batch in batches]
         self._graph = None
         if kind == "double_backward" and len(batches) == 1:
-            self._graph = _Graph(problem, params, alpha, batch=batches[0], losses=self._losses[0])
+            with advice(kind):
+                self._graph = _Graph(problem, params, alpha, batch=batches[0], losses=self._losses[0])
             self._count(1, 1)
 
     def product(self, direction: Vector) -> Vector:
         """H direction."""
         if self._graph is not None:
             self._count(0, 2)
-            return dict(zip(direction, self._graph.along(direction, self._graph.phi)))
+            with advice(self._kind):
+                return dict(zip(direction, self._graph.along(direction, self._graph.phi)))
         return self._mean(
             hvp(self._problem, self._params, self._alpha, direction=direction, **options)
             for options in self._each_batch())
@@ -60,14 +62,15 @@ class InnerHessian:
         """d/dalpha <direction, grad_phi L>, shaped like alpha."""
         if self._graph is not None:
             self._count(0, 2)
-            upper = self._graph.along(direction, list(self._graph.level.upper.values()))
+            with advice(self._kind):
+                upper = self._graph.along(direction, list(self._graph.level.upper.values()))
             return self._graph.level.mixed(upper).alpha
         return self._mean(
             hvp_and_mixed(self._problem, self._params, self._alpha, direction=direction, **options).alpha
             for options in self._each_batch())
 
     def _each_batch(self) -> list[dict[str, Any]]:
-        forward, backward = PASSES[self._kind]
+        forward, backward = PRODUCT_PASSES[self._kind]
         self._count(forward * len(self._batches), backward * len(self._batches))
         return [{"batch": batch, "losses": losses, "gradient": gradient, "kind": self._kind,
                  "radius": self._radius}

@@ -24,9 +24,10 @@ class Solution:
     message: str
     """What was seen and which setting to change; empty when status is ok."""
     iterations: int
-    """Products with A that were taken."""
+    """Of the method, one product with A each; conjugate gradients take one more to confirm their residual."""
     residual: float
-    """|b - A x| / |b|, with A as the solver damps it; 0 for b = 0."""
+    """|b - A x| / |b|, with A as the solver damps it; 0 for b = 0, or b so small that its dtype rounds its
+    square to 0."""
 
 
 class LinearSolver(ABC):

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dreamprm.hypergrad.base import Status
+from dreamprm.hypergrad.checks import check_count, check_positive, check_preconditioner
 from dreamprm.hypergrad.linear_solver import LinearSolver, Solution, Vector, dot, norm, plus, zeros
 
-PRECONDITIONERS = (None, "adamw")
 # Growth of the residual that counts as divergence: above what rounding and difference products add.
 GROWTH = 1.1
+# Negative curvature times step that counts as such, for the same reason.
+SLACK = 1e-3
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class NeumannSeries(LinearSolver):
     at hand. It obeys b - A x_j = (I - step A P)^j b, so each eigenvalue mu of P^(1/2) A P^(1/2) keeps the
     share |1 - step mu| of its part a term: 0 < step mu < 2 for all of them is what convergence takes. In the
     norm <r, P r> the residual then never grows; once it has grown past its start it grows for ever, and the
-    series is reported as diverged.
+    series is reported as diverged. So is one that meets a direction of negative curvature, where its terms
+    have the wrong sign however small the step. One whose |r| is not below |b| at the end is never `ok`.
 
     Use it for a few cheap terms, where the truncation is wanted as damping: curvatures well below 1 / (step
     terms) count for little. Not for an accurate solve: conjugate gradients need far fewer products.
@@ -37,7 +40,8 @@ class NeumannSeries(LinearSolver):
             mixed derivative contains them. They do remain in the residual.
 
     Raises:
-        ValueError: terms below 1, step not positive, or an unknown preconditioner.
+        ValueError: terms that are no whole number >= 1, step that is no number > 0, or an unknown
+            preconditioner.
 
     Source: Lorraine et al., arXiv 1911.02590; Betty's `neumann` (its neumann_iterations is terms - 1).
     """
@@ -47,51 +51,62 @@ class NeumannSeries(LinearSolver):
     preconditioner: str | None = None
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.terms, int) and self.terms >= 1):
-            raise ValueError(f"terms must be a whole number >= 1, got {self.terms}")
-        if not (self.step > 0 and math.isfinite(self.step)):
-            raise ValueError(f"step must be > 0, got {self.step}; less than 2 / curvature converges")
-        if self.preconditioner not in PRECONDITIONERS:
-            raise ValueError(f'preconditioner must be None or "adamw", got {self.preconditioner!r}')
+        check_count(self.terms, setting="terms")
+        check_positive(self.step, setting="step", advice="less than 2 / curvature converges")
+        check_preconditioner(self.preconditioner)
 
     def solve(
         self, product: Callable[[Vector], Vector], rhs: Vector, *, preconditioner: Callable[[], Vector]
     ) -> Solution:
-        """Sum the series; diverged once the residual has grown, ok otherwise, as truncation is intended."""
+        """Sum the series; diverged once the residual grows, ok where it fell, as truncation is intended."""
         scale = preconditioner() if self.preconditioner == "adamw" else None
 
         def scaled(vector: Vector) -> Vector:
             return vector if scale is None else {name: v * scale[name] for name, v in vector.items()}
 
         start = norm(rhs)
-        if start == 0.0:
+        if dot(rhs, rhs) == 0.0:
             return Solution(zeros(rhs), Status.ok, "", iterations=0, residual=0.0)
         x, residual, update = zeros(rhs), rhs, scaled(rhs)
-        first = dot(residual, update)
+        first = size = dot(residual, update)
         for term in range(1, self.terms + 1):
             x = plus(x, update, factor=self.step)
             new = plus(rhs, product(x), factor=-1.0)
             new_update = scaled(new)
-            size = dot(new, new_update)
-            if not size <= GROWTH ** 2 * first:  # true for NaN too
+            previous, size = size, dot(new, new_update)
+            along = previous - dot(new, update)  # step <P r, A P r>, as the residual fell by step A P r
+            curved = along < -SLACK * previous
+            last = term == self.terms and size >= first > 0.0
+            if curved or last or not size <= GROWTH ** 2 * first:  # the last one is true for NaN too
                 change = plus(residual, new, factor=-1.0)
                 return Solution(
                     x, Status.diverged, iterations=term, residual=norm(new) / start,
                     message=f"the Neumann series diverges: after {term} terms its residual is "
                             f"{norm(new) / start:.3g} of the start's; "
-                            + self._advice(dot(update, change), dot(scaled(change), change)))
+                            + self._advice(along, dot(scaled(change), change), previous))
             residual, update = new, new_update
-        return Solution(x, Status.ok, "", iterations=self.terms, residual=norm(residual) / start)
+        relative = norm(residual) / start
+        if relative >= 1.0:  # in |r|, though it fell in <r, P r>, or P = 0 wherever b is not
+            return Solution(
+                x, Status.not_converged, iterations=self.terms, residual=relative,
+                message=f"the Neumann series has a relative residual of {relative:.3g} after "
+                        f"terms={self.terms}; raise terms, or use damped conjugate gradients (solver=cg)")
+        return Solution(x, Status.ok, "", iterations=self.terms, residual=relative)
 
-    def _advice(self, along: float, square: float) -> str:
-        """What to do, from step <P r, A P r> and step^2 <P A P r, A P r> at the residual r before the last.
+    def _advice(self, along: float, square: float, size: float) -> str:
+        """What to do, from step <P r, A P r>, step^2 <P A P r, A P r> and <r, P r> at the residual r before
+        the last.
 
-        For A >= 0 their ratio, square / along / step, is a mean of the eigenvalues of P A, so the largest is
-        no smaller; and step times it exceeds 2 exactly where the residual grew.
+        For A >= 0 the ratio of the first two, square / along / step, is a mean of the eigenvalues of P A, so
+        the largest is no smaller; and step times it exceeds 2 exactly where the residual grew.
         """
         if not math.isfinite(square):
             return f"lower step (now {self.step:g}): a product was not finite"
-        if along <= 0.0:
-            return ("the inner loss curves downwards here, where no step converges: train the inner problem "
-                    "further, or use conjugate gradients with damping (solver=cg)")
-        return f"lower step (now {self.step:g}) below {2 * self.step * along / square:.3g}"
+        if along < -SLACK * size:
+            return (f"it met negative curvature, {along / size / self.step:.3g}: the inner loss curves "
+                    "downwards here, where no step converges; use conjugate gradients with damping "
+                    "(solver=cg), or train the inner problem further")
+        if along > 0.0 and square > 2.0 * along:
+            return f"lower step (now {self.step:g}) below {2 * self.step * along / square:.3g}"
+        return (f"the inner loss hardly curves along it: raise step (now {self.step:g}), or use conjugate "
+                "gradients with damping (solver=cg)")

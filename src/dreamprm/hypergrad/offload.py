@@ -66,23 +66,24 @@ class CpuStore(Store):
     are."""
 
     def copies(self, tensors: Tensors) -> bool:
-        """For tensors of another device."""
+        """Where none of them is in CPU memory."""
         return all(tensor.device.type != "cpu" for tensor in tensors.values())
 
     def keep(self, tensors: Tensors) -> Kept:
         """Start the copies; they are ordered with all later work on the tensors' device."""
-        return _Moved(tensors) if self.copies(tensors) else Held(tensors)
+        return _Moved(tensors)
 
 
 class _Moved(Held):
     def __init__(self, tensors: Tensors) -> None:
         self._devices = {name: tensor.device for name, tensor in tensors.items()}
         super().__init__({
-            name: torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+            name: tensor if tensor.device.type == "cpu" else
+            torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
             for name, tensor in tensors.items()})
 
     def load(self) -> dict[str, Tensor]:
-        """Copies on the device they came from."""
+        """Copies on the device they came from; the very tensors where that is the CPU."""
         return {name: tensor.to(self._devices[name], non_blocking=True)
                 for name, tensor in super().load().items()}
 

@@ -11,11 +11,16 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from dreamprm.hypergrad.adamw import global_norm
 from dreamprm.hypergrad.base import gradient_list, leaves
 from dreamprm.hypergrad.contraction import InnerLevel, Mixed, along, dual_params, moved, perturbation
 from dreamprm.hypergrad.problem import BilevelProblem
 
 KINDS = ("double_backward", "finite_difference", "forward_difference", "forward_over_reverse")
+# (forward, backward) passes of one product with its mixed derivative, by kind. A pass in forward mode carries
+# values and tangents and is counted as two.
+PRODUCT_PASSES = {"double_backward": (1, 3), "finite_difference": (2, 2), "forward_difference": (1, 1),
+                  "forward_over_reverse": (2, 2)}
 
 
 def takes_second_order(kind: str) -> bool:
@@ -69,7 +74,7 @@ def hvp_and_mixed(
 ) -> Product:
     """(d^2 L/dphi^2) direction, and d/dalpha <direction, grad_phi L> from the same passes.
 
-    - "double_backward": exact; one forward, one backward with a graph, one backward through both (9 units of
+    - "double_backward": exact; one forward, one backward with a graph, one backward through both (7 units of
       a forward pass). Needs second-order kernels.
     - "forward_over_reverse": exact; the gradient's own forward-mode derivative (6 units). Every operation
       needs a forward-mode formula for itself and its backward pass; fused attention and SiLU have none.
@@ -89,7 +94,7 @@ def hvp_and_mixed(
         gradient: at phi, where it is at hand.
 
     Raises:
-        ValueError: an unknown kind.
+        ValueError: an unknown kind, or a difference of half-precision params.
         NotImplementedError: the model has an operation without the derivative that the kind takes.
     """
     return _product(problem, params, alpha, batch=batch, direction=direction, kind=kind, radius=radius,
@@ -135,11 +140,10 @@ def _product(
 
 def used_norm(direction: Mapping[str, Tensor], grads: Mapping[str, Tensor] | None) -> float:
     """|direction| over the entries whose gradient is not exactly 0; over all where none is left."""
-    def norm(tensors: list[Tensor]) -> float:
-        return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors))))
-
-    used = norm([d.masked_fill(grads[name] == 0, 0.0) for name, d in direction.items()]) if grads else 0.0
-    return used or norm(list(direction.values()))
+    used = 0.0
+    if grads:
+        used = float(global_norm(d.masked_fill(grads[name] == 0, 0.0) for name, d in direction.items()))
+    return used or float(global_norm(direction.values()))
 
 
 def _double_backward(
@@ -166,9 +170,9 @@ def _difference(
     gradient: Gradient | None, radius: float | None, one_sided: bool,
 ) -> list[Tensor]:
     norm = used_norm(direction, gradient.params if gradient else None)
-    if norm == 0.0:
-        return [torch.zeros_like(tensor) for tensor in (*params.values(), *upper)]
     h = perturbation(direction, norm=norm, radius=radius, one_sided=one_sided)
+    if h == 0.0:
+        return [torch.zeros_like(tensor) for tensor in (*params.values(), *upper)]
     above = _gradient(level, moved(params, direction, by=h), upper)
     if one_sided:
         below, width = _gradient_at_phi(level, params, upper, gradient=gradient), h
@@ -195,13 +199,18 @@ def _gradient_at_phi(
 
 @contextmanager
 def advice(kind: str) -> Iterator[None]:
-    """Where an operation of the model lacks the derivative that this kind takes, say what to do."""
+    """Where an operation of the model lacks the derivative that this kind takes, say what to do.
+
+    Raises:
+        NotImplementedError: in place of torch's own error.
+    """
     try:
         yield
     except RuntimeError as error:  # NotImplementedError is one
         if "not implemented" not in str(error) and "does not support" not in str(error):
             raise
         raise NotImplementedError(
-            f"{kind} takes a derivative that an operation of the model does not have ({error}); use eager "
-            "attention (model.attn_implementation=eager), or differences, which every kernel can do "
-            "(finite_difference as hvp or mixed)") from error
+            f"{kind} takes a derivative that an operation of the model does not have ({error}); take "
+            "differences, which every kernel can do (finite_difference as hvp or mixed; adjoint with them in "
+            "place of unrolled), or use attention that has second derivatives (eager, or the math backend of "
+            "scaled_dot_product_attention)") from error

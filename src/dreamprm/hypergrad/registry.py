@@ -46,12 +46,15 @@ def build_estimator(name: str, **settings: Any) -> Estimator:
     known = estimator_settings(name, solver=settings.get("solver"))
     solver = settings.get("solver")
     for setting in settings:
+        if setting == "solver" and name in SOLVERS:
+            raise ValueError(f"estimator {name!r} has no setting 'solver', its name says it, got "
+                             f"solver={solver!r}; use the estimator 'implicit' with that solver")
         if setting not in known:
             given = f"{name!r} with solver={solver}" if solver and "solver" in known else repr(name)
             raise ValueError(f"estimator {given} has no setting {setting!r}{_nearest(setting, list(known))}; "
                              f"its settings: {', '.join(known) or 'none'}")
     estimator = ESTIMATORS[name]
-    if estimator is not Implicit or isinstance(solver, LinearSolver):
+    if estimator is not Implicit or (name not in SOLVERS and isinstance(solver, LinearSolver)):
         return estimator(**settings)
     kind = SOLVERS[_solver_name(name, solver)]
     own = {setting: settings.pop(setting) for setting in _defaults(kind) if setting in settings}
@@ -65,7 +68,7 @@ def estimator_settings(name: str, *, solver: Any = None) -> dict[str, Any]:
         ValueError: an unknown solver.
     """
     own = _defaults(ESTIMATORS[name])
-    if ESTIMATORS[name] is not Implicit or isinstance(solver, LinearSolver):
+    if ESTIMATORS[name] is not Implicit or (name not in SOLVERS and isinstance(solver, LinearSolver)):
         return own
     chosen = _solver_name(name, solver)
     own["solver"] = chosen
@@ -74,10 +77,12 @@ def estimator_settings(name: str, *, solver: Any = None) -> dict[str, Any]:
     return {**own, **_defaults(SOLVERS[chosen])}
 
 
-def _solver_name(name: str, solver: str | None) -> str:
+def _solver_name(name: str, solver: Any) -> str:
     """The solver that an implicit estimator's name says, or its setting, or the default."""
-    chosen = name if name in SOLVERS else solver or "cg"
-    if chosen not in SOLVERS:
+    if name in SOLVERS:
+        return name
+    chosen = "cg" if solver is None else solver
+    if not isinstance(chosen, str) or chosen not in SOLVERS:
         raise ValueError(f"unknown solver {chosen!r}{_nearest(str(chosen), list(SOLVERS))}; "
                          f"known: {', '.join(SOLVERS)}")
     return chosen

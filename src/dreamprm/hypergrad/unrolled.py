@@ -10,7 +10,10 @@ from torch import Tensor
 from torchopt.transform.scale_by_adam import ScaleByAdamState
 
 from dreamprm.hypergrad.adamw import AdamW, AdamWState
-from dreamprm.hypergrad.base import Estimator, Window, WindowTask, gradients, leaves, require_graph
+from dreamprm.hypergrad.base import (
+    Estimator, Window, WindowTask, gradients, inner_gradient_list, leaves, require_graph,
+)
+from dreamprm.hypergrad.products import advice
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ class Unrolled(Estimator):
     correction 1 - b2^t is a float32 number, relatively off by up to 3e-5; the learning rate of each step is
     read from `AdamW.learning_rate` at the true step, so that schedules persist over windows.
 
+    Raises:
+        NotImplementedError: in a window, where an operation of the model has no second derivative.
+
     Source: DreamPRM, arXiv 2505.20241 (T = 5); torchopt 0.7.3.
     """
 
@@ -38,11 +44,15 @@ class Unrolled(Estimator):
         return True
 
     def _run(self, task: WindowTask) -> Window:
+        with advice("unrolled"):
+            return self._run_graph(task)
+
+    def _run_graph(self, task: WindowTask) -> Window:
         names = list(task.params)
         alpha, params, state, losses = leaves(task.alpha), leaves(task.params), task.state, []
         for batch in task.inner_batches:
-            loss = require_graph(task.problem.inner_loss(params, alpha, batch), name="inner_loss")
-            grads = gradients(loss, params, create_graph=True)
+            loss = task.problem.inner_loss(params, alpha, batch)
+            grads = dict(zip(params, inner_gradient_list(loss, params, create_graph=True)))
             params, state = torchopt_step(task.optimizer, params, grads, state=state)
             losses.append(loss.detach())
         outer_loss = task.problem.outer_loss(params, alpha, task.outer_batch)

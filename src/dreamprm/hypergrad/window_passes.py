@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.base import WindowTask, gradient_list, gradients, leaves, require_graph
+from dreamprm.hypergrad.base import (
+    WindowTask, gradient_list, gradients, inner_gradient_list, leaves, require_graph,
+)
 
 
 @dataclass
@@ -58,8 +60,8 @@ def inner_gradient(
     problem, variables = task.problem, leaves(params)
     if not problem.structured:
         alpha = leaves(task.alpha) if with_alpha else task.alpha
-        loss = require_graph(problem.inner_loss(variables, alpha, batch), name="inner_loss")
-        parts = gradient_list(loss, [*variables.values(), *(alpha.values() if with_alpha else ())])
+        loss = problem.inner_loss(variables, alpha, batch)
+        parts = inner_gradient_list(loss, variables, alpha.values() if with_alpha else ())
         return InnerGradient(batch, loss.detach(), grads=dict(zip(variables, parts)),
                              alpha=dict(zip(alpha, parts[len(variables):])) if with_alpha else None)
     losses = require_graph(problem.inner_losses(variables, batch), name="inner_losses")
