@@ -73,7 +73,8 @@ def test_every_estimator_equals_its_oracle_in_windows_of_any_length(row, name, s
 def test_rows_that_no_inner_batch_uses(row, dtype):
     case, exact = unused_rows(dtype=dtype), unused_rows()
     window = case.run(row.build())
-    assert window.status is Status.ok
+    # cg: where no inner batch reaches, the Hessian is 0, and how far a residual can fall is limited
+    assert window.status is Status.ok or "damping" in row.settings and window.stats["residual"] < 1e-6
     assert all(t.dtype == dtype for t in (*window.params.values(), *window.alpha_grad.values()))
     if row.name != "none":
         # float32: with a cold state gbar is a difference of terms 1e4 times larger, so 1e-7 becomes 1e-3
@@ -89,7 +90,8 @@ def test_a_gradient_that_is_zero_everywhere(row):
         inner_losses=lambda params, batch: 0.0 * params["w"][:2],
         weights=lambda alpha, batch, losses: alpha["offset"])
     window = case.run(row.build())
-    assert window.status is Status.ok
+    # without curvature a Neumann series takes nothing off its residual
+    assert window.status is (Status.not_converged if row.name == "neumann" else Status.ok)
     assert torch.equal(window.alpha_grad["offset"], torch.zeros(2, dtype=torch.float64))
 
 

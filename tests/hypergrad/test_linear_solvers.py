@@ -180,16 +180,17 @@ def test_the_neumann_series_reports_curvature_too_small_to_grow_the_residual(cur
     assert "use conjugate gradients with damping (solver=cg), or train" in solution.message
 
 
-@pytest.mark.parametrize("curvature, step, advice", [
-    (-1e-4, 0.1, r"hardly curves along it: raise step \(now 0.1\)"),  # what rounding could be
-    (0.0, 0.1, r"hardly curves along it: raise step \(now 0.1\)"),
-    (2.0002, 1.0, r"lower step \(now 1\) below 1$"),
+@pytest.mark.parametrize("curvature, step", [
+    (-1e-4, 0.1),  # what rounding could be
+    (0.0, 0.1),
+    (2.0002, 1.0),
 ])
-def test_a_neumann_residual_that_has_not_fallen_is_not_ok(curvature, step, advice):
+def test_a_neumann_residual_that_has_not_fallen_is_not_ok(curvature, step):
     matrix = curvature * torch.eye(3, dtype=torch.float64)
     solution, _ = _solve(NeumannSeries(step=step), matrix, torch.ones(3, dtype=torch.float64))
-    assert (solution.status, solution.iterations) == (Status.diverged, 10) and 1 <= solution.residual < 1.1
-    assert re.search(advice, solution.message)
+    assert (solution.status, solution.iterations) == (Status.not_converged, 10)
+    assert 1 <= solution.residual < 1.1
+    assert f"change step (now {step:g}; below 2 / curvature), raise terms" in solution.message
 
 
 def test_conjugate_gradients_report_the_residual_reached_not_that_of_their_recursion():

@@ -147,9 +147,10 @@ class Estimator(ABC):
         )
         with torch.enable_grad():
             window = self._run(task)
-        if window.status is Status.ok:
-            window.message = _nonfinite(window)
-            window.status = Status.nonfinite if window.message else Status.ok
+        if window.status is not Status.diverged:
+            nonfinite = _nonfinite(window)
+            if nonfinite:
+                window.status, window.message = Status.nonfinite, nonfinite
         if window.status is not Status.ok and on_failure == "raise":
             kind = FloatingPointError if window.status is Status.nonfinite else ArithmeticError
             raise kind(window.message)

@@ -76,8 +76,7 @@ class NeumannSeries(LinearSolver):
             previous, size = size, dot(new, new_update)
             along = previous - dot(new, update)  # step <P r, A P r>, as the residual fell by step A P r
             curved = along < -SLACK * previous
-            last = term == self.terms and size >= first > 0.0
-            if curved or last or not size <= GROWTH ** 2 * first:  # the last one is true for NaN too
+            if curved or not size <= GROWTH ** 2 * first:  # the second is true for NaN too
                 change = plus(residual, new, factor=-1.0)
                 return Solution(
                     x, Status.diverged, iterations=term, residual=norm(new) / start,
@@ -86,11 +85,12 @@ class NeumannSeries(LinearSolver):
                             + self._advice(along, dot(scaled(change), change), previous))
             residual, update = new, new_update
         relative = norm(residual) / start
-        if relative >= 1.0:  # in |r|, though it fell in <r, P r>, or P = 0 wherever b is not
+        if relative >= 1.0 or size >= first:  # no curvature along b, or P = 0 wherever b is not
             return Solution(
                 x, Status.not_converged, iterations=self.terms, residual=relative,
                 message=f"the Neumann series has a relative residual of {relative:.3g} after "
-                        f"terms={self.terms}; raise terms, or use damped conjugate gradients (solver=cg)")
+                        f"terms={self.terms}, no less than at its start: change step (now {self.step:g}; "
+                        "below 2 / curvature), raise terms, or use damped conjugate gradients (solver=cg)")
         return Solution(x, Status.ok, "", iterations=self.terms, residual=relative)
 
     def _advice(self, along: float, square: float, size: float) -> str:
