@@ -58,7 +58,7 @@ def test_a_nonfinite_outer_loss(name):
 
 @pytest.mark.parametrize("name", [name for name in ESTIMATORS if name != "none"])
 def test_a_nonfinite_hypergradient(name):
-    case = _small(lambda params, alpha, batch: params["w"].sum(),
+    case = _small(lambda params, alpha, batch: params["w"].square().sum(),  # curved, as the series needs
                   lambda params, alpha, batch: params["w"].sum() + (alpha["a"] - 1).abs().sqrt())
     window = case.run(build_estimator(name))
     assert window.status is Status.nonfinite and "gradient in alpha is not finite" in window.message
