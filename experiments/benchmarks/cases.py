@@ -94,8 +94,8 @@ CASES: dict[str, Case] = {
     "adjoint, forward over reverse": Case("adjoint", {"hvp": "forward_over_reverse"}),
     "adjoint, on disk": Case("adjoint", {"offload": "disk"}),
     "unrolled": Case("unrolled"),
-    # A random model's inner loss is not convex: at their defaults both report, rightly, that they diverge. The
-    # 5M model has a curvature of -74.
+    # A random model's inner loss is not convex: at their defaults both report, rightly, that they diverge.
+    # The 5M model has a curvature of -74.
     "neumann": Case("neumann", {"step": 1e-3}),
     "cg": Case("cg", {"damping": 100.0, "max_iterations": 20}),
     "finite_difference": Case("finite_difference"),
