@@ -1,6 +1,6 @@
 """The sandbox study: three seeds of the shipped configuration, and what changes when one choice changes.
 
-    make study                                   all of it, about 90 minutes on two cores
+    make study                                   all of it, over an hour on two cores
     make study ARGS=runs                         only the runs that are missing
     make study ARGS=tables                       only experiments/results/sandbox.{json,md}, of finished runs
 

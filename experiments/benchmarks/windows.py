@@ -1,7 +1,7 @@
 """Seconds, peak memory and cosine of one window by estimator, beside plain training and other libraries.
 
-    make bench                                  one model size, T = 5: about a quarter of an hour
-    make bench ARGS=full                        three sizes, T = 1, 2, 5, 10, 20: about seven hours
+    make bench                                  one model size, T = 5: under half an hour
+    make bench ARGS=full                        three sizes, T = 1, 2, 5, 10, 20: hours
     make bench ARGS="smoke cases=[none,unrolled] steps=[1,2] out=/tmp/bench.json"
 
 or python -m experiments.benchmarks.windows [quick|full|smoke] [key=value ...]; keys are `Plan`'s fields.

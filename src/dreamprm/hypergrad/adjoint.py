@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dreamprm.hypergrad.adamw import AdamW, Cotangents
 from dreamprm.hypergrad.base import Estimator, Window, WindowTask
+from dreamprm.hypergrad.checks import check_choice
 from dreamprm.hypergrad.contraction import (
     Mixed, check_radius, double_backward, finite_difference, forward_mode, mixed_from_slopes,
 )
@@ -81,8 +82,7 @@ class Adjoint(Estimator):
     def __post_init__(self) -> None:
         check_kind(self.hvp, setting="hvp")
         check_offload(self.offload)
-        if self.checkpoint not in CHECKPOINTS:
-            raise ValueError(f"checkpoint must be one of {', '.join(CHECKPOINTS)}, got {self.checkpoint!r}")
+        check_choice(self.checkpoint, setting="checkpoint", allowed=CHECKPOINTS)
         check_radius(self.radius)
 
     @property

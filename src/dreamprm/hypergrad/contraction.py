@@ -190,14 +190,15 @@ def double_backward(
 
 
 def along(
-    grads: Mapping[str, Tensor], direction: Mapping[str, Tensor], inputs: list[Tensor]
+    grads: Mapping[str, Tensor], direction: Mapping[str, Tensor], inputs: list[Tensor], *, keep: bool = False
 ) -> list[Tensor]:
-    """d <direction, grads> / d inputs, by a backward pass over the gradients' graph, which it frees."""
+    """d <direction, grads> / d inputs, by a backward pass over the gradients' graph, freed unless `keep`."""
     graphs = {name: grad for name, grad in grads.items() if grad.requires_grad}
     if not graphs or not inputs:
         return [torch.zeros_like(tensor) for tensor in inputs]
     return list(torch.autograd.grad(
-        list(graphs.values()), inputs, [direction[name] for name in graphs], materialize_grads=True))
+        list(graphs.values()), inputs, [direction[name] for name in graphs], retain_graph=keep,
+        materialize_grads=True))
 
 
 def forward_mode(

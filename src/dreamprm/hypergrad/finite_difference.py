@@ -8,7 +8,7 @@ import torch
 
 from dreamprm.hypergrad.adamw import AdamW, Cotangents
 from dreamprm.hypergrad.base import Estimator, Window, WindowTask
-from dreamprm.hypergrad.checks import check_positive, check_preconditioner
+from dreamprm.hypergrad.checks import check_choice, check_positive, check_preconditioner
 from dreamprm.hypergrad.contraction import check_radius, finite_difference
 from dreamprm.hypergrad.linear_solver import Vector
 from dreamprm.hypergrad.plain_steps import PlainSteps, plain_steps
@@ -73,8 +73,7 @@ class FiniteDifference(Estimator):
 
     def __post_init__(self) -> None:
         check_preconditioner(self.preconditioner)
-        if self.point not in POINTS:
-            raise ValueError(f"point must be one of {', '.join(POINTS)}, got {self.point!r}")
+        check_choice(self.point, setting="point", allowed=POINTS)
         check_radius(self.radius)
         if self.scale is not None:
             check_positive(self.scale, setting="scale", advice="use None for the learning rate")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dreamprm.hypergrad.adamw import AdamW, AdamWState, Clip, Cotangents
 from dreamprm.hypergrad.base import Estimator, Window, WindowTask
+from dreamprm.hypergrad.checks import check_choice
 from dreamprm.hypergrad.contraction import (
     Mixed, check_radius, double_backward, finite_difference, forward_mode, mixed_from_slopes,
 )
@@ -85,8 +86,7 @@ class FirstOrder(Estimator):
     radius: float | None = None
 
     def __post_init__(self) -> None:
-        if self.mixed not in MIXED:
-            raise ValueError(f"mixed must be one of {', '.join(MIXED)}, got {self.mixed!r}")
+        check_choice(self.mixed, setting="mixed", allowed=MIXED)
         check_radius(self.radius)
 
     @property

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.base import gradient_list, leaves
-from dreamprm.hypergrad.contraction import InnerLevel
+from dreamprm.hypergrad.contraction import InnerLevel, along
 from dreamprm.hypergrad.linear_solver import Vector, plus
 from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.products import PRODUCT_PASSES, Gradient, advice, hvp, hvp_and_mixed
@@ -110,14 +110,8 @@ class _Graph:
         self.level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
         phi = leaves(params)
         self.phi = list(phi.values())
-        grads = gradient_list(self.level.loss(phi), self.phi, create_graph=True)
-        # a gradient that is constant in phi and alpha has no graph
-        self._grads = {name: grad for name, grad in zip(phi, grads) if grad.requires_grad}
+        self._grads = dict(zip(phi, gradient_list(self.level.loss(phi), self.phi, create_graph=True)))
 
     def along(self, direction: Vector, inputs: list[Tensor]) -> list[Tensor]:
         """d <direction, grad_phi L> / d inputs."""
-        if not self._grads or not inputs:
-            return [torch.zeros_like(tensor) for tensor in inputs]
-        return list(torch.autograd.grad(
-            list(self._grads.values()), inputs, [direction[name] for name in self._grads],
-            retain_graph=True, materialize_grads=True))
+        return along(self._grads, direction, inputs, keep=True)

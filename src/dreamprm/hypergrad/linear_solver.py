@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dreamprm.hypergrad.adamw import global_norm
 from dreamprm.hypergrad.base import Status
 
 Vector = dict[str, Tensor]
@@ -47,7 +48,7 @@ def dot(a: Vector, b: Vector) -> float:
 
 def norm(vector: Vector) -> float:
     """|vector| over all tensors."""
-    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(vector.values())))))
+    return float(global_norm(vector.values()))
 
 
 def plus(a: Vector, b: Vector, *, factor: float) -> Vector:

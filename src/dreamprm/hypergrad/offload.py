@@ -13,6 +13,8 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from dreamprm.hypergrad.checks import check_choice
+
 Tensors = Mapping[str, Tensor]
 OFFLOADS = ("none", "cpu", "disk")
 
@@ -189,5 +191,4 @@ def check_offload(offload: str) -> None:
     Raises:
         ValueError: saying which there are.
     """
-    if offload not in OFFLOADS:
-        raise ValueError(f"offload must be one of {', '.join(OFFLOADS)}, got {offload!r}")
+    check_choice(offload, setting="offload", allowed=OFFLOADS)

@@ -13,6 +13,7 @@ from torch.autograd import forward_ad
 
 from dreamprm.hypergrad.adamw import global_norm
 from dreamprm.hypergrad.base import gradient_list, leaves
+from dreamprm.hypergrad.checks import check_choice
 from dreamprm.hypergrad.contraction import InnerLevel, Mixed, along, dual_params, moved, perturbation
 from dreamprm.hypergrad.problem import BilevelProblem
 
@@ -34,8 +35,7 @@ def check_kind(kind: str, *, setting: str) -> None:
     Raises:
         ValueError: naming the setting that was given and the kinds there are.
     """
-    if kind not in KINDS:
-        raise ValueError(f"{setting} must be one of {', '.join(KINDS)}, got {kind!r}")
+    check_choice(kind, setting=setting, allowed=KINDS)
 
 
 @dataclass(frozen=True)
