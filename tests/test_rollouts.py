@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
-from dreamprm.generators.base import Completion
+from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
 from dreamprm.rollouts import monte_carlo_labels
 
 STEPS = ("Step 1: look", "Step 2: add", "Step 3: so\nFinal answer: 7")
 
 
-class CountingGenerator:
+class CountingGenerator(Generator):
     """Right in `right[number of steps in the prefix]` of its continuations; remembers how it was called."""
 
     def __init__(self, right: dict[int, int]) -> None:
-        self.right, self.calls = right, list[dict[str, Any]]()
+        self.right, self.calls = right, list[Request]()
 
-    def complete(
-        self, prompt: str, image: str | None, *, prefix: Sequence[str] = (), n: int = 1, seed: int = 0,
-    ) -> list[Completion]:
-        self.calls.append({"prompt": prompt, "image": image, "prefix": tuple(prefix), "n": n, "seed": seed})
-        right = self.right[len(prefix)]
-        return [Completion(f"Final answer: {7 if i < right else 0}", 3) for i in range(n)]
+    def complete_all(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> list[list[Completion] | GenerationError]:
+        self.calls.extend(requests)
+        (request,) = requests
+        right = self.right[request.prefix.count("\n") + 1]
+        return [[Completion(f"Final answer: {7 if i < right else 0}", 3) for i in range(request.n)]]
 
 
 def _label(generator: CountingGenerator, steps: Sequence[str] = STEPS, *, rollouts: int = 8) -> list[float]:
@@ -39,8 +39,8 @@ def test_a_label_is_the_share_of_right_continuations(last: str, label: float) ->
     assert _label(generator, (*STEPS[:2], last)) == [6 / 8, 1 / 8, label]
     # Each proper prefix once, with its own seed; the complete chain is judged as it is.
     assert generator.calls == [
-        {"prompt": "what?", "image": "i.png", "prefix": STEPS[:1], "n": 8, "seed": 101},
-        {"prompt": "what?", "image": "i.png", "prefix": STEPS[:2], "n": 8, "seed": 102}]
+        Request("what?", ("i.png",), STEPS[0], 8, 101),
+        Request("what?", ("i.png",), f"{STEPS[0]}\n{STEPS[1]}", 8, 102)]
 
 
 def test_a_single_step_needs_no_rollout() -> None:

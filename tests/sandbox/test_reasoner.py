@@ -45,7 +45,7 @@ def _reasoner(errors: Errors = TRAINING_ERRORS, seed: int = 0) -> ScriptedReason
 def _texts(reasoner: Generator, image: str, *, n: int = 1, seed: int = 0, operation: str = "sum",
            extra: int = 0, prefix: tuple[str, ...] = ()) -> list[str]:
     prompt = _question(image, operation, extra).text
-    return [c.text for c in reasoner.complete(prompt, image, prefix=prefix, n=n, seed=seed)]
+    return [c.text for c in reasoner.complete(prompt, image, prefix="\n".join(prefix), n=n, seed=seed)]
 
 
 @pytest.mark.parametrize("extra", [-3, 0, 4])
@@ -96,6 +96,7 @@ def test_a_prefix_is_continued_from_what_it_says(kept: int) -> None:
         for text in _texts(reasoner, image, n=3, seed=7, prefix=prefix):
             rest = split_steps(text, first=kept + 1)
             steps = (*prefix, *rest)
+            assert split_steps("\n".join(prefix) + text) == steps
             assert len(steps) == 5 and len(rest) == 5 - kept
             reading = parse_evidence(steps[1])
             # The computation speaks of the values that the evidence claims, not of those in the scene.

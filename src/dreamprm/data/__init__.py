@@ -6,6 +6,7 @@ Importing this package imports neither torch nor transformers; batches for the m
 
 from dreamprm.data.audit import ShortcutAudit, audit_shortcuts, require_both_classes
 from dreamprm.data.files import RecordTable, write_records
+from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.read_report import ReadReport
 from dreamprm.data.readers import (
     read_candidate_records,
@@ -13,7 +14,7 @@ from dreamprm.data.readers import (
     read_step_records,
     require_steps,
 )
-from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, StepRecord
+from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, QuestionRecord, StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "DomainSampler",
     "EpochSampler",
     "MetaRecord",
+    "QuestionRecord",
     "ReadReport",
     "RecordTable",
     "ShortcutAudit",
@@ -29,6 +31,7 @@ __all__ = [
     "audit_shortcuts",
     "read_candidate_records",
     "read_meta_records",
+    "read_question_records",
     "read_step_records",
     "require_both_classes",
     "require_steps",

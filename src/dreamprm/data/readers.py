@@ -80,7 +80,7 @@ def read_step_records(
             raise fields.error("labels", "at least one step with a label in [0, 1]")
         return StepRecord(
             question=question,
-            images=_images(fields, images, report),
+            images=record_images(fields, images, report),
             domain=fields.text("domain") if domain is None else domain,
             steps=steps,
             labels=labels,
@@ -88,7 +88,7 @@ def read_step_records(
             id=fields.identifier(),
         )
 
-    return group_nested(_parsed(Path(path), parse, report, Tolerance(on_error, max_bad_fraction)))
+    return group_nested(parsed_records(Path(path), parse, report, Tolerance(on_error, max_bad_fraction)))
 
 
 def read_meta_records(
@@ -133,13 +133,13 @@ def read_meta_records(
             question, steps, correct = fields.text("question"), fields.texts("steps"), fields.truth("correct")
         return MetaRecord(
             question=question,
-            images=_images(fields, images, report),
+            images=record_images(fields, images, report),
             steps=steps,
             correct=correct,
             id=fields.identifier(),
         )
 
-    return _parsed(Path(path), parse, report, Tolerance(on_error, max_bad_fraction))
+    return parsed_records(Path(path), parse, report, Tolerance(on_error, max_bad_fraction))
 
 
 def read_candidate_records(
@@ -177,14 +177,14 @@ def read_candidate_records(
     def parse(fields: Fields) -> CandidateRecord:
         return CandidateRecord(
             question=fields.text("question"),
-            images=_images(fields, images, report),
+            images=record_images(fields, images, report),
             benchmark=fields.text("benchmark"),
             answer=fields.text("answer"),
             candidates=tuple(_candidate(candidate) for candidate in fields.objects("candidates")),
             id=fields.identifier(),
         )
 
-    return _parsed(Path(path), parse, report, Tolerance(on_error, max_bad_fraction))
+    return parsed_records(Path(path), parse, report, Tolerance(on_error, max_bad_fraction))
 
 
 def require_steps(
@@ -225,9 +225,10 @@ def _with_steps(records: Iterable[R], stepless: Stepless, report: ReadReport | N
             report.leave_out(reason)
 
 
-def _parsed(
+def parsed_records(
     path: Path, parse: Callable[[Fields], T | None], report: ReadReport, tolerance: Tolerance
 ) -> Iterator[T]:
+    """The records that `parse` makes of a file's rows; None is no record. Bad ones as `tolerance` says."""
     for row in stream_json(path):
         report.rows += 1
         try:
@@ -251,7 +252,7 @@ def _nested_row(fields: Fields, images: ImagePolicy, report: ReadReport, domain:
     given = fields.identifier()
     return NestedRow(
         question=question.strip(),
-        images=_images(fields, images, report),
+        images=record_images(fields, images, report),
         domain=fields.text("dataset") if domain is None else domain,
         add=add,
         label=fields.probability("accuracy"),
@@ -274,7 +275,8 @@ def _candidate(fields: Fields) -> Candidate:
     )
 
 
-def _images(fields: Fields, policy: ImagePolicy, report: ReadReport) -> tuple[str, ...]:
+def record_images(fields: Fields, policy: ImagePolicy, report: ReadReport) -> tuple[str, ...]:
+    """The record's image paths; counts it in `report` where they were dropped."""
     paths, dropped = policy.resolve(fields)
     report.text_only += dropped
     return paths

@@ -1,4 +1,4 @@
-"""The three kinds of records that the pipeline's files hold, and their JSON form."""
+"""The four kinds of records that the pipeline's files hold, and their JSON form."""
 
 from __future__ import annotations
 
@@ -83,7 +83,49 @@ class CandidateRecord:
         return self.images[0] if self.images else None
 
 
-Record = StepRecord | MetaRecord | CandidateRecord
+@dataclass(frozen=True, slots=True)
+class QuestionRecord:
+    """A question with its answer: what chains of thought are sampled for and judged by.
+
+    Attributes:
+        question: the question's text, without its options.
+        images: paths of its images; empty for a text-only question.
+        answer: the right answer; of a question with options the right one's letter.
+        options: the options' texts in order (A, B, ...); empty for an open question.
+        domain: the dataset it comes from.
+        answer_type: one of `ANSWER_TYPES`; None: told from options and answer.
+        precision: decimals that a numeric answer is rounded to; None: as its answer is written.
+        unit: the unit of a numeric answer, or None.
+        id: names the question; a CoT, its steps and their labels are kept under it.
+    """
+
+    question: str
+    images: tuple[str, ...]
+    answer: str
+    options: tuple[str, ...]
+    domain: str
+    answer_type: str | None
+    precision: int | None
+    unit: str | None
+    id: str
+
+    @property
+    def image(self) -> str | None:
+        """The first image's path, or None for a text-only question."""
+        return self.images[0] if self.images else None
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """The options' letters: A, B, ..."""
+        return tuple(OPTION_LETTERS[: len(self.options)])
+
+
+ANSWER_TYPES = ("choice", "integer", "float", "symbolic", "text")
+"""`integer`, `float`: compared as numbers; `symbolic`: as mathematical expressions; `text`: as words."""
+
+OPTION_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+Record = StepRecord | MetaRecord | CandidateRecord | QuestionRecord
 
 
 def to_json(record: Record) -> dict[str, Any]:
@@ -93,7 +135,7 @@ def to_json(record: Record) -> dict[str, Any]:
     then resolved against the file's folder or `image_root`).
 
     Args:
-        record: any of the three kinds.
+        record: any of the four kinds.
 
     Returns:
         A dict of JSON values. One image is written as `image`, none or several as `images`.
@@ -112,6 +154,15 @@ def to_json(record: Record) -> dict[str, Any]:
         }
     if isinstance(record, MetaRecord):
         return head | {"steps": list(record.steps), "correct": record.correct}
+    if isinstance(record, QuestionRecord):
+        own: dict[str, Any] = {
+            "options": list(record.options),
+            "answer_type": record.answer_type,
+            "precision": record.precision,
+            "unit": record.unit,
+        }
+        given = {name: value for name, value in own.items() if value not in (None, [])}
+        return head | {"answer": record.answer, "domain": record.domain} | given
     return head | {
         "benchmark": record.benchmark,
         "answer": record.answer,

@@ -1,5 +1,15 @@
-"""Generators: whatever continues a chain of thought, behind one method."""
+"""Generators: whatever continues a chain of thought, behind one method; one file a backend."""
 
-from dreamprm.generators.base import Completion, Generator
+from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
+from dreamprm.generators.registry import GENERATORS, build_generator, generator_settings
 
-__all__ = ["Completion", "Generator"]
+__all__ = [
+    "GENERATORS",
+    "Completion",
+    "GenerationError",
+    "Generator",
+    "Request",
+    "Sampling",
+    "build_generator",
+    "generator_settings",
+]

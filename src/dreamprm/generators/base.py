@@ -2,35 +2,124 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled continuation: its text, without the prefix, and its length in the generator's tokens."""
+    """One sampled continuation.
+
+    Attributes:
+        text: what follows the prefix; prefix + text is the whole response.
+        tokens: its length in the generator's tokens.
+        finished: False where it was cut off at `max_tokens`.
+    """
 
     text: str
     tokens: int
+    finished: bool = True
 
 
-class Generator(Protocol):
-    """Continues a partial chain of thought; a scripted one and a served one look the same from outside."""
+@dataclass(frozen=True)
+class Request:
+    """What is asked for of one prefix: the arguments of `Generator.complete` that differ between prefixes."""
 
-    def complete(
-        self, prompt: str, image: str | None, *, prefix: Sequence[str] = (), n: int = 1, seed: int = 0,
-    ) -> list[Completion]:
-        """Sample n independent continuations of `prompt` and `prefix`.
+    prompt: str
+    images: tuple[str, ...] = ()
+    prefix: str = ""
+    n: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How texts are drawn; the same for all requests of a run.
+
+    Attributes:
+        temperature: divides the logits, >= 0; 0 takes the most likely token.
+        max_tokens: longest completion in the generator's tokens, without the prefix, >= 1.
+        stop: texts that end a completion where they appear; they are not part of it.
+    """
+
+    temperature: float = 1.0
+    max_tokens: int = 1024
+    stop: tuple[str, ...] = ()
+
+
+class GenerationError(Exception):
+    """One request came to nothing, after its retries; others may still succeed.
+
+    Attributes:
+        refused: the generator understood the request and will not serve it (a prompt that is too long), so
+            that nothing was tried again.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+class Generator(ABC):
+    """Continues a partial chain of thought; a scripted one, a local model and a server look the same."""
+
+    parallel: int = 1
+    """How many calls may run at once, from threads of one process."""
+
+    together: int = 1
+    """From how many chains of thought one `complete_all` call should be made up (batching)."""
+
+    @abstractmethod
+    def complete_all(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> list[list[Completion] | GenerationError]:
+        """Sample every request's n continuations.
 
         Args:
-            prompt: the question, with whatever instructions the generator wants.
-            image: path of the question's image, or None.
-            prefix: the steps written so far; empty to start from the question.
-            n: how many continuations.
-            seed: equal seeds give equal continuations.
+            requests: their prompts hold the question with its instructions, their images are paths, their
+                prefixes the text of the response so far; "" starts from the question. Equal requests with
+                equal seeds give equal completions, as far as the generator can.
+            sampling: how texts are drawn.
 
         Returns:
-            n completions; each text holds the remaining steps and the final-answer line.
+            For each request its n completions, or why there are none; a failure of one leaves the others.
+
+        Raises:
+            UserError: nothing can work as configured (no such model, a key that is refused).
         """
-        ...
+
+    def complete(
+        self, prompt: str, image: str | Sequence[str] | None = None, *, prefix: str = "", n: int = 1,
+        temperature: float = 1.0, max_tokens: int = 1024, stop: Sequence[str] = (), seed: int = 0,
+    ) -> list[Completion]:
+        """Sample n independent continuations of one prompt and prefix.
+
+        Args:
+            prompt: the question with its instructions.
+            image: path of the question's image, several paths, or None.
+            prefix: the text of the response so far; "" starts from the question.
+            n: how many continuations, >= 1.
+            temperature, max_tokens, stop: as in `Sampling`.
+            seed: equal seeds give equal continuations, as far as the generator can.
+
+        Returns:
+            n completions, each with its text (without the prefix) and its length in tokens.
+
+        Raises:
+            GenerationError: the request came to nothing.
+            UserError: nothing can work as configured.
+        """
+        images = () if image is None else (image,) if isinstance(image, str) else tuple(image)
+        sampling = Sampling(temperature=temperature, max_tokens=max_tokens, stop=tuple(stop))
+        (result,) = self.complete_all([Request(prompt, images, prefix, n, seed)], sampling)
+        if isinstance(result, GenerationError):
+            raise result
+        return result
+
+    def describe(self) -> dict[str, str]:
+        """What a run's summary should know of it (model, how prefixes are continued); never a key."""
+        return {}
+
+    def close(self) -> None:
+        """Free what it holds (connections, a model)."""

@@ -13,7 +13,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dreamprm.generators.base import Completion
+from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
+from dreamprm.prompting import split_steps
 from dreamprm.sandbox.questions import OPERATIONS, Question, apply, parse_question
 from dreamprm.sandbox.scenes import Scene
 
@@ -56,8 +57,8 @@ class Habit:
     compute_pull: float
 
 
-class ScriptedReasoner:
-    """A generator (see `dreamprm.generators.Generator`) over known scenes.
+class ScriptedReasoner(Generator):
+    """A generator over known scenes; it draws as its errors say, whatever the temperature.
 
     Args:
         scenes: what each image path shows; a real generator sees pixels, this one looks the scene up.
@@ -72,21 +73,29 @@ class ScriptedReasoner:
         self._errors = errors
         self._seed = seed
 
-    def complete(
-        self, prompt: str, image: str | None, *, prefix: Sequence[str] = (), n: int = 1, seed: int = 0,
-    ) -> list[Completion]:
-        """See `Generator.complete`.
+    def complete_all(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> list[list[Completion] | GenerationError]:
+        """See `Generator.complete_all`.
 
         Raises:
-            ValueError: the image is not one of the known scenes, or the prompt holds no sandbox question.
+            ValueError: an image is not one of the known scenes, or a prompt holds no sandbox question.
         """
+        del sampling
+        return [self._sample(request) for request in requests]
+
+    def _sample(self, request: Request) -> list[Completion]:
+        image = request.images[0] if request.images else None
         if image is None or image not in self._scenes:
             raise ValueError(
                 f"the scripted reasoner knows no scene for image {image!r}; give one of its scenes")
-        habit = self._habit(parse_question(prompt), self._scenes[image])
-        rng = random.Random(seed)
-        texts = [self._continue(habit, prefix, rng) for _ in range(n)]
-        return [Completion(text, text.count(" ") + 1) for text in texts]
+        habit = self._habit(parse_question(request.prompt), self._scenes[image])
+        rng = random.Random(request.seed)
+        written = split_steps(request.prefix)
+        texts = [self._continue(habit, written, rng) for _ in range(request.n)]
+        # prefix + text is the whole response: what follows a step starts a line.
+        start = "\n" if written else ""
+        return [Completion(start + text, text.count(" ") + 1) for text in texts]
 
     def _habit(self, question: Question, scene: Scene) -> Habit:
         key = f"{self._seed}|{scene.seed}|{scene.left}|{scene.right}|{question.text}"

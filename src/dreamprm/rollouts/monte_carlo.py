@@ -37,7 +37,8 @@ def monte_carlo_labels(
         raise ValueError("a chain of thought needs at least one step to be labelled, got none")
     labels = []
     for i in range(1, len(steps)):
-        completions = generator.complete(prompt, image, prefix=steps[:i], n=rollouts, seed=seed + i)
+        prefix = "\n".join(steps[:i])
+        completions = generator.complete(prompt, image, prefix=prefix, n=rollouts, seed=seed + i)
         labels.append(sum(is_correct(completion.text) for completion in completions) / rollouts)
     labels.append(float(is_correct(steps[-1])))
     return labels

@@ -1,0 +1,56 @@
+"""How the labels p_i of one chain of thought are estimated: which prefixes get how many rollouts, when."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator as PythonGenerator
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ask:
+    """`count` more rollouts from the prefix that ends with step `step` (1 is the first)."""
+
+    step: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What an `Ask` brought: how many of its rollouts ended right, of how many that count."""
+
+    right: int
+    total: int
+
+
+@dataclass(frozen=True)
+class StepLabel:
+    """The label of one step: p in [0, 1], or None where the method leaves it open; and its rollouts."""
+
+    p: float | None
+    rollouts: int
+
+
+Plan = PythonGenerator[Sequence[Ask], Sequence[Tally], list[StepLabel]]
+"""Yields what it wants next (all asks of a round may run at once), is sent a tally for each in the same
+order, and returns the labels. It holds no clock, no file and no model, so that an interrupted one is repeated
+from the rollouts that are there."""
+
+
+class LabelMethod(ABC):
+    """A way to spend rollouts on the incomplete prefixes of one chain of thought."""
+
+    @abstractmethod
+    def plan(self, prefixes: int, *, correct: bool | None) -> Plan:
+        """Plan the labels of the steps 1..prefixes.
+
+        The complete chain is not among them: its label is whether it is right itself.
+
+        Args:
+            prefixes: the number of incomplete prefixes, >= 0 (one less than the steps).
+            correct: whether the chain itself ends right; None where that is not known.
+
+        Returns:
+            The plan; it returns one label for each prefix.
+        """
