@@ -104,10 +104,10 @@ def test_dreamprm15_errors(write_rows: Any, row: dict[str, Any], message: str) -
         list(convert_dreamprm15(write_rows([row])))
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", ["processbench", "dreamprm15"])
 def test_a_broken_line_is_named(write_rows: Any, name: str) -> None:
     with pytest.raises(DataError, match=r"rows\.json:1: not a JSON object"):
-        list(FORMATS[name].convert(write_rows(["{"])))
+        list(FORMATS[name].read(write_rows(["{"])))
 
 
 def test_converted_files_are_read_by_our_readers(write_rows: Any, folder: Path) -> None:
@@ -175,5 +175,5 @@ def test_the_command_says_what_it_wrote(
 ) -> None:
     destination = str(folder / "out.jsonl")
     settings = {"format": "processbench", "source": str(write_rows([SOLUTION])), "destination": destination}
-    run_convert(SimpleNamespace(**settings, options={"domain": "d"}))
+    run_convert(SimpleNamespace(**settings, direction="in", options={"domain": "d"}))
     assert capsys.readouterr().out == f"wrote 1 step records to {destination}\n"

@@ -10,7 +10,7 @@ from typing import Literal
 from dreamprm.data.fields import Fields
 from dreamprm.errors import UserError
 
-MissingImage = Literal["error", "text_only"]
+MissingImage = Literal["error", "text_only", "keep"]
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,14 @@ class ImagePolicy:
     Attributes:
         root: the folder that relative paths start from; None for the data file's own folder.
         missing: what a missing or broken image does: an `error`, or the record goes on `text_only`, without
-            any of its images.
+            any of its images. `keep` looks at no image: paths stay as written, for a conversion between
+            files.
         allow_none: whether a record may name no image at all.
         check: also open every image and verify its header and checksums. The images' existence is always
             checked; opening costs about a millisecond each.
 
     Raises:
-        UserError: `missing` is neither of the two, or `root` is no folder.
+        UserError: `missing` is none of the three, or `root` is no folder.
     """
 
     root: str | Path | None = None
@@ -35,7 +36,7 @@ class ImagePolicy:
     check: bool = False
 
     def __post_init__(self) -> None:
-        if self.missing not in ("error", "text_only"):
+        if self.missing not in ("error", "text_only", "keep"):
             raise UserError(f"missing_image must be 'error' or 'text_only', got {self.missing!r}")
         if self.root is not None and not Path(self.root).is_dir():
             raise UserError(
@@ -51,6 +52,8 @@ class ImagePolicy:
             DataError: of the wrong type, named but missing or broken, or none where one is needed.
         """
         name, given = self._named(fields)
+        if self.missing == "keep":
+            return given, False
         root = os.path.abspath(fields.path.parent if self.root is None else self.root)
         paths = tuple(os.path.join(root, path) for path in given)
         for index, path in enumerate(paths):

@@ -1,4 +1,4 @@
-"""`dreamprm convert`: files of other projects in."""
+"""`dreamprm convert`: files of other projects in, and ours out to them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,29 @@ from dreamprm.settings import REQUIRED, open_settings, setting
 
 
 def format_listing() -> str:
-    """Every foreign format with its meaning and options, for `--help`."""
+    """Every foreign format with its kind, meaning and options in both directions, for `--help`."""
     from dreamprm.data.convert import FORMATS
 
-    return "\n".join(
-        f"{name}: {form.help}; options: {', '.join(form.options) or 'none'}" for name, form in FORMATS.items()
-    )
+    lines = []
+    for name, form in FORMATS.items():
+        read = f"options: {', '.join(form.options('in')) or 'none'}"
+        write = "" if form.write is None else f"; out: {', '.join(form.options('out')) or 'no options'}"
+        lines.append(f"{name} ({form.kind}): {form.help}; {read}{write}")
+    return "\n".join(lines)
 
 
 @dataclass
 class ConvertConfig:
-    """Another project's data file in, one of our own form out."""
+    """A file of another project in, one of our own form out; or the reverse."""
 
-    format: str = setting(REQUIRED, "form of the source file; the formats are listed below")
-    source: str = setting(REQUIRED, "file to read")
-    destination: str = setting(REQUIRED, "JSONL file to write; appears whole or not at all")
+    format: str = setting(REQUIRED, "the other project's form; the formats are listed below")
+    source: str = setting(REQUIRED, "file to read; for some formats a folder")
+    destination: str = setting(REQUIRED, "file to write; appears whole or not at all")
+    direction: str = setting(
+        "in",
+        "in: read the format, write our JSONL; out: read our JSONL, write the format",
+        choices=("in", "out"),
+    )
     options: dict[str, Any] = open_settings(
         "the format's own options, written beside the keys above:", listing=format_listing
     )

@@ -1,45 +1,32 @@
-"""Other projects' data files turned into our own form: one file a format, found by name in `FORMATS`."""
+"""Other projects' data files into our own form and back: one file a format, found by name in `FORMATS`."""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+import os
+import uuid
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from dreamprm.data.convert import dreamprm15, processbench
+from dreamprm.data.convert.format import Direction, Format
+from dreamprm.data.convert.registry import FORMATS
 from dreamprm.data.files import write_records
+from dreamprm.data.question_reader import read_question_records
+from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records
 from dreamprm.data.records import Record
 from dreamprm.errors import DataError, UserError
 
+__all__ = ["FORMATS", "Converted", "Format", "convert_file", "run_convert"]
 
-@dataclass(frozen=True)
-class Format:
-    """One foreign format.
-
-    Attributes:
-        kind: what its records become: `step` or `meta`.
-        convert: reads a file, yields records; its keyword arguments are the format's options.
-        help: one line for `--help`.
-    """
-
-    kind: str
-    convert: Callable[..., Iterator[Record]]
-    help: str
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """Names of the format's options."""
-        return tuple(inspect.signature(self.convert).parameters)[1:]
-
-
-FORMATS: dict[str, Format] = {
-    "processbench": Format("step", processbench.convert, processbench.HELP),
-    "dreamprm15": Format("meta", dreamprm15.convert, dreamprm15.HELP),
+_OWN_READERS = {
+    "step": read_step_records,
+    "meta": read_meta_records,
+    "candidate": read_candidate_records,
+    "question": read_question_records,
 }
-"""The formats by name; a new one is one file and one line here."""
 
 
 @dataclass(frozen=True)
@@ -56,42 +43,95 @@ class ConvertSettings(Protocol):
     format: str
     source: str
     destination: str
+    direction: Direction
     options: dict[str, Any]
 
 
-def convert_file(format: str, source: str | Path, destination: str | Path, **options: Any) -> Converted:
-    """Read a file of another project and write its records in our own form, whole or not at all.
+def convert_file(
+    format: str, source: str | Path, destination: str | Path, *, direction: Direction = "in", **options: Any
+) -> Converted:
+    """Turn a file of another project into our own form, or one of ours into theirs, whole or not at all.
+
+    `in` reads the foreign form and writes our JSON Lines; image paths below the destination's folder are
+    written relative to it, so that the two can be moved together. `out` reads our form and writes the foreign
+    one; image paths are handed over as our file has them, and no image is opened.
 
     Args:
         format: a name in `FORMATS`.
-        source: the file to read, as its authors publish it.
-        destination: the JSON Lines file to write; an older one is replaced.
-        options: the format's own (`FORMATS[format].options`).
+        source: the file to read; some formats take a folder.
+        destination: the file to write; its folder is made where it is missing, an older file is replaced.
+        direction: `in` or `out`.
+        options: the format's own (`FORMATS[format].options(direction)`). `image_folder`, where a format has
+            it, is by default a folder beside the destination, named after it.
 
     Returns:
         The kind of the records and their number.
 
     Raises:
-        UserError: an unknown format or option (with the nearest known one), no such source, or a destination
-            that is the source.
+        UserError: an unknown format or option (with the nearest known one), a direction that the format does
+            not have, no such source, or a destination that is the source.
         DataError: a bad record, naming file, line, field, value and what is allowed; or nothing to write.
     """
     chosen = FORMATS[_known(format, FORMATS, "format")]
+    if direction not in ("in", "out"):
+        raise UserError(f"direction must be 'in' or 'out', got {direction!r}")
+    if direction == "out" and chosen.write is None:
+        writable = ", ".join(name for name, form in FORMATS.items() if form.write is not None)
+        raise UserError(f"format {format} is only read (direction=in); written can be: {writable or 'none'}")
     for option in options:
-        _known(option, dict.fromkeys(chosen.options), f"option of format {format}")
-    if Path(source).resolve() == Path(destination).resolve():
+        _known(option, chosen.options(direction), f"option of format {format}")
+    source, destination = Path(source), Path(destination)
+    if source.resolve() == destination.resolve():
         raise UserError(f"destination is the source: {source}; name another file to write")
-    records = _at_least_one(chosen.convert(source, **options), source)
-    return Converted(chosen.kind, write_records(destination, records))
+    if destination.is_dir():
+        raise UserError(f"destination is a folder: {destination}; name the file to write")
+    if direction == "out":
+        return Converted(chosen.kind, _write_foreign(chosen, source, destination, options))
+    if "image_folder" in chosen.options() and options.get("image_folder") is None:
+        options["image_folder"] = destination.parent / f"{destination.stem}_images"
+    records = _at_least_one(chosen.read(source, **options), source)
+    return Converted(chosen.kind, write_records(destination, _movable(records, destination.parent)))
 
 
 def run_convert(config: ConvertSettings) -> None:
     """The command `dreamprm convert`: convert one file and say what was written."""
-    done = convert_file(config.format, config.source, config.destination, **config.options)
+    done = convert_file(
+        config.format, config.source, config.destination, direction=config.direction, **config.options
+    )
     print(f"wrote {done.records} {done.kind} records to {config.destination}")
 
 
-def _at_least_one(records: Iterator[Record], source: str | Path) -> Iterator[Record]:
+def _write_foreign(chosen: Format, source: Path, destination: Path, options: dict[str, Any]) -> int:
+    assert chosen.write is not None
+    count = 0
+
+    def counted(records: Iterator[Record]) -> Iterator[Record]:
+        nonlocal count
+        for count, record in enumerate(_at_least_one(records, source), start=1):
+            yield record
+
+    # Questions may go without an image, and their images need not be here: nobody looks at them.
+    read: Any = _OWN_READERS[chosen.kind]
+    records = read(source, allow_no_image=True, missing_image="keep")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    partial = destination.with_name(f".{destination.stem}.{uuid.uuid4().hex}.partial{destination.suffix}")
+    try:
+        chosen.write(counted(records), partial, **options)
+        os.replace(partial, destination)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def _movable(records: Iterable[Record], folder: Path) -> Iterator[Record]:
+    """Absolute image paths below `folder` become relative to it."""
+    root = os.path.join(os.path.abspath(folder), "")
+    for record in records:
+        images = tuple(path.removeprefix(root) for path in record.images)
+        yield record if images == record.images else dataclasses.replace(record, images=images)
+
+
+def _at_least_one(records: Iterator[Record], source: Path) -> Iterator[Record]:
     count = 0
     for count, record in enumerate(records, start=1):
         yield record
@@ -99,9 +139,10 @@ def _at_least_one(records: Iterator[Record], source: str | Path) -> Iterator[Rec
         raise DataError(f"{source}: no record is left to write; check the file and the format's options")
 
 
-def _known(name: str, known: Mapping[str, Any], what: str) -> str:
+def _known(name: str, known: Iterable[str], what: str) -> str:
+    known = list(known)
     if name in known:
         return name
-    near = difflib.get_close_matches(name, list(known), n=1)
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
     raise UserError(f"unknown {what}: {name!r}; {hint}")
