@@ -19,7 +19,7 @@ from dreamprm.data import (
 )
 from dreamprm.data.convert import convert_file
 from dreamprm.errors import DataError
-from dreamprm.prompting import final_answer
+from dreamprm.responses import final_answer
 
 
 def test_the_public_meta_file_parses_whole() -> None:

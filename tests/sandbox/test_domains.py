@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from dreamprm.data.records import StepRecord
-from dreamprm.prompting import final_answer
+from dreamprm.responses import final_answer
 from dreamprm.sandbox import domains
 from dreamprm.sandbox.domains import (
     DOMAINS,

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from dreamprm.data.records import CandidateRecord
-from dreamprm.prompting import final_answer
+from dreamprm.responses import final_answer
 from dreamprm.sandbox.domains import DOMAINS, Problem, generate_domain
 from dreamprm.sandbox.reasoner import OTHER_ERRORS, TRAINING_ERRORS, parse_evidence
 from dreamprm.sandbox.scenes import SHIFTED_STYLE, SKILLS, TRAINING_STYLE, held_out_pair

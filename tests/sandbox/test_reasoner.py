@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from dreamprm.generators.base import Completion, Generator
-from dreamprm.prompting import final_answer, split_steps
+from dreamprm.responses import final_answer, split_steps
 from dreamprm.rollouts import monte_carlo_labels
 from dreamprm.sandbox.questions import OPERATIONS, Question, apply
 from dreamprm.sandbox.reasoner import (

@@ -9,7 +9,7 @@ import numpy as np
 
 from dreamprm.data.records import CandidateRecord, MetaRecord
 from dreamprm.errors import DataError
-from dreamprm.prompting import final_answer
+from dreamprm.responses import final_answer
 
 AUDIT_BOUND = 0.65
 """The AUC above which a trivial feature is worth a warning."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from dreamprm.data.records import StepRecord
-from dreamprm.prompting import split_steps
+from dreamprm.responses import split_steps
 
 LOOKAHEAD_ROWS = 256
 """A question's rows are waited for until this many rows have passed without one of its own."""

@@ -13,7 +13,7 @@ from dreamprm.data.nested_rows import NestedRow, group_nested, without_cut_marks
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, StepRecord
 from dreamprm.errors import DataError, UserError
-from dreamprm.prompting import final_answer, split_question, split_steps
+from dreamprm.responses import final_answer, split_question, split_steps
 
 Stepless = Literal["error", "skip"]
 T = TypeVar("T")

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from dreamprm.data.records import StepRecord
-from dreamprm.prompting import final_answer, split_steps
+from dreamprm.responses import final_answer, split_steps
 from dreamprm.rollouts import monte_carlo_labels
 from dreamprm.sandbox.questions import OPERATIONS, Question
 from dreamprm.sandbox.reasoner import NO_ERRORS, TRAINING_ERRORS, ScriptedReasoner
@@ -104,9 +104,11 @@ def is_right(text: str, answer: int) -> bool:
 
 @dataclass
 class DomainData:
-    """A generated domain: its problems (with their scenes, for drawing), records and planted quality."""
+    """A generated domain: its problems (with their scenes, for drawing), their answers as the domain's key has
+    them, records and planted quality."""
 
     problems: list[Problem]
+    keys: list[int]
     records: list[StepRecord]
     quality: float
 
@@ -118,11 +120,13 @@ def generate_domain(spec: DomainSpec, *, questions: int, cots: int, seed: int) -
     scenes: dict[str, Scene] = {}
     reasoner = ScriptedReasoner(scenes, errors=errors, seed=seed)
     problems: list[Problem] = []
+    keys: list[int] = []
     records: list[StepRecord] = []
     right: list[list[bool]] = []
     for i in range(questions):
         problem, key = _draw_question(spec, reasoner, scenes, f"images/{spec.name}/{i:05d}.png", rng)
         problems.append(problem)
+        keys.append(key)
         for steps, labels in _labelled_cots(reasoner, problem, key, cots, rng):
             records.append(StepRecord(
                 question=problem.question.text, images=(problem.image,), domain=spec.name, steps=steps,
@@ -135,7 +139,7 @@ def generate_domain(spec: DomainSpec, *, questions: int, cots: int, seed: int) -
         records = _swap_images(records, rng)
         right = [[False] * len(flags) for flags in right]
     flat = [flag for flags in right for flag in flags]
-    return DomainData(problems, records, sum(flat) / len(flat))
+    return DomainData(problems, keys, records, sum(flat) / len(flat))
 
 
 def _labelled_cots(

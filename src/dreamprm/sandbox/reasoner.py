@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
-from dreamprm.prompting import split_steps
+from dreamprm.responses import split_steps
 from dreamprm.sandbox.questions import OPERATIONS, Question, apply, parse_question
 from dreamprm.sandbox.scenes import Scene
 

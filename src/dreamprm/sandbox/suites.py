@@ -15,7 +15,7 @@ import random
 from dataclasses import dataclass
 
 from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord
-from dreamprm.prompting import final_answer, split_steps
+from dreamprm.responses import final_answer, split_steps
 from dreamprm.sandbox.domains import Problem, draw_problem, is_right
 from dreamprm.sandbox.reasoner import OTHER_ERRORS, TRAINING_ERRORS, Errors, ScriptedReasoner
 from dreamprm.sandbox.scenes import SHIFTED_STYLE, SKILLS, TRAINING_STYLE, Style

@@ -1,0 +1,120 @@
+"""Step headings, and the steps that they begin."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dreamprm.responses.marks import MARKS
+
+# A heading opens a line and is closed by a mark or by the line's end, so that prose such as "Step 2 showed
+# that" or "as in Step 1:" starts no step. A title in brackets may stand before the mark: 'Step 1 (Restate):'.
+# A number that goes on ("Step 2.1", "Step 2-3") is another one. Bold type or a Markdown heading need no mark
+# after the number: '**Step 1** Restate', '## Step 1 Restate'.
+_HEADING = re.compile(
+    rf"^{MARKS}\[?step[ \t]*(\d+)"
+    r"(?:[ \t]*\([^()\n]*\))?"
+    r"[ \t]*[*_]*[ \t]*(?:[:)\]\uFF1A\u2014]|[.\-\u2013](?!\d)|$)"
+    r"|^[ \t]*(?:#+[ \t]*step[ \t]*(\d+)\b(?![.\-\u2013]\d)|[ \t#>\-]*\*\*step[ \t]*(\d+)\*\*)",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A step heading: the number it gives, and where its line begins in the text."""
+
+    number: int
+    start: int
+
+
+def find_headings(text: str) -> tuple[Heading, ...]:
+    """All step headings of a text in their order, whatever their numbers."""
+    matches = _HEADING.finditer(text)
+    return tuple(Heading(int(next(filter(None, m.groups()))), m.start()) for m in matches)
+
+
+def ascending(headings: Sequence[Heading]) -> tuple[Heading, ...]:
+    """The headings at which a response is cut: the longest run of them whose numbers rise.
+
+    A step that names an earlier or a later one at the start of a line is thus not cut there, and a response
+    without its third heading is still cut at the fourth. Of runs of one length the one with the smallest
+    numbers is taken, of headings with one number the first. Longest increasing subsequence by patience
+    sorting, O(n log n): a generator that fell into a loop writes thousands of headings.
+
+    Args:
+        headings: all headings of a text in their order.
+
+    Returns:
+        Some of them, in their order.
+    """
+    lasts: list[int] = []  # lasts[k]: the smallest number with which a run of k + 1 headings can end,
+    ends: list[int] = []  # and which heading that is
+    before: list[int | None] = []
+    for index, heading in enumerate(headings):
+        length = bisect_left(lasts, heading.number)
+        before.append(ends[length - 1] if length else None)
+        if length == len(lasts):
+            lasts.append(heading.number)
+            ends.append(index)
+        elif heading.number < lasts[length]:
+            lasts[length], ends[length] = heading.number, index
+    run: list[Heading] = []
+    at = ends[-1] if ends else None
+    while at is not None:
+        run.append(headings[at])
+        at = before[at]
+    return tuple(reversed(run))
+
+
+def split_steps(text: str, first: int = 1) -> tuple[str, ...]:
+    """Split a chain of thought on its `Step k:` headings; every step keeps its heading.
+
+    A heading stands at the start of a line, with or without Markdown marks (`### Step 1`, `**Step 1:**`), and
+    counts only where it continues the numbering first, first + 1, ...: a step that mentions an earlier one is
+    not cut. Text before the first heading belongs to the first step, a final-answer line to the last.
+
+    Use it for texts that are known to be well-formed; `parse_response` also takes the others, and says what
+    is wrong with them.
+
+    Args:
+        text: the response of a generator.
+        first: the number of the first heading; a continuation after two steps starts at 3.
+
+    Returns:
+        The steps, stripped of surrounding white space; empty where there is no heading numbered `first`.
+    """
+    starts = _starts(text, first)
+    if not starts:
+        return ()
+    bounds = [0, *starts[1:], len(text)]
+    return tuple(text[begin:end].strip() for begin, end in zip(bounds, bounds[1:], strict=False))
+
+
+def split_question(text: str) -> tuple[str, tuple[str, ...]]:
+    """Split a text that holds a question and its chain of thought, as the public DreamPRM meta file does.
+
+    The question is what stands before the first `Step 1` heading. A sentence that the generator wrote before
+    its first heading ("Let's analyse ...") cannot be told from the question and stays with it.
+
+    Args:
+        text: question, then the chain of thought if there is one.
+
+    Returns:
+        The question and the steps; no steps where the text has no `Step 1` heading.
+    """
+    starts = _starts(text, 1)
+    if not starts:
+        return text.strip(), ()
+    return text[: starts[0]].strip(), split_steps(text[starts[0] :])
+
+
+def _starts(text: str, first: int) -> list[int]:
+    """Where the headings numbered first, first + 1, ... begin."""
+    starts: list[int] = []
+    for heading in find_headings(text):
+        if heading.number == first + len(starts):
+            starts.append(heading.start)
+    return starts
