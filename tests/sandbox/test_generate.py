@@ -13,12 +13,15 @@ import torch
 from PIL import Image
 
 from dreamprm.data import read_candidate_records, read_meta_records, read_step_records
+from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.texts import read_text_records
 from dreamprm.errors import UserError
 from dreamprm.models import PRM, PRMProcessor
 from dreamprm.sandbox import generate
 from dreamprm.sandbox.domains import DOMAINS
 from dreamprm.sandbox.generate import World, ensure_sandbox, run_sandbox
+from dreamprm.sandbox.scene_file import SCENES, read_scenes
+from dreamprm.sandbox.scenes import draw
 from dreamprm.sandbox.settings import SandboxSettings
 from dreamprm.sandbox.suites import SUITES
 
@@ -87,6 +90,10 @@ def test_every_file_is_there_and_read_by_the_packages_own_readers(world: World) 
     for name, count in (("development", 2), *((f"suites/{spec.name}", 2) for spec in SUITES)):
         candidates = list(read_candidate_records(folder / f"{name}.jsonl", image_root=folder))
         assert len(candidates) == count and {len(record.candidates) for record in candidates} == {3}
+    for spec in DOMAINS:
+        path = folder / "questions" / f"{spec.name}.jsonl"
+        questions = list(read_question_records(path, image_root=folder))
+        assert len(questions) == 3 and {question.domain for question in questions} == {spec.name}
     texts = read_text_records(folder / "pool.jsonl")
     assert sum(bool(text.images) for text in texts) == 6 and len(texts) > 100
     quality = json.loads((folder / "sealed" / "quality.json").read_text())
@@ -94,7 +101,12 @@ def test_every_file_is_there_and_read_by_the_packages_own_readers(world: World) 
     assert all(0 <= value <= 1 for value in quality.values())
     images = list((folder / "images").rglob("*.png"))
     assert len(images) == 15 * 3 + 6 * 2 + 2 + 4 + 6
+    # Every image's scene is there, and drawing it again gives the image.
+    scenes = read_scenes(folder / SCENES)
+    assert scenes.keys() == {str(path.relative_to(folder)) for path in images}
     for path in images:
+        with Image.open(path) as image:
+            assert image.tobytes() == draw(scenes[str(path.relative_to(folder))]).tobytes()
         with Image.open(path) as image:
             assert (image.size, image.mode) == ((56, 56), "RGB")
     assert json.loads((folder / "sandbox.json").read_text()) == world.manifest()

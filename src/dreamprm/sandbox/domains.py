@@ -104,8 +104,8 @@ def is_right(text: str, answer: int) -> bool:
 
 @dataclass
 class DomainData:
-    """A generated domain: its problems (with their scenes, for drawing), their answers as the domain's key has
-    them, records and planted quality."""
+    """A generated domain: its problems (with their scenes, for drawing), the answers in its key, records
+    and planted quality."""
 
     problems: list[Problem]
     keys: list[int]

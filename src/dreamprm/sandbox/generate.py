@@ -2,12 +2,14 @@
 
     FOLDER/images/...                      PNG files
     FOLDER/train/DOMAIN.jsonl              step records, one file a domain
+    FOLDER/questions/DOMAIN.jsonl          the domain's questions with its key: what can be labelled anew
     FOLDER/meta.jsonl                      complete CoTs with right/wrong labels
     FOLDER/development.jsonl               candidate records to tune on
     FOLDER/suites/SUITE.jsonl              candidate records to report
     FOLDER/pool.jsonl                      captions and exercises for the language-modelling loss
     FOLDER/base/                           the base model: a small Qwen2-VL that has read the pool
     FOLDER/sealed/quality.json             planted quality by domain; read by evaluation, never by training
+    FOLDER/sealed/scenes.jsonl             what every image shows; read by the scripted reasoner alone
     FOLDER/sandbox.json                    how it was made; written last, so its presence means complete
 """
 
@@ -20,17 +22,19 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dreamprm.data.files import write_records
+from dreamprm.data.records import QuestionRecord
 from dreamprm.errors import UserError
 from dreamprm.sandbox.corpus import generate_captions, generate_exercises
-from dreamprm.sandbox.domains import DOMAINS, DomainSpec, Problem, generate_domain
+from dreamprm.sandbox.domains import DOMAINS, DomainData, DomainSpec, Problem, generate_domain
 from dreamprm.sandbox.scenes import draw
+from dreamprm.sandbox.scene_file import SCENES, write_scenes
 from dreamprm.sandbox.settings import SandboxSettings
 from dreamprm.sandbox.suites import DEVELOPMENT, META, SUITES, SuiteSpec, as_meta_records, generate_suite
 
@@ -125,12 +129,12 @@ def _generate(folder: Path, world: World, say: Callable[[str], None]) -> None:
     jobs.append((_write_suite, (folder, DEVELOPMENT, "development.jsonl", settings.development_questions,
                                 settings.candidates, seed)))
     jobs.append((_write_suite, (folder, META, "meta.jsonl", settings.meta_questions, META_CANDIDATES, seed)))
-    for name in ("train", "suites", "images", "sealed"):
+    for name in ("train", "questions", "suites", "images", "sealed"):
         (folder / name).mkdir(parents=True)
 
     say(f"generating {len(DOMAINS)} domains of {settings.questions_per_domain} questions, "
         f"{len(SUITES)} held-out suites, a meta set and a text pool")
-    _write_pool(folder, settings.captions, seed)
+    drawn = _write_pool(folder, settings.captions, seed)
     # Imported here: drawing and labelling need no torch, and the worker processes import this module.
     from dreamprm.sandbox.base_model import train_base_model
 
@@ -145,32 +149,51 @@ def _generate(folder: Path, world: World, say: Callable[[str], None]) -> None:
         except BaseException:
             pool.shutdown(cancel_futures=True)  # leaving the block would first do all the other jobs
             raise
-    quality = {spec.name: results[i] for i, spec in enumerate(DOMAINS)}
+    quality = {spec.name: results[i][0] for i, spec in enumerate(DOMAINS)}
     (folder / "sealed" / "quality.json").write_text(json.dumps(quality, indent=2) + "\n")
+    for _, problems in results:
+        drawn += problems
+    write_scenes(folder / SCENES, {problem.image: problem.scene for problem in drawn})
 
 
-def _write_domain(folder: Path, spec: DomainSpec, questions: int, cots: int, seed: int) -> float:
+def _write_domain(
+    folder: Path, spec: DomainSpec, questions: int, cots: int, seed: int,
+) -> tuple[float, list[Problem]]:
     data = generate_domain(spec, questions=questions, cots=cots, seed=seed)
     _draw_all(folder, data.problems)
     write_records(folder / "train" / f"{spec.name}.jsonl", data.records)
-    return data.quality
+    write_records(folder / "questions" / f"{spec.name}.jsonl", _questions(spec, data, cots))
+    return data.quality, data.problems
+
+
+def _questions(spec: DomainSpec, data: DomainData, cots: int) -> Iterator[QuestionRecord]:
+    """The domain's questions as whoever labels it gets them: with its key and the images its records show.
+
+    A fault of the labels is none of the questions': a `shuffled` domain asks clean ones.
+    """
+    for i, (problem, key) in enumerate(zip(data.problems, data.keys, strict=True)):
+        yield QuestionRecord(
+            question=problem.question.text, images=data.records[i * cots].images, answer=str(key), options=(),
+            domain=spec.name, answer_type="integer", precision=None, unit=None, id=f"{spec.name}-{i:05d}")
 
 
 def _write_suite(
     folder: Path, spec: SuiteSpec, file: str, questions: int, candidates: int, seed: int,
-) -> None:
+) -> tuple[None, list[Problem]]:
     problems, records = generate_suite(spec, questions=questions, candidates=candidates, seed=seed)
     _draw_all(folder, problems)
     write_records(folder / file, as_meta_records(records) if spec == META else records)
+    return None, problems  # nothing is planted in a suite
 
 
-def _write_pool(folder: Path, captions: int, seed: int) -> None:
+def _write_pool(folder: Path, captions: int, seed: int) -> list[Problem]:
     pairs = generate_captions(captions, seed=seed)
     _draw_all(folder, [problem for problem, _ in pairs])
     rows: list[dict[str, str]] = [{"text": caption, "image": problem.image} for problem, caption in pairs]
     rows += [{"text": text} for text in generate_exercises()]
     with (folder / "pool.jsonl").open("w") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
+    return [problem for problem, _ in pairs]
 
 
 def _draw_all(folder: Path, problems: Iterable[Problem]) -> None:

@@ -1,0 +1,40 @@
+"""What every image of a world shows, as a file: the scripted reasoner looks up what others see as pixels."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+
+from dreamprm.sandbox.scenes import SHIFTED_STYLE, TRAINING_STYLE, Scene, Style
+
+SCENES = Path("sealed", "scenes.jsonl")
+_STYLES: Mapping[str, Style] = MappingProxyType({"training": TRAINING_STYLE, "shifted": SHIFTED_STYLE})
+
+
+def write_scenes(path: Path, scenes: Mapping[str, Scene]) -> None:
+    """Write one line an image: its path, the scene's fields, and its style by name."""
+    names = {style: name for name, style in _STYLES.items()}
+    with path.open("w", encoding="utf-8") as file:
+        for image, scene in scenes.items():
+            row = {"image": image, **asdict(scene), "style": names[scene.style]}
+            file.write(json.dumps(row) + "\n")
+
+
+def read_scenes(path: Path) -> dict[str, Scene]:
+    """Scenes by image path; the inverse of `write_scenes`.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError, KeyError, TypeError: it is not such a file.
+    """
+    scenes: dict[str, Scene] = {}
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            row = json.loads(line)
+            image, style = row.pop("image"), _STYLES[row.pop("style")]
+            scenes[os.path.normpath(image)] = Scene(**row, style=style)
+    return scenes
