@@ -106,12 +106,12 @@ def test_values_come_before_the_file_is_read_whole(tmp_path: Path) -> None:
     reading = stream_json(path)
     assert next(reading).value == rows[0]
     with path.open(encoding="utf-8") as file:
-        text = json_stream._ArrayText(file, path)
+        text = json_stream.JsonText(file, path)
         text.next_character()
         text.advance(1)
         for _ in range(4000):
             text.next_character()
-            json_stream._array_value(text)
+            json_stream.next_value(text)
             text.next_character()
             text.advance(text.position + 1)
             assert len(text.text) <= (1 << 20) + 2000

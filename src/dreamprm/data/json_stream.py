@@ -88,11 +88,17 @@ def _lines(file: IO[str]) -> Iterator[Row]:
             yield Row(number, value)
 
 
-class _ArrayText:
-    """The part of an array's text that is held: `text[position:]` is still to be read."""
+class JsonText:
+    """The part of one long JSON value's text that is held: `text[position:]` is still to be read.
 
-    def __init__(self, file: IO[str], path: Path) -> None:
-        self.file, self.path = file, path
+    Args:
+        file: the open file.
+        path: the file, for messages.
+        what: what the value is, for messages.
+    """
+
+    def __init__(self, file: IO[str], path: Path, *, what: str = "array") -> None:
+        self.file, self.path, self.what = file, path, what
         self.text, self.position, self.line, self.ended = "", 0, 1, False
 
     def advance(self, end: int) -> None:
@@ -121,31 +127,36 @@ class _ArrayText:
     def error(self, what: str, at: int | None = None) -> DataError:
         line = self.line + self.text.count("\n", self.position, self.position if at is None else at)
         return DataError(
-            f"{self.path}:{line}: broken JSON array: {what}; the rows after it cannot be read, mend the file"
+            f"{self.path}:{line}: broken JSON {self.what}: {what}; the rows after it cannot be read, mend the file"
         )
 
 
 def _array(file: IO[str], path: Path) -> Iterator[Row]:
-    text = _ArrayText(file, path)
+    text = JsonText(file, path)
     text.next_character()
+    yield from array_values(text)
+    if rest := text.next_character():
+        raise text.error(f"text after the closing ']': {rest!r}")
+
+
+def array_values(text: JsonText) -> Iterator[Row]:
+    """The values of the array whose bracket stands at the text's position, which moves behind its end."""
     text.advance(text.position + 1)  # the opening bracket
     if text.next_character() == "]":
         text.advance(text.position + 1)
-    else:
-        while True:
-            line = text.line
-            yield Row(line, _array_value(text))
-            separator = text.next_character()
-            if separator not in {",", "]"}:
-                raise text.error(
-                    f"expected ',' or ']' after a value, found {separator or 'the end of the file'!r}"
-                )
-            text.advance(text.position + 1)
-            if separator == "]":
-                break
-            text.next_character()
-    if rest := text.next_character():
-        raise text.error(f"text after the closing ']': {rest!r}")
+        return
+    while True:
+        line = text.line
+        yield Row(line, next_value(text))
+        separator = text.next_character()
+        if separator not in {",", "]"}:
+            raise text.error(
+                f"expected ',' or ']' after a value, found {separator or 'the end of the file'!r}"
+            )
+        text.advance(text.position + 1)
+        if separator == "]":
+            return
+        text.next_character()
 
 
 # A value cut off by the end of the held text fails at that end, except within a string (reported at the
@@ -153,7 +164,8 @@ def _array(file: IO[str], path: Path) -> Iterator[Row]:
 _CUT_TOLERANCE = 16
 
 
-def _array_value(text: _ArrayText) -> Any:
+def next_value(text: JsonText) -> Any:
+    """The value that starts at the text's position, which moves behind it."""
     decoder = json.JSONDecoder()
     while True:
         try:
