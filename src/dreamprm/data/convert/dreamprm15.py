@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+from dreamprm.data.convert.row_files import image_value, images_of, read_rows, write_json_array
 from dreamprm.data.fields import Fields
-from dreamprm.data.json_stream import stream_json
 from dreamprm.data.records import MetaRecord
 from dreamprm.errors import DataError, UserError
 
 HELP = "DreamPRM-1.5 meta files: conversations with one turn a step, as meta records"
 
 _QUESTION_HEADING = "### Question:"
+_INSTRUCTION = (
+    "You judge the steps of a solution. The first turn holds the problem, each later turn one step."
+    " Answer every step with + if the solution is right up to it, and with - if it is not."
+)
 
 
-def convert(path: str | Path, *, min_steps: int = 1) -> Iterator[MetaRecord]:
+def read(path: str | Path, *, min_steps: int = 1) -> Iterator[MetaRecord]:
     """Read a DreamPRM-1.5 meta file: `id`, `true_false`, `image`, `conversations` of {`from`, `value`} turns.
 
     The first human turn is the question (without its "### Question:" heading), the other human turns are the
-    steps. The system turn is an instruction to another model, and the gpt turns are placeholders ("+" on
-    every step of right and wrong answers alike): neither is kept. Image paths are kept as written; point
-    `image_root` at the folder they start from when the result is read.
+    steps. The system turn is an instruction to another model, the gpt turns are placeholders ("+" on every
+    step of right and wrong answers alike), and `response` repeats the steps: none is kept. Image paths are
+    kept as written; point `image_root` at the folder they start from when the result is read. The project's
+    training files are of another form, which format `visualprm` reads.
+    Source: github.com/coder-qicao/DreamPRM-1.5, arXiv 2509.05542.
 
     Args:
         path: a JSON array or a JSON Lines file.
@@ -37,21 +44,35 @@ def convert(path: str | Path, *, min_steps: int = 1) -> Iterator[MetaRecord]:
     """
     if min_steps < 1:
         raise UserError(f"min_steps must be >= 1, got {min_steps}")
-    path = Path(path)
-    for row in stream_json(path):
-        if row.problem is not None:
-            raise DataError(f"{path}:{row.line}: {row.problem}")
-        fields = Fields(row.value, path, line=row.line)
+    for fields in read_rows(path):
         question, steps = _question_and_steps(fields)
         if len(steps) < min_steps:
             continue
         yield MetaRecord(
             question=question,
-            images=(fields.text("image"),) if "image" in fields else (),
+            images=images_of(fields),
             steps=steps,
             correct=fields.truth("true_false"),
             id=fields.identifier(),
         )
+
+
+def write(records: Iterable[MetaRecord], path: str | Path) -> None:
+    """Write meta records as a DreamPRM-1.5 meta file, a JSON array.
+
+    The gpt turns are "+" throughout, as in the public file: single steps have no label there either. The
+    system turn is our own wording; `response` is the steps joined by blank lines. Several images become a
+    list of paths, which the public loader does not read.
+
+    Args:
+        records: meta records with at least one step. White space around question and steps is not kept by
+            the reader.
+        path: the file.
+
+    Raises:
+        DataError: a record without steps.
+    """
+    write_json_array(path, map(_row, records))
 
 
 def _question_and_steps(fields: Fields) -> tuple[str, tuple[str, ...]]:
@@ -69,3 +90,20 @@ def _question_and_steps(fields: Fields) -> tuple[str, tuple[str, ...]]:
     if not question:
         raise fields.error("conversations", "a question in the first human turn", human[0])
     return question, tuple(human[1:])
+
+
+def _row(record: MetaRecord) -> dict[str, Any]:
+    if not record.steps:
+        raise DataError(
+            f"record {record.id} has no steps, and a conversation has a turn for each; leave such records out"
+        )
+    turns = [("system", _INSTRUCTION), ("human", f"{_QUESTION_HEADING}\n{record.question}")]
+    for step in record.steps:
+        turns += [("human", step), ("gpt", "+")]
+    return {
+        "id": record.id,
+        "response": "\n\n".join(record.steps),
+        "true_false": record.correct,
+        "image": image_value(record.images),
+        "conversations": [{"from": speaker, "value": value} for speaker, value in turns],
+    }

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from dreamprm.data.fields import Fields
-from dreamprm.data.json_stream import stream_json
+from dreamprm.data.convert.first_error import first_error_labels, first_wrong_step
+from dreamprm.data.convert.right_or_wrong import DropImages, RightOrWrong, Unlabelled, text_only
+from dreamprm.data.convert.row_files import domain_of, read_rows, write_json_array
 from dreamprm.data.records import StepRecord
-from dreamprm.errors import DataError
 
 HELP = "ProcessBench: solutions labelled with their first wrong step, as step records"
 
 
-def convert(path: str | Path, *, domain: str | None = None) -> Iterator[StepRecord]:
+def read(path: str | Path, *, domain: str | None = None) -> Iterator[StepRecord]:
     """Read a ProcessBench file: `id`, `problem`, `steps`, `label` (the first wrong step's index, or -1).
 
-    A step's label is 1 before the first wrong step and 0 from it on. These are judgements, not Monte-Carlo
-    estimates: 0 means that the solution has gone wrong, not that no completion could mend it. No rollouts,
-    no images.
+    A step's label is 1 before the first wrong step and 0 from it on (`first_error_labels`). No rollouts, no
+    images. `generator` and `final_answer_correct` are not kept. Published by its authors as
+    Qwen/ProcessBench, Apache-2.0.
 
     Args:
         path: a JSON array or a JSON Lines file.
@@ -31,11 +32,7 @@ def convert(path: str | Path, *, domain: str | None = None) -> Iterator[StepReco
         UserError: no such file.
         DataError: a bad record, naming file, line, field, value and what is allowed.
     """
-    path = Path(path)
-    for row in stream_json(path):
-        if row.problem is not None:
-            raise DataError(f"{path}:{row.line}: {row.problem}")
-        fields = Fields(row.value, path, line=row.line)
+    for fields in read_rows(path):
         steps = fields.texts("steps")
         if not steps:
             raise fields.error("steps", "at least one step")
@@ -45,13 +42,54 @@ def convert(path: str | Path, *, domain: str | None = None) -> Iterator[StepReco
             raise fields.error("label", allowed)
         if not -1 <= first_wrong < len(steps):
             raise fields.error("label", allowed)
-        right = len(steps) if first_wrong == -1 else first_wrong
         yield StepRecord(
             question=fields.text("problem"),
             images=(),
-            domain=path.stem if domain is None else domain,
+            domain=domain_of(fields, domain),
             steps=steps,
-            labels=(1.0,) * right + (0.0,) * (len(steps) - right),
+            labels=first_error_labels(len(steps), None if first_wrong == -1 else first_wrong),
             rollouts=(None,) * len(steps),
             id=fields.identifier(),
         )
+
+
+def write(
+    records: Iterable[StepRecord],
+    path: str | Path,
+    *,
+    threshold: float | None = None,
+    unlabelled: Unlabelled = "error",
+    images: DropImages = "error",
+) -> None:
+    """Write step records as a ProcessBench file, a JSON array.
+
+    `generator` and `final_answer_correct` are null: our records do not know them. Numbers of rollouts are not
+    kept. `domain` is added.
+
+    Args:
+        records: step records.
+        path: the file.
+        threshold: labels above it are right; None: they must be 0 or 1, with no 1 behind a 0.
+        unlabelled: a record with a null label is an `error`, or is left out (`skip`).
+        images: a record with images is an `error`, or goes without them (`drop`).
+
+    Raises:
+        UserError: an option outside what is allowed.
+        DataError: a record that the format cannot hold, naming it and the option that decides.
+    """
+    rule = RightOrWrong(threshold, unlabelled)
+    kept = filter(rule.keeps, text_only(records, images))
+    write_json_array(path, (_row(record, rule) for record in kept))
+
+
+def _row(record: StepRecord, rule: RightOrWrong) -> dict[str, Any]:
+    first = first_wrong_step(record, rule)
+    return {
+        "id": record.id,
+        "generator": None,
+        "problem": record.question,
+        "steps": list(record.steps),
+        "final_answer_correct": None,
+        "label": -1 if first is None else first,
+        "domain": record.domain,
+    }

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from dreamprm.data.convert import dreamprm15, processbench
+from dreamprm.data.convert import (
+    bigbench_mistake,
+    dreamprm15,
+    mr_ben,
+    processbench,
+    trl,
+    visualprm,
+)
 from dreamprm.data.convert.format import Format
 
 FORMATS: dict[str, Format] = {
-    "processbench": Format("step", processbench.convert, processbench.HELP),
-    "dreamprm15": Format("meta", dreamprm15.convert, dreamprm15.HELP),
+    "processbench": Format("step", processbench.read, processbench.HELP, processbench.write),
+    "mr_ben": Format("step", mr_ben.read, mr_ben.HELP, mr_ben.write),
+    "bigbench_mistake": Format("step", bigbench_mistake.read, bigbench_mistake.HELP, bigbench_mistake.write),
+    "visualprm": Format("step", visualprm.read, visualprm.HELP, visualprm.write),
+    "trl": Format("step", trl.read, trl.HELP, trl.write),
+    "dreamprm15": Format("meta", dreamprm15.read, dreamprm15.HELP, dreamprm15.write),
 }

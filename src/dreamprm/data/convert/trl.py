@@ -1,0 +1,99 @@
+"""TRL's stepwise supervision: a prompt, its completions (the steps) and a boolean for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dreamprm.data.convert.right_or_wrong import RightOrWrong, Unlabelled
+from dreamprm.data.convert.row_files import domain_of, images_of, read_rows, write_json_lines
+from dreamprm.data.fields import Fields
+from dreamprm.data.records import StepRecord
+
+HELP = "TRL stepwise supervision: prompt, completions, boolean labels, as step records"
+
+
+def read(path: str | Path, *, domain: str | None = None) -> Iterator[StepRecord]:
+    """Read a file of TRL's stepwise-supervision type: `prompt`, `completions`, `labels`.
+
+    Source: "Dataset formats and types" of TRL's documentation, type "stepwise supervision" (standard format;
+    the type has no conversational one); `trl-lib/math_shepherd` is an example. A label is true or false;
+    numbers in [0, 1] are read too, since some files of this type hold them. Image paths are taken, as
+    written, from the optional columns `images` or `image`. Parquet files: write them as JSON Lines with
+    `datasets.Dataset.to_json`.
+
+    Args:
+        path: a JSON Lines file or a JSON array.
+        domain: the domain of its records; None: each row's own `domain`, or else the file's name without its
+            ending.
+
+    Yields:
+        One record a row, in the file's order; its id is the row's `id`, or else file name and line.
+
+    Raises:
+        UserError: no such file.
+        DataError: a bad record, naming file, line, field, value and what is allowed.
+    """
+    for fields in read_rows(path):
+        steps = fields.texts("completions")
+        if not steps:
+            raise fields.error("completions", "at least one step")
+        yield StepRecord(
+            question=fields.text("prompt"),
+            images=images_of(fields, "images" if "images" in fields else "image"),
+            domain=domain_of(fields, domain),
+            steps=steps,
+            labels=_labels(fields, len(steps)),
+            rollouts=(None,) * len(steps),
+            id=fields.identifier(),
+        )
+
+
+def write(
+    records: Iterable[StepRecord],
+    path: str | Path,
+    *,
+    threshold: float | None = None,
+    unlabelled: Unlabelled = "error",
+) -> None:
+    """Write step records as a JSON Lines file of TRL's stepwise-supervision type.
+
+    Numbers of rollouts are not kept. `id` and `domain` are added, and `images` where there are any.
+
+    Args:
+        records: step records.
+        path: the file; `datasets.load_dataset("json", data_files=...)` opens it.
+        threshold: labels above it become true; None: they must be 0 or 1.
+        unlabelled: a record with a null label is an `error`, or is left out (`skip`).
+
+    Raises:
+        UserError: an option outside what is allowed.
+        DataError: a record that the format cannot hold, naming it and the option that decides.
+    """
+    rule = RightOrWrong(threshold, unlabelled)
+    write_json_lines(path, (_row(record, rule) for record in records if rule.keeps(record)))
+
+
+def _labels(fields: Fields, steps: int) -> tuple[float | None, ...]:
+    allowed = f"a list of {steps} values true or false, one a completion"
+    labels = fields.require("labels", allowed)
+    if not isinstance(labels, list):
+        raise fields.error("labels", allowed)
+    if len(labels) != steps:
+        raise fields.error("labels", allowed, f"{len(labels)} labels")
+    for index, label in enumerate(labels):
+        if not isinstance(label, bool | int | float) or not 0 <= label <= 1:
+            raise fields.error(f"labels[{index}]", "true or false, or a number in [0, 1]", label)
+    return tuple(float(label) for label in labels)
+
+
+def _row(record: StepRecord, rule: RightOrWrong) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": record.id,
+        "domain": record.domain,
+        "prompt": record.question,
+        "completions": list(record.steps),
+        "labels": list(rule.right(record)),
+    }
+    return row | {"images": list(record.images)} if record.images else row
