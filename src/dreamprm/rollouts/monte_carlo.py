@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dreamprm.generators.base import Generator
+from dreamprm.rollouts.base import Ask, Tally
+from dreamprm.rollouts.drive import run_plan
+from dreamprm.rollouts.full import Full
 
 
 def monte_carlo_labels(
     generator: Generator, prompt: str, image: str | None, *, steps: Sequence[str],
     is_correct: Callable[[str], bool], rollouts: int, seed: int,
 ) -> list[float]:
-    """p_i for every step of one chain of thought.
+    """p_i for every step of one chain of thought, by `Full`.
 
         p_i = (1 / n) * sum over n continuations of the prefix step_1..step_i of [final answer is right]
 
@@ -31,14 +34,15 @@ def monte_carlo_labels(
     Raises:
         ValueError: `rollouts` is below 1, or there is no step.
     """
-    if rollouts < 1:
-        raise ValueError(f"rollouts must be >= 1, got {rollouts}; the paper's labels are shares of several")
+    method = Full(rollouts)
     if not steps:
         raise ValueError("a chain of thought needs at least one step to be labelled, got none")
-    labels = []
-    for i in range(1, len(steps)):
-        prefix = "\n".join(steps[:i])
-        completions = generator.complete(prompt, image, prefix=prefix, n=rollouts, seed=seed + i)
-        labels.append(sum(is_correct(completion.text) for completion in completions) / rollouts)
-    labels.append(float(is_correct(steps[-1])))
-    return labels
+
+    def roll_out(ask: Ask) -> Tally:
+        completions = generator.complete(
+            prompt, image, prefix="\n".join(steps[:ask.step]), n=ask.count, seed=seed + ask.step)
+        return Tally(sum(is_correct(completion.text) for completion in completions), len(completions))
+
+    correct = is_correct(steps[-1])
+    labels = run_plan(method.plan(len(steps) - 1, correct=correct), lambda asks: [roll_out(a) for a in asks])
+    return [float(label.p or 0.0) for label in labels] + [float(correct)]
