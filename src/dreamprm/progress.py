@@ -45,7 +45,7 @@ class Progress:
             raise ValueError(f"start must be between 0 and total_steps ({total_steps}), got {start}")
         self._stream = sys.stderr if stream is None else stream
         if mode == "auto":
-            mode = "bar" if _redraws(self._stream) else "lines"
+            mode = "bar" if redraws(self._stream) else "lines"
         self.mode = mode
         self._total, self._every, self._start = total_steps, every, start
         self._clock = clock
@@ -141,7 +141,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _redraws(stream: TextIO) -> bool:
+def redraws(stream: TextIO) -> bool:
     """Whether a bar can be drawn: a terminal without a size (some containers) would show empty lines."""
     if not stream.isatty():
         return False

@@ -1,0 +1,205 @@
+"""`dreamprm sample` and `dreamprm label`: questions in, records out, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dreamprm.answers import Checker, build_checker
+from dreamprm.config import changed_keys, load_config, save_config
+from dreamprm.data.records import QuestionRecord
+from dreamprm.errors import UserError
+from dreamprm.generators import Generator, Sampling, build_generator
+from dreamprm.labelling.chains import candidate_chain
+from dreamprm.labelling.jobs import Instructions, label_job, sample_job
+from dreamprm.labelling.journal import Journal
+from dreamprm.labelling.questions import open_candidates, open_questions, shard
+from dreamprm.labelling.results import (
+    EMPTY, LabelCounts, Written, write_candidates, write_meta, write_steps)
+from dreamprm.labelling.scheduler import Scheduler, Task
+from dreamprm.labelling.status import Status, describe_summary
+from dreamprm.rollouts import build_method
+from dreamprm.run_folder import write_atomically
+from dreamprm.schema.label import LabelConfig, shard_of
+
+# What may differ between a run and its continuation: it does not change what a rollout is.
+MAY_CHANGE = ("output", "log", "max_failed_fraction", "questions", "sample", "label", "answers.undecided")
+# Settings of generators that say how requests are served, not what is asked.
+SERVING = ("base_url", "api_key_env", "concurrency", "timeout", "retries", "samples_per_request", "device",
+           "batch_size", "together")
+
+
+def run_sample(config: LabelConfig) -> None:
+    """`dreamprm sample`: chains of thought of every question, as candidate or meta records.
+
+    Raises:
+        UserError: the configuration, the data, the generator or what the output folder holds forbid it.
+    """
+    if not config.questions.files:
+        raise UserError("questions.files must name at least one file of question records, got []")
+    questions = shard(open_questions(config.questions, say=_say), config.sample.shard)
+    with _run(config, "samples", config.sample.shard) as run:
+        job = partial(sample_job, instructions=run.instructions, n=config.sample.n)
+        tasks = [_task(question, run, partial(job, question)) for question in questions]
+        written = Written(run.folder)
+
+        def write(results: dict[int, Any]) -> None:
+            for number in sorted(results):
+                if config.sample.form == "meta":
+                    write_meta(written, questions[number], results[number])
+                else:
+                    write_candidates(written, questions[number], results[number],
+                                     generator=_name(config))
+
+        run.finish(tasks, write, written, config.sample.form)
+
+
+def run_label(config: LabelConfig) -> None:
+    """`dreamprm label`: Monte-Carlo labels of every step, as step records.
+
+    Raises:
+        UserError: the configuration, the data, the generator or what the output folder holds forbid it.
+    """
+    questions = open_questions(config.questions, say=_say)
+    given = None
+    if config.label.candidates is not None:
+        questions, given = open_candidates(
+            config.label.candidates, config.questions, questions, say=_say)
+    questions = shard(questions, config.label.shard)
+    method = build_method(config.label.method, **config.label.settings)
+    with _run(config, "rollouts", config.label.shard) as run:
+
+        def start(question: QuestionRecord) -> Any:
+            chains = None if given is None else [
+                candidate_chain(candidate, split=config.split,
+                                expected_steps=run.instructions.expected_steps)
+                for candidate in given[question.id].candidates]
+            return label_job(question, run.instructions, method, cots=config.label.cots, chains=chains)
+
+        tasks = [_task(question, run, partial(start, question)) for question in questions]
+        written, counts = Written(run.folder), LabelCounts()
+
+        def write(results: dict[int, Any]) -> None:
+            for number in sorted(results):
+                write_steps(written, counts, questions[number], results[number], run.instructions)
+            empty = sum(rollout.key.step == 0 and not rollout.text.strip() for rollout in run.journal)
+            written.left_out[EMPTY] += empty
+
+        def cost() -> dict[str, Any]:
+            tokens = sum(rollout.tokens for rollout in run.journal if rollout.key.step)
+            steps = max(counts.steps, 1)
+            return {
+                "method": {"name": config.label.method, **config.label.settings},
+                "labelled_steps": counts.steps,
+                "rollouts_per_labelled_step": round(counts.rollouts / steps, 4),
+                "tokens_per_labelled_step": round(tokens / steps, 2),
+            }
+
+        run.finish(tasks, write, written, "steps", cost)
+
+
+@dataclass
+class _Run:
+    """The parts of one run."""
+
+    folder: Path
+    part: str
+    generator: Generator
+    sampling: Sampling
+    checker: Checker
+    instructions: Instructions
+    journal: Journal
+    status: Status
+    seed: int
+    max_failed_fraction: float
+
+    def finish(
+        self, tasks: list[Task[Any]], write: Callable[[dict[int, Any]], None], written: Written, name: str,
+        more: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
+        """Run the tasks; write what ended, also where an error or a signal ends the run."""
+        scheduler = Scheduler(self.generator, self.sampling, self.checker, self.journal, self.status,
+                              seed=self.seed, max_failed_fraction=self.max_failed_fraction)
+        results: dict[int, Any] = {}
+        path = self.folder / f"{name}{self.part}.jsonl"
+        try:
+            for number, result in scheduler.run(tasks):
+                results[number] = result
+        finally:
+            self.status.close()
+            write(results)
+            written.save(path)
+            summary = {
+                **self.status.summary(),
+                "cots": written.cots,
+                "right": written.right,
+                "malformed": dict(written.malformed),
+                "left_out": {reason: count for reason, count in written.left_out.items() if count},
+                "generator": self.generator.describe(),
+                **more(),
+            }
+            write_atomically(self.folder / f"summary-{name}{self.part}.json",
+                             json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+            _say(f"{describe_summary(summary)}\n{path}: {len(written.lines):,} records")
+
+
+@contextmanager
+def _run(config: LabelConfig, journal: str, shard_text: str) -> Iterator[_Run]:
+    folder = Path(config.output)
+    first, of = shard_of(shard_text)
+    part = "" if of == 1 else f"-{first:05d}-of-{of:05d}"
+    with ExitStack() as stack:
+        generator = build_generator(config.generator.name, **config.generator.settings)
+        stack.callback(generator.close)
+        checker = _checker(config, stack)
+        held = stack.enter_context(Journal(folder / f"{journal}{part}.jsonl"))
+        _same_run(config, folder / f"config-{journal}{part}.yaml", started=bool(len(held)))
+        status = Status(held, config.log.progress, every=config.log.every)
+        stack.callback(status.close)
+        yield _Run(
+            folder, part, generator,
+            Sampling(config.generator.temperature, config.generator.max_tokens, tuple(config.generator.stop)),
+            checker,
+            Instructions(config.prompt, config.split, config.answers.undecided == "leave_out"),
+            held, status, config.seed, config.max_failed_fraction)
+
+
+def _checker(config: LabelConfig, stack: ExitStack) -> Checker:
+    judge = None
+    if config.answers.judge.name is not None:
+        judge = build_generator(config.answers.judge.name, **config.answers.judge.settings)
+        stack.callback(judge.close)
+    checker = build_checker(config.answers.kind, judge=judge, **config.answers.settings)
+    stack.callback(checker.close)
+    return checker
+
+
+def _same_run(config: LabelConfig, path: Path, *, started: bool) -> None:
+    """Refuse to go on with other texts than the journal's; else remember what this run is."""
+    if started and path.exists():
+        before = load_config(LabelConfig, path)
+        serving = tuple(f"{where}.{key}" for where in ("generator", "answers.judge") for key in SERVING)
+        changed = changed_keys(before, config, ignore=(*MAY_CHANGE, *serving))
+        if changed:
+            listed = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in changed.items())
+            raise UserError(
+                f"{path.parent} holds rollouts of other settings ({listed}); give another output, or remove "
+                "this one")
+    save_config(path, config)
+
+
+def _task(question: QuestionRecord, run: _Run, start: Callable[[], Any]) -> Task[Any]:
+    return Task(question, run.instructions.prompt_of(question), start)
+
+
+def _name(config: LabelConfig) -> str:
+    return str(config.generator.settings.get("model", config.generator.name))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,190 @@
+"""What has to be done for one question: which rollouts are wanted next, and what comes of them.
+
+A job is a Python generator: it yields a round of `Want`s, is sent their rollouts in the same order, and
+returns the question's result. It draws nothing and reads no file, so that a job that was interrupted is
+repeated from the journal and comes to the same point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator as PythonGenerator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dreamprm.answers.base import Verdict
+from dreamprm.data.records import QuestionRecord
+from dreamprm.labelling.chains import Chain, sampled_chain
+from dreamprm.labelling.journal import Key, Rollout
+from dreamprm.prompting import PROMPTS
+from dreamprm.rollouts import Ask, LabelMethod, Plan, StepLabel, Tally
+
+FIVE_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Want:
+    """Rollouts of one prefix.
+
+    Attributes:
+        keys: one for each rollout that is wanted.
+        prefix: the text that they continue; "" for a whole response.
+        given: a response that is there already, so that it is only judged; its key is one.
+        correct: whether `given` is right, where its source says so: then it is not judged either.
+    """
+
+    keys: tuple[Key, ...]
+    prefix: str = ""
+    given: str | None = None
+    correct: bool | None = None
+
+
+@dataclass(frozen=True)
+class LabelledChain:
+    """A chain with a label for each of its steps; its last one is whether it is right itself."""
+
+    chain: Chain
+    labels: tuple[StepLabel, ...]
+    verdict: Verdict
+    number: int
+
+
+SampleJob = PythonGenerator[Sequence[Want], Sequence[Sequence[Rollout]], list[tuple[Chain, Verdict]]]
+LabelJob = PythonGenerator[Sequence[Want], Sequence[Sequence[Rollout]], list[LabelledChain]]
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """What all questions of a run have in common.
+
+    Attributes:
+        prompt: a name in `dreamprm.prompting.PROMPTS`.
+        split: how a response is cut into steps.
+        leave_out_undecided: whether an undecided rollout counts for nothing, or as wrong.
+    """
+
+    prompt: str
+    split: str
+    leave_out_undecided: bool = False
+
+    @property
+    def expected_steps(self) -> int | None:
+        """How many steps the prompt asks for; None where it asks for no number."""
+        return FIVE_STEPS if self.prompt == "five_stage" and self.split == "headings" else None
+
+    def prompt_of(self, question: QuestionRecord) -> str:
+        """The text that is put to the generator."""
+        return PROMPTS[self.prompt](question.question, question.options)
+
+    def correct(self, verdict: Verdict) -> bool | None:
+        """Whether a response counts as right; None where it counts for nothing."""
+        if verdict == "undecided":
+            return None if self.leave_out_undecided else False
+        return verdict == "right"
+
+
+def sample_job(question: QuestionRecord, instructions: Instructions, *, n: int) -> SampleJob:
+    """Sample n chains of thought for a question.
+
+    Returns:
+        (as a job) the chains, each with its verdict.
+    """
+    keys = tuple(Key(question.id, cot, 0, 0) for cot in range(n))
+    (rollouts,) = yield [Want(keys)]
+    return [(_chain(rollout, instructions), rollout.verdict) for rollout in rollouts]
+
+
+def label_job(
+    question: QuestionRecord, instructions: Instructions, method: LabelMethod, *, cots: int,
+    chains: Sequence[Chain] | None = None,
+) -> LabelJob:
+    """Label the steps of a question's chains of thought.
+
+        p_i = (1 / n_i) * sum over n_i continuations of step_1..step_i of [final answer is right]
+
+    Args:
+        method: how many rollouts each prefix gets.
+        cots: how many chains are sampled first, where `chains` is None.
+        chains: the chains to label, where they are there already.
+
+    Returns:
+        (as a job) the chains that have steps, with their labels.
+
+    Source: DreamPRM (arXiv 2505.20241), section 3.
+    """
+    if chains is None:
+        sampled = yield from sample_job(question, instructions, n=cots)
+    else:
+        sampled = []
+        wants = [
+            Want((Key(question.id, number, 0, 0),), given=chain.text, correct=chain.correct)
+            for number, chain in enumerate(chains)
+        ]
+        if wants:
+            judged = yield wants
+            sampled = [(chain, one.verdict) for chain, (one,) in zip(chains, judged, strict=True)]
+
+    kept = {number: chain for number, (chain, _) in enumerate(sampled) if chain.steps}
+    verdicts = {number: sampled[number][1] for number in kept}
+    plans = {
+        number: method.plan(len(chain.steps) - 1, correct=instructions.correct(verdicts[number]))
+        for number, chain in kept.items()
+    }
+    labels = yield from _run_plans(question.id, plans, kept, instructions)
+    return [
+        LabelledChain(
+            chain,
+            (*labels[number], _last_label(instructions.correct(verdicts[number]))),
+            verdicts[number],
+            number,
+        )
+        for number, chain in kept.items()
+    ]
+
+
+def _run_plans(
+    question: str, plans: Mapping[int, Plan], chains: Mapping[int, Chain], instructions: Instructions
+) -> PythonGenerator[Sequence[Want], Sequence[Sequence[Rollout]], dict[int, list[StepLabel]]]:
+    """Run the plans of all chains side by side, so that each round's asks can be served together."""
+    labels: dict[int, list[StepLabel]] = {}
+    done: dict[tuple[int, int], int] = {}  # rollouts so far of a chain's step
+    asked: dict[int, Sequence[Ask]] = {}
+
+    def step(number: int, tallies: Sequence[Tally] | None) -> None:
+        try:
+            asked[number] = next(plans[number]) if tallies is None else plans[number].send(tallies)
+        except StopIteration as stop:
+            asked.pop(number, None)
+            labels[number] = stop.value
+
+    for number in plans:
+        step(number, None)
+    while asked:
+        wants = []
+        for number, asks in asked.items():
+            for ask in asks:
+                first = done.get((number, ask.step), 0)
+                done[number, ask.step] = first + ask.count
+                keys = tuple(Key(question, number, ask.step, first + k) for k in range(ask.count))
+                wants.append(Want(keys, chains[number].prefix(ask.step)))
+        rollouts = iter((yield wants))
+        for number, asks in list(asked.items()):
+            step(number, [_tally(next(rollouts), instructions) for _ in asks])
+    return labels
+
+
+def _tally(rollouts: Sequence[Rollout], instructions: Instructions) -> Tally:
+    counted = [
+        correct for rollout in rollouts if (correct := instructions.correct(rollout.verdict)) is not None
+    ]
+    return Tally(sum(counted), len(counted))
+
+
+def _chain(rollout: Rollout, instructions: Instructions) -> Chain:
+    chain = sampled_chain(rollout.text, split=instructions.split,
+                          expected_steps=instructions.expected_steps, finished=rollout.finished)
+    return replace(chain, correct=instructions.correct(rollout.verdict))
+
+
+def _last_label(correct: bool | None) -> StepLabel:
+    """The complete chain needs no rollout: it is one."""
+    return StepLabel(None, 0) if correct is None else StepLabel(float(correct), 1)

@@ -1,0 +1,96 @@
+"""The questions of a run, and the chains that are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any
+
+from dreamprm.data.question_reader import read_question_records
+from dreamprm.data.read_report import ReadReport
+from dreamprm.data.readers import read_candidate_records
+from dreamprm.data.records import CandidateRecord, QuestionRecord
+from dreamprm.errors import DataError
+from dreamprm.schema.label import QuestionSettings, shard_of
+
+Say = Callable[[str], None]
+
+
+def open_questions(settings: QuestionSettings, *, say: Say = print) -> list[QuestionRecord]:
+    """All question records of the files, in their order.
+
+    Raises:
+        UserError, DataError: those of the reader.
+        DataError: two questions of one id.
+    """
+    records: list[QuestionRecord] = []
+    for file in settings.files:
+        report = ReadReport()
+        records += read_question_records(file.path, domain=file.domain, report=report, **_reading(settings))
+        for line in report.lines():
+            say(f"{file.path}: {line}")
+    _require_unique([record.id for record in records], "questions")
+    return records[: settings.limit]
+
+
+def open_candidates(
+    path: str, settings: QuestionSettings, questions: Sequence[QuestionRecord], *, say: Say = print
+) -> tuple[list[QuestionRecord], dict[str, CandidateRecord]]:
+    """Candidate records, and the questions that they answer: those given, else as they say themselves.
+
+    Raises:
+        UserError, DataError: those of the reader.
+        DataError: two records of one id, or of an id that none of the given questions has.
+    """
+    report = ReadReport()
+    records = list(read_candidate_records(path, report=report, **_reading(settings)))
+    for line in report.lines():
+        say(f"{path}: {line}")
+    _require_unique([record.id for record in records], path)
+    by_id = {record.id: record for record in records}
+    if not settings.files:
+        own = [_question(record) for record in islice(records, settings.limit)]
+        return own, {question.id: by_id[question.id] for question in own}
+    known = {question.id for question in questions}
+    strange = [record.id for record in records if record.id not in known]
+    if strange and settings.limit is None:
+        raise DataError(
+            f"{path}: {len(strange)} of {len(records)} records have an id that no question of "
+            f"questions.files has, the first is {strange[0]!r}; give the questions that they answer, or "
+            "leave questions.files out to take question and answer from the records themselves")
+    answered = [question for question in questions if question.id in by_id]
+    if len(answered) < len(questions):
+        say(f"{path}: holds no CoT for {len(questions) - len(answered)} of {len(questions)} questions; they "
+            "are left out")
+    return answered, by_id
+
+
+def shard(questions: Sequence[QuestionRecord], text: str) -> list[QuestionRecord]:
+    """Every n-th question, starting at the i-th, of a shard written i/n."""
+    first, step = shard_of(text)
+    return list(questions[first::step])
+
+
+def _question(record: CandidateRecord) -> QuestionRecord:
+    return QuestionRecord(
+        question=record.question, images=record.images, answer=record.answer, options=(),
+        domain=record.benchmark, answer_type=None, precision=None, unit=None, id=record.id)
+
+
+def _reading(settings: QuestionSettings) -> dict[str, Any]:
+    return {
+        "image_root": settings.image_root,
+        "missing_image": settings.missing_image,
+        "allow_no_image": settings.allow_no_image,
+        "on_error": settings.on_error,
+        "max_bad_fraction": settings.max_bad_fraction,
+    }
+
+
+def _require_unique(ids: Sequence[str], where: str) -> None:
+    seen: set[str] = set()
+    for id in ids:
+        if id in seen:
+            raise DataError(f"{where}: two records have the id {id!r}; ids name CoTs and labels, give each "
+                            "its own (across all files)")
+        seen.add(id)

@@ -1,0 +1,237 @@
+"""Brings jobs the rollouts they want: from the journal, or from the generator, judged."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from dreamprm.answers.base import Checker, Judgement
+from dreamprm.data.records import QuestionRecord
+from dreamprm.errors import UserError
+from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
+from dreamprm.labelling.jobs import Want
+from dreamprm.labelling.journal import Journal, Key, Rollout
+from dreamprm.labelling.status import Status
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Task(Generic[T]):
+    """A question, the prompt it is put with, and how its job is started."""
+
+    question: QuestionRecord
+    prompt: str
+    start: Callable[[], Any]
+
+
+@dataclass
+class _Active:
+    """A task under way: its job and the round that it waits for."""
+
+    task: Task[Any]
+    number: int
+    job: Any
+    wants: Sequence[Want] = ()
+    missing: int = 0
+    failure: GenerationError | None = None
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """The part of a want that the journal does not hold."""
+
+    active: _Active
+    want: Want
+    input: str
+
+
+@dataclass
+class Scheduler:
+    """Runs the jobs of many questions over one generator.
+
+    With a server each want is a call of its own, `generator.parallel` of them at a time. A generator that
+    batches (`generator.together` > 1) gets the wants of that many questions in one call. What a call brings
+    is judged and written to the journal before anything else happens to it.
+
+    A question whose request fails is counted and left; the others go on, until more than
+    `max_failed_fraction` of all questions have failed.
+    """
+
+    generator: Generator
+    sampling: Sampling
+    checker: Checker
+    journal: Journal
+    status: Status
+    seed: int
+    max_failed_fraction: float
+    _ready: deque[_Piece] = field(default_factory=deque, init=False)
+    _answered: bool = field(default=False, init=False)
+
+    def run(self, tasks: Sequence[Task[T]]) -> Iterator[tuple[int, T]]:
+        """Run all tasks; yields each one's number and result as it ends. Failed ones yield nothing.
+
+        Raises:
+            UserError: too many questions failed; the generator can serve nothing; the journal holds rollouts
+                of other texts.
+        """
+        self.status.begin(len(tasks))
+        batching = self.generator.together > 1
+        places = self.generator.together if batching else 2 * self.generator.parallel
+        waiting = iter(enumerate(tasks))
+        active: list[_Active] = []
+        flying: dict[Future[list[GenerationError | None]], list[_Piece]] = {}
+        with ThreadPoolExecutor(1 if batching else self.generator.parallel) as pool:
+            try:
+                while True:
+                    yield from self._fill(active, waiting, places)
+                    if not active:
+                        return
+                    for group in self._groups(batching, busy=bool(flying)):
+                        flying[pool.submit(self._serve, group)] = group
+                    done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        pieces = flying.pop(future)
+                        for piece, failure in zip(pieces, future.result(), strict=True):
+                            yield from self._arrived(piece, failure, active)
+            except BaseException:
+                # Calls under way end, and what they bring is written; those not begun are not begun.
+                for future in flying:
+                    future.cancel()
+                raise
+
+    def _fill(
+        self, active: list[_Active], waiting: Iterator[tuple[int, Task[T]]], places: int
+    ) -> Iterator[tuple[int, T]]:
+        while len(active) < places:
+            following = next(waiting, None)
+            if following is None:
+                return
+            number, task = following
+            one = _Active(task, number, task.start())
+            active.append(one)
+            yield from self._advance(one, None, active)
+
+    def _advance(
+        self, one: _Active, rollouts: list[list[Rollout]] | None, active: list[_Active]
+    ) -> Iterator[tuple[int, Any]]:
+        """Let a job go on until it wants something that the journal does not hold, or ends."""
+        while True:
+            try:
+                one.wants = next(one.job) if rollouts is None else one.job.send(rollouts)
+            except StopIteration as stop:
+                active.remove(one)
+                self.status.done()
+                yield one.number, stop.value
+                return
+            pieces = self._missing(one)
+            if pieces:
+                one.missing = len(pieces)
+                self._ready.extend(pieces)
+                return
+            rollouts = self._collect(one)
+
+    def _missing(self, one: _Active) -> list[_Piece]:
+        pieces = []
+        for want in one.wants:
+            digest = _digest(one.task.prompt, want.prefix)
+            keys = tuple(key for key in want.keys if self.journal.find(key, digest) is None)
+            if keys:
+                rest = Want(keys, want.prefix, given=want.given, correct=want.correct)
+                pieces.append(_Piece(one, rest, digest))
+        return pieces
+
+    def _collect(self, one: _Active) -> list[list[Rollout]]:
+        found = []
+        for want in one.wants:
+            digest = _digest(one.task.prompt, want.prefix)
+            rollouts = [self.journal.find(key, digest) for key in want.keys]
+            found.append([rollout for rollout in rollouts if rollout is not None])
+            assert len(found[-1]) == len(want.keys)
+        return found
+
+    def _groups(self, batching: bool, *, busy: bool) -> Iterator[list[_Piece]]:
+        if batching:
+            if self._ready and not busy:
+                group = list(self._ready)
+                self._ready.clear()
+                yield group
+            return
+        while self._ready:
+            yield [self._ready.popleft()]
+
+    def _serve(self, group: list[_Piece]) -> list[GenerationError | None]:
+        """In a thread: sample, judge, write. Returns each piece's failure, if any."""
+        sampled = [piece for piece in group if piece.want.given is None]
+        results: dict[int, list[Completion] | GenerationError] = {}
+        if sampled:
+            answers = self.generator.complete_all([self._request(piece) for piece in sampled], self.sampling)
+            results = {id(piece): answer for piece, answer in zip(sampled, answers, strict=True)}
+        failures: list[GenerationError | None] = []
+        for piece in group:
+            given = piece.want.given
+            answer = results[id(piece)] if given is None else [Completion(given, 0)]
+            if isinstance(answer, GenerationError):
+                failures.append(answer)
+                continue
+            for key, completion in zip(piece.want.keys, answer, strict=True):
+                rollout = self._judged(piece, key, completion)
+                self.journal.append([rollout])
+                self.status.sampled(rollout)
+            failures.append(None)
+        return failures
+
+    def _request(self, piece: _Piece) -> Request:
+        question, want = piece.active.task.question, piece.want
+        return Request(piece.active.task.prompt, question.images, want.prefix, len(want.keys),
+                       _request_seed(self.seed, want.keys[0]))
+
+    def _judged(self, piece: _Piece, key: Key, completion: Completion) -> Rollout:
+        want = piece.want
+        if want.correct is not None:
+            judgement = Judgement("right" if want.correct else "wrong", None, "as its source says")
+        else:
+            judgement = self.checker.check(want.prefix + completion.text, piece.active.task.question)
+        return Rollout(key, piece.input, completion.text, completion.tokens, completion.finished,
+                       judgement.verdict, judgement.extracted, judgement.reason)
+
+    def _arrived(
+        self, piece: _Piece, failure: GenerationError | None, active: list[_Active]
+    ) -> Iterator[tuple[int, Any]]:
+        one = piece.active
+        one.missing -= 1
+        one.failure = one.failure or failure
+        self._answered = self._answered or failure is None
+        if one.missing:
+            return
+        if one.failure is None:
+            yield from self._advance(one, self._collect(one), active)
+            return
+        one.job.close()
+        active.remove(one)
+        self._count_failure(one.task.question, one.failure)
+
+    def _count_failure(self, question: QuestionRecord, failure: GenerationError) -> None:
+        self.status.failed(question.id, str(failure))
+        if failure.refused and not self._answered:
+            raise UserError(f"the generator refused the first request: {failure}")
+        failed, total = self.status.failures, self.status.total
+        if failed > self.max_failed_fraction * total:
+            raise UserError(
+                f"{failed} of {total} questions failed, more than max_failed_fraction="
+                f"{self.max_failed_fraction:g} allows; the last one, {question.id}: {failure}. What was "
+                "sampled is kept: mend the cause and start the same command again")
+
+
+def _digest(prompt: str, prefix: str) -> str:
+    return hashlib.sha1(f"{prompt}\0{prefix}".encode()).hexdigest()[:16]
+
+
+def _request_seed(seed: int, key: Key) -> int:
+    """Another seed for every key; 31 bits, which every server takes."""
+    text = f"{seed}/{key.question}/{key.cot}/{key.step}/{key.rollout}"
+    return int.from_bytes(hashlib.sha1(text.encode()).digest()[:4], "big") >> 1
