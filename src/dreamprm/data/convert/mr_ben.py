@@ -12,9 +12,10 @@ from dreamprm.data.convert.first_error import first_error_labels, first_wrong_st
 from dreamprm.data.convert.mr_ben_steps import ErrorPlaces, code_steps, numbered_steps
 from dreamprm.data.convert.right_or_wrong import DropImages, RightOrWrong, Unlabelled, text_only
 from dreamprm.data.convert.row_files import domain_of, read_rows
-from dreamprm.data.fields import Fields
+from dreamprm.data.fields import Fields, shown
+from dreamprm.data.json_members import stream_members
 from dreamprm.data.records import StepRecord
-from dreamprm.errors import DataError, UserError
+from dreamprm.errors import DataError
 
 HELP = "MR-Ben: solutions labelled with their first error step, as step records"
 
@@ -33,7 +34,7 @@ def read(path: str | Path, *, domain: str | None = None) -> Iterator[StepRecord]
     rectified steps are not kept. Published as Randolphzeng/Mr-Ben, MIT.
 
     Args:
-        path: a JSON object, a JSON array or a JSON Lines file; an object is held in memory.
+        path: a JSON object, a JSON array or a JSON Lines file of any size.
         domain: the domain of its records; None for the file's name without its ending.
 
     Yields:
@@ -81,7 +82,7 @@ def write(
             question that comes again later.
     """
     rule = RightOrWrong(threshold, unlabelled)
-    kept = (record for record in text_only(records, images) if _is_unplaced(record) or rule.keeps(record))
+    kept = filter(lambda record: _is_unplaced(record) or rule.keeps(record), text_only(records, images))
     written: set[str] = set()
     with Path(path).open("w", encoding="utf-8") as file:
         separator = "{\n"
@@ -100,31 +101,26 @@ def write(
 
 
 def _rows(path: Path) -> Iterator[Fields]:
-    by_question = _by_question(path)
-    if by_question is None:
+    if not _is_by_question(path):
         yield from read_rows(path)
         return
-    text, position, line = path.read_text(encoding="utf-8-sig"), 0, 1
-    for question, rows in by_question.items():
-        # The line of the question's key, for messages. A key that is written otherwise leaves the last one.
-        found = max(text.find(json.dumps(question, ensure_ascii=False), position), position)
-        line += text.count("\n", position, found)
-        position = found
-        for index, row in enumerate(rows):
-            yield Fields(row, path, line=line, prefix=f"{question}[{index}].")
+    for question, member in stream_members(path):
+        if not isinstance(member.value, list):
+            raise DataError(
+                f"{path}:{member.line}: member {question!r}: got {shown(member.value)};"
+                " allowed: a list of solutions"
+            )
+        for index, row in enumerate(member.value):
+            yield Fields(row, path, line=member.line, prefix=f"{question}[{index}].")
 
 
-def _by_question(path: Path) -> dict[str, list[Any]] | None:
-    """The solutions by question, or None where the file is an array or JSON Lines."""
-    if not path.is_file():
-        raise UserError(f"no such file: {path}; give the path of a JSON file")
+def _is_by_question(path: Path) -> bool:
+    """Whether the file is one object of lists; else it is an array or JSON Lines."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError:
-        return None  # JSON Lines, or broken: the reader of rows says where
-    if isinstance(content, dict) and all(isinstance(rows, list) for rows in content.values()):
-        return content
-    return None
+        first = next(stream_members(path), None)
+    except DataError:
+        return False  # no object, or a broken one: the reader of rows says what is wrong
+    return first is None or isinstance(first[1].value, list)
 
 
 def _judged_steps(fields: Fields) -> tuple[tuple[str, ...], tuple[float | None, ...]]:

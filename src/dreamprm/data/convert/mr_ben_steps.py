@@ -2,7 +2,9 @@
 
 The published lists hold *lines*, and `Model_Solution_First_Error_Step` is the number in a line's "Step k"
 heading, which is not always the line's place in the list: in 502 of the 2,572 wrong solutions of the five
-subjects with headings it is not, since steps have several lines, or blank ones between them. So:
+subjects with headings it is not, since steps have several lines, or blank ones between them. That the heading
+is meant shows in the annotators' own step ("Model_Solution_Rectified_First_Error_Step"): among the 807 wrong
+solutions whose headings do not count the lines, it carries the same number in 801. So:
 
 - Where every line "Step k" is the k-th of the list, or no line has a heading, each line is a step and the
   number is its place (a last line "Solution: ..." counts as one).
@@ -46,20 +48,24 @@ def numbered_steps(lines: Sequence[str]) -> tuple[tuple[str, ...], ErrorPlaces]:
     headings = [_heading(line) for line in lines]
     if all(heading is None or heading == place for place, heading in enumerate(headings, start=1)):
         return tuple(lines), ErrorPlaces(len(lines), {str(k + 1): (k,) for k in range(len(lines))})
-    # Text before the first heading belongs to its step.
-    first = next(index for index, heading in enumerate(headings) if heading is not None)
-    starts = [0] + [
+    starts = [
         index
         for index, line in enumerate(lines)
-        if index > first and (headings[index] is not None or _SOLUTION.match(line))
+        if headings[index] is not None or _SOLUTION.match(line)
     ]
+    numbers = [headings[start] for start in starts]
+    if starts[0] > 0 and numbers[0] == 1:
+        starts[0] = 0  # text before "Step 1" belongs to it
+    elif starts[0] > 0:
+        # One solution begins "tep 1:", and its second heading is "Step 2".
+        starts.insert(0, 0)
+        numbers.insert(0, 1 if numbers[0] == 2 else None)
     bounds = zip(starts, [*starts[1:], len(lines)], strict=True)
     steps = tuple("\n".join(lines[begin:end]).strip() for begin, end in bounds)
     places: dict[str, tuple[int, ...]] = {}
-    for step, start in enumerate(starts):
-        heading = headings[first] if step == 0 else headings[start]
-        if heading is not None:
-            places[str(heading)] = (*places.get(str(heading), ()), step)
+    for step, number in enumerate(numbers):
+        if number is not None:
+            places[str(number)] = (*places.get(str(number), ()), step)
     return steps, ErrorPlaces(len(steps), places)
 
 

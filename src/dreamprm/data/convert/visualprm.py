@@ -24,6 +24,7 @@ Unsampled = Literal["null", "zero"]
 Form = Literal["raw", "conversations"]
 
 _QUESTION, _SOLUTION = "### Question:\n", "\n\n### Solution Process:\n"
+_IMAGE_MARK = "<image>\n"
 _SIGNS = {"+": 1.0, "-": 0.0}
 _INSTRUCTION = (
     "You judge the steps of a solution. The first turn holds the problem and the first step, each later turn"
@@ -47,8 +48,9 @@ def read(
     `num_mc_total` 0. Nobody sampled there, so the label is null; `unsampled=zero` takes the 0 instead.
 
     Source: OpenGVLab/VisualPRM400K, -v1.1 and -v1.1-Raw, MIT; the layout as their data cards and the pipeline
-    in github.com/OpenGVLab/InternVL (internvl_chat/tools/reasoning_data_pipeline) have it. Image paths and
-    "<image>" marks in the question are kept as written.
+    in github.com/OpenGVLab/InternVL (internvl_chat/tools/reasoning_data_pipeline) have it. Image paths are
+    kept as written. "<image>" lines in front of the question, one an image, are taken off; marks inside it
+    stay.
 
     Args:
         path: a JSON Lines file or a JSON array.
@@ -72,9 +74,10 @@ def read(
         else:
             question = fields.text("question")
             steps, labels, rollouts = _scored_steps(fields, unsampled)
+        images = images_of(fields)
         yield StepRecord(
-            question=question,
-            images=images_of(fields),
+            question=question.removeprefix(_IMAGE_MARK * len(images)),
+            images=images,
             domain=domain_of(fields, domain),
             steps=steps,
             labels=labels,
@@ -165,7 +168,7 @@ def _judged_turns(fields: Fields) -> tuple[str, _Steps, _Labels, _Rollouts]:
     if not steps or len(labels) != len(steps):
         raise fields.error("conversations", "a gpt turn with + or - behind every human turn")
     question, mark, first = steps[0].partition(_SOLUTION)
-    question = question.removeprefix(_QUESTION)
+    question = question.removeprefix(_IMAGE_MARK * len(images_of(fields))).removeprefix(_QUESTION)
     if not mark or not question.strip() or not first.strip():
         form = "a first human turn '### Question:\\n...\\n\\n### Solution Process:\\n...'"
         raise fields.error("conversations", form, steps[0])
@@ -190,7 +193,7 @@ def _raw_row(record: StepRecord) -> dict[str, Any]:
         "id": record.id,
         "domain": record.domain,
         "image": image_value(record.images),
-        "question": record.question,
+        "question": _marked_question(record),
         "answer": None,
         "response": "\n\n".join(record.steps),
         "steps_with_score": [
@@ -198,6 +201,12 @@ def _raw_row(record: StepRecord) -> dict[str, Any]:
             for step, label, rollouts in zip(record.steps, record.labels, record.rollouts, strict=True)
         ],
     }
+
+
+def _marked_question(record: StepRecord) -> str:
+    """The question with a mark for every image in front, unless it has marks of its own."""
+    marks = "" if "<image>" in record.question else _IMAGE_MARK * len(record.images)
+    return marks + record.question
 
 
 def _score(label: float | None, rollouts: int | None) -> dict[str, Any]:
@@ -216,7 +225,7 @@ def _conversation_row(record: StepRecord, rule: RightOrWrong) -> dict[str, Any]:
         raise DataError(f"record {record.id}: the question holds {_SOLUTION!r}, which ends the question here")
     turns = [("system", _INSTRUCTION)]
     for index, (step, right) in enumerate(zip(record.steps, rule.right(record), strict=True)):
-        text = f"{_QUESTION}{record.question}{_SOLUTION}{step}" if index == 0 else step
+        text = f"{_QUESTION}{_marked_question(record)}{_SOLUTION}{step}" if index == 0 else step
         turns += [("human", text), ("gpt", "+" if right else "-")]
     return {
         "id": record.id,
