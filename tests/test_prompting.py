@@ -1,88 +1,18 @@
-"""The prompt, and its reply taken apart."""
+"""The prompts: their stages, options, images' marks, and how a begun response is continued by instruction."""
 
 import pytest
 
-from dreamprm.prompting import FIVE_STAGES, final_answer, five_stage_prompt, split_question, split_steps
-
-COT = (
-    "Step 1: Restate.\n - asks for x\n\nStep 2: Look.\nSee step 1: it helps."
-    "\n\nStep 3: Conclude.\n\nFinal answer: B"
+from dreamprm.data.records import OPTION_LETTERS
+from dreamprm.prompting import (
+    FIVE_STAGES,
+    PROMPTS,
+    continue_instruction,
+    five_stage_prompt,
+    plain_prompt,
+    question_text,
 )
-
-
-def test_split_keeps_headings_and_the_final_answer() -> None:
-    assert split_steps(COT) == (
-        "Step 1: Restate.\n - asks for x",
-        "Step 2: Look.\nSee step 1: it helps.",
-        "Step 3: Conclude.\n\nFinal answer: B",
-    )
-
-
-@pytest.mark.parametrize(
-    "heading",
-    ["Step {}: a", "### Step {}: a", "**Step {}:** a", "**Step {}**: a", "step {}. a", "STEP {}) a",
-     "- Step {} - a", "> Step {}: a", "  Step {}: a", "Step {}\na", "## Step {}\na", "**Step {}**\na"],
-)  # fmt: skip
-def test_headings_in_their_many_forms(heading: str) -> None:
-    text = "\n".join(heading.format(k) for k in (1, 2, 3))
-    assert split_steps(text) == tuple(heading.format(k).strip() for k in (1, 2, 3))
-
-
-@pytest.mark.parametrize(
-    "text", ["", "no heading", "As in Step 1: no", "Step 1 shows that it works", "Step 2: begins late"]
-)
-def test_no_steps_without_a_first_heading(text: str) -> None:
-    assert split_steps(text) == ()
-
-
-def test_only_headings_that_continue_the_numbering_count() -> None:
-    assert split_steps("Step 1: a\nStep 1: again\nStep 3: no\nStep 2: b") == (
-        "Step 1: a\nStep 1: again\nStep 3: no",
-        "Step 2: b",
-    )
-
-
-def test_text_before_the_first_heading_belongs_to_the_first_step() -> None:
-    assert split_steps("Let me see.\nStep 1: a\nStep 2: b") == ("Let me see.\nStep 1: a", "Step 2: b")
-
-
-def test_a_continuation_starts_at_its_own_number() -> None:
-    assert split_steps("\nStep 3: c\nStep 4: d", 3) == ("Step 3: c", "Step 4: d")
-    assert split_steps("\nStep 3: c\nStep 4: d") == ()
-
-
-def test_split_is_lossless_up_to_white_space() -> None:
-    assert "".join("".join(split_steps(COT)).split()) == "".join(COT.split())
-
-
-def test_question_ends_at_the_first_heading() -> None:
-    assert split_question("What is x?\n\n### Step 1: a\n\n### Step 2: b") == (
-        "What is x?",
-        ("### Step 1: a", "### Step 2: b"),
-    )
-    assert split_question(" What is x? \n") == ("What is x?", ())
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        (COT, "B"),
-        ("Final answer: 3.5 m", "3.5 m"),
-        ("**Final answer:** B", "B"),
-        ("**Final Answer: B**", "B"),
-        ("### Final Answer\n\nC\n", "C"),
-        ("### Final Answer:\n**C**", "C"),
-        ("Final answer is: D", "D"),
-        ("Final answer: A\nFinal answer: B", "B"),
-        ("Final answer: A\nFinal answer:", "A"),
-        ("The final answer is based on x", None),
-        ("(Note: The final answer: B)", None),
-        ("Final answer:", None),
-        ("", None),
-    ],
-)
-def test_final_answer(text: str, answer: str | None) -> None:
-    assert final_answer(text) == answer
+from dreamprm.responses import parse_response
+from dreamprm.sandbox.questions import parse_question
 
 
 def test_prompt_names_the_stages_in_order_and_ends_with_the_question() -> None:
@@ -95,3 +25,81 @@ def test_prompt_names_the_stages_in_order_and_ends_with_the_question() -> None:
 def test_prompt_refuses_an_empty_question() -> None:
     with pytest.raises(ValueError, match="question must not be empty"):
         five_stage_prompt(" ")
+
+
+def test_the_plain_prompt_asks_for_the_same_answer_line_and_no_steps() -> None:
+    prompt = plain_prompt("How many bars?")
+    assert prompt.endswith("\n\nHow many bars?") and "step" not in prompt.lower()
+    asked = ("write one line 'Final answer: ' with the answer alone"
+             " (the option's letter, where options are given).")
+    assert asked in prompt and asked in five_stage_prompt("How many bars?")
+
+
+def test_prompts_by_name() -> None:
+    assert dict(PROMPTS) == {"five_stage": five_stage_prompt, "plain": plain_prompt}
+    with pytest.raises(TypeError):
+        PROMPTS["mine"] = plain_prompt  # type: ignore[index]
+
+
+@pytest.mark.parametrize("prompt", PROMPTS.values())
+def test_options_stand_below_the_question_and_their_letter_is_asked_for(prompt) -> None:
+    text = prompt("How many bars?", ("three", " four "))
+    assert text.endswith("\n\nHow many bars?\nOptions:\n(A) three\n(B) four")
+    assert "'Final answer: ' with the letter of the right option alone." in text
+
+
+@pytest.mark.parametrize("prompt", PROMPTS.values())
+def test_a_prompt_still_holds_its_sandbox_question(prompt) -> None:
+    question = "sum of left dots and right dots plus 2 ?"
+    assert parse_question(prompt(question)) == parse_question(question)
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (("A", "B", "C"), "Options: A, B, C (shown in the image)"),
+        (("(A)", "b."), "Options: A, B (shown in the image)"),
+        (("B", "A"), "Options:\n(A) B\n(B) A"),
+        (("A", "B", "D"), "Options:\n(A) A\n(B) B\n(C) D"),
+        (("<image 1>", "<image 2>"), "Options:\n(A) [image 1]\n(B) [image 2]"),
+    ],
+)
+def test_how_options_are_written(options: tuple[str, ...], shown: str) -> None:
+    assert question_text("Which?", options) == f"Which?\n{shown}"
+
+
+@pytest.mark.parametrize(
+    ("question", "shown"),
+    [
+        ("How many?\n<image1>", "How many?"),
+        ("<image 1>\nHow many?", "How many?"),
+        ("How long is the room? <image1>", "How long is the room?"),
+        ("<image 1> of Louis Black was painted by whom?", "The image of Louis Black was painted by whom?"),
+        ("See. <IMAGE_1> shows x.", "See. The image shows x."),
+        ("The clock showed <image1>. Then it showed <image1>.",
+         "The clock showed the image. Then it showed the image."),
+        ("fit so\n<image1>that one can travel", "fit so\nthe image that one can travel"),
+        ("Compare <image>and x<y>z.", "Compare the image and x<y>z."),
+        ("One piece:\n<image1>\nThe other?\n<image2>", "One piece:\n[image 1]\nThe other?\n[image 2]"),
+        ("<image> or <image>?", "[image 1] or [image 2]?"),
+        ("no mark, a < b\n\nand > c", "no mark, a < b\n\nand > c"),
+    ],
+)  # fmt: skip
+def test_marks_of_images_are_put_into_words(question: str, shown: str) -> None:
+    assert question_text(question) == shown
+
+
+def test_more_options_than_letters() -> None:
+    assert question_text("Which?", ["x"] * 26).endswith("\n(Z) x")
+    with pytest.raises(ValueError, match="at most 26 options have a letter, got 27"):
+        question_text("Which?", ["x"] * (len(OPTION_LETTERS) + 1))
+
+
+def test_a_begun_response_is_continued_by_instruction() -> None:
+    response = parse_response("Step 1: a\n\n### Step 2\nb\n\nStep 3: c\nFinal answer: 4")
+    text = continue_instruction(response.prefix(2))
+    assert "<begun>\nStep 1: a\n\n### Step 2\nb\n</begun>" in text
+    assert text.endswith("The next heading is 'Step 3:'.")
+    assert "heading" not in continue_instruction("First, count.")
+    with pytest.raises(ValueError, match="prefix must not be empty"):
+        continue_instruction(" \n")

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from dreamprm.responses import final_answer, split_question, split_steps  # noqa: F401
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from types import MappingProxyType
+
+from dreamprm.data.records import OPTION_LETTERS
+from dreamprm.responses import final_answer, last_step_number, split_steps  # noqa: F401
 
 FIVE_STAGES = (
     "Restate the question",
@@ -13,30 +19,148 @@ FIVE_STAGES = (
 )
 """What each of the five steps does, in order (structured thinking; DreamPRM, arXiv 2505.20241)."""
 
+# "<image1>" (MATH-V), "<image 1>" (MMMU), "<image>" (LLaVA, InternVL).
+_IMAGE_MARK = re.compile(r"<image[ _]?(\d*)>", re.IGNORECASE)
 
-def five_stage_prompt(question: str) -> str:
+# A mark that is no part of a sentence: alone on its line (which goes with it), or after one at a line's end.
+_MARK_APART = re.compile(
+    r"^[ \t]*<image[ _]?\d*>[ \t]*(?:\n|\Z)|(?<=[.?!:])[ \t]*<image[ _]?\d*>[ \t]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def five_stage_prompt(question: str, options: Sequence[str] = ()) -> str:
     """Ask for a chain of thought of exactly the five stages and a final-answer line.
 
     Use it to sample chains of thought from an instruction-tuned generator; the reply is read back with
-    `split_steps` and `final_answer`. The wording is ours, the stages are the paper's
+    `dreamprm.responses.parse_response`. The wording is ours, the stages are the paper's
     (DreamPRM, arXiv 2505.20241).
 
     Args:
-        question: the question with its options; not empty.
+        question: the question; not empty. Marks for its images (`<image1>`, `<image 1>`, `<image>`) are taken
+            out or put into words, as `question_text` says.
+        options: the texts of its options, in order; none where the question is open or lists them itself.
 
     Returns:
-        The instruction, followed by the question.
+        The instruction, followed by the question and its options.
 
     Raises:
-        ValueError: the question is empty.
+        ValueError: the question is empty, or there are more options than letters.
+    """
+    stages = "\n".join(f"Step {k}: {stage}." for k, stage in enumerate(FIVE_STAGES, start=1))
+    return (
+        "Answer the question below in exactly five steps, each under its own heading:\n"
+        f"{stages}\n"
+        "Write each heading as 'Step k:' at the start of a line. After the fifth step write one line "
+        f"{_final_answer_line(options)}\n\n"
+        f"{question_text(question, options)}"
+    )
+
+
+def plain_prompt(question: str, options: Sequence[str] = ()) -> str:
+    """Ask for a chain of thought of no given structure and a final-answer line.
+
+    Use it for the ablation without structured thinking (DreamPRM, arXiv 2505.20241): the same final-answer
+    line, so that answers are read alike, but no stages and no headings.
+
+    Args, Returns, Raises: as `five_stage_prompt`.
+    """
+    return (
+        "Answer the question below. Think it through before you answer. At the end write one line "
+        f"{_final_answer_line(options)}\n\n"
+        f"{question_text(question, options)}"
+    )
+
+
+PROMPTS: Mapping[str, Callable[[str, Sequence[str]], str]] = MappingProxyType(
+    {"five_stage": five_stage_prompt, "plain": plain_prompt}
+)
+"""The prompts by the name that a configuration gives them."""
+
+
+def continue_instruction(prefix: str) -> str:
+    """Ask for the rest of a response that is begun, where a server cannot continue a text itself.
+
+    Prefer a generator that continues the text: a model that is told to go on may reword what is there, begin
+    anew, or greet. It is put after the prompt, in the same turn or in one of its own.
+
+    Args:
+        prefix: the response so far; not empty.
+
+    Returns:
+        The instruction, with the prefix in it word for word.
+
+    Raises:
+        ValueError: the prefix is empty.
+    """
+    if not prefix.strip():
+        raise ValueError("prefix must not be empty: nothing is there to be continued; send the prompt alone")
+    number = last_step_number(prefix)
+    following = "" if number is None else f" The next heading is 'Step {number + 1}:'."
+    return (
+        "The response to this has been begun. Its beginning stands between the two tags:\n"
+        f"<begun>\n{prefix.strip()}\n</begun>\n"
+        "Take it as it is, right or wrong, and write only the rest of it, to the 'Final answer: ' line at "
+        f"its end. Do not repeat, reword or comment on any of the beginning.{following}"
+    )
+
+
+def question_text(question: str, options: Sequence[str] = ()) -> str:
+    """A question and its options as a prompt shows them.
+
+    The images themselves are given beside the text, in their order. A mark for the only image is left out
+    where it stands apart (alone on its line, or after a sentence) and becomes "the image" inside a sentence.
+    Marks for several become `[image 1]`, `[image 2]`, ... (unnumbered ones in order), since the text then
+    says which is meant; MATH-V has several marks for parts of one file, which carry these names in it.
+    A tag is never left: chat templates may take `<image>` for an image of its own.
+
+    Each option has a line, `(A) text`. Options that are but their own letters are pictured in the image, and
+    one line says so.
+
+    Args:
+        question: the question; not empty.
+        options: the texts of its options, in order.
+
+    Returns:
+        The text, without white space around it.
+
+    Raises:
+        ValueError: the question is empty, or there are more options than letters.
     """
     if not question.strip():
         raise ValueError("question must not be empty")
-    stages = "\n".join(f"Step {k}: {stage}." for k, stage in enumerate(FIVE_STAGES, start=1))
-    return (
-        "Answer the question about the image in exactly five steps, each under its own heading:\n"
-        f"{stages}\n"
-        "Write each heading as 'Step k:' at the start of a line. After the fifth step write one line "
-        "'Final answer: ' with the answer alone (the option's letter, where options are given).\n\n"
-        f"{question.strip()}"
-    )
+    if len(options) > len(OPTION_LETTERS):
+        raise ValueError(f"at most {len(OPTION_LETTERS)} options have a letter, got {len(options)}")
+    text = question.strip()
+    letters = OPTION_LETTERS[: len(options)]
+    if options and all(_is_letter(option, letter) for option, letter in zip(options, letters, strict=True)):
+        text += f"\nOptions: {', '.join(letters)} (shown in the image)"
+    elif options:
+        lines = (f"({letter}) {option.strip()}" for letter, option in zip(letters, options, strict=True))
+        text = "\n".join([text, "Options:", *lines])
+    return _with_image_marks_worded(text)
+
+
+def _final_answer_line(options: Sequence[str]) -> str:
+    what = "the letter of the right option alone" if options else (
+        "the answer alone (the option's letter, where options are given)")
+    return f"'Final answer: ' with {what}."
+
+
+def _is_letter(option: str, letter: str) -> bool:
+    return option.strip().strip("().").upper() == letter
+
+
+def _with_image_marks_worded(text: str) -> str:
+    marks = _IMAGE_MARK.findall(text)
+    if len(set(marks)) > 1 or marks.count("") > 1:
+        unnumbered = count(1)
+        return _IMAGE_MARK.sub(lambda match: f"[image {match.group(1) or next(unnumbered)}]", text)
+    return _IMAGE_MARK.sub(_the_image, _MARK_APART.sub("", text)).strip()
+
+
+def _the_image(mark: re.Match[str]) -> str:
+    before, after = mark.string[: mark.start()], mark.string[mark.end() :]
+    article = "The" if re.search(r"(?:[.?!]\s+|\A\s*)\Z", before) else "the"
+    # MATH-V has marks without a space beside them: "so\n<image1>that one can travel".
+    return " " * before[-1:].isalnum() + f"{article} image" + " " * after[:1].isalnum()

@@ -1,6 +1,16 @@
 """Responses of generators taken apart: steps, final answer, and what is wrong with their form."""
 
 from dreamprm.responses.final_answers import final_answer
-from dreamprm.responses.headings import split_question, split_steps
+from dreamprm.responses.headings import last_step_number, split_question, split_steps
+from dreamprm.responses.response import MALFORMED, SPLITS, Response, parse_response
 
-__all__ = ["final_answer", "split_question", "split_steps"]
+__all__ = [
+    "MALFORMED",
+    "SPLITS",
+    "Response",
+    "final_answer",
+    "last_step_number",
+    "parse_response",
+    "split_question",
+    "split_steps",
+]

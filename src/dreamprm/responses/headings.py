@@ -14,10 +14,11 @@ from dreamprm.responses.marks import MARKS
 # A number that goes on ("Step 2.1", "Step 2-3") is another one. Bold type or a Markdown heading need no mark
 # after the number: '**Step 1** Restate', '## Step 1 Restate'.
 _HEADING = re.compile(
-    rf"^{MARKS}\[?step[ \t]*(\d+)"
+    rf"^{MARKS}\[?step[ \t]*"
+    r"(\d{1,4})"
     r"(?:[ \t]*\([^()\n]*\))?"
     r"[ \t]*[*_]*[ \t]*(?:[:)\]\uFF1A\u2014]|[.\-\u2013](?!\d)|$)"
-    r"|^[ \t]*(?:#+[ \t]*step[ \t]*(\d+)\b(?![.\-\u2013]\d)|[ \t#>\-]*\*\*step[ \t]*(\d+)\*\*)",
+    r"|^[ \t]*(?:#+[ \t]*step[ \t]*(\d{1,4})\b(?![.\-\u2013]\d)|[ \t#>\-]*\*\*step[ \t]*(\d{1,4})\*\*)",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -67,6 +68,12 @@ def ascending(headings: Sequence[Heading]) -> tuple[Heading, ...]:
         run.append(headings[at])
         at = before[at]
     return tuple(reversed(run))
+
+
+def last_step_number(text: str) -> int | None:
+    """The number of the last of the headings at which a text is cut; None where it has no heading."""
+    run = ascending(find_headings(text))
+    return run[-1].number if run else None
 
 
 def split_steps(text: str, first: int = 1) -> tuple[str, ...]:

@@ -1,0 +1,144 @@
+"""A response taken apart: its steps, where they end, its final answer, and what is wrong with its form."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from dreamprm.errors import UserError
+from dreamprm.responses.final_answers import final_answer
+from dreamprm.responses.headings import Heading, ascending, find_headings
+from dreamprm.responses.paragraphs import paragraph_ends
+from dreamprm.responses.sentences import sentence_ends
+
+SPLITS = ("headings", "paragraphs", "sentences", "whole")
+"""At `Step k:` headings, blank lines or sentences, or not at all."""
+
+MALFORMED: Mapping[str, str] = MappingProxyType({
+    "empty": "there is no text; nothing else is said of it but whether it was cut off",
+    "truncated": "it was cut off at the generator's longest length",
+    "no_headings": "it was to be split at its headings and has none: the whole text is one step",
+    "missing_steps": "a number between 1 and the last (or the expected last) has no heading; of a text that"
+                     " is not split at headings: it has fewer steps than expected",
+    "repeated_steps": "a number has more than one heading",
+    "unordered_steps": "the headings' numbers, each where it first stands, do not rise",
+    "surplus_steps": "it has more steps, or a heading with a higher number, than expected",
+    "no_final_answer": "it states no final answer in any of the forms that `final_answer` knows",
+})
+"""What can be wrong with a response's form. Such a response is kept, counted and labelled as such."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response and its parts.
+
+    Attributes:
+        text: all of it, as it was given.
+        steps: the text of each step, without white space around it; joined they are the whole text but for
+            white space. None of a blank text.
+        ends: where in `text` each step ends, without the white space after it; rising.
+        final_answer: the answer that it states, see `final_answer`; None where it states none.
+        split: how it was split in the end, one of `SPLITS`: `whole` where there were no headings.
+        malformed: names of `MALFORMED`, in that order; empty for a well-formed response.
+    """
+
+    text: str
+    steps: tuple[str, ...]
+    ends: tuple[int, ...]
+    final_answer: str | None
+    split: str
+    malformed: tuple[str, ...]
+
+    def prefix(self, step: int) -> str:
+        """The text up to the end of step `step`, without the white space after it; "" for 0.
+
+        Raises:
+            ValueError: there is no such step.
+        """
+        if not 0 <= step <= len(self.ends):
+            raise ValueError(f"step must be in 0..{len(self.ends)}, the response's steps, got {step}")
+        return self.text[: self.ends[step - 1]] if step else ""
+
+
+def parse_response(
+    text: str, *, split: str = "headings", expected_steps: int | None = None, finished: bool = True
+) -> Response:
+    """Take a response apart.
+
+    At headings it is cut where their numbers rise (`dreamprm.responses.headings.ascending`): a response
+    without its third step is cut at the fourth; a heading that repeats a number or goes back cuts nothing,
+    and its text stays in the step where it stands. Text before the first heading belongs to the first step,
+    the final-answer line to the last. Nothing of the text is lost, whatever is wrong with it.
+
+    Args:
+        text: the response of a generator.
+        split: one of `SPLITS`.
+        expected_steps: how many steps the prompt asked for; None: any number is right.
+        finished: whether the generator ended it, and was not cut off.
+
+    Returns:
+        The response with its parts. A text without headings that was to be split at them is one step, and is
+        named `no_headings`.
+
+    Raises:
+        UserError: `split` is none of `SPLITS`, or `expected_steps` is < 1.
+    """
+    if split not in SPLITS:
+        raise UserError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if expected_steps is not None and expected_steps < 1:
+        raise UserError(f"expected_steps must be >= 1 or None, got {expected_steps}")
+    wrong = set() if finished else {"truncated"}
+    if not text.strip():
+        return Response(text, (), (), None, split, _in_order(wrong | {"empty"}))
+    if split == "headings":
+        headings = find_headings(text)
+        ends = _heading_ends(text, headings)
+        if headings:
+            wrong |= _wrong_headings(headings, len(ends), expected_steps)
+        else:
+            split = "whole"
+            wrong.add("no_headings")
+    else:
+        ends = _ENDS[split](text)
+        if expected_steps is not None and len(ends) != expected_steps:
+            wrong.add("missing_steps" if len(ends) < expected_steps else "surplus_steps")
+    answer = final_answer(text)
+    if answer is None:
+        wrong.add("no_final_answer")
+    steps = tuple(text[a:b].strip() for a, b in zip((0, *ends), ends, strict=False))
+    return Response(text, steps, ends, answer, split, _in_order(wrong))
+
+
+def _whole(text: str) -> tuple[int, ...]:
+    return (len(text.rstrip()),)
+
+
+_ENDS: Mapping[str, Callable[[str], tuple[int, ...]]] = MappingProxyType(
+    {"paragraphs": paragraph_ends, "sentences": sentence_ends, "whole": _whole}
+)
+
+
+def _heading_ends(text: str, headings: Sequence[Heading]) -> tuple[int, ...]:
+    cuts = [heading.start for heading in ascending(headings)[1:]]
+    return tuple(len(text[:cut].rstrip()) for cut in (*cuts, len(text)))
+
+
+def _wrong_headings(headings: Sequence[Heading], steps: int, expected: int | None) -> set[str]:
+    counts = Counter(heading.number for heading in headings)
+    numbers = list(counts)  # each where it first stands
+    wrong = set()
+    if max(counts.values()) > 1:
+        wrong.add("repeated_steps")
+    if numbers != sorted(numbers):
+        wrong.add("unordered_steps")
+    if any(number not in counts for number in range(1, (expected or max(numbers)) + 1)):
+        wrong.add("missing_steps")
+    if expected is not None and (steps > expected or max(numbers) > expected):
+        wrong.add("surplus_steps")
+    return wrong
+
+
+def _in_order(names: set[str]) -> tuple[str, ...]:
+    return tuple(name for name in MALFORMED if name in names)
