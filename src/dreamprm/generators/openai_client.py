@@ -1,0 +1,186 @@
+"""One chat request to an OpenAI-compatible server: an answer, or what kind of failure it was."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from dreamprm.errors import UserError
+from dreamprm.generators.retries import retry_after
+
+NO_KEY = "EMPTY"
+"""Sent as key where none is set: servers of one's own ignore it, the client library insists on one."""
+
+_LONGEST_WORDS = 600
+_CONNECT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One sampled text; `reason` is the server's `finish_reason`."""
+
+    text: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server answered: its choices, and the tokens it counted (None where it does not say)."""
+
+    choices: tuple[Choice, ...]
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no answer.
+
+    Attributes:
+        kind: `again` may pass when it is sent again; `refused` is this request's own fault; `hopeless` will
+            meet every request (a wrong key, model or address).
+        words: the reason, with the server's words, without the key.
+        asked: seconds that the server asks to wait, or None.
+    """
+
+    kind: Literal["again", "refused", "hopeless"]
+    words: str
+    asked: float | None = None
+
+
+def require_openai() -> None:
+    """Check that the client library is there, without importing it.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    if importlib.util.find_spec("openai") is None:
+        raise UserError("the openai generator needs the openai package: pip install 'dreamprm[openai]'")
+
+
+class ChatClient:
+    """Sends single chat requests; safe for threads.
+
+    The library's own retries are off: they neither see a malformed answer nor end when the run does. Nothing
+    that leaves this class contains the key, also where the server repeats it.
+
+    Args:
+        base_url: the address of the API, such as http://localhost:8000/v1.
+        key: sent as bearer token.
+        timeout: seconds without a byte after which a request counts as failed.
+    """
+
+    def __init__(self, base_url: str, *, key: str, timeout: float) -> None:
+        import openai
+
+        self._errors = openai
+        self._key = key
+        self._timeout = timeout
+        self._client = openai.OpenAI(
+            base_url=base_url, api_key=key, max_retries=0,
+            timeout=openai.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
+        )
+
+    def ask(self, body: Mapping[str, Any]) -> Answer | Failure:
+        """Send one request to `chat/completions`.
+
+        Args:
+            body: the request's JSON; `model` and `messages` at least.
+
+        Returns:
+            The answer, or the failure: failures are values here, so that no traceback carries a request's
+            headers.
+        """
+        fields = dict(body)
+        model, messages = fields.pop("model"), fields.pop("messages")
+        try:
+            raw = self._client.chat.completions.with_raw_response.create(
+                model=model, messages=messages, extra_body=fields
+            )
+            content = raw.http_response.content
+        except self._errors.APIStatusError as error:
+            return self._status_failure(error)
+        except self._errors.APITimeoutError:
+            return Failure("again", f"no answer within {self._timeout:g} s")
+        except self._errors.APIConnectionError as error:
+            cause = error.__cause__ or error
+            return Failure("again", self._clean(f"{type(cause).__name__}: {cause}"))
+        except self._errors.OpenAIError as error:
+            return Failure("again", self._clean(f"{type(error).__name__}: {error}"))
+        return self._read(content)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _status_failure(self, error: Any) -> Failure:
+        code = int(error.status_code)
+        words = self._clean(f"HTTP {code}: {_server_words(error.response.text)}")
+        if code in (408, 409, 429) or code >= 500:
+            return Failure("again", words, asked=retry_after(error.response.headers.get("retry-after")))
+        return Failure("refused" if code in (400, 413, 422) else "hopeless", words)
+
+    def _read(self, content: bytes) -> Answer | Failure:
+        try:
+            data = json.loads(content)
+        except ValueError:  # also bytes that are no UTF-8
+            shown = content[:100].decode("utf-8", "replace")
+            return Failure("again", self._clean(f"an answer that is not JSON: {shown!r}"))
+        choices = data.get("choices") if isinstance(data, dict) else None
+        if not isinstance(choices, list) or not choices:
+            # Some gateways report an error of the server behind them with status 200.
+            words = _server_words(content.decode("utf-8", "replace"))
+            return Failure("again", self._clean(f"an answer without choices: {words}"))
+        texts = [_choice(choice) for choice in choices]
+        if None in texts:
+            return Failure("again", "an answer whose choices hold no message")
+        usage = data.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
+        return Answer(
+            cast("tuple[Choice, ...]", tuple(texts)), _count(usage.get("prompt_tokens")),
+            _count(usage.get("completion_tokens")),
+        )
+
+    def _clean(self, words: str) -> str:
+        if self._key != NO_KEY:
+            words = words.replace(self._key, "***")
+        words = " ".join(words.split())
+        return words if len(words) <= _LONGEST_WORDS else words[:_LONGEST_WORDS] + " ..."
+
+
+def _choice(given: Any) -> Choice | None:
+    message = given.get("message") if isinstance(given, dict) else None
+    if not isinstance(message, dict):
+        return None
+    # `refusal` stands in for the content where the model declines; a null content with neither is an empty
+    # text: a model that reasons apart from its answer may use up its tokens before the answer begins.
+    text = message.get("content")
+    if text is None:
+        text = message.get("refusal") or ""
+    if not isinstance(text, str):
+        return None
+    reason = given.get("finish_reason")
+    return Choice(text, reason if isinstance(reason, str) else None)
+
+
+def _count(given: Any) -> int | None:
+    return given if isinstance(given, int) and not isinstance(given, bool) and given >= 0 else None
+
+
+def _server_words(text: str) -> str:
+    """What an error body says: OpenAI's `error.message`, FastAPI's `detail`, or the body itself."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = None
+    if isinstance(body, dict):
+        for name in ("error", "detail", "message"):
+            words = body.get(name)
+            if isinstance(words, dict):
+                words = words.get("message")
+            if isinstance(words, str) and words:
+                return words
+    return text or "(no words)"
