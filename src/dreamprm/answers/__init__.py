@@ -1,5 +1,16 @@
 """Checkers of answers, one file a kind: right, wrong or undecided, and what was read as the answer."""
 
 from dreamprm.answers.base import Checker, Judgement, Verdict
+from dreamprm.answers.extract import Stated, stated_answer
+from dreamprm.answers.registry import CHECKERS, build_checker, checker_settings
 
-__all__ = ["Checker", "Judgement", "Verdict"]
+__all__ = [
+    "CHECKERS",
+    "Checker",
+    "Judgement",
+    "Stated",
+    "Verdict",
+    "build_checker",
+    "checker_settings",
+    "stated_answer",
+]

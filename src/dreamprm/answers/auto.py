@@ -1,0 +1,135 @@
+"""The checker that suits each question."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from dreamprm.answers.base import Checker, Judgement
+from dreamprm.answers.choice import ChoiceChecker
+from dreamprm.answers.extract import Stated, stated_answer
+from dreamprm.answers.judge import JudgeChecker
+from dreamprm.answers.numeric import NumericChecker
+from dreamprm.answers.quantity import read_quantity
+from dreamprm.answers.symbolic import SymbolicChecker, installed
+from dreamprm.answers.text import TextChecker
+from dreamprm.data.records import QuestionRecord
+from dreamprm.generators.base import Generator
+
+
+@dataclass
+class AutoChecker(Checker):
+    """Checks each question by its kind; the one to take where questions are mixed.
+
+    The kind is the question's `answer_type`; where that is None it is told from the question: with options
+    `choice`; a reference that `read_quantity` reads: numeric; one with LaTeX, brackets or operators:
+    symbolic; else text. An answer that its kind leaves undecided goes on, to the first that decides:
+
+    - a choice whose words name no option: the answer against the right option's text, as a number or an
+      expression (`\\frac{\\sqrt2}{2}` for the option `1/\\sqrt2`), where that option is one;
+    - a number: as an expression (`2^{10}` for 1024);
+    - an expression: as a number, then as words where they are the same;
+    - text: not as an expression;
+    - at last the judge, where there is one.
+
+    Without math-verify (the extra `math`) expressions are compared as words: right where they are the same,
+    undecided where not. So the extra decides more; it turns no verdict round.
+
+    Attributes:
+        tolerance: of `NumericChecker`.
+        timeout: of `SymbolicChecker`, seconds.
+        judge: who judges what no rule decides; None: it stays undecided. The caller's to close.
+    """
+
+    tolerance: float = 1e-6
+    timeout: float = 5.0
+    judge: Generator | None = None
+    _choice: ChoiceChecker = field(init=False, repr=False, default_factory=ChoiceChecker)
+    _text: TextChecker = field(init=False, repr=False, default_factory=TextChecker)
+    _numeric: NumericChecker = field(init=False, repr=False)
+    _symbolic: SymbolicChecker | None = field(init=False, repr=False)
+    _judge: JudgeChecker | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._numeric = NumericChecker(self.tolerance)
+        self._symbolic = SymbolicChecker(self.timeout) if installed() else None
+        self._judge = JudgeChecker(self.judge) if self.judge is not None else None
+
+    def check(self, response: str, question: QuestionRecord) -> Judgement:
+        """Judge by the first kind that decides; else undecided, with the reason of its own kind."""
+        stated = stated_answer(response)
+        if stated is None:
+            return Judgement("undecided", None, "the response is empty")
+        judgement = self._by_kind(stated, question)
+        if judgement.verdict == "undecided" and self._judge is not None:
+            judged = self._judge.check(response, question)
+            return Judgement(judged.verdict, judged.extracted, f"{judgement.reason}; {judged.reason}")
+        return judgement
+
+    def close(self) -> None:
+        """End the worker that compares expressions."""
+        if self._symbolic is not None:
+            self._symbolic.close()
+
+    def _by_kind(self, stated: Stated, question: QuestionRecord) -> Judgement:
+        kind = answer_kind(question)
+        if kind == "choice":
+            judgement = self._choice.compare(stated, question)
+            if judgement.verdict == "undecided" and judgement.reason.endswith("names no option"):
+                return self._value_of_option(stated, question) or judgement
+            return judgement
+        if kind == "numeric":
+            number = self._numeric.compare(stated, question)
+            return self._first([number, self._expression(stated, question.answer)])
+        if kind == "symbolic":
+            words = self._text.compare(stated, question.answer)
+            if words.verdict == "right":
+                return words
+            own = self._expression(stated, question.answer)
+            if own.verdict == "undecided" and read_quantity(question.answer) is not None:
+                return self._first([own, self._numeric.compare(stated, question)])
+            return own
+        return self._text.compare(stated, question.answer)
+
+    def _expression(self, stated: Stated, reference: str) -> Judgement:
+        if self._symbolic is None:
+            return Judgement("undecided", stated.text, "an expression, and math-verify is not installed")
+        return self._symbolic.compare(stated, reference)
+
+    def _value_of_option(self, stated: Stated, question: QuestionRecord) -> Judgement | None:
+        """The answer against the right option's text as mathematics; None where that decides nothing."""
+        option = question.options[question.letters.index(question.answer)]
+        if not looks_symbolic(option) and read_quantity(option) is None:
+            return None
+        judgement = self._expression(stated, option)
+        return None if judgement.verdict == "undecided" else judgement
+
+    @staticmethod
+    def _first(judgements: list[Judgement]) -> Judgement:
+        """The first that decides, else the first."""
+        return next((one for one in judgements if one.verdict != "undecided"), judgements[0])
+
+
+def answer_kind(question: QuestionRecord) -> str:
+    """`choice`, `numeric`, `symbolic` or `text`: how a question's answer is compared."""
+    if question.options:
+        return "choice"
+    if question.answer_type in ("integer", "float"):
+        return "numeric"
+    if question.answer_type in ("symbolic", "text"):
+        return question.answer_type
+    if read_quantity(question.answer) is not None:
+        return "numeric"
+    return "symbolic" if looks_symbolic(question.answer) else "text"
+
+
+def looks_symbolic(text: str) -> bool:
+    """Whether an answer is written as mathematics: LaTeX commands, operators, a tuple of numbers."""
+    return _MATHEMATICS.search(text) is not None
+
+
+_MATHEMATICS = re.compile(
+    r"\\(?:frac|sqrt|pi|infty|cup|cap|times|cdot|[lg]eq?|pm|begin|sin|cos|tan|log|ln|theta|alpha|angle)"
+    r"|[\^=<>]|\d\s*[-+*/:]\s*[\da-z(\\]|[a-z)]\s*[+*/]\s*[\da-z(]|[(\[]\s*-?[\d.]+\s*,"
+    r"|\bsqrt\b|\d[a-z]\b"
+)

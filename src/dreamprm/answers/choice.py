@@ -1,0 +1,221 @@
+"""Answers among options: the letter in all its dress, or the option's text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from dreamprm.answers.base import Checker, Judgement, Verdict
+from dreamprm.answers.extract import Stated, stated_answer
+from dreamprm.answers.plain import plain
+from dreamprm.answers.quantity import Quantity, read_quantity
+from dreamprm.answers.text import normalised
+from dreamprm.data.records import QuestionRecord
+
+
+@dataclass(frozen=True)
+class ChoiceChecker(Checker):
+    """Right where the option that a response chooses is the question's; it has no settings.
+
+    Read are, in this order:
+
+    1. a letter alone or before its option: `B`, `(B)`, `b`, `B.`, `(B) text`, `B: text`, `\\text{B}`, "option
+    B";
+    2. an option's text: equal after normalising, or as a number (`0.5` is the option `1/2`);
+    3. in a sentence, a letter that stands as one: "... is (B)", "... is D", "B, because ...";
+    4. at a sentence's end an option's text: "the letters are P and N".
+
+    A letter in lower case counts only alone, in brackets or after "option". Undecided are two letters ("A and
+    C"), a letter that stands before another option's text, a letter that is also another option's text
+    (options `T`, `M`, `A`), and words that name no option. Wrong without a choice is a number that equals no
+    option, where all options are numbers.
+    """
+
+    def check(self, response: str, question: QuestionRecord) -> Judgement:
+        """Judge by the option that the response chooses; `extracted` is its letter.
+
+        Raises:
+            ValueError: the question has no options.
+        """
+        if not question.options:
+            raise ValueError(f"question {question.id!r} has no options; check it with another checker")
+        stated = stated_answer(response)
+        if stated is None:
+            return Judgement("undecided", None, "the response is empty")
+        return self.compare(stated, question)
+
+    def compare(self, stated: Stated, question: QuestionRecord) -> Judgement:
+        """Judge an answer that was taken out of a response already."""
+        choice = chosen(stated, question)
+        if choice.letter is None:
+            return Judgement("wrong" if choice.none_of_them else "undecided", plain(stated.text) or None,
+                             choice.reason)
+        verdict: Verdict = "right" if choice.letter == question.answer else "wrong"
+        return Judgement(verdict, choice.letter, f"{stated.how}: {choice.reason}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The letter of the option chosen, or None; `none_of_them`: an answer that certainly is no option."""
+
+    letter: str | None
+    reason: str
+    none_of_them: bool = False
+
+
+def chosen(stated: Stated, question: QuestionRecord) -> Choice:
+    """Which option an answer names, and by which rule."""
+    text = plain(stated.text)
+    options = _Options(question)
+    return (
+        _leading_letter(text, options)
+        or _option_text(text, options)
+        or _letter_in_sentence(text, options)
+        or _option_at_end(text, options)
+        or _no_option(text, options, stated)
+    )
+
+
+class _Options:
+    """A question's options by letter, as they are compared."""
+
+    def __init__(self, question: QuestionRecord) -> None:
+        self.letters = question.letters
+        self.texts = dict(zip(self.letters, map(plain, question.options), strict=True))
+        # Options that are only their own letter (pictured in the image), or a placeholder of an image.
+        self.pictured = {letter for letter, text in self.texts.items()
+                         if _bare(text) == letter or re.fullmatch(r"<?image[ _]?\d*>?", text, re.IGNORECASE)}
+        self.words = {letter: normalised(_without_label(text, letter)) for letter, text in self.texts.items()
+                      if letter not in self.pictured}
+        self.quantities: dict[str, Quantity] = {}
+        for letter in self.words:
+            quantity = read_quantity(self.texts[letter])
+            if quantity is not None:
+                self.quantities[letter] = quantity
+
+    def means_another(self, letter: str) -> bool:
+        """Whether a bare letter is also the text of another option."""
+        return any(_bare(text) == letter for other, text in self.texts.items() if other != letter)
+
+    def by_words(self, text: str) -> list[str]:
+        words = normalised(text)
+        return [letter for letter, option in self.words.items() if option and option == words]
+
+    def by_number(self, quantity: Quantity) -> list[str]:
+        return [letter for letter, option in self.quantities.items() if _equal(quantity, option)]
+
+
+_LETTER = r"(?P<letter>[A-Za-z])"
+# `(B)`, `[B]`, `B)`, `B.`, `B:`, `B -`, `option B`; what follows is the option's text or a reason.
+_LEADING = re.compile(
+    rf"^(?:(?P<named>option|choice|answer|letter)\s*:?\s*)?"
+    rf"(?:(?P<bracket>[(\[])\s*{_LETTER}\s*[)\]]"
+    r"|(?P<bare>[A-Za-z])(?P<mark>\s*[).:\]](?!\d)|\s+-\s|,\s|(?=\s*$)))"
+    rf"[\s.:,-]*(?P<rest>.*)$", re.IGNORECASE | re.DOTALL,
+)
+_BRACKETED = re.compile(r"(?:(?<=\s)|^|(?<=[:=]))[(\[]\s*([A-Za-z])\s*[)\]](?![\w(])")
+_AFTER_NAME = re.compile(r"\b(?:option|choice|answer|letter)\s+[(\[]?([A-Za-z])\b(?!['\w])", re.IGNORECASE)
+# "... ends at D", "... is C)": a capital at the end, behind a word that points at it; or, where the options
+# are nothing but letters, behind any word ("in region A").
+_AT_END = re.compile(
+    r"(?:\b(?:is|are|be|at|by|to|choose|select|pick|figure|picture|image|shape|diagram|graph|number)|[:=])\s+"
+    r"([A-Z])\s*[).]?\s*$"
+)
+_LETTER_AT_END = re.compile(r"[a-z]\s+([A-Z])\s*[).]?\s*$")
+_SEVERAL = re.compile(r"^[(\[]?([A-Z])[)\]]?(?:\s*(?:,|/|&|and|or|,\s*and)\s*[(\[]?[A-Z][)\]]?)+$")
+_NOT = re.compile(r"\b(?:not|no|none|never|neither|nor|cannot|except|unless|without)\b|n't\b", re.IGNORECASE)
+
+
+def _leading_letter(text: str, options: _Options) -> Choice | None:
+    if _SEVERAL.match(text) and not options.by_words(text):
+        return Choice(None, "names several options")
+    match = _LEADING.match(text)
+    if match is None:
+        return None
+    written = match["letter"] or match["bare"]
+    letter, rest = written.upper(), match["rest"].strip()
+    if letter not in options.letters:
+        return None
+    labelled = bool(match["named"] or match["bracket"])
+    if not labelled and not rest and options.means_another(letter):
+        return Choice(None, f"{letter} is a letter and another option's text")
+    if not labelled and rest:
+        # "a, b" and "I. e." are no choices: lower case needs a bracket, and a comma a capital.
+        if written.islower() and match["mark"].strip() != ")":
+            return None
+        if match["mark"].strip() == "," and re.match(r"[A-Za-z]\b|\d", rest):
+            return None
+    if rest:
+        named = options.by_words(rest)
+        if named and letter not in named:
+            return Choice(None, f"letter {letter} stands before the text of {named[0]}")
+        others = {found.upper() for found in _BRACKETED.findall(rest)} & set(options.letters) - {letter}
+        if others and not named:
+            return Choice(None, "names several options")
+    return Choice(letter, "the letter")
+
+
+def _option_text(text: str, options: _Options) -> Choice | None:
+    named = options.by_words(text)
+    if len(named) == 1:
+        return Choice(named[0], "the option's text")
+    quantity = read_quantity(text)
+    if quantity is not None and not named:
+        named = options.by_number(quantity)
+        if len(named) == 1:
+            return Choice(named[0], "the option's number")
+    return Choice(None, f"equals the options {', '.join(named)}") if named else None
+
+
+def _letter_in_sentence(text: str, options: _Options) -> Choice | None:
+    found = {letter.upper() for pattern in (_BRACKETED, _AFTER_NAME) for letter in pattern.findall(text)}
+    found &= set(options.letters)
+    if not found:
+        only_letters = options.pictured == set(options.letters)
+        end = (_LETTER_AT_END if only_letters else _AT_END).search(text)
+        if end is not None and end[1] in options.letters and not options.means_another(end[1]):
+            found = {end[1]}
+    if len(found) > 1:
+        return Choice(None, "names several options")
+    if not found or _NOT.search(text):
+        return None
+    return Choice(found.pop(), "the letter in a sentence")
+
+
+def _option_at_end(text: str, options: _Options) -> Choice | None:
+    if _NOT.search(text):
+        return None
+    words = normalised(text)
+    # A text of one letter or digit ends many sentences by chance.
+    named = [letter for letter, option in options.words.items()
+             if len(option) > 2 and letter not in options.quantities and words.endswith(f" {option}")]
+    longest = max((len(options.words[letter]) for letter in named), default=0)
+    named = [letter for letter in named if len(options.words[letter]) == longest]
+    return Choice(named[0], "the option's text at the end") if len(named) == 1 else None
+
+
+def _no_option(text: str, options: _Options, stated: Stated) -> Choice:
+    quantity = read_quantity(text)
+    if stated.marked and quantity is not None and len(options.quantities) == len(options.letters):
+        return Choice(None, f"{stated.how}: a number that equals no option", none_of_them=True)
+    return Choice(None, f"{stated.how}: names no option")
+
+
+def _bare(text: str) -> str:
+    return text.strip("()[]. ").upper() if len(text.strip("()[]. ")) == 1 else ""
+
+
+def _without_label(text: str, letter: str) -> str:
+    """An option's text without its own label, which some files repeat: `(B) a square`."""
+    return re.sub(rf"^(?:\({letter}\)|{letter}[.)])\s+(?=\S)", "", text)
+
+
+def _equal(one: Quantity, other: Quantity) -> bool:
+    """Equal numbers of one unit, where both have one; a percentage as its hundredth beside a bare number."""
+    if one.unit and other.unit and one.unit != other.unit:
+        return False
+    if one.value == other.value:
+        return True
+    if one.percent == other.percent:
+        return False
+    return one.value == 100 * other.value if one.percent else 100 * one.value == other.value

@@ -1,0 +1,108 @@
+"""Numerals in all their spellings, as exact numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True)
+class Numeral:
+    """A number and where it ends in the text.
+
+    Attributes:
+        value: exact.
+        decimals: digits after the point, 0 for a whole number; None where it is no decimal number (a
+            fraction,
+            a power of ten), so that nothing says how it was rounded.
+        end: the position behind it.
+    """
+
+    value: Fraction
+    decimals: int | None
+    end: int
+
+
+# 12,000 and 12 000 are one number; 12,5 and 1,2,3 are not.
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d{1,3}(?: \d{3})+(?!\d)|\d+)"
+_DECIMAL = rf"(?:{_DIGITS}(?:\.\d+|\.(?!\d))?|\.\d+)"
+_SIGN = r"(?P<sign>[-+]?)\s*"
+# Four digits of an exponent are more than any answer has, and bound the work.
+_EXPONENT = r"(?:\{\s*(?P<braced>[-+]?\d{1,4})\s*\}|(?P<open>[-+]?\d{1,4})(?!\d))"
+
+_MIXED_FRAC = re.compile(
+    rf"{_SIGN}(?P<whole>\d+)\s*\\frac\s*\{{\s*(?P<over>\d+)\s*\}}\s*\{{\s*(?P<under>\d+)\s*\}}")
+_MIXED_SHORT = re.compile(rf"{_SIGN}(?P<whole>\d+)\s*\\frac\s*(?P<over>\d)\s*(?P<under>\d)")
+_MIXED_SLASH = re.compile(rf"{_SIGN}(?P<whole>\d+)\s(?P<over>\d+)\s*/\s*(?P<under>\d+)(?![\d.])")
+_FRAC = re.compile(
+    rf"{_SIGN}\\frac\s*\{{\s*(?P<over>-?{_DECIMAL})\s*\}}\s*\{{\s*(?P<under>{_DECIMAL})\s*\}}")
+_FRAC_SHORT = re.compile(rf"{_SIGN}\\frac\s*(?P<over>\d)\s*(?:(?P<under>\d)|\{{\s*(?P<group>\d+)\s*\}})")
+_SLASH = re.compile(rf"{_SIGN}(?P<over>{_DECIMAL})\s*/\s*(?P<under>{_DECIMAL})(?![\d.])")
+_POWER = re.compile(rf"{_SIGN}10\s*\^\s*{_EXPONENT}")
+_SCIENTIFIC = re.compile(
+    rf"{_SIGN}(?P<digits>{_DECIMAL})"
+    rf"(?:[eE](?P<e>[-+]?\d{{1,4}})(?![\d.])|\s*(?:\\times|\\cdot|x|\*)\s*10\s*(?:\^|\*\*)\s*{_EXPONENT})")
+_PLAIN = re.compile(rf"{_SIGN}(?P<digits>{_DECIMAL})")
+
+START = re.compile(r"(?:[-+]\s*)?(?:\\frac|\.?\d)")
+"""Where a numeral may begin."""
+
+
+def numeral_at(text: str, start: int = 0) -> Numeral | None:
+    """The numeral that begins at a position; the longest spelling that fits.
+
+    Read are decimals (`.5`, `5.`), thousands separated by commas or spaces (`12,000`, `12 000`), simple and
+    mixed fractions (`3/4`, `\\frac{3}{4}`, `\\frac34`, `1 1/2`), powers of ten (`1.2e-3`, `1.2 \\times
+    10^{-3}`, `10^5`). A comma as decimal sign is not: `3,5` may be two numbers.
+
+    Returns:
+        None where none begins there, and for a division by zero.
+    """
+    for pattern, read in _SPELLINGS:
+        match = pattern.match(text, start)
+        if match is not None:
+            return read(match)
+    return None
+
+
+def _mixed(match: re.Match[str]) -> Numeral | None:
+    if int(match["under"]) == 0:
+        return None
+    value = int(match["whole"]) + Fraction(int(match["over"]), int(match["under"]))
+    return _signed(match, value, None)
+
+
+def _fraction(match: re.Match[str]) -> Numeral | None:
+    under = _number(match["under"] or match["group"])
+    return _signed(match, _number(match["over"]) / under, None) if under else None
+
+
+def _power(match: re.Match[str]) -> Numeral:
+    return _signed(match, Fraction(10) ** int(match["braced"] or match["open"]), None)
+
+
+def _scientific(match: re.Match[str]) -> Numeral:
+    exponent = int(match["e"] or match["braced"] or match["open"])
+    return _signed(match, _number(match["digits"]) * Fraction(10) ** exponent, None)
+
+
+def _plain(match: re.Match[str]) -> Numeral:
+    return _signed(match, _number(match["digits"]), len(match["digits"].partition(".")[2]))
+
+
+def _signed(match: re.Match[str], value: Fraction, decimals: int | None) -> Numeral:
+    return Numeral(-value if match["sign"] == "-" else value, decimals, match.end())
+
+
+def _number(written: str) -> Fraction:
+    digits = written.replace(",", "").replace(" ", "").rstrip(".")
+    return Fraction(digits.replace(".", "0.", 1) if digits.lstrip("-").startswith(".") else digits)
+
+
+_SPELLINGS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Numeral | None]], ...] = (
+    (_MIXED_FRAC, _mixed), (_MIXED_SHORT, _mixed), (_MIXED_SLASH, _mixed),
+    (_FRAC, _fraction), (_FRAC_SHORT, _fraction), (_SLASH, _fraction),
+    (_POWER, _power), (_SCIENTIFIC, _scientific), (_PLAIN, _plain),
+)

@@ -1,0 +1,107 @@
+"""Numbers, compared exactly or as they are rounded."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from dreamprm.answers.base import Checker, Judgement
+from dreamprm.answers.extract import Stated, stated_answer
+from dreamprm.answers.plain import plain
+from dreamprm.answers.quantity import Quantity, only_quantity, read_quantity
+from dreamprm.answers.units import canonical_unit
+from dreamprm.data.records import QuestionRecord
+from dreamprm.errors import UserError
+
+
+@dataclass(frozen=True)
+class NumericChecker(Checker):
+    """Right where the number stated is the question's, after rounding as the question says.
+
+    With `precision` both numbers are rounded to so many decimals, as MathVista's evaluation does with answers
+    of type float (`round(float(x), precision)`, evaluation/calculate_score.py of
+    github.com/lupantech/MathVista). Without, the reference says how far it was rounded: a stated number is
+    rounded to the reference's decimals (2.52 is 2.5). Whole references, fractions and powers of ten are not
+    rounded: the two may differ by `tolerance`, relative to the reference. Departures from MathVista: a tie is
+    right either way (0.125 is 0.12, as Python rounds, and 0.13, as people do); an integer is not cut
+    (MathVista's `int(float(x))` takes 5.9 as 5).
+
+    Units: a known unit (`units.py`) on one side only is left out; on both sides it must be the same, and
+    different ones are undecided, since nothing is converted. Other words are what is counted ("5 apples"). A
+    percentage is compared with a percentage; with a bare reference r, 25% is right for r = 0.25, and for r =
+    25 (|r| > 1, or `unit` is %). In a sentence with several numbers the one behind the last "=" or "is"
+    counts, where it is the sentence's end; else the answer is undecided.
+
+    Attributes:
+        tolerance: largest relative difference where nothing is rounded, >= 0.
+    """
+
+    tolerance: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance < 1:
+            raise UserError(f"tolerance must be in [0, 1), got {self.tolerance}; 0 demands equal numbers")
+
+    def check(self, response: str, question: QuestionRecord) -> Judgement:
+        """Judge by the number; `extracted` is the answer as it was read."""
+        stated = stated_answer(response)
+        if stated is None:
+            return Judgement("undecided", None, "the response is empty")
+        return self.compare(stated, question)
+
+    def compare(self, stated: Stated, question: QuestionRecord) -> Judgement:
+        """Judge an answer that was taken out of a response already."""
+        extracted = plain(stated.text)
+        reference = read_quantity(question.answer)
+        if reference is None:
+            return Judgement("undecided", extracted, f"the reference {question.answer!r} is no number")
+        given = _read(extracted)
+        if given is None:
+            return Judgement("undecided", extracted or None, f"{stated.how}: no number, or several")
+        extracted = given.written
+        unit = reference.unit or (canonical_unit(question.unit) if question.unit else None)
+        if given.unit and unit and given.unit != unit:
+            reason = f"{stated.how}: the units differ, {given.unit} and {unit}"
+            return Judgement("undecided", extracted, reason)
+        in_percent = reference.percent or (question.unit or "").strip() in ("%", "percent")
+        for value in _readings(given, reference.value, in_percent):
+            if self._equal(value, reference, question):
+                return Judgement("right", extracted, f"{stated.how}: the same number")
+        return Judgement("wrong", extracted, f"{stated.how}: another number")
+
+    def _equal(self, value: Fraction, reference: Quantity, question: QuestionRecord) -> bool:
+        if question.answer_type == "integer" and reference.value.denominator == 1:
+            return value == reference.value
+        decimals = question.precision
+        if decimals is None:
+            # A whole number may be a count: it says nothing of rounding.
+            decimals = reference.decimals or None
+        if decimals is None:
+            return abs(value - reference.value) <= Fraction(self.tolerance) * abs(reference.value)
+        step = Fraction(1, 10**decimals)
+        return abs(value - round(reference.value / step) * step) <= step / 2
+
+
+def _readings(given: Quantity, reference: Fraction, in_percent: bool) -> list[Fraction]:
+    """The numbers that a stated one may mean, beside a reference that is in percent or not."""
+    if in_percent:
+        # 25 and 25% are the same; 0.25 is its hundredth.
+        return [given.value] if given.percent else [given.value, given.value * 100]
+    if given.percent:
+        # A reference above 1 in size can only be percents whose sign was left out.
+        return [given.value / 100, given.value] if abs(reference) > 1 else [given.value / 100]
+    return [given.value]
+
+
+def _read(text: str) -> Quantity | None:
+    """The number that a text is, that ends it behind "=" or "is", or that is the only one in it."""
+    quantity = read_quantity(text)
+    if quantity is not None:
+        return quantity
+    end = re.search(r"(?:=|\bis\b|\bare\b|\bequals\b|:)\s*([^=:]*)$", text)
+    if end is not None:
+        quantity = read_quantity(end[1])
+        if quantity is not None:
+            return quantity
+    return only_quantity(text)

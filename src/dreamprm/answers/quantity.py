@@ -1,0 +1,139 @@
+"""A number with its unit, read from a short text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from dreamprm.answers.number_words import WORDS
+from dreamprm.answers.numeral import START, Numeral, numeral_at
+from dreamprm.answers.plain import plain
+from dreamprm.answers.units import canonical_unit
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number as it was written.
+
+    Attributes:
+        value: exact; a percentage as the number before its sign (25% has the value 25).
+        decimals: as in `Numeral`.
+        percent: a percent sign follows.
+        unit: the known unit's one spelling ("cm", "m^2"), or None; words that are no unit are left out.
+        written: the number with what was read as its unit.
+    """
+
+    value: Fraction
+    decimals: int | None
+    percent: bool
+    unit: str | None
+    written: str
+
+
+_CURRENCY = re.compile(r"^([-+]?)\s*(US\$|\$|\u20ac|\u00a3|\u00a5|USD|EUR)\s*(?=[-+.\d])")
+_LEAD = re.compile(
+    r"^(?:about|approximately|approx\.?|around|roughly|nearly|exactly|only|just|\\approx|\\sim|\u2248|[=:])"
+    r"\s*",
+    re.IGNORECASE)
+
+# `x = 5`, `\angle ABC = 40`, `2 + 3 = 5`: the number stands behind the last sign. `3x = 5` and `x = 2, y = 3`
+# do not state the number behind it.
+_EQUATION = re.compile(r"^(?!\s*\d+\s*\\?[a-zA-Z])[^<>,;]*(?<![<>!:])=\s*(?=[^=\s])(?=[^=]*$)")
+
+# What may follow a number: a unit or words. Operators, letters with powers and further numbers may not.
+_REST = re.compile(
+    r"^[\s-]*+(?:%|\u00b0[CF]?|[a-zA-Z][a-zA-Z.'-]*+(?:\s*\^\s*\{?\s*[23]\s*\}?)?|[/()\u20ac\u00a3$\u03bc]"
+    r"|,(?=\s*[a-zA-Z])|\s)*+$")
+# `5 and a half`, `5 or more`, `two thirds`: the number is only a part.
+_JOINED = re.compile(r"\b(?:or|and|to|plus|minus|through|half|halves|thirds?|quarters?|fourths?|fifths?)\b",
+                     re.IGNORECASE)
+_PERCENT = re.compile(r"\s*(?:%|percent\b|per\s?cent\b)", re.IGNORECASE)
+_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALE = re.compile(rf"\s*({'|'.join(_SCALES)})\b", re.IGNORECASE)
+_WORD = re.compile(rf"({'|'.join(sorted(WORDS, key=len, reverse=True))})\b(?!-)", re.IGNORECASE)
+
+_LONGEST = 120
+"""Longer texts are no quantity; it also bounds the digits that are ever converted."""
+
+
+def read_quantity(text: str) -> Quantity | None:
+    """The number that a whole text is, with its unit; nothing else may stand in the text.
+
+    Read are numerals (`numeral_at`), percentages, a currency before or a unit behind, words for what is
+    counted, number words up to ninety-nine and the scales hundred to trillion (`3 million`), after `x =` or
+    "about".
+
+    Args:
+        text: an answer, with or without LaTeX.
+
+    Returns:
+        The quantity; None for everything else, so for `2\\pi`, `3:4` and `3 or 4`.
+    """
+    text = plain(text)
+    if len(text) > _LONGEST:
+        return None
+    text = _EQUATION.sub("", text)
+    while match := _LEAD.match(text):
+        text = text[match.end() :]
+    if text.startswith("(") and text.endswith(")") and "," not in text:
+        text = text[1:-1].strip()
+    currency = _CURRENCY.match(text)
+    amount = currency[1] + text[currency.end() :] if currency is not None else text
+    word = _WORD.match(amount)
+    numeral = (numeral_at(amount) if word is None
+               else Numeral(Fraction(WORDS[word[1].lower()]), 0, word.end()))
+    if numeral is None:
+        return None
+    rest, value, decimals = amount[numeral.end :], numeral.value, numeral.decimals
+    scale = _SCALE.match(rest)
+    if scale is not None:
+        rest, value, decimals = rest[scale.end() :], value * 10 ** _SCALES[scale[1].lower()], None
+    if not _REST.match(rest) or _JOINED.search(rest) or (word is None and _is_product(rest)):
+        return None
+    percent = _PERCENT.match(rest) is not None
+    unit = None if percent else canonical_unit(currency[2] if currency is not None else rest)
+    return Quantity(value, decimals, percent, unit, text)
+
+
+_BEFORE = re.compile(r"(?:[-+*/^=<>:{]|\\times|\\cdot|\\pm|\\sqrt)\s*$")
+_BEHIND = re.compile(r"\s*(?:[\\^*+/=<>:]\s*\S|-\s*[\d\\(])|[a-zA-Z](?![a-zA-Z])")
+_UNIT = re.compile(r"[\s-]*(?:%|[\u00b0a-zA-Z$\u20ac\u00a3]+(?:\s*\^\s*\{?[23]\}?)?)?")
+
+
+def only_quantity(text: str) -> Quantity | None:
+    """The one number in a sentence, with the unit behind it.
+
+    Use it where `read_quantity` finds that a text is more than a number. Digits of names (x_1, A4) are none.
+
+    Returns:
+        None where the sentence holds no number, several, or one that is part of an expression (`8 - 6\\pi`).
+    """
+    text = plain(text)
+    found: list[Quantity] = []
+    position = 0
+    while (start := START.search(text, position)) is not None and not found[1:]:
+        position = start.end()
+        if start.start() > 0 and (text[start.start() - 1].isalnum() or text[start.start() - 1] == "_"):
+            while position < len(text) and text[position].isdigit():
+                position += 1
+            continue
+        numeral = numeral_at(text, start.start())
+        if numeral is None or _BEFORE.search(text[: start.start()]) or _BEHIND.match(text, numeral.end):
+            return None
+        position = numeral.end
+        unit = _UNIT.match(text, position)
+        assert unit is not None  # it matches the empty text
+        percent = unit[0].strip().lower() in ("%", "percent")
+        found.append(Quantity(numeral.value, numeral.decimals, percent,
+                              None if percent else canonical_unit(unit[0]),
+                              text[start.start() : unit.end()].strip()))
+    return found[0] if len(found) == 1 else None
+
+
+def _is_product(rest: str) -> bool:
+    """Whether what follows a number makes a product, `5x` or `5ab`, rather than a unit or words."""
+    letters = re.match(r"(\s*)([a-zA-Z]+)", rest)
+    if letters is None or canonical_unit(letters[2]) is not None:
+        return False
+    return len(letters[2]) == 1 or (len(letters[2]) == 2 and not letters[1])

@@ -1,0 +1,196 @@
+"""Mathematical expressions, compared by math-verify in a process that can be killed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import queue
+import re
+import subprocess
+import sys
+import threading
+import weakref
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from dreamprm.answers.base import Checker, Judgement
+from dreamprm.answers.extract import Stated, stated_answer
+from dreamprm.answers.plain import plain
+from dreamprm.data.records import QuestionRecord
+from dreamprm.errors import UserError
+
+_LONGEST = 400
+"""Longer answers are prose or would take the time limit to parse."""
+
+_START_SECONDS = 120.0
+"""How long a worker may take to import sympy, on a busy machine."""
+
+
+@dataclass
+class SymbolicChecker(Checker):
+    """Right where the two expressions are equal: `\\frac{\\sqrt2}{2}` is `1/\\sqrt{2}`.
+
+    Use it for expressions, tuples, sets, intervals and equations. Comparing is math-verify's
+    (github.com/huggingface/Math-Verify, on sympy); numbers are equal to six decimals. One worker process
+    serves all calls, one at a time (calls from several threads wait for each other); it starts with the first
+    call (about half a second), and a new one starts after a comparison that it did not survive. Undecided are
+    such comparisons, and answers that are words or that math-verify cannot read.
+
+    Attributes:
+        timeout: seconds for one comparison, > 0; then the worker is killed.
+        memory_mb: limit of the worker's address space in MiB, >= 512, where the system has one (Linux); 0:
+            none.
+
+    Raises:
+        UserError: math-verify is not installed, or a setting is out of range.
+    """
+
+    timeout: float = 5.0
+    memory_mb: int = 2048
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
+    _worker: _Worker | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.timeout > 0:
+            raise UserError(f"timeout must be > 0 seconds, got {self.timeout}")
+        if self.memory_mb != 0 and self.memory_mb < 512:
+            raise UserError(f"memory_mb must be 0 (no limit) or >= 512, got {self.memory_mb}; "
+                            "sympy alone takes about 200")
+        if not installed():
+            raise UserError("symbolic answers need math-verify: pip install 'dreamprm[math]'; "
+                            "or choose another checker")
+
+    def check(self, response: str, question: QuestionRecord) -> Judgement:
+        """Judge by mathematical equality; `extracted` is the answer as it was written."""
+        stated = stated_answer(response)
+        if stated is None:
+            return Judgement("undecided", None, "the response is empty")
+        return self.compare(stated, question.answer)
+
+    def compare(self, stated: Stated, reference: str) -> Judgement:
+        """Judge an answer that was taken out of a response already."""
+        extracted = plain(stated.text)
+        if not stated.marked:
+            return Judgement("undecided", extracted, "no answer is marked")
+        if reads_as_words(extracted):
+            return Judgement("undecided", extracted, f"{stated.how}: words, no expression")
+        if len(extracted) > _LONGEST:
+            return Judgement("undecided", extracted, f"{stated.how}: longer than {_LONGEST} characters")
+        reply = self._ask({"reference": plain(reference), "stated": extracted})
+        if reply["verdict"] == "unread":
+            return Judgement("undecided", extracted, f"{stated.how}: {reply['what']}")
+        if reply["verdict"] == "equal":
+            return Judgement("right", extracted, f"{stated.how}: equal expressions")
+        return Judgement("wrong", extracted, f"{stated.how}: expressions that are not equal")
+
+    def close(self) -> None:
+        """End the worker; a later call starts a new one."""
+        with self._lock:
+            self._stop()
+
+    def _ask(self, request: dict[str, str]) -> dict[str, Any]:
+        """The worker's reply; `unread`, with the reason, where it did not survive the request."""
+        with self._lock:
+            if self._worker is None:
+                self._worker = _Worker(self.timeout, self.memory_mb)
+            try:
+                return self._worker.ask(request, self.timeout)
+            except TimeoutError:
+                self._stop()
+                return {"verdict": "unread", "what": f"not compared within {self.timeout:g} s"}
+            except EOFError:
+                self._stop()
+                return {"verdict": "unread", "what": "the comparison ended its worker (memory?)"}
+            except BaseException:
+                # Interrupted (Ctrl-C): a reply may still come, and would be taken for the next one's.
+                self._stop()
+                raise
+
+    def _stop(self) -> None:
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+
+
+def installed() -> bool:
+    """Whether math-verify is there (the extra `math`)."""
+    return importlib.util.find_spec("math_verify") is not None
+
+
+def reads_as_words(text: str) -> bool:
+    """Whether an answer is prose: a parser of formulas would read its letters as a product of variables."""
+    names = (r"\\[a-zA-Z]+|(?<![a-zA-Z])(?:arc)?(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])"
+             r"|(?<![a-zA-Z])(?:log|exp|sqrt|min|max|mod|and)(?![a-zA-Z])")
+    return re.search(r"[^\W\d_]{3,}", re.sub(names, " ", text)) is not None
+
+
+class _Worker:
+    """One process that compares; it lives until it is killed or its parent ends."""
+
+    def __init__(self, timeout: float, memory_mb: int) -> None:
+        # -P: the worker's folder holds modules of ours that must not shadow others.
+        # A session of its own: Ctrl-C is for the parent, which says what is to end.
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", str(Path(__file__).with_name("symbolic_worker.py")), str(2 * timeout + 5),
+             str(memory_mb)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True, encoding="utf-8", start_new_session=True,
+        )
+        self._finalizer = weakref.finalize(self, _kill, self.process)
+        # A thread waits for lines, so that waiting has a limit on every system.
+        self._lines: queue.Queue[str] = queue.Queue()
+        assert self.process.stdout is not None
+        threading.Thread(target=_forward, args=(self.process.stdout, self._lines), daemon=True).start()
+        try:
+            self._read(_START_SECONDS)
+        except (TimeoutError, EOFError) as error:
+            self.kill()
+            raise RuntimeError("the worker that compares expressions did not start; "
+                               "does `python -c 'import math_verify'` work?") from error
+
+    def ask(self, request: dict[str, str], timeout: float) -> dict[str, Any]:
+        """Send one request and wait for its reply.
+
+        Raises:
+            TimeoutError, EOFError: no reply in time; the worker ended.
+        """
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+        except (BrokenPipeError, OSError) as error:
+            raise EOFError from error
+        return self._read(timeout)
+
+    def kill(self) -> None:
+        """End the process and free its pipes."""
+        self._finalizer()
+
+    def _read(self, timeout: float) -> dict[str, Any]:
+        try:
+            line = self._lines.get(timeout=timeout)
+        except queue.Empty:
+            raise TimeoutError from None
+        if not line:
+            raise EOFError
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+
+def _forward(stream: IO[str], lines: queue.Queue[str]) -> None:
+    """Put every line of a stream into a queue, and "" at its end."""
+    with stream:
+        for line in stream:
+            lines.put(line)
+    lines.put("")
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    if process.stdin is not None:
+        try:
+            process.stdin.close()
+        except OSError:
+            pass  # what was not written yet has no reader any more
+    process.wait()

@@ -1,0 +1,86 @@
+"""The process behind `SymbolicChecker`: compares two expressions a line with math-verify, until it is killed.
+
+Run by its path, so that nothing of this package is imported. It reads a JSON object a line, {"reference":
+LaTeX, "stated": LaTeX}, and writes one, {"verdict": "equal" | "different" | "unread", "what": str}.
+Simplifying may take for ever (9^{9^{9^9}}); the time limit is the parent's, which kills this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from typing import Any
+
+
+def serve(seconds: float, memory_mb: int) -> None:
+    """Answer requests from standard input until it ends.
+
+    Args:
+        seconds: a request's own limit, longer than the parent's: it ends a worker whose parent is gone.
+        memory_mb: limit of this process's address space, for numbers too large to write; 0: none.
+    """
+    # Libraries may print: only our own lines go to the parent.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    _limit_memory(memory_mb)
+    # A third of a second; the parent waits for the line that follows.
+    import math_verify  # type: ignore[import-untyped]
+
+    print(json.dumps({"ready": math_verify.__name__}), file=answers, flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        _alarm(seconds)
+        try:
+            reply = _compare(request["reference"], request["stated"])
+        except MemoryError:
+            reply = {"verdict": "unread", "what": f"needs more than {memory_mb} MB"}
+        except Exception as error:  # whatever a parser of free text raises: the parent reports it
+            reply = {"verdict": "unread", "what": f"{type(error).__name__}: {error}"[:200]}
+        _alarm(0)
+        print(json.dumps(reply), file=answers, flush=True)
+
+
+def _compare(reference: str, stated: str) -> dict[str, Any]:
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+
+    # No limits of math-verify's own: they raise inside Python code only, and one long multiplication of
+    # integers never gets there.
+    reading: dict[str, Any] = {
+        "extraction_config": [LatexExtractionConfig(), ExprExtractionConfig()],
+        "parsing_timeout": None, "fallback_mode": "no_fallback", "raise_on_error": True,
+    }
+    right = parse(_as_math(reference), **reading)
+    if not right:
+        return {"verdict": "unread", "what": "the reference is no expression"}
+    given = parse(_as_math(stated), **reading)
+    if not given:
+        return {"verdict": "unread", "what": "no expression"}
+    equal = verify(right, given, timeout_seconds=None, raise_on_error=True)
+    return {"verdict": "equal" if equal else "different", "what": ""}
+
+
+def _as_math(text: str) -> str:
+    """The whole text as one formula, so that nothing is searched for within it; ASCII spellings as LaTeX."""
+    text = text.replace("**", "^").replace("\u00b0", r"^\circ").replace("$", "")
+    text = re.sub(r"(?<![a-zA-Z\\])pi(?![a-zA-Z])", r"\\pi ", text)
+    return f"${text}$"
+
+
+def _alarm(seconds: float) -> None:
+    """End this process after so many seconds, wherever it is: the signal's default action needs no Python."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _limit_memory(memory_mb: int) -> None:
+    if memory_mb and sys.platform.startswith("linux"):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
+
+
+if __name__ == "__main__":
+    serve(float(sys.argv[1]), int(sys.argv[2]))

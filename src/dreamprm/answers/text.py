@@ -1,0 +1,72 @@
+"""Answers in words, compared after normalising."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from dreamprm.answers.base import Checker, Judgement
+from dreamprm.answers.extract import Stated, stated_answer
+from dreamprm.answers.number_words import WORDS
+from dreamprm.answers.plain import plain
+from dreamprm.data.records import QuestionRecord
+
+
+@dataclass(frozen=True)
+class TextChecker(Checker):
+    """Right where the words are the same after normalising (`normalised`); it has no settings.
+
+    Use it for names and short phrases. Undecided where one of the two contains the other ("Paris" and "Paris,
+    France", "no" and "no change"), which a judge or a person has to tell, and where nothing marks an answer
+    and the response's last line is another text. A list is right in its order only.
+    """
+
+    def check(self, response: str, question: QuestionRecord) -> Judgement:
+        """Judge by the words; `extracted` is the answer as it was written."""
+        stated = stated_answer(response)
+        if stated is None:
+            return Judgement("undecided", None, "the response is empty")
+        return self.compare(stated, question.answer)
+
+    def compare(self, stated: Stated, reference: str) -> Judgement:
+        """Judge an answer that was taken out of a response already."""
+        extracted = plain(stated.text)
+        given, right = normalised(stated.text), normalised(reference)
+        if not given:
+            return Judgement("undecided", None, f"{stated.how}: no words")
+        if given == right:
+            return Judgement("right", extracted, f"{stated.how}: the same words")
+        if not stated.marked:
+            return Judgement("undecided", extracted, "no answer is marked, and the last line is another text")
+        if f" {right} " in f" {given} " or f" {given} " in f" {right} ":
+            return Judgement("undecided", extracted, f"{stated.how}: one contains the other")
+        return Judgement("wrong", extracted, f"{stated.how}: other words")
+
+
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(sorted(WORDS, key=len, reverse=True))})\b")
+_MARKS = re.compile(r"[^\w\s+\-*/^=<>\\%\u00b0.:]|(?<!\d)[.:]|[.:](?!\d)|(?<=[^\W\d])-(?=[^\W\d]{2})|_")
+
+
+def normalised(text: str) -> str:
+    """Words as they are compared: without dress, case, accents of width, articles, punctuation and extra
+    space.
+
+    Number words up to ninety-nine become digits, "&" becomes "and", and the marks between the items of a list
+    (comma, semicolon, "and") are one. Signs that carry meaning stay: `+ - * / ^ = < > \\ %` and the point or
+    colon within a number. A text that is only an article ("A") keeps it.
+
+    Args:
+        text: an answer or an option, with or without LaTeX.
+
+    Returns:
+        Lower-case words with single spaces; "" where only punctuation was there.
+    """
+    words = unicodedata.normalize("NFKC", plain(text)).casefold()
+    words = re.sub(r"\\[{}]", " ", words).replace("&", " and ")
+    words = _NUMBER_WORD.sub(lambda match: str(WORDS[match.group()]), words)
+    # 2 \\pi is 2\\pi, and a + b is a+b.
+    words = re.sub(r"\s*([\\^/=+*<>])\s*", r"\1", _MARKS.sub(" ", words))
+    without = re.sub(r"\band\b", " ", _ARTICLES.sub(" ", words))
+    return " ".join((without if without.strip() else words).split())
