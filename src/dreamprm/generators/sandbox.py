@@ -94,7 +94,7 @@ class SandboxGenerator(Generator):
             if inside in self._known:
                 return inside
         raise UserError(f"the sandbox generator knows no scene for the image {image!r}; give it the "
-                        f"questions in {self.folder}/questions, or set folder to the world that the image belongs to")
+                        f"questions in {self.folder}/questions, or set folder to the world it belongs to")
 
 
 def _errors(name: str) -> Errors:

@@ -1,0 +1,161 @@
+"""From requests to a model's inputs: by the checkpoint's chat template, tokenizer and image processor."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers.image_transforms import convert_to_rgb
+
+from dreamprm.errors import UserError
+from dreamprm.generators.base import GenerationError, Request
+from dreamprm.models.chat import IMAGE_PAD
+
+
+class InputEncoder(ABC):
+    """Renders requests as open assistant turns and encodes some of them as one batch, padded on the left.
+
+    Args:
+        tokenizer: a `transformers` tokenizer.
+        template: whatever applies the checkpoint's chat template (a processor or the tokenizer).
+        source: the checkpoint, for messages.
+
+    Raises:
+        UserError: the checkpoint has no chat template.
+    """
+
+    takes_images = True
+
+    def __init__(self, tokenizer: Any, template: Any, *, source: str) -> None:
+        if not template.chat_template:
+            raise UserError(
+                f"{source} has no chat template; give an instruction-tuned checkpoint, or put its family's "
+                "template beside it as chat_template.jinja")
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token  # masked, so that any token will do
+        self.tokenizer = tokenizer
+        self.source = source
+        self._template = template
+
+    def text(self, request: Request) -> str:
+        """The chat up to where the model goes on: the prefix is the beginning of its answer."""
+        content: Any = request.prompt
+        if self.takes_images:
+            content = [*({"type": "image"} for _ in request.images), {"type": "text", "text": request.prompt}]
+        chat = self._template.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
+        return str(chat) + request.prefix
+
+    @abstractmethod
+    def encode(self, requests: Sequence[Request]) -> dict[str, Tensor]:
+        """The model's inputs for these requests; all of them have images, or none has.
+
+        Raises:
+            GenerationError: a request whose text and images do not belong together.
+        """
+
+    def _special(self, texts: Sequence[str]) -> bool:
+        """Whether the tokenizer is to add its special tokens: not where the template wrote them already."""
+        begin = self.tokenizer.bos_token
+        return not (begin and texts[0].startswith(begin))
+
+
+class TextInputs(InputEncoder):
+    """A language model without images."""
+
+    takes_images = False
+
+    def encode(self, requests: Sequence[Request]) -> dict[str, Tensor]:
+        # A chat template writes whatever special tokens there are.
+        encoded = self.tokenizer([self.text(request) for request in requests], padding=True,
+                                 add_special_tokens=False, return_tensors="pt")
+        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+
+
+class ProcessorInputs(InputEncoder):
+    """Any family through its own processor."""
+
+    def __init__(self, processor: Any, *, source: str) -> None:
+        template = processor if getattr(processor, "chat_template", None) else processor.tokenizer
+        super().__init__(processor.tokenizer, template, source=source)
+        self._processor = processor
+
+    def encode(self, requests: Sequence[Request]) -> dict[str, Tensor]:
+        texts = [self.text(request) for request in requests]
+        images = [open_images(request) for request in requests]
+        shown = {"images": images} if images[0] else {}
+        try:
+            encoded = self._processor(text=texts, **shown, padding=True, return_tensors="pt",
+                                      add_special_tokens=self._special(texts))
+        except ValueError as error:
+            raise GenerationError(
+                f"{self.source} cannot encode the request: {error}", refused=True) from error
+        return {name: value for name, value in encoded.items() if isinstance(value, Tensor)}
+
+
+class QwenVLInputs(InputEncoder):
+    """The Qwen-VL families, composed of tokenizer and PIL image processor.
+
+    Their own processor needs torchvision (for videos); what it does with images is little.
+    """
+
+    def __init__(self, tokenizer: Any, image_processor: Any, *, source: str) -> None:
+        super().__init__(tokenizer, tokenizer, source=source)
+        self._image_processor = image_processor
+        self._pad = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
+
+    def encode(self, requests: Sequence[Request]) -> dict[str, Tensor]:
+        texts = [self.text(request) for request in requests]
+        images = [image for request in requests for image in open_images(request)]
+        shown: dict[str, Tensor] = {}
+        counts: list[int] = []
+        if images:
+            try:
+                pixels = self._image_processor(images=images, return_tensors="pt")
+            except ValueError as error:  # an aspect ratio above 200, for one
+                raise GenerationError(f"an image cannot be used: {error}", refused=True) from error
+            shown = {"pixel_values": pixels["pixel_values"], "image_grid_thw": pixels["image_grid_thw"]}
+            counts = (shown["image_grid_thw"].prod(dim=1) // self._image_processor.merge_size**2).tolist()
+        expanded, done = [], 0
+        for request, text in zip(requests, texts, strict=True):
+            own = counts[done:done + len(request.images)]
+            expanded.append(_widened(text, own))
+            done += len(own)
+        encoded = self.tokenizer(expanded, padding=True, add_special_tokens=False, return_tensors="pt")
+        ids = encoded["input_ids"]
+        return {"input_ids": ids, "attention_mask": encoded["attention_mask"],
+                "mm_token_type_ids": (ids == self._pad).to(torch.int32), **shown}
+
+
+def _widened(text: str, counts: Sequence[int]) -> str:
+    """The text with each image's one pad written as often as the image has tokens."""
+    pieces = text.split(IMAGE_PAD)
+    if len(pieces) != len(counts) + 1:
+        raise GenerationError(
+            f"the text holds {len(pieces) - 1} {IMAGE_PAD} tokens for {len(counts)} images; prompt and "
+            "prefix must not contain this token themselves", refused=True)
+    return pieces[0] + "".join(
+        IMAGE_PAD * count + piece for count, piece in zip(counts, pieces[1:], strict=True))
+
+
+def open_images(request: Request) -> list[Image.Image]:
+    """The request's images, decoded; transparent ones on white.
+
+    Raises:
+        GenerationError: one is missing or broken.
+    """
+    images = []
+    for path in request.images:
+        try:
+            with Image.open(path) as image:
+                images.append(Image.fromarray(np.asarray(convert_to_rgb(image, return_numpy=True))))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise GenerationError(
+                f"the image {path} cannot be read: {type(error).__name__}: {error}", refused=True) from error
+    return images

@@ -1,0 +1,205 @@
+"""Any checkpoint that `transformers` can run, in this process."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from dreamprm.errors import UserError
+from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
+
+if TYPE_CHECKING:
+    from dreamprm.generators.local_model import LocalModel, Part
+
+DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
+
+
+@dataclass
+class TransformersGenerator(Generator):
+    """Samples from an image-text-to-text model, or a language model, loaded into this process.
+
+    Each prefix is encoded once for all of its samples, and samples of several prefixes are decoded in one
+    batch, which they leave as they end. Use it where one GPU (or a CPU) and one process are enough; a server
+    (`generator=openai` with vLLM or SGLang) is faster for large models and many questions.
+
+    The prompt is put into the checkpoint's own chat template, its images before it, and the prefix is the
+    beginning of the answer, in the model's own tokens. Samples come from softmax(logits / temperature) and
+    nothing else: a checkpoint's own top-k, top-p and penalties are left out. The random numbers of a sample
+    come from its request's seed and its own number; what it is batched with only rounds the logits otherwise.
+
+    Args:
+        model: a checkpoint's folder or hub name. No code of the checkpoint's is run.
+        device: "auto" (the first GPU, else the CPU), or a torch device.
+        dtype: of the weights; "auto" is the checkpoint's own on a GPU and float32 on a CPU.
+        batch_size: samples decoded at once, >= 1; halved, with a line that says so, when memory runs out.
+        together: chains of thought from which one call should be made up, >= 1.
+        min_pixels, max_pixels: size limits of images for the Qwen-VL families; None keeps the checkpoint's.
+
+    Raises:
+        UserError: a setting outside what is allowed.
+    """
+
+    model: str
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int = 32
+    together: int = 8
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    _loaded: LocalModel | None = field(init=False, default=None, repr=False, compare=False)
+    _rows: int = field(init=False, default=0, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise UserError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        for name in ("batch_size", "together", "min_pixels", "max_pixels"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise UserError(f"{name} must be a whole number >= 1, got {value!r}")
+        if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
+            raise UserError(f"min_pixels ({self.min_pixels}) is above max_pixels ({self.max_pixels})")
+        self._rows = self.batch_size
+
+    def complete_all(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> list[list[Completion] | GenerationError]:
+        """See `Generator.complete_all`.
+
+        Refused: an image that cannot be read, more tokens than the model is made for, and images for a model
+        that takes none.
+
+        Raises:
+            UserError: the model cannot be loaded.
+        """
+        local = self._local()
+        results: list[list[Completion] | GenerationError] = [[] for _ in requests]
+        numbered: list[tuple[int, Part]] = []
+        for index, request in enumerate(requests):
+            if request.images and not local.encoder.takes_images:
+                results[index] = GenerationError(
+                    f"{self.model} is a language model: it takes no images, and the question has "
+                    f"{len(request.images)}", refused=True)
+            else:
+                numbered.append((index, _whole(request)))
+        # Prefixes of like length share a batch: less of it is padding.
+        numbered.sort(key=lambda entry: (len(entry[1].request.images), _length(entry[1].request)))
+        batches = deque(_batches(numbered, self._rows))
+        while batches:
+            batch = batches.popleft()
+            outcome = self._attempt(local, [part for _, part in batch], sampling)
+            if isinstance(outcome, list):
+                for (index, _), completions in zip(batch, outcome, strict=True):
+                    known = results[index]
+                    if not isinstance(known, GenerationError):
+                        known.extend(completions)
+            elif outcome is None:
+                rows = sum(len(part.samples) for _, part in batch)
+                if rows == 1:
+                    results[batch[0][0]] = GenerationError(
+                        "memory ran out with a single sample; lower max_tokens or max_pixels, or use "
+                        "dtype=bfloat16 or a smaller model")
+                    continue
+                self._rows = max(1, rows // 2)
+                tqdm.write(f"{self.model}: memory ran out with {rows} samples at once; going on with "
+                           f"{self._rows}", file=sys.stderr)
+                left = [entry for waiting in (batch, *batches) for entry in waiting]
+                batches = deque(_batches(left, self._rows))
+            elif len(batch) == 1:
+                results[batch[0][0]] = outcome
+            else:  # one of them is at fault: each by itself
+                batches.extendleft([entry] for entry in reversed(batch))
+        return results
+
+    def describe(self) -> dict[str, str]:
+        """See `Generator.describe`."""
+        told = {"model": self.model, "device": self.device, "dtype": self.dtype,
+                "batch_size": str(self._rows),
+                "prefixes": "continued token by token as the beginning of the answer"}
+        if self._loaded is not None:
+            told |= {"device": str(self._loaded.model.device),
+                     "dtype": str(self._loaded.model.dtype).removeprefix("torch.")}
+        return told
+
+    def close(self) -> None:
+        """Free the model; the next call loads it again."""
+        self._loaded = None
+        _free_memory()
+
+    def _local(self) -> LocalModel:
+        if self._loaded is None:
+            from dreamprm.generators.local_model import load_local_model
+
+            self._loaded = load_local_model(
+                self.model, device=self.device, dtype=self.dtype, min_pixels=self.min_pixels,
+                max_pixels=self.max_pixels)
+        return self._loaded
+
+    @staticmethod
+    def _attempt(
+        local: LocalModel, parts: Sequence[Part], sampling: Sampling
+    ) -> list[list[Completion]] | GenerationError | None:
+        """The batch's completions, why it cannot be served, or None where memory ran out."""
+        try:
+            return local.complete(parts, sampling)
+        except GenerationError as error:
+            return error
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        # Outside the handler: the error's traceback holds the batch's tensors.
+        _free_memory()
+        return None
+
+
+def _whole(request: Request) -> Part:
+    from dreamprm.generators.local_model import Part
+
+    return Part(request, range(request.n))
+
+
+def _length(request: Request) -> int:
+    return len(request.prompt) + len(request.prefix)
+
+
+def _batches(parts: Sequence[tuple[int, Part]], rows: int) -> Iterator[list[tuple[int, Part]]]:
+    """The parts in order, as batches of at most `rows` samples, with images or without."""
+    from dreamprm.generators.local_model import Part
+
+    batch: list[tuple[int, Part]] = []
+    free = rows
+    for index, part in parts:
+        if batch and bool(batch[0][1].request.images) != bool(part.request.images):
+            yield batch
+            batch, free = [], rows
+        left = part.samples
+        while left:
+            if not free or (batch and len(left) > free and len(left) <= rows):
+                # A part is split, and its prefix encoded twice, only where it must be.
+                yield batch
+                batch, free = [], rows
+            batch.append((index, Part(part.request, left[:free])))
+            taken = len(batch[-1][1].samples)
+            left, free = left[taken:], free - taken
+    if batch:
+        yield batch
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    # On a CPU torch raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _free_memory() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
