@@ -50,7 +50,7 @@ def test_a_single_step_needs_no_rollout() -> None:
 
 
 def test_fewer_than_one_rollout_is_refused() -> None:
-    with pytest.raises(ValueError, match="rollouts must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="rollouts must be a whole number >= 1, got 0"):
         _label(CountingGenerator({}), rollouts=0)
 
 

@@ -15,7 +15,7 @@ def check_count(value: Any, *, setting: str, advice: str = "") -> None:
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         tail = f"; {advice}" if advice else ""
-        raise ValueError(f"{setting} must be >= 1, a whole number, got {value!r}{tail}")
+        raise ValueError(f"{setting} must be a whole number >= 1, got {value!r}{tail}")
 
 
 def check_between(value: Any, low: float, high: float, *, setting: str, advice: str = "") -> None:

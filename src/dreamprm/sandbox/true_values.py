@@ -52,8 +52,11 @@ def true_value(
     if len(prefix) > 4:
         raise ValueError(f"prefix must have at most 4 steps, got {len(prefix)}; a complete chain has no "
                          "value to be estimated, its final answer is right or wrong")
-    # The habit is the reasoner's secret; only its truth may look at it.
-    habit, errors = reasoner._habit(parse_question(prompt), reasoner._scenes[image]), reasoner._errors
+    # What a reasoner keeps to itself; only its truth may look at it.
+    scene, errors = reasoner._scenes.get(image), reasoner._errors
+    if scene is None:
+        raise ValueError(f"the scripted reasoner knows no scene for image {image!r}; give one of its scenes")
+    habit = reasoner._habit(parse_question(prompt), scene)
     readings: Chances[Reading]
     results: Chances[int]
     if len(prefix) < 4:
