@@ -168,6 +168,8 @@ def test_the_last_step_s_number() -> None:
         (r"Final answer: $\boxed{7}$ or $\boxed{8}$", r"$\boxed{7}$ or $\boxed{8}$"),
         ("### Final Answer\n\n\\[\n\\boxed{9}\n\\]", "9"),
         ("### Final Answer\n---\n**C**", "C"),
+        ("### Final Answer\nThe area is given by:\n\\[ \\boxed{7\\pi} \\]", "7\\pi"),
+        ("Final Answer: The final answer is 13,534.", "13,534"),
         ("Final Answer: The final answer is $8\\sqrt{3}$. I hope it is correct.", "$8\\sqrt{3}$"),
         ("Final Answer: The final answer is\n5", "5"),
         ("The final answer is 161 minutes. I hope it is correct.", "161 minutes"),
@@ -301,6 +303,7 @@ def test_a_well_formed_response_has_the_steps_of_split_steps() -> None:
         ["First, count.", "Then add."],
         ["So:\n\n$$\na\n\nb\n$$\n\nwhere a is 1.", "Then add."],
         ["We get\n\n\\[ x = 1 \\].", "Then add."],
+        ["We get\n\n$x^2 = 4$\n\n$x = 2$", "An \\( open", "Then \\) add."],
         ["Code:\n\n```python\nx = 1\n\ny = 2\n```", "Then add."],
         ["The options:\n\n- (A) 1\n\n- (B) 2", "Then add."],
         ["1. Count\n\n   the bars.", "2. Add\n- them\n- all."],
@@ -342,6 +345,12 @@ def test_sentences(sentences: list[str]) -> None:
         for sentence in sentences[1:]:
             text += ("\n" if sentence[:2] in ("- ", "2.", "3.") else white) + sentence
         assert list(parse_response(text, split="sentences").steps) == sentences
+
+
+def test_a_displayed_formula_at_a_line_s_end_may_end_a_sentence() -> None:
+    text = "We have:\n\\[x = 1\\]\nSo\n$$y = 2$$\nand \\[z = 3\\] Then"
+    assert parse_response(text, split="sentences").steps == (
+        "We have:\n\\[x = 1\\]", "So\n$$y = 2$$\nand \\[z = 3\\] Then")
 
 
 def test_whole_is_one_step() -> None:

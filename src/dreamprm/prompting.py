@@ -8,7 +8,7 @@ from itertools import count
 from types import MappingProxyType
 
 from dreamprm.data.records import OPTION_LETTERS
-from dreamprm.responses import final_answer, last_step_number, split_steps  # noqa: F401
+from dreamprm.responses import last_step_number
 
 FIVE_STAGES = (
     "Restate the question",

@@ -40,6 +40,7 @@ _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 
 # What a line under the heading "Final answer" may hold beside the answer: the rules and delimiters around it.
 _ONLY_DELIMITERS = re.compile(r"\s*(?:\\[\[\]()]|\$\$?|`{3,}\w*|-{3,}|={3,})?\s*")
+_ANNOUNCES = re.compile(r"(?:[:\uFF1A]|\b(?:is|are|by))\Z")
 
 
 def final_answer(text: str) -> str | None:
@@ -48,7 +49,8 @@ def final_answer(text: str) -> str | None:
     The first of these that the text has, and of several of one kind the last:
 
     1. a line `Final answer: X`, with or without Markdown marks. Where the line ends after the heading
-       (`### Final Answer`), the next line with text is the answer; a box on the line is opened;
+       (`### Final Answer`), the next line is the answer that has text and does not announce another ("The
+       value is:"). A box on the line is opened;
     2. a box, `\boxed{X}` or `\fbox{X}`, with whatever braces are in it; `\text{...}` around all of X goes;
     3. a line `Answer: X` of one sentence;
     4. a sentence that ends its line, "the (correct) answer is X", where X is a letter, a number, a formula,
@@ -86,7 +88,9 @@ def states_only_an_answer(passage: str) -> bool:
 
 def _final_answer_lines(text: str) -> Iterator[str]:
     for match in _FINAL_ANSWER.finditer(text):
-        stated = _MINERVA_HEAD.sub("", _MINERVA_TAIL.sub("", unmarked(match.group(1))))
+        stated = unmarked(match.group(1))
+        if _MINERVA_HEAD.match(stated):
+            stated = _MINERVA_HEAD.sub("", _MINERVA_TAIL.sub("", stated)).removesuffix(".")
         if not stated:
             stated = _first_line_with_text(text[match.end() :])
         if stated:
@@ -102,8 +106,9 @@ def _answer_lines(text: str) -> Iterator[str]:
 
 def _first_line_with_text(text: str) -> str:
     for line in text.splitlines():
-        if not _ONLY_DELIMITERS.fullmatch(line) and unmarked(line):
-            return unmarked(line)
+        bare = unmarked(line)
+        if bare and not _ONLY_DELIMITERS.fullmatch(line) and not _ANNOUNCES.search(bare):
+            return bare
     return ""
 
 

@@ -19,7 +19,7 @@ def paragraph_ends(text: str) -> tuple[int, ...]:
     """Cut a text into paragraphs that can stand as steps of reasoning.
 
     Paragraphs end at blank lines. Kept together with what is before them are
-    - all of a displayed formula or code block, and one that makes a paragraph of its own, or a table;
+    - all of a formula or code block, and one that makes a paragraph of its own, or a table;
     - what a paragraph ending in ":" or "," announces, and what begins in lower case and so goes on with it;
     - a bullet after a bullet, and what is indented under an item (numbered items that blank lines part are
       steps, as in the public DreamPRM-1.5 file);
@@ -32,7 +32,7 @@ def paragraph_ends(text: str) -> tuple[int, ...]:
     Returns:
         Where each paragraph ends in the text, without the white space after it; empty for a blank text.
     """
-    unbroken = Unbroken.of(text, inline=False)
+    unbroken = Unbroken.of(text, inline=True)
     gaps = [gap for gap in _GAP.finditer(text) if unbroken.allows(gap.start() + 1)]
     starts = [0, *(gap.end() for gap in gaps)]
     ends = [*(gap.start() for gap in gaps), len(text)]

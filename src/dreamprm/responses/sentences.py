@@ -10,6 +10,7 @@ from dreamprm.responses.unbroken import Unbroken
 
 # Closing quotes, brackets, emphasis and formula delimiters belong to the sentence that they close.
 _STOP = re.compile(r"(?:[.!?\u2026]+[\"'\u201D\u2019)\]*_]*(?:\\\)|\\\]|\$\$?)?(?=\s)|[\u3002\uFF01\uFF1F]+)")
+_FORMULA_LINE = re.compile(r"(?:\\\]|\$\$|\\end\{\w+\*?\})[ \t]*\n\s*(?=[A-Z])")
 _ITEM = re.compile(r"\n[ \t]*(?:[-*+\u2022]|\(?(?:\d+|[A-Za-z])[.)])[ \t]")
 _ITEM_MARK = re.compile(r"[ \t>*_#-]*\(?(?:\d+|[A-Za-z]|[IVXivx]+)\Z")
 _WORD_BEFORE = re.compile(r"[A-Za-z.]+\Z")
@@ -21,10 +22,10 @@ _BEFORE_A_NUMBER = frozenset("fig figs eq eqs eqn no nos sec ch p pp vol ref ref
 def sentence_ends(text: str) -> tuple[int, ...]:
     """Cut a text into sentences.
 
-    A sentence ends at `.`, `!`, `?` or their closing marks before white space, at a paragraph's end and
-    before a list item; not in decimals, formulas and code, not after abbreviations (`e.g.`, `Fig. 3`) and the
-    number of a list item, not before lower case. A last sentence that holds only the answer goes with the one
-    before.
+    A sentence ends at `.`, `!`, `?` or their closing marks before white space, at a paragraph's end, before a
+    list item, and after a displayed formula where the next line begins with a capital; not in decimals,
+    formulas and code, not after abbreviations (`e.g.`, `Fig. 3`) and the number of a list item, not before
+    lower case. A last sentence that holds only the answer goes with the one before.
 
     Use it for generators that write one paragraph; the rules are for English, and for Chinese full stops.
 
@@ -37,12 +38,13 @@ def sentence_ends(text: str) -> tuple[int, ...]:
     unbroken = Unbroken.of(text, inline=True)
     cuts = set(paragraph_ends(text))
     cuts |= {stop.end() for stop in _STOP.finditer(text) if _ends_a_sentence(text, stop, unbroken)}
+    cuts |= {formula.end() for formula in _FORMULA_LINE.finditer(text) if unbroken.allows(formula.end())}
     cuts |= {
         len(text[: item.start()].rstrip())
         for item in _ITEM.finditer(text)
         if unbroken.allows(item.start()) and not text[: item.start()].rstrip().endswith((":", "\uFF1A"))
     }
-    ends = sorted(cut for cut in cuts if text[:cut].strip())
+    ends = sorted({len(text[:cut].rstrip()) for cut in cuts} - {0})
     if len(ends) > 1 and states_only_an_answer(text[ends[-2] :]):
         del ends[-2]
     return tuple(ends)

@@ -13,7 +13,7 @@ _DISPLAYED = (
     r"\\begin\{(?P<name>\w+\*?)\}.+?\\end\{(?P=name)\}",
 )
 _INLINE = (
-    r"\\\(.+?\\\)",
+    r"\\\((?:(?!\n[ \t]*\n).)+?\\\)",
     r"`[^`\n]+`",
     # As Pandoc tells a formula from an amount of money: no space inside the dollars, no digit after them.
     r"\$(?![\s$])(?:\\.|[^$\n\\])+?(?<!\s)\$(?!\d)",
