@@ -12,7 +12,7 @@ import pytest
 
 from dreamprm.config import as_dict, changed_keys, describe, load_config, save_config
 from dreamprm.errors import UserError
-from dreamprm.schema import ConvertConfig, TrainConfig
+from dreamprm.schema import ConvertConfig, LabelConfig, TrainConfig
 from dreamprm.settings import REQUIRED, leaves, open_settings, section, setting
 
 SOURCES = Path(__file__).parent.parent / "src" / "dreamprm"
@@ -292,7 +292,7 @@ def test_choices_are_those_that_the_code_offers() -> None:
         assert score.shape == (1,)
 
 
-@pytest.mark.parametrize("schema", [TrainConfig, ConvertConfig])
+@pytest.mark.parametrize("schema", [TrainConfig, ConvertConfig, LabelConfig])
 def test_every_key_has_a_meaning_and_a_default_that_its_own_limits_allow(schema: type[Any]) -> None:
     for leaf in leaves(schema):
         assert len(leaf.metadata["help"]) > 5, leaf.key
@@ -312,7 +312,7 @@ def test_every_key_is_read_by_some_code() -> None:
                 read.add(node.attr)
     unread = [
         leaf.key
-        for schema in (TrainConfig, ConvertConfig)
+        for schema in (TrainConfig, ConvertConfig, LabelConfig)
         for leaf in leaves(schema)
         if leaf.key.rpartition(".")[2] not in read
     ]

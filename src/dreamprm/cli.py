@@ -30,14 +30,16 @@ class Command:
     """A command: its one-line help, the function that runs it, and the schema of its configuration.
 
     `run` and `schema` are `module:name`. Without a schema the function gets the arguments as they are,
-    described by `arguments`. `resumes`: an interrupted run goes on with `resume=auto`.
+    described by `arguments`. `resumes`: what an interrupted run goes on from, when the same command is given
+    again with the settings in `resume_with`; None where it does not.
     """
 
     help: str
     run: str
     schema: str | None = None
     arguments: str = "CONFIG.yaml [key=value ...]"
-    resumes: bool = False
+    resumes: str | None = None
+    resume_with: tuple[str, ...] = ()
 
 
 COMMANDS = {
@@ -50,7 +52,20 @@ COMMANDS = {
         "train a PRM with learned domain weights, evaluate it, write the report",
         "dreamprm.training:run_train",
         "dreamprm.schema:TrainConfig",
-        resumes=True,
+        resumes="from the last checkpoint",
+        resume_with=("resume=auto",),
+    ),
+    "sample": Command(
+        "sample chains of thought for questions and check their answers (goes on where it stopped)",
+        "dreamprm.labelling.commands:run_sample",
+        "dreamprm.schema:LabelConfig",
+        resumes="from the last rollout",
+    ),
+    "label": Command(
+        "label the steps of chains of thought by Monte-Carlo rollouts (goes on where it stopped)",
+        "dreamprm.labelling.commands:run_label",
+        "dreamprm.schema:LabelConfig",
+        resumes="from the last rollout",
     ),
     "report": Command(
         "write plots and report.html of finished runs from their folders",
@@ -170,10 +185,12 @@ def _load(place: str) -> Any:
 
 
 def _interrupted(arguments: list[str]) -> str:
-    if not arguments or arguments[0] not in COMMANDS or not COMMANDS[arguments[0]].resumes:
+    command = COMMANDS.get(arguments[0]) if arguments else None
+    if command is None or command.resumes is None:
         return "dreamprm: interrupted"
-    again = [part for part in arguments if not part.startswith(("resume=", "overwrite="))] + ["resume=auto"]
-    return f"dreamprm: interrupted; go on from the last checkpoint with: dreamprm {shlex.join(again)}"
+    again = [part for part in arguments if not part.startswith(("resume=", "overwrite="))]
+    text = shlex.join([*again, *command.resume_with])
+    return f"dreamprm: interrupted; go on {command.resumes} with: dreamprm {text}"
 
 
 @contextmanager

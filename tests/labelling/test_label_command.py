@@ -98,7 +98,7 @@ def test_samples_are_candidate_records_that_are_labelled_next(config: Path, tmp_
     # Without question files, question and answer come from the records themselves.
     (config.parent / "alone").mkdir()
     assert main(["label", str(config), f"label.candidates={out / 'candidates.jsonl'}", "questions.files=[]",
-                 f"output={tmp_path / 'alone'}"]) == 0
+                 "questions.image_root=null", f"output={tmp_path / 'alone'}"]) == 0
     alone = {record.id: record.labels for record in read_step_records(tmp_path / "alone" / "steps.jsonl")}
     assert alone == {id: record.labels for id, record in labelled.items()}
 

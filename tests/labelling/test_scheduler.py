@@ -125,7 +125,7 @@ def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
     generator.failing["what is"] = GenerationError("HTTP 500")
     with Journal(tmp_path / "j.jsonl") as journal:
         with pytest.raises(UserError, match=r"3 of 10 questions failed, more than max_failed_fraction=0.2 "
-                                            r"allows; the last one, q\d: HTTP 500\. What was sampled is kept"):
+                                            r"allows; the last one, q\d: HTTP 500\. What was sampled"):
             _run(generator, journal, _tasks(10), max_failed_fraction=0.2)
     assert len(generator.calls) <= 5  # those under way, and no more
 

@@ -38,12 +38,18 @@ def open_candidates(
 ) -> tuple[list[QuestionRecord], dict[str, CandidateRecord]]:
     """Candidate records, and the questions that they answer: those given, else as they say themselves.
 
+    Images are the questions'; those of records that stand alone start from `image_root` or their own folder.
+
     Raises:
         UserError, DataError: those of the reader.
         DataError: two records of one id, or of an id that none of the given questions has.
     """
     report = ReadReport()
-    records = list(read_candidate_records(path, report=report, **_reading(settings)))
+    reading = _reading(settings)
+    if settings.files:  # the images are the questions'; what the candidates say of them is not read
+        reading |= {"image_root": None, "missing_image": "text_only", "allow_no_image": True}
+    records = list(read_candidate_records(path, report=report, **reading))
+    report.text_only *= not settings.files
     for line in report.lines():
         say(f"{path}: {line}")
     _require_unique([record.id for record in records], path)

@@ -5,6 +5,7 @@ Defaults are those of DreamPRM (arXiv 2505.20241) where the paper or its public 
 
 from dreamprm.schema.convert import ConvertConfig
 from dreamprm.schema.data import DataSettings, TrainFile
+from dreamprm.schema.label import LabelConfig
 from dreamprm.schema.levels import HypergradSettings, InnerSettings, UpperSettings, WeightSettings
 from dreamprm.schema.model import ModelSettings
 from dreamprm.schema.train import (
@@ -13,6 +14,6 @@ from dreamprm.schema.train import (
 
 __all__ = [
     "AGGREGATIONS", "META_LOSSES", "CheckpointSettings", "ConvertConfig", "DataSettings",
-    "EvaluationSettings", "HypergradSettings", "InnerSettings", "LogSettings", "ModelSettings", "TrainConfig",
-    "TrainFile", "UpperSettings", "WeightSettings",
+    "EvaluationSettings", "HypergradSettings", "InnerSettings", "LabelConfig", "LogSettings",
+    "ModelSettings", "TrainConfig", "TrainFile", "UpperSettings", "WeightSettings",
 ]

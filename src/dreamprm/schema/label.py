@@ -29,7 +29,9 @@ class QuestionSettings:
         "label.candidates holds questions and answers",
     )
     limit: int | None = setting(None, "only the first so many questions; null: all", minimum=1)
-    image_root: str | None = setting(None, "folder image paths are relative to; null: the data file's own")
+    image_root: str | None = setting(
+        None, "folder the questions' image paths are relative to; null: the data file's own"
+    )
     missing_image: str = setting(
         "error",
         "an image that is missing: stop, or go on with the text",
