@@ -89,7 +89,8 @@ def _opened(path: Path) -> Iterator[JsonText]:
             text = JsonText(file, path, what="object")
             first = text.next_character()
             if first != "{":
-                raise DataError(f"{path}: starts with {first or 'nothing'!r}; allowed: '{{' (one JSON object)")
+                found = first or "nothing"
+                raise DataError(f"{path}: starts with {found!r}; allowed: '{{' (one JSON object)")
             yield text
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error.reason}); save the file as UTF-8") from error

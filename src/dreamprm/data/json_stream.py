@@ -127,7 +127,8 @@ class JsonText:
     def error(self, what: str, at: int | None = None) -> DataError:
         line = self.line + self.text.count("\n", self.position, self.position if at is None else at)
         return DataError(
-            f"{self.path}:{line}: broken JSON {self.what}: {what}; the rows after it cannot be read, mend the file"
+            f"{self.path}:{line}: broken JSON {self.what}: {what};"
+            " the rows after it cannot be read, mend the file"
         )
 
 
@@ -150,9 +151,8 @@ def array_values(text: JsonText) -> Iterator[Row]:
         yield Row(line, next_value(text))
         separator = text.next_character()
         if separator not in {",", "]"}:
-            raise text.error(
-                f"expected ',' or ']' after a value, found {separator or 'the end of the file'!r}"
-            )
+            found = separator or "the end of the file"
+            raise text.error(f"expected ',' or ']' after a value, found {found!r}")
         text.advance(text.position + 1)
         if separator == "]":
             return

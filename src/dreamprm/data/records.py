@@ -162,7 +162,7 @@ def to_json(record: Record) -> dict[str, Any]:
             "unit": record.unit,
         }
         given = {name: value for name, value in own.items() if value not in (None, [])}
-        return head | {"answer": record.answer, "domain": record.domain} | given
+        return head | {"answer": _stated_answer(record), "domain": record.domain} | given
     return head | {
         "benchmark": record.benchmark,
         "answer": record.answer,
@@ -177,3 +177,12 @@ def to_json(record: Record) -> dict[str, Any]:
             for candidate in record.candidates
         ],
     }
+
+
+def _stated_answer(record: QuestionRecord) -> str:
+    """The answer as a file states it: a letter in brackets where it could be taken for an option's text.
+
+    The options of a puzzle may be letters themselves, out of order; the reader then goes by the text.
+    """
+    is_text_too = bool(record.options) and record.answer in (text.strip() for text in record.options)
+    return f"({record.answer})" if is_text_too else record.answer

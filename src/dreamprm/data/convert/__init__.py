@@ -7,11 +7,11 @@ import difflib
 import os
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from dreamprm.data.convert.format import Direction, Format
+from dreamprm.data.convert.format import REPORT, ConvertReport, Direction, Format
 from dreamprm.data.convert.registry import FORMATS
 from dreamprm.data.files import write_records
 from dreamprm.data.question_reader import read_question_records
@@ -31,10 +31,11 @@ _OWN_READERS = {
 
 @dataclass(frozen=True)
 class Converted:
-    """What a conversion wrote."""
+    """What a conversion wrote: the records' kind and number, and what was left out."""
 
     kind: str
     records: int
+    report: ConvertReport = field(default_factory=ConvertReport, compare=False)
 
 
 class ConvertSettings(Protocol):
@@ -65,7 +66,7 @@ def convert_file(
             it, is by default a folder beside the destination, named after it.
 
     Returns:
-        The kind of the records and their number.
+        The kind of the records, their number, and a report of what was left out.
 
     Raises:
         UserError: an unknown format or option (with the nearest known one), a direction that the format does
@@ -89,16 +90,22 @@ def convert_file(
         return Converted(chosen.kind, _write_foreign(chosen, source, destination, options))
     if "image_folder" in chosen.options() and options.get("image_folder") is None:
         options["image_folder"] = destination.parent / f"{destination.stem}_images"
+    report = ConvertReport()
+    if chosen.reports:
+        options[REPORT] = report
     records = _at_least_one(chosen.read(source, **options), source)
-    return Converted(chosen.kind, write_records(destination, _movable(records, destination.parent)))
+    count = write_records(destination, _movable(records, destination.parent))
+    return Converted(chosen.kind, count, report)
 
 
 def run_convert(config: ConvertSettings) -> None:
-    """The command `dreamprm convert`: convert one file and say what was written."""
+    """The command `dreamprm convert`: convert one file, say what was written and what was left out."""
     done = convert_file(
         config.format, config.source, config.destination, direction=config.direction, **config.options
     )
     print(f"wrote {done.records} {done.kind} records to {config.destination}")
+    for line in done.report.lines():
+        print(line)
 
 
 def _write_foreign(chosen: Format, source: Path, destination: Path, options: dict[str, Any]) -> int:

@@ -1,0 +1,151 @@
+"""Options and answers as foreign files state them, in our form: texts, letters, kinds of numbers."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from dreamprm.data.fields import Fields
+from dreamprm.data.records import OPTION_LETTERS
+
+_INTEGER = re.compile(r"[+-]?\d+")
+_DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+)")
+
+
+def option_texts(row: Fields, name: str) -> tuple[str, ...]:
+    """The options that one field holds: a list of texts or numbers, or a text with such a list.
+
+    A text is read as JSON or as a Python list (as MMMU writes it), which is parsed, never executed.
+
+    Raises:
+        DataError: no such list, an empty option, or more options than letters.
+    """
+    value = row.require(name, "a list of options")
+    if isinstance(value, str):
+        value = _parsed_list(value)
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise row.error(name, "a list of options, or a text with a JSON or Python list")
+    return checked_options(row, name, value)
+
+
+def checked_options(row: Fields, name: str, values: Sequence[Any]) -> tuple[str, ...]:
+    """Texts or numbers as the texts of options.
+
+    Raises:
+        DataError: an option that is empty or neither, or more options than letters.
+    """
+    if len(values) > len(OPTION_LETTERS):
+        raise row.error(name, f"at most {len(OPTION_LETTERS)} options", f"{len(values)} options")
+    texts = [_as_text(value) for value in values]
+    for index, text in enumerate(texts):
+        if text is None:
+            raise row.error(f"{name}[{index}]", "a text that is not empty, or a number", values[index])
+    return tuple(text for text in texts if text is not None)
+
+
+def letter_at(row: Fields, name: str, options: Sequence[str], *, first: int = 0) -> str:
+    """The letter of the option whose number a field holds; options are numbered from `first` on.
+
+    Raises:
+        DataError: no whole number (or its digits), or none of an option.
+    """
+    allowed = f"the number of an option, {first} to {first + len(options) - 1}"
+    value = row.require(name, allowed)
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():  # a column with gaps is stored as floats
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not first <= value < first + len(options):
+        raise row.error(name, allowed)
+    return OPTION_LETTERS[value - first]
+
+
+def letter_given(row: Fields, name: str, options: Sequence[str]) -> str:
+    """The letter that a field holds: `B`, `b`, `(B)` or `B.`.
+
+    Raises:
+        DataError: no letter of an option.
+    """
+    letters = OPTION_LETTERS[: len(options)]
+    allowed = f"one of the letters {', '.join(letters)}"
+    value = row.require(name, allowed)
+    letter = value.strip("(). \n").upper() if isinstance(value, str) else ""
+    if len(letter) != 1 or letter not in letters:
+        raise row.error(name, allowed)
+    return letter
+
+
+def letter_of(row: Fields, name: str, options: Sequence[str]) -> str:
+    """The letter of the option that a field names by its text, or else by its letter.
+
+    The options of a puzzle may be letters themselves, out of order: then the text decides.
+
+    Raises:
+        DataError: neither.
+    """
+    letters = OPTION_LETTERS[: len(options)]
+    given = answer_text(row, name)
+    named = [letter for letter, text in zip(letters, options, strict=True) if text == given]
+    if len(named) == 1:
+        return named[0]
+    letter = given.strip("(). ").upper()
+    if len(letter) == 1 and letter in letters:
+        return letter
+    raise row.error(name, f"the text of one option, or one of the letters {', '.join(letters)}")
+
+
+def answer_text(row: Fields, name: str) -> str:
+    """An answer that is a text or a number, as text.
+
+    Raises:
+        DataError: neither, or an empty text.
+    """
+    text = _as_text(row.require(name, "a text that is not empty, or a number"))
+    if text is None:
+        raise row.error(name, "a text that is not empty, or a number")
+    return text
+
+
+def number_type(text: str) -> str | None:
+    """`integer` or `float` where a text is written as such a number and nothing else, or None.
+
+    Texts with units, signs of money, thousands commas or fractions are None.
+    """
+    if _INTEGER.fullmatch(text):
+        return "integer"
+    return "float" if _DECIMAL.fullmatch(text) else None
+
+
+def decimals_for(text: str, significant: int) -> int | None:
+    """The decimals to which a number is rounded so that at most `significant` digits are kept.
+
+    Never more than it is written with, nor fewer than 0; None where it is no decimal number.
+    """
+    if number_type(text) != "float":
+        return None
+    written = len(text.partition(".")[2])
+    size = abs(float(text))
+    if size == 0:
+        return written
+    return max(0, min(written, significant - 1 - math.floor(math.log10(size))))
+
+
+def _as_text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return str(value)
+
+
+def _parsed_list(text: str) -> Any:
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+    return text

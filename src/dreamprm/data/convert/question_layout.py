@@ -1,0 +1,196 @@
+"""What a published layout of questions is, and how its rows become question records."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from dreamprm.data.convert.format import ConvertReport, Format
+from dreamprm.data.convert.image_folder import ImageFolder
+from dreamprm.data.fields import Fields
+from dreamprm.data.read_report import OnError, Tolerance
+from dreamprm.data.records import QuestionRecord
+from dreamprm.errors import DataError, UserError
+
+WithoutImage = Literal["error", "skip", "keep"]
+
+
+class NotChosen(Exception):
+    """A row that the options do not choose; the message says why, and rows are counted by it."""
+
+
+class QuestionLayout(ABC):
+    """One published layout; a frozen dataclass whose fields are its options.
+
+    Attributes:
+        name: the domain of its questions.
+        help: one line for `--help`.
+        own_ids: whether the questions' names come from the source, so that they must be checked to differ;
+            False where they are made from the row's place.
+    """
+
+    name: ClassVar[str]
+    help: ClassVar[str]
+    own_ids: ClassVar[bool] = True
+
+    @abstractmethod
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """The rows of a file or folder, in order; an error stands for a row that cannot be read."""
+
+    @abstractmethod
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row; an empty domain stands for the source's name.
+
+        Raises:
+            DataError: a bad row.
+            NotChosen: the options do not choose it.
+        """
+
+
+def question_format(layout: type[QuestionLayout]) -> Format:
+    """The format of a layout: its own options, then those that every question format has."""
+
+    def read(path: str | Path, *, report: ConvertReport | None = None, **options: Any) -> Iterator[Any]:
+        own = {field.name for field in dataclasses.fields(layout)}  # type: ignore[arg-type]
+        made = layout(**{name: value for name, value in options.items() if name in own})
+        common = {name: value for name, value in options.items() if name not in own}
+        return read_questions(made, path, report=report, **common)
+
+    # `Format.options` lists what a signature names.
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = [inspect.Parameter(field.name, keyword)
+           for field in dataclasses.fields(layout)]  # type: ignore[arg-type]
+    common = [parameter for parameter in inspect.signature(read_questions).parameters.values()
+              if parameter.kind is keyword]
+    first = inspect.Parameter("path", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    read.__signature__ = inspect.Signature([first, *own, *common])  # type: ignore[attr-defined]
+    return Format("question", read, layout.help)
+
+
+def read_questions(
+    layout: QuestionLayout,
+    path: str | Path,
+    *,
+    domain: str | None = None,
+    image_root: str | Path | None = None,
+    image_folder: str | Path | None = None,
+    without_image: WithoutImage = "error",
+    limit: int | None = None,
+    on_error: OnError = "error",
+    max_bad_fraction: float = 0.01,
+    report: ConvertReport | None = None,
+) -> Iterator[QuestionRecord]:
+    """Read the questions of a published layout.
+
+    Args:
+        layout: which, with its own options.
+        path: its file or folder.
+        domain: the domain of every question; None for the layout's own.
+        image_root: what relative image paths start from; None for where the layout has its images.
+        image_folder: where images that a table holds are written, see `ImageFolder`.
+        without_image: what a question without an image does: an `error`, is left out (`skip`) and counted,
+            or is kept (`keep`).
+        limit: stop after so many questions, >= 1; None for all.
+        on_error, max_bad_fraction: as in `read_step_records`.
+        report: filled in where given.
+
+    Yields:
+        Records with absolute image paths. If reading ends with an error, the images written meanwhile are
+        removed.
+
+    Raises:
+        UserError: no such file or folder, or a bad option.
+        DataError: a bad row, naming file, row, field, value and what is allowed; or too many of them.
+    """
+    if without_image not in ("error", "skip", "keep"):
+        raise UserError(f"without_image must be one of error, skip, keep; got {without_image!r}")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise UserError(f"limit must be a whole number >= 1, or null for all questions; got {limit!r}")
+    if domain is not None and (not isinstance(domain, str) or not domain.strip()):
+        raise UserError(f"domain must be a text that is not empty, or null; got {domain!r}")
+    tolerance = Tolerance(on_error, max_bad_fraction)
+    images = ImageFolder(image_root, image_folder)
+    path, report, count = Path(path), ConvertReport() if report is None else report, 0
+    if not path.exists():
+        raise UserError(f"no such file or folder: {path}; give the {layout.name} source as it is published")
+    names: set[int] = set()  # hashes, since a source may hold millions of questions
+    try:
+        for row in layout.rows(path):
+            report.rows += 1
+            try:
+                record = _record(layout, row, images, without_image)
+                if layout.own_ids:
+                    _check_new(record, row, names)
+            except DataError as error:
+                tolerance.take(error, report, path)
+                continue
+            except NotChosen as reason:
+                report.pass_over(str(reason))
+                continue
+            name = domain or record.domain or path.resolve().stem
+            yield record if name == record.domain else dataclasses.replace(record, domain=name)
+            count += 1
+            if count == limit:
+                return
+        tolerance.judge(report, path)
+    except GeneratorExit:  # the reader wants no more: what it got stays
+        raise
+    except BaseException:
+        images.discard()
+        raise
+
+
+def one_of(name: str, value: Any, allowed: Sequence[str | None]) -> None:
+    """Check an option.
+
+    Raises:
+        UserError: it is none of the allowed values; with the nearest one.
+    """
+    if value in allowed:
+        return
+    words = [word for word in allowed if word is not None]
+    near = difflib.get_close_matches(str(value), words, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    known = ", ".join(words) + (" or null" if None in allowed else "")
+    raise UserError(f"{name} must be one of {known}; got {value!r}{hint}")
+
+
+def optional_name(name: str, value: Any) -> None:
+    """Check an option that is a text or null.
+
+    Raises:
+        UserError: it is neither, or empty.
+    """
+    if value is not None and (not isinstance(value, str) or not value.strip()):
+        raise UserError(f"{name} must be a text that is not empty, or null; got {value!r}")
+
+
+def _record(
+    layout: QuestionLayout, row: Fields | DataError, images: ImageFolder, without_image: WithoutImage
+) -> QuestionRecord:
+    if isinstance(row, DataError):
+        raise row
+    record = layout.record(row, images)
+    if record.images or without_image == "keep":
+        return record
+    if without_image == "skip":
+        raise NotChosen("without an image (without_image=skip)")
+    raise DataError(
+        f"{row.path}:{row.line}: question {record.id} has no image; set without_image=skip to leave such"
+        " questions out, or without_image=keep for text-only questions"
+    )
+
+
+def _check_new(record: QuestionRecord, row: Fields | DataError, names: set[int]) -> None:
+    assert isinstance(row, Fields)  # an error gives no record
+    if hash(record.id) in names:
+        raise DataError(
+            f"{row.path}:{row.line}: a second question is named {record.id}; each name may appear once,"
+            " since chains of thought and their labels are kept under it"
+        )
+    names.add(hash(record.id))

@@ -1,0 +1,84 @@
+"""AI2D: diagrams of grade-school science with multiple-choice questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreamprm.data.convert.choices import letter_at, option_texts
+from dreamprm.data.convert.image_folder import ImageFolder
+from dreamprm.data.convert.question_layout import QuestionLayout, optional_name
+from dreamprm.data.convert.questions.small_json import read_object
+from dreamprm.data.convert.tables import as_fields, read_table
+from dreamprm.data.fields import Fields
+from dreamprm.data.json_stream import Row
+from dreamprm.data.records import QuestionRecord
+from dreamprm.errors import DataError
+
+
+@dataclass(frozen=True)
+class AI2D(QuestionLayout):
+    """AI2D (Kembhavi et al., A Diagram Is Worth A Dozen Images, ECCV 2016, arXiv 1603.07396).
+
+    Two layouts are read:
+
+    - the release: a folder with `questions/NAME.png.json`, each `{"imageName", "questions": {TEXT:
+      {"questionId", "answerTexts", "correctAnswer", "abcLabel"}}}`, and `images/NAME.png`. Of a question with
+      `abcLabel` the options are letters drawn over the diagram's labels: its image is taken from `abc_images`
+      where the release has that folder (from memory, not verified; else the plain image is taken, on which
+      those letters may be missing);
+    - the hub's `lmms-lab/ai2d`: columns `question`, `options`, `answer` (the option's index as text),
+      `image`.
+
+    Attributes:
+        split: of a hub folder with several splits, which.
+    """
+
+    name = "AI2D"
+    help = "AI2D: the release's folder, or the hub's lmms-lab/ai2d"
+
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        optional_name("split", self.split)
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """One row a question."""
+        if not (path / "questions").is_dir():
+            yield from read_table(path, split=self.split)
+            return
+        for file in sorted((path / "questions").glob("*.json")):
+            page = read_object(file)
+            questions = page.require("questions", "an object of questions by their texts")
+            if not isinstance(questions, dict):
+                yield page.error("questions", "an object of questions by their texts")
+                continue
+            shared = {"imageName": page.values.get("imageName")}
+            values = [{"question": text, **shared, **part} for text, part in questions.items()]
+            yield from as_fields((Row(index, value) for index, value in enumerate(values, start=1)), file)
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row."""
+        from_release = "answerTexts" in row.values
+        options = option_texts(row, "answerTexts" if from_release else "options")
+        if from_release:
+            base = row.path.parent.parent
+            image = row.text("imageName")
+            folders = ("abc_images", "images") if row.optional_truth("abcLabel") else ("images",)
+            places = [f"{folder}/{image}" for folder in folders]
+            paths: tuple[str, ...] = (images.find(row, "imageName", places, base=base),)
+            own = row.text("questionId")
+        else:
+            paths, own = images.take(row, "image"), f"{row.path.stem}-{row.line}"
+        return QuestionRecord(
+            question=row.text("question").strip(),
+            images=paths,
+            answer=letter_at(row, "correctAnswer" if from_release else "answer", options),
+            options=options,
+            domain=self.name,
+            answer_type="choice",
+            precision=None,
+            unit=None,
+            id=f"ai2d-{own}",
+        )

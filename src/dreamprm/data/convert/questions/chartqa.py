@@ -1,0 +1,93 @@
+"""ChartQA: open questions about charts, written by people or generated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreamprm.data.convert.choices import answer_text, checked_options, number_type
+from dreamprm.data.convert.image_folder import ImageFolder
+from dreamprm.data.convert.question_layout import NotChosen, QuestionLayout, one_of, optional_name
+from dreamprm.data.convert.tables import read_table
+from dreamprm.data.fields import Fields
+from dreamprm.data.records import QuestionRecord
+from dreamprm.errors import DataError
+
+
+@dataclass(frozen=True)
+class ChartQA(QuestionLayout):
+    """ChartQA (Masry et al., Findings of ACL 2022, arXiv 2203.10244; GPL-3.0).
+
+    Three layouts are read:
+
+    - the release: `SPLIT/SPLIT_human.json` or `SPLIT/SPLIT_augmented.json`, an array of `imgname`, `query`,
+      `label`; the images are in `png/` beside it;
+    - the hub's `HuggingFaceM4/ChartQA`: `image`, `query`, `label` (a list of one text),
+      `human_or_machine` (0 or 1, or their names);
+    - the hub's `lmms-lab/ChartQA`: `image`, `question`, `answer`, `type`.
+
+    The benchmark counts a number as right within 5 %; here it must be right as it is written.
+
+    Attributes:
+        split: of a hub folder, which of its splits.
+        author: `human` or `machine` questions only (in the release the file says which); None for all.
+    """
+
+    name = "ChartQA"
+    help = "ChartQA: the release's SPLIT_human.json or SPLIT_augmented.json, or the hub's tables"
+
+    split: str | None = None
+    author: str | None = None
+
+    def __post_init__(self) -> None:
+        optional_name("split", self.split)
+        one_of("author", self.author, ("human", "machine", None))
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """One row a question."""
+        yield from read_table(path, split=self.split)
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row."""
+        self._check_chosen(row)
+        question, answer_name = ("query", "label") if "query" in row.values else ("question", "answer")
+        answer = _only(row, answer_name)
+        if "imgname" in row.values:
+            image = row.text("imgname")
+            paths: tuple[str, ...] = (images.find(row, "imgname", [f"png/{image}", image]),)
+        else:
+            paths = images.take(row, "image")
+        return QuestionRecord(
+            question=row.text(question).strip(),
+            images=paths,
+            answer=answer,
+            options=(),
+            domain=self.name,
+            answer_type=number_type(answer) or "text",
+            precision=None,
+            unit=None,
+            id=f"chartqa-{row.path.stem}-{row.line}",
+        )
+
+    def _check_chosen(self, row: Fields) -> None:
+        if self.author is None:
+            return
+        given = row.values.get("human_or_machine", row.values.get("type"))
+        kinds = {"0": "human", "human": "human", "human_test": "human",
+                 "1": "machine", "machine": "machine", "augmented": "machine", "augmented_test": "machine"}
+        kind = kinds.get(str(given))
+        if kind is None:
+            name = "type" if "type" in row.values else "human_or_machine"
+            raise row.error(name, "who wrote the question (author): human or 0, machine or 1")
+        if kind != self.author:
+            raise NotChosen(f"the question is not by {self.author} (author)")
+
+
+def _only(row: Fields, name: str) -> str:
+    value = row.values.get(name)
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise row.error(name, "one answer")
+        return checked_options(row, name, value)[0]
+    return answer_text(row, name)

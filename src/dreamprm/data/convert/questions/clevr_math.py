@@ -1,0 +1,61 @@
+"""CLEVR-Math: adding to and taking from scenes of objects, and counting what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreamprm.data.convert.choices import answer_text
+from dreamprm.data.convert.image_folder import ImageFolder
+from dreamprm.data.convert.question_layout import QuestionLayout, optional_name
+from dreamprm.data.convert.questions.clevr import clevr_record, clevr_rows
+from dreamprm.data.convert.tables import read_table
+from dreamprm.data.fields import Fields
+from dreamprm.data.records import QuestionRecord
+from dreamprm.errors import DataError
+
+
+@dataclass(frozen=True)
+class CLEVRMath(QuestionLayout):
+    """CLEVR-Math (Lindström and Abraham, NeSy 2022, arXiv 2208.05358; CC BY-SA 4.0).
+
+    Two layouts are read:
+
+    - the release: `clevr-math-SPLIT.json`, CLEVR's form (`clevr_record`), with CLEVR's images: set
+      `image_root` to `CLEVR_v1.0`;
+    - the hub's `dali-does/clevr-math` as a table: `id` (the image's name, not unique), `question`, `image`,
+      `label` (the number), `template`.
+
+    Attributes:
+        split: of a hub folder, which of its splits.
+    """
+
+    name = "CLEVR-Math"
+    help = "CLEVR-Math: the release's clevr-math-SPLIT.json with CLEVR's images, or the hub's table"
+    own_ids = False  # made from the row's place
+
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        optional_name("split", self.split)
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """One row a question."""
+        yield from clevr_rows(path) if path.suffix == ".json" else read_table(path, split=self.split)
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row."""
+        if "image_filename" in row.values:
+            return clevr_record(row, images, domain=self.name, prefix="clevr-math")
+        return QuestionRecord(
+            question=row.text("question").strip(),
+            images=images.take(row, "image"),
+            answer=answer_text(row, "label"),
+            options=(),
+            domain=self.name,
+            answer_type="integer",
+            precision=None,
+            unit=None,
+            id=f"clevr-math-{row.path.stem}-{row.line}",
+        )

@@ -1,0 +1,82 @@
+"""ScienceQA: multiple-choice questions from science lessons, about half of them with an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreamprm.data.convert.choices import letter_at, option_texts
+from dreamprm.data.convert.image_folder import ImageFolder
+from dreamprm.data.convert.question_layout import NotChosen, QuestionLayout, optional_name
+from dreamprm.data.convert.questions.problems import problem_rows, with_context
+from dreamprm.data.convert.tables import read_table
+from dreamprm.data.fields import Fields
+from dreamprm.data.records import QuestionRecord
+from dreamprm.errors import DataError, UserError
+
+
+@dataclass(frozen=True)
+class ScienceQA(QuestionLayout):
+    """ScienceQA (Lu et al., Learn to Explain, NeurIPS 2022, arXiv 2209.09513; CC BY-NC-SA 4.0).
+
+    Two layouts are read:
+
+    - the release: `problems.json` (or the folder that holds it), an object of problems by number with
+      `question`, `choices`, `answer` (an index), `hint`, `image` ("image.png" or null), `split`; the images
+      are `images/SPLIT/NUMBER/image.png` beside it, or `SPLIT/NUMBER/image.png`;
+    - the hub's `derek-thomas/ScienceQA`: the same columns, with the image in the row and without number and
+      split.
+
+    Half of the questions have no image: say with `without_image` what becomes of them.
+
+    Attributes:
+        split: `train`, `val` or `test` (on the hub `train`, `validation` or `test`); None for all of a
+            release.
+        hint: whether the problem's hint (its context) stands before the question.
+    """
+
+    name = "ScienceQA"
+    help = "ScienceQA: the release's problems.json, or the hub's derek-thomas/ScienceQA"
+
+    split: str | None = None
+    hint: bool = True
+
+    def __post_init__(self) -> None:
+        optional_name("split", self.split)
+        if not isinstance(self.hint, bool):
+            raise UserError(f"hint must be true or false; got {self.hint!r}")
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """One row a problem."""
+        file = path / "problems.json" if path.is_dir() else path
+        if file.name.endswith("problems.json") and file.is_file():
+            yield from problem_rows(file, number="pid")
+        else:
+            yield from read_table(path, split=self.split)
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row."""
+        options = option_texts(row, "choices")
+        if "pid" in row:
+            split, number = row.text("split"), row.text("pid")
+            if self.split not in (None, split):
+                raise NotChosen(f"split is not {self.split}")
+            paths: tuple[str, ...] = ()
+            if "image" in row:
+                place = f"{split}/{number}/{row.text('image')}"
+                paths = (images.find(row, "image", [f"images/{place}", place]),)
+            own = number
+        else:
+            paths, own = images.take(row, "image"), f"{row.path.stem}-{row.line}"
+        return QuestionRecord(
+            question=with_context(row, "hint" if self.hint else None),
+            images=paths,
+            answer=letter_at(row, "answer", options),
+            options=options,
+            domain=self.name,
+            answer_type="choice",
+            precision=None,
+            unit=None,
+            id=f"scienceqa-{own}",
+        )

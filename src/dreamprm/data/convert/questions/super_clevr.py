@@ -1,0 +1,39 @@
+"""Super-CLEVR: questions about scenes of vehicles and their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreamprm.data.convert.image_folder import ImageFolder
+from dreamprm.data.convert.question_layout import QuestionLayout
+from dreamprm.data.convert.questions.clevr import clevr_record, clevr_rows
+from dreamprm.data.fields import Fields
+from dreamprm.data.records import QuestionRecord
+from dreamprm.errors import DataError
+
+
+@dataclass(frozen=True)
+class SuperCLEVR(QuestionLayout):
+    """Super-CLEVR (Li et al., CVPR 2023, arXiv 2212.00259).
+
+    Read is the release's `superCLEVR_questions_30k.json` (or its NoRedundant and AllRedundant forms), on
+    GitHub and the hub's `RyanWW/Super-CLEVR`: CLEVR's form (`clevr_record`). The images of `images.zip` are
+    looked for in `images/` beside it. That its fields are CLEVR's follows from its generator, which is
+    CLEVR's; the file itself was not seen.
+
+    Answers are numbers, words for attributes, and yes or no: open questions all of them.
+    """
+
+    name = "Super-CLEVR"
+    help = "Super-CLEVR: superCLEVR_questions_30k.json with images/ beside it"
+    own_ids = False  # made from the row's place
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """One row a question."""
+        yield from clevr_rows(path)
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row."""
+        return clevr_record(row, images, domain=self.name, prefix="super-clevr")
