@@ -17,6 +17,8 @@ import pytest
 from dreamprm.cli import main
 from dreamprm.data import read_candidate_records, read_meta_records, read_step_records
 from dreamprm.data.question_reader import read_question_records
+from dreamprm.generators import GENERATORS, generator_settings
+from dreamprm.labelling.commands import SERVING
 
 
 @pytest.fixture
@@ -199,11 +201,11 @@ def test_candidates_of_strange_questions_and_double_ids_are_refused(
 
 def test_a_killed_run_goes_on(config: Path, tmp_path: Path) -> None:
     """Killed without warning again and again, it ends with the very labels of a run that was left alone."""
-    assert main(["label", str(config), f"output={tmp_path / 'calm'}", "label.cots=20"]) == 0
+    assert main(["label", str(config), f"output={tmp_path / 'calm'}", "label.cots=8"]) == 0
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "dreamprm", "label", str(config), "label.cots=20"]
+    command = [sys.executable, "-m", "dreamprm", "label", str(config), "label.cots=8"]
     seen = 0
-    for _ in range(3):
+    for _ in range(2):
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             path = out / "rollouts.jsonl"
             deadline = time.monotonic() + 120
@@ -214,10 +216,10 @@ def test_a_killed_run_goes_on(config: Path, tmp_path: Path) -> None:
                 time.sleep(0.001)
             process.send_signal(signal.SIGKILL)
         seen = path.stat().st_size
-    assert main(["label", str(config), "label.cots=20"]) == 0
+    assert main(["label", str(config), "label.cots=8"]) == 0
     rows = _rows(out / "rollouts.jsonl")
     keys = Counter((row["question"], row["cot"], row["step"], row["rollout"]) for row in rows)
-    assert set(keys.values()) == {1} and len(keys) == 8 * (20 + 20 * 4 * 3)
+    assert set(keys.values()) == {1} and len(keys) == 8 * (8 + 8 * 4 * 3)
 
 
 def test_sigterm_keeps_what_is_there_and_says_how_to_go_on(config: Path, tmp_path: Path) -> None:
@@ -236,3 +238,9 @@ def test_sigterm_keeps_what_is_there_and_says_how_to_go_on(config: Path, tmp_pat
                            f"dreamprm label {config} label.cots=4000\n")
     assert "of 8 questions done" in output
     assert (tmp_path / "out" / "summary-steps.json").exists()
+
+
+def test_every_serving_setting_is_one_of_some_generator() -> None:
+    known = {key for name in GENERATORS for key in generator_settings(name)}
+    assert set(SERVING) <= known
+    assert not {"model", "folder", "errors", "prefix"} & set(SERVING)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from scripted import NumberChecker, ScriptedGenerator, question
 
+import dreamprm.labelling.scheduler as scheduler
 from dreamprm.errors import UserError
 from dreamprm.generators.base import GenerationError, Sampling
 from dreamprm.labelling.jobs import Instructions, label_job
@@ -39,10 +40,10 @@ def _tasks(n: int, *, cots: int = 2) -> list[Task[Any]]:
 def _run(generator: ScriptedGenerator, journal: Journal, tasks: list[Task[Any]], *,
          max_failed_fraction: float = 0.0, results: dict[int, Any] | None = None) -> tuple[Any, Status]:
     status = Status(journal, "none", stream=io.StringIO())
-    scheduler = Scheduler(generator, Sampling(), NumberChecker(), journal, status, seed=5,
-                          max_failed_fraction=max_failed_fraction)
+    runs = Scheduler(generator, Sampling(), NumberChecker(), journal, status, seed=5,
+                     max_failed_fraction=max_failed_fraction)
     results = {} if results is None else results
-    for number, result in scheduler.run(tasks):
+    for number, result in runs.run(tasks):
         assert number not in results
         results[number] = result
     return results, status
@@ -163,6 +164,32 @@ def test_an_interruption_keeps_what_was_sampled(tmp_path: Path) -> None:
         again, _ = _run(generator, journal, _tasks(10))
         assert len(journal) == 260 == sum(generator.sampled().values())
     assert {number: again[number] for number in results} == results
+
+
+def test_a_call_that_hangs_does_not_keep_an_interrupted_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while the generator is closed, which ends its calls."""
+    monkeypatch.setattr(scheduler, "GRACE_SECONDS", 0.05)
+    closed = threading.Event()
+
+    class Hanging(ScriptedGenerator):
+        def close(self) -> None:
+            closed.set()
+
+    generator = Hanging(parallel=3)
+    first = threading.Lock()
+
+    def before() -> None:
+        if first.acquire(blocking=False):
+            raise KeyboardInterrupt
+        assert closed.wait(60)
+
+    generator.before = before
+    with Journal(tmp_path / "j.jsonl") as journal:
+        with pytest.raises(KeyboardInterrupt):
+            _run(generator, journal, _tasks(10))
+    assert closed.is_set()
 
 
 def test_an_error_of_the_program_is_not_a_failed_question(tmp_path: Path) -> None:

@@ -30,8 +30,9 @@ from dreamprm.schema.label import LabelConfig, shard_of
 # What may differ between a run and its continuation: it does not change what a rollout is.
 MAY_CHANGE = ("output", "log", "max_failed_fraction", "questions", "sample", "label", "answers.undecided")
 # Settings of generators that say how requests are served, not what is asked.
-SERVING = ("base_url", "api_key_env", "concurrency", "timeout", "retries", "samples_per_request", "device",
-           "batch_size", "together")
+SERVING = (
+    "base_url", "api_key_env", "concurrency", "timeout", "retries", "backoff", "longest_wait",
+    "samples_per_request", "token_limit", "device", "batch_size", "together")
 
 
 def run_sample(config: LabelConfig) -> None:

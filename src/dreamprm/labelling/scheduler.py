@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -18,6 +18,9 @@ from dreamprm.labelling.journal import Journal, Key, Rollout
 from dreamprm.labelling.status import Status
 
 T = TypeVar("T")
+
+GRACE_SECONDS = 20.0
+"""How long calls under way are waited for when a run is stopped."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,19 @@ class Scheduler:
                         for piece, failure in zip(pieces, future.result(), strict=True):
                             yield from self._arrived(piece, failure, active)
             except BaseException:
-                # Calls under way end, and what they bring is written; those not begun are not begun.
-                for future in flying:
-                    future.cancel()
+                self._wind_up(flying)
                 raise
+
+    def _wind_up(self, flying: Collection[Future[Any]]) -> None:
+        """After an error or a signal: calls not begun never are, what those under way bring is still written.
+
+        They get a while, as what they sample is paid for; but who sent SIGTERM will not wait for long.
+        """
+        under_way = [future for future in flying if not future.cancel()]
+        if under_way:
+            self.status.say(f"waiting up to {GRACE_SECONDS:g} s for {len(under_way)} calls under way")
+            wait(under_way, timeout=GRACE_SECONDS)
+        self.generator.close()
 
     def _fill(
         self, active: list[_Active], waiting: Iterator[tuple[int, Task[T]]], places: int

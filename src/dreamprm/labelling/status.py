@@ -85,6 +85,13 @@ class Status:
             self.failed_questions.append((question, reason))
         self._show()
 
+    def say(self, line: str) -> None:
+        """Print a line without breaking the bar; nothing with mode "none"."""
+        if self._bar is not None:
+            tqdm.write(line, file=self._stream)
+        elif self._mode == "lines":
+            self._write(line)
+
     def close(self) -> None:
         """Leave the last state on the terminal; closing twice is harmless."""
         if self._bar is not None:
