@@ -104,7 +104,9 @@ def test_dreamprm15_errors(write_rows: Any, row: dict[str, Any], message: str) -
         list(read_dreamprm15(write_rows([row])))
 
 
-@pytest.mark.parametrize("name", ["processbench", "dreamprm15"])
+@pytest.mark.parametrize(
+    "name", ["processbench", "mr_ben", "bigbench_mistake", "visualprm", "trl", "dreamprm15"]
+)
 def test_a_broken_line_is_named(write_rows: Any, name: str) -> None:
     with pytest.raises(DataError, match=r"rows\.json:1: not a JSON object"):
         list(FORMATS[name].read(write_rows(["{"])))

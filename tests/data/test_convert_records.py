@@ -228,9 +228,7 @@ def test_mr_ben_steps_and_the_place_of_the_first_error(
     path.write_text(json.dumps({"u": rows}, indent=1))
     wrong, right = mr_ben.read(path)
     question = "which?\nA: 1 \nB: 2"
-    assert wrong == StepRecord(
-        question, (), "math", tuple(steps), labels, (None,) * len(steps), "u/Claude2"
-    )
+    assert wrong == StepRecord(question, (), "math", tuple(steps), labels, (None,) * len(steps), "u/Claude2")
     assert right.steps == wrong.steps and right.labels == (1,) * len(steps)
 
 

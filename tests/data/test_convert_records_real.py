@@ -10,8 +10,16 @@ from typing import Any
 import pytest
 from shared_data import shared_file
 
-from dreamprm.data import StepRecord, read_step_records
-from dreamprm.data.convert import bigbench_mistake, convert_file, dreamprm15, mr_ben, processbench
+from dreamprm.data import StepRecord, read_candidate_records, read_step_records
+from dreamprm.data.convert import (
+    bigbench_mistake,
+    convert_file,
+    dreamprm15,
+    mathv,
+    mr_ben,
+    processbench,
+    vlmevalkit,
+)
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -26,8 +34,12 @@ def kept(row: dict[str, Any], *names: str) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("name", "count", "steps", "all_right"),
-    [("gsm8k", 400, 2082, 193), ("math", 1000, 6505, 406), ("olympiadbench", 1000, 8819, 339),
-     ("omnimath", 1000, 8291, 241)],
+    [
+        ("gsm8k", 400, 2082, 193),
+        ("math", 1000, 6505, 406),
+        ("olympiadbench", 1000, 8819, 339),
+        ("omnimath", 1000, 8291, 241),
+    ],
 )
 def test_processbench_in_and_out(name: str, count: int, steps: int, all_right: int, tmp_path: Path) -> None:
     source = shared_file(f"processbench/{name}.json")
@@ -66,9 +78,7 @@ def test_bigbench_mistake_in_and_out(
     names = ("input", "steps", "mistake_index")
     originals, back = rows_of(source), rows_of(tmp_path / "back.jsonl")
     changed = [
-        (old, new)
-        for old, new in zip(originals, back, strict=True)
-        if kept(old, *names) != kept(new, *names)
+        (old, new) for old, new in zip(originals, back, strict=True) if kept(old, *names) != kept(new, *names)
     ]
     if name != "dyck_languages":
         assert not changed
@@ -148,7 +158,47 @@ def test_dreamprm15_in_and_out(tmp_path: Path) -> None:
     assert [kept(row, *names) for row in back] == [kept(row, *names) for row in originals]
     for old, new in zip(originals, back, strict=True):
         spoken = [
-            [(turn["from"], turn["value"].strip()) for turn in row["conversations"][1:]]
-            for row in (old, new)
+            [(turn["from"], turn["value"].strip()) for turn in row["conversations"][1:]] for row in (old, new)
         ]
         assert spoken[0] == spoken[1]
+
+
+def test_mathv_in_and_out(tmp_path: Path) -> None:
+    outputs, questions = shared_file("mathvision/outputs"), shared_file("mathvision/testmini.jsonl")
+    done = convert_file("mathv", outputs, tmp_path / "own.jsonl", questions=str(questions))
+    assert done.records == 304
+    records = list(read_candidate_records(tmp_path / "own.jsonl", check_images=True))
+    assert records == list(mathv.read(outputs, questions=questions))
+    assert {len(record.candidates) for record in records} == {5}
+    right = Counter(one.generator for record in records for one in record.candidates if one.correct)
+    assert right == {
+        "gpt-3.5-turbo-0125": 31,
+        "gpt-4-0125-preview": 14,
+        "gemini-pro-vision": 44,
+        "InternLM-XComposer2-VL": 45,
+        "qwen-vl-max": 42,
+    }
+    assert all(one.steps and "".join(one.steps) for record in records for one in record.candidates)
+    assert not any("<image" in record.question for record in records)
+    for path in outputs.glob("*.jsonl"):
+        original = rows_of(path)
+        generator = original[0]["model"]
+        convert_file(
+            "mathv", tmp_path / "own.jsonl", tmp_path / "back.jsonl", direction="out", generator=generator
+        )
+        assert rows_of(tmp_path / "back.jsonl") == original
+
+
+@pytest.mark.parametrize("ending", [".xlsx", ".tsv", ".json"])
+def test_mathv_candidates_as_vlmevalkit_files(ending: str, tmp_path: Path) -> None:
+    outputs, questions = shared_file("mathvision/outputs"), shared_file("mathvision/testmini.jsonl")
+    records = list(mathv.read(outputs, questions=questions))
+    for generator in ("qwen-vl-max", "gemini-pro-vision"):
+        vlmevalkit.write(records, tmp_path / f"{generator}_MATH-V{ending}", generator=generator)
+    back = list(vlmevalkit.read(tmp_path, benchmark="MATH-V"))
+    assert len(back) == 304
+    for new, old in zip(back, records, strict=True):
+        by_name = {one.generator: one for one in old.candidates}
+        assert (new.id, new.images, new.answer) == (old.id, old.images, old.answer)
+        assert new.question == old.question
+        assert new.candidates == (by_name["gemini-pro-vision"], by_name["qwen-vl-max"])

@@ -49,9 +49,7 @@ def numbered_steps(lines: Sequence[str]) -> tuple[tuple[str, ...], ErrorPlaces]:
     if all(heading is None or heading == place for place, heading in enumerate(headings, start=1)):
         return tuple(lines), ErrorPlaces(len(lines), {str(k + 1): (k,) for k in range(len(lines))})
     starts = [
-        index
-        for index, line in enumerate(lines)
-        if headings[index] is not None or _SOLUTION.match(line)
+        index for index, line in enumerate(lines) if headings[index] is not None or _SOLUTION.match(line)
     ]
     numbers = [headings[start] for start in starts]
     if starts[0] > 0 and numbers[0] == 1:

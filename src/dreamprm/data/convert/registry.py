@@ -5,12 +5,15 @@ from __future__ import annotations
 from dreamprm.data.convert import (
     bigbench_mistake,
     dreamprm15,
+    mathv,
     mr_ben,
     processbench,
     trl,
     visualprm,
+    vlmevalkit,
 )
 from dreamprm.data.convert.format import Format
+from dreamprm.data.convert.questions import QUESTION_FORMATS
 
 FORMATS: dict[str, Format] = {
     "processbench": Format("step", processbench.read, processbench.HELP, processbench.write),
@@ -19,4 +22,7 @@ FORMATS: dict[str, Format] = {
     "visualprm": Format("step", visualprm.read, visualprm.HELP, visualprm.write),
     "trl": Format("step", trl.read, trl.HELP, trl.write),
     "dreamprm15": Format("meta", dreamprm15.read, dreamprm15.HELP, dreamprm15.write),
+    "mathv": Format("candidate", mathv.read, mathv.HELP, mathv.write),
+    "vlmevalkit": Format("candidate", vlmevalkit.read, vlmevalkit.HELP, vlmevalkit.write),
+    **QUESTION_FORMATS,
 }
