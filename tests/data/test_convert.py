@@ -12,6 +12,7 @@ import pytest
 from dreamprm.data import MetaRecord, StepRecord, read_meta_records, read_step_records
 from dreamprm.data.convert import FORMATS, Converted, convert_file, run_convert
 from dreamprm.data.convert.dreamprm15 import read as read_dreamprm15
+from dreamprm.data.convert.format import ConvertReport
 from dreamprm.data.convert.processbench import read as read_processbench
 from dreamprm.errors import DataError, UserError
 
@@ -75,7 +76,9 @@ def test_dreamprm15_turns_become_question_and_steps(write_rows: Any) -> None:
 def test_dreamprm15_min_steps(write_rows: Any) -> None:
     path = write_rows([conversation("q", "D"), conversation("q", "a", "b")])
     assert [len(record.steps) for record in read_dreamprm15(path)] == [1, 2]
-    assert [len(record.steps) for record in read_dreamprm15(path, min_steps=2)] == [2]
+    report = ConvertReport()
+    assert [len(record.steps) for record in read_dreamprm15(path, min_steps=2, report=report)] == [2]
+    assert report.lines() == ["left out 1 of 2: fewer than 2 steps"]
     with pytest.raises(UserError, match="min_steps must be >= 1, got 0"):
         list(read_dreamprm15(path, min_steps=0))
 

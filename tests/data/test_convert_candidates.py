@@ -13,6 +13,7 @@ import pytest
 from dreamprm.data import Candidate, CandidateRecord, read_candidate_records
 from dreamprm.data.convert import convert_file, mathv, vlmevalkit
 from dreamprm.data.convert.cells import read_cells, write_cells
+from dreamprm.data.convert.format import ConvertReport
 from dreamprm.errors import DataError, UserError
 
 QUESTIONS = [
@@ -99,7 +100,11 @@ def test_mathv_errors(folder: Path) -> None:
         list(mathv.read(source))
     with pytest.raises(DataError, match=r"m\.jsonl:2: field 'id': got '99'.*other_questions=skip"):
         list(mathv.read(source, questions=questions))
-    assert [r.id for r in mathv.read(source, questions=questions, other_questions="skip")] == ["4"]
+    report = ConvertReport()
+    kept = mathv.read(source, questions=questions, other_questions="skip", report=report)
+    assert [r.id for r in kept] == ["4"]
+    left_out = "an answer to a question that the questions file does not hold"
+    assert (report.rows, report.not_chosen) == (2, {left_out: 1})
     with pytest.raises(UserError, match="other_questions must be 'error' or 'skip', got 'x'"):
         list(mathv.read(source, questions=questions, other_questions="x"))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="split must be one of"):
@@ -299,7 +304,9 @@ def test_vlmevalkit_errors(tmp_path: Path, change: dict[str, Any], message: str)
 
 def test_vlmevalkit_settings(tmp_path: Path) -> None:
     path = table(tmp_path / "m_B.tsv", [ROWS[0], ROWS[1] | {"prediction": None}])
-    assert [r.id for r in vlmevalkit.read(path, benchmark="B", empty="skip")] == ["7"]
+    report = ConvertReport()
+    assert [r.id for r in vlmevalkit.read(path, benchmark="B", empty="skip", report=report)] == ["7"]
+    assert (report.rows, report.not_chosen) == (2, {"an empty prediction": 1})
     with pytest.raises(UserError, match="needs the benchmark's name: give benchmark=MMStar"):
         list(vlmevalkit.read(path))
     with pytest.raises(UserError, match="empty must be 'error' or 'skip', got 'x'"):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dreamprm.data import StepRecord
-from dreamprm.data.convert import bigbench_mistake, mr_ben, processbench, trl, visualprm
+from dreamprm.data.convert import bigbench_mistake, convert_file, mr_ben, processbench, trl, visualprm
 from dreamprm.data.convert.first_error import first_error_labels, without_blank
 from dreamprm.data.convert.right_or_wrong import RightOrWrong
 from dreamprm.errors import DataError, UserError
@@ -119,6 +119,19 @@ def test_formats_of_first_errors(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("threshold", "right"), [(0, (True, True, False)), (0.5, (True, False, False))])
 def test_a_step_is_right_above_the_threshold(threshold: float, right: tuple[bool, ...]) -> None:
     assert RightOrWrong(threshold).right(record(0.75, 0.5, 0)) == right
+
+
+def test_what_is_left_out_on_the_way_out_is_counted(write_rows: Any, folder: Path) -> None:
+    head = {"question": "q", "domain": "d", "steps": ["a", "b"]}
+    rows = [head | {"labels": labels} for labels in ([1, 0], [1, None], [None, 1])]
+    source, path = write_rows(rows), folder / "o.jsonl"
+    done = convert_file("trl", source, path, direction="out", unlabelled="skip")
+    assert done.records == 1 and len(path.read_text().splitlines()) == 1
+    assert done.report.lines() == ["left out 2 of 3: a step has no label"]
+    source = write_rows(rows[1:])
+    with pytest.raises(DataError, match="no record is left to write; a step has no label"):
+        convert_file("trl", source, path, direction="out", unlabelled="skip")
+    assert len(path.read_text().splitlines()) == 1 and not list(folder.glob(".*partial*"))
 
 
 # The layouts as published, in small.

@@ -87,11 +87,11 @@ def convert_file(
     if destination.is_dir():
         raise UserError(f"destination is a folder: {destination}; name the file to write")
     if direction == "out":
-        return Converted(chosen.kind, _write_foreign(chosen, source, destination, options))
+        return _write_foreign(chosen, source, destination, options)
     if "image_folder" in chosen.options() and options.get("image_folder") is None:
         options["image_folder"] = destination.parent / f"{destination.stem}_images"
     report = ConvertReport()
-    if chosen.reports:
+    if chosen.reports("in"):
         options[REPORT] = report
     records = _at_least_one(chosen.read(source, **options), source)
     count = write_records(destination, _movable(records, destination.parent))
@@ -108,9 +108,11 @@ def run_convert(config: ConvertSettings) -> None:
         print(line)
 
 
-def _write_foreign(chosen: Format, source: Path, destination: Path, options: dict[str, Any]) -> int:
+def _write_foreign(chosen: Format, source: Path, destination: Path, options: dict[str, Any]) -> Converted:
     assert chosen.write is not None
-    count = 0
+    count, report = 0, ConvertReport()
+    if chosen.reports("out"):
+        options = options | {REPORT: report}
 
     def counted(records: Iterator[Record]) -> Iterator[Record]:
         nonlocal count
@@ -124,10 +126,13 @@ def _write_foreign(chosen: Format, source: Path, destination: Path, options: dic
     partial = destination.with_name(f".{destination.stem}.{uuid.uuid4().hex}.partial{destination.suffix}")
     try:
         chosen.write(counted(records), partial, **options)
+        written = count - sum(report.not_chosen.values())
+        if not written:
+            raise DataError(f"{source}: no record is left to write; {'; '.join(report.not_chosen)}")
         os.replace(partial, destination)
     finally:
         partial.unlink(missing_ok=True)
-    return count
+    return Converted(chosen.kind, written, report)
 
 
 def _movable(records: Iterable[Record], folder: Path) -> Iterator[Record]:

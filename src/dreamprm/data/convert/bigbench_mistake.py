@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.data.convert.first_error import first_error_labels, first_wrong_step, without_blank
+from dreamprm.data.convert.format import ConvertReport
 from dreamprm.data.convert.right_or_wrong import DropImages, RightOrWrong, Unlabelled, text_only
 from dreamprm.data.convert.row_files import domain_of, read_rows, write_json_lines
 from dreamprm.data.fields import Fields
@@ -59,6 +60,7 @@ def write(
     threshold: float | None = None,
     unlabelled: Unlabelled = "error",
     images: DropImages = "error",
+    report: ConvertReport | None = None,
 ) -> None:
     """Write step records as a BIG-Bench-Mistake file, JSON Lines.
 
@@ -66,13 +68,13 @@ def write(
     `domain` are added.
 
     Args:
-        records, path, threshold, unlabelled, images: as of `processbench.write`.
+        records, path, threshold, unlabelled, images, report: as of `processbench.write`.
 
     Raises:
         UserError, DataError: as `processbench.write`.
     """
     rule = RightOrWrong(threshold, unlabelled)
-    kept = filter(rule.keeps, text_only(records, images))
+    kept = rule.labelled(text_only(records, images), report)
     write_json_lines(path, (_row(record, rule) for record in kept))
 
 

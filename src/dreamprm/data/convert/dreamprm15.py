@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dreamprm.data.convert.format import ConvertReport
 from dreamprm.data.convert.row_files import image_value, images_of, read_rows, write_json_array
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import MetaRecord
@@ -20,7 +21,9 @@ _INSTRUCTION = (
 )
 
 
-def read(path: str | Path, *, min_steps: int = 1) -> Iterator[MetaRecord]:
+def read(
+    path: str | Path, *, min_steps: int = 1, report: ConvertReport | None = None
+) -> Iterator[MetaRecord]:
     """Read a DreamPRM-1.5 meta file: `id`, `true_false`, `image`, `conversations` of {`from`, `value`} turns.
 
     The first human turn is the question (without its "### Question:" heading), the other human turns are the
@@ -34,6 +37,7 @@ def read(path: str | Path, *, min_steps: int = 1) -> Iterator[MetaRecord]:
         path: a JSON array or a JSON Lines file.
         min_steps: leave out records with fewer steps, >= 1. In the public MMMU-Pro file 896 of 1,656 records
             have a single step, often the bare answer; 2 keeps the 760 others.
+        report: counts what is left out.
 
     Yields:
         Records in the file's order.
@@ -44,9 +48,12 @@ def read(path: str | Path, *, min_steps: int = 1) -> Iterator[MetaRecord]:
     """
     if min_steps < 1:
         raise UserError(f"min_steps must be >= 1, got {min_steps}")
+    report = ConvertReport() if report is None else report
     for fields in read_rows(path):
+        report.rows += 1
         question, steps = _question_and_steps(fields)
         if len(steps) < min_steps:
+            report.pass_over(f"fewer than {min_steps} steps")
             continue
         yield MetaRecord(
             question=question,

@@ -49,7 +49,7 @@ class Format:
         help: one line for `--help`.
         write: `write(records, path, **options)` writes our records as a foreign file; None where the format
             is only read. It may write straight to `path`, whose ending is that of the destination: the
-            caller renames the file when it is whole.
+            caller renames the file when it is whole. It may take `report` too.
     """
 
     kind: Kind
@@ -61,10 +61,9 @@ class Format:
         """Names of the format's options in one direction: the keyword-only arguments of its function."""
         return tuple(name for name in self._keywords(direction) if name != REPORT)
 
-    @property
-    def reports(self) -> bool:
-        """Whether its reader counts what it leaves out."""
-        return REPORT in self._keywords("in")
+    def reports(self, direction: Direction = "in") -> bool:
+        """Whether its function of that direction counts what it leaves out."""
+        return REPORT in self._keywords(direction)
 
     def _keywords(self, direction: Direction) -> list[str]:
         function = self.read if direction == "in" else self.write

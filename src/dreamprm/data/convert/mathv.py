@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dreamprm.data.convert.candidate_groups import CandidateGroups, split_candidate
+from dreamprm.data.convert.format import ConvertReport
 from dreamprm.data.convert.row_files import images_of, read_rows, write_json_lines
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import CandidateRecord
@@ -26,6 +27,7 @@ def read(
     benchmark: str = "MATH-V",
     split: str = "paragraphs",
     other_questions: OtherQuestions = "error",
+    report: ConvertReport | None = None,
 ) -> Iterator[CandidateRecord]:
     """Read outputs of one or several models; the answers to one question become its candidates.
 
@@ -44,6 +46,7 @@ def read(
             none of the published outputs have headings; most are a few paragraphs.
         other_questions: an answer to a question that the questions file does not hold is an `error`, or is
             left out (`skip`).
+        report: counts the answers that are left out.
 
     Yields:
         One record a question that has an answer, in the order of the questions file.
@@ -56,6 +59,7 @@ def read(
         raise UserError("format mathv needs the questions: give questions=.../testmini.jsonl (or test.jsonl)")
     if other_questions not in ("error", "skip"):
         raise UserError(f"other_questions must be 'error' or 'skip', got {other_questions!r}")
+    report = ConvertReport() if report is None else report
     groups = CandidateGroups(benchmark)
     for fields in read_rows(questions):
         options = fields.texts("options") if "options" in fields else ()
@@ -67,6 +71,7 @@ def read(
         )
     for file in _files(Path(path)):
         for fields in read_rows(file):
+            report.rows += 1
             id = fields.identifier()
             if id in groups:
                 groups.add(
@@ -81,6 +86,8 @@ def read(
                 )
             elif other_questions == "error":
                 raise fields.error("id", f"an id of {questions} (other_questions=skip leaves others out)", id)
+            else:
+                report.pass_over("an answer to a question that the questions file does not hold")
     yield from groups.records()
 
 

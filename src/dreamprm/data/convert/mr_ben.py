@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.data.convert.first_error import first_error_labels, first_wrong_step, without_blank
+from dreamprm.data.convert.format import ConvertReport
 from dreamprm.data.convert.mr_ben_steps import ErrorPlaces, code_steps, numbered_steps
 from dreamprm.data.convert.right_or_wrong import DropImages, RightOrWrong, Unlabelled, text_only
 from dreamprm.data.convert.row_files import domain_of, read_rows
@@ -64,6 +65,7 @@ def write(
     threshold: float | None = None,
     unlabelled: Unlabelled = "error",
     images: DropImages = "error",
+    report: ConvertReport | None = None,
 ) -> None:
     """Write step records as an MR-Ben file: an object of lists of solutions by question.
 
@@ -74,7 +76,7 @@ def write(
     published coding file does.
 
     Args:
-        records, path, threshold, unlabelled, images: as of `processbench.write`.
+        records, path, threshold, unlabelled, images, report: as of `processbench.write`.
 
     Raises:
         UserError, DataError: as `processbench.write`; DataError too for a record whose steps have headings
@@ -82,7 +84,7 @@ def write(
             question that comes again later.
     """
     rule = RightOrWrong(threshold, unlabelled)
-    kept = filter(lambda record: _is_unplaced(record) or rule.keeps(record), text_only(records, images))
+    kept = rule.labelled(text_only(records, images), report, held=_is_unplaced)
     written: set[str] = set()
     with Path(path).open("w", encoding="utf-8") as file:
         separator = "{\n"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.data.convert.first_error import first_error_labels, first_wrong_step
+from dreamprm.data.convert.format import ConvertReport
 from dreamprm.data.convert.right_or_wrong import DropImages, RightOrWrong, Unlabelled, text_only
 from dreamprm.data.convert.row_files import domain_of, read_rows, write_json_array
 from dreamprm.data.records import StepRecord
@@ -60,6 +61,7 @@ def write(
     threshold: float | None = None,
     unlabelled: Unlabelled = "error",
     images: DropImages = "error",
+    report: ConvertReport | None = None,
 ) -> None:
     """Write step records as a ProcessBench file, a JSON array.
 
@@ -72,13 +74,14 @@ def write(
         threshold: labels above it are right; None: they must be 0 or 1, with no 1 behind a 0.
         unlabelled: a record with a null label is an `error`, or is left out (`skip`).
         images: a record with images is an `error`, or goes without them (`drop`).
+        report: counts what is left out.
 
     Raises:
         UserError: an option outside what is allowed.
         DataError: a record that the format cannot hold, naming it and the option that decides.
     """
     rule = RightOrWrong(threshold, unlabelled)
-    kept = filter(rule.keeps, text_only(records, images))
+    kept = rule.labelled(text_only(records, images), report)
     write_json_array(path, (_row(record, rule) for record in kept))
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from dreamprm.data.convert.format import ConvertReport
 from dreamprm.data.records import StepRecord
 from dreamprm.errors import DataError, UserError
 
@@ -38,20 +39,35 @@ class RightOrWrong:
         if self.unlabelled not in ("error", "skip"):
             raise UserError(f"unlabelled must be 'error' or 'skip', got {self.unlabelled!r}")
 
-    def keeps(self, record: StepRecord) -> bool:
-        """Whether the record is written; a step without a label takes it out, or is an error.
+    def labelled(
+        self,
+        records: Iterable[StepRecord],
+        report: ConvertReport | None = None,
+        *,
+        held: Callable[[StepRecord], bool] = lambda record: False,
+    ) -> Iterator[StepRecord]:
+        """The records that are written: a step without a label takes one out, or is an error.
+
+        Args:
+            records: step records.
+            report: counts what is left out.
+            held: whether the format can hold the null labels of a record.
 
         Raises:
             DataError: a step without a label, where `unlabelled` is `error`.
         """
-        if None not in record.labels:
-            return True
-        if self.unlabelled == "skip":
-            return False
-        raise DataError(
-            f"record {record.id}: labels[{record.labels.index(None)}] is null, and the format holds only"
-            " labelled steps; set unlabelled=skip to leave such records out"
-        )
+        report = ConvertReport() if report is None else report
+        for record in records:
+            report.rows += 1
+            if None not in record.labels or held(record):
+                yield record
+            elif self.unlabelled == "skip":
+                report.pass_over("a step has no label")
+            else:
+                raise DataError(
+                    f"record {record.id}: labels[{record.labels.index(None)}] is null, and the format holds"
+                    " only labelled steps; set unlabelled=skip to leave such records out"
+                )
 
     def right(self, record: StepRecord) -> tuple[bool, ...]:
         """Per step whether it is right.

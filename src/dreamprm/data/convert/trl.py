@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dreamprm.data.convert.format import ConvertReport
 from dreamprm.data.convert.right_or_wrong import RightOrWrong, Unlabelled
 from dreamprm.data.convert.row_files import domain_of, images_of, read_rows, write_json_lines
 from dreamprm.data.fields import Fields
@@ -56,6 +57,7 @@ def write(
     *,
     threshold: float | None = None,
     unlabelled: Unlabelled = "error",
+    report: ConvertReport | None = None,
 ) -> None:
     """Write step records as a JSON Lines file of TRL's stepwise-supervision type.
 
@@ -66,13 +68,14 @@ def write(
         path: the file; `datasets.load_dataset("json", data_files=...)` opens it.
         threshold: labels above it become true; None: they must be 0 or 1.
         unlabelled: a record with a null label is an `error`, or is left out (`skip`).
+        report: counts what is left out.
 
     Raises:
         UserError: an option outside what is allowed.
         DataError: a record that the format cannot hold, naming it and the option that decides.
     """
     rule = RightOrWrong(threshold, unlabelled)
-    write_json_lines(path, (_row(record, rule) for record in records if rule.keeps(record)))
+    write_json_lines(path, (_row(record, rule) for record in rule.labelled(records, report)))
 
 
 def _labels(fields: Fields, steps: int) -> tuple[float | None, ...]:

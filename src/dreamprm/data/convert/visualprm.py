@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from dreamprm.data.convert.format import ConvertReport
 from dreamprm.data.convert.right_or_wrong import RightOrWrong, Unlabelled
 from dreamprm.data.convert.row_files import (
     domain_of,
@@ -93,6 +94,7 @@ def write(
     form: Form = "raw",
     threshold: float | None = None,
     unlabelled: Unlabelled = "error",
+    report: ConvertReport | None = None,
 ) -> None:
     """Write step records as a VisualPRM400K annotation file, JSON Lines.
 
@@ -108,6 +110,7 @@ def write(
         form: `raw` or `conversations`.
         threshold: conversations: labels above it become "+" (the authors take 0); None: they must be 0 or 1.
         unlabelled: a record with a null label that the form cannot hold is an `error`, or left out (`skip`).
+        report: counts what is left out.
 
     Raises:
         UserError: an option outside what is allowed, or a threshold for the raw form.
@@ -119,9 +122,9 @@ def write(
         raise UserError("threshold is for form=conversations; the raw form holds the labels as they are")
     rule = RightOrWrong(threshold, unlabelled)
     if form == "raw":
-        rows = (_raw_row(record) for record in records if _stops_after_zero(record) or rule.keeps(record))
+        rows = (_raw_row(record) for record in rule.labelled(records, report, held=_stops_after_zero))
     else:
-        rows = (_conversation_row(record, rule) for record in records if rule.keeps(record))
+        rows = (_conversation_row(record, rule) for record in rule.labelled(records, report))
     write_json_lines(path, rows)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from dreamprm.data.convert.candidate_groups import CandidateGroups, split_candidate
 from dreamprm.data.convert.cells import cell_text, read_cells, write_cells
+from dreamprm.data.convert.format import ConvertReport
 from dreamprm.data.convert.image_folder import ImageFolder
 from dreamprm.data.convert.vlmevalkit_questions import BenchmarkQuestions
 from dreamprm.data.fields import Fields
@@ -32,6 +33,7 @@ def read(
     split: str = "paragraphs",
     min_score: float | None = None,
     empty: Empty = "error",
+    report: ConvertReport | None = None,
 ) -> Iterator[CandidateRecord]:
     """Read prediction files of one benchmark; predictions with one `index` become its candidates.
 
@@ -62,6 +64,7 @@ def read(
         split: how predictions are split into steps: `headings`, `paragraphs`, `sentences` or `whole`.
         min_score: a `score` from this on is correct; None: scores must be 0 or 1.
         empty: an empty prediction is an `error`, or is left out (`skip`).
+        report: counts the predictions that are left out.
 
     Yields:
         One record a question, in the order in which questions first come; its id is the index.
@@ -77,6 +80,7 @@ def read(
         raise UserError(f"empty must be 'error' or 'skip', got {empty!r}")
     files = _files(path, benchmark)
     images = ImageFolder(None, image_folder)
+    report = ConvertReport() if report is None else report
     groups = CandidateGroups(benchmark)
     try:
         known = BenchmarkQuestions(images, image_root)
@@ -86,9 +90,12 @@ def read(
         for file in files:
             generator = file.stem.rpartition(f"_{benchmark}")[0] or file.stem
             for fields in read_cells(file):
+                report.rows += 1
                 index = _group_of(fields, groups, known, from_questions=questions is not None)
                 candidate = _candidate(fields, generator, split, min_score, empty)
-                if candidate is not None:
+                if candidate is None:
+                    report.pass_over("an empty prediction")
+                else:
                     groups.add(index, candidate)
     except BaseException:
         images.discard()  # nothing half-done stays
