@@ -12,7 +12,7 @@ from dreamprm.data.json_members import stream_member_array, stream_members
 from dreamprm.data.json_stream import Row
 from dreamprm.errors import DataError, UserError
 
-VALUES = {"a": {"x": [1, 2.5, "}"]}, "b": 12345, 'c"]': None, "d": "\u00e9 \\ \" {", "e": [], "f": {}}
+VALUES = {"a": {"x": [1, 2.5, "}"]}, "b": 12345, 'c"]': None, "d": '\u00e9 \\ " {', "e": [], "f": {}}
 
 
 def written(folder: Path, text: str) -> Path:

@@ -11,10 +11,13 @@ from dreamprm.settings import REQUIRED, open_settings, setting
 def format_listing() -> str:
     """Every foreign format with its kind, meaning and options in both directions, for `--help`."""
     from dreamprm.data.convert import FORMATS
+    from dreamprm.data.convert.question_layout import common_options
 
-    lines = []
+    common = common_options()
+    lines = [f"every question format: {', '.join(common)}"]
     for name, form in FORMATS.items():
-        read = f"options: {', '.join(form.options('in')) or 'none'}"
+        own = [option for option in form.options("in") if form.kind != "question" or option not in common]
+        read = f"options: {', '.join(own) or 'none'}"
         write = "" if form.write is None else f"; out: {', '.join(form.options('out')) or 'no options'}"
         lines.append(f"{name} ({form.kind}): {form.help}; {read}{write}")
     return "\n".join(lines)

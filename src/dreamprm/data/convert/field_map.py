@@ -35,7 +35,7 @@ class FieldMap(QuestionLayout):
             its letter; 0 or 1, by its number, counted from there.
         image: one or several fields with images, in order: a path, the bytes of an image file,
             `{"bytes", "path"}`, or a list of these. None: questions without images.
-        id: a text or a whole number, of which each appears once; None: file name and row.
+        id: a text or a whole number, of which each appears once; None: the source's name and the row's number.
         domain_field: the domain; None: the source's name without its ending, unless `domain` is given.
         answer_type: a field with one of `ANSWER_TYPES`; unit: with the unit; precision: with the decimals.
         where: rows are chosen whose fields have these values: `{split: test, grade: [7, 8]}`; a value is
@@ -44,7 +44,8 @@ class FieldMap(QuestionLayout):
     """
 
     name = "table"
-    help = "any local table (JSON, JSONL, CSV, TSV, parquet, arrow, a saved dataset), by a map of its fields"
+    prefix = "table"
+    help = "any local table (JSON, JSONL, CSV, TSV, parquet, arrow, saved dataset), by a map of its fields"
 
     question: str = "question"
     answer: str = "answer"
@@ -99,13 +100,20 @@ class FieldMap(QuestionLayout):
             answer_type=self._answer_type(row, options),
             precision=self._precision(row),
             unit=row.optional_text(self.unit) if self.unit is not None else None,
-            id=answer_text(row, self.id) if self.id is not None else f"{row.path.name}:{row.line}",
+            id=answer_text(row, self.id) if self.id is not None else "",
         )
 
     def _with_dotted(self, row: Fields) -> Fields:
         """The row with a field of its own for each dotted name of the map."""
-        single = (self.question, self.answer, self.id, self.domain_field, self.answer_type, self.unit,
-                  self.precision)
+        single = (
+            self.question,
+            self.answer,
+            self.id,
+            self.domain_field,
+            self.answer_type,
+            self.unit,
+            self.precision,
+        )
         names = [name for name in single if name is not None]
         names += [*_listed(self.options), *_listed(self.image), *(self.where or {})]
         reached = {name: _reach(row.values, name) for name in names if "." in name and name not in row.values}

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from dreamprm.data.convert.format import ConvertReport, Format
+from dreamprm.data.convert.format import REPORT, ConvertReport, Format
 from dreamprm.data.convert.image_folder import ImageFolder
 from dreamprm.data.fields import Fields
 from dreamprm.data.read_report import OnError, Tolerance
@@ -29,14 +29,13 @@ class QuestionLayout(ABC):
 
     Attributes:
         name: the domain of its questions.
+        prefix: what the ids of its questions start with, so that those of several datasets differ.
         help: one line for `--help`.
-        own_ids: whether the questions' names come from the source, so that they must be checked to differ;
-            False where they are made from the row's place.
     """
 
     name: ClassVar[str]
+    prefix: ClassVar[str]
     help: ClassVar[str]
-    own_ids: ClassVar[bool] = True
 
     @abstractmethod
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
@@ -44,32 +43,45 @@ class QuestionLayout(ABC):
 
     @abstractmethod
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
-        """The question of one row; an empty domain stands for the source's name.
+        """The question of one row.
+
+        An empty domain stands for the source's name; an empty id for one made of the source's name and the
+        row's number.
 
         Raises:
             DataError: a bad row.
             NotChosen: the options do not choose it.
         """
 
+    def source_name(self, path: Path) -> str:
+        """What tells this source from others of the same layout, in ids made from a row's number."""
+        split = getattr(self, "split", None)
+        name = path.resolve().stem
+        return name if path.is_file() or split is None else f"{name}-{split}"
+
 
 def question_format(layout: type[QuestionLayout]) -> Format:
     """The format of a layout: its own options, then those that every question format has."""
+    assert dataclasses.is_dataclass(layout)
+    own = [field.name for field in dataclasses.fields(layout)]
 
-    def read(path: str | Path, *, report: ConvertReport | None = None, **options: Any) -> Iterator[Any]:
-        own = {field.name for field in dataclasses.fields(layout)}  # type: ignore[arg-type]
-        made = layout(**{name: value for name, value in options.items() if name in own})
-        common = {name: value for name, value in options.items() if name not in own}
-        return read_questions(made, path, report=report, **common)
+    def read(path: str | Path, **options: Any) -> Iterator[QuestionRecord]:
+        made = layout(**{name: options.pop(name) for name in own if name in options})
+        return read_questions(made, path, **options)
 
     # `Format.options` lists what a signature names.
     keyword = inspect.Parameter.KEYWORD_ONLY
-    own = [inspect.Parameter(field.name, keyword)
-           for field in dataclasses.fields(layout)]  # type: ignore[arg-type]
-    common = [parameter for parameter in inspect.signature(read_questions).parameters.values()
-              if parameter.kind is keyword]
-    first = inspect.Parameter("path", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    read.__signature__ = inspect.Signature([first, *own, *common])  # type: ignore[attr-defined]
+    _, path, *common = inspect.signature(read_questions).parameters.values()
+    parameters = [path, *(inspect.Parameter(name, keyword) for name in own), *common]
+    read.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return Format("question", read, layout.help)
+
+
+def common_options() -> tuple[str, ...]:
+    """Names of the options that every question format has."""
+    parameters = inspect.signature(read_questions).parameters.values()
+    named = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    return tuple(name for name in named if name != REPORT)
 
 
 def read_questions(
@@ -120,12 +132,16 @@ def read_questions(
         raise UserError(f"no such file or folder: {path}; give the {layout.name} source as it is published")
     names: set[int] = set()  # hashes, since a source may hold millions of questions
     try:
-        for row in layout.rows(path):
+        for number, row in enumerate(layout.rows(path), start=1):
             report.rows += 1
             try:
-                record = _record(layout, row, images, without_image)
-                if layout.own_ids:
+                record = _record(layout, row, images)
+                if not record.id:
+                    place = f"{layout.prefix}-{layout.source_name(path)}-{number}"
+                    record = dataclasses.replace(record, id=place)
+                else:
                     _check_new(record, row, names)
+                _check_image(record, row, without_image)
             except DataError as error:
                 tolerance.take(error, report, path)
                 continue
@@ -170,16 +186,18 @@ def optional_name(name: str, value: Any) -> None:
         raise UserError(f"{name} must be a text that is not empty, or null; got {value!r}")
 
 
-def _record(
-    layout: QuestionLayout, row: Fields | DataError, images: ImageFolder, without_image: WithoutImage
-) -> QuestionRecord:
+def _record(layout: QuestionLayout, row: Fields | DataError, images: ImageFolder) -> QuestionRecord:
     if isinstance(row, DataError):
         raise row
-    record = layout.record(row, images)
+    return layout.record(row, images)
+
+
+def _check_image(record: QuestionRecord, row: Fields | DataError, without_image: WithoutImage) -> None:
     if record.images or without_image == "keep":
-        return record
+        return
     if without_image == "skip":
         raise NotChosen("without an image (without_image=skip)")
+    assert isinstance(row, Fields)  # an error gives no record
     raise DataError(
         f"{row.path}:{row.line}: question {record.id} has no image; set without_image=skip to leave such"
         " questions out, or without_image=keep for text-only questions"

@@ -36,6 +36,7 @@ class AI2D(QuestionLayout):
     """
 
     name = "AI2D"
+    prefix = "ai2d"
     help = "AI2D: the release's folder, or the hub's lmms-lab/ai2d"
 
     split: str | None = None
@@ -68,9 +69,9 @@ class AI2D(QuestionLayout):
             folders = ("abc_images", "images") if row.optional_truth("abcLabel") else ("images",)
             places = [f"{folder}/{image}" for folder in folders]
             paths: tuple[str, ...] = (images.find(row, "imageName", places, base=base),)
-            own = row.text("questionId")
+            id = f"{self.prefix}-{row.text('questionId')}"
         else:
-            paths, own = images.take(row, "image"), f"{row.path.stem}-{row.line}"
+            paths, id = images.take(row, "image"), ""
         return QuestionRecord(
             question=row.text("question").strip(),
             images=paths,
@@ -80,5 +81,5 @@ class AI2D(QuestionLayout):
             answer_type="choice",
             precision=None,
             unit=None,
-            id=f"ai2d-{own}",
+            id=id,
         )

@@ -35,6 +35,7 @@ class AOKVQA(QuestionLayout):
     """
 
     name = "A-OKVQA"
+    prefix = "aokvqa"
     help = "A-OKVQA: aokvqa_v1p0_SPLIT.json with COCO's images, or the hub's HuggingFaceM4/A-OKVQA"
 
     split: str | None = None
@@ -58,7 +59,7 @@ class AOKVQA(QuestionLayout):
             answer_type="choice",
             precision=None,
             unit=None,
-            id=f"aokvqa-{row.text('question_id')}",
+            id=f"{self.prefix}-{row.text('question_id')}",
         )
 
     @staticmethod

@@ -35,6 +35,7 @@ class ChartQA(QuestionLayout):
     """
 
     name = "ChartQA"
+    prefix = "chartqa"
     help = "ChartQA: the release's SPLIT_human.json or SPLIT_augmented.json, or the hub's tables"
 
     split: str | None = None
@@ -67,15 +68,22 @@ class ChartQA(QuestionLayout):
             answer_type=number_type(answer) or "text",
             precision=None,
             unit=None,
-            id=f"chartqa-{row.path.stem}-{row.line}",
+            id="",
         )
 
     def _check_chosen(self, row: Fields) -> None:
         if self.author is None:
             return
         given = row.values.get("human_or_machine", row.values.get("type"))
-        kinds = {"0": "human", "human": "human", "human_test": "human",
-                 "1": "machine", "machine": "machine", "augmented": "machine", "augmented_test": "machine"}
+        kinds = {
+            "0": "human",
+            "human": "human",
+            "human_test": "human",
+            "1": "machine",
+            "machine": "machine",
+            "augmented": "machine",
+            "augmented_test": "machine",
+        }
         kind = kinds.get(str(given))
         if kind is None:
             name = "type" if "type" in row.values else "human_or_machine"

@@ -19,7 +19,7 @@ def clevr_rows(path: Path) -> Iterator[Fields | DataError]:
     yield from as_fields(stream_member_array(path, "questions"), path)
 
 
-def clevr_record(row: Fields, images: ImageFolder, *, domain: str, prefix: str) -> QuestionRecord:
+def clevr_record(row: Fields, images: ImageFolder, *, domain: str) -> QuestionRecord:
     """The question of one row: `question`, `answer`, `image_filename` and perhaps `split`.
 
     The image is looked for as CLEVR lays it out (`images/SPLIT/NAME`) and in plainer places. Answers true and
@@ -38,5 +38,5 @@ def clevr_record(row: Fields, images: ImageFolder, *, domain: str, prefix: str) 
         answer_type=number_type(answer) or "text",
         precision=None,
         unit=None,
-        id=f"{prefix}-{row.path.stem}-{row.line}",
+        id="",
     )

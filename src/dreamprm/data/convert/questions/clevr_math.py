@@ -32,8 +32,8 @@ class CLEVRMath(QuestionLayout):
     """
 
     name = "CLEVR-Math"
+    prefix = "clevr-math"
     help = "CLEVR-Math: the release's clevr-math-SPLIT.json with CLEVR's images, or the hub's table"
-    own_ids = False  # made from the row's place
 
     split: str | None = None
 
@@ -47,7 +47,7 @@ class CLEVRMath(QuestionLayout):
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""
         if "image_filename" in row.values:
-            return clevr_record(row, images, domain=self.name, prefix="clevr-math")
+            return clevr_record(row, images, domain=self.name)
         return QuestionRecord(
             question=row.text("question").strip(),
             images=images.take(row, "image"),
@@ -57,5 +57,5 @@ class CLEVRMath(QuestionLayout):
             answer_type="integer",
             precision=None,
             unit=None,
-            id=f"clevr-math-{row.path.stem}-{row.line}",
+            id="",
         )

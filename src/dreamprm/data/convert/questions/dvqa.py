@@ -33,6 +33,7 @@ class DVQA(QuestionLayout):
     """
 
     name = "DVQA"
+    prefix = "dvqa"
     help = "DVQA: the release's SPLIT_qa.json"
 
     template: str | None = None
@@ -60,5 +61,5 @@ class DVQA(QuestionLayout):
             answer_type=number_type(answer) or "text",
             precision=None,
             unit=None,
-            id=f"dvqa-{answer_text(row, 'question_id')}",
+            id=f"{self.prefix}-{answer_text(row, 'question_id')}",
         )

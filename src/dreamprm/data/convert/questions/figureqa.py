@@ -29,8 +29,8 @@ class FigureQA(QuestionLayout):
     """
 
     name = "FigureQA"
+    prefix = "figureqa"
     help = "FigureQA: a split's folder, or its qa_pairs.json; yes/no questions get the options Yes and No"
-    own_ids = False  # made from the row's place
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a question."""
@@ -53,5 +53,9 @@ class FigureQA(QuestionLayout):
             answer_type="choice",
             precision=None,
             unit=None,
-            id=f"figureqa-{row.path.resolve().parent.name}-{index}-{row.line}",
+            id="",
         )
+
+    def source_name(self, path: Path) -> str:
+        """The split's folder: its file has the same name in every split."""
+        return (path if path.is_dir() else path.parent).resolve().name

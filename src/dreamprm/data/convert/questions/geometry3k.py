@@ -36,6 +36,7 @@ class Geometry3K(QuestionLayout):
     """
 
     name = "Geometry3K"
+    prefix = "geometry3k"
     help = "Geometry3K: the release's folder, or the hub's hiyouga/geometry3k"
 
     split: str | None = None
@@ -46,8 +47,9 @@ class Geometry3K(QuestionLayout):
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a problem; those of the release in order of their numbers."""
         files = path.rglob("data.json") if path.is_dir() else iter(())
-        problems = sorted(files, key=lambda file: (not file.parent.name.isdigit(),
-                                                   file.parent.name.zfill(12), str(file)))
+        problems = sorted(
+            files, key=lambda file: (not file.parent.name.isdigit(), file.parent.name.zfill(12), str(file))
+        )
         if not problems:
             yield from read_table(path, split=self.split)
         for file in problems:
@@ -72,7 +74,7 @@ class Geometry3K(QuestionLayout):
             answer_type=number_type(answer) or "symbolic",
             precision=None,
             unit=None,
-            id=f"geometry3k-{row.path.stem}-{row.line}",
+            id="",
         )
 
     def _of_release(self, row: Fields, images: ImageFolder) -> QuestionRecord:
@@ -91,5 +93,5 @@ class Geometry3K(QuestionLayout):
             answer_type="choice",
             precision=None,
             unit=None,
-            id=f"geometry3k-{own}",
+            id=f"{self.prefix}-{own}",
         )

@@ -33,6 +33,7 @@ class GeoQAPlus(QuestionLayout):
     """
 
     name = "GeoQA+"
+    prefix = "geoqa"
     help = "GeoQA and GeoQA+: the release's pickles (read as plain data only), or a table with their fields"
 
     text: str = "subject"
@@ -48,4 +49,4 @@ class GeoQAPlus(QuestionLayout):
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""
-        return geo_record(row, images, text=self.text, domain=self.name, prefix="geoqa")
+        return geo_record(row, images, text=self.text, domain=self.name, prefix=self.prefix)

@@ -33,6 +33,7 @@ class GEOS(QuestionLayout):
     """
 
     name = "GEOS"
+    prefix = "geos"
     help = "GEOS: geosolver's folders of question.json and diagram.png, or its questions as one JSON array"
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
@@ -68,7 +69,7 @@ class GEOS(QuestionLayout):
             answer_type="choice",
             precision=None,
             unit=None,
-            id=f"geos-{own}",
+            id=f"{self.prefix}-{own}",
         )
 
     @staticmethod

@@ -37,6 +37,7 @@ class IconQA(QuestionLayout):
     """
 
     name = "IconQA"
+    prefix = "iconqa"
     help = "IconQA: the release's folder iconqa_data; images as options become <image 2>, <image 3>, ..."
 
     split: str | None = None
@@ -87,7 +88,7 @@ class IconQA(QuestionLayout):
             answer_type="choice" if options else number_type(answer) or "text",
             precision=None,
             unit=None,
-            id=f"iconqa-{number}",
+            id=f"{self.prefix}-{number}",
         )
 
 
@@ -97,6 +98,7 @@ def _split_of_problem(path: Path) -> dict[str, str]:
     lists = read_object(path)
     return {
         str(number): name.rpartition("_")[2]
-        for name in names if name in lists
+        for name in names
+        if name in lists
         for number in lists.texts(name)
     }

@@ -32,6 +32,7 @@ class M3CoT(QuestionLayout):
     """
 
     name = "M3CoT"
+    prefix = "m3cot"
     help = "M3CoT: the release's SPLIT.jsonl, or the hub's LightChen2333/M3CoT"
 
     split: str | None = None
@@ -63,5 +64,5 @@ class M3CoT(QuestionLayout):
             answer_type="choice",
             precision=None,
             unit=None,
-            id=f"m3cot-{own}",
+            id=f"{self.prefix}-{own}",
         )

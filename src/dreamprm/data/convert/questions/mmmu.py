@@ -36,6 +36,7 @@ class MMMU(QuestionLayout):
     """
 
     name = "MMMU"
+    prefix = "mmmu"
     help = "MMMU: the hub's parquet files of MMMU/MMMU"
 
     split: str | None = None

@@ -33,8 +33,8 @@ class PlotQA(QuestionLayout):
     """
 
     name = "PlotQA"
+    prefix = "plotqa"
     help = "PlotQA: a split's qa_pairs_V1.json or qa_pairs_V2.json"
-    own_ids = False  # made from the row's place
 
     significant: int = 3
 
@@ -59,5 +59,9 @@ class PlotQA(QuestionLayout):
             answer_type=number_type(answer) or "text",
             precision=decimals_for(answer, self.significant),
             unit=None,
-            id=f"plotqa-{row.path.stem}-{index}-{row.line}",
+            id="",
         )
+
+    def source_name(self, path: Path) -> str:
+        """The split's folder too: its file has the same name in every split."""
+        return f"{path.resolve().parent.name}-{path.stem}"

@@ -37,6 +37,7 @@ class ScienceQA(QuestionLayout):
     """
 
     name = "ScienceQA"
+    prefix = "scienceqa"
     help = "ScienceQA: the release's problems.json, or the hub's derek-thomas/ScienceQA"
 
     split: str | None = None
@@ -66,9 +67,9 @@ class ScienceQA(QuestionLayout):
             if "image" in row:
                 place = f"{split}/{number}/{row.text('image')}"
                 paths = (images.find(row, "image", [f"images/{place}", place]),)
-            own = number
+            id = f"{self.prefix}-{number}"
         else:
-            paths, own = images.take(row, "image"), f"{row.path.stem}-{row.line}"
+            paths, id = images.take(row, "image"), ""
         return QuestionRecord(
             question=with_context(row, "hint" if self.hint else None),
             images=paths,
@@ -78,5 +79,5 @@ class ScienceQA(QuestionLayout):
             answer_type="choice",
             precision=None,
             unit=None,
-            id=f"scienceqa-{own}",
+            id=id,
         )

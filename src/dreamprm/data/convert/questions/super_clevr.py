@@ -27,8 +27,8 @@ class SuperCLEVR(QuestionLayout):
     """
 
     name = "Super-CLEVR"
+    prefix = "super-clevr"
     help = "Super-CLEVR: superCLEVR_questions_30k.json with images/ beside it"
-    own_ids = False  # made from the row's place
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a question."""
@@ -36,4 +36,4 @@ class SuperCLEVR(QuestionLayout):
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""
-        return clevr_record(row, images, domain=self.name, prefix="super-clevr")
+        return clevr_record(row, images, domain=self.name)

@@ -32,6 +32,7 @@ class TabMWP(QuestionLayout):
     """
 
     name = "TabMWP"
+    prefix = "tabmwp"
     help = "TabMWP: the release's problems_SPLIT.json with tables/ beside it"
 
     table_text: bool = False
@@ -62,7 +63,7 @@ class TabMWP(QuestionLayout):
             answer_type="choice" if options else _answer_type(row, answer),
             precision=None,
             unit=None if options else row.optional_text("unit"),
-            id=f"tabmwp-{number}",
+            id=f"{self.prefix}-{number}",
         )
 
     def _question(self, row: Fields) -> str:

@@ -31,6 +31,7 @@ class UniGeo(QuestionLayout):
     """
 
     name = "UniGeo"
+    prefix = "unigeo"
     help = "UniGeo: the release's calculation_SPLIT.pk (read as plain data only), or a table with its fields"
 
     text: str = "English_problem"
@@ -48,4 +49,4 @@ class UniGeo(QuestionLayout):
         """The question of one row."""
         if "proving_sequence" in row.values:
             raise NotChosen("a proof, which has no final answer")
-        return geo_record(row, images, text=self.text, domain=self.name, prefix="unigeo")
+        return geo_record(row, images, text=self.text, domain=self.name, prefix=self.prefix)
