@@ -11,7 +11,7 @@ from dreamprm.rollouts import Ask, StepLabel, Tally, run_plan
 from dreamprm.rollouts.adaptive import Adaptive
 from dreamprm.rollouts.martingale import ChainValues
 
-SHARES = {"estimate": "share", "budget": 20.0, "maximum": 30}
+SHARES = {"estimate": "share", "budget": 20.0, "maximum": 30, "least_gain": 0}
 
 
 @pytest.mark.parametrize("end", [True, False])
@@ -31,16 +31,24 @@ def test_a_threshold_ends_it_where_the_side_is_known() -> None:
 
 
 def test_an_undecided_prefix_goes_on_to_its_maximum() -> None:
-    labels, _ = carry_out(Adaptive(estimate="share", budget=20.0, maximum=11).plan(2, correct=None),
-                          lambda step, before: before % 2 == 0)
+    method = Adaptive(estimate="share", budget=20.0, maximum=11, least_gain=0)
+    labels, _ = carry_out(method.plan(2, correct=None), lambda step, before: before % 2 == 0)
     assert labels == [StepLabel(6 / 11, 11)] * 2
+
+
+def test_it_ends_where_one_more_rollout_is_not_worth_it() -> None:
+    """Half right: s = 1 / 2 sqrt(n + 2), so that at n = 6 one more gains .0101. At 4 of 7, v = .02734 and
+    p (1 - p) = .2461, it gains .0085."""
+    labels, _ = carry_out(Adaptive(estimate="share", least_gain=0.01).plan(1, correct=None),
+                          lambda step, before: before % 2 == 0)
+    assert labels == [StepLabel(4 / 7, 7)]
 
 
 @pytest.mark.parametrize("estimate", ["share", "martingale"])
 @pytest.mark.parametrize("budget, prefixes, most", [(4.8, 4, 19), (4.8, 5, 24), (5.1, 10, 51), (4.6, 15, 69)])
 def test_the_budget_is_spent_and_not_more(estimate: str, budget: float, prefixes: int, most: int) -> None:
-    _, answers = carry_out(Adaptive(budget=budget, estimate=estimate).plan(prefixes, correct=None),
-                           lambda step, before: before % 2 == 0)
+    method = Adaptive(budget=budget, estimate=estimate, least_gain=0)
+    _, answers = carry_out(method.plan(prefixes, correct=None), lambda step, before: before % 2 == 0)
     assert sum(answers.asked.values()) == most
     # As many a round as there are prefixes, the rest in the last one.
     assert {sum(ask.count for ask in asks) for asks in answers.rounds[1:-1]} <= {prefixes}
@@ -49,12 +57,12 @@ def test_the_budget_is_spent_and_not_more(estimate: str, budget: float, prefixes
 @pytest.mark.parametrize("estimate, asked", [
     # Jeffreys' p and v of the open ones stay 1/2 and 1/4 (n + 2); those that agree end at 6, as above.
     ("share", [10, 10, 6, 6]),
-    # The chain is wrong, and so are all rollouts from step 4: two are enough there. What step 3 will be is not
-    # as sure, as step 2 was right half the time.
+    # The chain is wrong, and so are all rollouts from step 4: two are enough there. Step 3 is not as sure,
+    # as step 2 was right half the time.
     ("martingale", [11, 13, 6, 2])])
 def test_more_goes_where_the_outcome_is_open(estimate: str, asked: list[int]) -> None:
     """Steps 1 and 2 end right every other time, steps 3 and 4 never."""
-    labels, _ = carry_out(Adaptive(budget=8.0, estimate=estimate).plan(4, correct=False),
+    labels, _ = carry_out(Adaptive(budget=8.0, estimate=estimate, least_gain=0).plan(4, correct=False),
                           lambda step, before: step <= 2 and before % 2 == 0)
     assert [label.rollouts for label in labels] == asked
 
@@ -90,6 +98,7 @@ def test_shares_of_an_unbiased_plan_have_the_chances_as_mean() -> None:
     ({"budget": "8"}, "budget must be a number > 0, got '8'"),
     ({"maximum": 1}, "maximum must be >= initial=2"),
     ({"half_width": 0.5}, "half_width must be a number between 0 and 0.5, got 0.5"),
+    ({"least_gain": -0.1}, "least_gain must be a number > 0, got -0.1; 0 is allowed too"),
     ({"z": 0}, "z must be a number > 0, got 0"),
     ({"threshold": 1.0}, "threshold must be a number between 0 and 1, got 1.0; or None"),
     ({"estimate": "mean"}, "estimate must be one of martingale, share, got 'mean'"),

@@ -18,27 +18,31 @@ ESTIMATES = ("martingale", "share")
 
 @dataclass(frozen=True)
 class Adaptive(LabelMethod):
-    """A budget a chain, shared over its prefixes: each round goes where it lowers the expected error most.
+    """Few rollouts first, then one by one where each lowers the expected error most, while that is enough.
 
-    Every prefix gets `initial` rollouts. Then, as long as the chain's budget lasts, a round hands out as many
-    rollouts as there are prefixes, one by one, to the open prefix whose standard error one more lowers most:
+    Every prefix gets `initial` rollouts. Then a round hands out up to as many rollouts as there are prefixes,
+    each to the open prefix whose standard error it lowers most:
 
         gain(k) = s(k) - s(k + 1),    1 / s(k)^2 = 1 / v + k / (p (1 - p)),    k: given in this round already
 
     with p and v the mean and variance of what is known of the prefix's value. A prefix is open while its
     Wilson interval is wide (half of it exceeds `half_width`), undecided (it holds `threshold`, where one is
-    set) and it has had fewer than `maximum` rollouts.
+    set) and it has had fewer than `maximum` rollouts. It ends when no open prefix has a gain above
+    `least_gain`, or the chain's budget is spent.
 
     Use it where rollouts are what labelling costs and the chains are the generator's own. It takes a few
     rounds one after the other, so that one chain takes longer though all of them cost less.
 
     Args:
         initial: rollouts from every prefix, >= 1.
-        budget: rollouts a chain may cost, as a mean over its prefixes, >= initial; 4.8 is 60 % of the
-            usual 8.
+        budget: the most a chain may cost, in rollouts as a mean over its prefixes, >= initial. 8 is never
+            dearer than `full`.
         maximum: the most from one prefix, >= initial.
+        least_gain: by how much one more rollout must lower a standard error to be worth it, >= 0. It sets
+            the mean cost: the default takes 4.5 rollouts a step on the sandbox, fewer where outcomes are
+            clear. 0 leaves it to the budget.
         half_width: half the Wilson interval at which a prefix is known well enough, in (0, 0.5); 0.2 ends it
-            after 6 rollouts that agree. 1e-9 leaves all to the budget.
+            after 6 rollouts that agree.
         z: standard errors of that interval; 1.96 for 95 %.
         threshold: in (0, 1), where only the side on which p_i lies matters (hard labels); None where its
             value does.
@@ -57,8 +61,9 @@ class Adaptive(LabelMethod):
     """
 
     initial: int = 2
-    budget: float = 4.8
+    budget: float = 8.0
     maximum: int = 16
+    least_gain: float = 0.007
     half_width: float = 0.2
     z: float = 1.96
     threshold: float | None = None
@@ -74,6 +79,8 @@ class Adaptive(LabelMethod):
             if getattr(self, setting) < self.initial:
                 raise ValueError(f"{setting} must be >= initial={self.initial}, which every prefix gets; got "
                                  f"{getattr(self, setting)}")
+        if self.least_gain != 0:
+            check_between(self.least_gain, 0, np.inf, setting="least_gain", advice="0 is allowed too")
         check_between(self.half_width, 0, 0.5, setting="half_width")
         check_between(self.z, 0, np.inf, setting="z", advice="1.96 gives an interval of 95 %")
         if self.threshold is not None:
@@ -114,7 +121,7 @@ class Adaptive(LabelMethod):
     def _share_out(
         self, rollouts: int, tallies: list[Tally], asked: list[int], correct: bool | None,
     ) -> list[int]:
-        """How the next `rollouts` are given to the prefixes; fewer, or none, where no open one can gain."""
+        """How the next `rollouts` are given to the prefixes; fewer, or none, where no more are worth it."""
         means, variances = self._moments(tallies, correct)
         # p (1 - p), of one rollout; bounded, or an estimate of 0 or 1 would take it to tell everything.
         noise = np.maximum(means * (1 - means), 0.02)
@@ -126,7 +133,7 @@ class Adaptive(LabelMethod):
                 if is_open[i] and asked[i] + count < self.maximum else 0.0
                 for i, count in enumerate(counts)]
             best = max(range(len(gains)), key=gains.__getitem__)
-            if gains[best] <= 0.0:
+            if gains[best] <= self.least_gain:
                 break
             counts[best] += 1
         return counts
