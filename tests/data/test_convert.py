@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 from dreamprm.data import MetaRecord, StepRecord, read_meta_records, read_step_records
 from dreamprm.data.convert import FORMATS, Converted, convert_file, run_convert
 from dreamprm.data.convert.dreamprm15 import read as read_dreamprm15
+from dreamprm.data.convert.dreamprm15 import write as write_dreamprm15
 from dreamprm.data.convert.format import ConvertReport
 from dreamprm.data.convert.processbench import read as read_processbench
 from dreamprm.errors import DataError, UserError
@@ -81,6 +83,27 @@ def test_dreamprm15_min_steps(write_rows: Any) -> None:
     assert report.lines() == ["left out 1 of 2: fewer than 2 steps"]
     with pytest.raises(UserError, match="min_steps must be >= 1, got 0"):
         list(read_dreamprm15(path, min_steps=0))
+
+
+def test_dreamprm15_comes_back_as_it_was(tmp_path: Path) -> None:
+    records = [
+        MetaRecord("why?", ("a.png",), ("one", "two\n\nlines"), True, "c-0"),
+        MetaRecord("### Question: who?", ("a.png", "b.png"), ("D",), False, "c-1"),
+        MetaRecord("how?", (), ("x",), False, "c-2"),
+    ]
+    write_dreamprm15(records, tmp_path / "o.json")
+    assert list(read_dreamprm15(tmp_path / "o.json")) == records
+    row = json.loads((tmp_path / "o.json").read_text())[0]
+    assert row["response"] == "one\n\ntwo\n\nlines" and row["image"] == "a.png"
+    assert [(turn["from"], turn["value"]) for turn in row["conversations"][1:]] == [
+        ("human", "### Question:\nwhy?"),
+        ("human", "one"),
+        ("gpt", "+"),
+        ("human", "two\n\nlines"),
+        ("gpt", "+"),
+    ]
+    with pytest.raises(DataError, match="record c-3 has no steps, and a conversation has a turn for each"):
+        write_dreamprm15([MetaRecord("q", (), (), True, "c-3")], tmp_path / "o.json")
 
 
 @pytest.mark.parametrize(

@@ -436,6 +436,7 @@ def test_visualprm_conversations(write_rows: Any, tmp_path: Path) -> None:
             r"steps_with_score\[0\]\.score': got 0\.5; allowed: 0",
         ),
         (RAW | {"steps_with_score": []}, "steps_with_score': got"),
+        (RAW | {"steps_with_score": [scored("a", 0, 0, 0)]}, "at least one step with rollouts"),
         (
             RAW | {"steps_with_score": [scored("a", 1.5, 1, 1)]},
             r"score': got 1\.5; allowed: a number in \[0, 1\]",

@@ -57,7 +57,7 @@ def cell_text(fields: Fields, name: str) -> str | None:
         return value if value is None or value.strip() else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise fields.error(name, "a text or a number")
-    return str(int(value)) if value == int(value) else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _is_missing(value: Any) -> bool:

@@ -150,6 +150,9 @@ def _scored_steps(fields: Fields, unsampled: Unsampled) -> tuple[_Steps, _Labels
             rollouts.append(
                 scored.count("num_mc_total") if "num_mc_total" in scored else fields.count("num_mc_sequences")
             )
+    if all(label is None for label in labels):
+        allowed = "at least one step with rollouts (unsampled=zero takes the scores as they are)"
+        raise fields.error("steps_with_score", allowed)
     return tuple(steps), tuple(labels), tuple(rollouts)
 
 
