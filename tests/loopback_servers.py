@@ -1,7 +1,11 @@
 """OpenAI-compatible servers on loopback: a scripted one that misbehaves as told, and a real one."""
 
+import importlib.util
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -10,7 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Literal
+
+import pytest
+from filelock import FileLock
 
 
 @dataclass(frozen=True)
@@ -239,3 +247,79 @@ def _forward(address: str, body: dict[str, Any]) -> tuple[int, bytes]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read()
+
+
+@dataclass(frozen=True)
+class RealServer:
+    """A running `transformers serve`: its address and the name under which it serves its model."""
+
+    url: str
+    model: str
+
+
+@contextmanager
+def serving_model(folder: Path, log: Path, *, patience: float = 120.0) -> Iterator[RealServer]:
+    """`transformers serve` in a process of its own on a free port, ended with the block.
+
+    Args:
+        folder: a checkpoint with processor and chat template.
+        log: where the server's output goes.
+        patience: seconds within which it must answer.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder), "--host", "127.0.0.1",
+        "--port", str(port), "--device", "cpu",
+    ]
+    own = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | own)
+        try:
+            _wait_until_healthy(f"http://127.0.0.1:{port}/health", process, log, patience)
+            yield RealServer(f"http://127.0.0.1:{port}/v1", str(folder))
+        finally:
+            process.terminate()
+            try:
+                process.wait(10.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until_healthy(address: str, process: subprocess.Popen[bytes], log: Path, patience: float) -> None:
+    end = time.monotonic() + patience
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    text = log.read_text(errors="replace")[-3000:]
+    raise RuntimeError(f"transformers serve did not answer (exit code {process.poll()}):\n{text}")
+
+
+@pytest.fixture(scope="session")
+def tiny_served_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of `tiny_served_model.py`, trained once for all test processes."""
+    from tiny_served_model import save_tiny_served_model
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "tiny_served_model"
+    with FileLock(shared / "tiny_served_model.lock"):
+        if not (folder / "processor_config.json").exists():  # written last
+            save_tiny_served_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_server(tiny_served_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """`transformers serve` with `tiny_served_model`."""
+    missing = [name for name in ("openai", "fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"a real server needs {', '.join(missing)}: pip install -e '.[test]'")
+    log = tmp_path_factory.mktemp("real_server") / "log.txt"
+    with serving_model(tiny_served_model, log) as server:
+        yield server

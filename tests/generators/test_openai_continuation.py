@@ -23,6 +23,8 @@ def plain(text: str) -> str:
         "**Step 1:** There are three bars.\n\n**Step 2:** The tallest one is red, and it is 7 high.\n" + REST,
         f"Step 2: The tallest one is red, and it is 7 high.\n{REST}",
         f"`{PREFIX}`\n{REST}",
+        f"<begun>\n{PREFIX}\n</begun>\n{REST}",
+        f"<begun>{PREFIX}\n{REST}",
         # Reworded, with the same numbers, and then on to the next.
         f"Step 1: There are 3 bars.\nStep 2: The tallest one is the red bar, 7 high.\n{REST}",
         f"Step 2: The tallest bar is red, and it is 7 units high.\n{REST}",

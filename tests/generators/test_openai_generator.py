@@ -226,6 +226,13 @@ def test_by_instruction_the_images_stay(serve: Serve, tmp_path: Path) -> None:
     assert text["text"].startswith("q\n\n") and PREFIX in text["text"]
 
 
+def test_a_prefix_of_white_space_is_none(serve: Serve) -> None:
+    server, generator = serve()
+    generator.complete("q", prefix=" \n")
+    (exchange,) = server.exchanges
+    assert exchange.body["messages"] == [{"role": "user", "content": "q"}]
+
+
 @pytest.mark.parametrize("how", ["continue", "instruct"])
 def test_a_given_way_of_continuing_is_not_probed(serve: Serve, how: str) -> None:
     server, generator = serve(prefix=how)

@@ -149,7 +149,7 @@ class OpenAIGenerator(Generator):
             return GenerationError(f"an image cannot be sent: {error}", refused=True)
         body: dict[str, Any] = {"messages": [message]}
         how = None
-        if request.prefix:
+        if request.prefix.strip():  # white space alone is no beginning: the response starts afresh
             found = self._how_to_continue()
             if isinstance(found, Failure):
                 return self._error(found, "while finding out how prefixes are continued (set prefix to "

@@ -61,6 +61,8 @@ def find_continuation(ask: Callable[[dict[str, Any]], Answer | Failure]) -> Cont
     return Continuation("instruct", f"the server ignores the request for an open last turn ({counts})")
 
 
+# The tags around the beginning in `continue_instruction`, which a reply may repeat with it.
+_TAGS = re.compile(r"[ \t]*</?begun>[ \t]*\n?")
 # Marks and white space that may differ between a text and its repetition.
 _INSIGNIFICANT = frozenset(" \t\r\n*_#>`")
 _CLOSING_MARKS = "*_`"
@@ -76,15 +78,17 @@ def fit_to_prefix(prefix: str, reply: str) -> str:
     """The part of a reply by instruction that continues the prefix: prefix + result is the whole response.
 
     Taken off the reply's beginning is, in this order: a repetition of the prefix or of its last steps word
-    by word (white space and Markdown marks aside); steps that have the numbers of the prefix's steps and
-    restate them, where the reply goes on to a later number. Anything else stays, also an introduction before
-    the first heading: it cannot be told from content. Where neither side brings white space a line break
-    joins them, since prefixes end where a step does.
+    by word (white space, Markdown marks and the instruction's tags aside); steps that have the numbers of the
+    prefix's steps and restate them, where the reply goes on to a later number. Anything else stays, also an
+    introduction before the first heading: it cannot be told from content. Where neither side brings white
+    space a line break joins them, since prefixes end where a step does.
 
     Args:
         prefix: the response so far, not empty.
         reply: the server's whole reply.
     """
+    if reply.lstrip().startswith("<begun>"):
+        reply = _TAGS.sub("", reply, count=2)
     rest = _without_repetition(prefix, reply)
     if rest is None:
         rest = _without_restated_steps(prefix, reply)
