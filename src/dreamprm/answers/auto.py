@@ -25,12 +25,10 @@ class AutoChecker(Checker):
     `choice`; a reference that `read_quantity` reads: numeric; one with LaTeX, brackets or operators:
     symbolic; else text. An answer that its kind leaves undecided goes on, to the first that decides:
 
-    - a choice whose words name no option: the answer against the right option's text, as a number or an
-      expression (`\\frac{\\sqrt2}{2}` for the option `1/\\sqrt2`), where that option is one;
+    - a choice whose words name no option: as an expression against the right option's text, where that is
+      mathematics (`\\frac{\\sqrt2}{2}` for the option `1/\\sqrt2`);
     - a number: as an expression (`2^{10}` for 1024);
-    - an expression: as a number, then as words where they are the same;
-    - text: not as an expression;
-    - at last the judge, where there is one.
+    - any kind: the judge, where there is one.
 
     Without math-verify (the extra `math`) expressions are compared as words: right where they are the same,
     undecided where not. So the extra decides more; it turns no verdict round.
@@ -75,39 +73,28 @@ class AutoChecker(Checker):
         kind = answer_kind(question)
         if kind == "choice":
             judgement = self._choice.compare(stated, question)
-            if judgement.verdict == "undecided" and judgement.reason.endswith("names no option"):
-                return self._value_of_option(stated, question) or judgement
+            option = question.options[question.letters.index(question.answer)]
+            if judgement.verdict == "undecided" and judgement.reason.endswith("names no option") and (
+                    looks_symbolic(option) or read_quantity(option) is not None):
+                return self._or(judgement, stated, option)
             return judgement
         if kind == "numeric":
             number = self._numeric.compare(stated, question)
-            return self._first([number, self._expression(stated, question.answer)])
-        if kind == "symbolic":
-            words = self._text.compare(stated, question.answer)
-            if words.verdict == "right":
-                return words
-            own = self._expression(stated, question.answer)
-            if own.verdict == "undecided" and read_quantity(question.answer) is not None:
-                return self._first([own, self._numeric.compare(stated, question)])
-            return own
-        return self._text.compare(stated, question.answer)
+            return number if number.verdict != "undecided" else self._or(number, stated, question.answer)
+        words = self._text.compare(stated, question.answer)
+        if kind == "text" or words.verdict == "right":
+            return words
+        return self._expression(stated, question.answer)
+
+    def _or(self, undecided: Judgement, stated: Stated, reference: str) -> Judgement:
+        """What comparing as expressions decides; else the judgement that there is."""
+        judgement = self._expression(stated, reference)
+        return undecided if judgement.verdict == "undecided" else judgement
 
     def _expression(self, stated: Stated, reference: str) -> Judgement:
         if self._symbolic is None:
             return Judgement("undecided", stated.text, "an expression, and math-verify is not installed")
         return self._symbolic.compare(stated, reference)
-
-    def _value_of_option(self, stated: Stated, question: QuestionRecord) -> Judgement | None:
-        """The answer against the right option's text as mathematics; None where that decides nothing."""
-        option = question.options[question.letters.index(question.answer)]
-        if not looks_symbolic(option) and read_quantity(option) is None:
-            return None
-        judgement = self._expression(stated, option)
-        return None if judgement.verdict == "undecided" else judgement
-
-    @staticmethod
-    def _first(judgements: list[Judgement]) -> Judgement:
-        """The first that decides, else the first."""
-        return next((one for one in judgements if one.verdict != "undecided"), judgements[0])
 
 
 def answer_kind(question: QuestionRecord) -> str:
@@ -130,6 +117,6 @@ def looks_symbolic(text: str) -> bool:
 
 _MATHEMATICS = re.compile(
     r"\\(?:frac|sqrt|pi|infty|cup|cap|times|cdot|[lg]eq?|pm|begin|sin|cos|tan|log|ln|theta|alpha|angle)"
-    r"|[\^=<>]|\d\s*[-+*/:]\s*[\da-z(\\]|[a-z)]\s*[+*/]\s*[\da-z(]|[(\[]\s*-?[\d.]+\s*,"
-    r"|\bsqrt\b|\d[a-z]\b"
+    r"|[\^=<>]|\d\s*[-+*/:]\s*[\da-z(\\]|(?<![a-zA-Z])[a-zA-Z]\s*[-+*/]\s*[\da-zA-Z(](?![a-zA-Z])"
+    r"|\)\s*[-+*/]|[(\[]\s*-?[\d.]+\s*,|\bsqrt\b|\d[a-z]\b"
 )

@@ -110,7 +110,7 @@ _LETTER = r"(?P<letter>[A-Za-z])"
 _LEADING = re.compile(
     rf"^(?:(?P<named>option|choice|answer|letter)\s*:?\s*)?"
     rf"(?:(?P<bracket>[(\[])\s*{_LETTER}\s*[)\]]"
-    r"|(?P<bare>[A-Za-z])(?P<mark>\s*[).:\]](?!\d)|\s+-\s|,\s|(?=\s*$)))"
+    r"|(?P<bare>[A-Za-z])(?P<mark>\s*[).:\]](?!\d)|\s+-\s|\s*,\s|(?=\s*$)))"
     rf"[\s.:,-]*(?P<rest>.*)$", re.IGNORECASE | re.DOTALL,
 )
 _BRACKETED = re.compile(r"(?:(?<=\s)|^|(?<=[:=]))[(\[]\s*([A-Za-z])\s*[)\]](?![\w(])")
@@ -191,6 +191,9 @@ def _option_at_end(text: str, options: _Options) -> Choice | None:
              if len(option) > 2 and letter not in options.quantities and words.endswith(f" {option}")]
     longest = max((len(options.words[letter]) for letter in named), default=0)
     named = [letter for letter in named if len(options.words[letter]) == longest]
+    rest = f" {words} ".removesuffix(f" {options.words[named[0]]} ") + " " if named else ""
+    if any(option and f" {option} " in rest for option in options.words.values()):
+        return Choice(None, "names several options")
     return Choice(named[0], "the option's text at the end") if len(named) == 1 else None
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from dreamprm.answers.plain import braced
+from dreamprm.answers.plain import brace_pairs
 from dreamprm.responses import final_answer
 
 How = Literal["final answer", "boxed", "answer is", "whole response", "last line"]
@@ -40,23 +40,31 @@ _ANSWER_IS = re.compile(
     r"(?:\s+(?:choice|option|letter|to\s+th(?:e|is)\s+question|to\s+the\s+problem))?"
     r"(?:\s+(?:is|would\s+be|will\s+be|must\s+be|should\s+be)\b(?!\s+(?:not|no|that|based|because)\b)"
     r"(?:\s+(?:therefore|thus|simply|just|option|choice|answer)\b)*|(?=\s*[*_]*\s*[:=]))"
-    r"\s*[*_]*\s*[:=]?[*_]*\s*",
+    r"\s*(?:[*_]+(?=[\s:=]))?\s*[:=]?(?:[*_]+(?=\s))?[ \t]*",
     re.IGNORECASE,
 )
 _ANSWER_LINE = re.compile(
-    r"^[ \t>#*_-]*(?:(?:correct|final)[ \t]+)?(?:answer|option|choice)[ \t]*[*_]*[ \t]*[:=][*_]*[ \t]*",
+    r"^[ \t>#*_-]*(?:(?:correct|final)[ \t]+)?(?:answer|option|choice)"
+    r"[ \t]*[*_]*[ \t]*[:=](?:[*_]+(?=\s))?[ \t]*",
     re.IGNORECASE | re.MULTILINE,
 )
 _FINAL_HEADING = re.compile(r"final[ \t]+answer", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)|\\boxed\s+(?=[^\s{])")
-_TAG = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
-_HASHES = re.compile(r"^[ \t]*####[ \t]*(?=\S)", re.MULTILINE)
+_TAG = re.compile(r"<answer>([^<]*(?:<(?!/?answer>)[^<]*)*)</answer>", re.IGNORECASE)
+# `#### Step 4` is a heading of Markdown; GSM8K's mark is followed by a number.
+_HASHES = re.compile(r"^[ \t]*####[ \t]*([-+$\u20ac\u00a3]?[ \t]*\.?\d[^\n]*)", re.MULTILINE)
+# A character that is more than the marks around a formula.
+_CONTENT = re.compile(r"[^\s$*_\[\]\\:]")
 
 # What may stand between two boxes that together are one answer: $x=\boxed{2}$ and $y=\boxed{3}$.
-_BETWEEN_BOXES = re.compile(r"[\s$\\(),;]*(?:\b(?:and|or)\b)?[\s$\\(),;]*(?:[a-zA-Z]\s*=\s*)?")
+_BETWEEN_BOXES = re.compile(
+    r"[ \t$\\(),;]*+(?:\b(?:and|or)\b)?[ \t$\\(),;]*+(?:[a-zA-Z][ \t]*=[ \t]*)?[ \t]*")
 
 # An end of a sentence: a stop that is followed by a space and a capital, a backslash or a mark.
 _SENTENCE_END = re.compile(r"(?<=[^\s.])\.(?=\s+[A-Z\\$*<]|\s*$|\$\s)|[!?](?=\s|$)")
+
+_LONGEST_END = 20_000
+"""So many of a response's last characters are read; an answer stands at the end."""
 
 _LONGEST_BARE = 60
 """A response of one line and at most so many characters is its answer as a whole."""
@@ -69,7 +77,8 @@ def stated_answer(response: str) -> Stated | None:
     "the correct option is X", lines such as "Answer: X", `<answer>X</answer>` and GSM8K's `#### X`. The one
     that begins last counts, whatever its kind; an answer that is itself a box is what the box holds. Boxes
     that stand side by side (`\\boxed{2}` and `\\boxed{3}`) are one answer, "2, 3". Without a mark, a response
-    of one short line is the answer, and of a longer one its last sentence.
+    of one short line is the answer, and of a longer one its last sentence. Of a response
+    of more than 20,000 characters the last 20,000 are read.
 
     Args:
         response: a generator's text.
@@ -77,17 +86,18 @@ def stated_answer(response: str) -> Stated | None:
     Returns:
         The answer and how it was found; None where the response is empty.
     """
+    response = response[-_LONGEST_END:]
     if not response.strip():
         return None
-    found = [*_boxes(response), *_sentences(response), *_tags(response)]
-    last_start, last = max(found, key=lambda item: item[0], default=(-1, None))
-    headings = [match.start() for match in _FINAL_HEADING.finditer(response)]
-    for heading in reversed(headings):
-        # The heading itself may also read as a sentence ("the final answer is"): that one begins earlier.
-        if heading < last_start:
-            break
-        line = response.rfind("\n", 0, heading) + 1
-        text = final_answer(response[line:])
+    last_start, last = max(
+        (found for found in (_last_box(response), _last_sentence_with(_ANSWER_IS, response),
+                             _last_sentence_with(_ANSWER_LINE, response), _last_tag(response)) if found),
+        key=lambda found: found[0], default=(-1, None),
+    )
+    headings = _FINAL_HEADING.finditer(response)
+    heading = next((found for found in headings if found.start() >= last_start), None)
+    if heading is not None:
+        text = final_answer(response[response.rfind("\n", 0, heading.start()) + 1 :])
         if text:
             return Stated(_unboxed(text), "final answer")
     if last is not None:
@@ -98,61 +108,59 @@ def stated_answer(response: str) -> Stated | None:
     return Stated(_last_sentence(lines[-1]), "last line")
 
 
-def _boxes(response: str) -> list[tuple[int, Stated]]:
-    """Each run of boxes with its position; a box that is never closed states nothing."""
-    runs: list[tuple[int, int, list[str]]] = []
+_Found = tuple[int, Stated]
+"""Where a statement begins, and what it states."""
+
+
+def _last_box(response: str) -> _Found | None:
+    """The last run of boxes; a box that is never closed states nothing."""
+    pairs = brace_pairs(response)
+    run: tuple[int, int, list[str]] | None = None
     for match in _BOX.finditer(response):
-        if match.group().endswith(tuple(" \t\n")) and response[match.end()] != "{":
-            # TeX also takes one token: `\boxed 7`.
-            token = re.match(r"[^\s$]+", response[match.end() :])
-            argument = (token.group(), match.end() + token.end()) if token else None
+        if response[match.end()] == "{":
+            begin, end = match.end() + 1, pairs.get(match.end(), -1)
         else:
-            argument = braced(response, match.end())
-        # A box of nothing, of a stop or of a question mark states nothing.
-        if argument is None or not re.search(r"\w", argument[0]):
+            # TeX also takes one token: `\\boxed 7`.
+            token = re.compile(r"[^\s$]*").match(response, match.end())
+            begin, end = match.end(), token.end() if token else -1
+        text = response[begin:end].strip()
+        # A box of nothing, of a stop or of a question mark states nothing; one inside a box is part of it.
+        if end < 0 or not re.search(r"\w", text) or (run is not None and match.start() < run[1]):
             continue
-        text, end = argument[0].strip(), argument[1]
-        if runs and match.start() < runs[-1][1]:
-            continue  # a box inside a box
-        if runs and _BETWEEN_BOXES.fullmatch(response[runs[-1][1] : match.start()]) \
-                and "\n" not in response[runs[-1][1] : match.start()]:
-            if text != runs[-1][2][-1]:
-                runs[-1][2].append(text)
-            runs[-1] = (runs[-1][0], end, runs[-1][2])
+        if run is not None and _BETWEEN_BOXES.fullmatch(response, run[1], match.start()):
+            texts = run[2] if text == run[2][-1] else [*run[2], text]
+            run = (run[0], end + 1, texts)
         else:
-            runs.append((match.start(), end, [text]))
-    return [(start, Stated(", ".join(texts), "boxed")) for start, _, texts in runs]
+            run = (match.start(), end + 1, [text])
+    return (run[0], Stated(", ".join(run[2]), "boxed")) if run is not None else None
 
 
-def _sentences(response: str) -> list[tuple[int, Stated]]:
-    """What follows "the answer is" and "Answer:", up to the sentence's end."""
-    found = []
-    for pattern in (_ANSWER_IS, _ANSWER_LINE):
-        for match in pattern.finditer(response):
-            rest = response[match.end() :].lstrip(" \t:*_")
-            # 'The answer is:' at a line's end: the answer is on the next line with text.
-            line = next((line for line in rest.splitlines() if line.strip(" \t$*_[]\\")), "")
-            text = _first_sentence(line)
-            if text:
-                found.append((match.start(), Stated(_unboxed(text), "answer is")))
-    return found
+def _last_sentence_with(mark: re.Pattern[str], response: str) -> _Found | None:
+    """What follows the last "the answer is" or "Answer:", up to the sentence's end."""
+    for match in reversed(list(mark.finditer(response))):
+        # 'The answer is:' at a line's end: the answer is on the next line with text.
+        content = _CONTENT.search(response, match.end())
+        if content is None:
+            continue
+        begin = max(match.end(), response.rfind("\n", 0, content.start()) + 1)
+        end = response.find("\n", begin)
+        text = _first_sentence(response[begin : end if end >= 0 else len(response)].lstrip(" \t:"))
+        if text:
+            return match.start(), Stated(_unboxed(text), "answer is")
+    return None
 
 
-def _tags(response: str) -> list[tuple[int, Stated]]:
-    found = [(match.start(), Stated(_unboxed(match.group(1).strip()), "answer is"))
-             for match in _TAG.finditer(response) if match.group(1).strip()]
-    for match in _HASHES.finditer(response):
-        line = response[match.end() :].splitlines()[0].strip()
-        # `#### Step 4` is a heading of Markdown; GSM8K's mark is followed by a number.
-        if re.match(r"[-+$\u20ac\u00a3]?\s*\.?\d", line):
-            found.append((match.start(), Stated(line, "answer is")))
-    return found
+def _last_tag(response: str) -> _Found | None:
+    """What the last `<answer>` or `####` holds."""
+    tags = [match for pattern in (_TAG, _HASHES) for match in pattern.finditer(response)]
+    start, text = max(((tag.start(), tag[1].strip()) for tag in tags), default=(-1, ""))
+    return (start, Stated(_unboxed(text), "answer is")) if text else None
 
 
 def _first_sentence(line: str) -> str:
-    """A line up to the end of its first sentence, without Markdown emphasis around it."""
+    """A line up to the end of its first sentence."""
     end = _SENTENCE_END.search(line)
-    return (line[: end.start()] if end else line).strip().strip("*_").strip().rstrip(",;")
+    return (line[: end.start()] if end else line).strip().rstrip(",;")
 
 
 def _last_sentence(line: str) -> str:
@@ -164,5 +172,5 @@ def _last_sentence(line: str) -> str:
 
 def _unboxed(text: str) -> str:
     """What the last box of an answer holds; the answer itself where it holds none."""
-    boxes = _boxes(text)
-    return boxes[-1][1].text if boxes else text
+    box = _last_box(text)
+    return box[1].text if box is not None else text

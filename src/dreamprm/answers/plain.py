@@ -43,7 +43,7 @@ def plain(text: str) -> str:
         text = text.replace(sign, written)
     text = _EMPHASIS.sub(r"\2", text)
     text = _MATH_PAIR.sub(r" \1 ", _MATH_MARKS.sub(" ", text))
-    text = re.sub(r"\\\$|\\(?:text)?dollar(?![a-zA-Z])", "$", text).replace(r"\%", "%").replace("{,}", ",")
+    text = re.sub(r"\\\$|\\(?:text)?dollar(?![a-zA-Z])\s*", "$", text).replace(r"\%", "%").replace("{,}", ",")
     text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", text)
     # `1\,000` is one number; elsewhere the thin space separates.
     text = re.sub(r"(?<=\d)\\[,!](?=\d{3}(?!\d))", ",", text)
@@ -54,39 +54,27 @@ def plain(text: str) -> str:
     return re.sub(r"(?<=[^.])[.;,]$", "", text).strip()
 
 
-def braced(text: str, start: int) -> tuple[str, int] | None:
-    """The argument that opens at `text[start]` == "{", and the position behind its closing brace.
-
-    Returns:
-        None where the brace is never closed (a response that was cut off).
-    """
-    depth = 0
-    for position in range(start, len(text)):
-        if text[position] == "\\":
-            continue
-        escaped = position > 0 and text[position - 1] == "\\"
-        if text[position] == "{" and not escaped:
-            depth += 1
-        elif text[position] == "}" and not escaped:
-            depth -= 1
-            if depth == 0:
-                return text[start + 1 : position], position + 1
-    return None
+def brace_pairs(text: str) -> dict[int, int]:
+    """Where every brace that opens is closed; one that is never closed (a response cut off) is left out."""
+    pairs: dict[int, int] = {}
+    opened: list[int] = []
+    for match in re.finditer(r"\\.|[{}]", text, re.DOTALL):  # \{ and \} are no braces
+        if match.group() == "{":
+            opened.append(match.start())
+        elif match.group() == "}" and opened:
+            pairs[opened.pop()] = match.start()
+    return pairs
 
 
 def _unwrapped(text: str) -> str:
-    """Every `\\text{...}` as its argument, from the outside in."""
-    while match := _WRAPPER.search(text):
-        argument = braced(text, match.end())
-        if argument is None:
-            # Cut off: the command goes, what is there of its argument stays.
-            text = text[: match.start()] + text[match.end() + 1 :]
-        else:
-            text = text[: match.start()] + argument[0] + text[argument[1] :]
+    """Every `\\text{...}` as its argument, and no braces around the whole."""
+    pairs = brace_pairs(text)
+    dropped: set[int] = set()
+    for match in _WRAPPER.finditer(text):
+        # Of a command that is cut off, what is there of its argument stays.
+        dropped.update(range(match.start(), match.end() + 1), [pairs.get(match.end(), match.end())])
+    text = "".join(character for position, character in enumerate(text) if position not in dropped)
     # A group around the whole answer, `{parrot}`, is dress as well; a set is written `\{1, 2\}`.
-    while text.strip().startswith("{"):
-        argument = braced(text.strip(), 0)
-        if argument is None or argument[1] != len(text.strip()):
-            break
-        text = argument[0]
+    while (bare := text.strip()).startswith("{") and brace_pairs(bare).get(0) == len(bare) - 1:
+        text = bare[1:-1]
     return text

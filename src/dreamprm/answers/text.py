@@ -44,7 +44,8 @@ class TextChecker(Checker):
         return Judgement("wrong", extracted, f"{stated.how}: other words")
 
 
-_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+# `a` may be a letter: in "A, B" and "A and B", and before one letter.
+_ARTICLES = re.compile(r"\b(?:(?:an|the)\b|a\s+(?!(?:and|or|is|are|to)\b)(?=\w\w))")
 _NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(sorted(WORDS, key=len, reverse=True))})\b")
 _MARKS = re.compile(r"[^\w\s+\-*/^=<>\\%\u00b0.:]|(?<!\d)[.:]|[.:](?!\d)|(?<=[^\W\d])-(?=[^\W\d]{2})|_")
 
@@ -65,8 +66,9 @@ def normalised(text: str) -> str:
     """
     words = unicodedata.normalize("NFKC", plain(text)).casefold()
     words = re.sub(r"\\[{}]", " ", words).replace("&", " and ")
+    without = _ARTICLES.sub(" ", words)
+    words = without if without.strip() else words
     words = _NUMBER_WORD.sub(lambda match: str(WORDS[match.group()]), words)
     # 2 \\pi is 2\\pi, and a + b is a+b.
     words = re.sub(r"\s*([\\^/=+*<>])\s*", r"\1", _MARKS.sub(" ", words))
-    without = re.sub(r"\band\b", " ", _ARTICLES.sub(" ", words))
-    return " ".join((without if without.strip() else words).split())
+    return " ".join(re.sub(r"\band\b", " ", words).split())

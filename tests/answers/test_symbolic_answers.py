@@ -1,0 +1,133 @@
+"""Expressions, and a worker that is killed where a comparison would not end."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from answer_questions import question
+
+from dreamprm.answers import build_checker, symbolic
+from dreamprm.errors import UserError
+
+needs_math_verify = pytest.mark.skipif(
+    not symbolic.installed(), reason="math-verify is not installed: pip install 'dreamprm[math]'")
+
+
+@pytest.fixture(scope="module")
+def checker():
+    made = build_checker("symbolic", timeout=20.0)
+    yield made
+    made.close()
+
+
+@needs_math_verify
+@pytest.mark.parametrize("stated, answer, expected", [
+    ("\\frac{\\sqrt2}{2}", "\\frac{1}{\\sqrt{2}}", "right"), ("(x+1)^2", "x^2+2x+1", "right"),
+    ("(x+1)^2", "x^2+x+1", "wrong"), ("(3,-4)", "(3, -4)", "right"), ("(-4,3)", "(3,-4)", "wrong"),
+    ("2^{10}", "1024", "right"),
+    ("2**10", "1024", "right"), ("pi/2", "\\frac{\\pi}{2}", "right"),
+    ("44 + 2sqrt(756)", "2\\sqrt{756}+44", "right"),
+    ("120^\\circ", "120", "right"), ("[0,1)", "[0, 1]", "wrong"), ("\\{2, 1\\}", "\\{1, 2\\}", "right"),
+    ("8-6\\pi", "8", "wrong"), ("\\frac{}{}", "2", "undecided"),
+    ("it cannot be determined", "2", "undecided"), ("2" * 500, "2", "undecided"),
+])
+def test_expressions(checker, stated, answer, expected):
+    assert checker.check(f"\\boxed{{{stated}}}", question(answer)).verdict == expected
+
+
+@needs_math_verify
+def test_one_worker_serves_all_comparisons(checker):
+    checker.check("\\boxed{x}", question("y"))
+    first = checker._worker.process.pid
+    checker.check("\\boxed{x}", question("y"))
+    assert checker._worker.process.pid == first
+
+
+@needs_math_verify
+def test_a_worker_that_does_not_survive_is_replaced():
+    checker = build_checker("symbolic", timeout=2.0)
+    try:
+        for tower in ("9^{9^{9^{9}}}", "1000000000!"):
+            assert checker.check("\\boxed{2/4}", question("\\frac12")).verdict == "right"
+            before = checker._worker.process
+            start = time.perf_counter()
+            judgement = checker.check(f"\\boxed{{{tower}}}", question("1"))
+            assert time.perf_counter() - start < 10
+            assert (judgement.verdict, judgement.extracted) == ("undecided", tower)
+            assert "not compared within 2 s" in judgement.reason
+            assert before.poll() is not None
+        checker.check("\\boxed{x}", question("x"))
+        checker._worker.process.kill()
+        judgement = checker.check("\\boxed{x}", question("x"))
+        assert judgement.verdict == "undecided" and "ended its worker" in judgement.reason
+    finally:
+        checker.close()
+
+
+@needs_math_verify
+def test_closing_ends_the_worker_and_a_later_call_starts_another(checker):
+    assert checker.check("\\boxed{x}", question("x")).verdict == "right"
+    process = checker._worker.process
+    checker.close()
+    checker.close()  # twice is no error
+    assert process.poll() is not None
+    assert checker.check("\\boxed{x}", question("x")).verdict == "right"
+
+
+@needs_math_verify
+def test_calls_from_several_threads_get_their_own_replies(checker):
+    wrong = []
+
+    def check(value):
+        for other in (value, value + 1):
+            expected = "right" if other == value else "wrong"
+            if checker.check(f"\\boxed{{{value} x}}", question(f"{other} x")).verdict != expected:
+                wrong.append((value, other))
+
+    threads = [threading.Thread(target=check, args=(value,)) for value in range(2, 10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@needs_math_verify
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the worker's own alarm needs POSIX")
+def test_a_worker_ends_itself_when_its_parent_is_gone():
+    """Its own alarm fires inside one long multiplication, where no Python code runs."""
+    worker = subprocess.Popen(
+        [sys.executable, "-P", symbolic.__file__.replace("symbolic.py", "symbolic_worker.py"), "1.0", "2048"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with worker:
+        assert "ready" in worker.stdout.readline()
+        worker.stdin.write('{"reference": "1", "stated": "9^{9^{9^{9}}}"}\n')
+        worker.stdin.flush()
+        assert worker.wait(timeout=20) < 0  # by a signal
+
+
+def test_a_missing_library_names_the_extra(monkeypatch):
+    monkeypatch.setattr(symbolic, "installed", lambda: False)
+    with pytest.raises(UserError, match=r"pip install 'dreamprm\[math\]'"):
+        build_checker("symbolic")
+
+
+@pytest.mark.parametrize("settings, message", [
+    ({"timeout": 0}, "timeout must be > 0"), ({"timeout": float("nan")}, "timeout must be > 0"),
+    ({"memory_mb": 100}, "memory_mb must be 0"),
+])
+def test_settings_out_of_range(settings, message):
+    with pytest.raises(UserError, match=message):
+        build_checker("symbolic", **settings)
+
+
+@pytest.mark.parametrize("text, words", [
+    ("\\frac{\\sqrt{3}}{2}", False), ("sin(x)", False), ("44 + 2sqrt(756)", False), ("no solution", True),
+    ("abc", True),
+    ("3 or 4", False), ("x = 5", False),
+])
+def test_prose_is_told_from_formulas(text, words):
+    assert symbolic.reads_as_words(text) is words
