@@ -35,7 +35,8 @@ class FieldMap(QuestionLayout):
             its letter; 0 or 1, by its number, counted from there.
         image: one or several fields with images, in order: a path, the bytes of an image file,
             `{"bytes", "path"}`, or a list of these. None: questions without images.
-        id: a text or a whole number, of which each appears once; None: the source's name and the row's number.
+        id: a text or a whole number, of which each appears once; None: the source's name and the row's
+            number.
         domain_field: the domain; None: the source's name without its ending, unless `domain` is given.
         answer_type: a field with one of `ANSWER_TYPES`; unit: with the unit; precision: with the decimals.
         where: rows are chosen whose fields have these values: `{split: test, grade: [7, 8]}`; a value is

@@ -44,6 +44,8 @@ class _PlainUnpickler(pickle.Unpickler):
         """What the pickle may name."""
         if (module, name) == ("_codecs", "encode"):  # bytes in pickles of protocols 0 to 2
             return _latin1_bytes
+        if (module, name) in (("__builtin__", "bytes"), ("builtins", "bytes")):  # there too, for b""
+            return _no_bytes
         package, _, last = module.rpartition(".")
         if name in _NUMPY.get(last, ()) and package in ("", "numpy.core", "numpy._core"):
             return _numpy_part(last, name)
@@ -62,6 +64,10 @@ def _numpy_part(module: str, name: str) -> Any:
     from numpy._core import multiarray, numeric
 
     return getattr({"numpy": numpy, "multiarray": multiarray, "numeric": numeric}[module], name)
+
+
+def _no_bytes() -> bytes:
+    return b""
 
 
 def _latin1_bytes(text: str, encoding: str) -> bytes:
