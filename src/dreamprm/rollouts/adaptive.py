@@ -101,22 +101,23 @@ class Adaptive(LabelMethod):
         if not prefixes:
             return []
         tallies, asked = [Tally(0, 0)] * prefixes, [0] * prefixes
-        # Rounding must not lose a rollout: 4.6 * 5 is a little below 23.
+        # Rounding must not lose a rollout: 8.2 * 15 is a little below 123.
         left = int(self.budget * prefixes + 1e-9)
         counts = [self.initial] * prefixes
         while any(counts):
-            round_ = [i for i, count in enumerate(counts) if count]
-            brought = yield [Ask(i + 1, counts[i]) for i in round_]
-            for i, tally in zip(round_, brought, strict=True):
+            chosen = [i for i, count in enumerate(counts) if count]
+            brought = yield [Ask(i + 1, counts[i]) for i in chosen]
+            for i, tally in zip(chosen, brought, strict=True):
                 tallies[i] = Tally(tallies[i].right + tally.right, tallies[i].total + tally.total)
                 asked[i] += counts[i]
             left -= sum(counts)
             counts = self._share_out(min(left, prefixes), tallies, asked, correct)
-        means, _ = self._moments(tallies, correct)
-        shares = self.estimate == "share"
-        return [StepLabel((tally.right / tally.total if shares else float(mean)) if tally.total else None,
-                          tally.total)
-                for mean, tally in zip(means, tallies, strict=True)]
+        if self.estimate == "share":
+            labels = [tally.right / tally.total if tally.total else None for tally in tallies]
+        else:
+            means, _ = self._moments(tallies, correct)
+            labels = [float(p) if tally.total else None for p, tally in zip(means, tallies, strict=True)]
+        return [StepLabel(p, tally.total) for p, tally in zip(labels, tallies, strict=True)]
 
     def _share_out(
         self, rollouts: int, tallies: list[Tally], asked: list[int], correct: bool | None,

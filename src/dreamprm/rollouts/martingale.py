@@ -38,8 +38,9 @@ class ChainValues:
 
     Args:
         stay: the chance that a step changes nothing, in [0, 1).
-        concentration: c > 0 of the other steps: the value's variance after one is V (1 - V) / (c + 1). Small
-            values mean steps that settle the outcome.
+        concentration: c of the other steps, in (0, 1000): the value's variance after one is
+            V (1 - V) (1 + c / 20) / (1 + c), with the grid's 20. Small values mean steps that settle the
+            outcome.
 
     Raises:
         ValueError: a setting out of range.
@@ -54,7 +55,8 @@ class ChainValues:
     def __post_init__(self) -> None:
         if self.stay != 0:
             check_between(self.stay, 0, 1, setting="stay", advice="0 is allowed too")
-        check_between(self.concentration, 0, np.inf, setting="concentration")
+        # Beyond that nothing changes: the grid keeps the variance above V (1 - V) / 20.
+        check_between(self.concentration, 0, 1000, setting="concentration", advice="use stay for less change")
 
     def moments(self, tallies: Sequence[Tally], *, correct: bool | None) -> tuple[Floats, Floats]:
         """The posterior mean and variance of each prefix's value.
