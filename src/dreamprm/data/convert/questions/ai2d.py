@@ -25,9 +25,9 @@ class AI2D(QuestionLayout):
 
     - the release: a folder with `questions/NAME.png.json`, each `{"imageName", "questions": {TEXT:
       {"questionId", "answerTexts", "correctAnswer", "abcLabel"}}}`, and `images/NAME.png`. Of a question with
-      `abcLabel` the options are letters drawn over the diagram's labels: its image is taken from `abc_images`
-      where the release has that folder (from memory, not verified; else the plain image is taken, on which
-      those letters may be missing);
+      `abcLabel` the options are letters drawn over the diagram's labels: its image is taken from
+      `abc_images/NAME.png` where that folder is there (InternLM-XComposer provides it), else the plain image,
+      on which the letters are missing;
     - the hub's `lmms-lab/ai2d`: columns `question`, `options`, `answer` (the option's index as text),
       `image`.
 

@@ -16,14 +16,15 @@ from dreamprm.errors import DataError
 
 @dataclass(frozen=True)
 class SuperCLEVR(QuestionLayout):
-    """Super-CLEVR (Li et al., CVPR 2023, arXiv 2212.00259).
+    """Super-CLEVR (Li et al., CVPR 2023, arXiv 2212.00259; CC BY 4.0).
 
     Read is the release's `superCLEVR_questions_30k.json` (or its NoRedundant and AllRedundant forms), on
     GitHub and the hub's `RyanWW/Super-CLEVR`: CLEVR's form (`clevr_record`). The images of `images.zip` are
-    looked for in `images/` beside it. That its fields are CLEVR's follows from its generator, which is
-    CLEVR's; the file itself was not seen.
+    looked for in `images/` beside it. The fields are those of the samples in the project's repository; the
+    full file was not seen.
 
-    Answers are numbers, words for attributes, and yes or no: open questions all of them.
+    Answers are numbers, words for attributes, and true or false (written as yes and no, see `clevr_record`):
+    open questions all of them.
     """
 
     name = "Super-CLEVR"
