@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import os
 from collections.abc import Callable
@@ -165,6 +166,41 @@ def test_broken_csv(content: str, message: str, tmp_path: Path) -> None:
     assert message in refusal(path)
 
 
+def test_a_cell_as_long_as_an_image(tmp_path: Path) -> None:
+    limit = csv.field_size_limit()
+    path = tmp_path / "t.csv"
+    path.write_text(f"question,answer,blob\nq,a,{'x' * (limit + 1)}\n")
+    assert [record.answer for record in questions(path)] == ["a"] and csv.field_size_limit() == limit
+
+
+def test_the_array_inside_of_an_object(tmp_path: Path) -> None:
+    source = put_json(tmp_path / "t.json", {"info": [], "data": ROWS})
+    assert [record.answer for record in questions(source, member="data")] == ["2", "x"]
+    (tmp_path / "converted.jsonl").unlink()
+    assert "no member 'dat'; it has info, data" in refusal(source, member="dat")
+    assert "give one of them" in refusal(source, member="data", split="train")
+
+
+def test_rows_that_are_left_out_leave_no_images(tmp_path: Path) -> None:
+    rows = [
+        {"question": "q", "answer": "a", "i": embedded("red")},
+        {"question": "q", "answer": None, "i": embedded("green")},
+        {"question": "q", "answer": None, "i": embedded("red")},
+    ]
+    source = put_parquet(tmp_path / "t.parquet", rows)
+    (record,) = questions(source, image="i", on_error="skip", max_bad_fraction=0.7)
+    assert [str(path) for path in (tmp_path / "converted_images").iterdir()] == list(record.images)
+
+
+def test_a_limit_ends_the_reading_but_bad_rows_before_it_are_judged(tmp_path: Path) -> None:
+    source = put_json(tmp_path / "t.json", [{"question": "q", "answer": ""}, *ROWS, {"broken": 1}])
+    assert [record.id for record in questions(source, on_error="skip", max_bad_fraction=0.5, limit=1)] == [
+        "table-t-2"
+    ]
+    (tmp_path / "converted.jsonl").unlink()
+    assert "1 of 2 rows are bad" in refusal(source, on_error="skip", max_bad_fraction=0.4, limit=1)
+
+
 def test_other_broken_tables(tmp_path: Path) -> None:
     for name, message in [
         ("t.parquet", "cannot be read as parquet"),
@@ -304,7 +340,7 @@ def test_options_and_answers(
         (
             {"answer": "x"},
             {"without_image": "error"},
-            "question table-t-1 has no image; set without_image=skip",
+            "the question has no image; set without_image=skip",
         ),
     ],
 )

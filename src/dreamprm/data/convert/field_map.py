@@ -10,19 +10,23 @@ from typing import Any
 from dreamprm.data.convert.choices import answer_text, checked_options, letter_at, letter_of, option_texts
 from dreamprm.data.convert.image_folder import ImageFolder
 from dreamprm.data.convert.question_layout import NotChosen, QuestionLayout, optional_name
-from dreamprm.data.convert.tables import read_table
+from dreamprm.data.convert.tables import as_fields, read_table
 from dreamprm.data.fields import Fields
+from dreamprm.data.json_members import stream_member_array
 from dreamprm.data.records import ANSWER_TYPES, QuestionRecord
 from dreamprm.errors import DataError, UserError
 
 Names = str | list[str]
+
+_SINGLE = ("question", "answer", "id", "domain_field", "answer_type", "unit", "precision")
+"""The options that name one field."""
 
 
 @dataclass(frozen=True)
 class FieldMap(QuestionLayout):
     """Which fields of a table hold the parts of a question.
 
-    Every option but `answer_index`, `where` and `split` names a field; a dot reaches into an object
+    Every option but `answer_index`, `where`, `split` and `member` names a field; a dot reaches into an object
     (`metadata.subject`).
 
     Attributes:
@@ -42,6 +46,7 @@ class FieldMap(QuestionLayout):
         where: rows are chosen whose fields have these values: `{split: test, grade: [7, 8]}`; a value is
             compared as text, null is a field that is absent or null.
         split: which split of a folder, see `read_table`.
+        member: of a JSON file that holds one object, which of its members is the array of rows.
     """
 
     name = "table"
@@ -60,12 +65,13 @@ class FieldMap(QuestionLayout):
     precision: str | None = None
     where: dict[str, Any] | None = None
     split: str | None = None
+    member: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("question", "answer"):
             if getattr(self, name) is None:
                 raise UserError(f"{name} must name a field of the table; got null")
-        for name in ("question", "answer", "id", "domain_field", "answer_type", "unit", "precision", "split"):
+        for name in (*_SINGLE, "split", "member"):
             optional_name(name, getattr(self, name))
         for name in ("options", "image"):
             value = getattr(self, name)
@@ -84,7 +90,11 @@ class FieldMap(QuestionLayout):
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """The rows of the table."""
-        return read_table(path, split=self.split)
+        if self.member is None:
+            return read_table(path, split=self.split)
+        if self.split is not None:
+            raise UserError("split is for folders and member for a JSON file; give one of them")
+        return as_fields(stream_member_array(path, self.member), path)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row, by the map."""
@@ -106,15 +116,7 @@ class FieldMap(QuestionLayout):
 
     def _with_dotted(self, row: Fields) -> Fields:
         """The row with a field of its own for each dotted name of the map."""
-        single = (
-            self.question,
-            self.answer,
-            self.id,
-            self.domain_field,
-            self.answer_type,
-            self.unit,
-            self.precision,
-        )
+        single = [getattr(self, option) for option in _SINGLE]
         names = [name for name in single if name is not None]
         names += [*_listed(self.options), *_listed(self.image), *(self.where or {})]
         reached = {name: _reach(row.values, name) for name in names if "." in name and name not in row.values}

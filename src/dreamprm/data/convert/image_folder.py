@@ -108,13 +108,19 @@ class ImageFolder:
         Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
         return self.embed(row, name, file.getvalue())
 
-    def discard(self) -> None:
-        """Remove the files that were written, and the folder where it was made for them."""
-        for path in self._written:
+    @property
+    def written(self) -> int:
+        """How many files were written so far."""
+        return len(self._written)
+
+    def discard(self, after: int = 0) -> None:
+        """Remove the files that were written after so many, and the folder if it was made and is empty."""
+        for path in self._written[after:]:
             path.unlink(missing_ok=True)
+        del self._written[after:]
         if self._made_folder and self._folder is not None and not any(self._folder.iterdir()):
             self._folder.rmdir()
-        self._written.clear()
+            self._made_folder = False
 
     def _one(self, row: Fields, name: str, value: Any, base: Path | None) -> str | None:
         if isinstance(value, Mapping):

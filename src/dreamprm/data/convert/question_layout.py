@@ -56,7 +56,7 @@ class QuestionLayout(ABC):
     def source_name(self, path: Path) -> str:
         """What tells this source from others of the same layout, in ids made from a row's number."""
         split = getattr(self, "split", None)
-        name = path.resolve().stem
+        name = _name(path)
         return name if path.is_file() or split is None else f"{name}-{split}"
 
 
@@ -133,25 +133,30 @@ def read_questions(
     try:
         for number, row in enumerate(layout.rows(path), start=1):
             report.rows += 1
+            written = images.written
             try:
-                record = _record(layout, row, images)
-                if not record.id:
-                    place = f"{layout.prefix}-{layout.source_name(path)}-{number}"
-                    record = dataclasses.replace(record, id=place)
-                else:
+                if isinstance(row, DataError):
+                    raise row
+                record = layout.record(row, images)
+                if record.id:
                     _check_new(record, row, names)
                 _check_image(record, row, without_image)
             except DataError as error:
+                images.discard(after=written)
                 tolerance.take(error, report, path)
                 continue
             except NotChosen as reason:
+                images.discard(after=written)
                 report.pass_over(str(reason))
                 continue
-            name = domain or record.domain or path.resolve().stem
-            yield record if name == record.domain else dataclasses.replace(record, domain=name)
+            yield dataclasses.replace(
+                record,
+                domain=domain or record.domain or _name(path),
+                id=record.id or f"{layout.prefix}-{layout.source_name(path)}-{number}",
+            )
             count += 1
             if count == limit:
-                return
+                break
         tolerance.judge(report, path)
     except GeneratorExit:  # the reader wants no more: what it got stays
         raise
@@ -185,26 +190,24 @@ def optional_name(name: str, value: Any) -> None:
         raise UserError(f"{name} must be a text that is not empty, or null; got {value!r}")
 
 
-def _record(layout: QuestionLayout, row: Fields | DataError, images: ImageFolder) -> QuestionRecord:
-    if isinstance(row, DataError):
-        raise row
-    return layout.record(row, images)
+def _name(path: Path) -> str:
+    """A file's name without its ending, or a folder's name."""
+    return path.resolve().stem if path.is_file() else path.resolve().name
 
 
-def _check_image(record: QuestionRecord, row: Fields | DataError, without_image: WithoutImage) -> None:
+def _check_image(record: QuestionRecord, row: Fields, without_image: WithoutImage) -> None:
     if record.images or without_image == "keep":
         return
     if without_image == "skip":
         raise NotChosen("without an image (without_image=skip)")
-    assert isinstance(row, Fields)  # an error gives no record
+    named = f"question {record.id}" if record.id else "the question"
     raise DataError(
-        f"{row.path}:{row.line}: question {record.id} has no image; set without_image=skip to leave such"
+        f"{row.path}:{row.line}: {named} has no image; set without_image=skip to leave such"
         " questions out, or without_image=keep for text-only questions"
     )
 
 
-def _check_new(record: QuestionRecord, row: Fields | DataError, names: set[int]) -> None:
-    assert isinstance(row, Fields)  # an error gives no record
+def _check_new(record: QuestionRecord, row: Fields, names: set[int]) -> None:
     if hash(record.id) in names:
         raise DataError(
             f"{row.path}:{row.line}: a second question is named {record.id}; each name may appear once,"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.data.fields import Fields
-from dreamprm.data.json_stream import Row, stream_json
+from dreamprm.data.json_stream import MAX_VALUE_CHARACTERS, Row, stream_json
 from dreamprm.errors import DataError, UserError
 
 _BATCH_ROWS = 64  # a row of a hub table may hold megabytes of images
@@ -74,14 +74,15 @@ def _csv_rows(path: Path) -> Iterator[Fields | DataError]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=separator, strict=True)
         try:
-            names = next(reader, None)
+            rows = _long_cells(reader)
+            names = next(rows, None)
             if not names:
                 raise DataError(f"{path}:1: no column names; allowed: a first line with the names")
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise DataError(f"{path}:1: column names must differ, got twice: {', '.join(twice)}")
             line = reader.line_num + 1
-            for cells in reader:
+            for cells in rows:
                 if len(cells) == len(names):
                     values = {name: cell or None for name, cell in zip(names, cells, strict=True)}
                     yield Fields(values, path, line=line)
@@ -92,6 +93,19 @@ def _csv_rows(path: Path) -> Iterator[Fields | DataError]:
             raise DataError(f"{path}:{reader.line_num}: broken table: {error}") from error
         except UnicodeDecodeError as error:
             raise DataError(f"{path}: not UTF-8 text ({error.reason}); save the file as UTF-8") from error
+
+
+def _long_cells(reader: Any) -> Iterator[list[str]]:
+    """The rows of a csv reader, whose module refuses cells as long as an image unless it is told."""
+    while True:
+        before = csv.field_size_limit(MAX_VALUE_CHARACTERS)
+        try:
+            cells = next(reader, None)
+        finally:
+            csv.field_size_limit(before)
+        if cells is None:
+            return
+        yield cells
 
 
 def _parquet_rows(path: Path) -> Iterator[Fields | DataError]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from dreamprm.data.convert.choices import letter_at, option_texts
 from dreamprm.data.convert.image_folder import ImageFolder
 from dreamprm.data.convert.question_layout import QuestionLayout, optional_name
-from dreamprm.data.convert.questions.small_json import read_object
+from dreamprm.data.convert.questions.small_json import read_objects
 from dreamprm.data.convert.tables import as_fields, read_table
 from dreamprm.data.fields import Fields
 from dreamprm.data.json_stream import Row
@@ -49,15 +49,17 @@ class AI2D(QuestionLayout):
         if not (path / "questions").is_dir():
             yield from read_table(path, split=self.split)
             return
-        for file in sorted((path / "questions").glob("*.json")):
-            page = read_object(file)
-            questions = page.require("questions", "an object of questions by their texts")
-            if not isinstance(questions, dict):
-                yield page.error("questions", "an object of questions by their texts")
+        for page in read_objects(sorted((path / "questions").glob("*.json"))):
+            if isinstance(page, DataError):
+                yield page
                 continue
-            shared = {"imageName": page.values.get("imageName")}
-            values = [{"question": text, **shared, **part} for text, part in questions.items()]
-            yield from as_fields((Row(index, value) for index, value in enumerate(values, start=1)), file)
+            parts = page.values.get("questions")
+            if not isinstance(parts, dict) or not all(isinstance(part, dict) for part in parts.values()):
+                yield page.error("questions", "an object of questions (objects) by their texts")
+                continue
+            image = {"imageName": page.values.get("imageName")}
+            values = ({"question": text, **image, **part} for text, part in parts.items())
+            yield from as_fields((Row(index, value) for index, value in enumerate(values, 1)), page.path)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from dreamprm.data.convert.choices import answer_text, letter_given, number_type, option_texts
 from dreamprm.data.convert.image_folder import ImageFolder
 from dreamprm.data.convert.question_layout import NotChosen, QuestionLayout, optional_name
-from dreamprm.data.convert.questions.small_json import read_object
+from dreamprm.data.convert.questions.small_json import read_objects
 from dreamprm.data.convert.tables import read_table
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
@@ -52,13 +52,7 @@ class Geometry3K(QuestionLayout):
         )
         if not problems:
             yield from read_table(path, split=self.split)
-        for file in problems:
-            try:
-                row = read_object(file)
-            except DataError as error:
-                yield error
-            else:
-                yield row
+        yield from read_objects(problems)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from dreamprm.data.convert.choices import answer_text, checked_options, letter_at
 from dreamprm.data.convert.image_folder import ImageFolder
 from dreamprm.data.convert.question_layout import QuestionLayout
-from dreamprm.data.convert.questions.small_json import read_object
+from dreamprm.data.convert.questions.small_json import read_objects
 from dreamprm.data.convert.tables import read_table
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
@@ -44,13 +44,7 @@ class GEOS(QuestionLayout):
         files = sorted(path.rglob("question.json"), key=lambda file: (file.parent.name.zfill(12), str(file)))
         if not files:
             raise DataError(f"{path}: holds no question.json; allowed: one folder a question with that file")
-        for file in files:
-            try:
-                row = read_object(file)
-            except DataError as error:
-                yield error
-            else:
-                yield row
+        yield from read_objects(files)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""

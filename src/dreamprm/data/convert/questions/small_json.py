@@ -1,8 +1,9 @@
-"""A small JSON file that holds one object, read whole."""
+"""Small JSON files that hold one object each, read whole."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dreamprm.data.fields import Fields
@@ -22,3 +23,14 @@ def read_object(path: Path) -> Fields:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error.reason}); save the file as UTF-8") from error
     return Fields(value, path, line=1)
+
+
+def read_objects(paths: Iterable[Path]) -> Iterator[Fields | DataError]:
+    """The objects of several files as rows; an error stands for a file that cannot be read."""
+    for path in paths:
+        try:
+            row = read_object(path)
+        except DataError as error:
+            yield error
+        else:
+            yield row
