@@ -19,12 +19,16 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
+    PaliGemmaProcessor,
     PreTrainedTokenizerFast,
+    SiglipImageProcessorPil,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-FAMILIES = (*QWEN, "llava", "gemma3", "llama")
+FAMILIES = (*QWEN, "llava", "gemma3", "paligemma", "llama")
 
 _TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -48,7 +52,9 @@ def save_local_checkpoint(folder: Path, family: str = "qwen2_vl", *, seed: int =
     if family in QWEN:
         _save_qwen(folder, family, tokenizer)
     else:
-        {"llava": _save_llava, "gemma3": _save_gemma3, "llama": _save_llama}[family](folder, tokenizer)
+        save = {"llava": _save_llava, "gemma3": _save_gemma3, "paligemma": _save_paligemma,
+                "llama": _save_llama}
+        save[family](folder, tokenizer)
     return folder
 
 
@@ -105,6 +111,22 @@ def _save_gemma3(folder: Path, tokenizer: Any) -> None:
     Gemma3ForConditionalGeneration(config).save_pretrained(folder)
     Gemma3Processor(Gemma3ImageProcessorPil(size={"height": 28, "width": 28}), tokenizer, image_seq_length=4,
                     chat_template=chat_template("<start_of_image>")).save_pretrained(folder)
+
+
+def _save_paligemma(folder: Path, tokenizer: Any) -> None:
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer, pad_token=tokenizer.pad_token,
+        eos_token=tokenizer.eos_token, bos_token="<|im_start|>",
+        extra_special_tokens={"image_token": "<image>"})
+    config = PaliGemmaConfig(
+        text_config={"model_type": "gemma", **_text_settings(tokenizer), "tie_word_embeddings": False},
+        vision_config={"model_type": "siglip_vision_model", "hidden_size": 16, "intermediate_size": 32,
+                       "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14},
+        image_token_index=tokenizer.image_token_id, projection_dim=32, tie_word_embeddings=False)
+    PaliGemmaForConditionalGeneration(config).save_pretrained(folder)
+    images = SiglipImageProcessorPil(size={"height": 28, "width": 28})
+    images.image_seq_length = 4
+    PaliGemmaProcessor(images, tokenizer, chat_template=chat_template("<image>")).save_pretrained(folder)
 
 
 def _save_llama(folder: Path, tokenizer: Any) -> None:

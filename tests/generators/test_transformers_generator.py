@@ -1,4 +1,4 @@
-"""The transformers generator: token by token against the library's own generate; what it draws and refuses."""
+"""The transformers generator: against the library's own generate, token by token; its draws and refusals."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import transformers
 from local_checkpoints import FAMILIES, QWEN, save_local_checkpoint
 from PIL import Image
 from tiny_models import tiny_image
-from transformers import GenerationConfig, T5Config
+from transformers import DynamicCache, GenerationConfig, T5Config
+from transformers.cache_utils import DynamicLayer
 
 from dreamprm.errors import UserError
 from dreamprm.generators import Completion, GenerationError, Request, Sampling, build_generator
 from dreamprm.generators import local_model as local_model_module
+from dreamprm.generators.local_cache import RoomyLayer, spread_rows
 from dreamprm.generators.local_completion import OpenCompletion
 from dreamprm.generators.local_decoding import NonFiniteLogits, pick
 from dreamprm.generators.local_model import LocalModel, Part, load_local_model
@@ -90,6 +92,8 @@ def generated(local: LocalModel, request: Request, *, end: int | None = None) ->
     return out[:-1] if end is not None and out[-1] == end else out
 
 
+# PaliGemma's processor makes arrays of tensors in a way that numpy warns of.
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_tokens_are_those_of_generate(
     family: str, loaded: Callable[[str], LocalModel], images: list[str], monkeypatch: pytest.MonkeyPatch,
@@ -165,6 +169,27 @@ def test_a_sample_does_not_depend_on_its_batch(
     assert isinstance(first, list) and [completion.text for completion in first] == texts[:2]
     other = generator.complete(asked[0].prompt, images[0], n=2, max_tokens=10, seed=7)
     assert {completion.text for completion in other}.isdisjoint(texts)
+
+
+def test_a_roomy_layer_holds_what_the_librarys_layer_holds() -> None:
+    cache = DynamicCache()
+    plain = DynamicLayer()
+    for tokens in (7, 2):
+        states = torch.randn(2, tokens * 3, 4).reshape(2, 3, tokens, 4)
+        cache.update(states, -states, 0)
+        plain.update(states, -states)
+    spread_rows(cache, torch.tensor([0, 0, 1]))
+    plain.reorder_cache(torch.tensor([0, 0, 1]))
+    (roomy,) = cache.layers
+    assert isinstance(roomy, RoomyLayer) and cache.get_seq_length() == 9
+    for step in range(150):  # past the room there is at first, and past the second one
+        if step == 70:
+            for layer in (roomy, plain):
+                layer.reorder_cache(torch.tensor([2, 0]))
+        states = torch.randn(3 if step < 70 else 2, 3, 1, 4)
+        got, expected = cache.update(states, -states, 0), plain.update(states, -states)
+        assert torch.equal(got[0], expected[0]) and torch.equal(got[1], expected[1])
+    assert cache.get_seq_length() == 159 and roomy.get_mask_sizes(1) == plain.get_mask_sizes(1) == (160, 0)
 
 
 def test_a_prefix_is_read_once_for_all_of_its_samples(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
+from dreamprm.generators.local_cache import spread_rows
 from dreamprm.generators.local_completion import OpenCompletion
 
 
@@ -78,12 +79,15 @@ def decode(
     Raises:
         NonFiniteLogits: NaN or infinity in the model's output.
     """
-    keep_last = {"logits_to_keep": 1} if _takes(model, "logits_to_keep") else {}
+    taken = inspect.signature(model.forward).parameters
+    constant: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in taken else {}
     open_rows = [completion for _, completion in completions]
     rows = torch.tensor([prefix for prefix, _ in completions], device=prefixes.mask.device)
     logits, cache = prefixes.logits[rows], prefixes.cache
-    mask, positions = prefixes.mask[rows], prefixes.positions.index_select(-2, rows)
-    cache.reorder_cache(rows)
+    positions = prefixes.positions.index_select(-2, rows)
+    # Without padding there is nothing to mask, and fused attention need not copy the keys for its heads.
+    mask = prefixes.mask[rows] if (prefixes.mask == 0).any() else None
+    spread_rows(cache, rows)
     while True:
         draws = torch.tensor([row.draw() for row in open_rows], dtype=torch.float64, device=logits.device)
         tokens = pick(logits, temperature=temperature, draws=draws)
@@ -94,12 +98,17 @@ def decode(
             left = [i for i, over in enumerate(ended) if not over]
             open_rows = [open_rows[i] for i in left]
             rows = torch.tensor(left, device=tokens.device)
-            tokens, mask, positions = tokens[rows], mask[rows], positions.index_select(-2, rows)
+            tokens, positions = tokens[rows], positions.index_select(-2, rows)
+            mask = mask if mask is None else mask[rows]
             cache.reorder_cache(rows)
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        place = {"position_ids": positions} if _takes(model, "position_ids") else {}
-        out = model(input_ids=tokens[:, None], attention_mask=mask, past_key_values=cache, use_cache=True,
-                    return_dict=True, **place, **keep_last)
+        if mask is not None:
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        if "position_ids" in taken:
+            constant["position_ids"] = positions
+        # Families differ here too: PaliGemma counts positions from 1.
+        step = model.prepare_inputs_for_generation(
+            tokens[:, None], past_key_values=cache, attention_mask=mask, use_cache=True, **constant)
+        out = model(**step, return_dict=True)
         logits = out.logits[:, -1].float()
         positions = positions + 1
 
@@ -129,7 +138,3 @@ def pick(logits: Tensor, *, temperature: float, draws: Tensor) -> Tensor:
     if not torch.isfinite(total).all():
         raise NonFiniteLogits
     return tokens
-
-
-def _takes(model: Any, argument: str) -> bool:
-    return argument in inspect.signature(model.forward).parameters

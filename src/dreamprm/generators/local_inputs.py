@@ -96,7 +96,9 @@ class ProcessorInputs(InputEncoder):
         except ValueError as error:
             raise GenerationError(
                 f"{self.source} cannot encode the request: {error}", refused=True) from error
-        return {name: value for name, value in encoded.items() if isinstance(value, Tensor)}
+        # PaliGemma's processor makes labels unasked.
+        return {name: value for name, value in encoded.items()
+                if isinstance(value, Tensor) and name != "labels"}
 
 
 class QwenVLInputs(InputEncoder):
