@@ -93,6 +93,7 @@ CASES: dict[str, Case] = {
     "adjoint, one-sided": Case("adjoint", {"hvp": "forward_difference"}),
     "adjoint, forward over reverse": Case("adjoint", {"hvp": "forward_over_reverse"}),
     "adjoint, on disk": Case("adjoint", {"offload": "disk"}),
+    "first_order, on disk": Case("first_order", {"offload": "disk"}),
     "unrolled": Case("unrolled"),
     # A random model's inner loss is not convex: at their defaults both report, rightly, that they diverge.
     # The 5M model has a curvature of -74.

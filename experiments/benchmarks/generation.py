@@ -189,8 +189,8 @@ def page(points: Sequence[Point], *, command: str, repetitions: int) -> str:
         "# Tokens a second of the transformers generator", "",
         f"`{command}`, {date.today().isoformat()}, {machine('cpu')}, one thread, {versions}.", "",
         f"Random Qwen2-VL in float32, one image of {IMAGE_SIDE} x {IMAGE_SIDE} pixels and a prefix of "
-        f"{PREFIX} tokens (of several prefixes each next one shorter by {PREFIX // 8}), {NEW} new tokens a sample, "
-        "temperature 1. New tokens in a second of processor time; medians (least-most) over "
+        f"{PREFIX} tokens (of several prefixes each next one shorter by {PREFIX // 8}), {NEW} new tokens a "
+        "sample, temperature 1. New tokens in a second of processor time; medians (least-most) over "
         f"{repetitions} repetitions in which the ways took turns; ratios within one. What the ways are: "
         "experiments/benchmarks/generation.py.", "",
         f"At least {TARGET:g} times the bare loop at n = 8: {'met' if met else 'not met'} ("

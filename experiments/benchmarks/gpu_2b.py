@@ -48,6 +48,7 @@ BF16_RADIUS = 0.05
 ROWS: dict[str, Case] = {
     **{name: CASES[name] for name in ("plain", "none")},
     "first_order": Case("first_order", {"radius": BF16_RADIUS}),
+    "first_order, cpu": Case("first_order", {"radius": BF16_RADIUS, "offload": "cpu"}),
     "adjoint": Case("adjoint"),
     "adjoint, gradients on the CPU": Case("adjoint", {"offload": "cpu"}),
     "adjoint, central difference": Case("adjoint", {"hvp": "finite_difference", "radius": BF16_RADIUS}),

@@ -72,9 +72,10 @@ ROWS: dict[str, Row] = {
         "finite_difference", {"preconditioner": "adamw", "point": "before"},
         oracle=partial(last_step_gradient, preconditioned=True, before=True), tolerance=1e-6),
 }
-# Where `adjoint` keeps what: no other numbers, other tensors that must be left whole.
+# Where a window keeps what: no other numbers, other tensors that must be left whole.
 POLICIES = {"adjoint-keep": Row("adjoint", {"checkpoint": "keep"}),
-            "adjoint-disk": Row("adjoint", {"offload": "disk"})}
+            "adjoint-disk": Row("adjoint", {"offload": "disk"}),
+            "first_order-disk": Row("first_order", {"offload": "disk"})}
 EXACT = {label: row for label, row in ROWS.items() if row.oracle is unrolled_gradient}
 
 # (problem, max_grad_norm): a bound that some steps of the window meet and others do not. Not the last one of

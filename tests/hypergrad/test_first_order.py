@@ -7,9 +7,31 @@ from estimator_table import ROWS, every_problem
 from oracles import relative_error, unrolled_gradient
 
 from dreamprm.hypergrad import AdamW, BilevelProblem, build_estimator
+from dreamprm.hypergrad.offload import OFFLOADS
 
 FIRST_ORDER = {label: row for label, row in ROWS.items() if row.name == "first_order"}
 modes = pytest.mark.parametrize("row", FIRST_ORDER.values(), ids=list(FIRST_ORDER))
+
+
+@pytest.mark.parametrize("donate", [False, True])
+@pytest.mark.parametrize("clipped", [False, True])
+@every_problem
+def test_where_it_keeps_what_changes_no_bit(make, clipped, donate):
+    optimizer = AdamW(lr=1e-2, max_grad_norm=0.4) if clipped else AdamW(lr=1e-2)
+
+    def run(offload):
+        return make(optimizer=optimizer).run(
+            build_estimator("first_order", offload=offload), donate=donate)
+
+    want = run("none")
+    for offload in OFFLOADS[1:]:
+        got = run(offload)
+        for mine, theirs in ((got.alpha_grad, want.alpha_grad), (got.params, want.params),
+                             (got.state.exp_avg, want.state.exp_avg),
+                             (got.state.exp_avg_sq, want.state.exp_avg_sq)):
+            assert all(torch.equal(mine[name], theirs[name]) for name in theirs), offload
+        for mine, theirs in zip(got.stats.get("influences", []), want.stats.get("influences", [])):
+            assert torch.equal(mine, theirs), offload
 
 
 @modes

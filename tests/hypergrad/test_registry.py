@@ -30,6 +30,7 @@ def test_settings_arrive():
     ("adjoint", {"radios": 1}, "no setting 'radios', did you mean 'radius'"),
     ("none", {"radius": 1}, "'none' has no setting 'radius'; its settings: none"),
     ("first_order", {"mixed": "exact"}, "mixed must be one of finite_difference, forward_d.*, got 'exact'"),
+    ("first_order", {"offload": "tape"}, "offload must be one of none, cpu, disk, got 'tape'"),
     ("first_order", {"radius": 0.0}, "radius must be > 0, got 0.0; use None"),
     ("first_order", {"radius": math.inf}, "radius must be > 0, got inf"),
 ])

@@ -3,38 +3,23 @@ training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.adamw import AdamW, AdamWState, Clip, Cotangents
+from dreamprm.hypergrad.adamw import AdamW, Cotangents
 from dreamprm.hypergrad.base import Estimator, Window, WindowTask
 from dreamprm.hypergrad.checks import check_choice
 from dreamprm.hypergrad.contraction import (
     Mixed, check_radius, double_backward, finite_difference, forward_mode, mixed_from_slopes,
 )
+from dreamprm.hypergrad.kept_steps import KeptStep, StartMoments, keep_each, take_all
+from dreamprm.hypergrad.offload import Store, check_offload, open_store
 from dreamprm.hypergrad.products import advice, used_norm
-from dreamprm.hypergrad.window_passes import InnerGradient, inner_gradient, outer_gradient
+from dreamprm.hypergrad.window_passes import inner_gradient, outer_gradient
 
 MIXED = ("finite_difference", "forward_difference", "forward_mode", "double_backward")
-
-
-@dataclass
-class _Step:
-    """What is kept of one inner step."""
-
-    inner: InnerGradient
-    params: dict[str, Tensor] | None
-    """phi_t, where the contraction evaluates losses there."""
-    clip: Clip | None
-    gbar: dict[str, Tensor] = field(default_factory=dict)
-    """The derivative of L_meta in g_t; takes the place of g_t, tensor by tensor."""
-    slope: Tensor | None = None
-    """<gbar_t, grad L_1>, found by the sweep (n = 1)."""
-    used_norm: float = 0.0
-    """|gbar_t| over the entries whose gradient is not 0 (all of them where none is left); 0 where no
-    difference is to be taken."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +51,19 @@ class FirstOrder(Estimator):
     `unweighted_loss` stands beside a single loss; phi_t of each step where `mixed` is used; phi_T with its
     moments 3 (steps in place of donated tensors need a copy of the start's moments instead, 2); lam 1; while
     stepping, the weighted gradient of a single loss 1. The sweep adds the 2 T moments of the largest tensor.
+    `offload` puts away what is kept of the steps, the start's moments and, where `mixed` is used, gbar_t:
+    what stays are phi_T with its moments, lam, and two gradients.
 
     Args:
         mixed: the contraction, as above.
+        offload: where the above is kept: "none" leaves it where it is; "cpu" in page-locked memory, for
+            params on an accelerator; "disk" in a temporary file, for params in CPU memory.
         radius: norm of the central difference's perturbation; None for 1e-2 in float32 and 1e-4 in float64
             (measured, see contraction.py). The norm is taken over entries that the step's gradient uses, as
             unused ones (tokens not in the batch) have no influence but, with v = 0, the largest gbar.
 
     Raises:
-        ValueError: mixed is not one of the above, or radius is not positive.
+        ValueError: mixed or offload is not one of the above, or radius is not positive.
         NotImplementedError: in a window, where an operation of the model lacks a derivative that `mixed`
             takes.
 
@@ -84,9 +73,11 @@ class FirstOrder(Estimator):
 
     mixed: str = "finite_difference"
     radius: float | None = None
+    offload: str = "none"
 
     def __post_init__(self) -> None:
         check_choice(self.mixed, setting="mixed", allowed=MIXED)
+        check_offload(self.offload)
         check_radius(self.radius)
 
     @property
@@ -100,23 +91,28 @@ class FirstOrder(Estimator):
         return self.mixed == "forward_mode"
 
     def _run(self, task: WindowTask) -> Window:
-        optimizer, params, state, start = task.optimizer, task.params, task.state, task.state
-        steps: list[_Step] = []
+        with open_store(self.offload) as store:
+            return self._run_with(task, store)
+
+    def _run_with(self, task: WindowTask, store: Store) -> Window:
+        optimizer, params, state = task.optimizer, task.params, task.state
+        start = StartMoments(state, store)
+        steps: list[KeptStep] = []
         for t, batch in enumerate(task.inner_batches):
             inner = inner_gradient(task, params, batch=batch)
             grads = inner.all_grads()
-            step = _Step(inner, params if inner.single is None else None, optimizer.clip_of(grads))
+            needs_point = inner.single is None
+            steps.append(KeptStep(inner, store, optimizer.clip_of(grads), params if needs_point else None))
             # after the first step the tensors are ours to overwrite, unless the contraction needs phi_t
-            inplace = (task.donate or t > 0) and step.params is None
+            inplace = (task.donate or t > 0) and (not needs_point or store.copies(params))
             if inplace and t == 0:
-                start = _copy(start)
+                start.detach()
             params, state = optimizer.step(params, grads, state=state, inplace=inplace)
-            steps.append(step)
             del inner, grads  # not beside the next step's
 
         outer = outer_gradient(task, params)
         alpha_grad, influences = outer.alpha, []
-        _sweep(optimizer, start, steps=steps, lam=outer.params)
+        _sweep(optimizer, start, steps=steps, lam=outer.params, store=store)
         for step in steps:
             mixed = self._contract(task, step)
             alpha_grad = {name: grad + mixed.alpha[name] for name, grad in alpha_grad.items()}
@@ -136,18 +132,19 @@ class FirstOrder(Estimator):
             },
         )
 
-    def _contraction_passes(self, step: _Step) -> int:
+    def _contraction_passes(self, step: KeptStep) -> int:
         one_sided = self.mixed == "forward_difference" and step.inner.losses is not None
         return 1 if one_sided or self.mixed == "double_backward" else 2
 
-    def _contract(self, task: WindowTask, step: _Step) -> Mixed:
+    def _contract(self, task: WindowTask, step: KeptStep) -> Mixed:
         """d/dalpha <gbar_t, grad_phi L(phi_t, alpha; B_t)>."""
         problem, alpha, batch, losses = task.problem, task.alpha, step.inner.batch, step.inner.losses
         if step.slope is not None:
             assert losses is not None
             return mixed_from_slopes(problem, alpha, batch, losses=losses, slopes=step.slope.reshape(1))
-        params, gbar = step.params, step.gbar
-        assert params is not None
+        assert step.params is not None
+        params, gbar = step.params.load(), take_all(step.gbar)
+        step.params.drop()
         with advice(f"mixed={self.mixed}"):
             if self.mixed == "double_backward":
                 return double_backward(problem, params, alpha, batch=batch, direction=gbar, losses=losses)
@@ -160,7 +157,9 @@ class FirstOrder(Estimator):
 
 
 @torch.no_grad()
-def _sweep(optimizer: AdamW, start: AdamWState, *, steps: list[_Step], lam: dict[str, Tensor]) -> None:
+def _sweep(
+    optimizer: AdamW, start: StartMoments, *, steps: list[KeptStep], lam: dict[str, Tensor], store: Store
+) -> None:
     """Carry lam back through all steps and fill in each step's gbar_t, or its slope.
 
     Without the Hessian term the recursion couples no two entries, so one tensor goes through the whole window
@@ -170,8 +169,8 @@ def _sweep(optimizer: AdamW, start: AdamWState, *, steps: list[_Step], lam: dict
     slopes: list[list[Tensor]] = [[] for _ in steps]
     used_norms: list[list[Tensor]] = [[] for _ in steps]
     for name in lam:
-        used, moments = [_used_grad(step, name) for step in steps], []
-        m, v = start.exp_avg[name], start.exp_avg_sq[name]
+        used, moments = [step.used_grad(name) for step in steps], []
+        m, v = start.moments(name)
         for grad in used:
             m, v = optimizer.advance_moments(m, v, grad=grad)
             moments.append((m, v))
@@ -182,40 +181,30 @@ def _sweep(optimizer: AdamW, start: AdamWState, *, steps: list[_Step], lam: dict
                 cotangents, grad=grad, exp_avg=m, exp_avg_sq=v, step=start.step + t, name=name
             )
             if step.clip is not None:
-                step.gbar[name] = gbar
+                step.gbar[name] = store.keep({name: gbar})
                 continue
-            if step.inner.single is not None:
-                slopes[t].append(torch.dot(gbar.reshape(-1), step.inner.single[name].reshape(-1)))
+            if step.has_single:
+                slopes[t].append(torch.dot(gbar.reshape(-1), step.single(name).reshape(-1)))
             else:
                 used_norms[t].append(torch.linalg.vector_norm(gbar.masked_fill(grad == 0, 0.0)))
-                step.gbar[name] = gbar
-                step.inner.drop(name)
+                step.drop_grad(name)
+                step.gbar[name] = store.keep({name: gbar})
     for t, step in enumerate(steps):
         if step.clip is not None:
-            grads = step.inner.all_grads()
-            step.gbar = step.clip.vjp(step.gbar, grads)
-            if step.inner.single is not None:
-                slopes[t] = [torch.dot(step.gbar.pop(name).reshape(-1), one.reshape(-1))
-                             for name, one in step.inner.single.items()]
+            grads = step.all_grads()
+            clipped = step.clip.vjp(take_all(step.gbar), grads)
+            if step.has_single:
+                slopes[t] = [torch.dot(gbar.reshape(-1), step.single(name).reshape(-1))
+                             for name, gbar in clipped.items()]
             else:
-                step.used_norm, step.inner.grads = used_norm(step.gbar, grads), None
+                step.used_norm = used_norm(clipped, grads)
+                del grads
+                step.drop_grads()
+                step.gbar = keep_each(store, clipped)
         elif used_norms[t]:
             norm = float(torch.linalg.vector_norm(torch.stack(used_norms[t])))
             # with every used entry at 0 (a weight of exactly 0) all entries count
-            step.used_norm = norm or used_norm(step.gbar, None)
-        if step.inner.single is not None:
+            step.used_norm = norm or used_norm({name: one.load()[name] for name, one in step.gbar.items()},
+                                               None)
+        if step.has_single:
             step.slope = torch.stack(slopes[t]).sum()
-
-
-def _used_grad(step: _Step, name: str) -> Tensor:
-    """The gradient that the optimizer used, with its bits."""
-    grad = step.inner.grad(name)
-    return grad if step.clip is None else step.clip.clipped(grad)
-
-
-def _copy(state: AdamWState) -> AdamWState:
-    return AdamWState(
-        step=state.step,
-        exp_avg={name: m.clone() for name, m in state.exp_avg.items()},
-        exp_avg_sq={name: v.clone() for name, v in state.exp_avg_sq.items()},
-    )

@@ -44,11 +44,6 @@ class InnerGradient:
         assert tensors is not None
         return {name: self.grad(name) for name in tensors}
 
-    def drop(self, name: str) -> None:
-        """Free g_t of one tensor."""
-        assert self.grads is not None
-        del self.grads[name]
-
 
 def inner_gradient(
     task: WindowTask, params: Mapping[str, Tensor], *, batch: Any, with_alpha: bool = False

@@ -1,0 +1,115 @@
+"""What `first_order` keeps of a window on its way forward, tensor by tensor, for the sweep back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from dreamprm.hypergrad.adamw import AdamWState, Clip
+from dreamprm.hypergrad.offload import Kept, Store
+from dreamprm.hypergrad.window_passes import InnerGradient
+
+
+class KeptStep:
+    """What is kept of one inner step: gradients and phi_t in the store, the rest at hand."""
+
+    def __init__(
+        self, inner: InnerGradient, store: Store, clip: Clip | None, params: dict[str, Tensor] | None
+    ) -> None:
+        self.inner = replace(inner, grads=None, single=None)
+        self.clip = clip
+        self.params = None if params is None else store.keep(params)
+        """phi_t, where the contraction evaluates losses there."""
+        self._grads = None if inner.grads is None else keep_each(store, inner.grads)
+        self._single = None if inner.single is None else keep_each(store, inner.single)
+        self.gbar: dict[str, Kept] = {}
+        """The derivative of L_meta in g_t; takes the place of g_t, tensor by tensor."""
+        self.slope: Tensor | None = None
+        """<gbar_t, grad L_1>, found by the sweep (n = 1)."""
+        self.used_norm = 0.0
+        """|gbar_t| over the entries whose gradient is not 0 (all of them where none is left); 0 where no
+        difference is to be taken."""
+
+    @property
+    def has_single(self) -> bool:
+        """Whether the batch held one loss (n = 1)."""
+        return self._single is not None
+
+    def single(self, name: str) -> Tensor:
+        """The gradient of the only loss, of one tensor."""
+        assert self._single is not None
+        return self._single[name].load()[name]
+
+    def grad(self, name: str) -> Tensor:
+        """g_t of one tensor."""
+        if self._grads is not None:
+            return self._grads[name].load()[name]
+        assert self.inner.weight is not None
+        return self.single(name) * self.inner.weight
+
+    def used_grad(self, name: str) -> Tensor:
+        """The gradient that the optimizer used, with its bits."""
+        grad = self.grad(name)
+        return grad if self.clip is None else self.clip.clipped(grad)
+
+    def all_grads(self) -> dict[str, Tensor]:
+        """g_t by name."""
+        kept = self._single if self._grads is None else self._grads
+        assert kept is not None
+        return {name: self.grad(name) for name in kept}
+
+    def drop_grad(self, name: str) -> None:
+        """Free g_t of one tensor."""
+        assert self._grads is not None
+        self._grads.pop(name).drop()
+
+    def drop_grads(self) -> None:
+        """Free g_t."""
+        for name in list(self._grads or ()):
+            self.drop_grad(name)
+
+
+class StartMoments:
+    """The moments before the window, by name: as they are, or copies once they are to be overwritten."""
+
+    def __init__(self, state: AdamWState, store: Store) -> None:
+        self.step = state.step
+        self._state, self._store = state, store
+        self._kept: dict[str, tuple[Kept, Kept]] | None = None
+
+    def detach(self) -> None:
+        """Copy them: what they are now is overwritten next."""
+        kept = {}
+        for name, m in self._state.exp_avg.items():
+            v = self._state.exp_avg_sq[name]
+            if not self._store.copies({"m": m, "v": v}):
+                m, v = m.clone(), v.clone()
+            kept[name] = self._store.keep({"m": m}), self._store.keep({"v": v})
+        self._kept = kept
+
+    def moments(self, name: str) -> tuple[Tensor, Tensor]:
+        """m and v of one tensor; read once."""
+        if self._kept is None:
+            return self._state.exp_avg[name], self._state.exp_avg_sq[name]
+        m, v = self._kept.pop(name)
+        loaded = m.load()["m"], v.load()["v"]
+        m.drop()
+        v.drop()
+        return loaded
+
+
+def keep_each(store: Store, tensors: Mapping[str, Tensor]) -> dict[str, Kept]:
+    """Put every tensor away by itself, so that one can be loaded without the others."""
+    return {name: store.keep({name: tensor}) for name, tensor in tensors.items()}
+
+
+def take_all(kept: dict[str, Kept]) -> dict[str, Tensor]:
+    """All tensors, which are not read again from there."""
+    tensors = {}
+    for name in list(kept):
+        one = kept.pop(name)
+        tensors[name] = one.load()[name]
+        one.drop()
+    return tensors
