@@ -32,10 +32,22 @@ def checker():
     ("44 + 2sqrt(756)", "2\\sqrt{756}+44", "right"),
     ("120^\\circ", "120", "right"), ("[0,1)", "[0, 1]", "wrong"), ("\\{2, 1\\}", "\\{1, 2\\}", "right"),
     ("8-6\\pi", "8", "wrong"), ("\\frac{}{}", "2", "undecided"),
-    ("it cannot be determined", "2", "undecided"), ("2" * 500, "2", "undecided"),
+    ("it cannot be determined", "2", "undecided"),
+    ("2", "it is two", "undecided"), ("2" * 500, "2", "undecided"),
 ])
 def test_expressions(checker, stated, answer, expected):
     assert checker.check(f"\\boxed{{{stated}}}", question(answer)).verdict == expected
+
+
+@needs_math_verify
+@pytest.mark.parametrize("response, expected", [
+    ("We add the sides.\nSo the length of AB is $6\\sqrt{2}$.", "right"),
+    ("Final answer: it is \\sqrt{72}", "right"), ("We add the sides.\nSo the length of AB is $6$.", "wrong"),
+    ("We add.\n$6\\sqrt{2} + 0 + 0 + 0 + 0 + 0 + 0 + 0 + 0 + 0 + 0$", "undecided"), ("", "undecided"),
+    ("We add the sides.\nSo the length is that of AB.", "undecided"),
+])
+def test_a_formula_that_ends_a_sentence(checker, response, expected):
+    assert checker.check(response, question("6\\sqrt{2}")).verdict == expected
 
 
 @needs_math_verify
@@ -127,7 +139,7 @@ def test_settings_out_of_range(settings, message):
 @pytest.mark.parametrize("text, words", [
     ("\\frac{\\sqrt{3}}{2}", False), ("sin(x)", False), ("44 + 2sqrt(756)", False), ("no solution", True),
     ("abc", True),
-    ("3 or 4", False), ("x = 5", False),
+    ("3 or 4", False), ("it is 3", True), ("x = 5", False),
 ])
 def test_prose_is_told_from_formulas(text, words):
     assert symbolic.reads_as_words(text) is words

@@ -35,7 +35,8 @@ class SymbolicChecker(Checker):
     (github.com/huggingface/Math-Verify, on sympy); numbers are equal to six decimals. One worker process
     serves all calls, one at a time (calls from several threads wait for each other); it starts with the first
     call (about half a second), and a new one starts after a comparison that it did not survive. Undecided are
-    such comparisons, and answers that are words or that math-verify cannot read.
+    such comparisons, and answers that are words or that math-verify cannot read. Of a sentence the formula
+    that ends it behind "is" is compared ("The length is 6\\sqrt{2}").
 
     Attributes:
         timeout: seconds for one comparison, > 0; then the worker is killed.
@@ -71,10 +72,15 @@ class SymbolicChecker(Checker):
     def compare(self, stated: Stated, reference: str) -> Judgement:
         """Judge an answer that was taken out of a response already."""
         extracted = plain(stated.text)
-        if not stated.marked:
-            return Judgement("undecided", extracted, "no answer is marked")
         if reads_as_words(extracted):
-            return Judgement("undecided", extracted, f"{stated.how}: words, no expression")
+            # "The length of AB is 6\\sqrt{2}": the formula that ends a sentence.
+            end = re.search(r"\b(?:is|are|equals?)\b(?!.*\b(?:is|are|equals?)\b)[\s:]*(\S.*)$", extracted)
+            extracted = end[1] if end is not None and not reads_as_words(end[1]) else extracted
+        elif not stated.marked:
+            return Judgement("undecided", extracted, "no answer is marked")
+        for text, whose in ((reference, "the reference is"), (extracted, f"{stated.how}:")):
+            if reads_as_words(plain(text)):
+                return Judgement("undecided", extracted, f"{whose} words, no expression")
         if len(extracted) > _LONGEST:
             return Judgement("undecided", extracted, f"{stated.how}: longer than {_LONGEST} characters")
         reply = self._ask({"reference": plain(reference), "stated": extracted})
@@ -120,9 +126,14 @@ def installed() -> bool:
 
 def reads_as_words(text: str) -> bool:
     """Whether an answer is prose: a parser of formulas would read its letters as a product of variables."""
-    names = (r"\\[a-zA-Z]+|(?<![a-zA-Z])(?:arc)?(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])"
-             r"|(?<![a-zA-Z])(?:log|exp|sqrt|min|max|mod|and)(?![a-zA-Z])")
-    return re.search(r"[^\W\d_]{3,}", re.sub(names, " ", text)) is not None
+    return _WORDS.search(_NAMES.sub(" ", text)) is not None
+
+
+_NAMES = re.compile(
+    r"\\[a-zA-Z]+"
+    r"|(?<![a-zA-Z])(?:(?:arc)?(?:sin|cos|tan|cot|sec|csc)|log|exp|sqrt|min|max|mod|and)(?![a-zA-Z])")
+_WORDS = re.compile(
+    r"[^\W\d_]{3,}|(?<![a-zA-Z])(?:is|it|to|of|no|in|at|we|be|as|by|if|do|so)(?![a-zA-Z])", re.IGNORECASE)
 
 
 class _Worker:
