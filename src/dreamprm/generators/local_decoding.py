@@ -80,7 +80,7 @@ def decode(
         NonFiniteLogits: NaN or infinity in the model's output.
     """
     taken = inspect.signature(model.forward).parameters
-    constant: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in taken else {}
+    extra: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in taken else {}
     open_rows = [completion for _, completion in completions]
     rows = torch.tensor([prefix for prefix, _ in completions], device=prefixes.mask.device)
     logits, cache = prefixes.logits[rows], prefixes.cache
@@ -104,10 +104,10 @@ def decode(
         if mask is not None:
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         if "position_ids" in taken:
-            constant["position_ids"] = positions
+            extra["position_ids"] = positions
         # Families differ here too: PaliGemma counts positions from 1.
         step = model.prepare_inputs_for_generation(
-            tokens[:, None], past_key_values=cache, attention_mask=mask, use_cache=True, **constant)
+            tokens[:, None], past_key_values=cache, attention_mask=mask, use_cache=True, **extra)
         out = model(**step, return_dict=True)
         logits = out.logits[:, -1].float()
         positions = positions + 1
