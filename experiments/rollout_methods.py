@@ -5,7 +5,7 @@
 Two CoTs for each question of the fifteen training domains of seeds 0, 1, 2, made in memory; the methods'
 settings were chosen on seeds 3 and 4. Every method reads the same 32 rollouts of each prefix, in order, so
 that methods differ by what they read and not by luck. True values: dreamprm.sandbox.true_values. Writes
-experiments/results/rollouts.{md,png}; MINUTES on one core.
+experiments/results/rollouts.{md,png}; three minutes of one core.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Adaptive(LabelMethod):
             the mean cost: the default takes 4.5 rollouts a step on the sandbox, fewer where outcomes are
             clear. 0 leaves it to the budget.
         half_width: half the Wilson interval at which a prefix is known well enough, in (0, 0.5); 0.2 ends it
-            after 6 rollouts that agree.
+            after 6 rollouts that agree. Who wants a lower error than the default's lowers it too.
         z: standard errors of that interval; 1.96 for 95 %.
         threshold: in (0, 1), where only the side on which p_i lies matters (hard labels); None where its
             value does.
