@@ -52,7 +52,7 @@ class Exchange:
     body: dict[str, Any]
     authorization: str
     fault: Fault | None
-    texts: tuple[str, ...]  # of the choices in the answer; empty for a fault without an answer
+    texts: tuple[str, ...]  # of the choices in the answer; empty where no answer reached the client
     at: float
 
 
@@ -138,6 +138,8 @@ class ScriptedServer:
         finally:
             with self._lock:
                 self._at_once -= 1
+        if texts and _has_hung_up(handler):  # it lost patience: nobody reads this answer
+            texts = ()
         # Recorded before it is sent: once the client has an answer, the record is complete.
         authorization = handler.headers.get("Authorization", "")
         with self._lock:
@@ -226,6 +228,15 @@ def _cut(handler: BaseHTTPRequestHandler, content: bytes) -> None:
     handler.end_headers()
     handler.wfile.write(content[: len(content) // 2])
     _hang_up(handler)
+
+
+def _has_hung_up(handler: BaseHTTPRequestHandler) -> bool:
+    try:
+        return handler.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:  # still there, with nothing more to say
+        return False
+    except OSError:
+        return True
 
 
 def _hang_up(handler: BaseHTTPRequestHandler) -> None:

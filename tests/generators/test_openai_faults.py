@@ -61,6 +61,7 @@ PASSING = {
     "error_with_200": Fault("body", body={"error": {"message": "the engine died"}}),
     "no_message": Fault("body", body={"choices": [{"index": 0}]}),
     "wrong_content": Fault("body", body={"choices": [{"message": {"content": 3}}]}),
+    "half_a_pair": Fault("body", body={"choices": [{"message": {"content": "\ud83d"}}]}),
     "a_list": Fault("body", body=[1]),
 }
 
@@ -94,7 +95,7 @@ def test_what_passes_is_tried_again_a_bounded_number_of_times(
         ("malformed", "an answer that is not JSON: '{\"choices\": [{\"message\": '"),
         ("empty_choices", "an answer without choices: {\"choices\": []}"),
         ("error_with_200", "an answer without choices: the engine died"),
-        ("no_message", "an answer whose choices hold no message"),
+        ("no_message", "an answer whose choices do not all hold a text"),
     ],
 )
 def test_the_last_failure_is_told_in_its_words(name: str, words: str) -> None:
@@ -300,3 +301,19 @@ def test_close_ends_the_waits() -> None:
         assert not thread.is_alive()
         (failure,) = outcome
         assert isinstance(failure, GenerationError) and str(failure) == "the generator was closed"
+
+
+def test_an_answer_that_comes_too_late_is_not_counted_twice() -> None:
+    slow = ScriptedServer(pause=0.6)
+    with slow.serving() as server:
+        generator = generator_for(server, timeout=0.2, retries=1)
+        with pytest.raises(GenerationError, match="no answer within 0.2 s .tried 2 times."):
+            generator.complete("q")
+        server.pause = 0.0
+        patient = generator_for(server)
+        (completion,) = patient.complete("q")
+        generator.close()
+        patient.close()
+        while len(server.exchanges) < 3:
+            time.sleep(0.01)
+    assert [text for exchange in server.exchanges for text in exchange.texts] == [completion.text]

@@ -15,7 +15,8 @@ from PIL import Image
 
 from dreamprm.errors import UserError
 from dreamprm.generators import GenerationError, Request, Sampling, build_generator
-from dreamprm.generators.openai import OpenAIGenerator, _derived_seed, _shares
+from dreamprm.generators.openai import OpenAIGenerator, _derived_seed
+from dreamprm.generators.openai_tokens import shares
 
 pytest.importorskip("openai", reason="the openai extra is not installed")
 
@@ -109,11 +110,11 @@ def test_tokens_are_estimated_where_the_server_counts_none(serve: Serve) -> None
 
 
 def test_shares_add_up_and_follow_the_sizes() -> None:
-    assert _shares(10, [1, 1, 1]) == [4, 3, 3]
-    assert _shares(7, [0, 0]) == [4, 3]
-    assert _shares(100, [1, 2, 97]) == [1, 2, 97]
-    assert _shares(5, [3]) == [5]
-    assert sum(_shares(1013, [17, 5, 0, 331, 4])) == 1013
+    assert shares(10, [1, 1, 1]) == [4, 3, 3]
+    assert shares(7, [0, 0]) == [4, 3]
+    assert shares(100, [1, 2, 97]) == [1, 2, 97]
+    assert shares(5, [3]) == [5]
+    assert sum(shares(1013, [17, 5, 0, 331, 4])) == 1013
 
 
 def test_a_stop_text_that_the_server_leaves_is_cut(serve: Serve) -> None:
@@ -270,16 +271,21 @@ def test_a_failed_probe_decides_nothing(serve: Serve) -> None:
     ("settings", "message"),
     [
         ({"model": ""}, "model must not be empty"),
-        ({"concurrency": 0}, "concurrency must be >= 1, got 0"),
-        ({"samples_per_request": 0}, "samples_per_request must be >= 1, got 0"),
+        ({"concurrency": 0}, "concurrency must be a whole number >= 1, got 0"),
+        ({"concurrency": None}, "concurrency must be a whole number >= 1, got None"),
+        ({"samples_per_request": 0}, "samples_per_request must be a whole number >= 1, got 0"),
         ({"timeout": 0}, "timeout must be > 0 seconds, got 0"),
-        ({"retries": -1}, "count must be >= 0, got -1"),
-        ({"backoff": -1.0}, "first must be >= 0, got -1.0"),
+        ({"timeout": "10"}, "timeout must be > 0 seconds, got '10'"),
+        ({"retries": -1}, "retries must be a whole number >= 0, got -1"),
+        ({"backoff": -1.0}, "backoff must be >= 0 seconds, got -1.0"),
+        ({"longest_wait": -1.0}, "longest_wait must be >= 0 seconds, got -1.0"),
+        ({"extra_body": "top_p"}, "extra_body must map names to values, got 'top_p'"),
         ({"prefix": "yes"}, "prefix must be one of auto, continue, instruct; got 'yes'"),
         ({"token_limit": "n"}, "token_limit must be one of None, max_tokens, max_completion_tokens; got 'n'"),
         ({"image_detail": "x"}, "image_detail must be one of None, low, high, auto; got 'x'"),
         ({"extra_body": {"n": 3}}, "extra_body must not hold n"),
         ({"base_url": "localhost:8000"}, "base_url must be like http://localhost:8000/v1"),
+        ({"base_url": "http://[::1/v1"}, "base_url is no address"),
         ({"base_url": "http://me:secret@host/v1"}, "base_url must hold no user, password or query"),
         ({"base_url": None}, "set the environment variable OPENAI_API_KEY"),
     ],

@@ -106,7 +106,7 @@ def test_nothing_is_lost_or_doubled_behind_a_server_that_misbehaves(real_server:
     requests = [Request(PROMPT, n=2, seed=k) for k in range(10)]
     with ScriptedServer(faults=faults, forward_to=real_server.url).serving() as front:
         generator = OpenAIGenerator(
-            real_server.model, base_url=front.url, concurrency=4, timeout=6.0, backoff=0.01, retries=8
+            real_server.model, base_url=front.url, concurrency=4, timeout=8.0, backoff=0.01, retries=8
         )
         results = generator.complete_all(requests, SAMPLING)
         generator.close()

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from dreamprm.errors import UserError
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
-from dreamprm.generators.openai_client import NO_KEY, Answer, ChatClient, Failure, require_openai
+from dreamprm.generators.openai_access import api_address, is_hosted, read_key
+from dreamprm.generators.openai_client import Answer, ChatClient, Failure, require_openai
 from dreamprm.generators.openai_continuation import (
     CONTINUE_FLAGS, Continuation, find_continuation, fit_to_prefix,
 )
-from dreamprm.generators.openai_messages import user_message
+from dreamprm.generators.openai_messages import user_message, with_text
+from dreamprm.generators.openai_tokens import tokens_by_choice
 from dreamprm.generators.retries import Retries
 from dreamprm.prompting import continue_instruction
-
-HOSTED = "https://api.openai.com/v1"
 
 _OWN_FIELDS = (
     "model", "messages", "n", "temperature", "max_tokens", "max_completion_tokens", "stop", "seed", "stream",
@@ -96,12 +94,12 @@ class OpenAIGenerator(Generator):
     def __post_init__(self) -> None:
         self._check()
         self._retries = Retries(self.retries, self.backoff, self.longest_wait)
-        self._address = self.base_url or os.environ.get("OPENAI_BASE_URL") or HOSTED
-        _check_address(self._address)
-        hosted = urlsplit(self._address).hostname == urlsplit(HOSTED).hostname
+        self._address = api_address(self.base_url)
+        hosted = is_hosted(self._address)
         self._limit_field = self.token_limit or ("max_completion_tokens" if hosted else "max_tokens")
         require_openai()
-        self._read_key(required=hosted)
+        # Only looked at here, to fail early: this object, whose repr and fields are logged, never keeps it.
+        read_key(self.api_key_env, self._address)
         self.parallel = self.concurrency
         self._under_way = threading.BoundedSemaphore(self.concurrency)
         self._closed = threading.Event()
@@ -118,13 +116,13 @@ class OpenAIGenerator(Generator):
     ) -> list[list[Completion] | GenerationError]:
         if len(requests) <= 1:
             return [self._complete(request, sampling) for request in requests]
-        with ThreadPoolExecutor(min(self.concurrency, len(requests)), "openai-generator") as pool:
+        pool = ThreadPoolExecutor(min(self.concurrency, len(requests)), "openai-generator")
+        try:
             futures = [pool.submit(self._complete, request, sampling) for request in requests]
-            try:
-                return [future.result() for future in futures]
-            except BaseException:  # a UserError or Ctrl-C: what has not begun never will
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            return [future.result() for future in futures]
+        finally:
+            # After a UserError or Ctrl-C what has not begun never will, and what waits is left to `close`.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def describe(self) -> dict[str, str]:
         found = self._continuation
@@ -160,7 +158,7 @@ class OpenAIGenerator(Generator):
             body.update(CONTINUE_FLAGS)
         elif how == "instruct":
             text = f"{request.prompt}\n\n{continue_instruction(request.prefix)}"
-            body["messages"] = [_with_text(message, text)]
+            body["messages"] = [with_text(message, text)]
         body["temperature"] = sampling.temperature
         body[self._limit_field] = sampling.max_tokens
         if sampling.stop:
@@ -178,7 +176,8 @@ class OpenAIGenerator(Generator):
             if any(choice.reason == "content_filter" for choice in answer.choices[:count]):
                 # Asking again until one passes would draw from another distribution than the model's.
                 return GenerationError("the server's content filter cut a completion", refused=True)
-            for choice, tokens in zip(answer.choices[:count], self._tokens(answer)[:count], strict=True):
+            self._tokens_estimated |= answer.completion_tokens is None
+            for choice, tokens in zip(answer.choices[:count], tokens_by_choice(answer), strict=False):
                 text = fit_to_prefix(request.prefix, choice.text) if how == "instruct" else choice.text
                 completions.append(_completion(text, tokens, choice.reason, sampling.stop))
         return completions
@@ -223,33 +222,12 @@ class OpenAIGenerator(Generator):
             self._closed.wait(wait)  # outside the bound, so that others may go on; close() ends it
         return Failure("again", "the generator was closed")
 
-    def _tokens(self, answer: Answer) -> list[int]:
-        """Each choice's tokens: the server's sum in proportion to the lengths of the texts."""
-        sizes = [len(choice.text.encode()) for choice in answer.choices]
-        if answer.completion_tokens is None:
-            self._tokens_estimated = True
-            return [-(-size // 4) for size in sizes]
-        return _shares(answer.completion_tokens, sizes)
-
     def _connected(self) -> ChatClient:
         with self._client_lock:
             if self._client is None:
-                self._client = ChatClient(self._address, key=self._read_key(), timeout=self.timeout)
+                key = read_key(self.api_key_env, self._address)
+                self._client = ChatClient(self._address, key=key, timeout=self.timeout)
             return self._client
-
-    def _read_key(self, *, required: bool = False) -> str:
-        """The key from the environment; never kept on this object, whose repr and fields are logged."""
-        key = os.environ.get(self.api_key_env, "")
-        if not key:
-            if required:
-                raise UserError(f"{self._address} needs a key: set the environment variable "
-                                f"{self.api_key_env}, or give base_url for another server")
-            return NO_KEY
-        # Anything else cannot be sent in a header, and the HTTP library's message would show the key.
-        if not (key.isascii() and key.isprintable() and " " not in key):
-            raise UserError(f"the key in the environment variable {self.api_key_env} holds white space or "
-                            "characters that no key has; set it without them")
-        return key
 
     def _error(self, failure: Failure, before: str = "", *, several: bool = False) -> GenerationError:
         hint = ("; if the server gives one completion at a time, set samples_per_request to 1"
@@ -259,12 +237,17 @@ class OpenAIGenerator(Generator):
     def _check(self) -> None:
         if not self.model:
             raise UserError("openai generator: model must not be empty; give the model's name on the server")
-        for name in ("concurrency", "samples_per_request"):
+        for name, least, unset in (
+            ("concurrency", 1, False), ("samples_per_request", 1, True), ("retries", 0, False),
+        ):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"openai generator: {name} must be >= 1, got {value!r}")
-        if not self.timeout > 0:
-            raise UserError(f"openai generator: timeout must be > 0 seconds, got {self.timeout!r}")
+            if not (isinstance(value, int) and value >= least or unset and value is None):
+                raise UserError(f"openai generator: {name} must be a whole number >= {least}, got {value!r}")
+        for name in ("timeout", "backoff", "longest_wait"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and value >= 0 and (value or name != "timeout")):
+                bound = "> 0" if name == "timeout" else ">= 0"
+                raise UserError(f"openai generator: {name} must be {bound} seconds, got {value!r}")
         for name, allowed in (
             ("prefix", ("auto", "continue", "instruct")),
             ("token_limit", (None, "max_tokens", "max_completion_tokens")),
@@ -274,27 +257,12 @@ class OpenAIGenerator(Generator):
             if value not in allowed:
                 known = ", ".join(map(str, allowed))
                 raise UserError(f"openai generator: {name} must be one of {known}; got {value!r}")
+        if not isinstance(self.extra_body, Mapping | None):
+            raise UserError(f"openai generator: extra_body must map names to values, got {self.extra_body!r}")
         taken = [name for name in self.extra_body or {} if name in _OWN_FIELDS]
         if taken:
             raise UserError(f"openai generator: extra_body must not hold {', '.join(taken)}: the generator "
                             "sets these from its own settings")
-
-
-def _check_address(address: str) -> None:
-    """An http address without user, password or query: those would put a secret into files and messages."""
-    parts = urlsplit(address)
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise UserError("openai generator: base_url must hold no user, password or query; a key belongs into "
-                        "the environment variable that api_key_env names")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(f"openai generator: base_url must be like http://localhost:8000/v1, got {address!r}")
-
-
-def _with_text(message: dict[str, Any], text: str) -> dict[str, Any]:
-    """A user's turn with another text and the same images."""
-    if isinstance(message["content"], str):
-        return message | {"content": text}
-    return message | {"content": [*message["content"][:-1], {"type": "text", "text": text}]}
 
 
 def _completion(text: str, tokens: int, reason: str | None, stop: Sequence[str]) -> Completion:
@@ -308,17 +276,3 @@ def _completion(text: str, tokens: int, reason: str | None, stop: Sequence[str])
 def _derived_seed(seed: int, index: int) -> int:
     """31 bits, which every server takes; equal for equal arguments on every machine."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{index}".encode(), digest_size=4).digest()) >> 1
-
-
-def _shares(total: int, sizes: Sequence[int]) -> list[int]:
-    """Whole numbers that add up to `total`, in proportion to `sizes` (by largest remainder)."""
-    weights = list(sizes) if any(sizes) else [1] * len(sizes)
-    whole = sum(weights)
-    shares = [total * weight // whole for weight in weights]
-    by_remainder = sorted(range(len(weights)), key=lambda i: -(total * weights[i] % whole))
-    for i in by_remainder[: total - sum(shares)]:
-        shares[i] += 1
-    return shares
-
-
-__all__ = ["HOSTED", "OpenAIGenerator"]

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from dreamprm.errors import UserError
+from dreamprm.generators.openai_access import NO_KEY
 from dreamprm.generators.retries import retry_after
-
-NO_KEY = "EMPTY"
-"""Sent as key where none is set: servers of one's own ignore it, the client library insists on one."""
 
 _LONGEST_WORDS = 600
 _CONNECT_SECONDS = 30.0
@@ -136,7 +134,7 @@ class ChatClient:
             return Failure("again", self._clean(f"an answer without choices: {words}"))
         texts = [_choice(choice) for choice in choices]
         if None in texts:
-            return Failure("again", "an answer whose choices hold no message")
+            return Failure("again", "an answer whose choices do not all hold a text")
         usage = data.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         return Answer(
@@ -160,10 +158,19 @@ def _choice(given: Any) -> Choice | None:
     text = message.get("content")
     if text is None:
         text = message.get("refusal") or ""
-    if not isinstance(text, str):
+    if not isinstance(text, str) or not _is_unicode(text):
         return None
     reason = given.get("finish_reason")
     return Choice(text, reason if isinstance(reason, str) else None)
+
+
+def _is_unicode(text: str) -> bool:
+    """False for half a surrogate pair, which JSON can escape and no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _count(given: Any) -> int | None:

@@ -31,6 +31,13 @@ def user_message(text: str, images: Sequence[str], *, detail: str | None = None)
     return {"role": "user", "content": [*parts, {"type": "text", "text": text}]}
 
 
+def with_text(message: dict[str, Any], text: str) -> dict[str, Any]:
+    """A user's turn with another text and the same images."""
+    if isinstance(message["content"], str):
+        return message | {"content": text}
+    return message | {"content": [*message["content"][:-1], {"type": "text", "text": text}]}
+
+
 def data_url(path: str) -> str:
     """A file as a data URL (RFC 2397) with the media type that its content shows, whatever its name says.
 
