@@ -30,6 +30,7 @@ from question_layouts import (
     unigeo_pickle,
 )
 
+from dreamprm.answers import build_checker
 from dreamprm.data import QuestionRecord, read_question_records
 from dreamprm.data.convert import FORMATS, convert_file
 from dreamprm.data.convert.questions import QUESTION_FORMATS
@@ -53,6 +54,22 @@ def converted(format: str, source: Path, **options: Any) -> list[QuestionRecord]
 def test_every_layout_becomes_the_questions_it_holds(case: Case, tmp_path: Path) -> None:
     records = converted(case.format, case.build(tmp_path), **case.options)
     assert [with_colours(record) for record in records] == case.expected
+
+
+def test_the_checkers_take_the_answers_as_they_are_written() -> None:
+    """A response with the reference answer is right, and one with another option or word is wrong."""
+    checker = build_checker("auto")
+    try:
+        for record in (record for case in CASES for record in case.expected):
+            # In brackets, since a bare B may be a letter or an option's text; the checker leaves that open.
+            right = f"({record.answer})" if record.options else record.answer
+            said = checker.check(f"Final answer: {right}", record)
+            assert (record.id, said.verdict) == (record.id, "right")
+            other = next((f"({letter})" for letter in record.letters if letter != record.answer), "17.25")
+            said = checker.check(f"Final answer: {other}", record)
+            assert (record.id, said.verdict) == (record.id, "wrong")
+    finally:
+        checker.close()
 
 
 def test_every_format_has_a_layout_here() -> None:

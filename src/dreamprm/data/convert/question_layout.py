@@ -129,6 +129,7 @@ def read_questions(
     path, report, count = Path(path), ConvertReport() if report is None else report, 0
     if not path.exists():
         raise UserError(f"no such file or folder: {path}; give the {layout.name} source as it is published")
+    name, place = _name(path), f"{layout.prefix}-{layout.source_name(path)}"
     names: set[int] = set()  # hashes, since a source may hold millions of questions
     try:
         for number, row in enumerate(layout.rows(path), start=1):
@@ -151,8 +152,8 @@ def read_questions(
                 continue
             yield dataclasses.replace(
                 record,
-                domain=domain or record.domain or _name(path),
-                id=record.id or f"{layout.prefix}-{layout.source_name(path)}-{number}",
+                domain=domain or record.domain or name,
+                id=record.id or f"{place}-{number}",
             )
             count += 1
             if count == limit:
