@@ -59,6 +59,11 @@ def test_the_cost_of_an_error_is_read_between_points() -> None:
     assert page.cost_at([1, 2, 4], [0.4, 0.3, 0.2], 0.25) == pytest.approx(exp((log(2) + log(4)) / 2))
 
 
+def test_the_expected_error_of_shares() -> None:
+    # p = 1/2, n = 2: |k/2 - 1/2| is 1/2 in half of the draws. p = 1: 0.
+    assert page.expected_error(np.array([[0.5, 1.0]]), rollouts=2) == pytest.approx(0.125)
+
+
 def test_chains_of_a_domain_carry_their_truth() -> None:
     spec = next(spec for spec in DOMAINS if spec.fault == "easy")
     own = list(chains.domain_chains(spec, questions=2, seed=0))

@@ -39,7 +39,7 @@ class Adaptive(LabelMethod):
             dearer than `full`.
         maximum: the most from one prefix, >= initial.
         least_gain: by how much one more rollout must lower a standard error to be worth it, >= 0. It sets
-            the mean cost: the default takes 4.5 rollouts a step on the sandbox, fewer where outcomes are
+            the mean cost: the default takes 4.6 rollouts a step on the sandbox, fewer where outcomes are
             clear. 0 leaves it to the budget.
         half_width: half the Wilson interval at which a prefix is known well enough, in (0, 0.5); 0.2 ends it
             after 6 rollouts that agree. Who wants a lower error than the default's lowers it too.
@@ -63,13 +63,13 @@ class Adaptive(LabelMethod):
     initial: int = 2
     budget: float = 8.0
     maximum: int = 16
-    least_gain: float = 0.007
+    least_gain: float = 0.0067
     half_width: float = 0.2
     z: float = 1.96
     threshold: float | None = None
     estimate: str = "martingale"
-    stay: float = 0.2
-    concentration: float = 0.5
+    stay: float = 0.1
+    concentration: float = 0.25
 
     def __post_init__(self) -> None:
         check_count(self.initial, setting="initial")

@@ -49,8 +49,8 @@ class ChainValues:
     expectation; the recursion is Rabiner's (Proceedings of the IEEE 77, 1989), the estimate is ours.
     """
 
-    stay: float = 0.2
-    concentration: float = 0.5
+    stay: float = 0.1
+    concentration: float = 0.25
 
     def __post_init__(self) -> None:
         if self.stay != 0:
