@@ -14,6 +14,7 @@ import datasets
 import pyarrow as pa
 import pytest
 from question_layouts import colour_of, embedded, picture, put_json, put_parquet, put_picture
+from shared_data import shared_file
 
 from dreamprm.data import QuestionRecord, read_question_records, write_records
 from dreamprm.data.convert import convert_file
@@ -22,6 +23,7 @@ from dreamprm.data.convert.image_folder import ImageFolder
 from dreamprm.data.convert.question_layout import read_questions
 from dreamprm.data.convert.tables import read_table
 from dreamprm.data.fields import Fields
+from dreamprm.data.records import to_json
 from dreamprm.errors import DataError, UserError
 
 ROWS = [
@@ -519,6 +521,35 @@ def test_letters_as_options_survive_the_file(options: tuple[str, ...], answer: s
     record = QuestionRecord("q", (), answer, options, "d", "choice", None, None, "x")
     write_records(tmp_path / "q.jsonl", [record])
     assert list(read_question_records(tmp_path / "q.jsonl", allow_no_image=True)) == [record]
+
+
+def test_a_letter_is_written_plainly_where_nothing_can_be_mistaken() -> None:
+    def stated(answer: str, *options: str) -> str:
+        return str(to_json(QuestionRecord("q", (), answer, options, "d", None, None, None, "x"))["answer"])
+
+    assert [stated("B", "A", "B"), stated("B", "x", "y"), stated("B")] == ["B", "B", "B"]
+    assert stated("B", "B", "A") == "(B)"
+
+
+def test_a_published_table(tmp_path: Path) -> None:
+    """MATH-V testmini as its authors publish it: 304 questions, 190 of them with options."""
+    source = shared_file("mathvision/testmini.jsonl")
+    destination = tmp_path / "questions.jsonl"
+    done = convert_file(
+        "table", source, destination, options="options", image="image", id="id", domain="MATH-V"
+    )
+    records = list(read_question_records(destination))
+    assert done.records == len(records) == 304
+    assert sum(bool(record.options) for record in records) == 190
+    rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    for record, row in zip(records, rows, strict=True):
+        assert (record.id, record.options, record.question) == (
+            row["id"],
+            tuple(row["options"]),
+            row["question"],
+        )
+        assert record.images == (str(source.parent / row["image"]),)
+        assert record.answer == row["answer"]
 
 
 def test_the_command_line_takes_a_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -180,9 +180,10 @@ def to_json(record: Record) -> dict[str, Any]:
 
 
 def _stated_answer(record: QuestionRecord) -> str:
-    """The answer as a file states it: a letter in brackets where it could be taken for an option's text.
+    """The answer as a file states it: a letter in brackets where it is another option's whole text.
 
     The options of a puzzle may be letters themselves, out of order; the reader then goes by the text.
     """
-    is_text_too = bool(record.options) and record.answer in (text.strip() for text in record.options)
-    return f"({record.answer})" if is_text_too else record.answer
+    options = zip(record.letters, record.options, strict=False)
+    is_anothers_text = any(text.strip() == record.answer != letter for letter, text in options)
+    return f"({record.answer})" if is_anothers_text else record.answer
