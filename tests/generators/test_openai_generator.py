@@ -84,6 +84,13 @@ def test_every_chat_request_has_its_own_seed(serve: Serve) -> None:
     assert all(0 <= seed < 2**31 for seed in seeds)
 
 
+def test_greedy_samples_are_asked_for_one_at_a_time(serve: Serve) -> None:
+    """vLLM: "n must be 1 when using greedy sampling"."""
+    server, generator = serve()
+    assert len(generator.complete("q", n=3, temperature=0.0)) == 3
+    assert [exchange.body.get("n", 1) for exchange in server.exchanges] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("given", [1, 2, 3])
 def test_missing_choices_are_asked_for_again(serve: Serve, given: int) -> None:
     """`transformers serve` ignores n and returns one choice."""
@@ -156,7 +163,7 @@ def test_an_image_that_cannot_be_sent_refuses_its_request_alone(
 
 
 def test_concurrency_is_used_and_bounded(serve: Serve) -> None:
-    server, generator = serve(pause=0.05, concurrency=3)
+    server, generator = serve(pause=0.2, concurrency=3)
     assert generator.parallel == 3
     results = generator.complete_all([Request(f"q{k}", n=2) for k in range(9)], Sampling())
     assert [len(result) for result in results if not isinstance(result, GenerationError)] == [2] * 9

@@ -166,7 +166,8 @@ class OpenAIGenerator(Generator):
         completions: list[Completion] = []
         while len(completions) < request.n:
             missing = request.n - len(completions)
-            count = min(missing, self.samples_per_request or missing)
+            # At temperature 0 one at a time: vLLM refuses several greedy samples, which are all the same.
+            count = min(missing, self.samples_per_request or missing) if sampling.temperature else 1
             if self.send_seed:
                 body["seed"] = _derived_seed(request.seed, len(completions))
             answer = self._ask(body | ({"n": count} if count > 1 else {}))
