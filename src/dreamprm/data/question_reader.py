@@ -27,8 +27,8 @@ def read_question_records(
     """Read question records, of which each is a question with its answer.
 
     A record holds `question`, `image` or `images`, `answer` (a text or a number), `domain` and optionally
-    `options` (a list of texts), `answer_type`, `precision`, `unit`, `id`. With options the answer is a letter
-    or the text of one of them, and becomes its letter.
+    `options` (a list of texts), `answer_type`, `precision`, `unit`, `id` (else the file's name and the row's
+    number, from 1). With options the answer is a letter or the text of one of them, and becomes its letter.
 
     Args:
         path: a JSON array or a JSON Lines file of any size; it is read row by row.
@@ -65,7 +65,8 @@ def read_question_records(
             answer_type=answer_type,
             precision=_precision(fields),
             unit=fields.optional_text("unit"),
-            id=fields.identifier(),
+            # Ids name CoTs and labels: the rows of an array on one line need different ones.
+            id=fields.identifier() if "id" in fields else f"{path.stem}-{report.rows}",
         )
 
     return parsed_records(path, parse, report, Tolerance(on_error, max_bad_fraction))
