@@ -119,7 +119,7 @@ def load_local_model(
     try:
         config = AutoConfig.from_pretrained(source)
     except _LOADING_ERRORS as error:
-        raise UserError(f"cannot read a model from {source}: {error}") from error
+        raise UserError(_unreadable(source, error)) from error
     family = config.model_type
     shows = family in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     crossed = getattr(config.get_text_config(), "cross_attention_layers", None)
@@ -135,8 +135,13 @@ def load_local_model(
     except UserError:
         raise
     except _LOADING_ERRORS as error:
-        raise UserError(f"cannot read a model from {source}: {error}") from error
+        raise UserError(_unreadable(source, error)) from error
     return LocalModel(model.to(place).eval(), encoder)
+
+
+def _unreadable(source: str, error: Exception) -> str:
+    return (f"cannot read a model from {source}: {error}; give a checkpoint's folder (its weights, "
+            "configuration and tokenizer) or its name on the hub")
 
 
 def _device(name: str) -> torch.device:
