@@ -154,20 +154,19 @@ def test_a_sample_does_not_depend_on_its_batch(
     family: str, checkpoint: Callable[[str], Path], images: list[str]
 ) -> None:
     asked = requests(images, n=5)
-    sampling = Sampling(temperature=1.0, max_tokens=10)
+    sampling = Sampling(temperature=1.0, max_tokens=6)
     results = []
-    for batch_size in (1, 3, 4, 32):
+    for batch_size in (1, 4, 32):
         generator = TransformersGenerator(str(checkpoint(family)), dtype="float64", batch_size=batch_size)
         results.append(generator.complete_all(asked, sampling))
-        results.append([generator.complete_all([request], sampling)[0] for request in reversed(asked)][::-1])
+    results.append([generator.complete_all([request], sampling)[0] for request in reversed(asked)][::-1])
     assert all(result == results[0] for result in results)
     texts = [completion.text for group in results[0] if isinstance(group, list) for completion in group]
     assert len(texts) == 15 and len(set(texts)) == 15
     # Fewer samples of a request are the first of more; another seed gives others.
-    generator = TransformersGenerator(str(checkpoint(family)), dtype="float64")
     (first,) = generator.complete_all([Request(asked[0].prompt, asked[0].images, "", n=2, seed=0)], sampling)
     assert isinstance(first, list) and [completion.text for completion in first] == texts[:2]
-    other = generator.complete(asked[0].prompt, images[0], n=2, max_tokens=10, seed=7)
+    other = generator.complete(asked[0].prompt, images[0], n=2, max_tokens=6, seed=7)
     assert {completion.text for completion in other}.isdisjoint(texts)
 
 
