@@ -14,9 +14,6 @@ from dreamprm.generators.openai import OpenAIGenerator
 from dreamprm.prompting import five_stage_prompt
 from dreamprm.responses import parse_response
 
-# One server for all of them, where tests are spread over processes by group (--dist loadgroup).
-pytestmark = pytest.mark.xdist_group("real_server")
-
 PROMPT = five_stage_prompt(QUESTIONS[0], OPTIONS)
 SAMPLING = Sampling(temperature=0.5, max_tokens=120)
 
