@@ -108,6 +108,20 @@ def test_a_number_that_equals_no_option_is_wrong_where_all_are_numbers():
     assert judge("\\boxed{7}", (*NUMBERS, "none of these"))[0] == "undecided"
 
 
+def test_a_number_may_be_an_option_rounded():
+    options = ("2.2", "2.24", "3.16")
+    assert judge("\\boxed{2.236}", options)[0] == "undecided"        # 2.2 and 2.24 are both its rounding
+    assert judge("\\boxed{3.1623}", options) == ("wrong", "C")
+    assert judge("\\boxed{3.17}", options)[0] == "undecided"         # near 3.16, and not its rounding
+    assert judge("\\boxed{70.4}", ("60", "70"))[0] == "undecided"    # whole options are not rounded to
+    assert judge("\\boxed{75}", ("60", "70")) == ("wrong", "75")
+
+
+def test_a_letter_before_another_options_number():
+    assert judge("\\boxed{(B) 54}", ("54 cm", "45 cm"))[0] == "undecided"
+    assert judge("\\boxed{(B) 45}", ("54 cm", "45 cm")) == ("right", "B")
+
+
 def test_units_tell_options_apart():
     options = ("5 cm", "5 m", "6 cm")
     assert judge("\\boxed{5 m}", options) == ("right", "B")

@@ -41,6 +41,9 @@ LAST = [
     ("The answer is 7.\nFinal answer: 8", "8"),
     ("Final answer: The answer is (C) because it fits.", "(C) because it fits"),
     ("**Final Answer**\nThe final answer is $\\boxed{10}$. I hope it is correct.", "10"),
+    ("Final answer: B\n(Otherwise the answer is found by adding.)", "B"),
+    ("\\boxed{3}. In general the answer is determined so.", "3"),
+    ("The answer is a square.", "a square"), ("The answer is a square. The answer is found so.", "a square"),
     ("$a=\\boxed{1}=\\boxed{\\textbf{(C) } 2}$", "\\textbf{(C) } 2"),
 ]
 

@@ -13,7 +13,7 @@ CHECKER = build_checker("text")
     ("The Red Ball!", "red ball"), ("A square", "square"), ("twenty-one dogs", "21 dogs"),
     ("salt & pepper", "salt, pepper"),
     ("\\text{March}", "march"), ("2 \\pi", "$2\\pi$"), ("well-known", "well known"), ("a + b", "a+b"),
-    ("\uff21\uff22", "ab"), ("P and N", "$P$, $N$"), ("yes.", "Yes"),
+    ("\uff21\uff22", "ab"), ("P and N", "$P$, $N$"), ("8: 5", "8:5"), ("yes.", "Yes"),
 ])
 def test_these_are_the_same(one, other):
     assert normalised(one) == normalised(other) != ""
@@ -34,6 +34,8 @@ def test_these_are_not(one, other):
     ("Final answer: no", "no change", "undecided"), ("Final answer: notable", "no", "wrong"),
     ("It is in France.\nI think of Paris.", "Paris", "undecided"), ("Well.\nParis.", "Paris", "right"),
     ("", "Paris", "undecided"),
+    ("Final answer: No, because it is larger", "no", "right"), ("Final answer: Yes, it is", "No", "wrong"),
+    ("We see it.\nNo, it is not.", "no", "undecided"), ("Final answer: Nothing", "no", "wrong"),
     ("Final answer: B, A", "A, B", "wrong"),
 ])
 def test_text(response, answer, expected):

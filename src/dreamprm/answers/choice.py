@@ -21,13 +21,14 @@ class ChoiceChecker(Checker):
 
     1. a letter alone or before its option: `B`, `(B)`, `b`, `B.`, `(B) text`, `B: text`, `\\text{B}`, "option
     B";
-    2. an option's text: equal after normalising, or as a number (`0.5` is the option `1/2`);
+    2. an option's text: equal after normalising, or as a number (`0.5` is the option `1/2`, 2.236 rounds to
+       2.24);
     3. in a sentence, a letter that stands as one: "... is (B)", "... is D", "B, because ...";
     4. at a sentence's end an option's text: "the letters are P and N".
 
     A letter in lower case counts only alone, in brackets or after "option". Undecided are two letters ("A and
     C"), a letter that stands before another option's text, a letter that is also another option's text
-    (options `T`, `M`, `A`), and words that name no option. Wrong without a choice is a number that equals no
+    (options `T`, `M`, `A`), and words that name no option. Wrong without a choice is a number that is near no
     option, where all options are numbers.
     """
 
@@ -101,8 +102,20 @@ class _Options:
         words = normalised(text)
         return [letter for letter, option in self.words.items() if option and option == words]
 
-    def by_number(self, quantity: Quantity) -> list[str]:
-        return [letter for letter, option in self.quantities.items() if _equal(quantity, option)]
+    def by_number(self, quantity: Quantity | None) -> list[str]:
+        """The options that are this number; else those with decimals that it rounds to (2.236 is 2.24)."""
+        if quantity is None:
+            return []
+        equal = [letter for letter, option in self.quantities.items() if _equal(quantity, option)]
+        return equal or [letter for letter, option in self.quantities.items()
+                         if option.decimals and (quantity.decimals or 0) > option.decimals
+                         and round(quantity.value, option.decimals) == option.value
+                         and _one_kind(quantity, option)]
+
+    def near(self, quantity: Quantity) -> bool:
+        """Whether a number is within a hundredth of an option's: it may be this one, rounded."""
+        return any(abs(quantity.value - option.value) * 100 <= abs(option.value)
+                   for option in self.quantities.values())
 
 
 _LETTER = r"(?P<letter>[A-Za-z])"
@@ -146,7 +159,7 @@ def _leading_letter(text: str, options: _Options) -> Choice | None:
         if match["mark"].strip() == "," and re.match(r"[A-Za-z]\b|\d", rest):
             return None
     if rest:
-        named = options.by_words(rest)
+        named = options.by_words(rest) or options.by_number(read_quantity(rest))
         if named and letter not in named:
             return Choice(None, f"letter {letter} stands before the text of {named[0]}")
         others = {found.upper() for found in _BRACKETED.findall(rest)} & set(options.letters) - {letter}
@@ -159,9 +172,8 @@ def _option_text(text: str, options: _Options) -> Choice | None:
     named = options.by_words(text)
     if len(named) == 1:
         return Choice(named[0], "the option's text")
-    quantity = read_quantity(text)
-    if quantity is not None and not named:
-        named = options.by_number(quantity)
+    if not named:
+        named = options.by_number(read_quantity(text))
         if len(named) == 1:
             return Choice(named[0], "the option's number")
     return Choice(None, f"equals the options {', '.join(named)}") if named else None
@@ -199,7 +211,8 @@ def _option_at_end(text: str, options: _Options) -> Choice | None:
 
 def _no_option(text: str, options: _Options, stated: Stated) -> Choice:
     quantity = read_quantity(text)
-    if stated.marked and quantity is not None and len(options.quantities) == len(options.letters):
+    all_numbers = len(options.quantities) == len(options.letters)
+    if stated.marked and quantity is not None and all_numbers and not options.near(quantity):
         return Choice(None, f"{stated.how}: a number that equals no option", none_of_them=True)
     return Choice(None, f"{stated.how}: names no option")
 
@@ -211,6 +224,11 @@ def _bare(text: str) -> str:
 def _without_label(text: str, letter: str) -> str:
     """An option's text without its own label, which some files repeat: `(B) a square`."""
     return re.sub(rf"^(?:\({letter}\)|{letter}[.)])\s+(?=\S)", "", text)
+
+
+def _one_kind(one: Quantity, other: Quantity) -> bool:
+    """Whether two numbers can be compared as written: no two units, percent signs on both or none."""
+    return one.percent == other.percent and (not one.unit or not other.unit or one.unit == other.unit)
 
 
 def _equal(one: Quantity, other: Quantity) -> bool:

@@ -53,6 +53,7 @@ _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)|\\boxed\s+(?=[^\s{])")
 _TAG = re.compile(r"<answer>([^<]*(?:<(?!/?answer>)[^<]*)*)</answer>", re.IGNORECASE)
 # `#### Step 4` is a heading of Markdown; GSM8K's mark is followed by a number.
 _HASHES = re.compile(r"^[ \t]*####[ \t]*([-+$\u20ac\u00a3]?[ \t]*\.?\d[^\n]*)", re.MULTILINE)
+_TOKEN = re.compile(r"[^\s$]+")
 # A character that is more than the marks around a formula.
 _CONTENT = re.compile(r"[^\s$*_\[\]\\:]")
 
@@ -66,6 +67,9 @@ _SENTENCE_END = re.compile(r"(?<=[^\s.])\.(?=\s+[A-Z\\$*<]|\s*$|\$\s)|[!?](?=\s|
 _LONGEST_END = 20_000
 """So many of a response's last characters are read; an answer stands at the end."""
 
+_LONGEST_LINE = 1_000
+"""So many characters behind "the answer is" are read; no answer is longer."""
+
 _LONGEST_BARE = 60
 """A response of one line and at most so many characters is its answer as a whole."""
 
@@ -75,10 +79,11 @@ def stated_answer(response: str) -> Stated | None:
 
     Marks of an answer are a `Final answer:` line, `\\boxed{...}`, sentences such as "the answer is X",
     "the correct option is X", lines such as "Answer: X", `<answer>X</answer>` and GSM8K's `#### X`. The one
-    that begins last counts, whatever its kind; an answer that is itself a box is what the box holds. Boxes
-    that stand side by side (`\\boxed{2}` and `\\boxed{3}`) are one answer, "2, 3". Without a mark, a response
-    of one short line is the answer, and of a longer one its last sentence. Of a response
-    of more than 20,000 characters the last 20,000 are read.
+    that begins last counts, whatever its kind; but a sentence that goes on in lower case ("the answer is
+    found by adding") only where nothing else is marked. An answer that is itself a box is what the box holds.
+    Boxes that stand side by side (`\\boxed{2}` and `\\boxed{3}`) are one answer, "2, 3". Without a mark, a
+    response of one short line is the answer, and of a longer one its last sentence. Of a response of more
+    than 20,000 characters the last 20,000 are read.
 
     Args:
         response: a generator's text.
@@ -109,7 +114,7 @@ def stated_answer(response: str) -> Stated | None:
 
 
 _Found = tuple[int, Stated]
-"""Where a statement begins, and what it states."""
+"""Where a statement begins, and what it states; below 0 for one that only counts where there is no other."""
 
 
 def _last_box(response: str) -> _Found | None:
@@ -120,8 +125,8 @@ def _last_box(response: str) -> _Found | None:
         if response[match.end()] == "{":
             begin, end = match.end() + 1, pairs.get(match.end(), -1)
         else:
-            # TeX also takes one token: `\\boxed 7`.
-            token = re.compile(r"[^\s$]*").match(response, match.end())
+            # TeX also takes one token: `\boxed 7`.
+            token = _TOKEN.match(response, match.end())
             begin, end = match.end(), token.end() if token else -1
         text = response[begin:end].strip()
         # A box of nothing, of a stop or of a question mark states nothing; one inside a box is part of it.
@@ -137,17 +142,22 @@ def _last_box(response: str) -> _Found | None:
 
 def _last_sentence_with(mark: re.Pattern[str], response: str) -> _Found | None:
     """What follows the last "the answer is" or "Answer:", up to the sentence's end."""
+    prose: _Found | None = None
     for match in reversed(list(mark.finditer(response))):
         # 'The answer is:' at a line's end: the answer is on the next line with text.
         content = _CONTENT.search(response, match.end())
         if content is None:
             continue
         begin = max(match.end(), response.rfind("\n", 0, content.start()) + 1)
-        end = response.find("\n", begin)
-        text = _first_sentence(response[begin : end if end >= 0 else len(response)].lstrip(" \t:"))
-        if text:
-            return match.start(), Stated(_unboxed(text), "answer is")
-    return None
+        end = response.find("\n", begin, begin + _LONGEST_LINE)
+        text = _first_sentence(response[begin : end if end >= 0 else begin + _LONGEST_LINE].lstrip(" \t:"))
+        if not text:
+            continue
+        stated = Stated(_unboxed(text), "answer is")
+        if not re.match(r"[a-z]{2}", text):
+            return match.start(), stated
+        prose = prose or (match.start() - len(response), stated)
+    return prose
 
 
 def _last_tag(response: str) -> _Found | None:

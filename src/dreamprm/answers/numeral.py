@@ -46,6 +46,8 @@ _SCIENTIFIC = re.compile(
     rf"(?:[eE](?P<e>[-+]?\d{{1,4}})(?![\d.])|\s*(?:\\times|\\cdot|x|\*)\s*10\s*(?:\^|\*\*)\s*{_EXPONENT})")
 _PLAIN = re.compile(rf"{_SIGN}(?P<digits>{_DECIMAL})")
 
+_LONGEST = 120
+
 START = re.compile(r"(?:[-+]\s*)?(?:\\frac|\.?\d)")
 """Where a numeral may begin."""
 
@@ -58,12 +60,13 @@ def numeral_at(text: str, start: int = 0) -> Numeral | None:
     10^{-3}`, `10^5`). A comma as decimal sign is not: `3,5` may be two numbers.
 
     Returns:
-        None where none begins there, and for a division by zero.
+        None where none begins there, for a division by zero and for one of more than 120 characters.
     """
     for pattern, read in _SPELLINGS:
         match = pattern.match(text, start)
         if match is not None:
-            return read(match)
+            # Python refuses to convert thousands of digits, and no answer has them.
+            return read(match) if match.end() - start <= _LONGEST else None
     return None
 
 

@@ -33,9 +33,11 @@ class Quantity:
 
 _CURRENCY = re.compile(r"^([-+]?)\s*(US\$|\$|\u20ac|\u00a3|\u00a5|USD|EUR)\s*(?=[-+.\d])")
 _LEAD = re.compile(
-    r"^(?:about|approximately|approx\.?|around|roughly|nearly|exactly|only|just|\\approx|\\sim|\u2248|[=:])"
+    r"^(?:about|approximately|approx\.?|around|roughly|nearly|exactly|only|just|\\sim|[=:])"
     r"\s*",
     re.IGNORECASE)
+
+_ABOUT = re.compile(r"\\approx(?:eq)?(?![a-zA-Z])|\\simeq(?![a-zA-Z])|\u2248")
 
 # `x = 5`, `\angle ABC = 40`, `2 + 3 = 5`: the number stands behind the last sign. `3x = 5` and `x = 2, y = 3`
 # do not state the number behind it.
@@ -54,7 +56,7 @@ _SCALE = re.compile(rf"\s*({'|'.join(_SCALES)})\b", re.IGNORECASE)
 _WORD = re.compile(rf"({'|'.join(sorted(WORDS, key=len, reverse=True))})\b(?!-)", re.IGNORECASE)
 
 _LONGEST = 120
-"""Longer texts are no quantity; it also bounds the digits that are ever converted."""
+"""Longer texts are no quantity."""
 
 
 def read_quantity(text: str) -> Quantity | None:
@@ -73,7 +75,7 @@ def read_quantity(text: str) -> Quantity | None:
     text = plain(text)
     if len(text) > _LONGEST:
         return None
-    text = _EQUATION.sub("", text)
+    text = _EQUATION.sub("", _ABOUT.sub("=", text))
     while match := _LEAD.match(text):
         text = text[match.end() :]
     if text.startswith("(") and text.endswith(")") and "," not in text:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 from collections.abc import Mapping
-from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
 from dreamprm.answers.base import Checker
 from dreamprm.errors import UserError
 from dreamprm.generators.base import Generator
+from dreamprm.registry import default_settings, load, require_name, require_settings
 
 CHECKERS: Mapping[str, str] = MappingProxyType({
     "auto": "dreamprm.answers.auto:AutoChecker",
@@ -38,12 +36,7 @@ def build_checker(name: str, *, judge: Generator | None = None, **settings: Any)
         UserError: an unknown name or setting (with the nearest known one), a value that the checker refuses,
             a judge that is missing or that the checker has no use for, a library that is not installed.
     """
-    known = checker_settings(name)
-    for key in settings:
-        if key not in known:
-            allowed = ", ".join(known) or "none"
-            raise UserError(f"checker {name!r} has no setting {key!r}{_nearest(key, list(known))}; "
-                            f"its settings: {allowed}")
+    require_settings(f"checker {name!r}", settings, checker_settings(name))
     if judge is not None:
         if name not in _JUDGE_FIELD:
             raise UserError(f"checker {name!r} asks no judge; leave it out, or take one of "
@@ -51,7 +44,7 @@ def build_checker(name: str, *, judge: Generator | None = None, **settings: Any)
         settings[_JUDGE_FIELD[name]] = judge
     elif name == "judge":
         raise UserError("checker 'judge' needs a generator that judges; give one, or take checker 'auto'")
-    checker: Checker = _class(name)(**settings)
+    checker: Checker = load(CHECKERS[name])(**settings)
     return checker
 
 
@@ -61,18 +54,7 @@ def checker_settings(name: str) -> dict[str, Any]:
     Raises:
         UserError: an unknown name.
     """
-    if name not in CHECKERS:
-        raise UserError(f"unknown checker {name!r}{_nearest(name, list(CHECKERS))}; "
-                        f"known: {', '.join(CHECKERS)}")
-    return {field.name: field.default for field in dataclasses.fields(_class(name))
-            if field.init and field.name != _JUDGE_FIELD.get(name)}
-
-
-def _class(name: str) -> Any:
-    module, _, attribute = CHECKERS[name].partition(":")
-    return getattr(import_module(module), attribute)
-
-
-def _nearest(given: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(given, known, n=1, cutoff=0.4)
-    return f", did you mean {close[0]!r}?" if close else ""
+    require_name("checker", name, CHECKERS)
+    own = default_settings(load(CHECKERS[name]))
+    own.pop(_JUDGE_FIELD.get(name, ""), None)
+    return own

@@ -27,7 +27,7 @@ def serve(seconds: float, memory_mb: int) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     _limit_memory(memory_mb)
     # A third of a second; the parent waits for the line that follows.
-    import math_verify  # type: ignore[import-untyped]
+    import math_verify
 
     print(json.dumps({"ready": math_verify.__name__}), file=answers, flush=True)
     for line in sys.stdin:

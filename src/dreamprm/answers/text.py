@@ -6,7 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from dreamprm.answers.base import Checker, Judgement
+from dreamprm.answers.base import Checker, Judgement, Verdict
 from dreamprm.answers.extract import Stated, stated_answer
 from dreamprm.answers.number_words import WORDS
 from dreamprm.answers.plain import plain
@@ -17,7 +17,8 @@ from dreamprm.data.records import QuestionRecord
 class TextChecker(Checker):
     """Right where the words are the same after normalising (`normalised`); it has no settings.
 
-    Use it for names and short phrases. Undecided where one of the two contains the other ("Paris" and "Paris,
+    Use it for names and short phrases. Where the reference is yes, no, true or false, the first word of the
+    answer decides ("No, because ..."). Undecided where one of the two contains the other ("Paris" and "Paris,
     France", "no" and "no change"), which a judge or a person has to tell, and where nothing marks an answer
     and the response's last line is another text. A list is right in its order only.
     """
@@ -37,6 +38,10 @@ class TextChecker(Checker):
             return Judgement("undecided", None, f"{stated.how}: no words")
         if given == right:
             return Judgement("right", extracted, f"{stated.how}: the same words")
+        first = given.split()[0]
+        if right in _TRUTHS and first in _TRUTHS and stated.marked:
+            agrees: Verdict = "right" if first == right else "wrong"
+            return Judgement(agrees, extracted, f"{stated.how}: its first word")
         if not stated.marked:
             return Judgement("undecided", extracted, "no answer is marked, and the last line is another text")
         if f" {right} " in f" {given} " or f" {given} " in f" {right} ":
@@ -46,6 +51,7 @@ class TextChecker(Checker):
 
 # `a` may be a letter: in "A, B" and "A and B", and before one letter.
 _ARTICLES = re.compile(r"\b(?:(?:an|the)\b|a\s+(?!(?:and|or|is|are|to)\b)(?=\w\w))")
+_TRUTHS = frozenset({"yes", "no", "true", "false"})
 _NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(sorted(WORDS, key=len, reverse=True))})\b")
 _MARKS = re.compile(r"[^\w\s+\-*/^=<>\\%\u00b0.:]|(?<!\d)[.:]|[.:](?!\d)|(?<=[^\W\d])-(?=[^\W\d]{2})|_")
 
@@ -69,6 +75,7 @@ def normalised(text: str) -> str:
     without = _ARTICLES.sub(" ", words)
     words = without if without.strip() else words
     words = _NUMBER_WORD.sub(lambda match: str(WORDS[match.group()]), words)
-    # 2 \\pi is 2\\pi, and a + b is a+b.
-    words = re.sub(r"\s*([\\^/=+*<>])\s*", r"\1", _MARKS.sub(" ", words))
+    # 2 \\pi is 2\\pi, a + b is a+b and 1 : 2 is 1:2.
+    words = re.sub(r"(?<=\d) ?: ?(?=\d)", ":", " ".join(words.split()))
+    words = re.sub(r" ?([\\^/=+*<>]) ?", r"\1", " ".join(_MARKS.sub(" ", words).split()))
     return " ".join(re.sub(r"\band\b", " ", words).split())
