@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
-from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
 from dreamprm.errors import UserError
 from dreamprm.generators.base import Generator
+from dreamprm.registry import default_settings, load, require_name, require_settings
 
 GENERATORS: Mapping[str, str] = MappingProxyType({
     "openai": "dreamprm.generators.openai:OpenAIGenerator",
@@ -29,15 +28,12 @@ def build_generator(name: str, **settings: Any) -> Generator:
             value that the generator refuses; a library that is not installed.
     """
     known = generator_settings(name)
-    for key in settings:
-        if key not in known:
-            raise UserError(f"generator {name!r} has no setting {key!r}{_nearest(key, list(known))}; "
-                            f"its settings: {', '.join(known)}")
+    require_settings(f"generator {name!r}", settings, known)
     required = [key for key, default in known.items() if default is dataclasses.MISSING]
     missing = [key for key in required if key not in settings]
     if missing:
         raise UserError(f"generator {name!r} needs {', '.join(missing)}")
-    generator: Generator = _class(name)(**settings)
+    generator: Generator = load(GENERATORS[name])(**settings)
     return generator
 
 
@@ -47,17 +43,5 @@ def generator_settings(name: str) -> dict[str, Any]:
     Raises:
         UserError: an unknown name.
     """
-    if name not in GENERATORS:
-        raise UserError(f"unknown generator {name!r}{_nearest(name, list(GENERATORS))}; "
-                        f"known: {', '.join(GENERATORS)}")
-    return {field.name: field.default for field in dataclasses.fields(_class(name)) if field.init}
-
-
-def _class(name: str) -> Any:
-    module, _, attribute = GENERATORS[name].partition(":")
-    return getattr(import_module(module), attribute)
-
-
-def _nearest(given: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(given, known, n=1, cutoff=0.4)
-    return f", did you mean {close[0]!r}?" if close else ""
+    require_name("generator", name, GENERATORS)
+    return default_settings(load(GENERATORS[name]))

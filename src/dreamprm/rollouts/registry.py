@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from dreamprm.errors import UserError
+from dreamprm.registry import default_settings, require_name, require_settings
 from dreamprm.rollouts.adaptive import Adaptive
 from dreamprm.rollouts.base import LabelMethod
 from dreamprm.rollouts.first_error import FirstError
@@ -29,11 +28,7 @@ def build_method(name: str, **settings: Any) -> LabelMethod:
         UserError: an unknown name or setting (with the nearest known one), or a value that the method
             refuses.
     """
-    known = method_settings(name)
-    for key in settings:
-        if key not in known:
-            raise UserError(f"label method {name!r} has no setting {key!r}{_nearest(key, list(known))}; "
-                            f"its settings: {', '.join(known)}")
+    require_settings(f"label method {name!r}", settings, method_settings(name))
     try:
         return METHODS[name](**settings)
     except ValueError as error:
@@ -46,13 +41,5 @@ def method_settings(name: str) -> dict[str, Any]:
     Raises:
         UserError: an unknown name.
     """
-    if name not in METHODS:
-        raise UserError(f"unknown label method {name!r}{_nearest(name, list(METHODS))}; "
-                        f"known: {', '.join(METHODS)}")
-    method: Any = METHODS[name]
-    return {field.name: field.default for field in dataclasses.fields(method)}
-
-
-def _nearest(given: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(given, known, n=1, cutoff=0.4)
-    return f", did you mean {close[0]!r}?" if close else ""
+    require_name("label method", name, METHODS)
+    return default_settings(METHODS[name])

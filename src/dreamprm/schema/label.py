@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dreamprm.registry import listing
 from dreamprm.settings import REQUIRED, open_settings, section, setting
 
 PROMPTS = ("five_stage", "plain")
@@ -48,18 +49,9 @@ class QuestionSettings:
 
 def generator_listing() -> str:
     """Every generator with its settings and defaults, for `--help`."""
-    import dataclasses
-
     from dreamprm.generators import GENERATORS, generator_settings
 
-    lines = []
-    for name in GENERATORS:
-        given = (
-            f"{key} (required)" if default is dataclasses.MISSING else f"{key}={default!r}"
-            for key, default in generator_settings(name).items()
-        )
-        lines.append(f"{name}: {', '.join(given)}")
-    return "\n".join(lines)
+    return listing(GENERATORS, generator_settings)
 
 
 @dataclass
@@ -92,11 +84,7 @@ def checker_listing() -> str:
     """Every checker of answers with its settings and defaults, for `--help`."""
     from dreamprm.answers import CHECKERS, checker_settings
 
-    lines = []
-    for name in CHECKERS:
-        given = ", ".join(f"{key}={default!r}" for key, default in checker_settings(name).items())
-        lines.append(f"{name}: {given or 'no settings'}")
-    return "\n".join(lines)
+    return listing(CHECKERS, checker_settings)
 
 
 @dataclass
@@ -138,11 +126,7 @@ def method_listing() -> str:
     """Every label method with its settings and defaults, for `--help`."""
     from dreamprm.rollouts import METHODS, method_settings
 
-    lines = []
-    for name in METHODS:
-        given = ", ".join(f"{key}={default!r}" for key, default in method_settings(name).items())
-        lines.append(f"{name}: {given or 'no settings'}")
-    return "\n".join(lines)
+    return listing(METHODS, method_settings)
 
 
 @dataclass

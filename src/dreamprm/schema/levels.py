@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dreamprm.registry import listing
 from dreamprm.settings import open_settings, setting
 
 NORMALISATIONS = ("softplus", "softmax", "none")
@@ -54,11 +55,7 @@ def estimator_listing() -> str:
     """Every estimator with its settings and defaults, for `--help`."""
     from dreamprm.hypergrad import ESTIMATORS, estimator_settings
 
-    lines = []
-    for name in ESTIMATORS:
-        given = ", ".join(f"{key}={value!r}" for key, value in estimator_settings(name).items())
-        lines.append(f"{name}: {given or 'no settings'}")
-    return "\n".join(lines)
+    return listing(ESTIMATORS, estimator_settings)
 
 
 @dataclass
