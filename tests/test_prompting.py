@@ -82,6 +82,7 @@ def test_how_options_are_written(options: tuple[str, ...], shown: str) -> None:
         ("Compare <image>and x<y>z.", "Compare the image and x<y>z."),
         ("One piece:\n<image1>\nThe other?\n<image2>", "One piece:\n[image 1]\nThe other?\n[image 2]"),
         ("<image> or <image>?", "[image 1] or [image 2]?"),
+        ("<image1>", "The question is in the image."),
         ("no mark, a < b\n\nand > c", "no mark, a < b\n\nand > c"),
     ],
 )  # fmt: skip

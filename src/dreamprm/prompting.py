@@ -114,6 +114,8 @@ def question_text(question: str, options: Sequence[str] = ()) -> str:
     says which is meant; MATH-V has several marks for parts of one file, which carry these names in it.
     A tag is never left: chat templates may take `<image>` for an image of its own.
 
+    A question that is but a mark is in the picture, and a sentence says so.
+
     Each option has a line, `(A) text`. Options that are but their own letters are pictured in the image, and
     one line says so.
 
@@ -132,6 +134,8 @@ def question_text(question: str, options: Sequence[str] = ()) -> str:
     if len(options) > len(OPTION_LETTERS):
         raise ValueError(f"at most {len(OPTION_LETTERS)} options have a letter, got {len(options)}")
     text = question.strip()
+    if not _IMAGE_MARK.sub("", text).strip():
+        text = "The question is in the image."
     letters = OPTION_LETTERS[: len(options)]
     if options and all(_is_letter(option, letter) for option, letter in zip(options, letters, strict=True)):
         text += f"\nOptions: {', '.join(letters)} (shown in the image)"

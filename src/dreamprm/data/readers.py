@@ -157,7 +157,7 @@ def read_candidate_records(
 
     A record holds `question`, `image` or `images`, `benchmark`, `answer`, `candidates` and optionally `id`.
     A candidate holds `text` and optionally `steps` (else the text is split on its headings), `final_answer`
-    (else the text's final-answer line), `correct` and `generator`. Steps without a `text` are joined to
+    (else what the text states), `correct` and `generator`. Steps without a `text` are joined to
     one.
 
     Args:

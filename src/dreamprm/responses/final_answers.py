@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from dreamprm.responses.marks import MARKS, unmarked
 
@@ -36,10 +37,13 @@ _SUPPOSED = re.compile(r"\b(?:if|whether|that|unless|suppose|assume|assuming|say
 _LETTER_AND_TEXT = re.compile(r"\([A-Z]\)(?:[ \t,.:].*)?")
 _NUMBER_AND_UNIT = re.compile(r"[-+]?\$?[\d.,]*\d[ \t]+[^\W\d_]+")
 _ONE_WORD = re.compile(r"yes|no|true|false|\*\*[^*]+\*\*", re.IGNORECASE)
+_FORMULA = re.compile(r"\$[^$]+\$|\\\(.+\\\)|\\\[.+\\\]")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 
 # What a line under the heading "Final answer" may hold beside the answer: the rules and delimiters around it.
 _ONLY_DELIMITERS = re.compile(r"\s*(?:\\[\[\]()]|\$\$?|`{3,}\w*|-{3,}|={3,})?\s*")
+_LINE = re.compile(r"[^\n]+")
+_LINES_BELOW = 10  # a heading that nothing follows soon has no answer; the bound keeps loops cheap
 _ANNOUNCES = re.compile(r"(?:[:\uFF1A]|\b(?:is|are|by))\Z")
 
 
@@ -83,7 +87,7 @@ def states_only_an_answer(passage: str) -> bool:
     lines = [line for line in bare.splitlines() if not _ONLY_DELIMITERS.fullmatch(line)]
     if len(lines) != 1:
         return False
-    return heading is not None or _unboxed(lines[0], alone=True) is not None
+    return heading is not None or _is_a_box(lines[0])
 
 
 def _final_answer_lines(text: str) -> Iterator[str]:
@@ -92,70 +96,82 @@ def _final_answer_lines(text: str) -> Iterator[str]:
         if _MINERVA_HEAD.match(stated):
             stated = _MINERVA_HEAD.sub("", _MINERVA_TAIL.sub("", stated)).removesuffix(".")
         if not stated:
-            stated = _first_line_with_text(text[match.end() :])
+            stated = _line_below(text, match.end())
         if stated:
             yield _unboxed(stated) or stated
 
 
 def _answer_lines(text: str) -> Iterator[str]:
     for match in _ANSWER.finditer(text):
-        stated = unmarked(match.group(1)) or _first_line_with_text(text[match.end() :])
+        stated = unmarked(match.group(1)) or _line_below(text, match.end())
         if stated and not re.search(r"[.!?]\s", stated):
             yield stated
 
 
-def _first_line_with_text(text: str) -> str:
-    for line in text.splitlines():
-        bare = unmarked(line)
-        if bare and not _ONLY_DELIMITERS.fullmatch(line) and not _ANNOUNCES.search(bare):
+def _line_below(text: str, position: int) -> str:
+    for line in islice(_LINE.finditer(text, position), _LINES_BELOW):
+        bare = unmarked(line.group())
+        if bare and not _ONLY_DELIMITERS.fullmatch(bare) and not _ANNOUNCES.search(bare):
             return bare
     return ""
 
 
 def _boxes(text: str) -> Iterator[str]:
-    for match in _BOX.finditer(text):
-        content = _braced(text, match.end())
-        if content is not None and _unwrapped(content):
+    for _, content, _ in _box_parts(text):
+        if _unwrapped(content):
             yield _unwrapped(content)
 
 
-def _unboxed(line: str, *, alone: bool = False) -> str | None:
-    """What the line's only box holds; None where it has none, or several, or (`alone`) more than the box."""
+def _unboxed(line: str) -> str | None:
+    """What the line's only box holds; None where it has none or several."""
     boxes = list(_boxes(line))
-    if len(boxes) != 1:
-        return None
-    if alone:
-        box = next(_BOX.finditer(line))
-        content = _braced(line, box.end()) or ""
-        around = line[: box.start()] + line[box.end() + len(content) + 1 :]
-        if re.sub(r"\\[\[\]()]|[\s$.*_]", "", around):  # formula delimiters, full stop, emphasis
-            return None
-    return boxes[0]
+    return boxes[0] if len(boxes) == 1 else None
 
 
-def _braced(text: str, begin: int) -> str | None:
-    """What stands from `begin`, just after an opening brace, to its closing one; None where it has none."""
-    depth = 1
-    for match in re.finditer(r"\\.|[{}]", text[begin:], re.DOTALL):  # \{ and \} are no braces
-        depth += {"{": 1, "}": -1}.get(match.group(), 0)
-        if depth == 0:
-            return text[begin : begin + match.start()]
-    return None
+def _is_a_box(line: str) -> bool:
+    """Whether a line is one box, but for formula delimiters, emphasis and a full stop."""
+    parts = list(_box_parts(line))
+    if len(parts) != 1:
+        return False
+    before, _, after = parts[0]
+    return not re.sub(r"\\[\[\]()]|[\s$.*_]", "", before + after)
+
+
+def _box_parts(text: str) -> Iterator[tuple[str, str, str]]:
+    """Of every box that is closed: the text before it, what it holds, and the text after it."""
+    boxes = list(_BOX.finditer(text))
+    closings = _closing_braces(text) if boxes else {}
+    for box in boxes:
+        if box.end() - 1 in closings:
+            end = closings[box.end() - 1]
+            yield text[: box.start()], text[box.end() : end], text[end + 1 :]
+
+
+def _closing_braces(text: str) -> dict[int, int]:
+    """By the place of every opening brace that is closed the place of the brace that closes it."""
+    closings: dict[int, int] = {}
+    opened: list[int] = []
+    for match in re.finditer(r"\\.|[{}]", text, re.DOTALL):  # \{ and \} are no braces
+        if match.group() == "{":
+            opened.append(match.start())
+        elif match.group() == "}" and opened:
+            closings[opened.pop()] = match.start()
+    return closings
 
 
 def _unwrapped(content: str) -> str:
     content = unmarked(content)
-    while match := _WRAPPER.match(content):
-        inside = _braced(content, match.end())
-        if inside is None or match.end() + len(inside) + 1 != len(content):
+    for _ in range(4):  # \text{\textbf{(A)}} is as deep as it gets
+        match = _WRAPPER.match(content)
+        if match is None or _closing_braces(content).get(match.end() - 1) != len(content) - 1:
             break
-        content = unmarked(inside)
+        content = unmarked(content[match.end() : -1])
     return content
 
 
 def _sentences(text: str) -> Iterator[str]:
     for match in _SENTENCE.finditer(text):
-        if _SUPPOSED.search(text, 0, match.start()):
+        if _SUPPOSED.search(text, max(0, match.start() - 20), match.start()):
             continue
         stated = _MINERVA_TAIL.sub("", match.group(1)).strip().removesuffix(".").strip()
         if _is_plainly_an_answer(stated):
@@ -165,5 +181,5 @@ def _sentences(text: str) -> Iterator[str]:
 def _is_plainly_an_answer(stated: str) -> bool:
     if not stated or re.search(r"[.!?]\s", stated):
         return False
-    kinds = (_LETTER_AND_TEXT, _NUMBER_AND_UNIT, _ONE_WORD)
+    kinds = (_LETTER_AND_TEXT, _NUMBER_AND_UNIT, _ONE_WORD, _FORMULA)
     return any(kind.fullmatch(stated) for kind in kinds) or not _WORD.search(stated)

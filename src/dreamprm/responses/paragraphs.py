@@ -12,7 +12,10 @@ _GAP = re.compile(r"\n(?:[ \t]*\n)+")
 _BULLET = re.compile(r"[ \t]*[-*+\u2022][ \t]")
 _NUMBER = re.compile(r"[ \t]*\(?\d+[.)][ \t]")
 _INDENTED = re.compile(r"\t| {2,}")
-_HEADING_ONLY = re.compile(r"[ \t]*(?:#.*|\*\*[^*\n]+\*\*:?|__[^_\n]+__:?|\[[^\]\n]+\]|[-=*_]{3,})[ \t]*")
+# A sentence in bold type ends with a full stop, a heading does not.
+_HEADING_ONLY = re.compile(
+    r"[ \t]*(?:#.*|\*\*[^*\n]*[^*\n.!?]\*\*:?|__[^_\n]*[^_\n.!?]__:?|\[[^\]\n]+\]|[-=*_]{3,})[ \t]*"
+)
 
 
 def paragraph_ends(text: str) -> tuple[int, ...]:
@@ -32,32 +35,51 @@ def paragraph_ends(text: str) -> tuple[int, ...]:
     Returns:
         Where each paragraph ends in the text, without the white space after it; empty for a blank text.
     """
-    unbroken = Unbroken.of(text, inline=True)
+    unbroken = Unbroken.of(text)
     gaps = [gap for gap in _GAP.finditer(text) if unbroken.allows(gap.start() + 1)]
     starts = [0, *(gap.end() for gap in gaps)]
     ends = [*(gap.start() for gap in gaps), len(text)]
-    blocks = [(a, b) for a, b in zip(starts, ends, strict=True) if text[a:b].strip()]
-    units: list[tuple[int, int]] = []
-    for start, end in blocks:
-        if units and _goes_on(text[slice(*units[-1])], text[start:end], unbroken, start):
-            units[-1] = (units[-1][0], end)
+    units: list[_Unit] = []
+    for start, end in zip(starts, ends, strict=True):
+        block = text[start:end]
+        if not block.strip():
+            continue
+        if units and (_goes_on(units[-1], block) or unbroken.fills(*_formula_bounds(block, start))):
+            units[-1].add(block, end)
         else:
-            units.append((start, end))
-    if len(units) > 1 and states_only_an_answer(text[slice(*units[-1])]):
-        units[-2:] = [(units[-2][0], units[-1][1])]
-    return tuple(start + len(text[start:end].rstrip()) for start, end in units)
+            units.append(_Unit(start, end, block))
+    if len(units) > 1 and states_only_an_answer(text[units[-1].start : units[-1].end]):
+        last = units.pop()
+        units[-1].end = last.end
+    return tuple(unit.start + len(text[unit.start : unit.end].rstrip()) for unit in units)
 
 
-def _goes_on(before: str, block: str, unbroken: Unbroken, start: int) -> bool:
-    last = before.rstrip().splitlines()[-1]
+class _Unit:
+    """Blocks that belong together: what has to be known of them to tell whether the next one does."""
+
+    def __init__(self, start: int, end: int, block: str) -> None:
+        self.start = start
+        self.is_item = bool(_BULLET.match(block) or _NUMBER.match(block))
+        self.has_bullet = False
+        self.add(block, end)
+
+    def add(self, block: str, end: int) -> None:
+        self.end = end
+        self.last_line = block.rstrip().splitlines()[-1]
+        self.has_bullet = self.has_bullet or any(map(_BULLET.match, block.splitlines()))
+
+
+def _goes_on(unit: _Unit, block: str) -> bool:
     bare = block.strip()
-    if _HEADING_ONLY.fullmatch(last) or unmarked(last).endswith((":", "\uFF1A", ",")):
+    if _HEADING_ONLY.fullmatch(unit.last_line) or unmarked(unit.last_line).endswith((":", "\uFF1A", ",")):
         return True
     if bare[0].islower() or bare.startswith("|"):
         return True
-    at = start + len(block) - len(block.lstrip())
-    if unbroken.fills(at, at + len(bare)) or unbroken.fills(at, at + len(bare.rstrip(".,"))):
-        return True
-    if _BULLET.match(block) and any(map(_BULLET.match, before.splitlines())):
-        return True
-    return bool(_INDENTED.match(block)) and bool(_BULLET.match(before) or _NUMBER.match(before))
+    return bool(unit.has_bullet and _BULLET.match(block) or unit.is_item and _INDENTED.match(block))
+
+
+def _formula_bounds(block: str, start: int) -> tuple[int, int]:
+    """Where a block would begin and end that were a formula, with or without a full stop after it."""
+    bare = block.strip()
+    begin = start + block.index(bare)
+    return begin, begin + len(bare.rstrip(".,"))
