@@ -26,8 +26,8 @@ from dreamprm.sandbox.domains import DOMAINS
 RESULTS = Path(__file__).resolve().parent / "results"
 FULL = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32)
 BUDGETS = (2.0, 2.5, 3.0, 4.0, 4.8, 5.5, 6.5, 8.0, 11.0, 16.0)
-GAINS = (0.02, 0.014, 0.01, 0.008, 0.007, 0.006, 0.005, 0.004, 0.003, 0.002)
-DEFAULT = "adaptive, least_gain 0.007 (the default)"
+GAINS = (0.02, 0.014, 0.01, 0.008, 0.0067, 0.006, 0.005, 0.004, 0.003, 0.002)
+DEFAULT = "adaptive, least_gain 0.0067 (the default)"
 CURVES: dict[str, tuple[Callable[[float], LabelMethod], Sequence[float]]] = {
     "full": (lambda n: build_method("full", rollouts=int(n)), FULL),
     "adaptive, share": (lambda budget: build_method(
