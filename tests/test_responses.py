@@ -361,8 +361,8 @@ def test_a_displayed_formula_at_a_line_s_end_may_end_a_sentence() -> None:
 @pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("loop", [
     "Step 1: a.\n", "Step 1: a. Step 2.\n\n", "\\[ x ", "\\( x ", "\\begin{a} ", "```x\n", "$a ", ".",
-    "a. A ", "- a\n\n", "- a\n", "So:\n\n", "Final answer:\n", "Answer:\n", "the answer is (A) x.\n", "\\boxed{",
-    "\\boxed{1} ", "\\text{", " \n",
+    "a. A ", "- a\n\n", "- a\n", "So:\n\n", "Final answer:\n", "Answer:\n", "the answer is (A) x.\n",
+    "\\boxed{", "\\boxed{1} ", "\\text{", " \n",
 ])
 def test_a_generator_in_a_loop_costs_no_time(loop: str, split: str) -> None:
     """Time grows with the length, not with its square: 30,000 characters took up to a minute."""
