@@ -12,7 +12,9 @@ import pytest
 
 from dreamprm.config import as_dict, changed_keys, describe, load_config, save_config
 from dreamprm.errors import UserError
-from dreamprm.schema import ConvertConfig, LabelConfig, TrainConfig
+from dreamprm.prompting import PROMPTS
+from dreamprm.responses import SPLITS
+from dreamprm.schema import ConvertConfig, LabelConfig, TrainConfig, label
 from dreamprm.settings import REQUIRED, leaves, open_settings, section, setting
 
 SOURCES = Path(__file__).parent.parent / "src" / "dreamprm"
@@ -328,3 +330,9 @@ def test_as_dict_holds_every_key_once() -> None:
     content = as_dict(config)
     assert list(content) == [field.name for field in dataclasses.fields(TrainConfig)]
     assert content["hypergrad"] == {"name": "unrolled", "audit_every": 0, "audit_params": []}
+
+
+def test_the_labelling_schema_names_what_there_is() -> None:
+    """It holds its own lists, since importing the prompts would make `--help` slow."""
+    assert label.PROMPTS == tuple(PROMPTS)
+    assert label.SPLITS == SPLITS

@@ -36,7 +36,11 @@ class ArrowForm:
 def _plain(value: Any) -> Any:
     """Candidates as dicts, which Arrow knows; everything else as it is."""
     if isinstance(value, tuple) and value and isinstance(value[0], Candidate):
-        return [{name: getattr(candidate, name) for name in _CANDIDATE.names} for candidate in value]
+        return [
+            {name: getattr(one, name) for name in _CANDIDATE.names}
+            | {"scores": [{"scorer": scorer, "log_odds": values} for scorer, values in one.scores.items()]}
+            for one in value
+        ]
     return value
 
 
@@ -65,7 +69,12 @@ def _candidate(
     id: str,
 ) -> CandidateRecord:
     decoded = tuple(
-        Candidate(**{**candidate, "steps": tuple(candidate["steps"])}) for candidate in candidates
+        Candidate(**{
+            **candidate,
+            "steps": tuple(candidate["steps"]),
+            "scores": {one["scorer"]: tuple(one["log_odds"]) for one in candidate["scores"]},
+        })
+        for candidate in candidates
     )
     return CandidateRecord(question, tuple(images), benchmark, answer, decoded, id)
 
@@ -78,6 +87,7 @@ _CANDIDATE = pa.schema(
         "final_answer": pa.string(),
         "correct": pa.bool_(),
         "generator": pa.string(),
+        "scores": pa.list_(pa.struct({"scorer": pa.string(), "log_odds": pa.list_(pa.float64())})),
     }
 )
 

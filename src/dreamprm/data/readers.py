@@ -12,6 +12,7 @@ from dreamprm.data.json_stream import stream_json
 from dreamprm.data.nested_rows import NestedRow, group_nested, without_cut_marks
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, StepRecord
+from dreamprm.data.scores import read_scores
 from dreamprm.errors import DataError, UserError
 from dreamprm.responses import final_answer, split_question, split_steps
 
@@ -157,8 +158,8 @@ def read_candidate_records(
 
     A record holds `question`, `image` or `images`, `benchmark`, `answer`, `candidates` and optionally `id`.
     A candidate holds `text` and optionally `steps` (else the text is split on its headings), `final_answer`
-    (else what the text states), `correct` and `generator`. Steps without a `text` are joined to
-    one.
+    (else what the text states), `correct`, `generator` and `scores` (dreamprm.data.scores). Steps without a
+    `text` are joined to one.
 
     Args:
         path: a JSON array or a JSON Lines file of any size; it is read row by row.
@@ -266,12 +267,14 @@ def _candidate(fields: Fields) -> Candidate:
     steps = fields.texts("steps") if "steps" in fields else ()
     text = "\n\n".join(steps) if steps and "text" not in fields else fields.text("text")
     stated = fields.optional_text("final_answer")
+    parts = steps or split_steps(text)
     return Candidate(
         text=text,
-        steps=steps or split_steps(text),
+        steps=parts,
         final_answer=final_answer(text) if stated is None else stated,
         correct=fields.optional_truth("correct"),
         generator=fields.optional_text("generator"),
+        scores=read_scores(fields, len(parts)),
     )
 
 

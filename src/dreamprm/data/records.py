@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from dreamprm.data.scores import Scores, scores_to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +59,17 @@ class MetaRecord:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One of the N answers among which a selector picks; `correct` is None where it is not known."""
+    """One of the N answers among which a selector picks; `correct` is None where it is not known.
+
+    `scores` are the log-odds of its steps by scorer (dreamprm.data.scores).
+    """
 
     text: str
     steps: tuple[str, ...]
     final_answer: str | None
     correct: bool | None
     generator: str | None
+    scores: Scores = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +179,7 @@ def to_json(record: Record) -> dict[str, Any]:
                 "final_answer": candidate.final_answer,
                 "correct": candidate.correct,
                 "generator": candidate.generator,
+                **({"scores": scores_to_json(candidate.scores)} if candidate.scores else {}),
             }
             for candidate in record.candidates
         ],
