@@ -24,13 +24,21 @@ class Completion:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for of one prefix: the arguments of `Generator.complete` that differ between prefixes."""
+    """What is asked for of one prefix: the arguments of `Generator.complete` that differ between prefixes.
+
+    Raises:
+        ValueError: n is below 1.
+    """
 
     prompt: str
     images: tuple[str, ...] = ()
     prefix: str = ""
     n: int = 1
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"n must be >= 1 completions, got {self.n}")
 
 
 @dataclass(frozen=True)
@@ -41,11 +49,22 @@ class Sampling:
         temperature: divides the logits, >= 0; 0 takes the most likely token.
         max_tokens: longest completion in the generator's tokens, without the prefix, >= 1.
         stop: texts that end a completion where they appear; they are not part of it.
+
+    Raises:
+        ValueError: a value below its bound, or an empty stop text.
     """
 
     temperature: float = 1.0
     max_tokens: int = 1024
     stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature must be >= 0 and finite, got {self.temperature}")
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be >= 1, got {self.max_tokens}")
+        if "" in self.stop:
+            raise ValueError("stop holds an empty text, which would end every completion; leave it out")
 
 
 class GenerationError(Exception):
