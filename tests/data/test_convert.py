@@ -81,7 +81,7 @@ def test_dreamprm15_min_steps(write_rows: Any) -> None:
     report = ConvertReport()
     assert [len(record.steps) for record in read_dreamprm15(path, min_steps=2, report=report)] == [2]
     assert report.lines() == ["left out 1 of 2: fewer than 2 steps"]
-    with pytest.raises(UserError, match="min_steps must be >= 1, got 0"):
+    with pytest.raises(UserError, match="min_steps must be a whole number >= 1; got 0"):
         list(read_dreamprm15(path, min_steps=0))
 
 

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dreamprm.data import StepRecord
 from dreamprm.data.convert import bigbench_mistake, convert_file, mr_ben, processbench, trl, visualprm
 from dreamprm.data.convert.first_error import first_error_labels, without_blank
+from dreamprm.data.convert.format import ConvertReport
 from dreamprm.data.convert.right_or_wrong import RightOrWrong
 from dreamprm.errors import DataError, UserError
 
@@ -74,6 +77,26 @@ def test_no_record_makes_an_empty_file_of_the_format(read: Read, write: Write, t
     write([], tmp_path / "out.json")
     text = (tmp_path / "out.json").read_text().strip()
     assert text in ("", "[]", "{}") and (not text or len(json.loads(text)) == 0)
+
+
+@pytest.mark.parametrize(("read", "write"), FORMATS.values(), ids=FORMATS)
+def test_bad_rows_may_be_skipped_up_to_a_share(read: Read, write: Write, tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    write([record(1, 0, id=f"q{k}/m") for k in range(3)], path)
+    text = path.read_text()
+    for name in ("problem", "input", "Question", "prompt", "question"):
+        text = text.replace(f'"{name}": "why?"', f'"{name}": ""', 1)
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"out\.json:\d+: field"):
+        list(read(path))
+    report = ConvertReport()
+    kept = read(path, on_error="skip", max_bad_fraction=0.4, report=report)
+    assert [one.id for one in kept] == ["q1/m", "q2/m"]
+    assert (report.rows, report.bad, len(report.left_out)) == (3, 1, 1)
+    with pytest.raises(DataError, match="1 of 3 rows are bad, more than max_bad_fraction=0.3 allows"):
+        list(read(path, on_error="skip", max_bad_fraction=0.3))
+    with pytest.raises(UserError, match="domain must be a text that is not empty, or null; got 5"):
+        list(read(path, domain=5))
 
 
 RIGHT_OR_WRONG = {
@@ -315,6 +338,18 @@ def test_trl(write_rows: Any) -> None:
     ]
 
 
+def test_trl_parquet_as_the_hub_has_it(tmp_path: Path) -> None:
+    row = {"prompt": "p", "completions": ["a", "b"], "labels": [True, False]}
+    for split in ("train", "test"):
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / f"{split}-00000-of-00001.parquet")
+    (read,) = trl.read(tmp_path, split="test")
+    name = "test-00000-of-00001"
+    assert read == StepRecord("p", (), name, ("a", "b"), (1, 0), (N, N), f"{name}.parquet:1")
+    assert list(trl.read(tmp_path / f"{name}.parquet")) == [read]
+    with pytest.raises(UserError, match="set split to one of its splits: test, train"):
+        list(trl.read(tmp_path))
+
+
 def test_trl_as_written(tmp_path: Path) -> None:
     path = tmp_path / "o.jsonl"
     trl.write([record(0.5, 0, images=("i.png",), rollouts=(4, 4))], path, threshold=0)
@@ -369,6 +404,24 @@ def test_visualprm_raw(write_rows: Any) -> None:
         StepRecord("q", (), "geo", ("a",), (1,), (8,), "geo.jsonl:4"),
     ]
     assert next(visualprm.read(path, unsampled="zero")).labels == (0.125, 0, 0)
+
+
+def test_visualprm_takes_the_question_without_the_instruction(write_rows: Any) -> None:
+    prompt = "<image>\nGive step by step reasoning before you answer.\nQuestion: Find x."
+    row = RAW | {"question": prompt, "question_orig": "<image>\nFind x."}
+    assert [one.question for one in visualprm.read(write_rows([row]))] == ["Find x."]
+
+
+def test_visualprm_steps_without_text_are_left_out(write_rows: Any) -> None:
+    """Responses are split at blank lines, of which two may follow one another."""
+    blank = [scored("", 0.25, 4, 16), scored("\n", 0.25, 4, 16)]
+    steps = [scored("a", 0.5, 8, 16), *blank, scored("b", 1, 16, 16)]
+    rows: list[Any] = [RAW | {"steps_with_score": steps}]
+    said = turns(FIRST.removesuffix("a"), "+", "a", "+", " ", "-", "b", "-")
+    rows.append({"image": "i.png", "conversations": said})
+    raw, judged = visualprm.read(write_rows(rows))
+    assert (raw.steps, raw.labels, raw.rollouts) == (("a", "b"), (0.5, 1), (16, 16))
+    assert (judged.question, judged.steps, judged.labels) == ("Find x.", ("a", "b"), (1, 0))
 
 
 def test_visualprm_raw_rows_come_back(write_rows: Any, tmp_path: Path) -> None:

@@ -8,15 +8,24 @@ from typing import Any
 
 from dreamprm.data.convert.first_error import first_error_labels, first_wrong_step, without_blank
 from dreamprm.data.convert.format import ConvertReport
+from dreamprm.data.convert.option_checks import optional_name
 from dreamprm.data.convert.right_or_wrong import DropImages, RightOrWrong, Unlabelled, text_only
-from dreamprm.data.convert.row_files import domain_of, read_rows, write_json_lines
+from dreamprm.data.convert.row_files import domain_of, json_rows, records_of, write_json_lines
 from dreamprm.data.fields import Fields
+from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.records import StepRecord
 
 HELP = "BIG-Bench-Mistake: traces labelled with their first mistake, as step records"
 
 
-def read(path: str | Path, *, domain: str | None = None) -> Iterator[StepRecord]:
+def read(
+    path: str | Path,
+    *,
+    domain: str | None = None,
+    on_error: OnError = "error",
+    max_bad_fraction: float = 0.01,
+    report: ConvertReport | None = None,
+) -> Iterator[StepRecord]:
     """Read a BIG-Bench-Mistake file: `input`, `steps`, `mistake_index` (0-based; null: no mistake).
 
     A step's label is 1 before the first mistake and 0 from it on (`first_error_labels`), all 1 where there is
@@ -30,6 +39,7 @@ def read(path: str | Path, *, domain: str | None = None) -> Iterator[StepRecord]
     Args:
         path: a JSON Lines file or a JSON array.
         domain: the domain of its records; None for the file's name without its ending.
+        on_error, max_bad_fraction, report: as in `read_step_records`.
 
     Yields:
         One record a trace, in the file's order. The files have no ids: a record's is file name and line.
@@ -38,19 +48,12 @@ def read(path: str | Path, *, domain: str | None = None) -> Iterator[StepRecord]
         UserError: no such file.
         DataError: a bad record, naming file, line, field, value and what is allowed.
     """
-    for fields in read_rows(path):
-        given = _steps(fields)
-        steps, places = without_blank(given)
-        mistake = _mistake(fields, len(given))
-        yield StepRecord(
-            question=fields.text("input"),
-            images=(),
-            domain=domain_of(fields, domain),
-            steps=steps,
-            labels=first_error_labels(len(steps), None if mistake is None else places[mistake]),
-            rollouts=(None,) * len(steps),
-            id=fields.identifier(),
-        )
+    optional_name("domain", domain)
+    tolerance = Tolerance(on_error, max_bad_fraction)
+    rows = json_rows(path)
+    return records_of(
+        rows, lambda row: _record(row, domain), path=path, tolerance=tolerance, report=report
+    )
 
 
 def write(
@@ -76,6 +79,21 @@ def write(
     rule = RightOrWrong(threshold, unlabelled)
     kept = rule.labelled(text_only(records, images), report)
     write_json_lines(path, (_row(record, rule) for record in kept))
+
+
+def _record(fields: Fields, domain: str | None) -> StepRecord:
+    given = _steps(fields)
+    steps, places = without_blank(given)
+    mistake = _mistake(fields, len(given))
+    return StepRecord(
+        question=fields.text("input"),
+        images=(),
+        domain=domain_of(fields, domain),
+        steps=steps,
+        labels=first_error_labels(len(steps), None if mistake is None else places[mistake]),
+        rollouts=(None,) * len(steps),
+        id=fields.identifier(),
+    )
 
 
 def _steps(fields: Fields) -> list[str]:

@@ -6,11 +6,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dreamprm.data.convert.format import ConvertReport
-from dreamprm.data.convert.row_files import image_value, images_of, read_rows, write_json_array
+from dreamprm.data.convert.format import ConvertReport, NotChosen
+from dreamprm.data.convert.option_checks import whole_number
+from dreamprm.data.convert.row_files import (
+    image_value,
+    images_of,
+    json_rows,
+    records_of,
+    write_json_array,
+)
 from dreamprm.data.fields import Fields
+from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.records import MetaRecord
-from dreamprm.errors import DataError, UserError
+from dreamprm.errors import DataError
 
 HELP = "DreamPRM-1.5 meta files: conversations with one turn a step, as meta records"
 
@@ -22,7 +30,12 @@ _INSTRUCTION = (
 
 
 def read(
-    path: str | Path, *, min_steps: int = 1, report: ConvertReport | None = None
+    path: str | Path,
+    *,
+    min_steps: int = 1,
+    on_error: OnError = "error",
+    max_bad_fraction: float = 0.01,
+    report: ConvertReport | None = None,
 ) -> Iterator[MetaRecord]:
     """Read a DreamPRM-1.5 meta file: `id`, `true_false`, `image`, `conversations` of {`from`, `value`} turns.
 
@@ -37,6 +50,7 @@ def read(
         path: a JSON array or a JSON Lines file.
         min_steps: leave out records with fewer steps, >= 1. In the public MMMU-Pro file 896 of 1,656 records
             have a single step, often the bare answer; 2 keeps the 760 others.
+        on_error, max_bad_fraction: as in `read_step_records`.
         report: counts what is left out.
 
     Yields:
@@ -46,22 +60,12 @@ def read(
         UserError: no such file, or `min_steps` < 1.
         DataError: a bad record, naming file, line, field, value and what is allowed.
     """
-    if min_steps < 1:
-        raise UserError(f"min_steps must be >= 1, got {min_steps}")
-    report = ConvertReport() if report is None else report
-    for fields in read_rows(path):
-        report.rows += 1
-        question, steps = _question_and_steps(fields)
-        if len(steps) < min_steps:
-            report.pass_over(f"fewer than {min_steps} steps")
-            continue
-        yield MetaRecord(
-            question=question,
-            images=images_of(fields),
-            steps=steps,
-            correct=fields.truth("true_false"),
-            id=fields.identifier(),
-        )
+    whole_number("min_steps", min_steps, least=1)
+    tolerance = Tolerance(on_error, max_bad_fraction)
+    rows = json_rows(path)
+    return records_of(
+        rows, lambda row: _record(row, min_steps), path=path, tolerance=tolerance, report=report
+    )
 
 
 def write(records: Iterable[MetaRecord], path: str | Path) -> None:
@@ -80,6 +84,19 @@ def write(records: Iterable[MetaRecord], path: str | Path) -> None:
         DataError: a record without steps.
     """
     write_json_array(path, map(_row, records))
+
+
+def _record(fields: Fields, min_steps: int) -> MetaRecord:
+    question, steps = _question_and_steps(fields)
+    if len(steps) < min_steps:
+        raise NotChosen(f"fewer than {min_steps} steps")
+    return MetaRecord(
+        question=question,
+        images=images_of(fields),
+        steps=steps,
+        correct=fields.truth("true_false"),
+        id=fields.identifier(),
+    )
 
 
 def _question_and_steps(fields: Fields) -> tuple[str, tuple[str, ...]]:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.data.convert.choices import answer_text, checked_options, letter_at, letter_of, option_texts
+from dreamprm.data.convert.format import NotChosen
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.question_layout import NotChosen, QuestionLayout, optional_name
+from dreamprm.data.convert.option_checks import optional_name
+from dreamprm.data.convert.question_layout import QuestionLayout
 from dreamprm.data.convert.tables import as_fields, read_table
 from dreamprm.data.fields import Fields
 from dreamprm.data.json_members import stream_member_array

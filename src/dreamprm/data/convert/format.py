@@ -17,6 +17,10 @@ REPORT = "report"
 """The keyword of a reader that is no option: where it counts what it left out."""
 
 
+class NotChosen(Exception):
+    """A row that the options do not choose; the message says why, and rows are counted by it."""
+
+
 @dataclass
 class ConvertReport(ReadReport):
     """What a conversion left out: bad rows (`on_error=skip`), and rows that the options do not choose.

@@ -11,10 +11,14 @@ from typing import Any
 from dreamprm.data.convert.first_error import first_error_labels, first_wrong_step, without_blank
 from dreamprm.data.convert.format import ConvertReport
 from dreamprm.data.convert.mr_ben_steps import ErrorPlaces, code_steps, numbered_steps
+from dreamprm.data.convert.option_checks import optional_name
 from dreamprm.data.convert.right_or_wrong import DropImages, RightOrWrong, Unlabelled, text_only
-from dreamprm.data.convert.row_files import domain_of, read_rows
+from dreamprm.data.convert.row_files import domain_of, json_rows, records_of
+from dreamprm.data.convert.tables import as_fields
 from dreamprm.data.fields import Fields, shown
 from dreamprm.data.json_members import stream_members
+from dreamprm.data.json_stream import Row
+from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.records import StepRecord
 from dreamprm.errors import DataError
 
@@ -24,7 +28,14 @@ _NONE = "N/A"
 _PREFIX = "Model_Solution_"
 
 
-def read(path: str | Path, *, domain: str | None = None) -> Iterator[StepRecord]:
+def read(
+    path: str | Path,
+    *,
+    domain: str | None = None,
+    on_error: OnError = "error",
+    max_bad_fraction: float = 0.01,
+    report: ConvertReport | None = None,
+) -> Iterator[StepRecord]:
     """Read an MR-Ben file: an object of lists of solutions by question, or one solution a row.
 
     Read are `Question`, `Options` (put below the question), `Sampled_Model`, `Model_Solution_Steps`,
@@ -37,6 +48,7 @@ def read(path: str | Path, *, domain: str | None = None) -> Iterator[StepRecord]
     Args:
         path: a JSON object, a JSON array or a JSON Lines file of any size.
         domain: the domain of its records; None for the file's name without its ending.
+        on_error, max_bad_fraction, report: as in `read_step_records`.
 
     Yields:
         One record a solution, in the file's order; its id is `Question_UUID/Sampled_Model`.
@@ -45,17 +57,12 @@ def read(path: str | Path, *, domain: str | None = None) -> Iterator[StepRecord]
         UserError: no such file.
         DataError: a bad record, naming file, line, field, value and what is allowed.
     """
-    for fields in _rows(Path(path)):
-        steps, labels = _judged_steps(fields)
-        yield StepRecord(
-            question=_question(fields),
-            images=(),
-            domain=domain_of(fields, domain),
-            steps=steps,
-            labels=labels,
-            rollouts=(None,) * len(steps),
-            id=_identifier(fields),
-        )
+    optional_name("domain", domain)
+    tolerance = Tolerance(on_error, max_bad_fraction)
+    rows = _rows(Path(path))
+    return records_of(
+        rows, lambda row: _record(row, domain), path=path, tolerance=tolerance, report=report
+    )
 
 
 def write(
@@ -102,18 +109,33 @@ def write(
         file.write("{}\n" if separator == "{\n" else "\n}\n")
 
 
-def _rows(path: Path) -> Iterator[Fields]:
+def _record(fields: Fields, domain: str | None) -> StepRecord:
+    steps, labels = _judged_steps(fields)
+    return StepRecord(
+        question=_question(fields),
+        images=(),
+        domain=domain_of(fields, domain),
+        steps=steps,
+        labels=labels,
+        rollouts=(None,) * len(steps),
+        id=_identifier(fields),
+    )
+
+
+def _rows(path: Path) -> Iterator[Fields | DataError]:
     if not _is_by_question(path):
-        yield from read_rows(path)
+        yield from json_rows(path)
         return
     for question, member in stream_members(path):
         if not isinstance(member.value, list):
-            raise DataError(
+            yield DataError(
                 f"{path}:{member.line}: member {question!r}: got {shown(member.value)};"
                 " allowed: a list of solutions"
             )
-        for index, row in enumerate(member.value):
-            yield Fields(row, path, line=member.line, prefix=f"{question}[{index}].")
+            continue
+        for index, value in enumerate(member.value):
+            row = Row(member.line, value)
+            yield from as_fields([row], path, prefix=f"{question}[{index}].")
 
 
 def _is_by_question(path: Path) -> bool:

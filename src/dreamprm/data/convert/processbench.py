@@ -8,14 +8,24 @@ from typing import Any
 
 from dreamprm.data.convert.first_error import first_error_labels, first_wrong_step
 from dreamprm.data.convert.format import ConvertReport
+from dreamprm.data.convert.option_checks import optional_name
 from dreamprm.data.convert.right_or_wrong import DropImages, RightOrWrong, Unlabelled, text_only
-from dreamprm.data.convert.row_files import domain_of, read_rows, write_json_array
+from dreamprm.data.convert.row_files import domain_of, json_rows, records_of, write_json_array
+from dreamprm.data.fields import Fields
+from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.records import StepRecord
 
 HELP = "ProcessBench: solutions labelled with their first wrong step, as step records"
 
 
-def read(path: str | Path, *, domain: str | None = None) -> Iterator[StepRecord]:
+def read(
+    path: str | Path,
+    *,
+    domain: str | None = None,
+    on_error: OnError = "error",
+    max_bad_fraction: float = 0.01,
+    report: ConvertReport | None = None,
+) -> Iterator[StepRecord]:
     """Read a ProcessBench file: `id`, `problem`, `steps`, `label` (the first wrong step's index, or -1).
 
     A step's label is 1 before the first wrong step and 0 from it on (`first_error_labels`). No rollouts, no
@@ -25,6 +35,7 @@ def read(path: str | Path, *, domain: str | None = None) -> Iterator[StepRecord]
     Args:
         path: a JSON array or a JSON Lines file.
         domain: the domain of its records; None for the file's name without its ending.
+        on_error, max_bad_fraction, report: as in `read_step_records`.
 
     Yields:
         One record a solution, in the file's order.
@@ -33,25 +44,12 @@ def read(path: str | Path, *, domain: str | None = None) -> Iterator[StepRecord]
         UserError: no such file.
         DataError: a bad record, naming file, line, field, value and what is allowed.
     """
-    for fields in read_rows(path):
-        steps = fields.texts("steps")
-        if not steps:
-            raise fields.error("steps", "at least one step")
-        allowed = f"the index of the first wrong step, a whole number in 0..{len(steps) - 1}, or -1 for none"
-        first_wrong = fields.require("label", allowed)
-        if isinstance(first_wrong, bool) or not isinstance(first_wrong, int):
-            raise fields.error("label", allowed)
-        if not -1 <= first_wrong < len(steps):
-            raise fields.error("label", allowed)
-        yield StepRecord(
-            question=fields.text("problem"),
-            images=(),
-            domain=domain_of(fields, domain),
-            steps=steps,
-            labels=first_error_labels(len(steps), None if first_wrong == -1 else first_wrong),
-            rollouts=(None,) * len(steps),
-            id=fields.identifier(),
-        )
+    optional_name("domain", domain)
+    tolerance = Tolerance(on_error, max_bad_fraction)
+    rows = json_rows(path)
+    return records_of(
+        rows, lambda row: _record(row, domain), path=path, tolerance=tolerance, report=report
+    )
 
 
 def write(
@@ -83,6 +81,27 @@ def write(
     rule = RightOrWrong(threshold, unlabelled)
     kept = rule.labelled(text_only(records, images), report)
     write_json_array(path, (_row(record, rule) for record in kept))
+
+
+def _record(fields: Fields, domain: str | None) -> StepRecord:
+    steps = fields.texts("steps")
+    if not steps:
+        raise fields.error("steps", "at least one step")
+    allowed = f"the index of the first wrong step, a whole number in 0..{len(steps) - 1}, or -1 for none"
+    first_wrong = fields.require("label", allowed)
+    if isinstance(first_wrong, bool) or not isinstance(first_wrong, int):
+        raise fields.error("label", allowed)
+    if not -1 <= first_wrong < len(steps):
+        raise fields.error("label", allowed)
+    return StepRecord(
+        question=fields.text("problem"),
+        images=(),
+        domain=domain_of(fields, domain),
+        steps=steps,
+        labels=first_error_labels(len(steps), None if first_wrong == -1 else first_wrong),
+        rollouts=(None,) * len(steps),
+        id=fields.identifier(),
+    )
 
 
 def _row(record: StepRecord, rule: RightOrWrong) -> dict[str, Any]:

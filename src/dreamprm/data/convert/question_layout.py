@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from dreamprm.data.convert.format import REPORT, ConvertReport, Format
+from dreamprm.data.convert.format import REPORT, ConvertReport, Format, NotChosen
 from dreamprm.data.convert.image_folder import ImageFolder
+from dreamprm.data.convert.option_checks import one_of, optional_name, whole_number
 from dreamprm.data.fields import Fields
 from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.records import QuestionRecord
 from dreamprm.errors import DataError, UserError
 
 WithoutImage = Literal["error", "skip", "keep"]
-
-
-class NotChosen(Exception):
-    """A row that the options do not choose; the message says why, and rows are counted by it."""
 
 
 class QuestionLayout(ABC):
@@ -118,12 +114,10 @@ def read_questions(
         UserError: no such file or folder, or a bad option.
         DataError: a bad row, naming file, row, field, value and what is allowed; or too many of them.
     """
-    if without_image not in ("error", "skip", "keep"):
-        raise UserError(f"without_image must be one of error, skip, keep; got {without_image!r}")
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise UserError(f"limit must be a whole number >= 1, or null for all questions; got {limit!r}")
-    if domain is not None and (not isinstance(domain, str) or not domain.strip()):
-        raise UserError(f"domain must be a text that is not empty, or null; got {domain!r}")
+    one_of("without_image", without_image, ("error", "skip", "keep"))
+    if limit is not None:
+        whole_number("limit", limit, least=1)
+    optional_name("domain", domain)
     tolerance = Tolerance(on_error, max_bad_fraction)
     images = ImageFolder(image_root, image_folder)
     path, report, count = Path(path), ConvertReport() if report is None else report, 0
@@ -164,31 +158,6 @@ def read_questions(
     except BaseException:
         images.discard()
         raise
-
-
-def one_of(name: str, value: Any, allowed: Sequence[str | None]) -> None:
-    """Check an option.
-
-    Raises:
-        UserError: it is none of the allowed values; with the nearest one.
-    """
-    if value in allowed:
-        return
-    words = [word for word in allowed if word is not None]
-    near = difflib.get_close_matches(str(value), words, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    known = ", ".join(words) + (" or null" if None in allowed else "")
-    raise UserError(f"{name} must be one of {known}; got {value!r}{hint}")
-
-
-def optional_name(name: str, value: Any) -> None:
-    """Check an option that is a text or null.
-
-    Raises:
-        UserError: it is neither, or empty.
-    """
-    if value is not None and (not isinstance(value, str) or not value.strip()):
-        raise UserError(f"{name} must be a text that is not empty, or null; got {value!r}")
 
 
 def _name(path: Path) -> str:

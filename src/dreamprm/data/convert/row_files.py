@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from dreamprm.data.convert.format import ConvertReport, NotChosen
+from dreamprm.data.convert.tables import as_fields
 from dreamprm.data.fields import Fields
 from dreamprm.data.json_stream import stream_json
+from dreamprm.data.read_report import Tolerance
 from dreamprm.errors import DataError
+
+R = TypeVar("R")
 
 
 def read_rows(path: str | Path) -> Iterator[Fields]:
@@ -19,11 +24,51 @@ def read_rows(path: str | Path) -> Iterator[Fields]:
         UserError: no such file.
         DataError: a row that is no JSON object, naming file and line.
     """
-    path = Path(path)
-    for row in stream_json(path):
-        if row.problem is not None:
-            raise DataError(f"{path}:{row.line}: {row.problem}")
-        yield Fields(row.value, path, line=row.line)
+    for row in json_rows(path):
+        if isinstance(row, DataError):
+            raise row
+        yield row
+
+
+def json_rows(path: str | Path) -> Iterator[Fields | DataError]:
+    """As `read_rows`; an error stands for a row that is no JSON object, and the rows after it follow."""
+    yield from as_fields(stream_json(path), Path(path))
+
+
+def records_of(
+    rows: Iterable[Fields | DataError],
+    record: Callable[[Fields], R],
+    *,
+    path: str | Path,
+    tolerance: Tolerance,
+    report: ConvertReport | None,
+) -> Iterator[R]:
+    """The records of a foreign file's rows, of which each is read on its own.
+
+    Args:
+        rows: the rows; an error stands for one that cannot be read.
+        record: makes the record of one row; `DataError` for a bad one, `NotChosen` for one to pass over.
+        path: the file, for messages.
+        tolerance: what a bad row does.
+        report: filled in where given.
+
+    Raises:
+        DataError: a bad row, or too many of them, as `tolerance` says.
+    """
+    report = ConvertReport() if report is None else report
+    for row in rows:
+        report.rows += 1
+        try:
+            if isinstance(row, DataError):
+                raise row
+            made = record(row)
+        except DataError as error:
+            tolerance.take(error, report, Path(path))
+        except NotChosen as reason:
+            report.pass_over(str(reason))
+        else:
+            yield made
+    tolerance.judge(report, Path(path))
 
 
 def write_json_lines(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:

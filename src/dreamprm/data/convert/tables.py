@@ -52,13 +52,19 @@ def read_table(path: str | Path, *, split: str | None = None) -> Iterator[Fields
     yield from _READERS[kind](path)
 
 
-def as_fields(rows: Iterable[Row], path: Path) -> Iterator[Fields | DataError]:
-    """JSON values as rows of a file; an error stands for one that is no object."""
+def as_fields(rows: Iterable[Row], path: Path, *, prefix: str = "") -> Iterator[Fields | DataError]:
+    """JSON values as rows of a file; an error stands for one that is no object.
+
+    Args:
+        rows: the values with their lines.
+        path: the file, for messages.
+        prefix: where the rows stand in the file, as of `Fields`.
+    """
     for row in rows:
         try:
             if row.problem is not None:
                 raise DataError(f"{path}:{row.line}: {row.problem}")
-            fields = Fields(row.value, path, line=row.line)
+            fields = Fields(row.value, path, line=row.line, prefix=prefix)
         except DataError as error:
             yield error
         else:

@@ -7,27 +7,46 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.data.convert.format import ConvertReport
+from dreamprm.data.convert.option_checks import optional_name
 from dreamprm.data.convert.right_or_wrong import RightOrWrong, Unlabelled
-from dreamprm.data.convert.row_files import domain_of, images_of, read_rows, write_json_lines
+from dreamprm.data.convert.row_files import (
+    domain_of,
+    images_of,
+    json_rows,
+    records_of,
+    write_json_lines,
+)
+from dreamprm.data.convert.tables import read_table
 from dreamprm.data.fields import Fields
+from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.records import StepRecord
 
 HELP = "TRL stepwise supervision: prompt, completions, boolean labels, as step records"
 
 
-def read(path: str | Path, *, domain: str | None = None) -> Iterator[StepRecord]:
+def read(
+    path: str | Path,
+    *,
+    domain: str | None = None,
+    split: str | None = None,
+    on_error: OnError = "error",
+    max_bad_fraction: float = 0.01,
+    report: ConvertReport | None = None,
+) -> Iterator[StepRecord]:
     """Read a file of TRL's stepwise-supervision type: `prompt`, `completions`, `labels`.
 
     Source: "Dataset formats and types" of TRL's documentation, type "stepwise supervision" (standard format;
     the type has no conversational one); `trl-lib/math_shepherd` is an example. A label is true or false;
     numbers in [0, 1] are read too, since some files of this type hold them. Image paths are taken, as
-    written, from the optional columns `images` or `image`. Parquet files: write them as JSON Lines with
-    `datasets.Dataset.to_json`.
+    written, from the optional columns `images` or `image`.
 
     Args:
-        path: a JSON Lines file or a JSON array.
+        path: a JSON Lines file or a JSON array; or a parquet or arrow file, or a folder of the parquet files
+            that the hub has.
         domain: the domain of its records; None: each row's own `domain`, or else the file's name without its
             ending.
+        split: of a folder with several splits, which.
+        on_error, max_bad_fraction, report: as in `read_step_records`.
 
     Yields:
         One record a row, in the file's order; its id is the row's `id`, or else file name and line.
@@ -36,19 +55,14 @@ def read(path: str | Path, *, domain: str | None = None) -> Iterator[StepRecord]
         UserError: no such file.
         DataError: a bad record, naming file, line, field, value and what is allowed.
     """
-    for fields in read_rows(path):
-        steps = fields.texts("completions")
-        if not steps:
-            raise fields.error("completions", "at least one step")
-        yield StepRecord(
-            question=fields.text("prompt"),
-            images=images_of(fields, "images" if "images" in fields else "image"),
-            domain=domain_of(fields, domain),
-            steps=steps,
-            labels=_labels(fields, len(steps)),
-            rollouts=(None,) * len(steps),
-            id=fields.identifier(),
-        )
+    optional_name("domain", domain)
+    tolerance = Tolerance(on_error, max_bad_fraction)
+    optional_name("split", split)
+    known = Path(path).is_dir() or Path(path).suffix.lower() in (".parquet", ".arrow")
+    rows = read_table(path, split=split) if known or split is not None else json_rows(path)
+    return records_of(
+        rows, lambda row: _record(row, domain), path=path, tolerance=tolerance, report=report
+    )
 
 
 def write(
@@ -76,6 +90,21 @@ def write(
     """
     rule = RightOrWrong(threshold, unlabelled)
     write_json_lines(path, (_row(record, rule) for record in rule.labelled(records, report)))
+
+
+def _record(fields: Fields, domain: str | None) -> StepRecord:
+    steps = fields.texts("completions")
+    if not steps:
+        raise fields.error("completions", "at least one step")
+    return StepRecord(
+        question=fields.text("prompt"),
+        images=images_of(fields, "images" if "images" in fields else "image"),
+        domain=domain_of(fields, domain),
+        steps=steps,
+        labels=_labels(fields, len(steps)),
+        rollouts=(None,) * len(steps),
+        id=fields.identifier(),
+    )
 
 
 def _labels(fields: Fields, steps: int) -> tuple[float | None, ...]:

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dreamprm.data.convert.format import ConvertReport
+from dreamprm.data.convert.option_checks import optional_name
 from dreamprm.data.convert.right_or_wrong import RightOrWrong, Unlabelled
 from dreamprm.data.convert.row_files import (
     domain_of,
     image_value,
     images_of,
-    read_rows,
+    json_rows,
+    records_of,
     write_json_lines,
 )
 from dreamprm.data.fields import Fields
+from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.records import StepRecord
 from dreamprm.errors import DataError, UserError
 
@@ -34,16 +37,26 @@ _INSTRUCTION = (
 
 
 def read(
-    path: str | Path, *, domain: str | None = None, unsampled: Unsampled = "null"
+    path: str | Path,
+    *,
+    domain: str | None = None,
+    unsampled: Unsampled = "null",
+    on_error: OnError = "error",
+    max_bad_fraction: float = 0.01,
+    report: ConvertReport | None = None,
 ) -> Iterator[StepRecord]:
     """Read an annotation file of VisualPRM400K or VisualPRM400K-v1.1, in either published form.
 
     Raw (the datasets named "-Raw"): `image`, `question`, `steps_with_score`, a list of {`step`, `score`,
     `num_mc_correct`, `num_mc_total`}; the score is the share of completions that ended right, our p_i, and
-    `num_mc_total` (or else the row's `num_mc_sequences`) the number of rollouts. `answer` and `response` are
-    not kept. Conversations: `image`, `conversations`; the first human turn holds question and first step
-    under "### Question:" and "### Solution Process:", each later one a step, and the gpt turns say "+" (label
-    1: some completion was right) or "-" (label 0). Which form a row has is seen from its fields.
+    `num_mc_total` (or else the row's `num_mc_sequences`) the number of rollouts. `question` is the prompt
+    that the completions were sampled with, instruction and all: where the row has `question_orig`, the
+    question alone, that is taken. The authors split responses at blank lines; a step without text, with
+    nothing to score, is left out. `answer` and `response` are not kept.
+
+    Conversations: `image`, `conversations`; the first human turn holds question and first step under
+    "### Question:" and "### Solution Process:", each later one a step, and the gpt turns say "+" (label 1:
+    some completion was right) or "-" (label 0). Which form a row has is seen from its fields.
 
     The authors stop sampling behind a step none of whose completions was right: later steps have score 0 with
     `num_mc_total` 0. Nobody sampled there, so the label is null; `unsampled=zero` takes the 0 instead.
@@ -58,6 +71,7 @@ def read(
         domain: the domain of its records; None: each row's own `domain`, or else the file's name without its
             ending (the authors have one file a dataset).
         unsampled: the label of a step with score 0 and no rollout: `null` or `zero`.
+        on_error, max_bad_fraction, report: as in `read_step_records`.
 
     Yields:
         One record a row, in the file's order. The published rows have no id (or -1 for each): a record's is
@@ -69,22 +83,12 @@ def read(
     """
     if unsampled not in ("null", "zero"):
         raise UserError(f"unsampled must be 'null' or 'zero', got {unsampled!r}")
-    for fields in read_rows(path):
-        if "conversations" in fields:
-            question, steps, labels, rollouts = _judged_turns(fields)
-        else:
-            question = fields.text("question")
-            steps, labels, rollouts = _scored_steps(fields, unsampled)
-        images = images_of(fields)
-        yield StepRecord(
-            question=question.removeprefix(_IMAGE_MARK * len(images)),
-            images=images,
-            domain=domain_of(fields, domain),
-            steps=steps,
-            labels=labels,
-            rollouts=rollouts,
-            id=_identifier(fields),
-        )
+    optional_name("domain", domain)
+    tolerance = Tolerance(on_error, max_bad_fraction)
+    rows = json_rows(path)
+    return records_of(
+        rows, lambda row: _record(row, domain, unsampled), path=path, tolerance=tolerance, report=report
+    )
 
 
 def write(
@@ -133,12 +137,33 @@ _Labels = tuple[float | None, ...]
 _Rollouts = tuple[int | None, ...]
 
 
+def _record(fields: Fields, domain: str | None, unsampled: Unsampled) -> StepRecord:
+    if "conversations" in fields:
+        question, steps, labels, rollouts = _judged_turns(fields)
+    else:
+        question = fields.text("question_orig" if "question_orig" in fields else "question")
+        steps, labels, rollouts = _scored_steps(fields, unsampled)
+    images = images_of(fields)
+    return StepRecord(
+        question=question.removeprefix(_IMAGE_MARK * len(images)),
+        images=images,
+        domain=domain_of(fields, domain),
+        steps=steps,
+        labels=labels,
+        rollouts=rollouts,
+        id=_identifier(fields),
+    )
+
+
 def _scored_steps(fields: Fields, unsampled: Unsampled) -> tuple[_Steps, _Labels, _Rollouts]:
     steps: list[str] = []
     labels: list[float | None] = []
     rollouts: list[int | None] = []
     for scored in fields.objects("steps_with_score"):
-        steps.append(scored.text("step"))
+        step = _text_or_blank(scored, "step")
+        if not step.strip():
+            continue
+        steps.append(step)
         score = scored.probability("score")
         if scored.values.get("num_mc_total") == 0:
             if score != 0:
@@ -165,7 +190,7 @@ def _judged_turns(fields: Fields) -> tuple[str, _Steps, _Labels, _Rollouts]:
         if turn.text("from") != speaker:
             raise turn.error("from", f"{speaker!r}: a human turn with a step, then a gpt turn with + or -")
         if speaker == "human":
-            steps.append(turn.text("value"))
+            steps.append(_text_or_blank(turn, "value"))
             continue
         sign = turn.text("value").strip()
         if sign not in _SIGNS:
@@ -175,10 +200,20 @@ def _judged_turns(fields: Fields) -> tuple[str, _Steps, _Labels, _Rollouts]:
         raise fields.error("conversations", "a gpt turn with + or - behind every human turn")
     question, mark, first = steps[0].partition(_SOLUTION)
     question = question.removeprefix(_IMAGE_MARK * len(images_of(fields))).removeprefix(_QUESTION)
-    if not mark or not question.strip() or not first.strip():
+    kept = [index for index, step in enumerate((first, *steps[1:])) if step.strip()]
+    if not mark or not question.strip() or not kept:
         form = "a first human turn '### Question:\\n...\\n\\n### Solution Process:\\n...'"
         raise fields.error("conversations", form, steps[0])
-    return question, (first, *steps[1:]), tuple(labels), (None,) * len(steps)
+    steps[0] = first
+    judged = tuple(steps[index] for index in kept), tuple(labels[index] for index in kept)
+    return question, *judged, (None,) * len(kept)
+
+
+def _text_or_blank(fields: Fields, name: str) -> str:
+    value = fields.require(name, "a text")
+    if not isinstance(value, str):
+        raise fields.error(name, "a text")
+    return value
 
 
 def _identifier(fields: Fields) -> str:

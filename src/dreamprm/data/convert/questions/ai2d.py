@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dreamprm.data.convert.choices import letter_at, option_texts
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.question_layout import QuestionLayout, optional_name
+from dreamprm.data.convert.option_checks import optional_name
+from dreamprm.data.convert.question_layout import QuestionLayout
 from dreamprm.data.convert.questions.small_json import read_objects
 from dreamprm.data.convert.tables import as_fields, read_table
 from dreamprm.data.fields import Fields

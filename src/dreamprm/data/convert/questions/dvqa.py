@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamprm.data.convert.choices import answer_text, number_type
+from dreamprm.data.convert.format import NotChosen
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.question_layout import NotChosen, QuestionLayout, one_of
+from dreamprm.data.convert.option_checks import one_of
+from dreamprm.data.convert.question_layout import QuestionLayout
 from dreamprm.data.convert.tables import read_table
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.question_layout import QuestionLayout, optional_name
+from dreamprm.data.convert.option_checks import optional_name
+from dreamprm.data.convert.question_layout import QuestionLayout
 from dreamprm.data.convert.questions.geo_problems import geo_record, geo_rows
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamprm.data.convert.choices import answer_text, letter_at, number_type, option_texts
+from dreamprm.data.convert.format import NotChosen
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.question_layout import NotChosen, QuestionLayout, one_of
+from dreamprm.data.convert.option_checks import one_of
+from dreamprm.data.convert.question_layout import QuestionLayout
 from dreamprm.data.convert.questions.problems import problem_rows
 from dreamprm.data.convert.questions.small_json import read_object
 from dreamprm.data.fields import Fields

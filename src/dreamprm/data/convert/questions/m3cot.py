@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dreamprm.data.convert.choices import letter_given, option_texts
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.question_layout import QuestionLayout, optional_name
+from dreamprm.data.convert.option_checks import optional_name, true_or_false
+from dreamprm.data.convert.question_layout import QuestionLayout
 from dreamprm.data.convert.questions.problems import with_context
 from dreamprm.data.convert.tables import read_table
 from dreamprm.data.fields import Fields
@@ -40,6 +41,7 @@ class M3CoT(QuestionLayout):
 
     def __post_init__(self) -> None:
         optional_name("split", self.split)
+        true_or_false("context", self.context)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a question."""

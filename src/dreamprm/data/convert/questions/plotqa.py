@@ -8,12 +8,13 @@ from pathlib import Path
 
 from dreamprm.data.convert.choices import answer_text, decimals_for, number_type
 from dreamprm.data.convert.image_folder import ImageFolder
+from dreamprm.data.convert.option_checks import whole_number
 from dreamprm.data.convert.question_layout import QuestionLayout
 from dreamprm.data.convert.tables import as_fields
 from dreamprm.data.fields import Fields
 from dreamprm.data.json_members import stream_member_array
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import DataError, UserError
+from dreamprm.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,7 @@ class PlotQA(QuestionLayout):
     significant: int = 3
 
     def __post_init__(self) -> None:
-        digits = self.significant
-        if isinstance(digits, bool) or not isinstance(digits, int) or digits < 1:
-            raise UserError(f"significant must be a whole number of digits >= 1; got {digits!r}")
+        whole_number("significant", self.significant, least=1)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a question."""

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamprm.data.convert.choices import letter_at, option_texts
+from dreamprm.data.convert.format import NotChosen
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.question_layout import NotChosen, QuestionLayout, optional_name
+from dreamprm.data.convert.option_checks import optional_name, true_or_false
+from dreamprm.data.convert.question_layout import QuestionLayout
 from dreamprm.data.convert.questions.problems import problem_rows, with_context
 from dreamprm.data.convert.tables import read_table
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import DataError, UserError
+from dreamprm.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,7 @@ class ScienceQA(QuestionLayout):
 
     def __post_init__(self) -> None:
         optional_name("split", self.split)
-        if not isinstance(self.hint, bool):
-            raise UserError(f"hint must be true or false; got {self.hint!r}")
+        true_or_false("hint", self.hint)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a problem."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamprm.data.convert.choices import answer_text, letter_of, number_type, option_texts
+from dreamprm.data.convert.format import NotChosen
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.question_layout import NotChosen, QuestionLayout, optional_name
+from dreamprm.data.convert.option_checks import optional_name, true_or_false
+from dreamprm.data.convert.question_layout import QuestionLayout
 from dreamprm.data.convert.questions.problems import problem_rows
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import DataError, UserError
+from dreamprm.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,7 @@ class TabMWP(QuestionLayout):
 
     def __post_init__(self) -> None:
         optional_name("split", self.split)
-        if not isinstance(self.table_text, bool):
-            raise UserError(f"table_text must be true or false; got {self.table_text!r}")
+        true_or_false("table_text", self.table_text)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a problem."""
