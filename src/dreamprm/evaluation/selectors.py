@@ -22,7 +22,11 @@ Floats = NDArray[np.float64]
 Answers = Sequence[Sequence[str | None]]
 
 
-def _checked_correct(correct: ArrayLike, n: int) -> NDArray[np.bool_]:
+def checked_correct(correct: ArrayLike, n: int) -> NDArray[np.bool_]:
+    """(Q, N) bool, where n is a size that subsets of N can have.
+
+    Raises: ValueError for anything but a non-empty (Q, N) array of bool, or n outside 1..N.
+    """
     array = np.asarray(correct)
     if array.dtype != np.bool_ or array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"correct must be a non-empty (questions, candidates) array of bool, got "
@@ -45,7 +49,19 @@ def random_accuracy(correct: ArrayLike) -> Floats:
     Args: correct (Q, N) bool. Returns: (Q,).
     Raises: ValueError for anything but a non-empty (Q, N) array of bool.
     """
-    return _checked_correct(correct, 1).mean(axis=1, dtype=np.float64)
+    return checked_correct(correct, 1).mean(axis=1, dtype=np.float64)
+
+
+def first_accuracy(correct: ArrayLike) -> Floats:
+    """Accuracy of the first candidate as the file has them, whatever n is: the zero-shot response.
+
+    It is one draw of what `random_accuracy` expects, and the only selector that depends on the order of the
+    candidates.
+
+    Args: correct (Q, N) bool. Returns: (Q,) of 0 and 1.
+    Raises: ValueError for anything but a non-empty (Q, N) array of bool.
+    """
+    return checked_correct(correct, 1)[:, 0].astype(np.float64)
 
 
 def oracle_accuracy(correct: ArrayLike, n: int) -> Floats:
@@ -54,7 +70,7 @@ def oracle_accuracy(correct: ArrayLike, n: int) -> Floats:
     Args: correct (Q, N) bool; n in 1..N. Returns: (Q,).
     Raises: ValueError for a bad shape or n.
     """
-    array = _checked_correct(correct, n)
+    array = checked_correct(correct, n)
     wrong = (~array).sum(axis=1)
     return 1.0 - _subset_share(array.shape[1], n)[wrong]
 
@@ -74,7 +90,7 @@ def best_of_n_accuracy(scores: ArrayLike, correct: ArrayLike, n: int) -> Floats:
     Returns: (Q,).
     Raises: ValueError for shapes that differ, a bad n, or a NaN score (it has no rank).
     """
-    right = _checked_correct(correct, n)
+    right = checked_correct(correct, n)
     values = np.asarray(scores, dtype=np.float64)
     if values.shape != right.shape:
         raise ValueError(f"scores and correct must have the same shape, got {values.shape} and {right.shape}")
@@ -105,11 +121,8 @@ def majority_accuracy(answers: Answers, correct: ArrayLike, n: int) -> Floats:
     Returns: (Q,).
     Raises: ValueError for shapes that differ or a bad n.
     """
-    right = _checked_correct(correct, n)
-    if len(answers) != len(right) or any(len(row) != right.shape[1] for row in answers):
-        sizes = sorted({len(row) for row in answers})
-        raise ValueError(f"answers must hold one entry a candidate, {right.shape[0]} lists of "
-                         f"{right.shape[1]}; got {len(answers)} lists of {sizes}")
+    right = checked_correct(correct, n)
+    require_answers(answers, right)
     # Few patterns of vote counts occur, so each is worked out once.
     chances: dict[tuple[int, ...], dict[int, float]] = {}
     result = np.zeros(len(right))
@@ -123,6 +136,17 @@ def majority_accuracy(answers: Answers, correct: ArrayLike, n: int) -> Floats:
             earned = sum(bool(ok) for ok, given in zip(right[index], row) if given == answer) / count
             result[index] += chances[pattern][count] * earned
     return result
+
+
+def require_answers(answers: Answers, correct: NDArray[np.bool_]) -> None:
+    """Refuse answers that are not Q lists of N.
+
+    Raises: ValueError with both shapes.
+    """
+    if len(answers) != len(correct) or any(len(row) != correct.shape[1] for row in answers):
+        sizes = sorted({len(row) for row in answers})
+        raise ValueError(f"answers must hold one entry a candidate, {correct.shape[0]} lists of "
+                         f"{correct.shape[1]}; got {len(answers)} lists of {sizes}")
 
 
 def _winning_chances(sizes: tuple[int, ...], total: int, n: int) -> dict[int, float]:
