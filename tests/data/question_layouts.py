@@ -202,6 +202,12 @@ def chartqa_hub(folder: Path) -> Path:
     return put_parquet(folder / "val.parquet", [row, row | {"human_or_machine": 1}])
 
 
+def chartqa_authors_hub(folder: Path) -> Path:
+    row = {"imgname": "c1.png", "query": "How many?", "label": "3", "type": "augmented"}
+    rows = [row | {"image": picture("blue")}, row | {"image": picture("red"), "type": "human"}]
+    return put_parquet(folder / "data/val-00000-of-00001.parquet", rows)
+
+
 def chartqa_lmms(folder: Path) -> Path:
     row = {"type": "human_test", "question": "How many?", "answer": "3.5", "image": embedded("green")}
     return put_parquet(folder / "test.parquet", [row])
@@ -580,7 +586,13 @@ CASES = [
                 "chartqa-train_human-1", "How many?", "red", "14", domain="ChartQA", answer_type="integer"
             ),
             expected(
-                "chartqa-train_human-2", "What share?", "red", "0.50", domain="ChartQA", answer_type="float"
+                "chartqa-train_human-2",
+                "What share?",
+                "red",
+                "0.50",
+                domain="ChartQA",
+                answer_type="float",
+                precision=2,
             ),
             expected(
                 "chartqa-train_human-3", "Which year?", "red", "Yes", domain="ChartQA", answer_type="text"
@@ -597,11 +609,35 @@ CASES = [
         {"author": "human"},
     ),
     Case(
+        "chartqa_authors_hub",
+        "chartqa",
+        chartqa_authors_hub,
+        [
+            expected(
+                "chartqa-val-00000-of-00001-2",
+                "How many?",
+                "red",
+                "3",
+                domain="ChartQA",
+                answer_type="integer",
+            ),
+        ],
+        {"author": "human"},
+    ),
+    Case(
         "chartqa_lmms",
         "chartqa",
         chartqa_lmms,
         [
-            expected("chartqa-test-1", "How many?", "green", "3.5", domain="charts", answer_type="float"),
+            expected(
+                "chartqa-test-1",
+                "How many?",
+                "green",
+                "3.5",
+                domain="charts",
+                answer_type="float",
+                precision=1,
+            ),
         ],
         {"domain": "charts", "author": "human"},
     ),

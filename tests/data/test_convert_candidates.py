@@ -147,7 +147,7 @@ def table(path: Path, rows: list[dict[str, Any]], columns: list[str] = COLUMNS) 
     return path
 
 
-@pytest.mark.parametrize("ending", [".xlsx", ".tsv", ".json"])
+@pytest.mark.parametrize("ending", [".xlsx", ".tsv", ".csv", ".json"])
 def test_vlmevalkit_files_of_models_are_grouped_by_index(tmp_path: Path, ending: str) -> None:
     table(tmp_path / f"Qwen2-VL_2B_MMStar{ending}", ROWS)
     table(tmp_path / f"GPT_MMStar{ending}", [ROWS[1] | {"hit": 0, "res": "12"}])
@@ -178,7 +178,7 @@ def test_vlmevalkit_files_of_models_are_grouped_by_index(tmp_path: Path, ending:
     assert whole.candidates == first.candidates[:1]
 
 
-@pytest.mark.parametrize("ending", [".xlsx", ".tsv", ".json"])
+@pytest.mark.parametrize("ending", [".xlsx", ".tsv", ".csv", ".json"])
 def test_vlmevalkit_comes_back_as_it_was(tmp_path: Path, ending: str) -> None:
     def record(id: str, *candidates: Candidate, images: tuple[str, ...] = ()) -> CandidateRecord:
         return CandidateRecord("why\n(A) 1", images, "B", "A", candidates, id)
@@ -200,7 +200,7 @@ def test_vlmevalkit_comes_back_as_it_was(tmp_path: Path, ending: str) -> None:
         vlmevalkit.write([mixed], tmp_path / f"o{ending}")
     with pytest.raises(DataError, match="record 1 has 1 candidates of generator 'n', none with sample=1"):
         vlmevalkit.write([mixed], tmp_path / f"o{ending}", generator="n", sample=1)
-    with pytest.raises(UserError, match="sample must be >= 0, got -1"):
+    with pytest.raises(UserError, match="sample must be a whole number >= 0; got -1"):
         vlmevalkit.write([mixed], tmp_path / f"o{ending}", sample=-1)
     vlmevalkit.write([mixed], tmp_path / f"n_B{ending}", generator="n")
     assert next(vlmevalkit.read(tmp_path / f"n_B{ending}", benchmark="B")).candidates == (other,)
@@ -223,6 +223,27 @@ def test_vlmevalkit_correct(
     path = table(tmp_path / "m_B_result.tsv", [ROWS[0] | cells], [*COLUMNS, "score"])
     (record,) = vlmevalkit.read(path, benchmark="B", min_score=min_score)
     assert (record.candidates[0].correct, record.candidates[0].generator) == (correct, "m")
+
+
+def test_vlmevalkit_failures_are_no_answers(tmp_path: Path) -> None:
+    """What VLMEvalKit writes where a server gave nothing must not count as a wrong answer."""
+    failed = "Failed to obtain answer via API."
+    rows = [ROWS[0], ROWS[1] | {"prediction": failed}]
+    path = table(tmp_path / "m_MMStar.tsv", rows)
+    with pytest.raises(DataError, match="field 'prediction': got 'Failed to obtain answer via API.'"):
+        list(vlmevalkit.read(path, benchmark="MMStar"))
+    report = ConvertReport()
+    (record,) = vlmevalkit.read(path, benchmark="MMStar", empty="skip", report=report)
+    assert (record.id, len(record.candidates)) == ("7", 1)
+    reason = "no answer, the prediction is empty or says that it failed"
+    assert report.lines() == [f"left out 1 of 2: {reason}"]
+
+
+def test_vlmevalkit_files_of_one_model_with_two_endings(tmp_path: Path) -> None:
+    for ending in (".tsv", ".json"):
+        table(tmp_path / f"m_MMStar{ending}", ROWS)
+    with pytest.raises(UserError, match="holds m_MMStar with several endings"):
+        list(vlmevalkit.read(tmp_path, benchmark="MMStar"))
 
 
 def test_vlmevalkit_thinking_and_extracted_answers(tmp_path: Path) -> None:
@@ -279,7 +300,7 @@ def test_vlmevalkit_images_come_from_the_questions(folder: Path) -> None:
         ({"index": None}, "'index': got None; allowed: the question's index"),
         ({"question": None}, "'question': got None"),
         ({"answer": None}, "'answer': got None; allowed: the reference answer"),
-        ({"prediction": None}, r"'prediction': got None; allowed: a text \(empty=skip"),
+        ({"prediction": None}, r"'prediction': got None; allowed: an answer \(empty=skip"),
         ({"prediction": "  "}, "'prediction': got '  '"),
         ({"A": None}, "'A': got None; allowed: an option: a later one is given"),
         ({"hit": "0.5"}, "'hit': got '0.5'; allowed: 0 or 1"),
@@ -306,7 +327,7 @@ def test_vlmevalkit_settings(tmp_path: Path) -> None:
     path = table(tmp_path / "m_B.tsv", [ROWS[0], ROWS[1] | {"prediction": None}])
     report = ConvertReport()
     assert [r.id for r in vlmevalkit.read(path, benchmark="B", empty="skip", report=report)] == ["7"]
-    assert (report.rows, report.not_chosen) == (2, {"an empty prediction": 1})
+    assert (report.rows, list(report.not_chosen.values())) == (2, [1])
     with pytest.raises(UserError, match="needs the benchmark's name: give benchmark=MMStar"):
         list(vlmevalkit.read(path))
     with pytest.raises(UserError, match="empty must be 'error' or 'skip', got 'x'"):
@@ -315,15 +336,17 @@ def test_vlmevalkit_settings(tmp_path: Path) -> None:
         list(vlmevalkit.read(tmp_path, benchmark="C"))
     with pytest.raises(UserError, match=r"no such file: .*absent\.xlsx"):
         list(vlmevalkit.read(tmp_path / "absent.xlsx", benchmark="B"))
-    (tmp_path / "m.csv").touch()
-    with pytest.raises(UserError, match=r"unknown ending '\.csv'; allowed: \.xlsx, \.tsv, \.json"):
-        list(vlmevalkit.read(tmp_path / "m.csv", benchmark="B"))
+    (tmp_path / "m.pkl").touch()
+    with pytest.raises(UserError, match=r"unknown ending '\.pkl'; allowed: \.xlsx, \.tsv, \.csv, \.json"):
+        list(vlmevalkit.read(tmp_path / "m.pkl", benchmark="B"))
+    with pytest.raises(UserError, match="min_score must be a number, or null; got 'high'"):
+        list(vlmevalkit.read(path, benchmark="B", min_score="high"))  # type: ignore[arg-type]
 
 
 # Tables of cells.
 
 
-@pytest.mark.parametrize("ending", [".xlsx", ".tsv", ".json"])
+@pytest.mark.parametrize("ending", [".xlsx", ".tsv", ".csv", ".json"])
 def test_cells_come_back(tmp_path: Path, ending: str) -> None:
     texts = ["NA", "None", "=SUM(A1)", "1.50", 'a\tb\n"c"', "\u00e9", "007"]
     rows = [{"t": text, "n": k, "x": 0.5 if k else None} for k, text in enumerate(texts)]

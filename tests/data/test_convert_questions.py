@@ -25,6 +25,7 @@ from question_layouts import (
     plotqa_release,
     put_json,
     put_parquet,
+    put_picture,
     scienceqa_release,
     tabmwp_release,
     unigeo_pickle,
@@ -249,6 +250,21 @@ def test_digits_of_computed_answers(tmp_path: Path) -> None:
     assert message == "significant must be a whole number >= 1; got 0"
 
 
+def test_digits_of_ratios_in_charts(tmp_path: Path) -> None:
+    put_picture(tmp_path / "png/a.png", "red")
+    answers = ["1.216666667", "0.33333333", "93.45", "2013", "0.08", "Yes"]
+    rows = [{"imgname": "a.png", "query": "q", "label": answer} for answer in answers]
+    records = converted("chartqa", put_json(tmp_path / "test_human.json", rows))
+    assert [record.precision for record in records] == [2, 3, 1, None, 2, None]
+    checker = build_checker("auto")
+    try:
+        for record, text in zip(records, ["1.22", "0.333", "93.4", "2013", "0.08", "yes"], strict=True):
+            assert checker.check(f"Final answer: {text}", record).verdict == "right", record
+        assert checker.check("Final answer: 1.3", records[0]).verdict == "wrong"
+    finally:
+        checker.close()
+
+
 def test_ai2d_without_the_lettered_images_takes_the_plain_ones(tmp_path: Path) -> None:
     source = ai2d_release(tmp_path)
     (source / "abc_images" / "0.png").unlink()
@@ -338,3 +354,9 @@ def test_broken_problem_files_are_named(tmp_path: Path) -> None:
     )
     (source / "1018/question.json").unlink()
     assert "holds no question.json" in refusal("geos", source)
+
+
+def test_a_multiple_choice_question_of_mmmu_has_options(tmp_path: Path) -> None:
+    row = {"id": "v_1", "question": "q", "answer": "B", "options": "[]", "question_type": "multiple-choice"}
+    message = refusal("mmmu", put_parquet(tmp_path / "dev.parquet", [row]), without_image="keep")
+    assert "field 'options': got '[]'; allowed: at least one option" in message

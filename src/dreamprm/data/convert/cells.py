@@ -1,4 +1,4 @@
-"""Tables of cells, .xlsx, .tsv and .json alike: rows with column names, read and written."""
+"""Tables of cells, .xlsx, .tsv, .csv and .json alike: rows with column names, read and written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_cells(path: str | Path) -> Iterator[Fields]:
     messages is the row's, the column names' row being 1; in JSON it is the line.
 
     Args:
-        path: a file that ends in .xlsx (its first sheet), .tsv or .json.
+        path: a file that ends in .xlsx (its first sheet), .tsv, .csv or .json.
 
     Raises:
         UserError: no such file, another ending, or openpyxl is missing for .xlsx.
@@ -43,7 +43,7 @@ def write_cells(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping
     """Write a table; a missing or null value is an empty cell.
 
     Raises:
-        UserError: an ending that is not .xlsx, .tsv or .json, or openpyxl is missing for .xlsx.
+        UserError: an ending that is not .xlsx, .tsv, .csv or .json, or openpyxl is missing for .xlsx.
         DataError: a text that an .xlsx cell cannot hold.
     """
     path = Path(path)
@@ -75,7 +75,7 @@ def _openpyxl() -> Any:
         import openpyxl  # type: ignore[import-untyped]
     except ImportError as error:
         raise UserError(
-            ".xlsx files need openpyxl: pip install 'dreamprm[xlsx]', or use .tsv or .json"
+            ".xlsx files need openpyxl: pip install 'dreamprm[xlsx]', or use .tsv, .csv or .json"
         ) from error
     return openpyxl
 
@@ -97,13 +97,14 @@ def _read_xlsx(path: Path) -> Iterator[Fields]:
         book.close()
 
 
-def _read_tsv(path: Path) -> Iterator[Fields]:
+def _read_separated(path: Path) -> Iterator[Fields]:
     # Imported here, because it takes a second. The csv module refuses cells as long as an image.
     import pandas  # type: ignore[import-untyped]
 
+    separator = _SEPARATORS[path.suffix.lower()]
     try:
         with pandas.read_csv(
-            path, sep="\t", dtype=str, keep_default_na=False, na_values=[""], chunksize=_READ_ROWS
+            path, sep=separator, dtype=str, keep_default_na=False, na_values=[""], chunksize=_READ_ROWS
         ) as parts:
             rows = (values for part in parts for values in part.to_dict("records"))
             for line, values in enumerate(rows, start=2):
@@ -111,7 +112,7 @@ def _read_tsv(path: Path) -> Iterator[Fields]:
     except DataError:
         raise
     except ValueError as error:  # what pandas raises on broken tables, and on what is not UTF-8
-        raise DataError(f"{path}: cannot be read as .tsv: {error}") from error
+        raise DataError(f"{path}: cannot be read as {path.suffix.lower()}: {error}") from error
 
 
 def _write_xlsx(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -142,12 +143,13 @@ def _write_xlsx(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
     book.save(path)
 
 
-def _write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+def _write_separated(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     import csv
 
     # Every cell quoted, as the authors write them, so that line ends inside a text stay.
+    separator = _SEPARATORS[path.suffix.lower()]
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer = csv.writer(file, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
         writer.writerow(columns)
         for row in rows:
             writer.writerow(["" if row.get(name) is None else row[name] for name in columns])
@@ -157,5 +159,6 @@ def _write_json(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
     write_json_array(path, ({name: row.get(name) for name in columns} for row in rows))
 
 
-_READERS = {".xlsx": _read_xlsx, ".tsv": _read_tsv, ".json": read_rows}
-_WRITERS = {".xlsx": _write_xlsx, ".tsv": _write_tsv, ".json": _write_json}
+_SEPARATORS = {".tsv": "\t", ".csv": ","}
+_READERS = {".xlsx": _read_xlsx, ".tsv": _read_separated, ".csv": _read_separated, ".json": read_rows}
+_WRITERS = {".xlsx": _write_xlsx, ".tsv": _write_separated, ".csv": _write_separated, ".json": _write_json}

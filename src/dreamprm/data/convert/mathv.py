@@ -57,6 +57,8 @@ def read(
     """
     if questions is None:
         raise UserError("format mathv needs the questions: give questions=.../testmini.jsonl (or test.jsonl)")
+    if not isinstance(benchmark, str) or not benchmark.strip():
+        raise UserError(f"benchmark must be a text that is not empty; got {benchmark!r}")
     if other_questions not in ("error", "skip"):
         raise UserError(f"other_questions must be 'error' or 'skip', got {other_questions!r}")
     report = ConvertReport() if report is None else report

@@ -12,15 +12,19 @@ from dreamprm.data.convert.candidate_groups import CandidateGroups, split_candid
 from dreamprm.data.convert.cells import cell_text, read_cells, write_cells
 from dreamprm.data.convert.format import ConvertReport
 from dreamprm.data.convert.image_folder import ImageFolder
+from dreamprm.data.convert.option_checks import optional_name, whole_number
 from dreamprm.data.convert.vlmevalkit_questions import BenchmarkQuestions
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import Candidate, CandidateRecord
 from dreamprm.errors import DataError, UserError
 
-HELP = "VLMEvalKit prediction files (.xlsx, .tsv, .json), several models or samples, as candidate records"
+HELP = "VLMEvalKit prediction files (.xlsx, .tsv, .csv, .json), one or several, as candidate records"
 
 Empty = Literal["error", "skip"]
-_ENDINGS = (".xlsx", ".tsv", ".json")
+_ENDINGS = (".xlsx", ".tsv", ".csv", ".json")
+
+_FAILED = "Failed to obtain answer"
+"""What VLMEvalKit writes where a server or a model gave no answer, with the reason behind it."""
 
 
 def read(
@@ -54,8 +58,8 @@ def read(
     `docs/en/Development.md`, Apache-2.0. There is no such file among the real data that this was tested on.
 
     Args:
-        path: a file, or a folder whose files named "*_BENCHMARK.xlsx" (.tsv, .json) are read in the order of
-            their names; a pattern such as "outputs/*/*_MMStar_*_result.xlsx" chooses others.
+        path: a file, or a folder whose files named "*_BENCHMARK.xlsx" (.tsv, .csv, .json) are read in the
+            order of their names; a pattern such as "outputs/*/*_MMStar_*_result.xlsx" chooses others.
         benchmark: the benchmark's name as in the files' names, MMMU_DEV_VAL for instance; required. The
             records carry it.
         questions: the benchmark's TSV; None: questions and answers come from the prediction files.
@@ -63,7 +67,8 @@ def read(
         image_folder: where images in base64 are written, named by their content.
         split: how predictions are split into steps: `headings`, `paragraphs`, `sentences` or `whole`.
         min_score: a `score` from this on is correct; None: scores must be 0 or 1.
-        empty: an empty prediction is an `error`, or is left out (`skip`).
+        empty: an empty prediction, or one that only says that VLMEvalKit got no answer ("Failed to obtain
+            answer via API."), is an `error`, or is left out (`skip`).
         report: counts the predictions that are left out.
 
     Yields:
@@ -74,10 +79,12 @@ def read(
             allowed.
         DataError: a bad row, naming file, row, column, value and what is allowed.
     """
-    if not benchmark:
+    if not benchmark or not isinstance(benchmark, str):
         raise UserError("format vlmevalkit needs the benchmark's name: give benchmark=MMStar, for instance")
     if empty not in ("error", "skip"):
         raise UserError(f"empty must be 'error' or 'skip', got {empty!r}")
+    if min_score is not None and (isinstance(min_score, bool) or not isinstance(min_score, int | float)):
+        raise UserError(f"min_score must be a number, or null; got {min_score!r}")
     files = _files(path, benchmark)
     images = ImageFolder(None, image_folder)
     report = ConvertReport() if report is None else report
@@ -94,7 +101,7 @@ def read(
                 index = _group_of(fields, groups, known, from_questions=questions is not None)
                 candidate = _candidate(fields, generator, split, min_score, empty)
                 if candidate is None:
-                    report.pass_over("an empty prediction")
+                    report.pass_over("no answer, the prediction is empty or says that it failed")
                 else:
                     groups.add(index, candidate)
     except BaseException:
@@ -119,7 +126,7 @@ def write(
 
     Args:
         records: candidate records.
-        path: the file, .xlsx, .tsv or .json.
+        path: the file, .xlsx, .tsv, .csv or .json.
         generator: whose candidates are written; None: all must be of one generator.
         sample: which of a record's candidates of that generator, from 0.
 
@@ -127,8 +134,8 @@ def write(
         UserError: another ending, a missing library, or a `sample` < 0.
         DataError: a record without such a candidate, or with candidates of several generators and none named.
     """
-    if sample < 0:
-        raise UserError(f"sample must be >= 0, got {sample}")
+    whole_number("sample", sample, least=0)
+    optional_name("generator", generator)
     rows = [_row(record, _chosen(record, generator, sample)) for record in records]
     columns = ["index", "question", "answer", "prediction", "image_path", "extracted", "hit"]
     if not any(row["image_path"] for row in rows):
@@ -142,6 +149,13 @@ def _files(path: str | Path, benchmark: str) -> list[Path]:
         return [folder]
     if folder.is_dir():
         files = [file for end in _ENDINGS for file in folder.glob(f"*_{benchmark}{end}")]
+        stems = [file.stem for file in files]
+        twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+        if twice is not None:
+            raise UserError(
+                f"{path} holds {twice} with several endings, and its answers would count twice; remove"
+                " all but one, or choose by a pattern such as *.xlsx"
+            )
     else:
         # A pattern: the folder in front of the first part with a wildcard, and the rest.
         parts = folder.parts
@@ -178,9 +192,9 @@ def _candidate(
 ) -> Candidate | None:
     """The row's candidate; None where it is left out."""
     prediction, thinking = cell_text(fields, "prediction"), cell_text(fields, "thinking")
-    if prediction is None:
+    if prediction is None or prediction.startswith(_FAILED):
         if empty == "error":
-            raise fields.error("prediction", "a text (empty=skip leaves empty predictions out)")
+            raise fields.error("prediction", "an answer (empty=skip leaves out where there is none)")
         return None
     return split_candidate(
         prediction if thinking is None else f"{thinking}\n\n{prediction}",

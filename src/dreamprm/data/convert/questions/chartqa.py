@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dreamprm.data.convert.choices import answer_text, checked_options, number_type
+from dreamprm.data.convert.choices import answer_text, checked_options, decimals_for, number_type
 from dreamprm.data.convert.format import NotChosen
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.option_checks import one_of, optional_name
+from dreamprm.data.convert.option_checks import one_of, optional_name, whole_number
 from dreamprm.data.convert.question_layout import QuestionLayout
 from dreamprm.data.convert.tables import read_table
 from dreamprm.data.fields import Fields
@@ -21,18 +21,21 @@ from dreamprm.errors import DataError
 class ChartQA(QuestionLayout):
     """ChartQA (Masry et al., Findings of ACL 2022, arXiv 2203.10244; GPL-3.0).
 
-    Three layouts are read:
+    Four layouts are read:
 
     - the release: `SPLIT/SPLIT_human.json` or `SPLIT/SPLIT_augmented.json`, an array of `imgname`, `query`,
       `label`; the images are in `png/` beside it;
     - the hub's `HuggingFaceM4/ChartQA`: `image`, `query`, `label` (a list of one text),
       `human_or_machine` (0 or 1, or their names);
+    - the authors' own table on the hub, `ahmed-masry/ChartQA`: the release's fields with `image` and `type`;
     - the hub's `lmms-lab/ChartQA`: `image`, `question`, `answer`, `type`.
 
-    The benchmark counts a number as right within 5 %; here it must be right as it is written.
+    Ratios and means are written with many digits ("1.216666667"), and the benchmark counts a number as right
+    within 5 %. Here a decimal answer is rounded to `significant` digits, and so many decimals must be right.
 
     Attributes:
         split: of a hub folder, which of its splits.
+        significant: digits that are kept of a decimal answer, >= 1; never more decimals than it has.
         author: `human` or `machine` questions only (in the release the file says which); None for all.
     """
 
@@ -42,10 +45,12 @@ class ChartQA(QuestionLayout):
 
     split: str | None = None
     author: str | None = None
+    significant: int = 3
 
     def __post_init__(self) -> None:
         optional_name("split", self.split)
         one_of("author", self.author, ("human", "machine", None))
+        whole_number("significant", self.significant, least=1)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a question."""
@@ -56,11 +61,10 @@ class ChartQA(QuestionLayout):
         self._check_chosen(row)
         question, answer_name = ("query", "label") if "query" in row.values else ("question", "answer")
         answer = _only(row, answer_name)
-        if "imgname" in row.values:
+        paths = images.take(row, "image")
+        if not paths and "imgname" in row:
             image = row.text("imgname")
-            paths: tuple[str, ...] = (images.find(row, "imgname", [f"png/{image}", image]),)
-        else:
-            paths = images.take(row, "image")
+            paths = (images.find(row, "imgname", [f"png/{image}", image]),)
         return QuestionRecord(
             question=row.text(question).strip(),
             images=paths,
@@ -68,7 +72,7 @@ class ChartQA(QuestionLayout):
             options=(),
             domain=self.name,
             answer_type=number_type(answer) or "text",
-            precision=None,
+            precision=decimals_for(answer, self.significant),
             unit=None,
             id="",
         )

@@ -62,6 +62,8 @@ class MMMU(QuestionLayout):
         if row.text("answer").strip() == "?":
             raise row.error("answer", "an answer (those of the test split are not published)")
         options = option_texts(row, "options") if kind == "multiple-choice" else ()
+        if kind == "multiple-choice" and not options:
+            raise row.error("options", "at least one option, since question_type is multiple-choice")
         answer = letter_given(row, "answer", options) if options else self._first_answer(row)
         paths = (images.take(row, f"image_{number}") for number in range(1, _MOST_IMAGES + 1))
         return QuestionRecord(
