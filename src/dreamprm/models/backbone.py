@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
+from transformers.cache_utils import Cache
 
 from dreamprm.errors import UserError
 from dreamprm.models.packed_attention import PACKED, pack_vision_attention
@@ -72,13 +73,19 @@ def _check_family(config: PreTrainedConfig) -> None:
         )
 
 
-def last_hidden_states(backbone: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+def last_hidden_states(
+    backbone: PreTrainedModel, batch: Mapping[str, Tensor], *, cache: Cache | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
     """`(R, L, hidden)` final hidden states; no vocabulary logits are computed.
 
     Args:
         backbone: from `make_backbone`.
         batch: as `PRMProcessor.collate` makes it. A batch of other making may lack `position_ids` (the
             backbone then derives them) and be padded on either side.
+        cache: keys and values that stand before the batch's own, which are added to it.
+        mask: `(R, 1, L, keys)` what each token attends to, in the form that the attention takes; None for
+            everything before it in its row.
     """
     images: dict[str, Any] = {}
     if "image_token_index" in batch:
@@ -88,13 +95,15 @@ def last_hidden_states(backbone: PreTrainedModel, batch: Mapping[str, Tensor]) -
         images["image_grid_thw"] = batch["image_grid_thw"]
     # Position ids come from collate, which pads on the right. There no text token sees padding, as attention
     # is causal; without a mask the fused kernels take their fast causal path.
-    mask = None if "position_ids" in batch else batch["attention_mask"]
+    if mask is None and "position_ids" not in batch:
+        mask = batch["attention_mask"]
     outputs = backbone.model(
         input_ids=batch["input_ids"],
         attention_mask=mask,
         mm_token_type_ids=batch["mm_token_type_ids"],
         position_ids=batch.get("position_ids"),
-        use_cache=False,
+        past_key_values=cache,
+        use_cache=cache is not None,
         **images,
     )
     return outputs.last_hidden_state

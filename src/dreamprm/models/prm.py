@@ -71,7 +71,10 @@ class PRM(nn.Module):
             if "token_rows" in batch:
                 hidden = hidden[batch["token_rows"], batch["token_cols"]]  # (N, hidden)
             return self.backbone.lm_head(hidden).to(self.head.weight.dtype)
-        states = hidden[batch["step_rows"], batch["step_cols"]]  # (S, hidden)
+        return self.read(hidden[batch["step_rows"], batch["step_cols"]])
+
+    def read(self, states: Tensor) -> Tensor:
+        """`(S,)` log-odds from the `(S, hidden)` final states of the tokens at which steps are read."""
         if self.head_kind == "vocab_logits":
             states = self.backbone.lm_head(states)  # (S, vocab)
         with torch.autocast(states.device.type, enabled=False):
@@ -133,11 +136,7 @@ class PRM(nn.Module):
         Raises:
             UserError: no step, an image that cannot be opened, or what `PRMProcessor.encode` refuses.
         """
-        if image is None:
-            several: Sequence[Image.Image | str | Path] = []
-        else:
-            several = [image] if isinstance(image, Image.Image | str | Path) else image
-        encoded = self.processor.encode(question, [_opened(one) for one in several], steps)
+        encoded = self.processor.encode(question, _all_opened(image), steps)
         device = self.head.weight.device
         batch = {name: value.to(device) for name, value in self.processor.collate([encoded]).items()}
         was_training = self.training
@@ -146,6 +145,46 @@ class PRM(nn.Module):
             return torch.sigmoid(self(batch)).tolist()
         finally:
             self.train(was_training)
+
+    def score_candidates(
+        self,
+        question: str,
+        image: Image.Image | str | Path | Sequence[Image.Image | str | Path] | None = None,
+        candidates: Sequence[Sequence[str]] = (),
+        *,
+        batch_size: int = 32,
+        batch_tokens: int = 16384,
+    ) -> list[list[float]]:
+        """`score` of several chains of thought of one question, which computes what they share once.
+
+        For many questions use `dreamprm score`, which reads and writes files, or
+        `models.candidate_scoring.scored_questions`.
+
+        Args:
+            question, image: as for `score`.
+            candidates: the steps of each; at least one step each, none at all gives an empty list.
+            batch_size, batch_tokens: most candidates, and tokens with padding, in one pass.
+
+        Returns:
+            A list a candidate of one number in [0, 1] a step; equal to `score` up to rounding.
+
+        Raises:
+            UserError: as `score`, or a limit below 1.
+        """
+        from dreamprm.models.candidate_scoring import PassLimits, scored_questions
+
+        limits = PassLimits(batch_size, batch_tokens)
+        images = _all_opened(image)
+        encoded = [self.processor.encode(question, images, steps) for steps in candidates]
+        if not encoded:
+            return []
+        was_training = self.training
+        self.eval()
+        try:
+            ((_, log_odds),) = scored_questions(self, [encoded], limits=limits)
+        finally:
+            self.train(was_training)
+        return [torch.sigmoid(torch.tensor(values, dtype=torch.float64)).tolist() for values in log_odds]
 
     @classmethod
     def from_backbone(
@@ -206,6 +245,15 @@ class PRM(nn.Module):
         return load_prm(
             folder, head=head, readout=readout, attn_implementation=attn_implementation, dtype=dtype
         )
+
+
+def _all_opened(
+    image: Image.Image | str | Path | Sequence[Image.Image | str | Path] | None
+) -> list[Image.Image]:
+    if image is None:
+        return []
+    several = [image] if isinstance(image, Image.Image | str | Path) else image
+    return [_opened(one) for one in several]
 
 
 def _opened(image: Image.Image | str | Path) -> Image.Image:

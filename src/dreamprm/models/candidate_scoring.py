@@ -1,0 +1,230 @@
+"""Step scores of whole questions: what the candidates of a question have in common is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import Cache
+
+from dreamprm.errors import UserError
+from dreamprm.models.backbone import last_hidden_states
+from dreamprm.models.encoding import EncodedCoT, EncodedRow
+from dreamprm.models.prefix_cache import spread_over
+from dreamprm.models.prefix_tree import Branch, QuestionTree, question_tree
+
+if TYPE_CHECKING:
+    from dreamprm.models.prm import PRM
+
+
+@dataclass(frozen=True)
+class PassLimits:
+    """How much is computed in one forward pass.
+
+    Fields:
+        rows: most candidates.
+        tokens: most tokens, padding included; one candidate may be longer.
+
+    Raises:
+        UserError: a limit below 1.
+    """
+
+    rows: int = 32
+    tokens: int = 16384
+
+    def __post_init__(self) -> None:
+        for name, value in (("batch_size", self.rows), ("batch_tokens", self.tokens)):
+            if value < 1:
+                raise UserError(f"{name} must be >= 1, got {value}")
+
+
+def can_share_prefixes(backbone: PreTrainedModel) -> bool:
+    """Whether rows may go on from a common prefix: the attention takes any mask, and no layer has a window.
+
+    Flash attention takes no mask of our own; a windowed layer's cache drops what lies outside.
+    """
+    text = backbone.config.get_text_config()
+    layers = set(getattr(text, "layer_types", None) or ("full_attention",))
+    return text._attn_implementation in ("sdpa", "eager") and layers == {"full_attention"}
+
+
+@torch.no_grad()
+def scored_questions(
+    prm: PRM, questions: Sequence[Sequence[EncodedCoT]], *, limits: PassLimits
+) -> Iterator[tuple[int, list[list[float]]]]:
+    """The log-odds of every candidate's steps, question by question.
+
+    The tokens that all candidates of a question begin with (images, question, common first steps) are
+    computed once; the candidates attend to their keys and values. Equal to one candidate at a time up to
+    rounding.
+    The model should be in evaluation mode.
+
+    Args:
+        prm: the model; where `can_share_prefixes` says no, every row is computed whole.
+        questions: the encoded candidates of each, at least one a question, all with the PRM's readout.
+        limits: of one pass. Questions of similar length go together; give many to choose from.
+
+    Yields:
+        (number of the question, a list a candidate of a log-odds a step), not in the questions' order.
+    """
+    if not can_share_prefixes(prm.backbone):
+        yield from _whole_rows(prm, questions, limits)
+        return
+    trees = [question_tree(candidates) for candidates in questions]
+    shared = [number for number, tree in enumerate(trees) if len(tree.prefix.input_ids)]
+    alone = [number for number, tree in enumerate(trees) if not len(tree.prefix.input_ids)]
+    for group in _groups(shared, trees, limits):
+        cache, lengths = _encode_prefixes(prm, [trees[number] for number in group])
+        yield from _score_branches(prm, trees, group, limits, prefixes=(cache, lengths))
+    for group in _groups(alone, trees, limits):
+        yield from _score_branches(prm, trees, group, limits)
+
+
+def _groups(numbers: list[int], trees: Sequence[QuestionTree], limits: PassLimits) -> Iterator[list[int]]:
+    """Questions whose prefixes, and as a rule whose candidates, fit into one pass; shorter ones first."""
+
+    def size(number: int) -> tuple[int, int]:
+        tree = trees[number]
+        return len(tree.prefix.input_ids), max(map(len, tree.branches))
+
+    group: list[int] = []
+    rows = 0
+    for number in sorted(numbers, key=size):
+        added = len(trees[number].branches)
+        longest = max(*size(number), 1)  # the last is the longest of a group, its padding included
+        if group and (rows + added > limits.rows or (len(group) + 1) * longest > limits.tokens):
+            yield group
+            group, rows = [], 0
+        group.append(number)
+        rows += added
+    if group:
+        yield group
+
+
+def _encode_prefixes(prm: PRM, trees: Sequence[QuestionTree]) -> tuple[DynamicCache, Tensor]:
+    """Keys and values of the prefixes, a row each, padded on the right; and their lengths."""
+    batch = _on_device(prm, prm.processor.collate(
+        [EncodedCoT(rows=(tree.prefix,), images=tree.images) for tree in trees]))
+    cache = DynamicCache(config=prm.backbone.config.get_text_config())
+    last_hidden_states(prm.backbone, batch, cache=cache)
+    lengths = torch.tensor([len(tree.prefix.input_ids) for tree in trees])
+    return cache, lengths.to(prm.head.weight.device)
+
+
+def _score_branches(
+    prm: PRM, trees: Sequence[QuestionTree], group: list[int], limits: PassLimits, *,
+    prefixes: tuple[DynamicCache, Tensor] | None = None,
+) -> Iterator[tuple[int, list[list[float]]]]:
+    found: list[list[list[float]]] = [[[] for _ in trees[number].branches] for number in group]
+    members = [
+        (place, candidate) for place, number in enumerate(group)
+        for candidate in range(len(trees[number].branches))]
+
+    def branch(member: tuple[int, int]) -> Branch:
+        return trees[group[member[0]]].branches[member[1]]
+
+    for part in _passes(members, lambda member: len(branch(member)), limits):
+        branches = [branch(member) for member in part]
+        shown = [trees[group[place]].images if prefixes is None else () for place, _ in part]
+        batch = prm.processor.collate([
+            EncodedCoT(rows=(_as_row(one),), images=images)
+            for one, images in zip(branches, shown, strict=True)])
+        batch = _on_device(prm, batch)
+        cache: Cache | None = None
+        mask: Tensor | None = None
+        if prefixes is not None:
+            rows = torch.tensor([place for place, _ in part], device=prm.head.weight.device)
+            cache = spread_over(prefixes[0], rows)
+            mask = _attention(prm, branches, batch["input_ids"], before=prefixes[1][rows],
+                              width=cache.get_seq_length())
+        elif any(one.ancestors is not None for one in branches):
+            mask = _attention(prm, branches, batch["input_ids"])
+        hidden = last_hidden_states(prm.backbone, batch, cache=cache, mask=mask)  # (R, L, hidden)
+        log_odds = prm.read(hidden[batch["step_rows"], batch["step_cols"]]).tolist()
+        begin = 0
+        for (place, candidate), one in zip(part, branches, strict=True):
+            found[place][candidate] = log_odds[begin:begin + len(one.reads)]
+            begin += len(one.reads)
+    yield from zip(group, found, strict=True)
+
+
+def _attention(
+    prm: PRM, branches: Sequence[Branch], input_ids: Tensor, *, before: Tensor | None = None, width: int = 0
+) -> Tensor:
+    """`(R, 1, L, width + L)`, what each token attends to: its row's prefix and its ancestors.
+
+    Args:
+        before: `(R,)` the lengths of the rows' prefixes, which are padded to `width`.
+    """
+    rows, length = input_ids.shape
+    device = input_ids.device
+    # Padding stands behind every row: where all are chains, attending backwards is all there is to say.
+    own = torch.ones(length, length, dtype=torch.bool, device=device).tril().expand(rows, length, length)
+    if any(branch.ancestors is not None for branch in branches):
+        own = own.clone()
+        for row, branch in enumerate(branches):
+            if branch.ancestors is not None:
+                own[row, :len(branch), :len(branch)] = torch.from_numpy(branch.ancestors).to(device)
+    mask = own
+    if before is not None:
+        shown = torch.arange(width, device=device) < before[:, None]  # (R, width)
+        mask = torch.cat([shown[:, None].expand(rows, length, width), own], dim=-1)
+    mask = mask[:, None]
+    if prm.backbone.config.get_text_config()._attn_implementation == "eager":
+        # Eager attention adds its mask to the scores.
+        dtype = prm.backbone.dtype
+        return torch.zeros(mask.shape, dtype=dtype, device=device).masked_fill(~mask, torch.finfo(dtype).min)
+    return mask
+
+
+def _whole_rows(
+    prm: PRM, questions: Sequence[Sequence[EncodedCoT]], limits: PassLimits
+) -> Iterator[tuple[int, list[list[float]]]]:
+    """Every candidate in full, for attention that cannot go on from a prefix."""
+    found: list[list[list[float] | None]] = [[None] * len(candidates) for candidates in questions]
+    members = [
+        (number, place) for number, candidates in enumerate(questions) for place in range(len(candidates))]
+
+    def encoded(member: tuple[int, int]) -> EncodedCoT:
+        return questions[member[0]][member[1]]
+
+    def length(member: tuple[int, int]) -> int:
+        rows = encoded(member).rows
+        return len(rows) * max(len(row.input_ids) for row in rows)
+
+    for part in _passes(members, length, limits):
+        log_odds = prm(_on_device(prm, prm.processor.collate([encoded(member) for member in part]))).tolist()
+        begin = 0
+        for number, place in part:
+            steps = encoded((number, place)).n_steps
+            found[number][place] = log_odds[begin:begin + steps]
+            begin += steps
+            whole = [values for values in found[number] if values is not None]
+            if len(whole) == len(found[number]):
+                yield number, whole
+
+
+def _passes(
+    members: Sequence[tuple[int, int]], length: Callable[[tuple[int, int]], int], limits: PassLimits
+) -> Iterator[list[tuple[int, int]]]:
+    """Members by length, cut into passes within the limits."""
+    part: list[tuple[int, int]] = []
+    for member in sorted(members, key=length):
+        if part and (len(part) == limits.rows or (len(part) + 1) * length(member) > limits.tokens):
+            yield part
+            part = []
+        part.append(member)
+    if part:
+        yield part
+
+
+def _as_row(branch: Branch) -> EncodedRow:
+    return EncodedRow(branch.input_ids, branch.token_types, branch.positions, branch.reads)
+
+
+def _on_device(prm: PRM, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.to(prm.head.weight.device) for name, value in batch.items()}
