@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from dreamprm.evaluation.intervals import Floats, percentile_interval, resampled_means
+from dreamprm.evaluation.outcomes import SuiteOutcomes, estimate
 from dreamprm.evaluation.selectors import CandidateScores, subset_sizes
 
 MEAN = "mean"
@@ -48,21 +46,22 @@ def evaluate_suites(
     pairs = {f"{a}-{b}": (a, b) for a, b in compare if a in selectors and b in selectors}
     differences: dict[str, dict[str, list[float]]] = {pair: {} for pair in pairs}
 
-    tables = [_SuiteTable(suite, (seed, index), resamples) for index, suite in enumerate(suites.values())]
-    by_name: dict[str, list[_SuiteTable]] = {name: [table] for name, table in zip(suites, tables)}
-    by_name[MEAN] = [by_name[name][0] for name in averaged]
-    for name, members in by_name.items():
-        sizes = [n for n in members[0].sizes if all(n in member.sizes for member in members)]
+    outcomes = {name: _outcomes(suite, (seed, index), resamples)
+                for index, (name, suite) in enumerate(suites.items())}
+    members_by_name = {name: [name] for name in suites} | {MEAN: averaged}
+    for name, members in members_by_name.items():
+        sizes = [subset_sizes(suites[member].size) for member in members]
         for selector in selectors:
-            full = [member.column(selector, member.sizes[-1]) for member in members]
-            mean, interval = _estimate(full, level)
+            full = [outcomes[member].column(selector, own[-1]) for member, own in zip(members, sizes)]
+            mean, interval = estimate(full, level)
             result["best_of_n"][selector][name], result["intervals"][selector][name] = mean, interval
-            over_n = {n: _estimate([member.column(selector, n) for member in members], level) for n in sizes}
-            result["accuracy_by_n"][selector][name] = {str(n): over_n[n][0] for n in sizes}
-            result["intervals_by_n"][selector][name] = {str(n): over_n[n][1] for n in sizes}
+            over_n = {n: estimate([outcomes[member].column(selector, n) for member in members], level)
+                      for n in sizes[0] if all(n in own for own in sizes)}
+            result["accuracy_by_n"][selector][name] = {str(n): over_n[n][0] for n in over_n}
+            result["intervals_by_n"][selector][name] = {str(n): over_n[n][1] for n in over_n}
         for pair, (a, b) in pairs.items():
-            gaps = [member.difference(a, b) for member in members]
-            mean, interval = _estimate(gaps, level)
+            gaps = [outcomes[member].difference(a, b, own[-1]) for member, own in zip(members, sizes)]
+            mean, interval = estimate(gaps, level)
             differences[pair][name] = [mean, *interval]
     if pairs:
         result["differences"] = differences
@@ -70,28 +69,10 @@ def evaluate_suites(
     return result
 
 
-class _SuiteTable:
-    """Per-question accuracies of all selectors and n of one suite, with their bootstrap means."""
-
-    def __init__(self, suite: CandidateScores, seed: tuple[int, int], resamples: int) -> None:
-        self.sizes = subset_sizes(suite.size)
-        self._index = {key: k for k, key in enumerate((s, n) for s in suite.selectors for n in self.sizes)}
-        values = np.stack([suite.accuracy(selector, n) for selector, n in self._index], axis=1)  # (Q, V)
-        self._means = values.mean(axis=0)
-        self._drawn = resampled_means(values, seed=seed, resamples=resamples)  # (resamples, V)
-
-    def column(self, selector: str, n: int) -> tuple[float, Floats]:
-        k = self._index[selector, n]
-        return float(self._means[k]), self._drawn[:, k]
-
-    def difference(self, a: str, b: str) -> tuple[float, Floats]:
-        (mean_a, drawn_a), (mean_b, drawn_b) = self.column(a, self.sizes[-1]), self.column(b, self.sizes[-1])
-        return mean_a - mean_b, drawn_a - drawn_b
-
-
-def _estimate(columns: Sequence[tuple[float, Floats]], level: float) -> tuple[float, list[float]]:
-    drawn = np.mean([column[1] for column in columns], axis=0)
-    return float(np.mean([column[0] for column in columns])), list(percentile_interval(drawn, level=level))
+def _outcomes(suite: CandidateScores, seed: tuple[int, int], resamples: int) -> SuiteOutcomes:
+    values = {(selector, n): suite.accuracy(selector, n)
+              for selector in suite.selectors for n in subset_sizes(suite.size)}
+    return SuiteOutcomes(values, seed=seed, resamples=resamples)
 
 
 def _checked(suites: Mapping[str, CandidateScores], shifted: Sequence[str]) -> list[str]:
