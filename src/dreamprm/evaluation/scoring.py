@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dreamprm.data.image_store import ImageStore
 from dreamprm.data.records import CandidateRecord
 from dreamprm.errors import DataError
+from dreamprm.models.candidate_scoring import PassLimits
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import EncodedCoT
 from dreamprm.objectives import aggregate_logit, sequence_log_likelihood
+from dreamprm.scoring.chains import Chain, scored_chains
 
-# A candidate's encoding and where its score goes: (question number, candidate number).
-Item = tuple[EncodedCoT, tuple[int, int]]
+# A candidate's place: (question number, candidate number).
+Place = tuple[int, int]
+Item = tuple[EncodedCoT, Place]
 
 
 def prm_scores(
@@ -30,43 +34,38 @@ def prm_scores(
     Raises:
         DataError: a candidate without steps.
     """
-
-    def score(encoded: Sequence[EncodedCoT]) -> Tensor:
-        inputs = _on_device(prm, prm.processor.collate(encoded))
-        steps = torch.tensor([item.n_steps for item in encoded], device=prm.head.weight.device)
-        cot = torch.repeat_interleave(torch.arange(len(encoded), device=steps.device), steps)
-        return aggregate_logit(
-            prm(inputs), cot, len(encoded), aggregation=aggregation, temperature=temperature)
-
-    return _score_all(prm, records, score, images=images, batch_size=batch_size)
-
-
-def likelihood_scores(
-    prm: PRM, records: Sequence[CandidateRecord], *, images: ImageStore, batch_size: int,
-) -> list[list[float]]:
-    """The mean log-likelihood per token (nats) of every candidate: the PRM's backbone as a language model."""
-
-    def score(encoded: Sequence[EncodedCoT]) -> Tensor:
-        inputs = _on_device(prm, prm.processor.collate_text(encoded))
-        logits = prm(inputs, output="token_logits")  # (N, vocab)
-        owner, rows = inputs["token_rows"], inputs["input_ids"].shape[0]
-        total = sequence_log_likelihood(logits, inputs["token_targets"], owner, rows)  # (R,)
-        return total / torch.bincount(owner, minlength=rows)
-
-    return _score_all(prm, records, score, images=images, batch_size=batch_size, readout="step_end")
+    chains = (
+        Chain(records[question].question, records[question].images, steps, (question, number))
+        for (question, number), steps in _steps(records))
+    places: list[Place] = []
+    log_odds: list[list[float]] = []
+    for place, values in scored_chains(prm, chains, images=images, limits=PassLimits(batch_size)):
+        places.append(place)
+        log_odds.append(values)
+    steps = torch.tensor([len(values) for values in log_odds], dtype=torch.long)
+    flat = torch.tensor([value for values in log_odds for value in values], dtype=torch.float64)  # (S,)
+    cot = torch.repeat_interleave(torch.arange(len(places)), steps)
+    aggregates = aggregate_logit(flat, cot, len(places), aggregation=aggregation, temperature=temperature)
+    scores = [[0.0] * len(record.candidates) for record in records]
+    for (question, number), value in zip(places, aggregates.tolist(), strict=True):
+        scores[question][number] = value
+    return scores
 
 
 @torch.no_grad()
-def _score_all(
-    prm: PRM, records: Sequence[CandidateRecord], score: Callable[[Sequence[EncodedCoT]], Tensor], *,
-    images: ImageStore, batch_size: int, readout: str | None = None,
+def likelihood_scores(
+    prm: PRM, records: Sequence[CandidateRecord], *, images: ImageStore, batch_size: int,
 ) -> list[list[float]]:
+    """The mean log-likelihood per token (nats) of every candidate: the PRM's backbone as a language model.
+
+    Returns, raises: as `prm_scores`.
+    """
     scores = [[0.0] * len(record.candidates) for record in records]
     was_training = prm.training
     prm.eval()
     try:
-        for batch in _batches(_encoded(prm, records, images, readout), batch_size):
-            values = score([encoded for encoded, _ in batch]).tolist()
+        for batch in _batches(_encoded(prm, records, images), batch_size):
+            values = _likelihoods(prm, [encoded for encoded, _ in batch]).tolist()
             for (_, (question, number)), value in zip(batch, values, strict=True):
                 scores[question][number] = value
     finally:
@@ -79,20 +78,38 @@ def _score_all(
     return scores
 
 
-def _encoded(
-    prm: PRM, records: Sequence[CandidateRecord], images: ImageStore, readout: str | None,
-) -> Iterator[Item]:
+def _likelihoods(prm: PRM, encoded: Sequence[EncodedCoT]) -> Tensor:
+    device = prm.head.weight.device
+    inputs = {name: value.to(device) for name, value in prm.processor.collate_text(encoded).items()}
+    logits = prm(inputs, output="token_logits")  # (N, vocab)
+    owner, rows = inputs["token_rows"], inputs["input_ids"].shape[0]
+    total = sequence_log_likelihood(logits, inputs["token_targets"], owner, rows)  # (R,)
+    return total / torch.bincount(owner, minlength=rows)
+
+
+def _steps(records: Sequence[CandidateRecord]) -> Iterator[tuple[Place, tuple[str, ...]]]:
     for question, record in enumerate(records):
-        opened = images.open_all(record.images)
-        seen: set[tuple[str, ...]] = set()
         for number, candidate in enumerate(record.candidates):
             if not candidate.steps:
                 raise DataError(f"candidate {number} of {record.id} has no steps and cannot be scored; "
                                 "give its steps, or leave it out of the candidates file")
-            if candidate.steps not in seen:
-                seen.add(candidate.steps)
-                yield (prm.processor.encode(record.question, opened, candidate.steps, readout=readout),
-                       (question, number))
+            yield (question, number), candidate.steps
+
+
+def _encoded(prm: PRM, records: Sequence[CandidateRecord], images: ImageStore) -> Iterator[Item]:
+    """Every different candidate of each question as text, after its question."""
+    seen: set[tuple[int, tuple[str, ...]]] = set()
+    pixels: list[np.ndarray] = []
+    opened = -1
+    for (question, number), steps in _steps(records):
+        if (question, steps) in seen:
+            continue
+        seen.add((question, steps))
+        record = records[question]
+        if opened != question:
+            pixels = [prm.processor.patcher.resized(image) for image in images.open_all(record.images)]
+            opened = question
+        yield prm.processor.encode(record.question, pixels, steps, readout="step_end"), (question, number)
 
 
 def _batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
@@ -110,7 +127,3 @@ def _by_length(window: list[Item], size: int) -> Iterator[list[Item]]:
     window.sort(key=lambda item: max(len(row.input_ids) for row in item[0].rows))
     for start in range(0, len(window), size):
         yield window[start:start + size]
-
-
-def _on_device(prm: PRM, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.to(prm.head.weight.device) for name, value in batch.items()}

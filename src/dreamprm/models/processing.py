@@ -96,7 +96,7 @@ class PRMProcessor:
     def encode(
         self,
         question: str,
-        images: Sequence[Image.Image] = (),
+        images: Sequence[Image.Image | np.ndarray] = (),
         steps: Sequence[str] = (),
         *,
         readout: str | None = None,
@@ -109,7 +109,8 @@ class PRMProcessor:
 
         Args:
             question: the user's text.
-            images: shown before the question, in order; none for a text-only question.
+            images: shown before the question, in order; none for a text-only question. An image that many
+                CoTs show may be given as `patcher.resized` made it, so that it is resized once.
             steps: at least one.
             readout: overrides the processor's.
 
@@ -119,7 +120,8 @@ class PRMProcessor:
         """
         if not steps:
             raise UserError("a chain of thought needs at least one step, got none")
-        pixels = tuple(self.patcher.resized(image) for image in images)
+        pixels = tuple(
+            image if isinstance(image, np.ndarray) else self.patcher.resized(image) for image in images)
         before, after = self._chat.around(len(pixels))
         if (readout or self.readout) == "chat_suffix":
             rows = []
