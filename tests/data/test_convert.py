@@ -161,9 +161,16 @@ def test_a_failed_conversion_writes_nothing(write_rows: Any, folder: Path) -> No
 
 def test_a_conversion_that_leaves_nothing_is_an_error(write_rows: Any, folder: Path) -> None:
     source = write_rows([conversation("q", "D")])
-    with pytest.raises(DataError, match=r"rows\.json: no record is left to write"):
+    why = r"rows\.json: no record is left to write; left out 1 of 1: fewer than 2 steps"
+    with pytest.raises(DataError, match=why):
         convert_file("dreamprm15", source, folder / "out.jsonl", min_steps=2)
     assert not (folder / "out.jsonl").exists()
+
+
+def test_json_lines_are_not_written_under_another_ending(write_rows: Any, folder: Path) -> None:
+    source = write_rows([conversation("q", "D")])
+    with pytest.raises(UserError, match=r"out\.parquet ends as another kind of file; .* name it \.jsonl"):
+        convert_file("dreamprm15", source, folder / "out.parquet")
 
 
 @pytest.mark.parametrize(

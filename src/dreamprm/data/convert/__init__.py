@@ -29,6 +29,9 @@ _OWN_READERS = {
 }
 
 
+_OTHER_ENDINGS = (".parquet", ".arrow", ".csv", ".tsv", ".xlsx")
+
+
 @dataclass(frozen=True)
 class Converted:
     """What a conversion wrote: the records' kind and number, and what was left out."""
@@ -93,7 +96,11 @@ def convert_file(
     report = ConvertReport()
     if chosen.reports("in"):
         options[REPORT] = report
-    records = _at_least_one(chosen.read(source, **options), source)
+    if destination.suffix.lower() in _OTHER_ENDINGS:
+        raise UserError(
+            f"destination {destination} ends as another kind of file; JSON Lines are written, name it .jsonl"
+        )
+    records = _at_least_one(chosen.read(source, **options), source, report)
     count = write_records(destination, _movable(records, destination.parent))
     return Converted(chosen.kind, count, report)
 
@@ -116,7 +123,7 @@ def _write_foreign(chosen: Format, source: Path, destination: Path, options: dic
 
     def counted(records: Iterator[Record]) -> Iterator[Record]:
         nonlocal count
-        for count, record in enumerate(_at_least_one(records, source), start=1):
+        for count, record in enumerate(_at_least_one(records, source, report), start=1):
             yield record
 
     # Questions may go without an image, and their images need not be here: nobody looks at them.
@@ -143,12 +150,13 @@ def _movable(records: Iterable[Record], folder: Path) -> Iterator[Record]:
         yield record if images == record.images else dataclasses.replace(record, images=images)
 
 
-def _at_least_one(records: Iterator[Record], source: Path) -> Iterator[Record]:
+def _at_least_one(records: Iterator[Record], source: Path, report: ConvertReport) -> Iterator[Record]:
     count = 0
     for count, record in enumerate(records, start=1):
         yield record
     if not count:
-        raise DataError(f"{source}: no record is left to write; check the file and the format's options")
+        why = "; ".join(report.lines()) or "check the file and the format's options"
+        raise DataError(f"{source}: no record is left to write; {why}")
 
 
 def _known(name: str, known: Iterable[str], what: str) -> str:

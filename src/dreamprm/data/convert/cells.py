@@ -66,7 +66,8 @@ def _is_missing(value: Any) -> bool:
 
 def _by_ending(path: Path, functions: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
     if path.suffix.lower() not in functions:
-        raise UserError(f"{path}: unknown ending {path.suffix!r}; allowed: {', '.join(functions)}")
+        # Without the name: what is written has another one until it is whole.
+        raise UserError(f"unknown ending of a table's name: {path.suffix!r}; allowed: {', '.join(functions)}")
     return functions[path.suffix.lower()]
 
 
