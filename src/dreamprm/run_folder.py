@@ -64,10 +64,15 @@ class RunFolder:
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file's content; a crash leaves the old content or the new one, never half of it."""
+    write_lines_atomically(path, [text])
+
+
+def write_lines_atomically(path: Path, lines: Iterable[str]) -> None:
+    """As `write_atomically`, for a file that is too large to be made in memory; lines end as they are."""
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}-",
                                      delete=False) as file:
         try:
-            file.write(text)
+            file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
             # A temporary file is private; the result should be as readable as any other file of the run.

@@ -75,8 +75,8 @@ def test_the_judge_is_asked_only_what_no_rule_decides():
     checker.close()
 
 
-def test_a_judge_that_fails_leaves_it_undecided():
-    checker = build_checker("auto", judge=Scripted(GenerationError("busy")))
+def test_a_judge_that_refuses_leaves_it_undecided():
+    checker = build_checker("auto", judge=Scripted(GenerationError("too long", refused=True)))
     judgement = checker.check("Final answer: Paris, France", question("Paris"))
-    assert judgement.verdict == "undecided" and "busy" in judgement.reason
+    assert judgement.verdict == "undecided" and "too long" in judgement.reason
     checker.close()

@@ -47,11 +47,17 @@ def test_a_reply_that_was_cut_off_says_so():
     assert judgement.verdict == "undecided" and "cut off" in judgement.reason
 
 
-def test_a_request_that_comes_to_nothing_is_undecided():
+def test_a_judge_that_gives_no_reply_is_an_error_as_it_may_give_one_later():
     judge = Scripted(GenerationError("server is busy"))
+    with pytest.raises(GenerationError, match=r"judge: no reply \(server is busy\)"):
+        build_checker("judge", judge=judge).check("Final answer: 5", question("5"))
+
+
+def test_a_request_that_the_judge_refuses_is_undecided():
+    judge = Scripted(GenerationError("prompt too long", refused=True))
     judgement = build_checker("judge", judge=judge).check("Final answer: 5", question("5"))
     assert (judgement.verdict, judgement.extracted) == ("undecided", "5")
-    assert "server is busy" in judgement.reason
+    assert "prompt too long" in judgement.reason
 
 
 def test_an_empty_response_is_not_asked_for():

@@ -73,6 +73,7 @@ def test_a_label_job_asks_in_rounds_and_counts() -> None:
     assert [[label.p for label in one.labels] for one in result] == [[0.0] * 5, [1.0, 2 / 3, 1.0, 1.0, 1.0]]
     assert [[label.rollouts for label in one.labels] for one in result] == [[2, 2, 2, 2, 1], [2, 3, 2, 2, 1]]
     assert [one.verdict for one in result] == ["wrong", "right"]
+    assert [(one.rollouts, one.tokens) for one in result] == [(8, 8), (9, 9)]
 
 
 @pytest.mark.parametrize(("leave_out", "labels"), [(False, [0.5, 0.0]), (True, [1.0, None])])
@@ -90,6 +91,7 @@ def test_undecided_rollouts_count_as_told(leave_out: bool, labels: list[float | 
                        lambda key: "First: look.\n\nSecond: add.")
     assert [label.p for label in one.labels] == labels
     assert [label.rollouts for label in one.labels] == ([1, 0] if leave_out else [2, 1])
+    assert one.rollouts == 2  # spent all the same
 
 
 def test_given_chains_are_judged_and_not_sampled() -> None:
@@ -111,7 +113,9 @@ def test_a_question_without_chains_wants_nothing() -> None:
 def test_an_empty_response_has_no_labels_and_the_others_keep_their_numbers() -> None:
     result, rounds = _drive(label_job(question(1), FIVE, TwoRounds(), cots=2), lambda key: "right",
                             lambda key: "" if key.cot == 0 else TEXT)
-    assert [one.number for one in result] == [1]
+    assert [(one.number, one.chain.malformed, len(one.labels)) for one in result] == [
+        (0, ("empty",), 0), (1, (), 5)]
+    assert [(one.rollouts, one.tokens) for one in result] == [(0, 0), (8, 8)]
     assert {key.cot for want in rounds[1] for key in want.keys} == {1}
 
 
@@ -125,6 +129,22 @@ def test_a_candidates_own_steps_are_kept() -> None:
     outside = candidate_chain(Candidate("another text", steps, "7", None, None),
                               split="headings", expected_steps=5)
     assert (outside.text, outside.prefix(1)) == ("Look closely.\n\nSo it is 7.", "Look closely.")
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_steps_that_the_reader_cut_are_cut_as_told(own: bool) -> None:
+    parts = ("Step 1: There are four red bars.", "There are three blue bars beside them.",
+             "Step 2: Together they are seven.")
+    text = "\n\n".join(parts)
+    at_headings = ("\n\n".join(parts[:2]), parts[2])
+    candidate = Candidate(text, at_headings if own else (), "7", True, None)
+    chain = candidate_chain(candidate, split="headings", expected_steps=5)
+    assert (chain.steps, chain.split) == (at_headings, "headings")
+    assert chain.malformed == ("missing_steps", "no_final_answer")
+    chain = candidate_chain(candidate, split="paragraphs", expected_steps=None)
+    assert (chain.steps, chain.split) == (parts, "paragraphs")
+    chain = candidate_chain(candidate, split="whole", expected_steps=None)
+    assert (chain.steps, chain.correct, chain.final_answer) == ((text,), True, "7")
 
 
 def test_a_candidate_without_steps_is_split_as_told() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,8 +32,9 @@ def test_what_was_written_is_found_again(tmp_path: Path) -> None:
     assert rows[1]["text"] == "täxt\nof two lines"
     with Journal(path) as journal:
         assert journal.find(Key("q", 1, 0, 0), "abc") == _rollout(0)
-        # The text of a rollout is on file; only that of a CoT is read again.
-        assert journal.find(Key("q", 1, 2, 1), "abc") == _rollout(1, step=2, text="")
+        # Of a prefix's rollout the texts are on file; only a CoT's are read again.
+        found = journal.find(Key("q", 1, 2, 1), "abc")
+        assert found == replace(_rollout(1, step=2), text="", answer=None, reason="")
         assert journal.find(Key("q", 1, 2, 0), "abc") is None
         assert sorted(rollout.key.step for rollout in journal) == [0, 2]
 
@@ -61,7 +64,8 @@ def test_a_file_cut_at_any_byte_loses_the_cut_line_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "line", ["not json", "{}", '"text"', json.dumps({name: 1 for name in FIELDS}),
-             json.dumps({**{name: 1 for name in FIELDS}, "verdict": "right", "extra": 1})])
+             json.dumps({**{name: 1 for name in FIELDS}, "verdict": "right", "extra": 1}),
+             json.dumps({name: "right" for name in FIELDS[:-1]})])
 def test_a_line_of_something_else_is_refused(line: str, tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     path.write_text(line + "\n")
@@ -88,6 +92,67 @@ def test_a_rollout_of_another_text_is_refused(tmp_path: Path) -> None:
         journal.append([_rollout(0)])
         with pytest.raises(UserError, match="question q, CoT 1, step 0 that continues another text"):
             journal.find(Key("q", 1, 0, 0), "another")
+
+
+def test_a_rollout_without_a_verdict_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    waiting = replace(_rollout(0, step=1), verdict=None, answer=None, reason="judge: no reply")
+    with Journal(path) as journal:
+        journal.append([waiting])
+    with Journal(path) as journal:
+        assert journal.find(waiting.key, "abc") is None and len(journal) == 0
+        assert journal.unjudged(waiting.key, "abc") == waiting
+        with pytest.raises(UserError, match="judged by another answer"):
+            journal.unjudged(waiting.key, "another")
+        journal.append([_rollout(0, step=1)])
+    with Journal(path) as journal:
+        assert journal.unjudged(waiting.key, "abc") is None
+        found = journal.find(waiting.key, "abc")
+        assert found is not None and found.verdict == "right"
+    assert [json.loads(line)["verdict"] for line in path.read_text(encoding="utf-8").splitlines()] == [
+        "unjudged", "right"]
+
+
+def test_a_prefixs_rollout_takes_little_memory(tmp_path: Path) -> None:
+    """Ten thousand questions of 4 CoTs have 1.3 million of them."""
+    with Journal(tmp_path / "j.jsonl") as journal:
+        tracemalloc.start()
+        for k in range(5000):
+            words = f"rollout {k} " * 50
+            journal.append([Rollout(Key(f"q{k // 100}", 1, 2, k), f"input {k // 8}", words, 100, True,
+                                    "right", words, words)])
+        assert tracemalloc.get_traced_memory()[0] / 5000 < 400
+        tracemalloc.stop()
+
+
+def test_a_full_disk_is_told_and_costs_one_line(tmp_path: Path) -> None:
+    """The system writes a part of a line, then none; the next line must not run into that part."""
+    path = tmp_path / "j.jsonl"
+    code = ("import resource, sys; from dreamprm.errors import UserError;"
+            "from dreamprm.labelling.journal import Journal, Key, Rollout;"
+            "journal = Journal(sys.argv[1]);"
+            "rollout = lambda k: Rollout(Key('q', 1, 0, k), 'abc', 'x' * 500, 5, True, 'right', '7', '');"
+            "journal.append([rollout(0)]);"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
+            "for k in (1, 2):\n"
+            "    try: journal.append([rollout(k)])\n"
+            "    except UserError as error: print(error)\n"
+            "    resource.setrlimit(resource.RLIMIT_FSIZE, (10000, resource.RLIM_INFINITY))\n")
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    told = done.stdout.splitlines()
+    assert len(told) == 2
+    assert "cannot be written ([Errno 27] File too large)" in told[0] and "make room" in told[0]
+    assert "is closed, an earlier line could not be written" in told[1]
+    with Journal(path) as journal:
+        assert sorted(rollout.key.rollout for rollout in journal) == [0]
+
+
+@pytest.mark.parametrize("name", ["file/j.jsonl", "folder"])
+def test_a_place_that_cannot_be_written_is_told(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match="cannot be opened for writing"):
+        Journal(tmp_path / name)
 
 
 def test_two_processes_on_one_file_are_refused_until_the_first_dies(tmp_path: Path) -> None:

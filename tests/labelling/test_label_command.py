@@ -19,6 +19,9 @@ from dreamprm.data import read_candidate_records, read_meta_records, read_step_r
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.generators import GENERATORS, generator_settings
 from dreamprm.labelling.commands import SERVING
+from dreamprm.labelling.questions import open_candidates
+from dreamprm.prompting import question_text
+from dreamprm.schema.label import QuestionSettings
 
 
 @pytest.fixture
@@ -194,9 +197,53 @@ def test_candidates_of_strange_questions_and_double_ids_are_refused(
     capsys.readouterr()
     assert main(["label", str(config), f"label.candidates={moved}"]) == 2
     assert "8 of 8 records have an id that no question of questions.files has" in capsys.readouterr().err
+    # Also where only the first questions are wanted: the candidates are of other questions all the same.
+    assert main(["label", str(config), f"label.candidates={moved}", "questions.limit=2"]) == 2
+    assert "8 of 8 records have an id that no question of questions.files has" in capsys.readouterr().err
     moved.write_text("".join(json.dumps(row) + "\n" for row in rows * 2))
     assert main(["label", str(config), f"label.candidates={moved}"]) == 2
     assert f"two records have the id {rows[0]['id']!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("answer", "options", "shown"), [
+    ("B", ("red", "4 cm"), "Which?\nOptions:\n(A) red\n(B) 4 cm"),
+    ("B", ("A", "B", "C"), "Which?\nOptions: A, B, C (shown in the image)"),
+    ("B", (), "Which?\nOptions:\n(B) red\n(A) 4 cm"),  # not as we write them
+    ("AB", (), "Which?\nOptions:\n(A) red\n(B) 4 cm"),
+    ("red", (), "Which?"),
+])
+def test_candidates_that_stand_alone_have_the_options_that_their_text_shows(
+    answer: str, options: tuple[str, ...], shown: str, tmp_path: Path
+) -> None:
+    """With them "(B) 4 cm" is right where "B" is, and the prompt is the one that the options make."""
+    path = tmp_path / "candidates.jsonl"
+    path.write_text(json.dumps({"id": "q", "question": shown, "images": [], "benchmark": "b",
+                                "answer": answer, "candidates": [{"text": "Final answer: B"}]}) + "\n")
+    (question,), _ = open_candidates(str(path), QuestionSettings(allow_no_image=True), [])
+    assert (question.options, question.answer) == (options, answer)
+    assert question_text(question.question, question.options) == shown
+
+
+@pytest.mark.parametrize("fits", ["nothing", "half of the journal", "the journal"])
+def test_a_full_disk_is_told_and_costs_no_rollout(fits: str, config: Path, tmp_path: Path) -> None:
+    command = ["sample", str(config), "questions.limit=2", "sample.n=10"]
+    assert main([*command, f"output={tmp_path / 'calm'}"]) == 0
+    journal, records = ((tmp_path / "calm" / name).stat().st_size
+                        for name in ("samples.jsonl", "candidates.jsonl"))
+    assert 0 < journal < records  # each text stands in the records twice: whole, and in steps
+    longest = {"nothing": 1, "half of the journal": journal // 2, "the journal": (journal + records) // 2}
+    code = ("import resource, sys; from dreamprm.cli import main;"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY));"
+            "sys.exit(main(sys.argv[2:]))")
+    done = subprocess.run([sys.executable, "-c", code, str(longest[fits]), *command],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "cannot be written ([Errno 27]" in done.stderr
+    assert "Traceback" not in done.stderr and "start the same command again" in done.stderr
+    kept = (tmp_path / "out" / "samples.jsonl").read_text().count("\n")
+    assert kept == 20 if fits == "the journal" else 0 <= kept < 20
+    assert main(command) == 0
+    assert len(_rows(tmp_path / "out" / "samples.jsonl")) == 20
+    assert _summary(tmp_path / "out", "candidates")["rollouts_sampled"] == 20 - kept
 
 
 def test_a_killed_run_goes_on(config: Path, tmp_path: Path) -> None:

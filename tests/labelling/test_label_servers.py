@@ -170,6 +170,28 @@ def test_a_server_that_goes_down_stops_the_run_and_one_that_is_back_finishes_it(
     _check_labels(tmp_path, 10)
 
 
+def test_completions_before_a_failure_of_their_request_are_kept(tmp_path: Path) -> None:
+    """Of three completions asked for one by one the third fails: two are there already."""
+    def fault_of(number: int, body: dict[str, Any]) -> Fault | None:
+        return status(503) if number % 4 == 3 else None
+
+    texts: Counter[str] = Counter()
+    for attempt in range(8):
+
+        def words(body: dict[str, Any], number: int, index: int, attempt: int = attempt) -> str:
+            return _five_steps(body, number + 1000 * attempt, index)
+
+        with ScriptedServer(fault_of=fault_of, prefix="continues", words=words).serving() as server:
+            config = _config(tmp_path, server.url, questions=1, retries=0, concurrency=1, prefix="continue",
+                             samples_per_request=1)
+            code = main(["label", config])
+            texts.update(text for exchange in server.chats for text in exchange.texts)
+        assert Counter(row["text"] for row in _journal(tmp_path)) == texts
+        if code == 0:
+            break
+    _check_labels(tmp_path, 1)
+
+
 @pytest.mark.parametrize(
     ("code", "words"), [(401, "who are you"), (403, "not for you"), (404, "no model of that name")])
 def test_what_no_request_can_pass_stops_at_once_with_the_servers_words(

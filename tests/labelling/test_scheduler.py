@@ -13,8 +13,11 @@ import pytest
 from scripted import NumberChecker, ScriptedGenerator, question
 
 import dreamprm.labelling.scheduler as scheduler
+from dreamprm.answers.base import Checker, Judgement
+from dreamprm.data.records import QuestionRecord
 from dreamprm.errors import UserError
-from dreamprm.generators.base import GenerationError, Sampling
+from dreamprm.generators.base import Completion, GenerationError, Generator, Sampling
+from dreamprm.labelling.chains import Chain
 from dreamprm.labelling.jobs import Instructions, label_job
 from dreamprm.labelling.journal import Journal
 from dreamprm.labelling.scheduler import Scheduler, Task
@@ -38,10 +41,11 @@ def _tasks(n: int, *, cots: int = 2) -> list[Task[Any]]:
 
 
 def _run(generator: ScriptedGenerator, journal: Journal, tasks: list[Task[Any]], *,
-         max_failed_fraction: float = 0.0, results: dict[int, Any] | None = None) -> tuple[Any, Status]:
+         max_failed_fraction: float = 0.0, results: dict[int, Any] | None = None,
+         checker: Checker | None = None, judge: Generator | None = None) -> tuple[Any, Status]:
     status = Status(journal, "none", stream=io.StringIO())
-    runs = Scheduler(generator, Sampling(), NumberChecker(), journal, status, seed=5,
-                     max_failed_fraction=max_failed_fraction)
+    runs = Scheduler(generator, Sampling(), checker or NumberChecker(), journal, status, seed=5,
+                     max_failed_fraction=max_failed_fraction, judge=judge)
     results = {} if results is None else results
     for number, result in runs.run(tasks):
         assert number not in results
@@ -143,6 +147,102 @@ def test_a_first_request_that_is_refused_stops_at_once(tmp_path: Path) -> None:
         assert len(_run(generator, journal, _tasks(10), max_failed_fraction=0.1)[0]) == 9
 
 
+def test_a_refusal_after_others_were_served_is_the_questions_own(tmp_path: Path) -> None:
+    """Also where the others were served before the run was started again."""
+    generator = ScriptedGenerator()
+    generator.failing["what is 0 ?"] = GenerationError("too long", refused=True)
+    with Journal(tmp_path / "j.jsonl") as journal:
+        _run(ScriptedGenerator(), journal, _tasks(10)[1:])
+    with Journal(tmp_path / "j.jsonl") as journal:
+        results, status = _run(generator, journal, _tasks(10), max_failed_fraction=0.1)
+        assert sorted(results) == list(range(1, 10)) and status.failures == 1
+
+
+def _given(*texts: str, answer: str = "7", correct: bool | None = None) -> list[Task[Any]]:
+    q = question(1, answer=answer)
+    chains = [Chain(text, (text,), (len(text),), None, "given", correct=correct) for text in texts]
+    return [Task(q, "prompt", partial(label_job, q, FIVE, Three(), cots=1, chains=chains))]
+
+
+def test_given_chains_are_no_sign_that_the_generator_serves(tmp_path: Path) -> None:
+    generator = ScriptedGenerator()
+    generator.failing["prompt"] = GenerationError("no images", refused=True)
+    tasks = _given("Final answer: 7") + _tasks(1)
+    with Journal(tmp_path / "j.jsonl") as journal, pytest.raises(UserError, match="refused the first"):
+        _run(generator, journal, tasks, max_failed_fraction=1.0)
+
+
+@pytest.mark.parametrize("changed", [
+    _given("Final answer: 8"), _given("Final answer: 7", answer="8"),
+    _given("Final answer: 7", correct=False)])
+def test_a_verdict_is_not_taken_for_another_chain_or_answer(changed: list[Task[Any]], tmp_path: Path) -> None:
+    """A chain of one step asks for no rollouts, whose prefixes would tell that it is another one."""
+    with Journal(tmp_path / "j.jsonl") as journal:
+        results, status = _run(ScriptedGenerator(), journal, _given("Final answer: 7"))
+        assert results[0][0].labels == (StepLabel(1.0, 1),)
+        assert (status.rollouts, status.verdicts) == (0, Counter())
+    with Journal(tmp_path / "j.jsonl") as journal:
+        with pytest.raises(UserError, match="question q1, CoT 0, step 0 that continues another text or is"):
+            _run(ScriptedGenerator(), journal, changed)
+
+
+class _Judge(NumberChecker):
+    """Gives no reply to every third answer while it is down."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error: Exception | None = error
+        self.asked = 0
+
+    def check(self, response: str, question: QuestionRecord) -> Judgement:
+        self.asked += 1
+        if self.error is not None and self.asked % 3 == 0:
+            raise self.error
+        return super().check(response, question)
+
+
+def test_what_a_judge_that_is_down_did_not_judge_is_judged_later_and_not_sampled_again(
+    tmp_path: Path
+) -> None:
+    judge, generator = _Judge(GenerationError("judge: no reply")), ScriptedGenerator()
+    with Journal(tmp_path / "j.jsonl") as journal:
+        results, status = _run(generator, journal, _tasks(4), max_failed_fraction=1.0, checker=judge)
+        assert status.failures > 0 and status.reasons.keys() == {"judge: no reply"}
+        sampled = sum(generator.sampled().values())
+        assert status.rollouts == sampled == len(journal) + status.verdicts["unjudged"]
+    judge.error, judge.asked = None, 0
+    with Journal(tmp_path / "j.jsonl") as journal:
+        results, after = _run(generator, journal, _tasks(4), checker=judge)
+        assert len(journal) == 4 * 26 == sum(generator.sampled().values())
+        assert judge.asked == 4 * 26 - sampled + status.verdicts["unjudged"]
+    assert after.rollouts == 4 * 26 - sampled
+    with Journal(tmp_path / "calm.jsonl") as journal:
+        calm, _ = _run(ScriptedGenerator(), journal, _tasks(4))
+    assert {number: [one.labels[-1] for one in result] for number, result in results.items()} == {
+        number: [one.labels[-1] for one in result] for number, result in calm.items()}
+
+
+def test_what_was_sampled_is_kept_where_judging_stops_the_run(tmp_path: Path) -> None:
+    """As where the judge's key is refused."""
+    generator = ScriptedGenerator()
+    with Journal(tmp_path / "j.jsonl") as journal:
+        with pytest.raises(UserError, match="no such judge"):
+            _run(generator, journal, _tasks(4), checker=_Judge(UserError("no such judge")))
+    with Journal(tmp_path / "j.jsonl") as journal:
+        _run(generator, journal, _tasks(4))
+        assert len(journal) == 4 * 26 == sum(generator.sampled().values())
+
+
+def test_an_empty_completion_is_a_rollout_too(tmp_path: Path) -> None:
+    class Silent(ScriptedGenerator):
+        def complete_all(self, requests: Any, sampling: Any) -> Any:
+            return [[Completion("", 0)] * request.n for request in requests]
+
+    with Journal(tmp_path / "j.jsonl") as journal:
+        results, status = _run(Silent(), journal, _tasks(3))
+    assert (status.rollouts, status.tokens) == (6, 0)
+    assert [one.labels for one in results[0]] == [(), ()]
+
+
 def test_an_interruption_keeps_what_was_sampled(tmp_path: Path) -> None:
     generator = ScriptedGenerator(parallel=2)
     many = threading.Event()
@@ -166,8 +266,9 @@ def test_an_interruption_keeps_what_was_sampled(tmp_path: Path) -> None:
     assert {number: again[number] for number in results} == results
 
 
+@pytest.mark.parametrize("hangs", ["generator", "judge"])
 def test_a_call_that_hangs_does_not_keep_an_interrupted_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hangs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while the generator is closed, which ends its calls."""
     monkeypatch.setattr(scheduler, "GRACE_SECONDS", 0.05)
@@ -177,7 +278,9 @@ def test_a_call_that_hangs_does_not_keep_an_interrupted_run(
         def close(self) -> None:
             closed.set()
 
-    generator = Hanging(parallel=3)
+    # Whichever of the two it is.
+    generator = Hanging(parallel=3) if hangs == "generator" else ScriptedGenerator(parallel=3)
+    judge = Hanging() if hangs == "judge" else None
     first = threading.Lock()
 
     def before() -> None:
@@ -188,7 +291,7 @@ def test_a_call_that_hangs_does_not_keep_an_interrupted_run(
     generator.before = before
     with Journal(tmp_path / "j.jsonl") as journal:
         with pytest.raises(KeyboardInterrupt):
-            _run(generator, journal, _tasks(10))
+            _run(generator, journal, _tasks(10), judge=judge)
     assert closed.is_set()
 
 

@@ -54,7 +54,11 @@ class AutoChecker(Checker):
         self._judge = JudgeChecker(self.judge) if self.judge is not None else None
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
-        """Judge by the first kind that decides; else undecided, with the reason of its own kind."""
+        """Judge by the first kind that decides; else undecided, with the reason of its own kind.
+
+        Raises:
+            GenerationError: as `JudgeChecker.check`.
+        """
         stated = stated_answer(response)
         if stated is None:
             return Judgement("undecided", None, "the response is empty")

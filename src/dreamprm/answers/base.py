@@ -37,6 +37,9 @@ class Checker(ABC):
         Args:
             response: the generator's text; may state no answer, or several (the last one counts).
             question: its `answer`, `options`, `precision` and `unit` say what is right.
+
+        Raises:
+            GenerationError: a judge gave no reply, and may give one later.
         """
 
     def close(self) -> None:

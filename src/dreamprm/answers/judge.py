@@ -24,8 +24,9 @@ class JudgeChecker(Checker):
 
     The judge sees the question's text and options, the reference and the answer, no image: it compares two
     answers and solves nothing. It is asked at temperature 0 for a last line `Verdict: right` or
-    `Verdict: wrong`. Undecided are a reply without such a line or with both, and a request that came to
-    nothing. Its mistakes are those of the model: measure it on answers that you know.
+    `Verdict: wrong`. Undecided are a reply without such a line or with both, and a request that the judge
+    refuses; one that came to nothing for another reason is an error, as it may pass. Its
+    mistakes are those of the model: measure it on answers that you know.
 
     Attributes:
         generator: who judges; any of `dreamprm.generators`. It is the caller's to close.
@@ -46,7 +47,11 @@ class JudgeChecker(Checker):
             raise UserError(f"max_tokens must be >= 8 to hold a verdict, got {self.max_tokens}")
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
-        """Ask the judge; `extracted` is the answer that the response states."""
+        """Ask the judge; `extracted` is the answer that the response states.
+
+        Raises:
+            GenerationError: the judge gave no reply, and may give one later.
+        """
         stated = stated_answer(response)
         if stated is None:
             return Judgement("undecided", None, "the response is empty")
@@ -55,6 +60,8 @@ class JudgeChecker(Checker):
             (completion,) = self.generator.complete(
                 judge_prompt(question, shown), temperature=0.0, max_tokens=self.max_tokens, seed=self.seed)
         except GenerationError as error:
+            if not error.refused:
+                raise GenerationError(f"judge: no reply ({error})") from error
             return Judgement("undecided", stated.text, f"judge: no reply ({error})")
         verdicts = {verdict.lower() for verdict in _VERDICT.findall(completion.text)}
         if verdicts == {"right"}:

@@ -73,11 +73,15 @@ class GenerationError(Exception):
     Attributes:
         refused: the generator understood the request and will not serve it (a prompt that is too long), so
             that nothing was tried again.
+        completions: the first of the request's n, where it failed after these; they were paid for.
     """
 
-    def __init__(self, message: str, *, refused: bool = False) -> None:
+    def __init__(
+        self, message: str, *, refused: bool = False, completions: Sequence[Completion] = ()
+    ) -> None:
         super().__init__(message)
         self.refused = refused
+        self.completions = tuple(completions)
 
 
 class Generator(ABC):

@@ -173,10 +173,11 @@ class OpenAIGenerator(Generator):
             answer = self._ask(body | ({"n": count} if count > 1 else {}))
             if isinstance(answer, Failure):
                 so_far = f"after {len(completions)} of {request.n} completions: " if completions else ""
-                return self._error(answer, so_far, several=count > 1)
+                return self._error(answer, so_far, several=count > 1, completions=completions)
             if any(choice.reason == "content_filter" for choice in answer.choices[:count]):
                 # Asking again until one passes would draw from another distribution than the model's.
-                return GenerationError("the server's content filter cut a completion", refused=True)
+                return GenerationError(
+                    "the server's content filter cut a completion", refused=True, completions=completions)
             self._tokens_estimated |= answer.completion_tokens is None
             for choice, tokens in zip(answer.choices[:count], tokens_by_choice(answer), strict=False):
                 text = fit_to_prefix(request.prefix, choice.text) if how == "instruct" else choice.text
@@ -230,10 +231,14 @@ class OpenAIGenerator(Generator):
                 self._client = ChatClient(self._address, key=key, timeout=self.timeout)
             return self._client
 
-    def _error(self, failure: Failure, before: str = "", *, several: bool = False) -> GenerationError:
+    def _error(
+        self, failure: Failure, before: str = "", *, several: bool = False,
+        completions: Sequence[Completion] = (),
+    ) -> GenerationError:
         hint = ("; if the server gives one completion at a time, set samples_per_request to 1"
                 if several and failure.kind == "refused" else "")
-        return GenerationError(f"{before}{failure.words}{hint}", refused=failure.kind == "refused")
+        return GenerationError(f"{before}{failure.words}{hint}", refused=failure.kind == "refused",
+                               completions=completions)
 
     def _check(self) -> None:
         if not self.model:

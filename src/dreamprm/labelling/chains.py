@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dreamprm.data.records import Candidate
-from dreamprm.responses import parse_response
+from dreamprm.responses import parse_response, split_steps
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,14 @@ def sampled_chain(text: str, *, split: str, expected_steps: int | None, finished
 
 
 def candidate_chain(candidate: Candidate, *, split: str, expected_steps: int | None) -> Chain:
-    """The chain of a candidate record: its own steps where it has some, else its text, split."""
-    if not candidate.steps:
-        chain = sampled_chain(candidate.text, split=split, expected_steps=expected_steps, finished=True)
-        return Chain(chain.text, chain.steps, chain.ends, candidate.final_answer or chain.final_answer,
-                     chain.split, chain.malformed, candidate.correct)
+    """The chain of a candidate record: its own steps where it has some, else its text, split as told.
+
+    A reader cuts a text that came without steps at its headings: such steps are not the record's own.
+    """
+    chain = sampled_chain(candidate.text, split=split, expected_steps=expected_steps, finished=True)
+    if candidate.steps in ((), chain.steps, split_steps(candidate.text)):
+        return replace(
+            chain, final_answer=candidate.final_answer or chain.final_answer, correct=candidate.correct)
     text, ends = _located(candidate.text, candidate.steps)
     return Chain(text, candidate.steps, ends, candidate.final_answer, "given", (), candidate.correct)
 

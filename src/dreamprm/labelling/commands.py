@@ -18,9 +18,8 @@ from dreamprm.generators import Generator, Sampling, build_generator
 from dreamprm.labelling.chains import candidate_chain
 from dreamprm.labelling.jobs import Instructions, label_job, sample_job
 from dreamprm.labelling.journal import Journal
-from dreamprm.labelling.questions import open_candidates, open_questions, shard
-from dreamprm.labelling.results import (
-    EMPTY, LabelCounts, Written, write_candidates, write_meta, write_steps)
+from dreamprm.labelling.questions import open_candidates, open_questions, share
+from dreamprm.labelling.results import LabelCounts, Written, write_candidates, write_meta, write_steps
 from dreamprm.labelling.scheduler import Scheduler, Task
 from dreamprm.labelling.status import Status, describe_summary
 from dreamprm.rollouts import build_method
@@ -43,19 +42,18 @@ def run_sample(config: LabelConfig) -> None:
     """
     if not config.questions.files:
         raise UserError("questions.files must name at least one file of question records, got []")
-    questions = shard(open_questions(config.questions, say=_say), config.sample.shard)
+    questions = share(
+        open_questions(config.questions, say=_say), config.questions, config.sample.shard)
     with _run(config, "samples", config.sample.shard) as run:
         job = partial(sample_job, instructions=run.instructions, n=config.sample.n)
         tasks = [_task(question, run, partial(job, question)) for question in questions]
         written = Written(run.folder)
 
-        def write(results: dict[int, Any]) -> None:
-            for number in sorted(results):
-                if config.sample.form == "meta":
-                    write_meta(written, questions[number], results[number])
-                else:
-                    write_candidates(written, questions[number], results[number],
-                                     generator=_name(config))
+        def write(question: QuestionRecord, sampled: Any) -> None:
+            if config.sample.form == "meta":
+                write_meta(written, question, sampled)
+            else:
+                write_candidates(written, question, sampled, generator=_name(config))
 
         run.finish(tasks, write, written, config.sample.form)
 
@@ -71,7 +69,7 @@ def run_label(config: LabelConfig) -> None:
     if config.label.candidates is not None:
         questions, given = open_candidates(
             config.label.candidates, config.questions, questions, say=_say)
-    questions = shard(questions, config.label.shard)
+    questions = share(questions, config.questions, config.label.shard)
     method = build_method(config.label.method, **config.label.settings)
     with _run(config, "rollouts", config.label.shard) as run:
 
@@ -85,20 +83,16 @@ def run_label(config: LabelConfig) -> None:
         tasks = [_task(question, run, partial(start, question)) for question in questions]
         written, counts = Written(run.folder), LabelCounts()
 
-        def write(results: dict[int, Any]) -> None:
-            for number in sorted(results):
-                write_steps(written, counts, questions[number], results[number], run.instructions)
-            empty = sum(rollout.key.step == 0 and not rollout.text.strip() for rollout in run.journal)
-            written.left_out[EMPTY] += empty
+        def write(question: QuestionRecord, labelled: Any) -> None:
+            write_steps(written, counts, question, labelled, run.instructions)
 
         def cost() -> dict[str, Any]:
-            tokens = sum(rollout.tokens for rollout in run.journal if rollout.key.step)
             steps = max(counts.steps, 1)
             return {
                 "method": {"name": config.label.method, **config.label.settings},
                 "labelled_steps": counts.steps,
                 "rollouts_per_labelled_step": round(counts.rollouts / steps, 4),
-                "tokens_per_labelled_step": round(tokens / steps, 2),
+                "tokens_per_labelled_step": round(counts.tokens / steps, 2),
             }
 
         run.finish(tasks, write, written, "steps", cost)
@@ -113,6 +107,7 @@ class _Run:
     generator: Generator
     sampling: Sampling
     checker: Checker
+    judge: Generator | None
     instructions: Instructions
     journal: Journal
     status: Status
@@ -120,33 +115,48 @@ class _Run:
     max_failed_fraction: float
 
     def finish(
-        self, tasks: list[Task[Any]], write: Callable[[dict[int, Any]], None], written: Written, name: str,
-        more: Callable[[], dict[str, Any]] = dict,
+        self, tasks: list[Task[Any]], write: Callable[[QuestionRecord, Any], None], written: Written,
+        name: str, more: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         """Run the tasks; write what ended, also where an error or a signal ends the run."""
         scheduler = Scheduler(self.generator, self.sampling, self.checker, self.journal, self.status,
-                              seed=self.seed, max_failed_fraction=self.max_failed_fraction)
-        results: dict[int, Any] = {}
-        path = self.folder / f"{name}{self.part}.jsonl"
+                              seed=self.seed, max_failed_fraction=self.max_failed_fraction,
+                              judge=self.judge)
         try:
             for number, result in scheduler.run(tasks):
-                results[number] = result
+                write(tasks[number].question, result)
         finally:
             self.status.close()
-            write(results)
-            written.save(path)
-            summary = {
-                **self.status.summary(),
-                "cots": written.cots,
-                "right": written.right,
-                "malformed": dict(written.malformed),
-                "left_out": {reason: count for reason, count in written.left_out.items() if count},
-                "generator": self.generator.describe(),
-                **more(),
-            }
-            write_atomically(self.folder / f"summary-{name}{self.part}.json",
-                             json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-            _say(f"{describe_summary(summary)}\n{path}: {len(written.lines):,} records")
+            with _writing(self.folder):
+                self._leave(tasks, written, name, more())
+
+    def _leave(
+        self, tasks: list[Task[Any]], written: Written, name: str, more: dict[str, Any]
+    ) -> None:
+        path = self.folder / f"{name}{self.part}.jsonl"
+        records = written.save(path, (task.question for task in tasks))
+        summary = {
+            **self.status.summary(),
+            "cots": written.cots,
+            "right": written.right,
+            "malformed": dict(written.malformed.most_common()),
+            "left_out": {reason: count for reason, count in written.left_out.items() if count},
+            "generator": self.generator.describe(),
+            **more,
+        }
+        write_atomically(self.folder / f"summary-{name}{self.part}.json",
+                         json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        _say(f"{describe_summary(summary)}\n{path}: {records:,} records")
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """What the system says while files are written is the user's to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error}); the rollouts are kept in the journal there: "
+                        "make room, then start the same command again") from error
 
 
 @contextmanager
@@ -157,7 +167,7 @@ def _run(config: LabelConfig, journal: str, shard_text: str) -> Iterator[_Run]:
     with ExitStack() as stack:
         generator = build_generator(config.generator.name, **config.generator.settings)
         stack.callback(generator.close)
-        checker = _checker(config, stack)
+        checker, judge = _checker(config, stack)
         held = stack.enter_context(Journal(folder / f"{journal}{part}.jsonl"))
         _same_run(config, folder / f"config-{journal}{part}.yaml", started=bool(len(held)))
         status = Status(held, config.log.progress, every=config.log.every)
@@ -165,19 +175,19 @@ def _run(config: LabelConfig, journal: str, shard_text: str) -> Iterator[_Run]:
         yield _Run(
             folder, part, generator,
             Sampling(config.generator.temperature, config.generator.max_tokens, tuple(config.generator.stop)),
-            checker,
+            checker, judge,
             Instructions(config.prompt, config.split, config.answers.undecided == "leave_out"),
             held, status, config.seed, config.max_failed_fraction)
 
 
-def _checker(config: LabelConfig, stack: ExitStack) -> Checker:
+def _checker(config: LabelConfig, stack: ExitStack) -> tuple[Checker, Generator | None]:
     judge = None
     if config.answers.judge.name is not None:
         judge = build_generator(config.answers.judge.name, **config.answers.judge.settings)
         stack.callback(judge.close)
     checker = build_checker(config.answers.kind, judge=judge, **config.answers.settings)
     stack.callback(checker.close)
-    return checker
+    return checker, judge
 
 
 def _same_run(config: LabelConfig, path: Path, *, started: bool) -> None:
@@ -191,7 +201,8 @@ def _same_run(config: LabelConfig, path: Path, *, started: bool) -> None:
             raise UserError(
                 f"{path.parent} holds rollouts of other settings ({listed}); give another output, or remove "
                 "this one")
-    save_config(path, config)
+    with _writing(path.parent):
+        save_config(path, config)
 
 
 def _task(question: QuestionRecord, run: _Run, start: Callable[[], Any]) -> Task[Any]:

@@ -7,6 +7,7 @@ repeated from the journal and comes to the same point.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator as PythonGenerator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,12 +41,23 @@ class Want:
 
 @dataclass(frozen=True)
 class LabelledChain:
-    """A chain with a label for each of its steps; its last one is whether it is right itself."""
+    """A chain with a label for each of its steps; its last one is whether it is right itself.
+
+    Attributes:
+        chain: an empty one has neither steps nor labels.
+        labels: one a step.
+        verdict: of the chain itself.
+        number: the chain's among those of its question.
+        rollouts: spent on its prefixes, also those that count for nothing.
+        tokens: of these rollouts.
+    """
 
     chain: Chain
     labels: tuple[StepLabel, ...]
     verdict: Verdict
     number: int
+    rollouts: int
+    tokens: int
 
 
 SampleJob = PythonGenerator[Sequence[Want], Sequence[Sequence[Rollout]], list[tuple[Chain, Verdict]]]
@@ -90,7 +102,7 @@ def sample_job(question: QuestionRecord, instructions: Instructions, *, n: int) 
     """
     keys = tuple(Key(question.id, cot, 0, 0) for cot in range(n))
     (rollouts,) = yield [Want(keys)]
-    return [(_chain(rollout, instructions), rollout.verdict) for rollout in rollouts]
+    return [(_chain(rollout, instructions), _verdict(rollout)) for rollout in rollouts]
 
 
 def label_job(
@@ -107,7 +119,7 @@ def label_job(
         chains: the chains to label, where they are there already.
 
     Returns:
-        (as a job) the chains that have steps, with their labels.
+        (as a job) the chains with their labels; an empty chain is not continued.
 
     Source: DreamPRM (arXiv 2505.20241), section 3.
     """
@@ -121,32 +133,37 @@ def label_job(
         ]
         if wants:
             judged = yield wants
-            sampled = [(chain, one.verdict) for chain, (one,) in zip(chains, judged, strict=True)]
+            sampled = [(chain, _verdict(one)) for chain, (one,) in zip(chains, judged, strict=True)]
 
-    kept = {number: chain for number, (chain, _) in enumerate(sampled) if chain.steps}
-    verdicts = {number: sampled[number][1] for number in kept}
     plans = {
-        number: method.plan(len(chain.steps) - 1, correct=instructions.correct(verdicts[number]))
-        for number, chain in kept.items()
+        number: method.plan(len(chain.steps) - 1, correct=instructions.correct(verdict))
+        for number, (chain, verdict) in enumerate(sampled) if chain.steps
     }
-    labels = yield from _run_plans(question.id, plans, kept, instructions)
+    labels, spent = yield from _run_plans(
+        question.id, plans, [chain for chain, _ in sampled], instructions)
     return [
         LabelledChain(
             chain,
-            (*labels[number], _last_label(instructions.correct(verdicts[number]))),
-            verdicts[number],
-            number,
+            (*labels[number], _last_label(instructions.correct(verdict))) if number in labels else (),
+            verdict, number, len(spent[number]), sum(rollout.tokens for rollout in spent[number]),
         )
-        for number, chain in kept.items()
+        for number, (chain, verdict) in enumerate(sampled)
     ]
 
 
 def _run_plans(
-    question: str, plans: Mapping[int, Plan], chains: Mapping[int, Chain], instructions: Instructions
-) -> PythonGenerator[Sequence[Want], Sequence[Sequence[Rollout]], dict[int, list[StepLabel]]]:
-    """Run the plans of all chains side by side, so that each round's asks can be served together."""
+    question: str, plans: Mapping[int, Plan], chains: Sequence[Chain], instructions: Instructions
+) -> PythonGenerator[
+    Sequence[Want], Sequence[Sequence[Rollout]], tuple[dict[int, list[StepLabel]], list[list[Rollout]]]
+]:
+    """Run the plans of all chains side by side, so that each round's asks can be served together.
+
+    Returns:
+        (in the end) labels by a chain's number, and each chain's rollouts.
+    """
     labels: dict[int, list[StepLabel]] = {}
-    done: dict[tuple[int, int], int] = {}  # rollouts so far of a chain's step
+    spent: list[list[Rollout]] = [[] for _ in chains]
+    done: Counter[tuple[int, int]] = Counter()  # rollouts so far of a chain's step
     asked: dict[int, Sequence[Ask]] = {}
 
     def step(number: int, tallies: Sequence[Tally] | None) -> None:
@@ -162,19 +179,21 @@ def _run_plans(
         wants = []
         for number, asks in asked.items():
             for ask in asks:
-                first = done.get((number, ask.step), 0)
-                done[number, ask.step] = first + ask.count
+                first = done[number, ask.step]
+                done[number, ask.step] += ask.count
                 keys = tuple(Key(question, number, ask.step, first + k) for k in range(ask.count))
                 wants.append(Want(keys, chains[number].prefix(ask.step)))
-        rollouts = iter((yield wants))
+        answers = iter((yield wants))
         for number, asks in list(asked.items()):
-            step(number, [_tally(next(rollouts), instructions) for _ in asks])
-    return labels
+            rollouts = [next(answers) for _ in asks]
+            spent[number] += (rollout for brought in rollouts for rollout in brought)
+            step(number, [_tally(one, instructions) for one in rollouts])
+    return labels, spent
 
 
 def _tally(rollouts: Sequence[Rollout], instructions: Instructions) -> Tally:
     counted = [
-        correct for rollout in rollouts if (correct := instructions.correct(rollout.verdict)) is not None
+        correct for rollout in rollouts if (correct := instructions.correct(_verdict(rollout))) is not None
     ]
     return Tally(sum(counted), len(counted))
 
@@ -182,7 +201,13 @@ def _tally(rollouts: Sequence[Rollout], instructions: Instructions) -> Tally:
 def _chain(rollout: Rollout, instructions: Instructions) -> Chain:
     chain = sampled_chain(rollout.text, split=instructions.split,
                           expected_steps=instructions.expected_steps, finished=rollout.finished)
-    return replace(chain, correct=instructions.correct(rollout.verdict))
+    return replace(chain, correct=instructions.correct(_verdict(rollout)))
+
+
+def _verdict(rollout: Rollout) -> Verdict:
+    """A job is only sent rollouts that are judged."""
+    assert rollout.verdict is not None
+    return rollout.verdict
 
 
 def _last_label(correct: bool | None) -> StepLabel:

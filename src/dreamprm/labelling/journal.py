@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, cast
+from types import MappingProxyType, TracebackType
+from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
 from dreamprm.answers.base import Verdict
 from dreamprm.errors import DataError, UserError
 
-VERDICTS = ("right", "wrong", "undecided")
+# "unjudged" stands in the line of a rollout that was sampled and whose judge gave no reply.
+_VERDICTS: Mapping[str, Verdict | None] = MappingProxyType(
+    {"right": "right", "wrong": "wrong", "undecided": "undecided", "unjudged": None})
 
 
 class Key(NamedTuple):
@@ -37,13 +40,15 @@ class Rollout:
 
     Attributes:
         key: where it belongs.
-        input: digest of the prompt and prefix that it continues.
-        text: the completion, without its prefix; of steps >= 1 it is on file only, "" once it is read back.
+        input: digest of what it continues and is judged by.
+        text: the completion, without its prefix.
         tokens: its length in the generator's tokens.
         finished: False where it was cut off.
-        verdict: of the whole response, prefix and completion.
+        verdict: of the whole response, prefix and completion; None where it is not judged yet.
         answer: what was read as its answer.
         reason: why it was judged so.
+
+    Of steps >= 1 text, answer and reason are on file only: "", None and "" once it is in the journal.
     """
 
     key: Key
@@ -51,7 +56,7 @@ class Rollout:
     text: str
     tokens: int
     finished: bool
-    verdict: Verdict
+    verdict: Verdict | None
     answer: str | None
     reason: str
 
@@ -63,57 +68,102 @@ class Journal:
     the file is opened again, so that its rollout is sampled anew: none is lost, none counted twice. The file
     is held by one process at a time.
 
+    A rollout whose judge gave no reply is kept without a verdict: `find` does not know it, `unjudged` does,
+    and its verdict is another line.
+
     Args:
         path: the file; it and its folder are made where they are missing. `path.lock` stands beside it.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, or the system lets nobody write there.
         DataError: a line that this program cannot have written.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._mutex = threading.Lock()
+        self._rollouts: dict[Key, Rollout] = {}
+        self._unjudged: dict[Key, Rollout] = {}
         # The system lets go of the lock when its process dies, however it dies.
         self._lock = FileLock(f"{self.path}.lock")
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
+            # Without a buffer: a line that cannot be written leaves nothing behind for the next one.
+            self._file = self.path.open("ab", buffering=0)
+            self._read()
         except Timeout:
             raise UserError(
                 f"{self.path} is being written by another process; wait for it, or give another output "
                 "(or another shard)") from None
-        try:
-            self._rollouts = self._read()
-            self._file = self.path.open("a", encoding="utf-8")
-        except BaseException:
+        except OSError as error:
             self._lock.release()
+            raise UserError(f"{self.path} cannot be opened for writing ({error}); give another output"
+                            ) from error
+        except BaseException:
+            self.close()
             raise
 
     def find(self, key: Key, input: str) -> Rollout | None:
         """The rollout of this key, or None where it is not there yet.
 
         Raises:
-            UserError: there is one, of another prompt or prefix.
+            UserError: there is one, of another prompt, prefix or right answer.
         """
-        with self._mutex:
-            found = self._rollouts.get(key)
-        if found is not None and found.input != input:
-            raise UserError(
-                f"{self.path} holds a rollout of question {key.question}, CoT {key.cot}, step {key.step} "
-                "that continues another text: the question or the CoT has changed since; give another "
-                "output, or remove this one")
-        return found
+        return self._same_input(self._rollouts.get(key), input)
+
+    def unjudged(self, key: Key, input: str) -> Rollout | None:
+        """The rollout of this key that waits for its verdict, with its text, or None.
+
+        Raises:
+            UserError: as `find`.
+        """
+        return self._same_input(self._unjudged.get(key), input)
 
     def append(self, rollouts: Sequence[Rollout]) -> None:
-        """Write rollouts, a line each; from any thread."""
+        """Write rollouts, a line each; from any thread.
+
+        Raises:
+            UserError: the system cannot write, as where the disk is full.
+        """
         with self._mutex:
             for rollout in rollouts:
-                if rollout.key in self._rollouts:
-                    raise AssertionError(f"rollout {rollout.key} was sampled twice")
-                self._file.write(json.dumps(_row(rollout), ensure_ascii=False) + "\n")
-                self._file.flush()
-                self._rollouts[rollout.key] = _kept(rollout)
+                assert rollout.key not in self._rollouts, f"rollout {rollout.key} was sampled twice"
+                self._write((json.dumps(_row(rollout), ensure_ascii=False) + "\n").encode())
+                self._keep(rollout)
+
+    def _write(self, line: bytes) -> None:
+        try:
+            while line:
+                line = line[self._file.write(line):]
+        except OSError as error:
+            # What may be there of the line would run into the next one; opening the file again drops it.
+            self._file.close()
+            raise UserError(f"{self.path} cannot be written ({error}); all before is kept: make room, then "
+                            "start the same command again") from error
+        except ValueError:
+            raise UserError(f"{self.path} is closed, an earlier line could not be written") from None
+
+    def _keep(self, rollout: Rollout) -> None:
+        """Remember it, of a prefix's rollout only what labels are made of: there are millions."""
+        if rollout.verdict is None:
+            self._unjudged[rollout.key] = rollout
+            return
+        self._unjudged.pop(rollout.key, None)
+        if rollout.key.step:
+            key = rollout.key._replace(question=sys.intern(rollout.key.question))
+            rollout = Rollout(key, sys.intern(rollout.input), "", rollout.tokens, rollout.finished,
+                              rollout.verdict, None, "")
+        self._rollouts[rollout.key] = rollout
+
+    def _same_input(self, found: Rollout | None, input: str) -> Rollout | None:
+        if found is not None and found.input != input:
+            key = found.key
+            raise UserError(
+                f"{self.path} holds a rollout of question {key.question}, CoT {key.cot}, step {key.step} "
+                "that continues another text or is judged by another answer: the question or the CoT has "
+                "changed since; give another output, or remove that question's lines from the file")
+        return found
 
     def __len__(self) -> int:
         return len(self._rollouts)
@@ -135,45 +185,42 @@ class Journal:
         del kind, error, trace
         self.close()
 
-    def _read(self) -> dict[Key, Rollout]:
-        rollouts: dict[Key, Rollout] = {}
-        if not self.path.exists():
-            return rollouts
+    def _read(self) -> None:
         whole = 0  # bytes of complete lines
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
                     break
                 rollout = self._parse(line, number)
-                if rollout.key in rollouts:
+                if rollout.key in self._rollouts:
                     raise DataError(f"{self.path}:{number}: rollout {tuple(rollout.key)} stands there twice; "
                                     "remove one of the lines")
-                rollouts[rollout.key] = rollout
+                self._keep(rollout)
                 whole += len(line)
         if whole < self.path.stat().st_size:
             os.truncate(self.path, whole)
-        return rollouts
 
     def _parse(self, line: bytes, number: int) -> Rollout:
         try:
             row = json.loads(line)
-            key = Key(row["question"], row["cot"], row["step"], row["rollout"])
-            rollout = Rollout(key, **{name: value for name, value in row.items() if name not in Key._fields})
-            if rollout.verdict not in VERDICTS:
-                raise ValueError(f"verdict {rollout.verdict!r}")
+            question, cot, step, rollout, input, text, tokens, finished, verdict, answer, reason = (
+                row[name] for name in _FIELDS)
+            if len(row) != len(_FIELDS):
+                raise ValueError(f"unknown fields {sorted(row.keys() - set(_FIELDS))}")
+            judged = _VERDICTS[verdict]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{self.path}:{number}: not a line of a journal ({error}); restore the file, or give another "
                 "output") from error
-        return _kept(rollout)
+        return Rollout(Key(question, cot, step, rollout), input, text, tokens, finished,
+                       judged, answer, reason)
 
 
-def _kept(rollout: Rollout) -> Rollout:
-    """As it is kept in memory: only a CoT's text is read again."""
-    return rollout if rollout.key.step == 0 else replace(rollout, text="")
+_FIELDS = ("question", "cot", "step", "rollout", "input", "text", "tokens", "finished", "verdict", "answer",
+           "reason")
 
 
-def _row(rollout: Rollout) -> dict[str, Any]:
-    row = asdict(rollout)
-    row.pop("key")
-    return cast(dict[str, Any], {**rollout.key._asdict(), **row})
+def _row(rollout: Rollout) -> dict[str, object]:
+    values = (*rollout.key, rollout.input, rollout.text, rollout.tokens, rollout.finished,
+              rollout.verdict or "unjudged", rollout.answer, rollout.reason)
+    return dict(zip(_FIELDS, values, strict=True))

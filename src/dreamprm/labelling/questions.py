@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Any
 
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.read_report import ReadReport
 from dreamprm.data.readers import read_candidate_records
-from dreamprm.data.records import CandidateRecord, QuestionRecord
+from dreamprm.data.records import OPTION_LETTERS, CandidateRecord, QuestionRecord
 from dreamprm.errors import DataError
+from dreamprm.prompting import question_text
 from dreamprm.schema.label import QuestionSettings, shard_of
 
 Say = Callable[[str], None]
 
 
 def open_questions(settings: QuestionSettings, *, say: Say = print) -> list[QuestionRecord]:
-    """All question records of the files, in their order.
+    """All question records of the files, in their order; `questions.limit` is left to `share`.
 
     Raises:
         UserError, DataError: those of the reader.
@@ -30,7 +31,7 @@ def open_questions(settings: QuestionSettings, *, say: Say = print) -> list[Ques
         for line in report.lines():
             say(f"{file.path}: {line}")
     _require_unique([record.id for record in records], "questions")
-    return records[: settings.limit]
+    return records
 
 
 def open_candidates(
@@ -55,11 +56,10 @@ def open_candidates(
     _require_unique([record.id for record in records], path)
     by_id = {record.id: record for record in records}
     if not settings.files:
-        own = [_question(record) for record in islice(records, settings.limit)]
-        return own, {question.id: by_id[question.id] for question in own}
+        return [_question(record) for record in records], by_id
     known = {question.id for question in questions}
     strange = [record.id for record in records if record.id not in known]
-    if strange and settings.limit is None:
+    if strange:
         raise DataError(
             f"{path}: {len(strange)} of {len(records)} records have an id that no question of "
             f"questions.files has, the first is {strange[0]!r}; give the questions that they answer, or "
@@ -71,16 +71,39 @@ def open_candidates(
     return answered, by_id
 
 
-def shard(questions: Sequence[QuestionRecord], text: str) -> list[QuestionRecord]:
-    """Every n-th question, starting at the i-th, of a shard written i/n."""
-    first, step = shard_of(text)
-    return list(questions[first::step])
+def share(
+    questions: Sequence[QuestionRecord], settings: QuestionSettings, shard: str
+) -> list[QuestionRecord]:
+    """Of the first `questions.limit` questions every n-th, starting at the i-th, of a shard written i/n."""
+    first, step = shard_of(shard)
+    return list(questions[: settings.limit][first::step])
+
+
+# As `dreamprm.prompting.question_text` ends a question with options.
+_LETTERS_SHOWN = re.compile(r"\nOptions: (?P<letters>[A-Z](?:, [A-Z])+) \(shown in the image\)\Z")
+_LETTERED = re.compile(r"\nOptions:(?P<lines>(?:\n\([A-Z]\) .*)+)\Z")
 
 
 def _question(record: CandidateRecord) -> QuestionRecord:
+    """The question that a candidate record answers, its options taken out of the text again.
+
+    Without them "(B) 4 cm" could not be compared with the answer "B".
+    """
+    text, options = _without_options(record.question)
+    if record.answer not in tuple(OPTION_LETTERS[: len(options)]) or (
+            question_text(text, options) != record.question):
+        text, options = record.question, ()
     return QuestionRecord(
-        question=record.question, images=record.images, answer=record.answer, options=(),
+        question=text, images=record.images, answer=record.answer, options=options,
         domain=record.benchmark, answer_type=None, precision=None, unit=None, id=record.id)
+
+
+def _without_options(text: str) -> tuple[str, tuple[str, ...]]:
+    if found := _LETTERS_SHOWN.search(text):
+        return text[: found.start()], tuple(found["letters"].split(", "))
+    if found := _LETTERED.search(text):
+        return text[: found.start()], tuple(line[4:] for line in found["lines"].split("\n")[1:])
+    return text, ()
 
 
 def _reading(settings: QuestionSettings) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from dreamprm.data.records import (
 from dreamprm.labelling.chains import Chain
 from dreamprm.labelling.jobs import Instructions, LabelledChain
 from dreamprm.prompting import question_text
-from dreamprm.run_folder import write_atomically
+from dreamprm.run_folder import write_lines_atomically
 
 EMPTY = "empty CoTs"
 NO_LABEL = "CoTs without any label"
@@ -25,33 +25,37 @@ UNDECIDED = "undecided CoTs"
 
 @dataclass
 class Written:
-    """The lines of one output file, and counts of what is in them and what is not."""
+    """The lines of one output file by their question, and counts of what is in them and what is not."""
 
     folder: Path
-    lines: list[str] = field(default_factory=list)
+    lines: dict[str, list[str]] = field(default_factory=dict)
     malformed: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     cots: int = 0
     right: int = 0
 
-    def add(self, record: Record, extra: dict[str, Any]) -> None:
+    def add(self, question: QuestionRecord, record: Record, extra: dict[str, Any]) -> None:
         """One record; images are named from the file's folder on, so that both can be moved together."""
         row = to_json(record)
         if "image" in row:
             row["image"] = os.path.relpath(row["image"], self.folder)
         else:
             row["images"] = [os.path.relpath(image, self.folder) for image in row["images"]]
-        self.lines.append(json.dumps(row | extra, ensure_ascii=False, allow_nan=False) + "\n")
+        line = json.dumps(row | extra, ensure_ascii=False, allow_nan=False) + "\n"
+        self.lines.setdefault(question.id, []).append(line)
 
     def count(self, chain: Chain) -> None:
         """One chain, whatever becomes of it."""
         self.cots += 1
         self.right += chain.correct is True
         self.malformed.update(chain.malformed)
+        self.left_out[EMPTY] += not chain.text.strip()
 
-    def save(self, path: Path) -> None:
-        """Write the file whole or not at all."""
-        write_atomically(path, "".join(self.lines))
+    def save(self, path: Path, order: Iterable[QuestionRecord]) -> int:
+        """Write the file whole or not at all, the questions in this order; returns how many records."""
+        records = [line for question in order for line in self.lines.get(question.id, ())]
+        write_lines_atomically(path, records)
+        return len(records)
 
 
 def write_candidates(
@@ -69,7 +73,7 @@ def write_candidates(
             Candidate(chain.text, chain.steps, chain.final_answer, chain.correct, generator)
             for chain in kept))
     split = kept[0].split if len({chain.split for chain in kept}) == 1 else [chain.split for chain in kept]
-    written.add(record, {"split": split, "malformed": [list(chain.malformed) for chain in kept]})
+    written.add(question, record, {"split": split, "malformed": [list(chain.malformed) for chain in kept]})
 
 
 def write_meta(
@@ -85,15 +89,16 @@ def write_meta(
             continue
         record = MetaRecord(question=_as_shown(question), images=question.images, steps=chain.steps,
                             correct=chain.correct, id=f"{question.id}-{number}")
-        written.add(record, _known(chain))
+        written.add(question, record, _known(chain))
 
 
 @dataclass
 class LabelCounts:
-    """What the labels of incomplete prefixes cost."""
+    """How many incomplete prefixes have a label, and what they all cost."""
 
     steps: int = 0
     rollouts: int = 0
+    tokens: int = 0
 
 
 def write_steps(
@@ -104,12 +109,12 @@ def write_steps(
     for one in labelled:
         chain = one.chain
         correct = instructions.correct(one.verdict)
-        written.cots += 1
-        written.right += correct is True
-        written.malformed.update(chain.malformed)
-        for label in one.labels[:-1]:
-            counts.steps += label.p is not None
-            counts.rollouts += label.rollouts
+        written.count(replace(chain, correct=correct))
+        if not chain.steps:
+            continue
+        counts.steps += sum(label.p is not None for label in one.labels[:-1])
+        counts.rollouts += one.rollouts
+        counts.tokens += one.tokens
         if all(label.p is None for label in one.labels):
             written.left_out[NO_LABEL] += 1
             continue
@@ -117,7 +122,7 @@ def write_steps(
             question=_as_shown(question), images=question.images, domain=question.domain,
             steps=chain.steps, labels=tuple(label.p for label in one.labels),
             rollouts=tuple(label.rollouts or None for label in one.labels), id=f"{question.id}-{one.number}")
-        written.add(record, {**_known(chain), "correct": correct})
+        written.add(question, record, {**_known(chain), "correct": correct})
 
 
 def _as_shown(question: QuestionRecord) -> str:
@@ -132,4 +137,3 @@ def _known(chain: Chain) -> dict[str, Any]:
 def _count_all(written: Written, sampled: Sequence[tuple[Chain, Verdict]]) -> None:
     for chain, _ in sampled:
         written.count(chain)
-        written.left_out[EMPTY] += not chain.text.strip()

@@ -32,9 +32,9 @@ class Task(Generic[T]):
     start: Callable[[], Any]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Active:
-    """A task under way: its job and the round that it waits for."""
+    """A task under way: its job and the round that it waits for; `drew`: not all came from the journal."""
 
     task: Task[Any]
     number: int
@@ -42,15 +42,18 @@ class _Active:
     wants: Sequence[Want] = ()
     missing: int = 0
     failure: GenerationError | None = None
+    drew: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Piece:
-    """The part of a want that the journal does not hold."""
+    """The part of a want that the journal does not hold; `there`: a text that only has to be judged."""
 
     active: _Active
+    keys: tuple[Key, ...]
     want: Want
     input: str
+    there: Completion | None
 
 
 @dataclass
@@ -59,7 +62,8 @@ class Scheduler:
 
     With a server each want is a call of its own, `generator.parallel` of them at a time. A generator that
     batches (`generator.together` > 1) gets the wants of that many questions in one call. What a call brings
-    is judged and written to the journal before anything else happens to it.
+    is judged and written to the journal before anything else happens to it; where the judge gives no reply
+    it is written without a verdict, and only judged when the run is started again.
 
     A question whose request fails is counted and left; the others go on, until more than
     `max_failed_fraction` of all questions have failed.
@@ -72,6 +76,7 @@ class Scheduler:
     status: Status
     seed: int
     max_failed_fraction: float
+    judge: Generator | None = None
     _ready: deque[_Piece] = field(default_factory=deque, init=False)
     _answered: bool = field(default=False, init=False)
 
@@ -83,6 +88,8 @@ class Scheduler:
                 of other texts.
         """
         self.status.begin(len(tasks))
+        # A generator that has served this run before is not refusing everything.
+        self._answered = any(rollout.tokens for rollout in self.journal)
         batching = self.generator.together > 1
         places = self.generator.together if batching else 2 * self.generator.parallel
         waiting = iter(enumerate(tasks))
@@ -111,10 +118,14 @@ class Scheduler:
         They get a while, as what they sample is paid for; but who sent SIGTERM will not wait for long.
         """
         under_way = [future for future in flying if not future.cancel()]
-        if under_way:
-            self.status.say(f"waiting up to {GRACE_SECONDS:g} s for {len(under_way)} calls under way")
-            wait(under_way, timeout=GRACE_SECONDS)
-        self.generator.close()
+        try:
+            if under_way:
+                self.status.say(f"waiting up to {GRACE_SECONDS:g} s for {len(under_way)} calls under way")
+                wait(under_way, timeout=GRACE_SECONDS)
+        finally:  # also for who presses Ctrl-C again
+            self.generator.close()
+            if self.judge is not None:
+                self.judge.close()
 
     def _fill(
         self, active: list[_Active], waiting: Iterator[tuple[int, Task[T]]], places: int
@@ -137,12 +148,12 @@ class Scheduler:
                 one.wants = next(one.job) if rollouts is None else one.job.send(rollouts)
             except StopIteration as stop:
                 active.remove(one)
-                self.status.done()
+                self.status.done(drew=one.drew)
                 yield one.number, stop.value
                 return
             pieces = self._missing(one)
             if pieces:
-                one.missing = len(pieces)
+                one.missing, one.drew = len(pieces), True
                 self._ready.extend(pieces)
                 return
             rollouts = self._collect(one)
@@ -150,18 +161,28 @@ class Scheduler:
     def _missing(self, one: _Active) -> list[_Piece]:
         pieces = []
         for want in one.wants:
-            digest = _digest(one.task.prompt, want.prefix)
-            keys = tuple(key for key in want.keys if self.journal.find(key, digest) is None)
-            if keys:
-                rest = Want(keys, want.prefix, given=want.given, correct=want.correct)
-                pieces.append(_Piece(one, rest, digest))
+            input = _digest(one.task, want)
+            fresh = []
+            for key in want.keys:
+                if self.journal.find(key, input) is not None:
+                    continue
+                before = self.journal.unjudged(key, input)
+                if before is not None:
+                    there = Completion(before.text, before.tokens, before.finished)
+                    pieces.append(_Piece(one, (key,), want, input, there))
+                elif want.given is not None:
+                    pieces.append(_Piece(one, (key,), want, input, Completion(want.given, 0)))
+                else:
+                    fresh.append(key)
+            if fresh:
+                pieces.append(_Piece(one, tuple(fresh), want, input, None))
         return pieces
 
     def _collect(self, one: _Active) -> list[list[Rollout]]:
         found = []
         for want in one.wants:
-            digest = _digest(one.task.prompt, want.prefix)
-            rollouts = [self.journal.find(key, digest) for key in want.keys]
+            input = _digest(one.task, want)
+            rollouts = [self.journal.find(key, input) for key in want.keys]
             found.append([rollout for rollout in rollouts if rollout is not None])
             assert len(found[-1]) == len(want.keys)
         return found
@@ -178,38 +199,49 @@ class Scheduler:
 
     def _serve(self, group: list[_Piece]) -> list[GenerationError | None]:
         """In a thread: sample, judge, write. Returns each piece's failure, if any."""
-        sampled = [piece for piece in group if piece.want.given is None]
+        asked = [piece for piece in group if piece.there is None]
         results: dict[int, list[Completion] | GenerationError] = {}
-        if sampled:
-            answers = self.generator.complete_all([self._request(piece) for piece in sampled], self.sampling)
-            results = {id(piece): answer for piece, answer in zip(sampled, answers, strict=True)}
-        failures: list[GenerationError | None] = []
-        for piece in group:
-            given = piece.want.given
-            answer = results[id(piece)] if given is None else [Completion(given, 0)]
-            if isinstance(answer, GenerationError):
-                failures.append(answer)
-                continue
-            for key, completion in zip(piece.want.keys, answer, strict=True):
-                rollout = self._judged(piece, key, completion)
-                self.journal.append([rollout])
-                self.status.sampled(rollout)
-            failures.append(None)
-        return failures
+        if asked:
+            answers = self.generator.complete_all([self._request(piece) for piece in asked], self.sampling)
+            results = {id(piece): answer for piece, answer in zip(asked, answers, strict=True)}
+        return [self._keep(piece, results.get(id(piece), [])) for piece in group]
 
     def _request(self, piece: _Piece) -> Request:
-        question, want = piece.active.task.question, piece.want
-        return Request(piece.active.task.prompt, question.images, want.prefix, len(want.keys),
-                       _request_seed(self.seed, want.keys[0]))
+        question = piece.active.task.question
+        return Request(piece.active.task.prompt, question.images, piece.want.prefix, len(piece.keys),
+                       _request_seed(self.seed, piece.keys[0]))
 
-    def _judged(self, piece: _Piece, key: Key, completion: Completion) -> Rollout:
+    def _keep(
+        self, piece: _Piece, answer: Sequence[Completion] | GenerationError
+    ) -> GenerationError | None:
+        """Judge and write what there is, whatever else failed; returns the piece's failure, if any."""
+        failure: Exception | None = None
+        if isinstance(answer, GenerationError):
+            failure, answer = answer, answer.completions
+        judging: Exception | None = None
+        for key, completion in zip(piece.keys, answer if piece.there is None else [piece.there],
+                                   strict=failure is None):
+            judgement = None
+            if judging is None:  # who gave no reply is not asked for the rest
+                try:
+                    judgement = self._judgement(piece, completion)
+                except Exception as error:
+                    judging = error
+            if judgement is not None or self.journal.unjudged(key, piece.input) is None:
+                rollout = _rollout(key, piece.input, completion, judgement)
+                self.journal.append([rollout])
+                if piece.there is None:
+                    self.status.sampled(rollout)
+        failure = judging or failure
+        if failure is not None and not isinstance(failure, GenerationError):
+            raise failure
+        return failure
+
+    def _judgement(self, piece: _Piece, completion: Completion) -> Judgement:
         want = piece.want
         if want.correct is not None:
-            judgement = Judgement("right" if want.correct else "wrong", None, "as its source says")
-        else:
-            judgement = self.checker.check(want.prefix + completion.text, piece.active.task.question)
-        return Rollout(key, piece.input, completion.text, completion.tokens, completion.finished,
-                       judgement.verdict, judgement.extracted, judgement.reason)
+            return Judgement("right" if want.correct else "wrong", None, "as its source says")
+        return self.checker.check(want.prefix + completion.text, piece.active.task.question)
 
     def _arrived(
         self, piece: _Piece, failure: GenerationError | None, active: list[_Active]
@@ -217,7 +249,7 @@ class Scheduler:
         one = piece.active
         one.missing -= 1
         one.failure = one.failure or failure
-        self._answered = self._answered or failure is None
+        self._answered = self._answered or (failure is None and piece.there is None)
         if one.missing:
             return
         if one.failure is None:
@@ -239,8 +271,18 @@ class Scheduler:
                 "sampled is kept: mend the cause and start the same command again")
 
 
-def _digest(prompt: str, prefix: str) -> str:
-    return hashlib.sha1(f"{prompt}\0{prefix}".encode()).hexdigest()[:16]
+def _rollout(key: Key, input: str, completion: Completion, judgement: Judgement | None) -> Rollout:
+    said = (None, None, "not judged yet") if judgement is None else (
+        judgement.verdict, judgement.extracted, judgement.reason)
+    return Rollout(key, input, completion.text, completion.tokens, completion.finished, *said)
+
+
+def _digest(task: Task[Any], want: Want) -> str:
+    """Of all that a rollout and its verdict follow from: with any of it changed it is another one's."""
+    question = task.question
+    whole = (task.prompt, want.prefix, want.given, want.correct,
+             question.answer, question.answer_type, question.precision, question.unit)
+    return hashlib.sha1(repr(whole).encode()).hexdigest()[:16]
 
 
 def _request_seed(seed: int, key: Key) -> int:

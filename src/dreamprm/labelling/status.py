@@ -40,7 +40,7 @@ class Status:
         self._mutex = threading.Lock()
         self._bar: tqdm | None = None
         self._began = self._shown = clock()
-        self._live = 0  # questions that ended after this run's first rollout: what the rate is taken from
+        self._live = 0  # questions that ended and were not all in the journal: what the rate is taken from
         self.total = 0
         self.finished = 0
         self.failures = 0
@@ -57,49 +57,57 @@ class Status:
         self.total = total
         self._began = self._shown = self._clock()
         if self._mode == "bar":
-            self._bar = tqdm(total=total, file=self._stream, unit="question", dynamic_ncols=True)
+            # Without miniters=0 it would draw nothing new before a question ends.
+            self._bar = tqdm(
+                total=total, file=self._stream, unit="question", dynamic_ncols=True, miniters=0)
         elif self._mode == "lines" and self.before:
             self._write(f"going on: {self.before:,} rollouts are there already")
 
     def sampled(self, rollout: Rollout) -> None:
         """A rollout was sampled and written; from any thread."""
         with self._mutex:
-            if rollout.tokens:
-                self.rollouts += 1
+            self.rollouts += 1
             self.tokens += rollout.tokens
             self.unfinished += not rollout.finished
-            self.verdicts[rollout.verdict] += 1
+            self.verdicts[rollout.verdict or "unjudged"] += 1
+            self._show()
 
-    def done(self) -> None:
-        """A question has its result."""
-        self.finished += 1
-        self._live += bool(self.rollouts)
-        self._show()
+    def done(self, *, drew: bool) -> None:
+        """A question has its result; `drew`: not all of it was in the journal."""
+        with self._mutex:
+            self.finished += 1
+            self._live += drew
+            self._show(ended=1)
 
     def failed(self, question: str, reason: str) -> None:
-        """A question's request came to nothing."""
-        self.failures += 1
-        self._live += 1
-        self.reasons[reason] += 1
-        if len(self.failed_questions) < LISTED:
-            self.failed_questions.append((question, reason))
-        self._show()
+        """A question's request came to nothing; the first of each reason is told at once."""
+        if reason not in self.reasons and len(self.reasons) < LISTED:
+            self.say(f"question {question} failed: {reason}")
+        with self._mutex:
+            self.failures += 1
+            self._live += 1
+            self.reasons[reason] += 1
+            if len(self.failed_questions) < LISTED:
+                self.failed_questions.append((question, reason))
+            self._show(ended=1)
 
     def say(self, line: str) -> None:
         """Print a line without breaking the bar; nothing with mode "none"."""
-        if self._bar is not None:
-            tqdm.write(line, file=self._stream)
-        elif self._mode == "lines":
-            self._write(line)
+        with self._mutex:
+            if self._bar is not None:
+                tqdm.write(line, file=self._stream)
+            elif self._mode == "lines":
+                self._write(line)
 
     def close(self) -> None:
         """Leave the last state on the terminal; closing twice is harmless."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-        elif self._mode == "lines" and self.total:
-            self._write(self._line())
-        self._mode = "none"
+        with self._mutex:
+            if self._bar is not None:
+                self._bar.close()
+                self._bar = None
+            elif self._mode == "lines" and self.total:
+                self._write(self._line())
+            self._mode = "none"
 
     def summary(self) -> dict[str, Any]:
         """What happened in this run, as JSON values."""
@@ -115,10 +123,10 @@ class Status:
             "seconds": round(self._clock() - self._began, 2),
         }
 
-    def _show(self) -> None:
+    def _show(self, *, ended: int = 0) -> None:
         if self._bar is not None:
             self._bar.set_postfix_str(self._counts(), refresh=False)
-            self._bar.update(1)
+            self._bar.update(ended)
         elif self._mode == "lines" and self._clock() - self._shown >= self._every:
             self._shown = self._clock()
             self._write(self._line())
@@ -150,9 +158,9 @@ def describe_summary(summary: Mapping[str, Any]) -> str:
     ]
     if "labelled_steps" in summary:
         lines.append(
-            f"{summary['cots']:,} CoTs, {summary['labelled_steps']:,} labelled steps; of the incomplete "
-            f"prefixes each took {summary['rollouts_per_labelled_step']:.2f} rollouts, "
-            f"{summary['tokens_per_labelled_step']:.0f} tokens"
+            f"{summary['cots']:,} CoTs, {summary['right']:,} right; {summary['labelled_steps']:,} labelled "
+            f"prefixes that are not whole CoTs, each for {summary['rollouts_per_labelled_step']:.2f} "
+            f"rollouts and {summary['tokens_per_labelled_step']:.0f} tokens"
         )
     elif "cots" in summary:
         lines.append(f"{summary['cots']:,} CoTs, {summary['right']:,} right")
