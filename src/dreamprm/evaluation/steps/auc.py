@@ -1,0 +1,88 @@
+"""How well scores tell right steps from wrong ones: the area under the ROC curve.
+
+    AUC = share of (right, wrong) pairs of steps in which the right one scores higher, ties counting half
+
+No threshold enters. `pooled` compares steps of different records too, so a scorer that only tells easy
+questions from hard ones gains; `per record` is the mean over records that have both kinds, and sees only
+whether a record's own wrong steps score lower.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dreamprm.evaluation.steps.resampling import Estimate, Floats, QuestionDraws, sums_by_question
+from dreamprm.evaluation.steps.scored_steps import ScoredSteps
+
+_WEIGHTS_AT_ONCE = 4_000_000  # (samples, steps) weights held in memory at a time: 32 MB
+
+
+def auc(scores: ArrayLike, right: ArrayLike) -> float:
+    """The AUC of scores.
+
+    Args:
+        scores: (S,) float without NaN, higher is better.
+        right: (S,) bool.
+
+    Returns:
+        In [0, 1]; NaN where there is no right or no wrong step.
+    """
+    right = np.asarray(right, dtype=bool)
+    return float(_weighted_auc(np.asarray(scores, dtype=np.float64), right, np.ones((1, len(right))))[0])
+
+
+def pooled_auc(steps: ScoredSteps, scorer: str, scope: str, draws: QuestionDraws) -> Estimate:
+    """The AUC over all steps in scope (`ScoredSteps.in_scope`) that are known to be right or wrong."""
+    taken = steps.in_scope(scope) & ~np.isnan(steps.right)
+    scores, right = steps.log_odds[scorer][taken], steps.right[taken] == 1
+    numbers, _ = steps.question_numbers
+    owner = numbers[steps.record[taken]]
+    at_once = max(1, _WEIGHTS_AT_ONCE // max(1, len(scores)))
+
+    def drawn(counts: Floats) -> Floats:
+        blocks = [counts[start:start + at_once] for start in range(0, len(counts), at_once)]
+        return np.concatenate([_weighted_auc(scores, right, block[:, owner]) for block in blocks])
+
+    return Estimate(auc(scores, right), draws.each(drawn))
+
+
+def record_aucs(steps: ScoredSteps, scorer: str, scope: str) -> Floats:
+    """(R,) the AUC within each record; NaN where its steps in scope are all right or all wrong."""
+    taken = steps.in_scope(scope) & ~np.isnan(steps.right)
+    scores, right = steps.log_odds[scorer], steps.right == 1
+    values = []
+    for start, end in zip(steps.offsets, steps.offsets[1:]):
+        kept = taken[start:end]
+        values.append(auc(scores[start:end][kept], right[start:end][kept]))
+    return np.array(values)
+
+
+def mean_record_auc(steps: ScoredSteps, scorer: str, scope: str, draws: QuestionDraws) -> Estimate:
+    """The mean of `record_aucs` over the records that have one."""
+    values = record_aucs(steps, scorer, scope)
+    defined = ~np.isnan(values)
+    columns = np.stack([np.where(defined, values, 0.0), defined], axis=1)
+    numbers, total = steps.question_numbers
+    drawn = draws.sums(sums_by_question(columns, numbers, total))
+    mean = float(values[defined].mean()) if defined.any() else float("nan")
+    return Estimate(mean, _ratio(drawn[:, 0], drawn[:, 1]))
+
+
+def _weighted_auc(scores: Floats, right: NDArray[np.bool_], weights: Floats) -> Floats:
+    """(rows,) the AUC where step i counts weights[row, i] times; NaN where a kind is missing."""
+    if not len(scores):
+        return np.full(len(weights), np.nan)
+    order = np.argsort(scores, kind="stable")
+    ranked = scores[order]
+    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
+    sorted_weights = weights[:, order]
+    good = np.add.reduceat(sorted_weights * right[order], starts, axis=1)  # (rows, distinct scores)
+    bad = np.add.reduceat(sorted_weights * ~right[order], starts, axis=1)
+    lower = np.cumsum(bad, axis=1) - bad
+    won = (good * (lower + bad / 2)).sum(axis=1)
+    return _ratio(won, good.sum(axis=1) * bad.sum(axis=1))
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)

@@ -1,0 +1,92 @@
+"""ProcessBench's protocol: the first error's index is predicted, and judged by the F1 of two accuracies.
+
+    prediction = the first step whose score is below the threshold; -1 where none is
+    error accuracy   = share of erroneous samples whose first error is predicted exactly
+    correct accuracy = share of error-free samples that are predicted to be so (-1)
+    F1 = 2 error_accuracy * correct_accuracy / (error_accuracy + correct_accuracy)
+
+The harmonic mean gives 0 to a scorer that finds no error and to one that sees errors everywhere. Source:
+Zheng et al., "ProcessBench", arXiv 2412.06559, section 3; there, scalar scores are made binary by the
+threshold with the highest F1 on the GSM8K subset, and "average" is the mean of the subsets' F1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dreamprm.evaluation.steps.resampling import Estimate, Floats, Integers, QuestionDraws, sums_by_question
+from dreamprm.evaluation.steps.scored_steps import ERROR_FREE, UNKNOWN, ScoredSteps
+
+FIGURES = ("f1", "error_accuracy", "correct_accuracy")
+
+
+def predict_first_errors(steps: ScoredSteps, scorer: str, threshold: float) -> Integers:
+    """(R,) per record the first step whose log-odds are below `threshold` (log-odds), -1 where none is."""
+    below = steps.log_odds[scorer] < threshold
+    ends = [np.flatnonzero(below[a:b]) for a, b in zip(steps.offsets, steps.offsets[1:])]
+    return np.array([places[0] if places.size else ERROR_FREE for places in ends], dtype=np.int64)
+
+
+def hits(predictions: ArrayLike, steps: ScoredSteps) -> Floats:
+    """(R,) 1 where the prediction (R,) is the first error's index, else 0; 0 too where that is unknown."""
+    return (np.asarray(predictions) == steps.first_error).astype(np.float64)
+
+
+def f1_of(error_accuracy: ArrayLike, correct_accuracy: ArrayLike) -> Floats:
+    """The harmonic mean of two accuracies, elementwise; 0 where both are 0, NaN where one is NaN."""
+    error, correct = np.asarray(error_accuracy, float), np.asarray(correct_accuracy, float)
+    total = error + correct
+    return np.divide(2 * error * correct, total, out=np.where(total == 0, 0.0, np.nan), where=total > 0)
+
+
+@dataclass(frozen=True)
+class FirstErrorScore:
+    """The two accuracies and their F1, each with its bootstrap samples."""
+
+    f1: Estimate
+    error_accuracy: Estimate
+    correct_accuracy: Estimate
+
+
+def score_first_errors(hit: Floats, steps: ScoredSteps, draws: QuestionDraws) -> FirstErrorScore:
+    """ProcessBench's figures of one subset.
+
+    Args:
+        hit: (R,) in [0, 1]: whether each record's prediction is right, or how likely it is for a guess.
+            Records whose first error is unknown do not count.
+        steps: the subset.
+        draws: of its questions.
+
+    Returns:
+        NaN for an accuracy over no record, and for an F1 with such an accuracy.
+    """
+    erroneous, correct = steps.first_error >= 0, steps.first_error == ERROR_FREE
+    columns = np.stack([erroneous * hit, erroneous, correct * hit, correct], axis=1).astype(np.float64)
+    numbers, total = steps.question_numbers
+    by_question = sums_by_question(columns, numbers, total)
+    whole, drawn = _accuracies(columns.sum(axis=0)[None]), _accuracies(draws.sums(by_question))
+    return FirstErrorScore(**{name: Estimate(float(whole[name][0]), drawn[name]) for name in FIGURES})
+
+
+def _accuracies(sums: Floats) -> Mapping[str, Floats]:
+    """The figures of (rows, 4) sums: hits and number of erroneous, hits and number of correct records."""
+    error_hits, errors, correct_hits, corrects = sums.T
+    error, correct = _share(error_hits, errors), _share(correct_hits, corrects)
+    return {"f1": f1_of(error, correct), "error_accuracy": error, "correct_accuracy": correct}
+
+
+def _share(part: Floats, whole: Floats) -> Floats:
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
+def counts(steps: ScoredSteps) -> dict[str, int]:
+    """How many records the figures rest on: erroneous, correct, and those left out."""
+    return {
+        "erroneous": int((steps.first_error >= 0).sum()),
+        "correct": int((steps.first_error == ERROR_FREE).sum()),
+        "first_error_unknown": int((steps.first_error == UNKNOWN).sum()),
+    }

@@ -1,0 +1,276 @@
+"""Step records with labels and scores, as flat arrays: what every figure of the evaluation is made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dreamprm.data.fields import Fields
+from dreamprm.data.read_report import ReadReport, Tolerance
+from dreamprm.data.readers import parsed_records
+from dreamprm.data.scores import Scores, read_scores
+from dreamprm.evaluation.steps.resampling import Floats, Integers
+from dreamprm.errors import DataError, UserError
+
+ERROR_FREE = -1
+"""First error of a record without one, as in ProcessBench."""
+
+UNKNOWN = -2
+"""First error of a record that does not tell it."""
+
+SCOPES = ("up_to_first_error", "all")
+"""Which steps count: see `ScoredSteps.in_scope`."""
+
+
+class ScoredRecord(NamedTuple):
+    """One chain of thought.
+
+    Attributes:
+        question: a number that stands for its question and images (`question_key`).
+        labels: per step a number in [0, 1], or None where it is unknown.
+        rollouts: per step the number of rollouts behind the label, or None.
+        scores: log-odds by scorer, one a step.
+    """
+
+    id: str
+    question: int
+    labels: tuple[float | None, ...]
+    rollouts: tuple[int | None, ...]
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class ScoredSteps:
+    """R records with S steps in all, in the file's order; record r has the steps offsets[r]..offsets[r+1]-1.
+
+    Attributes:
+        ids: (R) names of the records.
+        questions: (R,) uint64; equal for records of one question.
+        offsets: (R + 1,) int64.
+        labels: (S,) in [0, 1]; NaN where unknown.
+        rollouts: (S,) int64 behind each label; 0 where unknown.
+        right: (S,) 1 for a right step, 0 for a wrong one, NaN where that is not known.
+        first_error: (R,) index of the first wrong step, `ERROR_FREE` or `UNKNOWN`.
+        log_odds: (S,) by scorer.
+        soft: whether the labels are estimates of a probability, not judgements.
+    """
+
+    ids: tuple[str, ...]
+    questions: NDArray[np.uint64]
+    offsets: Integers
+    labels: Floats
+    rollouts: Integers
+    right: Floats
+    first_error: Integers
+    log_odds: Mapping[str, Floats]
+    soft: bool
+
+    @classmethod
+    def of(cls, records: Sequence[ScoredRecord], *, label_threshold: float | None = None) -> ScoredSteps:
+        """Records into arrays; every record has the same scorers.
+
+        Labels that are all 0 or 1 are judgements. If any lies between, all of them are estimates (Monte-Carlo
+        shares): then no step is right or wrong and no first error is known, unless `label_threshold` says so.
+        The first error is the first step judged wrong. It is unknown where a step before it, or any step of
+        a record without a wrong one, is not judged.
+
+        Args:
+            records: at least one step in all.
+            label_threshold: a step is right where its label is above it; None: where its label is 1.
+        """
+        offsets = np.cumsum([0, *(len(record.labels) for record in records)], dtype=np.int64)
+        given = [label for record in records for label in record.labels]
+        labels = np.array([np.nan if label is None else label for label in given])
+        known = ~np.isnan(labels)
+        soft = bool(((labels > 0) & (labels < 1)).any())
+        right = np.full(labels.shape, np.nan)
+        if label_threshold is not None:
+            right[known] = labels[known] > label_threshold
+        elif not soft:
+            right[known] = labels[known]
+        scorers = records[0].scores if records else {}
+        return cls(
+            ids=tuple(record.id for record in records),
+            questions=np.array([record.question for record in records], dtype=np.uint64),
+            offsets=offsets,
+            labels=labels,
+            rollouts=np.array([n or 0 for record in records for n in record.rollouts], dtype=np.int64),
+            right=right,
+            first_error=np.array(
+                [_first_error(right[a:b]) for a, b in zip(offsets, offsets[1:])], dtype=np.int64),
+            log_odds={
+                name: np.array([value for record in records for value in record.scores[name]])
+                for name in scorers
+            },
+            soft=soft,
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def record(self) -> Integers:
+        """(S,) the record of each step."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    @property
+    def question_numbers(self) -> tuple[Integers, int]:
+        """(R,) each record's question as a number 0..Q-1, and Q."""
+        keys, numbers = np.unique(self.questions, return_inverse=True)
+        return numbers.astype(np.int64), len(keys)
+
+    @property
+    def judged(self) -> NDArray[np.bool_]:
+        """(R,) whether the first error is known (or known not to be there)."""
+        return self.first_error != UNKNOWN
+
+    def in_scope(self, scope: str) -> NDArray[np.bool_]:
+        """(S,) which steps count, all of them with a label.
+
+        `all`: every labelled step. By the first-error convention the steps behind the first error are wrong,
+        since the chain that leads to them is: right for a scorer of prefixes, as a PRM is (p_i: does the
+        prefix lead to a right answer?). But such steps are easy to tell by their place alone, and nobody has
+        judged them in themselves. `up_to_first_error`: the steps before the first error and that error, of
+        records whose first error is known: each step was judged by a person. With soft labels there is no
+        first error, and nothing is in that scope.
+        """
+        labelled = ~np.isnan(self.labels)
+        if scope == "all":
+            return labelled
+        place = np.arange(len(self.labels)) - self.offsets[self.record]
+        last = np.where(self.first_error >= 0, self.first_error, np.iinfo(np.int64).max)
+        last[self.first_error == UNKNOWN] = -1
+        return labelled & (place <= last[self.record])
+
+    def select(self, chosen: NDArray[np.bool_]) -> ScoredSteps:
+        """The records where `chosen` (R,) is true."""
+        steps = chosen[self.record]
+        return ScoredSteps(
+            ids=tuple(name for name, take in zip(self.ids, chosen) if take),
+            questions=self.questions[chosen],
+            offsets=np.concatenate([[0], np.cumsum(np.diff(self.offsets)[chosen])]).astype(np.int64),
+            labels=self.labels[steps],
+            rollouts=self.rollouts[steps],
+            right=self.right[steps],
+            first_error=self.first_error[chosen],
+            log_odds={name: values[steps] for name, values in self.log_odds.items()},
+            soft=self.soft,
+        )
+
+
+def _first_error(right: Floats) -> int:
+    wrong = np.flatnonzero(right == 0)
+    judged = right if not wrong.size else right[: wrong[0]]
+    if np.isnan(judged).any():
+        return UNKNOWN
+    return int(wrong[0]) if wrong.size else ERROR_FREE
+
+
+def question_key(question: str, images: Iterable[str] = ()) -> int:
+    """64 bits that stand for a question: its text, white space aside, and the names of its image files."""
+    content = json.dumps([" ".join(question.split()), [Path(image).name for image in images]])
+    return int.from_bytes(hashlib.blake2b(content.encode(), digest_size=8).digest(), "big")
+
+
+@dataclass
+class StepFile:
+    """What a file of scored step records holds.
+
+    Attributes:
+        steps: its records.
+        whole_response: scorers that give one value a response, which is no score of steps; left out.
+        report: the reading's counts.
+    """
+
+    steps: ScoredSteps
+    whole_response: tuple[str, ...] = ()
+    report: ReadReport = field(default_factory=ReadReport)
+
+
+def read_scored_steps(
+    path: str | Path,
+    *,
+    scorers: Sequence[str] = (),
+    label_threshold: float | None = None,
+    tolerance: Tolerance | None = None,
+) -> StepFile:
+    """Read step records with `scores` beside `labels`, as `dreamprm score` writes them.
+
+    Own form of step records (`dreamprm.data.read_step_records`): `question`, `steps`, `labels`, optional
+    `rollouts`, `id`, and `scores` (dreamprm.data.scores). Images are not opened.
+
+    Args:
+        path: a JSON array or a JSON Lines file; its labels and scores are held in memory.
+        scorers: the scorers to read; empty: all of them, of which every record then needs the same.
+        label_threshold: as of `ScoredSteps.of`.
+        tolerance: what becomes of bad rows; None: the first one is an error.
+
+    Raises:
+        UserError: no such file, or a named scorer that judges whole responses.
+        DataError: a bad record, naming file, line, field, value and what is allowed; no record at all; no
+            scorer of steps.
+    """
+    path, report = Path(path), ReadReport()
+    wanted: list[str] = list(scorers)
+    whole: set[str] = set()
+
+    def parse(fields: Fields) -> ScoredRecord:
+        steps = fields.texts("steps")
+        if not steps:
+            raise fields.error("steps", "at least one step")
+        labels = fields.probabilities("labels", len(steps))
+        scores = read_scores(fields, len(steps))
+        if not wanted:
+            wanted.extend(scores)
+        _check_scorers(fields, scores, wanted, named=bool(scorers))
+        whole.update(name for name in wanted if len(scores[name]) != len(steps))
+        return ScoredRecord(
+            id=fields.identifier(),
+            question=question_key(fields.text("question"), _images(fields)),
+            labels=labels,
+            rollouts=fields.counts("rollouts", len(steps)),
+            scores={name: scores[name] for name in wanted},
+        )
+
+    records = list(parsed_records(path, parse, report, tolerance or Tolerance()))
+    if whole and scorers:
+        raise UserError(
+            f"{path}: scorer {sorted(whole)[0]!r} gives one value a response, and steps are judged here;"
+            " name scorers with a value a step"
+        )
+    kept = [name for name in wanted if name not in whole]
+    if not kept:
+        raise DataError(
+            f"{path}: no scorer with a value a step; there are {', '.join(sorted(whole)) or 'none'}:"
+            " score the file with a PRM (dreamprm score)"
+        )
+    if whole:
+        records = [
+            record._replace(scores={name: record.scores[name] for name in kept}) for record in records]
+    steps = ScoredSteps.of(records, label_threshold=label_threshold)
+    return StepFile(steps, tuple(sorted(whole)), report)
+
+
+def _check_scorers(fields: Fields, scores: Scores, wanted: Sequence[str], *, named: bool) -> None:
+    if not scores:
+        raise fields.error("scores", "scores of at least one scorer; `dreamprm score` writes them")
+    for name in wanted:
+        if name not in scores:
+            raise fields.error("scores", f"scores of {name!r}", sorted(scores))
+    more = sorted(set(scores) - set(wanted))
+    if more and not named:
+        raise fields.error(
+            "scores", f"the scorers of the first record ({', '.join(wanted)}); name those to evaluate"
+            " (scorers=[...]) where the records have different ones", more)
+
+
+def _images(fields: Fields) -> list[str]:
+    given = fields.values.get("images") or fields.values.get("image") or []
+    return [str(image) for image in given] if isinstance(given, list) else [str(given)]
