@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dreamprm.evaluation import majority_accuracy, random_accuracy
-from dreamprm.evaluation.weighted_votes import weighted_vote_accuracy
+from dreamprm.evaluation.weighted_votes import weighted_vote_accuracy, winning_candidates
 
 
 def plain_enumeration(answers, scores, correct, n):
@@ -25,7 +25,8 @@ def plain_enumeration(answers, scores, correct, n):
 
 def random_suite(seed, questions=6, total=7):
     generator = np.random.default_rng(seed)
-    answers = [[[None, "a", "b", "c"][k] for k in row] for row in generator.integers(0, 4, (questions, total))]
+    drawn = generator.integers(0, 4, (questions, total))
+    answers = [[[None, "a", "b", "c"][k] for k in row] for row in drawn]
     scores = generator.integers(-2, 3, (questions, total)).astype(float)  # few values, so many ties
     return answers, scores, generator.random((questions, total)) < 0.5
 
@@ -126,3 +127,17 @@ def test_pieces_change_nothing(monkeypatch):
 def test_bad_input_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         weighted_vote_accuracy(*change(*random_suite(0)))
+
+
+def test_winning_candidates_are_those_whose_answer_earns():
+    assert winning_candidates(["a", "b", None, "b"], np.zeros(4)) == [1, 3]
+    assert winning_candidates(["a", "b", None, "b"], np.array([3.0, -2, 9, -2])) == [0]
+    assert winning_candidates(["a", "b", None, "c"], np.full(4, -900.0)) == [0, 1, 3]
+    assert winning_candidates([None, None], np.zeros(2)) == []
+    answers, scores, correct = random_suite(11, questions=30)
+    accuracy, _ = weighted_vote_accuracy(answers, scores, correct, correct.shape[1])
+    for question, row in enumerate(answers):
+        winners = winning_candidates(row, scores[question])
+        names = {row[j] for j in winners}
+        shares = [np.mean([correct[question, j] for j in winners if row[j] == name]) for name in names]
+        assert accuracy[question] == pytest.approx(np.mean(shares) if shares else 0.0)

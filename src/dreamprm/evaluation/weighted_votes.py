@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -76,10 +77,27 @@ def weighted_vote_accuracy(
     return accuracy, error
 
 
+def winning_candidates(answers: Sequence[str | None], log_odds: ArrayLike) -> list[int]:
+    """The candidates that gave an answer with the most weight among all N; several answers may tie.
+
+    Args:
+        answers: N final answers as of `weighted_vote_accuracy`.
+        log_odds: (N,) scores; all equal for the plain majority.
+    Returns: their numbers, ascending; none where no candidate has an answer.
+    """
+    given = sorted({answer for answer in answers if answer is not None})
+    log_weights = -np.logaddexp(0.0, -np.asarray(log_odds, dtype=np.float64))
+    weights = np.exp(log_weights - log_weights.max())
+    votes = {name: sum(w for w, answer in zip(weights, answers) if answer == name) for name in given}
+    top = max(votes.values(), default=0.0)
+    return [j for j, answer in enumerate(answers)
+            if answer is not None and votes[answer] >= top * (1.0 - _TIE)]
+
+
 def _earned(
     chosen: Floats, gives: Floats, weights: Floats, correct: NDArray[np.bool_],
 ) -> Floats:
-    """(q, subsets) expected accuracy of the answer that each subset chooses; `chosen` is 1 for its members."""
+    """(q, subsets) expected accuracy of each subset's chosen answer; `chosen` is 1 for its members."""
     counts = chosen @ gives  # (q, subsets, G) candidates of the subset with each answer
     votes = chosen @ (gives * weights[..., None])
     right = chosen @ (gives * correct[..., None])

@@ -1,0 +1,81 @@
+"""The aggregation of each scorer: fixed, or the most accurate one on a development set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dreamprm.errors import UserError
+from dreamprm.evaluation.outcomes import SuiteOutcomes, estimate
+from dreamprm.evaluation.scored_suite import ScoredSuite
+from dreamprm.evaluation.selection import Selection
+from dreamprm.schema.evaluate import PICK
+from dreamprm.schema.train import AGGREGATIONS
+
+SINGLE = "one value a response"
+
+
+@dataclass(frozen=True)
+class AggregationChoice:
+    """How a scorer's steps become one score.
+
+    Attributes:
+        aggregation: the one used. A scorer of whole responses has one value, which all leave as it is.
+        chosen: `fixed`, `development`, or `one value a response`.
+        development: by aggregation the accuracy with all N candidates on the development suites' mean and
+            its interval; empty unless it was picked.
+    """
+
+    aggregation: str
+    chosen: str
+    development: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def choose_aggregation(
+    scorer: str, wanted: str, suites: Mapping[str, ScoredSuite], development: Mapping[str, ScoredSuite], *,
+    seed: int, resamples: int, level: float,
+) -> AggregationChoice:
+    """Settle a scorer's aggregation without a look at the test suites' answers.
+
+    `pick` takes the aggregation with the highest best-of-N accuracy with all N candidates, mean over the
+    development suites; of equals the first in `AGGREGATIONS`, in which the paper's stands first.
+
+    Args:
+        scorer: its name.
+        wanted: an aggregation, or `pick`.
+        suites: the test suites; only the number of their values is looked at.
+        development: the suites to pick on.
+        seed, resamples, level: of the development figures' intervals.
+
+    Raises:
+        UserError: `pick`, and a development suite lacks the scorer.
+    """
+    if _is_single(scorer, suites):
+        return AggregationChoice(AGGREGATIONS[0], SINGLE)
+    if wanted != PICK:
+        return AggregationChoice(wanted, "fixed")
+    lacking = [name for name, suite in development.items() if scorer not in suite.log_odds]
+    if lacking:
+        raise UserError(f"the aggregation of {scorer!r} is to be picked, but development suite "
+                        f"{lacking[0]!r} holds no scores of it; score it too, or fix the aggregation "
+                        f"(aggregations.{scorer}={AGGREGATIONS[0]})")
+    figures: dict[str, dict[str, Any]] = {}
+    for aggregation in AGGREGATIONS:
+        columns = []
+        for index, suite in enumerate(development.values()):
+            selection = Selection(suite, {scorer: aggregation}, weighted=False)
+            key = (scorer, selection.size)
+            columns.append(SuiteOutcomes(
+                {key: selection.outcome(*key)}, seed=(seed, index), resamples=resamples).column(*key))
+        accuracy, interval = estimate(columns, level)
+        figures[aggregation] = {"accuracy": accuracy, "interval": interval}
+    # Means of the same outcomes in another order differ by rounding, which must not decide.
+    best = max(figure["accuracy"] for figure in figures.values()) - 1e-12
+    picked = next(name for name, figure in figures.items() if figure["accuracy"] >= best)
+    return AggregationChoice(picked, "development", figures)
+
+
+def _is_single(scorer: str, suites: Mapping[str, ScoredSuite]) -> bool:
+    values = [one for suite in suites.values() for row in suite.log_odds.get(scorer, ()) for one in row]
+    return all(len(one) == 1 for one in values)

@@ -1,0 +1,150 @@
+"""`dreamprm evaluate`: scored candidates in; tables, picks question by question and plots out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from dreamprm.answers import Checker, build_checker
+from dreamprm.config import as_dict, save_config, versions
+from dreamprm.errors import UserError
+from dreamprm.evaluation.page import evaluation_page, notes
+from dreamprm.evaluation.results import Evaluation
+from dreamprm.evaluation.scored_suite import ScoredSuite, open_scored_suite, shared_questions
+from dreamprm.evaluation.selection import WEIGHTED
+from dreamprm.evaluation.suites import MEAN
+from dreamprm.generators import build_generator
+from dreamprm.run_folder import write_atomically
+from dreamprm.schema.evaluate import EvaluateConfig, SuiteFiles
+
+Suites = dict[str, ScoredSuite]
+
+
+def run_evaluate(config: EvaluateConfig) -> None:
+    """`dreamprm evaluate`: which selector is best on the suites, and how sure that is.
+
+    Writes to the output folder, each file whole or not at all: evaluation.json (every figure),
+    evaluation.md (the tables), per_question.jsonl (which candidate each selector picks), config.yaml, plots/.
+
+    Raises:
+        UserError: the configuration or the records do not allow the evaluation.
+    """
+    with ExitStack() as stack:
+        checker = _checker_once(config, stack)
+        suites = _open(config, config.suites, checker)
+        development = _open(config, config.development, checker)
+    _refuse_test_in_development(suites, development)
+    evaluation = Evaluation(config, suites, development)
+    result: dict[str, Any] = {
+        "suites": {name: _facts(config.suites[name], suite) for name, suite in suites.items()},
+        "development": {name: _facts(config.development[name], suite) for name, suite in development.items()},
+        "seed": config.seed, "resamples": config.resamples, "level": config.level,
+        **evaluation.figures()}
+    result |= {"notes": notes(result), "config": as_dict(config), "versions": versions()}
+    folder = Path(config.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_config(folder / "config.yaml", config)
+    lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in _per_question(evaluation))
+    write_atomically(folder / "per_question.jsonl", "".join(lines))
+    page = evaluation_page(result)
+    write_atomically(folder / "evaluation.md", page)
+    _write_plots(folder, result)
+    # Last: where it is, all is.
+    write_atomically(folder / "evaluation.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    _say(page.partition("\n## Accuracy over n")[0])
+    _say(f"\n{folder}: evaluation.md, evaluation.json, per_question.jsonl, plots/")
+
+
+def _open(
+    config: EvaluateConfig, files: Mapping[str, SuiteFiles], checker: Callable[[], Checker] | None,
+) -> Suites:
+    return {
+        name: open_scored_suite(
+            [file.path, *file.joined], questions=file.questions, checker=checker,
+            uneven=config.uneven == "own", on_error=cast(Literal["error", "skip"], config.on_error),
+            max_bad_fraction=config.max_bad_fraction, say=_say)
+        for name, file in files.items()}
+
+
+def _checker_once(config: EvaluateConfig, stack: ExitStack) -> Callable[[], Checker] | None:
+    """Makes the checker when it is first asked for: a judge may be a model of several gigabytes."""
+    answers = config.answers
+    if answers is None:
+        return None
+    made: list[Checker] = []
+
+    def checker() -> Checker:
+        if not made:
+            judge = None
+            if answers.judge.name is not None:
+                judge = build_generator(answers.judge.name, **answers.judge.settings)
+                stack.callback(judge.close)
+            made.append(build_checker(answers.kind, judge=judge, **answers.settings))
+            stack.callback(made[0].close)
+        return made[0]
+
+    return checker
+
+
+def _refuse_test_in_development(suites: Suites, development: Suites) -> None:
+    for name, suite in suites.items():
+        for other, held in development.items():
+            shared = shared_questions(suite, held)
+            if shared:
+                raise UserError(
+                    f"{len(shared)} questions of test suite {name} are in development suite {other} too, the "
+                    f"first is {shared[0]!r}; what is picked on test answers cannot be judged by them: take "
+                    "them out of one of the two")
+
+
+def _facts(files: SuiteFiles, suite: ScoredSuite) -> dict[str, Any]:
+    counts = Counter(suite.sizes)
+    return {
+        "files": [files.path, *files.joined], "questions": len(suite.records),
+        "candidates": {str(n): counts[n] for n in sorted(counts)},
+        "right": sum(map(sum, suite.correct)), "without_answer": sum(
+            vote is None for row in suite.votes for vote in row),
+        "judged": dict(suite.judged), "left_out": suite.left_out, "warnings": list(suite.warnings)}
+
+
+def _per_question(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    for name, suite in evaluation.suites.items():
+        selection = evaluation.selections[name]
+        for question, (record, picks) in enumerate(zip(suite.records, selection.picks(), strict=True)):
+            yield {
+                "suite": name, "id": record.id, "answer": record.answer,
+                "correct": list(suite.correct[question]), "votes": list(suite.votes[question]),
+                "generators": [one.generator for one in record.candidates],
+                "scores": {scorer: [round(value, 6) for value in scores[question].tolist()]
+                           for scorer, scores in selection.scores.items()},
+                "picks": picks}
+
+
+def _write_plots(folder: Path, result: Mapping[str, Any]) -> None:
+    """The two accuracy plots of a run's report. Weighted votes stand in the tables: lines would overlap."""
+    from dreamprm.reporting import style
+    from dreamprm.reporting.accuracy_plots import accuracy_over_n, best_of_n
+    from dreamprm.reporting.folder import Run
+
+    keys = ("best_of_n", "intervals", "accuracy_by_n", "intervals_by_n")
+    shown = [name for name, row in result["best_of_n"].items()
+             if MEAN in row and name != "first" and not name.startswith(WEIGHTED)]
+    summary = {key: {name: result[key][name] for name in shown} for key in keys}
+    run = Run(folder=folder, summary=summary, metrics={}, statuses=(), weights=None, config=None)
+    (folder / "plots").mkdir(exist_ok=True)
+    for name, plot in (("accuracy_over_n", accuracy_over_n), ("best_of_n", best_of_n)):
+        figure = plot(run)
+        if figure is not None:
+            path = folder / "plots" / f"{name}.png"
+            temporary = path.with_name(f".{path.name}.tmp")
+            temporary.write_bytes(style.png(figure))
+            os.replace(temporary, path)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,233 @@
+"""The figures of an evaluation as Markdown, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dreamprm.evaluation.selection import BEST_GENERATOR, WEIGHTED
+from dreamprm.evaluation.suites import MEAN
+
+_MEANINGS = {
+    "random": "one candidate at random: the mean accuracy of all",
+    "first": "zero-shot: the first candidate, whatever n is",
+    "majority": "self-consistency: the most frequent answer; ties are drawn",
+    BEST_GENERATOR: "the best single generator, without selection",
+    "oracle": "right if any candidate is: the ceiling",
+}
+_FEW = 50
+
+
+def evaluation_page(result: Mapping[str, Any]) -> str:
+    """The whole of evaluation.md from what evaluation.json holds."""
+    level = f"{100 * result['level']:g} %"
+    parts = ["# Evaluation", "", *_bullets(notes(result)), "", "## Accuracy with all N candidates", "",
+             f"Per cent; in brackets the {level} bootstrap interval over questions "
+             f"({result['resamples']:,} resamples, seed {result['seed']}).", "", *_accuracy(result), "",
+             *_legend(result), "", "What each selector picks:", "",
+             *(f"- {name}: {_meaning(name, result)}" for name in result["best_of_n"])]
+    if result["differences"]:
+        parts += ["", "## Differences", "", *_differences_head(result, level), "", *_differences(result)]
+    parts += ["", "## Accuracy over n", "",
+              "Mean over all subsets of n candidates: no subset is chosen.", "", *_over_n(result)]
+    if any(row["accuracy"] for row in result["generators"].values()):
+        parts += ["", "## Single generators", "", *_generators(result)]
+    picked = {name: row for name, row in result["aggregations"].items() if "development" in row}
+    if picked:
+        parts += ["", "## Aggregations picked on development", "", *_picked(picked, result)]
+    parts += ["", "## Suites", "", *_suites(result)]
+    return "\n".join(parts) + "\n"
+
+
+def notes(result: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before trusting the figures: one sentence each."""
+    found = []
+    for name, suite in result["suites"].items():
+        if suite["questions"] < _FEW:
+            found.append(f"{name} has {suite['questions']} questions; bootstrap intervals of so few are too "
+                         "narrow.")
+        if suite["judged"]:
+            counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(suite["judged"].items()))
+            found.append(f"{name}: {sum(suite['judged'].values())} candidates came without a verdict and "
+                         f"were judged ({counts}); undecided counts as wrong.")
+        if suite["left_out"]:
+            found.append(f"{name}: {suite['left_out']} bad records were left out.")
+        if len(suite["candidates"]) > 1:
+            found.append(f"{name}: questions have {_counts(suite['candidates'])}; at size n one with fewer "
+                         "enters with all that it has.")
+        found += [f"{name}: {warning}" for warning in suite["warnings"]]
+        flat = [selector for selector, row in result["intervals"].items()
+                if name in row and row[name][0] == row[name][1]]
+        if flat:
+            found.append(f"{name}: every question earns the same under {', '.join(flat)}, so the interval is "
+                         "one point and says nothing about other questions.")
+    best = {name: row["best"] for name, row in result["generators"].items() if row["best"]}
+    if any(row["chosen_on"] == "test" for row in best.values()):
+        found.append("The best single generator was chosen on the test answers themselves: its accuracy is a "
+                     "little too high, which is in its favour.")
+    if result["monte_carlo_standard_errors"]:
+        worst = max(error for row in result["monte_carlo_standard_errors"].values()
+                    for by_n in row.values() for error in by_n.values())
+        found.append("Some subsets are too many to count; they are drawn, with a standard error of the mean "
+                     f"of at most {100 * worst:.2f} points.")
+    picked = [name for name, row in result["aggregations"].items() if "development" in row]
+    if picked:
+        found.append(f"The aggregations of {', '.join(picked)} were picked on {', '.join(result['development'])}"
+                     "; their figures there are below.")
+    elif result["aggregations"]:
+        found.append("Nothing was picked: every aggregation is fixed in the configuration.")
+    return found
+
+
+def _accuracy(result: Mapping[str, Any]) -> list[str]:
+    places = _places(result)
+    letters = _letters(result)
+    marks: dict[tuple[str, str], list[str]] = {}
+    for row in result["differences"]:
+        if row["significant"]:
+            sign = "+" if row["difference"] > 0 else "-"
+            marks.setdefault((row["method"], row["suite"]), []).append(sign + letters[row["baseline"]])
+    rows = []
+    for selector, by_place in result["best_of_n"].items():
+        cells = []
+        for place in places:
+            if place not in by_place:
+                cells.append("")
+                continue
+            low, high = result["intervals"][selector][place]
+            mark = " ".join(marks.get((selector, place), []))
+            cells.append(f"{100 * by_place[place]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+                         + (f" {mark}" if mark else ""))
+        rows.append([f"**{selector}**", *cells])
+    return _table(["selector", *places], rows)
+
+
+def _letters(result: Mapping[str, Any]) -> dict[str, str]:
+    """A letter for each baseline, to mark what differs from it: a, b, ..., z, aa, ..."""
+    baselines = dict.fromkeys(row["baseline"] for row in result["differences"])
+    alphabet = "abcdefghijklmnopqrstuvwxyz"
+    return {name: alphabet[k % 26] * (k // 26 + 1) for k, name in enumerate(baselines)}
+
+
+def _legend(result: Mapping[str, Any]) -> list[str]:
+    letters = _letters(result)
+    if not letters:
+        return []
+    listed = ", ".join(f"{letter}: {name}" for name, letter in letters.items())
+    return [f"Marks: + better, - worse than {listed}; only those compared below, and only where Holm's "
+            f"adjusted p is below {1 - result['level']:.3g}."]
+
+
+def _differences_head(result: Mapping[str, Any], level: str) -> list[str]:
+    family = len(result["differences"])
+    return [
+        f"Percentage points, with the {level} paired bootstrap interval. better/worse: questions on which "
+        "the method earns more or less. p: McNemar's exact test where every outcome is right or wrong and "
+        "one suite is tested; else (ties earn their expected share; a mean weighs suites) the sign-flip test "
+        "that it is a case of, marked ~, by 99,999 seeded draws. "
+        f"Holm: adjusted for all {family} differences shown; * where it is below "
+        f"{1 - result['level']:.3g}."]
+
+
+def _differences(result: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for row in result["differences"]:
+        low, high = row["interval"]
+        rows.append([
+            f"{row['method']} - {row['baseline']}", row["suite"],
+            f"{100 * row['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]",
+            f"{row['better']}/{row['worse']}",
+            ("~" if row["test"] == "sign_flip" else "") + _p(row["p"]),
+            _p(row["p_holm"]) + (" *" if row["significant"] else "")])
+    return _table(["pair", "suite", "difference", "better/worse", "p", "Holm"], rows)
+
+
+def _over_n(result: Mapping[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for place in _places(result):
+        sizes = list(dict.fromkeys(
+            n for row in result["accuracy_by_n"].values() for n in row.get(place, {})))
+        rows = []
+        for selector, by_place in result["accuracy_by_n"].items():
+            if place in by_place:
+                bands = result["intervals_by_n"][selector][place]
+                rows.append([selector, *(
+                    f"{100 * by_place[place][n]:.1f} [{100 * bands[n][0]:.1f}, {100 * bands[n][1]:.1f}]"
+                    for n in sizes)])
+        lines += [f"### {place}", "", *_table(["selector", *(f"n = {n}" for n in sizes)], rows), ""]
+    return lines[:-1]
+
+
+def _generators(result: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for name, generators in result["generators"].items():
+        best = generators["best"]
+        for generator, row in generators["accuracy"].items():
+            low, high = row["interval"]
+            questions = result["suites"][name]["questions"]
+            share = "all" if row["questions"] == questions else f"{row['questions']} of {questions}"
+            chosen = f"best, chosen on {best['chosen_on']}" if best and best["name"] == generator else ""
+            rows.append([name, generator, f"{100 * row['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
+                         share, chosen])
+    return ["Mean over a generator's own candidates. Only one that answered every question can be the best.",
+            "", *_table(["suite", "generator", "accuracy", "questions", ""], rows)]
+
+
+def _picked(picked: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
+    names = list(next(iter(picked.values()))["development"])
+    rows = [[scorer, *(
+        f"{'**' if name == row['aggregation'] else ''}{100 * figure['accuracy']:.1f} "
+        f"[{100 * figure['interval'][0]:.1f}, {100 * figure['interval'][1]:.1f}]"
+        f"{'**' if name == row['aggregation'] else ''}" for name, figure in row["development"].items())]
+        for scorer, row in picked.items()]
+    development = ", ".join(f"{name} ({suite['questions']} questions)"
+                            for name, suite in result["development"].items())
+    return [f"Best-of-N accuracy with all candidates, mean over the development suites {development}; bold: "
+            "picked.", "", *_table(["scorer", *names], rows)]
+
+
+def _suites(result: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for role in ("suites", "development"):
+        for name, suite in result[role].items():
+            rows.append([name, "test" if role == "suites" else "development", str(suite["questions"]),
+                         _counts(suite["candidates"]), ", ".join(suite["files"])])
+    return _table(["suite", "used for", "questions", "candidates a question", "files"], rows)
+
+
+def _meaning(selector: str, result: Mapping[str, Any]) -> str:
+    if selector in _MEANINGS:
+        return _MEANINGS[selector]
+    if selector.startswith(WEIGHTED):
+        scorer = selector.removeprefix(WEIGHTED)
+        return f"self-consistency, votes weighted by the probability that {scorer} gives"
+    choice = result["aggregations"][selector]
+    if choice["chosen"] == "one value a response":
+        return "the highest score; one value a response"
+    return f"the highest score; {choice['aggregation']} of the steps ({choice['chosen']})"
+
+
+def _places(result: Mapping[str, Any]) -> list[str]:
+    names = list(result["suites"])
+    return [*names, MEAN] if len(names) > 1 else names
+
+
+def _counts(candidates: Mapping[str, int]) -> str:
+    if len(candidates) == 1:
+        return next(iter(candidates))
+    return ", ".join(f"{n} ({count} questions)" for n, count in candidates.items())
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}" if value > 0 else "0"
+
+
+def _bullets(lines: Iterable[str]) -> list[str]:
+    return [f"- {line}" for line in lines]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(head), "|" + "---|" * len(head), *map(line, rows)]

@@ -1,0 +1,211 @@
+"""One suite of scored candidates: read, joined from several files, judged where it is not yet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dreamprm.answers import Checker
+from dreamprm.data.audit import audit_shortcuts
+from dreamprm.data.question_reader import read_question_records
+from dreamprm.data.read_report import OnError, ReadReport
+from dreamprm.data.readers import read_candidate_records
+from dreamprm.data.records import Candidate, CandidateRecord, QuestionRecord
+from dreamprm.errors import DataError
+from dreamprm.evaluation.votes import vote_of
+
+Say = Callable[[str], None]
+LogOdds = tuple[tuple[tuple[float, ...], ...], ...]
+
+
+@dataclass(frozen=True)
+class ScoredSuite:
+    """What selection needs of a suite; all tuples hold a member a question, and one a candidate in it.
+
+    Attributes:
+        records: the records themselves, for messages and examples.
+        correct: whether each candidate is right; an undecided one counts as wrong.
+        votes: the name under which its answer is counted (`vote_of`); None where it has none.
+        log_odds: by scorer, of each candidate its steps' log-odds, or one value in all.
+        judged: verdicts of the candidates that came without `correct`.
+        left_out: bad records left out of the files.
+        warnings: trivial features that predict `correct`.
+    """
+
+    records: tuple[CandidateRecord, ...]
+    correct: tuple[tuple[bool, ...], ...]
+    votes: tuple[tuple[str | None, ...], ...]
+    log_odds: Mapping[str, LogOdds]
+    judged: Mapping[str, int] = field(default_factory=dict)
+    left_out: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The number of candidates of each question."""
+        return tuple(map(len, self.correct))
+
+
+def open_scored_suite(
+    paths: Sequence[str], *, questions: str | None = None, checker: Callable[[], Checker] | None = None,
+    uneven: bool = False, on_error: OnError = "error", max_bad_fraction: float = 0.01, say: Say = print,
+) -> ScoredSuite:
+    """Read the files of one suite.
+
+    Args:
+        paths: files of the same candidates with scores of different scorers; the first's order counts.
+        questions: file of question records with the suite's ids, or None.
+        checker: gives the checker of candidates without `correct`; called where there is one. None: such a
+            candidate is an error.
+        uneven: whether questions may have different numbers of candidates.
+        on_error, max_bad_fraction: as of the readers. A record left out of one file must be left out of all.
+        say: is told what was left out.
+
+    Raises:
+        UserError, DataError: those of the readers.
+        DataError: two records of one id, files that do not hold the same candidates or contradict each other,
+            a candidate that some scorer did not score or that cannot be judged, uneven questions.
+    """
+    joined: list[CandidateRecord] = []
+    left_out = 0
+    for path in paths:
+        report = ReadReport()
+        # Images are not needed to compare answers.
+        records = list(read_candidate_records(
+            path, missing_image="text_only", allow_no_image=True, on_error=on_error,
+            max_bad_fraction=max_bad_fraction, report=report))
+        report.text_only = 0
+        for line in report.lines():
+            say(f"{path}: {line}")
+        left_out = max(left_out, report.bad)
+        _require_unique(path, records)
+        joined = _joined(joined, records, paths[0], path) if joined else records
+    if not uneven:
+        _require_even(paths[0], joined)
+    asked = _questions(questions, joined, paths[0])
+    judged: Counter[str] = Counter()
+    correct = tuple(
+        tuple(_is_right(candidate, number, asked[record.id], checker, judged, paths[0])
+              for number, candidate in enumerate(record.candidates))
+        for record in joined)
+    known = [
+        CandidateRecord(record.question, record.images, record.benchmark, record.answer, tuple(
+            Candidate(one.text, one.steps, one.final_answer, right, one.generator, one.scores)
+            for one, right in zip(record.candidates, row, strict=True)), record.id)
+        for record, row in zip(joined, correct, strict=True)]
+    # Only a question file tells options; the record's own question has none.
+    votes = tuple(tuple(vote_of(one.final_answer, asked[record.id]) for one in record.candidates)
+                  for record in joined)
+    return ScoredSuite(
+        tuple(known), correct, votes, _log_odds(paths[0], joined), dict(judged), left_out,
+        tuple(audit_shortcuts(known).warnings()))
+
+
+def shared_questions(one: ScoredSuite, other: ScoredSuite) -> list[str]:
+    """Ids of the first suite's questions that the other has too: the same id and text, or text and images."""
+    by_id = {(record.id, record.question) for record in other.records}
+    pictured = {(record.question, record.images) for record in other.records if record.images}
+    return [record.id for record in one.records
+            if (record.id, record.question) in by_id or (record.question, record.images) in pictured]
+
+
+def _joined(
+    base: Sequence[CandidateRecord], more: Sequence[CandidateRecord], first: str, path: str,
+) -> list[CandidateRecord]:
+    by_id = {record.id: record for record in more}
+    only = [record.id for record in base if record.id not in by_id]
+    strange = sorted(by_id.keys() - {record.id for record in base})
+    if only or strange:
+        lacking, id = (path, only[0]) if only else (first, strange[0])
+        raise DataError(
+            f"{first} and {path} are to be joined by id, but {len(only) + len(strange)} ids stand in one "
+            f"of them alone, such as {id!r}, which {lacking} lacks; give every record an id, one in both")
+    result = []
+    for record in base:
+        candidates = by_id[record.id].candidates
+        if [one.text for one in record.candidates] != [one.text for one in candidates]:
+            raise DataError(f"{first} and {path}: record {record.id} has other candidates in the one than in "
+                            "the other; join files that were scored from the same candidates, in one order")
+        result.append(CandidateRecord(
+            record.question, record.images, record.benchmark, record.answer, tuple(
+                _merged(mine, theirs, f"{first} and {path}: candidate {number} of record {record.id}")
+                for number, (mine, theirs) in enumerate(zip(record.candidates, candidates, strict=True))),
+            record.id))
+    return result
+
+
+def _merged(mine: Candidate, theirs: Candidate, where: str) -> Candidate:
+    if None not in (mine.correct, theirs.correct) and mine.correct != theirs.correct:
+        raise DataError(f"{where}: 'correct' is {mine.correct} in the one and {theirs.correct} in the other")
+    for name in set(mine.scores) & set(theirs.scores):
+        if tuple(mine.scores[name]) != tuple(theirs.scores[name]):
+            raise DataError(f"{where}: both hold scores of {name!r}, and they differ; rename one scorer")
+    return Candidate(
+        mine.text, mine.steps, mine.final_answer,
+        theirs.correct if mine.correct is None else mine.correct,
+        mine.generator if mine.generator is not None else theirs.generator,
+        {**theirs.scores, **mine.scores})
+
+
+def _require_unique(path: str, records: Sequence[CandidateRecord]) -> None:
+    repeated = [id for id, count in Counter(record.id for record in records).items() if count > 1]
+    if repeated:
+        raise DataError(f"{path}: {len(repeated)} ids stand at several records, the first is "
+                        f"{repeated[0]!r}; a question may enter once: give each its own id, or take out "
+                        "the copies")
+
+
+def _require_even(path: str, records: Sequence[CandidateRecord]) -> None:
+    expected = len(records[0].candidates)
+    for record in records:
+        if len(record.candidates) != expected:
+            raise DataError(
+                f"{path}: record {record.id} has {len(record.candidates)} candidates, the first has "
+                f"{expected}; give every question the same number, or set uneven=own, which lets a question "
+                "enter with those that it has")
+
+
+def _questions(
+    path: str | None, records: Sequence[CandidateRecord], source: str,
+) -> dict[str, QuestionRecord]:
+    if path is None:
+        return {record.id: QuestionRecord(
+            question=record.question, images=record.images, answer=record.answer, options=(),
+            domain=record.benchmark, answer_type=None, precision=None, unit=None, id=record.id)
+            for record in records}
+    known = {question.id: question for question in read_question_records(
+        path, missing_image="text_only", allow_no_image=True)}
+    absent = [record.id for record in records if record.id not in known]
+    if absent:
+        raise DataError(f"{path}: holds no question for {len(absent)} of {len(records)} records of {source}, "
+                        f"the first is {absent[0]!r}; give the questions that they answer, with their ids")
+    return known
+
+
+def _is_right(
+    candidate: Candidate, number: int, question: QuestionRecord, checker: Callable[[], Checker] | None,
+    judged: Counter[str], path: str,
+) -> bool:
+    if candidate.correct is not None:
+        return candidate.correct
+    if checker is None:
+        raise DataError(f"{path}: candidate {number} of record {question.id} has no 'correct', so selection "
+                        "cannot be judged; give true or false, or a checker (answers.kind=auto)")
+    verdict = checker().check(candidate.text, question).verdict
+    judged[verdict] += 1
+    return verdict == "right"
+
+
+def _log_odds(path: str, records: Sequence[CandidateRecord]) -> dict[str, LogOdds]:
+    names = dict.fromkeys(
+        name for record in records for candidate in record.candidates for name in candidate.scores)
+    for record in records:
+        for number, candidate in enumerate(record.candidates):
+            lacking = [name for name in names if name not in candidate.scores]
+            if lacking:
+                raise DataError(
+                    f"{path}: candidate {number} of record {record.id} has no score of {lacking[0]!r}, "
+                    "which others have; score all candidates of a suite, or leave the scorer out of all")
+    return {name: tuple(tuple(tuple(candidate.scores[name]) for candidate in record.candidates)
+                        for record in records) for name in names}

@@ -1,0 +1,134 @@
+"""Every selector's choice among the candidates of one suite, and what it earns with n of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dreamprm.evaluation.aggregates import aggregate_candidates
+from dreamprm.evaluation.generators import generator_outcomes
+from dreamprm.evaluation.intervals import Floats
+from dreamprm.evaluation.scored_suite import ScoredSuite
+from dreamprm.evaluation.selectors import CandidateScores, first_accuracy
+from dreamprm.evaluation.weighted_votes import weighted_vote_accuracy, winning_candidates
+
+WEIGHTED = "weighted_"
+"""Before a scorer's name: weighted self-consistency by it."""
+
+BEST_GENERATOR = "best_generator"
+
+RESERVED = ("random", "first", "majority", BEST_GENERATOR, "oracle")
+"""Selectors that need no score; no scorer may have their names."""
+
+_ORDER = ("base_likelihood", "base_head", "orm", "vanilla", "car", "s1")
+_LAST = ("dreamprm",)
+
+
+def ordered_scorers(names: Sequence[str]) -> list[str]:
+    """Each scorer once, in the order of the paper's table: known baselines, others, dreamprm."""
+    middle = [name for name in dict.fromkeys(names) if name not in (*_ORDER, *_LAST)]
+    return [name for name in (*_ORDER, *middle, *_LAST) if name in names]
+
+
+class Selection:
+    """The selectors of one suite under fixed aggregations.
+
+    Questions may have different numbers of candidates: at size n, a question with fewer enters with all
+    that it has.
+
+    Args:
+        suite: the candidates.
+        aggregations: the aggregation of each scorer to show, by its name.
+        temperature: divides the aggregates; weighted self-consistency alone feels it.
+        weighted: whether there is weighted self-consistency by each scorer.
+        best_generator: the generator that stands for the best single one, or None.
+        seed: of subsets that are drawn (see `weighted_vote_accuracy`).
+    """
+
+    def __init__(
+        self, suite: ScoredSuite, aggregations: Mapping[str, str], *, temperature: float = 1.0,
+        weighted: bool = True, best_generator: str | None = None, seed: int = 0,
+    ) -> None:
+        self._suite, self._seed = suite, seed
+        self.scores: dict[str, list[Floats]] = {
+            scorer: scores_of(suite, scorer, aggregation, temperature=temperature)
+            for scorer, aggregation in aggregations.items()}
+        sizes = np.array(suite.sizes)
+        self._groups = {int(n): np.flatnonzero(sizes == n) for n in np.unique(sizes)}
+        self._tables = {n: self._table(rows) for n, rows in self._groups.items()}
+        self._best = None if best_generator is None else generator_outcomes(suite)[best_generator]
+        scorers = ordered_scorers(list(self.scores))
+        self.selectors = (
+            "random", "first", "majority", *((BEST_GENERATOR,) if best_generator is not None else ()),
+            *scorers, *((WEIGHTED + name for name in scorers) if weighted else ()), "oracle")
+        self._errors: dict[tuple[str, int], float] = {}
+
+    @property
+    def size(self) -> int:
+        """N, the largest number of candidates of a question."""
+        return max(self._groups)
+
+    def outcome(self, selector: str, n: int) -> Floats:
+        """(Q,) expected accuracy with n candidates (all that a question has, where that is fewer).
+
+        Raises: ValueError for an unknown selector, or n outside 1..N.
+        """
+        if not 1 <= n <= self.size:
+            raise ValueError(f"n must be between 1 and the {self.size} candidates of a question, got {n}")
+        if selector == BEST_GENERATOR and self._best is not None:
+            return self._best
+        result = np.zeros(len(self._suite.correct))
+        errors = np.zeros(len(result))
+        for total, rows in self._groups.items():
+            table, own = self._tables[total], min(n, total)
+            if selector == "first":
+                result[rows] = first_accuracy(table.correct)
+            elif selector.startswith(WEIGHTED):
+                scores = table.scores[selector.removeprefix(WEIGHTED)]
+                result[rows], errors[rows] = weighted_vote_accuracy(
+                    table.answers, scores, table.correct, own, seed=self._seed)
+            else:
+                result[rows] = table.accuracy(selector, own)
+        # Questions are drawn for independently.
+        self._errors[selector, n] = float(np.sqrt((errors**2).sum()) / len(errors))
+        return result
+
+    def standard_error(self, selector: str, n: int) -> float:
+        """Of the mean outcome, from drawing subsets where they are too many; 0 where it is exact."""
+        return self._errors.get((selector, n), 0.0)
+
+    def picks(self) -> Iterator[dict[str, dict[str, Any]]]:
+        """Question by question, by selector: `candidates` it picks among all N, and expected `accuracy`.
+
+        Candidates that tie are all named; of a vote, all that gave a winning answer. Random, oracle and the
+        best single generator pick by no rule of their own: their accuracy alone is told.
+        """
+        earned = {selector: self.outcome(selector, self.size) for selector in self.selectors}
+        for question, votes in enumerate(self._suite.votes):
+            chosen: dict[str, list[int]] = {
+                "first": [0], "majority": winning_candidates(votes, np.zeros(len(votes)))}
+            for scorer, scores in self.scores.items():
+                values = scores[question]
+                chosen[WEIGHTED + scorer] = winning_candidates(votes, values)
+                chosen[scorer] = np.flatnonzero(values == values.max()).tolist()
+            yield {
+                selector: {"candidates": chosen.get(selector), "accuracy": float(earned[selector][question])}
+                for selector in self.selectors}
+
+    def _table(self, rows: Any) -> CandidateScores:
+        return CandidateScores(
+            correct=np.array([self._suite.correct[q] for q in rows], dtype=bool),
+            answers=[self._suite.votes[q] for q in rows],
+            scores={name: np.stack([scores[q] for q in rows]) for name, scores in self.scores.items()})
+
+
+def scores_of(
+    suite: ScoredSuite, scorer: str, aggregation: str, *, temperature: float = 1.0,
+) -> list[Floats]:
+    """A vector a question of one score a candidate, A / temperature."""
+    rows = suite.log_odds[scorer]
+    flat = aggregate_candidates([values for row in rows for values in row], aggregation=aggregation,
+                                temperature=temperature)
+    return np.split(flat, np.cumsum([len(row) for row in rows])[:-1])
