@@ -424,6 +424,29 @@ def iconqa_release(folder: Path) -> Path:
     return root
 
 
+def iconqa_folders(folder: Path) -> Path:
+    """As the archive unpacks, where each problem has a file of its own."""
+    root = folder / "iconqa_data"
+    text = {"question": "Which shape?", "choices": ["circle", "square"], "answer": 1, "grade": "grade1"}
+    image = {"question": "Taller?", "choices": ["choice_0.png", "choice_1.png"], "answer": 1, "label": "S2"}
+    problems = [(100, "choose_txt", text), (9, "choose_txt", text), (12, "choose_img", image)]
+    for number, task, problem in problems:
+        own = root / "iconqa/train" / task / str(number)
+        put_json(own / "data.json", problem | {"ques_type": task})
+        put_picture(own / "image.png", "red")
+    put_picture(root / "iconqa/train/choose_img/12/choice_0.png", "green")
+    put_picture(root / "iconqa/train/choose_img/12/choice_1.png", "blue")
+    return root
+
+
+def iconqa_beside(folder: Path) -> Path:
+    """With the list of problems beside the images' folder, as the project's page shows it."""
+    root = iconqa_release(folder)
+    for name in ("problems.json", "pid_splits.json"):
+        (root / name).rename(folder / name)
+    return folder
+
+
 def aokvqa_release(folder: Path) -> Path:
     put_picture(folder / "train2017/000000299207.jpg", "red")
     row = {
@@ -825,6 +848,25 @@ CASES = [
             ),
             expected("iconqa-13", "How many?", "gray", "5", domain="IconQA", answer_type="integer"),
         ],
+    ),
+    Case(
+        "iconqa_folders",
+        "iconqa",
+        iconqa_folders,
+        [
+            expected(
+                "iconqa-12", "Taller?", "red green blue", "B", "<image 2>", "<image 3>", domain="IconQA"
+            ),
+            expected("iconqa-9", "Which shape?", "red", "B", "circle", "square", domain="IconQA"),
+            expected("iconqa-100", "Which shape?", "red", "B", "circle", "square", domain="IconQA"),
+        ],
+    ),
+    Case(
+        "iconqa_beside",
+        "iconqa",
+        iconqa_beside,
+        [expected("iconqa-13", "How many?", "gray", "5", domain="IconQA", answer_type="integer")],
+        {"split": "val"},
     ),
     Case(
         "aokvqa_release",

@@ -6,12 +6,14 @@ import dataclasses
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from dreamprm.data.convert.format import REPORT, ConvertReport, Format, NotChosen
 from dreamprm.data.convert.image_folder import ImageFolder
 from dreamprm.data.convert.option_checks import one_of, optional_name, whole_number
+from dreamprm.data.convert.tables import read_table
 from dreamprm.data.fields import Fields
 from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.records import QuestionRecord
@@ -54,6 +56,24 @@ class QuestionLayout(ABC):
         split = getattr(self, "split", None)
         name = _name(path)
         return name if path.is_file() or split is None else f"{name}-{split}"
+
+
+@dataclass(frozen=True)
+class SplitLayout(QuestionLayout):
+    """A layout that the hub holds as a table with splits; its other layouts override `rows`.
+
+    Attributes:
+        split: of a folder with several splits, which.
+    """
+
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        optional_name("split", self.split)
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """The rows of the table."""
+        yield from read_table(path, split=self.split)
 
 
 def question_format(layout: type[QuestionLayout]) -> Format:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from dreamprm.data.convert.choices import letter_at, option_texts
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.option_checks import optional_name
-from dreamprm.data.convert.question_layout import QuestionLayout
+from dreamprm.data.convert.question_layout import SplitLayout
 from dreamprm.data.convert.questions.small_json import read_objects
 from dreamprm.data.convert.tables import as_fields, read_table
 from dreamprm.data.fields import Fields
@@ -19,7 +18,7 @@ from dreamprm.errors import DataError
 
 
 @dataclass(frozen=True)
-class AI2D(QuestionLayout):
+class AI2D(SplitLayout):
     """AI2D (Kembhavi et al., A Diagram Is Worth A Dozen Images, ECCV 2016, arXiv 1603.07396).
 
     Two layouts are read:
@@ -39,11 +38,6 @@ class AI2D(QuestionLayout):
     name = "AI2D"
     prefix = "ai2d"
     help = "AI2D: the release's folder, or the hub's lmms-lab/ai2d"
-
-    split: str | None = None
-
-    def __post_init__(self) -> None:
-        optional_name("split", self.split)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a question."""

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from dreamprm.data.convert.choices import letter_at, option_texts
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.option_checks import optional_name
-from dreamprm.data.convert.question_layout import QuestionLayout
-from dreamprm.data.convert.tables import read_table
+from dreamprm.data.convert.question_layout import SplitLayout
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import DataError
 
 
 @dataclass(frozen=True)
-class AOKVQA(QuestionLayout):
+class AOKVQA(SplitLayout):
     """A-OKVQA (Schwenk et al., ECCV 2022, arXiv 2206.01718; Apache-2.0), its multiple-choice setting.
 
     Two layouts are read:
@@ -38,15 +33,6 @@ class AOKVQA(QuestionLayout):
     name = "A-OKVQA"
     prefix = "aokvqa"
     help = "A-OKVQA: aokvqa_v1p0_SPLIT.json with COCO's images, or the hub's HuggingFaceM4/A-OKVQA"
-
-    split: str | None = None
-
-    def __post_init__(self) -> None:
-        optional_name("split", self.split)
-
-    def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a question."""
-        yield from read_table(path, split=self.split)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from dreamprm.data.convert.choices import answer_text, checked_options, decimals_for, number_type
 from dreamprm.data.convert.format import NotChosen
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.option_checks import one_of, optional_name, whole_number
-from dreamprm.data.convert.question_layout import QuestionLayout
-from dreamprm.data.convert.tables import read_table
+from dreamprm.data.convert.option_checks import one_of, whole_number
+from dreamprm.data.convert.question_layout import SplitLayout
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import DataError
 
 
 @dataclass(frozen=True)
-class ChartQA(QuestionLayout):
+class ChartQA(SplitLayout):
     """ChartQA (Masry et al., Findings of ACL 2022, arXiv 2203.10244; GPL-3.0).
 
     Four layouts are read:
@@ -43,18 +39,13 @@ class ChartQA(QuestionLayout):
     prefix = "chartqa"
     help = "ChartQA: the release's SPLIT_human.json or SPLIT_augmented.json, or the hub's tables"
 
-    split: str | None = None
     author: str | None = None
     significant: int = 3
 
     def __post_init__(self) -> None:
-        optional_name("split", self.split)
+        super().__post_init__()
         one_of("author", self.author, ("human", "machine", None))
         whole_number("significant", self.significant, least=1)
-
-    def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a question."""
-        yield from read_table(path, split=self.split)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from dreamprm.data.convert.choices import answer_text
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.option_checks import optional_name
-from dreamprm.data.convert.question_layout import QuestionLayout
+from dreamprm.data.convert.question_layout import SplitLayout
 from dreamprm.data.convert.questions.clevr import clevr_record, clevr_rows
 from dreamprm.data.convert.tables import read_table
 from dreamprm.data.fields import Fields
@@ -18,7 +17,7 @@ from dreamprm.errors import DataError
 
 
 @dataclass(frozen=True)
-class CLEVRMath(QuestionLayout):
+class CLEVRMath(SplitLayout):
     """CLEVR-Math (Lindström and Abraham, NeSy 2022, arXiv 2208.05358; CC BY-SA 4.0).
 
     Two layouts are read:
@@ -35,11 +34,6 @@ class CLEVRMath(QuestionLayout):
     name = "CLEVR-Math"
     prefix = "clevr-math"
     help = "CLEVR-Math: the release's clevr-math-SPLIT.json with CLEVR's images, or the hub's table"
-
-    split: str | None = None
-
-    def __post_init__(self) -> None:
-        optional_name("split", self.split)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a question."""

@@ -3,65 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dreamprm.data.convert.choices import answer_text, checked_options, letter_at
 from dreamprm.data.convert.image_folder import ImageFolder
+from dreamprm.data.convert.option_checks import optional_name
 from dreamprm.data.convert.plain_pickle import load_plain_pickle
-from dreamprm.data.convert.tables import as_fields, read_table
+from dreamprm.data.convert.question_layout import SplitLayout
+from dreamprm.data.convert.tables import as_fields
 from dreamprm.data.fields import Fields
 from dreamprm.data.json_stream import Row
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import DataError
+from dreamprm.errors import DataError, UserError
 
 PICKLES = (".pk", ".pkl", ".pickle")
 
 
-def geo_rows(path: Path, *, split: str | None) -> Iterator[Fields | DataError]:
-    """One row a problem, of a pickled list (plain data only) or of a table with the same fields."""
-    if path.suffix.lower() not in PICKLES:
-        yield from read_table(path, split=split)
-        return
-    problems = load_plain_pickle(path)
-    if not isinstance(problems, list | tuple):
-        raise DataError(f"{path}: holds {type(problems).__name__}; allowed: a list of problems")
-    yield from as_fields((Row(index, value) for index, value in enumerate(problems, start=1)), path)
+@dataclass(frozen=True)
+class GeoProblems(SplitLayout):
+    """A pickled list of problems (plain data only, see `load_plain_pickle`), or a table with the same fields.
 
+    A problem has `id`, the question in one of several languages, `choices`, `choice_nums`, `label` (the right
+    one's index) and `image` or `img`. The options are the texts in `choices`, or else the numbers in
+    `choice_nums`. The diagram is an array of pixels, written to `image_folder` as a PNG file, or what
+    `ImageFolder.take` reads.
 
-def geo_record(row: Fields, images: ImageFolder, *, text: str, domain: str, prefix: str) -> QuestionRecord:
-    """The question of one problem.
-
-    The options are the texts in `choices`, or else the numbers in `choice_nums`; `label` is the right one's
-    index. The diagram is an array of pixels, or what `ImageFolder.take` reads.
-
-    Args:
-        row: the problem.
-        images: where its diagram goes.
+    Attributes:
         text: the field with the question.
-        domain: its domain.
-        prefix: what its id starts with.
+        split: of a folder with several splits, which.
     """
-    field = "choices" if "choices" in row else "choice_nums"
-    values = row.require(field, "a list of options")
-    if not isinstance(values, list | tuple):
-        raise row.error(field, "a list of options")
-    options = checked_options(row, field, [_plain(value) for value in values])
-    plain = {name: _plain(row.values.get(name)) for name in ("id", "label")}
-    named = Fields(plain, row.path, line=row.line)
-    name = "image" if "image" in row else "img"
-    has_pixels = hasattr(row.values.get(name), "dtype")
-    return QuestionRecord(
-        question=row.text(text).strip(),
-        images=(images.embed_pixels(row, name),) if has_pixels else images.take(row, name),
-        answer=letter_at(named, "label", options),
-        options=options,
-        domain=domain,
-        answer_type="choice",
-        precision=None,
-        unit=None,
-        id=f"{prefix}-{answer_text(named, 'id')}",
-    )
+
+    text: str = "subject"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.text is None:
+            raise UserError("text must name the field with the question; got null")
+        optional_name("text", self.text)
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """One row a problem."""
+        if path.suffix.lower() not in PICKLES:
+            yield from super().rows(path)
+            return
+        problems = load_plain_pickle(path)
+        if not isinstance(problems, list | tuple):
+            raise DataError(f"{path}: holds {type(problems).__name__}; allowed: a list of problems")
+        yield from as_fields((Row(index, value) for index, value in enumerate(problems, start=1)), path)
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one problem."""
+        field = "choices" if "choices" in row else "choice_nums"
+        values = row.require(field, "a list of options")
+        if not isinstance(values, list | tuple):
+            raise row.error(field, "a list of options")
+        options = checked_options(row, field, [_plain(value) for value in values])
+        plain = {name: _plain(row.values.get(name)) for name in ("id", "label")}
+        named = Fields(plain, row.path, line=row.line)
+        name = "image" if "image" in row else "img"
+        has_pixels = hasattr(row.values.get(name), "dtype")
+        return QuestionRecord(
+            question=row.text(self.text).strip(),
+            images=(images.embed_pixels(row, name),) if has_pixels else images.take(row, name),
+            answer=letter_at(named, "label", options),
+            options=options,
+            domain=self.name,
+            answer_type="choice",
+            precision=None,
+            unit=None,
+            id=f"{self.prefix}-{answer_text(named, 'id')}",
+        )
 
 
 def _plain(value: Any) -> Any:

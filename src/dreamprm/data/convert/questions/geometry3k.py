@@ -9,8 +9,7 @@ from pathlib import Path
 from dreamprm.data.convert.choices import answer_text, letter_given, number_type, option_texts
 from dreamprm.data.convert.format import NotChosen
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.option_checks import optional_name
-from dreamprm.data.convert.question_layout import QuestionLayout
+from dreamprm.data.convert.question_layout import SplitLayout
 from dreamprm.data.convert.questions.small_json import read_objects
 from dreamprm.data.convert.tables import read_table
 from dreamprm.data.fields import Fields
@@ -21,7 +20,7 @@ _PLACEHOLDER = "<image>"
 
 
 @dataclass(frozen=True)
-class Geometry3K(QuestionLayout):
+class Geometry3K(SplitLayout):
     """Geometry3K (Lu et al., Inter-GPS, ACL 2021, arXiv 2105.04165).
 
     Two layouts are read:
@@ -40,11 +39,6 @@ class Geometry3K(QuestionLayout):
     name = "Geometry3K"
     prefix = "geometry3k"
     help = "Geometry3K: the release's folder, or the hub's hiyouga/geometry3k"
-
-    split: str | None = None
-
-    def __post_init__(self) -> None:
-        optional_name("split", self.split)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a problem; those of the release in order of their numbers."""

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.option_checks import optional_name
-from dreamprm.data.convert.question_layout import QuestionLayout
-from dreamprm.data.convert.questions.geo_problems import geo_record, geo_rows
-from dreamprm.data.fields import Fields
-from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import DataError
+from dreamprm.data.convert.questions.geo_problems import GeoProblems
 
 
 @dataclass(frozen=True)
-class GeoQAPlus(QuestionLayout):
+class GeoQAPlus(GeoProblems):
     """GeoQA+ (Cao and Xiao, COLING 2022) and GeoQA (Chen et al., Findings of ACL 2021, arXiv 2105.14517).
 
     Read are the release's pickles (`train.pk`, `Mix-train.pk`, `new-test.pk`, ...): a list of problems with
@@ -36,18 +28,3 @@ class GeoQAPlus(QuestionLayout):
     name = "GeoQA+"
     prefix = "geoqa"
     help = "GeoQA and GeoQA+: the release's pickles (read as plain data only), or a table with their fields"
-
-    text: str = "subject"
-    split: str | None = None
-
-    def __post_init__(self) -> None:
-        optional_name("split", self.split)
-        optional_name("text", self.text)
-
-    def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a problem."""
-        yield from geo_rows(path, split=self.split)
-
-    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
-        """The question of one row."""
-        return geo_record(row, images, text=self.text, domain=self.name, prefix=self.prefix)

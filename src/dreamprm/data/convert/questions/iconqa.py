@@ -12,7 +12,7 @@ from dreamprm.data.convert.image_folder import ImageFolder
 from dreamprm.data.convert.option_checks import one_of
 from dreamprm.data.convert.question_layout import QuestionLayout
 from dreamprm.data.convert.questions.problems import problem_rows
-from dreamprm.data.convert.questions.small_json import read_object
+from dreamprm.data.convert.questions.small_json import read_object, read_objects
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.errors import DataError
@@ -24,11 +24,12 @@ _TASKS = ("choose_txt", "choose_img", "fill_in_blank")
 class IconQA(QuestionLayout):
     """IconQA (Lu et al., NeurIPS 2021 Datasets and Benchmarks, arXiv 2110.13214; CC BY-NC-SA 4.0).
 
-    Read is the release's folder `iconqa_data`: `problems.json`, an object of problems by number with
-    `question`, `choices`, `answer` (an index, or the text to fill in), `ques_type` (choose_txt, choose_img,
-    fill_in_blank), `split`; the images are `iconqa/SPLIT/QUES_TYPE/NUMBER/image.png` with `choice_0.png`, ...
-    beside it where images are the options. Where the problems name no split, it is taken from
-    `pid_splits.json` ({"choose_txt_train": [NUMBER, ...]}).
+    Read is the release's folder `iconqa_data`: a problem's folder `iconqa/SPLIT/QUES_TYPE/NUMBER` holds
+    `image.png`, with `choice_0.png`, ... where images are the options, and `data.json` with `question`,
+    `choices`, `answer` (an index, or the text to fill in) and `ques_type` (choose_txt, choose_img,
+    fill_in_blank). Where the source is `problems.json`, or a folder that holds it, the problems are taken
+    from there by their numbers; it lies in `iconqa_data` or beside it. Where they name no split, it is taken
+    from `pid_splits.json` ({"choose_txt_train": [NUMBER, ...]}).
 
     A question with images as options gets all of them as its images, the drawing first, and the options
     `<image 2>`, `<image 3>`, ..., as MMMU refers to images.
@@ -52,6 +53,9 @@ class IconQA(QuestionLayout):
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a problem, with its number and split."""
         file = path / "problems.json" if path.is_dir() else path
+        if path.is_dir() and not file.is_file():
+            yield from _own_files(path)
+            return
         listed = file.with_name("pid_splits.json")
         splits = _split_of_problem(listed) if listed.is_file() else {}
         for row in problem_rows(file, number="pid"):
@@ -70,8 +74,11 @@ class IconQA(QuestionLayout):
             raise NotChosen(f"ques_type is not {self.task} (task)")
         place = f"{split}/{task}/{number}"
 
+        own = row.path.name == "data.json"  # the problem's folder is the file's
+
         def find(name: str) -> str:
-            return images.find(row, "pid", [f"iconqa/{place}/{name}", f"{place}/{name}"])
+            places = [f"iconqa/{place}/{name}", f"{place}/{name}", f"iconqa_data/iconqa/{place}/{name}"]
+            return images.find(row, "pid", [name, *places] if own else places)
 
         paths, options = [find("image.png")], tuple[str, ...]()
         if task == "choose_txt":
@@ -92,6 +99,18 @@ class IconQA(QuestionLayout):
             unit=None,
             id=f"{self.prefix}-{number}",
         )
+
+
+def _own_files(folder: Path) -> Iterator[Fields | DataError]:
+    """The problems of `SPLIT/QUES_TYPE/NUMBER/data.json`, each with its number and split."""
+    files = sorted(folder.rglob("data.json"), key=lambda file: (file.parts[:-2], file.parent.name.zfill(12)))
+    if not files:
+        raise DataError(f"{folder}: holds neither problems.json nor folders of problems with a data.json")
+    for row in read_objects(files):
+        if isinstance(row, Fields):
+            split, _, number = row.path.parts[-4:-1]
+            row = Fields({"split": split, **row.values, "pid": number}, row.path, line=row.line)
+        yield row
 
 
 def _split_of_problem(path: Path) -> dict[str, str]:

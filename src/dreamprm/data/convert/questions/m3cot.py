@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from dreamprm.data.convert.choices import letter_given, option_texts
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.option_checks import optional_name, true_or_false
-from dreamprm.data.convert.question_layout import QuestionLayout
+from dreamprm.data.convert.option_checks import true_or_false
+from dreamprm.data.convert.question_layout import SplitLayout
 from dreamprm.data.convert.questions.problems import with_context
-from dreamprm.data.convert.tables import read_table
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import DataError
 
 
 @dataclass(frozen=True)
-class M3CoT(QuestionLayout):
+class M3CoT(SplitLayout):
     """M3CoT (Chen et al., ACL 2024, arXiv 2405.16473).
 
     Read are the release's `train.jsonl`, `dev.jsonl`, `test.jsonl` and the hub's `LightChen2333/M3CoT`. Rows
@@ -36,16 +32,11 @@ class M3CoT(QuestionLayout):
     prefix = "m3cot"
     help = "M3CoT: the release's SPLIT.jsonl, or the hub's LightChen2333/M3CoT"
 
-    split: str | None = None
     context: bool = True
 
     def __post_init__(self) -> None:
-        optional_name("split", self.split)
+        super().__post_init__()
         true_or_false("context", self.context)
-
-    def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a question."""
-        yield from read_table(path, split=self.split)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""

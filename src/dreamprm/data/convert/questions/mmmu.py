@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from dreamprm.data.convert.choices import answer_text, letter_given, number_type, option_texts
 from dreamprm.data.convert.format import NotChosen
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.option_checks import one_of, optional_name
-from dreamprm.data.convert.question_layout import QuestionLayout
-from dreamprm.data.convert.tables import read_table
+from dreamprm.data.convert.option_checks import one_of
+from dreamprm.data.convert.question_layout import SplitLayout
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import DataError
 
 _MOST_IMAGES = 7
 _TYPES = ("multiple-choice", "open")
 
 
 @dataclass(frozen=True)
-class MMMU(QuestionLayout):
+class MMMU(SplitLayout):
     """MMMU (Yue et al., CVPR 2024, arXiv 2311.16502; Apache-2.0).
 
     Read are the hub's parquet files `MMMU/MMMU` (a folder of one subject, or of all of them): `id`,
@@ -41,16 +37,11 @@ class MMMU(QuestionLayout):
     prefix = "mmmu"
     help = "MMMU: the hub's parquet files of MMMU/MMMU"
 
-    split: str | None = None
     question_type: str | None = None
 
     def __post_init__(self) -> None:
-        optional_name("split", self.split)
+        super().__post_init__()
         one_of("question_type", self.question_type, (*_TYPES, None))
-
-    def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a question."""
-        yield from read_table(path, split=self.split)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""

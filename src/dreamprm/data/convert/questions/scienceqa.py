@@ -9,8 +9,8 @@ from pathlib import Path
 from dreamprm.data.convert.choices import letter_at, option_texts
 from dreamprm.data.convert.format import NotChosen
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.option_checks import optional_name, true_or_false
-from dreamprm.data.convert.question_layout import QuestionLayout
+from dreamprm.data.convert.option_checks import true_or_false
+from dreamprm.data.convert.question_layout import SplitLayout
 from dreamprm.data.convert.questions.problems import problem_rows, with_context
 from dreamprm.data.convert.tables import read_table
 from dreamprm.data.fields import Fields
@@ -19,7 +19,7 @@ from dreamprm.errors import DataError
 
 
 @dataclass(frozen=True)
-class ScienceQA(QuestionLayout):
+class ScienceQA(SplitLayout):
     """ScienceQA (Lu et al., Learn to Explain, NeurIPS 2022, arXiv 2209.09513; CC BY-NC-SA 4.0).
 
     Two layouts are read:
@@ -42,11 +42,10 @@ class ScienceQA(QuestionLayout):
     prefix = "scienceqa"
     help = "ScienceQA: the release's problems.json, or the hub's derek-thomas/ScienceQA"
 
-    split: str | None = None
     hint: bool = True
 
     def __post_init__(self) -> None:
-        optional_name("split", self.split)
+        super().__post_init__()
         true_or_false("hint", self.hint)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from dreamprm.data.convert.choices import answer_text, letter_of, number_type, option_texts
 from dreamprm.data.convert.format import NotChosen
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.option_checks import optional_name, true_or_false
-from dreamprm.data.convert.question_layout import QuestionLayout
+from dreamprm.data.convert.option_checks import true_or_false
+from dreamprm.data.convert.question_layout import SplitLayout
 from dreamprm.data.convert.questions.problems import problem_rows
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
@@ -18,7 +18,7 @@ from dreamprm.errors import DataError
 
 
 @dataclass(frozen=True)
-class TabMWP(QuestionLayout):
+class TabMWP(SplitLayout):
     """TabMWP (Lu et al., PromptPG, ICLR 2023, arXiv 2209.14610; CC BY-NC-SA 4.0).
 
     Read is the release's `problems_SPLIT.json`: an object of problems by number with `question`, `choices`
@@ -38,10 +38,9 @@ class TabMWP(QuestionLayout):
     help = "TabMWP: the release's problems_SPLIT.json with tables/ beside it"
 
     table_text: bool = False
-    split: str | None = None
 
     def __post_init__(self) -> None:
-        optional_name("split", self.split)
+        super().__post_init__()
         true_or_false("table_text", self.table_text)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:

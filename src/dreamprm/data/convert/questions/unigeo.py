@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from dreamprm.data.convert.format import NotChosen
 from dreamprm.data.convert.image_folder import ImageFolder
-from dreamprm.data.convert.option_checks import optional_name
-from dreamprm.data.convert.question_layout import QuestionLayout
-from dreamprm.data.convert.questions.geo_problems import geo_record, geo_rows
+from dreamprm.data.convert.questions.geo_problems import GeoProblems
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import DataError
 
 
 @dataclass(frozen=True)
-class UniGeo(QuestionLayout):
+class UniGeo(GeoProblems):
     """UniGeo (Chen et al., EMNLP 2022, arXiv 2212.02746).
 
     Read are the release's `calculation_train.pk`, `calculation_val.pk`, `calculation_test.pk`: pickled lists
@@ -37,18 +32,9 @@ class UniGeo(QuestionLayout):
     help = "UniGeo: the release's calculation_SPLIT.pk (read as plain data only), or a table with its fields"
 
     text: str = "English_problem"
-    split: str | None = None
-
-    def __post_init__(self) -> None:
-        optional_name("split", self.split)
-        optional_name("text", self.text)
-
-    def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a problem."""
-        yield from geo_rows(path, split=self.split)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""
         if "proving_sequence" in row.values:
             raise NotChosen("a proof, which has no final answer")
-        return geo_record(row, images, text=self.text, domain=self.name, prefix=self.prefix)
+        return super().record(row, images)
