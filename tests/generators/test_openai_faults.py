@@ -289,9 +289,11 @@ def test_a_hundred_requests_through_every_fault_lose_and_double_nothing(
     assert len(texts) == len(set(texts)) == 300
 
 
-def test_close_ends_the_waits() -> None:
-    with ScriptedServer(fault_of=lambda number, body: status(503)).serving() as server:
-        generator = generator_for(server, backoff=60.0, longest_wait=60.0)
+@pytest.mark.parametrize("fault", [status(503), Fault("hang", seconds=60.0)])
+def test_close_ends_the_waits(fault: Fault) -> None:
+    """Those between two tries, and those for the answer of a server that hangs."""
+    with ScriptedServer(fault_of=lambda number, body: fault).serving() as server:
+        generator = generator_for(server, backoff=60.0, longest_wait=60.0, timeout=60.0)
         outcome: list[Any] = []
         thread = threading.Thread(
             target=lambda: outcome.extend(generator.complete_all([Request("q")], Sampling()))

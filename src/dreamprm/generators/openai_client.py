@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import socket
+import threading
+import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -77,9 +81,12 @@ class ChatClient:
         self._errors = openai
         self._key = key
         self._timeout = timeout
+        self._sockets_lock = threading.Lock()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._client = openai.OpenAI(
             base_url=base_url, api_key=key, max_retries=0,
             timeout=openai.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
+            http_client=openai.DefaultHttpxClient(event_hooks={"request": [self._watch]}),
         )
 
     def ask(self, body: Mapping[str, Any]) -> Answer | Failure:
@@ -111,8 +118,23 @@ class ChatClient:
         return self._read(content)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; requests under way fail at once."""
+        # A thread that waits for an answer does not notice that its socket is closed: it must be shut down.
+        with self._sockets_lock:
+            connections = list(self._sockets)
+        for connection in connections:
+            with suppress(OSError):  # not connected any more
+                connection.shutdown(socket.SHUT_RDWR)
         self._client.close()
+
+    def _watch(self, request: Any) -> None:
+        request.extensions = {**request.extensions, "trace": self._connected}
+
+    def _connected(self, event: str, info: Mapping[str, Any]) -> None:
+        """httpcore's trace of a request: keeps its socket, which TLS wraps into another one."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            with self._sockets_lock:
+                self._sockets.add(info["return_value"].get_extra_info("socket"))
 
     def _status_failure(self, error: Any) -> Failure:
         code = int(error.status_code)
