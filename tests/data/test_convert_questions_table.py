@@ -575,3 +575,15 @@ def test_the_command_line_takes_a_map(tmp_path: Path, capsys: pytest.CaptureFixt
     assert json.loads((tmp_path / "o.jsonl").read_text())["domain"] == "mine"
     assert main([*arguments, "direction=out"]) == 2
     assert "format table is only read (direction=in)" in capsys.readouterr().err
+
+
+def test_parts_that_are_numbers_belong_to_the_split_that_their_folder_names(tmp_path: Path) -> None:
+    """As the hub's branch refs/convert/parquet has them."""
+    for place in ("train/0000", "train/0001", "test/0000"):
+        put_parquet(tmp_path / f"hub/default/{place}.parquet", [{"question": place, "answer": "1"}])
+    rows = list(read_table(tmp_path / "hub", split="train"))
+    assert [row.values["question"] for row in rows if isinstance(row, Fields)] == ["train/0000", "train/0001"]
+    (part,) = questions(tmp_path / "hub/default/test/0000.parquet")
+    assert (part.id, part.domain) == ("table-test-0000-1", "test-0000")
+    with pytest.raises(UserError, match="set split to one of its splits: test, train"):
+        list(read_table(tmp_path / "hub"))

@@ -181,8 +181,11 @@ def read_questions(
 
 
 def _name(path: Path) -> str:
-    """A file's name without its ending, or a folder's name."""
-    return path.resolve().stem if path.is_file() else path.resolve().name
+    """A file's name without its ending, or a folder's; of a numbered part (`train/0000.parquet`) both."""
+    path = path.resolve()
+    if not path.is_file():
+        return path.name
+    return f"{path.parent.name}-{path.stem}" if path.stem.isdecimal() else path.stem
 
 
 def _check_image(record: QuestionRecord, row: Fields, without_image: WithoutImage) -> None:

@@ -27,7 +27,8 @@ def read_table(path: str | Path, *, split: str | None = None) -> Iterator[Fields
     Args:
         path: a file, known by its ending (.json .jsonl .ndjson .csv .tsv .parquet .arrow), a folder that
             `save_to_disk` wrote, or a folder with parquet files as the hub has them
-            (`train-00000-of-00004.parquet`, also in folders below it).
+            (`train-00000-of-00004.parquet`, also in folders below it; or `train/0000.parquet`, ... as its own
+            converter names them).
         split: of a folder that holds several splits, which.
 
     Yields:
@@ -163,7 +164,8 @@ def _folder_rows(path: Path, split: str | None) -> Iterator[Fields | DataError]:
     for file in sorted(path.rglob("*.parquet")):
         matched = _SHARD.fullmatch(file.stem)
         assert matched is not None  # the pattern takes every name
-        shards.setdefault(matched["split"], []).append(file)
+        name = file.parent.name if file.stem.isdecimal() else matched["split"]
+        shards.setdefault(name, []).append(file)
     if not shards:
         raise UserError(f"{path} holds neither a saved dataset nor parquet files; give a folder that does")
     for file in shards[_chosen_split(path, list(shards), split)]:
