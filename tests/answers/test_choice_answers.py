@@ -5,6 +5,7 @@ import itertools
 import pytest
 from answer_questions import question
 
+from dreamprm.errors import UserError
 from dreamprm.answers import build_checker
 
 CHECKER = build_checker("choice")
@@ -133,5 +134,5 @@ def test_options_that_repeat_their_label():
 
 
 def test_a_question_without_options_is_refused():
-    with pytest.raises(ValueError, match="'q1' has no options"):
+    with pytest.raises(UserError, match="'q1' has no options"):
         CHECKER.check("B", question("B"))

@@ -168,7 +168,9 @@ def test_a_run_of_other_settings_is_refused(
         (["label.shard=3/3"], "label: shard i/n needs 0 <= i < n, got 3/3"),
         (["label.shard=half"], "label: shard must be written i/n, such as 0/8, got 'half'"),
         (["label.methd=full"], "methd"),
-        (["label.rollouts=0"], "rollouts"),
+        (['generator.stop=[""]'], "generator: stop holds an empty text"),
+        (["generator.temperature=.inf"], "generator: temperature must be >= 0 and finite, got inf"),
+        (["label.rollouts=0"], "label: label method 'full': rollouts must be a whole number >= 1, got 0"),
         (["generator.name=sandbx"], "unknown generator 'sandbx', did you mean 'sandbox'?"),
         (["generator.seeed=1"], "has no setting 'seeed', did you mean 'seed'?"),
         (["questions.files=[]"], "questions.files must name at least one file"),
@@ -184,6 +186,18 @@ def test_mistakes_are_told_before_anything_is_written(
     assert main(["label", str(config), *overrides]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out" / "steps.jsonl").exists()
+
+
+def test_a_checker_that_does_not_suit_a_question_is_told_and_what_was_sampled_is_kept(
+    config: Path, tmp_path: Path, capsys: Any
+) -> None:
+    assert main(["label", str(config), "answers.kind=choice"]) == 2
+    assert "has no options; check it with another checker: answers.kind=auto" in capsys.readouterr().err
+    kept = _rows(tmp_path / "out" / "rollouts.jsonl")
+    assert kept and {row["verdict"] for row in kept} == {"unjudged"}
+    # Its texts belong to its settings, judged or not.
+    assert main(["label", str(config), "generator.temperature=0.5"]) == 2
+    assert "generator.temperature was 1.0, is 0.5" in capsys.readouterr().err
 
 
 def test_candidates_of_strange_questions_and_double_ids_are_refused(

@@ -11,6 +11,7 @@ from dreamprm.answers.plain import plain
 from dreamprm.answers.quantity import Quantity, read_quantity
 from dreamprm.answers.text import normalised
 from dreamprm.data.records import QuestionRecord
+from dreamprm.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,11 @@ class ChoiceChecker(Checker):
         """Judge by the option that the response chooses; `extracted` is its letter.
 
         Raises:
-            ValueError: the question has no options.
+            UserError: the question has no options.
         """
         if not question.options:
-            raise ValueError(f"question {question.id!r} has no options; check it with another checker")
+            raise UserError(f"question {question.id!r} has no options; check it with another checker: "
+                            "answers.kind=auto takes the one that suits each question")
         stated = stated_answer(response)
         if stated is None:
             return Judgement("undecided", None, "the response is empty")

@@ -169,7 +169,7 @@ def _run(config: LabelConfig, journal: str, shard_text: str) -> Iterator[_Run]:
         stack.callback(generator.close)
         checker, judge = _checker(config, stack)
         held = stack.enter_context(Journal(folder / f"{journal}{part}.jsonl"))
-        _same_run(config, folder / f"config-{journal}{part}.yaml", started=bool(len(held)))
+        _same_run(config, folder / f"config-{journal}{part}.yaml", started=held.path.stat().st_size > 0)
         status = Status(held, config.log.progress, every=config.log.every)
         stack.callback(status.close)
         yield _Run(

@@ -69,6 +69,12 @@ class GeneratorSettings:
         "the named generator's own settings, written beside name:", listing=generator_listing
     )
 
+    def check(self) -> None:
+        """Texts can be drawn like this (see `dreamprm.generators.base.Sampling`)."""
+        from dreamprm.generators.base import Sampling
+
+        Sampling(self.temperature, self.max_tokens, tuple(self.stop))
+
 
 @dataclass
 class JudgeSettings:
