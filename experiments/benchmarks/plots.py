@@ -44,12 +44,16 @@ def over_steps(points: list[dict[str, Any]], ratio: Ratio, *, what: str) -> Figu
         return None
     sizes = list(dict.fromkeys(point["size"] for point in points))
     kinds = list(dict.fromkeys(point["kind"] for point in points))
+    measured = {(point["size"], point["kind"]) for point in points}
     figure = style.new_figure(3.4 * len(sizes) + 2.6, 3.3 * len(kinds) + 0.5)
     panels = figure.subplots(len(kinds), len(sizes), sharex=True, sharey=True, squeeze=False)
     for i, kind in enumerate(kinds):
         for j, size in enumerate(sizes):
             axes = panels[i, j]
             here = [point for point in points if (point["size"], point["kind"]) == (size, kind)]
+            if not here:
+                axes.set_visible(False)
+                continue
             for case in CASES:
                 found = [(point["steps"], ratio(point, case)) for point in here if case != PLAIN]
                 line = [(step, median(values)) for step, values in found if values]
@@ -63,9 +67,11 @@ def over_steps(points: list[dict[str, Any]], ratio: Ratio, *, what: str) -> Figu
             axes.axhline(1.0, color=style.MUTED, linewidth=0.9, zorder=0.9)
             style.tidy(axes, grid="both")
             axes.set_title(f"{size} parameters, {kind} batches", loc="left", fontsize=9.5, color=style.INK)
-            if i == len(kinds) - 1:
+            if not any((size, k) in measured for k in kinds[i + 1:]):
                 axes.set_xlabel("inner steps of a window, T")
-            if j == 0:
+                axes.tick_params(labelbottom=True)
+            if not any((s, kind) in measured for s in sizes[:j]):
+                axes.tick_params(labelleft=True)
                 axes.set_ylabel(f"{what} / plain training")
     _legend(figure, panels.flat)
     return figure
