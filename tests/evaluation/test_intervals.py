@@ -66,6 +66,25 @@ def test_pairing_removes_what_both_share():
     assert difference == pytest.approx(a.mean() - noisy.mean())
 
 
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    """300 sets of 150 questions from a known world: difficulties, and two selectors that share them."""
+    generator = np.random.default_rng(11)
+    held = np.zeros((300, 2), dtype=bool)
+    for k in range(300):
+        easy = generator.random(150)  # of each question, its chance to be answered; mean 1/2
+        base = generator.random(150) < easy
+        better = base | (generator.random(150) < 0.2)  # true accuracy 1/2 + 0.2 * 1/2 = 0.6
+        low, high = bootstrap_interval(better, seed=k, resamples=400)
+        held[k, 0] = low <= 0.6 <= high
+        _, low, high = paired_bootstrap(better.astype(float), base.astype(float), seed=k, resamples=400)
+        held[k, 1] = low <= 0.1 <= high
+    # 95 % of 300, standard error sqrt(.95 * .05 / 300) = 0.0126, 3 of them; the percentile method on 150
+    # questions is known to fall about 0.01 short.
+    assert held.mean(axis=0) == pytest.approx([0.95, 0.95], abs=0.048)
+    # An interval of half the level would be told apart.
+    assert (held.mean(axis=0) > 0.9).all()
+
+
 @pytest.mark.parametrize("call, message", [
     (lambda: bootstrap_interval(np.zeros(0), seed=0), "a question at least"),
     (lambda: bootstrap_interval([], seed=0), "need one value a question"),

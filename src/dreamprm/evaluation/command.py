@@ -24,6 +24,8 @@ from dreamprm.schema.evaluate import EvaluateConfig, SuiteFiles
 
 Suites = dict[str, ScoredSuite]
 
+_PLOTTED_LEVEL = 0.95  # the plots' titles say so
+
 
 def run_evaluate(config: EvaluateConfig) -> None:
     """`dreamprm evaluate`: which selector is best on the suites, and how sure that is.
@@ -53,7 +55,7 @@ def run_evaluate(config: EvaluateConfig) -> None:
     write_atomically(folder / "per_question.jsonl", "".join(lines))
     page = evaluation_page(result)
     write_atomically(folder / "evaluation.md", page)
-    _write_plots(folder, result)
+    _write_plots(folder, evaluation)
     # Last: where it is, all is.
     write_atomically(folder / "evaluation.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     _say(page.partition("\n## Accuracy over n")[0])
@@ -125,16 +127,20 @@ def _per_question(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
                 "picks": picks}
 
 
-def _write_plots(folder: Path, result: Mapping[str, Any]) -> None:
+def _write_plots(folder: Path, evaluation: Evaluation) -> None:
     """The two accuracy plots of a run's report. Weighted votes stand in the tables: lines would overlap."""
     from dreamprm.reporting import style
     from dreamprm.reporting.accuracy_plots import accuracy_over_n, best_of_n
     from dreamprm.reporting.folder import Run
 
-    keys = ("best_of_n", "intervals", "accuracy_by_n", "intervals_by_n")
-    shown = [name for name, row in result["best_of_n"].items()
+    figures = evaluation.accuracies(_PLOTTED_LEVEL)
+    shown = [name for name, row in figures["best_of_n"].items()
              if MEAN in row and name != "first" and not name.startswith(WEIGHTED)]
-    summary = {key: {name: result[key][name] for name in shown} for key in keys}
+    # A panel of the mean beside that of the only suite would show the same twice.
+    hidden = [MEAN] if len(evaluation.suites) == 1 else []
+    summary = {
+        key: {name: {place: value for place, value in rows[name].items() if place not in hidden}
+              for name in shown} for key, rows in figures.items()}
     run = Run(folder=folder, summary=summary, metrics={}, statuses=(), weights=None, config=None)
     (folder / "plots").mkdir(exist_ok=True)
     for name, plot in (("accuracy_over_n", accuracy_over_n), ("best_of_n", best_of_n)):

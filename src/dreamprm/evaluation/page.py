@@ -72,8 +72,8 @@ def notes(result: Mapping[str, Any]) -> list[str]:
                      f"of at most {100 * worst:.2f} points.")
     picked = [name for name, row in result["aggregations"].items() if "development" in row]
     if picked:
-        found.append(f"The aggregations of {', '.join(picked)} were picked on {', '.join(result['development'])}"
-                     "; their figures there are below.")
+        found.append(f"The aggregations of {', '.join(picked)} were picked on "
+                     f"{', '.join(result['development'])}; their figures there are below.")
     elif result["aggregations"]:
         found.append("Nothing was picked: every aggregation is fixed in the configuration.")
     return found

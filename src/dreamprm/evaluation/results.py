@@ -57,29 +57,16 @@ class Evaluation:
     def figures(self) -> dict[str, Any]:
         """Accuracies, intervals, differences, generators and choices as plain values, ready for JSON.
 
-        `best_of_n`, `intervals`, `accuracy_by_n` and `intervals_by_n` are as of `evaluate_suites`; a selector
-        that some suite lacks has no "mean". `differences` holds a member a pair and suite ("mean" last).
+        Those of `accuracies`, and `differences`: a member a pair and suite, the mean over suites last.
         """
-        result: dict[str, Any] = {
-            "best_of_n": {}, "intervals": {}, "accuracy_by_n": {}, "intervals_by_n": {}}
         errors: dict[str, dict[str, dict[str, float]]] = {}
         for selector in self.selectors:
-            rows: dict[str, dict[str, Any]] = {key: {} for key in result}
-            for place, members in self._places(selector):
-                mean, interval = self._estimate(members, selector, None)
-                rows["best_of_n"][place], rows["intervals"][place] = mean, interval
-                shared = [n for n in self.sizes[members[0]] if all(n in self.sizes[m] for m in members)]
-                by_n = {str(n): self._estimate(members, selector, n) for n in shared}
-                rows["accuracy_by_n"][place] = {n: value[0] for n, value in by_n.items()}
-                rows["intervals_by_n"][place] = {n: value[1] for n, value in by_n.items()}
-            for key, row in rows.items():
-                result[key][selector] = row
             drawn = {name: {str(n): error for n in self.sizes[name]
                             if (error := selection.standard_error(selector, n)) > 0}
                      for name, selection in self.selections.items()}
             if any(drawn.values()):
                 errors[selector] = {name: row for name, row in drawn.items() if row}
-        return result | {
+        return self.accuracies(self.config.level) | {
             "monte_carlo_standard_errors": errors,
             "differences": self._differences(),
             "generators": {name: self._generators(name) for name in self.suites},
@@ -88,6 +75,26 @@ class Evaluation:
                        **({"development": choice.development} if choice.development else {})}
                 for name, choice in self.choices.items()},
         }
+
+    def accuracies(self, level: float) -> dict[str, Any]:
+        """`best_of_n`, `intervals`, `accuracy_by_n` and `intervals_by_n` in the form of `evaluate_suites`.
+
+        A selector that some suite lacks has no "mean".
+        """
+        result: dict[str, Any] = {
+            "best_of_n": {}, "intervals": {}, "accuracy_by_n": {}, "intervals_by_n": {}}
+        for selector in self.selectors:
+            rows: dict[str, dict[str, Any]] = {key: {} for key in result}
+            for place, members in self._places(selector):
+                mean, interval = self._estimate(members, selector, None, level)
+                rows["best_of_n"][place], rows["intervals"][place] = mean, interval
+                shared = [n for n in self.sizes[members[0]] if all(n in self.sizes[m] for m in members)]
+                by_n = {str(n): self._estimate(members, selector, n, level) for n in shared}
+                rows["accuracy_by_n"][place] = {n: value[0] for n, value in by_n.items()}
+                rows["intervals_by_n"][place] = {n: value[1] for n, value in by_n.items()}
+            for key, row in rows.items():
+                result[key][selector] = row
+        return result
 
     def _selection(self, name: str) -> Selection:
         suite, best = self.suites[name], self.best[name]
@@ -104,9 +111,11 @@ class Evaluation:
         places = [(name, [name]) for name in having]
         return [*places, (MEAN, having)] if len(having) == len(self.suites) else places
 
-    def _estimate(self, members: Sequence[str], selector: str, n: int | None) -> tuple[float, list[float]]:
+    def _estimate(
+        self, members: Sequence[str], selector: str, n: int | None, level: float,
+    ) -> tuple[float, list[float]]:
         columns = [self._outcomes[name].column(selector, self._size(name, n)) for name in members]
-        return estimate(columns, self.config.level)
+        return estimate(columns, level)
 
     def _size(self, name: str, n: int | None) -> int:
         return self.selections[name].size if n is None else n
