@@ -261,9 +261,9 @@ def test_a_full_disk_is_told_and_costs_no_rollout(fits: str, config: Path, tmp_p
 
 
 def test_a_killed_run_goes_on(config: Path, tmp_path: Path) -> None:
-    """Killed without warning again and again, it ends with the very labels of a run that was left alone."""
-    assert main(["label", str(config), f"output={tmp_path / 'calm'}", "label.cots=8"]) == 0
+    """Killed without warning again and again, it repeats no rollout, and none that was written is lost."""
     out = tmp_path / "out"
+    written: list[bytes] = []
     command = [sys.executable, "-m", "dreamprm", "label", str(config), "label.cots=8"]
     seen = 0
     for _ in range(2):
@@ -277,7 +277,11 @@ def test_a_killed_run_goes_on(config: Path, tmp_path: Path) -> None:
                 time.sleep(0.001)
             process.send_signal(signal.SIGKILL)
         seen = path.stat().st_size
+        whole, _, _ = path.read_bytes().rpartition(b"\n")  # what follows was cut by the kill
+        written.append(whole)
     assert main(["label", str(config), "label.cots=8"]) == 0
+    assert len(written[0]) > 0 and written[1].startswith(written[0])
+    assert path.read_bytes().startswith(written[1])
     rows = _rows(out / "rollouts.jsonl")
     keys = Counter((row["question"], row["cot"], row["step"], row["rollout"]) for row in rows)
     assert set(keys.values()) == {1} and len(keys) == 8 * (8 + 8 * 4 * 3)
