@@ -1,0 +1,306 @@
+"""Published questions and predictions as candidate records, checked by the benchmark's rules."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from dreamprm.answers import Judgement
+from dreamprm.benchmarks.benchmark import (
+    RIGHT_FROM,
+    Benchmark,
+    BenchmarkChecker,
+    BenchmarkQuestion,
+    Graded,
+    QuestionSet,
+)
+from dreamprm.benchmarks.predictions import OtherQuestions, Prediction, Sources, read_predictions
+from dreamprm.data.convert.candidate_groups import split_candidate
+from dreamprm.data.records import Candidate, CandidateRecord, to_json
+from dreamprm.errors import DataError, UserError
+from dreamprm.generators.base import Generator
+from dreamprm.prompting import question_text
+
+Outcomes = Literal["check", "published"]
+Empty = Literal["error", "wrong"]
+Incomplete = Literal["error", "keep"]
+
+NO_RESPONSE = "(no response)"
+"""The text of a candidate whose model gave none; such a candidate is wrong."""
+
+
+@dataclass
+class CandidateReport:
+    """What became of the predictions.
+
+    Attributes:
+        verdicts: by generator the number of candidates that are right, wrong or undecided.
+        empty: by generator the number of empty responses, which are among the wrong ones.
+        reasons: why candidates are undecided, with their number.
+    """
+
+    verdicts: dict[str, Counter[str]] = field(default_factory=dict)
+    empty: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def lines(self) -> list[str]:
+        """What to print: a line a generator, then what is undecided and why."""
+        lines = []
+        for generator, counts in self.verdicts.items():
+            parts = ", ".join(f"{counts[name]} {name}" for name in ("right", "wrong", "undecided"))
+            none = f" ({self.empty[generator]} without a response)" if self.empty[generator] else ""
+            lines.append(f"{generator}: {parts}{none}")
+        lines += [f"undecided: {count} x {reason}" for reason, count in self.reasons.most_common(10)]
+        return lines
+
+
+@dataclass(frozen=True)
+class BenchmarkCandidates:
+    """Candidate records, and the credits of graded ones.
+
+    Attributes:
+        records: one a question that was answered, in the order of the questions.
+        credits: by record id each candidate's credit in [0, 1], None where undecided; only where the
+            benchmark grades (MM-Vet).
+        report: counts.
+    """
+
+    records: list[CandidateRecord]
+    credits: dict[str, tuple[float | None, ...]]
+    report: CandidateReport
+
+    def outcomes(self) -> dict[str, dict[str, float]]:
+        """By generator and record id the mean outcome of its candidates; undecided ones count 0.
+
+        A mean over several samples is the expected outcome of one of them.
+        """
+        found: dict[str, dict[str, list[float]]] = {}
+        for record in self.records:
+            credits = self.credits.get(record.id, (None,) * len(record.candidates))
+            for candidate, credit in zip(record.candidates, credits, strict=True):
+                outcome = float(bool(candidate.correct)) if credit is None else credit
+                found.setdefault(str(candidate.generator), {}).setdefault(record.id, []).append(outcome)
+        return {
+            generator: {id: sum(values) / len(values) for id, values in by_id.items()}
+            for generator, by_id in found.items()
+        }
+
+
+def to_candidates(
+    benchmark: Benchmark,
+    questions: QuestionSet,
+    predictions: Sources,
+    *,
+    judge: Generator | None = None,
+    outcomes: Outcomes = "check",
+    use_extracted: bool = True,
+    split: str = "paragraphs",
+    empty: Empty = "error",
+    incomplete: Incomplete = "error",
+    other_questions: OtherQuestions = "error",
+) -> BenchmarkCandidates:
+    """Predictions of several models or samples as the candidates of each question.
+
+    Args:
+        benchmark: whose rules decide what is right.
+        questions: as `read_questions` gives them; their images are the records'.
+        predictions: files or folders, see `read_predictions`.
+        judge: for benchmarks whose rules ask a language model.
+        outcomes: `check`: the benchmark's rules decide; `published`: the flags or grades in the files.
+        use_extracted: judge the answer that the benchmark's own extraction took out, where the file holds it;
+            else always the response.
+        split: how responses are split into steps, see `dreamprm.responses.parse_response`.
+        empty: an empty response is an `error`, or a `wrong` candidate with the text `NO_RESPONSE`, counted.
+        incomplete: questions with fewer candidates than others are an `error`, or are kept (`keep`).
+        other_questions: see `read_predictions`.
+
+    Raises:
+        UserError: a bad option, no such file, a missing judge.
+        DataError: a bad row; a prediction without an outcome (`outcomes=published`); an empty response; no
+            prediction at all; questions with fewer candidates than others.
+    """
+    for name, value, allowed in (
+        ("outcomes", outcomes, ("check", "published")), ("empty", empty, ("error", "wrong")),
+        ("incomplete", incomplete, ("error", "keep")),
+    ):
+        if value not in allowed:
+            raise UserError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    report = CandidateReport()
+    found: dict[str, list[tuple[Candidate, float | None]]] = {}
+    checker = benchmark.checker(questions, judge) if outcomes == "check" else None
+    try:
+        read = read_predictions(benchmark, predictions, questions, other_questions=other_questions)
+        for prediction in read:
+            judgement = _judgement(prediction, checker, use_extracted, empty)
+            _count(report, prediction.generator, judgement, empty=not prediction.response.strip())
+            candidate = split_candidate(
+                prediction.response if prediction.response.strip() else NO_RESPONSE,
+                split=split, final_answer=judgement.extracted, correct=_correct(judgement),
+                generator=prediction.generator)
+            found.setdefault(prediction.question.record.id, []).append((candidate, _credit(judgement)))
+    finally:
+        if checker is not None:
+            checker.close()
+    if not found:
+        raise DataError("the predictions answer none of the questions; check that they belong together")
+    asked = [question for question in questions if question.record.id in found]
+    if incomplete == "error":
+        _require_complete(questions, {id: [pair[0] for pair in pairs] for id, pairs in found.items()})
+    graded = {id: tuple(pair[1] for pair in pairs) for id, pairs in found.items()}
+    return BenchmarkCandidates(
+        records=[_record(benchmark, one, [pair[0] for pair in found[one.record.id]]) for one in asked],
+        credits={id: credits for id, credits in graded.items() if any(c is not None for c in credits)},
+        report=report)
+
+
+def check_candidates(
+    benchmark: Benchmark,
+    questions: QuestionSet,
+    records: Iterable[CandidateRecord],
+    *,
+    judge: Generator | None = None,
+) -> BenchmarkCandidates:
+    """Candidates of any origin with `correct` by the benchmark's rules, whatever it was before.
+
+    Use it for candidates that `dreamprm sample` drew; their responses follow our prompt, so build the
+    benchmark with rules="stated". Scores and steps stay.
+
+    Args:
+        benchmark: whose rules decide.
+        questions: those that the records answer, by record id or published id.
+        records: candidate records.
+        judge: for benchmarks whose rules ask a language model.
+
+    Raises:
+        DataError: a record whose question is not among them.
+        UserError: a missing judge.
+    """
+    report, checked, graded = CandidateReport(), [], {}
+    checker = benchmark.checker(questions, judge)
+    try:
+        for record in records:
+            question = required(questions, record.id)
+            judgements = [checker.check(one.text, question.record) for one in record.candidates]
+            for candidate, judgement in zip(record.candidates, judgements, strict=True):
+                _count(report, str(candidate.generator), judgement, empty=False)
+            candidates = tuple(
+                dataclasses.replace(candidate, correct=_correct(judgement))
+                for candidate, judgement in zip(record.candidates, judgements, strict=True))
+            checked.append(dataclasses.replace(record, candidates=candidates))
+            credits = tuple(map(_credit, judgements))
+            if any(credit is not None for credit in credits):
+                graded[record.id] = credits
+    finally:
+        checker.close()
+    return BenchmarkCandidates(checked, graded, report)
+
+
+def write_candidates(path: str | Path, candidates: BenchmarkCandidates) -> int:
+    """Write candidate records as JSON Lines, each graded candidate with its `credit`; whole or not at all.
+
+    Returns:
+        The number of records.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    root = os.path.join(os.path.abspath(path.parent), "")
+    try:
+        with partial.open("x", encoding="utf-8") as file:
+            for record in candidates.records:
+                # As `dreamprm convert` does, so that file and images can be moved together.
+                images = tuple(image.removeprefix(root) for image in record.images)
+                row = to_json(dataclasses.replace(record, images=images))
+                credits = candidates.credits.get(record.id, ())
+                for one, credit in zip(row["candidates"], credits, strict=False):
+                    one["credit"] = credit
+                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return len(candidates.records)
+
+
+def required(questions: QuestionSet, id: str) -> BenchmarkQuestion:
+    """The question of this record id or published id.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = questions.named(id)
+    if found is None:
+        example = questions[0].record.id if len(questions) else "none"
+        raise DataError(f"no question has the id {id!r} (they are like {example!r}); give the questions that "
+                        "the candidates answer")
+    return found
+
+
+def _judgement(
+    prediction: Prediction, checker: BenchmarkChecker | None, use_extracted: bool, empty: Empty
+) -> Judgement:
+    if checker is None:
+        if prediction.outcome is None:
+            raise prediction.row.missing("true_false, correct, hit or score", "what outcomes=published reads")
+        return Graded(
+            "right" if prediction.outcome >= RIGHT_FROM else "wrong", prediction.extracted, "as published",
+            None if prediction.outcome in (0.0, 1.0) else prediction.outcome)
+    if not prediction.response.strip():
+        if empty == "error":
+            raise prediction.row.error(
+                "response", "a text that is not empty (empty=wrong counts empty responses as wrong)",
+                prediction.response)
+        return Graded("wrong", None, "no response", 0.0)
+    if use_extracted and prediction.extracted is not None:
+        return checker.compare(prediction.extracted, prediction.question.record)
+    return checker.check(prediction.response, prediction.question.record)
+
+
+def _correct(judgement: Judgement) -> bool | None:
+    return None if judgement.verdict == "undecided" else judgement.verdict == "right"
+
+
+def _credit(judgement: Judgement) -> float | None:
+    return judgement.credit if isinstance(judgement, Graded) else None
+
+
+def _count(report: CandidateReport, generator: str, judgement: Judgement, *, empty: bool) -> None:
+    report.verdicts.setdefault(generator, Counter())[judgement.verdict] += 1
+    report.empty[generator] += empty
+    if judgement.verdict == "undecided":
+        report.reasons[judgement.reason] += 1
+
+
+def _record(
+    benchmark: Benchmark, question: BenchmarkQuestion, candidates: Sequence[Candidate]
+) -> CandidateRecord:
+    record = question.record
+    return CandidateRecord(
+        question=question_text(record.question, record.options),
+        images=record.images,
+        benchmark=benchmark.title,
+        answer=record.answer,
+        candidates=tuple(candidates),
+        id=record.id,
+    )
+
+
+def _require_complete(questions: QuestionSet, found: dict[str, list[Candidate]]) -> None:
+    """Every question has as many candidates of every generator."""
+    counts = {id: Counter(str(one.generator) for one in ones) for id, ones in found.items()}
+    most: Counter[str] = Counter()
+    for count in counts.values():
+        most |= count
+    for question in questions:
+        missing = most - counts.get(question.record.id, Counter())
+        if missing:
+            names = ", ".join(f"{generator} ({number})" for generator, number in missing.items())
+            raise DataError(
+                f"question {question.published} lacks candidates that other questions have: {names}; figures "
+                "would leave it out: complete the predictions, or set incomplete=keep")

@@ -1,0 +1,124 @@
+"""Figures of a benchmark as ratios of sums over units, so that one bootstrap serves all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dreamprm.evaluation.intervals import percentile_interval
+
+Floats = NDArray[np.float64]
+_WEIGHTS_AT_ONCE = 4_000_000  # draws held in memory at a time: 32 MB
+
+
+@dataclass(frozen=True)
+class Figure:
+    """value = mean over parts of (sum_u numerator_u / sum_u denominator_u), u the units that are drawn.
+
+    An accuracy has one part; a mean over categories has one part a category.
+
+    Attributes:
+        parts: pairs (numerator, denominator), each (U,) float64.
+    """
+
+    parts: tuple[tuple[Floats, Floats], ...]
+
+    def value(self, weights: ArrayLike | None = None) -> Floats:
+        """The figure where unit u counts weights[..., u] times; all count once where None.
+
+        Args:
+            weights: (U,) or (R, U).
+
+        Returns:
+            () or (R,); NaN where a denominator is 0 (no such question was drawn, or there is none).
+        """
+        ratios = []
+        for numerator, denominator in self.parts:
+            counts = np.ones(len(numerator)) if weights is None else np.asarray(weights, dtype=np.float64)
+            total, of = counts @ numerator, counts @ denominator
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratios.append(np.where(of > 0, np.divide(total, of), np.nan))
+        return np.asarray(np.mean(ratios, axis=0))
+
+
+def mean_where(values: ArrayLike, chosen: ArrayLike) -> Figure:
+    """The mean of the values of some units.
+
+    Args:
+        values: (U,) in [0, 1].
+        chosen: (U,) bool.
+    """
+    mask = np.asarray(chosen, dtype=np.float64)
+    return Figure(((np.asarray(values, dtype=np.float64) * mask, mask),))
+
+
+def means_by_group(
+    outcomes: Sequence[float], groups: Sequence[Mapping[str, tuple[str, ...]]], *, keys: Iterable[str],
+) -> dict[str, Figure]:
+    """`accuracy` over all questions, then `KEY/VALUE` for each value of each key, in order of appearance.
+
+    A question with several values of a key (skills, capabilities) counts for each of them.
+
+    Args:
+        outcomes: (Q,) in [0, 1].
+        groups: the questions' groups.
+        keys: which are reported.
+    """
+    figures = {"accuracy": mean_where(outcomes, np.ones(len(outcomes)))}
+    for key in keys:
+        for value in dict.fromkeys(value for group in groups for value in group.get(key, ())):
+            figures[f"{key}/{value}"] = mean_where(outcomes, [value in g.get(key, ()) for g in groups])
+    return figures
+
+
+def mean_of(figures: Iterable[Figure]) -> Figure:
+    """The unweighted mean of figures over the same units."""
+    return Figure(tuple(part for figure in figures for part in figure.parts))
+
+
+def intervals(
+    figures: Mapping[str, Figure], *, seed: int, level: float = 0.95, resamples: int = 2000,
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap intervals of all figures from the same draws of units with replacement.
+
+    A draw in which a figure's denominator is 0 says nothing of it and is left out for that figure.
+
+    Args:
+        figures: over the same units.
+        seed: of the draws.
+        level: share of the draws inside, in (0, 1).
+        resamples: number of draws, >= 1.
+
+    Returns:
+        (lo, hi) by name; a figure without a value has none.
+
+    Raises:
+        ValueError: resamples < 1, or a level outside (0, 1).
+    """
+    if resamples < 1:
+        raise ValueError(f"resamples must be >= 1, got {resamples}")
+    units = len(next(iter(figures.values())).parts[0][0])
+    generator = np.random.default_rng(seed)
+    drawn: dict[str, list[Floats]] = {name: [] for name in figures}
+    for start in range(0, resamples, at_once := max(1, _WEIGHTS_AT_ONCE // units)):
+        rows = min(at_once, resamples - start)
+        weights = generator.multinomial(units, np.full(units, 1 / units), size=rows)
+        for name, figure in figures.items():
+            drawn[name].append(figure.value(weights))
+    result: dict[str, tuple[float, float]] = {}
+    for name, parts in drawn.items():
+        values = np.concatenate(parts)
+        if not np.isnan(figures[name].value()):
+            result[name] = percentile_interval(values[~np.isnan(values)], level=level)
+    return result
+
+
+def rows_by(keys: Iterable[Hashable]) -> dict[Hashable, list[int]]:
+    """Positions by key, keys in order of appearance."""
+    rows: dict[Hashable, list[int]] = {}
+    for position, key in enumerate(keys):
+        rows.setdefault(key, []).append(position)
+    return rows

@@ -1,0 +1,46 @@
+"""Benchmarks by name, and from a name with settings to the benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from dreamprm.benchmarks.benchmark import Benchmark
+from dreamprm.registry import default_settings, listing, load, require_name, require_settings
+
+BENCHMARKS: Mapping[str, str] = MappingProxyType({
+    "wemath": "dreamprm.benchmarks.wemath:WeMath",
+    "mathvista": "dreamprm.benchmarks.mathvista:MathVista",
+    "mathvision": "dreamprm.benchmarks.mathvision:MathVision",
+    "mmvet": "dreamprm.benchmarks.mmvet:MMVet",
+    "mmstar": "dreamprm.benchmarks.mmstar:MMStar",
+    "mmmu": "dreamprm.benchmarks.mmmu:MMMU",
+})
+"""`module:class` by name; each class is a frozen dataclass whose fields are its settings."""
+
+
+def build_benchmark(name: str, **settings: Any) -> Benchmark:
+    """The benchmark of this name (a key of `BENCHMARKS`) with its settings.
+
+    Raises:
+        UserError: an unknown name or setting (with the nearest known one), or a value that it refuses.
+    """
+    require_settings(f"benchmark {name!r}", settings, benchmark_settings(name))
+    benchmark: Benchmark = load(BENCHMARKS[name])(**settings)
+    return benchmark
+
+
+def benchmark_settings(name: str) -> dict[str, Any]:
+    """The settings of a benchmark with their defaults.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    require_name("benchmark", name, BENCHMARKS)
+    return default_settings(load(BENCHMARKS[name]))
+
+
+def benchmark_listing() -> str:
+    """Every benchmark with its settings and defaults, a line each, for `--help`."""
+    return listing(BENCHMARKS, benchmark_settings)
