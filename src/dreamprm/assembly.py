@@ -12,11 +12,12 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device, set_seed
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from dreamprm.baselines import UpperLevel, Weighting, build_baseline
 from dreamprm.bilevel import BilevelState, BilevelTrainer
 from dreamprm.data.collate import MetaBatches, StepBatches
 from dreamprm.data.files import RecordTable
 from dreamprm.data.image_store import ImageStore
-from dreamprm.data.records import StepRecord
+from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
 from dreamprm.data.texts import read_text_records
 from dreamprm.errors import UserError
@@ -47,6 +48,7 @@ class Run:
     state: BilevelState
     memory: dict[str, torch.Tensor]
     records: RecordTable[StepRecord]
+    meta: list[MetaRecord]
     sampler: DomainSampler
     step_batches: StepBatches
     meta_batches: MetaBatches
@@ -93,8 +95,16 @@ def make_prm(config: TrainConfig) -> PRM:
     return PRM.from_backbone(source, processor=processor, head=model.head, attn_implementation=attention)
 
 
-def assemble(config: TrainConfig, accelerator: Accelerator, *, say: Say = print) -> Run:
+def assemble(
+    config: TrainConfig, accelerator: Accelerator, *, reference: str | None = None, say: Say = print
+) -> Run:
     """Read the data, make the model, and put the bi-level trainer together.
+
+    A baseline that weighs the domains by another rule takes the place of the configured upper level; one that
+    selects its training set must have done so (`dreamprm.baselines.stage`).
+
+    Args:
+        reference: folder of the saved reference model, for a baseline that needs one.
 
     Raises:
         UserError: whatever in the configuration or the files cannot work, before the first step.
@@ -125,25 +135,24 @@ def assemble(config: TrainConfig, accelerator: Accelerator, *, say: Say = print)
         assert config.data.lm is not None, "the schema wants data.lm with lm_weight > 0"
         texts = read_text_records(config.data.lm, image_root=config.data.image_root)
         text_sampler = EpochSampler(len(texts), config.lm_batch_size, seed=_seed(config, TEXT_ORDER))
-    weights = _weights(config, table)
+    level = _upper_level(config, table, estimator, reference=reference)
     problem = prm_problem(
-        prm, weights, aggregation=config.aggregation, temperature=config.temperature,
+        prm, level.weights, aggregation=config.aggregation, temperature=config.temperature,
         meta_loss_kind=config.meta_loss, lm_weight=config.lm_weight, autocast=accelerator.autocast)
     params = prm.trainable_params(freeze_vision=config.model.freeze_vision)
     audit = _audit(config, prm, list(params))
     _share_weights(prm, params)
-    alpha = {name: value.to(accelerator.device) for name, value in weights.init().items()}
+    alpha = {name: value.to(accelerator.device) for name, value in level.alpha.items()}
     inner = make_optimizer(config.inner, steps=config.steps, names=params, section="inner")
-    upper = make_optimizer(
-        config.upper, steps=config.steps // config.inner_steps, names=alpha, section="upper")
     trainer = BilevelTrainer(
-        problem, estimator, inner, upper if config.hypergrad.name != "none" else None,
+        problem, level.estimator, inner, level.optimizer if level.moves else None,
         inner_steps=config.inner_steps, to_device=lambda batch: send_to_device(batch, accelerator.device),
         audit=audit)
     return Run(
-        prm=prm, weights=weights, trainer=trainer,
-        state=BilevelState.start(params, alpha, inner=inner, upper=upper), memory=weights.memory(),
-        records=table, sampler=sampler,
+        prm=prm, weights=level.weights, trainer=trainer,
+        state=BilevelState.start(params, alpha, inner=inner, upper=level.optimizer),
+        memory=level.weights.memory(),
+        records=table, meta=meta, sampler=sampler,
         step_batches=StepBatches(table, table.domains, sampler, processor=prm.processor, images=images,
                                  texts=texts, text_sampler=text_sampler),
         meta_batches=MetaBatches(
@@ -191,6 +200,20 @@ def _share_weights(prm: PRM, params: dict[str, torch.Tensor]) -> None:
     for name, parameter in prm.named_parameters():
         if name in params:
             parameter.data = params[name].detach()
+
+
+def _upper_level(
+    config: TrainConfig, table: RecordTable[StepRecord], estimator: Estimator, *, reference: str | None
+) -> UpperLevel:
+    """The configured weights, estimator and optimizer, or those of a baseline that weighs the domains."""
+    baseline = build_baseline(config.baseline.name, **config.baseline.settings)
+    if isinstance(baseline, Weighting):
+        return baseline.upper_level(list(table.domains), seed=config.seed, reference=reference)
+    weights = _weights(config, table)
+    alpha = weights.init()
+    optimizer = make_optimizer(
+        config.upper, steps=config.steps // config.inner_steps, names=alpha, section="upper")
+    return UpperLevel(weights, alpha, estimator, optimizer, moves=config.hypergrad.name != "none")
 
 
 def _weights(config: TrainConfig, table: RecordTable[StepRecord]) -> Weights:

@@ -12,9 +12,9 @@ Source: DreamPRM, arXiv 2505.20241, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -22,6 +22,21 @@ from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, Estimator, Sta
 from dreamprm.hypergrad.audit import Audit, AuditResult
 
 Params = dict[str, Tensor]
+
+
+class UpperOptimizer(Protocol):
+    """What moves alpha along its gradient: AdamW, or another rule with a state of the same form."""
+
+    def init(self, params: Mapping[str, Tensor]) -> AdamWState:
+        """The state before the first step."""
+
+    def learning_rate(self, step: int) -> float:
+        """The step size after `step` steps."""
+
+    def step(
+        self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], *, state: AdamWState
+    ) -> tuple[dict[str, Tensor], AdamWState]:
+        """One step; returns (params, state)."""
 
 
 @dataclass
@@ -41,7 +56,9 @@ class BilevelState:
     upper: AdamWState
 
     @classmethod
-    def start(cls, params: Params, alpha: Params, *, inner: AdamW, upper: AdamW) -> BilevelState:
+    def start(
+        cls, params: Params, alpha: Params, *, inner: AdamW, upper: UpperOptimizer
+    ) -> BilevelState:
         """The state before the first step."""
         return cls(params, inner.init(params), alpha, upper.init(alpha))
 
@@ -54,7 +71,7 @@ class BilevelTrainer:
         problem: inner and outer loss.
         estimator: how alpha's gradient is had from a window; any of `dreamprm.hypergrad.ESTIMATORS`.
         inner: AdamW of the lower level.
-        upper: AdamW of the upper level; None leaves alpha as it is.
+        upper: the upper level's, AdamW as a rule; None leaves alpha as it is.
         inner_steps: T, lower steps per upper step.
         to_device: moves a batch to where the parameters are.
         audit: which windows' gradients are compared with the exact one; the results stand in
@@ -64,7 +81,7 @@ class BilevelTrainer:
     problem: BilevelProblem
     estimator: Estimator
     inner: AdamW
-    upper: AdamW | None
+    upper: UpperOptimizer | None
     inner_steps: int = 5
     to_device: Callable[[Any], Any] = field(default=lambda batch: batch)
     audit: Audit = Audit(every=0)

@@ -13,10 +13,11 @@ from dreamprm.config import save_config
 from dreamprm.errors import UserError
 from dreamprm.run_folder import RunFolder
 from dreamprm.schema import HypergradSettings, TrainConfig
+from dreamprm.schema.baselines import BaselineSettings
 
 
 def vanilla_config(config: TrainConfig) -> TrainConfig:
-    """The same run with fixed, uniform weights; its folder is `vanilla` in the run's own.
+    """The same run on all data with fixed, uniform weights; its folder is `vanilla` in the run's own.
 
     It also scores the untrained model where the run asks for that, because it has the time: it needs no upper
     level.
@@ -24,6 +25,7 @@ def vanilla_config(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(
         config, name=f"{config.name}-vanilla", output=str(Path(config.output) / "vanilla"),
         resume="auto", overwrite=False, sandbox=None, hypergrad=HypergradSettings(name="none"),
+        baseline=BaselineSettings(),
         log=dataclasses.replace(config.log, progress="lines"),
         evaluation=dataclasses.replace(config.evaluation, vanilla="none", quality=None))
 

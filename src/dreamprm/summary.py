@@ -56,6 +56,8 @@ def summarise(
         "name": config.name, "seed": config.seed, "steps": run.state.inner.step,
         "estimator": config.hypergrad.name, "aggregation": config.aggregation, "weights": weights,
         **window_summary(folder.metrics())}
+    if config.baseline.name != "none":
+        summary["baseline"] = config.baseline.name
     for name, records in suites.items():
         say(f"scoring {sum(len(record.candidates) for record in records)} candidates of {name}")
         _write_scores(folder.scores / f"{name}.json", _score(run, config, records))
@@ -70,8 +72,11 @@ def summarise(
     if config.evaluation.quality is not None:
         quality = json.loads(Path(config.evaluation.quality).read_text(encoding="utf-8"))
         summary["quality"] = quality
-        summary |= weight_summary(weights, quality)
-    if config.sandbox is not None and joined and "heldout" in suites:
+        if trained_name(config) == "dreamprm" or set(weights) == set(quality):
+            # A baseline's selection may have lost domains, or brought the meta set in as one more.
+            summary |= weight_summary(weights, quality)
+    if (config.sandbox is not None and joined and "heldout" in suites
+            and trained_name(config) == "dreamprm"):
         targets = sandbox_targets(summary)
         summary["targets"] = targets
         summary["targets_met"] = all(target["met"] for target in targets.values())
@@ -106,9 +111,16 @@ def window_summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return entries
 
 
+def trained_name(config: TrainConfig) -> str:
+    """The selector's name of the PRM that a run trains: what it is, or the baseline's name."""
+    if config.baseline.name != "none":
+        return config.baseline.name
+    return "vanilla" if config.hypergrad.name == "none" else "dreamprm"
+
+
 def _score(run: Run, config: TrainConfig, records: list[CandidateRecord]) -> Scores:
     batch_size = config.evaluation.batch_size
-    trained = "vanilla" if config.hypergrad.name == "none" else "dreamprm"
+    trained = trained_name(config)
     scores = {trained: prm_scores(
         run.prm, records, images=run.images, aggregation=config.aggregation, temperature=config.temperature,
         batch_size=batch_size)}

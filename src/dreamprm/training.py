@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from dreamprm.assembly import Run, assemble, make_accelerator, rehearse
+from dreamprm.baselines import build_baseline
+from dreamprm.baselines.stage import before_training
 from dreamprm.checkpoint import (
     capture_random_state, latest_checkpoint, load_checkpoint, remove_later_checkpoints, restore_random_state,
     save_checkpoint)
@@ -42,27 +44,31 @@ def run_train(config: TrainConfig) -> None:
         UserError: the configuration, the data or the state of the run folder does not allow it.
     """
     started = time.monotonic()
+    given, baseline = config, build_baseline(config.baseline.name, **config.baseline.settings)
+    config = baseline.settle(given)
     prepare_process(config.threads)
     accelerator = make_accelerator(config)
     if config.sandbox is not None:
         ensure_sandbox(World(config.sandbox, config.seed), say=accelerator.print)
     folder = RunFolder(config.output)
-    checkpoint = find_checkpoint(folder, config)
-    run = assemble(config, accelerator, say=accelerator.print)
+    checkpoint = find_checkpoint(folder, given)
+    first = before_training(baseline, given, config, folder=folder, accelerator=accelerator, train=run_train)
+    config = first.config
+    run = assemble(config, accelerator, reference=first.reference, say=accelerator.print)
     rehearse(run)
-    suites = open_suites(config, say=accelerator.print)
+    suites = open_suites(given, say=accelerator.print)
     if checkpoint is not None:
         restore(run, checkpoint)
         accelerator.print(f"continuing {folder.path} from step {run.state.inner.step}")
     # Only now, when everything that was given has been read: a refused run leaves the folder as it was.
-    if config.overwrite and folder.path.exists():
+    if config.overwrite and not first.started and folder.path.exists():
         shutil.rmtree(folder.path)
     folder.create()
     folder.rewind(run.state.inner.step)
     remove_later_checkpoints(folder.checkpoints, run.state.inner.step)
-    save_config(folder.config, config)
+    save_config(folder.config, given)
 
-    with VanillaCompanion(config, say=accelerator.print) as vanilla:
+    with VanillaCompanion(given, say=accelerator.print) as vanilla:
         train(run, config, folder)
         run.prm.load_params(run.state.params)
         run.prm.save_pretrained(folder.model, training=training_facts(run, config))
@@ -171,13 +177,15 @@ def way_out(folder: RunFolder) -> str:
 
 def training_facts(run: Run, config: TrainConfig) -> dict[str, Any]:
     """What a model's card tells of its training: no file names, which stay in the run's folder."""
+    baseline = build_baseline(config.baseline.name, **config.baseline.settings)
+    told = {} if config.baseline.name == "none" else {"baseline": config.baseline.name, **baseline.facts()}
     return {
         "name": config.name, "seed": config.seed, "steps": run.state.inner.step,
         "inner_steps": config.inner_steps, "estimator": config.hypergrad.name,
         "aggregation": config.aggregation, "temperature": config.temperature, "meta_loss": config.meta_loss,
         "inner_lr": config.inner.lr, "upper_lr": config.upper.lr, "precision": config.precision,
         "sampling": config.sampling, "batch_size": config.batch_size,
-        "domain_weights": run.named_weights()}
+        "domain_weights": run.named_weights(), **told}
 
 
 def metrics(run: Run, window: Window, *, number: int, seconds: float) -> dict[str, Any]:

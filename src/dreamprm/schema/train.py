@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dreamprm.sandbox.settings import SandboxSettings
+from dreamprm.schema.baselines import BaselineSettings
 from dreamprm.schema.data import DataSettings
 from dreamprm.schema.levels import HypergradSettings, InnerSettings, UpperSettings, WeightSettings
 from dreamprm.schema.model import ModelSettings
@@ -99,6 +100,7 @@ class TrainConfig:
     model: ModelSettings = section(ModelSettings)
     weights: WeightSettings = section(WeightSettings)
     hypergrad: HypergradSettings = section(HypergradSettings)
+    baseline: BaselineSettings = section(BaselineSettings)
     inner: InnerSettings = section(InnerSettings)
     upper: UpperSettings = section(UpperSettings)
     checkpoint: CheckpointSettings = section(CheckpointSettings)

@@ -1,0 +1,31 @@
+"""Meta records as step records, for baselines that train on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dreamprm.data.records import MetaRecord, StepRecord
+
+META_DOMAIN = "meta"
+"""The domain of the meta records among the training domains."""
+LABELS = ("all", "last")
+
+
+def check_labels(labels: str) -> None:
+    """Refuse what is not one of `LABELS` (ValueError)."""
+    if labels not in LABELS:
+        raise ValueError(f"labels must be one of {', '.join(LABELS)}, got {labels!r}")
+
+
+def as_step_record(record: MetaRecord, *, labels: str) -> StepRecord:
+    """A meta record with its label r as p_n, or as every p_i.
+
+    all     p_i = r for every step: the target of DreamPRM's ablation with the meta loss on single steps
+    last    p_n = r, the others are not labelled: what is known for certain
+    """
+    right, count = float(record.correct), len(record.steps)
+    known: Sequence[float | None] = (
+        (right,) * count if labels == "all" else (None,) * (count - 1) + (right,))
+    return StepRecord(
+        question=record.question, images=record.images, domain=META_DOMAIN, steps=record.steps,
+        labels=tuple(known), rollouts=(None,) * count, id=record.id)
