@@ -44,8 +44,10 @@ def reliability_plot(
         axes.set_title(subset, loc="left", fontsize=9.5, color=style.INK)
     figure.suptitle("Reliability of step probabilities", x=0.01, ha="left", fontsize=11.5, fontweight="bold",
                     color=style.INK)
-    figure.supxlabel(f"probability given to a step; grey: share of the steps\n"
-                     f"steps counted: {scope.replace('_', ' ')}; dashed: calibrated", fontsize=9.5)
+    figure.supxlabel(
+        "probability given to a step; grey: share of the steps\n"
+        f"steps counted: {scope.replace('_', ' ')}; bins of {binning.replace('_', ' ')}; dashed: calibrated",
+        fontsize=9.5)
     return figure
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dreamprm.evaluation.steps.resampling import Estimate, Floats, QuestionDraws, sums_by_question
+from dreamprm.evaluation.steps.resampling import Estimate, Floats, QuestionDraws, ratio, sums_by_question
 from dreamprm.evaluation.steps.scored_steps import ScoredSteps
 
 _WEIGHTS_AT_ONCE = 4_000_000  # (samples, steps) weights held in memory at a time: 32 MB
@@ -66,7 +66,7 @@ def mean_record_auc(steps: ScoredSteps, scorer: str, scope: str, draws: Question
     numbers, total = steps.question_numbers
     drawn = draws.sums(sums_by_question(columns, numbers, total))
     mean = float(values[defined].mean()) if defined.any() else float("nan")
-    return Estimate(mean, _ratio(drawn[:, 0], drawn[:, 1]))
+    return Estimate(mean, ratio(drawn[:, 0], drawn[:, 1]))
 
 
 def _weighted_auc(scores: Floats, right: NDArray[np.bool_], weights: Floats) -> Floats:
@@ -81,8 +81,4 @@ def _weighted_auc(scores: Floats, right: NDArray[np.bool_], weights: Floats) -> 
     bad = np.add.reduceat(sorted_weights * ~right[order], starts, axis=1)
     lower = np.cumsum(bad, axis=1) - bad
     won = (good * (lower + bad / 2)).sum(axis=1)
-    return _ratio(won, good.sum(axis=1) * bad.sum(axis=1))
-
-
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return ratio(won, good.sum(axis=1) * bad.sum(axis=1))

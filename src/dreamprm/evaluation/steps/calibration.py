@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from dreamprm.evaluation.intervals import percentile_interval
-from dreamprm.evaluation.steps.resampling import Estimate, Floats, Integers, QuestionDraws, sums_by_question
+from dreamprm.evaluation.steps.resampling import (
+    Estimate, Floats, Integers, QuestionDraws, ratio, sums_by_question)
 from dreamprm.evaluation.steps.scored_steps import ScoredSteps
 
 BINNINGS = ("equal_width", "equal_mass")
@@ -117,7 +118,7 @@ def brier(data: Labelled) -> Estimate:
     errors = (data.probability - data.label) ** 2
     drawn = data.draws.sums(_by_question(data, np.stack([errors, np.ones(len(data))], axis=1)))
     value = float(errors.mean()) if len(data) else float("nan")
-    return Estimate(value, _ratio(drawn[:, 0], drawn[:, 1]))
+    return Estimate(value, ratio(drawn[:, 0], drawn[:, 1]))
 
 
 def base_rate_brier(data: Labelled) -> float:
@@ -145,7 +146,7 @@ def reliability(data: Labelled, *, bins: int, binning: str, level: float) -> Rel
     by_question = _by_question(data, np.concatenate(columns, axis=1))  # (Q, 3 B)
     whole = by_question.sum(axis=0)
     drawn = data.draws.sums(by_question)
-    labels = _ratio(drawn[:, 2 * used:], drawn[:, :used])  # (resamples, B)
+    labels = ratio(drawn[:, 2 * used:], drawn[:, :used])  # (resamples, B)
     ends = [percentile_interval(column[np.isfinite(column)], level=level) for column in labels.T]
     return Reliability(
         steps=whole[:used].round().astype(np.int64),
@@ -192,12 +193,8 @@ def ece_if_calibrated(
 def _ece(sums: Floats) -> Floats:
     """(rows,) of (rows, 3 B) sums: counts, probabilities and labels by bin."""
     count, probability, label = np.split(sums, 3, axis=1)
-    return _ratio(np.abs(label - probability).sum(axis=1), count.sum(axis=1))
+    return ratio(np.abs(label - probability).sum(axis=1), count.sum(axis=1))
 
 
 def _by_question(data: Labelled, columns: Floats) -> Floats:
     return sums_by_question(columns, data.owner, data.draws.questions)
-
-
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dreamprm.evaluation.steps.resampling import Estimate, Floats, Integers, QuestionDraws, sums_by_question
+from dreamprm.evaluation.steps.resampling import (
+    Estimate, Floats, Integers, QuestionDraws, ratio, sums_by_question)
 from dreamprm.evaluation.steps.scored_steps import ERROR_FREE, UNKNOWN, ScoredSteps
 
 FIGURES = ("f1", "error_accuracy", "correct_accuracy")
@@ -75,12 +76,8 @@ def score_first_errors(hit: Floats, steps: ScoredSteps, draws: QuestionDraws) ->
 def _accuracies(sums: Floats) -> Mapping[str, Floats]:
     """The figures of (rows, 4) sums: hits and number of erroneous, hits and number of correct records."""
     error_hits, errors, correct_hits, corrects = sums.T
-    error, correct = _share(error_hits, errors), _share(correct_hits, corrects)
+    error, correct = ratio(error_hits, errors), ratio(correct_hits, corrects)
     return {"f1": f1_of(error, correct), "error_accuracy": error, "correct_accuracy": correct}
-
-
-def _share(part: Floats, whole: Floats) -> Floats:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 
 
 def counts(steps: ScoredSteps) -> dict[str, int]:

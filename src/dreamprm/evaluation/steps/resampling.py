@@ -74,6 +74,11 @@ def sums_by_question(values: Floats, questions: Integers, total: int) -> Floats:
     return np.stack(columns, axis=1).astype(np.float64)
 
 
+def ratio(part: Floats, whole: Floats) -> Floats:
+    """part / whole, elementwise; NaN where the whole is 0."""
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A figure with what it was in every bootstrap sample.
