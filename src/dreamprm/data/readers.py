@@ -66,28 +66,9 @@ def read_step_records(
     _check_stepless(stepless)
 
     def parse(fields: Fields) -> StepRecord | NestedRow | None:
-        if "steps" not in fields.values and ("add" in fields.values or "input" in fields.values):
+        if is_nested_row(fields):
             return _nested_row(fields, images, report, domain)
-        question, steps = fields.text("question"), fields.texts("steps")
-        if not steps:
-            error = fields.error("steps", "at least one step (stepless=skip leaves such records out)")
-            if stepless == "error":
-                raise error
-            report.stepless += 1
-            report.leave_out(str(error))
-            return None
-        labels = fields.probabilities("labels", len(steps))
-        if all(label is None for label in labels):
-            raise fields.error("labels", "at least one step with a label in [0, 1]")
-        return StepRecord(
-            question=question,
-            images=record_images(fields, images, report),
-            domain=fields.text("domain") if domain is None else domain,
-            steps=steps,
-            labels=labels,
-            rollouts=fields.counts("rollouts", len(steps)),
-            id=fields.identifier(),
-        )
+        return step_record(fields, images, report, domain=domain, stepless=stepless)
 
     return group_nested(parsed_records(Path(path), parse, report, Tolerance(on_error, max_bad_fraction)))
 
@@ -176,16 +157,63 @@ def read_candidate_records(
     images = ImagePolicy(image_root, missing_image, allow_no_image, check_images)
 
     def parse(fields: Fields) -> CandidateRecord:
-        return CandidateRecord(
-            question=fields.text("question"),
-            images=record_images(fields, images, report),
-            benchmark=fields.text("benchmark"),
-            answer=fields.text("answer"),
-            candidates=tuple(_candidate(candidate) for candidate in fields.objects("candidates")),
-            id=fields.identifier(),
-        )
+        return candidate_record(fields, images, report)
 
     return parsed_records(Path(path), parse, report, Tolerance(on_error, max_bad_fraction))
+
+
+def is_nested_row(fields: Fields) -> bool:
+    """Whether a row of step records is of the public DreamPRM form, a row a prefix."""
+    return "steps" not in fields.values and ("add" in fields.values or "input" in fields.values)
+
+
+def step_record(
+    fields: Fields, images: ImagePolicy, report: ReadReport, *, domain: str | None = None,
+    stepless: Stepless = "error",
+) -> StepRecord | None:
+    """The step record of one row in our own form; None where it has no steps and such are left out.
+
+    Args:
+        fields: the row's.
+        images: where its images lie.
+        report: counts what is left out.
+        domain, stepless: as in `read_step_records`.
+
+    Raises:
+        DataError: a bad field.
+    """
+    question, steps = fields.text("question"), fields.texts("steps")
+    if not steps:
+        error = fields.error("steps", "at least one step (stepless=skip leaves such records out)")
+        if stepless == "error":
+            raise error
+        report.stepless += 1
+        report.leave_out(str(error))
+        return None
+    labels = fields.probabilities("labels", len(steps))
+    if all(label is None for label in labels):
+        raise fields.error("labels", "at least one step with a label in [0, 1]")
+    return StepRecord(
+        question=question,
+        images=record_images(fields, images, report),
+        domain=fields.text("domain") if domain is None else domain,
+        steps=steps,
+        labels=labels,
+        rollouts=fields.counts("rollouts", len(steps)),
+        id=fields.identifier(),
+    )
+
+
+def candidate_record(fields: Fields, images: ImagePolicy, report: ReadReport) -> CandidateRecord:
+    """The candidate record of one row; arguments and errors as of `step_record`."""
+    return CandidateRecord(
+        question=fields.text("question"),
+        images=record_images(fields, images, report),
+        benchmark=fields.text("benchmark"),
+        answer=fields.text("answer"),
+        candidates=tuple(_candidate(candidate) for candidate in fields.objects("candidates")),
+        id=fields.identifier(),
+    )
 
 
 def require_steps(

@@ -52,8 +52,7 @@ def scored_chains(
     """The log-odds of every chain's steps.
 
     Chains of one question (the same text and images) share what they begin with where they stand near each
-    other; equal ones are scored once. At most `WINDOW_PASSES` passes' chains, and those up to the end of the
-    last question, are held at a time.
+    other; equal ones are scored once. At most four times `WINDOW_PASSES` passes' chains are held at a time.
 
     Args:
         prm: the model; it is in evaluation mode while the iterator runs.
@@ -84,10 +83,11 @@ def scored_chains(
 
 
 def _windows(chains: Iterable[Chain[P]], size: int) -> Iterator[list[Chain[P]]]:
-    """Cut the stream into windows of at least so many chains, between two questions."""
+    """Cut the stream into windows of so many chains or some more, as a rule between two questions."""
     window: list[Chain[P]] = []
     for chain in chains:
-        if len(window) >= size and _key(chain) != _key(window[-1]):
+        # A file of one question alone must not be held whole either.
+        if len(window) >= size and (_key(chain) != _key(window[-1]) or len(window) >= 4 * size):
             yield window
             window = []
         window.append(chain)

@@ -1,0 +1,201 @@
+"""Rows of a file to score: what is scored in each, and the row with the scores beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from dreamprm.data.fields import Fields
+from dreamprm.data.images import ImagePolicy, MissingImage
+from dreamprm.data.json_stream import stream_json
+from dreamprm.data.read_report import ReadReport, Tolerance
+from dreamprm.data.readers import (
+    candidate_record, is_nested_row, parsed_records, read_step_records, step_record)
+from dreamprm.data.records import CandidateRecord, StepRecord, to_json
+from dreamprm.data.scores import read_scores, scores_to_json
+from dreamprm.errors import UserError
+from dreamprm.objectives import AGGREGATIONS, aggregate_logit
+
+Kind = Literal["candidate", "step"]
+Stepless = Literal["error", "skip", "whole"]
+LogOdds = Sequence[list[float] | None]
+
+DECIMALS = 6
+"""Of the numbers written: finer than what float32 computes."""
+
+_IMAGE_FIELDS = ("image", "images", "image_path")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the file.
+
+    Attributes:
+        given: the row as it is there; empty where several rows make up the record.
+        record: what our reader makes of it.
+        chains: the steps of each candidate (of a step record: of the record), None where it is not scored.
+        where: the row in messages.
+    """
+
+    given: Mapping[str, Any]
+    record: CandidateRecord | StepRecord
+    chains: tuple[tuple[str, ...] | None, ...]
+    where: str
+
+    @property
+    def digest(self) -> str:
+        """Of all that its scores depend on: question, images' paths and steps."""
+        content = json.dumps([self.record.question, self.record.images, self.chains])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def scored(self, name: str, log_odds: LogOdds, *, folder: Path) -> dict[str, Any]:
+        """The row with the scores added, as a file in `folder` holds it.
+
+        What our reader does not know stays. Image paths below the folder are written relative to it, others
+        absolute.
+
+        Args:
+            name: of the scorer.
+            log_odds: of each chain, None where it has none.
+        """
+        root = os.path.join(os.path.abspath(folder), "")
+        own = to_json(self.record)
+        for key in ("image", "images"):
+            if isinstance(own.get(key), str):
+                own[key] = own[key].removeprefix(root)
+            elif own.get(key):
+                own[key] = [path.removeprefix(root) for path in own[key]]
+        kept = {key: value for key, value in self.given.items() if key not in _IMAGE_FIELDS}
+        fields = added(name, log_odds)
+        if isinstance(self.record, StepRecord):
+            return kept | own | _with(self.given, fields[0])
+        given = self.given["candidates"]
+        own["candidates"] = [
+            before | {key: value for key, value in candidate.items() if key != "scores"} | _with(before, new)
+            for before, candidate, new in zip(given, own["candidates"], fields, strict=True)]
+        return kept | own
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of rows and how it is read.
+
+    Attributes:
+        path: JSON array or JSON Lines, of any size.
+        kind: what its records are.
+        name: the scorer, whose scores the rows may not hold yet, unless `replace`.
+        stepless: what a candidate without steps is.
+        images, tolerance: as of the readers.
+    """
+
+    path: Path
+    kind: Kind
+    name: str
+    replace: bool = False
+    stepless: Stepless = "error"
+    image_root: str | None = None
+    missing_image: MissingImage = "error"
+    allow_no_image: bool = False
+    tolerance: Tolerance = field(default_factory=Tolerance)
+
+    def rows(self, report: ReadReport) -> Iterator[Row]:
+        """The rows in the file's order; `report` is filled in.
+
+        Raises:
+            UserError, DataError: those of the readers; a candidate without steps, or scores of this name.
+        """
+        if self.kind == "step" and self._is_nested():
+            for record in read_step_records(
+                    self.path, image_root=self.image_root, missing_image=self.missing_image,
+                    allow_no_image=self.allow_no_image, on_error=self.tolerance.on_error,
+                    max_bad_fraction=self.tolerance.max_bad_fraction, report=report):
+                yield Row({}, record, (record.steps,), f"{self.path}: record {record.id}")
+            return
+        images = ImagePolicy(self.image_root, self.missing_image, self.allow_no_image)
+
+        def parse(fields: Fields) -> Row:
+            where = f"{fields.path}:{fields.line}"
+            if self.kind == "step":
+                record = step_record(fields, images, report)
+                assert record is not None, "a record without steps is an error here"
+                read_scores(fields, len(record.steps))
+                self._require_new(fields)
+                return Row(fields.values, record, (record.steps,), where)
+            candidates = candidate_record(fields, images, report)
+            members = fields.objects("candidates")
+            for member in members:
+                self._require_new(member)
+            chains = tuple(
+                self._chain(candidate.steps, candidate.text, member)
+                for candidate, member in zip(candidates.candidates, members, strict=True))
+            return Row(fields.values, candidates, chains, where)
+
+        yield from parsed_records(self.path, parse, report, self.tolerance)
+
+    def _is_nested(self) -> bool:
+        first = next(stream_json(self.path), None)
+        return first is not None and isinstance(first.value, dict) and is_nested_row(
+            Fields(first.value, self.path, line=first.line))
+
+    def _chain(self, steps: tuple[str, ...], text: str, fields: Fields) -> tuple[str, ...] | None:
+        if steps:
+            return steps
+        if self.stepless == "error":
+            raise fields.error(
+                "steps", "at least one step, or a text with 'Step k:' headings (stepless=skip leaves such "
+                "candidates without a score, stepless=whole takes the text as one step)", text)
+        return (text,) if self.stepless == "whole" else None
+
+    def _require_new(self, fields: Fields) -> None:
+        if not self.replace and self.name in (fields.values.get("scores") or {}):
+            # Not a DataError: on_error=skip is for bad records, these are scored ones.
+            raise UserError(
+                f"{fields.path}:{fields.line}: field '{fields.prefix}scores' holds scores of {self.name!r} "
+                "already; give this scorer another name (name=...), or replace=true")
+
+
+def added(name: str, log_odds: LogOdds) -> list[dict[str, Any]]:
+    """The `scores` fields of one row's chains: log-odds, probabilities, and every aggregate as log-odds."""
+    known = [values for values in log_odds if values]
+    aggregates = iter(aggregates_of(known))
+    return [
+        scores_to_json({name: tuple(values)}, {name: next(aggregates)}) if values else {}
+        for values in log_odds]
+
+
+def aggregates_of(log_odds: Sequence[Sequence[float]]) -> list[dict[str, float]]:
+    """Every aggregate of each chain's log-odds by name, as log-odds at temperature 1 (`aggregate_logit`)."""
+    if not log_odds:
+        return []
+    flat = torch.tensor([value for values in log_odds for value in values], dtype=torch.float64)
+    cot = torch.repeat_interleave(
+        torch.arange(len(log_odds)), torch.tensor([len(values) for values in log_odds]))
+    by_name = {
+        name: aggregate_logit(flat, cot, len(log_odds), aggregation=name).tolist() for name in AGGREGATIONS}
+    return [{name: round(values[i], DECIMALS) for name, values in by_name.items()}
+            for i in range(len(log_odds))]
+
+
+def rounded(log_odds: Sequence[float], where: str) -> list[float]:
+    """The numbers as they are written.
+
+    Raises:
+        UserError: one is not finite.
+    """
+    values = [round(value, DECIMALS) for value in log_odds]
+    if not all(abs(value) < float("inf") for value in values):
+        raise UserError(f"{where}: the model gives log-odds {values}; a score must be a finite number: check "
+                        "that its training did not diverge, or give precision=fp32")
+    return values
+
+
+def _with(given: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    scores = {**(given.get("scores") or {}), **new}
+    return {"scores": scores} if scores else {}
