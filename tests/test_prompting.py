@@ -46,6 +46,9 @@ def test_options_stand_below_the_question_and_their_letter_is_asked_for(prompt) 
     text = prompt("How many bars?", ("three", " four "))
     assert text.endswith("\n\nHow many bars?\nOptions:\n(A) three\n(B) four")
     assert "'Final answer: ' with the letter of the right option alone." in text
+    mixed = prompt("Which label?", ("B", "C", "A"))
+    assert "with the letter of the right option alone in brackets, such as (A)." in mixed
+    assert "in brackets" not in prompt("Which label?", ("A", "B", "C"))
 
 
 @pytest.mark.parametrize("prompt", PROMPTS.values())

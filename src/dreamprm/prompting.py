@@ -146,9 +146,14 @@ def question_text(question: str, options: Sequence[str] = ()) -> str:
 
 
 def _final_answer_line(options: Sequence[str]) -> str:
-    what = "the letter of the right option alone" if options else (
-        "the answer alone (the option's letter, where options are given)")
-    return f"'Final answer: ' with {what}."
+    if not options:
+        return "'Final answer: ' with the answer alone (the option's letter, where options are given)."
+    # "(A) B, (B) C, (C) A": a bare letter would name one option and be the text of another.
+    letters = OPTION_LETTERS[: len(options)]
+    mixed = any(_is_letter(option, other) for i, option in enumerate(options)
+                for j, other in enumerate(letters) if i != j)
+    brackets = f" in brackets, such as ({letters[0]})" if mixed else ""
+    return f"'Final answer: ' with the letter of the right option alone{brackets}."
 
 
 def _is_letter(option: str, letter: str) -> bool:

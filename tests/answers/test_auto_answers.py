@@ -80,3 +80,12 @@ def test_a_judge_that_refuses_leaves_it_undecided():
     judgement = checker.check("Final answer: Paris, France", question("Paris"))
     assert judgement.verdict == "undecided" and "too long" in judgement.reason
     checker.close()
+
+
+@pytest.mark.parametrize("response, verdict", [
+    ("I see none. The answer is no.", "right"), ("The answer is **no**", "right"),
+    ("The answer is No", "right"), ("The answer is yes.", "wrong"),
+    ("The answer is no longer clear to me.", "undecided"),
+])
+def test_no_is_an_answer_where_it_stands_alone(checker, response, verdict):
+    assert checker.check(response, question("no")).verdict == verdict

@@ -53,6 +53,7 @@ def test_the_decimals_are_those_written(text, decimals):
     ("5 centimeters squared", "cm^2"), ("5 cubic metres", "m^3"), ("60^{\\circ}", "\u00b0"),
     ("60 degrees", "\u00b0"),
     ("20\u00b0C", "\u00b0C"), ("5 km/h", "km/h"), ("5 km per hour", "km/h"), ("5 kmh", "km/h"), ("\\$5", "$"),
+    ("$5 per year", "$/year"), ("$5/year", "$/year"), ("$5 in total", "$"),
     ("5 dollars", "$"), ("5 USD", "$"), ("\u20ac5", "\u20ac"), ("5 euros", "\u20ac"), ("5 apples", None),
     ("5", None), ("5 in total", None), ("25%", None),
 ])

@@ -33,12 +33,13 @@ class Stated:
 
 
 # 'the answer is', 'The correct option is:', 'Answer: 5', '**Answer:** B', 'answer = 5'. `an answer is` or
-# 'the answers are' in running text state no answer; 'is not', 'is no' and 'is that' neither.
+# 'the answers are' in running text state no answer; 'is not', 'is that' and 'is no' before more neither.
 _ANSWER_IS = re.compile(
     r"\b(?:(?:the|my|our|your|so)\s+|(?=correct\s|final\s))"
     r"(?:(?:correct|right|final|best|required|closest|desired)\s+)*(?:answer|option|choice)"
     r"(?:\s+(?:choice|option|letter|to\s+th(?:e|is)\s+question|to\s+the\s+problem))?"
-    r"(?:\s+(?:is|would\s+be|will\s+be|must\s+be|should\s+be)\b(?!\s+(?:not|no|that|based|because)\b)"
+    r"(?:\s+(?:is|would\s+be|will\s+be|must\s+be|should\s+be)\b"
+    r"(?!\s+(?:(?:not|that|based|because)\b|no\b(?![\s.!*_]*(?:\n|\Z))))"
     r"(?:\s+(?:therefore|thus|simply|just|option|choice|answer)\b)*|(?=\s*[*_]*\s*[:=]))"
     r"\s*(?:[*_]+(?=[\s:=]))?\s*[:=]?(?:[*_]+(?=\s))?[ \t]*",
     re.IGNORECASE,

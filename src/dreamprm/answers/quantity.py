@@ -50,6 +50,7 @@ _REST = re.compile(
 # `5 and a half`, `5 or more`, `two thirds`: the number is only a part.
 _JOINED = re.compile(r"\b(?:or|and|to|plus|minus|through|half|halves|thirds?|quarters?|fourths?|fifths?)\b",
                      re.IGNORECASE)
+_PER = re.compile(r"\s*(?:/|per\b)", re.IGNORECASE)
 _PERCENT = re.compile(r"\s*(?:%|percent\b|per\s?cent\b)", re.IGNORECASE)
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _SCALE = re.compile(rf"\s*({'|'.join(_SCALES)})\b", re.IGNORECASE)
@@ -94,7 +95,9 @@ def read_quantity(text: str) -> Quantity | None:
     if not _REST.match(rest) or _JOINED.search(rest) or (word is None and _is_product(rest)):
         return None
     percent = _PERCENT.match(rest) is not None
-    unit = None if percent else canonical_unit(currency[2] if currency is not None else rest)
+    if currency is not None:  # "$5 per year": what stands behind divides what stands before
+        rest = currency[2] + rest if _PER.match(rest) else currency[2]
+    unit = None if percent else canonical_unit(rest)
     return Quantity(value, decimals, percent, unit, text)
 
 
