@@ -83,8 +83,8 @@ def test_differences_carry_paired_tests_and_holm_of_all_that_are_shown(data, res
         name: [c[int(np.argmax(s))] for c, s in zip(suite.correct, scores_of(suite, name, aggregation))]
         for name, aggregation in (("dreamprm", "sum_log_odds"),
                                   ("vanilla", result["aggregations"]["vanilla"]["aggregation"]))}
-    better = sum(x and not y for x, y in zip(right["dreamprm"], right["vanilla"]))
-    worse = sum(y and not x for x, y in zip(right["dreamprm"], right["vanilla"]))
+    better = sum(x > y for x, y in zip(right["dreamprm"], right["vanilla"]))
+    worse = sum(x < y for x, y in zip(right["dreamprm"], right["vanilla"]))
     assert (row["better"], row["worse"], row["test"]) == (better, worse, "mcnemar")
     assert row["p"] == mcnemar_p(better, worse)
     assert row["difference"] == pytest.approx((better - worse) / 80)

@@ -85,6 +85,25 @@ def test_images_that_are_missing_do_not_matter(tmp_path):
     assert said == []
 
 
+def test_credits_stand_in_for_right_and_wrong(tmp_path):
+    rows = [record("q1", [candidate("4", True) | {"credit": 0.7}, candidate("5", False) | {"credit": 0.2}]),
+            record("q2", [candidate("4", True) | {"credit": None}, candidate("5", False)])]
+    path = write(tmp_path / "a.jsonl", rows)
+    suite = open_scored_suite([path])
+    assert (suite.correct, suite.graded) == (((0.7, 0.2), (1.0, 0.0)), 2)
+    # What is in one of the joined files holds.
+    plain = [one | {"candidates": [
+        {k: v for k, v in c.items() if k != "credit"} for c in one["candidates"]]} for one in rows]
+    assert open_scored_suite([write(tmp_path / "b.jsonl", plain), path]).correct == suite.correct
+    rows[0]["candidates"][0]["credit"] = 0.8
+    other = write(tmp_path / "c.jsonl", rows)
+    with pytest.raises(DataError, match="credits of record q1 are not those of another file"):
+        open_scored_suite([path, other])
+    rows[0]["candidates"][0]["credit"] = 7
+    with pytest.raises(DataError, match=r"field 'candidates\[0\].credit': got 7; allowed: a number in"):
+        open_scored_suite([write(tmp_path / "d.jsonl", rows)])
+
+
 def change(records, **changes):
     """A copy with the first candidate of the second record changed."""
     copy = json.loads(json.dumps(records))

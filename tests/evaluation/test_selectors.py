@@ -55,6 +55,20 @@ def test_closed_forms_equal_enumeration(n):
         np.testing.assert_allclose(got, expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("n", range(1, 8))
+def test_closed_forms_of_credits_equal_enumeration(n):
+    scores, _, answers = random_suite(n)
+    credit = np.random.default_rng(n).integers(0, 5, scores.shape) / 4
+    for got, pick in (
+        (best_of_n_accuracy(scores, credit, n), lambda q: best_by_score(scores[q], credit[q])),
+        (majority_accuracy(answers, credit, n), lambda q: best_by_vote(answers[q], credit[q])),
+        (oracle_accuracy(credit, n), lambda q: lambda chosen: credit[q][chosen].max()),
+        (random_accuracy(credit), lambda q: lambda chosen: credit[q][chosen].mean()),
+    ):
+        expected = [mean_over_subsets(pick(q), credit.shape[1], n) for q in range(len(credit))]
+        np.testing.assert_allclose(got, expected, atol=1e-12)
+
+
 def test_hand_worked_example():
     # Scores 3 > 2 = 2 > 1, only the second right. Of 6 pairs the tied two meet once (share 1/2), the second
     # wins against the last (1), so (1/2 + 1) / 6 = 1/4; of all four candidates the first wins.
@@ -113,7 +127,9 @@ def test_candidate_scores_table():
 
 
 @pytest.mark.parametrize("call, message", [
-    (lambda c: random_accuracy(c.astype(float)), r"array of bool, got float64 of shape \(12, 7\)"),
+    (lambda c: random_accuracy(c.astype(int)), r"array of bool, or of .* got int64 of shape \(12, 7\)"),
+    (lambda c: random_accuracy(c * 1.5), r"credits must lie in \[0, 1\], got values from 0.0 to 1.5"),
+    (lambda c: random_accuracy(np.where(c, np.nan, 0.5)), "credits must lie in"),
     (lambda c: random_accuracy(c[:0]), "non-empty"),
     (lambda c: oracle_accuracy(c, 8), "between 1 and the 7 candidates of a question, got 8"),
     (lambda c: oracle_accuracy(c, 0), "got 0"),

@@ -1,13 +1,17 @@
-"""Evaluation of scored candidates: best-of-N selection, intervals over questions, agreement of rankings."""
+"""Evaluation of scored candidates: best-of-N selection, intervals and tests over questions, rank agreement."""
 
 from dreamprm.evaluation.intervals import bootstrap_interval, paired_bootstrap
 from dreamprm.evaluation.ranking import spearman, weight_summary
 from dreamprm.evaluation.selectors import (
-    CandidateScores, best_of_n_accuracy, majority_accuracy, oracle_accuracy, random_accuracy, subset_sizes,
+    CandidateScores, best_of_n_accuracy, first_accuracy, majority_accuracy, oracle_accuracy, random_accuracy,
+    subset_sizes,
 )
+from dreamprm.evaluation.significance import PairedTest, holm, mcnemar_p, paired_test
 from dreamprm.evaluation.suites import evaluate_suites
+from dreamprm.evaluation.weighted_votes import weighted_vote_accuracy
 
 __all__ = [
-    "CandidateScores", "best_of_n_accuracy", "bootstrap_interval", "evaluate_suites", "majority_accuracy",
-    "oracle_accuracy", "paired_bootstrap", "random_accuracy", "spearman", "subset_sizes", "weight_summary",
+    "CandidateScores", "PairedTest", "best_of_n_accuracy", "bootstrap_interval", "evaluate_suites",
+    "first_accuracy", "holm", "majority_accuracy", "mcnemar_p", "oracle_accuracy", "paired_bootstrap",
+    "paired_test", "random_accuracy", "spearman", "subset_sizes", "weight_summary", "weighted_vote_accuracy",
 ]

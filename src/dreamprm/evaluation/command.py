@@ -50,13 +50,14 @@ def run_evaluate(config: EvaluateConfig) -> None:
     result |= {"notes": notes(result), "config": as_dict(config), "versions": versions()}
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
+    # Written last, so that where it is, all of one evaluation is.
+    (folder / "evaluation.json").unlink(missing_ok=True)
     save_config(folder / "config.yaml", config)
     lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in _per_question(evaluation))
     write_atomically(folder / "per_question.jsonl", "".join(lines))
     page = evaluation_page(result)
     write_atomically(folder / "evaluation.md", page)
     _write_plots(folder, evaluation)
-    # Last: where it is, all is.
     write_atomically(folder / "evaluation.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     _say(page.partition("\n## Accuracy over n")[0])
     _say(f"\n{folder}: evaluation.md, evaluation.json, per_question.jsonl, plots/")
@@ -109,9 +110,10 @@ def _facts(files: SuiteFiles, suite: ScoredSuite) -> dict[str, Any]:
     return {
         "files": [files.path, *files.joined], "questions": len(suite.records),
         "candidates": {str(n): counts[n] for n in sorted(counts)},
-        "right": sum(map(sum, suite.correct)), "without_answer": sum(
-            vote is None for row in suite.votes for vote in row),
-        "judged": dict(suite.judged), "left_out": suite.left_out, "warnings": list(suite.warnings)}
+        "right": sum(earned == 1 for row in suite.correct for earned in row),
+        "without_answer": sum(vote is None for row in suite.votes for vote in row),
+        "graded": suite.graded, "judged": dict(suite.judged), "left_out": suite.left_out,
+        "warnings": list(suite.warnings)}
 
 
 def _per_question(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
@@ -120,7 +122,8 @@ def _per_question(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
         for question, (record, picks) in enumerate(zip(suite.records, selection.picks(), strict=True)):
             yield {
                 "suite": name, "id": record.id, "answer": record.answer,
-                "correct": list(suite.correct[question]), "votes": list(suite.votes[question]),
+                "correct": [earned if 0 < earned < 1 else bool(earned) for earned in suite.correct[question]],
+                "votes": list(suite.votes[question]),
                 "generators": [one.generator for one in record.candidates],
                 "scores": {scorer: [round(value, 6) for value in scores[question].tolist()]
                            for scorer, scores in selection.scores.items()},

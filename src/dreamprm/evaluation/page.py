@@ -50,6 +50,9 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(suite["judged"].items()))
             found.append(f"{name}: {sum(suite['judged'].values())} candidates came without a verdict and "
                          f"were judged ({counts}); undecided counts as wrong.")
+        if suite["graded"]:
+            found.append(f"{name}: {suite['graded']} candidates carry a credit between 0 and 1; accuracy is "
+                         "its mean.")
         if suite["left_out"]:
             found.append(f"{name}: {suite['left_out']} bad records were left out.")
         if len(suite["candidates"]) > 1:

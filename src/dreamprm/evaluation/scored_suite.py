@@ -13,10 +13,12 @@ from dreamprm.data.read_report import OnError, ReadReport
 from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.records import Candidate, CandidateRecord, QuestionRecord
 from dreamprm.errors import DataError
+from dreamprm.evaluation.credits import read_credits
 from dreamprm.evaluation.votes import vote_of
 
 Say = Callable[[str], None]
 LogOdds = tuple[tuple[tuple[float, ...], ...], ...]
+Credits = tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,21 @@ class ScoredSuite:
 
     Attributes:
         records: the records themselves, for messages and examples.
-        correct: whether each candidate is right; an undecided one counts as wrong.
+        correct: what each candidate earns: 1 where it is right, 0 where it is wrong or undecided, and its
+            credit where it was graded.
         votes: the name under which its answer is counted (`vote_of`); None where it has none.
         log_odds: by scorer, of each candidate its steps' log-odds, or one value in all.
+        graded: the number of candidates that carry a credit.
         judged: verdicts of the candidates that came without `correct`.
         left_out: bad records left out of the files.
         warnings: trivial features that predict `correct`.
     """
 
     records: tuple[CandidateRecord, ...]
-    correct: tuple[tuple[bool, ...], ...]
+    correct: tuple[tuple[float, ...], ...]
     votes: tuple[tuple[str | None, ...], ...]
     log_odds: Mapping[str, LogOdds]
+    graded: int = 0
     judged: Mapping[str, int] = field(default_factory=dict)
     left_out: int = 0
     warnings: tuple[str, ...] = ()
@@ -68,6 +73,7 @@ def open_scored_suite(
             a candidate that some scorer did not score or that cannot be judged, uneven questions.
     """
     joined: list[CandidateRecord] = []
+    credits: dict[str, Credits] = {}
     left_out = 0
     for path in paths:
         report = ReadReport()
@@ -81,24 +87,34 @@ def open_scored_suite(
         left_out = max(left_out, report.bad)
         _require_unique(path, records)
         joined = _joined(joined, records, paths[0], path) if joined else records
+        for id, row in read_credits(path).items():
+            if credits.setdefault(id, row) != row:
+                raise DataError(f"{path}: the credits of record {id} are not those of another file of the "
+                                "suite; judge the candidates once, then score them")
     if not uneven:
         _require_even(paths[0], joined)
     asked = _questions(questions, joined, paths[0])
     judged: Counter[str] = Counter()
-    correct = tuple(
-        tuple(_is_right(candidate, number, asked[record.id], checker, judged, paths[0])
-              for number, candidate in enumerate(record.candidates))
-        for record in joined)
+    right = [
+        [_is_right(candidate, number, asked[record.id], checker, judged, paths[0])
+         for number, candidate in enumerate(record.candidates)]
+        for record in joined]
     known = [
         CandidateRecord(record.question, record.images, record.benchmark, record.answer, tuple(
-            Candidate(one.text, one.steps, one.final_answer, right, one.generator, one.scores)
-            for one, right in zip(record.candidates, row, strict=True)), record.id)
-        for record, row in zip(joined, correct, strict=True)]
+            Candidate(one.text, one.steps, one.final_answer, is_right, one.generator, one.scores)
+            for one, is_right in zip(record.candidates, row, strict=True)), record.id)
+        for record, row in zip(joined, right, strict=True)]
+    graded = [credits.get(record.id) or (None,) * len(record.candidates) for record in joined]
+    correct = tuple(
+        tuple(float(is_right) if credit is None else credit
+              for is_right, credit in zip(row, given, strict=True))
+        for row, given in zip(right, graded, strict=True))
     # Only a question file tells options; the record's own question has none.
     votes = tuple(tuple(vote_of(one.final_answer, asked[record.id]) for one in record.candidates)
                   for record in joined)
     return ScoredSuite(
-        tuple(known), correct, votes, _log_odds(paths[0], joined), dict(judged), left_out,
+        tuple(known), correct, votes, _log_odds(paths[0], joined),
+        sum(credit is not None for given in graded for credit in given), dict(judged), left_out,
         tuple(audit_shortcuts(known).warnings()))
 
 

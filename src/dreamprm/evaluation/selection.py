@@ -119,7 +119,7 @@ class Selection:
 
     def _table(self, rows: Any) -> CandidateScores:
         return CandidateScores(
-            correct=np.array([self._suite.correct[q] for q in rows], dtype=bool),
+            correct=np.array([self._suite.correct[q] for q in rows], dtype=np.float64),
             answers=[self._suite.votes[q] for q in rows],
             scores={name: np.stack([scores[q] for q in rows]) for name, scores in self.scores.items()})
 

@@ -4,6 +4,8 @@ A question has N sampled candidates. What a selector would score with n <= N can
 mean over *all* subsets of size n, in closed form, so the figure neither depends on which n were kept nor can
 be chosen on the test answers (DreamPRM, arXiv 2505.20241, draws its 4 of 8 that way; we do not).
 
+`correct` is right or wrong, or a credit in [0, 1] where answers are graded; a pick earns its credit.
+
 Every function returns one value a question, (Q,) float64 in [0, 1]; means and intervals are taken later
 (dreamprm.evaluation.intervals).
 """
@@ -22,18 +24,22 @@ Floats = NDArray[np.float64]
 Answers = Sequence[Sequence[str | None]]
 
 
-def checked_correct(correct: ArrayLike, n: int) -> NDArray[np.bool_]:
-    """(Q, N) bool, where n is a size that subsets of N can have.
+def checked_correct(correct: ArrayLike, n: int) -> Floats:
+    """(Q, N) float64 outcomes in [0, 1], where n is a size that subsets of N can have.
 
-    Raises: ValueError for anything but a non-empty (Q, N) array of bool, or n outside 1..N.
+    Raises: ValueError for anything but a non-empty (Q, N) array of bool or of floats in [0, 1], or n outside
+        1..N.
     """
     array = np.asarray(correct)
-    if array.dtype != np.bool_ or array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"correct must be a non-empty (questions, candidates) array of bool, got "
-                         f"{array.dtype} of shape {array.shape}")
+    # Whole numbers are refused: they may be option numbers or counts by mistake.
+    if array.dtype.kind not in "bf" or array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"correct must be a non-empty (questions, candidates) array of bool, or of credits "
+                         f"in [0, 1], got {array.dtype} of shape {array.shape}")
+    if not ((array >= 0) & (array <= 1)).all():
+        raise ValueError(f"credits must lie in [0, 1], got values from {array.min()} to {array.max()}")
     if not 1 <= n <= array.shape[1]:
         raise ValueError(f"n must be between 1 and the {array.shape[1]} candidates of a question, got {n}")
-    return array
+    return array.astype(np.float64)
 
 
 def _subset_share(total: int, n: int) -> Floats:
@@ -46,10 +52,10 @@ def _subset_share(total: int, n: int) -> Floats:
 def random_accuracy(correct: ArrayLike) -> Floats:
     """Expected accuracy of one candidate drawn at random: mean_j correct_j, whatever n is.
 
-    Args: correct (Q, N) bool. Returns: (Q,).
-    Raises: ValueError for anything but a non-empty (Q, N) array of bool.
+    Args: correct (Q, N) bool, or credits. Returns: (Q,).
+    Raises: ValueError as `checked_correct`.
     """
-    return checked_correct(correct, 1).mean(axis=1, dtype=np.float64)
+    return np.asarray(checked_correct(correct, 1).mean(axis=1))
 
 
 def first_accuracy(correct: ArrayLike) -> Floats:
@@ -58,20 +64,24 @@ def first_accuracy(correct: ArrayLike) -> Floats:
     It is one draw of what `random_accuracy` expects, and the only selector that depends on the order of the
     candidates.
 
-    Args: correct (Q, N) bool. Returns: (Q,) of 0 and 1.
-    Raises: ValueError for anything but a non-empty (Q, N) array of bool.
+    Args: correct (Q, N) bool, or credits. Returns: (Q,).
+    Raises: ValueError as `checked_correct`.
     """
-    return checked_correct(correct, 1)[:, 0].astype(np.float64)
+    return checked_correct(correct, 1)[:, 0]
 
 
 def oracle_accuracy(correct: ArrayLike, n: int) -> Floats:
     """Ceiling of every selector: 1 - C(wrong, n) / C(N, n), the chance that n candidates hold a right one.
 
-    Args: correct (Q, N) bool; n in 1..N. Returns: (Q,).
+    Of credits, the expected highest one: what best-of-n earns with the credits themselves as scores.
+
+    Args: correct (Q, N) bool, or credits; n in 1..N. Returns: (Q,).
     Raises: ValueError for a bad shape or n.
     """
     array = checked_correct(correct, n)
-    wrong = (~array).sum(axis=1)
+    if not np.isin(array, (0.0, 1.0)).all():
+        return best_of_n_accuracy(array, array, n)
+    wrong = (array == 0).sum(axis=1)
     return 1.0 - _subset_share(array.shape[1], n)[wrong]
 
 
@@ -85,7 +95,7 @@ def best_of_n_accuracy(scores: ArrayLike, correct: ArrayLike, n: int) -> Floats:
 
     Args:
         scores: (Q, N) float, higher is better; infinities order as usual.
-        correct: (Q, N) bool.
+        correct: (Q, N) bool, or credits in [0, 1].
         n: size of the subsets, 1..N.
     Returns: (Q,).
     Raises: ValueError for shapes that differ, a bad n, or a NaN score (it has no rank).
@@ -116,7 +126,7 @@ def majority_accuracy(answers: Answers, correct: ArrayLike, n: int) -> Floats:
 
     Args:
         answers: Q lists of N normalised final answers, compared as strings; None where there is none.
-        correct: (Q, N) bool.
+        correct: (Q, N) bool, or credits in [0, 1].
         n: size of the subsets, 1..N.
     Returns: (Q,).
     Raises: ValueError for shapes that differ or a bad n.
@@ -133,12 +143,12 @@ def majority_accuracy(answers: Answers, correct: ArrayLike, n: int) -> Floats:
             chances[pattern] = _winning_chances(pattern, right.shape[1], n)
         for answer, count in votes.items():
             # Any v of an answer's candidates are equally likely: their expected mean is the whole answer's.
-            earned = sum(bool(ok) for ok, given in zip(right[index], row) if given == answer) / count
+            earned = sum(float(ok) for ok, given in zip(right[index], row) if given == answer) / count
             result[index] += chances[pattern][count] * earned
     return result
 
 
-def require_answers(answers: Answers, correct: NDArray[np.bool_]) -> None:
+def require_answers(answers: Answers, correct: Floats) -> None:
     """Refuse answers that are not Q lists of N.
 
     Raises: ValueError with both shapes.
@@ -182,13 +192,13 @@ class CandidateScores:
     """One suite's candidates as arrays, and the scores that selectors gave them.
 
     Attributes:
-        correct: (Q, N) bool.
+        correct: (Q, N) bool, or credits in [0, 1].
         answers: Q lists of N normalised final answers or None.
         scores: {selector name: (Q, N) float, higher is better}; a name may not be random, majority or oracle.
     Raises: ValueError for a score under a reserved name; shapes are checked when accuracies are asked for.
     """
 
-    correct: NDArray[np.bool_]
+    correct: NDArray[np.bool_] | Floats
     answers: Answers
     scores: Mapping[str, ArrayLike] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from dreamprm.evaluation.selectors import Answers, Floats, checked_correct, require_answers
 
@@ -42,7 +42,7 @@ def weighted_vote_accuracy(
         answers: Q lists of N normalised final answers, compared as strings; None where there is none.
         log_odds: (Q, N) finite float. Only their sigmoids' ratios within a question count, so a weight
             below 1e-300 of the question's largest counts as none at all.
-        correct: (Q, N) bool.
+        correct: (Q, N) bool, or credits in [0, 1].
         n: size of the subsets, 1..N.
         seed: of the drawn subsets; has no effect where all are counted.
         most_subsets, draws: as above, >= 1.
@@ -95,7 +95,7 @@ def winning_candidates(answers: Sequence[str | None], log_odds: ArrayLike) -> li
 
 
 def _earned(
-    chosen: Floats, gives: Floats, weights: Floats, correct: NDArray[np.bool_],
+    chosen: Floats, gives: Floats, weights: Floats, correct: Floats,
 ) -> Floats:
     """(q, subsets) expected accuracy of each subset's chosen answer; `chosen` is 1 for its members."""
     counts = chosen @ gives  # (q, subsets, G) candidates of the subset with each answer
