@@ -165,6 +165,7 @@ def test_the_published_way_with_gsm8k_as_development_set(tmp_path: Path) -> None
     page = (tmp_path / "out" / "steps.md").read_text()
     assert "| gsm8k (development) | hard | 400 | 0 | 400 | 207 | 193 |" in page
     assert "the highest F1 on gsm8k, whose own figures are therefore too good" in page
+    assert "do not enter the mean (207 erroneous and 193 correct records)." in page
 
 
 def test_a_tiny_prm_on_real_records(tmp_path: Path) -> None:
@@ -277,10 +278,25 @@ def test_labels_of_rollouts_are_measured_by_calibration_alone(tmp_path: Path, wi
     assert hard["auc"]["s"]["all"]["pooled"]["soft"]["value"] > 0.5
 
 
+def test_means_are_over_the_subsets_that_have_the_figure(scored: dict[str, Path], tmp_path: Path) -> None:
+    right = [record for record in records(9, 80, prefix="c") if 0 not in record.labels]
+    files = scored | {"c": write_scored(tmp_path / "c.jsonl", right, noisy)}
+    result = evaluated(tmp_path, files)
+    f1 = result["first_error"]["f1"]["poor"]
+    assert f1["c"] is None and result["auc"]["poor"]["all"]["pooled"]["c"] is None
+    assert f1["mean"]["value"] == pytest.approx((f1["a"]["value"] + f1["b"]["value"]) / 2, rel=1e-12)
+    correct = result["first_error"]["correct_accuracy"]["poor"]
+    wanted = np.mean([correct[name]["value"] for name in "abc"])
+    assert correct["mean"]["value"] == pytest.approx(wanted, rel=1e-12)
+    assert "| poor |" in (tmp_path / "out" / "steps.md").read_text()
+
+
 def test_an_own_development_file(scored: dict[str, Path], tmp_path: Path) -> None:
     chosen = ["threshold.chosen_on=file", f"threshold.file={scored['b']}"]
     result = evaluated(tmp_path, {"a": scored["a"]}, *chosen)
     assert result["subsets"]["a"]["test_records"] == 120
+    held = result["development"]
+    assert held["records"] == held["questions"] == held["erroneous"] + held["correct"] == 120
     with pytest.raises(DataError, match="120 records of a have questions that the development set"):
         evaluated(tmp_path, {"a": scored["a"]}, "overwrite=true", "threshold.chosen_on=file",
                   f"threshold.file={scored['a']}")
@@ -361,6 +377,10 @@ def test_settings_that_do_not_fit_are_refused(overrides: list[str], message: str
 def test_files_that_do_not_fit_are_refused(scored: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="baseline must be one of good, poor, got 'best'"):
         evaluated(tmp_path, scored, "baseline=best")
+    named = write_scored(
+        tmp_path / "named.jsonl", records(5, 30), lambda record: {"random": oracle(record)["oracle"]})
+    with pytest.raises(UserError, match="a scorer may not be named 'random': a guess stands under that name"):
+        evaluated(tmp_path, {"named": named})
     other = write_scored(tmp_path / "other.jsonl", records(5, 30, prefix="o"), oracle)
     with pytest.raises(UserError, match="all subsets need the same scorers: a has good, poor, o has oracle"):
         evaluated(tmp_path, {"a": scored["a"], "o": other})

@@ -44,7 +44,8 @@ def test_nothing_is_drawn_without_steps_or_curves() -> None:
 
 
 def test_the_threshold_curve_marks_the_chosen_one() -> None:
-    figure = threshold_plot({"prm": (np.array([-np.log(3), 0.0, np.log(3)]), np.array([0.0, 0.5, 0.25]), 0.0)})
+    log_odds = np.array([-np.log(3), 0.0, np.log(3)])
+    figure = threshold_plot({"prm": (log_odds, np.array([0.0, 0.5, 0.25]), 0.0)})
     assert figure is not None
     curve, mark = figure.axes[0].lines
     np.testing.assert_allclose(curve.get_xdata(), [0.25, 0.5, 0.75, 1])

@@ -20,11 +20,12 @@ from dreamprm.data.scores import probability
 from dreamprm.errors import DataError, UserError
 from dreamprm.evaluation.steps.development import (
     Parts, other_records, set_subset_apart, split_questions)
+from dreamprm.evaluation.steps.guesses import GUESSES
 from dreamprm.evaluation.steps.page import page, shown_scope
 from dreamprm.evaluation.steps.protocol import FIGURES
 from dreamprm.evaluation.steps.results import (
-    Bootstrap, Threshold, auc_figures, calibration_figures, choose_thresholds, differences,
-    first_error_figures, subset_counts, with_mean)
+    Bootstrap, Threshold, auc_figures, calibration_figures, choose_thresholds, development_counts,
+    differences, first_error_figures, subset_counts, with_mean)
 from dreamprm.evaluation.steps.scored_steps import ScoredSteps, StepFile, read_scored_steps
 from dreamprm.schema.evaluate_steps import EvaluateStepsConfig
 
@@ -67,7 +68,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """All figures, as JSON values."""
     bootstrap = Bootstrap(config.seed, config.resamples, config.level)
-    scores = first_error_figures(parts, thresholds, bootstrap)
+    scores = first_error_figures(parts, thresholds, bootstrap) if thresholds else {}
     by_figure = {
         figure: {
             name: with_mean({subset: getattr(one, figure) for subset, one in by_subset.items()}, parts.apart)
@@ -90,6 +91,7 @@ def evaluate(
         },
         "scorers": list(next(iter(subsets.values())).log_odds),
         "subsets": subset_counts(subsets, parts),
+        "development": development_counts(parts),
         "thresholds": {name: threshold.to_json() for name, threshold in thresholds.items()},
         "first_error": {figure: _json(names, bootstrap) for figure, names in by_figure.items()},
         "auc": _json(aucs, bootstrap),
@@ -135,6 +137,11 @@ def _check_scorers(config: EvaluateStepsConfig, files: Mapping[str, StepFile]) -
             raise UserError(
                 f"all subsets need the same scorers: {first} has {', '.join(names[first])}, {subset} has"
                 f" {', '.join(scorers)}; name those that all have (scorers=[...])")
+    guesses = [name for name in names[first] if name in GUESSES]
+    if guesses:
+        raise UserError(
+            f"a scorer may not be named {guesses[0]!r}: a guess stands under that name; rename it in the"
+            " files, or leave it out (scorers=[...])")
     if config.baseline is not None and config.baseline not in names[first]:
         raise UserError(f"baseline must be one of {', '.join(names[first])}, got {config.baseline!r}")
 
@@ -190,7 +197,12 @@ def _whole_folder(output: Path) -> Iterator[Path]:
         yield partial
         if output.exists():
             os.rename(output, outdated)  # a folder cannot be renamed onto another
-        os.rename(partial, output)
+        try:
+            os.rename(partial, output)
+        except BaseException:
+            if outdated.exists() and not output.exists():
+                os.rename(outdated, output)
+            raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(outdated, ignore_errors=True)

@@ -29,7 +29,7 @@ def page(result: Mapping[str, Any]) -> str:
     parts = [
         "# Step-level evaluation",
         f"In brackets: {level} intervals, percentile bootstrap over questions ({settings['resamples']}"
-        f" samples, seed {settings['seed']}).",
+        f" samples, seed {settings['seed']}). Means are unweighted, over the subsets that have the figure.",
         *_records(result), *_first_errors(result), *_aucs(result), *_calibration(result, level),
         *_differences(result), *_left_out(result),
     ]
@@ -86,14 +86,16 @@ def _first_errors(result: Mapping[str, Any]) -> list[str]:
 def _chosen(result: Mapping[str, Any]) -> str:
     settings = result["settings"]
     ways = {
-        "split": "It is the one with the highest F1 on the development questions of all subsets, which no"
-                 " figure counts.",
-        "subset": f"It is the one with the highest F1 on {settings['development_subset']}, whose own figures"
-                  " are therefore too good and do not enter the mean.",
-        "file": "It is the one with the highest F1 on a development file of its own.",
-        "nothing": "It was given.",
+        "split": "The threshold is the one with the highest F1 on the development questions of all subsets,"
+                 " which no figure counts",
+        "subset": f"The threshold is the one with the highest F1 on {settings['development_subset']}, whose"
+                  " own figures are therefore too good and do not enter the mean",
+        "file": "The threshold is the one with the highest F1 on a development file of its own",
+        "nothing": "The threshold was given",
     }
-    return ways[settings["threshold_chosen_on"]]
+    held = result["development"]
+    size = "" if held is None else f" ({held['erroneous']} erroneous and {held['correct']} correct records)"
+    return f"{ways[settings['threshold_chosen_on']]}{size}."
 
 
 def _aucs(result: Mapping[str, Any]) -> list[str]:
@@ -101,7 +103,7 @@ def _aucs(result: Mapping[str, Any]) -> list[str]:
     for scorer, scopes in result["auc"].items():
         for scope, kinds in scopes.items():
             for kind, subsets in kinds.items():
-                if subsets:
+                if any(subsets.values()):
                     rows[f"{scorer}, {_words(kind)}, {_words(scope)}"] = subsets
     if not rows:
         return []
@@ -179,8 +181,8 @@ def _pairs(result: Mapping[str, Any], first: Mapping[str, Any], second: Mapping[
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+    lines = [[str(cell).replace("|", "\\|") for cell in line] for line in (head, ["---"] * len(head), *rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _percent(value: float) -> str:

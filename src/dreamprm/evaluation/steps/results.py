@@ -80,8 +80,6 @@ def first_error_figures(
     """{scorer or guess: {subset: its score}} of the test records."""
     result: dict[str, dict[str, FirstErrorScore]] = {}
     for index, (subset, steps) in enumerate(parts.test.items()):
-        if not steps.judged.any():
-            continue
         draws = bootstrap.draws(steps, index)
         hit = {
             name: hits(predict_first_errors(steps, name, threshold.log_odds), steps)
@@ -93,7 +91,7 @@ def first_error_figures(
 
 
 def auc_figures(parts: Parts, bootstrap: Bootstrap) -> dict[str, dict[str, dict[str, dict[str, Estimate]]]]:
-    """{scorer: {scope: {"pooled" or "per_record": {subset: AUC}}}}; undefined ones are left out."""
+    """{scorer: {scope: {"pooled" or "per_record": {subset: AUC}}}}."""
     result: dict[str, Any] = {}
     for index, (subset, steps) in enumerate(parts.test.items()):
         draws = bootstrap.draws(steps, index)
@@ -101,9 +99,7 @@ def auc_figures(parts: Parts, bootstrap: Bootstrap) -> dict[str, dict[str, dict[
             for scope in SCOPES:
                 for kind, figure in (("pooled", pooled_auc), ("per_record", mean_record_auc)):
                     place = result.setdefault(scorer, {}).setdefault(scope, {}).setdefault(kind, {})
-                    estimate = figure(steps, scorer, scope, draws)
-                    if np.isfinite(estimate.value):
-                        place[subset] = estimate
+                    place[subset] = figure(steps, scorer, scope, draws)
     return result
 
 
@@ -134,12 +130,13 @@ def calibration_figures(parts: Parts, bootstrap: Bootstrap, *, bins: int) -> dic
 
 
 def with_mean(figures: Mapping[str, Estimate], apart: str | None) -> dict[str, Estimate]:
-    """The subsets' figures and their mean, in which the development subset does not count.
+    """The subsets' figures and the unweighted mean of those that are defined.
 
-    No mean stands there where a subset's figure is undefined, or only one subset counts.
+    The development subset does not count in it. Whether a figure is defined follows from the labels, so that
+    all scorers' means are over the same subsets. No mean stands there where fewer than two count.
     """
-    counted = [figure for name, figure in figures.items() if name != apart]
-    if len(counted) < 2 or not all(np.isfinite(one.value) for one in counted):
+    counted = [figure for name, figure in figures.items() if name != apart and np.isfinite(figure.value)]
+    if len(counted) < 2:
         return dict(figures)
     return {**figures, MEAN: mean_of(counted)}
 
@@ -153,6 +150,14 @@ def differences(
         scorer: {name: one - of_baseline[name] for name, one in subsets.items() if name in of_baseline}
         for scorer, subsets in figures.items() if scorer != baseline
     }
+
+
+def development_counts(parts: Parts) -> dict[str, int] | None:
+    """What the development set holds; None where there is none."""
+    if parts.development is None:
+        return None
+    held = parts.development
+    return {"records": len(held), "questions": held.question_numbers[1], **counts(held)}
 
 
 def subset_counts(subsets: Mapping[str, ScoredSteps], parts: Parts) -> dict[str, dict[str, Any]]:
