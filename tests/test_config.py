@@ -14,9 +14,11 @@ from dreamprm.config import as_dict, changed_keys, describe, load_config, save_c
 from dreamprm.errors import UserError
 from dreamprm.prompting import PROMPTS
 from dreamprm.responses import SPLITS
-from dreamprm.schema import ConvertConfig, LabelConfig, TrainConfig, label
+from dreamprm.schema import (
+    ConvertConfig, EvaluateConfig, EvaluateStepsConfig, LabelConfig, ScoreConfig, TrainConfig, label)
 from dreamprm.settings import REQUIRED, leaves, open_settings, section, setting
 
+SCHEMAS = (ConvertConfig, EvaluateConfig, EvaluateStepsConfig, LabelConfig, ScoreConfig, TrainConfig)
 SOURCES = Path(__file__).parent.parent / "src" / "dreamprm"
 
 
@@ -294,12 +296,14 @@ def test_choices_are_those_that_the_code_offers() -> None:
         assert score.shape == (1,)
 
 
-@pytest.mark.parametrize("schema", [TrainConfig, ConvertConfig, LabelConfig])
+@pytest.mark.parametrize("schema", SCHEMAS)
 def test_every_key_has_a_meaning_and_a_default_that_its_own_limits_allow(schema: type[Any]) -> None:
     for leaf in leaves(schema):
         assert len(leaf.metadata["help"]) > 5, leaf.key
         choices = leaf.metadata.get("choices")
-        assert choices is None or leaf.default in choices, leaf.key
+        default = leaf.default or []  # of a mapping each value is a choice, and none is allowed
+        allowed = default if isinstance(default, list | dict) else [default]
+        assert choices is None or set(allowed) <= set(choices), leaf.key
 
 
 def test_every_key_is_read_by_some_code() -> None:
@@ -314,7 +318,7 @@ def test_every_key_is_read_by_some_code() -> None:
                 read.add(node.attr)
     unread = [
         leaf.key
-        for schema in (TrainConfig, ConvertConfig, LabelConfig)
+        for schema in SCHEMAS
         for leaf in leaves(schema)
         if leaf.key.rpartition(".")[2] not in read
     ]

@@ -67,6 +67,22 @@ COMMANDS = {
         "dreamprm.schema:LabelConfig",
         resumes="from the last rollout",
     ),
+    "score": Command(
+        "score candidates or step records by a trained PRM (goes on where it stopped)",
+        "dreamprm.scoring.command:run_score",
+        "dreamprm.schema:ScoreConfig",
+        resumes="from the last question",
+    ),
+    "evaluate": Command(
+        "compare selectors on scored candidates: best-of-N accuracy with intervals and tests",
+        "dreamprm.evaluation.command:run_evaluate",
+        "dreamprm.schema:EvaluateConfig",
+    ),
+    "evaluate-steps": Command(
+        "measure scored step records: first-error F1, step AUC, calibration",
+        "dreamprm.evaluation.steps.command:run_evaluate_steps",
+        "dreamprm.schema:EvaluateStepsConfig",
+    ),
     "report": Command(
         "write plots and report.html of finished runs from their folders",
         "dreamprm.reporting:run_report",

@@ -5,15 +5,19 @@ Defaults are those of DreamPRM (arXiv 2505.20241) where the paper or its public 
 
 from dreamprm.schema.convert import ConvertConfig
 from dreamprm.schema.data import DataSettings, TrainFile
+from dreamprm.schema.evaluate import EvaluateConfig
+from dreamprm.schema.evaluate_steps import EvaluateStepsConfig
 from dreamprm.schema.label import LabelConfig
 from dreamprm.schema.levels import HypergradSettings, InnerSettings, UpperSettings, WeightSettings
 from dreamprm.schema.model import ModelSettings
+from dreamprm.schema.score import ScoreConfig
 from dreamprm.schema.train import (
     AGGREGATIONS, META_LOSSES, CheckpointSettings, EvaluationSettings, LogSettings, TrainConfig,
 )
 
 __all__ = [
-    "AGGREGATIONS", "META_LOSSES", "CheckpointSettings", "ConvertConfig", "DataSettings",
-    "EvaluationSettings", "HypergradSettings", "InnerSettings", "LabelConfig", "LogSettings",
-    "ModelSettings", "TrainConfig", "TrainFile", "UpperSettings", "WeightSettings",
+    "AGGREGATIONS", "META_LOSSES", "CheckpointSettings", "ConvertConfig", "DataSettings", "EvaluateConfig",
+    "EvaluateStepsConfig", "EvaluationSettings", "HypergradSettings", "InnerSettings", "LabelConfig",
+    "LogSettings", "ModelSettings", "ScoreConfig", "TrainConfig", "TrainFile", "UpperSettings",
+    "WeightSettings",
 ]
