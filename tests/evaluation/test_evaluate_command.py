@@ -121,6 +121,30 @@ def test_test_answers_do_not_touch_what_is_picked(data, tmp_path, result):
     assert turned["best_of_n"]["random"]["a"] == pytest.approx(1 - result["best_of_n"]["random"]["a"])
 
 
+def test_the_checkpoint_is_picked_on_development_alone(tmp_path):
+    # Early is the better one on development, late the better one on the test suite.
+    test = random_records(1, name="t", strength={"early": 0.2, "late": 1.0, "orm": 0.1})
+    held = random_records(2, name="d", strength={"early": 1.0, "late": 0.2, "orm": 0.1})
+    result = evaluate(
+        tmp_path, f"suites.t={write(tmp_path / 't.jsonl', test)}",
+        f"development.d={write(tmp_path / 'd.jsonl', held)}", "checkpoints={dreamprm: [late, early]}",
+        "aggregations.dreamprm=pick")
+    choice = result["checkpoints"]["dreamprm"]
+    assert choice["picked"] == "early"
+    accuracy = {name: row["accuracy"] for name, row in choice["development"].items()}
+    assert list(accuracy) == ["late", "early"] and accuracy["early"] > accuracy["late"]
+    assert list(result["best_of_n"]) == [
+        "random", "first", "majority", "orm", "dreamprm", "weighted_orm", "weighted_dreamprm", "oracle"]
+    aggregation = result["aggregations"]["dreamprm"]["aggregation"]
+    assert aggregation == choice["development"]["early"]["aggregation"]
+    suite = open_scored_suite([str(tmp_path / "t.jsonl")])
+    wanted = best_of_n_accuracy(
+        np.stack(scores_of(suite, "early", aggregation)), np.array(suite.correct), 6).mean()
+    assert result["best_of_n"]["dreamprm"]["t"] == pytest.approx(wanted)
+    assert any("dreamprm is early, the most accurate of 2 checkpoints on d" in note
+               for note in result["notes"])
+
+
 def test_the_best_single_generator_is_shown_where_there_are_several(result):
     generators = result["generators"]
     assert generators["a"] == {"accuracy": {}, "best": None}
@@ -235,6 +259,12 @@ def test_uneven_questions_enter_with_their_own(tmp_path):
     (["suites.a={a}", "aggregations.dreamprm=sum"], "aggregations.dreamprm must be one of sum_log_odds"),
     (["suites.a={a}", "aggregations.dreamrpm=min"], "no suite holds scores of 'dreamrpm', did you mean "
                                                     "'dreamprm'"),
+    (["suites.a={a}", "checkpoints={{x: [vanilla, dreamprm]}}"], "checkpoints are picked on a development"),
+    (["suites.a={a}", "development.d={plain}", "checkpoints={{x: [vanilla]}}"],
+     "checkpoints.x names 'vanilla', but development suite 'd' holds no scores of it; its scorers are orm"),
+    (["suites.a={a}", "development.d={plain}", "checkpoints={{x: []}}"], "checkpoints.x is empty"),
+    (["suites.a={a}", "development.d={plain}", "checkpoints={{vanilla: [dreamprm]}}"],
+     "checkpoints.vanilla has the name of a scorer of test suite 'a' that is not among them"),
     (["suites.a={a}", "scorers=[orm]"], "no suite holds scores of 'orm'.*the scorers are vanilla, dreamprm"),
     (["suites.a={a}", "sizes=[2, 16]"], "sizes holds 16, but suite a has 6 candidates"),
     (["suites.a={a}", "compare=[{{method: dreamprm, baseline: first_one}}]"],

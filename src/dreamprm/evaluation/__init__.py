@@ -1,4 +1,4 @@
-"""Evaluation of scored candidates: best-of-N selection, intervals and tests over questions, rank agreement."""
+"""Evaluation of scored candidates: best-of-N selection, intervals and tests over questions, rankings."""
 
 from dreamprm.evaluation.intervals import bootstrap_interval, paired_bootstrap
 from dreamprm.evaluation.ranking import spearman, weight_summary

@@ -51,7 +51,7 @@ def choose_aggregation(
     Raises:
         UserError: `pick`, and a development suite lacks the scorer.
     """
-    if _is_single(scorer, suites):
+    if is_single(scorer, suites):
         return AggregationChoice(AGGREGATIONS[0], SINGLE)
     if wanted != PICK:
         return AggregationChoice(wanted, "fixed")
@@ -60,22 +60,35 @@ def choose_aggregation(
         raise UserError(f"the aggregation of {scorer!r} is to be picked, but development suite "
                         f"{lacking[0]!r} holds no scores of it; score it too, or fix the aggregation "
                         f"(aggregations.{scorer}={AGGREGATIONS[0]})")
-    figures: dict[str, dict[str, Any]] = {}
-    for aggregation in AGGREGATIONS:
-        columns = []
-        for index, suite in enumerate(development.values()):
-            selection = Selection(suite, {scorer: aggregation}, weighted=False)
-            key = (scorer, selection.size)
-            columns.append(SuiteOutcomes(
-                {key: selection.outcome(*key)}, seed=(seed, index), resamples=resamples).column(*key))
-        accuracy, interval = estimate(columns, level)
-        figures[aggregation] = {"accuracy": accuracy, "interval": interval}
+    figures = {aggregation: development_figure(scorer, aggregation, development, seed=seed,
+                                               resamples=resamples, level=level)
+               for aggregation in AGGREGATIONS}
+    return AggregationChoice(most_accurate(figures), "development", figures)
+
+
+def development_figure(
+    scorer: str, aggregation: str, development: Mapping[str, ScoredSuite], *, seed: int, resamples: int,
+    level: float,
+) -> dict[str, Any]:
+    """`accuracy` with all N candidates, mean over the development suites, and its `interval`."""
+    columns = []
+    for index, suite in enumerate(development.values()):
+        selection = Selection(suite, {scorer: aggregation}, weighted=False)
+        key = (scorer, selection.size)
+        columns.append(SuiteOutcomes(
+            {key: selection.outcome(*key)}, seed=(seed, index), resamples=resamples).column(*key))
+    accuracy, interval = estimate(columns, level)
+    return {"accuracy": accuracy, "interval": interval}
+
+
+def most_accurate(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """The name with the highest accuracy; of equals the first."""
     # Means of the same outcomes in another order differ by rounding, which must not decide.
     best = max(figure["accuracy"] for figure in figures.values()) - 1e-12
-    picked = next(name for name, figure in figures.items() if figure["accuracy"] >= best)
-    return AggregationChoice(picked, "development", figures)
+    return next(name for name, figure in figures.items() if figure["accuracy"] >= best)
 
 
-def _is_single(scorer: str, suites: Mapping[str, ScoredSuite]) -> bool:
+def is_single(scorer: str, suites: Mapping[str, ScoredSuite]) -> bool:
+    """Whether a scorer has one value a response in every suite that holds it."""
     values = [one for suite in suites.values() for row in suite.log_odds.get(scorer, ()) for one in row]
     return all(len(one) == 1 for one in values)

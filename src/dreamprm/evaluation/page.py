@@ -35,6 +35,8 @@ def evaluation_page(result: Mapping[str, Any]) -> str:
     picked = {name: row for name, row in result["aggregations"].items() if "development" in row}
     if picked:
         parts += ["", "## Aggregations picked on development", "", *_picked(picked, result)]
+    if result["checkpoints"]:
+        parts += ["", "## Checkpoints picked on development", "", *_checkpoints(result)]
     parts += ["", "## Suites", "", *_suites(result)]
     return "\n".join(parts) + "\n"
 
@@ -74,10 +76,13 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         found.append("Some subsets are too many to count; they are drawn, with a standard error of the mean "
                      f"of at most {100 * worst:.2f} points.")
     picked = [name for name, row in result["aggregations"].items() if "development" in row]
+    for name, choice in result["checkpoints"].items():
+        found.append(f"{name} is {choice['picked']}, the most accurate of {len(choice['development'])} "
+                     f"checkpoints on {', '.join(result['development'])}.")
     if picked:
         found.append(f"The aggregations of {', '.join(picked)} were picked on "
                      f"{', '.join(result['development'])}; their figures there are below.")
-    elif result["aggregations"]:
+    elif result["aggregations"] and not result["checkpoints"]:
         found.append("Nothing was picked: every aggregation is fixed in the configuration.")
     return found
 
@@ -187,6 +192,17 @@ def _picked(picked: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
                             for name, suite in result["development"].items())
     return [f"Best-of-N accuracy with all candidates, mean over the development suites {development}; bold: "
             "picked.", "", *_table(["scorer", *names], rows)]
+
+
+def _checkpoints(result: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for name, choice in result["checkpoints"].items():
+        for scorer, figure in choice["development"].items():
+            low, high = figure["interval"]
+            rows.append([name, scorer, figure["aggregation"],
+                         f"{100 * figure['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
+                         "picked" if scorer == choice["picked"] else ""])
+    return _table(["model", "checkpoint", "aggregation", "accuracy on development", ""], rows)
 
 
 def _suites(result: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dreamprm.errors import UserError
 from dreamprm.evaluation.aggregation_choice import AggregationChoice, choose_aggregation
+from dreamprm.evaluation.checkpoint_choice import CheckpointChoice, choose_checkpoint, with_checkpoints
 from dreamprm.evaluation.generators import BestGenerator, best_generator, generator_outcomes
 from dreamprm.evaluation.intervals import bootstrap_interval
 from dreamprm.evaluation.outcomes import SuiteOutcomes, estimate
@@ -34,6 +35,12 @@ class Evaluation:
     """
 
     def __init__(self, config: EvaluateConfig, suites: Suites, development: Suites) -> None:
+        self.checkpoints: dict[str, CheckpointChoice] = {
+            name: choose_checkpoint(
+                name, members, config.aggregations.get(name, config.aggregation), suites, development,
+                seed=config.seed, resamples=config.resamples, level=config.level)
+            for name, members in config.checkpoints.items()}
+        suites, development = (with_checkpoints(held, self.checkpoints) for held in (suites, development))
         self.config, self.suites, self.development = config, suites, development
         self.scorers = _scorers(config, suites)
         self.choices: dict[str, AggregationChoice] = {
@@ -74,6 +81,8 @@ class Evaluation:
                 name: {"aggregation": choice.aggregation, "chosen": choice.chosen,
                        **({"development": choice.development} if choice.development else {})}
                 for name, choice in self.choices.items()},
+            "checkpoints": {name: {"picked": choice.picked, "development": choice.development}
+                            for name, choice in self.checkpoints.items()},
         }
 
     def accuracies(self, level: float) -> dict[str, Any]:

@@ -81,6 +81,11 @@ class EvaluateConfig:
     aggregations: dict[str, str] = setting(
         {}, "aggregation of single scorers, by name, where it is another", choices=(*AGGREGATIONS, PICK)
     )
+    checkpoints: dict[str, list[str]] = setting(
+        {},
+        "by the name it is shown under, a model's scorers of several checkpoints: the most accurate one on "
+        "development stands for it",
+    )
     temperature: float = setting(
         1.0, "divides the aggregate before the sigmoid; weighted self-consistency alone feels it", above=0
     )
@@ -126,4 +131,9 @@ class EvaluateConfig:
             raise ValueError(
                 "aggregation=pick needs a development set: name one that no test question is in, or fix the "
                 f"aggregation ({', '.join(AGGREGATIONS)})"
+            )
+        if self.checkpoints and not self.development:
+            raise ValueError(
+                "checkpoints are picked on a development set: name one that no test question is in, or score "
+                "with one checkpoint alone"
             )
