@@ -118,7 +118,8 @@ class Benchmark(ABC):
         vlmevalkit: its names in VLMEvalKit's prediction files, MODEL_NAME.xlsx.
         headline: the figure that papers report.
         group_keys: the groups that figures are broken down by.
-        image_fields: fields of the benchmark's own file that hold images, in order.
+        image_fields: fields of the benchmark's own file that may hold the image, the first that does is
+            taken; of a benchmark with `several_images` all are, in order.
         image_folders: where their paths start from, seen from the file; the first that has the image.
         id_fields: fields that hold a question's id.
         asks_judge: whether its own rules ask a language model.
@@ -130,6 +131,7 @@ class Benchmark(ABC):
     headline: ClassVar[str] = "accuracy"
     group_keys: ClassVar[tuple[str, ...]] = ()
     image_fields: ClassVar[tuple[str, ...]] = ("image",)
+    several_images: ClassVar[bool] = False
     image_folders: ClassVar[tuple[str, ...]] = ("",)
     id_fields: ClassVar[tuple[str, ...]] = ("id",)
     asks_judge: ClassVar[Literal["never", "optional", "always"]] = "never"

@@ -53,6 +53,7 @@ class MMMU(Benchmark):
     title = "MMMU"
     vlmevalkit = ("MMMU_DEV_VAL", "MMMU_TEST")
     group_keys = ("discipline", "subject", "question_type")
+    several_images = True
     image_fields = tuple(f"image_{number}" for number in range(1, 8))
 
     def question(self, row: Fields, published: str) -> BenchmarkQuestion:

@@ -142,6 +142,8 @@ def _images(benchmark: Benchmark, row: Fields, folder: ImageFolder) -> tuple[str
             found.append(folder.find(row, name, places))
         else:
             found += folder.take(row, name)
+        if found and not benchmark.several_images:
+            break
     return tuple(found)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dreamprm.answers import Checker, Judgement
+from dreamprm.answers import Checker, Judgement, Verdict, stated_answer
 from dreamprm.benchmarks.benchmark import BenchmarkChecker, BenchmarkQuestion
 from dreamprm.data.records import QuestionRecord
 
@@ -14,6 +15,9 @@ from dreamprm.data.records import QuestionRecord
 @dataclass(frozen=True)
 class StatedChecker(BenchmarkChecker):
     """Right where one of the accepted answers is; undecided where none is and one comparison is undecided.
+
+    A bare letter is the option with this letter, also where it is another option's text: benchmarks ask for
+    letters. (Labels leave it undecided.)
 
     Attributes:
         answers: reads and compares: `AutoChecker`, with a judge or without.
@@ -32,6 +36,9 @@ class StatedChecker(BenchmarkChecker):
             judgements.append(self.answers.check(response, dataclasses.replace(question, answer=answer)))
             if judgements[-1].verdict == "right":
                 return judgements[-1]
+        if judgements[0].verdict == "undecided" and (letter := _bare_letter(response)) in question.letters:
+            verdict: Verdict = "right" if letter == question.answer else "wrong"
+            return Judgement(verdict, letter, "a bare letter is an option's")
         return next((one for one in judgements if one.verdict == "undecided"), judgements[0])
 
     def compare(self, extracted: str, question: QuestionRecord) -> Judgement:
@@ -41,6 +48,13 @@ class StatedChecker(BenchmarkChecker):
     def close(self) -> None:
         """End what compares expressions."""
         self.answers.close()
+
+
+def _bare_letter(response: str) -> str | None:
+    """The letter that is all of the stated answer, or None."""
+    stated = stated_answer(response)
+    letter = re.fullmatch(r"\(?([A-Z])\)?\.?", stated.text.strip()) if stated is not None else None
+    return letter[1] if letter else None
 
 
 def several_accepted(questions: Sequence[BenchmarkQuestion]) -> dict[str, tuple[str, ...]]:

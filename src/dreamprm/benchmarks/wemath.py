@@ -62,6 +62,7 @@ class WeMath(Benchmark):
     title = "WeMath"
     vlmevalkit = ("WeMath", "WeMath_COT")
     headline = "score_strict"
+    id_fields = ("ID",)
     image_fields = ("image_path",)
     image_folders = ("", "images", "..", "../images")
 
@@ -165,7 +166,7 @@ def _options(row: Fields) -> dict[str, str]:
         return columns
     text = row.text("option")
     marks = list(_MARK.finditer(text))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    ends = [*(mark.start() for mark in marks), len(text)][1:]
     texts = [text[mark.end():end].strip().rstrip(";").strip() for mark, end in zip(marks, ends, strict=True)]
     letters = [mark[1] for mark in marks]
     if len(letters) < 2 or letters != sorted(set(letters)) or not all(texts):
