@@ -125,7 +125,12 @@ class ScriptedServer:
             thread.join()
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
-        body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+        length = int(handler.headers["Content-Length"])
+        content = handler.rfile.read(length)
+        if len(content) < length:  # the client was closed while it sent
+            handler.close_connection = True
+            return
+        body = json.loads(content)
         with self._lock:
             number = self._arrived
             self._arrived += 1
