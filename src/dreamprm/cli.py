@@ -71,17 +71,20 @@ COMMANDS = {
         "score candidates or step records by a trained PRM (goes on where it stopped)",
         "dreamprm.scoring.command:run_score",
         "dreamprm.schema:ScoreConfig",
+        arguments="[CONFIG.yaml] [key=value ...]",
         resumes="from the last question",
     ),
     "evaluate": Command(
         "compare selectors on scored candidates: best-of-N accuracy with intervals and tests",
         "dreamprm.evaluation.command:run_evaluate",
         "dreamprm.schema:EvaluateConfig",
+        arguments="[CONFIG.yaml] [key=value ...]",
     ),
     "evaluate-steps": Command(
         "measure scored step records: first-error F1, step AUC, calibration",
         "dreamprm.evaluation.steps.command:run_evaluate_steps",
         "dreamprm.schema:EvaluateStepsConfig",
+        arguments="[CONFIG.yaml] [key=value ...]",
     ),
     "report": Command(
         "write plots and report.html of finished runs from their folders",
