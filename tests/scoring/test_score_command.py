@@ -70,13 +70,15 @@ def test_scores_equal_those_of_single_candidates_and_nothing_is_lost(
     assert records[0].candidates[0].scores["tiny-run"] == tuple(
         read_rows(output / "suite.jsonl")[0]["candidates"][0]["scores"]["tiny-run"]["log_odds"])
     summary = json.loads((output / "summary.json").read_text())
-    assert summary["scorer"] == "tiny-run" and summary["scores"] == "step"
+    assert summary["scorer"] == "tiny-run" and summary["model"] == str(run_folder)
+    assert summary["made_by"]["scores"] == "step" and summary["made_by"]["precision"] == "fp32"
     counted = summary["files"]["suite"]
     assert {key: counted[key] for key in ("records", "candidates", "written", "scored_now", "left_out")} == {
         "records": 6, "candidates": 24, "written": 6, "scored_now": 24, "left_out": 0}
     assert counted["steps"] == sum(len(c["steps"]) for row in rows for c in row["candidates"])
     assert counted["candidates_per_second"] == pytest.approx(24 / counted["seconds"], rel=0.1)
-    assert "6 records with scores of 'tiny-run'" in capsys.readouterr().out
+    assert f"6 records with scores of 'tiny-run'; 24 candidates with {counted['steps']} steps" in (
+        capsys.readouterr().out)
 
 
 def test_images_below_the_output_are_written_relative_to_it(run_folder: Path, tmp_path: Path) -> None:
@@ -193,6 +195,13 @@ def test_step_records_get_their_scores_beside_the_labels(run_folder: Path, prm: 
         assert {k: out[k] for k in ("id", "question", "domain", "steps", "labels", "split")} == {
             k: row[k] for k in ("id", "question", "domain", "steps", "labels", "split")}
     assert scored[2]["scores"]["other"] == {"steps": [0.5, 0.25], "note": 1}
+    rows.append({"id": "s3", "question": "how many ?", "domain": "d", "steps": [], "labels": []})
+    write_rows(tmp_path / "more.jsonl", rows)
+    with pytest.raises(DataError, match=r"more\.jsonl:4: field 'steps'"):
+        score(run_folder, {"suite": tmp_path / "more.jsonl"}, tmp_path / "more", kind="step")
+    score(run_folder, {"suite": tmp_path / "more.jsonl"}, tmp_path / "more", kind="step",
+          data={"allow_no_image": True, "stepless": "skip"})
+    assert read_rows(tmp_path / "more/suite.jsonl") == scored
     again = list(read_step_records(tmp_path / "out/suite.jsonl", allow_no_image=True))
     assert again == list(read_step_records(source, allow_no_image=True))
 

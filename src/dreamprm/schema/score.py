@@ -21,7 +21,8 @@ class ScoreDataSettings:
     allow_no_image: bool = setting(False, "accept records that name no image")
     stepless: str = setting(
         "error",
-        "a candidate without steps: stop; skip: it gets no score; whole: its whole text is its one step",
+        "a candidate without steps: stop; skip: it gets no score (a step record is left out); whole: its "
+        "whole text is its one step",
         choices=("error", "skip", "whole"),
     )
     on_error: str = setting(

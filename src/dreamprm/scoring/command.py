@@ -16,6 +16,7 @@ from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.errors import DataError, UserError
 from dreamprm.models.candidate_scoring import PassLimits
 from dreamprm.process import prepare_process
+from dreamprm.progress import duration
 from dreamprm.run_folder import write_atomically
 from dreamprm.schema.score import ScoreConfig
 from dreamprm.scoring.chains import Chain, scored_chains
@@ -53,7 +54,7 @@ def run_score(config: ScoreConfig) -> None:
         "model": scorer.fingerprint, "scores": "response" if scorer.by_response else "step",
         "precision": config.precision, "kind": config.kind, "stepless": config.data.stepless,
         "processor": config.processor, "max_pixels": config.max_pixels}
-    summary: dict[str, Any] = {"scorer": name, "model": config.model, **identity, "files": {}}
+    summary: dict[str, Any] = {"scorer": name, "model": config.model, "made_by": identity, "files": {}}
     for label, source in sources.items():
         with ScoreJournal(folder / f"{label}.scores.jsonl", identity) as journal:
             status = _score(config, scorer, source, journal, label=label, counts=counts[label])
@@ -64,7 +65,8 @@ def run_score(config: ScoreConfig) -> None:
             "seconds": round(status.seconds, 3),
             "candidates_per_second": round(status.scored / status.seconds, 3) if status.scored else None,
             "written": written.rows, "left_out": written.report.bad}
-        _say(f"{path}: {written.rows:,} records with scores of {name!r}")
+        _say(f"{path}: {written.rows:,} records with scores of {name!r}; {status.scored:,} candidates with "
+             f"{status.steps:,} steps scored in {duration(status.seconds)}")
         for line in written.report.lines():
             _say(f"{source.path}: {line}")
     write_atomically(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")

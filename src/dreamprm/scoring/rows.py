@@ -91,7 +91,7 @@ class Source:
         path: JSON array or JSON Lines, of any size.
         kind: what its records are.
         name: the scorer, whose scores the rows may not hold yet, unless `replace`.
-        stepless: what a candidate without steps is.
+        stepless: what a candidate without steps is; a step record without steps is left out with `skip`.
         images, tolerance: as of the readers.
     """
 
@@ -111,20 +111,23 @@ class Source:
         Raises:
             UserError, DataError: those of the readers; a candidate without steps, or scores of this name.
         """
+        # A step record has no text beside its steps that could be scored as a whole.
+        stepless: Literal["error", "skip"] = "skip" if self.stepless == "skip" else "error"
         if self.kind == "step" and self._is_nested():
             for record in read_step_records(
                     self.path, image_root=self.image_root, missing_image=self.missing_image,
-                    allow_no_image=self.allow_no_image, on_error=self.tolerance.on_error,
+                    allow_no_image=self.allow_no_image, stepless=stepless, on_error=self.tolerance.on_error,
                     max_bad_fraction=self.tolerance.max_bad_fraction, report=report):
                 yield Row({}, record, (record.steps,), f"{self.path}: record {record.id}")
             return
         images = ImagePolicy(self.image_root, self.missing_image, self.allow_no_image)
 
-        def parse(fields: Fields) -> Row:
+        def parse(fields: Fields) -> Row | None:
             where = f"{fields.path}:{fields.line}"
             if self.kind == "step":
-                record = step_record(fields, images, report)
-                assert record is not None, "a record without steps is an error here"
+                record = step_record(fields, images, report, stepless=stepless)
+                if record is None:
+                    return None
                 read_scores(fields, len(record.steps))
                 self._require_new(fields)
                 return Row(fields.values, record, (record.steps,), where)
