@@ -117,6 +117,7 @@ class Benchmark(ABC):
         name, title: of the benchmark, in commands and in tables.
         vlmevalkit: its names in VLMEvalKit's prediction files, MODEL_NAME.xlsx.
         headline: the figure that papers report.
+        unit: what its intervals draw.
         group_keys: the groups that figures are broken down by.
         image_fields: fields of the benchmark's own file that may hold the image, the first that does is
             taken; of a benchmark with `several_images` all are, in order.
@@ -129,6 +130,7 @@ class Benchmark(ABC):
     title: ClassVar[str]
     vlmevalkit: ClassVar[tuple[str, ...]]
     headline: ClassVar[str] = "accuracy"
+    unit: ClassVar[str] = "questions"
     group_keys: ClassVar[tuple[str, ...]] = ()
     image_fields: ClassVar[tuple[str, ...]] = ("image",)
     several_images: ClassVar[bool] = False

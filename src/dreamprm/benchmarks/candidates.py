@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from dreamprm.answers import Judgement
 from dreamprm.benchmarks.benchmark import (
@@ -23,11 +23,12 @@ from dreamprm.benchmarks.benchmark import (
 )
 from dreamprm.benchmarks.predictions import OtherQuestions, Prediction, Sources, read_predictions
 from dreamprm.data.convert.candidate_groups import split_candidate
-from dreamprm.data.records import Candidate, CandidateRecord, to_json
+from dreamprm.data.records import Candidate, CandidateRecord, QuestionRecord, to_json
 from dreamprm.errors import DataError, UserError
 from dreamprm.generators.base import Generator
 from dreamprm.prompting import question_text
 
+R = TypeVar("R", CandidateRecord, QuestionRecord)
 Outcomes = Literal["check", "published"]
 Empty = Literal["error", "wrong"]
 Incomplete = Literal["error", "keep"]
@@ -211,13 +212,10 @@ def write_candidates(path: str | Path, candidates: BenchmarkCandidates) -> int:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    root = os.path.join(os.path.abspath(path.parent), "")
     try:
         with partial.open("x", encoding="utf-8") as file:
             for record in candidates.records:
-                # As `dreamprm convert` does, so that file and images can be moved together.
-                images = tuple(image.removeprefix(root) for image in record.images)
-                row = to_json(dataclasses.replace(record, images=images))
+                row = to_json(images_from(record, path.parent))
                 credits = candidates.credits.get(record.id, ())
                 for one, credit in zip(row["candidates"], credits, strict=False):
                     one["credit"] = credit
@@ -226,6 +224,17 @@ def write_candidates(path: str | Path, candidates: BenchmarkCandidates) -> int:
     finally:
         partial.unlink(missing_ok=True)
     return len(candidates.records)
+
+
+def images_from(record: R, folder: str | Path) -> R:
+    """A record whose image paths below a folder start from it, so that both can be moved together.
+
+    Args:
+        record: with absolute paths.
+        folder: that of the file it is written to.
+    """
+    root = os.path.join(os.path.abspath(folder), "")
+    return dataclasses.replace(record, images=tuple(image.removeprefix(root) for image in record.images))
 
 
 def required(questions: QuestionSet, id: str) -> BenchmarkQuestion:

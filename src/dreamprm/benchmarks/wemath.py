@@ -62,6 +62,7 @@ class WeMath(Benchmark):
     title = "WeMath"
     vlmevalkit = ("WeMath", "WeMath_COT")
     headline = "score_strict"
+    unit = "problems"
     id_fields = ("ID",)
     image_fields = ("image_path",)
     image_folders = ("", "images", "..", "../images")
