@@ -309,3 +309,23 @@ def test_every_serving_setting_is_one_of_some_generator() -> None:
     known = {key for name in GENERATORS for key in generator_settings(name)}
     assert set(SERVING) <= known
     assert not {"model", "folder", "errors", "prefix"} & set(SERVING)
+
+
+def test_an_estimate_for_own_chains_is_warned_of_where_they_are_not(
+    config: Path, tmp_path: Path, capsys: Any
+) -> None:
+    assert main(["sample", str(config), "sample.n=1"]) == 0
+    path = tmp_path / "out" / "candidates.jsonl"
+    content = json.loads(config.read_text())
+    content["label"] = {"method": "adaptive", "candidates": str(path)}
+    config.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert main(["label", str(config)]) == 0
+    assert "label.estimate=share" not in capsys.readouterr().out
+    foreign = path.with_name("foreign.jsonl")
+    foreign.write_text(path.read_text().replace('"generator": "sandbox"', '"generator": "another"'))
+    again = [f"label.candidates={foreign}", f"output={tmp_path / 'again'}"]
+    assert main(["label", str(config), *again]) == 0
+    assert "are not all by sandbox, which continues them" in capsys.readouterr().out
+    assert main(["label", str(config), *again, "label.estimate=share"]) == 0
+    assert "label.estimate=share" not in capsys.readouterr().out

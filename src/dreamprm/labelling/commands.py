@@ -71,6 +71,12 @@ def run_label(config: LabelConfig) -> None:
             config.label.candidates, config.questions, questions, say=_say)
     questions = share(questions, config.questions, config.label.shard)
     method = build_method(config.label.method, **config.label.settings)
+    if method.takes_chains_for_own and given is not None:
+        writers = {candidate.generator for one in given.values() for candidate in one.candidates}
+        if writers != {_name(config)}:
+            _say(f"the CoTs of {config.label.candidates} are not all by {_name(config)}, which continues "
+                 f"them, and label.method={config.label.method} estimates as if they were: set "
+                 "label.estimate=share")
     with _run(config, "rollouts", config.label.shard) as run:
 
         def start(question: QuestionRecord) -> Any:

@@ -88,6 +88,11 @@ class Adaptive(LabelMethod):
         check_choice(self.estimate, setting="estimate", allowed=ESTIMATES)
         ChainValues(self.stay, self.concentration)
 
+    @property
+    def takes_chains_for_own(self) -> bool:
+        """With estimate="martingale"."""
+        return self.estimate == "martingale"
+
     def plan(self, prefixes: int, *, correct: bool | None) -> Plan:
         """See `LabelMethod.plan`. A prefix none of whose rollouts counts is not labelled.
 

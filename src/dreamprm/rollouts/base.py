@@ -41,6 +41,11 @@ from the rollouts that are there."""
 class LabelMethod(ABC):
     """A way to spend rollouts on the incomplete prefixes of one chain of thought."""
 
+    @property
+    def takes_chains_for_own(self) -> bool:
+        """Whether its labels rest on the chain being written by the generator that continues it."""
+        return False
+
     @abstractmethod
     def plan(self, prefixes: int, *, correct: bool | None) -> Plan:
         """Plan the labels of the steps 1..prefixes.
