@@ -57,6 +57,7 @@ def test_edges_of_bins() -> None:
 def test_equal_values_share_a_bin_of_equal_mass() -> None:
     probability = np.array([0.2] * 7 + [0.6] * 3)
     label = np.array([1.0, 0, 0, 0, 0, 0, 0, 1, 1, 0])
+    np.testing.assert_array_equal(inner_edges(probability, 5, "equal_mass"), [0.2, 0.6])
     for order in (np.arange(10), np.arange(10)[::-1]):
         data = labelled(probability[order], label[order])
         curve = reliability(data, bins=5, binning="equal_mass", level=0.9)

@@ -12,7 +12,7 @@ import pytest
 from dreamprm.data.read_report import Tolerance
 from dreamprm.errors import DataError, UserError
 from dreamprm.evaluation.steps import read_scored_steps
-from dreamprm.evaluation.steps.scored_steps import question_key
+from dreamprm.evaluation.steps.reader import question_key
 
 
 def row(**changes: Any) -> dict[str, Any]:

@@ -23,10 +23,11 @@ from dreamprm.evaluation.steps.development import (
 from dreamprm.evaluation.steps.guesses import GUESSES
 from dreamprm.evaluation.steps.page import page, shown_scope
 from dreamprm.evaluation.steps.protocol import FIGURES
+from dreamprm.evaluation.steps.reader import StepFile, read_scored_steps
 from dreamprm.evaluation.steps.results import (
     Bootstrap, Threshold, auc_figures, calibration_figures, choose_thresholds, development_counts,
     differences, first_error_figures, subset_counts, with_mean)
-from dreamprm.evaluation.steps.scored_steps import ScoredSteps, StepFile, read_scored_steps
+from dreamprm.evaluation.steps.scored_steps import ScoredSteps
 from dreamprm.schema.evaluate_steps import EvaluateStepsConfig
 
 RESULT = "steps.json"
