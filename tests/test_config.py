@@ -15,10 +15,13 @@ from dreamprm.errors import UserError
 from dreamprm.prompting import PROMPTS
 from dreamprm.responses import SPLITS
 from dreamprm.schema import (
-    ConvertConfig, EvaluateConfig, EvaluateStepsConfig, LabelConfig, ScoreConfig, TrainConfig, label)
+    BenchmarkConfig, ConvertConfig, EvaluateConfig, EvaluateStepsConfig, LabelConfig, ScoreConfig,
+    TrainConfig, label)
 from dreamprm.settings import REQUIRED, leaves, open_settings, section, setting
 
-SCHEMAS = (ConvertConfig, EvaluateConfig, EvaluateStepsConfig, LabelConfig, ScoreConfig, TrainConfig)
+SCHEMAS = (
+    BenchmarkConfig, ConvertConfig, EvaluateConfig, EvaluateStepsConfig, LabelConfig, ScoreConfig,
+    TrainConfig)
 SOURCES = Path(__file__).parent.parent / "src" / "dreamprm"
 
 

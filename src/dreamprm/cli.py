@@ -67,6 +67,12 @@ COMMANDS = {
         "dreamprm.schema:LabelConfig",
         resumes="from the last rollout",
     ),
+    "benchmark": Command(
+        "read a benchmark's questions and predictions, check them by its rules, give its figures",
+        "dreamprm.benchmarks.command:run_benchmark",
+        "dreamprm.schema:BenchmarkConfig",
+        arguments="[CONFIG.yaml] [key=value ...]",
+    ),
     "score": Command(
         "score candidates or step records by a trained PRM (goes on where it stopped)",
         "dreamprm.scoring.command:run_score",

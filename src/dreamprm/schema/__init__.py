@@ -3,6 +3,7 @@
 Defaults are those of DreamPRM (arXiv 2505.20241) where the paper or its public code names a value.
 """
 
+from dreamprm.schema.benchmark import BenchmarkConfig
 from dreamprm.schema.convert import ConvertConfig
 from dreamprm.schema.data import DataSettings, TrainFile
 from dreamprm.schema.evaluate import EvaluateConfig
@@ -16,8 +17,8 @@ from dreamprm.schema.train import (
 )
 
 __all__ = [
-    "AGGREGATIONS", "META_LOSSES", "CheckpointSettings", "ConvertConfig", "DataSettings", "EvaluateConfig",
-    "EvaluateStepsConfig", "EvaluationSettings", "HypergradSettings", "InnerSettings", "LabelConfig",
-    "LogSettings", "ModelSettings", "ScoreConfig", "TrainConfig", "TrainFile", "UpperSettings",
+    "AGGREGATIONS", "META_LOSSES", "BenchmarkConfig", "CheckpointSettings", "ConvertConfig", "DataSettings",
+    "EvaluateConfig", "EvaluateStepsConfig", "EvaluationSettings", "HypergradSettings", "InnerSettings",
+    "LabelConfig", "LogSettings", "ModelSettings", "ScoreConfig", "TrainConfig", "TrainFile", "UpperSettings",
     "WeightSettings",
 ]
