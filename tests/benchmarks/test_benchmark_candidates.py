@@ -95,6 +95,8 @@ def test_empty_responses_are_an_error_or_wrong(questions, tmp_path: Path) -> Non
     (candidate,) = done.records[0].candidates
     assert (candidate.text, candidate.correct, candidate.final_answer) == (NO_RESPONSE, False, None)
     assert done.report.lines() == ["m: 1 right, 1 wrong, 0 undecided (1 without a response)"]
+    again = check_candidates(MATHV, questions, done.records)
+    assert (again.records[0], again.report) == (done.records[0], done.report)
     write_candidates(tmp_path / "out.jsonl", done)
     assert [one.correct for r in read_candidate_records(tmp_path / "out.jsonl") for one in r.candidates] == [
         False, True]
@@ -116,6 +118,9 @@ def test_published_flags(questions, tmp_path: Path) -> None:
     (first,), (second,) = (record.candidates for record in done.records)
     assert [(one.correct, one.final_answer) for one in (first, second)] == [(True, "7"), (True, "7")]
     assert done.credits == {}
+    graded = outputs(tmp_path / "n.jsonl", ("4", "6"), score=0.3)
+    with pytest.raises(DataError, match=r"n\.jsonl:1: a grade of 0.3; allowed: 0 or 1"):
+        to_candidates(MATHV, questions, graded, outcomes="published", incomplete="keep")
 
 
 def test_answers_already_taken_out(questions, tmp_path: Path) -> None:
@@ -232,6 +237,9 @@ def test_bad_question_files(tmp_path: Path) -> None:
         read_questions(MATHV, tmp_path / "gone.json")
     with pytest.raises(DataError, match="two questions have the id '4'; each may appear once"):
         read_questions(MATHV, save(tmp_path / "q.jsonl", [mathv_rows()[0]] * 2), images="ignore")
+    rows = [{"index": 1, "id": id, "question": "q", "choices": "[]", "answer": "6"} for id in ("4", "5")]
+    with pytest.raises(DataError, match="two questions have the index '1'; each may appear once"):
+        read_questions(MATHV, table(tmp_path / "MathVision.tsv", rows), images="ignore")
     with pytest.raises(DataError, match=r"q\.json: holds no question; allowed: at least one"):
         read_questions(MATHV, save(tmp_path / "q.json", []), images="ignore")
     with pytest.raises(DataError, match=r"q\.jsonl:2"):

@@ -50,6 +50,11 @@ def test_extracted_answers_are_compared_as_the_script_does(questions, pid, extra
     assert (judgement.verdict, judgement.extracted) == ("right" if right else "wrong", extraction)
 
 
+def test_without_a_precision_the_answers_own_decimals_count(tmp_path: Path) -> None:
+    path = save(tmp_path / "q.json", {"1": mathvista_rows()["1"] | {"precision": None, "answer": "1.20"}})
+    assert read_questions(VISTA, path, images="ignore")[0].record.precision == 2
+
+
 @pytest.mark.parametrize("first, second, distance", [
     ("", "", 0), ("abc", "", 3), ("kitten", "sitting", 3), ("flaw", "lawn", 2), ("a", "a", 0)])
 def test_edit_distances(first: str, second: str, distance: int) -> None:
@@ -124,7 +129,7 @@ def test_vlmevalkit_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change, message", [
     ({"question_type": "open"}, "field 'question_type': got 'open'; allowed: one of multi_choice, free_form"),
     ({"answer_type": "date"}, "field 'answer_type': got 'date'; allowed: one of integer, float, list, text"),
-    ({"precision": None}, "field 'precision': got None; allowed: the decimals of a float"),
+    ({"precision": "x"}, "field 'precision': got 'x'; allowed: the decimals of a float"),
     ({"precision": 1.5}, "field 'precision': got 1.5; allowed: the decimals of a float"),
     ({"answer": None}, "field 'answer': got None"),
     ({"metadata": {"task": {"a": 1}}}, "field 'task': got {'a': 1}; allowed: a text"),

@@ -79,7 +79,7 @@ def test_a_reply_without_a_grade_is_asked_for_again(questions, responses: Path) 
     judge = ScriptedJudge(["good", "fine", "0.7", "bad"])
     done = to_candidates(MMVET, questions, responses, judge=judge)
     assert [temperature for _, temperature in judge.asked] == [0.0, 0.5, 1.0] + [0.0, 0.5, 1.0, 1.5, 2.0]
-    assert done.credits == {"mmvet-v1_0": (0.7,)}
+    assert done.credits == {"mmvet-v1_0": (0.7,), "mmvet-v1_1": (None,)}
     assert done.records[1].candidates[0].correct is None
     assert done.report.verdicts == {"llava": {"right": 1, "undecided": 1}}
     # An undecided candidate counts 0 in figures, and is told.
@@ -93,7 +93,7 @@ def test_a_reply_without_a_grade_is_asked_for_again(questions, responses: Path) 
 def test_a_judge_that_fails_leaves_the_candidate_undecided(questions, responses: Path) -> None:
     done = to_candidates(MMVET, questions, responses, judge=ScriptedJudge([GenerationError("busy")]))
     assert [record.candidates[0].correct for record in done.records] == [None, None]
-    assert done.credits == {}
+    assert done.credits == {"mmvet-v1_0": (None,), "mmvet-v1_1": (None,)}
 
 
 def test_candidates_of_any_origin_are_graded(questions, responses: Path) -> None:
@@ -114,6 +114,7 @@ def test_published_grades(questions, tmp_path: Path) -> None:
     path = table(tmp_path / "InternVL_MMVet_gpt-4-turbo.xlsx", graded)
     done = to_candidates(MMVET, found, path, outcomes="published")
     assert done.outcomes() == {"InternVL": {"mmvet-0": 0.3, "mmvet-1": 1.0}}
+    assert done.credits == {"mmvet-0": (0.3,), "mmvet-1": (1.0,)}
     assert scores(MMVET, found, done.outcomes()["InternVL"])["capability/rec"] == 0.65
     with pytest.raises(DataError, match="field 'true_false, correct, hit or score' is missing"):
         to_candidates(MMVET, questions, save(tmp_path / "m.json", {"v1_0": "x"}), outcomes="published")

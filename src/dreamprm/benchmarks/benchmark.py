@@ -47,7 +47,7 @@ class QuestionSet(Sequence[BenchmarkQuestion]):
     """The questions of one file, in its order, found by any of their names.
 
     Raises:
-        DataError: two questions of one id.
+        DataError: two questions of one id or index.
     """
 
     def __init__(self, questions: Sequence[BenchmarkQuestion]) -> None:
@@ -60,6 +60,8 @@ class QuestionSet(Sequence[BenchmarkQuestion]):
                 raise DataError(f"two questions have the id {question.published!r}; each may appear once")
             self._by_id[question.record.id] = question
             self._by_published[question.published] = question
+            if question.index in self._by_index:
+                raise DataError(f"two questions have the index {question.index!r}; each may appear once")
             if question.index is not None:
                 self._by_index[question.index] = question
 
@@ -176,7 +178,7 @@ class Benchmark(ABC):
         if judge is None and self.asks_judge == "always":
             raise UserError(f"answers to {self.title} are graded by a language model: give a judge")
         if self.rules == "stated" and self.asks_judge != "always":
-            from dreamprm.benchmarks.stated import StatedChecker, several_accepted
+            from dreamprm.benchmarks.stated import StatedChecker, several_accepted  # it builds on this file
 
             return StatedChecker(
                 build_checker("auto", judge=judge), self.own_checker(questions, None),

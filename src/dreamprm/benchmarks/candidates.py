@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from dreamprm.answers import Judgement
+from dreamprm.answers import Judgement, Verdict
 from dreamprm.benchmarks.benchmark import (
     RIGHT_FROM,
     Benchmark,
@@ -139,7 +139,10 @@ def to_candidates(
     try:
         read = read_predictions(benchmark, predictions, questions, other_questions=other_questions)
         for prediction in read:
-            judgement = _judgement(prediction, checker, use_extracted, empty)
+            if checker is None:
+                judgement = _published(prediction, graded=benchmark.asks_judge == "always")
+            else:
+                judgement = _judgement(prediction, checker, use_extracted, empty)
             _count(report, prediction.generator, judgement, empty=not prediction.response.strip())
             candidate = split_candidate(
                 prediction.response if prediction.response.strip() else NO_RESPONSE,
@@ -157,7 +160,7 @@ def to_candidates(
     graded = {id: tuple(pair[1] for pair in pairs) for id, pairs in found.items()}
     return BenchmarkCandidates(
         records=[_record(benchmark, one, [pair[0] for pair in found[one.record.id]]) for one in asked],
-        credits={id: credits for id, credits in graded.items() if any(c is not None for c in credits)},
+        credits=graded if benchmark.asks_judge == "always" else {},
         report=report)
 
 
@@ -188,15 +191,18 @@ def check_candidates(
     try:
         for record in records:
             question = required(questions, record.id)
-            judgements = [checker.check(one.text, question.record) for one in record.candidates]
+            judgements = [
+                checker.check(one.text, question.record) if one.text != NO_RESPONSE
+                else Graded("wrong", None, "no response", 0.0)
+                for one in record.candidates]
             for candidate, judgement in zip(record.candidates, judgements, strict=True):
-                _count(report, str(candidate.generator), judgement, empty=False)
+                _count(report, str(candidate.generator), judgement, empty=candidate.text == NO_RESPONSE)
             candidates = tuple(
                 dataclasses.replace(candidate, correct=_correct(judgement))
                 for candidate, judgement in zip(record.candidates, judgements, strict=True))
             checked.append(dataclasses.replace(record, candidates=candidates))
             credits = tuple(map(_credit, judgements))
-            if any(credit is not None for credit in credits):
+            if benchmark.asks_judge == "always":
                 graded[record.id] = credits
     finally:
         checker.close()
@@ -251,15 +257,21 @@ def required(questions: QuestionSet, id: str) -> BenchmarkQuestion:
     return found
 
 
+def _published(prediction: Prediction, *, graded: bool) -> Judgement:
+    """The flag or grade in the file."""
+    outcome = prediction.outcome
+    if outcome is None:
+        raise prediction.row.missing("true_false, correct, hit or score", "what outcomes=published reads")
+    if not graded and outcome not in (0.0, 1.0):
+        raise DataError(f"{prediction.row.path}:{prediction.row.line}: a grade of {outcome:g}; allowed: 0 or 1,"
+                        " since this benchmark does not grade")
+    verdict: Verdict = "right" if outcome >= RIGHT_FROM else "wrong"
+    return Graded(verdict, prediction.extracted, "as published", outcome if graded else None)
+
+
 def _judgement(
-    prediction: Prediction, checker: BenchmarkChecker | None, use_extracted: bool, empty: Empty
+    prediction: Prediction, checker: BenchmarkChecker, use_extracted: bool, empty: Empty
 ) -> Judgement:
-    if checker is None:
-        if prediction.outcome is None:
-            raise prediction.row.missing("true_false, correct, hit or score", "what outcomes=published reads")
-        return Graded(
-            "right" if prediction.outcome >= RIGHT_FROM else "wrong", prediction.extracted, "as published",
-            None if prediction.outcome in (0.0, 1.0) else prediction.outcome)
     if not prediction.response.strip():
         if empty == "error":
             raise prediction.row.error(

@@ -24,8 +24,8 @@ class MathVision(Benchmark):
     Predictions: the benchmark's JSON Lines (`id`, `response`, perhaps `model`, `model_answer`, `correct`), or
     VLMEvalKit's.
 
-    Own rules: `mathv_answers`. They agree with the published flags on 48,628 of the 48,640 responses of 16
-    models in the authors' repository; the differences are sentences that run into a formula, numbers beyond a
+    Own rules: `mathv_answers`. They agree with the published flags on 48,628 of the 48,640 responses in
+    the authors' repository; the differences are sentences that run into a formula, numbers beyond a
     float, and two fractions that the authors' parser does not read. VLMEvalKit lets a language model take
     out the answer instead (column `res`), which is then compared by these rules.
 

@@ -215,7 +215,10 @@ def _number(text: str) -> str | None:
 
 
 def _precision(row: Fields) -> int:
-    value = row.require("precision", "the decimals of a float answer, a whole number >= 0")
+    """The decimals of a float answer; those that it is written with where the file says none."""
+    if "precision" not in row:
+        return len(answer_text(row, "answer").partition(".")[2])
+    value = row.values["precision"]
     try:
         precision = float(value)
     except (TypeError, ValueError):
