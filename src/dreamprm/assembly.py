@@ -135,7 +135,7 @@ def assemble(
         assert config.data.lm is not None, "the schema wants data.lm with lm_weight > 0"
         texts = read_text_records(config.data.lm, image_root=config.data.image_root)
         text_sampler = EpochSampler(len(texts), config.lm_batch_size, seed=_seed(config, TEXT_ORDER))
-    level = _upper_level(config, table, estimator, reference=reference)
+    level = _upper_level(config, table, estimator, prm=prm, reference=reference)
     problem = prm_problem(
         prm, level.weights, aggregation=config.aggregation, temperature=config.temperature,
         meta_loss_kind=config.meta_loss, lm_weight=config.lm_weight, autocast=accelerator.autocast)
@@ -203,12 +203,13 @@ def _share_weights(prm: PRM, params: dict[str, torch.Tensor]) -> None:
 
 
 def _upper_level(
-    config: TrainConfig, table: RecordTable[StepRecord], estimator: Estimator, *, reference: str | None
+    config: TrainConfig, table: RecordTable[StepRecord], estimator: Estimator, *, prm: PRM,
+    reference: str | None,
 ) -> UpperLevel:
     """The configured weights, estimator and optimizer, or those of a baseline that weighs the domains."""
     baseline = build_baseline(config.baseline.name, **config.baseline.settings)
     if isinstance(baseline, Weighting):
-        return baseline.upper_level(list(table.domains), seed=config.seed, reference=reference)
+        return baseline.upper_level(list(table.domains), seed=config.seed, prm=prm, reference=reference)
     weights = _weights(config, table)
     alpha = weights.init()
     optimizer = make_optimizer(

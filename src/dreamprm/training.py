@@ -48,6 +48,9 @@ def run_train(config: TrainConfig) -> None:
     config = baseline.settle(given)
     prepare_process(config.threads)
     accelerator = make_accelerator(config)
+    fixed = [f"{key}={value}" for key, (_, value) in changed_keys(given, config).items() if value is not None]
+    if fixed:
+        accelerator.print(f"baseline {config.baseline.name} fixes {', '.join(fixed)}")
     if config.sandbox is not None:
         ensure_sandbox(World(config.sandbox, config.seed), say=accelerator.print)
     folder = RunFolder(config.output)

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import DOMAINS, SUITES, TinyRun, trained
+from tiny_run import DOMAINS, TinyRun, trained
 from torch import Tensor
 
 from dreamprm.assembly import assemble, make_accelerator, make_prm
 from dreamprm.baselines.backbone import mean_log_likelihoods, mean_states
 from dreamprm.bilevel import BilevelState
 from dreamprm.checkpoint import load_checkpoint
+from dreamprm.companion import vanilla_config
 from dreamprm.config import load_config
 from dreamprm.data.files import RecordTable
 from dreamprm.data.image_store import ImageStore
@@ -26,8 +27,11 @@ from dreamprm.models.prm import PRM
 from dreamprm.optimizers import make_optimizer
 from dreamprm.problem import prm_problem
 from dreamprm.schema import TrainConfig
+from dreamprm.summary import trained_name
 
 META = "meta"
+
+
 RUNS: dict[str, tuple[str, ...]] = {
     "orm": (),
     "car": ("baseline.top=0.4", "baseline.clusters=2", "baseline.batch_size=3"),
@@ -41,8 +45,10 @@ RUNS: dict[str, tuple[str, ...]] = {
 SELECTIONS = ("orm", "car", "s1", "meta_only", "with_meta")
 
 
-def with_suites(tiny: TinyRun) -> None:
-    tiny.config["evaluation"] = {"suites": {suite: str(tiny.folder / f"{suite}.jsonl") for suite in SUITES}}
+@pytest.fixture(autouse=True)
+def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its plots take longer than the training; test_baseline_report.py has one."""
+    monkeypatch.setattr("dreamprm.training.run_report", lambda folders: None)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -50,9 +56,10 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_baseline_trains_by_the_same_command(name: str, tiny: TinyRun) -> None:
-    with_suites(tiny)
-    assert tiny.train(f"baseline.name={name}", *RUNS[name]) == 0
+def test_a_baseline_trains_by_the_same_command_and_resumes_bit_for_bit(name: str, tiny: TinyRun) -> None:
+    tiny.config["evaluation"] = {"suites": {"first": str(tiny.folder / "first.jsonl")}}
+    settings = (f"baseline.name={name}", *RUNS[name])
+    assert tiny.train(*settings) == 0
     summary = tiny.summary()
     assert (summary["baseline"], summary["estimator"], summary["steps"]) == (name, "none", 8)
     assert name in summary["best_of_n"] and not {"dreamprm", "vanilla"} & set(summary["best_of_n"])
@@ -62,7 +69,6 @@ def test_a_baseline_trains_by_the_same_command(name: str, tiny: TinyRun) -> None
     assert told.get("scores") == ("response" if name == "orm" else None)
     assert (tiny.output / "selected" / "train.jsonl").exists() == (name in SELECTIONS)
     assert (tiny.output / "vanilla" / "model").exists() == (name == "doremi")
-    assert name in (tiny.output / "report.html").read_text()
 
     weights = [row["weights"] for row in tiny.lines("domain_weights.jsonl")]
     if name in ("doremi", "doge"):
@@ -75,19 +81,15 @@ def test_a_baseline_trains_by_the_same_command(name: str, tiny: TinyRun) -> None
         domains = {"meta_only": (META,), "with_meta": (*DOMAINS, META)}.get(name, DOMAINS)
         assert weights == [dict.fromkeys(domains, 1.0)] * 4
 
-
-@pytest.mark.parametrize("name", RUNS)
-def test_a_resumed_baseline_is_the_same_bit_for_bit(name: str, tiny: TinyRun) -> None:
     files = ["checkpoints/step-000008/tensors.safetensors", "checkpoints/step-000008/state.json",
              "domain_weights.jsonl", "model/model.safetensors"]
-    assert tiny.train(f"baseline.name={name}", *RUNS[name]) == 0
     whole = {file: (tiny.output / file).read_bytes() for file in files}
     shutil.rmtree(tiny.output / "checkpoints" / "step-000008")
     (tiny.output / "model" / "model.safetensors").unlink()
     stage = [tiny.output / place for place in ("selected/train.jsonl", "vanilla/summary.json")]
     before = {path: path.stat().st_mtime_ns for path in stage if path.exists()}
     assert len(before) == (name in (*SELECTIONS, "doremi"))
-    assert tiny.train(f"baseline.name={name}", *RUNS[name]) == 0
+    assert tiny.train(*settings) == 0
     for file, content in whole.items():
         assert (tiny.output / file).read_bytes() == content, file
     # what came before the training was found, not made again
@@ -132,16 +134,29 @@ def test_a_selection_of_everything_is_the_vanilla_run(tiny: TinyRun) -> None:
         assert torch.equal(tensors[f"params/{name}"], value), name
 
 
-def test_an_orm_learns_from_last_steps_and_is_scored_by_them(tiny: TinyRun) -> None:
-    assert tiny.train("baseline.name=orm", "meta_loss=step", "aggregation=mean") == 0
+def test_an_orm_learns_from_last_steps_and_is_scored_by_them(
+    tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = ("baseline.name=orm", "meta_loss=step", "aggregation=mean", "steps=2")
+    assert tiny.train(*settings) == 0
     for row in rows(tiny.output / "selected" / "train.jsonl"):
         assert all(label is None for label in row["labels"][:-1]) and row["labels"][-1] is not None
     told = json.loads((tiny.output / "model" / "prm.json").read_text())["training"]
     assert (told["aggregation"], told["meta_loss"]) == ("last", "aggregation")
+    assert ("baseline orm fixes aggregation=last, hypergrad.name=none, meta_loss=aggregation\n"
+            in capsys.readouterr().out)
     # what the user gave is what is kept, and what a resumed run compares
     config = load_config(TrainConfig, tiny.output / "config.yaml")
     assert (config.aggregation, config.meta_loss, config.hypergrad.name) == ("mean", "step", "first_order")
-    assert tiny.train("baseline.name=orm", "meta_loss=step", "aggregation=mean") == 0
+    assert tiny.train(*settings) == 0
+
+
+def test_a_reference_of_another_form_is_refused(tiny: TinyRun, capsys: pytest.CaptureFixture[str]) -> None:
+    reference = tiny.folder / "other"
+    make_prm(load_config(TrainConfig, tiny.write(), ["model.head=vocab_logits"])).save_pretrained(reference)
+    assert tiny.train("baseline.name=doremi", f"baseline.reference={reference}") == 2
+    message = capsys.readouterr().err
+    assert f"the reference in {reference} is another model: head.weight is (1, " in message
 
 
 def test_doremi_takes_a_given_reference(tiny: TinyRun) -> None:
@@ -165,18 +180,18 @@ def test_the_second_stage_of_doge_has_the_mean_weights_of_the_first(tiny: TinyRu
 
 
 def test_the_vanilla_prm_beside_a_baseline_is_trained_on_everything(tiny: TinyRun) -> None:
-    with_suites(tiny)
-    tiny.config["evaluation"] |= {"vanilla": "live", "base": True}
-    assert tiny.train("baseline.name=meta_only") == 0
-    assert {"meta_only", "vanilla", "base_head"} <= tiny.summary()["best_of_n"].keys()
-    assert [row["weights"] for row in tiny.lines("domain_weights.jsonl", run="run/vanilla")] == [
-        dict.fromkeys(DOMAINS, 1.0)] * 4
+    config = load_config(TrainConfig, tiny.write(), ["baseline={name: car, top: 0.1}"])
+    vanilla = vanilla_config(config)
+    assert (vanilla.baseline.name, vanilla.baseline.settings, vanilla.hypergrad.name) == ("none", {}, "none")
+    assert vanilla.data == config.data
+    assert (trained_name(config), trained_name(vanilla)) == ("car", "vanilla")
+    assert trained_name(load_config(TrainConfig, tiny.write())) == "dreamprm"
 
 
 def test_known_quality_of_lost_domains_is_no_hindrance(tiny: TinyRun) -> None:
     quality = tiny.folder / "quality.json"
     quality.write_text(json.dumps(dict.fromkeys(DOMAINS, 0.5)))
-    assert tiny.train("baseline.name=meta_only", f"evaluation.quality={quality}") == 0
+    assert tiny.train("baseline.name=meta_only", f"evaluation.quality={quality}", "steps=2") == 0
     assert "spearman" not in tiny.summary() and tiny.summary()["quality"] == dict.fromkeys(DOMAINS, 0.5)
 
 
@@ -188,7 +203,7 @@ REFUSED = {
     "reference": (("baseline.name=doremi", "baseline.reference=nowhere"), "nowhere holds no saved PRM"),
     "other domains": (("baseline.name=random_weights", "baseline.spread=1"), "too large for 2 domains"),
     "no run": (("baseline.name=fixed_weights", "baseline.run=nowhere"), "no weights of a run in nowhere"),
-    "bad suite": (("baseline.name=car", "evaluation.suites={a: nowhere.jsonl}"), "no such file: nowhere.jsonl"),
+    "bad suite": (("baseline.name=car", "evaluation.suites={a: nowhere.jsonl}"), "no such file: nowhere"),
 }
 
 
@@ -206,25 +221,23 @@ def test_a_selection_that_leaves_nothing_tells_why(tiny: TinyRun, capsys: pytest
     assert tiny.train("baseline.name=s1") == 2
     assert "baseline s1 leaves no CoT to train on: 10 no final answer; loosen" in capsys.readouterr().err
     # another try in the same folder is another configuration; overwrite replaces it
-    assert tiny.train("baseline.name=s1", *RUNS["s1"]) == 2
+    assert tiny.train("baseline.name=s1", *RUNS["s1"], "steps=2") == 2
     assert "holds a run of another configuration (baseline." in capsys.readouterr().err
-    assert tiny.train("baseline.name=s1", *RUNS["s1"], "overwrite=true") == 0
+    assert tiny.train("baseline.name=s1", *RUNS["s1"], "steps=2", "overwrite=true") == 0
 
 
-def test_overwriting_selects_and_trains_the_reference_again(tiny: TinyRun) -> None:
-    assert tiny.train("baseline.name=doremi") == 0
+def test_overwriting_trains_the_reference_again(tiny: TinyRun) -> None:
+    assert tiny.train("baseline.name=doremi", "steps=2") == 0
     marker = tiny.output / "vanilla" / "old"
     marker.touch()
-    assert tiny.train("baseline.name=doremi", "overwrite=true") == 0
+    assert tiny.train("baseline.name=doremi", "steps=2", "overwrite=true") == 0
     assert not marker.exists() and (tiny.output / "vanilla" / "summary.json").exists()
-    assert tiny.train("baseline.name=orm", "overwrite=true") == 0
-    assert not (tiny.output / "vanilla").exists() and (tiny.output / "selected" / "report.json").exists()
 
 
 def test_records_whose_images_are_gone_are_selected_as_texts(tiny: TinyRun) -> None:
     (tiny.folder / "2.png").unlink()
     tiny.config["data"]["missing_image"] = "text_only"
-    assert tiny.train("baseline.name=orm") == 0
+    assert tiny.train("baseline.name=orm", "steps=2") == 0
     selected = rows(tiny.output / "selected" / "train.jsonl")
     assert len(selected) == 10 and sum(row.get("images") == [] for row in selected) == 2
 

@@ -48,7 +48,8 @@ def test_the_meta_set_alone_and_beside_the_rest(labels: str, right: Any, wrong: 
         ("meta", right, ("s", "t"), ("m.png",)), ("meta", wrong, ("s", "t", "u"), ("m.png",))]
     beside = selection("with_meta", labels=labels).select(selection_data(records, metas))
     assert list(beside.records(records)) == [*records, *only]
-    assert beside.report(records)["domains"] == {"a": {KEPT: 1}, "b": {KEPT: 1}, "meta": {KEPT: 0, "added": 2}}
+    assert beside.report(records)["domains"] == {
+        "a": {KEPT: 1}, "b": {KEPT: 1}, "meta": {KEPT: 0, "added": 2}}
 
 
 def test_a_training_domain_with_the_meta_sets_name_is_refused() -> None:
@@ -135,9 +136,9 @@ def test_s1_leaves_out_faults_of_form(record: StepRecord, fault: str | None) -> 
 
 def test_s1s_number_of_steps_and_final_answer_are_settings() -> None:
     record = cot("look", "so it is")
-    for settings, fate in (({"final_answer": False}, KEPT), ({"steps": 3, "final_answer": False},
-                                                            "not of 3 steps")):
-        chosen = selection("s1", keep=1.0, max_solved=1.0, **settings).select(selection_data([record]))
+    for steps, fate in ((None, KEPT), (3, "not of 3 steps")):
+        baseline = selection("s1", keep=1.0, max_solved=1.0, final_answer=False, steps=steps)
+        chosen = baseline.select(selection_data([record]))
         assert chosen.fates == [fate]
 
 

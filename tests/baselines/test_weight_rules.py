@@ -118,10 +118,18 @@ def test_an_exponentiated_step_in_closed_form() -> None:
     assert rule.learning_rate(5) == 2.0
 
 
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"lr": 0.0}, "lr must be a number > 0, got 0.0"),
+    ({"lr": 1.0, "smoothing": 1.5}, "smoothing must be a number in")])
+def test_an_optimizer_of_no_sense_is_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ExponentiatedGradient(**settings)
+
+
 def test_weights_follow_the_rule_from_uniform_ones() -> None:
     baseline = build_baseline("doge", lr=0.2, smoothing=0.0, normalise=False, slopes="exact")
     assert isinstance(baseline, Weighting)
-    level = baseline.upper_level(["a", "b", "c"], seed=0, reference=None)
+    level = baseline.upper_level(["a", "b", "c"], seed=0, prm=torch.nn.Identity(), reference=None)
     assert level.moves and level.weights.named(level.alpha) == {"a": 1.0, "b": 1.0, "c": 1.0}
     grad = run(level.estimator, batch(0, 1, 2)).alpha_grad
     alpha, _ = level.optimizer.step(level.alpha, grad, state=level.optimizer.init(level.alpha))
@@ -159,7 +167,7 @@ def upper_weights(name: str, *, seed: int = 0, domains: tuple[str, ...] = ("a", 
                   **settings: Any) -> list[float]:
     baseline = build_baseline(name, **settings)
     assert isinstance(baseline, Weighting) and not baseline.needs_reference
-    level = baseline.upper_level(domains, seed=seed, reference=None)
+    level = baseline.upper_level(domains, seed=seed, prm=torch.nn.Identity(), reference=None)
     assert not level.moves
     return list(level.weights.named(level.alpha).values())
 
@@ -189,7 +197,7 @@ def test_past_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is empty: the run has made no upper step yet"):
         upper_weights("fixed_weights", run=empty)
     (Path(empty) / "domain_weights.jsonl").write_text('{"step": 1, "wei')
-    with pytest.raises(DataError, match=r"domain_weights.jsonl:1: must be an object with 'weights' by domain"):
+    with pytest.raises(DataError, match="jsonl:1: must be an object with 'weights' by domain"):
         upper_weights("fixed_weights", run=empty)
     odd = past_run(tmp_path / "odd", {"a": 1.0}, {"b": 1.0})
     with pytest.raises(DataError, match="2: has other domains than the first line"):

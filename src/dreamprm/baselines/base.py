@@ -13,7 +13,7 @@ from dreamprm.errors import UserError
 from dreamprm.schema.levels import HypergradSettings
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from dreamprm.bilevel import UpperOptimizer
     from dreamprm.data.image_store import ImageStore
@@ -158,12 +158,15 @@ class Weighting(Baseline):
         return False
 
     @abstractmethod
-    def upper_level(self, domains: Sequence[str], *, seed: int, reference: str | None) -> UpperLevel:
+    def upper_level(
+        self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None
+    ) -> UpperLevel:
         """The run's upper level.
 
         Args:
             domains: names in the order of the batches' domain indices.
             seed: of the run.
+            prm: the model before its first step, where it will be trained.
             reference: folder of the saved reference model, where one is needed.
 
         Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dreamprm.baselines.base import UpperLevel, Weighting
 from dreamprm.baselines.limits import check_number, check_share
@@ -32,7 +32,7 @@ class DoGE(Weighting):
 
     Args:
         lr: of the weights; > 0. Stands for the paper's eta / mu.
-        smoothing: share of uniform weights mixed in, in [0, 1).
+        smoothing: share of uniform weights mixed in, in [0, 1].
         normalise: divide by |grad L_meta|^2: W_k is then the part of a descent step on the meta loss that one
             on L_k takes, whatever the scale of the params; 1 for the meta set itself. False: the inner
             product alone, as in the paper.
@@ -66,9 +66,11 @@ class DoGE(Weighting):
         if self.slopes not in SLOPES:
             raise ValueError(f"slopes must be one of {', '.join(SLOPES)}, got {self.slopes!r}")
 
-    def upper_level(self, domains: Sequence[str], *, seed: int, reference: str | None) -> UpperLevel:
+    def upper_level(
+        self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None
+    ) -> UpperLevel:
         """Uniform weights, moved by the alignments."""
-        del seed, reference
+        del seed, prm, reference
         estimator = GradientAlignment(self.normalise, self.batches, self.slopes)
         return moving_weights(domains, estimator, lr=self.lr, smoothing=self.smoothing)
 

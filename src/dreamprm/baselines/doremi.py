@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dreamprm.baselines.base import UpperLevel, Weighting
 from dreamprm.baselines.limits import check_number, check_share
 from dreamprm.baselines.moving_weights import DomainMeans, check_batches, chosen_batches, moving_weights
+from dreamprm.errors import UserError
 from dreamprm.hypergrad import Estimator, Window
 from dreamprm.hypergrad.base import WindowTask
 from dreamprm.hypergrad.plain_steps import plain_steps
@@ -29,7 +30,7 @@ class DoReMi(Weighting):
         reference: folder of a saved PRM (`RUN/model`); None: the vanilla PRM of this configuration is trained
             first, in the run's folder `vanilla`, and is the reference.
         lr: of the weights; > 0. The paper's is 1, for losses in nats; squared errors are smaller.
-        smoothing: share of uniform weights mixed in, in [0, 1).
+        smoothing: share of uniform weights mixed in, in [0, 1].
         batches: excess losses of the window's "last" batch, or of "all" its batches. Where micro-batches hold
             a single domain (sampling=single), all.
 
@@ -59,16 +60,18 @@ class DoReMi(Weighting):
         """Unless one is given."""
         return self.reference is None
 
-    def upper_level(self, domains: Sequence[str], *, seed: int, reference: str | None) -> UpperLevel:
+    def upper_level(
+        self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None
+    ) -> UpperLevel:
         """Uniform weights, moved by the excess losses."""
         del seed
         folder = self.reference if self.reference is not None else reference
         assert folder is not None, "needs_reference has it trained"
-        return moving_weights(domains, ExcessLoss(reference_params(folder), self.batches), lr=self.lr,
-                              smoothing=self.smoothing)
+        estimator = ExcessLoss(reference_params(folder, prm), self.batches)
+        return moving_weights(domains, estimator, lr=self.lr, smoothing=self.smoothing)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExcessLoss(Estimator):
     """alpha_grad_k = -max(0, L_k(phi_T) - L_k(reference)), the means over the window's batches.
 
@@ -76,7 +79,7 @@ class ExcessLoss(Estimator):
     `batch["domains"]` (n,), the domains of the batch's n losses.
 
     Args:
-        reference: the reference model's params by name; frozen ones included.
+        reference: the reference model's params by name, where the trained ones are; frozen ones included.
         batches: one of `moving_weights.BATCHES`.
     """
 
@@ -86,13 +89,11 @@ class ExcessLoss(Estimator):
     def _run(self, task: WindowTask) -> Window:
         steps = plain_steps(task)
         excess = DomainMeans(task.alpha[DOMAIN_WEIGHTS])
-        reference = {name: value.to(next(iter(steps.params.values())).device)
-                     for name, value in self.reference.items()}
         chosen = chosen_batches(task, self.batches)
         with torch.no_grad():
             for batch in chosen:
                 losses = task.problem.inner_losses(steps.params, batch)
-                excess.add(batch["domains"], losses - task.problem.inner_losses(reference, batch))
+                excess.add(batch["domains"], losses - task.problem.inner_losses(self.reference, batch))
             outer_loss = task.problem.outer_loss(steps.params, task.alpha, task.outer_batch)
         return Window(
             params=steps.params, state=steps.state,
@@ -101,12 +102,19 @@ class ExcessLoss(Estimator):
             stats={"forward": len(steps.losses) + 2 * len(chosen) + 1, "backward": len(steps.losses)})
 
 
-def reference_params(folder: str) -> dict[str, Tensor]:
-    """All params of a saved PRM by name, float32 and detached.
+def reference_params(folder: str, prm: nn.Module) -> dict[str, Tensor]:
+    """All params of a saved PRM by name, detached, on the device of the model that is trained.
 
     Raises:
-        UserError: no PRM there.
+        UserError: no PRM there, or one of another form than `prm`.
     """
     from dreamprm.models.prm import PRM
 
-    return {name: value.detach() for name, value in PRM.from_pretrained(folder).named_parameters()}
+    own = dict(prm.named_parameters())
+    found = {name: value.detach() for name, value in PRM.from_pretrained(folder).named_parameters()}
+    for name in own.keys() | found.keys():
+        shapes = [tuple(params[name].shape) if name in params else "missing" for params in (found, own)]
+        if shapes[0] != shapes[1]:
+            raise UserError(f"baseline doremi: the reference in {folder} is another model: {name} is "
+                            f"{shapes[0]} there and {shapes[1]} in this run; give one of the same backbone")
+    return {name: value.to(own[name].device) for name, value in found.items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dreamprm.baselines.limits import check_number, check_share
 from dreamprm.hypergrad import AdamWState
 
 
@@ -21,7 +22,10 @@ class ExponentiatedGradient:
 
     Args:
         lr: step size; > 0.
-        smoothing: c, in [0, 1).
+        smoothing: c, in [0, 1].
+
+    Raises:
+        ValueError: a value outside of these.
 
     Source: Kivinen and Warmuth, 1997; with smoothing as in DoReMi, arXiv 2305.10429, algorithm 1, whose
     weights sum to 1 where ours have mean 1.
@@ -29,6 +33,10 @@ class ExponentiatedGradient:
 
     lr: float
     smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number(self.lr, setting="lr", above=0)
+        check_share(self.smoothing, setting="smoothing")
 
     def init(self, params: Mapping[str, Tensor]) -> AdamWState:
         """No step taken, no moments."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from dreamprm.baselines.base import UpperLevel, Weighting
 from dreamprm.baselines.exponentiated import ExponentiatedGradient
@@ -37,9 +38,11 @@ class FixedWeights(Weighting):
         if self.take not in TAKES:
             raise ValueError(f"take must be one of {', '.join(TAKES)}, got {self.take!r}")
 
-    def upper_level(self, domains: Sequence[str], *, seed: int, reference: str | None) -> UpperLevel:
+    def upper_level(
+        self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None
+    ) -> UpperLevel:
         """The run's weights, which stay."""
-        del seed, reference
+        del seed, prm, reference
         return staying(domains, for_domains(past_weights(self.run, take=self.take), domains, run=self.run))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import nn
 
 from dreamprm.baselines.base import UpperLevel, Weighting
 from dreamprm.baselines.fixed_weights import staying
@@ -42,9 +43,11 @@ class RandomWeights(Weighting):
     def __post_init__(self) -> None:
         check_number(self.spread, setting="spread", above=0)
 
-    def upper_level(self, domains: Sequence[str], *, seed: int, reference: str | None) -> UpperLevel:
+    def upper_level(
+        self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None
+    ) -> UpperLevel:
         """The weights drawn, which stay."""
-        del reference
+        del prm, reference
         generator = np.random.default_rng(seed)
         if self.run is not None:
             values = np.array(for_domains(past_weights(self.run, take="last"), domains, run=self.run))
