@@ -102,6 +102,8 @@ def test_other_inputs_models_and_settings_are_refused(run_folder: Path, tmp_path
     with pytest.raises(UserError, match="another record 1 .*the input has changed"):
         score(run_folder, {"suite": source}, tmp_path / "out")
     assert (tmp_path / "out/suite.jsonl").read_bytes() == before
+    # The configuration that the results were made with is kept too.
+    assert "precision: fp32" in (tmp_path / "out/config.yaml").read_text()
     # What does not decide the scores may change: how much goes into one pass, and the answers.
     rows = candidate_rows(tmp_path, n=3)
     rows[0]["answer"] = "5"

@@ -12,13 +12,14 @@ import pytest
 import torch
 import yaml
 from candidate_files import candidate_rows, read_rows, score, write_rows
-from tiny_models import save_byte_level_checkpoint, tiny_prm
+from tiny_models import save_byte_level_checkpoint, tiny_image, tiny_prm
 
 from dreamprm.data import read_candidate_records, read_step_records
 from dreamprm.errors import DataError, UserError
 from dreamprm.models import PRM, PRMProcessor
 from dreamprm.models.public_checkpoint import load_public_checkpoint
 from dreamprm.objectives import AGGREGATIONS
+from dreamprm.scoring.status import ScoreStatus
 
 
 def _probabilities(prm: PRM, row: dict[str, Any], steps: list[str], folder: Path) -> list[float]:
@@ -166,10 +167,15 @@ def test_bad_records_and_those_the_model_cannot_take_are_left_out_and_counted(
     assert "left out 3 of 6" in shown and "field 'answer' is missing" in shown
     assert "in.jsonl:4: candidate 2: the text holds 1 <|image_pad|> tokens" in shown and "5-0.png" in shown
     assert json.loads((tmp_path / "out/summary.json").read_text())["files"]["suite"]["left_out"] == 3
-    # The same again changes nothing; too many of them stop the run.
+    # The same again changes nothing, except where an image has been mended; too many stop the run.
     before = (tmp_path / "out/suite.jsonl").read_bytes()
     score(run_folder, {"suite": source}, tmp_path / "out", data=skip)
     assert (tmp_path / "out/suite.jsonl").read_bytes() == before
+    (tmp_path / "images" / "5-1.png").rename(tmp_path / "images" / "5-0.png")
+    tiny_image(5).save(tmp_path / "images" / "5-1.png")
+    score(run_folder, {"suite": source}, tmp_path / "out", data=skip)
+    assert [row["id"] for row in read_rows(tmp_path / "out/suite.jsonl")] == ["q0", "q2", "q4", "q5"]
+    (tmp_path / "images" / "5-0.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="more than max_bad_fraction=0.4"):
         score(run_folder, {"suite": source}, tmp_path / "few", data=skip | {"max_bad_fraction": 0.4})
     assert not (tmp_path / "few/suite.jsonl").exists()
@@ -293,6 +299,35 @@ def test_bf16_scores_are_near_those_of_fp32(run_folder: Path, tmp_path: Path) ->
     assert one != other
     # bf16 keeps 8 bits: 2^-8 relative in each of a few dozen roundings; the scores are of order 1.
     assert other == pytest.approx(one, abs=0.2)
+
+
+def test_a_memory_that_is_too_small_is_told(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(prm: PRM, states: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    source = write_rows(tmp_path / "in.jsonl", candidate_rows(tmp_path, n=1))
+    monkeypatch.setattr(PRM, "read", full)
+    with pytest.raises(UserError, match="lower batch_tokens .*CUDA out of memory"):
+        score(run_folder, {"suite": source}, tmp_path / "out")
+
+
+def test_a_file_that_changes_meanwhile_is_told(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = candidate_rows(tmp_path, n=3)
+    source = write_rows(tmp_path / "in.jsonl", rows[:2])
+    close = ScoreStatus.close
+
+    def grown(status: ScoreStatus) -> None:
+        write_rows(source, rows)
+        close(status)
+
+    monkeypatch.setattr(ScoreStatus, "close", grown)
+    with pytest.raises(UserError, match=r"in\.jsonl has changed while it was scored"):
+        score(run_folder, {"suite": source}, tmp_path / "out")
+    assert [path.suffix for path in (tmp_path / "out").iterdir() if path.name.startswith("suite.j")] == []
 
 
 def test_a_model_that_gives_no_numbers_is_refused(prm: PRM, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ MADE_BY = {"model": "abc", "precision": "fp32"}
 def _written(path: Path) -> bytes:
     with ScoreJournal(path, MADE_BY) as journal:
         journal.append(4, "d4", [[0.5, -1.25], None])
-        journal.append(0, "d0", [], "bad ü")
+        journal.append(0, "d0", [[2.0]])
     return path.read_bytes()
 
 
@@ -24,7 +24,7 @@ def test_rows_are_read_again_in_any_order(tmp_path: Path) -> None:
     with ScoreJournal(tmp_path / "deep" / "j.jsonl", MADE_BY) as journal:
         assert len(journal) == 2
         assert journal.has(4, "d4") and journal.has(0, "d0") and not journal.has(1, "d1")
-        assert journal.read(0) == ([], "bad ü")
+        assert journal.read(0) == ([[2.0]], None)
         assert journal.read(4) == ([[0.5, -1.25], None], None)
         journal.append(2, "d2", [[1.0]])
         assert journal.read(2) == ([[1.0]], None)
@@ -42,8 +42,20 @@ def test_a_line_cut_short_anywhere_is_dropped_and_written_anew(tmp_path: Path) -
             if not journal.has(4, "d4"):
                 journal.append(4, "d4", [[0.5, -1.25], None])
             if not journal.has(0, "d0"):
-                journal.append(0, "d0", [], "bad ü")
+                journal.append(0, "d0", [[2.0]])
         assert path.read_bytes() == whole
+
+
+def test_what_was_left_out_is_tried_again(tmp_path: Path) -> None:
+    with ScoreJournal(tmp_path / "j.jsonl", MADE_BY) as journal:
+        journal.append(7, "d7", [], "no image ü")
+        assert journal.has(7, "d7") and journal.read(7) == ([], "no image ü")
+    for _ in range(2):
+        with ScoreJournal(tmp_path / "j.jsonl", MADE_BY) as journal:
+            if not journal.has(7, "d7"):
+                journal.append(7, "d7", [[1.0]])
+            assert journal.read(7) == ([[1.0]], None)
+    assert len((tmp_path / "j.jsonl").read_text().splitlines()) == 3
 
 
 def test_other_makers_and_other_rows_are_refused(tmp_path: Path) -> None:

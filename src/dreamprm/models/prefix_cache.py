@@ -10,8 +10,8 @@ from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, Dynam
 class SpreadLayer(CacheLayerMixin):
     """One layer's prefixes in front of the rows' own keys and values; it keeps nothing of the rows.
 
-    The library would first copy the prefix for every row, in all layers; for eight candidates of a question
-    in a 2B model that is 75 MB instead of 3.
+    The library would copy the prefix for every row in all layers at once: for eight candidates behind a
+    prefix of 336 tokens in Qwen2-VL-2B in bf16, 77 MB instead of 3.
 
     Args:
         prefixes: the layer after the pass over the prefixes, `(prefixes, heads, tokens, size)` each.

@@ -54,13 +54,11 @@ class QuestionTree:
     images: tuple[np.ndarray, ...]
 
 
-def question_tree(candidates: Sequence[EncodedCoT], *, share: bool = True) -> QuestionTree:
-    """The tree of a question's candidates.
+def question_tree(candidates: Sequence[EncodedCoT]) -> QuestionTree:
+    """The tree of a question's candidates; the prefix of a single one is empty, as nothing is shared.
 
     Args:
         candidates: at least one, encoded with the same question, images and readout.
-        share: False leaves the prefix empty: every branch then holds all of its tokens. A single candidate
-            shares nothing in any case.
 
     Raises:
         ValueError: no candidate, or candidates with different images.
@@ -70,7 +68,7 @@ def question_tree(candidates: Sequence[EncodedCoT], *, share: bool = True) -> Qu
     images = candidates[0].images
     if any(not _same_images(images, other.images) for other in candidates[1:]):
         raise ValueError("the candidates of a question must show the same images")
-    shared = _shared_length(candidates) if share and len(candidates) > 1 else 0
+    shared = _shared_length(candidates) if len(candidates) > 1 else 0
     first = candidates[0].rows[0]
     prefix = EncodedRow(
         input_ids=first.input_ids[:shared], token_types=first.token_types[:shared],

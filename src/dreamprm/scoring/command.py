@@ -6,9 +6,12 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+
+import torch
 
 from dreamprm.config import save_config
 from dreamprm.data.image_store import ImageStore
@@ -48,8 +51,6 @@ def run_score(config: ScoreConfig) -> None:
                             "output")
     counts = {label: _Counts.of(source, say=_say) for label, source in sources.items()}
     scorer = open_scorer(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_config(folder / "config.yaml", config)
     identity = {
         "model": scorer.fingerprint, "scores": "response" if scorer.by_response else "step",
         "precision": config.precision, "kind": config.kind, "stepless": config.data.stepless,
@@ -57,6 +58,7 @@ def run_score(config: ScoreConfig) -> None:
     summary: dict[str, Any] = {"scorer": name, "model": config.model, "made_by": identity, "files": {}}
     for label, source in sources.items():
         with ScoreJournal(folder / f"{label}.scores.jsonl", identity) as journal:
+            save_config(folder / "config.yaml", config)  # not before the journal has been found to fit
             status = _score(config, scorer, source, journal, label=label, counts=counts[label])
             path = folder / f"{label}.jsonl"
             written = _write(source, journal, path, name)
@@ -159,7 +161,7 @@ def _score(
 
     images = ImageStore(missing=config.data.missing_image)
     limits = PassLimits(config.batch_size, config.batch_tokens)
-    with status:
+    with status, _memory_told():
         for (number, i), log_odds in scored_chains(
                 scorer.prm, chains(), images=images, limits=limits, refused=refused):
             held = pending[number]
@@ -168,6 +170,16 @@ def _score(
             finish(number, held)
     assert not pending, f"rows {sorted(pending)[:5]} were not scored"
     return status
+
+
+@contextmanager
+def _memory_told() -> Iterator[None]:
+    """Say what to do where the GPU's memory is too small."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError("the GPU's memory is too small for one pass; lower batch_tokens (or batch_size, or "
+                        f"set precision=bf16), then start the same command again: {error}") from error
 
 
 def _scored_before(source: Source, journal: ScoreJournal) -> int:
@@ -191,6 +203,9 @@ def _write(source: Source, journal: ScoreJournal, path: Path, name: str) -> _Wri
     try:
         with partial.open("x", encoding="utf-8") as file:
             for number, row in enumerate(source.rows(written.report)):
+                if not journal.has(number, row.digest):
+                    raise UserError(f"{source.path} has changed while it was scored; start the same command "
+                                    "again")
                 entry = journal.read(number)
                 if entry.left_out is not None:
                     written.report.bad += 1

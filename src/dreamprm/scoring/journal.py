@@ -29,8 +29,9 @@ class ScoreJournal:
     """Scores by number of the row, kept in a JSON Lines file that survives being killed at any moment.
 
     The first line tells what the scores were made by; each other one holds a row's. A line that was cut short
-    by a kill is dropped when the file is opened again, so that its row is scored anew. Of the rows only their
-    places in the file are held in memory. The file is held by one process at a time.
+    by a kill is dropped when the file is opened again, so that its row is scored anew; so are rows that were
+    left out. Of the rows only their places in the file are held in memory. The file is held by one process at
+    a time.
 
     Args:
         path: the file; it and its folder are made where they are missing. `path.lock` stands beside it.
@@ -68,7 +69,7 @@ class ScoreJournal:
         return len(self._rows)
 
     def has(self, number: int, digest: str) -> bool:
-        """Whether the row has been scored.
+        """Whether the row has been scored, or left out by this process.
 
         Raises:
             UserError: another row has, under this number: the input is not the one that it was.
@@ -137,8 +138,11 @@ class ScoreJournal:
                 try:
                     row = json.loads(line)
                     if whole:
-                        self._rows[int(row["row"])] = (whole, str(row["digest"]))
+                        known = int(row["row"]), (whole, str(row["digest"]))
                         assert "log_odds" in row or "left_out" in row
+                        # What was left out is tried again: an image may have come or been mended meanwhile.
+                        if "log_odds" in row:
+                            self._rows[known[0]] = known[1]
                     else:
                         self._check_identity(row["made_by"], identity)
                 except (ValueError, KeyError, TypeError, AssertionError) as error:
