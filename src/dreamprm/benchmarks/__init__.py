@@ -8,12 +8,8 @@
 """
 
 from dreamprm.benchmarks.benchmark import Benchmark, BenchmarkChecker, BenchmarkQuestion, Graded, QuestionSet
-from dreamprm.benchmarks.candidates import (
-    BenchmarkCandidates,
-    check_candidates,
-    to_candidates,
-    write_candidates,
-)
+from dreamprm.benchmarks.candidates import check_candidates, to_candidates
+from dreamprm.benchmarks.checked import BenchmarkCandidates, write_candidates
 from dreamprm.benchmarks.predictions import read_predictions
 from dreamprm.benchmarks.questions import read_questions
 from dreamprm.benchmarks.registry import BENCHMARKS, benchmark_listing, benchmark_settings, build_benchmark

@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from dreamprm import __version__
 from dreamprm.benchmarks.benchmark import Benchmark, QuestionSet
-from dreamprm.benchmarks.candidates import (
-    BenchmarkCandidates,
-    check_candidates,
-    images_from,
-    to_candidates,
-    write_candidates,
-)
+from dreamprm.benchmarks.candidates import check_candidates, to_candidates
+from dreamprm.benchmarks.checked import BenchmarkCandidates, images_from, write_candidates
 from dreamprm.benchmarks.questions import read_questions
 from dreamprm.benchmarks.registry import build_benchmark
 from dreamprm.benchmarks.scores import Scored, scores_with_intervals

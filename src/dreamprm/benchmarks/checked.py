@@ -1,0 +1,107 @@
+"""What checking made of candidates: records, credits and counts, and how they are written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from dreamprm.data.records import CandidateRecord, QuestionRecord, to_json
+
+R = TypeVar("R", CandidateRecord, QuestionRecord)
+
+
+@dataclass
+class CandidateReport:
+    """What became of the predictions.
+
+    Attributes:
+        verdicts: by generator the number of candidates that are right, wrong or undecided.
+        empty: by generator the number of empty responses, which are among the wrong ones.
+        reasons: why candidates are undecided, with their number.
+    """
+
+    verdicts: dict[str, Counter[str]] = field(default_factory=dict)
+    empty: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def lines(self) -> list[str]:
+        """What to print: a line a generator, then what is undecided and why."""
+        lines = []
+        for generator, counts in self.verdicts.items():
+            parts = ", ".join(f"{counts[name]} {name}" for name in ("right", "wrong", "undecided"))
+            none = f" ({self.empty[generator]} without a response)" if self.empty[generator] else ""
+            lines.append(f"{generator}: {parts}{none}")
+        lines += [f"undecided: {count} x {reason}" for reason, count in self.reasons.most_common(10)]
+        return lines
+
+
+@dataclass(frozen=True)
+class BenchmarkCandidates:
+    """Candidate records, and the credits of graded ones.
+
+    Attributes:
+        records: one a question that was answered, in the order of the questions.
+        credits: by record id each candidate's credit in [0, 1], None where undecided; only where the
+            benchmark grades (MM-Vet).
+        report: counts.
+    """
+
+    records: list[CandidateRecord]
+    credits: dict[str, tuple[float | None, ...]]
+    report: CandidateReport
+
+    def outcomes(self) -> dict[str, dict[str, float]]:
+        """By generator and record id the mean outcome of its candidates; undecided ones count 0.
+
+        A mean over several samples is the expected outcome of one of them.
+        """
+        found: dict[str, dict[str, list[float]]] = {}
+        for record in self.records:
+            credits = self.credits.get(record.id, (None,) * len(record.candidates))
+            for candidate, credit in zip(record.candidates, credits, strict=True):
+                outcome = float(bool(candidate.correct)) if credit is None else credit
+                found.setdefault(str(candidate.generator), {}).setdefault(record.id, []).append(outcome)
+        return {
+            generator: {id: sum(values) / len(values) for id, values in by_id.items()}
+            for generator, by_id in found.items()
+        }
+
+
+def write_candidates(path: str | Path, candidates: BenchmarkCandidates) -> int:
+    """Write candidate records as JSON Lines, each graded candidate with its `credit`; whole or not at all.
+
+    Returns:
+        The number of records.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("x", encoding="utf-8") as file:
+            for record in candidates.records:
+                row = to_json(images_from(record, path.parent))
+                credits = candidates.credits.get(record.id, ())
+                for one, credit in zip(row["candidates"], credits, strict=False):
+                    one["credit"] = credit
+                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return len(candidates.records)
+
+
+def images_from(record: R, folder: str | Path) -> R:
+    """A record whose image paths below a folder start from it, so that both can be moved together.
+
+    Args:
+        record: with absolute paths.
+        folder: that of the file it is written to.
+    """
+    root = os.path.join(os.path.abspath(folder), "")
+    return dataclasses.replace(record, images=tuple(image.removeprefix(root) for image in record.images))
