@@ -6,6 +6,7 @@ Plots take most of a run's time; they are drawn only in the tests that ask for t
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -240,6 +241,11 @@ def test_the_same_configuration_gives_the_same_figures(scored: dict[str, Path], 
     assert again == first
     other = evaluated(tmp_path, scored, "overwrite=true", "seed=1")
     assert other["subsets"] != first["subsets"]
+    given = ["overwrite=true", "threshold.chosen_on=nothing", "threshold.value=0.5"]
+    one, two = (
+        evaluated(tmp_path, scored, *given, f"seed={seed}")["first_error"]["f1"]["poor"] for seed in (0, 1))
+    for name in "ab":  # without a split the seed moves the intervals alone
+        assert one[name]["value"] == two[name]["value"] and one[name]["low"] != two[name]["low"]
 
 
 def test_the_order_of_records_changes_no_figure(scored: dict[str, Path], tmp_path: Path) -> None:
@@ -352,6 +358,25 @@ def test_a_failed_run_leaves_the_older_one(
 
     monkeypatch.setattr("dreamprm.evaluation.steps.command._plot", broken)
     with pytest.raises(OSError, match="no space"):
+        evaluated(tmp_path, scored, "overwrite=true", "seed=3")
+    assert (tmp_path / "out" / "steps.json").read_text() == before
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_an_older_folder_comes_back_where_the_new_one_cannot_take_its_place(
+    scored: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    evaluated(tmp_path, scored)
+    before = (tmp_path / "out" / "steps.json").read_text()
+    rename = os.rename
+
+    def refused(source: Path, target: Path) -> None:
+        if source.suffix == ".new":
+            raise OSError("the disk went away")
+        rename(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="the disk went away"):
+        patch.setattr(os, "rename", refused)
         evaluated(tmp_path, scored, "overwrite=true", "seed=3")
     assert (tmp_path / "out" / "steps.json").read_text() == before
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
