@@ -13,6 +13,7 @@ import torch
 from candidate_files import candidate_rows, read_rows, score, write_rows
 from tiny_models import tiny_prm
 
+from dreamprm.cli import main
 from dreamprm.errors import UserError
 from dreamprm.models import PRM
 
@@ -73,6 +74,23 @@ def test_an_interrupted_run_goes_on_without_scoring_again(
         patch.setattr(PRM, "read", interrupted)
         score(run_folder, {"suite": source}, tmp_path / "out")
     assert (tmp_path / "out/suite.jsonl").read_bytes() == again
+
+
+def test_ctrl_c_says_how_to_go_on(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stopped(prm: PRM, states: torch.Tensor) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    source = write_rows(tmp_path / "in.jsonl", candidate_rows(tmp_path, n=2))
+    arguments = ["score", f"model={run_folder}", f"files.suite={source}", f"output={tmp_path / 'out'}",
+                 "data.allow_no_image=true"]
+    with monkeypatch.context() as patch:
+        patch.setattr(PRM, "read", stopped)
+        assert main(arguments) == 130
+    assert f"go on from the last question with: dreamprm {' '.join(arguments)}" in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert _scored_now(tmp_path / "out") == 8
 
 
 def test_a_file_that_has_grown_is_scored_where_it_is_new(run_folder: Path, tmp_path: Path) -> None:
