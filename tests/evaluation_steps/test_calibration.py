@@ -128,3 +128,12 @@ def test_intervals_of_a_bin_hold_its_label() -> None:
     assert (curve.low <= curve.label).all() and (curve.label <= curve.high).all()
     # Standard error of a mean of 50 labels: at most .07.
     assert (curve.high - curve.low).max() < 4 * 0.0708 * 1.2
+
+
+def test_a_judgement_counts_as_one_rollout() -> None:
+    data = Labelled.of(steps_of(([1, 0], [0, 0])), "s", "all", QuestionDraws(1, (0,), 10))
+    assert data.rollouts.tolist() == [1, 1]
+    # Two labels of a coin: their mean is .5 half of the time, else .5 off.
+    chance = ece_if_calibrated(data, bins=1, binning="equal_width", seed=0, level=0.95)
+    assert chance is not None and chance["high"] == 0.5
+    assert chance["mean"] == pytest.approx(0.25, abs=0.06)  # its deviation over 200 draws is .018
