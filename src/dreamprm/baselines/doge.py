@@ -51,7 +51,7 @@ class DoGE(Weighting):
     take=mean.
     """
 
-    lr: float = 0.1
+    lr: float = 0.02
     smoothing: float = 1e-3
     normalise: bool = True
     batches: str = "all"
