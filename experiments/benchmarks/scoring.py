@@ -28,7 +28,7 @@ import argparse
 import importlib.metadata
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -71,15 +71,22 @@ class Question:
 
 @dataclass(frozen=True)
 class Point:
-    """What was measured of one model: candidates a second of each way, and how far its scores are from the
-    prefix-by-prefix ones."""
+    """What was measured of one model.
+
+    Fields:
+        speeds: candidates a second of each way, repetition by repetition.
+        error: of each way the largest difference of a step's score (its probability) from prefix by prefix.
+        log_odds_error: of its log-odds.
+        deviation: the log-odds' own standard deviation.
+    """
 
     size: str
     readout: str
     parameters: int
     speeds: dict[str, list[float]]
     error: dict[str, float]
-    deviation: float  # standard deviation of the log-odds: what the error is to be compared with
+    log_odds_error: dict[str, float]
+    deviation: float
 
     def ratio(self, way: str, other: str) -> list[float]:
         """How many times as fast one way is as the other."""
@@ -179,9 +186,7 @@ def measure(
     prm = make_prm(size, readout, side=side)
     data = make_questions(prm, questions, question=question, step=step, side=side)
     all_ways = ways(prm)
-    reference = [all_ways[PUBLIC](one) for one in data[:1]]
-    error = {name: _largest_difference([way(one) for one in data[:1]], reference)
-             for name, way in all_ways.items()}
+    error, log_odds_error, deviation = errors(all_ways, data[0])
     speeds: dict[str, list[float]] = {name: [] for name in all_ways}
     for _ in range(repetitions):
         for name, way in all_ways.items():
@@ -190,9 +195,22 @@ def measure(
                 way(one)
             speeds[name].append(questions * CANDIDATES / (time.process_time() - started))
     parameters = sum(parameter.numel() for parameter in prm.parameters())
-    point = Point(size, readout, parameters, speeds, error, float(np.std(reference)))
+    point = Point(size, readout, parameters, speeds, error, log_odds_error, deviation)
     print("\n".join(_lines(point)), flush=True)
     return point
+
+
+def errors(
+    all_ways: Mapping[str, Way], question: Question
+) -> tuple[dict[str, float], dict[str, float], float]:
+    """The `error`, `log_odds_error` and `deviation` of a `Point`, from one question."""
+    log_odds = {name: np.array(way(question)) for name, way in all_ways.items()}
+    scores = {name: 1 / (1 + np.exp(-values)) for name, values in log_odds.items()}
+
+    def differences(values: Mapping[str, Any]) -> dict[str, float]:
+        return {name: float(np.abs(one - values[PUBLIC]).max()) for name, one in values.items()}
+
+    return differences(scores), differences(log_odds), float(log_odds[PUBLIC].std())
 
 
 def page(points: Sequence[Point], *, command: str, repetitions: int, questions: int) -> str:
@@ -203,19 +221,19 @@ def page(points: Sequence[Point], *, command: str, repetitions: int, questions: 
     lines = [
         "# Candidates scored in a second", "",
         f"`{command}`, {date.today().isoformat()}, {machine('cpu')}, one thread, {versions}.", "",
-        f"Random Qwen2-VL PRMs in float32; {questions} questions of one image of {IMAGE_SIDE} x {IMAGE_SIDE} "
+        f"Random Qwen2-VL PRMs in float32; {questions} question(s) of one image of {IMAGE_SIDE} x {IMAGE_SIDE} "
         f"pixels (256 tokens), {QUESTION} tokens of text and {CANDIDATES} candidates of {STEPS} steps of "
         f"{STEP} tokens. Candidates in a second of processor time; medians (least-most) over {repetitions} "
-        "repetitions in which the ways took turns; ratios within one. Error: largest difference of a step's "
-        "log-odds from prefix by prefix; the log-odds' own standard deviation is "
+        "repetitions in which the ways took turns; ratios within one. Error: largest difference from prefix "
+        "by prefix of a step's score (a probability), and of its log-odds, whose own standard deviation is "
         + ", ".join(f"{point.deviation:.2f}" for point in points)
         + ". What the ways are: experiments/benchmarks/scoring.py.", "",
         f"At least {TARGET:g} times prefix by prefix: {'met' if met else 'not met'} ("
         + ", ".join(f"{point.size} {point.readout}: {spread(point.ratio(OURS, PUBLIC))}" for point in points)
         + f"). Scores equal to 1e-5: {'met' if equal <= 1e-5 else 'not met'} ({equal:.1e}).", "",
         "| parameters | readout | way | candidates a second | times prefix by prefix | ours is faster by "
-        "| error |",
-        "|---|---|---|---|---|---|---|"]
+        "| error | error of log-odds |",
+        "|---|---|---|---|---|---|---|---|"]
     return "\n".join([*lines, *(line for point in points for line in _lines(point))]) + "\n"
 
 
@@ -226,12 +244,8 @@ def _lines(point: Point) -> list[str]:
             f"| {point.parameters / 1e6:.1f}M | {point.readout} | {name} "
             f"| {median(values):.3g} ({min(values):.3g}-{max(values):.3g}) "
             f"| {spread(point.ratio(name, PUBLIC))} | {spread(point.ratio(OURS, name))} "
-            f"| {point.error[name]:.1e} |")
+            f"| {point.error[name]:.1e} | {point.log_odds_error[name]:.1e} |")
     return lines
-
-
-def _largest_difference(one: Sequence[Scores], other: Sequence[Scores]) -> float:
-    return float(np.abs(np.array(one) - np.array(other)).max())
 
 
 def main(arguments: list[str]) -> None:
