@@ -222,7 +222,8 @@ def page(points: Sequence[Point], *, command: str, repetitions: int, questions: 
         "# Candidates scored in a second", "",
         f"`{command}`, {date.today().isoformat()}, {machine('cpu')}, one thread, {versions}.", "",
         f"Random Qwen2-VL PRMs in float32; {questions} question(s) of one image of {IMAGE_SIDE} x "
-        f"{IMAGE_SIDE} pixels (256 tokens), {QUESTION} tokens of text and {CANDIDATES} candidates of {STEPS} steps of "
+        f"{IMAGE_SIDE} pixels (256 tokens), {QUESTION} tokens of text and {CANDIDATES} candidates of "
+        f"{STEPS} steps of "
         f"{STEP} tokens. Candidates in a second of processor time; medians (least-most) over {repetitions} "
         "repetitions in which the ways took turns; ratios within one. Error: largest difference from prefix "
         "by prefix of a step's score (a probability), and of its log-odds, whose own standard deviation is "
