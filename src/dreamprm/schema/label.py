@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dreamprm.registry import listing
+from dreamprm.schema.progress import ProgressSettings
 from dreamprm.settings import REQUIRED, open_settings, section, setting
 
 PROMPTS = ("five_stage", "plain")
@@ -160,18 +161,6 @@ class LabelSettings:
 
 
 @dataclass
-class LabelLogSettings:
-    """What is shown while it runs."""
-
-    every: float = setting(30.0, "seconds between two lines shown where there is no terminal", above=0)
-    progress: str = setting(
-        "auto",
-        "bar on a terminal and lines elsewhere, or one of them always",
-        choices=("auto", "bar", "lines", "none"),
-    )
-
-
-@dataclass
 class LabelConfig:
     """Questions in; chains of thought (`dreamprm sample`) or step labels (`dreamprm label`) out."""
 
@@ -195,7 +184,7 @@ class LabelConfig:
     answers: AnswerSettings = section(AnswerSettings)
     sample: SampleSettings = section(SampleSettings)
     label: LabelSettings = section(LabelSettings)
-    log: LabelLogSettings = section(LabelLogSettings)
+    log: ProgressSettings = section(ProgressSettings)
 
     def check(self) -> None:
         """A judge where one is needed, and questions from somewhere."""

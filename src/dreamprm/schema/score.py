@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dreamprm.schema.progress import ProgressSettings
 from dreamprm.settings import REQUIRED, section, setting
 
 
@@ -30,18 +31,6 @@ class ScoreDataSettings:
     )
     max_bad_fraction: float = setting(
         0.01, "with on_error=skip: the largest share of bad records", minimum=0, maximum=1
-    )
-
-
-@dataclass
-class ScoreLogSettings:
-    """What is shown while it runs."""
-
-    every: float = setting(30.0, "seconds between two lines shown where there is no terminal", above=0)
-    progress: str = setting(
-        "auto",
-        "bar on a terminal and lines elsewhere, or one of them always",
-        choices=("auto", "bar", "lines", "none"),
     )
 
 
@@ -94,7 +83,7 @@ class ScoreConfig:
     device: str = setting("auto", "auto: a GPU where there is one", choices=("auto", "cpu", "cuda"))
     threads: int | None = setting(None, "CPU threads of torch; null: torch's choice", minimum=1)
     data: ScoreDataSettings = section(ScoreDataSettings)
-    log: ScoreLogSettings = section(ScoreLogSettings)
+    log: ProgressSettings = section(ProgressSettings)
 
     def check(self) -> None:
         """At least one file, under names that are file names."""
