@@ -82,6 +82,7 @@ class Journal:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._mutex = threading.Lock()
+        self._failure: str | None = None
         self._rollouts: dict[Key, Rollout] = {}
         self._unjudged: dict[Key, Rollout] = {}
         # The system lets go of the lock when its process dies, however it dies.
@@ -133,16 +134,18 @@ class Journal:
                 self._keep(rollout)
 
     def _write(self, line: bytes) -> None:
-        try:
-            while line:
-                line = line[self._file.write(line):]
-        except OSError as error:
-            # What may be there of the line would run into the next one; opening the file again drops it.
-            self._file.close()
-            raise UserError(f"{self.path} cannot be written ({error}); all before is kept: make room, then "
-                            "start the same command again") from error
-        except ValueError:
-            raise UserError(f"{self.path} is closed, an earlier line could not be written") from None
+        if self._failure is None:
+            try:
+                while line:
+                    line = line[self._file.write(line):]
+                return
+            except OSError as error:
+                # What may be there of the line would run into the next; opening the file again drops it.
+                self._file.close()
+                self._failure = (f"{self.path} cannot be written ({error}); all before is kept: make room, "
+                                 "then start the same command again")
+        # Of several threads that write, any may be the one whose error is shown: all tell the first one's.
+        raise UserError(self._failure)
 
     def _keep(self, rollout: Rollout) -> None:
         """Remember it, of a prefix's rollout only what labels are made of: there are millions."""
