@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
-
 from dreamprm.answers.base import Verdict
+from dreamprm.append_only import AppendOnlyFile, Line
 from dreamprm.errors import DataError, UserError
 
 # "unjudged" stands in the line of a rollout that was sampled and whose judge gave no reply.
@@ -61,7 +59,7 @@ class Rollout:
     reason: str
 
 
-class Journal:
+class Journal(AppendOnlyFile):
     """Rollouts by key, kept in a JSON Lines file that survives being killed at any moment.
 
     A line is written and handed to the system at once. A line that was cut short by a kill is dropped when
@@ -80,27 +78,12 @@ class Journal:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        super().__init__(path)
         self._mutex = threading.Lock()
-        self._failure: str | None = None
         self._rollouts: dict[Key, Rollout] = {}
         self._unjudged: dict[Key, Rollout] = {}
-        # The system lets go of the lock when its process dies, however it dies.
-        self._lock = FileLock(f"{self.path}.lock")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-            # Without a buffer: a line that cannot be written leaves nothing behind for the next one.
-            self._file = self.path.open("ab", buffering=0)
             self._read()
-        except Timeout:
-            raise UserError(
-                f"{self.path} is being written by another process; wait for it, or give another output "
-                "(or another shard)") from None
-        except OSError as error:
-            self._lock.release()
-            raise UserError(f"{self.path} cannot be opened for writing ({error}); give another output"
-                            ) from error
         except BaseException:
             self.close()
             raise
@@ -130,22 +113,8 @@ class Journal:
         with self._mutex:
             for rollout in rollouts:
                 assert rollout.key not in self._rollouts, f"rollout {rollout.key} was sampled twice"
-                self._write((json.dumps(_row(rollout), ensure_ascii=False) + "\n").encode())
+                self._append(_row(rollout))
                 self._keep(rollout)
-
-    def _write(self, line: bytes) -> None:
-        if self._failure is None:
-            try:
-                while line:
-                    line = line[self._file.write(line):]
-                return
-            except OSError as error:
-                # What may be there of the line would run into the next; opening the file again drops it.
-                self._file.close()
-                self._failure = (f"{self.path} cannot be written ({error}); all before is kept: make room, "
-                                 "then start the same command again")
-        # Of several threads that write, any may be the one whose error is shown: all tell the first one's.
-        raise UserError(self._failure)
 
     def _keep(self, rollout: Rollout) -> None:
         """Remember it, of a prefix's rollout only what labels are made of: there are millions."""
@@ -174,38 +143,17 @@ class Journal:
     def __iter__(self) -> Iterator[Rollout]:
         return iter(list(self._rollouts.values()))
 
-    def close(self) -> None:
-        """Close the file and let go of it; closing twice is harmless."""
-        self._file.close()
-        self._lock.release()
-
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        del kind, error, trace
-        self.close()
-
     def _read(self) -> None:
-        whole = 0  # bytes of complete lines
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    break
-                rollout = self._parse(line, number)
-                if rollout.key in self._rollouts:
-                    raise DataError(f"{self.path}:{number}: rollout {tuple(rollout.key)} stands there twice; "
-                                    "remove one of the lines")
-                self._keep(rollout)
-                whole += len(line)
-        if whole < self.path.stat().st_size:
-            os.truncate(self.path, whole)
+        for line in self._lines():
+            rollout = self._parse(line)
+            if rollout.key in self._rollouts:
+                raise DataError(f"{self.path}:{line.number}: rollout {tuple(rollout.key)} stands there "
+                                "twice; remove one of the lines")
+            self._keep(rollout)
 
-    def _parse(self, line: bytes, number: int) -> Rollout:
+    def _parse(self, line: Line) -> Rollout:
         try:
-            row = json.loads(line)
+            row = json.loads(line.content)
             question, cot, step, rollout, input, text, tokens, finished, verdict, answer, reason = (
                 row[name] for name in _FIELDS)
             if len(row) != len(_FIELDS):
@@ -213,8 +161,8 @@ class Journal:
             judged = _VERDICTS[verdict]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{self.path}:{number}: not a line of a journal ({error}); restore the file, or give another "
-                "output") from error
+                f"{self.path}:{line.number}: not a line of a journal ({error}); restore the file, or give "
+                "another output") from error
         return Rollout(Key(question, cot, step, rollout), input, text, tokens, finished,
                        judged, answer, reason)
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
-
+from dreamprm.append_only import AppendOnlyFile, Line
 from dreamprm.errors import DataError, UserError
 
 FORMAT = 1
@@ -25,7 +22,7 @@ class Entry(NamedTuple):
     left_out: str | None
 
 
-class ScoreJournal:
+class ScoreJournal(AppendOnlyFile):
     """Scores by number of the row, kept in a JSON Lines file that survives being killed at any moment.
 
     The first line tells what the scores were made by; each other one holds a row's. A line that was cut short
@@ -43,24 +40,13 @@ class ScoreJournal:
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
-        self.path = path
+        super().__init__(path)
         self._rows: dict[int, tuple[int, str]] = {}  # number -> (place in the file, digest)
-        # The system lets go of the lock when its process dies, however it dies.
-        self._lock = FileLock(f"{path}.lock")
+        self._end = 0  # bytes of the file
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-            self._file = path.open("a+b", buffering=0)
-        except Timeout:
-            raise UserError(f"{path} is being written by another process; wait for it, or give another "
-                            "output") from None
-        except OSError as error:
-            self._lock.release()
-            raise UserError(f"{path} cannot be opened for writing ({error}); give another output") from error
-        try:
-            self._end = self._read(identity)
+            self._read(identity)
             if not self._end:
-                self._append({"format": FORMAT, "made_by": dict(identity)})
+                self._end += self._append({"format": FORMAT, "made_by": dict(identity)})
         except BaseException:
             self.close()
             raise
@@ -90,7 +76,7 @@ class ScoreJournal:
         assert number not in self._rows, f"row {number} was scored twice"
         fields = {"log_odds": list(log_odds)} if left_out is None else {"left_out": left_out}
         place = self._end
-        self._append({"row": number, "digest": digest, **fields})
+        self._end += self._append({"row": number, "digest": digest, **fields})
         self._rows[number] = (place, digest)
 
     def read(self, number: int) -> Entry:
@@ -101,59 +87,27 @@ class ScoreJournal:
             row = json.loads(file.readline())
         return Entry(row.get("log_odds", []), row.get("left_out"))
 
-    def close(self) -> None:
-        """Close the file and let go of it; closing twice is harmless."""
-        self._file.close()
-        self._lock.release()
+    def _read(self, identity: Mapping[str, Any]) -> None:
+        for line in self._lines():
+            row = self._parse(line)
+            if not line.place:
+                self._check_identity(row["made_by"], identity)
+            elif "log_odds" in row:
+                self._rows[row["row"]] = line.place, row["digest"]
+            # What was left out is tried again: an image may have come or been mended meanwhile.
+            self._end += len(line.content)
 
-    def __enter__(self) -> ScoreJournal:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        del kind, error, trace
-        self.close()
-
-    def _append(self, row: Mapping[str, Any]) -> None:
-        line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
-        rest = line
+    def _parse(self, line: Line) -> dict[str, Any]:
         try:
-            while rest:
-                rest = rest[self._file.write(rest):]
-        except OSError as error:
-            # What may be there of the line would run into the next one; opening the file again drops it.
-            self._file.close()
-            raise UserError(f"{self.path} cannot be written ({error}); all before is kept: make room, then "
-                            "start the same command again") from error
-        self._end += len(line)
-
-    def _read(self, identity: Mapping[str, Any]) -> int:
-        """Take in what is there; returns the bytes of complete lines, beyond which nothing is left."""
-        whole = 0
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    row = json.loads(line)
-                    if whole:
-                        known = int(row["row"]), (whole, str(row["digest"]))
-                        assert "log_odds" in row or "left_out" in row
-                        # What was left out is tried again: an image may have come or been mended meanwhile.
-                        if "log_odds" in row:
-                            self._rows[known[0]] = known[1]
-                    else:
-                        self._check_identity(row["made_by"], identity)
-                except (ValueError, KeyError, TypeError, AssertionError) as error:
-                    if isinstance(error, UserError):
-                        raise
-                    raise DataError(f"{self.path}:{number}: not a line of a journal of scores ({error!r}); "
-                                    "restore the file, or give another output") from error
-                whole += len(line)
-        if whole < self.path.stat().st_size:
-            os.truncate(self.path, whole)
-        return whole
+            row: dict[str, Any] = json.loads(line.content)
+            types = {"row": int, "digest": str} if line.place else {"made_by": dict}
+            wrong = [name for name, kind in types.items() if not isinstance(row[name], kind)]
+            if wrong or (line.place and "log_odds" not in row and "left_out" not in row):
+                raise ValueError(f"bad fields {wrong or 'log_odds, left_out'}")
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{self.path}:{line.number}: not a line of a journal of scores ({error!r}); "
+                            "restore the file, or give another output") from error
+        return row
 
     def _check_identity(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         changed = [f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
