@@ -39,15 +39,49 @@ def require_settings(what: str, settings: Iterable[str], known: Collection[str])
                             f"its settings: {', '.join(known) or 'none'}")
 
 
-def load(place: str) -> Any:
-    """What `module:name` names."""
+def build(what: str, name: str, registry: Mapping[str, str | type], settings: Mapping[str, Any]) -> Any:
+    """The strategy of this name with these settings.
+
+    Args:
+        what: the kind of strategy, for messages.
+        name: a key of the registry.
+        registry: classes, or `module:class`, by name; dataclasses whose init fields are their settings.
+        settings: by name.
+
+    Raises:
+        UserError: an unknown name or setting (with the nearest known one), a setting that must be given, or a
+            value that the class refuses.
+    """
+    known = strategy_settings(what, name, registry)
+    require_settings(f"{what} {name!r}", settings, known)
+    missing = [key for key, default in known.items()
+               if default is dataclasses.MISSING and key not in settings]
+    if missing:
+        raise UserError(f"{what} {name!r} needs {', '.join(missing)}")
+    try:
+        return load(registry[name])(**settings)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{what} {name!r}: {error}") from error
+
+
+def strategy_settings(what: str, name: str, registry: Mapping[str, str | type]) -> dict[str, Any]:
+    """A strategy's settings with their defaults; `dataclasses.MISSING` where one must be given.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    require_name(what, name, registry)
+    return {field.name: field.default for field in dataclasses.fields(load(registry[name])) if field.init}
+
+
+def load(place: str | type) -> Any:
+    """What `module:name` names; a class as it is."""
+    if isinstance(place, type):
+        return place
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)
-
-
-def default_settings(strategy: Any) -> dict[str, Any]:
-    """A dataclass's settings with their defaults; `dataclasses.MISSING` where one must be given."""
-    return {field.name: field.default for field in dataclasses.fields(strategy) if field.init}
 
 
 def listing(names: Iterable[str], settings_of: Callable[[str], Mapping[str, Any]]) -> str:

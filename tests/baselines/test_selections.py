@@ -218,7 +218,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "doge smoothing": (lambda: build_baseline("doge", smoothing=2), "smoothing must be a number"),
     "random spread": (lambda: build_baseline("random_weights", spread=0), "spread must be a number > 0"),
     "fixed take": (lambda: build_baseline("fixed_weights", run="r", take="best"), "take must be one of last"),
-    "fixed run": (lambda: build_baseline("fixed_weights"), "baseline 'fixed_weights': missing 1 required"),
+    "fixed run": (lambda: build_baseline("fixed_weights"), "baseline 'fixed_weights' needs "),
     "unknown": (lambda: build_baseline("card"), "unknown baseline 'card', did you mean 'car'"),
     "setting": (lambda: build_baseline("s1", keeps=1), "'s1' has no setting 'keeps', did you mean 'keep'"),
 }

@@ -9,7 +9,7 @@ from typing import Any
 from dreamprm.answers.base import Checker
 from dreamprm.errors import UserError
 from dreamprm.generators.base import Generator
-from dreamprm.registry import default_settings, load, require_name, require_settings
+from dreamprm.registry import build, require_settings, strategy_settings
 
 CHECKERS: Mapping[str, str] = MappingProxyType({
     "auto": "dreamprm.answers.auto:AutoChecker",
@@ -44,7 +44,7 @@ def build_checker(name: str, *, judge: Generator | None = None, **settings: Any)
         settings[_JUDGE_FIELD[name]] = judge
     elif name == "judge":
         raise UserError("checker 'judge' needs a generator that judges; give one, or take checker 'auto'")
-    checker: Checker = load(CHECKERS[name])(**settings)
+    checker: Checker = build("checker", name, CHECKERS, settings)
     return checker
 
 
@@ -54,7 +54,6 @@ def checker_settings(name: str) -> dict[str, Any]:
     Raises:
         UserError: an unknown name.
     """
-    require_name("checker", name, CHECKERS)
-    own = default_settings(load(CHECKERS[name]))
+    own = strategy_settings("checker", name, CHECKERS)
     own.pop(_JUDGE_FIELD.get(name, ""), None)
     return own

@@ -7,8 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dreamprm.baselines.base import Baseline
-from dreamprm.errors import UserError
-from dreamprm.registry import default_settings, load, require_name, require_settings
+from dreamprm.registry import build, strategy_settings
 
 BASELINES: Mapping[str, str] = MappingProxyType({
     "none": "dreamprm.baselines.none:NoBaseline",
@@ -32,12 +31,7 @@ def build_baseline(name: str, **settings: Any) -> Baseline:
         UserError: an unknown name or setting (with the nearest known one), a setting that is missing, or a
             value that the baseline refuses.
     """
-    require_settings(f"baseline {name!r}", settings, baseline_settings(name))
-    try:
-        baseline: Baseline = load(BASELINES[name])(**settings)
-    except (TypeError, ValueError) as error:
-        reason = str(error).removeprefix(f"{load(BASELINES[name]).__name__}.__init__() ")
-        raise UserError(f"baseline {name!r}: {reason}") from error
+    baseline: Baseline = build("baseline", name, BASELINES, settings)
     return baseline
 
 
@@ -47,5 +41,4 @@ def baseline_settings(name: str) -> dict[str, Any]:
     Raises:
         UserError: an unknown name.
     """
-    require_name("baseline", name, BASELINES)
-    return default_settings(load(BASELINES[name]))
+    return strategy_settings("baseline", name, BASELINES)

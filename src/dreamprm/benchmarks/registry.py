@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dreamprm.benchmarks.benchmark import Benchmark
-from dreamprm.registry import default_settings, listing, load, require_name, require_settings
+from dreamprm.registry import build, listing, strategy_settings
 
 BENCHMARKS: Mapping[str, str] = MappingProxyType({
     "wemath": "dreamprm.benchmarks.wemath:WeMath",
@@ -26,8 +26,7 @@ def build_benchmark(name: str, **settings: Any) -> Benchmark:
     Raises:
         UserError: an unknown name or setting (with the nearest known one), or a value that it refuses.
     """
-    require_settings(f"benchmark {name!r}", settings, benchmark_settings(name))
-    benchmark: Benchmark = load(BENCHMARKS[name])(**settings)
+    benchmark: Benchmark = build("benchmark", name, BENCHMARKS, settings)
     return benchmark
 
 
@@ -37,8 +36,7 @@ def benchmark_settings(name: str) -> dict[str, Any]:
     Raises:
         UserError: an unknown name.
     """
-    require_name("benchmark", name, BENCHMARKS)
-    return default_settings(load(BENCHMARKS[name]))
+    return strategy_settings("benchmark", name, BENCHMARKS)
 
 
 def benchmark_listing() -> str:

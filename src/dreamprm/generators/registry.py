@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from dreamprm.errors import UserError
 from dreamprm.generators.base import Generator
-from dreamprm.registry import default_settings, load, require_name, require_settings
+from dreamprm.registry import build, strategy_settings
 
 GENERATORS: Mapping[str, str] = MappingProxyType({
     "openai": "dreamprm.generators.openai:OpenAIGenerator",
@@ -27,13 +25,7 @@ def build_generator(name: str, **settings: Any) -> Generator:
         UserError: an unknown name or setting (with the nearest known one), a setting that must be given, or a
             value that the generator refuses; a library that is not installed.
     """
-    known = generator_settings(name)
-    require_settings(f"generator {name!r}", settings, known)
-    required = [key for key, default in known.items() if default is dataclasses.MISSING]
-    missing = [key for key in required if key not in settings]
-    if missing:
-        raise UserError(f"generator {name!r} needs {', '.join(missing)}")
-    generator: Generator = load(GENERATORS[name])(**settings)
+    generator: Generator = build("generator", name, GENERATORS, settings)
     return generator
 
 
@@ -43,5 +35,4 @@ def generator_settings(name: str) -> dict[str, Any]:
     Raises:
         UserError: an unknown name.
     """
-    require_name("generator", name, GENERATORS)
-    return default_settings(load(GENERATORS[name]))
+    return strategy_settings("generator", name, GENERATORS)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from dreamprm.errors import UserError
-from dreamprm.registry import default_settings, require_name, require_settings
+from dreamprm.registry import build, strategy_settings
 from dreamprm.rollouts.adaptive import Adaptive
 from dreamprm.rollouts.base import LabelMethod
 from dreamprm.rollouts.first_error import FirstError
@@ -28,11 +27,8 @@ def build_method(name: str, **settings: Any) -> LabelMethod:
         UserError: an unknown name or setting (with the nearest known one), or a value that the method
             refuses.
     """
-    require_settings(f"label method {name!r}", settings, method_settings(name))
-    try:
-        return METHODS[name](**settings)
-    except ValueError as error:
-        raise UserError(f"label method {name!r}: {error}") from error
+    method: LabelMethod = build("label method", name, METHODS, settings)
+    return method
 
 
 def method_settings(name: str) -> dict[str, Any]:
@@ -41,5 +37,4 @@ def method_settings(name: str) -> dict[str, Any]:
     Raises:
         UserError: an unknown name.
     """
-    require_name("label method", name, METHODS)
-    return default_settings(METHODS[name])
+    return strategy_settings("label method", name, METHODS)
