@@ -24,8 +24,9 @@ N = None
 def record(*labels: float | None, **change: Any) -> StepRecord:
     """A text-only record with these labels."""
     steps = tuple(f"Step {k}: text {k}" for k in range(1, len(labels) + 1))
-    fields = {"question": "why?", "images": (), "domain": "d", "steps": steps, "labels": labels}
-    return StepRecord(**fields | {"rollouts": (None,) * len(labels), "id": "q/m"} | change)  # type: ignore
+    fields: dict[str, Any] = {"question": "why?", "images": (), "domain": "d", "steps": steps,
+                              "labels": labels, "rollouts": (None,) * len(labels), "id": "q/m"}
+    return StepRecord(**fields | change)
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,20 @@ def means_by_group(
     return figures
 
 
+def mean_over_values(
+    outcomes: Sequence[float], groups: Sequence[Mapping[str, tuple[str, ...]]], *, key: str
+) -> Figure | None:
+    """The unweighted mean over a key's values of their accuracies; None where no question has the key.
+
+    Args: outcomes, groups: as `means_by_group`.
+    """
+    values = dict.fromkeys(value for group in groups for value in group.get(key, ()))
+    if not values:
+        return None
+    return mean_of(
+        mean_where(outcomes, [value in group.get(key, ()) for group in groups]) for value in values)
+
+
 def mean_of(figures: Iterable[Figure]) -> Figure:
     """The unweighted mean of figures over the same units."""
     return Figure(tuple(part for figure in figures for part in figure.parts))

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from dreamprm.answers import Judgement, Verdict
 from dreamprm.benchmarks.benchmark import Benchmark, BenchmarkChecker, BenchmarkQuestion, Questions
-from dreamprm.benchmarks.figures import Figure, mean_of, mean_where, means_by_group
+from dreamprm.benchmarks.figures import Figure, mean_over_values, means_by_group
 from dreamprm.benchmarks.groups import groups_of
 from dreamprm.benchmarks.mmmu_answers import holds_answer, open_answers, option_in
 from dreamprm.benchmarks.option_columns import option_columns
@@ -91,12 +91,8 @@ class MMMU(Benchmark):
         """Accuracies by group, and their mean over subjects."""
         groups = [question.groups for question in questions]
         figures = means_by_group(outcomes, groups, keys=self.group_keys)
-        subjects = dict.fromkeys(value for group in groups for value in group.get("subject", ()))
-        if subjects:
-            figures["subject_mean"] = mean_of(
-                mean_where(outcomes, [subject in group.get("subject", ()) for group in groups])
-                for subject in subjects)
-        return figures
+        mean = mean_over_values(outcomes, groups, key="subject")
+        return figures if mean is None else figures | {"subject_mean": mean}
 
 
 @dataclass(frozen=True)

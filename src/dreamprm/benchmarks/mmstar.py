@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dreamprm.answers import Judgement, Verdict
 from dreamprm.benchmarks.benchmark import Benchmark, BenchmarkChecker, BenchmarkQuestion, Questions
-from dreamprm.benchmarks.figures import Figure, mean_of, mean_where, means_by_group
+from dreamprm.benchmarks.figures import Figure, mean_over_values, means_by_group
 from dreamprm.benchmarks.groups import groups_of
 from dreamprm.benchmarks.option_columns import option_columns
 from dreamprm.data.convert.cells import cell_text
@@ -78,12 +78,8 @@ class MMStar(Benchmark):
         """Accuracies by group, and their mean over categories."""
         groups = [question.groups for question in questions]
         figures = means_by_group(outcomes, groups, keys=self.group_keys)
-        categories = dict.fromkeys(value for group in groups for value in group.get("category", ()))
-        if categories:
-            figures["category_mean"] = mean_of(
-                mean_where(outcomes, [one in group.get("category", ()) for group in groups])
-                for one in categories)
-        return figures
+        mean = mean_over_values(outcomes, groups, key="category")
+        return figures if mean is None else figures | {"category_mean": mean}
 
 
 @dataclass(frozen=True)
