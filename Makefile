@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 # Two test processes of one thread each fit the smallest machine this is meant for.
 TEST_PROCESSES ?= 2
 
-.PHONY: setup train test lint bench study
+.PHONY: setup train test lint bench study study-baselines
 
 setup: $(STAMP)
 
@@ -37,3 +37,6 @@ bench: $(STAMP)
 
 study: $(STAMP)
 	$(BIN)/python experiments/study_sandbox.py $(ARGS)
+
+study-baselines: $(STAMP)
+	$(BIN)/python experiments/study_baselines.py $(ARGS)

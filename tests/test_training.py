@@ -20,6 +20,7 @@ from torch.func import functional_call
 from dreamprm.assembly import make_prm
 from dreamprm.checkpoint import load_checkpoint
 from dreamprm.config import load_config
+from dreamprm.data import read_step_records
 from dreamprm.models import PRM
 from dreamprm.run_folder import RunFolder
 from dreamprm.schema import TrainConfig
@@ -94,6 +95,9 @@ def test_the_run_folder_holds_everything(finished: TinyRun) -> None:
     assert (summary["name"], summary["seed"], summary["steps"]) == ("tiny", 1, 8)
     assert summary["weights"] == history[-1]["weights"] and summary["vanilla_source"] == "none"
     assert summary["quality"] == {"charts": 0.25, "maths": 1.0} and abs(summary["spearman"]) == 1
+    for path, domain in zip(finished.config["data"]["train"], DOMAINS, strict=True):
+        firsts = [record.labels[0] for record in read_step_records(path)]
+        assert summary["generator_accuracy"][domain] == pytest.approx(sum(firsts) / len(firsts))
     assert set(summary["best_of_n"]) == {
         "random", "majority", "base_likelihood", "base_head", "dreamprm", "oracle"}
     assert set(summary["best_of_n"]["dreamprm"]) == {*SUITES, "mean"}

@@ -15,6 +15,7 @@ from dreamprm.data.audit import audit_shortcuts
 from dreamprm.data.records import CandidateRecord
 from dreamprm.errors import UserError
 from dreamprm.evaluation import CandidateScores, evaluate_suites, weight_summary
+from dreamprm.evaluation.difficulty import generator_accuracy
 from dreamprm.evaluation.scoring import likelihood_scores, prm_scores
 from dreamprm.hypergrad import Status
 from dreamprm.inputs import open_suite
@@ -55,6 +56,7 @@ def summarise(
     summary: dict[str, Any] = {
         "name": config.name, "seed": config.seed, "steps": run.state.inner.step,
         "estimator": config.hypergrad.name, "aggregation": config.aggregation, "weights": weights,
+        "generator_accuracy": generator_accuracy(run.records),
         **window_summary(folder.metrics())}
     if config.baseline.name != "none":
         summary["baseline"] = config.baseline.name

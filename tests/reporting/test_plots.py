@@ -153,3 +153,12 @@ def test_many_domains_name_the_ends_only(run_folder):
     figure = PLOTS["weights_over_time"](read_run(run_folder))
     named = [text.get_text().split()[0] for text in texts(figure.axes[0])]
     assert sorted(named) == [f"domain_{k:02}" for k in [*range(12), *range(28, 40)]]
+
+
+def test_the_title_over_a_single_suite_is_not_cut_off(run_folder):
+    run = rewrite(run_folder, lambda summary: summary.update(
+        best_of_n={"vanilla": {"s": 0.5}}, intervals={}, shifted_suites=[]))
+    figure = PLOTS["best_of_n"](run)
+    figure.draw_without_rendering()
+    extent = figure._suptitle.get_window_extent()
+    assert figure.bbox.x0 <= extent.x0 and extent.x1 <= figure.bbox.x1

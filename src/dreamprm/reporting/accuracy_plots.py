@@ -12,6 +12,7 @@ from dreamprm.reporting import style, tables
 from dreamprm.reporting.folder import Run, number
 
 _PANELS_A_ROW = 4
+_TITLE_INCHES = 6.0
 
 
 def accuracy_over_n(run: Run) -> Figure | None:
@@ -89,7 +90,9 @@ def best_of_n(run: Run) -> Figure | None:
     styles = style.selector_styles(selectors)
     columns = min(_PANELS_A_ROW, len(suites))
     height = -(-len(suites) // columns)
-    figure = style.new_figure(1.6 + 2.1 * columns, height * (0.9 + 0.24 * len(selectors)) + 0.7)
+    # The title is wider than a single panel.
+    width = max(1.6 + 2.1 * columns, _TITLE_INCHES)
+    figure = style.new_figure(width, height * (0.9 + 0.24 * len(selectors)) + 0.7)
     grid = figure.subplots(height, columns, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.flat)
     for panel in panels[len(suites):]:

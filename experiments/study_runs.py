@@ -1,0 +1,87 @@
+"""Many training runs of the sandbox, two at a time; finished ones are kept and not repeated."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "experiments" / "results"
+CONFIG = "experiments/configs/sandbox.yaml"
+SEEDS = (0, 1, 2)
+# The shipped configuration: `make train`, which trains the vanilla PRM beside it and takes both cores.
+SHIPPED = "shipped"
+# A vanilla step takes 0.70 of a DreamPRM step (208 s and 296 s for 1,300 of them, side by side).
+EQUAL_COMPUTE = ["hypergrad={name: none}", "steps=2130"]
+
+
+def folder(name: str, seed: int) -> Path:
+    """The run folder of a variant and a seed."""
+    return ROOT / "runs" / "study" / f"{name.replace(', ', '-').replace(' ', '')}-seed{seed}"
+
+
+def command(*words: str, log: Path) -> None:
+    """Run `dreamprm WORDS`, its output in a file.
+
+    Raises: CalledProcessError where it fails.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    print("dreamprm", *words, flush=True)
+    with log.open("w") as output:
+        subprocess.run([sys.executable, "-m", "dreamprm", *words], cwd=ROOT, stdout=output,
+                       stderr=subprocess.STDOUT, check=True)
+
+
+def train(name: str, seed: int, overrides: Iterable[str] = (), *, config: str = CONFIG) -> Path:
+    """One run, unless it is finished; returns its folder."""
+    target = folder(name, seed)
+    if not (target / "summary.json").exists():
+        command("train", config, f"seed={seed}", f"output={target.relative_to(ROOT)}", "log.progress=lines",
+                *overrides, log=target.with_suffix(".log"))
+    return target
+
+
+def side_by_side(jobs: Iterable[Callable[[], Any]]) -> None:
+    """Call the jobs, two at a time, in their order; the first error is raised when those begun have ended."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for future in [pool.submit(job) for job in jobs]:
+            future.result()
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A finished run's file; None where it is not there."""
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def row(*cells: object) -> str:
+    """A line of a Markdown table."""
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def head(*cells: str) -> list[str]:
+    """The first two lines of a Markdown table."""
+    return [row(*cells), "|" + " --- |" * len(cells)]
+
+
+def percent(values: list[float]) -> str:
+    """Shares of the seeds as per cent, and their mean."""
+    shown = " / ".join(f"{100 * value:.1f}" for value in values)
+    return f"{shown} (mean {100 * mean(values):.1f})" if len(values) > 1 else shown
+
+
+def parts(known: tuple[str, ...]) -> list[str]:
+    """The parts of a study named on the command line; all where none is.
+
+    Raises: SystemExit for a part that is not known.
+    """
+    wanted = sys.argv[1:] or list(known)
+    unknown = sorted(set(wanted) - set(known))
+    if unknown:
+        sys.exit(f"unknown part {', '.join(unknown)}; give {', '.join(known)}, or nothing for all")
+    return wanted
