@@ -19,7 +19,7 @@ from rollout_chains import SEEDS, domain_chains
 from rollout_figures import Figures, figures
 from rollout_page import page
 
-from dreamprm.reporting.style import MUTED, new_figure, png, tidy, title
+from dreamprm.reporting.plots.style import MUTED, new_figure, png, tidy, title
 from dreamprm.rollouts import LabelMethod, build_method
 from dreamprm.sandbox.domains import DOMAINS
 

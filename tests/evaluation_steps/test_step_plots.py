@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamprm.reporting.calibration_plot import reliability_plot
-from dreamprm.reporting.threshold_plot import threshold_plot
+from dreamprm.reporting.plots.calibration import reliability_plot
+from dreamprm.reporting.plots.threshold import threshold_plot
 
 
 def held(*bins: tuple[int, float, float]) -> dict[str, Any]:

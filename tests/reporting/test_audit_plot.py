@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dreamprm.reporting import read_run, write_report
-from dreamprm.reporting.audit_plot import audit, audit_sentence
+from dreamprm.reporting.plots.audit import audit, audit_sentence
 
 
 def audited(folder, cosines):

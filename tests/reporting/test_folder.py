@@ -63,7 +63,7 @@ def test_missing_folder(tmp_path):
 
 
 @pytest.mark.parametrize("name, content, message", [
-    ("metrics.jsonl", '{"step": 5}\n{"step": \n', r"metrics.jsonl:2: not JSON .*train the run again"),
+    ("metrics.jsonl", '{"step": 5}\n{"step": \n', r"metrics.jsonl:2: not JSON .*make it again"),
     ("metrics.jsonl", "[5]\n", r"metrics.jsonl:1: must be a JSON object, got list"),
     ("summary.json", '{\n"name": oops}', r"summary.json:2: not JSON"),
     ("domain_weights.jsonl", '{"step": 5, "weights": [1]}\n', r"object 1: weights must be .* got \[1\]"),

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from dreamprm.reporting import read_run
-from dreamprm.reporting.plots import PLOTS, moving_mean
-from dreamprm.reporting.style import png, selector_styles, spread
+from dreamprm.reporting.plots import PLOTS
+from dreamprm.reporting.plots.losses import moving_mean
+from dreamprm.reporting.plots.style import png, selector_styles, spread
 
 
 def rewrite(folder, change):

@@ -132,9 +132,9 @@ def _per_question(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
 
 def _write_plots(folder: Path, evaluation: Evaluation) -> None:
     """The two accuracy plots of a run's report. Weighted votes stand in the tables: lines would overlap."""
-    from dreamprm.reporting import style
-    from dreamprm.reporting.accuracy_plots import accuracy_over_n, best_of_n
-    from dreamprm.reporting.folder import Run
+    from dreamprm.reporting.plots import style
+    from dreamprm.reporting.plots.accuracy import accuracy_over_n, best_of_n
+    from dreamprm.reporting.folders.run import Run
 
     figures = evaluation.accuracies(_PLOTTED_LEVEL)
     shown = [name for name, row in figures["best_of_n"].items()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dreamprm.errors import UserError
 from dreamprm.reporting.console import final_table
-from dreamprm.reporting.folder import Run, read_run
+from dreamprm.reporting.folders.run import Run, read_run
 
 __all__ = ["final_table", "read_run", "run_report", "write_report"]
 
@@ -35,7 +35,7 @@ def write_report(run: Run | str | Path) -> Path:
     # Imported here: matplotlib takes half a second, and reading a run or its table needs none of it.
     from dreamprm.reporting.page import render
     from dreamprm.reporting.plots import PLOTS
-    from dreamprm.reporting.style import png
+    from dreamprm.reporting.plots.style import png
 
     run = run if isinstance(run, Run) else read_run(run)
     images = {name: png(figure) for name, draw in PLOTS.items() if (figure := draw(run)) is not None}

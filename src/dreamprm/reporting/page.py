@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from dreamprm.reporting import tables
-from dreamprm.reporting.audit_plot import audit_sentence
-from dreamprm.reporting.folder import Run
+from dreamprm.reporting.plots.audit import audit_sentence
+from dreamprm.reporting.folders.run import Run
 
 CAPTIONS: Mapping[str, str] = {
     "weights_over_time": "Weight of each domain after every upper step.",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dreamprm.progress import duration
-from dreamprm.reporting.folder import number
+from dreamprm.reporting.folders.files import number
 
 MISSING = "n/a"
 MEAN = "mean"

@@ -224,9 +224,9 @@ def _curves_csv(thresholds: Mapping[str, Threshold]) -> str:
 
 def _plot(folder: Path, result: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> None:
     # Imported here: matplotlib takes half a second, and reading or refusing the files needs none of it.
-    from dreamprm.reporting.calibration_plot import reliability_plot
-    from dreamprm.reporting.style import png
-    from dreamprm.reporting.threshold_plot import threshold_plot
+    from dreamprm.reporting.plots.calibration import reliability_plot
+    from dreamprm.reporting.plots.style import png
+    from dreamprm.reporting.plots.threshold import threshold_plot
 
     folder.mkdir()
     figures = {

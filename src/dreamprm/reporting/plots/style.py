@@ -70,6 +70,12 @@ def tidy(axes: Axes, *, grid: str = "y") -> None:
     axes.grid(True, axis=grid, color=GRID, linewidth=0.8)  # type: ignore[arg-type]
 
 
+def limit_steps(axes: Axes, steps: NDArray[np.float64]) -> None:
+    """From the first to the last of the steps (n,), and a little room where there is one alone."""
+    first, last = np.nanmin(steps), np.nanmax(steps)
+    axes.set_xlim(first if last > first else first - 1, last if last > first else last + 1)
+
+
 def title(axes: Axes, text: str, detail: str = "") -> None:
     """The plot's subject in bold, its conditions in a smaller line below."""
     axes.set_title(text, loc="left", fontsize=11.5, fontweight="bold", color=INK, pad=22 if detail else 8)

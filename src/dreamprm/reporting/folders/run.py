@@ -1,8 +1,7 @@
-"""Reading a run folder: the only input of every report."""
+"""A run folder, as `dreamprm train` leaves it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamprm.errors import DataError, UserError
+from dreamprm.reporting.folders.files import number, object_lines, parse_object
 
 Floats = NDArray[np.float64]
 
@@ -69,36 +69,14 @@ def read_run(folder: str | Path) -> Run:
         if not (path / name).is_file():
             raise UserError(f"{path} has no {name}: it is no run folder, or its training has not finished; "
                             f"train to the end (an interrupted run resumes), then report")
-    summary = _parse(path / "summary.json", (path / "summary.json").read_text(encoding="utf-8"), line=1)
-    metrics, statuses = _columns(_lines(path / "metrics.jsonl"))
+    summary = parse_object(path / "summary.json", (path / "summary.json").read_text(encoding="utf-8"), line=1)
+    metrics, statuses = _columns(object_lines(path / "metrics.jsonl"))
     weights_file, config_file = path / "domain_weights.jsonl", path / "config.yaml"
     return Run(
         folder=path, summary=summary, metrics=metrics, statuses=statuses,
         weights=_history(weights_file) if weights_file.is_file() else None,
         config=config_file.read_text(encoding="utf-8") if config_file.is_file() else None,
     )
-
-
-def _parse(path: Path, text: str, *, line: int) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{line + error.lineno - 1}: not JSON ({error.msg}); the file is damaged, "
-                        f"train the run again") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path}:{line}: must be a JSON object, got {type(value).__name__}")
-    return value
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8") as stream:
-        lines = [(line, text.strip()) for line, text in enumerate(stream, start=1)]
-    return [_parse(path, text, line=line) for line, text in lines if text]
-
-
-def number(value: object) -> float:
-    """`value` as a float, NaN for anything that is not a number (a JSON null, a text, a truth value)."""
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else float("nan")
 
 
 def _columns(rows: list[dict[str, Any]]) -> tuple[dict[str, Floats], tuple[str, ...]]:
@@ -108,7 +86,7 @@ def _columns(rows: list[dict[str, Any]]) -> tuple[dict[str, Floats], tuple[str, 
 
 
 def _history(path: Path) -> WeightHistory | None:
-    rows = _lines(path)
+    rows = object_lines(path)
     for index, row in enumerate(rows, start=1):
         if not isinstance(row.get("weights"), dict):
             raise DataError(f"{path}, object {index}: weights must be an object of domain: weight, got "

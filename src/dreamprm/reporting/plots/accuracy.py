@@ -8,8 +8,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from dreamprm.reporting import style, tables
-from dreamprm.reporting.folder import Run, number
+from dreamprm.reporting import tables
+from dreamprm.reporting.plots import style
+from dreamprm.reporting.folders.files import number
+from dreamprm.reporting.folders.run import Run
 
 _PANELS_A_ROW = 4
 _TITLE_INCHES = 6.0

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dreamprm.data.scores import probability
-from dreamprm.reporting import style
-from dreamprm.reporting.folder import Floats
+from dreamprm.reporting.plots import style
+from dreamprm.reporting.folders.run import Floats
 
 
 def threshold_plot(curves: Mapping[str, tuple[Floats, Floats, float]]) -> Figure | None:

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dreamprm.reporting import style
+from dreamprm.reporting.plots import style
 
 _PANEL = 2.5  # inches
 

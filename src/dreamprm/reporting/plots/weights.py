@@ -1,9 +1,8 @@
-"""The plots of a run: each takes a Run and returns a Figure, or None where the run has nothing to plot."""
+"""Domain weights: over training, and at its end."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,19 +10,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 
-from dreamprm.reporting import style, tables
-from dreamprm.reporting.accuracy_plots import accuracy_over_n, best_of_n
-from dreamprm.reporting.audit_plot import audit
-from dreamprm.reporting.folder import Floats, Run, number
+from dreamprm.reporting import tables
+from dreamprm.reporting.folders.files import number
+from dreamprm.reporting.folders.run import Floats, Run
+from dreamprm.reporting.plots import style
 
 _NAMED = 24  # more names than this do not fit beside a plot; the highest and lowest are named then
-
-LOSSES = {
-    "inner_loss": ("Inner loss", "weighted step loss"),
-    "meta_loss": ("Meta loss", "squared error"),
-    "lm_loss": ("Language-modelling loss", "cross-entropy in nats a token"),
-}
-"""Columns of metrics.jsonl that are plotted: title and unit."""
 
 
 def weights_over_time(run: Run) -> Figure | None:
@@ -45,7 +37,7 @@ def weights_over_time(run: Run) -> Figure | None:
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     margin = max(0.05 * (high - low), 0.02)
     axes.set_ylim(min(low, 1.0) - margin, max(high, 1.0) + margin)
-    _limit_steps(axes, history.steps)
+    style.limit_steps(axes, history.steps)
     axes.set_xlabel("inner steps")
     axes.set_ylabel("weight alpha (1 = average domain)")
     style.tidy(axes)
@@ -88,63 +80,6 @@ def final_weights(run: Run) -> Figure | None:
     if quality:
         _quality_bar(figure, axes)
     return figure
-
-
-def losses(run: Run) -> Figure | None:
-    """Inner, meta and language-modelling loss over inner steps: every window thin, a moving mean thick."""
-    steps = run.metrics.get("step")
-    shown = [name for name in LOSSES if name in run.metrics and np.isfinite(run.metrics[name]).any()]
-    if steps is None or not shown:
-        return None
-    figure = style.new_figure(8.8, 2.6 * len(shown) + 0.4)
-    grid = figure.subplots(len(shown), 1, sharex=True, squeeze=False)
-    for panel, name in zip(grid[:, 0], shown):
-        values = run.metrics[name]
-        window = max(1, len(values) // 25)
-        several = window > 1
-        panel.plot(steps, values, color=style.PLAIN, linewidth=0.7 if several else 1.5,
-                   alpha=0.4 if several else 1, marker="o" if len(values) == 1 else None)
-        if several:
-            panel.plot(steps, moving_mean(values, window), color=style.PLAIN, linewidth=2.0)
-        heading, unit = LOSSES[name]
-        missing = int((~np.isfinite(values)).sum())
-        detail = f"thin: each window; thick: mean of {window} windows" if several else "each window"
-        style.title(panel, heading, detail + (f"; not finite: {missing} of {len(values)}" if missing else ""))
-        panel.set_ylabel(unit)
-        _limit_steps(panel, steps)
-        style.tidy(panel)
-    grid[-1, 0].set_xlabel("inner steps")
-    return figure
-
-
-PLOTS: Mapping[str, Callable[[Run], Figure | None]] = {
-    "weights_over_time": weights_over_time,
-    "final_weights": final_weights,
-    "losses": losses,
-    "audit": audit,
-    "accuracy_over_n": accuracy_over_n,
-    "best_of_n": best_of_n,
-}
-"""File names (without .png) and the functions that draw them, in the order of the report."""
-
-
-def moving_mean(values: Floats, window: int) -> Floats:
-    """(n,) centred mean over `window` neighbours, fewer at the ends; values that are not finite are left out.
-
-    NaN where no neighbour is finite.
-    """
-    finite = np.isfinite(values)
-    kernel = np.ones(window)
-    # "full" and a slice by hand: "same" would return `window` entries where that is longer than the data.
-    start = (window - 1) // 2
-    total = np.convolve(np.where(finite, values, 0.0), kernel)[start:start + len(values)]
-    count = np.convolve(finite.astype(float), kernel)[start:start + len(values)]
-    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
-
-
-def _limit_steps(axes: Axes, steps: Floats) -> None:
-    first, last = np.nanmin(steps), np.nanmax(steps)
-    axes.set_xlim(first if last > first else first - 1, last if last > first else last + 1)
 
 
 def _ends_named(ends: Floats) -> list[int]:

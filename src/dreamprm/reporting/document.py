@@ -1,0 +1,55 @@
+"""The page: its sections, written by templates that escape whatever they are given."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from dreamprm.reporting import tables
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        anchor: names it in links; unique on the page, of letters, digits and hyphens.
+        title: its heading.
+        body: its HTML, by `render`.
+    """
+
+    anchor: str
+    title: str
+    body: Markup
+
+
+def render(template: str, **values: Any) -> Markup:
+    """One of templates/*.html with the values given; every text in them is escaped unless it is Markup.
+
+    Raises: jinja2.UndefinedError where the template names a value that is not given.
+    """
+    return Markup(_environment().get_template(template).render(**values))
+
+
+def page(title: str, sections: Sequence[Section]) -> str:
+    """The whole page as text; it needs nothing beside itself, and the same sections give the same text."""
+    return str(render("page.html", title=title, sections=sections)) + "\n"
+
+
+def image(data: bytes, *, kind: str = "png") -> str:
+    """The address of an image that the page holds itself. kind: "png", "jpeg", "svg+xml"."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("dreamprm.reporting"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "decimal": tables.decimal, "percent": tables.percent, "points": tables.signed_points, "image": image}
+    return environment

@@ -1,0 +1,40 @@
+"""The files that the folders hold: JSON objects, whole or a line each, and their numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dreamprm.errors import DataError
+
+
+def parse_object(path: Path, text: str, *, line: int) -> dict[str, Any]:
+    """A JSON object.
+
+    Args: path, line: where the text stands, for messages; a text of several lines begins on `line`.
+    Raises: DataError where it is none.
+    """
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{line + error.lineno - 1}: not JSON ({error.msg}); the file is damaged, "
+                        f"make it again") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path}:{line}: must be a JSON object, got {type(value).__name__}")
+    return value
+
+
+def object_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file; empty lines are passed over.
+
+    Raises: DataError with file and line where one is none.
+    """
+    with path.open(encoding="utf-8") as stream:
+        lines = [(line, text.strip()) for line, text in enumerate(stream, start=1)]
+    return [parse_object(path, text, line=line) for line, text in lines if text]
+
+
+def number(value: object) -> float:
+    """`value` as a float, NaN for anything that is not a number (a JSON null, a text, a truth value)."""
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else float("nan")

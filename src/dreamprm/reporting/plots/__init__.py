@@ -1,0 +1,23 @@
+"""The plots of a run: each takes a Run and returns a Figure, or None where the run has nothing to plot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from matplotlib.figure import Figure
+
+from dreamprm.reporting.folders.run import Run
+from dreamprm.reporting.plots.accuracy import accuracy_over_n, best_of_n
+from dreamprm.reporting.plots.audit import audit
+from dreamprm.reporting.plots.losses import losses
+from dreamprm.reporting.plots.weights import final_weights, weights_over_time
+
+PLOTS: Mapping[str, Callable[[Run], Figure | None]] = {
+    "weights_over_time": weights_over_time,
+    "final_weights": final_weights,
+    "losses": losses,
+    "audit": audit,
+    "accuracy_over_n": accuracy_over_n,
+    "best_of_n": best_of_n,
+}
+"""File names (without .png) and the functions that draw them, in the order of the report."""

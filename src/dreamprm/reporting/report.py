@@ -1,0 +1,66 @@
+"""What one report is of: runs, evaluations of selectors, evaluations of steps, in any number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreamprm.errors import UserError
+from dreamprm.reporting.folders import evaluation, steps
+from dreamprm.reporting.folders.evaluation import EvaluationFolder, read_evaluation
+from dreamprm.reporting.folders.run import Run, read_run
+from dreamprm.reporting.folders.steps import StepsFolder, read_steps
+
+Folder = Run | EvaluationFolder | StepsFolder
+
+
+@dataclass(frozen=True)
+class Report:
+    """The folders that a page shows, each kind in the order given."""
+
+    runs: tuple[Run, ...] = ()
+    evaluations: tuple[EvaluationFolder, ...] = ()
+    steps: tuple[StepsFolder, ...] = ()
+
+    @property
+    def folders(self) -> tuple[Folder, ...]:
+        """All of them."""
+        return (*self.runs, *self.evaluations, *self.steps)
+
+    @property
+    def title(self) -> str:
+        """The name of the only folder, or all names."""
+        return ", ".join(self.label(folder) for folder in self.folders)
+
+    def label(self, folder: Folder) -> str:
+        """The name a folder goes by on the page: its own, or its path where another one has that name."""
+        same = [other for other in self.folders if other.name == folder.name]
+        return folder.name if len(same) == 1 else str(folder.folder)
+
+
+def read_folder(path: str | Path) -> Folder:
+    """Read a folder of any of the three kinds, told by the file that each kind ends with.
+
+    Raises: UserError where it is none of them; those of the kind's reader.
+    """
+    folder = Path(path)
+    if (folder / evaluation.RESULT).is_file():
+        return read_evaluation(folder)
+    if (folder / steps.RESULT).is_file():
+        return read_steps(folder)
+    return read_run(folder)
+
+
+def read_report(paths: Sequence[str | Path]) -> Report:
+    """Read all folders; one that is given twice is shown once.
+
+    Raises: UserError where no folder is given or one cannot be read.
+    """
+    if not paths:
+        raise UserError("no folder given; use `dreamprm report FOLDER...`, for instance runs/sandbox")
+    folders = [read_folder(path) for path in {Path(path).resolve(): path for path in paths}.values()]
+    return Report(
+        runs=tuple(one for one in folders if isinstance(one, Run)),
+        evaluations=tuple(one for one in folders if isinstance(one, EvaluationFolder)),
+        steps=tuple(one for one in folders if isinstance(one, StepsFolder)))
