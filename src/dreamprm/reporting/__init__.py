@@ -5,12 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dreamprm.errors import UserError
 from dreamprm.reporting.console import final_table
 from dreamprm.reporting.folders.run import Run, read_run
 
-__all__ = ["final_table", "read_run", "run_report", "write_report"]
+if TYPE_CHECKING:
+    from dreamprm.reporting.report import Report
+
+__all__ = ["final_table", "read_run", "render_report", "run_report", "write_report"]
+
+
+def render_report(report: Report) -> str:
+    """The page of a report as text, without writing a file; the same folders give the same text."""
+    # Imported here: the sections draw by matplotlib, which takes half a second.
+    from dreamprm.reporting.document import page
+    from dreamprm.reporting.sections import sections_of
+
+    return page(report.title, sections_of(report))
 
 
 def run_report(paths: Sequence[str]) -> None:

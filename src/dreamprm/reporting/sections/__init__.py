@@ -6,6 +6,27 @@ from collections.abc import Callable, Iterator
 
 from dreamprm.reporting.document import Section
 from dreamprm.reporting.report import Report
+from dreamprm.reporting.sections import overview, provenance, run_accuracy, training, verdict, weights
 
-SECTIONS: tuple[Callable[[Report], Iterator[Section]], ...] = ()
+SECTIONS: tuple[Callable[[Report], Iterator[Section]], ...] = (
+    verdict.sections,
+    overview.sections,
+    run_accuracy.sections,
+    weights.sections,
+    training.sections,
+    provenance.sections,
+)
 """In the order of the page."""
+
+
+def sections_of(report: Report) -> list[Section]:
+    """All that a report shows, in the order of the page.
+
+    Raises: ValueError where two sections have one anchor.
+    """
+    found = [section for sections in SECTIONS for section in sections(report)]
+    anchors = [section.anchor for section in found]
+    repeated = sorted({anchor for anchor in anchors if anchors.count(anchor) > 1})
+    if repeated:
+        raise ValueError(f"sections must have anchors of their own; given more than once: {', '.join(repeated)}")
+    return found
