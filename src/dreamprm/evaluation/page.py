@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dreamprm.evaluation.selection import BEST_GENERATOR, WEIGHTED
+from dreamprm.evaluation.marks import (
+    baseline_letters, error_rate, level_text, p_text, significant_against, how_tested,
+)
+from dreamprm.evaluation.meanings import meaning
 from dreamprm.evaluation.suites import MEAN
 
-_MEANINGS = {
-    "random": "one candidate at random: the mean accuracy of all",
-    "first": "zero-shot: the first candidate, whatever n is",
-    "majority": "self-consistency: the most frequent answer; ties are drawn",
-    BEST_GENERATOR: "the best single generator, without selection",
-    "oracle": "right if any candidate is: the ceiling",
-}
 _FEW = 50
 
 
 def evaluation_page(result: Mapping[str, Any]) -> str:
     """The whole of evaluation.md from what evaluation.json holds."""
-    level = f"{100 * result['level']:g} %"
+    level = level_text(result["level"])
     parts = ["# Evaluation", "", *_bullets(notes(result)), "", "## Accuracy with all N candidates", "",
              f"Per cent; in brackets the {level} bootstrap interval over questions "
              f"({result['resamples']:,} resamples, seed {result['seed']}).", "", *_accuracy(result), "",
              *_legend(result), "", "What each selector picks:", "",
-             *(f"- {name}: {_meaning(name, result)}" for name in result["best_of_n"])]
+             *(f"- {name}: {meaning(name, result['aggregations'])}" for name in result["best_of_n"])]
     if result["differences"]:
         parts += ["", "## Differences", "", *_differences_head(result, level), "", *_differences(result)]
     parts += ["", "## Accuracy over n", "",
@@ -89,12 +85,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
 
 def _accuracy(result: Mapping[str, Any]) -> list[str]:
     places = _places(result)
-    letters = _letters(result)
-    marks: dict[tuple[str, str], list[str]] = {}
-    for row in result["differences"]:
-        if row["significant"]:
-            sign = "+" if row["difference"] > 0 else "-"
-            marks.setdefault((row["method"], row["suite"]), []).append(sign + letters[row["baseline"]])
+    letters, marks = baseline_letters(result), significant_against(result)
     rows = []
     for selector, by_place in result["best_of_n"].items():
         cells = []
@@ -103,38 +94,24 @@ def _accuracy(result: Mapping[str, Any]) -> list[str]:
                 cells.append("")
                 continue
             low, high = result["intervals"][selector][place]
-            mark = " ".join(marks.get((selector, place), []))
+            mark = " ".join(sign + letters[name] for sign, name in marks.get((selector, place), []))
             cells.append(f"{100 * by_place[place]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
                          + (f" {mark}" if mark else ""))
         rows.append([f"**{selector}**", *cells])
     return _table(["selector", *places], rows)
 
 
-def _letters(result: Mapping[str, Any]) -> dict[str, str]:
-    """A letter for each baseline, to mark what differs from it: a, b, ..., z, aa, ..."""
-    baselines = dict.fromkeys(row["baseline"] for row in result["differences"])
-    alphabet = "abcdefghijklmnopqrstuvwxyz"
-    return {name: alphabet[k % 26] * (k // 26 + 1) for k, name in enumerate(baselines)}
-
-
 def _legend(result: Mapping[str, Any]) -> list[str]:
-    letters = _letters(result)
+    letters = baseline_letters(result)
     if not letters:
         return []
     listed = ", ".join(f"{letter}: {name}" for name, letter in letters.items())
     return [f"Marks: + better, - worse than {listed}; only those compared below, and only where Holm's "
-            f"adjusted p is below {1 - result['level']:.3g}."]
+            f"adjusted p is below {error_rate(result)}."]
 
 
 def _differences_head(result: Mapping[str, Any], level: str) -> list[str]:
-    family = len(result["differences"])
-    return [
-        f"Percentage points, with the {level} paired bootstrap interval. better/worse: questions on which "
-        "the method earns more or less. p: McNemar's exact test where every outcome is right or wrong and "
-        "one suite is tested; else (ties earn their expected share; a mean weighs suites) the sign-flip test "
-        "that it is a case of, marked ~, by 99,999 seeded draws. "
-        f"Holm: adjusted for all {family} differences shown; * where it is below "
-        f"{1 - result['level']:.3g}."]
+    return [f"Percentage points, with the {level} paired bootstrap interval. {how_tested(result)}"]
 
 
 def _differences(result: Mapping[str, Any]) -> list[str]:
@@ -145,8 +122,8 @@ def _differences(result: Mapping[str, Any]) -> list[str]:
             f"{row['method']} - {row['baseline']}", row["suite"],
             f"{100 * row['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]",
             f"{row['better']}/{row['worse']}",
-            ("~" if row["test"] == "sign_flip" else "") + _p(row["p"]),
-            _p(row["p_holm"]) + (" *" if row["significant"] else "")])
+            ("~" if row["test"] == "sign_flip" else "") + p_text(row["p"]),
+            p_text(row["p_holm"]) + (" *" if row["significant"] else "")])
     return _table(["pair", "suite", "difference", "better/worse", "p", "Holm"], rows)
 
 
@@ -214,18 +191,6 @@ def _suites(result: Mapping[str, Any]) -> list[str]:
     return _table(["suite", "used for", "questions", "candidates a question", "files"], rows)
 
 
-def _meaning(selector: str, result: Mapping[str, Any]) -> str:
-    if selector in _MEANINGS:
-        return _MEANINGS[selector]
-    if selector.startswith(WEIGHTED):
-        scorer = selector.removeprefix(WEIGHTED)
-        return f"self-consistency, votes weighted by the probability that {scorer} gives"
-    choice = result["aggregations"][selector]
-    if choice["chosen"] == "one value a response":
-        return "the highest score; one value a response"
-    return f"the highest score; {choice['aggregation']} of the steps ({choice['chosen']})"
-
-
 def _places(result: Mapping[str, Any]) -> list[str]:
     names = list(result["suites"])
     return [*names, MEAN] if len(names) > 1 else names
@@ -235,10 +200,6 @@ def _counts(candidates: Mapping[str, int]) -> str:
     if len(candidates) == 1:
         return next(iter(candidates))
     return ", ".join(f"{n} ({count} questions)" for n, count in candidates.items())
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}" if value > 0 else "0"
 
 
 def _bullets(lines: Iterable[str]) -> list[str]:

@@ -14,7 +14,8 @@ from dreamprm.evaluation.generators import BestGenerator, best_generator, genera
 from dreamprm.evaluation.intervals import bootstrap_interval
 from dreamprm.evaluation.outcomes import SuiteOutcomes, estimate
 from dreamprm.evaluation.scored_suite import ScoredSuite
-from dreamprm.evaluation.selection import BEST_GENERATOR, RESERVED, WEIGHTED, Selection, ordered_scorers
+from dreamprm.evaluation.selection import Selection
+from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED, is_scorer, ordered_scorers
 from dreamprm.evaluation.selectors import subset_sizes
 from dreamprm.evaluation.significance import holm, paired_test
 from dreamprm.evaluation.suites import MEAN
@@ -172,7 +173,7 @@ def _scorers(config: EvaluateConfig, suites: Suites) -> list[str]:
                             f"{', '.join(there) or 'none'}")
     wanted = [name for name in there if name in config.scorers] if config.scorers else there
     for name in wanted:
-        if name in RESERVED or name.startswith(WEIGHTED):
+        if not is_scorer(name):
             raise UserError(f"a scorer is named {name!r}, as a selector is; score again under another name")
     return wanted
 
@@ -206,8 +207,7 @@ def _pairs(
 def _in_order(rows: Sequence[Sequence[str]]) -> list[str]:
     """The selectors of all suites in one order, which is that of each suite."""
     there = {name for row in rows for name in row}
-    scorers = ordered_scorers([name for row in rows for name in row
-                               if name not in RESERVED and not name.startswith(WEIGHTED)])
+    scorers = ordered_scorers([name for row in rows for name in row if is_scorer(name)])
     order = ["random", "first", "majority", BEST_GENERATOR, *scorers,
              *(WEIGHTED + name for name in scorers), "oracle"]
     return [name for name in order if name in there]

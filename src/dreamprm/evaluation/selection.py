@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,25 +11,9 @@ from dreamprm.evaluation.aggregates import aggregate_candidates
 from dreamprm.evaluation.generators import generator_outcomes
 from dreamprm.evaluation.intervals import Floats
 from dreamprm.evaluation.scored_suite import ScoredSuite
+from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED, ordered_scorers
 from dreamprm.evaluation.selectors import CandidateScores, first_accuracy
 from dreamprm.evaluation.weighted_votes import weighted_vote_accuracy, winning_candidates
-
-WEIGHTED = "weighted_"
-"""Before a scorer's name: weighted self-consistency by it."""
-
-BEST_GENERATOR = "best_generator"
-
-RESERVED = ("random", "first", "majority", BEST_GENERATOR, "oracle")
-"""Selectors that need no score; no scorer may have their names."""
-
-_ORDER = ("base_likelihood", "base_head", "orm", "vanilla", "car", "s1")
-_LAST = ("dreamprm",)
-
-
-def ordered_scorers(names: Sequence[str]) -> list[str]:
-    """Each scorer once, in the order of the paper's table: known baselines, others, dreamprm."""
-    middle = [name for name in dict.fromkeys(names) if name not in (*_ORDER, *_LAST)]
-    return [name for name in (*_ORDER, *middle, *_LAST) if name in names]
 
 
 class Selection:

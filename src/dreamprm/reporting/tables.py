@@ -7,21 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dreamprm.evaluation.meanings import SHORT
 from dreamprm.progress import duration
 from dreamprm.reporting.folders.files import number
 
 MISSING = "n/a"
 MEAN = "mean"
 
-SELECTOR_MEANINGS: Mapping[str, str] = {
-    "random": "one candidate at random",
-    "majority": "most frequent final answer",
-    "base_likelihood": "likelihood of the CoT under the base model",
-    "base_head": "step head before training",
-    "vanilla": "PRM trained with equal weights",
-    "dreamprm": "PRM trained with learned weights",
-    "oracle": "right if any candidate is",
-}
+SELECTOR_MEANINGS: Mapping[str, str] = SHORT
 """What each selector picks, for readers of a report."""
 
 

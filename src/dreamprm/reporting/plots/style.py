@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +12,8 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike, NDArray
+
+from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED
 
 INK = "#222222"
 MUTED = "#6b6b6b"
@@ -24,16 +26,32 @@ QUALITY_COLOURS = LinearSegmentedColormap.from_list(
     "planted_quality", ["#a63603", "#d9772f", "#a8a29a", "#4a86b8", "#08519c"])
 
 
+Marker = str | tuple[int, int, int]
+
+
 @dataclass(frozen=True)
 class LineStyle:
-    """Colour, marker and dash of one selector in every plot."""
+    """Colour, marker and dash of one selector in every plot.
+
+    Attributes:
+        colour: "#rrggbb".
+        marker, dash: as matplotlib names them.
+        filled: whether the marker is.
+    """
 
     colour: str
-    marker: str
+    marker: Marker
     dash: str
+    filled: bool = True
+
+    @property
+    def face(self) -> str:
+        """The colour inside the marker."""
+        return self.colour if self.filled else "white"
 
 
-# Okabe and Ito's palette, with a marker and dash each, so that no two lines differ by colour alone.
+# The first seven from Okabe and Ito's palette. No two have one marker, and where two colours look alike to
+# readers with any of the common kinds of colour blindness, their dashes differ (a test works it out).
 _SELECTORS = {
     "dreamprm": LineStyle("#d55e00", "o", "-"),
     "vanilla": LineStyle("#0072b2", "s", "-"),
@@ -42,15 +60,46 @@ _SELECTORS = {
     "base_head": LineStyle("#3aa0d8", "v", "--"),
     "random": LineStyle("#808080", "x", ":"),
     "oracle": LineStyle("#222222", "*", ":"),
+    "first": LineStyle("#4d6a78", "<", "-."),
+    BEST_GENERATOR: LineStyle("#6f8f00", "p", "--"),
+    "orm": LineStyle("#b58900", "P", "-."),
+    "car": LineStyle("#7a5230", "X", "-"),
+    "s1": LineStyle("#5b4b9a", "d", "--"),
+    "meta_only": LineStyle("#e0559a", ">", "-."),
+    "with_meta": LineStyle("#8c1d40", (4, 1, 0), "--"),
+    "random_weights": LineStyle("#009aa6", "+", ":"),
+    "fixed_weights": LineStyle("#b05fe0", "h", ":"),
+    "doremi": LineStyle("#1b5e20", (3, 1, 0), "-."),
+    "doge": LineStyle("#2b35b8", (4, 1, 45), "-."),
 }
-_OTHERS = (LineStyle("#b58900", "P", "-"), LineStyle("#7a5230", "X", "-"), LineStyle("#5b4b9a", "d", "-"))
+_SPARE = (
+    LineStyle("#c62828", (6, 1, 0), ":"), LineStyle("#00695c", "8", "--"),
+    LineStyle("#8e6ad8", (3, 1, 60), "-."), LineStyle("#5d5d00", "H", "--"),
+)
+_DASHES = ("-", "--", "-.", ":")
 
 
 def selector_styles(selectors: Sequence[str]) -> dict[str, LineStyle]:
-    """A style for each selector; those the package does not know take the spare ones in turn."""
-    others = [name for name in selectors if name not in _SELECTORS]
-    spare = {name: _OTHERS[k % len(_OTHERS)] for k, name in enumerate(others)}
-    return {name: _SELECTORS.get(name) or spare[name] for name in selectors}
+    """A style for each selector, no two alike.
+
+    A selector that the package does not know takes a spare style, in turn; where those run out, they come
+    again with other dashes. A weighted vote has its scorer's colour and marker, the marker hollow.
+    """
+    scorers = dict.fromkeys(name.removeprefix(WEIGHTED) for name in selectors)
+    spare = {name: _spare(k) for k, name in enumerate(name for name in scorers if name not in _SELECTORS)}
+    plain = {name: _SELECTORS.get(name) or spare[name] for name in scorers}
+    return {name: _hollow(plain[name.removeprefix(WEIGHTED)]) if name.startswith(WEIGHTED) else plain[name]
+            for name in selectors}
+
+
+def _spare(k: int) -> LineStyle:
+    rounds, place = divmod(k, len(_SPARE))
+    look = _SPARE[place]
+    return replace(look, dash=_DASHES[(_DASHES.index(look.dash) + rounds) % len(_DASHES)])
+
+
+def _hollow(look: LineStyle) -> LineStyle:
+    return replace(look, dash=_DASHES[(_DASHES.index(look.dash) + 1) % len(_DASHES)], filled=False)
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -1,0 +1,66 @@
+"""What each selector of a table or plot stands for, in a few words: the one source for pages and cards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED
+
+UNSCORED: Mapping[str, str] = MappingProxyType({
+    "random": "one candidate at random: the mean accuracy of all",
+    "first": "zero-shot: the first candidate, whatever N is",
+    "majority": "self-consistency: the most frequent final answer; ties are drawn",
+    BEST_GENERATOR: "the best single generator, without selection",
+    "oracle": "right if any candidate is: the ceiling",
+})
+"""Selectors that need no scores, by name."""
+
+BACKBONES: Mapping[str, str] = MappingProxyType({
+    "base_likelihood": "the likelihood of the CoT under the base model, not a reward model",
+    "base_head": "the PRM before training: its step head is untrained",
+})
+"""Scorers that nothing was trained for, by name."""
+
+MODELS: Mapping[str, str] = MappingProxyType({
+    "vanilla": "PRM trained with equal weights",
+    "orm": "outcome reward model: trained on one outcome label a CoT, at its last step",
+    "car": "PRM trained with equal weights on data selected by cluster and rank",
+    "s1": "PRM trained with equal weights on data selected by quality, difficulty and diversity",
+    "meta_only": "PRM trained on the meta set alone",
+    "with_meta": "PRM trained with equal weights on all domains and the meta set as one more",
+    "random_weights": "PRM trained with fixed weights drawn at random",
+    "fixed_weights": "PRM trained with weights that an earlier run ended with or had on average",
+    "doremi": "PRM trained with weights moved by excess loss over a reference model (DoReMi)",
+    "doge": "PRM trained with weights moved by the alignment of gradients with the meta loss (DoGE)",
+    "dreamprm": "PRM trained with learned weights",
+})
+"""Trained models by the name of their baseline; `vanilla` and `dreamprm` are none."""
+
+SHORT: Mapping[str, str] = MappingProxyType({**UNSCORED, **BACKBONES, **MODELS})
+"""All of them."""
+
+
+def meaning(selector: str, aggregations: Mapping[str, Any] | None = None) -> str:
+    """What a selector picks.
+
+    A scorer that is not known by name is told as "scores of NAME".
+
+    Args:
+        selector: its name.
+        aggregations: the entry of evaluation.json; with it, how a scorer's steps become one score.
+    """
+    if selector in UNSCORED:
+        return UNSCORED[selector]
+    if selector.startswith(WEIGHTED):
+        return ("self-consistency, votes weighted by the probability that "
+                f"{selector.removeprefix(WEIGHTED)} gives")
+    known = SHORT.get(selector, f"scores of {selector}")
+    choice = (aggregations or {}).get(selector)
+    if choice is None:
+        return known
+    how = choice["chosen"]
+    if how == "one value a response":
+        return f"{known}; highest score, one value a response"
+    return f"{known}; highest {choice['aggregation']} of the steps ({how})"
