@@ -23,7 +23,7 @@ def test_reliability_draws_a_row_a_scorer_and_a_panel_a_subset() -> None:
         "prm": {"all": {"a": held((30, 0.2, 0.4), (10, 0.8, 0.9)), "b": held((5, 0.5, 0.5))}},
         "other": {"all": {"b": held((5, 0.25, 0.75))}},
     }
-    figure = reliability_plot(calibration, scope="all")
+    figure = reliability_plot(calibration, scope="all", level=0.9)
     assert figure is not None
     panels = figure.axes
     assert [axes.get_visible() for axes in panels] == [True, True, False, True]
@@ -36,10 +36,11 @@ def test_reliability_draws_a_row_a_scorer_and_a_panel_a_subset() -> None:
     assert shares == [0.75, 0.25]
     assert panels[0].texts[0].get_text() == "ECE 0.125"
     assert panels[2].get_ylabel() == "other\nmean label"
+    assert "90 % intervals" in figure.get_supxlabel()
 
 
 def test_nothing_is_drawn_without_steps_or_curves() -> None:
-    assert reliability_plot({"prm": {"all": {}}}, scope="all") is None
+    assert reliability_plot({"prm": {"all": {}}}, scope="all", level=0.9) is None
     assert threshold_plot({}) is None
 
 

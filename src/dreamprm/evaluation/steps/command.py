@@ -21,13 +21,14 @@ from dreamprm.errors import DataError, UserError
 from dreamprm.evaluation.steps.development import (
     Parts, other_records, set_subset_apart, split_questions)
 from dreamprm.evaluation.steps.guesses import GUESSES
-from dreamprm.evaluation.steps.page import page, shown_scope
+from dreamprm.evaluation.steps.page import page
 from dreamprm.evaluation.steps.protocol import FIGURES
 from dreamprm.evaluation.steps.reader import StepFile, read_scored_steps
 from dreamprm.evaluation.steps.results import (
     Bootstrap, Threshold, auc_figures, calibration_figures, choose_thresholds, development_counts,
     differences, first_error_figures, subset_counts, with_mean)
 from dreamprm.evaluation.steps.scored_steps import ScoredSteps
+from dreamprm.evaluation.steps.wording import shown_scope
 from dreamprm.schema.evaluate_steps import EvaluateStepsConfig
 
 RESULT = "steps.json"
@@ -230,7 +231,8 @@ def _plot(folder: Path, result: Mapping[str, Any], thresholds: Mapping[str, Thre
 
     folder.mkdir()
     figures = {
-        "reliability": reliability_plot(result["calibration"], scope=shown_scope(result)),
+        "reliability": reliability_plot(
+            result["calibration"], scope=shown_scope(result), level=result["settings"]["level"]),
         "development_f1": threshold_plot({
             name: (one.curve.thresholds, one.curve.f1, one.log_odds)
             for name, one in thresholds.items() if one.curve is not None

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import csv
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dreamprm.errors import UserError
+import numpy as np
+from numpy.typing import NDArray
+
+from dreamprm.errors import DataError, UserError
 from dreamprm.reporting.folders.files import parse_object
 
-RESULT = "steps.json"
+RESULT, CURVES = "steps.json", "development_curves.csv"
+
+_KEYS = ("settings", "subsets", "thresholds", "first_error", "auc", "calibration")
+_SETTINGS = ("seed", "resamples", "level", "scope", "threshold_chosen_on", "development_subset")
+_COLUMNS = ("scorer", "threshold_log_odds", "f1")
+
+
+@dataclass(frozen=True)
+class DevelopmentCurve:
+    """F1 on the development set over the thresholds tried.
+
+    Attributes: log_odds (T,) the thresholds, rising; f1 (T,) in [0, 1].
+    """
+
+    log_odds: NDArray[np.float64]
+    f1: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -20,10 +40,12 @@ class StepsFolder:
     Attributes:
         folder: where its files are.
         result: steps.json as it stands.
+        curves: development_curves.csv by scorer; empty where it is absent or the thresholds were given.
     """
 
     folder: Path
     result: Mapping[str, Any]
+    curves: Mapping[str, DevelopmentCurve]
 
     @property
     def name(self) -> str:
@@ -32,12 +54,66 @@ class StepsFolder:
 
 
 def read_steps(folder: str | Path) -> StepsFolder:
-    """Read steps.json.
+    """Read steps.json and, where it is there, development_curves.csv.
 
-    Raises: UserError where it is missing; DataError where it does not parse.
+    Raises:
+        UserError: steps.json is missing.
+        DataError: a file does not parse or lacks what the figures are made of, or the curves are not those
+            that the thresholds of steps.json come from; with file and line or field.
     """
     path = Path(folder)
-    if not (path / RESULT).is_file():
+    file = path / RESULT
+    if not file.is_file():
         raise UserError(
             f"{path} has no {RESULT}: `dreamprm evaluate-steps` has not finished in it; run it again")
-    return StepsFolder(path, parse_object(path / RESULT, (path / RESULT).read_text(encoding="utf-8"), line=1))
+    result = parse_object(file, file.read_text(encoding="utf-8"), line=1)
+    _check_keys(file, "", result, _KEYS)
+    _check_keys(file, "settings.", result["settings"], _SETTINGS)
+    curves = path / CURVES
+    return StepsFolder(path, result, _curves(curves, result["thresholds"]) if curves.is_file() else {})
+
+
+def _check_keys(file: Path, place: str, held: Any, wanted: tuple[str, ...]) -> None:
+    missing = [key for key in wanted if not isinstance(held, dict) or key not in held]
+    if missing:
+        raise DataError(f"{file}: field {place}{missing[0]} is missing; the file is damaged or another"
+                        " version's: run `dreamprm evaluate-steps` again")
+
+
+def _curves(path: Path, thresholds: Mapping[str, Any]) -> dict[str, DevelopmentCurve]:
+    """The curves of the scorers that steps.json has thresholds of."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(f"{path}:1: column {missing[0]} is missing, got"
+                            f" {', '.join(reader.fieldnames or ())}; run `dreamprm evaluate-steps` again")
+        for row in reader:
+            line = reader.line_num
+            if row["scorer"] not in thresholds:
+                raise DataError(f"{path}:{line}: scorer must be one that {RESULT} has a threshold of"
+                                f" ({', '.join(thresholds) or 'none'}), got {row['scorer']!r}")
+            point = tuple(_finite(path, line, row, column) for column in _COLUMNS[1:])
+            before = found.setdefault(row["scorer"], [])
+            if before and point[0] <= before[-1][0]:
+                raise DataError(f"{path}:{line}: threshold_log_odds must rise within a scorer, got"
+                                f" {point[0]:g} after {before[-1][0]:g}")
+            before.append((point[0], point[1]))
+    for scorer, points in found.items():
+        tried = (thresholds[scorer].get("development") or {}).get("thresholds_tried")
+        if len(points) != tried:
+            raise DataError(
+                f"{path}: holds {len(points)} thresholds of {scorer}, but {RESULT} says that {tried} were"
+                " tried: they are of different evaluations; run `dreamprm evaluate-steps` again")
+    return {scorer: DevelopmentCurve(*np.array(points).T) for scorer, points in found.items()}
+
+
+def _finite(path: Path, line: int, row: Mapping[str, str | None], column: str) -> float:
+    try:
+        value = float(row[column] or "")
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{path}:{line}: {column} must be a finite number, got {row[column]!r}")
+    return value

@@ -14,7 +14,7 @@ _PANEL = 2.5  # inches
 
 
 def reliability_plot(
-    calibration: Mapping[str, Any], *, scope: str, binning: str = "equal_mass"
+    calibration: Mapping[str, Any], *, scope: str, level: float, binning: str = "equal_mass"
 ) -> Figure | None:
     """A row a scorer, a panel a subset; the points' bars are intervals, the columns below how many steps.
 
@@ -23,6 +23,7 @@ def reliability_plot(
     Args:
         calibration: the `calibration` entry of steps.json.
         scope: one of its scopes.
+        level: of its intervals, in (0, 1).
         binning: one of its binnings.
     """
     rows = {scorer: scopes[scope] for scorer, scopes in calibration.items() if scopes[scope]}
@@ -46,7 +47,8 @@ def reliability_plot(
                     color=style.INK)
     figure.supxlabel(
         "probability given to a step; grey: share of the steps\n"
-        f"steps counted: {scope.replace('_', ' ')}; bins of {binning.replace('_', ' ')}; dashed: calibrated",
+        f"steps counted: {scope.replace('_', ' ')}; bins of {binning.replace('_', ' ')}, with"
+        f" {100 * level:g} % intervals; dashed: calibrated",
         fontsize=9.5)
     return figure
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 
 from dreamprm.reporting.document import Section
 from dreamprm.reporting.report import Report
-from dreamprm.reporting.sections import overview, provenance, run_accuracy, training, verdict, weights
+from dreamprm.reporting.sections import overview, provenance, run_accuracy, steps, training, verdict, weights
 
 SECTIONS: tuple[Callable[[Report], Iterator[Section]], ...] = (
     verdict.sections,
     overview.sections,
     run_accuracy.sections,
     weights.sections,
+    steps.sections,
     training.sections,
     provenance.sections,
 )
@@ -28,5 +29,5 @@ def sections_of(report: Report) -> list[Section]:
     anchors = [section.anchor for section in found]
     repeated = sorted({anchor for anchor in anchors if anchors.count(anchor) > 1})
     if repeated:
-        raise ValueError(f"sections must have anchors of their own; given more than once: {', '.join(repeated)}")
+        raise ValueError(f"sections must have anchors of their own; repeated: {', '.join(repeated)}")
     return found
