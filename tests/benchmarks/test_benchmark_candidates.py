@@ -117,7 +117,7 @@ def test_published_flags(questions, tmp_path: Path) -> None:
     done = to_candidates(MATHV, questions, path, outcomes="published")
     (first,), (second,) = (record.candidates for record in done.records)
     assert [(one.correct, one.final_answer) for one in (first, second)] == [(True, "7"), (True, "7")]
-    assert done.credits == {}
+    assert all(one.credit is None for record in done.records for one in record.candidates)
     graded = outputs(tmp_path / "n.jsonl", ("4", "6"), score=0.3)
     with pytest.raises(DataError, match=r"n\.jsonl:1: a grade of 0.3; allowed: 0 or 1"):
         to_candidates(MATHV, questions, graded, outcomes="published", incomplete="keep")

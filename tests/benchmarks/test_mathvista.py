@@ -80,7 +80,7 @@ def test_responses_without_a_judge(questions, pid: str, response: str, verdict: 
 
 @pytest.mark.parametrize("reply, verdict", [
     ("B", "right"), ("Answer: (A)", "wrong"), ("none", "wrong"), ("", "wrong"),
-    (GenerationError("busy"), "undecided")])
+    (GenerationError("too long", refused=True), "undecided")])
 def test_a_judge_extracts(questions, reply, verdict: str) -> None:
     judge = ScriptedJudge([reply])
     question = questions.published("3").record
@@ -90,6 +90,12 @@ def test_a_judge_extracts(questions, reply, verdict: str) -> None:
     assert temperature == 0.0 and prompt.count("</student>") == 1
     # The judge sees the options, and is not told which is right.
     assert "(B) 145 cm\n" in prompt and "the letter of the option" in prompt and "eference" not in prompt
+
+
+def test_a_judge_that_gives_no_reply_may_give_one_later(questions) -> None:
+    checker = VISTA.checker(judge=ScriptedJudge([GenerationError("busy")]))
+    with pytest.raises(GenerationError, match=r"MathVista: no extraction \(busy\)"):
+        checker.check("It is long.", questions.published("3").record)
 
 
 def test_own_outputs_and_figures_by_task_and_skill(questions, tmp_path: Path) -> None:

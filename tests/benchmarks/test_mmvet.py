@@ -36,6 +36,10 @@ def responses(tmp_path: Path) -> Path:
     return save(tmp_path / "llava.json", {"v1_0": "x is -1", "v1_1": "A kitten."})
 
 
+def credits(done):
+    return {record.id: tuple(one.credit for one in record.candidates) for record in done.records}
+
+
 def test_questions_of_the_published_file(questions, tmp_path: Path) -> None:
     assert [question.record.id for question in questions] == ["mmvet-v1_0", "mmvet-v1_1"]
     assert questions[0].record.images == (str(tmp_path / "images/v1_0.png"),)
@@ -54,7 +58,7 @@ def test_grades_are_read_strictly(reply: str, credit: float | None) -> None:
 def test_a_candidate_carries_its_credit(questions, responses: Path, tmp_path: Path) -> None:
     judge = ScriptedJudge(["Grade: 0.4", "Grade: 0.9"])
     done = to_candidates(MMVET, questions, responses, judge=judge)
-    assert done.credits == {"mmvet-v1_0": (0.4,), "mmvet-v1_1": (0.9,)}
+    assert credits(done) == {"mmvet-v1_0": (0.4,), "mmvet-v1_1": (0.9,)}
     assert [record.candidates[0].correct for record in done.records] == [False, True]
     assert done.outcomes() == {"llava": {"mmvet-v1_0": 0.4, "mmvet-v1_1": 0.9}}
     assert scores(MMVET, questions, done.outcomes()["llava"]) == pytest.approx({
@@ -79,7 +83,7 @@ def test_a_reply_without_a_grade_is_asked_for_again(questions, responses: Path) 
     judge = ScriptedJudge(["good", "fine", "0.7", "bad"])
     done = to_candidates(MMVET, questions, responses, judge=judge)
     assert [temperature for _, temperature in judge.asked] == [0.0, 0.5, 1.0] + [0.0, 0.5, 1.0, 1.5, 2.0]
-    assert done.credits == {"mmvet-v1_0": (0.7,), "mmvet-v1_1": (None,)}
+    assert credits(done) == {"mmvet-v1_0": (0.7,), "mmvet-v1_1": (None,)}
     assert done.records[1].candidates[0].correct is None
     assert done.report.verdicts == {"llava": {"right": 1, "undecided": 1}}
     # An undecided candidate counts 0 in figures, and is told.
@@ -90,16 +94,24 @@ def test_a_reply_without_a_grade_is_asked_for_again(questions, responses: Path) 
     ]
 
 
-def test_a_judge_that_fails_leaves_the_candidate_undecided(questions, responses: Path) -> None:
-    done = to_candidates(MMVET, questions, responses, judge=ScriptedJudge([GenerationError("busy")]))
+def test_a_request_that_the_judge_refuses_is_undecided(questions, responses: Path) -> None:
+    refusal = GenerationError("prompt too long", refused=True)
+    done = to_candidates(MMVET, questions, responses, judge=ScriptedJudge([refusal]))
     assert [record.candidates[0].correct for record in done.records] == [None, None]
-    assert done.credits == {"mmvet-v1_0": (None,), "mmvet-v1_1": (None,)}
+    assert credits(done) == {"mmvet-v1_0": (None,), "mmvet-v1_1": (None,)}
+
+
+def test_a_judge_that_gives_no_reply_stops_the_command_after_the_others(questions, responses: Path) -> None:
+    judge = ScriptedJudge([GenerationError("busy"), "Grade: 1"])
+    with pytest.raises(UserError, match=r"1 of 2 answers are not judged, the last: MM-Vet: no grade \(busy\)"):
+        to_candidates(MMVET, questions, responses, judge=judge)
+    assert len(judge.asked) == 2
 
 
 def test_candidates_of_any_origin_are_graded(questions, responses: Path) -> None:
     records = to_candidates(MMVET, questions, responses, judge=ScriptedJudge(["0"])).records
     done = check_candidates(MMVET, questions, records, judge=ScriptedJudge(["1.0", "0.2"]))
-    assert done.credits == {"mmvet-v1_0": (1.0,), "mmvet-v1_1": (0.2,)}
+    assert credits(done) == {"mmvet-v1_0": (1.0,), "mmvet-v1_1": (0.2,)}
     assert [record.candidates[0].correct for record in done.records] == [True, False]
     assert [record.candidates[0].text for record in done.records] == ["x is -1", "A kitten."]
 
@@ -114,7 +126,7 @@ def test_published_grades(questions, tmp_path: Path) -> None:
     path = table(tmp_path / "InternVL_MMVet_gpt-4-turbo.xlsx", graded)
     done = to_candidates(MMVET, found, path, outcomes="published")
     assert done.outcomes() == {"InternVL": {"mmvet-0": 0.3, "mmvet-1": 1.0}}
-    assert done.credits == {"mmvet-0": (0.3,), "mmvet-1": (1.0,)}
+    assert credits(done) == {"mmvet-0": (0.3,), "mmvet-1": (1.0,)}
     assert scores(MMVET, found, done.outcomes()["InternVL"])["capability/rec"] == 0.65
     with pytest.raises(DataError, match="field 'true_false, correct, hit or score' is missing"):
         to_candidates(MMVET, questions, save(tmp_path / "m.json", {"v1_0": "x"}), outcomes="published")

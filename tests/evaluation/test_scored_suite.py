@@ -40,13 +40,14 @@ def test_candidates_without_a_verdict_are_judged_and_counted(tmp_path):
     candidates = [candidate("4.0", None), candidate("5", None), candidate("5", True),
                   candidate(None, None, text="I cannot tell. It depends on many things that are not shown.")]
     path = write(tmp_path / "a.jsonl", [record("q", candidates)])
-    made = []
+    asked = []
 
-    def checker():
-        made.append(build_checker("auto"))
-        return made[-1]
+    def check(pairs):
+        asked.extend(pairs)
+        return [build_checker("auto").check(*pair) for pair in pairs]
 
-    suite = open_scored_suite([path], checker=checker)
+    suite = open_scored_suite([path], check=check)
+    assert [response for response, _ in asked] == [candidates[k]["text"] for k in (0, 1, 3)]
     # A verdict that is there is not judged again.
     assert suite.correct == ((True, False, True, False),)
     assert suite.judged == {"right": 1, "wrong": 1, "undecided": 1}
@@ -60,7 +61,8 @@ def test_questions_give_options_to_the_judge_and_to_the_votes(tmp_path):
     questions = write(tmp_path / "q.jsonl", [{
         "id": "q", "question": "How many?", "images": [], "answer": "B", "domain": "birds",
         "options": ["one parrot", "two parrots"]}])
-    suite = open_scored_suite([path], questions=questions, checker=lambda: build_checker("auto"))
+    suite = open_scored_suite([path], questions=questions, check=lambda pairs: [
+        build_checker("auto").check(*pair) for pair in pairs])
     assert suite.votes == (("option B", "option B", "option A"),)
     assert suite.correct == ((True, True, False),)
     other = write(tmp_path / "other.jsonl", [record("z", candidates)])
@@ -97,7 +99,8 @@ def test_credits_stand_in_for_right_and_wrong(tmp_path):
     assert open_scored_suite([write(tmp_path / "b.jsonl", plain), path]).correct == suite.correct
     rows[0]["candidates"][0]["credit"] = 0.8
     other = write(tmp_path / "c.jsonl", rows)
-    with pytest.raises(DataError, match="credits of record q1 are not those of another file"):
+    with pytest.raises(DataError, match="a.jsonl and .*c.jsonl: candidate 0 of record q1: "
+                                        "'credit' is 0.7 in the one and 0.8 in the other"):
         open_scored_suite([path, other])
     rows[0]["candidates"][0]["credit"] = 7
     with pytest.raises(DataError, match=r"field 'candidates\[0\].credit': got 7; allowed: a number in"):

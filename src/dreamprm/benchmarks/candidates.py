@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Literal
 
-from dreamprm.answers import Judgement, Verdict
+from dreamprm.answers import Judgement, Verdict, check_all
 from dreamprm.benchmarks.benchmark import (
     RIGHT_FROM,
     Benchmark,
@@ -72,21 +73,20 @@ def to_candidates(
         if value not in allowed:
             raise UserError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     report = CandidateReport()
-    found: dict[str, list[tuple[Candidate, float | None]]] = {}
+    found: dict[str, list[Candidate]] = {}
     checker = benchmark.checker(questions, judge) if outcomes == "check" else None
     try:
         read = read_predictions(benchmark, predictions, questions, other_questions=other_questions)
-        for prediction in read:
-            if checker is None:
-                judgement = _published(prediction, graded=benchmark.asks_judge == "always")
-            else:
-                judgement = _judgement(prediction, checker, use_extracted, empty)
+        judged = (
+            ((one, _published(one, graded=benchmark.asks_judge == "always")) for one in read)
+            if checker is None else _checked(read, checker, judge, use_extracted, empty))
+        for prediction, judgement in judged:
             _count(report, prediction.generator, judgement, empty=not prediction.response.strip())
             candidate = split_candidate(
                 prediction.response if prediction.response.strip() else NO_RESPONSE,
                 split=split, final_answer=judgement.extracted, correct=_correct(judgement),
-                generator=prediction.generator)
-            found.setdefault(prediction.question.record.id, []).append((candidate, _credit(judgement)))
+                credit=_credit(judgement), generator=prediction.generator)
+            found.setdefault(prediction.question.record.id, []).append(candidate)
     finally:
         if checker is not None:
             checker.close()
@@ -94,12 +94,9 @@ def to_candidates(
         raise DataError("the predictions answer none of the questions; check that they belong together")
     asked = [question for question in questions if question.record.id in found]
     if incomplete == "error":
-        _require_complete(questions, {id: [pair[0] for pair in pairs] for id, pairs in found.items()})
-    graded = {id: tuple(pair[1] for pair in pairs) for id, pairs in found.items()}
+        _require_complete(questions, found)
     return BenchmarkCandidates(
-        records=[_record(benchmark, one, [pair[0] for pair in found[one.record.id]]) for one in asked],
-        credits=graded if benchmark.asks_judge == "always" else {},
-        report=report)
+        [_record(benchmark, one, found[one.record.id]) for one in asked], report)
 
 
 def check_candidates(
@@ -109,7 +106,7 @@ def check_candidates(
     *,
     judge: Generator | None = None,
 ) -> BenchmarkCandidates:
-    """Candidates of any origin with `correct` by the benchmark's rules, whatever it was before.
+    """Candidates of any origin with `correct` and `credit` by the benchmark's rules, whatever they were.
 
     Use it for candidates that `dreamprm sample` drew; their responses follow our prompt, so build the
     benchmark with rules="stated". Scores and steps stay.
@@ -122,29 +119,27 @@ def check_candidates(
 
     Raises:
         DataError: a record whose question is not among them.
-        UserError: a missing judge.
+        UserError: a missing judge, or one that gave no reply to some.
     """
-    report, checked, graded = CandidateReport(), [], {}
+    report, checked = CandidateReport(), []
     checker = benchmark.checker(questions, judge)
+    known = list(records)
     try:
-        for record in records:
-            question = required(questions, record.id)
-            judgements = [
-                checker.check(one.text, question.record) if one.text != NO_RESPONSE
-                else Graded("wrong", None, "no response", 0.0)
-                for one in record.candidates]
-            for candidate, judgement in zip(record.candidates, judgements, strict=True):
-                _count(report, str(candidate.generator), judgement, empty=candidate.text == NO_RESPONSE)
-            candidates = tuple(
-                dataclasses.replace(candidate, correct=_correct(judgement))
-                for candidate, judgement in zip(record.candidates, judgements, strict=True))
-            checked.append(dataclasses.replace(record, candidates=candidates))
-            credits = tuple(map(_credit, judgements))
-            if benchmark.asks_judge == "always":
-                graded[record.id] = credits
+        calls = [
+            partial(checker.check, one.text, required(questions, record.id).record)
+            if one.text != NO_RESPONSE else _no_response
+            for record in known for one in record.candidates]
+        judgements = iter(check_all(calls, judge=judge))
     finally:
         checker.close()
-    return BenchmarkCandidates(checked, graded, report)
+    for record in known:
+        candidates = []
+        for candidate, judgement in zip(record.candidates, judgements, strict=False):
+            _count(report, str(candidate.generator), judgement, empty=candidate.text == NO_RESPONSE)
+            candidates.append(dataclasses.replace(
+                candidate, correct=_correct(judgement), credit=_credit(judgement)))
+        checked.append(dataclasses.replace(record, candidates=tuple(candidates)))
+    return BenchmarkCandidates(checked, report)
 
 
 def required(questions: QuestionSet, id: str) -> BenchmarkQuestion:
@@ -174,18 +169,36 @@ def _published(prediction: Prediction, *, graded: bool) -> Judgement:
     return Graded(verdict, prediction.extracted, "as published", outcome if graded else None)
 
 
-def _judgement(
+def _checked(
+    predictions: Iterable[Prediction], checker: BenchmarkChecker, judge: Generator | None,
+    use_extracted: bool, empty: Empty,
+) -> Iterator[tuple[Prediction, Judgement]]:
+    """Predictions with the checker's judgement; with a judge all are read before it is asked."""
+    if judge is None:
+        for one in predictions:
+            yield one, _call(one, checker, use_extracted, empty)()
+        return
+    known = list(predictions)
+    calls = [_call(one, checker, use_extracted, empty) for one in known]
+    yield from zip(known, check_all(calls, judge=judge), strict=True)
+
+
+def _call(
     prediction: Prediction, checker: BenchmarkChecker, use_extracted: bool, empty: Empty
-) -> Judgement:
+) -> Callable[[], Judgement]:
     if not prediction.response.strip():
         if empty == "error":
             raise prediction.row.error(
                 "response", "a text that is not empty (empty=wrong counts empty responses as wrong)",
                 prediction.response)
-        return Graded("wrong", None, "no response", 0.0)
+        return _no_response
     if use_extracted and prediction.extracted is not None:
-        return checker.compare(prediction.extracted, prediction.question.record)
-    return checker.check(prediction.response, prediction.question.record)
+        return partial(checker.compare, prediction.extracted, prediction.question.record)
+    return partial(checker.check, prediction.response, prediction.question.record)
+
+
+def _no_response() -> Judgement:
+    return Graded("wrong", None, "no response", 0.0)
 
 
 def _correct(judgement: Judgement) -> bool | None:

@@ -1,17 +1,16 @@
-"""What checking made of candidates: records, credits and counts, and how they are written."""
+"""What checking made of candidates: records and counts, and how they are written."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from dreamprm.data.records import CandidateRecord, QuestionRecord, to_json
+from dreamprm.data.files import write_records
+from dreamprm.data.records import CandidateRecord, QuestionRecord
 
 R = TypeVar("R", CandidateRecord, QuestionRecord)
 
@@ -43,17 +42,15 @@ class CandidateReport:
 
 @dataclass(frozen=True)
 class BenchmarkCandidates:
-    """Candidate records, and the credits of graded ones.
+    """Candidate records with what each candidate is worth, and the counts.
 
     Attributes:
-        records: one a question that was answered, in the order of the questions.
-        credits: by record id each candidate's credit in [0, 1], None where undecided; only where the
-            benchmark grades (MM-Vet).
+        records: one a question that was answered, in the order of the questions. Where the benchmark grades
+            (MM-Vet) candidates have a `credit`, unless they are undecided.
         report: counts.
     """
 
     records: list[CandidateRecord]
-    credits: dict[str, tuple[float | None, ...]]
     report: CandidateReport
 
     def outcomes(self) -> dict[str, dict[str, float]]:
@@ -63,10 +60,9 @@ class BenchmarkCandidates:
         """
         found: dict[str, dict[str, list[float]]] = {}
         for record in self.records:
-            credits = self.credits.get(record.id, (None,) * len(record.candidates))
-            for candidate, credit in zip(record.candidates, credits, strict=True):
-                outcome = float(bool(candidate.correct)) if credit is None else credit
-                found.setdefault(str(candidate.generator), {}).setdefault(record.id, []).append(outcome)
+            for candidate in record.candidates:
+                by_id = found.setdefault(str(candidate.generator), {})
+                by_id.setdefault(record.id, []).append(candidate.outcome)
         return {
             generator: {id: sum(values) / len(values) for id, values in by_id.items()}
             for generator, by_id in found.items()
@@ -74,26 +70,15 @@ class BenchmarkCandidates:
 
 
 def write_candidates(path: str | Path, candidates: BenchmarkCandidates) -> int:
-    """Write candidate records as JSON Lines, each graded candidate with its `credit`; whole or not at all.
+    """Write candidate records as JSON Lines, images below the file's folder relative to it.
+
+    The file appears whole or not at all.
 
     Returns:
         The number of records.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("x", encoding="utf-8") as file:
-            for record in candidates.records:
-                row = to_json(images_from(record, path.parent))
-                credits = candidates.credits.get(record.id, ())
-                for one, credit in zip(row["candidates"], credits, strict=False):
-                    one["credit"] = credit
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return len(candidates.records)
+    folder = Path(path).parent
+    return write_records(path, (images_from(record, folder) for record in candidates.records))
 
 
 def images_from(record: R, folder: str | Path) -> R:

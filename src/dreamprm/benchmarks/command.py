@@ -19,7 +19,7 @@ from dreamprm.config import as_dict
 from dreamprm.data.files import write_records
 from dreamprm.data.readers import read_candidate_records
 from dreamprm.errors import DataError
-from dreamprm.generators import build_generator
+from dreamprm.generators.remembered import remembered
 from dreamprm.run_folder import write_atomically
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ def _candidates(
     with ExitStack() as stack:
         judge = None
         if config.judge.name is not None:
-            judge = build_generator(config.judge.name, **config.judge.settings)
-            stack.callback(judge.close)
+            judge = stack.enter_context(remembered(
+                config.judge.name, Path(config.output) / "judge.jsonl", **config.judge.settings))
         if config.candidates is not None:
             # Nobody looks at the images here.
             reading: dict[str, Any] = {"allow_no_image": True, "missing_image": "keep"}

@@ -91,7 +91,11 @@ class MathVistaChecker(BenchmarkChecker):
     max_tokens: int = 64
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
-        """Extract, then compare; undecided where nothing could be extracted."""
+        """Extract, then compare; undecided where nothing could be extracted.
+
+        Raises:
+            GenerationError: the judge gave no reply, and may give one later.
+        """
         whole = response.strip()
         if not whole:
             return Judgement("wrong", None, "MathVista: the response is empty")
@@ -130,6 +134,8 @@ class MathVistaChecker(BenchmarkChecker):
             (completion,) = judge.complete(
                 extraction_prompt(question, response), temperature=0.0, max_tokens=self.max_tokens)
         except GenerationError as error:
+            if not error.refused:
+                raise GenerationError(f"MathVista: no extraction ({error})") from error
             return Judgement("undecided", None, f"MathVista: the judge gave no reply ({error})")
         line = completion.text.strip().partition("\n")[0].removeprefix("Answer:").strip()
         if not line or line.lower() in ("none", "none."):

@@ -107,7 +107,11 @@ class GradingChecker(BenchmarkChecker):
     tries: int = 5
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
-        """Ask for a grade."""
+        """Ask for a grade; undecided where no reply holds one, or the judge refuses the request.
+
+        Raises:
+            GenerationError: the judge gave no reply, and may give one later.
+        """
         if not response.strip():
             return Graded("wrong", None, "MM-Vet: the response is empty", 0.0)
         prompt, reply = grading_prompt(question, response), ""
@@ -116,6 +120,8 @@ class GradingChecker(BenchmarkChecker):
                 (completion,) = self.judge.complete(
                     prompt, temperature=0.5 * attempt, max_tokens=self.max_tokens, seed=attempt)
             except GenerationError as error:
+                if not error.refused:
+                    raise GenerationError(f"MM-Vet: no grade ({error})") from error
                 return Graded("undecided", None, f"MM-Vet: the judge gave no reply ({error})")
             reply = completion.text
             credit = read_grade(reply)

@@ -88,6 +88,7 @@ _CANDIDATE = pa.schema(
         "correct": pa.bool_(),
         "generator": pa.string(),
         "scores": pa.list_(pa.struct({"scorer": pa.string(), "log_odds": pa.list_(pa.float64())})),
+        "credit": pa.float64(),
     }
 )
 

@@ -23,7 +23,7 @@ from dreamprm.errors import UserError
 R = TypeVar("R", StepRecord, MetaRecord, CandidateRecord)
 Kind = Literal["step", "meta", "candidate"]
 
-_FORM = 2  # part of the cache's key: raise it when the stored form or the readers' meaning changes
+_FORM = 3  # part of the cache's key: raise it when the stored form or the readers' meaning changes
 _BATCH_ROWS = 1000
 _TABLE, _REPORT = "records.arrow", "report.json"
 

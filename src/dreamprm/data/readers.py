@@ -139,8 +139,8 @@ def read_candidate_records(
 
     A record holds `question`, `image` or `images`, `benchmark`, `answer`, `candidates` and optionally `id`.
     A candidate holds `text` and optionally `steps` (else the text is split on its headings), `final_answer`
-    (else what the text states), `correct`, `generator` and `scores` (dreamprm.data.scores). Steps without a
-    `text` are joined to one.
+    (else what the text states), `correct`, `credit` (in [0, 1], of a graded answer), `generator` and `scores`
+    (dreamprm.data.scores). Steps without a `text` are joined to one.
 
     Args:
         path: a JSON array or a JSON Lines file of any size; it is read row by row.
@@ -296,14 +296,18 @@ def _candidate(fields: Fields) -> Candidate:
     text = "\n\n".join(steps) if steps and "text" not in fields else fields.text("text")
     stated = fields.optional_text("final_answer")
     parts = steps or split_steps(text)
-    return Candidate(
+    candidate = Candidate(
         text=text,
         steps=parts,
         final_answer=final_answer(text) if stated is None else stated,
         correct=fields.optional_truth("correct"),
         generator=fields.optional_text("generator"),
         scores=read_scores(fields, len(parts)),
+        credit=fields.probability("credit") if "credit" in fields else None,
     )
+    if candidate.contradiction is not None:
+        raise fields.error("credit", f"a number in [0, 1] that fits 'correct': {candidate.contradiction}")
+    return candidate
 
 
 def record_images(fields: Fields, policy: ImagePolicy, report: ReadReport) -> tuple[str, ...]:

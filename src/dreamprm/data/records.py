@@ -61,7 +61,9 @@ class MetaRecord:
 class Candidate:
     """One of the N answers among which a selector picks; `correct` is None where it is not known.
 
-    `scores` are the log-odds of its steps by scorer (dreamprm.data.scores).
+    `scores` are the log-odds of its steps by scorer (dreamprm.data.scores). `credit` in [0, 1] is what a
+    graded answer earns (MM-Vet); None where answers are right or wrong. Accuracy is then the mean credit;
+    what needs right and wrong goes by `correct`.
     """
 
     text: str
@@ -70,6 +72,25 @@ class Candidate:
     correct: bool | None
     generator: str | None
     scores: Scores = field(default_factory=dict)
+    credit: float | None = None
+
+    @property
+    def outcome(self) -> float:
+        """What it earns: its credit where it is graded; else 1 where right, 0 where wrong or unknown."""
+        return float(bool(self.correct)) if self.credit is None else self.credit
+
+    @property
+    def contradiction(self) -> str | None:
+        """Why `credit` and `correct` cannot both hold, or None.
+
+        From which credit on an answer is right is the grader's choice (MM-Vet: .5), but a right one earns
+        something, and a wrong one not everything.
+        """
+        if self.correct is True and self.credit == 0:
+            return "what is right (correct=true) earns more than 0"
+        if self.correct is False and self.credit == 1:
+            return "what is wrong (correct=false) earns less than 1"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +200,7 @@ def to_json(record: Record) -> dict[str, Any]:
                 "final_answer": candidate.final_answer,
                 "correct": candidate.correct,
                 "generator": candidate.generator,
+                **({"credit": candidate.credit} if candidate.credit is not None else {}),
                 **({"scores": scores_to_json(candidate.scores)} if candidate.scores else {}),
             }
             for candidate in record.candidates

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from dreamprm.answers import Checker, build_checker
+from dreamprm.answers import Checker, Judgement, build_checker, check_all
 from dreamprm.config import as_dict, save_config, versions
 from dreamprm.errors import UserError
 from dreamprm.evaluation.page import evaluation_page, notes
 from dreamprm.evaluation.results import Evaluation
-from dreamprm.evaluation.scored_suite import ScoredSuite, open_scored_suite, shared_questions
+from dreamprm.evaluation.scored_suite import Asked, Check, ScoredSuite, open_scored_suite, shared_questions
 from dreamprm.evaluation.selection import WEIGHTED
 from dreamprm.evaluation.suites import MEAN
-from dreamprm.generators import build_generator
+from dreamprm.generators import Generator
+from dreamprm.generators.remembered import remembered
 from dreamprm.run_folder import write_atomically
 from dreamprm.schema.evaluate import EvaluateConfig, SuiteFiles
 
@@ -37,9 +39,9 @@ def run_evaluate(config: EvaluateConfig) -> None:
         UserError: the configuration or the records do not allow the evaluation.
     """
     with ExitStack() as stack:
-        checker = _checker_once(config, stack)
-        suites = _open(config, config.suites, checker)
-        development = _open(config, config.development, checker)
+        check = _check(config, stack)
+        suites = _open(config, config.suites, check)
+        development = _open(config, config.development, check)
     _refuse_test_in_development(suites, development)
     evaluation = Evaluation(config, suites, development)
     result: dict[str, Any] = {
@@ -64,34 +66,38 @@ def run_evaluate(config: EvaluateConfig) -> None:
 
 
 def _open(
-    config: EvaluateConfig, files: Mapping[str, SuiteFiles], checker: Callable[[], Checker] | None,
+    config: EvaluateConfig, files: Mapping[str, SuiteFiles], check: Check | None,
 ) -> Suites:
     return {
         name: open_scored_suite(
-            [file.path, *file.joined], questions=file.questions, checker=checker,
+            [file.path, *file.joined], questions=file.questions, check=check,
             uneven=config.uneven == "own", on_error=cast(Literal["error", "skip"], config.on_error),
             max_bad_fraction=config.max_bad_fraction, say=_say)
         for name, file in files.items()}
 
 
-def _checker_once(config: EvaluateConfig, stack: ExitStack) -> Callable[[], Checker] | None:
-    """Makes the checker when it is first asked for: a judge may be a model of several gigabytes."""
+def _check(config: EvaluateConfig, stack: ExitStack) -> Check | None:
+    """Judges answers. The checker is made when it is first needed: a judge may be several gigabytes.
+
+    A judge's replies are kept in OUTPUT/judge.jsonl, so that the same command, started again, goes on.
+    """
     answers = config.answers
     if answers is None:
         return None
-    made: list[Checker] = []
+    made: list[tuple[Checker, Generator | None]] = []
 
-    def checker() -> Checker:
+    def check(asked: Sequence[Asked]) -> list[Judgement]:
         if not made:
-            judge = None
+            judge: Generator | None = None
             if answers.judge.name is not None:
-                judge = build_generator(answers.judge.name, **answers.judge.settings)
-                stack.callback(judge.close)
-            made.append(build_checker(answers.kind, judge=judge, **answers.settings))
-            stack.callback(made[0].close)
-        return made[0]
+                judge = stack.enter_context(remembered(
+                    answers.judge.name, Path(config.output) / "judge.jsonl", **answers.judge.settings))
+            made.append((build_checker(answers.kind, judge=judge, **answers.settings), judge))
+            stack.callback(made[0][0].close)
+        checker, asks = made[0]
+        return check_all([partial(checker.check, *one) for one in asked], judge=asks)
 
-    return checker
+    return check
 
 
 def _refuse_test_in_development(suites: Suites, development: Suites) -> None:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from dreamprm.answers import Checker
+from dreamprm.answers import Judgement
 from dreamprm.data.audit import audit_shortcuts
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.read_report import OnError, ReadReport
 from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.records import Candidate, CandidateRecord, QuestionRecord
 from dreamprm.errors import DataError
-from dreamprm.evaluation.credits import read_credits
 from dreamprm.evaluation.votes import vote_of
 
 Say = Callable[[str], None]
+Asked = tuple[str, QuestionRecord]
+"""A response, and the question that it answers."""
+Check = Callable[[Sequence[Asked]], list[Judgement]]
 LogOdds = tuple[tuple[tuple[float, ...], ...], ...]
-Credits = tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class ScoredSuite:
     """What selection needs of a suite; all tuples hold a member a question, and one a candidate in it.
 
     Attributes:
-        records: the records themselves, for messages and examples.
+        records: the records themselves, for messages and examples; their images may not be there.
         correct: what each candidate earns: 1 where it is right, 0 where it is wrong or undecided, and its
             credit where it was graded.
         votes: the name under which its answer is counted (`vote_of`); None where it has none.
@@ -35,6 +37,7 @@ class ScoredSuite:
         judged: verdicts of the candidates that came without `correct`.
         left_out: bad records left out of the files.
         warnings: trivial features that predict `correct`.
+        options: of each question, as a question file gives them; empty where there is none.
     """
 
     records: tuple[CandidateRecord, ...]
@@ -45,6 +48,7 @@ class ScoredSuite:
     judged: Mapping[str, int] = field(default_factory=dict)
     left_out: int = 0
     warnings: tuple[str, ...] = ()
+    options: tuple[tuple[str, ...], ...] = ()
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -53,7 +57,7 @@ class ScoredSuite:
 
 
 def open_scored_suite(
-    paths: Sequence[str], *, questions: str | None = None, checker: Callable[[], Checker] | None = None,
+    paths: Sequence[str], *, questions: str | None = None, check: Check | None = None,
     uneven: bool = False, on_error: OnError = "error", max_bad_fraction: float = 0.01, say: Say = print,
 ) -> ScoredSuite:
     """Read the files of one suite.
@@ -61,8 +65,8 @@ def open_scored_suite(
     Args:
         paths: files of the same candidates with scores of different scorers; the first's order counts.
         questions: file of question records with the suite's ids, or None.
-        checker: gives the checker of candidates without `correct`; called where there is one. None: such a
-            candidate is an error.
+        check: judges the candidates with neither `correct` nor `credit`, all at once; called where there is
+            one. None: such a candidate is an error.
         uneven: whether questions may have different numbers of candidates.
         on_error, max_bad_fraction: as of the readers. A record left out of one file must be left out of all.
         say: is told what was left out.
@@ -73,49 +77,30 @@ def open_scored_suite(
             a candidate that some scorer did not score or that cannot be judged, uneven questions.
     """
     joined: list[CandidateRecord] = []
-    credits: dict[str, Credits] = {}
     left_out = 0
     for path in paths:
         report = ReadReport()
-        # Images are not needed to compare answers.
-        records = list(read_candidate_records(
-            path, missing_image="text_only", allow_no_image=True, on_error=on_error,
-            max_bad_fraction=max_bad_fraction, report=report))
-        report.text_only = 0
+        # Images are not needed to compare answers: none is looked for, and examples tell what is missing.
+        records = [_with_image_paths(record, path) for record in read_candidate_records(
+            path, missing_image="keep", allow_no_image=True, on_error=on_error,
+            max_bad_fraction=max_bad_fraction, report=report)]
         for line in report.lines():
             say(f"{path}: {line}")
         left_out = max(left_out, report.bad)
         _require_unique(path, records)
         joined = _joined(joined, records, paths[0], path) if joined else records
-        for id, row in read_credits(path).items():
-            if credits.setdefault(id, row) != row:
-                raise DataError(f"{path}: the credits of record {id} are not those of another file of the "
-                                "suite; judge the candidates once, then score them")
     if not uneven:
         _require_even(paths[0], joined)
     asked = _questions(questions, joined, paths[0])
-    judged: Counter[str] = Counter()
-    right = [
-        [_is_right(candidate, number, asked[record.id], checker, judged, paths[0])
-         for number, candidate in enumerate(record.candidates)]
-        for record in joined]
-    known = [
-        CandidateRecord(record.question, record.images, record.benchmark, record.answer, tuple(
-            Candidate(one.text, one.steps, one.final_answer, is_right, one.generator, one.scores)
-            for one, is_right in zip(record.candidates, row, strict=True)), record.id)
-        for record, row in zip(joined, right, strict=True)]
-    graded = [credits.get(record.id) or (None,) * len(record.candidates) for record in joined]
-    correct = tuple(
-        tuple(float(is_right) if credit is None else credit
-              for is_right, credit in zip(row, given, strict=True))
-        for row, given in zip(right, graded, strict=True))
+    known, judged = _judged(joined, asked, check, paths[0])
+    correct = tuple(tuple(candidate.outcome for candidate in record.candidates) for record in known)
     # Only a question file tells options; the record's own question has none.
     votes = tuple(tuple(vote_of(one.final_answer, asked[record.id]) for one in record.candidates)
                   for record in joined)
     return ScoredSuite(
         tuple(known), correct, votes, _log_odds(paths[0], joined),
-        sum(credit is not None for given in graded for credit in given), dict(judged), left_out,
-        tuple(audit_shortcuts(known).warnings()))
+        sum(one.credit is not None for record in known for one in record.candidates), judged, left_out,
+        tuple(audit_shortcuts(known).warnings()), tuple(asked[record.id].options for record in joined))
 
 
 def shared_questions(one: ScoredSuite, other: ScoredSuite) -> list[str]:
@@ -143,25 +128,39 @@ def _joined(
         if [one.text for one in record.candidates] != [one.text for one in candidates]:
             raise DataError(f"{first} and {path}: record {record.id} has other candidates in the one than in "
                             "the other; join files that were scored from the same candidates, in one order")
-        result.append(CandidateRecord(
-            record.question, record.images, record.benchmark, record.answer, tuple(
-                _merged(mine, theirs, f"{first} and {path}: candidate {number} of record {record.id}")
-                for number, (mine, theirs) in enumerate(zip(record.candidates, candidates, strict=True))),
-            record.id))
+        result.append(replace(record, candidates=tuple(
+            _merged(mine, theirs, f"{first} and {path}: candidate {number} of record {record.id}")
+            for number, (mine, theirs) in enumerate(zip(record.candidates, candidates, strict=True)))))
     return result
 
 
+_ONCE = "judge the candidates once, then score them"
+
+
 def _merged(mine: Candidate, theirs: Candidate, where: str) -> Candidate:
-    if None not in (mine.correct, theirs.correct) and mine.correct != theirs.correct:
-        raise DataError(f"{where}: 'correct' is {mine.correct} in the one and {theirs.correct} in the other")
+    for name in ("correct", "credit"):
+        one, other = getattr(mine, name), getattr(theirs, name)
+        if None not in (one, other) and one != other:
+            raise DataError(f"{where}: {name!r} is {one} in the one and {other} in the other; {_ONCE}")
     for name in set(mine.scores) & set(theirs.scores):
         if tuple(mine.scores[name]) != tuple(theirs.scores[name]):
             raise DataError(f"{where}: both hold scores of {name!r}, and they differ; rename one scorer")
-    return Candidate(
-        mine.text, mine.steps, mine.final_answer,
-        theirs.correct if mine.correct is None else mine.correct,
-        mine.generator if mine.generator is not None else theirs.generator,
-        {**theirs.scores, **mine.scores})
+    merged = replace(
+        mine,
+        correct=theirs.correct if mine.correct is None else mine.correct,
+        credit=theirs.credit if mine.credit is None else mine.credit,
+        generator=theirs.generator if mine.generator is None else mine.generator,
+        scores={**theirs.scores, **mine.scores})
+    if merged.contradiction is not None:
+        raise DataError(f"{where}: 'correct' is {merged.correct} in the one and 'credit' {merged.credit} in "
+                        f"the other, but {merged.contradiction}; {_ONCE}")
+    return merged
+
+
+def _with_image_paths(record: CandidateRecord, path: str) -> CandidateRecord:
+    """The record with its image paths resolved as the readers do it, from its file's folder."""
+    folder = os.path.dirname(os.path.abspath(path))
+    return replace(record, images=tuple(os.path.join(folder, image) for image in record.images))
 
 
 def _require_unique(path: str, records: Sequence[CandidateRecord]) -> None:
@@ -199,18 +198,29 @@ def _questions(
     return known
 
 
-def _is_right(
-    candidate: Candidate, number: int, question: QuestionRecord, checker: Callable[[], Checker] | None,
-    judged: Counter[str], path: str,
-) -> bool:
-    if candidate.correct is not None:
-        return candidate.correct
-    if checker is None:
-        raise DataError(f"{path}: candidate {number} of record {question.id} has no 'correct', so selection "
+def _judged(
+    records: Sequence[CandidateRecord], questions: Mapping[str, QuestionRecord], check: Check | None,
+    path: str,
+) -> tuple[list[CandidateRecord], dict[str, int]]:
+    """The records with a verdict on every candidate that is not graded, and the counts of the new ones."""
+    open_ones = [(record, number) for record in records for number, one in enumerate(record.candidates)
+                 if one.correct is None and one.credit is None]
+    if not open_ones:
+        return list(records), {}
+    if check is None:
+        record, number = open_ones[0]
+        raise DataError(f"{path}: candidate {number} of record {record.id} has no 'correct', so selection "
                         "cannot be judged; give true or false, or a checker (answers.kind=auto)")
-    verdict = checker().check(candidate.text, question).verdict
-    judged[verdict] += 1
-    return verdict == "right"
+    judgements = check(
+        [(record.candidates[number].text, questions[record.id]) for record, number in open_ones])
+    right = {(record.id, number): judgement.verdict == "right"
+             for (record, number), judgement in zip(open_ones, judgements, strict=True)}
+    known = [
+        replace(record, candidates=tuple(
+            replace(one, correct=right.get((record.id, number), one.correct))
+            for number, one in enumerate(record.candidates)))
+        for record in records]
+    return known, dict(Counter(judgement.verdict for judgement in judgements))
 
 
 def _log_odds(path: str, records: Sequence[CandidateRecord]) -> dict[str, LogOdds]:

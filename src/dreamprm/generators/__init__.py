@@ -1,10 +1,11 @@
 """Generators: whatever continues a chain of thought, behind one method; one file a backend."""
 
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
-from dreamprm.generators.registry import GENERATORS, build_generator, generator_settings
+from dreamprm.generators.registry import GENERATORS, SERVING, build_generator, generator_settings
 
 __all__ = [
     "GENERATORS",
+    "SERVING",
     "Completion",
     "GenerationError",
     "Generator",

@@ -17,6 +17,12 @@ GENERATORS: Mapping[str, str] = MappingProxyType({
 """`module:class` by name; each class is a dataclass whose init fields are its settings. Imported on use: the
 libraries behind them are optional, and slow to import."""
 
+SERVING = (
+    "base_url", "api_key_env", "concurrency", "timeout", "retries", "backoff", "longest_wait",
+    "samples_per_request", "token_limit", "device", "batch_size", "together")
+"""Settings of generators that say how requests are served, not what is asked: a run that goes on may have
+others."""
+
 
 def build_generator(name: str, **settings: Any) -> Generator:
     """The generator of this name (a key of `GENERATORS`) with its settings.

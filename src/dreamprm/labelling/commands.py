@@ -14,7 +14,7 @@ from dreamprm.answers import Checker, build_checker
 from dreamprm.config import changed_keys, load_config, save_config
 from dreamprm.data.records import QuestionRecord
 from dreamprm.errors import UserError
-from dreamprm.generators import Generator, Sampling, build_generator
+from dreamprm.generators import SERVING, Generator, Sampling, build_generator
 from dreamprm.labelling.chains import candidate_chain
 from dreamprm.labelling.jobs import Instructions, label_job, sample_job
 from dreamprm.labelling.journal import Journal
@@ -28,10 +28,6 @@ from dreamprm.schema.label import LabelConfig, shard_of
 
 # What may differ between a run and its continuation: it does not change what a rollout is.
 MAY_CHANGE = ("output", "log", "max_failed_fraction", "questions", "sample", "label", "answers.undecided")
-# Settings of generators that say how requests are served, not what is asked.
-SERVING = (
-    "base_url", "api_key_env", "concurrency", "timeout", "retries", "backoff", "longest_wait",
-    "samples_per_request", "token_limit", "device", "batch_size", "together")
 
 
 def run_sample(config: LabelConfig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -13,14 +13,12 @@ from dreamprm.answers.base import Checker, Judgement
 from dreamprm.data.records import QuestionRecord
 from dreamprm.errors import UserError
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
+from dreamprm.generators.wind_up import GRACE_SECONDS, wind_up
 from dreamprm.labelling.jobs import Want
 from dreamprm.labelling.journal import Journal, Key, Rollout
 from dreamprm.labelling.status import Status
 
 T = TypeVar("T")
-
-GRACE_SECONDS = 20.0
-"""How long calls under way are waited for when a run is stopped."""
 
 
 @dataclass(frozen=True)
@@ -109,23 +107,8 @@ class Scheduler:
                         for piece, failure in zip(pieces, future.result(), strict=True):
                             yield from self._arrived(piece, failure, active)
             except BaseException:
-                self._wind_up(flying)
+                wind_up(flying, [self.generator, self.judge], grace=GRACE_SECONDS, say=self.status.say)
                 raise
-
-    def _wind_up(self, flying: Collection[Future[Any]]) -> None:
-        """After an error or a signal: calls not begun never are, what those under way bring is still written.
-
-        They get a while, as what they sample is paid for; but who sent SIGTERM will not wait for long.
-        """
-        under_way = [future for future in flying if not future.cancel()]
-        try:
-            if under_way:
-                self.status.say(f"waiting up to {GRACE_SECONDS:g} s for {len(under_way)} calls under way")
-                wait(under_way, timeout=GRACE_SECONDS)
-        finally:  # also for who presses Ctrl-C again
-            self.generator.close()
-            if self.judge is not None:
-                self.judge.close()
 
     def _fill(
         self, active: list[_Active], waiting: Iterator[tuple[int, Task[T]]], places: int

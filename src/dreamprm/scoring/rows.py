@@ -77,8 +77,10 @@ class Row:
         if isinstance(self.record, StepRecord):
             return kept | own | _with(self.given, fields[0])
         given = self.given["candidates"]
+        # Numbers stay as they are written there; only the new scores are ours.
         own["candidates"] = [
-            before | {key: value for key, value in candidate.items() if key != "scores"} | _with(before, new)
+            before | {key: value for key, value in candidate.items() if key not in ("scores", "credit")}
+            | _with(before, new)
             for before, candidate, new in zip(given, own["candidates"], fields, strict=True)]
         return kept | own
 

@@ -54,7 +54,8 @@ class CandidateGroups:
 
 
 def split_candidate(
-    text: str, *, split: str, final_answer: str | None, correct: bool | None, generator: str | None
+    text: str, *, split: str, final_answer: str | None, correct: bool | None, generator: str | None,
+    credit: float | None = None,
 ) -> Candidate:
     """A candidate from a model's free text.
 
@@ -62,7 +63,7 @@ def split_candidate(
         text: the response, not blank.
         split: how it is split into steps, see `dreamprm.responses.parse_response`.
         final_answer: the answer as the source states it; None: the one that the text states, if any.
-        correct, generator: as of `Candidate`.
+        correct, generator, credit: as of `Candidate`.
 
     Raises:
         UserError: an unknown `split`.
@@ -74,4 +75,5 @@ def split_candidate(
         final_answer=response.final_answer if final_answer is None else final_answer,
         correct=correct,
         generator=generator,
+        credit=credit,
     )

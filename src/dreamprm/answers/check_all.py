@@ -1,0 +1,90 @@
+"""Many answers checked, with a judge asked for several at once."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+from dreamprm.answers.base import Judgement
+from dreamprm.errors import UserError
+from dreamprm.generators.base import GenerationError, Generator
+from dreamprm.generators.wind_up import GRACE_SECONDS, wind_up
+from dreamprm.progress import duration
+
+J = TypeVar("J", bound=Judgement)
+
+MAX_FAILED = 0.05
+"""The share of answers without a reply of the judge above which nothing more is asked: it is not there."""
+
+EVERY_SECONDS = 30.0
+"""Between two lines that say how far the judging is."""
+
+
+def check_all(
+    calls: Sequence[Callable[[], J]], *, judge: Generator | None = None,
+    say: Callable[[str], None] | None = None,
+) -> list[J]:
+    """What each call of a checker says, in their order.
+
+    Without a judge they run one after another. With one, `judge.parallel` of them run at once, each in a
+    thread. Where one gets no reply (GenerationError) the others go on, so that a judge that keeps its replies
+    (`dreamprm.generators.remembered`) has to be asked for the missing ones alone, when the same is run again.
+
+    Args:
+        calls: of `Checker.check` and the like.
+        judge: whom they ask. Closed when they end by an error or a signal.
+        say: is told how far it is, every `EVERY_SECONDS`; None: standard error.
+
+    Raises:
+        UserError: answers that are not judged, as the judge gave no reply; after all others, or as soon as
+            they are more than `MAX_FAILED` of all.
+    """
+    if judge is None:
+        return [call() for call in calls]
+    tell = _tell if say is None else say
+    found: dict[int, J] = {}
+    failures: list[GenerationError] = []
+    began = told = time.monotonic()
+    with ThreadPoolExecutor(max(judge.parallel, 1), "judge") as pool:
+        flying = {pool.submit(call): number for number, call in enumerate(calls)}
+        try:
+            while flying:
+                done, _ = wait(flying, timeout=EVERY_SECONDS, return_when=FIRST_COMPLETED)
+                for future in done:
+                    number = flying.pop(future)
+                    try:
+                        found[number] = future.result()
+                    except GenerationError as error:
+                        failures.append(error)
+                # A server that went away fails all that it had under way.
+                if len(failures) > max(MAX_FAILED * len(calls), judge.parallel):
+                    raise _unanswered(failures, len(calls))
+                if time.monotonic() - told >= EVERY_SECONDS:
+                    told = time.monotonic()
+                    tell(_line(len(found), len(failures), len(calls), seconds=told - began))
+        except BaseException:
+            wind_up(flying, [judge], grace=GRACE_SECONDS, say=tell)
+            raise
+    if failures:
+        raise _unanswered(failures, len(calls))
+    return [found[number] for number in range(len(calls))]
+
+
+def _unanswered(failures: Sequence[GenerationError], total: int) -> UserError:
+    return UserError(
+        f"{len(failures)} of {total} answers are not judged, the last: {failures[-1]}. Replies that came are "
+        "kept: see to the judge, then start the same command again, which asks for the missing ones alone")
+
+
+def _line(judged: int, failed: int, total: int, *, seconds: float) -> str:
+    line = f"judged {judged:,} of {total:,} answers  {duration(seconds)}"
+    if judged:
+        line += f"  about {duration(seconds / judged * (total - judged - failed))} left"
+    return line + (f"  {failed:,} without a reply" if failed else "")
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,157 @@
+"""A generator that is asked nothing twice, also by the run that follows one that was stopped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
+from dreamprm.generators.registry import SERVING, build_generator
+from dreamprm.generators.reply_journal import ReplyJournal, digest_of
+
+Answer = list[Completion] | GenerationError
+
+
+@dataclass(eq=False)
+class _Call:
+    """Requests of one thread, which may be served together with those of others."""
+
+    requests: Sequence[Request]
+    sampling: Sampling
+    answers: Future[list[Answer]] = field(default_factory=Future)
+
+
+class RememberedGenerator(Generator):
+    """Passes requests on to a generator and keeps every reply in a journal before anybody sees it.
+
+    Use it for a judge: its replies are small, paid for, and wanted again by every run over the same answers.
+    A request that is in the journal is answered from there; one that another thread has under way is waited
+    for; so equal requests, with equal seeds, get one reply. Failures are not kept: they may pass.
+
+    Ask it from up to `parallel` threads at once. A generator that batches (`together` > 1) gets the requests
+    that arrive while it is busy in one call.
+
+    Args:
+        generator: who is asked; closed with this one.
+        journal: of its replies; the caller's to close, once no thread asks any more.
+        who: JSON values that tell the generator from others, for the journal.
+    """
+
+    def __init__(self, generator: Generator, journal: ReplyJournal, who: Mapping[str, Any]) -> None:
+        self.generator, self.journal = generator, journal
+        self.parallel = max(generator.parallel, generator.together)
+        self._who = dict(who)
+        self._mutex = threading.Lock()
+        self._under_way: dict[str, Future[Answer]] = {}
+        self._waiting: list[_Call] = []
+        self._busy = threading.Lock()
+
+    def complete_all(self, requests: Sequence[Request], sampling: Sampling) -> list[Answer]:
+        """See `Generator.complete_all`.
+
+        Raises:
+            UserError: also where the journal cannot be written.
+        """
+        asked = [digest_of(self._who, request, sampling) for request in requests]
+        answers: dict[str, Future[Answer]] = {}
+        mine: dict[str, Request] = {}
+        with self._mutex:
+            for name, request in zip(asked, requests, strict=True):
+                if name in answers:
+                    continue
+                known = self.journal.find(name)
+                if known is not None:
+                    answers[name] = Future()
+                    answers[name].set_result(known)
+                    continue
+                if name not in self._under_way:
+                    mine[name] = request
+                    self._under_way[name] = Future()
+                answers[name] = self._under_way[name]
+        if mine:
+            self._bring(mine, sampling)
+        return [answers[name].result() for name in asked]
+
+    def describe(self) -> dict[str, str]:
+        """See `Generator.describe`."""
+        return self.generator.describe()
+
+    def close(self) -> None:
+        """Close the generator; what it still brings is written."""
+        self.generator.close()
+
+    def _bring(self, mine: Mapping[str, Request], sampling: Sampling) -> None:
+        """Ask for these requests, write what comes, and tell who waits for it."""
+        failure: BaseException | None = None
+        found: dict[str, Answer] = {}
+        try:
+            found = dict(zip(mine, self._ask(list(mine.values()), sampling), strict=True))
+            for name, answer in found.items():
+                if not isinstance(answer, GenerationError):
+                    self.journal.append(name, answer)
+        except BaseException as error:
+            failure = error
+        with self._mutex:
+            for name in mine:
+                future = self._under_way.pop(name)
+                if failure is None:
+                    future.set_result(found[name])
+                else:
+                    future.set_exception(failure)
+
+    def _ask(self, requests: Sequence[Request], sampling: Sampling) -> list[Answer]:
+        if self.generator.together == 1:
+            return self.generator.complete_all(requests, sampling)
+        call = _Call(requests, sampling)
+        with self._mutex:
+            self._waiting.append(call)
+        # Who comes first serves all that wait; the others find their answers there when it is their turn.
+        with self._busy:
+            if not call.answers.done():
+                self._serve(sampling)
+        return call.answers.result()
+
+    def _serve(self, sampling: Sampling) -> None:
+        with self._mutex:
+            calls = [call for call in self._waiting if call.sampling == sampling]
+            self._waiting = [call for call in self._waiting if call.sampling != sampling]
+        try:
+            answers = self.generator.complete_all(
+                [request for call in calls for request in call.requests], sampling)
+        except BaseException as error:
+            for call in calls:
+                call.answers.set_exception(error)
+            return
+        for call in calls:
+            own, answers = answers[:len(call.requests)], answers[len(call.requests):]
+            call.answers.set_result(own)
+
+
+@contextmanager
+def remembered(name: str, path: str | Path, **settings: Any) -> Iterator[RememberedGenerator]:
+    """The generator of this name with its settings, its replies kept in a file.
+
+    Settings that say how requests are served, not what is asked (`SERVING`), may differ between runs: a reply
+    is found again at another address. So name the model exactly.
+
+    Args:
+        name: a key of `GENERATORS`.
+        path: the journal's file.
+        settings: the generator's.
+
+    Raises:
+        UserError: as `build_generator`; another process holds the file, or nobody may write there.
+        DataError: the file is no journal of replies.
+    """
+    who = {"generator": name, **{key: value for key, value in settings.items() if key not in SERVING}}
+    generator = build_generator(name, **settings)
+    try:
+        with ReplyJournal(path) as journal:
+            yield RememberedGenerator(generator, journal, who)
+    finally:
+        generator.close()
