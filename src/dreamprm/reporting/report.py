@@ -30,13 +30,26 @@ class Report:
 
     @property
     def title(self) -> str:
-        """The name of the only folder, or all names."""
-        return ", ".join(self.label(folder) for folder in self.folders)
+        """The name of the only folder, or how many of each kind there are."""
+        if len(self.folders) == 1:
+            return self.folders[0].name
+        counts = [_counted(len(self.runs), "training run"), _counted(len(self.evaluations), "evaluation"),
+                  _counted(len(self.steps), "step-level evaluation")]
+        return ", ".join(count for count in counts if count)
 
     def label(self, folder: Folder) -> str:
-        """The name a folder goes by on the page: its own, or its path where another one has that name."""
-        same = [other for other in self.folders if other.name == folder.name]
-        return folder.name if len(same) == 1 else str(folder.folder)
+        """The name a folder goes by on the page: its own, or that of its folder or its path where shared."""
+        others = [other for other in self.folders if other is not folder]
+        taken = {name for other in others for name in (other.name, _last(other))}
+        return next((name for name in (folder.name, _last(folder)) if name not in taken), str(folder.folder))
+
+
+def _last(folder: Folder) -> str:
+    return folder.folder.resolve().name
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count > 1 else ''}" if count else ""
 
 
 def read_folder(path: str | Path) -> Folder:

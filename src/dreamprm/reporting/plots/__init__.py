@@ -9,12 +9,14 @@ from matplotlib.figure import Figure
 from dreamprm.reporting.folders.run import Run
 from dreamprm.reporting.plots.accuracy import accuracy_over_n, best_of_n
 from dreamprm.reporting.plots.audit import audit
+from dreamprm.reporting.plots.difficulty import weights_against_difficulty
 from dreamprm.reporting.plots.losses import losses
 from dreamprm.reporting.plots.weights import final_weights, weights_over_time
 
 PLOTS: Mapping[str, Callable[[Run], Figure | None]] = {
     "weights_over_time": weights_over_time,
     "final_weights": final_weights,
+    "weights_against_difficulty": weights_against_difficulty,
     "losses": losses,
     "audit": audit,
     "accuracy_over_n": accuracy_over_n,

@@ -1,14 +1,36 @@
-"""Placeholder until its content moves here from the old page."""
+"""Where the figures come from: folders, notes, versions and configurations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from dreamprm.reporting.document import Section
-from dreamprm.reporting.report import Report
+from dreamprm.reporting import tables
+from dreamprm.reporting.document import Section, render
+from dreamprm.reporting.folders.evaluation import EvaluationFolder
+from dreamprm.reporting.folders.run import Run
+from dreamprm.reporting.report import Folder, Report
+from dreamprm.reporting.seeds import differing_settings
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """Nothing yet."""
-    del report
-    yield from ()
+    """Every report has them."""
+    several = len(report.runs) > 1
+    yield Section("provenance", "Provenance", render(
+        "provenance.html",
+        folders=[[report.label(one), _kind(one), str(one.folder)] for one in report.folders],
+        labels=[report.label(run) for run in report.runs], several=several,
+        differing=[[name, *map(_shown, values)] for name, values in differing_settings(report.runs).items()]
+        if several else [],
+        runs=[{"label": report.label(run), "notes": [str(note) for note in run.summary.get("notes") or []],
+               "config": run.config} for run in report.runs]))
+
+
+def _kind(folder: Folder) -> str:
+    if isinstance(folder, Run):
+        return "training run"
+    return "evaluation of selectors" if isinstance(folder, EvaluationFolder) else "step-level evaluation"
+
+
+def _shown(value: Any) -> str:
+    return tables.MISSING if value is None else str(value)

@@ -1,14 +1,118 @@
-"""Placeholder until its content moves here from the old page."""
+"""The weights of the domains: at the end, over training, and against how hard the domains are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from dreamprm.reporting.document import Section
+from dreamprm.reporting import tables
+from dreamprm.reporting.document import Section, render
+from dreamprm.reporting.folders.files import number
+from dreamprm.reporting.folders.run import Run
+from dreamprm.reporting.plots.difficulty import (
+    difficulty_of_runs, difficulty_points, rank_correlation, weights_against_difficulty)
+from dreamprm.reporting.plots.style import png
+from dreamprm.reporting.plots.weights import final_weights, weights_over_time
+from dreamprm.reporting.plots.weights_of_runs import (
+    by_weight, final_weights_of_runs, weights_over_time_of_runs)
 from dreamprm.reporting.report import Report
+from dreamprm.reporting.seeds import mean_and_range, seed_groups, settings, shared_label
+from dreamprm.reporting.trained import equally_weighted, trained
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """Nothing yet."""
-    del report
-    yield from ()
+    """The weights of all runs that have any: a single run by itself, several side by side."""
+    runs = [run for run in report.runs if tables.domain_rows(run.summary)]
+    if not runs:
+        return
+    weighted = [run for run in runs if not equally_weighted(run.summary)]
+    learned = bool(weighted) and all(trained(run.summary).learned for run in weighted)
+    labels = [report.label(run) for run in weighted]
+    values = {"equal": [(report.label(run), trained(run.summary).title) for run in runs
+                        if equally_weighted(run.summary)], "alone": len(report.runs) == 1,
+              "by_instance": [label for run, label in zip(weighted, labels) if _by_instance(run)],
+              "difficulty": _difficulty(weighted, labels)}
+    shown = _single(weighted[0]) if len(weighted) == 1 else _several(weighted, labels)
+    yield Section("weights", "Learned domain weights" if learned else "Domain weights", render(
+        "weights.html", weighted=len(weighted), **shown, **values))
+
+
+def _single(run: Run) -> dict[str, Any]:
+    rows = tables.domain_rows(run.summary)
+    known = run.summary.get("generator_accuracy") or {}
+    top = max((row.weight for row in rows if math.isfinite(row.weight)), default=0.0)
+    final, course = final_weights(run), weights_over_time(run)
+    return {
+        "rows": [{"name": row.name, "quality": tables.decimal(row.quality, 2),
+                  "accuracy": tables.percent(known.get(row.name)), "weight": tables.decimal(row.weight, 2),
+                  "share": f"{_share(row.weight, top):.1f}"} for row in rows],
+        "weight": trained(run.summary).weight, "has_accuracy": bool(known),
+        "has_quality": any(math.isfinite(row.quality) for row in rows),
+        "final": final and png(final), "course": course and png(course)}
+
+
+def _share(weight: float, top: float) -> float:
+    return max(0.0, 100 * weight / top) if math.isfinite(weight) and top > 0 else 0.0
+
+
+def _several(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Any]:
+    """The values of weights.html for a table of all runs, those of one training with their mean and range."""
+    weights = [_weights(run) for run in runs]
+    label_of = dict(zip(map(id, runs), labels, strict=True))
+    groups: list[tuple[str, tuple[Run, ...]]] = []
+    apart: list[tuple[str, tuple[Run, ...]]] = []
+    for group in seed_groups(runs):
+        name = shared_label(group, [label_of[id(run)] for run in group])
+        (groups if _same_domains(group) else apart).append((name, group))
+    quality = _common_quality(runs)
+    head = ["domain", *(["planted quality"] if quality else []), *labels, *(
+        f"{name}: mean (min to max)" for name, _ in groups)]
+    rows = [[domain, *([tables.decimal(quality.get(domain), 2)] if quality else []),
+             *(tables.decimal(one.get(domain), 2) for one in weights),
+             *(mean_and_range([_weights(run).get(domain, math.nan) for run in group], 2)
+               for _, group in groups)] for domain in by_weight(weights)]
+    grouped = {id(run) for _, group in groups for run in group}
+    series: dict[str, list[Mapping[str, float]]] = {
+        name: [_weights(run) for run in group] for name, group in groups}
+    series |= {label: [_weights(run)] for run, label in zip(runs, labels) if id(run) not in grouped}
+    final, course = final_weights_of_runs(series), weights_over_time_of_runs(runs, labels)
+    return {"head": head, "table": rows, "has_quality": bool(quality), "apart": [name for name, _ in apart],
+            "grouped": bool(groups), "final": final and png(final), "course": course and png(course)}
+
+
+def _difficulty(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Any]:
+    """What is known of the weights against the generator's accuracy, and of which runs it is not."""
+    known = [(run, label) for run, label in zip(runs, labels) if difficulty_points(run.summary)]
+    figure = (weights_against_difficulty(known[0][0]) if len(known) == 1 else
+              difficulty_of_runs([run for run, _ in known], [label for _, label in known]))
+    rows = []
+    for run, label in known:
+        points = difficulty_points(run.summary)
+        rows.append([label, tables.decimal(rank_correlation(points), 2), str(len(points))])
+    return {"plot": figure and png(figure), "rows": rows,
+            "missing": [label for run, label in zip(runs, labels) if not difficulty_points(run.summary)]}
+
+
+def _weights(run: Run) -> dict[str, float]:
+    return {row.name: row.weight for row in tables.domain_rows(run.summary)}
+
+
+def _quality(run: Run) -> dict[str, float]:
+    return {name: number(value) for name, value in (run.summary.get("quality") or {}).items()}
+
+
+def _same_domains(runs: Sequence[Run]) -> bool:
+    """Whether no name stands for domains of different planted quality."""
+    return all(_quality(run) == _quality(runs[0]) for run in runs)
+
+
+def _common_quality(runs: Sequence[Run]) -> dict[str, float]:
+    """The planted quality by domain where all runs that know it agree; else nothing."""
+    known = [run for run in runs if _quality(run)]
+    return _quality(known[0]) if known and _same_domains(known) else {}
+
+
+def _by_instance(run: Run) -> bool:
+    """Whether single CoTs were weighted, so that the weights here are means over a domain's."""
+    return settings(run).get("weights.kind", "domain") != "domain"

@@ -1,0 +1,108 @@
+"""Domain weights against difficulty: how often the generator solves a domain, and what the domain weighs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dreamprm.evaluation.ranking import spearman
+from dreamprm.reporting.folders.files import number
+from dreamprm.reporting.folders.run import Run
+from dreamprm.reporting.plots import style
+from dreamprm.reporting.plots.point_names import name_points
+from dreamprm.reporting.plots.weights import domain_colours, quality_bar
+from dreamprm.reporting.tables import domain_rows
+from dreamprm.reporting.trained import equally_weighted, trained
+
+_ACROSS = "generator's accuracy on the domain (%): harder at the left"
+_COLUMNS = 2
+_PANEL = (4.7, 3.9)  # inches
+
+
+@dataclass(frozen=True)
+class DomainPoint:
+    """A domain: the share of completions that the generator ends right on it, in [0, 1], and its weight."""
+
+    name: str
+    accuracy: float
+    weight: float
+
+
+def difficulty_points(summary: Mapping[str, Any]) -> list[DomainPoint]:
+    """The domains whose weight and generator's accuracy are both known, highest weight first."""
+    known = summary.get("generator_accuracy") or {}
+    points = [DomainPoint(row.name, number(known.get(row.name)), row.weight) for row in domain_rows(summary)]
+    return [one for one in points if math.isfinite(one.accuracy) and math.isfinite(one.weight)]
+
+
+def rank_correlation(points: Sequence[DomainPoint]) -> float | None:
+    """Spearman's between the generator's accuracy and the weight; None where it is undefined."""
+    accuracies, weights = [one.accuracy for one in points], [one.weight for one in points]
+    if len(points) < 2 or np.ptp(accuracies) == 0 or np.ptp(weights) == 0:
+        return None
+    return spearman(accuracies, weights)
+
+
+def weights_against_difficulty(run: Run) -> Figure | None:
+    """A point a domain: its weight over the generator's accuracy on it, coloured by planted quality."""
+    return difficulty_of_runs([run], [""])
+
+
+def difficulty_of_runs(runs: Sequence[Run], labels: Sequence[str]) -> Figure | None:
+    """A panel a run, on the same axes; runs of which nothing is known are left out, None if that is all."""
+    shown = [(run, label, points) for run, label in zip(runs, labels, strict=True)
+             if not equally_weighted(run.summary) and (points := difficulty_points(run.summary))]
+    if not shown:
+        return None
+    columns = min(_COLUMNS, len(shown))
+    height = -(-len(shown) // columns)
+    alone = len(shown) == 1
+    figure = style.new_figure(8.8, 5.4) if alone else style.new_figure(
+        _PANEL[0] * columns, _PANEL[1] * height + 0.5)
+    panels = list(figure.subplots(height, columns, sharex=True, sharey=True, squeeze=False).flat)
+    for panel in panels[len(shown):]:
+        panel.set_visible(False)
+    any_quality = False
+    for panel, (run, label, points) in zip(panels, shown):
+        colours, quality = domain_colours(run, [one.name for one in points])
+        any_quality = any_quality or quality
+        panel.axhline(1.0, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0.9)
+        panel.scatter([100 * one.accuracy for one in points], [one.weight for one in points], s=34,
+                      color=[colours[one.name] for one in points], edgecolor=style.INK, linewidth=0.5,
+                      zorder=3)
+        panel.set_ylabel(f"{trained(run.summary).weight} (1 = average domain)", fontsize=9.5)
+        panel.tick_params(labelbottom=True)
+        style.tidy(panel, grid="both")
+        if not alone:
+            panel.set_title(label, loc="left", fontsize=9.5, color=style.INK)
+    _limit(panels[0], [one for _, _, points in shown for one in points])
+    detail = "dashed: equal weights" + (
+        "; colour: planted quality, which training never sees" if any_quality else "")
+    if alone:
+        style.title(panels[0], "Domain weights against difficulty", detail)
+        panels[0].set_xlabel(_ACROSS)
+    else:
+        figure.suptitle("Domain weights against difficulty", x=0.01, ha="left", fontsize=11.5,
+                        fontweight="bold", color=style.INK)
+        figure.supxlabel(f"{_ACROSS}\n{detail}", fontsize=9.5)
+    if any_quality:
+        quality_bar(figure, panels[:len(shown)])
+    figure.draw_without_rendering()
+    for panel, (_, _, points) in zip(panels, shown):
+        name_points(panel, [(100 * one.accuracy, one.weight) for one in points],
+                    [one.name for one in points], size=8.0 if alone else 7.0)
+    return figure
+
+
+def _limit(axes: Axes, points: Sequence[DomainPoint]) -> None:
+    """Room around the points for their names; the share cannot leave 0 to 100 %."""
+    xs, ys = [100 * one.accuracy for one in points], [1.0, *(one.weight for one in points)]
+    across, up = max(np.ptp(xs), 5.0), max(np.ptp(ys), 0.1)
+    axes.set_xlim(min(xs) - 0.14 * across, max(xs) + 0.14 * across)
+    axes.set_ylim(min(ys) - 0.1 * up, max(ys) + 0.1 * up)
