@@ -178,7 +178,7 @@ def test_the_page_and_the_plots_are_there(result):
         "accuracy_over_n.png", "best_of_n.png"]
     assert (result["folder"] / "plots" / "best_of_n.png").read_bytes()[:4] == b"\x89PNG"
     assert {path.name for path in result["folder"].iterdir()} == {
-        "evaluation.json", "evaluation.md", "per_question.jsonl", "config.yaml", "plots"}
+        "evaluation.json", "evaluation.md", "per_question.jsonl", "examples.jsonl", "config.yaml", "plots"}
 
 
 def test_the_same_settings_give_the_same_files(data, tmp_path, capsys):

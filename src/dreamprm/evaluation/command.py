@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import Any, Literal, cast
 from dreamprm.answers import Checker, Judgement, build_checker, check_all
 from dreamprm.config import as_dict, save_config, versions
 from dreamprm.errors import UserError
+from dreamprm.evaluation.examples import Picks, draw_examples, write_examples
 from dreamprm.evaluation.page import evaluation_page, notes
 from dreamprm.evaluation.results import Evaluation
 from dreamprm.evaluation.scored_suite import Asked, Check, ScoredSuite, open_scored_suite, shared_questions
@@ -33,7 +35,8 @@ def run_evaluate(config: EvaluateConfig) -> None:
     """`dreamprm evaluate`: which selector is best on the suites, and how sure that is.
 
     Writes to the output folder, each file whole or not at all: evaluation.json (every figure),
-    evaluation.md (the tables), per_question.jsonl (which candidate each selector picks), config.yaml, plots/.
+    evaluation.md (the tables), per_question.jsonl (which candidate each selector picks), examples.jsonl and
+    examples/ (questions on which selectors disagree, and their images), config.yaml, plots/.
 
     Raises:
         UserError: the configuration or the records do not allow the evaluation.
@@ -49,20 +52,27 @@ def run_evaluate(config: EvaluateConfig) -> None:
         "development": {name: _facts(config.development[name], suite) for name, suite in development.items()},
         "seed": config.seed, "resamples": config.resamples, "level": config.level,
         **evaluation.figures()}
+    picks = {name: list(selection.picks()) for name, selection in evaluation.selections.items()}
+    compared = [(row["method"], row["baseline"]) for row in result["differences"]]
+    agreements, drawn = draw_examples(evaluation, picks, compared)
+    result["examples"] = [dataclasses.asdict(agreement) for agreement in agreements]
     result |= {"notes": notes(result), "config": as_dict(config), "versions": versions()}
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
     # Written last, so that where it is, all of one evaluation is.
     (folder / "evaluation.json").unlink(missing_ok=True)
     save_config(folder / "config.yaml", config)
-    lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in _per_question(evaluation))
+    # ASCII: an answer may hold half of a surrogate pair, which UTF-8 cannot.
+    lines = (json.dumps(line) + "\n" for line in _per_question(evaluation, picks))
     write_atomically(folder / "per_question.jsonl", "".join(lines))
     page = evaluation_page(result)
     write_atomically(folder / "evaluation.md", page)
+    write_examples(folder, evaluation, picks, drawn)
     _write_plots(folder, evaluation)
     write_atomically(folder / "evaluation.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     _say(page.partition("\n## Accuracy over n")[0])
-    _say(f"\n{folder}: evaluation.md, evaluation.json, per_question.jsonl, plots/")
+    _say(f"\n{folder}: evaluation.md, evaluation.json, per_question.jsonl, "
+         f"{'examples.jsonl, ' if config.examples.count else ''}plots/")
 
 
 def _open(
@@ -122,10 +132,10 @@ def _facts(files: SuiteFiles, suite: ScoredSuite) -> dict[str, Any]:
         "warnings": list(suite.warnings)}
 
 
-def _per_question(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+def _per_question(evaluation: Evaluation, picks: Mapping[str, Picks]) -> Iterator[dict[str, Any]]:
     for name, suite in evaluation.suites.items():
         selection = evaluation.selections[name]
-        for question, (record, picks) in enumerate(zip(suite.records, selection.picks(), strict=True)):
+        for question, (record, row) in enumerate(zip(suite.records, picks[name], strict=True)):
             yield {
                 "suite": name, "id": record.id, "answer": record.answer,
                 "correct": [earned if 0 < earned < 1 else bool(earned) for earned in suite.correct[question]],
@@ -133,7 +143,7 @@ def _per_question(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
                 "generators": [one.generator for one in record.candidates],
                 "scores": {scorer: [round(value, 6) for value in scores[question].tolist()]
                            for scorer, scores in selection.scores.items()},
-                "picks": picks}
+                "picks": row}
 
 
 def _write_plots(folder: Path, evaluation: Evaluation) -> None:

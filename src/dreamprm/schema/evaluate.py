@@ -62,6 +62,24 @@ class ComparedPair:
 
 
 @dataclass
+class ExampleSettings:
+    """Examples of questions on which one selector is right and another wrong, drawn at random."""
+
+    count: int = setting(
+        3, "examples a suite, pair and kind: only the one right, only the other right; 0: none", minimum=0
+    )
+    pairs: list[ComparedPair] = setting(
+        [],
+        "pairs to take examples of; empty: dreamprm against those it is compared with, vanilla first; "
+        "without dreamprm the first pair that is compared",
+    )
+    most_pairs: int = setting(3, "with pairs empty: at most so many", minimum=1)
+    image_side: int = setting(
+        512, "longest side of the kept images in pixels; larger images are reduced", minimum=16
+    )
+
+
+@dataclass
 class EvaluateConfig:
     """Which selector is best: best-of-N accuracy of every selector with intervals and tests."""
 
@@ -104,7 +122,10 @@ class EvaluateConfig:
         "min(n, its own number)",
         choices=("error", "own"),
     )
-    seed: int = setting(0, "seed of the bootstrap and of drawn subsets and sign flips", minimum=0)
+    examples: ExampleSettings = section(ExampleSettings)
+    seed: int = setting(
+        0, "seed of the bootstrap, of drawn subsets and sign flips, and of the examples", minimum=0
+    )
     resamples: int = setting(2000, "bootstrap samples", minimum=100)
     level: float = setting(
         0.95, "of the intervals; 1 - level is the error rate of the tests", above=0, below=1

@@ -1,0 +1,136 @@
+"""Reduced copies of images, small enough to be kept beside an evaluation and inside its page."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import uuid
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dreamprm.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+THUMBNAIL = re.compile(r"[0-9a-f]{16}\.(png|jpg)")
+"""The names that `ThumbnailFolder` gives."""
+
+_PARTIAL = re.compile(rf"\.{THUMBNAIL.pattern}\.[0-9a-f]{{32}}\.partial")
+_QUALITY = 82  # of JPEG: text in a diagram of 512 pixels stays legible
+
+
+class ThumbnailFolder:
+    """A folder of reduced images, named by their content: questions that share an image share the file.
+
+    Args:
+        folder: made when the first image is written.
+        side: the longest side in pixels; smaller images keep their size.
+    """
+
+    def __init__(self, folder: Path, *, side: int) -> None:
+        self._folder, self._side = folder, side
+
+    def add(self, path: str) -> str:
+        """Write the reduced copy of an image; it appears whole or not at all.
+
+        Returns: the file's name. Raises: DataError where the image is missing or cannot be opened.
+        """
+        content, kind = thumbnail(path, side=self._side)
+        target = self._folder / f"{hashlib.sha256(content).hexdigest()[:16]}.{kind}"
+        if not target.exists():
+            self._folder.mkdir(exist_ok=True)
+            partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+            try:
+                partial.write_bytes(content)
+                os.replace(partial, target)
+            finally:
+                partial.unlink(missing_ok=True)
+        return target.name
+
+    def keep_only(self, names: Collection[str]) -> None:
+        """Take out all other files with names of ours, and the folder if it is then empty."""
+        if not self._folder.is_dir():
+            return
+        for path in self._folder.iterdir():
+            ours = THUMBNAIL.fullmatch(path.name) or _PARTIAL.fullmatch(path.name)
+            if ours and path.name not in names:
+                path.unlink()
+        if not any(self._folder.iterdir()):
+            self._folder.rmdir()
+
+
+def thumbnail(path: str, *, side: int) -> tuple[bytes, str]:
+    """An image reduced and encoded anew, as PNG or JPEG, whichever is smaller.
+
+    Drawings of few colours are smaller as PNG and photographs as JPEG. What is transparent becomes white, as
+    for the model. Nothing else of the file is kept: no place, no camera, no embedded text.
+
+    Args:
+        path: an image of any kind and mode that Pillow reads; of a moving one the first frame is taken.
+        side: the longest side in pixels, >= 1.
+
+    Returns:
+        The bytes, and "png" or "jpg".
+
+    Raises:
+        DataError: no such file, no image, a damaged one, or more pixels than Pillow holds to be safe
+            (`Image.MAX_IMAGE_PIXELS`, 89 million).
+    """
+    from PIL import Image, ImageOps  # only where images are opened
+
+    if not os.path.isfile(path):  # opening a pipe would wait for ever
+        raise DataError(f"{path}: no such file")
+    try:
+        with warnings.catch_warnings():
+            # A decoder's remarks on odd metadata help nobody here; too large an image must not be decoded.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                file.draft(None, (side, side))  # JPEG alone: decoded at a fraction of its size
+                image = _on_white(ImageOps.exif_transpose(file))
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
+        png, jpeg = io.BytesIO(), io.BytesIO()
+        image.save(png, "PNG", optimize=True)
+        image.save(jpeg, "JPEG", quality=_QUALITY, optimize=True)
+    except Exception as error:  # a decoder may raise anything on broken bytes
+        raise DataError(f"{path}: cannot be opened as an image ({type(error).__name__})") from error
+    smaller = min((png.getvalue(), "png"), (jpeg.getvalue(), "jpg"), key=lambda made: len(made[0]))
+    return smaller
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """The image as RGB with nothing beside its pixels."""
+    from PIL import Image
+
+    if image.mode.startswith(("I", "F")):
+        image = _eight_bits(image)
+    see_through = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+    if image.mode == "La":
+        image = image.convert("LA")
+    paper = Image.new("RGB", image.size, "white")
+    if see_through:
+        layer = image.convert("RGBA")
+        paper.paste(layer, mask=layer.getchannel("A"))
+    else:
+        paper.paste(image.convert("RGB"))
+    return paper
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A grey image of 16 or 32 bits a pixel as one of 8, which Pillow would cut off at 255."""
+    from PIL import Image
+
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    if image.mode == "F":  # no range of its own: from black to white
+        low, high = float(values.min()), float(values.max())
+        values = (values - low) * (255.0 / (high - low) if high > low else 0.0)
+    elif image.mode != "I" or values.max() > 255:  # older Pillow opens PNG of 16 bits as "I"
+        values = values / 257.0
+    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
