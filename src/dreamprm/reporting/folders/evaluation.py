@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.errors import UserError
-from dreamprm.reporting.folders.files import object_lines, parse_object
+from dreamprm.evaluation import example_records
+from dreamprm.evaluation.example_records import Agreement, Example, read_agreements, read_examples
+from dreamprm.reporting.folders.files import parse_object
 
-RESULT, EXAMPLES = "evaluation.json", "examples.jsonl"
+RESULT, EXAMPLES = "evaluation.json", example_records.FILE
 
 
 @dataclass(frozen=True)
@@ -20,18 +22,25 @@ class EvaluationFolder:
     Attributes:
         folder: where its files are.
         result: evaluation.json as it stands.
-        examples: the lines of examples.jsonl; empty where the evaluation kept none. Their images are files
-            below `folder`.
+        examples: those of examples.jsonl; none where the evaluation kept none. Their images are files of
+            `images`.
+        agreements: how often the selectors of each example's pair agree, also of pairs without an example.
     """
 
     folder: Path
     result: Mapping[str, Any]
-    examples: tuple[Mapping[str, Any], ...]
+    examples: tuple[Example, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
 
     @property
     def name(self) -> str:
         """The folder's name."""
         return self.folder.resolve().name
+
+    @property
+    def images(self) -> Path:
+        """The folder of the examples' images; absent where they have none."""
+        return self.folder / example_records.FOLDER
 
 
 def read_evaluation(folder: str | Path) -> EvaluationFolder:
@@ -44,4 +53,5 @@ def read_evaluation(folder: str | Path) -> EvaluationFolder:
         raise UserError(f"{path} has no {RESULT}: `dreamprm evaluate` has not finished in it; run it again")
     result = parse_object(path / RESULT, (path / RESULT).read_text(encoding="utf-8"), line=1)
     examples = path / EXAMPLES
-    return EvaluationFolder(path, result, tuple(object_lines(examples)) if examples.is_file() else ())
+    return EvaluationFolder(path, result, read_examples(examples) if examples.is_file() else (),
+                            read_agreements(result, path / RESULT))

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 
 from dreamprm.reporting.document import Section
 from dreamprm.reporting.report import Report
-from dreamprm.reporting.sections import overview, provenance, run_accuracy, steps, training, verdict, weights
+from dreamprm.reporting.sections import (
+    examples, overview, provenance, run_accuracy, steps, training, verdict, weights,
+)
 
 SECTIONS: tuple[Callable[[Report], Iterator[Section]], ...] = (
     verdict.sections,
@@ -14,6 +16,7 @@ SECTIONS: tuple[Callable[[Report], Iterator[Section]], ...] = (
     run_accuracy.sections,
     weights.sections,
     steps.sections,
+    examples.sections,
     training.sections,
     provenance.sections,
 )
