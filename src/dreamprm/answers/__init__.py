@@ -1,7 +1,7 @@
 """Checkers of answers, one file a kind: right, wrong or undecided, and what was read as the answer."""
 
 from dreamprm.answers.base import Checker, Judgement, Verdict
-from dreamprm.answers.check_all import check_all
+from dreamprm.answers.concurrency import check_all
 from dreamprm.answers.extract import Stated, stated_answer
 from dreamprm.answers.registry import CHECKERS, build_checker, checker_settings
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from typing import TypeVar
 
 from dreamprm.answers.base import Judgement
@@ -46,19 +47,25 @@ def check_all(
         return [call() for call in calls]
     tell = _tell if say is None else say
     found: dict[int, J] = {}
-    failures: list[GenerationError] = []
+    failures: dict[int, GenerationError] = {}
+    waiting = iter(enumerate(calls))
+    flying: dict[Future[J], int] = {}
     began = told = time.monotonic()
     with ThreadPoolExecutor(max(judge.parallel, 1), "judge") as pool:
-        flying = {pool.submit(call): number for number, call in enumerate(calls)}
         try:
-            while flying:
+            while True:
+                # As many again wait for a free thread, no more: what fails ends the asking soon.
+                for number, call in islice(waiting, 2 * judge.parallel - len(flying)):
+                    flying[pool.submit(call)] = number
+                if not flying:
+                    break
                 done, _ = wait(flying, timeout=EVERY_SECONDS, return_when=FIRST_COMPLETED)
                 for future in done:
                     number = flying.pop(future)
                     try:
                         found[number] = future.result()
                     except GenerationError as error:
-                        failures.append(error)
+                        failures[number] = error
                 # A server that went away fails all that it had under way.
                 if len(failures) > max(MAX_FAILED * len(calls), judge.parallel):
                     raise _unanswered(failures, len(calls))
@@ -73,10 +80,11 @@ def check_all(
     return [found[number] for number in range(len(calls))]
 
 
-def _unanswered(failures: Sequence[GenerationError], total: int) -> UserError:
+def _unanswered(failures: Mapping[int, GenerationError], total: int) -> UserError:
+    first = failures[min(failures)]
     return UserError(
-        f"{len(failures)} of {total} answers are not judged, the last: {failures[-1]}. Replies that came are "
-        "kept: see to the judge, then start the same command again, which asks for the missing ones alone")
+        f"the judge gave no reply to {len(failures)} of {total} answers, the first: {first}. See to it, "
+        "then start the same command again: its other replies are kept, and only the rest is asked for")
 
 
 def _line(judged: int, failed: int, total: int, *, seconds: float) -> str:
