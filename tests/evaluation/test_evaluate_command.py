@@ -175,7 +175,7 @@ def test_the_page_and_the_plots_are_there(result):
     for selector in result["best_of_n"]:
         assert f"\n- {selector}: " in page
     assert sorted(path.name for path in (result["folder"] / "plots").iterdir()) == [
-        "accuracy_over_n.png", "best_of_n.png"]
+        "accuracy_over_n.png", "best_of_n.png", "suites_over_n.png"]
     assert (result["folder"] / "plots" / "best_of_n.png").read_bytes()[:4] == b"\x89PNG"
     assert {path.name for path in result["folder"].iterdir()} == {
         "evaluation.json", "evaluation.md", "per_question.jsonl", "examples.jsonl", "config.yaml", "plots"}

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dreamprm.errors import UserError
+from dreamprm.evaluation.meanings import SINGLE
 from dreamprm.evaluation.outcomes import SuiteOutcomes, estimate
 from dreamprm.evaluation.scored_suite import ScoredSuite
 from dreamprm.evaluation.selection import Selection
 from dreamprm.schema.evaluate import PICK
 from dreamprm.schema.train import AGGREGATIONS
-
-SINGLE = "one value a response"
 
 
 @dataclass(frozen=True)

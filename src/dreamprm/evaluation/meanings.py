@@ -38,6 +38,9 @@ MODELS: Mapping[str, str] = MappingProxyType({
 })
 """Trained models by the name of their baseline; `vanilla` and `dreamprm` are none."""
 
+SINGLE = "one value a response"
+"""How the aggregation of a scorer of whole responses was chosen: there is nothing to choose."""
+
 SHORT: Mapping[str, str] = MappingProxyType({**UNSCORED, **BACKBONES, **MODELS})
 """All of them."""
 
@@ -61,6 +64,6 @@ def meaning(selector: str, aggregations: Mapping[str, Any] | None = None) -> str
     if choice is None:
         return known
     how = choice["chosen"]
-    if how == "one value a response":
-        return f"{known}; highest score, one value a response"
+    if how == SINGLE:
+        return f"{known}; highest score, {SINGLE}"
     return f"{known}; highest {choice['aggregation']} of the steps ({how})"

@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterator
 from dreamprm.reporting.document import Section
 from dreamprm.reporting.report import Report
 from dreamprm.reporting.sections import (
-    examples, overview, provenance, run_accuracy, steps, training, verdict, weights,
+    choices, differences, examples, methods, over_n, overview, provenance, run_accuracy, steps, training,
+    verdict, weights,
 )
 
 SECTIONS: tuple[Callable[[Report], Iterator[Section]], ...] = (
     verdict.sections,
     overview.sections,
+    methods.sections,
+    over_n.sections,
+    differences.sections,
+    choices.sections,
     run_accuracy.sections,
     weights.sections,
     steps.sections,

@@ -1,0 +1,108 @@
+"""What the tables of an evaluation are made of: its suites, its selectors in groups, cells of figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dreamprm.errors import DataError
+from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED, is_scorer, ordered_scorers
+from dreamprm.reporting import tables
+from dreamprm.reporting.folders.evaluation import RESULT, EvaluationFolder
+
+_NEEDED = ("suites", "development", "seed", "resamples", "level", "best_of_n", "intervals", "accuracy_by_n",
+           "intervals_by_n", "differences", "generators", "aggregations", "checkpoints", "notes")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure, and what stands small below it.
+
+    Attributes:
+        main: the figure.
+        small: lines below it.
+        marks: beside it.
+        strong: whether it is printed bold.
+    """
+
+    main: str
+    small: tuple[str, ...] = ()
+    marks: str = ""
+    strong: bool = False
+
+
+ABSENT = Cell("–")
+"""Where a suite lacks the selector."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table by the name that heads it."""
+
+    name: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Rows under a heading of their own."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+def figures_of(folder: EvaluationFolder) -> Mapping[str, Any]:
+    """What evaluation.json holds.
+
+    Raises: DataError where it lacks what the tables need.
+    """
+    missing = [name for name in _NEEDED if name not in folder.result]
+    if missing:
+        raise DataError(f"{folder.folder / RESULT} has no {', '.join(missing)}: another version wrote it, or "
+                        "it is damaged; run `dreamprm evaluate` again")
+    return folder.result
+
+
+def places(result: Mapping[str, Any]) -> list[str]:
+    """The suites in their order, and their mean where there are several."""
+    names = list(result["suites"])
+    return [*names, tables.MEAN] if len(names) > 1 else names
+
+
+def grouped(selectors: Iterable[str], row: Callable[[str], Row]) -> list[RowGroup]:
+    """The selectors' rows in the order of the paper's table, by how they choose; no group is empty.
+
+    Scorers stand as `ordered_scorers` has them, dreamprm last; the ceiling is the last group.
+    """
+    there = list(dict.fromkeys(selectors))
+    weighted = ordered_scorers([name.removeprefix(WEIGHTED) for name in there if name.startswith(WEIGHTED)])
+    groups: Sequence[tuple[str, Sequence[str]]] = (
+        ("One response, or a vote", ("random", "first", "majority")),
+        ("A vote weighted by scores", [WEIGHTED + name for name in weighted]),
+        ("One generator throughout", (BEST_GENERATOR,)),
+        ("The highest score", ordered_scorers([name for name in there if is_scorer(name)])),
+        ("Ceiling", ("oracle",)))
+    shown = ((title, tuple(row(name) for name in names if name in there)) for title, names in groups)
+    return [RowGroup(title, rows) for title, rows in shown if rows]
+
+
+def counted(count: int, what: str) -> str:
+    """A number and a noun. Example: (1, "question") -> "1 question"."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def candidates_text(suite: Mapping[str, Any]) -> str:
+    """How many candidates the questions of a suite have. Example: "N = 8", "N = 1 to 8"."""
+    sizes = sorted(int(n) for n in suite["candidates"])
+    return f"N = {sizes[0]}" if len(sizes) == 1 else f"N = {sizes[0]} to {sizes[-1]}"
+
+
+def interval_text(interval: Sequence[float]) -> str:
+    """An interval of shares in per cent. Example: "[41.9, 53.6]"."""
+    return f"[{tables.percent(interval[0])}, {tables.percent(interval[1])}]"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Example: "a, b and c"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
