@@ -202,6 +202,22 @@ class Benchmark(ABC):
         texts = (cell_text(row, name) for name in self.id_fields)
         return next((text for text in texts if text is not None), None)
 
+    def record(
+        self, published: str, *, question: str, answer: str, options: tuple[str, ...] = (),
+        open_type: str | None = None, precision: int | None = None, unit: str | None = None,
+    ) -> QuestionRecord:
+        """The record of one of its questions, without images.
+
+        Args:
+            published: the question's id.
+            question, answer, options, precision, unit: as of `QuestionRecord`.
+            open_type: the answer's type where there are no options.
+        """
+        return QuestionRecord(
+            question=question, images=(), answer=answer, options=options, domain=self.title,
+            answer_type="choice" if options else open_type, precision=precision, unit=unit,
+            id=self.record_id(published))
+
     def record_id(self, published: str) -> str:
         """The id of a record, which differs from those of other benchmarks' records."""
         return f"{self.name}-{published}"

@@ -43,17 +43,9 @@ class MathVision(Benchmark):
         field = "options" if "options" in row else "choices"
         options = option_texts(row, field) if field in row else ()
         answer = letter_given(row, "answer", options) if options else answer_text(row, "answer")
-        record = QuestionRecord(
-            question=row.text("question").strip(),
-            images=(),
-            answer=answer,
-            options=options,
-            domain=self.title,
-            answer_type="choice" if options else number_type(answer),
-            precision=None,
-            unit=None,
-            id=self.record_id(published),
-        )
+        record = self.record(
+            published, question=row.text("question").strip(), answer=answer, options=options,
+            open_type=number_type(answer))
         groups = {"subject": cell_text(row, "subject") or cell_text(row, "category"),
                   "level": cell_text(row, "level")}
         return BenchmarkQuestion(

@@ -59,16 +59,14 @@ class MathVista(Benchmark):
         answer_type = row.text("answer_type")
         if answer_type not in _TYPES:
             raise row.error("answer_type", f"one of {', '.join(_TYPES)}")
-        record = QuestionRecord(
+        record = self.record(
+            published,
             question=row.text("question").strip(),
-            images=(),
             answer=_letter(row, options) if options else answer_text(row, "answer"),
             options=options,
-            domain=self.title,
-            answer_type="choice" if options else _TYPES[answer_type],
+            open_type=_TYPES[answer_type],
             precision=_precision(row) if answer_type == "float" else None,
             unit=row.optional_text("unit"),
-            id=self.record_id(published),
         )
         return BenchmarkQuestion(record, published, groups_of(row, self.group_keys, inside="metadata"))
 

@@ -64,17 +64,9 @@ class MMMU(Benchmark):
             raise row.error("answer", "an answer (those of the test split are not published)")
         answer = letter_given(row, "answer", options) if options else accepted[0]
         subject = "_".join(published.split("_")[1:-1])
-        record = QuestionRecord(
-            question=row.text("question").strip(),
-            images=(),
-            answer=answer,
-            options=options,
-            domain=self.title,
-            answer_type="choice" if options else number_type(answer),
-            precision=None,
-            unit=None,
-            id=self.record_id(published),
-        )
+        record = self.record(
+            published, question=row.text("question").strip(), answer=answer, options=options,
+            open_type=number_type(answer))
         groups: dict[str, tuple[str, ...]] = {"question_type": ("multiple-choice" if options else "open",)}
         found = (subject,) if subject else groups_of(row, ("category",)).get("category", ())
         if found:

@@ -52,17 +52,8 @@ class MMStar(Benchmark):
         category = groups_of(row, ("category", "l2_category", "l2-category"))
         if "l2-category" in category:
             category["l2_category"] = category.pop("l2-category")
-        record = QuestionRecord(
-            question=text,
-            images=(),
-            answer=letter_given(row, "answer", options),
-            options=options,
-            domain=self.title,
-            answer_type="choice",
-            precision=None,
-            unit=None,
-            id=self.record_id(published),
-        )
+        record = self.record(
+            published, question=text, answer=letter_given(row, "answer", options), options=options)
         return BenchmarkQuestion(record, published, category)
 
     def published_id(self, row: Fields) -> str | None:

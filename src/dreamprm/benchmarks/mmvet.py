@@ -70,17 +70,9 @@ class MMVet(Benchmark):
     def question(self, row: Fields, published: str) -> BenchmarkQuestion:
         """The question of one row."""
         capabilities = _capabilities(row)
-        record = QuestionRecord(
-            question=row.text("question").strip(),
-            images=(),
-            answer=answer_text(row, "answer"),
-            options=(),
-            domain=self.title,
-            answer_type="text",
-            precision=None,
-            unit=None,
-            id=self.record_id(published),
-        )
+        record = self.record(
+            published, question=row.text("question").strip(), answer=answer_text(row, "answer"),
+            open_type="text")
         groups = {"capability": capabilities, "combination": ("_".join(capabilities),)}
         return BenchmarkQuestion(record, published, groups if capabilities else {})
 

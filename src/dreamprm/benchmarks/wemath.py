@@ -81,17 +81,9 @@ class WeMath(Benchmark):
         letter = letter_given(row, "answer", "ABCDEFGH")
         if letter not in options:
             raise row.error("answer", f"one of the letters {', '.join(options)}")
-        record = QuestionRecord(
-            question=row.text("question").strip(),
-            images=(),
-            answer="ABCDEFGH"[list(options).index(letter)],
-            options=tuple(options.values()),
-            domain=self.title,
-            answer_type="choice",
-            precision=None,
-            unit=None,
-            id=self.record_id(published),
-        )
+        record = self.record(
+            published, question=row.text("question").strip(),
+            answer="ABCDEFGH"[list(options).index(letter)], options=tuple(options.values()))
         groups = {"problem": (published.partition(":")[0],), "steps": (key["steps"],), "part": (key["part"],)}
         concept = row.optional_text("knowledge concept")
         return BenchmarkQuestion(record, published, groups | ({"concept": (concept,)} if concept else {}))
