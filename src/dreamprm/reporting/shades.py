@@ -11,7 +11,7 @@ LIGHT_PAPER, DARK_PAPER = "#ffffff", "#17191c"
 
 # How much of the colour is laid on the paper, at one half and at 0 or 1. More would tire the eye; text on
 # the strongest shade keeps a contrast above 7:1.
-_LIGHT, _DARK = (0.12, 0.42), (0.12, 0.58)
+_LIGHT, _DARK = (0.12, 0.48), (0.12, 0.6)
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ def shade(probability: float) -> Shade:
     """
     from matplotlib.colors import to_rgb
 
-    colour, distance = QUALITY_COLOURS(probability)[:3], abs(2.0 * probability - 1.0)
+    # A whole number would be taken for a place in the scale's table.
+    colour, distance = QUALITY_COLOURS(float(probability))[:3], abs(2.0 * probability - 1.0)
 
     def on(paper: str, least: float, most: float) -> str:
         share = least + (most - least) * distance

@@ -25,8 +25,10 @@ from dreamprm.reporting.tables import percent
 OPEN = 2
 """Cards of each kind that are not folded."""
 
-# Mathematics as TeX marks it. Bounded: else each of many opening marks would be searched for to the end.
-_TEX = re.compile(r"(\$\$.{1,2000}?\$\$|\$[^$\n]{1,500}\$|\\\(.{1,2000}?\\\)|\\\[.{1,2000}?\\\])", re.DOTALL)
+# Mathematics as TeX marks it. None of it holds its own opening mark: else each of many marks that nothing
+# closes would be searched for to the end of the text.
+_TEX = re.compile(
+    r"(\$\$[^$]+\$\$|\$[^$\n]+\$|\\\((?:(?!\\\().)+?\\\)|\\\[(?:(?!\\\[).)+?\\\])", re.DOTALL)
 _KINDS = {"png": "png", "jpg": "jpeg"}
 
 
