@@ -1,6 +1,7 @@
 """A made-up run folder, as a sandbox run would leave it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,9 @@ def write_run(folder: Path) -> Path:
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     return write_run(tmp_path / "runs" / "sandbox")
+
+
+@pytest.fixture(scope="session")
+def run_writer() -> Callable[[Path], Path]:
+    """Writes such a run into a folder that does not exist yet; for fixtures of any scope."""
+    return write_run
