@@ -38,6 +38,12 @@ MODELS: Mapping[str, str] = MappingProxyType({
 })
 """Trained models by the name of their baseline; `vanilla` and `dreamprm` are none."""
 
+PAPER_NAMES: Mapping[str, str] = MappingProxyType({
+    "first": "zero-shot", "majority": "self-consistency", "orm": "ORM", "vanilla": "vanilla PRM",
+    "car": "CaR-PRM", "s1": "s1-PRM", "dreamprm": "DreamPRM",
+})
+"""What DreamPRM's paper calls the methods of its table (arXiv 2505.20241)."""
+
 SINGLE = "one value a response"
 """How the aggregation of a scorer of whole responses was chosen: there is nothing to choose."""
 

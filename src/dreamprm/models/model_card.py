@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dreamprm.evaluation.meanings import MODELS
+
 if TYPE_CHECKING:
     from dreamprm.models.prm import PRM
 
@@ -29,7 +31,7 @@ def model_card(prm: "PRM", training: Mapping[str, Any]) -> str:
         "tags: [process-reward-model, dreamprm]\n---\n",
         "# Multimodal process reward model\n",
         "Scores every step of a chain of thought with the probability that the steps so far lead to a right "
-        "answer. Trained with DreamPRM (arXiv 2505.20241): learned weights for its training domains.\n",
+        f"answer. {what_was_trained(training)}\n",
         "## Model\n",
         _table(facts),
         "## Training\n",
@@ -40,6 +42,23 @@ def model_card(prm: "PRM", training: Mapping[str, Any]) -> str:
         'probabilities = prm.score("question", "image.png", ["Step 1: ...", "Step 2: ..."])\n```\n',
     ]
     return "\n".join(parts)
+
+
+def what_was_trained(training: Mapping[str, Any]) -> str:
+    """In a sentence: learned weights, and by which estimator; the vanilla PRM; or a baseline by its name.
+
+    Args: training: the settings kept with the model; `baseline` and `estimator` decide.
+    """
+    baseline, estimator = training.get("baseline"), training.get("estimator")
+    if baseline is not None:
+        told = f": {MODELS[baseline]}" if baseline in MODELS else ""
+        return f"Trained as the baseline `{baseline}` that DreamPRM is compared with{told}."
+    if estimator is None:
+        return "How it was trained was not recorded."
+    if estimator == "none":
+        return "A vanilla PRM, which DreamPRM is compared with: trained with equal weights, none was learned."
+    return ("Trained with DreamPRM (arXiv 2505.20241): weights of its training data learned by bi-level "
+            f"optimisation, the upper gradient by the estimator `{estimator}`.")
 
 
 def _table(rows: Mapping[str, str]) -> str:

@@ -38,10 +38,11 @@ ABSENT = Cell("–")
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table by the name that heads it."""
+    """A row of a table by the name that heads it, and what stands small below the name."""
 
     name: str
     cells: tuple[Cell, ...]
+    small: str = ""
 
 
 @dataclass(frozen=True)

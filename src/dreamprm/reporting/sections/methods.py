@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dreamprm.evaluation.marks import baseline_letters, error_rate, level_text, significant_against
-from dreamprm.evaluation.meanings import meaning
+from dreamprm.evaluation.meanings import PAPER_NAMES, meaning
 from dreamprm.evaluation.selector_names import is_scorer
 from dreamprm.reporting import tables
 from dreamprm.reporting.document import Section, render
@@ -27,11 +27,14 @@ def sections(report: Report) -> Iterator[Section]:
     """
     results = {id(one): figures_of(one) for one in report.evaluations}
     if results:
+        groups = repeated_evaluations(report.evaluations)
+        repeated = {id(one) for group in groups for one in group}
         yield Section("methods", "Methods and benchmarks", render(
             "methods.html",
-            repeats=[_repeated(group, report) for group in repeated_evaluations(report.evaluations)],
-            evaluations=[{"label": report.label(one), **_table(results[id(one)])}
-                         for one in report.evaluations]))
+            repeats=[_repeated(group, report) for group in groups],
+            evaluations=[
+                {"label": report.label(one), "folded": id(one) in repeated, **_table(results[id(one)])}
+                for one in report.evaluations]))
 
 
 def _table(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +49,7 @@ def _table(result: Mapping[str, Any]) -> dict[str, Any]:
             Cell(tables.percent(by_place[place]), (interval_text(result["intervals"][selector][place]),),
                  marks_text([(sign, letters[name]) for sign, name in marks.get((selector, place), [])]),
                  selector in best[place]) if place in by_place else ABSENT
-            for place in shown))
+            for place in shown), PAPER_NAMES.get(selector, ""))
 
     groups = grouped(result["best_of_n"], row)
     return {
@@ -63,10 +66,11 @@ def best_scorers(accuracies: Mapping[str, float]) -> set[str]:
     """The scorers with the highest accuracy, all of them where several are equal; never a vote or the oracle.
 
     Args: accuracies by selector.
+    Returns: their names; none where there is a single scorer, which is the best of nothing.
     """
     scorers = {name: value for name, value in accuracies.items() if is_scorer(name)}
     top = max(scorers.values(), default=0.0)
-    return {name for name, value in scorers.items() if value >= top - _SAME}
+    return {name for name, value in scorers.items() if value >= top - _SAME} if len(scorers) > 1 else set()
 
 
 def marks_text(marks: Iterable[tuple[str, str]]) -> str:
@@ -136,7 +140,7 @@ def _repeated(group: Sequence[EvaluationFolder], report: Report) -> dict[str, An
             fewer = () if one.count == len(results) else (f"{one.count} of {len(results)}",)
             spread = f"{tables.percent(one.least)} to {tables.percent(one.most)}"
             cells.append(Cell(tables.percent(one.mean), (spread, *fewer), strong=name in best[place]))
-        return Row(name, tuple(cells))
+        return Row(name, tuple(cells), PAPER_NAMES.get(name, ""))
 
     groups = grouped(names, row)
     return {
