@@ -225,6 +225,55 @@ def test_vlmevalkit_correct(
     assert (record.candidates[0].correct, record.candidates[0].generator) == (correct, "m")
 
 
+@pytest.mark.parametrize("cells, min_score, correct, credit", [
+    ({"score": "0.4"}, None, False, 0.4),
+    ({"score": 0.5}, None, True, 0.5),
+    ({"score": "0.5"}, 0.6, False, 0.5),
+    ({"score": "0.3", "hit": "1"}, None, True, 0.3),
+    ({"score": 1}, None, True, 1.0),
+    ({"score": 0}, None, False, 0.0),
+    ({"score": None}, None, None, None),
+])
+@pytest.mark.parametrize("ending", [".xlsx", ".tsv", ".json"])
+def test_vlmevalkit_grades(
+    tmp_path: Path, ending: str, cells: Any, min_score: float | None, correct: bool | None,
+    credit: float | None,
+) -> None:
+    row = {key: value for key, value in ROWS[0].items() if key not in ("hit", "score")} | cells
+    path = table(tmp_path / f"m_B{ending}", [row], [*COLUMNS, "score"])
+    (record,) = vlmevalkit.read(path, benchmark="B", min_score=min_score, graded=True)
+    assert (record.candidates[0].correct, record.candidates[0].credit) == (correct, credit)
+
+
+@pytest.mark.parametrize("cells, message", [
+    ({"score": "7"}, r"'score': got '7'; allowed: a grade in \[0, 1\] \(graded=true\)"),
+    ({"score": "good"}, "'score': got 'good'; allowed: a grade in"),
+    ({"score": "nan"}, "allowed: a grade in"),
+    ({"score": "0", "hit": "1"}, "'score': got '0'; allowed: a grade that fits 'hit' or min_score: what is"),
+    ({"score": "1", "hit": "0"}, "what is wrong .correct=false. earns less than 1"),
+])
+def test_vlmevalkit_bad_grades(tmp_path: Path, cells: Any, message: str) -> None:
+    path = table(tmp_path / "m_B.tsv", [ROWS[0] | cells], [*COLUMNS, "score"])
+    with pytest.raises(DataError, match=message):
+        list(vlmevalkit.read(path, benchmark="B", graded=True))
+
+
+def test_vlmevalkit_writes_grades(tmp_path: Path) -> None:
+    def record(id: str, credit: float | None) -> CandidateRecord:
+        correct = None if credit is None else credit > 0.1
+        candidate = Candidate("t", ("t",), "A", correct, "m", {}, credit)
+        return CandidateRecord("q", (), "B", "A", (candidate,), id)
+
+    records = [record("1", 0.1 + 0.2), record("2", None), record("3", 0.1)]
+    vlmevalkit.write(records, tmp_path / "m_B.tsv")
+    back = list(vlmevalkit.read(tmp_path / "m_B.tsv", benchmark="B", graded=True))
+    assert back == records
+    vlmevalkit.write([record("2", None)], tmp_path / "m_B.tsv")
+    assert "score" not in (tmp_path / "m_B.tsv").read_text()
+    with pytest.raises(UserError, match="graded must be true or false; got 'yes'"):
+        list(vlmevalkit.read(tmp_path / "m_B.tsv", benchmark="B", graded="yes"))  # type: ignore[arg-type]
+
+
 def test_vlmevalkit_failures_are_no_answers(tmp_path: Path) -> None:
     """What VLMEvalKit writes where a server gave nothing must not count as a wrong answer."""
     failed = "Failed to obtain answer via API."

@@ -17,9 +17,6 @@ from dreamprm.generators.base import Generator
 
 Rules = Literal["own", "stated"]
 
-RIGHT_FROM = 0.5
-"""A graded candidate is `correct` from this credit on; figures are computed from the credit itself."""
-
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkQuestion:

@@ -10,7 +10,6 @@ from typing import Literal
 
 from dreamprm.answers import Judgement, Verdict, check_all
 from dreamprm.benchmarks.benchmark import (
-    RIGHT_FROM,
     Benchmark,
     BenchmarkChecker,
     BenchmarkQuestion,
@@ -20,7 +19,7 @@ from dreamprm.benchmarks.benchmark import (
 from dreamprm.benchmarks.checked import BenchmarkCandidates, CandidateReport
 from dreamprm.benchmarks.predictions import OtherQuestions, Prediction, Sources, read_predictions
 from dreamprm.data.convert.candidate_groups import split_candidate
-from dreamprm.data.records import Candidate, CandidateRecord
+from dreamprm.data.records import RIGHT_FROM, Candidate, CandidateRecord
 from dreamprm.errors import DataError, UserError
 from dreamprm.generators.base import Generator
 from dreamprm.prompting import question_text

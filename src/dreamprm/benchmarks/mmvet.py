@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from dreamprm.answers import Judgement, Verdict
 from dreamprm.benchmarks.benchmark import (
-    RIGHT_FROM,
     Benchmark,
     BenchmarkChecker,
     BenchmarkQuestion,
@@ -17,7 +16,7 @@ from dreamprm.benchmarks.benchmark import (
 from dreamprm.data.convert.cells import cell_text
 from dreamprm.data.convert.choices import answer_text
 from dreamprm.data.fields import Fields
-from dreamprm.data.records import QuestionRecord
+from dreamprm.data.records import RIGHT_FROM, QuestionRecord
 from dreamprm.errors import UserError
 from dreamprm.generators.base import GenerationError, Generator
 

@@ -57,6 +57,10 @@ class MetaRecord:
         return self.images[0] if self.images else None
 
 
+RIGHT_FROM = 0.5
+"""Where a grade alone is known, the candidate is `correct` from this credit on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One of the N answers among which a selector picks; `correct` is None where it is not known.

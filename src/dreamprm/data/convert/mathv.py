@@ -96,8 +96,8 @@ def read(
 def write(records: Iterable[CandidateRecord], path: str | Path, *, generator: str | None = None) -> None:
     """Write candidates as MATH-V outputs, JSON Lines: `id`, `model`, `response`, `model_answer`, `correct`.
 
-    Questions, images, answers and steps are not in this format: reading it back needs the questions file, and
-    splits the responses anew.
+    Questions, images, answers, steps and credits are not in this format: reading it back needs the questions
+    file, and splits the responses anew.
 
     Args:
         records: candidate records.

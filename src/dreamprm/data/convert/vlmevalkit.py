@@ -15,7 +15,7 @@ from dreamprm.data.convert.image_folder import ImageFolder
 from dreamprm.data.convert.option_checks import optional_name, whole_number
 from dreamprm.data.convert.vlmevalkit_questions import BenchmarkQuestions
 from dreamprm.data.fields import Fields
-from dreamprm.data.records import Candidate, CandidateRecord
+from dreamprm.data.records import RIGHT_FROM, Candidate, CandidateRecord
 from dreamprm.errors import DataError, UserError
 
 HELP = "VLMEvalKit prediction files (.xlsx, .tsv, .csv, .json), one or several, as candidate records"
@@ -36,6 +36,7 @@ def read(
     image_folder: str | Path | None = None,
     split: str = "paragraphs",
     min_score: float | None = None,
+    graded: bool = False,
     empty: Empty = "error",
     report: ConvertReport | None = None,
 ) -> Iterator[CandidateRecord]:
@@ -45,7 +46,8 @@ def read(
     `hint` and `thinking`. Options are put below the question as `dreamprm.prompting.question_text` writes
     them, a hint above it. Text of a candidate is the prediction, with its `thinking` above it where there is
     one. `correct` is the column `hit` (0 or 1) of a result file (`..._result.xlsx`), or else its `score`, or
-    else null: the checking of answers belongs to `dreamprm evaluate`. `final_answer` is the column
+    else null: the checking of answers belongs to `dreamprm evaluate`. A graded `score` (MM-Vet) is the
+    candidate's `credit`. `final_answer` is the column
     `extracted` or `res` where there is one, else what the text states. The generator is what the file's name
     has in front of "_BENCHMARK". `category`, `l2-category`, `split` and `log` are not kept.
 
@@ -66,7 +68,9 @@ def read(
         image_root: the folder that `image_path` starts from; None for the questions file's folder.
         image_folder: where images in base64 are written, named by their content.
         split: how predictions are split into steps: `headings`, `paragraphs`, `sentences` or `whole`.
-        min_score: a `score` from this on is correct; None: scores must be 0 or 1.
+        min_score: a `score` from this on is correct; None: scores must be 0 or 1, or, where they are grades,
+            0.5 is taken.
+        graded: whether scores are grades in [0, 1], and kept as credits.
         empty: an empty prediction, or one that only says that VLMEvalKit got no answer ("Failed to obtain
             answer via API."), is an `error`, or is left out (`skip`).
         report: counts the predictions that are left out.
@@ -83,6 +87,8 @@ def read(
         raise UserError("format vlmevalkit needs the benchmark's name: give benchmark=MMStar, for instance")
     if empty not in ("error", "skip"):
         raise UserError(f"empty must be 'error' or 'skip', got {empty!r}")
+    if not isinstance(graded, bool):
+        raise UserError(f"graded must be true or false; got {graded!r}")
     if min_score is not None and (isinstance(min_score, bool) or not isinstance(min_score, int | float)):
         raise UserError(f"min_score must be a number, or null; got {min_score!r}")
     files = _files(path, benchmark)
@@ -99,7 +105,7 @@ def read(
             for fields in read_cells(file):
                 report.rows += 1
                 index = _group_of(fields, groups, known, from_questions=questions is not None)
-                candidate = _candidate(fields, generator, split, min_score, empty)
+                candidate = _candidate(fields, generator, split, min_score, graded, empty)
                 if candidate is None:
                     report.pass_over("no answer, the prediction is empty or says that it failed")
                 else:
@@ -120,9 +126,10 @@ def write(
     """Write one candidate of each record as a prediction file; the ending says which kind.
 
     Columns: `index`, `question` (with its options, which get no columns of their own), `answer`,
-    `prediction`, `image_path` where a record has images, `extracted` (the final answer) and `hit` (0, 1, or
-    empty where it is not known). A file holds one model and one sample: write one for each, named
-    MODEL_BENCHMARK. Steps are not kept; the reader splits anew.
+    `prediction`, `image_path` where a record has images, `extracted` (the final answer), `hit` (0, 1, or
+    empty where it is not known) and `score` where candidates have a credit (graded=true reads it back). A
+    file holds one model and one sample: write one for each, named MODEL_BENCHMARK. Steps are
+    not kept; the reader splits anew.
 
     Args:
         records: candidate records.
@@ -137,9 +144,10 @@ def write(
     whole_number("sample", sample, least=0)
     optional_name("generator", generator)
     rows = [_row(record, _chosen(record, generator, sample)) for record in records]
-    columns = ["index", "question", "answer", "prediction", "image_path", "extracted", "hit"]
-    if not any(row["image_path"] for row in rows):
-        columns.remove("image_path")
+    columns = ["index", "question", "answer", "prediction", "image_path", "extracted", "hit", "score"]
+    for name in ("image_path", "score"):
+        if all(row[name] is None for row in rows):
+            columns.remove(name)
     write_cells(path, columns, rows)
 
 
@@ -188,7 +196,7 @@ def _group_of(
 
 
 def _candidate(
-    fields: Fields, generator: str, split: str, min_score: float | None, empty: Empty
+    fields: Fields, generator: str, split: str, min_score: float | None, graded: bool, empty: Empty
 ) -> Candidate | None:
     """The row's candidate; None where it is left out."""
     prediction, thinking = cell_text(fields, "prediction"), cell_text(fields, "thinking")
@@ -196,13 +204,32 @@ def _candidate(
         if empty == "error":
             raise fields.error("prediction", "an answer (empty=skip leaves out where there is none)")
         return None
-    return split_candidate(
+    credit = _credit(fields) if graded else None
+    candidate = split_candidate(
         prediction if thinking is None else f"{thinking}\n\n{prediction}",
         split=split,
         final_answer=cell_text(fields, "extracted") or cell_text(fields, "res"),
-        correct=_correct(fields, min_score),
+        correct=_correct(fields, RIGHT_FROM if graded and min_score is None else min_score),
         generator=generator,
+        credit=credit,
     )
+    if candidate.contradiction is not None:
+        raise fields.error("score", f"a grade that fits 'hit' or min_score: {candidate.contradiction}")
+    return candidate
+
+
+def _credit(fields: Fields) -> float | None:
+    """The grade in the column `score`; None where the cell is empty."""
+    text = cell_text(fields, "score")
+    if text is None:
+        return None
+    try:
+        credit = float(text)
+    except ValueError:
+        credit = -1.0
+    if not 0 <= credit <= 1:
+        raise fields.error("score", "a grade in [0, 1] (graded=true)")
+    return credit
 
 
 def _correct(fields: Fields, min_score: float | None) -> bool | None:
@@ -247,4 +274,5 @@ def _row(record: CandidateRecord, candidate: Candidate) -> dict[str, Any]:
         "image_path": json.dumps(list(images)) if len(images) > 1 else next(iter(images), None),
         "extracted": candidate.final_answer,
         "hit": None if candidate.correct is None else int(candidate.correct),
+        "score": candidate.credit,
     }
