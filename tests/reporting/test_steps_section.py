@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from dreamprm.errors import DataError, UserError
+from dreamprm.evaluation.steps.wording import cautions
 from dreamprm.reporting.folders.steps import DevelopmentCurve, StepsFolder, read_steps
 from dreamprm.reporting.report import Report
 from dreamprm.reporting.sections import SECTIONS, steps
@@ -221,6 +222,24 @@ def test_given_thresholds_and_soft_labels_show_what_there_is() -> None:
     text = text_of(section_of(bare))
     assert "Not measured: no record tells its first error" in text and "Step AUC" not in text
     assert "Left out" not in text
+    older = result_of()
+    del older["development"]
+    assert "own figures are therefore too good and do not enter the mean." in text_of(section_of(older))
+
+
+def test_few_records_and_intervals_of_one_point_are_told() -> None:
+    result = result_of()
+    result["subsets"] = {
+        "math": result["subsets"]["math"] | {"erroneous": 49, "correct": 50},
+        "gsm8k": result["subsets"]["gsm8k"] | {"erroneous": 50, "correct": 0}}
+    assert cautions(result) == [
+        "math has 49 erroneous records; bootstrap intervals of so few are too narrow."]
+    rows = {name: {"math": estimate(value, half=0.0)} for name, value in (("dreamprm", 1.0), ("blind", 0.0))}
+    figures = {name: rows for name in ("f1", "error_accuracy", "correct_accuracy")}
+    text = text_of(section_of(result_of(first_error=figures)))
+    assert "math has 21 erroneous and 27 correct records" in text
+    assert "Some accuracies of dreamprm have an interval of one point" in text
+    assert cautions(result_of(first_error={"f1": {}})) == []
 
 
 def test_several_folders_have_sections_and_names_of_their_own(tmp_path: Path) -> None:

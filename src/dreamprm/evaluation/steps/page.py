@@ -61,7 +61,7 @@ def _first_errors(result: Mapping[str, Any]) -> list[str]:
         _table(head, rows),
     ]
     poor = wording.without_finds(result)
-    return [*text, poor] if poor else text
+    return [*text, *([poor] if poor else []), *wording.cautions(result)]
 
 
 def _aucs(result: Mapping[str, Any]) -> list[str]:

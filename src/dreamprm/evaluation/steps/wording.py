@@ -23,6 +23,8 @@ AUC = (
     "The share of (right, wrong) pairs of steps in which the right one scores higher; 0.5 is chance."
     " Pooled compares steps of all records, per record those of one record. By the labels' convention"
     ' every step behind the first error is wrong: "all" counts them, "up to first error" does not.')
+FEW = 50
+"""Records of a kind in a subset; below it, bootstrap intervals of an accuracy over them are too narrow."""
 PAIRED = "Paired: both scorers on the same drawn questions."
 
 
@@ -66,6 +68,25 @@ def without_finds(result: Mapping[str, Any]) -> str:
     if not poor:
         return ""
     return f"No threshold gives {', '.join(poor)} a development F1 above 0; the lowest one is taken."
+
+
+def cautions(result: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before trusting the first errors' intervals, a sentence each."""
+    figures = result["first_error"]
+    found = []
+    for subset, held in result["subsets"].items() if figures.get("f1") else ():
+        kinds = ("erroneous", "correct")
+        few = [f"{held[kind]} {kind}" for kind in kinds if 0 < held[kind] < FEW]
+        if few:
+            found.append(f"{subset} has {' and '.join(few)} records; bootstrap intervals of so few are too"
+                         " narrow.")
+    flat = {
+        scorer: None for rows in figures.values() for scorer, row in rows.items() if scorer not in GUESSES
+        for one in row.values() if one is not None and one["low"] is not None and one["low"] == one["high"]}
+    if flat:
+        found.append(f"Some accuracies of {', '.join(flat)} have an interval of one point: every record counts"
+                     " alike, and the bootstrap cannot say what other questions would give.")
+    return found
 
 
 def chance_meaning(result: Mapping[str, Any]) -> str:
