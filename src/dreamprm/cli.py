@@ -93,9 +93,9 @@ COMMANDS = {
         arguments="[CONFIG.yaml] [key=value ...]",
     ),
     "report": Command(
-        "write plots and report.html of finished runs from their folders",
+        "write one page over finished runs and evaluations, and the plots of each run",
         "dreamprm.reporting:run_report",
-        arguments="RUN [RUN ...]",
+        arguments="FOLDER [FOLDER ...] [output=PAGE.html]",
     ),
     "convert": Command(
         "turn another project's data file into our own form",

@@ -1,11 +1,13 @@
 """A made-up run folder, as a sandbox run would leave it."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from dreamprm.evaluation import CandidateScores, evaluate_suites, weight_summary
 
@@ -32,9 +34,16 @@ def suite(seed: int) -> CandidateScores:
     return CandidateScores(correct, answers, scores)
 
 
-def write_run(folder: Path) -> Path:
+def write_run(folder: Path, seed: int = 0) -> Path:
     folder.mkdir(parents=True)
-    generator = np.random.default_rng(0)
+    for name, text in run_files(seed).items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@functools.cache
+def run_files(seed: int) -> dict[str, str]:
+    generator = np.random.default_rng(seed)
     names = list(QUALITY)
     final = np.array(list(QUALITY.values())) * 1.6 + 0.15 + generator.normal(0, 0.08, 15)
     weights, metrics = [], []
@@ -49,22 +58,27 @@ def write_run(folder: Path) -> Path:
             "lm_loss": 0.4 + np.exp(-5 * share) + generator.normal(0, 0.03),
             "lr": 2e-3, "upper_lr": 0.05, "seconds": 1.1 * window, "alpha_grad_norm": 0.02, "status": "ok"})
     learned = weights[-1]["weights"]
-    entries = evaluate_suites({name: suite(k) for k, name in enumerate(SUITES)}, shifted=SUITES[1:])
+    entries = evaluate_suites(
+        {name: suite(k + 10 * seed) for k, name in enumerate(SUITES)}, shifted=SUITES[1:])
+    accuracy = {name: float(0.2 + 0.6 * quality) for name, quality in QUALITY.items()}
     gap = entries["differences"]["dreamprm-vanilla"]["mean"][0]
     summary = {
-        "name": "sandbox", "seconds": 432.5, "seed": 0, "steps": 1800, **weight_summary(learned, QUALITY),
-        "weights": learned, "quality": QUALITY, **entries, "vanilla_source": "live",
+        "name": "sandbox", "seconds": 432.5, "seed": seed, "steps": 1800, "estimator": "first_order",
+        **weight_summary(learned, QUALITY), "weights": learned, "quality": QUALITY,
+        "generator_accuracy": accuracy, **entries, "vanilla_source": "live",
         "targets": {
             "spearman": {"target": 0.8, "measured": 0.94, "met": True},
             "dreamprm - vanilla, shifted": {"target": 0.04, "measured": gap, "met": bool(gap >= 0.04)}},
         "targets_met": True,
         "notes": ["The base model knows captions & sums; <b>PRM training</b> teaches it to verify."],
     }
-    (folder / "summary.json").write_text(json.dumps(summary))
-    for name, rows in (("metrics.jsonl", metrics), ("domain_weights.jsonl", weights)):
-        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "config.yaml").write_text("name: sandbox\nsteps: 1800\nhypergrad:\n  name: first_order\n")
-    return folder
+    return {
+        "summary.json": json.dumps(summary),
+        "metrics.jsonl": "".join(json.dumps(row) + "\n" for row in metrics),
+        "domain_weights.jsonl": "".join(json.dumps(row) + "\n" for row in weights),
+        "config.yaml": (
+            f"name: sandbox\nseed: {seed}\nsteps: 1800\ndata:\n  meta: data/seed{seed}/meta.jsonl\n"
+            "hypergrad:\n  name: first_order\n")}
 
 
 @pytest.fixture
@@ -76,3 +90,36 @@ def run_folder(tmp_path: Path) -> Path:
 def run_writer() -> Callable[[Path], Path]:
     """Writes such a run into a folder that does not exist yet; for fixtures of any scope."""
     return write_run
+
+
+@pytest.fixture
+def make_run(tmp_path: Path):
+    """make(name, seed=0, config={...}, **summary): a folder of this name, with these changes to its files.
+
+    A change of None takes the entry out.
+    """
+    def make(name, seed=0, *, config=None, **changes):
+        folder = write_run(tmp_path / "runs" / name, seed)
+        held = json.loads((folder / "summary.json").read_text()) | {"name": name} | changes
+        (folder / "summary.json").write_text(
+            json.dumps({key: value for key, value in held.items() if value is not None}))
+        settings = yaml.safe_load((folder / "config.yaml").read_text()) | {"name": name} | (config or {})
+        (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def make_vanilla(make_run):
+    """make(name, seed=0): the folder of a vanilla run."""
+    def make(name, seed=0, **summary):
+        weights = dict.fromkeys(QUALITY, 1.0)
+        folder = make_run(name, seed, config={"hypergrad": {"name": "none"}}, estimator="none",
+                          weights=weights, spearman=None, weight_ratio=None, targets=None, targets_met=None,
+                          generator_accuracy=None, **summary)
+        lines = [{"step": step, "weights": weights} for step in (5, 10)]
+        (folder / "domain_weights.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return folder
+
+    return make

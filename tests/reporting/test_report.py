@@ -18,7 +18,7 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.tags, self.text, self.addresses = [], [], [], []
+        self.open, self.tags, self.text, self.addresses, self.anchors = [], [], [], [], []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -26,6 +26,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
         self.addresses += [value for key, value in attributes if key in ("src", "href")]
+        self.anchors += [value for key, value in attributes if key == "id"]
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -45,14 +46,17 @@ def test_report_stands_alone_and_shows_all(run_folder, capsys):
     printed = capsys.readouterr().out
     summary = json.loads((run_folder / "summary.json").read_text())
     assert final_table(summary) in printed and f"Report: {run_folder / 'report.html'}" in printed
-    names = ["weights_over_time", "final_weights", "losses", "accuracy_over_n", "best_of_n"]
+    names = ["weights_over_time", "final_weights", "weights_against_difficulty", "losses",
+             "accuracy_over_n", "best_of_n"]
     assert plot_files(run_folder) == sorted(f"{name}.png" for name in names)
     for name in names:
         Image.open(BytesIO((run_folder / "plots" / f"{name}.png").read_bytes())).verify()
 
     page = Page((run_folder / "report.html").read_text(encoding="utf-8"))
-    assert page.tags.count("img") == 5 and "script" not in page.tags and "link" not in page.tags
-    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    assert page.tags.count("img") == 6 and "script" not in page.tags and "link" not in page.tags
+    assert all(address.startswith("data:image/png;base64,") or address.removeprefix("#") in page.anchors
+               for address in page.addresses)
+    assert len(set(page.anchors)) == len(page.anchors)
     text = " ".join(page.text)
     for wanted in (*summary["weights"], *summary["best_of_n"], "All targets are met.", "hypergrad"):
         assert wanted in text
@@ -97,7 +101,7 @@ def test_nothing_is_written_when_one_folder_is_missing(run_folder, tmp_path):
     with pytest.raises(UserError, match="no run folder at"):
         run_report([str(run_folder), str(tmp_path / "nowhere")])
     assert not (run_folder / "report.html").exists()
-    with pytest.raises(UserError, match="no run folder given; use `dreamprm report RUN...`"):
+    with pytest.raises(UserError, match="no folder given; use `dreamprm report FOLDER...`"):
         run_report([])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dreamprm.errors import UserError
@@ -50,12 +50,11 @@ def write_report(report: Report | Run | str | Path, output: Path | None = None) 
         report = Report(runs=(report if isinstance(report, Run) else read_run(report),))
     place = _place(report, None) if output is None else output
     text = render_report(report).encode("utf-8")
-    plots = {run.folder: _plots(run) for run in report.runs}
-    for folder, images in plots.items():
-        if os.access(folder, os.W_OK):
-            _write_plots(folder / "plots", images)
+    for run, images in [(run, report.plots(run)) for run in report.runs]:
+        if os.access(run.folder, os.W_OK):
+            _write_plots(run.folder / "plots", images)
         else:
-            print(f"{folder} cannot be written to; its plots folder stays as it is")
+            print(f"{run.folder} cannot be written to; its plots folder stays as it is")
     _replace(place, text)
     return place
 
@@ -110,22 +109,15 @@ def _place(report: Report, output: Path | None) -> Path:
     return place
 
 
-def _plots(run: Run) -> dict[str, bytes | None]:
-    """PNG by file name; None for what the run has nothing to show of."""
+def _write_plots(folder: Path, images: Mapping[str, bytes]) -> None:
     from dreamprm.reporting.plots import PLOTS
-    from dreamprm.reporting.plots.style import png
 
-    figures = {name: draw(run) for name, draw in PLOTS.items()}
-    return {name: None if figure is None else png(figure) for name, figure in figures.items()}
-
-
-def _write_plots(folder: Path, images: dict[str, bytes | None]) -> None:
     folder.mkdir(exist_ok=True)
-    for name, data in images.items():
-        if data is None:
-            (folder / f"{name}.png").unlink(missing_ok=True)
+    for name in PLOTS:
+        if name in images:
+            _replace(folder / f"{name}.png", images[name])
         else:
-            _replace(folder / f"{name}.png", data)
+            (folder / f"{name}.png").unlink(missing_ok=True)
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dreamprm.reporting import tables
+from dreamprm.reporting.trained import equally_weighted, trained
 
 WIDTH = 110
 _BAR = 30
@@ -46,15 +47,20 @@ def _domains(summary: Mapping[str, Any]) -> str:
         return ""
     planted = any(math.isfinite(row.quality) for row in rows)
     width = min(42, max(6, *(len(row.name) for row in rows)))
+    kind = trained(summary)
+    if equally_weighted(summary):
+        return f"Domains\n  all {len(rows)} have the same weight ({kind.title})"
+    column = max(14, len(kind.weight))
     top = max((row.weight for row in rows if math.isfinite(row.weight)), default=0.0)
-    lines = [f"  {'domain':<{width}}" + ("  planted quality" if planted else "") + "  learned weight"]
+    lines = [f"  {'domain':<{width}}" + ("  planted quality" if planted else "")
+             + f"  {kind.weight:>{column}}"]
     for row in rows:
         length = round(_BAR * row.weight / top) if math.isfinite(row.weight) and top > 0 else 0
         quality = f"  {tables.decimal(row.quality, 2):>15}" if planted else ""
         bar = "#" * max(0, length)
         weight = tables.decimal(row.weight, 2)
-        lines.append(f"  {_shortened(row.name, width):<{width}}{quality}  {weight:>14}  {bar}".rstrip())
-    return "\n".join(["Domains by learned weight", *lines])
+        lines.append(f"  {_shortened(row.name, width):<{width}}{quality}  {weight:>{column}}  {bar}".rstrip())
+    return "\n".join([f"Domains by {kind.weight}", *lines])
 
 
 def _accuracies(summary: Mapping[str, Any]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from dreamprm.errors import UserError
@@ -36,6 +37,20 @@ class Report:
         counts = [_counted(len(self.runs), "training run"), _counted(len(self.evaluations), "evaluation"),
                   _counted(len(self.steps), "step-level evaluation")]
         return ", ".join(count for count in counts if count)
+
+    def plots(self, run: Run) -> Mapping[str, bytes]:
+        """The plots of one of the runs, PNG by file name in their order; what it has nothing of is absent."""
+        return next(plots for one, plots in zip(self.runs, self._drawn, strict=True) if one is run)
+
+    @cached_property
+    def _drawn(self) -> tuple[Mapping[str, bytes], ...]:
+        """Drawn once, for the page and for the runs' folders."""
+        from dreamprm.reporting.plots import PLOTS
+        from dreamprm.reporting.plots.style import png
+
+        figures = [{name: draw(run) for name, draw in PLOTS.items()} for run in self.runs]
+        return tuple({name: png(figure) for name, figure in one.items() if figure is not None}
+                     for one in figures)
 
     def label(self, folder: Folder) -> str:
         """The name a folder goes by on the page: its own, or that of its folder or its path where shared."""

@@ -10,6 +10,7 @@ from typing import Any
 from dreamprm.evaluation.meanings import SHORT
 from dreamprm.progress import duration
 from dreamprm.reporting.folders.files import number
+from dreamprm.reporting.trained import trained
 
 MISSING = "n/a"
 MEAN = "mean"
@@ -113,7 +114,7 @@ def fact_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("steps", _whole(summary.get("steps"))),
         ("seed", _whole(summary.get("seed"))),
         ("time", duration(seconds) if math.isfinite(seconds) else ""),
-        ("rank correlation of learned weight with planted quality", _known(summary.get("spearman"))),
+        (f"rank correlation of {trained(summary).weight} with planted quality", _known(summary.get("spearman"))),
         ("mean weight of good over bad domains", _known(summary.get("weight_ratio"))),
         ("vanilla PRM", VANILLA_SOURCES.get(str(summary.get("vanilla_source")), "")),
     ]

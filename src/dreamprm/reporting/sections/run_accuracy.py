@@ -8,8 +8,6 @@ from typing import Any
 from dreamprm.reporting import tables
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.folders.run import Run
-from dreamprm.reporting.plots import PLOTS
-from dreamprm.reporting.plots.style import png
 from dreamprm.reporting.report import Report
 from dreamprm.reporting.trained import trained
 
@@ -24,20 +22,21 @@ CAPTIONS = {
 
 def sections(report: Report) -> Iterator[Section]:
     """The accuracies of each run that evaluated suites; folded where there are several runs."""
-    runs = [_shown(report.label(run), run) for run in report.runs if tables.accuracy_rows(run.summary)]
+    runs = [_shown(report, run) for run in report.runs if tables.accuracy_rows(run.summary)]
     if runs:
         title = "Best-of-N accuracy" if len(report.runs) == 1 else "Best-of-N accuracy by run"
         yield Section("run-accuracy", title, render(
             "run_accuracy.html", runs=runs, folded=len(report.runs) > 1))
 
 
-def _shown(label: str, run: Run) -> dict[str, Any]:
+def _shown(report: Report, run: Run) -> dict[str, Any]:
     summary, rows = run.summary, tables.accuracy_rows(run.summary)
     meanings = {name: tables.SELECTOR_MEANINGS[name] for name in rows if name in tables.SELECTOR_MEANINGS}
-    figures = {name: PLOTS[name](run) for name in CAPTIONS}
+    plots = report.plots(run)
     return {
-        "label": label, "suites": tables.suite_names(summary), "mean": tables.mean_meaning(summary),
+        "label": report.label(run), "suites": tables.suite_names(summary),
+        "mean": tables.mean_meaning(summary),
         "rows": [[name, *cells] for name, cells in rows.items()], "strong": [trained(summary).selector],
         "differences": [[name, *cells] for name, cells in tables.difference_rows(summary).items()],
         "meanings": [f"{name}: {meaning}" for name, meaning in meanings.items()],
-        "plots": [(png(figure), CAPTIONS[name]) for name, figure in figures.items() if figure is not None]}
+        "plots": [(plots[name], caption) for name, caption in CAPTIONS.items() if name in plots]}

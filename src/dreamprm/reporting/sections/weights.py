@@ -10,10 +10,8 @@ from dreamprm.reporting import tables
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.folders.files import number
 from dreamprm.reporting.folders.run import Run
-from dreamprm.reporting.plots.difficulty import (
-    difficulty_of_runs, difficulty_points, rank_correlation, weights_against_difficulty)
+from dreamprm.reporting.plots.difficulty import difficulty_of_runs, difficulty_points, rank_correlation
 from dreamprm.reporting.plots.style import png
-from dreamprm.reporting.plots.weights import final_weights, weights_over_time
 from dreamprm.reporting.plots.weights_of_runs import (
     by_weight, final_weights_of_runs, weights_over_time_of_runs)
 from dreamprm.reporting.report import Report
@@ -32,24 +30,24 @@ def sections(report: Report) -> Iterator[Section]:
     values = {"equal": [(report.label(run), trained(run.summary).title) for run in runs
                         if equally_weighted(run.summary)], "alone": len(report.runs) == 1,
               "by_instance": [label for run, label in zip(weighted, labels) if _by_instance(run)],
-              "difficulty": _difficulty(weighted, labels)}
-    shown = _single(weighted[0]) if len(weighted) == 1 else _several(weighted, labels)
+              "difficulty": _difficulty(report, weighted, labels)}
+    shown = _single(report, weighted[0]) if len(weighted) == 1 else _several(weighted, labels)
     yield Section("weights", "Learned domain weights" if learned else "Domain weights", render(
         "weights.html", weighted=len(weighted), **shown, **values))
 
 
-def _single(run: Run) -> dict[str, Any]:
+def _single(report: Report, run: Run) -> dict[str, Any]:
     rows = tables.domain_rows(run.summary)
     known = run.summary.get("generator_accuracy") or {}
     top = max((row.weight for row in rows if math.isfinite(row.weight)), default=0.0)
-    final, course = final_weights(run), weights_over_time(run)
+    plots = report.plots(run)
     return {
         "rows": [{"name": row.name, "quality": tables.decimal(row.quality, 2),
                   "accuracy": tables.percent(known.get(row.name)), "weight": tables.decimal(row.weight, 2),
                   "share": f"{_share(row.weight, top):.1f}"} for row in rows],
         "weight": trained(run.summary).weight, "has_accuracy": bool(known),
         "has_quality": any(math.isfinite(row.quality) for row in rows),
-        "final": final and png(final), "course": course and png(course)}
+        "final": plots.get("final_weights"), "course": plots.get("weights_over_time")}
 
 
 def _share(weight: float, top: float) -> float:
@@ -81,16 +79,19 @@ def _several(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Any]:
             "grouped": bool(groups), "final": final and png(final), "course": course and png(course)}
 
 
-def _difficulty(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Any]:
+def _difficulty(report: Report, runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Any]:
     """What is known of the weights against the generator's accuracy, and of which runs it is not."""
     known = [(run, label) for run, label in zip(runs, labels) if difficulty_points(run.summary)]
-    figure = (weights_against_difficulty(known[0][0]) if len(known) == 1 else
-              difficulty_of_runs([run for run, _ in known], [label for _, label in known]))
+    if len(known) == 1:
+        plot = report.plots(known[0][0]).get("weights_against_difficulty")
+    else:
+        figure = difficulty_of_runs([run for run, _ in known], [label for _, label in known])
+        plot = None if figure is None else png(figure)
     rows = []
     for run, label in known:
         points = difficulty_points(run.summary)
         rows.append([label, tables.decimal(rank_correlation(points), 2), str(len(points))])
-    return {"plot": figure and png(figure), "rows": rows,
+    return {"plot": plot, "rows": rows,
             "missing": [label for run, label in zip(runs, labels) if not difficulty_points(run.summary)]}
 
 
