@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
 from dreamprm.config import load_config
-from dreamprm.evaluation.command import run_evaluate
+from dreamprm.evaluation import command
 from dreamprm.schema.evaluate import EvaluateConfig
 
 STRENGTHS = {
@@ -55,12 +56,14 @@ def write_suite(
 
 
 def evaluated(output: Path, *settings: str) -> Path:
-    """The folder of an evaluation with the settings given."""
-    run_evaluate(load_config(EvaluateConfig, None, [f"output={output}", "resamples=200", *settings]))
+    """The folder of an evaluation with the settings given, without plots, which take most of the time."""
+    config = load_config(EvaluateConfig, None, [f"output={output}", "resamples=200", *settings])
+    with patch.object(command, "_write_plots"):
+        command.run_evaluate(config)
     return output
 
 
-def write_evaluation(folder: Path, *, seed: int = 0, questions: int = 60) -> Path:
+def write_evaluation(folder: Path, *, seed: int = 0, questions: int = 40) -> Path:
     """Twelve scorers on three suites, one of two generators; one aggregation and one checkpoint are picked.
 
     Evaluations of other seeds have the same questions and answers, and other scores.

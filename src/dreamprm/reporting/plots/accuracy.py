@@ -68,20 +68,20 @@ def mean_over_n(summary: Mapping[str, Any], *, level: float) -> Figure | None:
     figure = style.new_figure(8.6, max(5.0, 1.2 + 0.19 * len(lines)))
     axes = figure.add_subplot()
     styles = style.selector_styles(list(lines))
-    banded = [name for name in lines if len(lines) <= _MOST_BANDS or name == _BOLD]
-    place = _mean_place(summary)
+    place, banded = _mean_place(summary), []
     for selector, points in lines.items():
         _draw_line(axes, points, styles[selector], bold=selector == _BOLD)
-        if selector in banded:
-            _draw_band(axes, points, styles[selector], summary, selector, place)
+        if len(lines) <= _MOST_BANDS or selector == _BOLD:
+            if _draw_band(axes, points, styles[selector], summary, selector, place):
+                banded.append(selector)
     every = sorted({n for points in lines.values() for n in points})
     _candidates_axis(axes, every)
     axes.set_xlabel("candidates N")
     axes.set_ylabel("accuracy (%)")
     style.tidy(axes)
     text = level_text(level)
-    bands = (f"; bands: {text} intervals" if len(banded) == len(lines)
-             else f"; band: {text} interval of {_BOLD}" if banded else "")
+    bands = (f"; bands: {text} intervals" if len(banded) > 1
+             else f"; band: {text} interval of {banded[0]}" if banded else "")
     style.title(axes, "Accuracy over the number of candidates",
                 f"{_suites_meant(summary)}; exact mean over all subsets{bands}")
     figure.draw_without_rendering()
@@ -188,8 +188,8 @@ def _draw_line(axes: Axes, points: Points, look: style.LineStyle, *, bold: bool,
 
 def _draw_band(
     axes: Axes, points: Points, look: style.LineStyle, summary: Mapping[str, Any], selector: str, place: str,
-) -> None:
-    """Intervals at every N, or a bar at the last one where the summary has that alone."""
+) -> bool:
+    """Intervals at every N, or a bar at the last one where the summary has that alone; whether it has any."""
     known = ((summary.get("intervals_by_n") or {}).get(selector) or {}).get(place) or {}
     band = [[100 * number(end) for end in known.get(str(n)) or (None, None)] for n in points]
     if any(math.isfinite(low) for low, _ in band):
@@ -198,6 +198,9 @@ def _draw_band(
     elif ends := ((summary.get("intervals") or {}).get(selector) or {}).get(place):
         low, high = (100 * number(end) for end in ends)
         axes.vlines(list(points)[-1], low, high, color=look.colour, linewidth=1.2)
+    else:
+        return False
+    return True
 
 
 def _candidates_axis(axes: Axes, sizes: list[int]) -> None:
