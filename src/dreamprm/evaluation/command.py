@@ -19,16 +19,12 @@ from dreamprm.evaluation.examples import Picks, draw_examples, write_examples
 from dreamprm.evaluation.page import evaluation_page, notes
 from dreamprm.evaluation.results import Evaluation
 from dreamprm.evaluation.scored_suite import Asked, Check, ScoredSuite, open_scored_suite, shared_questions
-from dreamprm.evaluation.selection import WEIGHTED
-from dreamprm.evaluation.suites import MEAN
 from dreamprm.generators import Generator
 from dreamprm.generators.remembered import remembered
 from dreamprm.run_folder import write_atomically
 from dreamprm.schema.evaluate import EvaluateConfig, SuiteFiles
 
 Suites = dict[str, ScoredSuite]
-
-_PLOTTED_LEVEL = 0.95  # the plots' titles say so
 
 
 def run_evaluate(config: EvaluateConfig) -> None:
@@ -68,7 +64,7 @@ def run_evaluate(config: EvaluateConfig) -> None:
     page = evaluation_page(result)
     write_atomically(folder / "evaluation.md", page)
     write_examples(folder, evaluation, picks, drawn)
-    _write_plots(folder, evaluation)
+    _write_plots(folder, result)
     write_atomically(folder / "evaluation.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     _say(page.partition("\n## Accuracy over n")[0])
     _say(f"\n{folder}: evaluation.md, evaluation.json, per_question.jsonl, "
@@ -146,29 +142,24 @@ def _per_question(evaluation: Evaluation, picks: Mapping[str, Picks]) -> Iterato
                 "picks": row}
 
 
-def _write_plots(folder: Path, evaluation: Evaluation) -> None:
-    """The two accuracy plots of a run's report. Weighted votes stand in the tables: lines would overlap."""
-    from dreamprm.reporting.plots import style
-    from dreamprm.reporting.plots.accuracy import accuracy_over_n, best_of_n
-    from dreamprm.reporting.folders.run import Run
+def _write_plots(folder: Path, result: Mapping[str, Any]) -> None:
+    """Accuracy over N, of the mean and by suite, and of all N. Weighted votes stand in the tables."""
+    from dreamprm.reporting.plots import accuracy, style
 
-    figures = evaluation.accuracies(_PLOTTED_LEVEL)
-    shown = [name for name, row in figures["best_of_n"].items()
-             if MEAN in row and name != "first" and not name.startswith(WEIGHTED)]
-    # A panel of the mean beside that of the only suite would show the same twice.
-    hidden = [MEAN] if len(evaluation.suites) == 1 else []
-    summary = {
-        key: {name: {place: value for place, value in rows[name].items() if place not in hidden}
-              for name in shown} for key, rows in figures.items()}
-    run = Run(folder=folder, summary=summary, metrics={}, statuses=(), weights=None, config=None)
+    shown, level = accuracy.evaluation_figures(result), result["level"]
+    figures = {
+        "accuracy_over_n": accuracy.mean_over_n(shown, level=level),
+        "suites_over_n": accuracy.suites_over_n(shown),
+        "best_of_n": accuracy.suites_with_all(shown, level=level)}
     (folder / "plots").mkdir(exist_ok=True)
-    for name, plot in (("accuracy_over_n", accuracy_over_n), ("best_of_n", best_of_n)):
-        figure = plot(run)
-        if figure is not None:
-            path = folder / "plots" / f"{name}.png"
-            temporary = path.with_name(f".{path.name}.tmp")
-            temporary.write_bytes(style.png(figure))
-            os.replace(temporary, path)
+    for name, figure in figures.items():
+        path = folder / "plots" / f"{name}.png"
+        if figure is None:
+            path.unlink(missing_ok=True)  # of an earlier evaluation
+            continue
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_bytes(style.png(figure))
+        os.replace(temporary, path)
 
 
 def _say(line: str) -> None:
