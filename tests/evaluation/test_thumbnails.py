@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
+from shared_data import shared_file
 
 from dreamprm.errors import DataError
 from dreamprm.evaluation.thumbnails import ThumbnailFolder, thumbnail
@@ -128,3 +129,14 @@ def test_an_interrupted_write_leaves_no_file(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         ThumbnailFolder(tmp_path / "kept", side=20).add(str(tmp_path / "a.png"))
     assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_real_drawings_and_photographs_are_small():
+    paths = sorted(shared_file("mathvision/images").glob("*.jpg"))[:20]
+    assert len(paths) == 20
+    made = [thumbnail(str(path), side=512) for path in paths]
+    for path, (content, _) in zip(paths, made):
+        with Image.open(path) as whole, Image.open(io.BytesIO(content)) as small:
+            scale = min(1.0, 512 / max(whole.size))
+            assert np.abs(np.array(small.size) - scale * np.array(whole.size)).max() <= 1
+    assert sum(len(content) for content, _ in made) < 20 * 40_000

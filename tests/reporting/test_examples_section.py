@@ -228,7 +228,9 @@ def test_options_are_listed_where_the_question_lacks_them(body, tmp_path):
                     pair("dreamprm", "vanilla"))
 
     assert "how many? A three B $4$ Reference answer: 4" in words(html("how many?", ["three", "$4$"]))
-    assert '<ul class="options">' not in html("how many? (A) three (B) four", ["three", "four"])
+    assert "13 or 4? A 3 B 4 Reference" in words(html("13 or 4?", ["3", "4"]))
+    for question in ("how many? (A) three (B) four", "A. three\nB. four", "A: three, B: four"):
+        assert '<ul class="options">' not in html(question, ["three", "four"])
     assert '<ul class="options">' not in html("how many?", ["A", "B"])
 
 
@@ -246,7 +248,7 @@ def test_hostile_texts_stay_texts(body):
     # The only elements are those of the template, and no attribute holds what a quote could end.
     tags = {tag.split()[0].strip("/") for tag in re.findall(r"<([^>]*)>", html)}
     assert tags <= {
-        "p", "h3", "h4", "h5", "div", "table", "thead", "tbody", "tr", "th", "td", "small", "article",
+        "p", "h3", "h4", "h5", "h6", "div", "table", "thead", "tbody", "tr", "th", "td", "small", "article",
         "section", "span", "bdi", "b", "i", "ul", "ol", "li", "code"}
     # Text that turns the direction round is alone in a block, or isolated.
     for found in re.finditer("\u202e", html):

@@ -180,11 +180,16 @@ def _card(folder: EvaluationFolder, aggregations: Mapping[str, Any], example: Ex
 
 
 def _options(example: Example) -> list[tuple[str, list[Piece]]]:
-    """Letter and text of each option; none where the question's text names them, or they are but letters."""
+    """Letter and text of each option; none where they are but letters, or the question lists them itself."""
     lettered = list(zip(OPTION_LETTERS, example.options, strict=False))
-    if all(option == letter or option in example.question for letter, option in lettered):
+    if all(option == letter or _lists(example.question, letter, option) for letter, option in lettered):
         return []
     return [(letter, pieces(option)) for letter, option in lettered]
+
+
+def _lists(question: str, letter: str, option: str) -> bool:
+    """Whether the option stands behind its letter, as in "(A) three" and "A: three"."""
+    return re.search(rf"(?<!\w){letter}[).:]*\s*{re.escape(option)}(?!\w)", question) is not None
 
 
 def _pick(
