@@ -23,8 +23,11 @@ VIEWS = {
 }
 CONTRAST = 4.5  # WCAG 2.2, level AA, for text of any size
 
-pytestmark = pytest.mark.skipif(
-    find_browser() is None, reason=f"no browser ({', '.join(NAMES)}); set {VARIABLE} to one")
+pytestmark = [
+    pytest.mark.skipif(
+        find_browser() is None, reason=f"no browser ({', '.join(NAMES)}); set {VARIABLE} to one"),
+    pytest.mark.xdist_group("browser"),  # with --dist loadgroup one process makes the page, once
+]
 
 
 @pytest.fixture(scope="module")

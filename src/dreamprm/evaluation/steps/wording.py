@@ -62,7 +62,7 @@ def threshold_choice(result: Mapping[str, Any]) -> str:
 
 
 def without_finds(result: Mapping[str, Any]) -> str:
-    """A sentence on scorers whose threshold finds nothing on the development set; "" where there are none."""
+    """A sentence on scorers that find nothing on the development set; "" where there are none."""
     poor = [name for name, one in result["thresholds"].items()
             if (one.get("development") or {}).get("f1") == 0]
     if not poor:
@@ -80,13 +80,16 @@ def cautions(result: Mapping[str, Any]) -> list[str]:
         if few:
             found.append(f"{subset} has {' and '.join(few)} records; bootstrap intervals of so few are too"
                          " narrow.")
-    flat = {
-        scorer: None for rows in figures.values() for scorer, row in rows.items() if scorer not in GUESSES
-        for one in row.values() if one is not None and one["low"] is not None and one["low"] == one["high"]}
+    flat = [scorer for scorer in result["thresholds"]
+            if any(_is_one_point(one) for rows in figures.values() for one in rows.get(scorer, {}).values())]
     if flat:
-        found.append(f"Some accuracies of {', '.join(flat)} have an interval of one point: every record counts"
-                     " alike, and the bootstrap cannot say what other questions would give.")
+        found.append(f"Some accuracies of {', '.join(flat)} have an interval of one point: every record"
+                     " counts alike, and the bootstrap cannot say what other questions would give.")
     return found
+
+
+def _is_one_point(estimate: Mapping[str, Any] | None) -> bool:
+    return estimate is not None and estimate["low"] is not None and estimate["low"] == estimate["high"]
 
 
 def chance_meaning(result: Mapping[str, Any]) -> str:
