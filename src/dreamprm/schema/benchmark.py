@@ -24,7 +24,8 @@ class BenchmarkConfig:
     questions: str = setting(REQUIRED, "its questions: its own file or folder, or VLMEvalKit's .tsv")
     output: str = setting(
         REQUIRED,
-        "folder of questions.jsonl, candidates.jsonl, scores.json and scores.md; older ones are replaced",
+        "folder of questions.jsonl, candidates.jsonl, scores.json and scores.md; older ones are replaced. A "
+        "judge's replies are kept in its judge.jsonl: the same command goes on where it was stopped",
     )
     predictions: list[str] = setting(
         [],
