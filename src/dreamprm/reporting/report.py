@@ -53,14 +53,15 @@ class Report:
                      for one in figures)
 
     def label(self, folder: Folder) -> str:
-        """The name a folder goes by on the page: its own, or that of its folder or its path where shared."""
-        others = [other for other in self.folders if other is not folder]
-        taken = {name for other in others for name in (other.name, _last(other))}
-        return next((name for name in (folder.name, _last(folder)) if name not in taken), str(folder.folder))
+        """The name a folder goes by on the page: its own, or as much of its path as tells it from others."""
+        taken = {name for other in self.folders if other is not folder for name in _names(other)}
+        return next((name for name in _names(folder) if name not in taken), str(folder.folder))
 
 
-def _last(folder: Folder) -> str:
-    return folder.folder.resolve().name
+def _names(folder: Folder) -> list[str]:
+    """What a folder may be called, shortest first: its name, the end of its path, ever more of it."""
+    parts = folder.folder.resolve().parts[1:]
+    return [folder.name, *("/".join(parts[-length:]) for length in range(1, len(parts) + 1))]
 
 
 def _counted(count: int, what: str) -> str:

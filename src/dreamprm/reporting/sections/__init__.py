@@ -13,11 +13,11 @@ from dreamprm.reporting.sections import (
 
 SECTIONS: tuple[Callable[[Report], Iterator[Section]], ...] = (
     verdict.sections,
-    overview.sections,
     methods.sections,
     over_n.sections,
     differences.sections,
     choices.sections,
+    overview.sections,
     run_accuracy.sections,
     weights.sections,
     steps.sections,

@@ -24,7 +24,8 @@ def sections(report: Report) -> Iterator[Section]:
     """The accuracies of each run that evaluated suites; folded where there are several runs."""
     runs = [_shown(report, run) for run in report.runs if tables.accuracy_rows(run.summary)]
     if runs:
-        title = "Best-of-N accuracy" if len(report.runs) == 1 else "Best-of-N accuracy by run"
+        title = "Best-of-N accuracy" + (
+            " by run" if len(report.runs) > 1 else " at the end of training" if report.evaluations else "")
         yield Section("run-accuracy", title, render(
             "run_accuracy.html", runs=runs, folded=len(report.runs) > 1))
 
