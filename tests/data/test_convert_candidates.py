@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import builtins
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,24 @@ ROWS: list[dict[str, Any]] = [
 def table(path: Path, rows: list[dict[str, Any]], columns: list[str] = COLUMNS) -> Path:
     write_cells(path, columns, rows)
     return path
+
+
+def test_texts_are_held_once_as_the_file_has_them(folder: Path) -> None:
+    """Python's own form of a text with one character beyond the BMP takes four bytes a character."""
+    texts = [f"{k} is \U0001d465.\n\n" + "So it is. " * 200 for k in range(1000)]
+    source = written(folder, "wide.jsonl", [{"id": k % 20, "response": text} for k, text in enumerate(texts)])
+    rows = [{"id": k, "question": "q", "answer": "6"} for k in range(20)]
+    questions = written(folder, "wide_questions.jsonl", rows)
+    list(mathv.read(source, questions=questions))  # what is imported and compiled on use
+    tracemalloc.start()
+    records = mathv.read(source, questions=questions)
+    first = next(records)
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [one.text for one in first.candidates] == texts[::20]
+    assert first.candidates[0].steps == tuple(texts[0].strip().split("\n\n"))
+    # All in UTF-8, 2 MB, and the 50 of the one record in Python's form; that of all takes 10 MB.
+    assert held < 3 * sum(len(text.encode()) for text in texts)
 
 
 @pytest.mark.parametrize("ending", [".xlsx", ".tsv", ".csv", ".json"])

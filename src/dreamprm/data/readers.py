@@ -11,7 +11,7 @@ from dreamprm.data.images import ImagePolicy, MissingImage
 from dreamprm.data.json_stream import stream_json
 from dreamprm.data.nested_rows import NestedRow, group_nested, without_cut_marks
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
-from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, StepRecord
+from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, StepRecord, contradicting
 from dreamprm.data.scores import read_scores
 from dreamprm.errors import DataError, UserError
 from dreamprm.responses import final_answer, split_question, split_steps
@@ -305,8 +305,9 @@ def _candidate(fields: Fields) -> Candidate:
         scores=read_scores(fields, len(parts)),
         credit=fields.probability("credit") if "credit" in fields else None,
     )
-    if candidate.contradiction is not None:
-        raise fields.error("credit", f"a number in [0, 1] that fits 'correct': {candidate.contradiction}")
+    contradiction = contradicting(candidate.correct, candidate.credit)
+    if contradiction is not None:
+        raise fields.error("credit", f"a number in [0, 1] that fits 'correct': {contradiction}")
     return candidate
 
 

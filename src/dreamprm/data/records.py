@@ -83,18 +83,18 @@ class Candidate:
         """What it earns: its credit where it is graded; else 1 where right, 0 where wrong or unknown."""
         return float(bool(self.correct)) if self.credit is None else self.credit
 
-    @property
-    def contradiction(self) -> str | None:
-        """Why `credit` and `correct` cannot both hold, or None.
 
-        From which credit on an answer is right is the grader's choice (MM-Vet: .5), but a right one earns
-        something, and a wrong one not everything.
-        """
-        if self.correct is True and self.credit == 0:
-            return "what is right (correct=true) earns more than 0"
-        if self.correct is False and self.credit == 1:
-            return "what is wrong (correct=false) earns less than 1"
-        return None
+def contradicting(correct: bool | None, credit: float | None) -> str | None:
+    """Why a candidate cannot have both, or None.
+
+    From which credit on an answer is right is the grader's choice (MM-Vet: .5), but a right one earns
+    something, and a wrong one not everything.
+    """
+    if correct is True and credit == 0:
+        return "what is right (correct=true) earns more than 0"
+    if correct is False and credit == 1:
+        return "what is wrong (correct=false) earns less than 1"
+    return None
 
 
 @dataclass(frozen=True, slots=True)

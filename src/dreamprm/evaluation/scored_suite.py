@@ -12,7 +12,7 @@ from dreamprm.data.audit import audit_shortcuts
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.read_report import OnError, ReadReport
 from dreamprm.data.readers import read_candidate_records
-from dreamprm.data.records import Candidate, CandidateRecord, QuestionRecord
+from dreamprm.data.records import Candidate, CandidateRecord, QuestionRecord, contradicting
 from dreamprm.errors import DataError
 from dreamprm.evaluation.votes import vote_of
 
@@ -151,9 +151,10 @@ def _merged(mine: Candidate, theirs: Candidate, where: str) -> Candidate:
         credit=theirs.credit if mine.credit is None else mine.credit,
         generator=theirs.generator if mine.generator is None else mine.generator,
         scores={**theirs.scores, **mine.scores})
-    if merged.contradiction is not None:
+    contradiction = contradicting(merged.correct, merged.credit)
+    if contradiction is not None:
         raise DataError(f"{where}: 'correct' is {merged.correct} in the one and 'credit' {merged.credit} in "
-                        f"the other, but {merged.contradiction}; {_ONCE}")
+                        f"the other, but {contradiction}; {_ONCE}")
     return merged
 
 

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dreamprm.data.records import Candidate, CandidateRecord
-from dreamprm.responses import parse_response
+from dreamprm.errors import UserError
+from dreamprm.responses import SPLITS, parse_response
+
+
+class _Answer(NamedTuple):
+    """A candidate before it is split: its text in UTF-8, which takes no more memory than the file."""
+
+    text: bytes
+    final_answer: str | None
+    correct: bool | None
+    generator: str | None
+    credit: float | None
 
 
 @dataclass
@@ -14,14 +27,26 @@ class _Group:
     question: str
     images: tuple[str, ...]
     answer: str
-    candidates: list[Candidate] = field(default_factory=list)
+    answers: list[_Answer] = field(default_factory=list)
 
 
 class CandidateGroups:
-    """Questions by id, each with the candidates that were added to it. All are held in memory."""
+    """Questions by id, each with the candidates that were added to it.
 
-    def __init__(self, benchmark: str) -> None:
-        self._benchmark = benchmark
+    Their texts are held in memory, once; steps are made when the records are.
+
+    Args:
+        benchmark: the name that the records carry.
+        split: how texts are split into steps, see `dreamprm.responses.parse_response`.
+
+    Raises:
+        UserError: an unknown `split`.
+    """
+
+    def __init__(self, benchmark: str, *, split: str) -> None:
+        if split not in SPLITS:
+            raise UserError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        self._benchmark, self._split = benchmark, split
         self._groups: dict[str, _Group] = {}
 
     def __contains__(self, id: str) -> bool:
@@ -35,22 +60,38 @@ class CandidateGroups:
         """Add a question; records come in the order in which questions are added."""
         self._groups[id] = _Group(question, images, answer)
 
-    def add(self, id: str, candidate: Candidate) -> None:
-        """Add a candidate to a question; candidates keep their order."""
-        self._groups[id].candidates.append(candidate)
+    def add(
+        self, id: str, text: str, *, final_answer: str | None, correct: bool | None, generator: str | None,
+        credit: float | None = None,
+    ) -> None:
+        """Add a candidate to a question; candidates keep their order.
+
+        Args:
+            id: of a question that was added.
+            text, final_answer, correct, generator, credit: as of `split_candidate`.
+        """
+        generator = None if generator is None else sys.intern(generator)
+        # Any text of a file is kept, also what UTF-8 has no form for (a lone surrogate in JSON).
+        self._groups[id].answers.append(
+            _Answer(text.encode(errors="surrogatepass"), final_answer, correct, generator, credit))
 
     def records(self) -> Iterator[CandidateRecord]:
         """One record a question that has candidates."""
         for id, group in self._groups.items():
-            if group.candidates:
+            if group.answers:
                 yield CandidateRecord(
                     question=group.question,
                     images=group.images,
                     benchmark=self._benchmark,
                     answer=group.answer,
-                    candidates=tuple(group.candidates),
+                    candidates=tuple(self._candidate(answer) for answer in group.answers),
                     id=id,
                 )
+
+    def _candidate(self, answer: _Answer) -> Candidate:
+        return split_candidate(
+            answer.text.decode(errors="surrogatepass"), split=self._split, final_answer=answer.final_answer,
+            correct=answer.correct, generator=answer.generator, credit=answer.credit)
 
 
 def split_candidate(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from dreamprm.data.convert.candidate_groups import CandidateGroups, split_candidate
+from dreamprm.data.convert.candidate_groups import CandidateGroups
 from dreamprm.data.convert.format import ConvertReport
 from dreamprm.data.convert.row_files import images_of, read_rows, write_json_lines
 from dreamprm.data.fields import Fields
@@ -62,7 +62,7 @@ def read(
     if other_questions not in ("error", "skip"):
         raise UserError(f"other_questions must be 'error' or 'skip', got {other_questions!r}")
     report = ConvertReport() if report is None else report
-    groups = CandidateGroups(benchmark)
+    groups = CandidateGroups(benchmark, split=split)
     for fields in read_rows(questions):
         options = fields.texts("options") if "options" in fields else ()
         groups.add_question(
@@ -78,13 +78,10 @@ def read(
             if id in groups:
                 groups.add(
                     id,
-                    split_candidate(
-                        fields.text("response"),
-                        split=split,
-                        final_answer=fields.optional_text("model_answer"),
-                        correct=fields.optional_truth("correct"),
-                        generator=_generator(fields),
-                    ),
+                    fields.text("response"),
+                    final_answer=fields.optional_text("model_answer"),
+                    correct=fields.optional_truth("correct"),
+                    generator=_generator(fields),
                 )
             elif other_questions == "error":
                 raise fields.error("id", f"an id of {questions} (other_questions=skip leaves others out)", id)

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from dreamprm.data.convert.candidate_groups import CandidateGroups, split_candidate
+from dreamprm.data.convert.candidate_groups import CandidateGroups
 from dreamprm.data.convert.cells import cell_text, read_cells, write_cells
 from dreamprm.data.convert.format import ConvertReport
 from dreamprm.data.convert.image_folder import ImageFolder
 from dreamprm.data.convert.option_checks import optional_name, whole_number
 from dreamprm.data.convert.vlmevalkit_questions import BenchmarkQuestions
 from dreamprm.data.fields import Fields
-from dreamprm.data.records import RIGHT_FROM, Candidate, CandidateRecord
+from dreamprm.data.records import RIGHT_FROM, Candidate, CandidateRecord, contradicting
 from dreamprm.errors import DataError, UserError
 
 HELP = "VLMEvalKit prediction files (.xlsx, .tsv, .csv, .json), one or several, as candidate records"
@@ -94,7 +94,7 @@ def read(
     files = _files(path, benchmark)
     images = ImageFolder(None, image_folder)
     report = ConvertReport() if report is None else report
-    groups = CandidateGroups(benchmark)
+    groups = CandidateGroups(benchmark, split=split)
     try:
         known = BenchmarkQuestions(images, image_root)
         if questions is not None:
@@ -105,11 +105,19 @@ def read(
             for fields in read_cells(file):
                 report.rows += 1
                 index = _group_of(fields, groups, known, from_questions=questions is not None)
-                candidate = _candidate(fields, generator, split, min_score, graded, empty)
-                if candidate is None:
+                prediction = _prediction(fields, empty)
+                if prediction is None:
                     report.pass_over("no answer, the prediction is empty or says that it failed")
-                else:
-                    groups.add(index, candidate)
+                    continue
+                correct, credit = _outcome(fields, min_score, graded)
+                groups.add(
+                    index,
+                    prediction,
+                    final_answer=cell_text(fields, "extracted") or cell_text(fields, "res"),
+                    correct=correct,
+                    generator=generator,
+                    credit=credit,
+                )
     except BaseException:
         images.discard()  # nothing half-done stays
         raise
@@ -195,27 +203,26 @@ def _group_of(
     return index
 
 
-def _candidate(
-    fields: Fields, generator: str, split: str, min_score: float | None, graded: bool, empty: Empty
-) -> Candidate | None:
-    """The row's candidate; None where it is left out."""
+def _prediction(fields: Fields, empty: Empty) -> str | None:
+    """The row's answer with the thinking above it; None where it is left out."""
     prediction, thinking = cell_text(fields, "prediction"), cell_text(fields, "thinking")
     if prediction is None or prediction.startswith(_FAILED):
         if empty == "error":
             raise fields.error("prediction", "an answer (empty=skip leaves out where there is none)")
         return None
-    credit = _credit(fields) if graded else None
-    candidate = split_candidate(
-        prediction if thinking is None else f"{thinking}\n\n{prediction}",
-        split=split,
-        final_answer=cell_text(fields, "extracted") or cell_text(fields, "res"),
-        correct=_correct(fields, RIGHT_FROM if graded and min_score is None else min_score),
-        generator=generator,
-        credit=credit,
-    )
-    if candidate.contradiction is not None:
-        raise fields.error("score", f"a grade that fits 'hit' or min_score: {candidate.contradiction}")
-    return candidate
+    return prediction if thinking is None else f"{thinking}\n\n{prediction}"
+
+
+def _outcome(fields: Fields, min_score: float | None, graded: bool) -> tuple[bool | None, float | None]:
+    """The row's `correct` and `credit`."""
+    if not graded:
+        return _correct(fields, min_score), None
+    credit = _credit(fields)
+    correct = _correct(fields, RIGHT_FROM if min_score is None else min_score)
+    contradiction = contradicting(correct, credit)
+    if contradiction is not None:
+        raise fields.error("score", f"a grade that fits 'hit' or min_score: {contradiction}")
+    return correct, credit
 
 
 def _credit(fields: Fields) -> float | None:
