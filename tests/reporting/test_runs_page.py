@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from dreamprm.reporting import final_table, read_run, render_report
+from dreamprm.reporting import final_table, read_run, render_report, sections
 from dreamprm.reporting.plots import PLOTS, style
 from dreamprm.reporting.plots.weights_of_runs import (
     by_weight, final_weights_of_runs, weights_over_time_of_runs)
@@ -32,9 +32,9 @@ def table(section, number=0):
 
 
 def only(module, report):
-    sections = list(module.sections(report))
-    assert len(sections) == 1
-    return sections[0]
+    found = list(module.sections(report))
+    assert len(found) == 1
+    return found[0]
 
 
 def shown(value):
@@ -159,7 +159,7 @@ def test_weights_of_a_baseline_are_called_its_own(make_run):
     page = render_report(read_report([folder]))
     assert "weight in doremi" in page and ">Domain weights</h2>" in page
     figure = PLOTS["final_weights"](read_run(folder))
-    assert figure.axes[0].get_xlabel() == "weight in doremi alpha (1 = average domain)"
+    assert figure.axes[0].get_xlabel() == "weight in doremi, alpha (1 = average domain)"
     assert "Domains by weight in doremi\n" in final_table(read_run(folder).summary)
 
 
@@ -177,6 +177,12 @@ def test_every_section_of_a_page_can_be_reached(make_run):
     assert anchors == re.findall(r'<li><a href="#([^"]*)">', page) and len(anchors) == 5
     assert all(f'aria-labelledby="{anchor}-title"' in page for anchor in anchors)
     assert all(len(alt) > 20 for alt in re.findall(r'<img alt="([^"]*)"', page))
+
+
+def test_sections_have_anchors_of_their_own(run_folder, monkeypatch):
+    monkeypatch.setattr(sections, "SECTIONS", (provenance.sections, provenance.sections))
+    with pytest.raises(ValueError, match="anchors of their own; repeated: provenance"):
+        render_report(read_report([run_folder]))
 
 
 def test_domains_are_ordered_by_their_mean_weight():

@@ -91,7 +91,7 @@ def final_weights(run: Run) -> Figure | None:
     axes.set_yticks(places, [row.name for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(lowest * 1.05, widest * (1.24 if quality else 1.1))
-    axes.set_xlabel(f"{trained(run.summary).weight} alpha (1 = average domain)")
+    axes.set_xlabel(f"{trained(run.summary).weight}, alpha (1 = average domain)")
     style.tidy(axes, grid="x")
     style.title(axes, "Final domain weights", "dashed: equal weights" + (
         "; colour: planted quality, which training never sees" if quality else ""))

@@ -78,7 +78,8 @@ def _accuracies(run: Run, suites: Sequence[str], mean_of: Sequence[str]) -> list
 def _mean_meaning(runs: Sequence[Run], suites: Sequence[str], mean_of: Sequence[str]) -> str:
     if not suites:
         return ""
-    shifted = any(list(mean_of) == list(run.summary.get("shifted_suites") or []) for run in runs)
+    shifted = all(list(mean_of) == list(run.summary.get("shifted_suites") or []) for run in runs
+                  if tables.accuracy_rows(run.summary))
     return f"mean: over the {'shifted ' if shifted else ''}suites {', '.join(mean_of)}"
 
 
