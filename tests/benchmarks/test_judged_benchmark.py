@@ -124,15 +124,23 @@ def test_a_killed_command_goes_on(files: Path, judge: ScriptedServer) -> None:
     assert credits(files) == [credit(k) for k in range(QUESTIONS)]
 
 
-def test_another_judge_prompt_or_response_is_asked_anew(files: Path, judge: ScriptedServer) -> None:
+def test_another_judge_prompt_or_response_is_asked_anew(
+    files: Path, judge: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(files, judge)
+    said = capsys.readouterr().out
+    assert "judge: 24 requests were answered with 48 tokens; 0 replies were there before\n" in said
     asked = len(judge.exchanges)
     assert asked == QUESTIONS
     run(files, judge, "judge.model=other")
     assert len(judge.exchanges) == 2 * QUESTIONS
-    run(files, judge, "max_tokens=99")  # a setting of the benchmark's: how long a grade may be
+    run(files, judge, "judge.extra_body={top_p: 0.5}")
     assert len(judge.exchanges) == 3 * QUESTIONS
+    run(files, judge, "max_tokens=99")  # a setting of the benchmark's: how long a grade may be
+    assert len(judge.exchanges) == 4 * QUESTIONS
     save(files / "llava.json", {f"v1_{k}": f"number {k}" if k else "number 7" for k in range(QUESTIONS)})
     run(files, judge)
-    assert len(judge.exchanges) == 3 * QUESTIONS + 1
+    assert len(judge.exchanges) == 4 * QUESTIONS + 1
     assert credits(files)[0] == credit(7)
+    said = capsys.readouterr().out.splitlines()
+    assert "judge: 1 requests were answered with 2 tokens; 96 replies were there before" in said

@@ -19,7 +19,7 @@ from dreamprm.config import as_dict
 from dreamprm.data.files import write_records
 from dreamprm.data.readers import read_candidate_records
 from dreamprm.errors import DataError
-from dreamprm.generators.remembered import remembered
+from dreamprm.generators.remembered import RememberedGenerator, remembered
 from dreamprm.run_folder import write_atomically
 
 if TYPE_CHECKING:
@@ -118,6 +118,10 @@ def _cell(figure: Scored | None) -> str:
     return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
 
 
+def _tell_costs(judge: RememberedGenerator) -> None:
+    print(f"judge: {judge.costs()}")
+
+
 def _candidates(
     config: BenchmarkConfig, benchmark: Benchmark, questions: QuestionSet
 ) -> BenchmarkCandidates:
@@ -126,6 +130,7 @@ def _candidates(
         if config.judge.name is not None:
             judge = stack.enter_context(remembered(
                 config.judge.name, Path(config.output) / "judge.jsonl", **config.judge.settings))
+            stack.callback(_tell_costs, judge)
         if config.candidates is not None:
             # Nobody looks at the images here.
             reading: dict[str, Any] = {"allow_no_image": True, "missing_image": "keep"}

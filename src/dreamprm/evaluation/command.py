@@ -19,8 +19,7 @@ from dreamprm.evaluation.examples import Picks, draw_examples, write_examples
 from dreamprm.evaluation.page import evaluation_page, notes
 from dreamprm.evaluation.results import Evaluation
 from dreamprm.evaluation.scored_suite import Asked, Check, ScoredSuite, open_scored_suite, shared_questions
-from dreamprm.generators import Generator
-from dreamprm.generators.remembered import remembered
+from dreamprm.generators.remembered import RememberedGenerator, remembered
 from dreamprm.run_folder import write_atomically
 from dreamprm.schema.evaluate import EvaluateConfig, SuiteFiles
 
@@ -90,20 +89,25 @@ def _check(config: EvaluateConfig, stack: ExitStack) -> Check | None:
     answers = config.answers
     if answers is None:
         return None
-    made: list[tuple[Checker, Generator | None]] = []
+    made: list[tuple[Checker, RememberedGenerator | None]] = []
 
     def check(asked: Sequence[Asked]) -> list[Judgement]:
         if not made:
-            judge: Generator | None = None
+            judge: RememberedGenerator | None = None
             if answers.judge.name is not None:
                 judge = stack.enter_context(remembered(
                     answers.judge.name, Path(config.output) / "judge.jsonl", **answers.judge.settings))
+                stack.callback(_tell_costs, judge)
             made.append((build_checker(answers.kind, judge=judge, **answers.settings), judge))
             stack.callback(made[0][0].close)
         checker, asks = made[0]
         return check_all([partial(checker.check, *one) for one in asked], judge=asks)
 
     return check
+
+
+def _tell_costs(judge: RememberedGenerator) -> None:
+    _say(f"judge: {judge.costs()}")
 
 
 def _refuse_test_in_development(suites: Suites, development: Suites) -> None:

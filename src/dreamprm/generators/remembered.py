@@ -36,6 +36,10 @@ class RememberedGenerator(Generator):
     Ask it from up to `parallel` threads at once. A generator that batches (`together` > 1) gets the requests
     that arrive while it is busy in one call.
 
+    Attributes:
+        before: how many replies were in the journal at the start.
+        asked: how many requests were answered since; `tokens`: of these replies.
+
     Args:
         generator: who is asked; closed with this one.
         journal: of its replies; the caller's to close, once no thread asks any more.
@@ -45,6 +49,8 @@ class RememberedGenerator(Generator):
     def __init__(self, generator: Generator, journal: ReplyJournal, who: Mapping[str, Any]) -> None:
         self.generator, self.journal = generator, journal
         self.parallel = max(generator.parallel, generator.together)
+        self.before = len(journal)
+        self.asked = self.tokens = 0
         self._who = dict(who)
         self._mutex = threading.Lock()
         self._under_way: dict[str, Future[Answer]] = {}
@@ -77,6 +83,11 @@ class RememberedGenerator(Generator):
             self._bring(mine, sampling)
         return [answers[name].result() for name in asked]
 
+    def costs(self) -> str:
+        """What was asked in this run, for a person."""
+        return (f"{self.asked:,} requests were answered with {self.tokens:,} tokens; {self.before:,} "
+                "replies were there before")
+
     def describe(self) -> dict[str, str]:
         """See `Generator.describe`."""
         return self.generator.describe()
@@ -94,6 +105,9 @@ class RememberedGenerator(Generator):
             for name, answer in found.items():
                 if not isinstance(answer, GenerationError):
                     self.journal.append(name, answer)
+                    with self._mutex:
+                        self.asked += 1
+                        self.tokens += sum(one.tokens for one in answer)
         except BaseException as error:
             failure = error
         with self._mutex:
