@@ -26,7 +26,8 @@
     const layers = [];
     for (let one = element; one; one = one.parentElement) {
       const style = getComputedStyle(one);
-      if (style.backgroundImage !== "none") return null;  // a picture or gradient: no single colour
+      // A picture or gradient has no single colour. The shades of a box that scrolls are at its very ends.
+      if (style.backgroundImage !== "none" && !one.matches(".scroll")) return null;
       layers.push(rgba(style.backgroundColor));
     }
     return layers.reduceRight((back, front) => over(front, back), rgba("canvas").slice(0, 3));
@@ -83,7 +84,7 @@
     boxes: everything
       .filter((element) => scrolls(element) && element.scrollWidth > element.clientWidth + 1)
       .map((element) => ({ kind: kind(element), reachable: element.tabIndex >= 0, named: element.hasAttribute("aria-label") || element.tagName === "PRE" })),
-    images: images.map((image, k) => ({ alt: image.alt, width: image.naturalWidth, shown: image.getBoundingClientRect().width, decoded: decoded[k] })),
+    images: images.map((image, k) => ({ alt: image.alt, plot: image.closest("figure") !== null, width: image.naturalWidth, shown: image.getBoundingClientRect().width, decoded: decoded[k] })),
     links: [...document.querySelectorAll("nav a")].map((link) => ({
       text: words(link), address: link.getAttribute("href"), found: Boolean(document.getElementById(decodeURIComponent(link.hash.slice(1)))) })),
     repeated: ids.filter((id, k) => ids.indexOf(id) !== k),

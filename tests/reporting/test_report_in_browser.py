@@ -97,6 +97,12 @@ def test_images_are_decoded_and_told_in_words(view: Opened) -> None:
     assert [image for image in images if not image["alt"].strip()] == []
 
 
+def test_plots_keep_a_readable_size_on_a_narrow_page(views: dict[str, Opened]) -> None:
+    plots = [image for image in views["narrow"].found["images"] if image["plot"]]
+    assert len(plots) >= 6
+    assert [image["alt"] for image in plots if image["shown"] < 0.4 * image["width"]] == []
+
+
 def test_every_section_is_there_and_holds_something(views: dict[str, Opened], page: Path) -> None:
     found = views["wide"].found["sections"]
     assert [section["id"] for section in found] == page.with_suffix(".anchors").read_text().split("\n")
@@ -118,6 +124,11 @@ def test_what_scrolls_can_be_reached_by_the_keyboard_and_has_a_name(views: dict[
     boxes = views["narrow"].found["boxes"]
     assert len(boxes) > 3
     assert [box for box in boxes if not box["reachable"] or not box["named"]] == []
+
+
+def test_paper_shows_all_that_scrolls_on_a_screen(views: dict[str, Opened]) -> None:
+    assert views["print"].found["boxes"] == []
+    assert len(views["print"].found["texts"]) > 0.9 * len(views["wide"].found["texts"])
 
 
 def test_the_keyboard_comes_to_the_navigation_first(chromium: Browser, page: Path) -> None:

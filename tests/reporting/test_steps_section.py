@@ -183,10 +183,11 @@ def test_thresholds_and_records_are_told() -> None:
     assert threshold_rows(result_of(thresholds=given)) == [
         ["dreamprm", "0.5", "0", "given", "n/a", "n/a", "n/a"]]
     head, rows = record_rows(result_of())
-    assert dict(zip(head, rows[1])) == {
-        "subset": "gsm8k (development)", "labels": "hard", "records": 50, "for the threshold": 0,
-        "counted": 50, "their questions": 49, "erroneous": 21, "correct": 27, "first error unknown": 2,
-        "labelled steps": 190, "steps without label": 3}
+    assert head == ["counts", "math", "gsm8k (development)"]
+    assert {title: of_gsm8k for title, _, of_gsm8k in rows} == {
+        "labels": "hard", "records": 50, "for the threshold": 0, "counted": 50, "their questions": 49,
+        "erroneous": 21, "correct": 27, "first error unknown": 2, "labelled steps": 190,
+        "steps without label": 3}
 
 
 def test_the_section_says_level_choice_and_what_was_left_out() -> None:

@@ -72,15 +72,16 @@ def estimate_cell(estimate: Estimate, show: Show) -> Cell:
 
 
 def record_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
-    """What each subset holds and what of it is counted: the head and the rows."""
-    columns = {
+    """What each subset holds and what of it is counted: the head, of subsets, and a row a count."""
+    counts = {
         "labels": "labels", "records": "records", "for the threshold": "development_records",
         "counted": "test_records", "their questions": "test_questions", "erroneous": "erroneous",
         "correct": "correct", "first error unknown": "first_error_unknown",
         "labelled steps": "labelled_steps", "steps without label": "unlabelled_steps"}
-    rows = [[column_name(result, name), *(held.get(key, MISSING) for key in columns.values())]
-            for name, held in result["subsets"].items()]
-    return ["subset", *columns], rows
+    subsets = result["subsets"]
+    rows: list[list[object]] = [
+        [title, *(held.get(key, MISSING) for held in subsets.values())] for title, key in counts.items()]
+    return ["counts", *(column_name(result, name) for name in subsets)], rows
 
 
 def column_name(result: Mapping[str, Any], subset: str) -> str:
