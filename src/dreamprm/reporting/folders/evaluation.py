@@ -10,9 +10,12 @@ from typing import Any
 from dreamprm.errors import UserError
 from dreamprm.evaluation import example_records
 from dreamprm.evaluation.example_records import Agreement, Example, read_agreements, read_examples
-from dreamprm.reporting.folders.files import parse_object
+from dreamprm.reporting.folders.files import check_keys, parse_object
 
 RESULT, EXAMPLES = "evaluation.json", example_records.FILE
+
+_KEYS = ("suites", "development", "seed", "resamples", "level", "best_of_n", "intervals", "accuracy_by_n",
+         "intervals_by_n", "differences", "generators", "aggregations", "checkpoints", "notes")
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,14 @@ class EvaluationFolder:
 def read_evaluation(folder: str | Path) -> EvaluationFolder:
     """Read evaluation.json and, where it is there, examples.jsonl.
 
-    Raises: UserError where the first is missing; DataError for a file that does not parse.
+    Raises: UserError where the first is missing; DataError for a file that does not parse or lacks what a
+        report is made of.
     """
     path = Path(folder)
     if not (path / RESULT).is_file():
         raise UserError(f"{path} has no {RESULT}: `dreamprm evaluate` has not finished in it; run it again")
     result = parse_object(path / RESULT, (path / RESULT).read_text(encoding="utf-8"), line=1)
+    check_keys(path / RESULT, "", result, _KEYS, command="dreamprm evaluate")
     examples = path / EXAMPLES
     return EvaluationFolder(path, result, read_examples(examples) if examples.is_file() else (),
                             read_agreements(result, path / RESULT))

@@ -38,3 +38,15 @@ def object_lines(path: Path) -> list[dict[str, Any]]:
 def number(value: object) -> float:
     """`value` as a float, NaN for anything that is not a number (a JSON null, a text, a truth value)."""
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else float("nan")
+
+
+def check_keys(file: Path, place: str, held: Any, wanted: tuple[str, ...], *, command: str) -> None:
+    """Whether an object of a file has the fields that a report is made of.
+
+    Args: place: of the object in the file, "" or such as "settings."; command: what writes the file.
+    Raises: DataError that names the first missing field.
+    """
+    missing = [key for key in wanted if not isinstance(held, dict) or key not in held]
+    if missing:
+        raise DataError(f"{file}: field {place}{missing[0]} is missing; the file is damaged or another"
+                        f" version's: run `{command}` again")

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamprm.errors import DataError, UserError
-from dreamprm.reporting.folders.files import parse_object
+from dreamprm.reporting.folders.files import check_keys, parse_object
 
 RESULT, CURVES = "steps.json", "development_curves.csv"
 
+_COMMAND = "dreamprm evaluate-steps"
 _KEYS = ("settings", "subsets", "thresholds", "first_error", "auc", "calibration")
 _SETTINGS = ("seed", "resamples", "level", "scope", "threshold_chosen_on", "development_subset")
 _COLUMNS = ("scorer", "threshold_log_odds", "f1")
@@ -67,17 +68,10 @@ def read_steps(folder: str | Path) -> StepsFolder:
         raise UserError(
             f"{path} has no {RESULT}: `dreamprm evaluate-steps` has not finished in it; run it again")
     result = parse_object(file, file.read_text(encoding="utf-8"), line=1)
-    _check_keys(file, "", result, _KEYS)
-    _check_keys(file, "settings.", result["settings"], _SETTINGS)
+    check_keys(file, "", result, _KEYS, command=_COMMAND)
+    check_keys(file, "settings.", result["settings"], _SETTINGS, command=_COMMAND)
     curves = path / CURVES
     return StepsFolder(path, result, _curves(curves, result["thresholds"]) if curves.is_file() else {})
-
-
-def _check_keys(file: Path, place: str, held: Any, wanted: tuple[str, ...]) -> None:
-    missing = [key for key in wanted if not isinstance(held, dict) or key not in held]
-    if missing:
-        raise DataError(f"{file}: field {place}{missing[0]} is missing; the file is damaged or another"
-                        " version's: run `dreamprm evaluate-steps` again")
 
 
 def _curves(path: Path, thresholds: Mapping[str, Any]) -> dict[str, DevelopmentCurve]:
