@@ -117,7 +117,8 @@ def write_tables() -> None:
              if (result := read_json(evaluation_folder(seed) / "evaluation.json")) is not None}
     kept = ("best_of_n", "intervals", "accuracy_by_n", "differences")
     record = {str(seed): {key: result[key] for key in kept} | {
-        "selected": {name: selected for name in ("car", "s1")
+        "selected": {name: {key: selected[key] for key in ("of", "kept", "domains")}
+                     for name in ("car", "s1")
                      if (selected := read_json(model_folder(name, seed) / "selected" / "report.json"))},
         "weights": {name: run["weights"] for name in MEANINGS
                     if (run := read_json(model_folder(name, seed) / "summary.json"))},
