@@ -26,7 +26,7 @@ train: $(STAMP)
 	$(BIN)/dreamprm train $(CONFIG) $(ARGS)
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadgroup $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/python -m flake8 src tests $(wildcard experiments)
