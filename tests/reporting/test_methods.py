@@ -296,10 +296,9 @@ def test_no_evaluation_no_section():
 def test_figures_of_another_version_are_refused(tmp_path):
     result = tiny({"a": 0.5})
     del result["checkpoints"], result["level"]
-    report = Report(evaluations=(folder(tmp_path, result),))
-    for sections in SECTIONS:
-        with pytest.raises(DataError, match=r"evaluation.json has no level, checkpoints: another"):
-            list(sections(report))
+    (tmp_path / "evaluation.json").write_text(json.dumps(result))
+    with pytest.raises(DataError, match=r"evaluation.json: field level is missing; .*evaluate`"):
+        read_evaluation(tmp_path)
 
 
 def test_the_same_folder_gives_the_same_text(folders, page):

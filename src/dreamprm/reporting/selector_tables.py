@@ -6,13 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dreamprm.errors import DataError
 from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED, is_scorer, ordered_scorers
 from dreamprm.reporting import tables
-from dreamprm.reporting.folders.evaluation import RESULT, EvaluationFolder
-
-_NEEDED = ("suites", "development", "seed", "resamples", "level", "best_of_n", "intervals", "accuracy_by_n",
-           "intervals_by_n", "differences", "generators", "aggregations", "checkpoints", "notes")
 
 
 @dataclass(frozen=True)
@@ -51,18 +46,6 @@ class RowGroup:
 
     title: str
     rows: tuple[Row, ...]
-
-
-def figures_of(folder: EvaluationFolder) -> Mapping[str, Any]:
-    """What evaluation.json holds.
-
-    Raises: DataError where it lacks what the tables need.
-    """
-    missing = [name for name in _NEEDED if name not in folder.result]
-    if missing:
-        raise DataError(f"{folder.folder / RESULT} has no {', '.join(missing)}: another version wrote it, or "
-                        "it is damaged; run `dreamprm evaluate` again")
-    return folder.result
 
 
 def places(result: Mapping[str, Any]) -> list[str]:

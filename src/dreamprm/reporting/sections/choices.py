@@ -11,7 +11,7 @@ from dreamprm.reporting import tables
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.report import Report
 from dreamprm.reporting.selector_tables import (
-    ABSENT, Cell, Row, RowGroup, candidates_text, counted, figures_of, interval_text, listed,
+    ABSENT, Cell, Row, RowGroup, candidates_text, counted, interval_text, listed,
 )
 
 _HOW = {
@@ -26,7 +26,7 @@ def sections(report: Report) -> Iterator[Section]:
     """
     if report.evaluations:
         yield Section("choices", "What was chosen, and on what", render(
-            "choices.html", evaluations=[{"label": report.label(one), **_shown(figures_of(one))}
+            "choices.html", evaluations=[{"label": report.label(one), **_shown(one.result)}
                                          for one in report.evaluations]))
 
 

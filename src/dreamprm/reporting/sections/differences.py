@@ -11,7 +11,7 @@ from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.plots.forest import forest
 from dreamprm.reporting.plots.style import png
 from dreamprm.reporting.report import Report
-from dreamprm.reporting.selector_tables import ABSENT, Cell, Row, RowGroup, figures_of, places
+from dreamprm.reporting.selector_tables import ABSENT, Cell, Row, RowGroup, places
 
 _LEARNED = "dreamprm"
 _SHORT = 12  # rows that are shown unfolded
@@ -23,7 +23,7 @@ def sections(report: Report) -> Iterator[Section]:
     Raises: DataError where an evaluation.json lacks what they need.
     """
     shown = [{"label": report.label(one), **_shown(result)} for one in report.evaluations
-             if (result := figures_of(one))["differences"]]
+             if (result := one.result)["differences"]]
     if shown:
         yield Section("differences", "Differences between selectors", render(
             "differences.html", evaluations=shown))

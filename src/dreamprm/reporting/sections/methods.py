@@ -14,7 +14,7 @@ from dreamprm.reporting.folders.evaluation import EvaluationFolder
 from dreamprm.reporting.repeats import over_evaluations, repeated_evaluations
 from dreamprm.reporting.report import Report
 from dreamprm.reporting.selector_tables import (
-    ABSENT, Cell, Row, candidates_text, counted, figures_of, grouped, interval_text, listed, places,
+    ABSENT, Cell, Row, candidates_text, counted, grouped, interval_text, listed, places,
 )
 
 _SAME = 1e-9  # means of the same outcomes in another order differ by rounding
@@ -25,7 +25,7 @@ def sections(report: Report) -> Iterator[Section]:
 
     Raises: DataError where an evaluation.json lacks what the tables need.
     """
-    results = {id(one): figures_of(one) for one in report.evaluations}
+    results = {id(one): one.result for one in report.evaluations}
     if results:
         groups = repeated_evaluations(report.evaluations)
         repeated = {id(one) for group in groups for one in group}

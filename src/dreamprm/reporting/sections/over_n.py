@@ -11,7 +11,7 @@ from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.plots import accuracy
 from dreamprm.reporting.plots.style import png
 from dreamprm.reporting.report import Report
-from dreamprm.reporting.selector_tables import ABSENT, Cell, Row, figures_of, grouped, interval_text, places
+from dreamprm.reporting.selector_tables import ABSENT, Cell, Row, grouped, interval_text, places
 
 
 def sections(report: Report) -> Iterator[Section]:
@@ -21,7 +21,7 @@ def sections(report: Report) -> Iterator[Section]:
     """
     if report.evaluations:
         yield Section("over-n", "Accuracy over the number of candidates", render(
-            "over_n.html", evaluations=[{"label": report.label(one), **_shown(figures_of(one))}
+            "over_n.html", evaluations=[{"label": report.label(one), **_shown(one.result)}
                                         for one in report.evaluations]))
 
 
