@@ -72,6 +72,7 @@ COMMANDS = {
         "dreamprm.benchmarks.command:run_benchmark",
         "dreamprm.schema:BenchmarkConfig",
         arguments="[CONFIG.yaml] [key=value ...]",
+        resumes="(a judge's replies are kept)",
     ),
     "score": Command(
         "score candidates or step records by a trained PRM (goes on where it stopped)",
@@ -85,6 +86,7 @@ COMMANDS = {
         "dreamprm.evaluation.command:run_evaluate",
         "dreamprm.schema:EvaluateConfig",
         arguments="[CONFIG.yaml] [key=value ...]",
+        resumes="(a judge's replies are kept)",
     ),
     "evaluate-steps": Command(
         "measure scored step records: first-error F1, step AUC, calibration",
