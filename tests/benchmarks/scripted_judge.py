@@ -19,6 +19,8 @@ class ScriptedJudge(Generator):
         for request in requests:
             reply = self.replies[min(len(self.asked), len(self.replies) - 1)]
             self.asked.append((request.prompt, sampling.temperature))
+            if isinstance(reply, str):
+                reply = Completion(reply, 5)
             failed = isinstance(reply, GenerationError)
-            results.append(reply if failed else [Completion(reply, 5)] * request.n)
+            results.append(reply if failed else [reply] * request.n)
         return results

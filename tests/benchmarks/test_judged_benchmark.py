@@ -20,7 +20,7 @@ from published_layouts import save
 from dreamprm.benchmarks.command import run_benchmark
 from dreamprm.config import load_config
 from dreamprm.data import read_candidate_records
-from dreamprm.errors import UserError
+from dreamprm.errors import DataError, UserError
 from dreamprm.schema.benchmark import BenchmarkConfig
 
 pytest.importorskip("openai", reason="the openai extra is not installed")
@@ -144,3 +144,23 @@ def test_another_judge_prompt_or_response_is_asked_anew(
     assert credits(files)[0] == credit(7)
     said = capsys.readouterr().out.splitlines()
     assert "judge: 1 requests were answered with 2 tokens; 96 replies were there before" in said
+
+
+def test_undecided_answers_are_told_beside_the_figures(files: Path) -> None:
+    with ScriptedServer(words=grade, fault_of=lambda n, body: status(400, "too long") if n == 3 else None
+                        ).serving() as judge:
+        run(files, judge, "level=0.9")
+    page = (files / "out/scores.md").read_text()
+    assert "in %, with 90 % bootstrap intervals over questions." in page
+    assert "llava: 1 answers are undecided and count as wrong.\n" in page
+
+
+def test_figures_of_other_candidates_do_not_stay(files: Path, judge: ScriptedServer) -> None:
+    run(files, judge)
+    half = files / "half.jsonl"
+    lines = (files / "out/candidates.jsonl").read_text().splitlines(keepends=True)
+    half.write_text("".join(lines[:QUESTIONS // 2]))
+    with pytest.raises(DataError, match="llava answers 12 of 24 questions.*incomplete=keep"):
+        run(files, judge, "predictions=[]", f"candidates={half}")
+    assert (files / "out/candidates.jsonl").read_text().count("\n") == QUESTIONS // 2
+    assert not list((files / "out").glob("scores.*"))

@@ -9,9 +9,9 @@ from published_layouts import encoded, images, mathvista_rows, save, table
 from scripted_judge import ScriptedJudge
 
 from dreamprm.benchmarks import build_benchmark, read_questions, scores, to_candidates
-from dreamprm.benchmarks.mathvista import edit_distance
-from dreamprm.errors import DataError
-from dreamprm.generators.base import GenerationError
+from dreamprm.benchmarks.mathvista import MathVista, edit_distance
+from dreamprm.errors import DataError, UserError
+from dreamprm.generators.base import Completion, GenerationError
 
 VISTA = build_benchmark("mathvista")
 
@@ -79,7 +79,9 @@ def test_responses_without_a_judge(questions, pid: str, response: str, verdict: 
 
 
 @pytest.mark.parametrize("reply, verdict", [
-    ("B", "right"), ("Answer: (A)", "wrong"), ("none", "wrong"), ("", "wrong"),
+    ("B", "right"), ("Answer: (A)", "wrong"), ("none", "wrong"), ("Answer:\nB\nIt says so.", "right"),
+    ("<think>\nPerhaps A.\n</think>\n\nB", "right"), ("", "undecided"), ("Answer:", "undecided"),
+    (Completion("Let me see: B", 64, finished=False), "undecided"),
     (GenerationError("too long", refused=True), "undecided")])
 def test_a_judge_extracts(questions, reply, verdict: str) -> None:
     judge = ScriptedJudge([reply])
@@ -90,6 +92,14 @@ def test_a_judge_extracts(questions, reply, verdict: str) -> None:
     assert temperature == 0.0 and prompt.count("</student>") == 1
     # The judge sees the options, and is not told which is right.
     assert "(B) 145 cm\n" in prompt and "the letter of the option" in prompt and "eference" not in prompt
+
+
+def test_the_longest_extraction_is_a_setting(questions) -> None:
+    checker = MathVista(max_tokens=7).checker(judge=ScriptedJudge([Completion("B", 7, finished=False)]))
+    judgement = checker.check("It is long.", questions.published("3").record)
+    assert judgement.reason == "MathVista: the judge's reply is cut off at max_tokens=7"
+    with pytest.raises(UserError, match="max_tokens must be >= 4"):
+        MathVista(max_tokens=3)
 
 
 def test_a_judge_that_gives_no_reply_may_give_one_later(questions) -> None:

@@ -20,7 +20,7 @@ from dreamprm.benchmarks import (
 from dreamprm.benchmarks.mmvet import read_grade
 from dreamprm.data import read_candidate_records
 from dreamprm.errors import DataError, UserError
-from dreamprm.generators.base import GenerationError
+from dreamprm.generators.base import Completion, GenerationError
 
 MMVET = build_benchmark("mmvet")
 
@@ -92,6 +92,13 @@ def test_a_reply_without_a_grade_is_asked_for_again(questions, responses: Path) 
         "llava: 1 right, 0 wrong, 1 undecided",
         "undecided: 1 x MM-Vet: no grade in 5 replies, the last 'bad'",
     ]
+
+
+def test_a_grade_that_was_cut_off_does_not_count(questions, responses: Path) -> None:
+    judge = ScriptedJudge([Completion("It is half right.\nGrade: 0", 9, finished=False), "Grade: 0.5",
+                           Completion("Grade: 0.9\nSince the", 9, finished=False)])
+    done = to_candidates(MMVET, questions, responses, judge=judge)
+    assert credits(done) == {"mmvet-v1_0": (0.5,), "mmvet-v1_1": (0.9,)}
 
 
 def test_a_request_that_the_judge_refuses_is_undecided(questions, responses: Path) -> None:

@@ -236,6 +236,9 @@ def test_unjudged_candidates_are_judged_counted_and_told(tmp_path):
     assert result["suites"]["a"]["judged"] == {"right": 1, "wrong": 1, "undecided": 1}
     assert any("3 candidates came without a verdict" in note and "undecided counts as wrong" in note
                for note in result["notes"])
+    # Nothing but this tells a vote that is wrong from one that nobody could give.
+    assert any("1 of 4 candidates state no final answer; they have no vote" in note
+               for note in result["notes"])
     assert result["best_of_n"]["random"]["a"] == 0.5
     assert result["best_of_n"]["prm"]["a"] == 0.0
 

@@ -46,6 +46,8 @@ def run_benchmark(config: BenchmarkConfig) -> None:
     if not config.predictions and config.candidates is None:
         return
     candidates = _candidates(config, benchmark, questions)
+    for name in ("scores.json", "scores.md"):
+        (folder / name).unlink(missing_ok=True)  # of other candidates than those that are written now
     count = write_candidates(folder / "candidates.jsonl", candidates)
     print(f"wrote {count} candidate records to {folder / 'candidates.jsonl'}")
     for line in candidates.report.lines():
@@ -76,7 +78,9 @@ def run_benchmark(config: BenchmarkConfig) -> None:
         "version": __version__,
     }
     write_atomically(folder / "scores.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    write_atomically(folder / "scores.md", scores_page(benchmark, len(questions), figures, unanswered))
+    write_atomically(folder / "scores.md", scores_page(
+        benchmark, len(questions), figures, unanswered, level=config.level,
+        undecided={name: counts["undecided"] for name, counts in candidates.report.verdicts.items()}))
     for generator, found in figures.items():
         shown = found[benchmark.headline]
         print(f"{generator}: {benchmark.headline} {shown.value:.1%} [{shown.low:.1%}, {shown.high:.1%}]")
@@ -84,7 +88,7 @@ def run_benchmark(config: BenchmarkConfig) -> None:
 
 def scores_page(
     benchmark: Benchmark, questions: int, figures: Mapping[str, Mapping[str, Scored]],
-    unanswered: Mapping[str, int],
+    unanswered: Mapping[str, int], *, undecided: Mapping[str, int], level: float,
 ) -> str:
     """The figures as Markdown tables: those of the whole benchmark, then those of its groups.
 
@@ -93,14 +97,18 @@ def scores_page(
         questions: their number.
         figures: by generator and name.
         unanswered: by generator the number of questions that count as wrong because nobody answered.
+        undecided: by generator the number of answers that count as wrong because nothing decided them.
+        level: of the intervals.
     """
     names = list(dict.fromkeys(name for found in figures.values() for name in found))
     whole = [benchmark.headline, *(n for n in names if "/" not in n and n != benchmark.headline)]
     lines = [f"# {benchmark.title}", "",
-             f"{questions} questions; rules: {benchmark.rules}; in %, with bootstrap intervals over "
-             f"{benchmark.unit}.", ""]
+             f"{questions} questions; rules: {benchmark.rules}; in %, with {100 * level:g} % bootstrap "
+             f"intervals over {benchmark.unit}.", ""]
     lines += [f"{generator}: {count} questions without an answer count as wrong."
               for generator, count in unanswered.items() if count]
+    lines += [f"{generator}: {count} answers are undecided and count as wrong."
+              for generator, count in undecided.items() if count]
     for title, rows in (("Figures", whole), ("By group", [name for name in names if "/" in name])):
         if rows:
             lines += [f"## {title}", "", f"| figure | {' | '.join(figures)} |",

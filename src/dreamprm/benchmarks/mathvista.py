@@ -15,6 +15,7 @@ from dreamprm.benchmarks.groups import groups_of
 from dreamprm.data.convert.choices import answer_text, letter_of, option_texts
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import OPTION_LETTERS, QuestionRecord
+from dreamprm.errors import UserError
 from dreamprm.generators.base import GenerationError, Generator
 
 _TYPES = {"integer": "integer", "float": "float", "list": "text", "text": "text"}
@@ -35,7 +36,8 @@ class MathVista(Benchmark):
     compared as a text. An `extraction` in the file is judged as it is; without one the `judge` extracts,
     with a prompt of ours. Departures: without a judge, rules extract, and where they find nothing the
     candidate is undecided; an empty extraction is not compared with the options (the script takes the
-    shortest one).
+    shortest one): where the judge's reply is empty, or cut off at `max_tokens`, the candidate is undecided.
+    A judge that reasons first needs a larger `max_tokens`.
 
     Figures: accuracy, by question_type, answer_type, language, source, category, task, context, grade and
     skills.
@@ -49,6 +51,13 @@ class MathVista(Benchmark):
     image_fields = ("decoded_image", "image")
     id_fields = ("pid",)
     asks_judge = "optional"
+
+    max_tokens: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_tokens < 4:
+            raise UserError(f"max_tokens must be >= 4 to hold an answer, got {self.max_tokens}")
 
     def question(self, row: Fields, published: str) -> BenchmarkQuestion:
         """The question of one row."""
@@ -73,7 +82,7 @@ class MathVista(Benchmark):
     def own_checker(self, questions: Questions, judge: Generator | None) -> BenchmarkChecker:
         """Extraction by a judge or by rules, then MathVista's comparison."""
         del questions
-        return MathVistaChecker(judge)
+        return MathVistaChecker(judge, self.max_tokens)
 
 
 @dataclass(frozen=True)
@@ -135,8 +144,11 @@ class MathVistaChecker(BenchmarkChecker):
             if not error.refused:
                 raise GenerationError(f"MathVista: no extraction ({error})") from error
             return Judgement("undecided", None, f"MathVista: the judge gave no reply ({error})")
-        line = completion.text.strip().partition("\n")[0].removeprefix("Answer:").strip()
-        if not line or line.lower() in ("none", "none."):
+        line = _extraction(completion.text)
+        if not completion.finished or not line:
+            cause = "empty" if completion.finished else f"cut off at max_tokens={self.max_tokens}"
+            return Judgement("undecided", None, f"MathVista: the judge's reply is {cause}")
+        if line.lower() in ("none", "none."):
             return Judgement("wrong", None, "MathVista: the judge finds no answer in the response")
         return self.compare(line, question)
 
@@ -177,6 +189,12 @@ def edit_distance(first: str, second: str) -> int:
             left.append(min(above[column] + 1, left[-1] + 1, above[column - 1] + (character != other)))
         above = left
     return above[-1]
+
+
+def _extraction(reply: str) -> str:
+    """The line that the judge was asked for: the first one, behind its reasoning where it shows any."""
+    text = reply.rpartition("</think>")[2].strip().removeprefix("Answer:").strip()
+    return text.partition("\n")[0].strip()
 
 
 def _letter(row: Fields, options: Sequence[str]) -> str:

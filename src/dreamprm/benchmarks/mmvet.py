@@ -115,7 +115,8 @@ class GradingChecker(BenchmarkChecker):
                     raise GenerationError(f"MM-Vet: no grade ({error})") from error
                 return Graded("undecided", None, f"MM-Vet: the judge gave no reply ({error})")
             reply = completion.text
-            credit = read_grade(reply)
+            # A line that was cut off may be the beginning of another grade: 0 of 0.5.
+            credit = read_grade(reply if completion.finished else reply.rpartition("\n")[0])
             if credit is not None:
                 verdict: Verdict = "right" if credit >= RIGHT_FROM else "wrong"
                 return Graded(verdict, None, f"MM-Vet: graded {credit:g}", credit)

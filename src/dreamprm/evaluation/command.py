@@ -20,7 +20,7 @@ from dreamprm.evaluation.page import evaluation_page, notes
 from dreamprm.evaluation.results import Evaluation
 from dreamprm.evaluation.scored_suite import Asked, Check, ScoredSuite, open_scored_suite, shared_questions
 from dreamprm.generators.remembered import RememberedGenerator, remembered
-from dreamprm.run_folder import write_atomically
+from dreamprm.run_folder import write_atomically, write_lines_atomically
 from dreamprm.schema.evaluate import EvaluateConfig, SuiteFiles
 
 Suites = dict[str, ScoredSuite]
@@ -59,7 +59,7 @@ def run_evaluate(config: EvaluateConfig) -> None:
     save_config(folder / "config.yaml", config)
     # ASCII: an answer may hold half of a surrogate pair, which UTF-8 cannot.
     lines = (json.dumps(line) + "\n" for line in _per_question(evaluation, picks))
-    write_atomically(folder / "per_question.jsonl", "".join(lines))
+    write_lines_atomically(folder / "per_question.jsonl", lines)
     page = evaluation_page(result)
     write_atomically(folder / "evaluation.md", page)
     write_examples(folder, evaluation, picks, drawn)

@@ -51,6 +51,11 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         if suite["graded"]:
             found.append(f"{name}: {suite['graded']} candidates carry a credit between 0 and 1; accuracy is "
                          "its mean.")
+        if suite["without_answer"]:
+            candidates = sum(int(n) * count for n, count in suite["candidates"].items())
+            found.append(f"{name}: {suite['without_answer']} of {candidates} candidates state no final "
+                         "answer; they have no vote, and where none of a question has one, majority and "
+                         "weighted votes count as wrong.")
         if suite["left_out"]:
             found.append(f"{name}: {suite['left_out']} bad records were left out.")
         if len(suite["candidates"]) > 1:

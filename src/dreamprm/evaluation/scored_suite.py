@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from dreamprm.answers import Judgement
 from dreamprm.data.audit import audit_shortcuts
+from dreamprm.data.fields import shown
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.read_report import OnError, ReadReport
 from dreamprm.data.readers import read_candidate_records
@@ -124,10 +125,16 @@ def _joined(
             f"of them alone, such as {id!r}, which {lacking} lacks; give every record an id, one in both")
     result = []
     for record in base:
-        candidates = by_id[record.id].candidates
+        other = by_id[record.id]
+        for name in ("question", "answer"):
+            if getattr(record, name) != getattr(other, name):
+                raise DataError(
+                    f"{first} and {path}: record {record.id} has {name} {shown(getattr(record, name))} in "
+                    f"the one and {shown(getattr(other, name))} in the other; {_SAME}")
+        candidates = other.candidates
         if [one.text for one in record.candidates] != [one.text for one in candidates]:
             raise DataError(f"{first} and {path}: record {record.id} has other candidates in the one than in "
-                            "the other; join files that were scored from the same candidates, in one order")
+                            f"the other; {_SAME}, in one order")
         result.append(replace(record, candidates=tuple(
             _merged(mine, theirs, f"{first} and {path}: candidate {number} of record {record.id}")
             for number, (mine, theirs) in enumerate(zip(record.candidates, candidates, strict=True)))))
@@ -135,6 +142,7 @@ def _joined(
 
 
 _ONCE = "judge the candidates once, then score them"
+_SAME = "join files that were scored from the same candidates"
 
 
 def _merged(mine: Candidate, theirs: Candidate, where: str) -> Candidate:
@@ -142,6 +150,15 @@ def _merged(mine: Candidate, theirs: Candidate, where: str) -> Candidate:
         one, other = getattr(mine, name), getattr(theirs, name)
         if None not in (one, other) and one != other:
             raise DataError(f"{where}: {name!r} is {one} in the one and {other} in the other; {_ONCE}")
+    # An answer counts as a vote, and every step has its score: neither may depend on which file comes first.
+    for name in ("final_answer", "generator"):
+        one, other = getattr(mine, name), getattr(theirs, name)
+        if None not in (one, other) and one != other:
+            raise DataError(f"{where}: {name!r} is {shown(one)} in the one and {shown(other)} in the other; "
+                            f"{_SAME}")
+    if mine.steps != theirs.steps and any(len(values) > 1 for values in theirs.scores.values()):
+        raise DataError(f"{where}: has {len(mine.steps)} steps in the one and {len(theirs.steps)} other ones "
+                        f"in the other; {_SAME}")
     for name in set(mine.scores) & set(theirs.scores):
         if tuple(mine.scores[name]) != tuple(theirs.scores[name]):
             raise DataError(f"{where}: both hold scores of {name!r}, and they differ; rename one scorer")
@@ -149,6 +166,7 @@ def _merged(mine: Candidate, theirs: Candidate, where: str) -> Candidate:
         mine,
         correct=theirs.correct if mine.correct is None else mine.correct,
         credit=theirs.credit if mine.credit is None else mine.credit,
+        final_answer=theirs.final_answer if mine.final_answer is None else mine.final_answer,
         generator=theirs.generator if mine.generator is None else mine.generator,
         scores={**theirs.scores, **mine.scores})
     contradiction = contradicting(merged.correct, merged.credit)
