@@ -186,7 +186,10 @@ def test_a_line_cut_short_is_asked_for_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", [
     "{}", '{"asked": 1, "replies": []}', "[]", "null",
-    '{"asked": "x", "replies": [{"text": 1, "tokens": 1, "finished": true}]}'])
+    '{"asked": "x", "replies": [{"text": 1, "tokens": 1, "finished": true}]}',
+    '{"asked": "x", "replies": []}',
+    '{"asked": "x", "replies": [{"text": "", "tokens": null, "finished": true}]}',
+    '{"asked": "x", "replies": [{"text": "", "tokens": 1, "finished": "no"}]}'])
 def test_another_file_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "j.jsonl").write_text(line + "\n")
     with pytest.raises(DataError, match="j.jsonl:1: not a line of a journal of replies .*remove it to ask"):

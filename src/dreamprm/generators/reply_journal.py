@@ -68,8 +68,11 @@ class ReplyJournal(AppendOnlyFile):
             row = json.loads(line.content)
             asked, rows = row["asked"], row["replies"]
             replies = tuple(Completion(one["text"], one["tokens"], one["finished"]) for one in rows)
-            if not isinstance(asked, str) or not all(isinstance(one.text, str) for one in replies):
-                raise ValueError("'asked' and 'text' must be texts")
+            if not isinstance(asked, str) or not replies or not all(
+                    isinstance(one.text, str) and isinstance(one.finished, bool) and type(one.tokens) is int
+                    for one in replies):
+                raise ValueError("allowed: a text 'asked', and at least one of 'replies' with a text, a "
+                                 "number of 'tokens' and 'finished', true or false")
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{self.path}:{line.number}: not a line of a journal of replies ({error!r}); "
                             "restore the file, or remove it to ask everything again") from error
