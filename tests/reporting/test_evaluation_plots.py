@@ -113,3 +113,11 @@ def test_the_forest_shows_each_difference_of_one_method(result):
         np.testing.assert_allclose(ends, [[100 * end for end in row["interval"]] for row in here])
     assert "95 % paired intervals" in figure._suptitle.get_text()
     assert forest(result, "oracle") is None
+
+
+def test_a_single_n_has_no_plot_over_n():
+    shown = figures(["dreamprm", "vanilla"])
+    for key in ("accuracy_by_n", "intervals_by_n"):
+        shown[key] = {name: {place: {"8": row["8"]} for place, row in rows.items()}
+                      for name, rows in shown[key].items()}
+    assert accuracy.mean_over_n(shown, level=0.95) is None and accuracy.suites_over_n(shown) is None

@@ -208,6 +208,21 @@ def test_cards_after_the_second_are_folded_and_the_heading_counts(body):
     assert opened.count("<article") == 2 and folded.count("<article") == 2
 
 
+def test_pairs_after_the_first_are_folded_and_tell_their_counts(body):
+    pairs = "{method: dreamprm, baseline: vanilla}, {method: dreamprm, baseline: orm}"
+    html = body(rows(3), f"examples.pairs=[{pairs}]", "examples.count=1")
+    first, others = html.split("<details", 1)
+    assert "<h3>dreamprm against vanilla</h3>" in first and first.count("<article") == 1
+    assert words(first).endswith("Other pairs") and others.count("<details") == 0
+    summary, folded = others.split("</summary>")
+    assert summary.split("<summary>")[1] == (
+        "dreamprm against orm (only one right: dreamprm 3, orm 0, of 3 questions)")
+    assert folded.count("<article") == 1 and "Only dreamprm is right: 1 of 3 questions" in folded
+    labels = re.findall(r'aria-label="(Questions by[^"]*)"', html)
+    assert labels == ["Questions by who is right, dreamprm against vanilla",
+                      "Questions by who is right, dreamprm against orm"]
+
+
 def test_images_are_part_of_the_page_and_missing_ones_are_named(body, tmp_path):
     Image.new("RGB", (30, 20), "blue").save(tmp_path / "blue.png")
     html = body(rows(images=["blue.png", "absent.png"]), pair("dreamprm", "vanilla"))

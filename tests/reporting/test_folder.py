@@ -72,3 +72,10 @@ def test_damaged_file(run_folder, name, content, message):
     (run_folder / name).write_text(content)
     with pytest.raises(DataError, match=message):
         read_run(run_folder)
+
+
+@pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "config.yaml"])
+def test_a_file_that_is_no_text(run_folder, name):
+    (run_folder / name).write_bytes(b"{}\n" + "name".encode("utf-16"))
+    with pytest.raises(DataError, match=f"{name}: not UTF-8 at byte 3; the file is damaged or was saved"):
+        read_run(run_folder)

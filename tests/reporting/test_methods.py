@@ -233,9 +233,12 @@ def test_checkpoints_and_generators_chosen_on_development(tmp_path):
     assert f"In t it is {best['name']}, chosen on development (d)." in section.body
 
 
-def test_nothing_picked_is_said(tmp_path):
-    (section,) = choices.sections(Report(evaluations=(folder(tmp_path, tiny({"a": 0.5})),)))
-    assert "No aggregation and no checkpoint was picked by its accuracy" in section.body
+def test_nothing_picked_is_said_once(tmp_path):
+    said = "Nothing was picked: every aggregation is fixed in the configuration."  # by `evaluate`
+    for notes in ([said], []):  # without scorers it says nothing
+        (section,) = choices.sections(
+            Report(evaluations=(folder(tmp_path, tiny({"a": 0.5}, notes=notes)),)))
+        assert re.findall("picked|Picked", section.body) == ["picked"] * len(notes)
 
 
 def test_evaluations_of_the_same_suites_get_a_table_of_means_and_ranges(folders):
@@ -298,6 +301,20 @@ def test_figures_of_another_version_are_refused(tmp_path):
     del result["checkpoints"], result["level"]
     (tmp_path / "evaluation.json").write_text(json.dumps(result))
     with pytest.raises(DataError, match=r"evaluation.json: field level is missing; .*evaluate`"):
+        read_evaluation(tmp_path)
+
+
+@pytest.mark.parametrize("change, field", [
+    (lambda result: result["intervals"].pop("a"), "intervals.a"),
+    (lambda result: result["accuracy_by_n"]["a"].clear(), "accuracy_by_n.a.s"),
+    (lambda result: result["suites"]["s"].pop("files"), "suites.s.files"),
+    (lambda result: result["differences"].append({"method": "a"}), r"differences\[0\].baseline"),
+])
+def test_parts_of_another_version_are_refused(tmp_path, change, field):
+    result = tiny({"a": 0.5})
+    change(result)
+    (tmp_path / "evaluation.json").write_text(json.dumps(result))
+    with pytest.raises(DataError, match=f"evaluation.json: field {field} is missing; .*evaluate`"):
         read_evaluation(tmp_path)
 
 

@@ -103,13 +103,3 @@ def test_nothing_is_written_when_one_folder_is_missing(run_folder, tmp_path):
     assert not (run_folder / "report.html").exists()
     with pytest.raises(UserError, match="no folder given; use `dreamprm report FOLDER...`"):
         run_report([])
-
-
-def test_a_failed_write_leaves_nothing_half_written(run_folder, monkeypatch):
-    page = write_report(run_folder)
-    before = page.read_bytes()
-    monkeypatch.setattr("os.replace", lambda source, target: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_report(run_folder)
-    assert page.read_bytes() == before
-    assert not list(run_folder.rglob("*.part"))

@@ -107,3 +107,23 @@ def test_labels_tell_folders_of_one_name_apart(make_run):
     # "other" is also the name of another run's folder.
     assert [report.label(run) for run in report.runs] == ["a", "b", "c", "d", "x/e", "y/e"]
     assert report.title == "6 training runs"
+
+
+@pytest.mark.parametrize("place", ["report.html", "plots/final_weights.png"])
+def test_a_full_disk_is_told_and_leaves_what_was_there(make_run, monkeypatch, place):
+    folder = make_run("a")
+    (folder / "plots").mkdir()
+    (folder / place).write_bytes(b"before")
+
+    def full(path, data):
+        if path.name.startswith((folder / place).name):
+            path.touch()
+            raise OSError(28, "No space left on device")
+        return len(data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "replace", lambda one, other: None)
+    with pytest.raises(UserError, match=f"{place} could not be written: No space left on device; what stood"):
+        run_report([str(folder)])
+    assert (folder / place).read_bytes() == b"before"
+    assert [path.name for path in folder.rglob("*.part")] == []

@@ -11,8 +11,11 @@ from browser import NAMES, VARIABLE, Browser, Opened, browser, find_browser
 from illustrated_folders import write_evaluation, write_steps
 
 from dreamprm.reporting import render_report
+from dreamprm.reporting.document import Section, render
+from dreamprm.reporting.document import page as write_page
 from dreamprm.reporting.report import read_report
 from dreamprm.reporting.sections import sections_of
+from dreamprm.reporting.tables import AccuracyCell
 
 PROBE = (Path(__file__).parent / "page_probe.js").read_text(encoding="utf-8")
 VIEWS = {
@@ -129,6 +132,30 @@ def test_what_scrolls_can_be_reached_by_the_keyboard_and_has_a_name(views: dict[
 def test_paper_shows_all_that_scrolls_on_a_screen(views: dict[str, Opened]) -> None:
     assert views["print"].found["boxes"] == []
     assert len(views["print"].found["texts"]) > 0.9 * len(views["wide"].found["texts"])
+
+
+def test_wide_tables_do_not_make_the_browser_print_everything_small(
+    chromium: Browser, tmp_path: Path,
+) -> None:
+    suites = ["heldout", "combinations", "styles", "reasoner", "two_ops", "mixed", "mean"]
+    head = ["run", "trained", "seed", "steps", "estimator", "time", *suites, "rank correlation", "targets"]
+    row = ["sandbox-with_meta-seed0", "baseline with_meta", "0", "1500", "first_order", "10:07",
+           *[AccuracyCell("89.1", "87.1-91.2")] * len(suites), "0.82", "missed"]
+    runs = [f"sandbox-{name}-seed0" for name in ("orm", "car", "doge", "with_meta", "vanilla", "s1")]
+    bodies = {
+        "runs": render("overview.html", head=head, rows=[row] * 3, suites=True, correlated=False, mean="",
+                       seeds=[], own_suites=False),
+        "provenance": render(
+            "provenance.html", folders=[["a", "run", "/a"]], labels=runs, several=True, runs=[],
+            differing=[["data.train.0.path", *["runs/study/car/selected/train.jsonl"] * 6]])}
+    path = tmp_path / "wide.html"
+    path.write_text(write_page("wide", [Section(name, name, body) for name, body in bodies.items()]))
+    width, figure, interval = chromium.opened(
+        path, width=700, media="print",
+        probe="[document.documentElement.scrollWidth, ...['td', 'td small'].map((one) =>"
+              " parseFloat(getComputedStyle(document.querySelector(one)).fontSize))]").found
+    assert width == 700
+    assert interval < figure
 
 
 def test_the_keyboard_comes_to_the_navigation_first(chromium: Browser, page: Path) -> None:

@@ -121,10 +121,16 @@ def _write_plots(folder: Path, images: Mapping[str, bytes]) -> None:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write whole or not at all."""
+    """Write whole or not at all.
+
+    Raises: UserError where the disk is full or refuses for another reason.
+    """
     temporary = path.with_name(path.name + ".part")
     try:
         temporary.write_bytes(data)
         os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{path} could not be written: {reason}; what stood there is as it was") from error
     finally:
         temporary.unlink(missing_ok=True)

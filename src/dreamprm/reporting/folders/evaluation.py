@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,15 @@ from typing import Any
 from dreamprm.errors import UserError
 from dreamprm.evaluation import example_records
 from dreamprm.evaluation.example_records import Agreement, Example, read_agreements, read_examples
-from dreamprm.reporting.folders.files import check_keys, parse_object
+from dreamprm.reporting.folders.files import check_keys, file_text, parse_object
 
 RESULT, EXAMPLES = "evaluation.json", example_records.FILE
 
 _KEYS = ("suites", "development", "seed", "resamples", "level", "best_of_n", "intervals", "accuracy_by_n",
          "intervals_by_n", "differences", "generators", "aggregations", "checkpoints", "notes")
+_SUITE = ("questions", "candidates", "files")
+_DIFFERENCE = ("method", "baseline", "suite", "difference", "interval", "better", "worse", "p", "test",
+               "p_holm", "significant")
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,25 @@ def read_evaluation(folder: str | Path) -> EvaluationFolder:
     path = Path(folder)
     if not (path / RESULT).is_file():
         raise UserError(f"{path} has no {RESULT}: `dreamprm evaluate` has not finished in it; run it again")
-    result = parse_object(path / RESULT, (path / RESULT).read_text(encoding="utf-8"), line=1)
-    check_keys(path / RESULT, "", result, _KEYS, command="dreamprm evaluate")
+    result = parse_object(path / RESULT, file_text(path / RESULT), line=1)
+    _check(path / RESULT, result)
     examples = path / EXAMPLES
     return EvaluationFolder(path, result, read_examples(examples) if examples.is_file() else (),
                             read_agreements(result, path / RESULT))
+
+
+def _check(file: Path, result: Mapping[str, Any]) -> None:
+    """Whether the suites, differences and accuracies have the fields that the tables are made of."""
+    def check(place: str, held: Any, wanted: Iterable[str]) -> None:
+        check_keys(file, place, held, tuple(wanted), command="dreamprm evaluate")
+
+    check("", result, _KEYS)
+    for role in ("suites", "development"):
+        for name in result[role]:
+            check(f"{role}.{name}.", result[role][name], _SUITE)
+    for index, row in enumerate(result["differences"]):
+        check(f"differences[{index}].", row, _DIFFERENCE)
+    for key in ("intervals", "accuracy_by_n", "intervals_by_n"):
+        check(f"{key}.", result[key], result["best_of_n"])
+        for selector, row in result["best_of_n"].items():
+            check(f"{key}.{selector}.", result[key][selector], row)

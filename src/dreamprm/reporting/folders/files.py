@@ -9,6 +9,18 @@ from typing import Any
 from dreamprm.errors import DataError
 
 
+def file_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises: DataError where it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start}; the file is damaged or was saved in "
+                        f"another encoding, make it again") from error
+
+
 def parse_object(path: Path, text: str, *, line: int) -> dict[str, Any]:
     """A JSON object.
 
@@ -30,8 +42,7 @@ def object_lines(path: Path) -> list[dict[str, Any]]:
 
     Raises: DataError with file and line where one is none.
     """
-    with path.open(encoding="utf-8") as stream:
-        lines = [(line, text.strip()) for line, text in enumerate(stream, start=1)]
+    lines = [(line, text.strip()) for line, text in enumerate(file_text(path).split("\n"), start=1)]
     return [parse_object(path, text, line=line) for line, text in lines if text]
 
 

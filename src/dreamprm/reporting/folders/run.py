@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamprm.errors import DataError, UserError
-from dreamprm.reporting.folders.files import number, object_lines, parse_object
+from dreamprm.reporting.folders.files import file_text, number, object_lines, parse_object
 
 Floats = NDArray[np.float64]
 
@@ -69,13 +69,13 @@ def read_run(folder: str | Path) -> Run:
         if not (path / name).is_file():
             raise UserError(f"{path} has no {name}: it is no run folder, or its training has not finished; "
                             f"train to the end (an interrupted run resumes), then report")
-    summary = parse_object(path / "summary.json", (path / "summary.json").read_text(encoding="utf-8"), line=1)
+    summary = parse_object(path / "summary.json", file_text(path / "summary.json"), line=1)
     metrics, statuses = _columns(object_lines(path / "metrics.jsonl"))
     weights_file, config_file = path / "domain_weights.jsonl", path / "config.yaml"
     return Run(
         folder=path, summary=summary, metrics=metrics, statuses=statuses,
         weights=_history(weights_file) if weights_file.is_file() else None,
-        config=config_file.read_text(encoding="utf-8") if config_file.is_file() else None,
+        config=file_text(config_file) if config_file.is_file() else None,
     )
 
 

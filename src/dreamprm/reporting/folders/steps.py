@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamprm.errors import DataError, UserError
-from dreamprm.reporting.folders.files import check_keys, parse_object
+from dreamprm.reporting.folders.files import check_keys, file_text, parse_object
 
 RESULT, CURVES = "steps.json", "development_curves.csv"
 
@@ -67,7 +67,7 @@ def read_steps(folder: str | Path) -> StepsFolder:
     if not file.is_file():
         raise UserError(
             f"{path} has no {RESULT}: `dreamprm evaluate-steps` has not finished in it; run it again")
-    result = parse_object(file, file.read_text(encoding="utf-8"), line=1)
+    result = parse_object(file, file_text(file), line=1)
     check_keys(file, "", result, _KEYS, command=_COMMAND)
     check_keys(file, "settings.", result["settings"], _SETTINGS, command=_COMMAND)
     curves = path / CURVES

@@ -60,10 +60,11 @@ def mean_over_n(summary: Mapping[str, Any], *, level: float) -> Figure | None:
         summary: accuracy_by_n and intervals_by_n (or intervals) by selector and suite, as in summary.json.
             Where it holds `stated_means`, a selector that states no mean over several suites has none.
         level: of the intervals.
-    Returns: None where there is nothing to plot.
+    Returns: None where there is nothing to plot: no line, or lines of a single N.
     """
     lines = _mean_lines(summary)
-    if not lines:
+    every = sorted({n for points in lines.values() for n in points})
+    if len(every) < 2:
         return None
     figure = style.new_figure(8.6, max(5.0, 1.2 + 0.19 * len(lines)))
     axes = figure.add_subplot()
@@ -74,7 +75,6 @@ def mean_over_n(summary: Mapping[str, Any], *, level: float) -> Figure | None:
         if len(lines) <= _MOST_BANDS or selector == _BOLD:
             if _draw_band(axes, points, styles[selector], summary, selector, place):
                 banded.append(selector)
-    every = sorted({n for points in lines.values() for n in points})
     _candidates_axis(axes, every)
     axes.set_xlabel("candidates N")
     axes.set_ylabel("accuracy (%)")
@@ -96,11 +96,12 @@ def suites_over_n(summary: Mapping[str, Any]) -> Figure | None:
     """A panel a suite, each with a scale of its own: accuracy over the number of candidates, no intervals.
 
     Args: summary: as of `mean_over_n`.
-    Returns: None without at least two suites: one is what `mean_over_n` shows.
+    Returns: None without at least two suites (one is what `mean_over_n` shows) and two N.
     """
     rows = summary.get("accuracy_by_n") or {}
     suites = [name for name in tables.suite_names(summary) if name != tables.MEAN]
-    if len(suites) < 2:
+    sizes = {n for row in rows.values() for suite in suites for n in row.get(suite) or {}}
+    if len(suites) < 2 or len(sizes) < 2:
         return None
     styles = style.selector_styles(list(rows))
     columns = min(3, len(suites))

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 
 from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED
@@ -102,10 +104,19 @@ def _hollow(look: LineStyle) -> LineStyle:
     return replace(look, dash=_DASHES[(_DASHES.index(look.dash) + 1) % len(_DASHES)], filled=False)
 
 
+class _PlainTextFigure(Figure):
+    """A figure whose texts stand as they are: names with "$" are no mathematics, and would not parse."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        for text in self.findobj(Text):
+            text.set_parse_math(False)
+        super().draw(renderer)
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches, that makes room for its own labels; no global pyplot state."""
     layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09)
-    return Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
+    return _PlainTextFigure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
 
 
 def tidy(axes: Axes, *, grid: str = "y") -> None:

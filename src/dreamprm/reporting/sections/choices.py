@@ -20,10 +20,7 @@ _HOW = {
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """The choices of each evaluation, folded where there are several.
-
-    Raises: DataError where an evaluation.json lacks what the tables need.
-    """
+    """The choices of each evaluation, folded where there are several."""
     if report.evaluations:
         yield Section("choices", "What was chosen, and on what", render(
             "choices.html", evaluations=[{"label": report.label(one), **_shown(one.result)}
@@ -36,7 +33,6 @@ def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
         "notes": result["notes"], "level": level_text(result["level"]),
         "development": [f"{name} ({counted(suite['questions'], 'question')})"
                         for name, suite in result["development"].items()],
-        "nothing": not picked and not result["checkpoints"],
         "aggregations": [
             [name, "" if row["chosen"] == SINGLE else row["aggregation"], _HOW[row["chosen"]]]
             for name, row in result["aggregations"].items()],

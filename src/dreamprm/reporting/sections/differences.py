@@ -18,10 +18,7 @@ _SHORT = 12  # rows that are shown unfolded
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """A plot of one method's differences and a table of all, for each evaluation that compared any.
-
-    Raises: DataError where an evaluation.json lacks what they need.
-    """
+    """A plot of one method's differences and a table of all, for each evaluation that compared any."""
     shown = [{"label": report.label(one), **_shown(result)} for one in report.evaluations
              if (result := one.result)["differences"]]
     if shown:

@@ -21,10 +21,7 @@ _SAME = 1e-9  # means of the same outcomes in another order differ by rounding
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """A table for each evaluation; before them, one over evaluations of the same suites.
-
-    Raises: DataError where an evaluation.json lacks what the tables need.
-    """
+    """A table for each evaluation; before them, one over evaluations of the same suites."""
     results = {id(one): one.result for one in report.evaluations}
     if results:
         groups = repeated_evaluations(report.evaluations)

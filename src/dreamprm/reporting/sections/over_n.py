@@ -15,10 +15,7 @@ from dreamprm.reporting.selector_tables import ABSENT, Cell, Row, grouped, inter
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """Plots and a table for each evaluation.
-
-    Raises: DataError where an evaluation.json lacks what they need.
-    """
+    """Plots and a table for each evaluation."""
     if report.evaluations:
         yield Section("over-n", "Accuracy over the number of candidates", render(
             "over_n.html", evaluations=[{"label": report.label(one), **_shown(one.result)}
