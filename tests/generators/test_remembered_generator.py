@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -158,6 +159,30 @@ def test_who_batches_gets_what_waits_in_one_call(tmp_path: Path) -> None:
             texts = [future.result()[0].text for future in futures]
     assert texts == ["0p", "1p", "2p", "3p"]
     assert [sorted(call) for call in scribe.calls] == [["p0"], ["p1", "p2", "p3"]]
+
+
+def test_nothing_is_asked_after_the_end(tmp_path: Path) -> None:
+    """A batch is under way when the run is stopped: what waits for its turn is not asked any more."""
+    busy, free = threading.Event(), threading.Event()
+
+    def before(requests: Sequence[Request]) -> None:
+        busy.set()
+        assert free.wait(20)
+
+    with Opened(tmp_path / "j.jsonl", scribe := Scribe(together=4, before=before)) as generator:
+        with ThreadPoolExecutor(4) as pool:
+            first = pool.submit(generator.complete_all, [Request("ab")], GREEDY)
+            assert busy.wait(20)
+            others = [pool.submit(generator.complete_all, [Request(name)], GREEDY) for name in ("cd", "ef")]
+            while len(generator._waiting) < 2:
+                time.sleep(0.001)
+            generator.close()
+            free.set()
+            assert first.result() == [[Completion("ba", 0, False)]]
+            assert [str(other.result()[0]) for other in others] == ["the run was stopped"] * 2
+        assert "stopped" in str(generator.complete_all([Request("gh")], GREEDY)[0])
+    assert (scribe.calls, scribe.closed) == ([["ab"]], 1)
+    assert (tmp_path / "j.jsonl").read_text().count("\n") == 1
 
 
 @pytest.mark.parametrize("together", [1, 3])

@@ -162,8 +162,11 @@ def _write_plots(folder: Path, result: Mapping[str, Any]) -> None:
             path.unlink(missing_ok=True)  # of an earlier evaluation
             continue
         temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_bytes(style.png(figure))
-        os.replace(temporary, path)
+        try:
+            temporary.write_bytes(style.png(figure))
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _say(line: str) -> None:

@@ -99,6 +99,8 @@ def thumbnail(path: str, *, side: int) -> tuple[bytes, str]:
         png, jpeg = io.BytesIO(), io.BytesIO()
         image.save(png, "PNG", optimize=True)
         image.save(jpeg, "JPEG", quality=_QUALITY, optimize=True)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: has more than {Image.MAX_IMAGE_PIXELS:,} pixels") from error
     except Exception as error:  # a decoder may raise anything on broken bytes
         raise DataError(f"{path}: cannot be opened as an image ({type(error).__name__})") from error
     smaller = min((png.getvalue(), "png"), (jpeg.getvalue(), "jpg"), key=lambda made: len(made[0]))

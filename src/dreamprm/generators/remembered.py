@@ -56,6 +56,7 @@ class RememberedGenerator(Generator):
         self._under_way: dict[str, Future[Answer]] = {}
         self._waiting: list[_Call] = []
         self._busy = threading.Lock()
+        self._closed = threading.Event()
 
     def complete_all(self, requests: Sequence[Request], sampling: Sampling) -> list[Answer]:
         """See `Generator.complete_all`.
@@ -93,7 +94,9 @@ class RememberedGenerator(Generator):
         return self.generator.describe()
 
     def close(self) -> None:
-        """Close the generator; what it still brings is written."""
+        """Close the generator: what it still brings is written, and nothing more is asked."""
+        # Threads that wait for their turn would have a local model loaded once more.
+        self._closed.set()
         self.generator.close()
 
     def _bring(self, mine: Mapping[str, Request], sampling: Sampling) -> None:
@@ -119,6 +122,8 @@ class RememberedGenerator(Generator):
                     future.set_exception(failure)
 
     def _ask(self, requests: Sequence[Request], sampling: Sampling) -> list[Answer]:
+        if self._closed.is_set():
+            return [_stopped() for _ in requests]
         if self.generator.together == 1:
             return self.generator.complete_all(requests, sampling)
         call = _Call(requests, sampling)
@@ -134,9 +139,13 @@ class RememberedGenerator(Generator):
         with self._mutex:
             calls = [call for call in self._waiting if call.sampling == sampling]
             self._waiting = [call for call in self._waiting if call.sampling != sampling]
+        asked = [request for call in calls for request in call.requests]
+        answers: list[Answer]
         try:
-            answers = self.generator.complete_all(
-                [request for call in calls for request in call.requests], sampling)
+            if self._closed.is_set():
+                answers = [_stopped() for _ in asked]
+            else:
+                answers = self.generator.complete_all(asked, sampling)
         except BaseException as error:
             for call in calls:
                 call.answers.set_exception(error)
@@ -144,6 +153,10 @@ class RememberedGenerator(Generator):
         for call in calls:
             own, answers = answers[:len(call.requests)], answers[len(call.requests):]
             call.answers.set_result(own)
+
+
+def _stopped() -> GenerationError:
+    return GenerationError("the run was stopped")
 
 
 @contextmanager
