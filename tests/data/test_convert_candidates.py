@@ -391,6 +391,12 @@ def test_vlmevalkit_errors(tmp_path: Path, change: dict[str, Any], message: str)
         list(vlmevalkit.read(path, benchmark="B", image_folder=tmp_path / "images"))
 
 
+def test_a_score_that_is_no_number_is_not_wrong_in_silence(tmp_path: Path) -> None:
+    path = table(tmp_path / "m_B.tsv", [ROWS[0] | {"score": "nan"}], [*COLUMNS, "score"])
+    with pytest.raises(DataError, match=r"m_B\.tsv:2: field 'score': got 'nan'; allowed: 0 or 1, or"):
+        list(vlmevalkit.read(path, benchmark="B", min_score=0.5))
+
+
 def test_vlmevalkit_settings(tmp_path: Path) -> None:
     path = table(tmp_path / "m_B.tsv", [ROWS[0], ROWS[1] | {"prediction": None}])
     report = ConvertReport()

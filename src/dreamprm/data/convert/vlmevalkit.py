@@ -248,6 +248,8 @@ def _correct(fields: Fields, min_score: float | None) -> bool | None:
             number = float({"true": 1, "false": 0}.get(str(value).strip().lower(), value))
         except ValueError:
             raise fields.error(name, "0 or 1, or a number") from None
+        if number != number:  # NaN is below every min_score, and so would be wrong in silence
+            raise fields.error(name, "0 or 1, or a number; empty where it is not known")
         if name == "score" and min_score is not None:
             return number >= min_score
         if number not in (0.0, 1.0):
