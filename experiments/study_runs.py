@@ -11,13 +11,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from dreamprm.config import changed_keys, load_config
+from dreamprm.schema import TrainConfig
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "experiments" / "results"
 CONFIG = "experiments/configs/sandbox.yaml"
 SEEDS = (0, 1, 2)
 # The shipped configuration: `make train`, which trains the vanilla PRM beside it and takes both cores.
 SHIPPED = "shipped"
-# A vanilla step takes 0.70 of a DreamPRM step (208 s and 296 s for 1,300 of them, side by side).
+# A vanilla step takes 0.70 to 0.73 of a DreamPRM step (208 s and 296 s for 1,300 of them, 315 s and 434 s for
+# 1,500, side by side), with the meta loss that it takes only to log it.
 EQUAL_COMPUTE = ["hypergrad={name: none}", "steps=2130"]
 
 
@@ -39,11 +43,21 @@ def command(*words: str, log: Path) -> None:
 
 
 def train(name: str, seed: int, overrides: Iterable[str] = (), *, config: str = CONFIG) -> Path:
-    """One run, unless it is finished; returns its folder."""
+    """One run, unless it is finished; returns its folder.
+
+    Raises: SystemExit where a finished run has other settings: its figures would stand under a wrong name.
+    """
     target = folder(name, seed)
+    settings = [f"seed={seed}", f"output={target.relative_to(ROOT)}", "log.progress=lines", *overrides]
     if not (target / "summary.json").exists():
-        command("train", config, f"seed={seed}", f"output={target.relative_to(ROOT)}", "log.progress=lines",
-                *overrides, log=target.with_suffix(".log"))
+        command("train", config, *settings, log=target.with_suffix(".log"))
+        return target
+    changed = changed_keys(load_config(TrainConfig, target / "config.yaml"),
+                           load_config(TrainConfig, ROOT / config, settings))
+    if changed:
+        sys.exit(f"{target} is a finished run of other settings ("
+                 + ", ".join(f"{key}: {there} there, {now} now" for key, (there, now) in changed.items())
+                 + "); move it away, and its scores in runs/study/scored, then start again")
     return target
 
 

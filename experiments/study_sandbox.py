@@ -89,7 +89,8 @@ def _accuracies(found: dict[Any, Any]) -> list[str]:
 
 
 def _variants(found: dict[Any, Any]) -> list[str]:
-    lines = ["## One choice changed", "", "DreamPRM's own figures, seeds as far as they were run.", "",
+    lines = ["## One choice changed", "", "Figures of the PRM that the run trains (a vanilla one has no "
+             "learned weights), seeds as far as they were run.", "",
              *head("variant", "seeds", "heldout", "mean of shifted", "rank correlation",
                    "clean / bad weight", "seconds")]
     for name in (SHIPPED, *VARIANTS):
@@ -97,13 +98,19 @@ def _variants(found: dict[Any, Any]) -> list[str]:
         if runs:
             lines.append(row(
                 name, " / ".join(str(run["seed"]) for run in runs),
-                *(percent([run["best_of_n"]["dreamprm"][suite] for run in runs])
+                *(percent([run["best_of_n"][_trained(run)][suite] for run in runs])
                   for suite in ("heldout", "mean")),
-                " / ".join(f"{run.get('spearman', 0):.2f}" for run in runs),
+                # Equal weights have no rank correlation with anything.
+                " / ".join(f"{run['spearman']:.2f}" for run in runs if run.get("spearman") is not None),
                 " / ".join(f"{run.get('weight_ratio', 0):.1f}" for run in runs),
                 " / ".join(f"{run['seconds']:.0f}" for run in runs)))
     return [*lines, "", "Seconds of the shipped runs include the vanilla PRM trained beside them, those of "
             "the variants another variant on the other core.", ""]
+
+
+def _trained(run: dict[str, Any]) -> str:
+    """The selector of the PRM that the run trains."""
+    return "vanilla" if run["estimator"] == "none" else "dreamprm"
 
 
 def _weights(found: dict[Any, Any]) -> list[str]:

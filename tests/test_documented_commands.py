@@ -57,6 +57,30 @@ def test_keys_of_a_documented_command_exist(line: str, monkeypatch: pytest.Monke
             raise
 
 
+def scored(path: Path) -> set[str]:
+    """The files that a page's `dreamprm score` commands write."""
+    written = set()
+    for line in commands(path):
+        name, *arguments = shlex.split(line)[1:]
+        if name == "score" and not arguments[0].endswith(".yaml"):
+            keys = dict(argument.split("=", 1) for argument in arguments)
+            written |= {f"{keys['output']}/{key.removeprefix('files.')}.jsonl"
+                        for key in keys if key.startswith("files.")}
+    return written
+
+
+@pytest.mark.parametrize("page", ["docs/evaluating.md", "docs/reproducing.md",
+                                  "experiments/configs/evaluate.yaml"])
+def test_the_evaluation_s_configuration_reads_what_the_page_scores(page: str) -> None:
+    suites = OmegaConf.load(ROOT / "experiments/configs/evaluate.yaml").suites
+    assert {file for suite in suites.values() for file in (suite.path, *suite.joined)} <= scored(ROOT / page)
+
+
+def test_the_step_evaluation_reads_what_its_page_scores() -> None:
+    page = ROOT / "experiments/configs/evaluate_steps.yaml"
+    assert set(OmegaConf.load(page).files.values()) == scored(page)
+
+
 def test_a_misspelt_key_would_be_found() -> None:
     with pytest.raises(UserError, match="stpes.*steps"):
         load_config(_load(COMMANDS["train"].schema), ROOT / "experiments/configs/sandbox.yaml", ["stpes=5"])
