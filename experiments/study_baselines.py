@@ -69,9 +69,9 @@ OBJECTIONS = (
     "that order favours: where clean over spoilt is far below 1 it is a bad draw, worse than equal "
     "weights, and says little about others. The weights are there from the first step, learned ones begin "
     "as equal.",
-    "**Which weights help.** Rank correlation with the planted quality does not order the PRMs: at seeds 0 and "
-    "1 DoGE's is as high as that of learned weights and DoReMi's is negative, yet DoReMi's PRM is the better "
-    "one of the two.",
+    "**Which weights help.** Rank correlation with the planted quality does not order the PRMs: at seeds 0 "
+    "and 1 DoGE's is as high as that of learned weights and DoReMi's is negative, yet DoReMi's PRM is the "
+    "better one of the two.",
     "**CaR and s1** are stand-ins (their docstrings list the departures) that keep half of the CoTs. s1's "
     "filter of easy questions has two CoTs a question to go by, and leaves out what both get right: at "
     "seed 0, 30 % of its CoTs have a last label of 1, 49 % of all. CaR ranks by a base model's "
