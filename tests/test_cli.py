@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -144,6 +145,19 @@ def test_a_users_mistake_found_by_the_command_ends_with_2(
     replace_command(refuse)
     assert main(["train", config_file]) == 2
     assert capsys.readouterr().err == "dreamprm: m.json line 3: label must be in [0, 1], got 7\n"
+
+
+def test_a_full_disk_is_told_in_one_line(
+    config_file: str, replace_command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(config: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/x/plots.png")
+
+    replace_command(full)
+    assert main(["train", config_file]) == 1
+    assert capsys.readouterr().err == (
+        "dreamprm: No space left on device while writing runs/x/plots.png; make room and run the same "
+        "command again\n")
 
 
 def test_any_other_failure_ends_with_1_and_its_traceback(

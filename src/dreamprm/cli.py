@@ -7,6 +7,7 @@ quick.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
@@ -108,6 +109,10 @@ COMMANDS = {
 }
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where a file cannot grow."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM, raised where it arrived, so that a command saves as it does on Ctrl-C."""
 
@@ -127,8 +132,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `dreamprm train --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            place = f" while writing {error.filename}" if error.filename else ""
+            print(f"dreamprm: {error.strerror}{place}; make room and run the same command again",
+                  file=sys.stderr)
+        else:
+            traceback.print_exc()
         return 1
 
 
