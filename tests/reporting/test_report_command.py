@@ -127,3 +127,9 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(make_run, monkeypatch, pl
         run_report([str(folder)])
     assert (folder / place).read_bytes() == b"before"
     assert [path.name for path in folder.rglob("*.part")] == []
+
+
+def test_a_folder_of_another_command_is_refused_with_the_three_kinds(tmp_path):
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(UserError, match=r"none of the folders .*metrics.jsonl.*evaluation.json.*steps.json"):
+        read_report([tmp_path])

@@ -78,6 +78,11 @@ def read_folder(path: str | Path) -> Folder:
         return read_evaluation(folder)
     if (folder / steps.RESULT).is_file():
         return read_steps(folder)
+    if folder.is_dir() and not (folder / "metrics.jsonl").is_file():
+        raise UserError(
+            f"{folder} is none of the folders that a report is made of: those of `dreamprm train` (with "
+            f"metrics.jsonl), of `dreamprm evaluate` ({evaluation.RESULT}) and of `dreamprm evaluate-steps` "
+            f"({steps.RESULT}); name one of these, or let its command finish first")
     return read_run(folder)
 
 
