@@ -23,7 +23,7 @@ from statistics import mean
 from typing import Any
 
 from study_runs import (
-    EQUAL_COMPUTE, RESULTS, ROOT, SEEDS, SHIPPED, command, folder, head, parts, read_json, row, side_by_side,
+    EQUAL_COMPUTE, RESULTS, ROOT, SEEDS, SHIPPED, command, folder, head, main, read_json, row, side_by_side,
     train)
 
 BASELINES = "experiments/configs/baselines/sandbox.yaml"
@@ -242,8 +242,4 @@ def _what_they_are() -> list[str]:
 
 
 if __name__ == "__main__":
-    wanted = parts(("runs", "tables"))
-    if "runs" in wanted:
-        run_all()
-    if "tables" in wanted:
-        write_tables()
+    main(run_all, write_tables)

@@ -89,13 +89,16 @@ def percent(values: list[float]) -> str:
     return f"{shown} (mean {100 * mean(values):.1f})" if len(values) > 1 else shown
 
 
-def parts(known: tuple[str, ...]) -> list[str]:
-    """The parts of a study named on the command line; all where none is.
+def main(runs: Callable[[], None], tables: Callable[[], None]) -> None:
+    """The parts of a study that the command line names, `runs` or `tables`; both where it names none.
 
     Raises: SystemExit for a part that is not known.
     """
+    known = {"runs": runs, "tables": tables}
     wanted = sys.argv[1:] or list(known)
     unknown = sorted(set(wanted) - set(known))
     if unknown:
-        sys.exit(f"unknown part {', '.join(unknown)}; give {', '.join(known)}, or nothing for all")
-    return wanted
+        sys.exit(f"unknown part {', '.join(unknown)}; give {', '.join(known)}, or nothing for both")
+    for name, part in known.items():
+        if name in wanted:
+            part()

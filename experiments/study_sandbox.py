@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from study_runs import (
-    EQUAL_COMPUTE, RESULTS, SEEDS, SHIPPED, folder, head, parts, percent, read_json, row, side_by_side, train)
+    EQUAL_COMPUTE, RESULTS, SEEDS, SHIPPED, folder, head, main, percent, read_json, row, side_by_side, train)
 
 VARIANTS: dict[str, list[str]] = {
     "unrolled": ["hypergrad={name: unrolled}"],
@@ -125,8 +125,4 @@ def _weights(found: dict[Any, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    wanted = parts(("runs", "tables"))
-    if "runs" in wanted:
-        run_all()
-    if "tables" in wanted:
-        write_tables()
+    main(run_all, write_tables)

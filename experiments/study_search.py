@@ -19,7 +19,7 @@ from pathlib import Path
 
 from study_baselines import BASELINES, LONGER, SUITES, model_folder, scored_folder
 from study_runs import (
-    RESULTS, ROOT, SEEDS, command, folder, head, parts, percent, read_json, row, side_by_side, train)
+    RESULTS, ROOT, SEEDS, command, folder, head, main, percent, read_json, row, side_by_side, train)
 
 TRIED: dict[str, list[str]] = {
     "vanilla_half_lr": ["inner.lr=7.5e-4"],
@@ -116,8 +116,4 @@ def write_tables() -> None:
 
 
 if __name__ == "__main__":
-    wanted = parts(("runs", "tables"))
-    if "runs" in wanted:
-        run_all()
-    if "tables" in wanted:
-        write_tables()
+    main(run_all, write_tables)
