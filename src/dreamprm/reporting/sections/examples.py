@@ -74,7 +74,7 @@ class Pick:
         tied: numbers of the other candidates that it names.
         totals: a sentence a scorer on the whole candidate.
         steps: the steps, and their scores by the scorers of the two selectors, its own first.
-        also: the selectors that name this candidate too.
+        also: the selectors that name this candidate too, with a remark where they name others beside it.
     """
 
     selector: str
@@ -208,9 +208,10 @@ def _pick(
     steps = [Step(pieces(text), [_step_score(name, candidate.log_odds[name][place]) for name in by_step])
              for place, text in enumerate(candidate.steps)]
     named = example.picks.get(selector) or ()
-    also = [name for name, indices in example.picks.items()
+    also = [name if len(indices) == 1 else f"{name} (ties with others)"
+            for name, indices in ((name, indices or ()) for name, indices in example.picks.items())
             if name not in (example.agreement.method, example.agreement.baseline)
-            and candidate.index in (indices or ())]
+            and candidate.index in indices]
     tied = [index + 1 for index in named if index != candidate.index]
     return Pick(selector, candidate, tied, totals, steps, also)
 
