@@ -186,12 +186,12 @@ def test_a_vote_tells_who_gave_its_answer(body):
             "dreamprm: sum_log_odds -4.00") in picks(html)[1]
 
 
-def test_a_selector_that_ties_does_not_seem_to_pick_both(body):
+def test_a_selector_that_names_several_does_not_seem_to_pick_both(body):
     tied = rows()
     tied[0]["candidates"][3].update(final_answer="7")  # four answers, a vote each
     own, other = picks(body(tied, pair("dreamprm", "vanilla")))
-    assert "picked by first, majority (ties with others), weighted_dreamprm too" in own
-    assert "picked by majority (ties with others), weighted_vanilla too" in other
+    assert "picked by first, majority (among others), weighted_dreamprm too" in own
+    assert "picked by majority (among others), weighted_vanilla too" in other
 
 
 def test_the_table_counts_every_question(body):

@@ -208,7 +208,7 @@ def _pick(
     steps = [Step(pieces(text), [_step_score(name, candidate.log_odds[name][place]) for name in by_step])
              for place, text in enumerate(candidate.steps)]
     named = example.picks.get(selector) or ()
-    also = [name if len(indices) == 1 else f"{name} (ties with others)"
+    also = [name if len(indices) == 1 else f"{name} (among others)"
             for name, indices in ((name, indices or ()) for name, indices in example.picks.items())
             if name not in (example.agreement.method, example.agreement.baseline)
             and candidate.index in indices]
