@@ -104,7 +104,8 @@ def test_the_run_folder_holds_everything(finished: TinyRun) -> None:
     assert summary["best_of_n"]["random"] == {"first": 0.5, "second": 0.5, "mean": 0.5}
     assert "charts" in (folder / "report.html").read_text()
     plots = sorted(path.stem for path in (folder / "plots").iterdir())
-    assert plots == ["accuracy_over_n", "best_of_n", "final_weights", "losses", "weights_over_time"]
+    assert plots == ["accuracy_over_n", "best_of_n", "final_weights", "losses", "weights_against_difficulty",
+                     "weights_over_time"]
     assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
 
 
