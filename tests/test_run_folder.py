@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from dreamprm.run_folder import RunFolder, write_atomically
+from dreamprm.atomic_files import write_atomically
+from dreamprm.run_folder import RunFolder
 
 
 def _lines(path: Path) -> list[Any]:

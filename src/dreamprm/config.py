@@ -19,6 +19,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dreamprm.atomic_files import write_atomically
 from dreamprm.errors import UserError
 from dreamprm.settings import (
     REQUIRED,
@@ -194,10 +195,7 @@ def save_config(path: str | os.PathLike[str], config: Any, *, extra: Mapping[str
     The file appears whole or not at all.
     """
     content = as_dict(config) | {VERSIONS: versions() | dict(extra or {})}
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(content)), encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomically(Path(path), OmegaConf.to_yaml(OmegaConf.create(content)))
 
 
 def changed_keys(before: Any, after: Any, *, ignore: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:

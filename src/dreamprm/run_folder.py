@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from dreamprm.atomic_files import write_atomically
 
 
 class RunFolder:
@@ -60,27 +60,6 @@ class RunFolder:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json whole or not at all."""
         write_atomically(self.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content; a crash leaves the old content or the new one, never half of it."""
-    write_lines_atomically(path, [text])
-
-
-def write_lines_atomically(path: Path, lines: Iterable[str]) -> None:
-    """As `write_atomically`, for a file that is too large to be made in memory; lines end as they are."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}-",
-                                     delete=False) as file:
-        try:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-            # A temporary file is private; the result should be as readable as any other file of the run.
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
 
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:

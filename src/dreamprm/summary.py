@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dreamprm.assembly import Run, make_prm
+from dreamprm.atomic_files import write_atomically
 from dreamprm.companion import VanillaCompanion
 from dreamprm.data.audit import audit_shortcuts
 from dreamprm.data.records import CandidateRecord
@@ -19,7 +20,7 @@ from dreamprm.evaluation.difficulty import generator_accuracy
 from dreamprm.evaluation.scoring import likelihood_scores, prm_scores
 from dreamprm.hypergrad import Status
 from dreamprm.inputs import open_suite
-from dreamprm.run_folder import RunFolder, write_atomically
+from dreamprm.run_folder import RunFolder
 from dreamprm.sandbox.targets import sandbox_targets
 from dreamprm.schema import TrainConfig
 

@@ -475,12 +475,10 @@ def test_embedded_images_are_named_by_content_and_ending(tmp_path: Path) -> None
 
 
 def test_an_image_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, content: bytes) -> int:
-        with open(path, "wb") as file:
-            file.write(content[:5])
+    def full(file: int) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     row = Fields({"i": picture("red")}, tmp_path / "t.json", line=1)
     images = ImageFolder(folder=tmp_path / "f")
     with pytest.raises(OSError, match="no space left"):

@@ -20,12 +20,13 @@ from typing import Any
 from accelerate import Accelerator
 
 from dreamprm.assembly import Run, assemble
+from dreamprm.atomic_files import write_atomically
 from dreamprm.baselines.base import Baseline, Selected, Selection, SelectionData, Weighting
 from dreamprm.companion import vanilla_config
 from dreamprm.config import as_dict, save_config
 from dreamprm.data.files import write_records
 from dreamprm.errors import UserError
-from dreamprm.run_folder import RunFolder, write_atomically
+from dreamprm.run_folder import RunFolder
 from dreamprm.schema import TrainConfig, TrainFile
 from dreamprm.schema.baselines import BaselineSettings
 from dreamprm.summary import open_suites

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dreamprm import __version__
+from dreamprm.atomic_files import write_atomically
 from dreamprm.benchmarks.benchmark import Benchmark, QuestionSet
 from dreamprm.benchmarks.candidates import check_candidates, to_candidates
 from dreamprm.benchmarks.checked import BenchmarkCandidates, images_from, write_candidates
@@ -20,7 +21,6 @@ from dreamprm.data.files import write_records
 from dreamprm.data.readers import read_candidate_records
 from dreamprm.errors import DataError
 from dreamprm.generators.remembered import RememberedGenerator, remembered
-from dreamprm.run_folder import write_atomically
 
 if TYPE_CHECKING:
     from dreamprm.schema.benchmark import BenchmarkConfig

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from dreamprm.answers import Checker, Judgement, build_checker, check_all
+from dreamprm.atomic_files import write_atomically, write_lines_atomically
 from dreamprm.config import as_dict, save_config, versions
 from dreamprm.errors import UserError
 from dreamprm.evaluation.examples import Picks, draw_examples, write_examples
@@ -20,7 +20,6 @@ from dreamprm.evaluation.page import evaluation_page, notes
 from dreamprm.evaluation.results import Evaluation
 from dreamprm.evaluation.scored_suite import Asked, Check, ScoredSuite, open_scored_suite, shared_questions
 from dreamprm.generators.remembered import RememberedGenerator, remembered
-from dreamprm.run_folder import write_atomically, write_lines_atomically
 from dreamprm.schema.evaluate import EvaluateConfig, SuiteFiles
 
 Suites = dict[str, ScoredSuite]
@@ -160,13 +159,8 @@ def _write_plots(folder: Path, result: Mapping[str, Any]) -> None:
         path = folder / "plots" / f"{name}.png"
         if figure is None:
             path.unlink(missing_ok=True)  # of an earlier evaluation
-            continue
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            temporary.write_bytes(style.png(figure))
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        else:
+            write_atomically(path, style.png(figure))
 
 
 def _say(line: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamprm.atomic_files import write_atomically
 from dreamprm.errors import DataError, UserError
 from dreamprm.evaluation.example_records import (
     FILE, FOLDER, Agreement, Example, MissingImage, PickedCandidate,
@@ -19,7 +20,6 @@ from dreamprm.evaluation.scored_suite import ScoredSuite
 from dreamprm.evaluation.selection import BEST_GENERATOR
 from dreamprm.evaluation.thumbnails import ThumbnailFolder
 from dreamprm.registry import nearest
-from dreamprm.run_folder import write_atomically
 from dreamprm.schema.evaluate import ExampleSettings
 
 Picks = Sequence[Mapping[str, Mapping[str, Any]]]

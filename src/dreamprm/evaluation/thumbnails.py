@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import re
-import uuid
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dreamprm.atomic_files import write_atomically
 from dreamprm.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 THUMBNAIL = re.compile(r"[0-9a-f]{16}\.(png|jpg)")
 """The names that `ThumbnailFolder` gives."""
 
-_PARTIAL = re.compile(rf"\.{THUMBNAIL.pattern}\.[0-9a-f]{{32}}\.partial")
+_PARTIAL = re.compile(rf"\.{THUMBNAIL.pattern}-.+")  # of `write_atomically`, left by a kill
 _QUALITY = 82  # of JPEG: text in a diagram of 512 pixels stays legible
 
 
@@ -46,12 +46,7 @@ class ThumbnailFolder:
         target = self._folder / f"{hashlib.sha256(content).hexdigest()[:16]}.{kind}"
         if not target.exists():
             self._folder.mkdir(exist_ok=True)
-            partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-            try:
-                partial.write_bytes(content)
-                os.replace(partial, target)
-            finally:
-                partial.unlink(missing_ok=True)
+            write_atomically(target, content)
         return target.name
 
     def keep_only(self, names: Collection[str]) -> None:

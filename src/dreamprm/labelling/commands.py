@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.answers import Checker, build_checker
+from dreamprm.atomic_files import write_atomically
 from dreamprm.config import changed_keys, load_config, save_config
 from dreamprm.data.records import QuestionRecord
 from dreamprm.errors import UserError
@@ -23,7 +24,6 @@ from dreamprm.labelling.results import LabelCounts, Written, write_candidates, w
 from dreamprm.labelling.scheduler import Scheduler, Task
 from dreamprm.labelling.status import Status, describe_summary
 from dreamprm.rollouts import build_method
-from dreamprm.run_folder import write_atomically
 from dreamprm.schema.label import LabelConfig, shard_of
 
 # What may differ between a run and its continuation: it does not change what a rollout is.

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.answers.base import Verdict
+from dreamprm.atomic_files import write_lines_atomically
 from dreamprm.data.records import (
     Candidate, CandidateRecord, MetaRecord, QuestionRecord, Record, StepRecord, to_json)
 from dreamprm.labelling.chains import Chain
 from dreamprm.labelling.jobs import Instructions, LabelledChain
 from dreamprm.prompting import question_text
-from dreamprm.run_folder import write_lines_atomically
 
 EMPTY = "empty CoTs"
 NO_LABEL = "CoTs without any label"

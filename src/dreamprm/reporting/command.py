@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dreamprm.atomic_files import write_atomically
 from dreamprm.errors import UserError
 from dreamprm.reporting.console import final_table
 from dreamprm.reporting.folders.run import Run, read_run
@@ -55,7 +56,7 @@ def write_report(report: Report | Run | str | Path, output: Path | None = None) 
             _write_plots(run.folder / "plots", images)
         else:
             print(f"{run.folder} cannot be written to; its plots folder stays as it is")
-    _replace(place, text)
+    write_atomically(place, text)
     return place
 
 
@@ -115,22 +116,6 @@ def _write_plots(folder: Path, images: Mapping[str, bytes]) -> None:
     folder.mkdir(exist_ok=True)
     for name in PLOTS:
         if name in images:
-            _replace(folder / f"{name}.png", images[name])
+            write_atomically(folder / f"{name}.png", images[name])
         else:
             (folder / f"{name}.png").unlink(missing_ok=True)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write whole or not at all.
-
-    Raises: UserError where the disk is full or refuses for another reason.
-    """
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"{path} could not be written: {reason}; what stood there is as it was") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 
+from dreamprm.atomic_files import write_atomically
 from dreamprm.config import save_config
 from dreamprm.data.image_store import ImageStore
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
@@ -20,7 +21,6 @@ from dreamprm.errors import DataError, UserError
 from dreamprm.models.candidate_scoring import PassLimits
 from dreamprm.process import prepare_process
 from dreamprm.progress import duration
-from dreamprm.run_folder import write_atomically
 from dreamprm.schema.score import ScoreConfig
 from dreamprm.scoring.chains import Chain, scored_chains
 from dreamprm.scoring.journal import ScoreJournal

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dreamprm.atomic_files import write_atomically
 from dreamprm.data.fields import Fields
 from dreamprm.errors import UserError
 
@@ -142,11 +142,6 @@ class ImageFolder:
         if not self._folder.exists():
             self._folder.mkdir(parents=True)
             self._made_folder = True
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-        try:
-            partial.write_bytes(content)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_atomically(path, content)
         self._written.append(path)
         return path
