@@ -74,9 +74,9 @@ OBJECTIONS = (
     "and 1 DoGE's is as high as that of learned weights and DoReMi's is negative, yet DoReMi's PRM is the "
     "better one of the two.",
     "**CaR and s1** are stand-ins (their docstrings list the departures) that keep half of the CoTs. s1's "
-    "filter of easy questions has two CoTs a question to go by, and leaves out what both get right: at "
-    "seed 0, 30 % of its CoTs have a last label of 1, 49 % of all. CaR ranks by a base model's "
-    "likelihood, which tells right from wrong no better than chance here.",
+    "filter of easy questions has two CoTs a question to go by, and leaves out what both get right, so "
+    "that right CoTs are rarer in its set than in all. CaR ranks by a base model's likelihood, which tells right "
+    "from wrong no better than chance here (`sandbox.md`).",
     "**Not run.** The clean domains alone (a ceiling), the learned weights from the first step "
     "(`fixed_weights`), domains dropped by their own meta loss, a smaller share of spoilt domains.",
 )
