@@ -75,8 +75,8 @@ OBJECTIONS = (
     "better one of the two.",
     "**CaR and s1** are stand-ins (their docstrings list the departures) that keep half of the CoTs. s1's "
     "filter of easy questions has two CoTs a question to go by, and leaves out what both get right, so "
-    "that right CoTs are rarer in its set than in all. CaR ranks by a base model's likelihood, which tells right "
-    "from wrong no better than chance here (`sandbox.md`).",
+    "that right CoTs are rarer in its set than in all. CaR ranks by a base model's likelihood, which tells "
+    "right from wrong no better than chance here (`sandbox.md`).",
     "**Not run.** The clean domains alone (a ceiling), the learned weights from the first step "
     "(`fixed_weights`), domains dropped by their own meta loss, a smaller share of spoilt domains.",
 )

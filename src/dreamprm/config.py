@@ -65,7 +65,7 @@ def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides:
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), given)
         # Not OmegaConf.missing_keys, which also lists what interpolates a missing key.
-        missing = [key for key, value in _flat(OmegaConf.to_container(merged)) if value == REQUIRED]
+        missing = [key for key, value in flat(OmegaConf.to_container(merged)) if value == REQUIRED]
         if missing:
             raise UserError(f"{source}: {', '.join(missing)} must be given")
         config = OmegaConf.to_object(merged)
@@ -201,23 +201,27 @@ def save_config(path: str | os.PathLike[str], config: Any, *, extra: Mapping[str
 def changed_keys(before: Any, after: Any, *, ignore: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:
     """Dotted keys whose values differ between two configurations, with both values; `ignore` lists key
     prefixes that do not count (`log`, `resume`)."""
-    old, new = dict(_flat(as_dict(before))), dict(_flat(as_dict(after)))
-    skipped = tuple(f"{name}." for name in ignore)
+    old, new = dict(flat(as_dict(before))), dict(flat(as_dict(after)))
     return {
         key: (old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not f"{key}.".startswith(skipped)
+        if old.get(key) != new.get(key) and not is_below(key, ignore)
     }
 
 
-def _flat(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def is_below(key: str, sections: Collection[str]) -> bool:
+    """Whether a dotted key is one of the sections, or inside one."""
+    return f"{key}.".startswith(tuple(f"{section}." for section in sections))
+
+
+def flat(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted keys and values of nested containers; an empty container is a value of its own."""
     if isinstance(content, dict) and content:
         for name, value in content.items():
-            yield from _flat(value, f"{key}.{name}" if key else str(name))
+            yield from flat(value, f"{key}.{name}" if key else str(name))
     elif isinstance(content, list) and content:
         for index, value in enumerate(content):
-            yield from _flat(value, f"{key}[{index}]")
+            yield from flat(value, f"{key}[{index}]")
     else:
         yield key, content
 

@@ -29,12 +29,11 @@ from dreamprm.reporting import run_report
 from dreamprm.run_folder import RunFolder
 from dreamprm.sandbox.generate import World, ensure_sandbox
 from dreamprm.schema import TrainConfig
+from dreamprm.schema.train import BESIDE_TRAINING
 from dreamprm.summary import open_suites, summarise
 
 # What may differ between a run and its continuation.
-MAY_CHANGE = (
-    "output", "resume", "overwrite", "log", "checkpoint", "threads", "evaluation", "data.num_workers",
-    "data.cache_dir", "hypergrad.audit_every", "hypergrad.audit_params")
+MAY_CHANGE = ("output", "resume", "overwrite", *BESIDE_TRAINING)
 
 
 def run_train(config: TrainConfig) -> None:

@@ -147,7 +147,7 @@ def test_wide_tables_do_not_make_the_browser_print_everything_small(
                        seeds=[], own_suites=False),
         "provenance": render(
             "provenance.html", folders=[["a", "run", "/a"]], labels=runs, several=True, runs=[],
-            differing=[["data.train.0.path", *["runs/study/car/selected/train.jsonl"] * 6]])}
+            differing=[["data.train[0].path", *["runs/study/car/selected/train.jsonl"] * 6]])}
     path = tmp_path / "wide.html"
     path.write_text(write_page("wide", [Section(name, name, body) for name, body in bodies.items()]))
     width, figure, interval = chromium.opened(

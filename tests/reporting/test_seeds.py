@@ -54,7 +54,7 @@ def test_settings_that_differ(make_run):
 def test_lists_are_told_by_their_places(make_run):
     run = read_run(make_run("a", config={"data": {"train": [{"path": "x"}, {"path": "y"}], "none": []}}))
     held = settings(run)
-    assert (held["data.train.0.path"], held["data.train.1.path"], held["data.none"]) == ("x", "y", [])
+    assert (held["data.train[0].path"], held["data.train[1].path"], held["data.none"]) == ("x", "y", [])
 
 
 @pytest.mark.parametrize("text, message", [("a: [", "not YAML"), ("- 1\n", "must be a mapping .* got list")])

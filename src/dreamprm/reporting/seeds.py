@@ -9,18 +9,15 @@ from typing import Any
 
 import yaml
 
+from dreamprm.config import flat, is_below
 from dreamprm.errors import DataError
 from dreamprm.reporting.folders.files import number
 from dreamprm.reporting.folders.run import Run
 from dreamprm.reporting.tables import MISSING
+from dreamprm.schema.train import BESIDE_TRAINING
 
 OWN = ("name", "output", "seed", "resume", "overwrite")
 """Settings that each run has for itself: they say nothing on what was trained."""
-
-BESIDE_TRAINING = (
-    "evaluation", "threads", "log", "checkpoint", "data.num_workers", "data.cache_dir",
-    "hypergrad.audit_every", "hypergrad.audit_params")
-"""Settings that change neither the training nor its result."""
 
 
 def seed_of(run: Run) -> int | None:
@@ -41,7 +38,7 @@ def seed_groups(runs: Sequence[Run]) -> list[tuple[Run, ...]]:
     for run in runs:
         if run.config is not None and seed_of(run) is not None:
             key = tuple(sorted((name, repr(value)) for name, value in settings(run).items()
-                               if not _below(name, (*OWN, *BESIDE_TRAINING))))
+                               if not is_below(name, (*OWN, *BESIDE_TRAINING))))
             alike.setdefault(key, []).append(run)
     return [tuple(group) for group in alike.values() if len({seed_of(run) for run in group}) > 1]
 
@@ -53,13 +50,13 @@ def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
     Raises: DataError where a config.yaml is no YAML mapping.
     """
     each = [settings(run) for run in runs]
-    names = [name for name in dict.fromkeys(name for one in each for name in one) if not _below(name, OWN)]
+    names = [name for name in dict.fromkeys(name for one in each for name in one) if not is_below(name, OWN)]
     rows = {name: [one.get(name) for one in each] for name in names}
     return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
 
 
 def settings(run: Run, *, star_seed: bool = True) -> dict[str, Any]:
-    """Every setting of config.yaml by its full name (`hypergrad.name`, `data.train.0.path`), in its order.
+    """Every setting of config.yaml by its full name (`hypergrad.name`, `data.train[0].path`), in its order.
 
     Args: star_seed: write `*` for the run's own seed in texts that name it (`data/sandbox/seed0`).
     Raises: DataError where the file is no YAML mapping.
@@ -74,11 +71,11 @@ def settings(run: Run, *, star_seed: bool = True) -> dict[str, Any]:
     if not isinstance(held, Mapping):
         raise DataError(f"{path}: must be a mapping of settings, got {type(held).__name__}")
     if not star_seed:
-        return dict(_flat(held, ""))
+        return dict(flat(held))
     seed = held.get("seed", seed_of(run))
     own = re.compile(rf"(seed[-_]?){re.escape(str(seed))}(?!\d)")
     return {name: own.sub(r"\1*", value) if isinstance(value, str) else value
-            for name, value in _flat(held, "")}
+            for name, value in flat(held)}
 
 
 def shared_label(group: Sequence[Run], labels: Sequence[str]) -> str:
@@ -86,19 +83,6 @@ def shared_label(group: Sequence[Run], labels: Sequence[str]) -> str:
     starred = {re.sub(rf"(seed[-_]?){seed_of(run)}(?!\d)", r"\1*", label)
                for run, label in zip(group, labels, strict=True)}
     return starred.pop() if len(starred) == 1 else ", ".join(labels)
-
-
-def _flat(value: Any, name: str) -> list[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        return [leaf for key, held in value.items()
-                for leaf in _flat(held, f"{name}.{key}" if name else str(key))]
-    if isinstance(value, list) and value:
-        return [leaf for place, held in enumerate(value) for leaf in _flat(held, f"{name}.{place}")]
-    return [(name, value)]
-
-
-def _below(name: str, sections: Sequence[str]) -> bool:
-    return any(name == section or name.startswith(section + ".") for section in sections)
 
 
 def mean_and_range(values: Sequence[float], digits: int) -> str:
