@@ -29,7 +29,8 @@ test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadgroup $(ARGS)
 
 lint: $(STAMP)
-	$(BIN)/python -m flake8 src tests $(wildcard experiments)
+	$(BIN)/ruff check src tests $(wildcard experiments)
+	$(BIN)/ruff format --check src tests $(wildcard experiments)
 	$(BIN)/python -m mypy
 
 bench: $(STAMP)

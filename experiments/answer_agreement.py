@@ -90,8 +90,14 @@ def mathvision(folder: Path, checker: Checker) -> Iterator[Row]:
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             question = questions[row["id"]]
-            yield Row(path.stem, question, row["response"], row["model_answer"], row["correct"],
-                      checker.check(row["response"], question))
+            yield Row(
+                path.stem,
+                question,
+                row["response"],
+                row["model_answer"],
+                row["correct"],
+                checker.check(row["response"], question),
+            )
 
 
 def mmmu_pro(path: Path, checker: Checker) -> Counter[tuple[str, bool]]:
@@ -139,17 +145,24 @@ def _against_a_right_one(
                 continue
             answer = letter
         question = QuestionRecord(name, (), answer, options, "", None, None, None, name)
-        return Counter((checker.check(other, question).verdict, right)
-                       for place, (other, right) in enumerate(answers) if place != index)
+        return Counter(
+            (checker.check(other, question).verdict, right)
+            for place, (other, right) in enumerate(answers)
+            if place != index
+        )
     return Counter()
 
 
 def report(rows: list[Row], others: dict[str, Counter[tuple[str, bool]]], command: str) -> str:
     """The page: a table of models, every disagreement by its cause, the other files."""
     lines = [
-        "# Answers: agreement with published flags", "",
+        "# Answers: agreement with published flags",
+        "",
         f"`{command}`, {date.today()}, checker `auto` without a judge. An answer that is undecided counts as "
-        "not right.", "", "## MATH-V testmini, published responses", "",
+        "not right.",
+        "",
+        "## MATH-V testmini, published responses",
+        "",
         "| model | n | agree | flagged right: right, not right | flagged wrong: wrong, undecided, right |",
         "|---|---|---|---|---|",
     ]
@@ -160,27 +173,35 @@ def report(rows: list[Row], others: dict[str, Counter[tuple[str, bool]]], comman
         lines.append(
             f"| {model} | {len(mine)} | {agree} ({100 * agree / len(mine):.1f} %) | {count[True, 'right']}, "
             f"{count[True, 'wrong'] + count[True, 'undecided']} | {count[False, 'wrong']}, "
-            f"{count[False, 'undecided']}, {count[False, 'right']} |")
+            f"{count[False, 'undecided']}, {count[False, 'right']} |"
+        )
     against = [row for row in rows if not row.agrees]
     lines += ["", f"## All {len(against)} disagreements, by cause", ""]
     for cause in [*CAUSES, "Not read yet"]:
         mine = [row for row in against if row.cause == cause]
         if mine:
-            lines += [f"### {cause} ({len(mine)})", "",
-                      "| question | model | reference | `model_answer` | flag | ours | why |",
-                      "|---|---|---|---|---|---|---|"]
+            lines += [
+                f"### {cause} ({len(mine)})",
+                "",
+                "| question | model | reference | `model_answer` | flag | ours | why |",
+                "|---|---|---|---|---|---|---|",
+            ]
             lines += [_line(row) for row in mine] + [""]
     if others:
         lines += [
-            "## Flags without references", "",
+            "## Flags without references",
+            "",
             "The answer of one response flagged right is the reference for the others to the same question. "
-            "Where nothing marks an answer, a response's last sentence is read.", "",
+            "Where nothing marks an answer, a response's last sentence is read.",
+            "",
             "| file | flagged right: right, wrong, undecided | flagged wrong: right, wrong, undecided |",
             "|---|---|---|",
         ]
         for name, count in others.items():
-            cells = (", ".join(str(count[verdict, flag]) for verdict in ("right", "wrong", "undecided"))
-                     for flag in (True, False))
+            cells = (
+                ", ".join(str(count[verdict, flag]) for verdict in ("right", "wrong", "undecided"))
+                for flag in (True, False)
+            )
             lines.append(f"| {name} | {' | '.join(cells)} |")
         lines += ["", PROCESSBENCH_READ, ""]
     return "\n".join(lines)
@@ -191,9 +212,15 @@ def _line(row: Row) -> str:
     reference = question.answer
     if question.options:
         reference += f": {question.options[question.letters.index(question.answer)]}"
-    cells = (question.id, row.model, _code(reference), _code(row.model_answer),
-             "right" if row.flag else "wrong",
-             f"{judgement.verdict}, {_code(judgement.extracted or '-')}", judgement.reason)
+    cells = (
+        question.id,
+        row.model,
+        _code(reference),
+        _code(row.model_answer),
+        "right" if row.flag else "wrong",
+        f"{judgement.verdict}, {_code(judgement.extracted or '-')}",
+        judgement.reason,
+    )
     return "| " + " | ".join(cells) + " |"
 
 

@@ -17,8 +17,10 @@ def read_config(folder: Path) -> TrainConfig:
     """The run's configuration, with eager attention: it has second-order gradients, for all alike."""
     config = load_config(TrainConfig, folder / "config.yaml")
     return dataclasses.replace(
-        config, hypergrad=HypergradSettings(name="unrolled"),
-        model=dataclasses.replace(config.model, attn_implementation="eager"))
+        config,
+        hypergrad=HypergradSettings(name="unrolled"),
+        model=dataclasses.replace(config.model, attn_implementation="eager"),
+    )
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -39,5 +41,7 @@ def windows(run: Run, config: TrainConfig, *, count: int) -> Iterator[tuple[list
     length = config.inner_steps
     first = run.state.inner.step // length
     for window in range(first, first + count):
-        yield ([run.step_batches[step] for step in range(window * length, (window + 1) * length)],
-               run.meta_batches[window])
+        yield (
+            [run.step_batches[step] for step in range(window * length, (window + 1) * length)],
+            run.meta_batches[window],
+        )

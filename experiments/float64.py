@@ -16,8 +16,13 @@ class Float64Inside(TorchFunctionMode):
     this context a float64 model is one: nothing is patched, and outside the context nothing changes.
     """
 
-    def __torch_function__(self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (),
-                           kwargs: Mapping[str, Any] | None = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
         del types
         if func is torch.Tensor.float:
             return args[0].double()

@@ -39,8 +39,11 @@ def main(estimator: str = "adjoint") -> tuple[list[float], float]:
     def weights(alpha, batch, losses):  # (sources,)
         return alpha["raw"].softmax(0) * len(WRONG)
 
-    problem = BilevelProblem(inner_losses=losses, weights=weights,
-                             outer_loss=lambda params, alpha, batch: losses(params, batch).mean())
+    problem = BilevelProblem(
+        inner_losses=losses,
+        weights=weights,
+        outer_loss=lambda params, alpha, batch: losses(params, batch).mean(),
+    )
 
     (x, y), right = draw(150, WRONG), draw(60, torch.zeros(1))
     hypergradient = build_estimator(estimator)
@@ -50,8 +53,9 @@ def main(estimator: str = "adjoint") -> tuple[list[float], float]:
     state, upper_state = inner.init(params), upper.init(alpha)
     for _ in range(100):
         batches = [(x[:, rows], y[:, rows]) for rows in torch.randperm(150).chunk(5)]
-        window = hypergradient.run_window(problem, inner, params, state, alpha, inner_batches=batches,
-                                          outer_batch=right, on_failure="raise")
+        window = hypergradient.run_window(
+            problem, inner, params, state, alpha, inner_batches=batches, outer_batch=right, on_failure="raise"
+        )
         params, state = window.params, window.state
         alpha, upper_state = upper.step(alpha, window.alpha_grad, state=upper_state)
 

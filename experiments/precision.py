@@ -63,24 +63,42 @@ class Start:
     def run(self, settings: Mapping[str, Any], optimizer: AdamW, batches: list[Any], meta: Any) -> Window:
         """One window."""
         return build_estimator(**settings).run_window(
-            self.problem, optimizer, self.params, self.state, self.alpha, inner_batches=batches,
-            outer_batch=meta)
+            self.problem,
+            optimizer,
+            self.params,
+            self.state,
+            self.alpha,
+            inner_batches=batches,
+            outer_batch=meta,
+        )
 
 
 def make_start(run: Run, config: TrainConfig, *, precision: str) -> Start:
     """The run's state in float64, or in float32 with a model that works in float32 or under bf16 autocast."""
+
     def autocast() -> Any:
         return torch.autocast(run.prm.head.weight.device.type, torch.bfloat16, enabled=precision == "bf16")
 
     problem = prm_problem(
-        run.prm, run.weights, aggregation=config.aggregation, temperature=config.temperature,
-        meta_loss_kind=config.meta_loss, lm_weight=config.lm_weight, autocast=autocast)
+        run.prm,
+        run.weights,
+        aggregation=config.aggregation,
+        temperature=config.temperature,
+        meta_loss_kind=config.meta_loss,
+        lm_weight=config.lm_weight,
+        autocast=autocast,
+    )
     start = Start(problem, run.state.params, run.state.inner, run.state.alpha)
     if precision == "float64":
         run.prm.double()
         start = dataclasses.replace(
-            start, params=double(start.params), alpha=double(start.alpha), state=dataclasses.replace(
-                start.state, exp_avg=double(start.state.exp_avg), exp_avg_sq=double(start.state.exp_avg_sq)))
+            start,
+            params=double(start.params),
+            alpha=double(start.alpha),
+            state=dataclasses.replace(
+                start.state, exp_avg=double(start.state.exp_avg), exp_avg_sq=double(start.state.exp_avg_sq)
+            ),
+        )
     return start
 
 
@@ -107,14 +125,20 @@ def measure(config: TrainConfig, checkpoint: Path, *, count: int) -> None:
     for lr, optimizer in optimizers.items():
         with Float64Inside():
             truths[lr] = [starts["float64"].run(EXACT, optimizer, *window).alpha_grad for window in exact]
-        rounding += [relative_error(starts["float64"].run(EXACT, optimizer, *window).alpha_grad, truth)
-                     for window, truth in zip(exact, truths[lr], strict=True)]
+        rounding += [
+            relative_error(starts["float64"].run(EXACT, optimizer, *window).alpha_grad, truth)
+            for window, truth in zip(exact, truths[lr], strict=True)
+        ]
     print(f"A float64 model as transformers runs it, rounding to float32 inside: {spread(rounding, '.1e')}.")
     for precision in ("float32", "bf16"):
         start = starts[precision]
-        rows = {label: [cells([start.run(settings, optimizer, *window) for window in data], truths[lr])
-                        for lr, optimizer in optimizers.items()]
-                for label, settings in ESTIMATORS.items()}
+        rows = {
+            label: [
+                cells([start.run(settings, optimizer, *window) for window in data], truths[lr])
+                for lr, optimizer in optimizers.items()
+            ]
+            for label, settings in ESTIMATORS.items()
+        }
         for column, figure in enumerate(("relative error", "cosine")):
             print(f"\n## {precision}: {figure}\n")
             print("| estimator | " + " | ".join(f"lr {lr:g}" for lr in RATES) + " |")
@@ -129,8 +153,10 @@ def cells(ended: list[Window], truths: list[Gradient]) -> tuple[str, str]:
     if failed:
         return ", ".join(failed), ", ".join(failed)
     pairs = [(window.alpha_grad, truth) for window, truth in zip(ended, truths, strict=True)]
-    return (spread((relative_error(got, truth) for got, truth in pairs), ".1e"),
-            spread((agreement(got, truth)[0] for got, truth in pairs), ".5f"))
+    return (
+        spread((relative_error(got, truth) for got, truth in pairs), ".1e"),
+        spread((agreement(got, truth)[0] for got, truth in pairs), ".5f"),
+    )
 
 
 def relative_error(got: Gradient, truth: Gradient) -> float:
@@ -145,10 +171,12 @@ def main() -> None:
     config = read_config(folder)
     prepare_process(config.threads)
     checkpoint = checkpoints(folder)[-1]
-    print("# Rounding and the estimators\n\n`python experiments/precision.py "
-          f"{folder} {count}`, {date.today()}, torch {torch.__version__}, one CPU thread: from "
-          f"{checkpoint.name}, T = {config.inner_steps}, {count} windows. Relative error and cosine against "
-          "`unrolled` in float64; median (least to most).\n")
+    print(
+        "# Rounding and the estimators\n\n`python experiments/precision.py "
+        f"{folder} {count}`, {date.today()}, torch {torch.__version__}, one CPU thread: from "
+        f"{checkpoint.name}, T = {config.inner_steps}, {count} windows. Relative error and cosine against "
+        "`unrolled` in float64; median (least to most).\n"
+    )
     measure(config, checkpoint, count=count)
 
 

@@ -41,18 +41,25 @@ def domain_chains(spec: DomainSpec, *, questions: int, seed: int, strangers: boo
     author = ScriptedReasoner(scenes, errors=OTHER_ERRORS, seed=seed + 1)
     rng = random.Random(f"{seed}/{spec.name}/rollouts")
     for i, (problem, key) in enumerate(zip(data.problems, data.keys, strict=True)):
-        for record in data.records[COTS * i:COTS * (i + 1)]:
+        for record in data.records[COTS * i : COTS * (i + 1)]:
             steps = record.steps
             if strangers:
                 (text,) = author.complete(problem.question.text, problem.image, seed=rng.getrandbits(32))
                 steps = split_steps(text.text)
             yield _chain(
-                reasoner, problem, key, steps=steps, question=(seed, spec.name, i), fault=spec.fault, rng=rng)
+                reasoner, problem, key, steps=steps, question=(seed, spec.name, i), fault=spec.fault, rng=rng
+            )
 
 
 def _chain(
-    reasoner: ScriptedReasoner, problem: Problem, key: int, *, steps: Sequence[str],
-    question: tuple[int, str, int], fault: str, rng: random.Random,
+    reasoner: ScriptedReasoner,
+    problem: Problem,
+    key: int,
+    *,
+    steps: Sequence[str],
+    question: tuple[int, str, int],
+    fault: str,
+    rng: random.Random,
 ) -> Chain:
     asked = problem.question.text, problem.image
     values, right, tokens = [], [], []
@@ -60,11 +67,19 @@ def _chain(
         values.append(true_value(reasoner, *asked, prefix=steps[:kept], answer=key))
         if kept:
             texts = reasoner.complete(
-                *asked, prefix="\n".join(steps[:kept]), n=ROLLOUTS, seed=rng.getrandbits(32))
+                *asked, prefix="\n".join(steps[:kept]), n=ROLLOUTS, seed=rng.getrandbits(32)
+            )
             right.append([is_right(text.text, key) for text in texts])
             tokens.append([text.tokens for text in texts])
-    return Chain(question, fault, values[0], np.array(values[1:]), is_right(steps[-1], key),
-                 np.array(right), np.array(tokens))
+    return Chain(
+        question,
+        fault,
+        values[0],
+        np.array(values[1:]),
+        is_right(steps[-1], key),
+        np.array(right),
+        np.array(tokens),
+    )
 
 
 def independent_chains(count: int, *, seed: int) -> Iterator[Chain]:
@@ -73,8 +88,15 @@ def independent_chains(count: int, *, seed: int) -> Iterator[Chain]:
     for i in range(count):
         values = rng.random(PREFIXES)
         right = rng.random((PREFIXES, ROLLOUTS)) < values[:, None]
-        yield Chain((seed, "independent", i), "", 0.5, values, bool(rng.random() < values[-1]), right,
-                    np.ones((PREFIXES, ROLLOUTS), int))
+        yield Chain(
+            (seed, "independent", i),
+            "",
+            0.5,
+            values,
+            bool(rng.random() < values[-1]),
+            right,
+            np.ones((PREFIXES, ROLLOUTS), int),
+        )
 
 
 def closed_form_check(prefixes: int, *, rollouts: int) -> tuple[float, float]:
@@ -96,7 +118,8 @@ def closed_form_check(prefixes: int, *, rollouts: int) -> tuple[float, float]:
             if len(distances) == prefixes or not 0 < value < 1:
                 continue
             texts = reasoner.complete(
-                *asked, prefix="\n".join(record.steps[:kept]), n=rollouts, seed=1000 + number)
+                *asked, prefix="\n".join(record.steps[:kept]), n=rollouts, seed=1000 + number
+            )
             share = sum(is_right(text.text, key) for text in texts) / rollouts
             distances.append((share - value) / (value * (1 - value) / rollouts) ** 0.5)
     return max(map(abs, distances)), sum(d * d for d in distances) / len(distances)

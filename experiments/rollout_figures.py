@@ -34,12 +34,15 @@ def _label_one(method: LabelMethod, chain: Chain) -> tuple[list[float], list[int
         for ask in asks:
             first = used[ask.step - 1]
             used[ask.step - 1] = first + ask.count
-            tallies.append(Tally(int(chain.right[ask.step - 1, first:first + ask.count].sum()), ask.count))
+            tallies.append(Tally(int(chain.right[ask.step - 1, first : first + ask.count].sum()), ask.count))
         return tallies
 
     labels = run_plan(method.plan(PREFIXES, correct=chain.correct), read)
-    return ([np.nan if one.p is None else one.p for one in labels], used,
-            [int(chain.tokens[i, :count].sum()) for i, count in enumerate(used)])
+    return (
+        [np.nan if one.p is None else one.p for one in labels],
+        used,
+        [int(chain.tokens[i, :count].sum()) for i, count in enumerate(used)],
+    )
 
 
 def truth(chains: Sequence[Chain]) -> np.ndarray:
@@ -85,11 +88,14 @@ def figures(method: LabelMethod, chains: Sequence[Chain]) -> Figures:
     # A label of exactly one half lies on neither side: half wrong.
     wrong = np.where(labels == 0.5, 0.5, (labels > 0.5) != (true > 0.5))
     return Figures(
-        cost=outcome.rollouts.sum() / given.sum(), tokens=outcome.tokens.sum() / given.sum(),
-        labelled=given.mean(), error=mean_and_interval(chains, np.abs(off)),
+        cost=outcome.rollouts.sum() / given.sum(),
+        tokens=outcome.tokens.sum() / given.sum(),
+        labelled=given.mean(),
+        error=mean_and_interval(chains, np.abs(off)),
         bias=mean_and_interval(chains, off),
         slope=np.cov(labels, true)[0, 1] / variance if variance else np.nan,
-        wrong_side=wrong.mean())
+        wrong_side=wrong.mean(),
+    )
 
 
 def paired(chains: Sequence[Chain], one: LabelMethod, other: LabelMethod) -> tuple[float, float, float]:

@@ -23,8 +23,12 @@ CHECKED = 40  # prefixes
 
 
 def page(
-    chains: Sequence[Chain], rows: dict[str, Figures], curves: dict[str, list[Figures]], *,
-    default: str, questions: int,
+    chains: Sequence[Chain],
+    rows: dict[str, Figures],
+    curves: dict[str, list[Figures]],
+    *,
+    default: str,
+    questions: int,
 ) -> str:
     """The whole page; `default` names the row of `adaptive` as it is by default."""
     furthest, square = closed_form_check(CHECKED, rollouts=20_000)
@@ -91,12 +95,18 @@ take a step with a small p_i for one with none.
 
 
 def answer(
-    chains: Sequence[Chain], rows: dict[str, Figures], curves: dict[str, list[Figures]], *, default: str,
+    chains: Sequence[Chain],
+    rows: dict[str, Figures],
+    curves: dict[str, list[Figures]],
+    *,
+    default: str,
 ) -> str:
     """Whether 60 % of the rollouts are enough, and what that is owed to."""
     full, own = rows["full, n = 8"], rows[default]
-    needed = {name: cost_at([x.cost for x in found], [x.error[0] for x in found], full.error[0])
-              for name, found in curves.items()}
+    needed = {
+        name: cost_at([x.cost for x in found], [x.error[0] for x in found], full.error[0])
+        for name, found in curves.items()
+    }
     best = needed["adaptive, by least_gain"]
     expected = expected_error(truth(chains), rollouts=8)
     found = curves["adaptive, by least_gain"]
@@ -109,7 +119,8 @@ def answer(
         "shares, adaptive rollouts (`estimate=share`, `least_gain=0`)": "adaptive, share",
         "the martingale's posterior, equal rollouts": "equal rollouts, martingale",
         "the same, a budget shared over the chain (`least_gain=0`)": "adaptive, by budget",
-        "the same, and clear chains cost less (`least_gain`, as by default)": "adaptive, by least_gain"}
+        "the same, and clear chains cost less (`least_gain`, as by default)": "adaptive, by least_gain",
+    }
     return f"""{"Yes" if best <= 0.6 * 8 else "No"}: `full` with n = 8 has a mean absolute error of
 {full.error[0]:.4f}; `adaptive` needs {best:.2f} rollouts a step for it, {best / 8:.0%} of 8 (its curve by
 least_gain, between the points). By default it takes {own.cost:.2f} rollouts ({own.cost / 8:.0%}; tokens
@@ -132,9 +143,17 @@ it: an allocation that knew every p_i, n_i proportional to (p_i (1 - p_i))^(1/3)
 
 def expected_error(values: np.ndarray, *, rollouts: int) -> float:
     """The mean over all draws of |k / n - p|, k ~ Binomial(n, p)."""
-    return float(np.mean([
-        sum(comb(rollouts, k) * p ** k * (1 - p) ** (rollouts - k) * abs(k / rollouts - p)
-            for k in range(rollouts + 1)) for p in values.ravel()]))
+    return float(
+        np.mean(
+            [
+                sum(
+                    comb(rollouts, k) * p**k * (1 - p) ** (rollouts - k) * abs(k / rollouts - p)
+                    for k in range(rollouts + 1)
+                )
+                for p in values.ravel()
+            ]
+        )
+    )
 
 
 def cost_at(costs: Sequence[float], errors: Sequence[float], wanted: float) -> float:
@@ -163,35 +182,64 @@ def with_interval(values: tuple[float, float, float], sign: str = "") -> str:
 
 
 def line(name: str, found: Figures) -> str:
-    return row(name, f"{found.cost:.2f}", f"{found.tokens:.1f}", f"{found.labelled:.0%}",
-               with_interval(found.error), f"{found.wrong_side:.1%}", with_interval(found.bias, "+"),
-               f"{found.slope:.3f}")
+    return row(
+        name,
+        f"{found.cost:.2f}",
+        f"{found.tokens:.1f}",
+        f"{found.labelled:.0%}",
+        with_interval(found.error),
+        f"{found.wrong_side:.1%}",
+        with_interval(found.bias, "+"),
+        f"{found.slope:.3f}",
+    )
 
 
 def by_kind(chains: Sequence[Chain]) -> Iterator[str]:
-    kinds = {"ordinary questions (clean, shuffled, swapped)": ("clean", "shuffled", "swapped"),
-             "hard questions, wrong key": ("wrong_key",), "easy: always right": ("easy",)}
+    kinds = {
+        "ordinary questions (clean, shuffled, swapped)": ("clean", "shuffled", "swapped"),
+        "hard questions, wrong key": ("wrong_key",),
+        "easy: always right": ("easy",),
+    }
     for name, faults in kinds.items():
         own = [chain for chain in chains if chain.fault in faults]
         full, adaptive = (figures(build_method(method), own) for method in ("full", "adaptive"))
-        yield row(name, f"{len(own) * PREFIXES:,}", with_interval(full.error), f"{adaptive.cost:.2f}",
-                  with_interval(adaptive.error))
+        yield row(
+            name,
+            f"{len(own) * PREFIXES:,}",
+            with_interval(full.error),
+            f"{adaptive.cost:.2f}",
+            with_interval(adaptive.error),
+        )
 
 
 def foreign(questions: int) -> Iterator[str]:
     worlds = {
         "CoTs of another reasoner": [
-            chain for seed in SEEDS for spec in DOMAINS if spec.fault == "clean"
-            for chain in domain_chains(spec, questions=questions, seed=seed, strangers=True)],
-        "unrelated values": list(independent_chains(100 * questions, seed=0))}
-    methods = {"full, n = 8": build_method("full"), "full, n = 5": build_method("full", rollouts=5),
-               "adaptive": build_method("adaptive"),
-               "adaptive, share": build_method("adaptive", estimate="share")}
+            chain
+            for seed in SEEDS
+            for spec in DOMAINS
+            if spec.fault == "clean"
+            for chain in domain_chains(spec, questions=questions, seed=seed, strangers=True)
+        ],
+        "unrelated values": list(independent_chains(100 * questions, seed=0)),
+    }
+    methods = {
+        "full, n = 8": build_method("full"),
+        "full, n = 5": build_method("full", rollouts=5),
+        "adaptive": build_method("adaptive"),
+        "adaptive, share": build_method("adaptive", estimate="share"),
+    }
     for world, chains in worlds.items():
         for name, method in methods.items():
             found = figures(method, chains)
-            yield row(world, name, f"{found.cost:.2f}", with_interval(found.error),
-                      with_interval(found.bias, "+"), f"{found.slope:.3f}")
+            yield row(
+                world,
+                name,
+                f"{found.cost:.2f}",
+                with_interval(found.error),
+                with_interval(found.bias, "+"),
+                f"{found.slope:.3f}",
+            )
 
 
 def searches(chains: Sequence[Chain]) -> Iterator[str]:

@@ -23,8 +23,20 @@ from statistics import mean
 from typing import Any
 
 from study_runs import (
-    EQUAL_COMPUTE, RESULTS, ROOT, SEEDS, SHIPPED, command, folder, head, main, read_json, row, side_by_side,
-    train)
+    EQUAL_COMPUTE,
+    RESULTS,
+    ROOT,
+    SEEDS,
+    SHIPPED,
+    command,
+    folder,
+    head,
+    main,
+    read_json,
+    row,
+    side_by_side,
+    train,
+)
 
 BASELINES = "experiments/configs/baselines/sandbox.yaml"
 SUITES = ("heldout", "combinations", "styles", "reasoner", "two_ops", "mixed")
@@ -113,10 +125,17 @@ def score(name: str, seed: int) -> None:
     """Let one PRM score every suite, unless it has."""
     output, world = scored_folder(name, seed), Path("data/sandbox") / f"seed{seed}"
     if not (output / "summary.json").exists():
-        command("score", f"model={model_folder(name, seed).relative_to(ROOT)}", f"name={name}", "threads=1",
-                f"output={output.relative_to(ROOT)}", f"data.image_root={world}", "log.progress=lines",
-                *(f"files.{suite}={world}/suites/{suite}.jsonl" for suite in SUITES),
-                log=output.with_suffix(".log"))
+        command(
+            "score",
+            f"model={model_folder(name, seed).relative_to(ROOT)}",
+            f"name={name}",
+            "threads=1",
+            f"output={output.relative_to(ROOT)}",
+            f"data.image_root={world}",
+            "log.progress=lines",
+            *(f"files.{suite}={world}/suites/{suite}.jsonl" for suite in SUITES),
+            log=output.with_suffix(".log"),
+        )
 
 
 def train_and_score(name: str, seed: int) -> None:
@@ -132,10 +151,18 @@ def evaluate(seed: int) -> None:
     """All PRMs of a seed on the same candidates."""
     first, *others = (scored_folder(name, seed).relative_to(ROOT) for name in MEANINGS)
     output = evaluation_folder(seed)
-    command("evaluate", f"output={output.relative_to(ROOT)}", "aggregation=mean_log_odds", f"seed={seed}",
-            *(f"suites.{suite}={{path: {first}/{suite}.jsonl, "
-              f"joined: [{', '.join(f'{other}/{suite}.jsonl' for other in others)}]}}" for suite in SUITES),
-            log=output.with_suffix(".log"))
+    command(
+        "evaluate",
+        f"output={output.relative_to(ROOT)}",
+        "aggregation=mean_log_odds",
+        f"seed={seed}",
+        *(
+            f"suites.{suite}={{path: {first}/{suite}.jsonl, "
+            f"joined: [{', '.join(f'{other}/{suite}.jsonl' for other in others)}]}}"
+            for suite in SUITES
+        ),
+        log=output.with_suffix(".log"),
+    )
 
 
 def jobs(seed: int) -> Iterator[Callable[[], None]]:
@@ -155,25 +182,40 @@ def run_all() -> None:
 
 def write_tables() -> None:
     """experiments/results/baselines.json (every figure) and baselines.md (the tables)."""
-    found = {seed: result for seed in SEEDS
-             if (result := read_json(evaluation_folder(seed) / "evaluation.json")) is not None}
+    found = {
+        seed: result
+        for seed in SEEDS
+        if (result := read_json(evaluation_folder(seed) / "evaluation.json")) is not None
+    }
     kept = ("best_of_n", "intervals", "accuracy_by_n", "differences")
-    record = {str(seed): {key: result[key] for key in kept} | {
-        "selected": {name: {key: selected[key] for key in ("of", "kept", "domains")}
-                     for name in ("car", "s1")
-                     if (selected := read_json(model_folder(name, seed) / "selected" / "report.json"))},
-        "weights": {name: run["weights"] for name in MEANINGS
-                    if (run := read_json(model_folder(name, seed) / "summary.json"))},
-    } for seed, result in found.items()}
+    record = {
+        str(seed): {key: result[key] for key in kept}
+        | {
+            "selected": {
+                name: {key: selected[key] for key in ("of", "kept", "domains")}
+                for name in ("car", "s1")
+                if (selected := read_json(model_folder(name, seed) / "selected" / "report.json"))
+            },
+            "weights": {
+                name: run["weights"]
+                for name in MEANINGS
+                if (run := read_json(model_folder(name, seed) / "summary.json"))
+            },
+        }
+        for seed, result in found.items()
+    }
     (RESULTS / "baselines.json").write_text(json.dumps(record, indent=1) + "\n")
     seeds = ", ".join(map(str, found))
     lines = [
-        "# Learned weights and their baselines on the sandbox", "",
+        "# Learned weights and their baselines on the sandbox",
+        "",
         "Made by `make study-baselines`; every figure is in `baselines.json` beside this "
         f"page. Seeds {seeds}: each is another world, another base model and another training. Best of 8 "
         "candidates, accuracy in per cent; `shifted` is the mean of the five suites after `heldout`. Every "
         "PRM is read by the mean of its log-odds. Nothing was tuned or chosen for this table: each baseline "
-        "runs once, with its defaults, under the shipped run's settings.", ""]
+        "runs once, with its defaults, under the shipped run's settings.",
+        "",
+    ]
     lines += _accuracies(found) + _differences(found) + _weights(found) + _what_they_are() + _objections()
     (RESULTS / "baselines.md").write_text("\n".join(lines) + "\n")
 
@@ -188,48 +230,87 @@ def _accuracy(result: Mapping[str, Any], selector: str, suite: str) -> float:
 
 def _accuracies(found: Found) -> list[str]:
     places = (*SUITES, "shifted")
-    lines = ["## Accuracy", "", "Mean over the seeds, and for `heldout` and `shifted` each seed.", "",
-             *head("selector", *places, "heldout by seed", "shifted by seed")]
+    lines = [
+        "## Accuracy",
+        "",
+        "Mean over the seeds, and for `heldout` and `shifted` each seed.",
+        "",
+        *head("selector", *places, "heldout by seed", "shifted by seed"),
+    ]
     for selector in ("random", "first", "majority", *MEANINGS, "oracle"):
-        by_place = {place: [_accuracy(result, selector, place) for result in found.values()]
-                    for place in places}
-        lines.append(row(
-            f"**{selector}**" if selector == "dreamprm" else selector,
-            *(f"{100 * mean(values):.1f}" for values in by_place.values()),
-            *(" / ".join(f"{100 * value:.1f}" for value in by_place[place])
-              for place in ("heldout", "shifted"))))
+        by_place = {
+            place: [_accuracy(result, selector, place) for result in found.values()] for place in places
+        }
+        lines.append(
+            row(
+                f"**{selector}**" if selector == "dreamprm" else selector,
+                *(f"{100 * mean(values):.1f}" for values in by_place.values()),
+                *(
+                    " / ".join(f"{100 * value:.1f}" for value in by_place[place])
+                    for place in ("heldout", "shifted")
+                ),
+            )
+        )
     return [*lines, ""]
 
 
 def _differences(found: Found) -> list[str]:
-    lines = ["## Learned weights against each of them", "",
-             "Difference in points by seed, over the same questions. `*`: p below 0.05 after Holm's "
-             "correction over all pairs and suites of the evaluation, by McNemar's test (against majority, "
-             "whose ties earn shares, the sign-flip test). It tells of other questions, not of another "
-             "training.", "",
-             *head("dreamprm minus", *SUITES)]
+    lines = [
+        "## Learned weights against each of them",
+        "",
+        "Difference in points by seed, over the same questions. `*`: p below 0.05 after Holm's "
+        "correction over all pairs and suites of the evaluation, by McNemar's test (against majority, "
+        "whose ties earn shares, the sign-flip test). It tells of other questions, not of another "
+        "training.",
+        "",
+        *head("dreamprm minus", *SUITES),
+    ]
     for baseline in ("majority", *(name for name in MEANINGS if name != "dreamprm")):
         cells = []
         for suite in SUITES:
-            rows = [next((one for one in result["differences"] if one["suite"] == suite
-                          and (one["method"], one["baseline"]) == ("dreamprm", baseline)), None)
-                    for result in found.values()]
-            cells.append(" / ".join(
-                "?" if one is None else f"{100 * one['difference']:+.1f}{'*' if one['significant'] else ''}"
-                for one in rows))
+            rows = [
+                next(
+                    (
+                        one
+                        for one in result["differences"]
+                        if one["suite"] == suite
+                        and (one["method"], one["baseline"]) == ("dreamprm", baseline)
+                    ),
+                    None,
+                )
+                for result in found.values()
+            ]
+            cells.append(
+                " / ".join(
+                    "?"
+                    if one is None
+                    else f"{100 * one['difference']:+.1f}{'*' if one['significant'] else ''}"
+                    for one in rows
+                )
+            )
         lines.append(row(baseline, *cells))
     return [*lines, ""]
 
 
 def _weights(seeds: Iterable[int]) -> list[str]:
     """Whom the weights of each run with weights of its own favour."""
-    lines = ["## Weights", "", "At the end, by seed: the mean weight of the clean domains over that of the "
-             "spoilt ones, and the rank correlation with the planted quality.", "",
-             *head("scorer", "clean / spoilt weight", "rank correlation")]
+    lines = [
+        "## Weights",
+        "",
+        "At the end, by seed: the mean weight of the clean domains over that of the "
+        "spoilt ones, and the rank correlation with the planted quality.",
+        "",
+        *head("scorer", "clean / spoilt weight", "rank correlation"),
+    ]
     for name in ("dreamprm", "random_weights", "doge", "doremi"):
         runs = [run for seed in seeds if (run := read_json(model_folder(name, seed) / "summary.json"))]
-        lines.append(row(name, " / ".join(f"{run['weight_ratio']:.2f}" for run in runs),
-                         " / ".join(f"{run['spearman']:.2f}" for run in runs)))
+        lines.append(
+            row(
+                name,
+                " / ".join(f"{run['weight_ratio']:.2f}" for run in runs),
+                " / ".join(f"{run['spearman']:.2f}" for run in runs),
+            )
+        )
     return [*lines, ""]
 
 
@@ -238,8 +319,13 @@ def _objections() -> list[str]:
 
 
 def _what_they_are() -> list[str]:
-    return ["## What they are", "", *head("scorer", "PRM"),
-            *(row(name, meaning) for name, meaning in MEANINGS.items()), ""]
+    return [
+        "## What they are",
+        "",
+        *head("scorer", "PRM"),
+        *(row(name, meaning) for name, meaning in MEANINGS.items()),
+        "",
+    ]
 
 
 if __name__ == "__main__":

@@ -38,8 +38,13 @@ def command(*words: str, log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     print("dreamprm", *words, flush=True)
     with log.open("w") as output:
-        subprocess.run([sys.executable, "-m", "dreamprm", *words], cwd=ROOT, stdout=output,
-                       stderr=subprocess.STDOUT, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "dreamprm", *words],
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=True,
+        )
 
 
 def train(name: str, seed: int, overrides: Iterable[str] = (), *, config: str = CONFIG) -> Path:
@@ -52,12 +57,15 @@ def train(name: str, seed: int, overrides: Iterable[str] = (), *, config: str = 
     if not (target / "summary.json").exists():
         command("train", config, *settings, log=target.with_suffix(".log"))
         return target
-    changed = changed_keys(load_config(TrainConfig, target / "config.yaml"),
-                           load_config(TrainConfig, ROOT / config, settings))
+    changed = changed_keys(
+        load_config(TrainConfig, target / "config.yaml"), load_config(TrainConfig, ROOT / config, settings)
+    )
     if changed:
-        sys.exit(f"{target} is a finished run of other settings ("
-                 + ", ".join(f"{key}: {there} there, {now} now" for key, (there, now) in changed.items())
-                 + "); move it away, and its scores in runs/study/scored, then start again")
+        sys.exit(
+            f"{target} is a finished run of other settings ("
+            + ", ".join(f"{key}: {there} there, {now} now" for key, (there, now) in changed.items())
+            + "); move it away, and its scores in runs/study/scored, then start again"
+        )
     return target
 
 

@@ -19,7 +19,19 @@ from pathlib import Path
 
 from study_baselines import BASELINES, LONGER, SUITES, model_folder, scored_folder
 from study_runs import (
-    RESULTS, ROOT, SEEDS, command, folder, head, main, percent, read_json, row, side_by_side, train)
+    RESULTS,
+    ROOT,
+    SEEDS,
+    command,
+    folder,
+    head,
+    main,
+    percent,
+    read_json,
+    row,
+    side_by_side,
+    train,
+)
 
 TRIED: dict[str, list[str]] = {
     "vanilla_half_lr": ["inner.lr=7.5e-4"],
@@ -36,12 +48,22 @@ def place(name: str, seed: int) -> Path:
 
 def score(name: str, seed: int, suites: tuple[str, ...], output: Path) -> None:
     world = Path("data/sandbox") / f"seed{seed}"
-    paths = {suite: world / "development.jsonl" if suite == "development" else world / f"suites/{suite}.jsonl"
-             for suite in suites}
+    paths = {
+        suite: world / "development.jsonl" if suite == "development" else world / f"suites/{suite}.jsonl"
+        for suite in suites
+    }
     if not (output / "summary.json").exists():
-        command("score", f"model={place(name, seed).relative_to(ROOT)}", f"name={name}", "threads=1",
-                f"output={output.relative_to(ROOT)}", f"data.image_root={world}", "log.progress=lines",
-                *(f"files.{suite}={path}" for suite, path in paths.items()), log=output.with_suffix(".log"))
+        command(
+            "score",
+            f"model={place(name, seed).relative_to(ROOT)}",
+            f"name={name}",
+            "threads=1",
+            f"output={output.relative_to(ROOT)}",
+            f"data.image_root={world}",
+            "log.progress=lines",
+            *(f"files.{suite}={path}" for suite, path in paths.items()),
+            log=output.with_suffix(".log"),
+        )
 
 
 def development_folder(name: str, seed: int) -> Path:
@@ -51,8 +73,18 @@ def development_folder(name: str, seed: int) -> Path:
 def train_and_score(name: str, seed: int) -> None:
     """Train what is missing; score the development set, and the suites where the baselines' study has not."""
     if name in TRIED:
-        train(name, seed, ["evaluation.suites={}", "evaluation.shifted=[]", "baseline={name: none}",
-                           "hypergrad={name: none}", *TRIED[name]], config=BASELINES)
+        train(
+            name,
+            seed,
+            [
+                "evaluation.suites={}",
+                "evaluation.shifted=[]",
+                "baseline={name: none}",
+                "hypergrad={name: none}",
+                *TRIED[name],
+            ],
+            config=BASELINES,
+        )
         score(name, seed, SUITES, scored_folder(name, seed))
     score(name, seed, ("development",), development_folder(name, seed))
 
@@ -71,11 +103,18 @@ def evaluate(seed: int) -> None:
         return f"{{path: {first}, joined: [{', '.join(others)}]}}"
 
     output = evaluation_folder(seed)
-    command("evaluate", f"output={output.relative_to(ROOT)}", "aggregation=mean_log_odds", f"seed={seed}",
-            "weighted=false", *(f"suites.{suite}={joined(suite)}" for suite in SUITES),
-            f"development.development={joined('development')}",
-            f"checkpoints.{SEARCHED}=[{', '.join(CHOSEN_FROM)}]",
-            f"compare=[{{method: dreamprm, baseline: {SEARCHED}}}]", log=output.with_suffix(".log"))
+    command(
+        "evaluate",
+        f"output={output.relative_to(ROOT)}",
+        "aggregation=mean_log_odds",
+        f"seed={seed}",
+        "weighted=false",
+        *(f"suites.{suite}={joined(suite)}" for suite in SUITES),
+        f"development.development={joined('development')}",
+        f"checkpoints.{SEARCHED}=[{', '.join(CHOSEN_FROM)}]",
+        f"compare=[{{method: dreamprm, baseline: {SEARCHED}}}]",
+        log=output.with_suffix(".log"),
+    )
 
 
 def run_all() -> None:
@@ -86,32 +125,61 @@ def run_all() -> None:
 
 def write_tables() -> None:
     """experiments/results/vanilla_search.json (every figure) and vanilla_search.md (the tables)."""
-    found = {seed: result for seed in SEEDS
-             if (result := read_json(evaluation_folder(seed) / "evaluation.json")) is not None}
+    found = {
+        seed: result
+        for seed in SEEDS
+        if (result := read_json(evaluation_folder(seed) / "evaluation.json")) is not None
+    }
     kept = ("best_of_n", "intervals", "differences", "checkpoints")
-    (RESULTS / "vanilla_search.json").write_text(json.dumps(
-        {str(seed): {key: result[key] for key in kept} for seed, result in found.items()}, indent=1) + "\n")
-    lines = ["# The vanilla PRM with a search of its own", "",
-             "Made by `python experiments/study_search.py`; every figure is in `vanilla_search.json` beside "
-             f"this page. Best of 8, accuracy in per cent, seeds {' / '.join(map(str, found))}.", "",
-             "## On the development set", "", *head("tried", "accuracy", "chosen")]
+    (RESULTS / "vanilla_search.json").write_text(
+        json.dumps(
+            {str(seed): {key: result[key] for key in kept} for seed, result in found.items()}, indent=1
+        )
+        + "\n"
+    )
+    lines = [
+        "# The vanilla PRM with a search of its own",
+        "",
+        "Made by `python experiments/study_search.py`; every figure is in `vanilla_search.json` beside "
+        f"this page. Best of 8, accuracy in per cent, seeds {' / '.join(map(str, found))}.",
+        "",
+        "## On the development set",
+        "",
+        *head("tried", "accuracy", "chosen"),
+    ]
     for name in CHOSEN_FROM:
-        chosen = [str(seed) for seed, result in found.items()
-                  if result["checkpoints"][SEARCHED]["picked"] == name]
-        figures = [result["checkpoints"][SEARCHED]["development"][name]["accuracy"]
-                   for result in found.values()]
+        chosen = [
+            str(seed) for seed, result in found.items() if result["checkpoints"][SEARCHED]["picked"] == name
+        ]
+        figures = [
+            result["checkpoints"][SEARCHED]["development"][name]["accuracy"] for result in found.values()
+        ]
         lines.append(row(name, percent(figures), f"seed {', '.join(chosen)}" if chosen else ""))
-    lines += ["", "## On the suites", "",
-              "`*`: McNemar's test, p below 0.05 after Holm's correction over the suites and their mean.", "",
-              *head("suite", SEARCHED, "dreamprm", "difference in points")]
+    lines += [
+        "",
+        "## On the suites",
+        "",
+        "`*`: McNemar's test, p below 0.05 after Holm's correction over the suites and their mean.",
+        "",
+        *head("suite", SEARCHED, "dreamprm", "difference in points"),
+    ]
     for suite in SUITES:
-        differences = [next(one for one in result["differences"] if one["suite"] == suite)
-                       for result in found.values()]
-        lines.append(row(
-            suite, *(percent([result["best_of_n"][name][suite] for result in found.values()])
-                     for name in (SEARCHED, "dreamprm")),
-            " / ".join(f"{100 * one['difference']:+.1f}{'*' if one['significant'] else ''}"
-                       for one in differences)))
+        differences = [
+            next(one for one in result["differences"] if one["suite"] == suite) for result in found.values()
+        ]
+        lines.append(
+            row(
+                suite,
+                *(
+                    percent([result["best_of_n"][name][suite] for result in found.values()])
+                    for name in (SEARCHED, "dreamprm")
+                ),
+                " / ".join(
+                    f"{100 * one['difference']:+.1f}{'*' if one['significant'] else ''}"
+                    for one in differences
+                ),
+            )
+        )
     (RESULTS / "vanilla_search.md").write_text("\n".join(lines) + "\n")
 
 

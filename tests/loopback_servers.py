@@ -73,8 +73,8 @@ class ScriptedServer:
     faults: Sequence[Fault | None] = ()
     fault_of: Callable[[int, dict[str, Any]], Fault | None] = lambda number, body: None
     prefix: Literal["continues", "ignores", "refuses"] = "ignores"
-    words: Callable[[dict[str, Any], int, int], str] = (
-        lambda body, number, index: f"request {number} choice {index} " + "x " * index
+    words: Callable[[dict[str, Any], int, int], str] = lambda body, number, index: (
+        f"request {number} choice {index} " + "x " * index
     )
     counts_tokens: bool = True
     forward_to: str | None = None
@@ -173,7 +173,8 @@ class ScriptedServer:
             return (), lambda: _cut(handler, content)
         choices = json.loads(content).get("choices", []) if code == 200 else []
         return (
-            tuple(choice["message"]["content"] for choice in choices), lambda: _send(handler, code, content)
+            tuple(choice["message"]["content"] for choice in choices),
+            lambda: _send(handler, code, content),
         )
 
     def _leave(self, handler: BaseHTTPRequestHandler, seconds: float) -> None:
@@ -202,7 +203,9 @@ class ScriptedServer:
         answer: dict[str, Any] = {"id": str(number), "object": "chat.completion", "choices": choices}
         if self.counts_tokens:
             answer["usage"] = {
-                "prompt_tokens": prompt, "completion_tokens": tokens, "total_tokens": prompt + tokens,
+                "prompt_tokens": prompt,
+                "completion_tokens": tokens,
+                "total_tokens": prompt + tokens,
             }
         return 200, json.dumps(answer).encode()
 
@@ -286,8 +289,17 @@ def serving_model(folder: Path, log: Path, *, patience: float = 120.0) -> Iterat
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
-        sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder), "--host", "127.0.0.1",
-        "--port", str(port), "--device", "cpu",
+        sys.executable,
+        "-m",
+        "transformers.cli.transformers",
+        "serve",
+        str(folder),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--device",
+        "cpu",
     ]
     own = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     with log.open("wb") as output:

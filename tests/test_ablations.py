@@ -41,12 +41,14 @@ def test_the_meta_loss_is_the_one_of_the_settings(tiny: TinyRun) -> None:
     measured, params = [], []
     for kind, name, temperature in settings:
         run, (row,), _ = trained(
-            tiny, "steps=2", f"meta_loss={kind}", f"aggregation={name}", f"temperature={temperature}")
+            tiny, "steps=2", f"meta_loss={kind}", f"aggregation={name}", f"temperature={temperature}"
+        )
         batch = run.meta_batches[0]
         with torch.no_grad():
             logits = functional_call(run.prm, run.state.params, (batch["inputs"],))
-        want = meta_loss(logits, batch["cot"], batch["correct"], kind=kind, aggregation=name,
-                         temperature=temperature)
+        want = meta_loss(
+            logits, batch["cot"], batch["correct"], kind=kind, aggregation=name, temperature=temperature
+        )
         # float32, computed once with and once without a graph
         assert row["meta_loss"] == pytest.approx(float(want), rel=1e-5)
         measured.append(row["meta_loss"])
@@ -111,8 +113,10 @@ def test_a_random_start_from_a_config_file(tiny: TinyRun, tiny_checkpoint: Path)
 
 def test_the_vanilla_prm_is_trained_beside_it(tiny: TinyRun) -> None:
     tiny.config["evaluation"] = {
-        "suites": {suite: str(tiny.folder / f"{suite}.jsonl") for suite in SUITES}, "base": True,
-        "vanilla": "live"}
+        "suites": {suite: str(tiny.folder / f"{suite}.jsonl") for suite in SUITES},
+        "base": True,
+        "vanilla": "live",
+    }
     assert tiny.train() == 0
     summary = tiny.summary()
     assert summary["vanilla_source"] == "live"
@@ -126,7 +130,8 @@ def test_the_vanilla_prm_is_trained_beside_it(tiny: TinyRun) -> None:
 
 
 def test_a_failing_vanilla_run_shows_the_end_of_its_log(
-    tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+    tiny: TinyRun,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     tiny.config["evaluation"] = {"suites": {"first": str(tiny.folder / "first.jsonl")}, "vanilla": "live"}
     tiny.output.mkdir()
@@ -137,10 +142,13 @@ def test_a_failing_vanilla_run_shows_the_end_of_its_log(
     assert f"dreamprm: output={tiny.output / 'vanilla'} is a file; give a folder" in message
 
 
-@pytest.mark.parametrize("estimator", ["{name: adjoint, hvp: forward_over_reverse}",
-                                       "{name: cg, hvp: forward_over_reverse}"])
+@pytest.mark.parametrize(
+    "estimator", ["{name: adjoint, hvp: forward_over_reverse}", "{name: cg, hvp: forward_over_reverse}"]
+)
 def test_a_derivative_that_the_model_lacks_is_found_before_the_first_step(
-    estimator: str, tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+    estimator: str,
+    tiny: TinyRun,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     # Qwen2-VL's SiLU has no forward-mode formula of its derivative
     assert tiny.train(f"hypergrad={estimator}") == 2
@@ -155,7 +163,8 @@ def test_the_rehearsal_leaves_a_run_as_it_was(tiny: TinyRun) -> None:
     run, rows, _ = trained(tiny, "sampling=mixed", estimator, "steps=2")
     assert [row["step"] for row in rows] == [2] and run.trainer.estimator.needs_forward_mode
     exact, exact_rows, _ = trained(
-        tiny, "sampling=mixed", "hypergrad={name: first_order, mixed: double_backward}", "steps=2")
+        tiny, "sampling=mixed", "hypergrad={name: first_order, mixed: double_backward}", "steps=2"
+    )
     assert rows[0]["inner_loss"] == exact_rows[0]["inner_loss"]
     assert same(run.state.params, exact.state.params)
 
@@ -169,11 +178,14 @@ def fresh_accelerator() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("fresh_accelerator")
-@pytest.mark.parametrize(("settings", "radius"), [
-    ("precision=fp32", None), ("precision=bf16", BF16_RADIUS),
-    ("precision=bf16 hypergrad.radius=0.2", 0.2)])
+@pytest.mark.parametrize(
+    ("settings", "radius"),
+    [("precision=fp32", None), ("precision=bf16", BF16_RADIUS), ("precision=bf16 hypergrad.radius=0.2", 0.2)],
+)
 def test_differences_under_bf16_have_a_radius_that_its_rounding_allows(
-    settings: str, radius: float | None, tiny: TinyRun,
+    settings: str,
+    radius: float | None,
+    tiny: TinyRun,
 ) -> None:
     run, _, _ = trained(tiny, "steps=2", "hypergrad.name=first_order", *settings.split())
     assert run.trainer.estimator.radius == radius
@@ -181,8 +193,11 @@ def test_differences_under_bf16_have_a_radius_that_its_rounding_allows(
 
 @pytest.mark.usefixtures("fresh_accelerator")
 def test_one_sided_differences_under_bf16_are_warned_about(
-    tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+    tiny: TinyRun,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert tiny.train("steps=2", "precision=bf16",
-                      "hypergrad={name: first_order, mixed: forward_difference}") == 0
+    assert (
+        tiny.train("steps=2", "precision=bf16", "hypergrad={name: first_order, mixed: forward_difference}")
+        == 0
+    )
     assert "take finite_difference instead of forward_difference" in capsys.readouterr().out

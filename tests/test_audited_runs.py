@@ -25,7 +25,8 @@ AUDIT = {"audit_cosine", "audit_norm_ratio", "audit_exact", "audit_share"}
 
 
 def test_an_audited_run_is_the_unaudited_one_with_more_lines(
-    tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+    tiny: TinyRun,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     plain, rows, weights = trained(tiny)
     audited, audited_rows, audited_weights = trained(tiny, "hypergrad.audit_every=2", "log.every=1")
@@ -43,16 +44,25 @@ def test_an_audited_run_is_the_unaudited_one_with_more_lines(
     shown = capsys.readouterr().err.splitlines()[-4:]
     second, fourth = audited_rows[1], audited_rows[3]
     for line, row in zip(shown, (None, second, second, fourth)):
-        note = "" if row is None else (
-            f"audit cos {row['audit_cosine']:.3f} norm x{row['audit_norm_ratio']:.2f}")
+        note = (
+            ""
+            if row is None
+            else (f"audit cos {row['audit_cosine']:.3f} norm x{row['audit_norm_ratio']:.2f}")
+        )
         assert note in line and ("audit" in line) == (row is not None)
 
 
 def test_the_audit_of_a_run_compares_with_the_exact_gradient(tiny: TinyRun) -> None:
     """The first window's figures, from windows run by hand; sdpa's fused kernels have no second order."""
     # two weights of fixed mean have one direction only: ten have a cosine to measure
-    settings = ("steps=4", "inner_steps=4", "weights.kind=instance_table", "sampling=mixed", "inner.lr=1e-2",
-                "hypergrad.audit_every=1")
+    settings = (
+        "steps=4",
+        "inner_steps=4",
+        "weights.kind=instance_table",
+        "sampling=mixed",
+        "inner.lr=1e-2",
+        "hypergrad.audit_every=1",
+    )
     audited, (row,), _ = trained(tiny, *settings)
     assert audited.prm.backbone.config.get_text_config()._attn_implementation == "sdpa"
     assert (row["audit_exact"], row["audit_share"]) == ("adjoint", 1.0)
@@ -62,9 +72,19 @@ def test_the_audit_of_a_run_compares_with_the_exact_gradient(tiny: TinyRun) -> N
     batches = [run.step_batches[step] for step in range(4)]
 
     def gradient(name: str) -> dict[str, torch.Tensor]:
-        return build_estimator(name).run_window(
-            run.trainer.problem, run.trainer.inner, run.state.params, run.state.inner, run.state.alpha,
-            inner_batches=batches, outer_batch=run.meta_batches[0]).alpha_grad
+        return (
+            build_estimator(name)
+            .run_window(
+                run.trainer.problem,
+                run.trainer.inner,
+                run.state.params,
+                run.state.inner,
+                run.state.alpha,
+                inner_batches=batches,
+                outer_batch=run.meta_batches[0],
+            )
+            .alpha_grad
+        )
 
     estimate = gradient("first_order")
     with sdpa_kernel(SDPBackend.MATH):
@@ -80,8 +100,7 @@ def test_summary_and_report_tell_the_audit(tiny: TinyRun) -> None:
     summary = tiny.summary()
     cosines = [row["audit_cosine"] for row in rows]
     assert summary["audit"]["windows"] == 2 and summary["audit"]["exact"] == ["adjoint"]
-    assert summary["audit"]["cosine"] == {
-        "median": pytest.approx(sum(cosines) / 2), "least": min(cosines)}
+    assert summary["audit"]["cosine"] == {"median": pytest.approx(sum(cosines) / 2), "least": min(cosines)}
     assert summary["not_converged"] == 0
     page = (tiny.output / "report.html").read_text()
     assert "Audit of the upper gradient" in page and "2 windows" in page
@@ -91,13 +110,22 @@ def test_summary_and_report_tell_the_audit(tiny: TinyRun) -> None:
 def test_the_summary_of_windows_by_hand() -> None:
     audits: list[dict[str, Any]] = [
         {"audit_cosine": cosine, "audit_norm_ratio": ratio, "audit_exact": "adjoint", "status": "ok"}
-        for cosine, ratio in ((0.5, 2.0), (None, None), (0.75, 0.5), (1.0, 1.25))]
+        for cosine, ratio in ((0.5, 2.0), (None, None), (0.75, 0.5), (1.0, 1.25))
+    ]
     assert window_summary([*audits, {"status": "not_converged"}, {"status": "ok"}]) == {
-        "not_converged": 1, "audit": {
-            "exact": ["adjoint"], "windows": 4, "undefined": 1, "cosine": {"median": 0.75, "least": 0.5},
-            "norm_ratio": {"median": 1.25, "least": 0.5, "most": 2.0}}}
+        "not_converged": 1,
+        "audit": {
+            "exact": ["adjoint"],
+            "windows": 4,
+            "undefined": 1,
+            "cosine": {"median": 0.75, "least": 0.5},
+            "norm_ratio": {"median": 1.25, "least": 0.5, "most": 2.0},
+        },
+    }
     assert window_summary([audits[1]]) == {
-        "not_converged": 0, "audit": {"exact": ["adjoint"], "windows": 1, "undefined": 1}}
+        "not_converged": 0,
+        "audit": {"exact": ["adjoint"], "windows": 1, "undefined": 1},
+    }
     assert window_summary([]) == {"not_converged": 0}
 
 
@@ -115,11 +143,27 @@ def test_sdpa_gives_eagers_exact_gradient(per_instance: bool) -> None:
             *inner, outer = (_batch(prm, seed) for seed in range(3))
             results[attention] = Audit(every=1).compare(
                 build_estimator("unrolled") if attention == "eager" else build_estimator("first_order"),
-                problem, optimizer, params, optimizer.init(params), alpha, inner_batches=inner,
-                outer_batch=outer)
-            results[attention, "gradient"] = Audit(every=1).exact_window(
-                problem, optimizer, params, optimizer.init(params), alpha, inner_batches=inner,
-                outer_batch=outer).alpha_grad
+                problem,
+                optimizer,
+                params,
+                optimizer.init(params),
+                alpha,
+                inner_batches=inner,
+                outer_batch=outer,
+            )
+            results[attention, "gradient"] = (
+                Audit(every=1)
+                .exact_window(
+                    problem,
+                    optimizer,
+                    params,
+                    optimizer.init(params),
+                    alpha,
+                    inner_batches=inner,
+                    outer_batch=outer,
+                )
+                .alpha_grad
+            )
     (name,) = alpha
     sdpa, eager = (results[attention, "gradient"][name] for attention in ("sdpa", "eager"))
     assert eager.abs().min() > 1e-6
@@ -132,17 +176,37 @@ def _batch(prm: Any, seed: int) -> dict[str, Any]:
     cots = tiny_cots(4, seed=seed)
     cot = torch.repeat_interleave(torch.arange(4), torch.tensor([len(steps) for *_, steps in cots]))
     labels = torch.rand(len(cot), dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    return {"inputs": prm.processor.collate([prm.processor.encode(*cot) for cot in cots]), "labels": labels,
-            "group": cot % 2, "domains": torch.tensor([0, 1]), "cot": cot, "cots": torch.arange(4),
-            "cot_domains": torch.arange(4) % 2, "correct": torch.tensor([1.0, 0.0, 0.0, 1.0]).double()}
+    return {
+        "inputs": prm.processor.collate([prm.processor.encode(*cot) for cot in cots]),
+        "labels": labels,
+        "group": cot % 2,
+        "domains": torch.tensor([0, 1]),
+        "cot": cot,
+        "cots": torch.arange(4),
+        "cot_domains": torch.arange(4) % 2,
+        "correct": torch.tensor([1.0, 0.0, 0.0, 1.0]).double(),
+    }
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    (("hypergrad.audit_params=[nothing.*]",),
-     "hypergrad.audit_params: the audit's pattern 'nothing.*' matches no parameter; names are such as "),
-    (("hypergrad.name=none",), "hypergrad: audit_every=1 compares an estimator's gradient, name=none has")])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ("hypergrad.audit_params=[nothing.*]",),
+            "hypergrad.audit_params: the audit's pattern 'nothing.*' matches no parameter; "
+            "names are such as ",
+        ),
+        (
+            ("hypergrad.name=none",),
+            "hypergrad: audit_every=1 compares an estimator's gradient, name=none has",
+        ),
+    ],
+)
 def test_an_audit_that_cannot_be_is_refused_before_the_first_step(
-    settings: tuple[str, ...], message: str, tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+    settings: tuple[str, ...],
+    message: str,
+    tiny: TinyRun,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert tiny.train("hypergrad.audit_every=1", *settings) == 2
     assert message in capsys.readouterr().err
@@ -150,7 +214,9 @@ def test_an_audit_that_cannot_be_is_refused_before_the_first_step(
 
 
 def test_attention_without_second_order_is_refused(
-    tiny: TinyRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tiny: TinyRun,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     # the kernels of flash_attention_2 need a GPU; what it is asked for is its name
     monkeypatch.setattr("dreamprm.models.prm.attention_in_use", lambda backbone: {"flash_attention_2"})
@@ -162,10 +228,15 @@ def test_attention_without_second_order_is_refused(
 
 
 def test_a_solver_that_stops_short_is_counted_and_told_once(
-    tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+    tiny: TinyRun,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    short = ("hypergrad.name=cg", "hypergrad.max_iterations=1", "hypergrad.damping=100",
-             "hypergrad.tolerance=1e-12")
+    short = (
+        "hypergrad.name=cg",
+        "hypergrad.max_iterations=1",
+        "hypergrad.damping=100",
+        "hypergrad.tolerance=1e-12",
+    )
     assert tiny.train(*short) == 0
     statuses = [row["status"] for row in tiny.lines("metrics.jsonl")]
     assert statuses == ["not_converged"] * 4 and tiny.summary()["not_converged"] == 4

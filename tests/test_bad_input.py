@@ -80,76 +80,108 @@ BEFORE_THE_FIRST_STEP: dict[str, tuple[Spoil, list[str]]] = {
     "unknown estimator setting": (settings(hypergrad={"damping": 1}), ["damping", "first_order"]),
     "T below 1": (settings(inner_steps=0), ["inner_steps (T) must be >= 1, got 0"]),
     "steps not a multiple of T": (
-        settings(steps=7), ["multiple of inner_steps (T), got 7 and 2", "below: 6"]),
+        settings(steps=7),
+        ["multiple of inner_steps (T), got 7 and 2", "below: 6"],
+    ),
     "lm_weight without a pool": (settings(lm_weight=0.5), ["lm_weight=0.5", "give data.lm, or lm_weight=0"]),
     "a suite named mean": (
-        settings(evaluation={"suites": {"mean": "first.jsonl"}}), ["mean", "another name"]),
+        settings(evaluation={"suites": {"mean": "first.jsonl"}}),
+        ["mean", "another name"],
+    ),
     "missing training file": (
-        settings(data={"train": ["nowhere.jsonl"]}), ["no such file: nowhere.jsonl", "give the path"]),
+        settings(data={"train": ["nowhere.jsonl"]}),
+        ["no such file: nowhere.jsonl", "give the path"],
+    ),
     "missing meta file": (settings(data={"meta": "nowhere.jsonl"}), ["no such file: nowhere.jsonl"]),
-    "missing pool": (
-        settings(data={"lm": "nowhere.jsonl"}, lm_weight=0.5), ["nowhere.jsonl"]),
+    "missing pool": (settings(data={"lm": "nowhere.jsonl"}, lm_weight=0.5), ["nowhere.jsonl"]),
     "missing suite": (
-        settings(evaluation={"suites": {"first": "nowhere.jsonl"}}), ["no such file: nowhere.jsonl"]),
+        settings(evaluation={"suites": {"first": "nowhere.jsonl"}}),
+        ["no such file: nowhere.jsonl"],
+    ),
     "missing quality file": (
-        settings(evaluation={"quality": "nowhere.json"}), ["nowhere.json does not exist", "or null"]),
+        settings(evaluation={"quality": "nowhere.json"}),
+        ["nowhere.json does not exist", "or null"],
+    ),
     "malformed line": (malformed, ["maths.jsonl:2", "JSON"]),
     "label above 1": (
-        change("charts", steps=["a"], labels=[1.5]), ["charts.jsonl:2: field 'labels", "1.5", "[0, 1]"]),
+        change("charts", steps=["a"], labels=[1.5]),
+        ["charts.jsonl:2: field 'labels", "1.5", "[0, 1]"],
+    ),
     "a label too few": (change("charts", steps=["a", "b"], labels=[1]), ["charts.jsonl:2", "labels"]),
     "no domain named": (change("charts", domain=...), ["charts.jsonl:2", "domain"]),
     "empty file": (
         lambda tiny: (tiny.folder / "maths.jsonl").write_text(""),
-        ["maths.jsonl: the file is empty"]),
+        ["maths.jsonl: the file is empty"],
+    ),
     "domain with no sample": (
-        all_left_out, ["maths.jsonl: every record was left out", "has no sample", "mend the file"]),
+        all_left_out,
+        ["maths.jsonl: every record was left out", "has no sample", "mend the file"],
+    ),
     "too many bad records": (
         lambda tiny: (settings(data={"on_error": "skip"})(tiny), change("maths", labels=[7])(tiny)),
-        ["1 of 5 rows are bad", "max_bad_fraction=0.01"]),
+        ["1 of 5 rows are bad", "max_bad_fraction=0.01"],
+    ),
     "meta set of one class": (
         change_all("meta", correct=True),
-        ["6 right and 0 wrong answers", "needs both", "add chains of thought"]),
-    "meta record without steps": (
-        change("meta", steps=[]), ["has no steps", "set stepless=skip"]),
+        ["6 right and 0 wrong answers", "needs both", "add chains of thought"],
+    ),
+    "meta record without steps": (change("meta", steps=[]), ["has no steps", "set stepless=skip"]),
     "image missing": (
         change("charts", image="gone.png"),
-        ["charts.jsonl:2: field 'image'", "gone.png", "missing_image=text_only"]),
+        ["charts.jsonl:2: field 'image'", "gone.png", "missing_image=text_only"],
+    ),
     "no image named": (change("meta", image=...), ["meta.jsonl:2", "allow_no_image"]),
     "image root missing": (settings(data={"image_root": "nowhere"}), ["image_root is not a folder: nowhere"]),
     "second order through fused attention": (
-        lambda tiny: (settings(hypergrad={"name": "unrolled"})(tiny),
-                      tiny.config["model"].update(attn_implementation="sdpa")),
-        ["hypergrad.name=unrolled", "attn_implementation=sdpa", "set model.attn_implementation=eager"]),
+        lambda tiny: (
+            settings(hypergrad={"name": "unrolled"})(tiny),
+            tiny.config["model"].update(attn_implementation="sdpa"),
+        ),
+        ["hypergrad.name=unrolled", "attn_implementation=sdpa", "set model.attn_implementation=eager"],
+    ),
     "no model": (lambda tiny: tiny.config.pop("model"), ["give model.path (a checkpoint)"]),
     "a tokenizer and no model": (
         lambda tiny: tiny.config.update(model={"tokenizer": tiny.config["model"]["path"]}),
-        ["give model.path"]),
+        ["give model.path"],
+    ),
     "a model config and no tokenizer": (
         lambda tiny: tiny.config.update(model={"config": f"{tiny.config['model']['path']}/config.json"}),
-        ["model.config and model.tokenizer"]),
+        ["model.config and model.tokenizer"],
+    ),
     "model config missing": (
         lambda tiny: tiny.config.update(
-            model={"config": "no.json", "tokenizer": tiny.config["model"]["path"]}),
-        ["model.config=no.json cannot be read"]),
+            model={"config": "no.json", "tokenizer": tiny.config["model"]["path"]}
+        ),
+        ["model.config=no.json cannot be read"],
+    ),
     "no checkpoint there": (settings(model={"path": "nowhere/at/all"}), ["nowhere/at/all"]),
     "tokenizer missing": (
-        without_tokenizer, ["bare: the tokenizer has no token", "use a Qwen2-VL tokenizer"]),
+        without_tokenizer,
+        ["bare: the tokenizer has no token", "use a Qwen2-VL tokenizer"],
+    ),
     "candidate without steps": (
-        suite(candidates=[CANDIDATE, CANDIDATE | {"steps": []}]), ["first.jsonl", "candidate 1", "no steps"]),
+        suite(candidates=[CANDIDATE, CANDIDATE | {"steps": []}]),
+        ["first.jsonl", "candidate 1", "no steps"],
+    ),
     "candidate without label": (
-        suite(candidates=[CANDIDATE, {"text": "a", "steps": ["a"]}]), ["candidate 1", "no 'correct'"]),
+        suite(candidates=[CANDIDATE, {"text": "a", "steps": ["a"]}]),
+        ["candidate 1", "no 'correct'"],
+    ),
     "a candidate too few": (
         suite(candidates=[CANDIDATE]),
-        ["has 1 candidates, the first has 2", "same number"]),
+        ["has 1 candidates, the first has 2", "same number"],
+    ),
     "checkpoint missing": (
-        settings(resume="nowhere/step-000004"), ["checkpoint nowhere/step-000004 is incomplete"]),
+        settings(resume="nowhere/step-000004"),
+        ["checkpoint nowhere/step-000004 is incomplete"],
+    ),
 }
 
 
 def assert_one_message(text: str, parts: list[str]) -> None:
     lines = [line for line in text.splitlines() if line.startswith("dreamprm: ")]
     assert len(lines) == 1 and "Traceback" not in text, text
-    message = text[text.index("dreamprm: "):]
+    message = text[text.index("dreamprm: ") :]
     assert all(part in message for part in parts), message
 
 
@@ -162,7 +194,9 @@ def assert_nothing_half_written(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", BEFORE_THE_FIRST_STEP)
 def test_a_mistake_is_told_before_the_first_step(
-    name: str, tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+    name: str,
+    tiny: TinyRun,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     spoil, parts = BEFORE_THE_FIRST_STEP[name]
     spoil(tiny)
@@ -180,7 +214,9 @@ def test_the_configuration_file_is_missing(tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_broken_image_ends_the_training(
-    workers: int, tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+    workers: int,
+    tiny: TinyRun,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Its existence was checked before; that it can be read shows when it is needed, here or in a worker."""
     for number in range(3):
@@ -195,7 +231,9 @@ def test_a_broken_image_ends_the_training(
 
 @pytest.mark.parametrize("trained_before", [False, True])
 def test_a_loss_that_is_not_finite_ends_the_training(
-    trained_before: bool, tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+    trained_before: bool,
+    tiny: TinyRun,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     tiny.config["inner"] = {"lr": 1e38}
     if trained_before:

@@ -54,27 +54,42 @@ def _outer(params: dict[str, Tensor], alpha: dict[str, Tensor], batch: Tensor) -
 def _problem() -> BilevelProblem:
     """Three domains that want different parameters; L_k = (<w, x_k> + b - y_k)^2."""
     return BilevelProblem(
-        outer_loss=_outer, inner_losses=_losses,
-        weights=lambda alpha, batch, losses: torch.nn.functional.softplus(alpha["raw"]))
+        outer_loss=_outer,
+        inner_losses=_losses,
+        weights=lambda alpha, batch, losses: torch.nn.functional.softplus(alpha["raw"]),
+    )
 
 
 def _start(upper: AdamW = UPPER) -> BilevelState:
-    params = {"w": torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64),
-              "b": torch.tensor(0.7, dtype=torch.float64)}
+    params = {
+        "w": torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64),
+        "b": torch.tensor(0.7, dtype=torch.float64),
+    }
     return BilevelState.start(
-        params, {"raw": torch.tensor([0.1, -0.3, 0.6], dtype=torch.float64)}, inner=INNER, upper=upper)
+        params, {"raw": torch.tensor([0.1, -0.3, 0.6], dtype=torch.float64)}, inner=INNER, upper=upper
+    )
 
 
 def _trainer(estimator: str = "unrolled", /, **changes: Any) -> BilevelTrainer:
-    return BilevelTrainer(**{
-        "problem": _problem(), "estimator": build_estimator(estimator), "inner": INNER, "upper": UPPER,
-        "inner_steps": STEPS} | changes)
+    return BilevelTrainer(
+        **{
+            "problem": _problem(),
+            "estimator": build_estimator(estimator),
+            "inner": INNER,
+            "upper": UPPER,
+            "inner_steps": STEPS,
+        }
+        | changes
+    )
 
 
 def _run(trainer: BilevelTrainer, state: BilevelState, *, windows: int, first: int = 0) -> Iterator[Any]:
     return trainer.run(
-        state, inner_batches=iter(INNER_BATCHES[first * STEPS:]), outer_batches=iter(OUTER_BATCHES[first:]),
-        windows=windows)
+        state,
+        inner_batches=iter(INNER_BATCHES[first * STEPS :]),
+        outer_batches=iter(OUTER_BATCHES[first:]),
+        windows=windows,
+    )
 
 
 def _by_hand() -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -89,7 +104,7 @@ def _by_hand() -> list[tuple[Tensor, Tensor, Tensor]]:
     for window in range(WINDOWS):
         # The window once more as a differentiable function of alpha.
         phi, traced = [w.detach().clone().requires_grad_(), b.detach().clone().requires_grad_()], moments
-        for batch in INNER_BATCHES[window * STEPS:(window + 1) * STEPS]:
+        for batch in INNER_BATCHES[window * STEPS : (window + 1) * STEPS]:
             inner.param_groups[0]["lr"] = lr = 0.1 / (1 + done)
             inner.zero_grad()
             weights = torch.nn.functional.softplus(alpha.detach())
@@ -100,9 +115,9 @@ def _by_hand() -> list[tuple[Tensor, Tensor, Tensor]]:
             done += 1
             after, new = [], []
             for p, g, (m, v) in zip(phi, torch.autograd.grad(loss, phi, create_graph=True), traced):
-                m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g ** 2
-                root = torch.sqrt(v / (1 - 0.99 ** done)) + EPS
-                after.append(p - lr * (m / (1 - 0.9 ** done) / root + DECAY * p))
+                m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g**2
+                root = torch.sqrt(v / (1 - 0.99**done)) + EPS
+                after.append(p - lr * (m / (1 - 0.9**done) / root + DECAY * p))
                 new.append((m, v))
             phi, traced = after, new
         moments = [(m.detach(), v.detach()) for m, v in traced]
@@ -189,7 +204,8 @@ def test_batches_are_moved_to_the_device_and_taken_one_window_at_a_time() -> Non
 
     inner = iter(itertools.chain(INNER_BATCHES, INNER_BATCHES))
     windows = _trainer(to_device=to_device).run(
-        _start(), inner_batches=inner, outer_batches=iter(OUTER_BATCHES), windows=2)
+        _start(), inner_batches=inner, outer_batches=iter(OUTER_BATCHES), windows=2
+    )
     next(windows)
     wanted = [*INNER_BATCHES[:STEPS], OUTER_BATCHES[0]]
     assert len(moved) == len(wanted) and all(a is b for a, b in zip(moved, wanted))
@@ -213,8 +229,11 @@ def test_an_audited_loop_is_the_loop(estimator: str) -> None:
     for window in _run(_trainer(estimator, audit=audit), audited, windows=WINDOWS):
         exact.append(window.stats.pop("audit", None))
         assert torch.equal(window.alpha_grad["raw"], windows[len(exact) - 1].alpha_grad["raw"])
-    for left, right in ((plain.params, audited.params), (plain.alpha, audited.alpha),
-                        (plain.inner.exp_avg_sq, audited.inner.exp_avg_sq)):
+    for left, right in (
+        (plain.params, audited.params),
+        (plain.alpha, audited.alpha),
+        (plain.inner.exp_avg_sq, audited.inner.exp_avg_sq),
+    ):
         assert all(torch.equal(left[name], right[name]) for name in left)
     assert [result is not None for result in exact] == [False, True, False, True]
     state = _start()

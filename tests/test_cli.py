@@ -157,7 +157,8 @@ def test_a_full_disk_is_told_in_one_line(
     assert main(["train", config_file]) == 1
     assert capsys.readouterr().err == (
         "dreamprm: No space left on device while writing runs/x/plots.png; make room and run the same "
-        "command again\n")
+        "command again\n"
+    )
 
 
 def test_any_other_failure_ends_with_1_and_its_traceback(

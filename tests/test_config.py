@@ -15,13 +15,26 @@ from dreamprm.errors import UserError
 from dreamprm.prompting import PROMPTS
 from dreamprm.responses import SPLITS
 from dreamprm.schema import (
-    BenchmarkConfig, ConvertConfig, EvaluateConfig, EvaluateStepsConfig, LabelConfig, ScoreConfig,
-    TrainConfig, label)
+    BenchmarkConfig,
+    ConvertConfig,
+    EvaluateConfig,
+    EvaluateStepsConfig,
+    LabelConfig,
+    ScoreConfig,
+    TrainConfig,
+    label,
+)
 from dreamprm.settings import REQUIRED, leaves, open_settings, section, setting
 
 SCHEMAS = (
-    BenchmarkConfig, ConvertConfig, EvaluateConfig, EvaluateStepsConfig, LabelConfig, ScoreConfig,
-    TrainConfig)
+    BenchmarkConfig,
+    ConvertConfig,
+    EvaluateConfig,
+    EvaluateStepsConfig,
+    LabelConfig,
+    ScoreConfig,
+    TrainConfig,
+)
 SOURCES = Path(__file__).parent.parent / "src" / "dreamprm"
 
 
@@ -320,10 +333,7 @@ def test_every_key_is_read_by_some_code() -> None:
             if isinstance(node, ast.Attribute) and not (own and _is_self(node)):
                 read.add(node.attr)
     unread = [
-        leaf.key
-        for schema in SCHEMAS
-        for leaf in leaves(schema)
-        if leaf.key.rpartition(".")[2] not in read
+        leaf.key for schema in SCHEMAS for leaf in leaves(schema) if leaf.key.rpartition(".")[2] not in read
     ]
     assert unread == []
 
@@ -341,5 +351,5 @@ def test_as_dict_holds_every_key_once() -> None:
 
 def test_the_labelling_schema_names_what_there_is() -> None:
     """It holds its own lists, since importing the prompts would make `--help` slow."""
-    assert label.PROMPTS == tuple(PROMPTS)
+    assert tuple(PROMPTS) == label.PROMPTS
     assert label.SPLITS == SPLITS

@@ -32,8 +32,11 @@ def commands(path: Path) -> list[str]:
     return [line for line in lines if not any(form in line for form in FORMS)]
 
 
-CASES = [pytest.param(line, id=f"{path.name}:{line[9:60]}")
-         for path in [*PAGES, *CONFIGS] for line in commands(path)]
+CASES = [
+    pytest.param(line, id=f"{path.name}:{line[9:60]}")
+    for path in [*PAGES, *CONFIGS]
+    for line in commands(path)
+]
 
 
 def test_there_are_commands() -> None:
@@ -64,13 +67,17 @@ def scored(path: Path) -> set[str]:
         name, *arguments = shlex.split(line)[1:]
         if name == "score" and not arguments[0].endswith(".yaml"):
             keys = dict(argument.split("=", 1) for argument in arguments)
-            written |= {f"{keys['output']}/{key.removeprefix('files.')}.jsonl"
-                        for key in keys if key.startswith("files.")}
+            written |= {
+                f"{keys['output']}/{key.removeprefix('files.')}.jsonl"
+                for key in keys
+                if key.startswith("files.")
+            }
     return written
 
 
-@pytest.mark.parametrize("page", ["docs/evaluating.md", "docs/reproducing.md",
-                                  "experiments/configs/evaluate.yaml"])
+@pytest.mark.parametrize(
+    "page", ["docs/evaluating.md", "docs/reproducing.md", "experiments/configs/evaluate.yaml"]
+)
 def test_the_evaluation_s_configuration_reads_what_the_page_scores(page: str) -> None:
     suites = OmegaConf.load(ROOT / "experiments/configs/evaluate.yaml").suites
     assert {file for suite in suites.values() for file in (suite.path, *suite.joined)} <= scored(ROOT / page)

@@ -29,12 +29,14 @@ def sigterm_raises() -> Iterator[None]:
 
 
 SIGNALS = pytest.mark.parametrize(
-    "number, effect", [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+    "number, effect", [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)]
+)
 
 
 @SIGNALS
 def test_the_first_signal_is_remembered_and_delivered_on_request(
-    number: int, effect: type[BaseException],
+    number: int,
+    effect: type[BaseException],
 ) -> None:
     done = []
     with pytest.raises(effect), DeferredInterrupt() as interrupt:

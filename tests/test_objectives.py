@@ -72,9 +72,7 @@ def test_step_loss_is_the_mean_square_of_each_domain() -> None:
     group = torch.tensor([1, 1, 0, 2])
     # domain 0: .1^2; domain 1: (.2^2 + .25^2) / 2; domain 2: .5^2; domain 3 has no step
     expected = tensor(0.01, 0.05125, 0.25, 0.0)
-    torch.testing.assert_close(
-        step_loss_by_group(logits, labels, group, 4), expected, rtol=1e-12, atol=1e-15
-    )
+    torch.testing.assert_close(step_loss_by_group(logits, labels, group, 4), expected, rtol=1e-12, atol=1e-15)
 
 
 def test_step_loss_takes_float32_labels_in_float64() -> None:

@@ -13,10 +13,17 @@ NAMES = ["layers.0.weight", "layers.0.bias", "norm.weight"]
 
 
 def test_every_setting_arrives() -> None:
-    settings = InnerSettings(lr=0.02, betas=[0.8, 0.95], eps=1e-6, weight_decay=0.3, max_grad_norm=2.0,
-                             schedule="linear_decay", decay_start=0.0)
+    settings = InnerSettings(
+        lr=0.02,
+        betas=[0.8, 0.95],
+        eps=1e-6,
+        weight_decay=0.3,
+        max_grad_norm=2.0,
+        schedule="linear_decay",
+        decay_start=0.0,
+    )
     optimizer = make_optimizer(settings, steps=4, names=NAMES, section="inner")
-    assert [optimizer.learning_rate(step) for step in range(4)] == pytest.approx([.02, .015, .01, .005])
+    assert [optimizer.learning_rate(step) for step in range(4)] == pytest.approx([0.02, 0.015, 0.01, 0.005])
     assert (optimizer.betas, optimizer.eps, optimizer.max_grad_norm) == ((0.8, 0.95), 1e-6, 2.0)
     assert [optimizer.decay(name) for name in NAMES] == [0.3, 0.3, 0.3]
 

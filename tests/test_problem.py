@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
+from tiny_models import tiny_cots, tiny_image, tiny_prm
 from torch import Tensor
 from torch.func import functional_call
 
@@ -15,7 +16,6 @@ from dreamprm.hypergrad import AdamW, build_estimator
 from dreamprm.models import PRM
 from dreamprm.models.weights import DOMAIN_WEIGHTS, INSTANCE_WEIGHTS, DomainWeights, InstanceTable
 from dreamprm.problem import prm_problem
-from tiny_models import tiny_cots, tiny_image, tiny_prm
 
 # The same float64 operations in another order.
 ROUNDING = {"rtol": 1e-12, "atol": 1e-12}
@@ -33,8 +33,10 @@ def prm() -> PRM:
 def params(prm: PRM) -> dict[str, Tensor]:
     """Other numbers than the module's own, which must therefore not be read."""
     generator = torch.Generator().manual_seed(3)
-    return {name: p.detach() + 0.05 * torch.randn(p.shape, dtype=p.dtype, generator=generator)
-            for name, p in prm.trainable_params().items()}
+    return {
+        name: p.detach() + 0.05 * torch.randn(p.shape, dtype=p.dtype, generator=generator)
+        for name, p in prm.trainable_params().items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +47,12 @@ def training_batch(prm: PRM) -> dict[str, Any]:
     labels = torch.rand(sum(steps), generator=torch.Generator().manual_seed(5))
     texts = [("two plus three equals five", []), ("how many bars ?", [tiny_image(1)])]
     return {
-        "inputs": inputs, "labels": labels, "domains": torch.tensor([0, 2]),
+        "inputs": inputs,
+        "labels": labels,
+        "domains": torch.tensor([0, 2]),
         "group": torch.tensor([0] * steps[0] + [1] * (steps[1] + steps[2])),
-        "text": prm.processor.collate_text([prm.processor.encode_text(*text) for text in texts])}
+        "text": prm.processor.collate_text([prm.processor.encode_text(*text) for text in texts]),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +61,15 @@ def meta_batch(prm: PRM) -> dict[str, Any]:
     return {
         "inputs": prm.processor.collate([prm.processor.encode(*cot) for cot in cots]),
         "cot": torch.repeat_interleave(torch.arange(3), torch.tensor([len(steps) for *_, steps in cots])),
-        "correct": torch.tensor([1.0, 0.0, 1.0])}
+        "correct": torch.tensor([1.0, 0.0, 1.0]),
+    }
 
 
 def _forward(
-    prm: PRM, params: dict[str, Tensor], batch: dict[str, Tensor], output: str = "step_logits",
+    prm: PRM,
+    params: dict[str, Tensor],
+    batch: dict[str, Tensor],
+    output: str = "step_logits",
 ) -> Tensor:
     """The model with these parameters really loaded; its own are put back."""
     own = {name: p.detach().clone() for name, p in prm.named_parameters()}
@@ -82,7 +91,10 @@ def _domain_losses(prm: PRM, params: dict[str, Tensor], batch: dict[str, Any]) -
 
 @pytest.mark.parametrize("lm_weight", [0.0, LM_WEIGHT])
 def test_inner_loss_is_the_mean_of_weighted_domain_losses_plus_language_modelling(
-    prm: PRM, params: dict[str, Tensor], training_batch: dict[str, Any], lm_weight: float,
+    prm: PRM,
+    params: dict[str, Tensor],
+    training_batch: dict[str, Any],
+    lm_weight: float,
 ) -> None:
     positive = torch.nn.functional.softplus(ALPHA[DOMAIN_WEIGHTS])
     alpha = (positive / positive.mean()).tolist()
@@ -101,11 +113,15 @@ def test_inner_loss_is_the_mean_of_weighted_domain_losses_plus_language_modellin
 
 
 def test_with_weights_of_cots_it_is_the_mean_of_weighted_cot_losses(
-    prm: PRM, params: dict[str, Tensor], training_batch: dict[str, Any],
+    prm: PRM,
+    params: dict[str, Tensor],
+    training_batch: dict[str, Any],
 ) -> None:
     steps = [len(cot[2]) for cot in tiny_cots(3)]
     batch = training_batch | {
-        "cot": torch.repeat_interleave(torch.arange(3), torch.tensor(steps)), "cots": torch.tensor([4, 0, 2])}
+        "cot": torch.repeat_interleave(torch.arange(3), torch.tensor(steps)),
+        "cots": torch.tensor([4, 0, 2]),
+    }
     p = torch.sigmoid(_forward(prm, params, batch["inputs"]))
     losses = [part.mean().item() for part in ((p - batch["labels"]) ** 2).split(steps)]
     alpha = {INSTANCE_WEIGHTS: torch.tensor([0.5, 9.0, 1.5, 9.0, 2.0], dtype=torch.float64)}
@@ -117,7 +133,9 @@ def test_with_weights_of_cots_it_is_the_mean_of_weighted_cot_losses(
 
 
 def test_outer_loss_is_the_aggregation_function_loss(
-    prm: PRM, params: dict[str, Tensor], meta_batch: dict[str, Any],
+    prm: PRM,
+    params: dict[str, Tensor],
+    meta_batch: dict[str, Any],
 ) -> None:
     logits = _forward(prm, params, meta_batch["inputs"])
     by_cot = [logits[meta_batch["cot"] == m] for m in range(3)]
@@ -128,14 +146,17 @@ def test_outer_loss_is_the_aggregation_function_loss(
         (("temperature", 1.0),): ((torch.sigmoid(sums) - right) ** 2).mean(),
         (("temperature", 4.0),): ((torch.sigmoid(sums / 4.0) - right) ** 2).mean(),
         (("aggregation", "mean_log_odds"),): ((torch.sigmoid(means) - right) ** 2).mean(),
-        (("meta_loss_kind", "step"),): ((torch.sigmoid(logits) - right[meta_batch["cot"]]) ** 2).mean()}
+        (("meta_loss_kind", "step"),): ((torch.sigmoid(logits) - right[meta_batch["cot"]]) ** 2).mean(),
+    }
     for settings, value in wanted.items():
         problem = prm_problem(prm, WEIGHTS, **dict(settings))
         torch.testing.assert_close(problem.outer_loss(params, ALPHA, meta_batch), value, **ROUNDING)
 
 
 def test_the_inner_losses_gradient_in_a_free_weight_is_its_domain_loss(
-    prm: PRM, params: dict[str, Tensor], training_batch: dict[str, Any],
+    prm: PRM,
+    params: dict[str, Tensor],
+    training_batch: dict[str, Any],
 ) -> None:
     problem = prm_problem(prm, DomainWeights(["a", "b", "c"], "none"), lm_weight=LM_WEIGHT)
     alpha = {DOMAIN_WEIGHTS: torch.tensor([0.5, 0.2, 1.0], dtype=torch.float64, requires_grad=True)}
@@ -147,7 +168,9 @@ def test_the_inner_losses_gradient_in_a_free_weight_is_its_domain_loss(
 
 
 def test_the_meta_losses_gradient_reaches_alpha_through_the_window(
-    prm: PRM, training_batch: dict[str, Any], meta_batch: dict[str, Any],
+    prm: PRM,
+    training_batch: dict[str, Any],
+    meta_batch: dict[str, Any],
 ) -> None:
     lr, eps = 1e-2, 1e-2
     # One AdamW step from zero moments, phi' = phi - lr g / (|g| + eps), written out and differentiated.
@@ -167,15 +190,23 @@ def test_the_meta_losses_gradient_reaches_alpha_through_the_window(
 
     optimizer = AdamW(lr=lr, eps=eps, weight_decay=0.0)
     window = build_estimator("unrolled").run_window(
-        prm_problem(prm, WEIGHTS, temperature=2.0), optimizer, phi, optimizer.init(phi), ALPHA,
-        inner_batches=[training_batch], outer_batch=meta_batch)
+        prm_problem(prm, WEIGHTS, temperature=2.0),
+        optimizer,
+        phi,
+        optimizer.init(phi),
+        ALPHA,
+        inner_batches=[training_batch],
+        outer_batch=meta_batch,
+    )
     assert wanted.abs().min() > 1e-6
     # The backbone's norms and rotary angles are float32 inside, so two orders of operations differ by 1e-7.
     torch.testing.assert_close(window.alpha_grad[DOMAIN_WEIGHTS], wanted, rtol=1e-5, atol=1e-9)
 
 
 def test_parameters_left_out_are_the_modules_own_and_stay(
-    prm: PRM, training_batch: dict[str, Any], meta_batch: dict[str, Any],
+    prm: PRM,
+    training_batch: dict[str, Any],
+    meta_batch: dict[str, Any],
 ) -> None:
     problem = prm_problem(prm, WEIGHTS)
     frozen = prm.trainable_params(freeze_vision=True)
@@ -187,15 +218,24 @@ def test_parameters_left_out_are_the_modules_own_and_stay(
     before = {name: p.detach().clone() for name, p in prm.named_parameters()}
     optimizer = AdamW(lr=1e-2)
     window = build_estimator("first_order").run_window(
-        problem, optimizer, frozen, optimizer.init(frozen), ALPHA, inner_batches=[training_batch],
-        outer_batch=meta_batch)
+        problem,
+        optimizer,
+        frozen,
+        optimizer.init(frozen),
+        ALPHA,
+        inner_batches=[training_batch],
+        outer_batch=meta_batch,
+    )
     assert set(window.params) == set(frozen)
     # Nothing in the module moves, trained or frozen: training is a function of `params`.
     assert all(torch.equal(p, before[name]) for name, p in prm.named_parameters())
 
 
 def test_the_model_runs_in_the_autocast_context(
-    prm: PRM, params: dict[str, Tensor], training_batch: dict[str, Any], meta_batch: dict[str, Any],
+    prm: PRM,
+    params: dict[str, Tensor],
+    training_batch: dict[str, Any],
+    meta_batch: dict[str, Any],
 ) -> None:
     entered = []
 

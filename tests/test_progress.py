@@ -36,8 +36,10 @@ def run(mode, *, total=100, every=4, start=0, stream=None, weights=WEIGHTS):
 def test_lines_say_where_training_is():
     lines = run("lines").splitlines()
     assert [line.split()[1] for line in lines] == ["5/100", "20/100", "40/100", "60/100", "80/100", "100/100"]
-    assert lines[1] == ("step  20/100  inner 0.1250  meta 0.2500  2.5 steps/s  0:32 left  "
-                        "top a 1.50, b 1.40, c 1.30  bottom e 0.70, f 0.60, g 0.50")
+    assert lines[1] == (
+        "step  20/100  inner 0.1250  meta 0.2500  2.5 steps/s  0:32 left  "
+        "top a 1.50, b 1.40, c 1.30  bottom e 0.70, f 0.60, g 0.50"
+    )
     assert "0:00 left" in lines[-1]
 
 
@@ -111,15 +113,23 @@ def test_messages_stand_between_lines():
 
 def test_duration():
     assert [duration(seconds) for seconds in (0, 59.6, 75, 3600, 36_061)] == [
-        "0:00", "1:00", "1:15", "1:00:00", "10:01:01"]
+        "0:00",
+        "1:00",
+        "1:15",
+        "1:00:00",
+        "10:01:01",
+    ]
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ({"total_steps": 10, "mode": "fancy"}, "mode must be one of auto, bar, lines, none, got 'fancy'"),
-    ({"total_steps": 0}, "must be >= 1, got 0 and 20"),
-    ({"total_steps": 10, "every": 0}, "must be >= 1, got 10 and 0"),
-    ({"total_steps": 10, "start": 11}, r"between 0 and total_steps \(10\), got 11"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"total_steps": 10, "mode": "fancy"}, "mode must be one of auto, bar, lines, none, got 'fancy'"),
+        ({"total_steps": 0}, "must be >= 1, got 0 and 20"),
+        ({"total_steps": 10, "every": 0}, "must be >= 1, got 10 and 0"),
+        ({"total_steps": 10, "start": 11}, r"between 0 and total_steps \(10\), got 11"),
+    ],
+)
 def test_bad_settings(arguments, message):
     with pytest.raises(ValueError, match=message):
         Progress(**arguments)

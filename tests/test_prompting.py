@@ -30,8 +30,10 @@ def test_prompt_refuses_an_empty_question() -> None:
 def test_the_plain_prompt_asks_for_the_same_answer_line_and_no_steps() -> None:
     prompt = plain_prompt("How many bars?")
     assert prompt.endswith("\n\nHow many bars?") and "step" not in prompt.lower()
-    asked = ("write one line 'Final answer: ' with the answer alone"
-             " (the option's letter, where options are given).")
+    asked = (
+        "write one line 'Final answer: ' with the answer alone"
+        " (the option's letter, where options are given)."
+    )
     assert asked in prompt and asked in five_stage_prompt("How many bars?")
 
 

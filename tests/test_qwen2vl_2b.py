@@ -54,19 +54,43 @@ def overrides(tmp_path: Path) -> list[str]:
         pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
     for domain in ("charts", "geometry"):
-        write_lines(tmp_path / f"{domain}.jsonl", [
-            {"question": f"Which bar is highest? ({i})", "image": f"{i}.png", "domain": domain,
-             "steps": ["Step 1: Read the bars.", "Step 2: The third is highest."], "labels": [0.75, i / 2]}
-            for i in range(3)])
-    write_lines(tmp_path / "meta.jsonl", [
-        {"question": "What is shown?", "image": f"{i % 3}.png", "correct": i % 2 == 0,
-         "steps": ["Step 1: Look.", "Step 2: A chart."]} for i in range(4)])
+        write_lines(
+            tmp_path / f"{domain}.jsonl",
+            [
+                {
+                    "question": f"Which bar is highest? ({i})",
+                    "image": f"{i}.png",
+                    "domain": domain,
+                    "steps": ["Step 1: Read the bars.", "Step 2: The third is highest."],
+                    "labels": [0.75, i / 2],
+                }
+                for i in range(3)
+            ],
+        )
+    write_lines(
+        tmp_path / "meta.jsonl",
+        [
+            {
+                "question": "What is shown?",
+                "image": f"{i % 3}.png",
+                "correct": i % 2 == 0,
+                "steps": ["Step 1: Look.", "Step 2: A chart."],
+            }
+            for i in range(4)
+        ],
+    )
     (tmp_path / "checkpoint").mkdir()
     checkpoint = save_byte_level_checkpoint(tmp_path / "checkpoint", hidden=64, layers=2)
-    return [f"data.train=[{tmp_path}/charts.jsonl,{tmp_path}/geometry.jsonl]",
-            f"data.meta={tmp_path}/meta.jsonl",
-            f"data.cache_dir={tmp_path}/cache", "data.num_workers=0", f"model.path={checkpoint}",
-            f"output={tmp_path}/run", "precision=fp32", "steps=10"]
+    return [
+        f"data.train=[{tmp_path}/charts.jsonl,{tmp_path}/geometry.jsonl]",
+        f"data.meta={tmp_path}/meta.jsonl",
+        f"data.cache_dir={tmp_path}/cache",
+        "data.num_workers=0",
+        f"model.path={checkpoint}",
+        f"output={tmp_path}/run",
+        "precision=fp32",
+        "steps=10",
+    ]
 
 
 def test_images_become_the_tokens_of_the_real_layout(overrides: list[str]) -> None:

@@ -21,12 +21,24 @@ def configuration(tmp_path: Path, *, meta: Path, train: list[Path]) -> dict[str,
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
     return {
-        "name": "real", "output": str(tmp_path / "run"), "steps": 6, "inner_steps": 2, "batch_size": 2,
-        "meta_batch_size": 2, "hypergrad": {"name": "first_order"},
-        "data": {"train": [str(path) for path in train], "meta": str(meta), "allow_no_image": True,
-                 "missing_image": "text_only", "cache_dir": str(tmp_path / "cache")},
+        "name": "real",
+        "output": str(tmp_path / "run"),
+        "steps": 6,
+        "inner_steps": 2,
+        "batch_size": 2,
+        "meta_batch_size": 2,
+        "hypergrad": {"name": "first_order"},
+        "data": {
+            "train": [str(path) for path in train],
+            "meta": str(meta),
+            "allow_no_image": True,
+            "missing_image": "text_only",
+            "cache_dir": str(tmp_path / "cache"),
+        },
         "model": {"path": str(save_byte_level_checkpoint(checkpoint))},
-        "inner": {"lr": 1e-3}, "upper": {"lr": 0.05}}
+        "inner": {"lr": 1e-3},
+        "upper": {"lr": 0.05},
+    }
 
 
 def train(tmp_path: Path, config: dict[str, Any], *overrides: str) -> int:
@@ -42,19 +54,29 @@ def convert(name: str, source: Path, destination: Path, *options: str) -> Path:
 
 
 def test_the_public_meta_file_parses_whole(tmp_path: Path) -> None:
-    table = RecordTable.open(shared_file("dreamprm/meta.json"), kind="meta", cache_dir=tmp_path / "cache",
-                             missing_image="text_only")
+    table = RecordTable.open(
+        shared_file("dreamprm/meta.json"),
+        kind="meta",
+        cache_dir=tmp_path / "cache",
+        missing_image="text_only",
+    )
     steps = [len(record.steps) for record in table]
     assert (len(steps), steps.count(5), steps.count(0)) == (500, 128, 372)
     assert sum(record.correct for record in table) == 249
 
 
-@pytest.mark.parametrize(("stepless", "message"), [
-    ("error", "a record can only train with at least one step"),
-    ("skip", "the meta set holds 128 right and 0 wrong answers; it needs both"),
-])
+@pytest.mark.parametrize(
+    ("stepless", "message"),
+    [
+        ("error", "a record can only train with at least one step"),
+        ("skip", "the meta set holds 128 right and 0 wrong answers; it needs both"),
+    ],
+)
 def test_the_public_meta_file_is_not_trained_on(
-    stepless: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    stepless: str,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     domain = convert("processbench", shared_file("processbench/gsm8k.json"), tmp_path / "gsm8k.jsonl")
     config = configuration(tmp_path, meta=shared_file("dreamprm/meta.json"), train=[domain])
@@ -69,12 +91,16 @@ def test_the_public_meta_file_is_not_trained_on(
 
 
 def test_real_records_from_the_files_to_the_report(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    meta = convert("dreamprm15", shared_file("dreamprm15/meta_MMMU_Pro.json"), tmp_path / "meta.jsonl",
-                   "min_steps=2")
-    domains = [convert("processbench", shared_file(f"processbench/{name}.json"), tmp_path / f"{name}.jsonl")
-               for name in ("gsm8k", "math")]
+    meta = convert(
+        "dreamprm15", shared_file("dreamprm15/meta_MMMU_Pro.json"), tmp_path / "meta.jsonl", "min_steps=2"
+    )
+    domains = [
+        convert("processbench", shared_file(f"processbench/{name}.json"), tmp_path / f"{name}.jsonl")
+        for name in ("gsm8k", "math")
+    ]
     written = capsys.readouterr().out
     assert "wrote 760 meta records" in written
     assert "wrote 400 step records" in written and "wrote 1000 step records" in written

@@ -66,7 +66,10 @@ def test_dreamprm15_responses() -> None:
     others = [row for row in dreamprm15() if len(row["response"]) > 1]
     responses = [parse_response(row["response"]) for row in others]
     assert Counter(response.malformed for response in responses) == {
-        (): 2, ("no_headings",): 752, ("no_headings", "no_final_answer"): 6}
+        (): 2,
+        ("no_headings",): 752,
+        ("no_headings", "no_final_answer"): 6,
+    }
     assert sum(len(response.final_answer or "") == 1 for response in responses) == 741
 
 
@@ -102,8 +105,10 @@ def test_mathvision_outputs(
     names = Counter(name for response in responses for name in response.malformed)
     assert names == {"no_headings": 304 - headings, "no_final_answer": no_answer}
     assert sum("\\boxed" in text for text in texts) == boxed
-    several = [sum(len(parse_response(text, split=split).steps) > 1 for text in texts)
-               for split in ("paragraphs", "sentences")]
+    several = [
+        sum(len(parse_response(text, split=split).steps) > 1 for text in texts)
+        for split in ("paragraphs", "sentences")
+    ]
     assert several == [paragraphs, sentences]
 
 

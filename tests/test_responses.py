@@ -17,7 +17,6 @@ from dreamprm.responses import (
 )
 from dreamprm.responses.headings import Heading, ascending
 
-
 COT = (
     "Step 1: Restate.\n - asks for x\n\nStep 2: Look.\nSee step 1: it helps."
     "\n\nStep 3: Conclude.\n\nFinal answer: B"
@@ -219,8 +218,11 @@ FIVE = "\n\n".join(f"Step {k}: do {k}." for k in range(1, 6)) + "\n\nFinal answe
         (FIVE.replace("Step 4", "Step 3"), 4, ("missing_steps", "repeated_steps")),
         (FIVE.replace("do 5.", "As\nStep 2: said"), 5, ("repeated_steps",)),
         (f"{FIVE}\n{FIVE}", 5, ("repeated_steps",)),
-        (FIVE.replace("Step 3", "Step 6").replace("Step 4", "Step 3").replace("Step 6", "Step 4"), 4,
-         ("unordered_steps",)),
+        (
+            FIVE.replace("Step 3", "Step 6").replace("Step 4", "Step 3").replace("Step 6", "Step 4"),
+            4,
+            ("unordered_steps",),
+        ),
         (FIVE.replace("Final", "Step 6: more.\n\nFinal"), 6, ("surplus_steps",)),
         (FIVE.replace("Final answer: B", ""), 5, ("no_final_answer",)),
         ("Step 2: b\nStep 1: a", 1, ("missing_steps", "unordered_steps", "no_final_answer")),
@@ -254,25 +256,52 @@ def test_prefixes_end_with_their_steps() -> None:
     response = parse_response("Well.\n\nStep 1: a \n\n### Step 2\nb\n\n\nFinal answer: 4\n")
     assert response.steps == ("Well.\n\nStep 1: a", "### Step 2\nb\n\n\nFinal answer: 4")
     assert [response.prefix(k) for k in range(3)] == [
-        "", "Well.\n\nStep 1: a", "Well.\n\nStep 1: a \n\n### Step 2\nb\n\n\nFinal answer: 4"]
+        "",
+        "Well.\n\nStep 1: a",
+        "Well.\n\nStep 1: a \n\n### Step 2\nb\n\n\nFinal answer: 4",
+    ]
     for step in (-1, 3):
         with pytest.raises(ValueError, match=r"step must be in 0\.\.2"):
             response.prefix(step)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"split": "lines"}, "split must be one of headings, paragraphs, sentences, whole, got 'lines'"),
-    ({"expected_steps": 0}, "expected_steps must be >= 1 or None, got 0"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"split": "lines"}, "split must be one of headings, paragraphs, sentences, whole, got 'lines'"),
+        ({"expected_steps": 0}, "expected_steps must be >= 1 or None, got 0"),
+    ],
+)
 def test_settings_that_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_response("x", **arguments)
 
 
 PIECES = (
-    "Step 1: a", "**Step 2**", "### Step 3 -", "step 2.", "Final answer: B", "Answer: 3", "\\boxed{\\frac12}",
-    "- one", "2. two", "We have:", "$$", "\\[ x = 1.", "\\]", "```", "e.g. this", "It is 3.5. Then 4",
-    "where x", "|a|b|", "  indented", "\u00e9\u3002\u6570\u5b66", "$5 and $6.", "**Title**", "---", "\t",
+    "Step 1: a",
+    "**Step 2**",
+    "### Step 3 -",
+    "step 2.",
+    "Final answer: B",
+    "Answer: 3",
+    "\\boxed{\\frac12}",
+    "- one",
+    "2. two",
+    "We have:",
+    "$$",
+    "\\[ x = 1.",
+    "\\]",
+    "```",
+    "e.g. this",
+    "It is 3.5. Then 4",
+    "where x",
+    "|a|b|",
+    "  indented",
+    "\u00e9\u3002\u6570\u5b66",
+    "$5 and $6.",
+    "**Title**",
+    "---",
+    "\t",
     "Is it? Yes!",
 )
 
@@ -332,7 +361,7 @@ def test_paragraphs(paragraphs: list[str]) -> None:
         ["It is 3.5 cm long.", "Then it grew!", "Did it?", "Yes."],
         ["See Fig. 3 and e.g. Eq. (2), i.e. x vs. y.", "Dr. No said no.", "5 apples."],
         ["So $x = 1.$", "Then $a. B$ and \\(c. D\\) are `e. F`.", "Next."],
-        ["He said \"stop.\"", "(It was late.)", "**Bold.**", "End"],
+        ['He said "stop."', "(It was late.)", "**Bold.**", "End"],
         ["The point is B.", "So it lies on A."],
         ["It costs $5.", "It was $6. then"],
         ["Wait... what?", "I know\u2026", "Good."],
@@ -355,15 +384,36 @@ def test_sentences(sentences: list[str]) -> None:
 def test_a_displayed_formula_at_a_line_s_end_may_end_a_sentence() -> None:
     text = "We have:\n\\[x = 1\\]\nSo\n$$y = 2$$\nand \\[z = 3\\] Then"
     assert parse_response(text, split="sentences").steps == (
-        "We have:\n\\[x = 1\\]", "So\n$$y = 2$$\nand \\[z = 3\\] Then")
+        "We have:\n\\[x = 1\\]",
+        "So\n$$y = 2$$\nand \\[z = 3\\] Then",
+    )
 
 
 @pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("loop", [
-    "Step 1: a.\n", "Step 1: a. Step 2.\n\n", "\\[ x ", "\\( x ", "\\begin{a} ", "```x\n", "$a ", ".",
-    "a. A ", "- a\n\n", "- a\n", "So:\n\n", "Final answer:\n", "Answer:\n", "the answer is (A) x.\n",
-    "\\boxed{", "\\boxed{1} ", "\\text{", " \n",
-])
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "Step 1: a.\n",
+        "Step 1: a. Step 2.\n\n",
+        "\\[ x ",
+        "\\( x ",
+        "\\begin{a} ",
+        "```x\n",
+        "$a ",
+        ".",
+        "a. A ",
+        "- a\n\n",
+        "- a\n",
+        "So:\n\n",
+        "Final answer:\n",
+        "Answer:\n",
+        "the answer is (A) x.\n",
+        "\\boxed{",
+        "\\boxed{1} ",
+        "\\text{",
+        " \n",
+    ],
+)
 def test_a_generator_in_a_loop_costs_no_time(loop: str, split: str) -> None:
     """Time grows with the length, not with its square: 30,000 characters took up to a minute."""
     text = loop * (30000 // len(loop))

@@ -29,9 +29,14 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def test_each_log_holds_a_line_an_upper_step(folder: RunFolder) -> None:
     assert _lines(folder.path / "metrics.jsonl") == [
-        {"step": 5, "inner_loss": 0.05}, {"step": 10, "inner_loss": 0.1}, {"step": 15, "inner_loss": 0.15}]
+        {"step": 5, "inner_loss": 0.05},
+        {"step": 10, "inner_loss": 0.1},
+        {"step": 15, "inner_loss": 0.15},
+    ]
     assert _lines(folder.path / "domain_weights.jsonl")[1] == {
-        "step": 10, "weights": {"Größe": 1.0, "b": 1.0}}
+        "step": 10,
+        "weights": {"Größe": 1.0, "b": 1.0},
+    }
 
 
 def test_creating_it_again_keeps_what_is_there(folder: RunFolder) -> None:
@@ -71,7 +76,9 @@ def test_the_summary_is_readable_json(folder: RunFolder) -> None:
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    failing: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / "summary.json"
     write_atomically(path, "old")

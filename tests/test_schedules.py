@@ -14,17 +14,22 @@ STEPS = 10
 COSINE = [0.5 * (1 - math.cos(math.pi * left)) for left in (1.0, 0.8, 0.6, 0.4, 0.2)]
 
 
-@pytest.mark.parametrize("settings, factors", [
-    ({"schedule": "constant"}, [1] * 10),
-    ({"schedule": "step", "step_size": 4, "gamma": 0.5}, [1, 1, 1, 1, .5, .5, .5, .5, .25, .25]),
-    ({"schedule": "linear_decay", "decay_start": 0.5}, [1, 1, 1, 1, 1, 1, .8, .6, .4, .2]),
-    ({"schedule": "linear_decay", "decay_start": 0.0}, [1, .9, .8, .7, .6, .5, .4, .3, .2, .1]),
-    ({"schedule": "cosine", "decay_start": 0.5}, [1] * 5 + COSINE),
-    ({"schedule": "constant", "warmup": 4}, [.25, .5, .75, 1, 1, 1, 1, 1, 1, 1]),
-    # Warm-up scales the schedule, it does not delay it.
-    ({"schedule": "step", "step_size": 2, "gamma": 0.5, "warmup": 4},
-     [.25, .5, .375, .5, .25, .25, .125, .125, .0625, .0625]),
-])
+@pytest.mark.parametrize(
+    "settings, factors",
+    [
+        ({"schedule": "constant"}, [1] * 10),
+        ({"schedule": "step", "step_size": 4, "gamma": 0.5}, [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]),
+        ({"schedule": "linear_decay", "decay_start": 0.5}, [1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2]),
+        ({"schedule": "linear_decay", "decay_start": 0.0}, [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
+        ({"schedule": "cosine", "decay_start": 0.5}, [1] * 5 + COSINE),
+        ({"schedule": "constant", "warmup": 4}, [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1, 1]),
+        # Warm-up scales the schedule, it does not delay it.
+        (
+            {"schedule": "step", "step_size": 2, "gamma": 0.5, "warmup": 4},
+            [0.25, 0.5, 0.375, 0.5, 0.25, 0.25, 0.125, 0.125, 0.0625, 0.0625],
+        ),
+    ],
+)
 def test_the_rate_of_every_step(settings: dict[str, Any], factors: list[float]) -> None:
     rate = learning_rate_schedule(InnerSettings(lr=0.02, **settings), steps=STEPS)
     assert [rate(step) for step in range(STEPS)] == pytest.approx([0.02 * factor for factor in factors])

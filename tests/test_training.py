@@ -27,17 +27,24 @@ from dreamprm.schema import TrainConfig
 
 # What is equal byte for byte between two runs of the same configuration.
 RESULTS = (
-    "domain_weights.jsonl", "checkpoints/step-000008/tensors.safetensors",
-    "checkpoints/step-000008/state.json", "model/model.safetensors", "model/head.safetensors",
-    "scores/first.json", "scores/second.json")
+    "domain_weights.jsonl",
+    "checkpoints/step-000008/tensors.safetensors",
+    "checkpoints/step-000008/state.json",
+    "model/model.safetensors",
+    "model/head.safetensors",
+    "scores/first.json",
+    "scores/second.json",
+)
 
 
 def evaluated(tiny: TinyRun) -> TinyRun:
     """With suites, the untrained model beside the trained one, and known qualities."""
     (tiny.folder / "quality.json").write_text('{"charts": 0.25, "maths": 1.0}')
     tiny.config["evaluation"] = {
-        "suites": {suite: str(tiny.folder / f"{suite}.jsonl") for suite in SUITES}, "base": True,
-        "quality": str(tiny.folder / "quality.json")}
+        "suites": {suite: str(tiny.folder / f"{suite}.jsonl") for suite in SUITES},
+        "base": True,
+        "quality": str(tiny.folder / "quality.json"),
+    }
     return tiny
 
 
@@ -99,13 +106,25 @@ def test_the_run_folder_holds_everything(finished: TinyRun) -> None:
         firsts = [record.labels[0] for record in read_step_records(path)]
         assert summary["generator_accuracy"][domain] == pytest.approx(sum(firsts) / len(firsts))
     assert set(summary["best_of_n"]) == {
-        "random", "majority", "base_likelihood", "base_head", "dreamprm", "oracle"}
+        "random",
+        "majority",
+        "base_likelihood",
+        "base_head",
+        "dreamprm",
+        "oracle",
+    }
     assert set(summary["best_of_n"]["dreamprm"]) == {*SUITES, "mean"}
     assert summary["best_of_n"]["random"] == {"first": 0.5, "second": 0.5, "mean": 0.5}
     assert "charts" in (folder / "report.html").read_text()
     plots = sorted(path.stem for path in (folder / "plots").iterdir())
-    assert plots == ["accuracy_over_n", "best_of_n", "final_weights", "losses", "weights_against_difficulty",
-                     "weights_over_time"]
+    assert plots == [
+        "accuracy_over_n",
+        "best_of_n",
+        "final_weights",
+        "losses",
+        "weights_against_difficulty",
+        "weights_over_time",
+    ]
     assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
 
 
@@ -138,7 +157,11 @@ def test_the_final_table_is_printed_once(again: TinyRun, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize(("crash", "start"), [(2, 0), (6, 4)], ids=["before a checkpoint", "after one"])
 def test_a_crashed_run_goes_on_bit_for_bit(
-    crash: int, start: int, tiny: TinyRun, finished: TinyRun, monkeypatch: pytest.MonkeyPatch,
+    crash: int,
+    start: int,
+    tiny: TinyRun,
+    finished: TinyRun,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """It falls between two lines of its logs, so that metrics.jsonl is ahead of the rest."""
@@ -162,7 +185,10 @@ def test_a_crashed_run_goes_on_bit_for_bit(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(
-    number: signal.Signals, code: int, tiny: TinyRun, finished: TinyRun,
+    number: signal.Signals,
+    code: int,
+    tiny: TinyRun,
+    finished: TinyRun,
 ) -> None:
     """A real process and a real signal, before window 3 is over; no checkpoint was due there."""
     evaluated(tiny).config["checkpoint"] = {"every": 100}
@@ -175,14 +201,21 @@ def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(
         f"    row['step'] == 6 and os.kill(os.getpid(), {int(number)})\n"
         "    log(self, row)\n"
         "RunFolder.log_metrics = struck\n"
-        "sys.exit(main(sys.argv[1:]))")
+        "sys.exit(main(sys.argv[1:]))"
+    )
     arguments = ["train", str(tiny.write())]
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True,
-                          env=os.environ, timeout=100)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        timeout=100,
+    )
     assert done.returncode == code, done.stderr
     assert done.stderr.splitlines()[-1] == (
         "dreamprm: interrupted; go on from the last checkpoint with: "
-        f"dreamprm {' '.join(arguments)} resume=auto")
+        f"dreamprm {' '.join(arguments)} resume=auto"
+    )
     assert "Traceback" not in done.stderr
     assert [path.name for path in (tiny.output / "checkpoints").iterdir()] == ["step-000006"]
     assert [row["step"] for row in tiny.lines("domain_weights.jsonl")] == [2, 4, 6]
@@ -192,7 +225,9 @@ def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(
 
 
 def test_resume_never_refuses_a_folder_that_is_not_empty(
-    again: TinyRun, finished: TinyRun, capsys: pytest.CaptureFixture[str],
+    again: TinyRun,
+    finished: TinyRun,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert again.train("resume=never") == 2
     message = capsys.readouterr().err
@@ -201,7 +236,9 @@ def test_resume_never_refuses_a_folder_that_is_not_empty(
 
 
 def test_another_configuration_is_refused_by_its_key(
-    again: TinyRun, finished: TinyRun, capsys: pytest.CaptureFixture[str],
+    again: TinyRun,
+    finished: TinyRun,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert again.train("inner.lr=2e-3", "log.every=7") == 2
     message = capsys.readouterr().err
@@ -218,9 +255,12 @@ def test_overwrite_replaces_a_run(again: TinyRun, finished: TinyRun) -> None:
 
 
 @pytest.mark.parametrize(
-    "mistake", ["data.meta=nowhere.jsonl", "data.train=[nowhere.jsonl]", "model.path=nowhere"])
+    "mistake", ["data.meta=nowhere.jsonl", "data.train=[nowhere.jsonl]", "model.path=nowhere"]
+)
 def test_a_run_is_not_overwritten_by_one_that_cannot_start(
-    mistake: str, again: TinyRun, finished: TinyRun,
+    mistake: str,
+    again: TinyRun,
+    finished: TinyRun,
 ) -> None:
     assert again.train("overwrite=true", mistake) == 2
     assert_same_results(again, finished)
@@ -235,7 +275,9 @@ def test_overwrite_removes_runs_only(tiny: TinyRun, capsys: pytest.CaptureFixtur
 
 
 def test_overwrite_and_a_checkpoint_exclude_each_other(
-    again: TinyRun, finished: TinyRun, capsys: pytest.CaptureFixture[str],
+    again: TinyRun,
+    finished: TinyRun,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert again.train("overwrite=true", f"resume={again.output}/checkpoints/step-000004") == 2
     assert "overwrite=true starts anew, resume=" in capsys.readouterr().err
@@ -267,7 +309,8 @@ def test_a_moved_run_continues_where_it_is(again: TinyRun, finished: TinyRun) ->
 
 
 def test_a_damaged_checkpoint_is_named_with_the_way_out(
-    again: TinyRun, capsys: pytest.CaptureFixture[str],
+    again: TinyRun,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     tensors = again.output / "checkpoints" / "step-000008" / "tensors.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-100])
@@ -277,7 +320,9 @@ def test_a_damaged_checkpoint_is_named_with_the_way_out(
 
 
 def test_a_checkpoint_of_another_model_is_refused(
-    again: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    again: TinyRun,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments = [f"resume={again.output}/checkpoints/step-000004", f"output={tmp_path / 'other'}"]
     assert again.train(*arguments, "model.head=vocab_logits") == 2

@@ -13,8 +13,11 @@ from dreamprm.models.weights import INSTANCE_WEIGHTS
 
 NET = ("weights.kind=instance_net", "weights.features=[loss,steps,label,domain]", "weights.hidden=4")
 KINDS = {"domain": (), "instance_table": ("weights.kind=instance_table",), "instance_net": NET}
-ALPHA = {"domain": {"domain_weights": (2,)}, "instance_table": {"instance_weights": (10,)},
-         "instance_net": {"w1": (4, 5), "b1": (4,), "w2": (4,), "b2": ()}}
+ALPHA = {
+    "domain": {"domain_weights": (2,)},
+    "instance_table": {"instance_weights": (10,)},
+    "instance_net": {"w1": (4, 5), "b1": (4,), "w2": (4,), "b2": ()},
+}
 
 
 @pytest.mark.parametrize("sampling", ["single", "mixed"])
@@ -50,8 +53,12 @@ def test_the_tables_weights_are_written_with_their_ids(tiny: TinyRun) -> None:
 
 @pytest.mark.parametrize("kind", ["instance_table", "instance_net"])
 def test_a_resumed_run_is_the_same_bit_for_bit(kind: str, tiny: TinyRun) -> None:
-    names = ["checkpoints/step-000008/tensors.safetensors", "checkpoints/step-000008/state.json",
-             "domain_weights.jsonl", "model/model.safetensors"]
+    names = [
+        "checkpoints/step-000008/tensors.safetensors",
+        "checkpoints/step-000008/state.json",
+        "domain_weights.jsonl",
+        "model/model.safetensors",
+    ]
     assert tiny.train(*KINDS[kind]) == 0
     whole = {name: (tiny.output / name).read_bytes() for name in names}
     shutil.rmtree(tiny.output / "checkpoints" / "step-000008")
@@ -81,14 +88,21 @@ def test_the_nets_log_weighs_the_last_batch_of_each_window(tiny: TinyRun) -> Non
     assert list(history[0]["weights"].values()) == pytest.approx(wanted, rel=1e-6)
 
 
-@pytest.mark.parametrize(("setting", "message"), [
-    ("weights.kind=sample", "weights.kind must be one of domain, instance_table, instance_net"),
-    ("weights.features=[]", "weights: features must be some of loss, steps, label, domain, each once"),
-    ("weights.features=[loss,length]", "features must be some of loss, steps, label, domain, each once"),
-    ("weights={kind: instance_net, normalisation: softmax}", "normalisation=softmax does nothing with"),
-    ("weights.hidden=0", "weights.hidden must be >= 1, got 0")])
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("weights.kind=sample", "weights.kind must be one of domain, instance_table, instance_net"),
+        ("weights.features=[]", "weights: features must be some of loss, steps, label, domain, each once"),
+        ("weights.features=[loss,length]", "features must be some of loss, steps, label, domain, each once"),
+        ("weights={kind: instance_net, normalisation: softmax}", "normalisation=softmax does nothing with"),
+        ("weights.hidden=0", "weights.hidden must be >= 1, got 0"),
+    ],
+)
 def test_bad_settings_are_refused(
-    setting: str, message: str, tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+    setting: str,
+    message: str,
+    tiny: TinyRun,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert tiny.train(setting) == 2
     assert message in capsys.readouterr().err

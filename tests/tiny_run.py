@@ -90,33 +90,80 @@ def tiny_run(folder: Path, checkpoint: Path) -> TinyRun:
         return [f"step {k + 1} : {' '.join(generator.choice(_WORDS, size=3))} ." for k in range(count)]
 
     for domain in DOMAINS:
-        write_lines(folder / f"{domain}.jsonl", [
-            {"question": f"what is {generator.choice(_WORDS)} ?", "image": f"{i % 3}.png", "domain": domain,
-             "steps": steps(1 + i % 3), "labels": generator.integers(0, 9, 1 + i % 3).__truediv__(8).tolist(),
-             "id": f"{domain}-{i}"} for i in range(5)])
-    write_lines(folder / "meta.jsonl", [
-        {"question": "how many bars ?", "image": f"{i % 3}.png", "steps": steps(2), "correct": i % 2 == 0}
-        for i in range(6)])
+        write_lines(
+            folder / f"{domain}.jsonl",
+            [
+                {
+                    "question": f"what is {generator.choice(_WORDS)} ?",
+                    "image": f"{i % 3}.png",
+                    "domain": domain,
+                    "steps": steps(1 + i % 3),
+                    "labels": generator.integers(0, 9, 1 + i % 3).__truediv__(8).tolist(),
+                    "id": f"{domain}-{i}",
+                }
+                for i in range(5)
+            ],
+        )
+    write_lines(
+        folder / "meta.jsonl",
+        [
+            {"question": "how many bars ?", "image": f"{i % 3}.png", "steps": steps(2), "correct": i % 2 == 0}
+            for i in range(6)
+        ],
+    )
     for suite in SUITES:
-        write_lines(folder / f"{suite}.jsonl", [
-            {"question": "what is the answer ?", "image": f"{i}.png", "benchmark": suite, "answer": "1",
-             "candidates": [{"text": " ".join(chain := steps(2)), "steps": chain, "correct": (i + n) % 2 == 0,
-                             "final_answer": str((i + n) % 2)} for n in range(2)]} for i in range(3)])
-    write_lines(folder / "pool.jsonl", [
-        {"text": "two plus three equals five .", "image": "1.png"}, {"text": "one plus one equals two ."}])
-    return TinyRun(folder, {
-        "name": "tiny", "output": str(folder / "run"), "seed": 1,
-        "steps": 8, "inner_steps": 2, "batch_size": 2, "meta_batch_size": 3,
-        "data": {"train": [str(folder / f"{domain}.jsonl") for domain in DOMAINS],
-                 "meta": str(folder / "meta.jsonl"), "cache_dir": str(folder / "cache"), "min_pixels": 784,
-                 # six records reach high AUCs by chance
-                 "audit_bound": 1.0},
-        "model": {"path": str(checkpoint)},
-        "hypergrad": {"name": "first_order"},
-        # large enough that every step shows in every figure
-        "inner": {"lr": 1e-3}, "upper": {"lr": 0.05},
-        "checkpoint": {"every": 2, "keep": 9}, "log": {"progress": "lines"},
-    })
+        write_lines(
+            folder / f"{suite}.jsonl",
+            [
+                {
+                    "question": "what is the answer ?",
+                    "image": f"{i}.png",
+                    "benchmark": suite,
+                    "answer": "1",
+                    "candidates": [
+                        {
+                            "text": " ".join(chain := steps(2)),
+                            "steps": chain,
+                            "correct": (i + n) % 2 == 0,
+                            "final_answer": str((i + n) % 2),
+                        }
+                        for n in range(2)
+                    ],
+                }
+                for i in range(3)
+            ],
+        )
+    write_lines(
+        folder / "pool.jsonl",
+        [{"text": "two plus three equals five .", "image": "1.png"}, {"text": "one plus one equals two ."}],
+    )
+    return TinyRun(
+        folder,
+        {
+            "name": "tiny",
+            "output": str(folder / "run"),
+            "seed": 1,
+            "steps": 8,
+            "inner_steps": 2,
+            "batch_size": 2,
+            "meta_batch_size": 3,
+            "data": {
+                "train": [str(folder / f"{domain}.jsonl") for domain in DOMAINS],
+                "meta": str(folder / "meta.jsonl"),
+                "cache_dir": str(folder / "cache"),
+                "min_pixels": 784,
+                # six records reach high AUCs by chance
+                "audit_bound": 1.0,
+            },
+            "model": {"path": str(checkpoint)},
+            "hypergrad": {"name": "first_order"},
+            # large enough that every step shows in every figure
+            "inner": {"lr": 1e-3},
+            "upper": {"lr": 0.05},
+            "checkpoint": {"every": 2, "keep": 9},
+            "log": {"progress": "lines"},
+        },
+    )
 
 
 Trained = tuple[Run, list[dict[str, Any]], list[dict[str, Any]]]
@@ -130,5 +177,8 @@ def trained(tiny: TinyRun, *overrides: str) -> Trained:
     folder = RunFolder(tiny.folder / f"run-{number}")
     folder.create()
     train(run, config, folder)
-    return run, tiny.lines("metrics.jsonl", run=folder.path.name), tiny.lines(
-        "domain_weights.jsonl", run=folder.path.name)
+    return (
+        run,
+        tiny.lines("metrics.jsonl", run=folder.path.name),
+        tiny.lines("domain_weights.jsonl", run=folder.path.name),
+    )

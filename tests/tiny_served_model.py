@@ -66,8 +66,11 @@ def save_tiny_served_model(folder: Path, *, steps: int = 200) -> Path:
         CLIPImageProcessorPil(
             size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}, do_convert_rgb=True
         ),
-        tokenizer, patch_size=PATCH, vision_feature_select_strategy="default",
-        num_additional_image_tokens=1, chat_template=CHAT_TEMPLATE,
+        tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHAT_TEMPLATE,
     )
     model = _model(tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
@@ -93,12 +96,16 @@ def _tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=700, special_tokens=list(SPECIAL), show_progress=False,
+        vocab_size=700,
+        special_tokens=list(SPECIAL),
+        show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=SPECIAL[0], eos_token=SPECIAL[2],
+        tokenizer_object=tokenizer,
+        pad_token=SPECIAL[0],
+        eos_token=SPECIAL[2],
         extra_special_tokens=[SPECIAL[1], SPECIAL[3]],
     )
 
@@ -106,17 +113,35 @@ def _tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 def _model(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
     hidden = 48
     text = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=2048, tie_word_embeddings=True,
-        bos_token_id=None, eos_token_id=None, pad_token_id=None, initializer_range=0.1,
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+        initializer_range=0.1,
     )
     tower = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=SIZE,
-        patch_size=PATCH, projection_dim=16,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=SIZE,
+        patch_size=PATCH,
+        projection_dim=16,
     )
     config = LlavaConfig(
-        text_config=text, vision_config=tower, image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        vision_feature_layer=-1, vision_feature_select_strategy="default", tie_word_embeddings=True,
+        text_config=text,
+        vision_config=tower,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        tie_word_embeddings=True,
     )
     return LlavaForConditionalGeneration(config)
 
@@ -132,7 +157,9 @@ def _batch(
         question = draw.choice(prompts)
         text = f"{question}\n\n{continue_instruction(prefix)}" if begun else question
         start = tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], chat_template=CHAT_TEMPLATE, add_generation_prompt=True,
+            [{"role": "user", "content": text}],
+            chat_template=CHAT_TEMPLATE,
+            add_generation_prompt=True,
             tokenize=False,
         )
         prompt = tokenizer(start).input_ids

@@ -64,16 +64,25 @@ class Case:
             return lambda: Taken(window())
         params, state = workload.params, workload.state
         if not consume:
-            params, state = _copies(params), AdamWState(
-                state.step, _copies(state.exp_avg), _copies(state.exp_avg_sq))
+            params, state = (
+                _copies(params),
+                AdamWState(state.step, _copies(state.exp_avg), _copies(state.exp_avg_sq)),
+            )
         if not self.estimator:
             return lambda: Taken(plain_training(workload, params, state))
         estimator = build_estimator(self.estimator, **self.settings)
 
         def run() -> Taken:
             window = estimator.run_window(
-                workload.problem, workload.optimizer, params, state, workload.alpha,
-                inner_batches=workload.inner_batches, outer_batch=workload.outer_batch, donate=True)
+                workload.problem,
+                workload.optimizer,
+                params,
+                state,
+                workload.alpha,
+                inner_batches=workload.inner_batches,
+                outer_batch=workload.outer_batch,
+                donate=True,
+            )
             if window.status in (Status.nonfinite, Status.diverged):
                 raise ArithmeticError(f"{window.status.value}: {window.message}")
             note = "" if window.status is Status.ok else f"{window.status.value}: {window.message}"
@@ -112,7 +121,8 @@ def plain_training(workload: Workload, params: dict[str, Tensor], state: AdamWSt
     def gradient(loss: Callable[..., Tensor], batch: Any) -> dict[str, Tensor]:
         variables = {name: p.detach().requires_grad_() for name, p in params.items()}
         grads = torch.autograd.grad(
-            loss(variables, alpha, batch), list(variables.values()), materialize_grads=True)
+            loss(variables, alpha, batch), list(variables.values()), materialize_grads=True
+        )
         return dict(zip(params, grads, strict=True))
 
     for batch in workload.inner_batches:

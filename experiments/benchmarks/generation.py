@@ -95,8 +95,10 @@ def requests(folder: Path, *, prefixes: int, n: int, tokens: int) -> list[Reques
     Image.fromarray(generator.integers(0, 256, (IMAGE_SIDE, IMAGE_SIDE, 3), dtype=np.uint8)).save(image)
     words = ["left", "right", "is", "and", "plus", "gives", "3", "4", "5", "so", "we", "get"]
     texts = [" ".join(generator.choice(words, size=tokens - i * tokens // 8)) for i in range(prefixes)]
-    return [Request("sum of left bar and right bar ?", (str(image),), text, n=n, seed=seed)
-            for seed, text in enumerate(texts)]
+    return [
+        Request("sum of left bar and right bar ?", (str(image),), text, n=n, seed=seed)
+        for seed, text in enumerate(texts)
+    ]
 
 
 def ways(generator: TransformersGenerator, asked: Sequence[Request], *, new: int) -> dict[str, Way]:
@@ -105,16 +107,24 @@ def ways(generator: TransformersGenerator, asked: Sequence[Request], *, new: int
     model = local.model
     inputs = [local.encoder.encode([request]) for request in asked]
     pad = local.encoder.tokenizer.pad_token_id
-    common: dict[str, Any] = {"max_new_tokens": new, "do_sample": True, "temperature": 1.0, "top_k": 0,
-                              "pad_token_id": pad}
+    common: dict[str, Any] = {
+        "max_new_tokens": new,
+        "do_sample": True,
+        "temperature": 1.0,
+        "top_k": 0,
+        "pad_token_id": pad,
+    }
 
     def made(out: torch.Tensor, one: dict[str, torch.Tensor]) -> int:
         return (out.shape[1] - one["input_ids"].shape[1]) * out.shape[0]
 
     def bare_loop() -> int:
         config = GenerationConfig(**common)
-        return sum(made(model.generate(**one, generation_config=config), one)
-                   for one, request in zip(inputs, asked, strict=True) for _ in range(request.n))
+        return sum(
+            made(model.generate(**one, generation_config=config), one)
+            for one, request in zip(inputs, asked, strict=True)
+            for _ in range(request.n)
+        )
 
     def return_sequences() -> int:
         total = 0
@@ -126,13 +136,16 @@ def ways(generator: TransformersGenerator, asked: Sequence[Request], *, new: int
     def repeated_cache() -> int:
         total = 0
         for one, request in zip(inputs, asked, strict=True):
-            first = GenerationConfig(max_new_tokens=1, do_sample=False, pad_token_id=pad,
-                                     return_dict_in_generate=True)
+            first = GenerationConfig(
+                max_new_tokens=1, do_sample=False, pad_token_id=pad, return_dict_in_generate=True
+            )
             cache = model.generate(**one, generation_config=first).past_key_values
             cache.crop(-1)  # generate wants a token to go on from
             cache.batch_repeat_interleave(request.n)
-            rows = {name: one[name].repeat_interleave(request.n, dim=0)
-                    for name in ("input_ids", "attention_mask", "mm_token_type_ids")}
+            rows = {
+                name: one[name].repeat_interleave(request.n, dim=0)
+                for name in ("input_ids", "attention_mask", "mm_token_type_ids")
+            }
             out = model.generate(**rows, past_key_values=cache, generation_config=GenerationConfig(**common))
             total += made(out, one)
         return total
@@ -146,12 +159,20 @@ def ways(generator: TransformersGenerator, asked: Sequence[Request], *, new: int
             completions += result
         return sum(completion.tokens for completion in completions)
 
-    return {"bare loop": bare_loop, "num_return_sequences": return_sequences,
-            "repeated cache": repeated_cache, "generator": backend}
+    return {
+        "bare loop": bare_loop,
+        "num_return_sequences": return_sequences,
+        "repeated cache": repeated_cache,
+        "generator": backend,
+    }
 
 
 def measure(
-    size: str, shapes: Sequence[tuple[int, int]], *, repetitions: int, tokens: int = PREFIX,
+    size: str,
+    shapes: Sequence[tuple[int, int]],
+    *,
+    repetitions: int,
+    tokens: int = PREFIX,
     new: int = NEW,
 ) -> list[Point]:
     """All ways at these shapes, taking turns.
@@ -186,42 +207,54 @@ def page(points: Sequence[Point], *, command: str, repetitions: int) -> str:
     at_eight = [point for point in points if (point.prefixes, point.n) == (1, 8)]
     met = all(median(point.ratio("generator", "bare loop")) >= TARGET for point in at_eight)
     lines = [
-        "# Tokens a second of the transformers generator", "",
-        f"`{command}`, {date.today().isoformat()}, {machine('cpu')}, one thread, {versions}.", "",
+        "# Tokens a second of the transformers generator",
+        "",
+        f"`{command}`, {date.today().isoformat()}, {machine('cpu')}, one thread, {versions}.",
+        "",
         f"Random Qwen2-VL in float32, one image of {IMAGE_SIDE} x {IMAGE_SIDE} pixels and a prefix of "
         f"{PREFIX} tokens (of several prefixes each next one shorter by {PREFIX // 8}), {NEW} new tokens a "
         "sample, temperature 1. New tokens in a second of processor time; medians (least-most) over "
         f"{repetitions} repetitions in which the ways took turns; ratios within one. What the ways are: "
-        "experiments/benchmarks/generation.py.", "",
+        "experiments/benchmarks/generation.py.",
+        "",
         f"At least {TARGET:g} times the bare loop at n = 8: {'met' if met else 'not met'} ("
         + ", ".join(f"{point.size}: {spread(point.ratio('generator', 'bare loop'))}" for point in at_eight)
-        + ").", "",
+        + ").",
+        "",
         "| parameters | prefixes x n | bare loop | num_return_sequences | repeated cache | generator "
         "| generator / bare loop | generator / num_return_sequences | generator / repeated cache |",
-        "|---|---|---|---|---|---|---|---|---|"]
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     return "\n".join([*lines, *map(_line, points)]) + "\n"
 
 
 def _line(point: Point) -> str:
-    speeds = " | ".join(f"{median(values):.0f} ({min(values):.0f}-{max(values):.0f})"
-                        for values in point.speeds.values())
-    ratios = " | ".join(spread(point.ratio("generator", other))
-                        for other in ("bare loop", "num_return_sequences", "repeated cache"))
-    return (f"| {point.parameters / 1e6:.1f}M | {point.prefixes} x {point.n} | {speeds} | {ratios} |")
+    speeds = " | ".join(
+        f"{median(values):.0f} ({min(values):.0f}-{max(values):.0f})" for values in point.speeds.values()
+    )
+    ratios = " | ".join(
+        spread(point.ratio("generator", other))
+        for other in ("bare loop", "num_return_sequences", "repeated cache")
+    )
+    return f"| {point.parameters / 1e6:.1f}M | {point.prefixes} x {point.n} | {speeds} | {ratios} |"
 
 
 def main(arguments: list[str]) -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["5M", "50M"])
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     prepare_process(threads=1)
     transformers.utils.logging.set_verbosity_error()
-    points = [point for size in options.sizes
-              for point in measure(size, SHAPES[size], repetitions=options.repetitions)]
+    points = [
+        point
+        for size in options.sizes
+        for point in measure(size, SHAPES[size], repetitions=options.repetitions)
+    ]
     command = " ".join(["python -m experiments.benchmarks.generation", *arguments])
     options.out.write_text(page(points, command=command, repetitions=options.repetitions), encoding="utf-8")
     print(f"wrote {options.out}")

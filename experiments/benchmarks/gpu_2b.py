@@ -39,7 +39,7 @@ from experiments.benchmarks.worker import agreement, describe, flat
 from experiments.benchmarks.workload import DOMAINS, STEP_ENDS, Workload, domains_of
 
 RESULTS = Path("experiments/results/hypergradients_2b.json")
-GIB = 2 ** 30
+GIB = 2**30
 GPUS = {"80 GB": 80e9, "139 GiB": 139 * GIB}
 TEXT_TOKENS, GRID = 256, 36  # patches a side; two by two of them make a token
 # Under bf16 a difference over the default radius drowns in rounding, and a one-sided one over any
@@ -53,7 +53,8 @@ ROWS: dict[str, Case] = {
     "adjoint, gradients on the CPU": Case("adjoint", {"offload": "cpu"}),
     "adjoint, central difference": Case("adjoint", {"hvp": "finite_difference", "radius": BF16_RADIUS}),
     "adjoint, central difference, gradients on the CPU": Case(
-        "adjoint", {"hvp": "finite_difference", "radius": BF16_RADIUS, "offload": "cpu"}),
+        "adjoint", {"hvp": "finite_difference", "radius": BF16_RADIUS, "offload": "cpu"}
+    ),
     "unrolled": CASES["unrolled"],
     **{name: CASES[name] for name in ("neumann", "cg", "finite_difference", "finite_difference, AdamW")},
 }
@@ -61,19 +62,43 @@ ROWS: dict[str, Case] = {
 
 def config_2b(image_token: int, *, tiny: bool) -> Qwen2VLConfig:
     """Qwen2-VL-2B's shapes, or two layers of a hundredth of its width."""
-    text = {"vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
-            "num_attention_heads": 12, "num_key_value_heads": 2, "max_position_embeddings": 32768,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
-            "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
-    vision = {"depth": 32, "embed_dim": 1280, "num_heads": 16, "hidden_size": 1536, "mlp_ratio": 4,
-              "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2, "in_channels": 3}
+    text = {
+        "vocab_size": 151936,
+        "hidden_size": 1536,
+        "intermediate_size": 8960,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 32768,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+    }
+    vision = {
+        "depth": 32,
+        "embed_dim": 1280,
+        "num_heads": 16,
+        "hidden_size": 1536,
+        "mlp_ratio": 4,
+        "patch_size": 14,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "in_channels": 3,
+    }
     if tiny:
-        text |= {"vocab_size": 256, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-                 "num_attention_heads": 4, "rope_parameters": {
-                     "rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 1, 1]}}
+        text |= {
+            "vocab_size": 256,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 1, 1]},
+        }
         vision |= {"depth": 2, "embed_dim": 16, "num_heads": 2, "hidden_size": 32}
-    return Qwen2VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True,
-                         image_token_id=image_token)
+    return Qwen2VLConfig(
+        text_config=text, vision_config=vision, tie_word_embeddings=True, image_token_id=image_token
+    )
 
 
 def build(case: Case, options: argparse.Namespace) -> Workload:
@@ -82,21 +107,27 @@ def build(case: Case, options: argparse.Namespace) -> Workload:
     torch.manual_seed(0)
     with torch.device(device):
         prm = PRM.from_backbone(
-            config_2b(processor.image_token_id, tiny=options.tiny).to_dict(), processor=processor,
-            attn_implementation=case.model if case.model == "sdpa" else "eager", dtype=torch.bfloat16)
+            config_2b(processor.image_token_id, tiny=options.tiny).to_dict(),
+            processor=processor,
+            attn_implementation=case.model if case.model == "sdpa" else "eager",
+            dtype=torch.bfloat16,
+        )
     if not options.no_checkpointing:
         checkpoint_layers(prm.backbone)
     generator = torch.Generator().manual_seed(0)
     outer, *inner = (
-        random_batch(prm, domains_of(options.kind, step), tiny=options.tiny, generator=generator,
-                     device=device)
-        for step in range(options.steps + 1))
+        random_batch(
+            prm, domains_of(options.kind, step), tiny=options.tiny, generator=generator, device=device
+        )
+        for step in range(options.steps + 1)
+    )
     params = {name: p.detach() for name, p in prm.trainable_params().items()}
     for parameter in prm.parameters():  # functional_call puts the master weights in their place
         parameter.data = parameter.data.new_empty(0)
     weights = DomainWeights([f"domain-{i}" for i in range(DOMAINS)])
     problem = prm_problem(
-        prm, weights, autocast=lambda: torch.autocast(torch.device(device).type, torch.bfloat16))
+        prm, weights, autocast=lambda: torch.autocast(torch.device(device).type, torch.bfloat16)
+    )
     optimizer = AdamW(lr=5e-7, weight_decay=0.01)
     state = optimizer.init(params)
     # warm without warming up: moments of gradients of size 1e-4 over a thousand steps; from zero moments the
@@ -106,9 +137,14 @@ def build(case: Case, options: argparse.Namespace) -> Workload:
         state.exp_avg[name].normal_(std=1e-5)
         state.exp_avg_sq[name].fill_(1e-8)
     return Workload(
-        problem=problem, optimizer=optimizer, params=params, state=state,
+        problem=problem,
+        optimizer=optimizer,
+        params=params,
+        state=state,
         alpha={name: value.to(device) for name, value in weights.init().items()},
-        inner_batches=inner, outer_batch=outer)
+        inner_batches=inner,
+        outer_batch=outer,
+    )
 
 
 def random_batch(
@@ -125,21 +161,33 @@ def random_batch(
     kinds[:, :image] = 1
     grids = torch.tensor([[1, grid, grid]]).repeat(rows, 1)
     vision = config.vision_config
-    values = vision.in_channels * vision.temporal_patch_size * vision.patch_size ** 2
+    values = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
     ends = image + torch.arange(1, STEP_ENDS + 1) * (text // STEP_ENDS) - 1
     of_row = torch.arange(rows).repeat_interleave(STEP_ENDS)
     positions, _ = prm.backbone.model.get_rope_index(
-        ids, kinds, image_grid_thw=grids, attention_mask=torch.ones_like(ids))
+        ids, kinds, image_grid_thw=grids, attention_mask=torch.ones_like(ids)
+    )
     inputs: dict[str, Tensor] = {
-        "input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": kinds,
-        "position_ids": positions, "image_grid_thw": grids,
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "mm_token_type_ids": kinds,
+        "position_ids": positions,
+        "image_grid_thw": grids,
         "pixel_values": torch.randn(rows * grid * grid, values, generator=generator),
-        "step_rows": of_row, "step_cols": ends.repeat(rows)}
-    batch = {"labels": torch.rand(rows * STEP_ENDS, generator=generator), "group": of_row % len(domains),
-             "domains": torch.tensor(domains), "cot": of_row,
-             "correct": (torch.rand(rows, generator=generator) < 0.5).float()}
-    return {"inputs": {name: tensor.to(device) for name, tensor in inputs.items()},
-            **{name: tensor.to(device) for name, tensor in batch.items()}}
+        "step_rows": of_row,
+        "step_cols": ends.repeat(rows),
+    }
+    batch = {
+        "labels": torch.rand(rows * STEP_ENDS, generator=generator),
+        "group": of_row % len(domains),
+        "domains": torch.tensor(domains),
+        "cot": of_row,
+        "correct": (torch.rand(rows, generator=generator) < 0.5).float(),
+    }
+    return {
+        "inputs": {name: tensor.to(device) for name, tensor in inputs.items()},
+        **{name: tensor.to(device) for name, tensor in batch.items()},
+    }
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -168,15 +216,20 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         return {**row, "error": describe(error)}
     row |= {"seconds": seconds, "alpha_grad": flat(grads).tolist() if grads else []}
     if on_gpu:
-        row |= {"peak_gib": torch.cuda.max_memory_allocated() / GIB,
-                "reserved_gib": torch.cuda.max_memory_reserved() / GIB}
+        row |= {
+            "peak_gib": torch.cuda.max_memory_allocated() / GIB,
+            "reserved_gib": torch.cuda.max_memory_reserved() / GIB,
+        }
     return row
 
 
 def ask(name: str, arguments: list[str]) -> dict[str, Any]:
     """`measure` in a process of its own."""
-    child = subprocess.run([sys.executable, "-m", "experiments.benchmarks.gpu_2b", *arguments, "--row", name],
-                           capture_output=True, text=True)
+    child = subprocess.run(
+        [sys.executable, "-m", "experiments.benchmarks.gpu_2b", *arguments, "--row", name],
+        capture_output=True,
+        text=True,
+    )
     if child.returncode != 0:
         reason = child.stderr.strip().splitlines()[-1:] or [f"ended with code {child.returncode}"]
         return {"error": reason[0][:160]}
@@ -186,20 +239,35 @@ def ask(name: str, arguments: list[str]) -> dict[str, Any]:
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """The rows in Markdown: seconds, memory, fits, cosine to `adjoint`'s gradient in the same precision."""
-    exact = next((rows[name]["alpha_grad"] for name in ("adjoint", "unrolled")
-                  if rows.get(name, {}).get("alpha_grad")), None)
-    lines = ["| | seconds a window | allocated GiB | reserved GiB | "
-             + " | ".join(f"fits {gpu}" for gpu in GPUS) + " | cosine to exact | |",
-             "|" + "---|" * (len(GPUS) + 6)]
+    exact = next(
+        (
+            rows[name]["alpha_grad"]
+            for name in ("adjoint", "unrolled")
+            if rows.get(name, {}).get("alpha_grad")
+        ),
+        None,
+    )
+    lines = [
+        "| | seconds a window | allocated GiB | reserved GiB | "
+        + " | ".join(f"fits {gpu}" for gpu in GPUS)
+        + " | cosine to exact | |",
+        "|" + "---|" * (len(GPUS) + 6),
+    ]
     for name, row in rows.items():
         reserved, cosine = row.get("reserved_gib"), None
         if exact and row.get("alpha_grad"):
             cosine = agreement(torch.tensor(row["alpha_grad"]), torch.tensor(exact))["cosine"]
-        cells = [name, f"{median(row['seconds']):.2f}" if row.get("seconds") else "-",
-                 *(f"{row[key]:.1f}" if key in row else "-" for key in ("peak_gib", "reserved_gib")),
-                 *("-" if reserved is None else "yes" if reserved * GIB <= size else "no"
-                   for size in GPUS.values()),
-                 "-" if cosine is None else f"{cosine:.4f}", row.get("error") or row.get("note", "")]
+        cells = [
+            name,
+            f"{median(row['seconds']):.2f}" if row.get("seconds") else "-",
+            *(f"{row[key]:.1f}" if key in row else "-" for key in ("peak_gib", "reserved_gib")),
+            *(
+                "-" if reserved is None else "yes" if reserved * GIB <= size else "no"
+                for size in GPUS.values()
+            ),
+            "-" if cosine is None else f"{cosine:.4f}",
+            row.get("error") or row.get("note", ""),
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -211,8 +279,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW")
     parser.add_argument("--steps", type=int, default=5, help="T")
-    parser.add_argument("--kind", choices=["single", "mixed"], default="single",
-                        help="one row of one domain a batch, or four of four")
+    parser.add_argument(
+        "--kind",
+        choices=["single", "mixed"],
+        default="single",
+        help="one row of one domain a batch, or four of four",
+    )
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--no-checkpointing", action="store_true", help="keep all activations")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -234,16 +306,28 @@ def main(arguments: list[str]) -> int:
     for name in options.rows:
         rows[name] = ask(name, arguments)
         print(name, {key: value for key, value in rows[name].items() if key != "alpha_grad"}, flush=True)
-    results = {"date": date.today().isoformat(), "machine": machine(options.device),
-               "torch": torch.__version__, "steps": options.steps, "kind": options.kind, "tiny": options.tiny,
-               "checkpointing": not options.no_checkpointing, "lr": 5e-7,
-               "command": "python -m experiments.benchmarks.gpu_2b " + " ".join(arguments), "rows": rows}
+    results = {
+        "date": date.today().isoformat(),
+        "machine": machine(options.device),
+        "torch": torch.__version__,
+        "steps": options.steps,
+        "kind": options.kind,
+        "tiny": options.tiny,
+        "checkpointing": not options.no_checkpointing,
+        "lr": 5e-7,
+        "command": "python -m experiments.benchmarks.gpu_2b " + " ".join(arguments),
+        "rows": rows,
+    }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(results, indent=1) + "\n")
     told = {key: value for key, value in results.items() if key != "rows"}
     options.out.with_suffix(".md").write_text(
-        "# Windows at Qwen2-VL-2B's shapes\n\n" + ", ".join(f"{k}: {v}" for k, v in told.items())
-        + "\n\n" + table(rows) + "\n")
+        "# Windows at Qwen2-VL-2B's shapes\n\n"
+        + ", ".join(f"{k}: {v}" for k, v in told.items())
+        + "\n\n"
+        + table(rows)
+        + "\n"
+    )
     print(table(rows))
     return 0
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-MIB = 2 ** 20
+MIB = 2**20
 # For processes that measure memory on a CPU: glibc otherwise raises the size from which it asks the kernel
 # for a mapping of its own, and keeps freed tensors in its heap, where later ones may or may not fit.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}

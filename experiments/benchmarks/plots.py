@@ -16,9 +16,18 @@ from experiments.benchmarks.cases import CASES, PLAIN
 
 Ratio = Callable[[dict[str, Any], str], list[float] | None]
 # Okabe and Ito's colours by family; marker and dash tell the members apart, and peers are hollow.
-COLOURS = {"none": "#808080", "first_order": "#009e73", "adjoint": "#0072b2", "unrolled": "#222222",
-           "neumann": "#e69f00", "cg": "#56b4e9", "finite_difference": "#a8498a",
-           "TorchOpt": "#222222", "higher": "#7a5230", "Betty": "#d55e00"}
+COLOURS = {
+    "none": "#808080",
+    "first_order": "#009e73",
+    "adjoint": "#0072b2",
+    "unrolled": "#222222",
+    "neumann": "#e69f00",
+    "cg": "#56b4e9",
+    "finite_difference": "#a8498a",
+    "TorchOpt": "#222222",
+    "higher": "#7a5230",
+    "Betty": "#d55e00",
+}
 MARKERS = "osD^vPX*"
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)))
 # Ratios that an axis names, where they fall into its range.
@@ -32,9 +41,15 @@ def looks(case: str) -> dict[str, Any]:
     family = next(name for name in sorted(COLOURS, key=len, reverse=True) if case.startswith(name))
     place = [name for name in CASES if name.startswith(family)].index(case)
     colour, hollow = COLOURS[family], bool(CASES[case].peer)
-    return {"color": colour, "marker": MARKERS[place % len(MARKERS)], "markersize": 6,
-            "linestyle": DASHES[place % len(DASHES)], "linewidth": 1.4, "label": case,
-            "markerfacecolor": "none" if hollow else colour}
+    return {
+        "color": colour,
+        "marker": MARKERS[place % len(MARKERS)],
+        "markersize": 6,
+        "linestyle": DASHES[place % len(DASHES)],
+        "linewidth": 1.4,
+        "label": case,
+        "markerfacecolor": "none" if hollow else colour,
+    }
 
 
 def over_steps(points: list[dict[str, Any]], ratio: Ratio, *, what: str) -> Figure | None:
@@ -67,7 +82,7 @@ def over_steps(points: list[dict[str, Any]], ratio: Ratio, *, what: str) -> Figu
             axes.axhline(1.0, color=style.MUTED, linewidth=0.9, zorder=0.9)
             style.tidy(axes, grid="both")
             axes.set_title(f"{size} parameters, {kind} batches", loc="left", fontsize=9.5, color=style.INK)
-            if not any((size, k) in measured for k in kinds[i + 1:]):
+            if not any((size, k) in measured for k in kinds[i + 1 :]):
                 axes.set_xlabel("inner steps of a window, T")
                 axes.tick_params(labelbottom=True)
             if not any((s, kind) in measured for s in sizes[:j]):
@@ -87,8 +102,9 @@ def cost_against_agreement(points: list[dict[str, Any]]) -> Figure | None:
         return None
     first = min(measured, key=lambda point: (abs(point["steps"] - 5), -point["parameters"]))
     chosen = [p for p in measured if (p["size"], p["steps"]) == (first["size"], first["steps"])]
-    lrs = sorted({lr for p in chosen for row in p["rows"].values() for lr in row.get("agreement", {})},
-                 key=float)
+    lrs = sorted(
+        {lr for p in chosen for row in p["rows"].values() for lr in row.get("agreement", {})}, key=float
+    )
     figure = style.new_figure(3.9 * len(lrs) + 2.6, 3.3 * len(chosen) + 0.5)
     panels = figure.subplots(len(chosen), len(lrs), sharex=True, sharey=True, squeeze=False)
     for i, point in enumerate(chosen):
@@ -104,8 +120,12 @@ def cost_against_agreement(points: list[dict[str, Any]]) -> Figure | None:
             axes.set_yscale("log")
             axes.yaxis.set_minor_formatter(NullFormatter())
             style.tidy(axes, grid="both")
-            axes.set_title(f"{point['size']} parameters, T = {point['steps']}, {point['kind']}, lr {lr}",
-                           loc="left", fontsize=9.5, color=style.INK)
+            axes.set_title(
+                f"{point['size']} parameters, T = {point['steps']}, {point['kind']}, lr {lr}",
+                loc="left",
+                fontsize=9.5,
+                color=style.INK,
+            )
             if i == len(chosen) - 1:
                 axes.set_xlabel("time / plain training")
             if j == 0:

@@ -19,9 +19,11 @@ def write(results: dict[str, Any], out: Path) -> list[Path]:
     points = sorted(results["points"].values(), key=lambda point: (point["parameters"], point["steps"]))
     if not points:
         return []
-    figures = {"time": plots.over_steps(points, time_ratio, what="time"),
-               "memory": plots.over_steps(points, memory_ratio, what="extra peak memory"),
-               "agreement": plots.cost_against_agreement(points)}
+    figures = {
+        "time": plots.over_steps(points, time_ratio, what="time"),
+        "memory": plots.over_steps(points, memory_ratio, what="extra peak memory"),
+        "agreement": plots.cost_against_agreement(points),
+    }
     paths = [out.with_suffix(".md")]
     images = []
     for name, figure in figures.items():
@@ -65,16 +67,22 @@ def _head(points: Points) -> str:
     for point in points:
         told = point["conditions"]
         versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
-        line = (f"{told['date']}; {told['machine']}; {told['threads']} thread(s); Python {told['python']}, "
-                f"{versions}; {told['repetitions']} repetitions; `{told['command']}`")
+        line = (
+            f"{told['date']}; {told['machine']}; {told['threads']} thread(s); Python {told['python']}, "
+            f"{versions}; {told['repetitions']} repetitions; `{told['command']}`"
+        )
         by_conditions.setdefault(line, []).append(f"{point['size']} T={point['steps']} {point['kind']}")
-    lines = ["# Windows: time, memory and agreement of every estimator", "",
-             "Random Qwen2-VL PRMs in float32, vision tower frozen, batches of 4 x 128 tokens, AdamW warm; "
-             "`single`: one domain a batch, `mixed`: four. Ratios are to plain training of the same T inner "
-             "and one outer forward and backward passes with fused attention. Medians (least-most) over "
-             "repetitions, ratios taken within one. Extra memory is the peak resident memory beyond model, "
-             "params and moments, each row in a process of its own. Cosine and relative error are against "
-             "the exact gradient in float64. How it is measured: experiments/benchmarks/.", ""]
+    lines = [
+        "# Windows: time, memory and agreement of every estimator",
+        "",
+        "Random Qwen2-VL PRMs in float32, vision tower frozen, batches of 4 x 128 tokens, AdamW warm; "
+        "`single`: one domain a batch, `mixed`: four. Ratios are to plain training of the same T inner "
+        "and one outer forward and backward passes with fused attention. Medians (least-most) over "
+        "repetitions, ratios taken within one. Extra memory is the peak resident memory beyond model, "
+        "params and moments, each row in a process of its own. Cosine and relative error are against "
+        "the exact gradient in float64. How it is measured: experiments/benchmarks/.",
+        "",
+    ]
     return "\n".join(lines + [f"- {', '.join(names)}: {line}" for line, names in by_conditions.items()])
 
 
@@ -82,11 +90,20 @@ def _tables(points: Points) -> list[str]:
     sections = []
     for point in points:
         lrs = sorted({lr for row in point["rows"].values() for lr in row.get("agreement", {})}, key=float)
-        header = ["", "time / plain", "seconds", "extra MiB", "memory / plain",
-                  *(f"{what} at lr {lr}" for lr in lrs for what in ("cosine", "relative error")), "notes"]
+        header = [
+            "",
+            "time / plain",
+            "seconds",
+            "extra MiB",
+            "memory / plain",
+            *(f"{what} at lr {lr}" for lr in lrs for what in ("cosine", "relative error")),
+            "notes",
+        ]
         rows = [_row(point, case, lrs) for case in CASES if case in point["rows"]]
-        sections.append(f"## {point['size']} ({point['parameters']:,} parameters), T = {point['steps']}, "
-                        f"{point['kind']}\n\n" + _markdown(header, rows))
+        sections.append(
+            f"## {point['size']} ({point['parameters']:,} parameters), T = {point['steps']}, "
+            f"{point['kind']}\n\n" + _markdown(header, rows)
+        )
     steps = sorted({point["steps"] for point in points})
     if len(steps) > 1:
         for size, kind in dict.fromkeys((point["size"], point["kind"]) for point in points):
@@ -98,8 +115,13 @@ def _tables(points: Points) -> list[str]:
 
 def _row(point: dict[str, Any], case: str, lrs: Iterable[str]) -> list[str]:
     row = point["rows"][case]
-    cells = [case, spread(time_ratio(point, case)), spread(row.get("seconds")),
-             f"{row['extra_mib']:.0f}" if "extra_mib" in row else "-", spread(memory_ratio(point, case))]
+    cells = [
+        case,
+        spread(time_ratio(point, case)),
+        spread(row.get("seconds")),
+        f"{row['extra_mib']:.0f}" if "extra_mib" in row else "-",
+        spread(memory_ratio(point, case)),
+    ]
     notes = [row[key] for key in ("error", "note") if key in row]
     for lr in lrs:
         agreed = row.get("agreement", {}).get(lr, {})
@@ -111,8 +133,11 @@ def _row(point: dict[str, Any], case: str, lrs: Iterable[str]) -> list[str]:
 
 
 def _over_steps(points: Points, figure: Callable[[dict[str, Any], str], list[float] | None]) -> str:
-    rows = [[case, *(spread(figure(point, case)) for point in points)]
-            for case in CASES if case != PLAIN and any(figure(point, case) for point in points)]
+    rows = [
+        [case, *(spread(figure(point, case)) for point in points)]
+        for case in CASES
+        if case != PLAIN and any(figure(point, case) for point in points)
+    ]
     return _markdown(["", *(f"T = {point['steps']}" for point in points)], rows)
 
 

@@ -103,8 +103,10 @@ def make_prm(size: str, readout: str, *, side: int = IMAGE_SIDE) -> PRM:
     config.text_config.max_position_embeddings = 4096
     pixels = side * side
     processor = PRMProcessor(
-        tokenizer, Qwen2VLImageProcessorPil(min_pixels=pixels, max_pixels=pixels),
-        settings=ProcessorSettings(readout=readout))
+        tokenizer,
+        Qwen2VLImageProcessorPil(min_pixels=pixels, max_pixels=pixels),
+        settings=ProcessorSettings(readout=readout),
+    )
     return PRM.from_backbone(config, processor=processor, head=READOUTS[readout]).eval()
 
 
@@ -120,7 +122,8 @@ def make_questions(
         text = " ".join(generator.choice(words, size=question))
         candidates = [
             [" ".join(generator.choice(words, size=step - 1)) for _ in range(STEPS)]
-            for _ in range(CANDIDATES)]
+            for _ in range(CANDIDATES)
+        ]
 
         def encoded(steps: Sequence[str], text: str = text, image: Image.Image = image) -> EncodedCoT:
             return prm.processor.encode(text, [image], steps)
@@ -165,7 +168,7 @@ def ways(prm: PRM) -> dict[str, Way]:
 
     def one_pass_in_batches(question: Question) -> Scores:
         flat = logits(question.whole, share_images=True)
-        return [flat[n * STEPS:(n + 1) * STEPS] for n in range(len(question.whole))]
+        return [flat[n * STEPS : (n + 1) * STEPS] for n in range(len(question.whole))]
 
     def shared(question: Question) -> Scores:
         ((_, scores),) = scored_questions(prm, [question.whole], limits=PassLimits())
@@ -179,7 +182,13 @@ def ways(prm: PRM) -> dict[str, Way]:
 
 
 def measure(
-    size: str, readout: str, *, repetitions: int, questions: int, question: int = QUESTION, step: int = STEP,
+    size: str,
+    readout: str,
+    *,
+    repetitions: int,
+    questions: int,
+    question: int = QUESTION,
+    step: int = STEP,
     side: int = IMAGE_SIDE,
 ) -> Point:
     """All ways, taking turns; the first round is not timed."""
@@ -219,8 +228,10 @@ def page(points: Sequence[Point], *, command: str, repetitions: int, questions: 
     met = all(median(point.ratio(OURS, PUBLIC)) >= TARGET for point in points)
     equal = max(point.error[OURS] for point in points)
     lines = [
-        "# Candidates scored in a second", "",
-        f"`{command}`, {date.today().isoformat()}, {machine('cpu')}, one thread, {versions}.", "",
+        "# Candidates scored in a second",
+        "",
+        f"`{command}`, {date.today().isoformat()}, {machine('cpu')}, one thread, {versions}.",
+        "",
         f"Random Qwen2-VL PRMs in float32; {questions} question(s) of one image of {IMAGE_SIDE} x "
         f"{IMAGE_SIDE} pixels (256 tokens), {QUESTION} tokens of text and {CANDIDATES} candidates of "
         f"{STEPS} steps of "
@@ -228,13 +239,16 @@ def page(points: Sequence[Point], *, command: str, repetitions: int, questions: 
         "repetitions in which the ways took turns; ratios within one. Error: largest difference from prefix "
         "by prefix of a step's score (a probability), and of its log-odds, whose own standard deviation is "
         + ", ".join(f"{point.deviation:.2f}" for point in points)
-        + ". What the ways are: experiments/benchmarks/scoring.py.", "",
+        + ". What the ways are: experiments/benchmarks/scoring.py.",
+        "",
         f"At least {TARGET:g} times prefix by prefix: {'met' if met else 'not met'} ("
         + ", ".join(f"{point.size} {point.readout}: {spread(point.ratio(OURS, PUBLIC))}" for point in points)
-        + f"). Scores equal to 1e-5: {'met' if equal <= 1e-5 else 'not met'} ({equal:.1e}).", "",
+        + f"). Scores equal to 1e-5: {'met' if equal <= 1e-5 else 'not met'} ({equal:.1e}).",
+        "",
         "| parameters | readout | way | candidates a second | times prefix by prefix | ours is faster by "
         "| error | error of log-odds |",
-        "|---|---|---|---|---|---|---|---|"]
+        "|---|---|---|---|---|---|---|---|",
+    ]
     return "\n".join([*lines, *(line for point in points for line in _lines(point))]) + "\n"
 
 
@@ -245,14 +259,16 @@ def _lines(point: Point) -> list[str]:
             f"| {point.parameters / 1e6:.1f}M | {point.readout} | {name} "
             f"| {median(values):.3g} ({min(values):.3g}-{max(values):.3g}) "
             f"| {spread(point.ratio(name, PUBLIC))} | {spread(point.ratio(OURS, name))} "
-            f"| {point.error[name]:.1e} | {point.log_odds_error[name]:.1e} |")
+            f"| {point.error[name]:.1e} | {point.log_odds_error[name]:.1e} |"
+        )
     return lines
 
 
 def main(arguments: list[str]) -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["5M", "50M"])
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--questions", type=int, default=2)
@@ -260,12 +276,16 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     prepare_process(threads=1)
     transformers.utils.logging.set_verbosity_error()
-    points = [measure(size, readout, repetitions=options.repetitions, questions=options.questions)
-              for size in options.sizes for readout in READOUTS]
+    points = [
+        measure(size, readout, repetitions=options.repetitions, questions=options.questions)
+        for size in options.sizes
+        for readout in READOUTS
+    ]
     command = " ".join(["python -m experiments.benchmarks.scoring", *arguments])
     options.out.write_text(
         page(points, command=command, repetitions=options.repetitions, questions=options.questions),
-        encoding="utf-8")
+        encoding="utf-8",
+    )
     print(f"wrote {options.out}")
 
 

@@ -74,7 +74,8 @@ def read_plan(arguments: list[str]) -> Plan:
     overrides = [argument for argument in arguments if argument != preset]
     try:
         merged = OmegaConf.merge(
-            OmegaConf.structured(Plan), PRESETS[preset], OmegaConf.from_dotlist(overrides))
+            OmegaConf.structured(Plan), PRESETS[preset], OmegaConf.from_dotlist(overrides)
+        )
         plan = OmegaConf.to_object(merged)
         assert isinstance(plan, Plan)
         for point in points(plan):
@@ -91,8 +92,12 @@ def read_plan(arguments: list[str]) -> Plan:
 
 def points(plan: Plan) -> list[Setting]:
     """Every combination, small and short ones first."""
-    return [Setting(size=size, steps=steps, kind=kind, device=plan.device)
-            for size in plan.sizes for steps in plan.steps for kind in plan.kinds]
+    return [
+        Setting(size=size, steps=steps, kind=kind, device=plan.device)
+        for size in plan.sizes
+        for steps in plan.steps
+        for kind in plan.kinds
+    ]
 
 
 def measure(setting: Setting, plan: Plan) -> dict[str, Any]:
@@ -115,8 +120,13 @@ def measure(setting: Setting, plan: Plan) -> dict[str, Any]:
 
 def ask(job: str, setting: Setting, cases: list[str], plan: Plan) -> dict[str, dict[str, Any]]:
     """Have one job done by a process of its own; one that dies gives an error for each case."""
-    order = {"job": job, "cases": cases, "setting": dataclasses.asdict(setting), "threads": plan.threads,
-             "repetitions": plan.repetitions}
+    order = {
+        "job": job,
+        "cases": cases,
+        "setting": dataclasses.asdict(setting),
+        "threads": plan.threads,
+        "repetitions": plan.repetitions,
+    }
     environment = dict(os.environ, OMP_NUM_THREADS=str(plan.threads))
     if setting.device == "cpu":
         order["limit_bytes"] = int(0.85 * memory.available())
@@ -124,7 +134,10 @@ def ask(job: str, setting: Setting, cases: list[str], plan: Plan) -> dict[str, d
         environment |= memory.ALLOCATOR
     child = subprocess.run(
         [sys.executable, "-m", "experiments.benchmarks.worker", json.dumps(order)],
-        capture_output=True, text=True, env=environment)
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     if child.returncode != 0:
         reason = child.stderr.strip().splitlines()[-1:] or [f"ended with code {child.returncode}"]
         return {case: {"error": reason[0][:160]} for case in cases}
@@ -151,17 +164,26 @@ def conditions(plan: Plan) -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    return {"date": date.today().isoformat(), "machine": machine(plan.device), "threads": plan.threads,
-            "repetitions": plan.repetitions, "python": platform.python_version(), "versions": versions,
-            "command": "python -m experiments.benchmarks.windows " + " ".join(sys.argv[1:])}
+    return {
+        "date": date.today().isoformat(),
+        "machine": machine(plan.device),
+        "threads": plan.threads,
+        "repetitions": plan.repetitions,
+        "python": platform.python_version(),
+        "versions": versions,
+        "command": "python -m experiments.benchmarks.windows " + " ".join(sys.argv[1:]),
+    }
 
 
 def machine(device: str) -> str:
     """The processor or GPU, in words."""
     if device != "cpu":
         return str(torch.cuda.get_device_name())
-    models = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-              if line.startswith("model name")]
+    models = [
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
     return f"{models[0] if models else platform.machine()}, {os.cpu_count()} logical cores"
 
 
@@ -180,8 +202,11 @@ def main(arguments: list[str]) -> int:
             continue
         rows = measure(setting, plan)
         results["points"][key(setting)] = {
-            **dataclasses.asdict(setting), "parameters": parameters(setting.size), "rows": rows,
-            "conditions": conditions(plan)}
+            **dataclasses.asdict(setting),
+            "parameters": parameters(setting.size),
+            "rows": rows,
+            "conditions": conditions(plan),
+        }
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(results, indent=1) + "\n")
     for path in report.write(results, out):

@@ -1,6 +1,6 @@
 """One measurement in a process of its own; `windows.py` starts it and reads the one line it prints.
 
-    python -m experiments.benchmarks.worker '{"job": "memory", "cases": ["unrolled"], "setting": {...}}'
+python -m experiments.benchmarks.worker '{"job": "memory", "cases": ["unrolled"], "setting": {...}}'
 """
 
 from __future__ import annotations
@@ -118,16 +118,24 @@ def exact_gradient(setting: Setting) -> dict[str, Tensor]:
     workload = build_workload(setting, model="eager", dtype=torch.float64)
     estimator = build_estimator("adjoint" if "adjoint" in ESTIMATORS else "unrolled")
     return estimator.run_window(
-        workload.problem, workload.optimizer, workload.params, workload.state, workload.alpha,
-        inner_batches=workload.inner_batches, outer_batch=workload.outer_batch, on_failure="raise",
+        workload.problem,
+        workload.optimizer,
+        workload.params,
+        workload.state,
+        workload.alpha,
+        inner_batches=workload.inner_batches,
+        outer_batch=workload.outer_batch,
+        on_failure="raise",
     ).alpha_grad
 
 
 def agreement(found: Tensor, truth: Tensor) -> Outcome:
     """Cosine and |found - truth| / |truth|; a cosine of None where the gradient found is zero."""
     norms = float(found.norm() * truth.norm())
-    return {"cosine": float(found @ truth) / norms if norms else None,
-            "relative_error": float((found - truth).norm() / truth.norm())}
+    return {
+        "cosine": float(found @ truth) / norms if norms else None,
+        "relative_error": float((found - truth).norm() / truth.norm()),
+    }
 
 
 def flat(grads: dict[str, Tensor]) -> Tensor:

@@ -82,11 +82,20 @@ def random_batch(
         "attention_mask": torch.ones(ROWS, TOKENS, dtype=torch.long),
         "mm_token_type_ids": torch.zeros(ROWS, TOKENS, dtype=torch.long),
         "position_ids": torch.arange(TOKENS).expand(3, ROWS, TOKENS),
-        "step_rows": rows, "step_cols": ends.repeat(ROWS)}
-    batch = {"labels": labels, "group": rows % len(domains), "domains": torch.tensor(domains),
-             "cot": rows, "correct": (torch.rand(ROWS, generator=generator) < 0.5).float()}
-    return {"inputs": {name: tensor.to(device) for name, tensor in inputs.items()},
-            **{name: tensor.to(device) for name, tensor in batch.items()}}
+        "step_rows": rows,
+        "step_cols": ends.repeat(ROWS),
+    }
+    batch = {
+        "labels": labels,
+        "group": rows % len(domains),
+        "domains": torch.tensor(domains),
+        "cot": rows,
+        "correct": (torch.rand(ROWS, generator=generator) < 0.5).float(),
+    }
+    return {
+        "inputs": {name: tensor.to(device) for name, tensor in inputs.items()},
+        **{name: tensor.to(device) for name, tensor in batch.items()},
+    }
 
 
 def domains_of(kind: str, step: int) -> list[int]:
@@ -118,21 +127,40 @@ def build_workload(setting: Setting, *, model: str = "sdpa", dtype: torch.dtype 
     generator = torch.Generator().manual_seed(0)
 
     def batches(count: int) -> list[dict[str, Any]]:
-        return [random_batch(domains_of(setting.kind, step), vocabulary=vocabulary,
-                             generator=generator, device=setting.device) for step in range(count)]
+        return [
+            random_batch(
+                domains_of(setting.kind, step),
+                vocabulary=vocabulary,
+                generator=generator,
+                device=setting.device,
+            )
+            for step in range(count)
+        ]
 
     outer_batch, warm_batches, inner_batches = batches(1)[0], batches(WARM_STEPS), batches(setting.steps)
     params = _trained(prm)
     warm = build_estimator("none").run_window(
-        problem, optimizer, params, optimizer.init(params), alpha,
-        inner_batches=warm_batches, outer_batch=outer_batch)
+        problem,
+        optimizer,
+        params,
+        optimizer.init(params),
+        alpha,
+        inner_batches=warm_batches,
+        outer_batch=outer_batch,
+    )
     if dtype != torch.float32:
         prm.to(dtype)
     return Workload(
-        problem=problem, optimizer=optimizer, params=_cast(warm.params, dtype),
+        problem=problem,
+        optimizer=optimizer,
+        params=_cast(warm.params, dtype),
         state=AdamWState(
-            warm.state.step, _cast(warm.state.exp_avg, dtype), _cast(warm.state.exp_avg_sq, dtype)),
-        alpha=_cast(alpha, dtype), inner_batches=inner_batches, outer_batch=outer_batch)
+            warm.state.step, _cast(warm.state.exp_avg, dtype), _cast(warm.state.exp_avg_sq, dtype)
+        ),
+        alpha=_cast(alpha, dtype),
+        inner_batches=inner_batches,
+        outer_batch=outer_batch,
+    )
 
 
 def parameters(size: str) -> int:
@@ -145,8 +173,9 @@ def _prm(size: str, *, attention: str) -> PRM:
     processor = build_processor()
     width, layers = SIZES[size]
     sizes = SandboxSettings(hidden_size=width, text_layers=layers, vision_layers=1)
-    return PRM.from_backbone(base_config(sizes, processor.tokenizer).to_dict(), processor=processor,
-                             attn_implementation=attention)
+    return PRM.from_backbone(
+        base_config(sizes, processor.tokenizer).to_dict(), processor=processor, attn_implementation=attention
+    )
 
 
 def _trained(prm: PRM) -> dict[str, Tensor]:

@@ -46,12 +46,14 @@ class AppendOnlyFile:
             # Without a buffer: a line that cannot be written leaves nothing behind for the next one.
             self._file = self.path.open("ab", buffering=0)
         except Timeout:
-            raise UserError(f"{self.path} is being written by another process; wait for it, or give another "
-                            "output") from None
+            raise UserError(
+                f"{self.path} is being written by another process; wait for it, or give another output"
+            ) from None
         except OSError as error:
             self._lock.release()
-            raise UserError(f"{self.path} cannot be opened for writing ({error}); give another output"
-                            ) from error
+            raise UserError(
+                f"{self.path} cannot be opened for writing ({error}); give another output"
+            ) from error
 
     def close(self) -> None:
         """Close the file and let go of it; closing twice is harmless."""
@@ -90,12 +92,14 @@ class AppendOnlyFile:
             rest = line
             try:
                 while rest:
-                    rest = rest[self._file.write(rest):]
+                    rest = rest[self._file.write(rest) :]
                 return len(line)
             except OSError as error:
                 # What may be there of the line would run into the next; reading the file again drops it.
                 self._file.close()
-                self._failure = (f"{self.path} cannot be written ({error}); all before is kept: make room, "
-                                 "then start the same command again")
+                self._failure = (
+                    f"{self.path} cannot be written ({error}); all before is kept: make room, "
+                    "then start the same command again"
+                )
         # Of several threads that write, any may be the one whose error is shown: all tell the first one's.
         raise UserError(self._failure)

@@ -68,8 +68,10 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     """
     accelerator = Accelerator(mixed_precision="bf16" if config.precision == "bf16" else "no")
     if accelerator.num_processes > 1:
-        raise UserError(f"training runs in one process, {accelerator.num_processes} were launched; start "
-                        "`dreamprm train` without a launcher, one GPU holds the 2B model")
+        raise UserError(
+            f"training runs in one process, {accelerator.num_processes} were launched; start "
+            "`dreamprm train` without a launcher, one GPU holds the 2B model"
+        )
     return accelerator
 
 
@@ -85,10 +87,15 @@ def make_prm(config: TrainConfig) -> PRM:
     source = model.path if model.path is not None else _read_model_config(model.config)
     if source is None or tokenizer is None:
         raise UserError(
-            "give model.path (a checkpoint), or model.config and model.tokenizer for a random start")
+            "give model.path (a checkpoint), or model.config and model.tokenizer for a random start"
+        )
     processor = PRMProcessor.from_pretrained(
-        tokenizer, min_pixels=data.min_pixels, max_pixels=data.max_pixels, max_length=data.max_length,
-        readout=model.readout)
+        tokenizer,
+        min_pixels=data.min_pixels,
+        max_pixels=data.max_pixels,
+        max_length=data.max_length,
+        readout=model.readout,
+    )
     attention = model.attn_implementation
     if attention == "auto":
         attention = "eager" if _estimator(config).needs_second_order else "sdpa"
@@ -118,17 +125,23 @@ def assemble(
         raise UserError(
             f"hypergrad.name={config.hypergrad.name} takes gradients of gradients, which "
             f"model.attn_implementation={config.model.attn_implementation} does not have; set "
-            "model.attn_implementation=eager (or auto), or hypergrad.name=first_order")
+            "model.attn_implementation=eager (or auto), or hypergrad.name=first_order"
+        )
 
     if config.precision == "bf16" and "forward_difference" in config.hypergrad.settings.values():
-        say("precision=bf16 with one-sided differences: bf16's rounding drowns them where a batch holds more "
+        say(
+            "precision=bf16 with one-sided differences: bf16's rounding drowns them where a batch holds more "
             "than one loss; take finite_difference instead of forward_difference, or look: "
-            "hypergrad.audit_every")
+            "hypergrad.audit_every"
+        )
 
     images = ImageStore(missing=config.data.missing_image)
     sampler = DomainSampler(
-        {name: len(rows) for name, rows in table.domains.items()}, mode=cast(Sampling, config.sampling),
-        batch_size=config.batch_size, seed=config.seed)
+        {name: len(rows) for name, rows in table.domains.items()},
+        mode=cast(Sampling, config.sampling),
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
     texts = []
     text_sampler = None
     if config.lm_weight:
@@ -137,28 +150,54 @@ def assemble(
         text_sampler = EpochSampler(len(texts), config.lm_batch_size, seed=_seed(config, TEXT_ORDER))
     level = _upper_level(config, table, estimator, prm=prm, reference=reference)
     problem = prm_problem(
-        prm, level.weights, aggregation=config.aggregation, temperature=config.temperature,
-        meta_loss_kind=config.meta_loss, lm_weight=config.lm_weight, autocast=accelerator.autocast)
+        prm,
+        level.weights,
+        aggregation=config.aggregation,
+        temperature=config.temperature,
+        meta_loss_kind=config.meta_loss,
+        lm_weight=config.lm_weight,
+        autocast=accelerator.autocast,
+    )
     params = prm.trainable_params(freeze_vision=config.model.freeze_vision)
     audit = _audit(config, prm, list(params))
     _share_weights(prm, params)
     alpha = {name: value.to(accelerator.device) for name, value in level.alpha.items()}
     inner = make_optimizer(config.inner, steps=config.steps, names=params, section="inner")
     trainer = BilevelTrainer(
-        problem, level.estimator, inner, level.optimizer if level.moves else None,
-        inner_steps=config.inner_steps, to_device=lambda batch: send_to_device(batch, accelerator.device),
-        audit=audit)
+        problem,
+        level.estimator,
+        inner,
+        level.optimizer if level.moves else None,
+        inner_steps=config.inner_steps,
+        to_device=lambda batch: send_to_device(batch, accelerator.device),
+        audit=audit,
+    )
     return Run(
-        prm=prm, weights=level.weights, trainer=trainer,
+        prm=prm,
+        weights=level.weights,
+        trainer=trainer,
         state=BilevelState.start(params, alpha, inner=inner, upper=level.optimizer),
         memory=level.weights.memory(),
-        records=table, meta=meta, sampler=sampler,
-        step_batches=StepBatches(table, table.domains, sampler, processor=prm.processor, images=images,
-                                 texts=texts, text_sampler=text_sampler),
+        records=table,
+        meta=meta,
+        sampler=sampler,
+        step_batches=StepBatches(
+            table,
+            table.domains,
+            sampler,
+            processor=prm.processor,
+            images=images,
+            texts=texts,
+            text_sampler=text_sampler,
+        ),
         meta_batches=MetaBatches(
-            meta, EpochSampler(len(meta), config.meta_batch_size, seed=_seed(config, META_ORDER)),
-            processor=prm.processor, images=images),
-        images=images)
+            meta,
+            EpochSampler(len(meta), config.meta_batch_size, seed=_seed(config, META_ORDER)),
+            processor=prm.processor,
+            images=images,
+        ),
+        images=images,
+    )
 
 
 def rehearse(run: Run) -> None:
@@ -173,8 +212,14 @@ def rehearse(run: Run) -> None:
     batches = [trainer.to_device(run.step_batches[step]) for step in range(2)]
     try:
         trainer.estimator.run_window(
-            trainer.problem, trainer.inner, state.params, state.inner, state.alpha, inner_batches=batches,
-            outer_batch=trainer.to_device(run.meta_batches[0]))
+            trainer.problem,
+            trainer.inner,
+            state.params,
+            state.inner,
+            state.alpha,
+            inner_batches=batches,
+            outer_batch=trainer.to_device(run.meta_batches[0]),
+        )
     except NotImplementedError as error:
         raise UserError(f"hypergrad: {error}") from error
 
@@ -188,7 +233,8 @@ def _read_model_config(path: str | None) -> dict[str, Any] | None:
         raise UserError(f"model.config={path} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
         raise UserError(
-            f"model.config={path} must hold a transformers config, got a {type(content).__name__}")
+            f"model.config={path} must hold a transformers config, got a {type(content).__name__}"
+        )
     return content
 
 
@@ -203,7 +249,11 @@ def _share_weights(prm: PRM, params: dict[str, torch.Tensor]) -> None:
 
 
 def _upper_level(
-    config: TrainConfig, table: RecordTable[StepRecord], estimator: Estimator, *, prm: PRM,
+    config: TrainConfig,
+    table: RecordTable[StepRecord],
+    estimator: Estimator,
+    *,
+    prm: PRM,
     reference: str | None,
 ) -> UpperLevel:
     """The configured weights, estimator and optimizer, or those of a baseline that weighs the domains."""
@@ -213,7 +263,8 @@ def _upper_level(
     weights = _weights(config, table)
     alpha = weights.init()
     optimizer = make_optimizer(
-        config.upper, steps=config.steps // config.inner_steps, names=alpha, section="upper")
+        config.upper, steps=config.steps // config.inner_steps, names=alpha, section="upper"
+    )
     return UpperLevel(weights, alpha, estimator, optimizer, moves=config.hypergrad.name != "none")
 
 
@@ -238,7 +289,8 @@ def _audit(config: TrainConfig, prm: PRM, names: list[str]) -> Audit:
             raise UserError(
                 f"hypergrad.audit_every={audit.every} takes gradients of gradients, which "
                 f"model.attn_implementation={config.model.attn_implementation} does not have; set "
-                "model.attn_implementation=sdpa (or eager), or hypergrad.audit_every=0")
+                "model.attn_implementation=sdpa (or eager), or hypergrad.audit_every=0"
+            )
         try:
             audit.select(names)
         except ValueError as error:

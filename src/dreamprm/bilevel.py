@@ -56,9 +56,7 @@ class BilevelState:
     upper: AdamWState
 
     @classmethod
-    def start(
-        cls, params: Params, alpha: Params, *, inner: AdamW, upper: UpperOptimizer
-    ) -> BilevelState:
+    def start(cls, params: Params, alpha: Params, *, inner: AdamW, upper: UpperOptimizer) -> BilevelState:
         """The state before the first step."""
         return cls(params, inner.init(params), alpha, upper.init(alpha))
 
@@ -91,7 +89,11 @@ class BilevelTrainer:
             raise ValueError(f"inner_steps (T) must be >= 1, got {self.inner_steps}; the paper uses 5")
 
     def run(
-        self, state: BilevelState, *, inner_batches: Iterator[Any], outer_batches: Iterator[Any],
+        self,
+        state: BilevelState,
+        *,
+        inner_batches: Iterator[Any],
+        outer_batches: Iterator[Any],
         windows: int,
     ) -> Iterator[Window]:
         """Train for `windows` windows; yields after each, with `state` brought up to date in place.
@@ -106,8 +108,15 @@ class BilevelTrainer:
             audited = self._audit(state, batches, meta)  # first: the window overwrites what it starts from
 
             window = self.estimator.run_window(
-                self.problem, self.inner, state.params, state.inner, state.alpha,
-                inner_batches=batches, outer_batch=meta, donate=True)
+                self.problem,
+                self.inner,
+                state.params,
+                state.inner,
+                state.alpha,
+                inner_batches=batches,
+                outer_batch=meta,
+                donate=True,
+            )
             state.params, state.inner = window.params, window.state
             if audited is not None:
                 window.stats["audit"] = audited
@@ -121,5 +130,12 @@ class BilevelTrainer:
         if not self.audit.due(state.inner.step // self.inner_steps + 1):
             return None
         return self.audit.compare(
-            self.estimator, self.problem, self.inner, state.params, state.inner, state.alpha,
-            inner_batches=inner_batches, outer_batch=outer_batch)
+            self.estimator,
+            self.problem,
+            self.inner,
+            state.params,
+            state.inner,
+            state.alpha,
+            inner_batches=inner_batches,
+            outer_batch=outer_batch,
+        )

@@ -135,8 +135,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:
             place = f" while writing {error.filename}" if error.filename else ""
-            print(f"dreamprm: {error.strerror}{place}; make room and run the same command again",
-                  file=sys.stderr)
+            print(
+                f"dreamprm: {error.strerror}{place}; make room and run the same command again",
+                file=sys.stderr,
+            )
         else:
             traceback.print_exc()
         return 1

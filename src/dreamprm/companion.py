@@ -23,11 +23,17 @@ def vanilla_config(config: TrainConfig) -> TrainConfig:
     level.
     """
     return dataclasses.replace(
-        config, name=f"{config.name}-vanilla", output=str(Path(config.output) / "vanilla"),
-        resume="auto", overwrite=False, sandbox=None, hypergrad=HypergradSettings(name="none"),
+        config,
+        name=f"{config.name}-vanilla",
+        output=str(Path(config.output) / "vanilla"),
+        resume="auto",
+        overwrite=False,
+        sandbox=None,
+        hypergrad=HypergradSettings(name="none"),
         baseline=BaselineSettings(),
         log=dataclasses.replace(config.log, progress="lines"),
-        evaluation=dataclasses.replace(config.evaluation, vanilla="none", quality=None))
+        evaluation=dataclasses.replace(config.evaluation, vanilla="none", quality=None),
+    )
 
 
 class VanillaCompanion:
@@ -50,10 +56,13 @@ class VanillaCompanion:
             save_config(request, self._config)
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "dreamprm", "train", str(request)], stdin=subprocess.DEVNULL,
-                    stdout=log, stderr=subprocess.STDOUT,
+                    [sys.executable, "-m", "dreamprm", "train", str(request)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
                     # Ctrl-C reaches this process, which then stops that one: it must not be hit twice.
-                    start_new_session=True)
+                    start_new_session=True,
+                )
             self._say(f"training the vanilla PRM beside this one; its log is {self._log}")
         return self
 
@@ -69,11 +78,15 @@ class VanillaCompanion:
         if code != 0:
             tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-5:])
             raise UserError(
-                f"the vanilla run ended with exit code {code}; the last lines of {self._log}:\n{tail}")
+                f"the vanilla run ended with exit code {code}; the last lines of {self._log}:\n{tail}"
+            )
         return self.folder
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._process is not None and self._process.poll() is None:
             # It saves a checkpoint on SIGTERM, so a resumed run continues both.

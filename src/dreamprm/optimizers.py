@@ -26,8 +26,10 @@ def make_optimizer(
     names = list(names)
     for pattern in settings.no_decay:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise UserError(f"{section}.no_decay: {pattern!r} matches no trained parameter; names are such "
-                            f"as {', '.join(names[:2] + names[-1:])}")
+            raise UserError(
+                f"{section}.no_decay: {pattern!r} matches no trained parameter; names are such "
+                f"as {', '.join(names[:2] + names[-1:])}"
+            )
 
     def decay(name: str) -> float:
         exempt = any(fnmatchcase(name, pattern) for pattern in settings.no_decay)
@@ -35,6 +37,9 @@ def make_optimizer(
 
     first, second = settings.betas
     return AdamW(
-        lr=learning_rate_schedule(settings, steps=steps), betas=(first, second), eps=settings.eps,
+        lr=learning_rate_schedule(settings, steps=steps),
+        betas=(first, second),
+        eps=settings.eps,
         weight_decay=decay if settings.no_decay else settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm)
+        max_grad_norm=settings.max_grad_norm,
+    )

@@ -19,8 +19,13 @@ Batch = Mapping[str, Any]
 
 
 def prm_problem(
-    prm: PRM, weights: Weights, *, aggregation: str = "sum_log_odds", temperature: float = 1.0,
-    meta_loss_kind: str = "aggregation", lm_weight: float = 0.0,
+    prm: PRM,
+    weights: Weights,
+    *,
+    aggregation: str = "sum_log_odds",
+    temperature: float = 1.0,
+    meta_loss_kind: str = "aggregation",
+    lm_weight: float = 0.0,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> BilevelProblem:
     """The lower and the upper level of DreamPRM (arXiv 2505.20241).
@@ -58,9 +63,18 @@ def prm_problem(
 
     def outer_loss(params: Params, alpha: Params, batch: Batch) -> Tensor:
         del alpha  # the meta loss sees alpha only through phi
-        return meta_loss(step_logits(params, batch), batch["cot"], batch["correct"],
-                         kind=meta_loss_kind, aggregation=aggregation, temperature=temperature)
+        return meta_loss(
+            step_logits(params, batch),
+            batch["cot"],
+            batch["correct"],
+            kind=meta_loss_kind,
+            aggregation=aggregation,
+            temperature=temperature,
+        )
 
     return BilevelProblem(
-        outer_loss=outer_loss, inner_losses=inner_losses, weights=weights.weights,
-        unweighted_loss=text_loss if lm_weight else None)
+        outer_loss=outer_loss,
+        inner_losses=inner_losses,
+        weights=weights.weights,
+        unweighted_loss=text_loss if lm_weight else None,
+    )

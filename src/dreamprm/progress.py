@@ -34,8 +34,14 @@ class Progress:
     """
 
     def __init__(
-        self, total_steps: int, mode: str = "auto", *, every: int = 20, start: int = 0,
-        stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic,
+        self,
+        total_steps: int,
+        mode: str = "auto",
+        *,
+        every: int = 20,
+        start: int = 0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
@@ -60,8 +66,13 @@ class Progress:
             )
 
     def update(
-        self, step: int, *, inner_loss: float, meta_loss: float | None = None,
-        weights: Mapping[str, float] | None = None, note: str = "",
+        self,
+        step: int,
+        *,
+        inner_loss: float,
+        meta_loss: float | None = None,
+        weights: Mapping[str, float] | None = None,
+        note: str = "",
     ) -> None:
         """Show the state after `step` inner steps.
 
@@ -106,13 +117,21 @@ class Progress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         del kind, error, trace
         self.close()
 
     def _redraw(
-        self, bars: tuple[tqdm, tqdm, tqdm], step: int, *, losses: str, weights: Mapping[str, float],
+        self,
+        bars: tuple[tqdm, tqdm, tqdm],
+        step: int,
+        *,
+        losses: str,
+        weights: Mapping[str, float],
     ) -> None:
         steps, *ends = bars
         steps.set_postfix_str(losses, refresh=False)

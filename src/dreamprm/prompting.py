@@ -150,8 +150,12 @@ def _final_answer_line(options: Sequence[str]) -> str:
         return "'Final answer: ' with the answer alone (the option's letter, where options are given)."
     # "(A) B, (B) C, (C) A": a bare letter would name one option and be the text of another.
     letters = OPTION_LETTERS[: len(options)]
-    mixed = any(_is_letter(option, other) for i, option in enumerate(options)
-                for j, other in enumerate(letters) if i != j)
+    mixed = any(
+        _is_letter(option, other)
+        for i, option in enumerate(options)
+        for j, other in enumerate(letters)
+        if i != j
+    )
     brackets = f" in brackets, such as ({letters[0]})" if mixed else ""
     return f"'Final answer: ' with the letter of the right option alone{brackets}."
 

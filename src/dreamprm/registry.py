@@ -35,8 +35,10 @@ def require_settings(what: str, settings: Iterable[str], known: Collection[str])
     """
     for key in settings:
         if key not in known:
-            raise UserError(f"{what} has no setting {key!r}{nearest(key, known)}; "
-                            f"its settings: {', '.join(known) or 'none'}")
+            raise UserError(
+                f"{what} has no setting {key!r}{nearest(key, known)}; "
+                f"its settings: {', '.join(known) or 'none'}"
+            )
 
 
 def build(what: str, name: str, registry: Mapping[str, str | type], settings: Mapping[str, Any]) -> Any:
@@ -54,8 +56,9 @@ def build(what: str, name: str, registry: Mapping[str, str | type], settings: Ma
     """
     known = strategy_settings(what, name, registry)
     require_settings(f"{what} {name!r}", settings, known)
-    missing = [key for key, default in known.items()
-               if default is dataclasses.MISSING and key not in settings]
+    missing = [
+        key for key, default in known.items() if default is dataclasses.MISSING and key not in settings
+    ]
     if missing:
         raise UserError(f"{what} {name!r} needs {', '.join(missing)}")
     try:

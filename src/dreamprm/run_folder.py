@@ -13,8 +13,8 @@ from dreamprm.atomic_files import write_atomically
 class RunFolder:
     """Paths and logs of one run.
 
-        config.yaml metrics.jsonl domain_weights.jsonl instance_weights.jsonl summary.json report.html
-        checkpoints/ model/ scores/ plots/
+    config.yaml metrics.jsonl domain_weights.jsonl instance_weights.jsonl summary.json report.html
+    checkpoints/ model/ scores/ plots/
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -8,9 +8,7 @@ from collections.abc import Callable
 from dreamprm.schema.levels import InnerSettings, UpperSettings
 
 
-def learning_rate_schedule(
-    settings: InnerSettings | UpperSettings, *, steps: int
-) -> Callable[[int], float]:
+def learning_rate_schedule(settings: InnerSettings | UpperSettings, *, steps: int) -> Callable[[int], float]:
     """A level's learning rate as a function of the number of its steps already taken.
 
         warmup:        lr * (step + 1) / warmup, up to lr

@@ -45,7 +45,12 @@ def open_suites(config: TrainConfig, *, say: Callable[[str], None]) -> Suites:
 
 
 def summarise(
-    run: Run, config: TrainConfig, folder: RunFolder, *, suites: Suites, vanilla: VanillaCompanion,
+    run: Run,
+    config: TrainConfig,
+    folder: RunFolder,
+    *,
+    suites: Suites,
+    vanilla: VanillaCompanion,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Score the suites, join the vanilla run's scores, and compute the entries of summary.json.
@@ -55,10 +60,15 @@ def summarise(
     """
     weights = run.named_weights()
     summary: dict[str, Any] = {
-        "name": config.name, "seed": config.seed, "steps": run.state.inner.step,
-        "estimator": config.hypergrad.name, "aggregation": config.aggregation, "weights": weights,
+        "name": config.name,
+        "seed": config.seed,
+        "steps": run.state.inner.step,
+        "estimator": config.hypergrad.name,
+        "aggregation": config.aggregation,
+        "weights": weights,
         "generator_accuracy": generator_accuracy(run.records),
-        **window_summary(folder.metrics())}
+        **window_summary(folder.metrics()),
+    }
     if config.baseline.name != "none":
         summary["baseline"] = config.baseline.name
     for name, records in suites.items():
@@ -67,10 +77,17 @@ def summarise(
     joined = vanilla.wait()
     if suites:
         summary |= evaluate_suites(
-            {name: _candidate_scores(records, folder.scores / f"{name}.json",
-                                     joined.scores / f"{name}.json" if joined else None)
-             for name, records in suites.items()},
-            shifted=config.evaluation.shifted, seed=config.seed)
+            {
+                name: _candidate_scores(
+                    records,
+                    folder.scores / f"{name}.json",
+                    joined.scores / f"{name}.json" if joined else None,
+                )
+                for name, records in suites.items()
+            },
+            shifted=config.evaluation.shifted,
+            seed=config.seed,
+        )
     summary["vanilla_source"] = "live" if joined else "none"
     if config.evaluation.quality is not None:
         quality = json.loads(Path(config.evaluation.quality).read_text(encoding="utf-8"))
@@ -78,8 +95,7 @@ def summarise(
         if trained_name(config) == "dreamprm" or set(weights) == set(quality):
             # A baseline's selection may have lost domains, or brought the meta set in as one more.
             summary |= weight_summary(weights, quality)
-    if (config.sandbox is not None and joined and "heldout" in suites
-            and trained_name(config) == "dreamprm"):
+    if config.sandbox is not None and joined and "heldout" in suites and trained_name(config) == "dreamprm":
         targets = sandbox_targets(summary)
         summary["targets"] = targets
         summary["targets_met"] = all(target["met"] for target in targets.values())
@@ -104,13 +120,14 @@ def window_summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         return entries
     known = [row for row in audited if row["audit_cosine"] is not None]
     entries["audit"] = audit = {
-        "exact": sorted({row["audit_exact"] for row in audited}), "windows": len(audited),
-        "undefined": len(audited) - len(known)}
+        "exact": sorted({row["audit_exact"] for row in audited}),
+        "windows": len(audited),
+        "undefined": len(audited) - len(known),
+    }
     if known:
         cosines, ratios = ([row[name] for row in known] for name in ("audit_cosine", "audit_norm_ratio"))
         audit["cosine"] = {"median": float(np.median(cosines)), "least": min(cosines)}
-        audit["norm_ratio"] = {
-            "median": float(np.median(ratios)), "least": min(ratios), "most": max(ratios)}
+        audit["norm_ratio"] = {"median": float(np.median(ratios)), "least": min(ratios), "most": max(ratios)}
     return entries
 
 
@@ -124,15 +141,27 @@ def trained_name(config: TrainConfig) -> str:
 def _score(run: Run, config: TrainConfig, records: list[CandidateRecord]) -> Scores:
     batch_size = config.evaluation.batch_size
     trained = trained_name(config)
-    scores = {trained: prm_scores(
-        run.prm, records, images=run.images, aggregation=config.aggregation, temperature=config.temperature,
-        batch_size=batch_size)}
+    scores = {
+        trained: prm_scores(
+            run.prm,
+            records,
+            images=run.images,
+            aggregation=config.aggregation,
+            temperature=config.temperature,
+            batch_size=batch_size,
+        )
+    }
     if config.evaluation.base and config.evaluation.vanilla == "none":
         base = make_prm(config).to(run.prm.head.weight.device)
         scores["base_likelihood"] = likelihood_scores(base, records, images=run.images, batch_size=batch_size)
         scores["base_head"] = prm_scores(
-            base, records, images=run.images, aggregation=config.aggregation, temperature=config.temperature,
-            batch_size=batch_size)
+            base,
+            records,
+            images=run.images,
+            aggregation=config.aggregation,
+            temperature=config.temperature,
+            batch_size=batch_size,
+        )
     return scores
 
 
@@ -149,6 +178,8 @@ def _candidate_scores(records: list[CandidateRecord], *paths: Path | None) -> Ca
             scores |= json.loads(path.read_text(encoding="utf-8"))
     return CandidateScores(
         correct=np.array(
-            [[bool(candidate.correct) for candidate in record.candidates] for record in records]),
+            [[bool(candidate.correct) for candidate in record.candidates] for record in records]
+        ),
         answers=[[candidate.final_answer for candidate in record.candidates] for record in records],
-        scores=scores)
+        scores=scores,
+    )

@@ -14,8 +14,13 @@ from dreamprm.assembly import Run, assemble, make_accelerator, rehearse
 from dreamprm.baselines import build_baseline
 from dreamprm.baselines.stage import before_training
 from dreamprm.checkpoint import (
-    capture_random_state, latest_checkpoint, load_checkpoint, remove_later_checkpoints, restore_random_state,
-    save_checkpoint)
+    capture_random_state,
+    latest_checkpoint,
+    load_checkpoint,
+    remove_later_checkpoints,
+    restore_random_state,
+    save_checkpoint,
+)
 from dreamprm.companion import VanillaCompanion
 from dreamprm.config import changed_keys, load_config, save_config
 from dreamprm.data.collate import Latest, batches
@@ -78,7 +83,8 @@ def run_train(config: TrainConfig) -> None:
         if each is not None:
             folder.write_instance_weights(
                 {"id": record.id, "domain": record.domain, "weight": weight}
-                for record, weight in zip(run.records, each.tolist(), strict=True))
+                for record, weight in zip(run.records, each.tolist(), strict=True)
+            )
         summary = summarise(run, config, folder, suites=suites, vanilla=vanilla, say=accelerator.print)
     summary["seconds"] = time.monotonic() - started
     folder.write_summary(summary)
@@ -103,21 +109,26 @@ def find_checkpoint(folder: RunFolder, config: TrainConfig) -> str | None:
             raise UserError(f"overwrite=true starts anew, resume={config.resume} continues; give one of them")
         if occupied and not folder.config.exists():
             raise UserError(
-                f"{folder.path} holds something else than a run; overwrite=true removes runs only")
+                f"{folder.path} holds something else than a run; overwrite=true removes runs only"
+            )
         return None
     if config.resume not in ("auto", "never"):
         return config.resume
     if occupied and config.resume == "never":
-        raise UserError(f"{folder.path} is not empty; give another output, resume=auto to continue the run "
-                        "in it, or overwrite=true to replace it")
+        raise UserError(
+            f"{folder.path} is not empty; give another output, resume=auto to continue the run "
+            "in it, or overwrite=true to replace it"
+        )
     if not folder.config.exists():
         return None
     before = load_config(TrainConfig, folder.config)
     changed = changed_keys(before, config, ignore=MAY_CHANGE)
     if changed:
         differences = ", ".join(f"{key}: {old} there, {new} now" for key, (old, new) in changed.items())
-        raise UserError(f"{folder.path} holds a run of another configuration ({differences}); give another "
-                        "output, or overwrite=true to replace it")
+        raise UserError(
+            f"{folder.path} holds a run of another configuration ({differences}); give another "
+            "output, or overwrite=true to replace it"
+        )
     latest = latest_checkpoint(folder.checkpoints)
     return None if latest is None else str(latest)
 
@@ -126,11 +137,13 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
     """Run the remaining windows, logging each and saving a checkpoint at every `checkpoint.every`-th."""
     state, length = run.state, config.inner_steps
     first, last = state.inner.step // length, config.steps // length
-    inner_batches = Latest(batches(run.step_batches, start=first * length, stop=last * length,
-                                   workers=config.data.num_workers))
+    inner_batches = Latest(
+        batches(run.step_batches, start=first * length, stop=last * length, workers=config.data.num_workers)
+    )
     outer_batches = batches(run.meta_batches, start=first, stop=last, workers=config.data.num_workers)
     windows = run.trainer.run(
-        state, inner_batches=inner_batches, outer_batches=outer_batches, windows=last - first)
+        state, inner_batches=inner_batches, outer_batches=outer_batches, windows=last - first
+    )
     progress = Progress(config.steps, mode=config.log.progress, every=config.log.every)
     begun, note, converging = time.monotonic(), "", True
     with progress, DeferredInterrupt() as interrupt:
@@ -139,18 +152,26 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
                 raise UserError(f"step {state.inner.step}: {window.message}. {way_out(folder)}")
             if window.status is Status.not_converged and converging:
                 converging = False
-                progress.write(f"step {state.inner.step}: {window.message}. Training goes on; metrics.jsonl "
-                               "tells which windows were like this, summary.json how many")
+                progress.write(
+                    f"step {state.inner.step}: {window.message}. Training goes on; metrics.jsonl "
+                    "tells which windows were like this, summary.json how many"
+                )
             run.memory = run.weights.remember(
-                run.memory, state.alpha, last=lambda: last_losses(run, inner_batches.last))
+                run.memory, state.alpha, last=lambda: last_losses(run, inner_batches.last)
+            )
             weights = run.named_weights()
             row = metrics(run, window, number=number, seconds=time.monotonic() - begun)
             folder.log_metrics(row)
             folder.log_weights(state.inner.step, weights)
             if "audit" in window.stats:
                 note = audit_note(window.stats["audit"])
-            progress.update(state.inner.step, inner_loss=row["inner_loss"], meta_loss=row["meta_loss"],
-                            weights=weights, note=note)
+            progress.update(
+                state.inner.step,
+                inner_loss=row["inner_loss"],
+                meta_loss=row["meta_loss"],
+                weights=weights,
+                note=note,
+            )
             if number % config.checkpoint.every == 0 or number == last or interrupt.requested:
                 save(run, config, folder)
             if interrupt.requested:
@@ -182,12 +203,22 @@ def training_facts(run: Run, config: TrainConfig) -> dict[str, Any]:
     baseline = build_baseline(config.baseline.name, **config.baseline.settings)
     told = {} if config.baseline.name == "none" else {"baseline": config.baseline.name, **baseline.facts()}
     return {
-        "name": config.name, "seed": config.seed, "steps": run.state.inner.step,
-        "inner_steps": config.inner_steps, "estimator": config.hypergrad.name,
-        "aggregation": config.aggregation, "temperature": config.temperature, "meta_loss": config.meta_loss,
-        "inner_lr": config.inner.lr, "upper_lr": config.upper.lr, "precision": config.precision,
-        "sampling": config.sampling, "batch_size": config.batch_size,
-        "domain_weights": run.named_weights(), **told}
+        "name": config.name,
+        "seed": config.seed,
+        "steps": run.state.inner.step,
+        "inner_steps": config.inner_steps,
+        "estimator": config.hypergrad.name,
+        "aggregation": config.aggregation,
+        "temperature": config.temperature,
+        "meta_loss": config.meta_loss,
+        "inner_lr": config.inner.lr,
+        "upper_lr": config.upper.lr,
+        "precision": config.precision,
+        "sampling": config.sampling,
+        "batch_size": config.batch_size,
+        "domain_weights": run.named_weights(),
+        **told,
+    }
 
 
 def metrics(run: Run, window: Window, *, number: int, seconds: float) -> dict[str, Any]:
@@ -196,17 +227,25 @@ def metrics(run: Run, window: Window, *, number: int, seconds: float) -> dict[st
     upper = run.trainer.upper
     squares = sum(float(grad.square().sum()) for grad in window.alpha_grad.values())
     row = {
-        "step": step, "window": number, "inner_loss": float(window.inner_losses.mean()),
-        "meta_loss": float(window.outer_loss), "lr": run.trainer.inner.learning_rate(step - 1),
+        "step": step,
+        "window": number,
+        "inner_loss": float(window.inner_losses.mean()),
+        "meta_loss": float(window.outer_loss),
+        "lr": run.trainer.inner.learning_rate(step - 1),
         "upper_lr": upper.learning_rate(number - 1) if upper is not None else 0.0,
         "seconds": round(seconds, 3),
-        "alpha_grad_norm": squares ** 0.5, "status": window.status.value}
+        "alpha_grad_norm": squares**0.5,
+        "status": window.status.value,
+    }
     audit: AuditResult | None = window.stats.get("audit")
     if audit is not None:
         # JSON has no NaN: null where undefined
-        row |= {"audit_cosine": audit.cosine if math.isfinite(audit.cosine) else None,
-                "audit_norm_ratio": audit.norm_ratio if math.isfinite(audit.norm_ratio) else None,
-                "audit_exact": audit.exact, "audit_share": audit.share}
+        row |= {
+            "audit_cosine": audit.cosine if math.isfinite(audit.cosine) else None,
+            "audit_norm_ratio": audit.norm_ratio if math.isfinite(audit.norm_ratio) else None,
+            "audit_exact": audit.exact,
+            "audit_share": audit.share,
+        }
         if audit.message:
             row["audit_message"] = audit.message
     return row
@@ -220,10 +259,18 @@ def save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
     for group, values in _tensor_groups(run).items():
         tensors |= {f"{group}/{name}": value.detach() for name, value in values.items()}
     save_checkpoint(
-        folder.checkpoints, state.inner.step, tensors=tensors, keep=config.checkpoint.keep,
-        state={"inner_step": state.inner.step, "upper_step": state.upper.step, "random": random_state,
-               # Batches are functions of the step; the positions are for a person to read.
-               "data_positions": run.sampler.positions(state.inner.step)})
+        folder.checkpoints,
+        state.inner.step,
+        tensors=tensors,
+        keep=config.checkpoint.keep,
+        state={
+            "inner_step": state.inner.step,
+            "upper_step": state.upper.step,
+            "random": random_state,
+            # Batches are functions of the step; the positions are for a person to read.
+            "data_positions": run.sampler.positions(state.inner.step),
+        },
+    )
 
 
 def restore(run: Run, checkpoint: str) -> None:
@@ -238,20 +285,28 @@ def restore(run: Run, checkpoint: str) -> None:
             stored = tensors.get(f"{group}/{name}")
             if stored is None or stored.shape != value.shape:
                 found = "missing" if stored is None else tuple(stored.shape)
-                raise UserError(f"checkpoint {checkpoint} does not fit this run: {group}/{name} is {found}, "
-                                f"expected {tuple(value.shape)}")
+                raise UserError(
+                    f"checkpoint {checkpoint} does not fit this run: {group}/{name} is {found}, "
+                    f"expected {tuple(value.shape)}"
+                )
             # In place: the module shares these tensors, and a second copy of a 2B model is 9 GB.
             value.detach().copy_(stored)
     run.state = dataclasses.replace(
-        run.state, inner=dataclasses.replace(run.state.inner, step=saved["inner_step"]),
-        upper=dataclasses.replace(run.state.upper, step=saved["upper_step"]))
+        run.state,
+        inner=dataclasses.replace(run.state.inner, step=saved["inner_step"]),
+        upper=dataclasses.replace(run.state.upper, step=saved["upper_step"]),
+    )
     restore_random_state(tensors, saved["random"])
 
 
 def _tensor_groups(run: Run) -> dict[str, dict[str, torch.Tensor]]:
     state = run.state
     return {
-        "params": state.params, "alpha": state.alpha,
-        "inner_exp_avg": state.inner.exp_avg, "inner_exp_avg_sq": state.inner.exp_avg_sq,
-        "upper_exp_avg": state.upper.exp_avg, "upper_exp_avg_sq": state.upper.exp_avg_sq,
-        "weights_memory": run.memory}
+        "params": state.params,
+        "alpha": state.alpha,
+        "inner_exp_avg": state.inner.exp_avg,
+        "inner_exp_avg_sq": state.inner.exp_avg_sq,
+        "upper_exp_avg": state.upper.exp_avg,
+        "upper_exp_avg_sq": state.upper.exp_avg_sq,
+        "weights_memory": run.memory,
+    }

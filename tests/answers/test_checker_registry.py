@@ -15,11 +15,17 @@ def test_the_names():
     assert list(CHECKERS) == ["auto", "choice", "numeric", "symbolic", "text", "judge"]
 
 
-@pytest.mark.parametrize("name, settings", [
-    ("auto", {"tolerance": 1e-6, "timeout": 5.0}), ("choice", {}), ("numeric", {"tolerance": 1e-6}),
-    ("symbolic", {"timeout": 5.0, "memory_mb": 2048}), ("text", {}),
-    ("judge", {"shows": "answer", "max_tokens": 512, "seed": 0}),
-])
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        ("auto", {"tolerance": 1e-6, "timeout": 5.0}),
+        ("choice", {}),
+        ("numeric", {"tolerance": 1e-6}),
+        ("symbolic", {"timeout": 5.0, "memory_mb": 2048}),
+        ("text", {}),
+        ("judge", {"shows": "answer", "max_tokens": 512, "seed": 0}),
+    ],
+)
 def test_settings_with_their_defaults(name, settings):
     assert checker_settings(name) == settings
 
@@ -32,23 +38,28 @@ def test_each_is_built_by_its_name_alone(name):
     checker.close()
 
 
-@pytest.mark.parametrize("name, settings, message", [
-    ("numerc", {}, "unknown checker 'numerc', did you mean 'numeric'"),
-    ("numeric", {"tolerence": 1}, "no setting 'tolerence', did you mean 'tolerance'"),
-    ("choice", {"timeout": 1}, "its settings: none"),
-    ("judge", {}, "needs a generator"),
-    ("text", {"judge": Scripted("")}, "asks no judge"),
-    ("auto", {"generator": Scripted("")}, "no setting 'generator'"),
-    ("auto", {"tolerance": 2}, "tolerance must be in"),
-])
+@pytest.mark.parametrize(
+    "name, settings, message",
+    [
+        ("numerc", {}, "unknown checker 'numerc', did you mean 'numeric'"),
+        ("numeric", {"tolerence": 1}, "no setting 'tolerence', did you mean 'tolerance'"),
+        ("choice", {"timeout": 1}, "its settings: none"),
+        ("judge", {}, "needs a generator"),
+        ("text", {"judge": Scripted("")}, "asks no judge"),
+        ("auto", {"generator": Scripted("")}, "no setting 'generator'"),
+        ("auto", {"tolerance": 2}, "tolerance must be in"),
+    ],
+)
 def test_mistakes_are_the_users(name, settings, message):
     with pytest.raises(UserError, match=message):
         build_checker(name, **settings)
 
 
 def test_importing_answers_imports_no_heavy_library():
-    code = ("import sys, dreamprm.answers.auto; "
-            "heavy = ('torch', 'transformers', 'sympy', 'math_verify'); "
-            "print([name for name in heavy if name in sys.modules])")
+    code = (
+        "import sys, dreamprm.answers.auto; "
+        "heavy = ('torch', 'transformers', 'sympy', 'math_verify'); "
+        "print([name for name in heavy if name in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -73,8 +73,11 @@ def test_a_missing_reply_leaves_the_others_and_is_told_at_the_end() -> None:
     calls = [says(k, after=lambda k=k: seen.append(k)) for k in range(40)]
     calls[7] = fails(GenerationError("busy"))
     calls[9] = fails(GenerationError("still busy"))
-    with pytest.raises(UserError, match=r"no reply to 2 of 40 answers, the first: busy\. .*"
-                                        "start the same command again: its other replies are kept"):
+    with pytest.raises(
+        UserError,
+        match=r"no reply to 2 of 40 answers, the first: busy\. .*"
+        "start the same command again: its other replies are kept",
+    ):
         check_all(calls, judge=Judge(parallel=2))
     assert sorted(seen) == [k for k in range(40) if k not in (7, 9)]
 
@@ -115,6 +118,5 @@ def test_a_call_that_hangs_is_ended_by_closing_the_judge(monkeypatch) -> None:
 def test_it_says_how_far_it_is(monkeypatch) -> None:
     monkeypatch.setattr("dreamprm.answers.concurrency.EVERY_SECONDS", 0.0)
     said = []
-    check_all([says(k, after=lambda: time.sleep(0.01)) for k in range(3)], judge=Judge(),
-              say=said.append)
+    check_all([says(k, after=lambda: time.sleep(0.01)) for k in range(3)], judge=Judge(), say=said.append)
     assert said[-1].startswith("judged 3 of 3 answers  0:00")

@@ -26,15 +26,18 @@ class Scripted(Generator):
         return [[Completion(self.reply, 5, self.finished)] * request.n for request in requests]
 
 
-@pytest.mark.parametrize("reply, verdict, reason", [
-    ("They agree.\nVerdict: right", "right", "judge: right"),
-    ("**Verdict:** Wrong.", "wrong", "judge: wrong"),
-    ("verdict: RIGHT\n", "right", "judge: right"),
-    ("Verdict: right\nVerdict: wrong", "undecided", "both verdicts"),
-    ("The verdict: right, I think", "undecided", "no verdict line"),
-    ("Verdict: right or wrong", "undecided", "no verdict line"),
-    ("", "undecided", "no verdict line"),
-])
+@pytest.mark.parametrize(
+    "reply, verdict, reason",
+    [
+        ("They agree.\nVerdict: right", "right", "judge: right"),
+        ("**Verdict:** Wrong.", "wrong", "judge: wrong"),
+        ("verdict: RIGHT\n", "right", "judge: right"),
+        ("Verdict: right\nVerdict: wrong", "undecided", "both verdicts"),
+        ("The verdict: right, I think", "undecided", "no verdict line"),
+        ("Verdict: right or wrong", "undecided", "no verdict line"),
+        ("", "undecided", "no verdict line"),
+    ],
+)
 def test_the_verdict_line_is_read_strictly(reply, verdict, reason):
     judgement = build_checker("judge", judge=Scripted(reply)).check("Final answer: a cat", question("cat"))
     assert judgement.verdict == verdict
@@ -91,10 +94,13 @@ def test_the_student_cannot_close_the_marks():
     assert "Reference answer: 5 cm\n" in prompt
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"shows": "all"}, "shows must be one of answer, response"),
-    ({"max_tokens": 1}, "max_tokens must be >= 8"),
-])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"shows": "all"}, "shows must be one of answer, response"),
+        ({"max_tokens": 1}, "max_tokens must be >= 8"),
+    ],
+)
 def test_judge_settings_out_of_range(settings, message):
     with pytest.raises(UserError, match=message):
         build_checker("judge", judge=Scripted(""), **settings)

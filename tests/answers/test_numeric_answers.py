@@ -15,15 +15,24 @@ def verdict(response, answer, **record):
     return CHECKER.check(response, question(answer, **record)).verdict
 
 
-@pytest.mark.parametrize("stated, answer, precision, expected", [
-    ("1.24", "1.2", 1, "right"), ("1.26", "1.2", 1, "wrong"), ("1.19", "1.2", 1, "right"),
-    ("1.14", "1.2", 1, "wrong"),
-    ("3.14159", "3.14", 2, "right"), ("3.1", "3.14", 2, "wrong"), ("1/3", "0.33", 2, "right"),
-    ("-0.004", "0", 2, "right"),
-    ("0.005", "0.01", 2, "right"),      # a tie: half up ...
-    ("0.125", "0.12", 2, "right"),      # ... and half to even, as Python's round
-    ("61.3", "61", 0, "right"), ("61.6", "61", 0, "wrong"), ("3.14", "3.14159", 2, "right"),
-])
+@pytest.mark.parametrize(
+    "stated, answer, precision, expected",
+    [
+        ("1.24", "1.2", 1, "right"),
+        ("1.26", "1.2", 1, "wrong"),
+        ("1.19", "1.2", 1, "right"),
+        ("1.14", "1.2", 1, "wrong"),
+        ("3.14159", "3.14", 2, "right"),
+        ("3.1", "3.14", 2, "wrong"),
+        ("1/3", "0.33", 2, "right"),
+        ("-0.004", "0", 2, "right"),
+        ("0.005", "0.01", 2, "right"),  # a tie: half up ...
+        ("0.125", "0.12", 2, "right"),  # ... and half to even, as Python's round
+        ("61.3", "61", 0, "right"),
+        ("61.6", "61", 0, "wrong"),
+        ("3.14", "3.14159", 2, "right"),
+    ],
+)
 def test_both_are_rounded_to_the_precision_given(stated, answer, precision, expected):
     assert verdict(f"\\boxed{{{stated}}}", answer, answer_type="float", precision=precision) == expected
 
@@ -43,13 +52,27 @@ def test_rounding_agrees_with_mathvistas_rule():
     assert min(counts.values()) > 200
 
 
-@pytest.mark.parametrize("stated, answer, expected", [
-    ("2.52", "2.5", "right"), ("2.56", "2.5", "wrong"), ("2", "2.5", "wrong"),     # the reference's decimals
-    ("61.3", "61", "wrong"), ("61.0", "61", "right"), ("61.00001", "61", "right"),  # whole: relative 1e-6
-    ("0.3333333", "1/3", "right"), ("0.333", "1/3", "wrong"), ("2/6", "\\frac{1}{3}", "right"),
-    ("1200000", "1.2e6", "right"), ("0", "0", "right"), ("0.0000001", "0", "wrong"), ("-5", "5", "wrong"),
-    ("12,000", "12000", "right"), ("seven", "7", "right"), ("$7", "7", "right"),
-])
+@pytest.mark.parametrize(
+    "stated, answer, expected",
+    [
+        ("2.52", "2.5", "right"),
+        ("2.56", "2.5", "wrong"),
+        ("2", "2.5", "wrong"),  # the reference's decimals
+        ("61.3", "61", "wrong"),
+        ("61.0", "61", "right"),
+        ("61.00001", "61", "right"),  # whole: relative 1e-6
+        ("0.3333333", "1/3", "right"),
+        ("0.333", "1/3", "wrong"),
+        ("2/6", "\\frac{1}{3}", "right"),
+        ("1200000", "1.2e6", "right"),
+        ("0", "0", "right"),
+        ("0.0000001", "0", "wrong"),
+        ("-5", "5", "wrong"),
+        ("12,000", "12000", "right"),
+        ("seven", "7", "right"),
+        ("$7", "7", "right"),
+    ],
+)
 def test_without_a_precision(stated, answer, expected):
     assert verdict(f"\\boxed{{{stated}}}", answer) == expected
 
@@ -67,38 +90,63 @@ def test_the_tolerance_is_relative():
     assert loose.check("106", question("100")).verdict == "wrong"
 
 
-@pytest.mark.parametrize("stated, answer, unit, expected", [
-    ("25%", "25%", None, "right"), ("25", "25%", None, "right"), ("0.25", "25%", None, "right"),
-    ("26%", "25%", None, "wrong"),
-    ("25%", "0.25", None, "right"), ("25%", "25", None, "right"), ("25%", "25", "%", "right"),
-    ("0.25", "25", "%", "right"),
-    ("0.5%", "0.5", None, "wrong"), ("0.5%", "0.5", "%", "right"), ("1/4", "25%", None, "right"),
-    ("0.25", "25", None, "wrong"),
-])
+@pytest.mark.parametrize(
+    "stated, answer, unit, expected",
+    [
+        ("25%", "25%", None, "right"),
+        ("25", "25%", None, "right"),
+        ("0.25", "25%", None, "right"),
+        ("26%", "25%", None, "wrong"),
+        ("25%", "0.25", None, "right"),
+        ("25%", "25", None, "right"),
+        ("25%", "25", "%", "right"),
+        ("0.25", "25", "%", "right"),
+        ("0.5%", "0.5", None, "wrong"),
+        ("0.5%", "0.5", "%", "right"),
+        ("1/4", "25%", None, "right"),
+        ("0.25", "25", None, "wrong"),
+    ],
+)
 def test_percentages(stated, answer, unit, expected):
     assert verdict(f"\\boxed{{{stated}}}", answer, unit=unit) == expected
 
 
-@pytest.mark.parametrize("stated, answer, unit, expected", [
-    ("5 cm", "5", "cm", "right"), ("5", "5", "cm", "right"), ("5 centimetres", "5", "cm", "right"),
-    ("5 cm", "5", None, "right"),
-    ("5 cm", "5 cm", None, "right"), ("6 cm", "5 cm", None, "wrong"), ("5 apples", "5", "cm", "right"),
-    ("5 mm", "5", "cm", "undecided"), ("50 mm", "5 cm", None, "undecided"),
-    ("5 cm^2", "5 cm", None, "undecided"),
-    ("\\$5", "5", "dollars", "right"), ("60^\\circ", "60", "degrees", "right"),
-])
+@pytest.mark.parametrize(
+    "stated, answer, unit, expected",
+    [
+        ("5 cm", "5", "cm", "right"),
+        ("5", "5", "cm", "right"),
+        ("5 centimetres", "5", "cm", "right"),
+        ("5 cm", "5", None, "right"),
+        ("5 cm", "5 cm", None, "right"),
+        ("6 cm", "5 cm", None, "wrong"),
+        ("5 apples", "5", "cm", "right"),
+        ("5 mm", "5", "cm", "undecided"),
+        ("50 mm", "5 cm", None, "undecided"),
+        ("5 cm^2", "5 cm", None, "undecided"),
+        ("\\$5", "5", "dollars", "right"),
+        ("60^\\circ", "60", "degrees", "right"),
+    ],
+)
 def test_units(stated, answer, unit, expected):
     assert verdict(f"\\boxed{{{stated}}}", answer, unit=unit) == expected
 
 
-@pytest.mark.parametrize("response, expected", [
-    ("We count them.\nSo there are 12 of them.", "right"), ("Hence 3 times 4 is 12", "right"),
-    ("3 \\times 4 = 12 cm", "right"),
-    ("There are 3 rows of 12", "undecided"), ("The answer is 12 or 13", "undecided"),
-    ("I cannot tell.", "undecided"),
-    ("The answer is unclear", "undecided"), ("\\boxed{12 - 6\\pi}", "undecided"), ("", "undecided"),
-    ("The answer is 13 of them.", "wrong"),
-])
+@pytest.mark.parametrize(
+    "response, expected",
+    [
+        ("We count them.\nSo there are 12 of them.", "right"),
+        ("Hence 3 times 4 is 12", "right"),
+        ("3 \\times 4 = 12 cm", "right"),
+        ("There are 3 rows of 12", "undecided"),
+        ("The answer is 12 or 13", "undecided"),
+        ("I cannot tell.", "undecided"),
+        ("The answer is unclear", "undecided"),
+        ("\\boxed{12 - 6\\pi}", "undecided"),
+        ("", "undecided"),
+        ("The answer is 13 of them.", "wrong"),
+    ],
+)
 def test_numbers_in_sentences(response, expected):
     assert verdict(response, "12") == expected
 

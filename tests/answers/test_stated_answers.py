@@ -43,7 +43,8 @@ LAST = [
     ("**Final Answer**\nThe final answer is $\\boxed{10}$. I hope it is correct.", "10"),
     ("Final answer: B\n(Otherwise the answer is found by adding.)", "B"),
     ("\\boxed{3}. In general the answer is determined so.", "3"),
-    ("The answer is a square.", "a square"), ("The answer is a square. The answer is found so.", "a square"),
+    ("The answer is a square.", "a square"),
+    ("The answer is a square. The answer is found so.", "a square"),
     ("$a=\\boxed{1}=\\boxed{\\textbf{(C) } 2}$", "\\textbf{(C) } 2"),
 ]
 
@@ -60,13 +61,16 @@ def test_boxes_side_by_side_are_one_answer():
     assert stated_answer("\\boxed{2} is the width. The area is \\boxed{3}") == Stated("3", "boxed")
 
 
-@pytest.mark.parametrize("response", [
-    "the answer is not clear from this picture, which shows several things at once.",
-    "The answer is based on what the picture shows, which is not much when you look.",
-    "The options are listed in the question, and an answer depends on the picture there.",
-    "We write \\boxed{} and \\boxed{?} where nothing is known, as everybody does in such cases.",
-    "It is cut off before it is closed, here: \\boxed{\\frac{1}{2}, as a response may well be.",
-])
+@pytest.mark.parametrize(
+    "response",
+    [
+        "the answer is not clear from this picture, which shows several things at once.",
+        "The answer is based on what the picture shows, which is not much when you look.",
+        "The options are listed in the question, and an answer depends on the picture there.",
+        "We write \\boxed{} and \\boxed{?} where nothing is known, as everybody does in such cases.",
+        "It is cut off before it is closed, here: \\boxed{\\frac{1}{2}, as a response may well be.",
+    ],
+)
 def test_what_states_no_answer(response):
     stated = stated_answer(response)
     assert stated is not None and stated.how == "last line" and not stated.marked
@@ -77,10 +81,22 @@ def test_an_empty_response_states_none(response):
     assert stated_answer(response) is None
 
 
-@pytest.mark.parametrize("text", [
-    "a" * 50_000, "- " * 25_000, "\\boxed{" * 8_000, "the answer is " * 4_000, "{" * 50_000, " \n" * 25_000,
-    "\\boxed{1} " * 5_000, "final answer " * 4_000, "$" * 50_000, "A. " * 20_000, "**" * 25_000,
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 50_000,
+        "- " * 25_000,
+        "\\boxed{" * 8_000,
+        "the answer is " * 4_000,
+        "{" * 50_000,
+        " \n" * 25_000,
+        "\\boxed{1} " * 5_000,
+        "final answer " * 4_000,
+        "$" * 50_000,
+        "A. " * 20_000,
+        "**" * 25_000,
+    ],
+)
 def test_no_response_takes_long(text):
     start = time.perf_counter()
     stated_answer(text)

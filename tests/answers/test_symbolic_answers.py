@@ -13,7 +13,8 @@ from dreamprm.answers import build_checker, symbolic
 from dreamprm.errors import UserError
 
 needs_math_verify = pytest.mark.skipif(
-    not symbolic.installed(), reason="math-verify is not installed: pip install 'dreamprm[math]'")
+    not symbolic.installed(), reason="math-verify is not installed: pip install 'dreamprm[math]'"
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,28 +25,44 @@ def checker():
 
 
 @needs_math_verify
-@pytest.mark.parametrize("stated, answer, expected", [
-    ("\\frac{\\sqrt2}{2}", "\\frac{1}{\\sqrt{2}}", "right"), ("(x+1)^2", "x^2+2x+1", "right"),
-    ("(x+1)^2", "x^2+x+1", "wrong"), ("(3,-4)", "(3, -4)", "right"), ("(-4,3)", "(3,-4)", "wrong"),
-    ("2^{10}", "1024", "right"),
-    ("2**10", "1024", "right"), ("pi/2", "\\frac{\\pi}{2}", "right"),
-    ("44 + 2sqrt(756)", "2\\sqrt{756}+44", "right"),
-    ("120^\\circ", "120", "right"), ("[0,1)", "[0, 1]", "wrong"), ("\\{2, 1\\}", "\\{1, 2\\}", "right"),
-    ("8-6\\pi", "8", "wrong"), ("\\frac{}{}", "2", "undecided"),
-    ("it cannot be determined", "2", "undecided"),
-    ("2", "it is two", "undecided"), ("2" * 500, "2", "undecided"),
-])
+@pytest.mark.parametrize(
+    "stated, answer, expected",
+    [
+        ("\\frac{\\sqrt2}{2}", "\\frac{1}{\\sqrt{2}}", "right"),
+        ("(x+1)^2", "x^2+2x+1", "right"),
+        ("(x+1)^2", "x^2+x+1", "wrong"),
+        ("(3,-4)", "(3, -4)", "right"),
+        ("(-4,3)", "(3,-4)", "wrong"),
+        ("2^{10}", "1024", "right"),
+        ("2**10", "1024", "right"),
+        ("pi/2", "\\frac{\\pi}{2}", "right"),
+        ("44 + 2sqrt(756)", "2\\sqrt{756}+44", "right"),
+        ("120^\\circ", "120", "right"),
+        ("[0,1)", "[0, 1]", "wrong"),
+        ("\\{2, 1\\}", "\\{1, 2\\}", "right"),
+        ("8-6\\pi", "8", "wrong"),
+        ("\\frac{}{}", "2", "undecided"),
+        ("it cannot be determined", "2", "undecided"),
+        ("2", "it is two", "undecided"),
+        ("2" * 500, "2", "undecided"),
+    ],
+)
 def test_expressions(checker, stated, answer, expected):
     assert checker.check(f"\\boxed{{{stated}}}", question(answer)).verdict == expected
 
 
 @needs_math_verify
-@pytest.mark.parametrize("response, expected", [
-    ("We add the sides.\nSo the length of AB is $6\\sqrt{2}$.", "right"),
-    ("Final answer: it is \\sqrt{72}", "right"), ("We add the sides.\nSo the length of AB is $6$.", "wrong"),
-    ("We add.\n$6\\sqrt{2} + 0 + 0 + 0 + 0 + 0 + 0 + 0 + 0 + 0 + 0$", "undecided"), ("", "undecided"),
-    ("We add the sides.\nSo the length is that of AB.", "undecided"),
-])
+@pytest.mark.parametrize(
+    "response, expected",
+    [
+        ("We add the sides.\nSo the length of AB is $6\\sqrt{2}$.", "right"),
+        ("Final answer: it is \\sqrt{72}", "right"),
+        ("We add the sides.\nSo the length of AB is $6$.", "wrong"),
+        ("We add.\n$6\\sqrt{2} + 0 + 0 + 0 + 0 + 0 + 0 + 0 + 0 + 0 + 0$", "undecided"),
+        ("", "undecided"),
+        ("We add the sides.\nSo the length is that of AB.", "undecided"),
+    ],
+)
 def test_a_formula_that_ends_a_sentence(checker, response, expected):
     assert checker.check(response, question("6\\sqrt{2}")).verdict == expected
 
@@ -113,7 +130,11 @@ def test_a_worker_ends_itself_when_its_parent_is_gone():
     """Its own alarm fires inside one long multiplication, where no Python code runs."""
     worker = subprocess.Popen(
         [sys.executable, "-P", symbolic.__file__.replace("symbolic.py", "symbolic_worker.py"), "1.0", "2048"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     with worker:
         assert "ready" in worker.stdout.readline()
         worker.stdin.write('{"reference": "1", "stated": "9^{9^{9^{9}}}"}\n')
@@ -127,19 +148,31 @@ def test_a_missing_library_names_the_extra(monkeypatch):
         build_checker("symbolic")
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"timeout": 0}, "timeout must be > 0"), ({"timeout": float("nan")}, "timeout must be > 0"),
-    ({"memory_mb": 100}, "memory_mb must be 0"),
-])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"timeout": 0}, "timeout must be > 0"),
+        ({"timeout": float("nan")}, "timeout must be > 0"),
+        ({"memory_mb": 100}, "memory_mb must be 0"),
+    ],
+)
 def test_settings_out_of_range(settings, message):
     with pytest.raises(UserError, match=message):
         build_checker("symbolic", **settings)
 
 
-@pytest.mark.parametrize("text, words", [
-    ("\\frac{\\sqrt{3}}{2}", False), ("sin(x)", False), ("44 + 2sqrt(756)", False), ("no solution", True),
-    ("abc", True),
-    ("3 or 4", False), ("it is 3", True), ("x = 5", False),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("\\frac{\\sqrt{3}}{2}", False),
+        ("sin(x)", False),
+        ("44 + 2sqrt(756)", False),
+        ("no solution", True),
+        ("abc", True),
+        ("3 or 4", False),
+        ("it is 3", True),
+        ("x = 5", False),
+    ],
+)
 def test_prose_is_told_from_formulas(text, words):
     assert symbolic.reads_as_words(text) is words

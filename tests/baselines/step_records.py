@@ -10,8 +10,12 @@ from dreamprm.data.records import MetaRecord, StepRecord
 
 
 def cot(
-    *steps: str, labels: Sequence[float | None] | None = None, question: str = "q", domain: str = "a",
-    images: tuple[str, ...] = ("i.png",), name: str = "",
+    *steps: str,
+    labels: Sequence[float | None] | None = None,
+    question: str = "q",
+    domain: str = "a",
+    images: tuple[str, ...] = ("i.png",),
+    name: str = "",
 ) -> StepRecord:
     """A CoT; all labels 1 where none are given."""
     given = tuple([1.0] * len(steps) if labels is None else labels)
@@ -26,5 +30,6 @@ def selection_data(
     records: Sequence[StepRecord], metas: Sequence[MetaRecord] = (), *, seed: int = 0
 ) -> SelectionData:
     """What a selection without a model looks at."""
-    return SelectionData(records=records, meta=metas, seed=seed, prm=None, images=ImageStore(),
-                         say=lambda text: None)
+    return SelectionData(
+        records=records, meta=metas, seed=seed, prm=None, images=ImageStore(), say=lambda text: None
+    )

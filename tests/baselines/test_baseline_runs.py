@@ -81,8 +81,12 @@ def test_a_baseline_trains_by_the_same_command_and_resumes_bit_for_bit(name: str
         domains = {"meta_only": (META,), "with_meta": (*DOMAINS, META)}.get(name, DOMAINS)
         assert weights == [dict.fromkeys(domains, 1.0)] * 4
 
-    files = ["checkpoints/step-000008/tensors.safetensors", "checkpoints/step-000008/state.json",
-             "domain_weights.jsonl", "model/model.safetensors"]
+    files = [
+        "checkpoints/step-000008/tensors.safetensors",
+        "checkpoints/step-000008/state.json",
+        "domain_weights.jsonl",
+        "model/model.safetensors",
+    ]
     whole = {file: (tiny.output / file).read_bytes() for file in files}
     shutil.rmtree(tiny.output / "checkpoints" / "step-000008")
     (tiny.output / "model" / "model.safetensors").unlink()
@@ -135,7 +139,8 @@ def test_a_selection_of_everything_is_the_vanilla_run(tiny: TinyRun) -> None:
 
 
 def test_an_orm_learns_from_last_steps_and_is_scored_by_them(
-    tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+    tiny: TinyRun,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = ("baseline.name=orm", "meta_loss=step", "aggregation=mean", "steps=2")
     assert tiny.train(*settings) == 0
@@ -143,8 +148,10 @@ def test_an_orm_learns_from_last_steps_and_is_scored_by_them(
         assert all(label is None for label in row["labels"][:-1]) and row["labels"][-1] is not None
     told = json.loads((tiny.output / "model" / "prm.json").read_text())["training"]
     assert (told["aggregation"], told["meta_loss"]) == ("last", "aggregation")
-    assert ("baseline orm fixes aggregation=last, hypergrad.name=none, meta_loss=aggregation\n"
-            in capsys.readouterr().out)
+    assert (
+        "baseline orm fixes aggregation=last, hypergrad.name=none, meta_loss=aggregation\n"
+        in capsys.readouterr().out
+    )
     # what the user gave is what is kept, and what a resumed run compares
     config = load_config(TrainConfig, tiny.output / "config.yaml")
     assert (config.aggregation, config.meta_loss, config.hypergrad.name) == ("mean", "step", "first_order")
@@ -173,8 +180,12 @@ def test_doremi_takes_a_given_reference(tiny: TinyRun) -> None:
 def test_the_second_stage_of_doge_has_the_mean_weights_of_the_first(tiny: TinyRun) -> None:
     assert tiny.train("baseline.name=doge", "baseline.lr=0.5", f"output={tiny.folder / 'first'}") == 0
     history = [row["weights"] for row in tiny.lines("domain_weights.jsonl", run="first")]
-    assert tiny.train("baseline.name=fixed_weights", f"baseline.run={tiny.folder / 'first'}",
-                      "baseline.take=mean") == 0
+    assert (
+        tiny.train(
+            "baseline.name=fixed_weights", f"baseline.run={tiny.folder / 'first'}", "baseline.take=mean"
+        )
+        == 0
+    )
     for domain, weight in tiny.summary()["weights"].items():
         assert weight == pytest.approx(sum(row[domain] for row in history) / 4, rel=1e-6)
 
@@ -209,7 +220,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_work_is_refused_before_anything_is_written(
-    case: str, tiny: TinyRun, capsys: pytest.CaptureFixture[str],
+    case: str,
+    tiny: TinyRun,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     overrides, message = REFUSED[case]
     assert tiny.train(*overrides) == 2
@@ -257,9 +270,14 @@ def test_without_a_baseline_nothing_has_changed(tiny: TinyRun) -> None:
     state = BilevelState.start(params, alpha, inner=inner, upper=upper)
     for number in range(4):
         window = estimator.run_window(
-            problem, inner, state.params, state.inner, state.alpha,
+            problem,
+            inner,
+            state.params,
+            state.inner,
+            state.alpha,
             inner_batches=[parts.step_batches[2 * number], parts.step_batches[2 * number + 1]],
-            outer_batch=parts.meta_batches[number])
+            outer_batch=parts.meta_batches[number],
+        )
         state.params, state.inner = window.params, window.state
         state.alpha, state.upper = upper.step(state.alpha, window.alpha_grad, state=state.upper)
         assert history[number]["weights"] == weights.named(state.alpha)

@@ -26,30 +26,43 @@ def selection(name: str, **settings: Any) -> Selection:
 
 
 def test_an_orm_has_the_last_label_alone() -> None:
-    records = [cot("s", "t", "u", labels=[0.25, None, 0.75]), cot("s", "t", labels=[1.0, None]),
-               cot("s", labels=[0.0], domain="b")]
+    records = [
+        cot("s", "t", "u", labels=[0.25, None, 0.75]),
+        cot("s", "t", labels=[1.0, None]),
+        cot("s", labels=[0.0], domain="b"),
+    ]
     chosen = selection("orm").select(selection_data(records))
     assert chosen.fates == [KEPT, "last step not labelled", KEPT]
     assert [record.labels for record in chosen.records(records)] == [(None, None, 0.75), (0.0,)]
     assert [record.steps for record in chosen.records(records)] == [("s", "t", "u"), ("s",)]
     assert chosen.report(records) == {
-        "of": 3, "kept": 2, "added": 0,
-        "domains": {"a": {KEPT: 1, "last step not labelled": 1}, "b": {KEPT: 1}}}
+        "of": 3,
+        "kept": 2,
+        "added": 0,
+        "domains": {"a": {KEPT: 1, "last step not labelled": 1}, "b": {KEPT: 1}},
+    }
 
 
-@pytest.mark.parametrize(("labels", "right", "wrong"), [
-    ("all", (1.0, 1.0), (0.0, 0.0, 0.0)), ("last", (None, 1.0), (None, None, 0.0))])
+@pytest.mark.parametrize(
+    ("labels", "right", "wrong"),
+    [("all", (1.0, 1.0), (0.0, 0.0, 0.0)), ("last", (None, 1.0), (None, None, 0.0))],
+)
 def test_the_meta_set_alone_and_beside_the_rest(labels: str, right: Any, wrong: Any) -> None:
     records = [cot("s"), cot("t", domain="b")]
     metas = [meta("s", "t", correct=True), meta("s", "t", "u", correct=False)]
     alone = selection("meta_only", labels=labels).select(selection_data(records, metas))
     only = list(alone.records(records))
     assert [(one.domain, one.labels, one.steps, one.images) for one in only] == [
-        ("meta", right, ("s", "t"), ("m.png",)), ("meta", wrong, ("s", "t", "u"), ("m.png",))]
+        ("meta", right, ("s", "t"), ("m.png",)),
+        ("meta", wrong, ("s", "t", "u"), ("m.png",)),
+    ]
     beside = selection("with_meta", labels=labels).select(selection_data(records, metas))
     assert list(beside.records(records)) == [*records, *only]
     assert beside.report(records)["domains"] == {
-        "a": {KEPT: 1}, "b": {KEPT: 1}, "meta": {KEPT: 0, "added": 2}}
+        "a": {KEPT: 1},
+        "b": {KEPT: 1},
+        "meta": {KEPT: 0, "added": 2},
+    }
 
 
 def test_a_training_domain_with_the_meta_sets_name_is_refused() -> None:
@@ -105,7 +118,8 @@ def test_car_without_a_model() -> None:
     texts = ["red fox runs", "blue sea waves", "nine plus six"]
     records = [cot(texts[i % 3], labels=[0.5 + i / 20]) for i in range(9)]
     chosen = selection("car", quality="certainty", embedding="tfidf", top=0.2, clusters=3).select(
-        selection_data(records))
+        selection_data(records)
+    )
     # certainty grows with i: 7 and 8 are the best 20 %; 6, 7, 8 the best of their texts
     assert [row for row, fate in enumerate(chosen.fates) if fate == KEPT] == [6, 7, 8]
     assert set(chosen.fates) == {KEPT, NOT_CHOSEN}
@@ -120,15 +134,18 @@ def test_cars_number_of_clusters_is_the_papers() -> None:
     assert chosen.fates.count(KEPT) == 3
 
 
-@pytest.mark.parametrize(("record", "fault"), [
-    (cot("Step 1: look", "Step 2: so\nFinal answer: 2"), None),
-    (cot("look", "look ", "Final answer: 2"), "a step twice"),
-    (cot("Step 1: look", "Step 3: so\nFinal answer: 2"), "headings out of order"),
-    (cot("Step 1: look", "so\nFinal answer: 2"), "headings out of order"),
-    (cot("look at the figure", "Final answer: 2", images=()), "names an image, has none"),
-    (cot("look", "Final answer: 2", images=()), None),
-    (cot("look", "so it is"), "no final answer"),
-])
+@pytest.mark.parametrize(
+    ("record", "fault"),
+    [
+        (cot("Step 1: look", "Step 2: so\nFinal answer: 2"), None),
+        (cot("look", "look ", "Final answer: 2"), "a step twice"),
+        (cot("Step 1: look", "Step 3: so\nFinal answer: 2"), "headings out of order"),
+        (cot("Step 1: look", "so\nFinal answer: 2"), "headings out of order"),
+        (cot("look at the figure", "Final answer: 2", images=()), "names an image, has none"),
+        (cot("look", "Final answer: 2", images=()), None),
+        (cot("look", "so it is"), "no final answer"),
+    ],
+)
 def test_s1_leaves_out_faults_of_form(record: StepRecord, fault: str | None) -> None:
     chosen = selection("s1", keep=1.0, max_solved=1.0).select(selection_data([record]))
     assert chosen.fates == [fault or KEPT]
@@ -144,12 +161,19 @@ def test_s1s_number_of_steps_and_final_answer_are_settings() -> None:
 
 def test_s1_leaves_out_questions_that_are_solved_too_often() -> None:
     def answered(question: str, *outcomes: float | None, image: str = "i.png") -> list[StepRecord]:
-        return [cot("look", "Final answer: 2", labels=[0.5, outcome], question=question, images=(image,))
-                for outcome in outcomes]
+        return [
+            cot("look", "Final answer: 2", labels=[0.5, outcome], question=question, images=(image,))
+            for outcome in outcomes
+        ]
 
     # solved: 1, 1/2, 0; unknown; and the first question with another image, which is another question
-    records = [*answered("always", 1.0, 0.5), *answered("half", 1.0, 0.25), *answered("never", 0.0),
-               *answered("unknown", None), *answered("always", 0.0, image="j.png")]
+    records = [
+        *answered("always", 1.0, 0.5),
+        *answered("half", 1.0, 0.25),
+        *answered("never", 0.0),
+        *answered("unknown", None),
+        *answered("always", 0.0, image="j.png"),
+    ]
     easy, kept = [TOO_EASY] * 2, [KEPT] * 5
     data = selection_data(records)
     assert selection("s1", keep=1.0).select(data).fates == easy + kept
@@ -163,8 +187,10 @@ def test_s1_draws_the_share_that_is_asked_for() -> None:
     assert Counter(chosen.fates) == {KEPT: 3, NOT_SAMPLED: 7}  # 2.5 rounded up
     again = selection("s1", keep=0.25).select(selection_data(records))
     assert again.fates == chosen.fates
-    others = [tuple(selection("s1", keep=0.25).select(selection_data(records, seed=seed)).fates)
-              for seed in range(10)]
+    others = [
+        tuple(selection("s1", keep=0.25).select(selection_data(records, seed=seed)).fates)
+        for seed in range(10)
+    ]
     assert len(set(others)) > 1
 
 

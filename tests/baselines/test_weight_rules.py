@@ -36,8 +36,10 @@ def linear_problem() -> BilevelProblem:
         return values
 
     return BilevelProblem(
-        outer_loss=lambda params, alpha, batch: META @ params["phi"], inner_losses=losses,
-        weights=DomainWeights(["a", "b", "c"], "none").weights)
+        outer_loss=lambda params, alpha, batch: META @ params["phi"],
+        inner_losses=losses,
+        weights=DomainWeights(["a", "b", "c"], "none").weights,
+    )
 
 
 def batch(*domains: int, constant: float = 0.0) -> dict[str, Any]:
@@ -46,8 +48,16 @@ def batch(*domains: int, constant: float = 0.0) -> dict[str, Any]:
 
 def run(estimator: Estimator, *batches: dict[str, Any], lr: float = 0.01) -> Window:
     optimizer = AdamW(lr=lr, weight_decay=0.0)
-    return estimator.run_window(linear_problem(), optimizer, START, optimizer.init(START), ALPHA,
-                                inner_batches=batches, outer_batch=None, on_failure="raise")
+    return estimator.run_window(
+        linear_problem(),
+        optimizer,
+        START,
+        optimizer.init(START),
+        ALPHA,
+        inner_batches=batches,
+        outer_batch=None,
+        on_failure="raise",
+    )
 
 
 def test_the_alignment_is_the_inner_product_of_the_gradients() -> None:
@@ -75,8 +85,11 @@ def test_domains_that_no_batch_holds_are_not_moved_by_the_gradient() -> None:
             assert float(grad[k]) == pytest.approx(float(want[k]) if k in held else 0.0, abs=1e-14)
 
 
-@pytest.mark.parametrize("estimator", [
-    GradientAlignment(slopes="exact"), ExcessLoss({"phi": START["phi"] * 2})], ids=["doge", "doremi"])
+@pytest.mark.parametrize(
+    "estimator",
+    [GradientAlignment(slopes="exact"), ExcessLoss({"phi": START["phi"] * 2})],
+    ids=["doge", "doremi"],
+)
 def test_the_steps_are_those_of_plain_training(estimator: Estimator) -> None:
     ours = run(estimator, batch(0, 1), batch(2, 1))
     plain = run(build_estimator("none"), batch(0, 1), batch(2, 1))
@@ -93,7 +106,8 @@ def test_the_excess_loss_is_that_over_the_reference_and_never_negative() -> None
     excess = SLOPES @ (window.params["phi"] - reference)
     assert (excess > 0).any() and (excess < 0).any()
     torch.testing.assert_close(
-        window.alpha_grad[DOMAIN_WEIGHTS], -excess.clamp_min(0), rtol=1e-12, atol=1e-12)
+        window.alpha_grad[DOMAIN_WEIGHTS], -excess.clamp_min(0), rtol=1e-12, atol=1e-12
+    )
     assert window.stats == {"forward": 2 + 4 + 1, "backward": 2}
 
 
@@ -118,9 +132,13 @@ def test_an_exponentiated_step_in_closed_form() -> None:
     assert rule.learning_rate(5) == 2.0
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"lr": 0.0}, "lr must be a number > 0, got 0.0"),
-    ({"lr": 1.0, "smoothing": 1.5}, "smoothing must be a number in")])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lr": 0.0}, "lr must be a number > 0, got 0.0"),
+        ({"lr": 1.0, "smoothing": 1.5}, "smoothing must be a number in"),
+    ],
+)
 def test_an_optimizer_of_no_sense_is_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ExponentiatedGradient(**settings)
@@ -163,8 +181,9 @@ def past_run(folder: Path, *rows: dict[str, float]) -> str:
     return str(folder)
 
 
-def upper_weights(name: str, *, seed: int = 0, domains: tuple[str, ...] = ("a", "b", "c"),
-                  **settings: Any) -> list[float]:
+def upper_weights(
+    name: str, *, seed: int = 0, domains: tuple[str, ...] = ("a", "b", "c"), **settings: Any
+) -> list[float]:
     baseline = build_baseline(name, **settings)
     assert isinstance(baseline, Weighting) and not baseline.needs_reference
     level = baseline.upper_level(domains, seed=seed, prm=torch.nn.Identity(), reference=None)

@@ -23,8 +23,8 @@ from dreamprm.benchmarks import (
 from dreamprm.benchmarks.candidates import NO_RESPONSE
 from dreamprm.benchmarks.registry import benchmark_listing
 from dreamprm.data import read_candidate_records
-from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.files import write_records
+from dreamprm.data.question_reader import read_question_records
 from dreamprm.errors import DataError, UserError
 
 MATHV = build_benchmark("mathvision")
@@ -42,7 +42,13 @@ def outputs(path: Path, *rows: tuple[str, str], **more) -> Path:
 
 def test_the_registry() -> None:
     assert [build_benchmark(name).title for name in BENCHMARKS] == [
-        "WeMath", "MathVista", "MATH-V", "MM-Vet", "MMStar", "MMMU"]
+        "WeMath",
+        "MathVista",
+        "MATH-V",
+        "MM-Vet",
+        "MMStar",
+        "MMMU",
+    ]
     assert all(build_benchmark(name).name == name for name in BENCHMARKS)
     assert "mmvet: rules='own', max_tokens=256" in benchmark_listing()
     with pytest.raises(UserError, match="unknown benchmark 'mathvison', did you mean 'mathvision'"):
@@ -65,18 +71,23 @@ def test_models_and_samples_become_candidates(questions, tmp_path: Path) -> None
     done = to_candidates(MATHV, questions, [first, second])
     record = done.records[0]
     assert [(one.generator, one.correct, one.steps) for one in record.candidates] == [
-        ("gemini", True, ("I see.\n\n\\boxed{6}",)), ("gemini", False, ("\\boxed{5}",)),
-        ("qwen-vl-max", False, ("\\boxed{5}",))]
+        ("gemini", True, ("I see.\n\n\\boxed{6}",)),
+        ("gemini", False, ("\\boxed{5}",)),
+        ("qwen-vl-max", False, ("\\boxed{5}",)),
+    ]
     assert (record.question, record.answer, record.id) == ("How many?", "6", "mathvision-4")
     assert done.records[1].question == "How long?\nOptions:\n(A) $1: 2$\n(B) $\\frac{\\sqrt{2}}{2}$"
     # The mean over samples is the expected outcome of one.
     assert done.outcomes() == {
         "gemini": {"mathvision-4": 0.5, "mathvision-5": 1.0},
-        "qwen-vl-max": {"mathvision-4": 0.0, "mathvision-5": 1.0}}
+        "qwen-vl-max": {"mathvision-4": 0.0, "mathvision-5": 1.0},
+    }
     named = to_candidates(MATHV, questions, {"first": first, "second": second})
     assert list(named.outcomes()) == ["first", "second"]
     assert done.report.verdicts == {
-        "gemini": Counter(right=3, wrong=1), "qwen-vl-max": Counter(right=1, wrong=1)}
+        "gemini": Counter(right=3, wrong=1),
+        "qwen-vl-max": Counter(right=1, wrong=1),
+    }
 
 
 def test_thinking_stands_above_the_prediction(tmp_path: Path) -> None:
@@ -99,7 +110,9 @@ def test_empty_responses_are_an_error_or_wrong(questions, tmp_path: Path) -> Non
     assert (again.records[0], again.report) == (done.records[0], done.report)
     write_candidates(tmp_path / "out.jsonl", done)
     assert [one.correct for r in read_candidate_records(tmp_path / "out.jsonl") for one in r.candidates] == [
-        False, True]
+        False,
+        True,
+    ]
 
 
 def test_missing_predictions_are_an_error_or_kept(questions, tmp_path: Path) -> None:
@@ -140,8 +153,7 @@ def test_candidates_of_any_origin_are_checked_anew(questions, tmp_path: Path) ->
     assert done.records[0].candidates[0].steps == records[0].candidates[0].steps
     # A judge decides what no rule does.
     judge = ScriptedJudge(["Verdict: right"])
-    judged = check_candidates(
-        build_benchmark("mathvision", rules="stated"), questions, records, judge=judge)
+    judged = check_candidates(build_benchmark("mathvision", rules="stated"), questions, records, judge=judge)
     assert [record.candidates[0].correct for record in judged.records] == [True, True]
     mmstar = build_benchmark("mmstar")
     others = read_questions(mmstar, save(tmp_path / "mmstar.json", mmstar_rows()), images="ignore")
@@ -163,8 +175,11 @@ def test_scores_and_intervals(questions) -> None:
 
 def test_options_are_checked(questions, tmp_path: Path) -> None:
     path = outputs(tmp_path / "m.jsonl", ("4", "6"))
-    for option, allowed in (("outcomes", "check, published"), ("empty", "error, wrong"),
-                            ("incomplete", "error, keep")):
+    for option, allowed in (
+        ("outcomes", "check, published"),
+        ("empty", "error, wrong"),
+        ("incomplete", "error, keep"),
+    ):
         with pytest.raises(UserError, match=f"{option} must be one of {allowed}, got 'x'"):
             to_candidates(MATHV, questions, path, **{option: "x"})
     with pytest.raises(UserError, match="other_questions must be 'error' or 'skip', got 'x'"):
@@ -181,15 +196,27 @@ def test_options_are_checked(questions, tmp_path: Path) -> None:
         to_candidates(MATHV, questions, tmp_path / "m.txt")
 
 
-@pytest.mark.parametrize("row, message", [
-    ({"response": "6"}, "field 'id' is missing; allowed: the question's id as MATH-V publishes it, or index"),
-    ({"id": "9", "response": "6"}, "field 'id': got '9'; allowed: the id of one of the 2 questions"),
-    ({"index": 3, "prediction": "6"}, "field 'index': got 3; allowed: .*an index belongs to questions"),
-    ({"id": "4", "text": "6"}, "field 'prediction or response' is missing"),
-    ({"id": "4", "response": ["6"]}, r"field 'response': got \['6'\]; allowed: a text or a number"),
-    ({"id": "4", "response": "6", "correct": "maybe"}, "field 'correct': got 'maybe'; allowed: true, fal"),
-    ({"id": "4", "response": "6", "score": 7}, r"field 'score': got 7; allowed: true, false, or a number"),
-])
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        (
+            {"response": "6"},
+            "field 'id' is missing; allowed: the question's id as MATH-V publishes it, or index",
+        ),
+        ({"id": "9", "response": "6"}, "field 'id': got '9'; allowed: the id of one of the 2 questions"),
+        ({"index": 3, "prediction": "6"}, "field 'index': got 3; allowed: .*an index belongs to questions"),
+        ({"id": "4", "text": "6"}, "field 'prediction or response' is missing"),
+        ({"id": "4", "response": ["6"]}, r"field 'response': got \['6'\]; allowed: a text or a number"),
+        (
+            {"id": "4", "response": "6", "correct": "maybe"},
+            "field 'correct': got 'maybe'; allowed: true, fal",
+        ),
+        (
+            {"id": "4", "response": "6", "score": 7},
+            r"field 'score': got 7; allowed: true, false, or a number",
+        ),
+    ],
+)
 def test_bad_predictions(questions, tmp_path: Path, row, message: str) -> None:
     with pytest.raises(DataError, match=message):
         to_candidates(MATHV, questions, save(tmp_path / "m.jsonl", [row]))
@@ -222,11 +249,14 @@ def test_images_written_before_an_error_are_removed(tmp_path: Path) -> None:
         read_questions(MATHV, path)
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"images": "some"}, "images must be 'require' or 'ignore', got 'some'"),
-    ({"limit": 0}, "limit must be a whole number >= 1"),
-    ({"image_root": "/gone"}, "image_root is not a folder: /gone"),
-])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"images": "some"}, "images must be 'require' or 'ignore', got 'some'"),
+        ({"limit": 0}, "limit must be a whole number >= 1"),
+        ({"image_root": "/gone"}, "image_root is not a folder: /gone"),
+    ],
+)
 def test_bad_reading_settings(tmp_path: Path, settings, message: str) -> None:
     with pytest.raises(UserError, match=message):
         read_questions(MATHV, save(tmp_path / "q.jsonl", mathv_rows()), **settings)

@@ -54,14 +54,20 @@ def test_questions_alone(published: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_unanswered_questions_are_wrong_where_told(published: Path) -> None:
-    given = ("name=mathvision", f"questions={published}/testmini.jsonl",
-             f"predictions=[{published}/gemini.jsonl,{published}/qwen.jsonl]", f"output={published}/out")
+    given = (
+        "name=mathvision",
+        f"questions={published}/testmini.jsonl",
+        f"predictions=[{published}/gemini.jsonl,{published}/qwen.jsonl]",
+        f"output={published}/out",
+    )
     with pytest.raises(DataError, match="question 5 lacks candidates"):
         run(*given)
     run(*given, "incomplete=keep")
     content = json.loads((published / "out/scores.json").read_text())["generators"]
     assert {name: (one["unanswered"], one["figures"]["accuracy"][0]) for name, one in content.items()} == {
-        "gemini": (0, 0.5), "qwen": (1, 0.5)}
+        "gemini": (0, 0.5),
+        "qwen": (1, 0.5),
+    }
     assert "qwen: 1 questions without an answer count as wrong." in (published / "out/scores.md").read_text()
 
 
@@ -81,8 +87,13 @@ def test_candidates_are_checked_anew_and_stay_what_they_are(published: Path) -> 
 
 def test_the_strict_score_leads_for_wemath(tmp_path: Path) -> None:
     rows = [row | {"response": "Answer: A"} for row in wemath_rows()]
-    run("name=wemath", f"questions={save(tmp_path / 'q.json', wemath_rows())}", "images=ignore",
-        f"predictions=[{save(tmp_path / 'm.json', rows)}]", f"output={tmp_path}/out")
+    run(
+        "name=wemath",
+        f"questions={save(tmp_path / 'q.json', wemath_rows())}",
+        "images=ignore",
+        f"predictions=[{save(tmp_path / 'm.json', rows)}]",
+        f"output={tmp_path}/out",
+    )
     page = (tmp_path / "out/scores.md").read_text()
     assert "bootstrap intervals over problems" in page
     assert page.index("| score_strict | 100.0 [100.0, 100.0] |") < page.index("| ik | 0.0 ")

@@ -12,7 +12,10 @@ def test_means_by_group() -> None:
     groups = [{"skill": ("a", "b")}, {"skill": ("b",)}, {}]
     figures = means_by_group([1.0, 0.5, 0.0], groups, keys=("skill", "task"))
     assert {name: float(figure.value()) for name, figure in figures.items()} == {
-        "accuracy": 0.5, "skill/a": 1.0, "skill/b": 0.75}
+        "accuracy": 0.5,
+        "skill/a": 1.0,
+        "skill/b": 0.75,
+    }
 
 
 def test_a_mean_over_categories_weighs_them_equally() -> None:
@@ -56,8 +59,10 @@ def test_draws_without_a_group_are_left_out() -> None:
     assert intervals(figures, seed=0, resamples=200)["group"] == (1.0, 1.0)
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"resamples": 0}, "resamples must be >= 1, got 0"), ({"level": 1.0}, "level must lie between 0 and 1")])
+@pytest.mark.parametrize(
+    "settings, message",
+    [({"resamples": 0}, "resamples must be >= 1, got 0"), ({"level": 1.0}, "level must lie between 0 and 1")],
+)
 def test_bad_settings(settings, message: str) -> None:
     figure = Figure(((np.ones(3), np.ones(3)),))
     with pytest.raises(ValueError, match=message):

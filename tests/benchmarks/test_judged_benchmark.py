@@ -43,9 +43,18 @@ def grade(body: dict[str, Any], number: int, index: int) -> str:
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    save(tmp_path / "mm-vet.json", {
-        f"v1_{k}": {"imagename": f"{k}.png", "question": f"What is {k}?", "answer": f"it is {k}",
-                    "capability": ["rec"]} for k in range(QUESTIONS)})
+    save(
+        tmp_path / "mm-vet.json",
+        {
+            f"v1_{k}": {
+                "imagename": f"{k}.png",
+                "question": f"What is {k}?",
+                "answer": f"it is {k}",
+                "capability": ["rec"],
+            }
+            for k in range(QUESTIONS)
+        },
+    )
     save(tmp_path / "llava.json", {f"v1_{k}": f"number {k}" for k in range(QUESTIONS)})
     return tmp_path
 
@@ -57,10 +66,19 @@ def judge() -> Iterator[ScriptedServer]:
 
 
 def arguments(files: Path, judge: ScriptedServer, *more: str) -> list[str]:
-    return ["name=mmvet", f"questions={files}/mm-vet.json", "images=ignore",
-            f"predictions=[{files}/llava.json]", f"output={files}/out", "resamples=10",
-            "judge.name=openai", "judge.model=m",
-            f"judge.base_url={judge.url}", "judge.retries=0", *more]
+    return [
+        "name=mmvet",
+        f"questions={files}/mm-vet.json",
+        "images=ignore",
+        f"predictions=[{files}/llava.json]",
+        f"output={files}/out",
+        "resamples=10",
+        "judge.name=openai",
+        "judge.model=m",
+        f"judge.base_url={judge.url}",
+        "judge.retries=0",
+        *more,
+    ]
 
 
 def run(files: Path, judge: ScriptedServer, *more: str) -> None:
@@ -105,8 +123,12 @@ def test_a_judge_that_fails_is_asked_for_the_rest_by_the_same_command(files: Pat
 def test_a_killed_command_goes_on(files: Path, judge: ScriptedServer) -> None:
     command = [sys.executable, "-m", "dreamprm", "benchmark", *arguments(files, judge, "judge.concurrency=2")]
     judge.pause = 0.1
-    with subprocess.Popen(command, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        command,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
         end = time.monotonic() + 120
         while journalled(files) < 4 and process.poll() is None and time.monotonic() < end:
             time.sleep(0.01)
@@ -147,8 +169,9 @@ def test_another_judge_prompt_or_response_is_asked_anew(
 
 
 def test_undecided_answers_are_told_beside_the_figures(files: Path) -> None:
-    with ScriptedServer(words=grade, fault_of=lambda n, body: status(400, "too long") if n == 3 else None
-                        ).serving() as judge:
+    with ScriptedServer(
+        words=grade, fault_of=lambda n, body: status(400, "too long") if n == 3 else None
+    ).serving() as judge:
         run(files, judge, "level=0.9")
     page = (files / "out/scores.md").read_text()
     assert "in %, with 90 % bootstrap intervals over questions." in page
@@ -159,7 +182,7 @@ def test_figures_of_other_candidates_do_not_stay(files: Path, judge: ScriptedSer
     run(files, judge)
     half = files / "half.jsonl"
     lines = (files / "out/candidates.jsonl").read_text().splitlines(keepends=True)
-    half.write_text("".join(lines[:QUESTIONS // 2]))
+    half.write_text("".join(lines[: QUESTIONS // 2]))
     with pytest.raises(DataError, match="llava answers 12 of 24 questions.*incomplete=keep"):
         run(files, judge, "predictions=[]", f"candidates={half}")
     assert (files / "out/candidates.jsonl").read_text().count("\n") == QUESTIONS // 2

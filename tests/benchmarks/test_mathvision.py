@@ -108,46 +108,59 @@ def test_stated_answers_of_real_responses(testmini, checked) -> None:
             assert stated.correct or not own.correct
 
 
-@pytest.mark.parametrize("response, answer", [
-    ("So there are 3 + 3 = 6.\n\n\\boxed{6}", "6"),
-    ("First \\boxed{5}, no: \\boxed{7}.", "7"),
-    ("It must be (B).", "b"),
-    ("C\nbecause of the corner", "c"),
-    ("The answer is 12. It is the largest.", "12"),
-    ("I add. The final answer is 12 km.", "12"),
-    ("the length is 2.50.", "2.50"),
-    ("\\boxed{x = \\dfrac{1}{2}}", "\\frac{1}{2}"),
-    ("\\boxed{3/4}", "\\frac{3}{4}"),
-    ("\\boxed{40^{\\circ}}", "40"),
-    ("\\boxed{\\text{(D)}}", "d"),
-    ("\\boxed{.5}", "\\frac{1}{2}"),
-    ("\\boxed{\\sqrt2}", "\\sqrt{2}"),
-    ("I cannot see it", "icannotseeit"),
-])
+@pytest.mark.parametrize(
+    "response, answer",
+    [
+        ("So there are 3 + 3 = 6.\n\n\\boxed{6}", "6"),
+        ("First \\boxed{5}, no: \\boxed{7}.", "7"),
+        ("It must be (B).", "b"),
+        ("C\nbecause of the corner", "c"),
+        ("The answer is 12. It is the largest.", "12"),
+        ("I add. The final answer is 12 km.", "12"),
+        ("the length is 2.50.", "2.50"),
+        ("\\boxed{x = \\dfrac{1}{2}}", "\\frac{1}{2}"),
+        ("\\boxed{3/4}", "\\frac{3}{4}"),
+        ("\\boxed{40^{\\circ}}", "40"),
+        ("\\boxed{\\text{(D)}}", "d"),
+        ("\\boxed{.5}", "\\frac{1}{2}"),
+        ("\\boxed{\\sqrt2}", "\\sqrt{2}"),
+        ("I cannot see it", "icannotseeit"),
+    ],
+)
 def test_answers_are_taken_out(response: str, answer: str) -> None:
     assert answer_in(response) == answer
 
 
-@pytest.mark.parametrize("reference, answer, same", [
-    ("6", "6", True),
-    ("B", "b", True),
-    ("$1: 2$", "1:2", True),
-    ("$1: 2$", "0.5", True),
-    ("\\frac{\\sqrt{2}}{2}", "0.707", True),
-    ("0.71", "0.72", False),
-    ("3.14", "\\pi", True),
-    ("(1, 2)", "(1.0,\\frac{4}{2})", True),
-    ("(1, 2)", "(2,1)", False),
-    ("6", "", False),
-    ("6", "x", False),
-    ("none", "none", True),
-])
+@pytest.mark.parametrize(
+    "reference, answer, same",
+    [
+        ("6", "6", True),
+        ("B", "b", True),
+        ("$1: 2$", "1:2", True),
+        ("$1: 2$", "0.5", True),
+        ("\\frac{\\sqrt{2}}{2}", "0.707", True),
+        ("0.71", "0.72", False),
+        ("3.14", "\\pi", True),
+        ("(1, 2)", "(1.0,\\frac{4}{2})", True),
+        ("(1, 2)", "(2,1)", False),
+        ("6", "", False),
+        ("6", "x", False),
+        ("none", "none", True),
+    ],
+)
 def test_answers_are_compared(reference: str, answer: str, same: bool) -> None:
     assert equal(reference, answer) is same
 
 
-@pytest.mark.parametrize("response, verdict", [
-    ("\\boxed{B}", "right"), ("\\boxed{0.707}", "right"), ("\\boxed{A}", "wrong"), ("\\boxed{1:2}", "wrong")])
+@pytest.mark.parametrize(
+    "response, verdict",
+    [
+        ("\\boxed{B}", "right"),
+        ("\\boxed{0.707}", "right"),
+        ("\\boxed{A}", "wrong"),
+        ("\\boxed{1:2}", "wrong"),
+    ],
+)
 def test_a_choice_is_right_by_its_letter_or_its_text(tmp_path: Path, response: str, verdict: str) -> None:
     found = read_questions(MATHV, save(tmp_path / "test.jsonl", mathv_rows()), images="ignore")
     assert MATHV.checker().check(response, found[1].record).verdict == verdict
@@ -155,10 +168,22 @@ def test_a_choice_is_right_by_its_letter_or_its_text(tmp_path: Path, response: s
 
 def test_vlmevalkit_tables_with_extracted_answers(tmp_path: Path) -> None:
     rows = [
-        {"index": 0, "question": "How many?", "choices": "[]", "answer": "6", "category": "counting",
-         "image": encoded()},
-        {"index": 1, "question": "How long?", "choices": "['1:2', '1:3']", "answer": "B",
-         "category": "algebra", "image": "0"},
+        {
+            "index": 0,
+            "question": "How many?",
+            "choices": "[]",
+            "answer": "6",
+            "category": "counting",
+            "image": encoded(),
+        },
+        {
+            "index": 1,
+            "question": "How long?",
+            "choices": "['1:2', '1:3']",
+            "answer": "B",
+            "category": "algebra",
+            "image": "0",
+        },
     ]
     found = read_questions(MATHV, table(tmp_path / "MathVision_MINI.tsv", rows), image_folder=tmp_path / "p")
     assert [q.record.id for q in found] == ["mathvision-0", "mathvision-1"]

@@ -31,20 +31,41 @@ def test_questions_of_the_published_file(questions, tmp_path: Path) -> None:
     assert records[4].answer == "B"
     assert records[0].images == (str(tmp_path / "images/1.png"),)
     assert questions[3].groups == {
-        "question_type": ("free_form",), "answer_type": ("list",), "task": ("math word problem",),
-        "skills": ("arithmetic reasoning", "logical reasoning")}
+        "question_type": ("free_form",),
+        "answer_type": ("list",),
+        "task": ("math word problem",),
+        "skills": ("arithmetic reasoning", "logical reasoning"),
+    }
 
 
-@pytest.mark.parametrize("pid, extraction, right", [
-    ("1", "1.2", True), ("1", "1.19", True), ("1", "1.25", True), ("1", "1.26", False), ("1", "1.2 m", False),
-    ("2", "1000", True), ("2", "1000.9", True), ("2", "1,000", False), ("2", "none", False),
-    ("2", "inf", False),
-    ("3", "B", True), ("3", "(B) 145 cm", True), ("3", "(b)", True), ("3", "145cm", True), ("3", "C", False),
-    # No letter: the nearest option, however far.
-    ("3", "134", False), ("3", "forty", False),
-    ("4", "[2014, 2016]", True), ("4", "[2014,2016]", False),
-    ("5", "B", True), ("5", "C", True), ("5", "A", False),
-])
+@pytest.mark.parametrize(
+    "pid, extraction, right",
+    [
+        ("1", "1.2", True),
+        ("1", "1.19", True),
+        ("1", "1.25", True),
+        ("1", "1.26", False),
+        ("1", "1.2 m", False),
+        ("2", "1000", True),
+        ("2", "1000.9", True),
+        ("2", "1,000", False),
+        ("2", "none", False),
+        ("2", "inf", False),
+        ("3", "B", True),
+        ("3", "(B) 145 cm", True),
+        ("3", "(b)", True),
+        ("3", "145cm", True),
+        ("3", "C", False),
+        # No letter: the nearest option, however far.
+        ("3", "134", False),
+        ("3", "forty", False),
+        ("4", "[2014, 2016]", True),
+        ("4", "[2014,2016]", False),
+        ("5", "B", True),
+        ("5", "C", True),
+        ("5", "A", False),
+    ],
+)
 def test_extracted_answers_are_compared_as_the_script_does(questions, pid, extraction, right) -> None:
     judgement = VISTA.checker().compare(extraction, questions.published(pid).record)
     assert (judgement.verdict, judgement.extracted) == ("right" if right else "wrong", extraction)
@@ -55,34 +76,48 @@ def test_without_a_precision_the_answers_own_decimals_count(tmp_path: Path) -> N
     assert read_questions(VISTA, path, images="ignore")[0].record.precision == 2
 
 
-@pytest.mark.parametrize("first, second, distance", [
-    ("", "", 0), ("abc", "", 3), ("kitten", "sitting", 3), ("flaw", "lawn", 2), ("a", "a", 0)])
+@pytest.mark.parametrize(
+    "first, second, distance",
+    [("", "", 0), ("abc", "", 3), ("kitten", "sitting", 3), ("flaw", "lawn", 2), ("a", "a", 0)],
+)
 def test_edit_distances(first: str, second: str, distance: int) -> None:
     assert edit_distance(first, second) == edit_distance(second, first) == distance
 
 
-@pytest.mark.parametrize("pid, response, verdict", [
-    ("1", "1.23", "right"),
-    ("1", "I compute.\nThe answer is 1.2 meters.", "right"),
-    ("1", "It cannot be told.", "undecided"),
-    ("2", "So it holds 1000 grams.", "right"),
-    ("3", "145 cm", "right"),
-    ("3", 'I see. The answer is "145 cm".', "right"),
-    ("3", "Thus, the answer is B (145 cm).", "right"),
-    ("3", "I see.\nThe answer is (A).", "wrong"),
-    ("3", "I see nothing.", "undecided"),
-    ("4", "Final answer: [2014, 2016]", "right"),
-    ("4", "Between these years.\nIt rose.", "undecided"),
-])
+@pytest.mark.parametrize(
+    "pid, response, verdict",
+    [
+        ("1", "1.23", "right"),
+        ("1", "I compute.\nThe answer is 1.2 meters.", "right"),
+        ("1", "It cannot be told.", "undecided"),
+        ("2", "So it holds 1000 grams.", "right"),
+        ("3", "145 cm", "right"),
+        ("3", 'I see. The answer is "145 cm".', "right"),
+        ("3", "Thus, the answer is B (145 cm).", "right"),
+        ("3", "I see.\nThe answer is (A).", "wrong"),
+        ("3", "I see nothing.", "undecided"),
+        ("4", "Final answer: [2014, 2016]", "right"),
+        ("4", "Between these years.\nIt rose.", "undecided"),
+    ],
+)
 def test_responses_without_a_judge(questions, pid: str, response: str, verdict: str) -> None:
     assert VISTA.checker().check(response, questions.published(pid).record).verdict == verdict
 
 
-@pytest.mark.parametrize("reply, verdict", [
-    ("B", "right"), ("Answer: (A)", "wrong"), ("none", "wrong"), ("Answer:\nB\nIt says so.", "right"),
-    ("<think>\nPerhaps A.\n</think>\n\nB", "right"), ("", "undecided"), ("Answer:", "undecided"),
-    (Completion("Let me see: B", 64, finished=False), "undecided"),
-    (GenerationError("too long", refused=True), "undecided")])
+@pytest.mark.parametrize(
+    "reply, verdict",
+    [
+        ("B", "right"),
+        ("Answer: (A)", "wrong"),
+        ("none", "wrong"),
+        ("Answer:\nB\nIt says so.", "right"),
+        ("<think>\nPerhaps A.\n</think>\n\nB", "right"),
+        ("", "undecided"),
+        ("Answer:", "undecided"),
+        (Completion("Let me see: B", 64, finished=False), "undecided"),
+        (GenerationError("too long", refused=True), "undecided"),
+    ],
+)
 def test_a_judge_extracts(questions, reply, verdict: str) -> None:
     judge = ScriptedJudge([reply])
     question = questions.published("3").record
@@ -124,32 +159,60 @@ def test_own_outputs_and_figures_by_task_and_skill(questions, tmp_path: Path) ->
 
 def test_vlmevalkit_tables(tmp_path: Path) -> None:
     rows = [
-        {"index": 0, "question": "Which?", "choices": "['135 cm', '145 cm']", "answer": "145 cm",
-         "answer_option": "B", "question_type": "multi_choice", "answer_type": "text",
-         "task": "geometry problem solving", "skills": "['geometry reasoning', 'algebraic reasoning']"},
-        {"index": 1, "question": "How much?", "choices": "[]", "answer": "1.20", "question_type": "free_form",
-         "answer_type": "float", "precision": "2.0", "task": "textbook question answering",
-         "skills": "['scientific reasoning']"},
+        {
+            "index": 0,
+            "question": "Which?",
+            "choices": "['135 cm', '145 cm']",
+            "answer": "145 cm",
+            "answer_option": "B",
+            "question_type": "multi_choice",
+            "answer_type": "text",
+            "task": "geometry problem solving",
+            "skills": "['geometry reasoning', 'algebraic reasoning']",
+        },
+        {
+            "index": 1,
+            "question": "How much?",
+            "choices": "[]",
+            "answer": "1.20",
+            "question_type": "free_form",
+            "answer_type": "float",
+            "precision": "2.0",
+            "task": "textbook question answering",
+            "skills": "['scientific reasoning']",
+        },
     ]
     path = table(tmp_path / "MathVista_MINI.tsv", [row | {"image": encoded()} for row in rows])
     found = read_questions(VISTA, path, images="ignore")
     assert found[0].groups["skills"] == ("geometry reasoning", "algebraic reasoning")
     assert found[1].record.precision == 2
-    predictions = table(tmp_path / "M_MathVista_MINI_gpt4.xlsx", [
-        row | {"prediction": "long", "res": res} for row, res in zip(rows, ("(B)", "1.204"), strict=True)])
+    predictions = table(
+        tmp_path / "M_MathVista_MINI_gpt4.xlsx",
+        [row | {"prediction": "long", "res": res} for row, res in zip(rows, ("(B)", "1.204"), strict=True)],
+    )
     # str(round(1.204, 2)) is "1.2", which is not "1.20": the script compares texts.
     assert to_candidates(VISTA, found, predictions).outcomes() == {
-        "M": {"mathvista-0": 1.0, "mathvista-1": 0.0}}
+        "M": {"mathvista-0": 1.0, "mathvista-1": 0.0}
+    }
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"question_type": "open"}, "field 'question_type': got 'open'; allowed: one of multi_choice, free_form"),
-    ({"answer_type": "date"}, "field 'answer_type': got 'date'; allowed: one of integer, float, list, text"),
-    ({"precision": "x"}, "field 'precision': got 'x'; allowed: the decimals of a float"),
-    ({"precision": 1.5}, "field 'precision': got 1.5; allowed: the decimals of a float"),
-    ({"answer": None}, "field 'answer': got None"),
-    ({"metadata": {"task": {"a": 1}}}, "field 'task': got {'a': 1}; allowed: a text"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            {"question_type": "open"},
+            "field 'question_type': got 'open'; allowed: one of multi_choice, free_form",
+        ),
+        (
+            {"answer_type": "date"},
+            "field 'answer_type': got 'date'; allowed: one of integer, float, list, text",
+        ),
+        ({"precision": "x"}, "field 'precision': got 'x'; allowed: the decimals of a float"),
+        ({"precision": 1.5}, "field 'precision': got 1.5; allowed: the decimals of a float"),
+        ({"answer": None}, "field 'answer': got None"),
+        ({"metadata": {"task": {"a": 1}}}, "field 'task': got {'a': 1}; allowed: a text"),
+    ],
+)
 def test_bad_rows(tmp_path: Path, change, message: str) -> None:
     path = save(tmp_path / "q.json", {"1": mathvista_rows()["1"] | change})
     with pytest.raises(DataError, match=message):

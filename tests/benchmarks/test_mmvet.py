@@ -46,11 +46,25 @@ def test_questions_of_the_published_file(questions, tmp_path: Path) -> None:
     assert questions[0].groups == {"capability": ("ocr", "math"), "combination": ("ocr_math",)}
 
 
-@pytest.mark.parametrize("reply, credit", [
-    ("0.6", 0.6), ("Grade: 0.6", 0.6), ("**Score: 1.0**", 1.0), ("It names one of two.\nGrade: 0.5", 0.5),
-    ("0.5\nIt names one of two.", 0.5), ("Correctness score = 0.3.", 0.3), ("0.5/1.0", 0.5), ("1", 1.0),
-    ("1.5", None), ("10", None), ("-0.5", None), ("good", None), ("", None), ("1 cat is named", None),
-])
+@pytest.mark.parametrize(
+    "reply, credit",
+    [
+        ("0.6", 0.6),
+        ("Grade: 0.6", 0.6),
+        ("**Score: 1.0**", 1.0),
+        ("It names one of two.\nGrade: 0.5", 0.5),
+        ("0.5\nIt names one of two.", 0.5),
+        ("Correctness score = 0.3.", 0.3),
+        ("0.5/1.0", 0.5),
+        ("1", 1.0),
+        ("1.5", None),
+        ("10", None),
+        ("-0.5", None),
+        ("good", None),
+        ("", None),
+        ("1 cat is named", None),
+    ],
+)
 def test_grades_are_read_strictly(reply: str, credit: float | None) -> None:
     assert read_grade(reply) == credit
 
@@ -61,9 +75,16 @@ def test_a_candidate_carries_its_credit(questions, responses: Path, tmp_path: Pa
     assert credits(done) == {"mmvet-v1_0": (0.4,), "mmvet-v1_1": (0.9,)}
     assert [record.candidates[0].correct for record in done.records] == [False, True]
     assert done.outcomes() == {"llava": {"mmvet-v1_0": 0.4, "mmvet-v1_1": 0.9}}
-    assert scores(MMVET, questions, done.outcomes()["llava"]) == pytest.approx({
-        "accuracy": 0.65, "capability/ocr": 0.4, "capability/math": 0.4, "capability/rec": 0.9,
-        "combination/ocr_math": 0.4, "combination/rec": 0.9})
+    assert scores(MMVET, questions, done.outcomes()["llava"]) == pytest.approx(
+        {
+            "accuracy": 0.65,
+            "capability/ocr": 0.4,
+            "capability/math": 0.4,
+            "capability/rec": 0.9,
+            "combination/ocr_math": 0.4,
+            "combination/rec": 0.9,
+        }
+    )
     write_candidates(tmp_path / "out.jsonl", done)
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["candidates"][0]["credit"] for row in rows] == [0.4, 0.9]
@@ -95,8 +116,13 @@ def test_a_reply_without_a_grade_is_asked_for_again(questions, responses: Path) 
 
 
 def test_a_grade_that_was_cut_off_does_not_count(questions, responses: Path) -> None:
-    judge = ScriptedJudge([Completion("It is half right.\nGrade: 0", 9, finished=False), "Grade: 0.5",
-                           Completion("Grade: 0.9\nSince the", 9, finished=False)])
+    judge = ScriptedJudge(
+        [
+            Completion("It is half right.\nGrade: 0", 9, finished=False),
+            "Grade: 0.5",
+            Completion("Grade: 0.9\nSince the", 9, finished=False),
+        ]
+    )
     done = to_candidates(MMVET, questions, responses, judge=judge)
     assert credits(done) == {"mmvet-v1_0": (0.5,), "mmvet-v1_1": (0.9,)}
 
@@ -124,10 +150,13 @@ def test_candidates_of_any_origin_are_graded(questions, responses: Path) -> None
 
 
 def test_published_grades(questions, tmp_path: Path) -> None:
-    rows = [{"index": 0, "question": "What?", "answer": "a cat", "category": "rec,gen"},
-            {"index": 1, "question": "Who?", "answer": "he", "category": "rec"}]
+    rows = [
+        {"index": 0, "question": "What?", "answer": "a cat", "category": "rec,gen"},
+        {"index": 1, "question": "Who?", "answer": "he", "category": "rec"},
+    ]
     found = read_questions(
-        MMVET, table(tmp_path / "MMVet.tsv", [row | {"image": encoded()} for row in rows]), images="ignore")
+        MMVET, table(tmp_path / "MMVet.tsv", [row | {"image": encoded()} for row in rows]), images="ignore"
+    )
     grades = ({"prediction": "A cat", "score": score} for score in (0.3, 1))
     graded = [row | grade for row, grade in zip(rows, grades, strict=True)]
     path = table(tmp_path / "InternVL_MMVet_gpt-4-turbo.xlsx", graded)
@@ -144,10 +173,13 @@ def test_a_judge_is_needed(questions, responses: Path) -> None:
         to_candidates(MMVET, questions, responses)
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"rules": "stated"}, "answers to MM-Vet are graded, so rules can only be 'own'"),
-    ({"max_tokens": 3}, "max_tokens must be >= 4 to hold a grade, got 3"),
-])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"rules": "stated"}, "answers to MM-Vet are graded, so rules can only be 'own'"),
+        ({"max_tokens": 3}, "max_tokens must be >= 4 to hold a grade, got 3"),
+    ],
+)
 def test_settings(settings, message: str) -> None:
     with pytest.raises(UserError, match=message):
         build_benchmark("mmvet", **settings)

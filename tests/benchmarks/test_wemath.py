@@ -15,8 +15,11 @@ WEMATH = build_benchmark("wemath")
 
 
 def questions(folder: Path, problems: int = 1):
-    rows = [row | {"ID": f"{row['ID'][:6]}_{problem}"} for problem in range(1, problems + 1)
-            for row in wemath_rows()]
+    rows = [
+        row | {"ID": f"{row['ID'][:6]}_{problem}"}
+        for problem in range(1, problems + 1)
+        for row in wemath_rows()
+    ]
     return read_questions(WEMATH, save(folder / "testmini.json", rows), images="ignore")
 
 
@@ -35,7 +38,11 @@ def test_questions_of_the_published_file(tmp_path: Path) -> None:
     assert record.options == ("3 cm", "4 cm", "none", "No correct answer")
     assert record.images == (str(tmp_path / "images/2steps/image/3.png"),)
     assert found[6].groups == {
-        "problem": ("3steps_1",), "steps": ("3",), "part": ("multi",), "concept": ("Area",)}
+        "problem": ("3steps_1",),
+        "steps": ("3",),
+        "part": ("multi",),
+        "concept": ("Area",),
+    }
 
 
 def test_a_letter_left_out_moves_the_answer_with_it(tmp_path: Path) -> None:
@@ -44,30 +51,38 @@ def test_a_letter_left_out_moves_the_answer_with_it(tmp_path: Path) -> None:
     assert found.record.answer == "D"
 
 
-@pytest.mark.parametrize("option, options", [
-    ("A. 300, 400;B. 400, 300; E. No correct answer", ("300, 400", "400, 300", "No correct answer")),
-    ("A. to get Shape ;C.; B. to get Shape ;C.; C. No.  ;D. none", (
-        "to get Shape ;C.", "to get Shape ;C.", "No.", "none")),
-    ("A. 5dm;  ; B. 6dm", ("5dm", "6dm")),
-    ("A. 1; 3;B. 2; 3", ("1; 3", "2; 3")),
-])
+@pytest.mark.parametrize(
+    "option, options",
+    [
+        ("A. 300, 400;B. 400, 300; E. No correct answer", ("300, 400", "400, 300", "No correct answer")),
+        (
+            "A. to get Shape ;C.; B. to get Shape ;C.; C. No.  ;D. none",
+            ("to get Shape ;C.", "to get Shape ;C.", "No.", "none"),
+        ),
+        ("A. 5dm;  ; B. 6dm", ("5dm", "6dm")),
+        ("A. 1; 3;B. 2; 3", ("1; 3", "2; 3")),
+    ],
+)
 def test_options_in_one_text(tmp_path: Path, option: str, options: tuple[str, ...]) -> None:
     rows = [wemath_rows()[0] | {"option": option}]
     (found,) = read_questions(WEMATH, save(tmp_path / "q.json", rows), images="ignore")
     assert found.record.options == options
 
 
-@pytest.mark.parametrize("response, right, chosen", [
-    ("<Thought process>: It is so. <Answer>: A", True, "A"),
-    ("<Answer>: B. 4 cm", False, "B"),
-    ("Answer: A", True, "A"),
-    ("A", True, "A"),
-    ("Answer A, no: Answer: B", False, "B"),
-    # The script finds no letter behind a bracket, nor behind "answer" in lower case.
-    ("Answer: (A)", False, None),
-    ("Step 1: I look.\nFinal answer: A", False, None),
-    ("Answer:", False, None),
-])
+@pytest.mark.parametrize(
+    "response, right, chosen",
+    [
+        ("<Thought process>: It is so. <Answer>: A", True, "A"),
+        ("<Answer>: B. 4 cm", False, "B"),
+        ("Answer: A", True, "A"),
+        ("A", True, "A"),
+        ("Answer A, no: Answer: B", False, "B"),
+        # The script finds no letter behind a bracket, nor behind "answer" in lower case.
+        ("Answer: (A)", False, None),
+        ("Step 1: I look.\nFinal answer: A", False, None),
+        ("Answer:", False, None),
+    ],
+)
 def test_the_own_rule(tmp_path: Path, response: str, right: bool, chosen: str | None) -> None:
     question = questions(tmp_path)[0].record
     judgement = WEMATH.checker().check(response, question)
@@ -89,20 +104,31 @@ def test_the_four_dimensions_by_hand(tmp_path: Path) -> None:
     steps = ("2steps_1", "2steps_2", "3steps_1", "3steps_2", "3steps_3")
     wholes = ("2steps_multi", "3steps_multi")
     given = (
-        outcomes(*steps, *wholes, problem=1)        # complete mastery, both
-        | outcomes(*steps, problem=2)               # inadequate generalisation, both
+        outcomes(*steps, *wholes, problem=1)  # complete mastery, both
+        | outcomes(*steps, problem=2)  # inadequate generalisation, both
         | outcomes("2steps_1", "3steps_2", *wholes, problem=3)  # loose: mastery; strict: rote memorisation
-        | outcomes("3steps_multi", problem=4)       # insufficient knowledge; rote memorisation both ways
+        | outcomes("3steps_multi", problem=4)  # insufficient knowledge; rote memorisation both ways
     )
     values = scores(WEMATH, found, given)
-    assert values == pytest.approx({
-        "ik": 1 / 8, "ig": 2 / 8,
-        "cm_strict": 2 / 8, "rm_strict": 3 / 8, "score_strict": 1 - 1 / 8 - 1 / 8 - 3 / 8,
-        "cm_loose": 4 / 8, "rm_loose": 1 / 8, "score_loose": 1 - 1 / 8 - 1 / 8 - 1 / 8,
-        "rm_strict_rate": 3 / 5, "rm_loose_rate": 1 / 5,
-        # right steps: 5 + 5 + 2 + 0 of 20; wholes: two-step 1, 3; three-step 1, 3, 4
-        "one_step": 12 / 20, "two_step": 2 / 4, "three_step": 3 / 4, "accuracy": 17 / 28,
-    })
+    assert values == pytest.approx(
+        {
+            "ik": 1 / 8,
+            "ig": 2 / 8,
+            "cm_strict": 2 / 8,
+            "rm_strict": 3 / 8,
+            "score_strict": 1 - 1 / 8 - 1 / 8 - 3 / 8,
+            "cm_loose": 4 / 8,
+            "rm_loose": 1 / 8,
+            "score_loose": 1 - 1 / 8 - 1 / 8 - 1 / 8,
+            "rm_strict_rate": 3 / 5,
+            "rm_loose_rate": 1 / 5,
+            # right steps: 5 + 5 + 2 + 0 of 20; wholes: two-step 1, 3; three-step 1, 3, 4
+            "one_step": 12 / 20,
+            "two_step": 2 / 4,
+            "three_step": 3 / 4,
+            "accuracy": 17 / 28,
+        }
+    )
     # Score as the script writes it: (525 - ig / 2 - rm - ik) / 525 with 525 for the number of problems.
     assert values["score_strict"] == (8 - 0.5 * 2 - 3 - 1) / 8
 
@@ -144,8 +170,17 @@ def test_a_problem_without_one_of_its_parts_is_refused(tmp_path: Path) -> None:
 
 def test_vlmevalkit_tables(tmp_path: Path) -> None:
     rows = [
-        {"index": 10 + number, "ID": row["ID"], "key": row["key"], "question": row["question"],
-         "A": "3 cm", "B": "4 cm", "C": "none", "F": "No correct answer", "answer": "A"}
+        {
+            "index": 10 + number,
+            "ID": row["ID"],
+            "key": row["key"],
+            "question": row["question"],
+            "A": "3 cm",
+            "B": "4 cm",
+            "C": "none",
+            "F": "No correct answer",
+            "answer": "A",
+        }
         for number, row in enumerate(wemath_rows())
     ]
     path = table(tmp_path / "WeMath.tsv", [row | {"image": encoded()} for row in rows])
@@ -168,13 +203,16 @@ def test_own_predictions(tmp_path: Path) -> None:
     assert (values["score_strict"], values["score_loose"]) == (0.5, 1.0)
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"key": "4steps_1"}, "field 'key': got '4steps_1'; allowed: one of 2steps_1"),
-    ({"answer": "D"}, "field 'answer': got 'D'; allowed: one of the letters A, B, C, F"),
-    ({"option": "3 cm or 4 cm"}, "field 'option': got '3 cm or 4 cm'; allowed: options in the order"),
-    ({"option": None}, "field 'option' is missing"),
-    ({"ID": None}, "field 'ID or index' is missing; allowed: the question's id, as WeMath publishes it"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"key": "4steps_1"}, "field 'key': got '4steps_1'; allowed: one of 2steps_1"),
+        ({"answer": "D"}, "field 'answer': got 'D'; allowed: one of the letters A, B, C, F"),
+        ({"option": "3 cm or 4 cm"}, "field 'option': got '3 cm or 4 cm'; allowed: options in the order"),
+        ({"option": None}, "field 'option' is missing"),
+        ({"ID": None}, "field 'ID or index' is missing; allowed: the question's id, as WeMath publishes it"),
+    ],
+)
 def test_bad_rows(tmp_path: Path, change, message: str) -> None:
     path = save(tmp_path / "q.json", [wemath_rows()[0] | change])
     with pytest.raises(DataError, match=message):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_models import tiny_image, tiny_processor
 from torch import Tensor
 
 from dreamprm.data import DomainSampler, EpochSampler, MetaRecord, StepRecord
@@ -15,17 +16,26 @@ from dreamprm.data.image_store import ImageStore
 from dreamprm.data.texts import TextRecord
 from dreamprm.errors import DataError
 from dreamprm.objectives import step_loss_by_group
-from tiny_models import tiny_image, tiny_processor
 
 STEPS = ("one plus two", "equals three", "the answer is three")
 
 
 def _record(
-    domain: str, number: int, labels: tuple[float | None, ...], *, images: tuple[str, ...] = (),
+    domain: str,
+    number: int,
+    labels: tuple[float | None, ...],
+    *,
+    images: tuple[str, ...] = (),
 ) -> StepRecord:
     return StepRecord(
-        question=f"what is {number} ?", images=images, domain=domain, steps=STEPS[:len(labels)],
-        labels=labels, rollouts=(None,) * len(labels), id=f"{domain}-{number}")
+        question=f"what is {number} ?",
+        images=images,
+        domain=domain,
+        steps=STEPS[: len(labels)],
+        labels=labels,
+        rollouts=(None,) * len(labels),
+        id=f"{domain}-{number}",
+    )
 
 
 @pytest.fixture
@@ -37,16 +47,21 @@ def pictures(tmp_path: Path) -> list[str]:
 
 
 def _dataset(
-    records: list[StepRecord], *, mode: Any = "mixed", batch_size: int = 1, **options: Any,
+    records: list[StepRecord],
+    *,
+    mode: Any = "mixed",
+    batch_size: int = 1,
+    **options: Any,
 ) -> StepBatches:
     rows: dict[str, list[int]] = {}
     for i, record in enumerate(records):
         rows.setdefault(record.domain, []).append(i)
     sampler = DomainSampler(
-        {name: len(numbers) for name, numbers in rows.items()}, mode=mode, batch_size=batch_size, seed=1)
+        {name: len(numbers) for name, numbers in rows.items()}, mode=mode, batch_size=batch_size, seed=1
+    )
     return StepBatches(
-        records, rows, sampler,
-        **{"processor": tiny_processor(), "images": ImageStore()} | options)
+        records, rows, sampler, **{"processor": tiny_processor(), "images": ImageStore()} | options
+    )
 
 
 def _flat(batch: dict[str, Any], prefix: str = "") -> dict[str, Tensor]:
@@ -71,7 +86,8 @@ def test_unlabelled_steps_are_left_out_of_ends_and_labels(readout: str, pictures
 
     encoded = [
         processor.encode(records[0].question, [tiny_image(0, size=(56, 28))], records[0].steps),
-        processor.encode(records[1].question, [], records[1].steps)]
+        processor.encode(records[1].question, [], records[1].steps),
+    ]
     whole = processor.collate(encoded)
     kept = torch.tensor([0, 2, 4])  # of the five steps, in the records' order
     assert torch.equal(batch["inputs"]["step_rows"], whole["step_rows"][kept])
@@ -86,8 +102,11 @@ def test_unlabelled_steps_are_left_out_of_ends_and_labels(readout: str, pictures
 @pytest.mark.parametrize("mode", ["single", "mixed"])
 def test_groups_lead_each_label_to_its_domain(mode: str) -> None:
     # Domain k's labels lie in [k/4, k/4 + 0.2), so that a label tells its domain.
-    records = [_record(domain, i, (k / 4 + i / 50, k / 4 + i / 50 + 0.01))
-               for k, domain in enumerate("abcd") for i in range(3 + k)]
+    records = [
+        _record(domain, i, (k / 4 + i / 50, k / 4 + i / 50 + 0.01))
+        for k, domain in enumerate("abcd")
+        for i in range(3 + k)
+    ]
     dataset = _dataset(records, mode=mode, batch_size=2)
     met = set()
     for step in range(8):
@@ -105,7 +124,7 @@ def test_groups_lead_each_label_to_its_domain(mode: str) -> None:
 @pytest.mark.parametrize("mode", ["single", "mixed"])
 def test_steps_lead_to_their_cots_and_cots_to_their_rows(mode: str) -> None:
     # Record i's labels are i/50 and unlabelled; the domains take turns in the table.
-    records = [_record("abc"[i % 3], i, (i / 50, None, i / 50)[:1 + i % 3]) for i in range(12)]
+    records = [_record("abc"[i % 3], i, (i / 50, None, i / 50)[: 1 + i % 3]) for i in range(12)]
     dataset = _dataset(records, mode=mode, batch_size=2)
     met = set()
     for step in range(8):
@@ -156,15 +175,19 @@ def test_texts_stand_beside_the_steps_only_where_there_is_a_pool(pictures: list[
     texts = [TextRecord("one plus one equals two"), TextRecord("six bars", (pictures[1],))]
     batch = _dataset(records, texts=texts, text_sampler=EpochSampler(2, 2, seed=0))[0]
     processor = tiny_processor()
-    pairs = [(texts[i].text, [tiny_image(1, size=(56, 56))] if texts[i].images else [])
-             for i in EpochSampler(2, 2, seed=0).rows(0)]
+    pairs = [
+        (texts[i].text, [tiny_image(1, size=(56, 56))] if texts[i].images else [])
+        for i in EpochSampler(2, 2, seed=0).rows(0)
+    ]
     _assert_same(batch["text"], processor.collate_text([processor.encode_text(*pair) for pair in pairs]))
     assert "text" not in _dataset(records)[0]
 
 
 def test_meta_batches_number_the_steps_chains_and_give_their_labels(pictures: list[str]) -> None:
-    records = [MetaRecord(f"what is {i} ?", (pictures[0],) if i else (), STEPS[:i + 1], i % 2 == 0, f"m{i}")
-               for i in range(3)]
+    records = [
+        MetaRecord(f"what is {i} ?", (pictures[0],) if i else (), STEPS[: i + 1], i % 2 == 0, f"m{i}")
+        for i in range(3)
+    ]
     sampler = EpochSampler(3, 3, seed=4)
     dataset = MetaBatches(records, sampler, processor=tiny_processor(), images=ImageStore())
     batch = dataset[0]

@@ -244,18 +244,25 @@ def test_vlmevalkit_correct(
     assert (record.candidates[0].correct, record.candidates[0].generator) == (correct, "m")
 
 
-@pytest.mark.parametrize("cells, min_score, correct, credit", [
-    ({"score": "0.4"}, None, False, 0.4),
-    ({"score": 0.5}, None, True, 0.5),
-    ({"score": "0.5"}, 0.6, False, 0.5),
-    ({"score": "0.3", "hit": "1"}, None, True, 0.3),
-    ({"score": 1}, None, True, 1.0),
-    ({"score": 0}, None, False, 0.0),
-    ({"score": None}, None, None, None),
-])
+@pytest.mark.parametrize(
+    "cells, min_score, correct, credit",
+    [
+        ({"score": "0.4"}, None, False, 0.4),
+        ({"score": 0.5}, None, True, 0.5),
+        ({"score": "0.5"}, 0.6, False, 0.5),
+        ({"score": "0.3", "hit": "1"}, None, True, 0.3),
+        ({"score": 1}, None, True, 1.0),
+        ({"score": 0}, None, False, 0.0),
+        ({"score": None}, None, None, None),
+    ],
+)
 @pytest.mark.parametrize("ending", [".xlsx", ".tsv", ".json"])
 def test_vlmevalkit_grades(
-    tmp_path: Path, ending: str, cells: Any, min_score: float | None, correct: bool | None,
+    tmp_path: Path,
+    ending: str,
+    cells: Any,
+    min_score: float | None,
+    correct: bool | None,
     credit: float | None,
 ) -> None:
     row = {key: value for key, value in ROWS[0].items() if key not in ("hit", "score")} | cells
@@ -264,13 +271,19 @@ def test_vlmevalkit_grades(
     assert (record.candidates[0].correct, record.candidates[0].credit) == (correct, credit)
 
 
-@pytest.mark.parametrize("cells, message", [
-    ({"score": "7"}, r"'score': got '7'; allowed: a grade in \[0, 1\] \(graded=true\)"),
-    ({"score": "good"}, "'score': got 'good'; allowed: a grade in"),
-    ({"score": "nan"}, "allowed: a grade in"),
-    ({"score": "0", "hit": "1"}, "'score': got '0'; allowed: a grade that fits 'hit' or min_score: what is"),
-    ({"score": "1", "hit": "0"}, "what is wrong .correct=false. earns less than 1"),
-])
+@pytest.mark.parametrize(
+    "cells, message",
+    [
+        ({"score": "7"}, r"'score': got '7'; allowed: a grade in \[0, 1\] \(graded=true\)"),
+        ({"score": "good"}, "'score': got 'good'; allowed: a grade in"),
+        ({"score": "nan"}, "allowed: a grade in"),
+        (
+            {"score": "0", "hit": "1"},
+            "'score': got '0'; allowed: a grade that fits 'hit' or min_score: what is",
+        ),
+        ({"score": "1", "hit": "0"}, "what is wrong .correct=false. earns less than 1"),
+    ],
+)
 def test_vlmevalkit_bad_grades(tmp_path: Path, cells: Any, message: str) -> None:
     path = table(tmp_path / "m_B.tsv", [ROWS[0] | cells], [*COLUMNS, "score"])
     with pytest.raises(DataError, match=message):

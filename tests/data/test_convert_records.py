@@ -24,8 +24,15 @@ N = None
 def record(*labels: float | None, **change: Any) -> StepRecord:
     """A text-only record with these labels."""
     steps = tuple(f"Step {k}: text {k}" for k in range(1, len(labels) + 1))
-    fields: dict[str, Any] = {"question": "why?", "images": (), "domain": "d", "steps": steps,
-                              "labels": labels, "rollouts": (None,) * len(labels), "id": "q/m"}
+    fields: dict[str, Any] = {
+        "question": "why?",
+        "images": (),
+        "domain": "d",
+        "steps": steps,
+        "labels": labels,
+        "rollouts": (None,) * len(labels),
+        "id": "q/m",
+    }
     return StepRecord(**fields | change)
 
 

@@ -15,9 +15,17 @@ from dreamprm.errors import DataError
 
 CREDITS = (0.1 + 0.2, 1.0, 0.0, None, 1e-300)
 CORRECT = (False, True, False, None, None)
-RECORD = CandidateRecord("q", (), "b", "B", tuple(
-    Candidate(str(k), (str(k),), "B", correct, None, credit=credit)
-    for k, (correct, credit) in enumerate(zip(CORRECT, CREDITS, strict=True))), "1")
+RECORD = CandidateRecord(
+    "q",
+    (),
+    "b",
+    "B",
+    tuple(
+        Candidate(str(k), (str(k),), "B", correct, None, credit=credit)
+        for k, (correct, credit) in enumerate(zip(CORRECT, CREDITS, strict=True))
+    ),
+    "1",
+)
 PLAIN = dataclasses.replace(RECORD, id="2", candidates=(Candidate("a", ("a",), "B", True, None),))
 
 
@@ -50,28 +58,45 @@ def _read(tmp_path: Path, candidate: dict[str, Any]) -> Candidate:
     return record.candidates[1]
 
 
-@pytest.mark.parametrize("correct, credit", [
-    (True, 1), (True, 0.5), (True, 0.01), (False, 0), (False, 0.99), (None, 0), (None, 1), (None, 0.5),
-    (True, None),
-])
+@pytest.mark.parametrize(
+    "correct, credit",
+    [
+        (True, 1),
+        (True, 0.5),
+        (True, 0.01),
+        (False, 0),
+        (False, 0.99),
+        (None, 0),
+        (None, 1),
+        (None, 0.5),
+        (True, None),
+    ],
+)
 def test_credits_beside_truth_values(tmp_path: Path, correct: bool | None, credit: float | None) -> None:
     read = _read(tmp_path, {"text": "t", "correct": correct, "credit": credit})
     assert (read.correct, read.credit) == (correct, credit)
     assert credit is None or isinstance(read.credit, float)
 
 
-@pytest.mark.parametrize("correct, credit, message", [
-    (None, 1.5, r"got 1.5; allowed: a number in \[0, 1\]"),
-    (None, -0.1, r"got -0.1; allowed: a number in \[0, 1\]"),
-    (None, float("nan"), r"got nan; allowed: a number in \[0, 1\]"),
-    (None, float("inf"), "got inf; allowed"),
-    (None, "0.5", "got '0.5'; allowed"),
-    (None, True, "got True; allowed"),
-    (None, [0.5], r"got \[0.5\]; allowed"),
-    (True, 0, r"got 0; allowed: a number in \[0, 1\] that fits 'correct': what is right \(correct=true\) "
-              "earns more than 0"),
-    (False, 1.0, r"got 1.0; allowed: .* what is wrong \(correct=false\) earns less than 1"),
-])
+@pytest.mark.parametrize(
+    "correct, credit, message",
+    [
+        (None, 1.5, r"got 1.5; allowed: a number in \[0, 1\]"),
+        (None, -0.1, r"got -0.1; allowed: a number in \[0, 1\]"),
+        (None, float("nan"), r"got nan; allowed: a number in \[0, 1\]"),
+        (None, float("inf"), "got inf; allowed"),
+        (None, "0.5", "got '0.5'; allowed"),
+        (None, True, "got True; allowed"),
+        (None, [0.5], r"got \[0.5\]; allowed"),
+        (
+            True,
+            0,
+            r"got 0; allowed: a number in \[0, 1\] that fits 'correct': what is right \(correct=true\) "
+            "earns more than 0",
+        ),
+        (False, 1.0, r"got 1.0; allowed: .* what is wrong \(correct=false\) earns less than 1"),
+    ],
+)
 def test_bad_credits(tmp_path: Path, correct: bool | None, credit: Any, message: str) -> None:
     with pytest.raises(DataError, match=rf"rows.jsonl:1: field 'candidates\[1\]\.credit': {message}"):
         _read(tmp_path, {"text": "t", "correct": correct, "credit": credit})

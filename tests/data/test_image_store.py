@@ -90,7 +90,10 @@ def _broken(folder: Path, kind: str) -> str:
 
 @pytest.mark.parametrize("kind", ["missing", "text", "cut short", "bomb"])
 def test_a_missing_or_broken_image_is_an_error_or_left_out(
-    kind: str, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    paths: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)  # refused above twice this
     bad = _broken(tmp_path, kind)

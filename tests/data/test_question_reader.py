@@ -22,7 +22,8 @@ def _read(tmp_path: Path, *rows: Any, **settings: Any) -> list[QuestionRecord]:
 
 def test_a_question_without_more_than_it_needs(tmp_path: Path) -> None:
     assert _read(tmp_path, BASE, BASE) == [
-        QuestionRecord("How many?", (), "7", (), "sums", None, None, None, f"sums-{k}") for k in (1, 2)]
+        QuestionRecord("How many?", (), "7", (), "sums", None, None, None, f"sums-{k}") for k in (1, 2)
+    ]
 
 
 def test_rows_of_an_array_on_one_line_have_different_ids(tmp_path: Path) -> None:
@@ -33,20 +34,40 @@ def test_rows_of_an_array_on_one_line_have_different_ids(tmp_path: Path) -> None
 
 def test_everything_that_a_question_can_say(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
-    (record,) = _read(tmp_path, {**BASE, "id": 3, "image": "a.png", "domain": "d", "answer": 1.5,
-                                 "answer_type": "float", "precision": 1, "unit": "cm"}, allow_no_image=False)
+    (record,) = _read(
+        tmp_path,
+        {
+            **BASE,
+            "id": 3,
+            "image": "a.png",
+            "domain": "d",
+            "answer": 1.5,
+            "answer_type": "float",
+            "precision": 1,
+            "unit": "cm",
+        },
+        allow_no_image=False,
+    )
     assert record == QuestionRecord(
-        "How many?", (str(tmp_path / "a.png"),), "1.5", (), "d", "float", 1, "cm", "3")
+        "How many?", (str(tmp_path / "a.png"),), "1.5", (), "d", "float", 1, "cm", "3"
+    )
     assert (record.image, record.letters) == (str(tmp_path / "a.png"), ())
     assert _read(tmp_path, {**BASE, "domain": "own"}, domain="given")[0].domain == "given"
 
 
 @pytest.mark.parametrize(
     ("answer", "options", "letter"),
-    [("B", ["x", "y"], "B"), ("b", ["x", "y"], "B"), ("(B)", ["x", "y"], "B"), (" y ", ["x", "y"], "B"),
-     (7, ["5", "7"], "B"), ("A", ["A", "B"], "A"),
-     # Options that are letters out of order: the text decides, and brackets say that the letter is meant.
-     ("B", ["B", "C", "A"], "A"), ("(B)", ["B", "C", "A"], "B")],
+    [
+        ("B", ["x", "y"], "B"),
+        ("b", ["x", "y"], "B"),
+        ("(B)", ["x", "y"], "B"),
+        (" y ", ["x", "y"], "B"),
+        (7, ["5", "7"], "B"),
+        ("A", ["A", "B"], "A"),
+        # Options that are letters out of order: the text decides, and brackets say that the letter is meant.
+        ("B", ["B", "C", "A"], "A"),
+        ("(B)", ["B", "C", "A"], "B"),
+    ],
 )
 def test_an_answer_with_options_becomes_a_letter(
     answer: Any, options: list[str], letter: str, tmp_path: Path

@@ -14,8 +14,14 @@ from dreamprm.data.scores import probability, scores_to_json
 from dreamprm.errors import DataError
 
 SCORES = {"prm": (60.0, -0.25), "orm": (1.5,)}
-RECORD = CandidateRecord("q", (), "b", "B", (
-    Candidate("a\n\nb", ("a", "b"), "B", True, None, SCORES), Candidate("c", ("c",), "C", False, None)), "1")
+RECORD = CandidateRecord(
+    "q",
+    (),
+    "b",
+    "B",
+    (Candidate("a\n\nb", ("a", "b"), "B", True, None, SCORES), Candidate("c", ("c",), "C", False, None)),
+    "1",
+)
 
 
 def test_scores_are_read_again_from_files_and_tables(tmp_path: Path) -> None:
@@ -31,7 +37,8 @@ def test_scores_are_read_again_from_files_and_tables(tmp_path: Path) -> None:
 
 def test_aggregates_stand_beside_them() -> None:
     assert scores_to_json({"orm": (0.0,)}, {"orm": {"last": 0.0}}) == {
-        "orm": {"log_odds": [0.0], "steps": [0.5], "last": 0.0}}
+        "orm": {"log_odds": [0.0], "steps": [0.5], "last": 0.0}
+    }
 
 
 @pytest.mark.parametrize(("log_odds", "p"), [(0.0, 0.5), (800.0, 1.0), (-800.0, 0.0), (math.log(3), 0.75)])
@@ -40,8 +47,12 @@ def test_probabilities_do_not_overflow(log_odds: float, p: float) -> None:
 
 
 def _read(tmp_path: Path, scores: Any) -> CandidateRecord:
-    row = {"question": "q", "benchmark": "b", "answer": "B",
-           "candidates": [{"text": "ab", "steps": ["a", "b"], "scores": scores}]}
+    row = {
+        "question": "q",
+        "benchmark": "b",
+        "answer": "B",
+        "candidates": [{"text": "ab", "steps": ["a", "b"], "scores": scores}],
+    }
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(row) + "\n")
     (record,) = read_candidate_records(path, allow_no_image=True)

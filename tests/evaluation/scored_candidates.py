@@ -11,21 +11,35 @@ import numpy as np
 
 
 def candidate(
-    answer: str | None, correct: bool | None, *, generator: str | None = None, text: str | None = None,
+    answer: str | None,
+    correct: bool | None,
+    *,
+    generator: str | None = None,
+    text: str | None = None,
     **log_odds: Sequence[float],
 ) -> dict[str, Any]:
     """A candidate of as many steps as its longest score has."""
     steps = [f"step {k}" for k in range(max((len(values) for values in log_odds.values()), default=1))]
     return {
-        "text": text or f"Reasoning.\nFinal answer: {answer}", "steps": steps, "final_answer": answer,
-        "correct": correct, "generator": generator,
-        "scores": {name: {"log_odds": list(values)} for name, values in log_odds.items()}}
+        "text": text or f"Reasoning.\nFinal answer: {answer}",
+        "steps": steps,
+        "final_answer": answer,
+        "correct": correct,
+        "generator": generator,
+        "scores": {name: {"log_odds": list(values)} for name, values in log_odds.items()},
+    }
 
 
 def record(id: str, candidates: Sequence[dict[str, Any]], **fields: Any) -> dict[str, Any]:
     """A question whose right answer is 4."""
-    return {"id": id, "question": f"{id}?", "images": [], "benchmark": "made up", "answer": "4",
-            "candidates": list(candidates)} | fields
+    return {
+        "id": id,
+        "question": f"{id}?",
+        "images": [],
+        "benchmark": "made up",
+        "answer": "4",
+        "candidates": list(candidates),
+    } | fields
 
 
 def write(path: Path, records: Sequence[dict[str, Any]]) -> str:
@@ -35,8 +49,14 @@ def write(path: Path, records: Sequence[dict[str, Any]]) -> str:
 
 
 def random_records(
-    seed: int, *, questions: int = 40, total: int = 6, strength: dict[str, float] | None = None,
-    generators: Sequence[str] = (), name: str = "q", ties: bool = False,
+    seed: int,
+    *,
+    questions: int = 40,
+    total: int = 6,
+    strength: dict[str, float] | None = None,
+    generators: Sequence[str] = (),
+    name: str = "q",
+    ties: bool = False,
 ) -> list[dict[str, Any]]:
     """Questions of random difficulty; a scorer's log-odds are noise plus its strength for the right ones."""
     draws = np.random.default_rng(seed)
@@ -50,7 +70,14 @@ def random_records(
             for scorer, gain in (strength or {"vanilla": 0.3, "dreamprm": 1.0}).items():
                 steps = draws.normal(size=3) + gain * (2 * right - 1)
                 scores[scorer] = (np.round(steps) if ties else np.round(steps, 4)).tolist()
-            row.append(candidate(answer, right, text=f"candidate {j} of {name}{q}: {answer}",
-                                 generator=generators[j % len(generators)] if generators else None, **scores))
+            row.append(
+                candidate(
+                    answer,
+                    right,
+                    text=f"candidate {j} of {name}{q}: {answer}",
+                    generator=generators[j % len(generators)] if generators else None,
+                    **scores,
+                )
+            )
         records.append(record(f"{name}{q}", row))
     return records

@@ -9,8 +9,15 @@ from dreamprm.evaluation.difficulty import generator_accuracy
 
 
 def record(domain: str, *labels: float | None) -> StepRecord:
-    return StepRecord(question="q", images=(), domain=domain, steps=("s",) * len(labels), labels=labels,
-                      rollouts=(None,) * len(labels), id="r")
+    return StepRecord(
+        question="q",
+        images=(),
+        domain=domain,
+        steps=("s",) * len(labels),
+        labels=labels,
+        rollouts=(None,) * len(labels),
+        id="r",
+    )
 
 
 def test_mean_of_first_labels_by_domain() -> None:

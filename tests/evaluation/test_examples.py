@@ -18,13 +18,21 @@ from dreamprm.evaluation.scored_suite import open_scored_suite
 from dreamprm.schema.evaluate import ComparedPair, EvaluateConfig, ExampleSettings
 
 SELECTORS = ["random", "first", "majority", "best_generator", "orm", "vanilla", "dreamprm", "oracle"]
-COMPARED = [("orm", "majority"), ("dreamprm", "majority"), ("dreamprm", "best_generator"),
-            ("dreamprm", "orm"), ("dreamprm", "vanilla")]
+COMPARED = [
+    ("orm", "majority"),
+    ("dreamprm", "majority"),
+    ("dreamprm", "best_generator"),
+    ("dreamprm", "orm"),
+    ("dreamprm", "vanilla"),
+]
 
 
 def test_the_pairs_by_default_are_dreamprms_with_vanilla_first():
     assert example_pairs(ExampleSettings(), SELECTORS, COMPARED) == [
-        ("dreamprm", "vanilla"), ("dreamprm", "majority"), ("dreamprm", "orm")]
+        ("dreamprm", "vanilla"),
+        ("dreamprm", "majority"),
+        ("dreamprm", "orm"),
+    ]
     assert example_pairs(ExampleSettings(most_pairs=1), SELECTORS, COMPARED) == [("dreamprm", "vanilla")]
     # Without dreamprm the first that can be shown.
     others = [("orm", "best_generator"), ("orm", "majority"), ("vanilla", "orm")]
@@ -35,7 +43,9 @@ def test_the_pairs_by_default_are_dreamprms_with_vanilla_first():
 def test_the_pairs_asked_for():
     given = [ComparedPair("orm", "first"), ComparedPair("dreamprm", "orm"), ComparedPair("orm", "first")]
     assert example_pairs(ExampleSettings(pairs=given, most_pairs=1), SELECTORS, COMPARED) == [
-        ("orm", "first"), ("dreamprm", "orm")]
+        ("orm", "first"),
+        ("dreamprm", "orm"),
+    ]
     with pytest.raises(UserError, match="examples.pairs names 'vanila', did you mean 'vanilla'"):
         example_pairs(ExampleSettings(pairs=[ComparedPair("dreamprm", "vanila")]), SELECTORS, COMPARED)
     for name in ("random", "oracle", "best_generator"):
@@ -60,22 +70,31 @@ def drawn(kinds: str, *, seed: int = 0, count: int = 3, suites: int = 1):
     m: only dreamprm right; b: only vanilla right; r: both; w: both wrong; ?: dreamprm ties.
     """
     sides = {"m": ([0], [1]), "b": ([1], [0]), "r": ([0], [0]), "w": ([1], [1]), "?": ([0, 1], [0])}
-    picks = [{name: {"candidates": side} for name, side in zip(("dreamprm", "vanilla"), sides[kind])}
-             for kind in kinds]
+    picks = [
+        {name: {"candidates": side} for name, side in zip(("dreamprm", "vanilla"), sides[kind])}
+        for kind in kinds
+    ]
     suite = SimpleNamespace(records=list(kinds), correct=((1.0, 0.0),) * len(kinds))
     names = [f"suite{k}" for k in range(suites)]
     evaluation = SimpleNamespace(
         config=SimpleNamespace(examples=ExampleSettings(count=count), seed=seed),
-        selectors=["vanilla", "dreamprm"], suites=dict.fromkeys(names, suite),
-        selections=dict.fromkeys(names, SimpleNamespace(selectors=("vanilla", "dreamprm"))))
+        selectors=["vanilla", "dreamprm"],
+        suites=dict.fromkeys(names, suite),
+        selections=dict.fromkeys(names, SimpleNamespace(selectors=("vanilla", "dreamprm"))),
+    )
     return draw_examples(evaluation, dict.fromkeys(names, picks), [("dreamprm", "vanilla")])
 
 
 def test_every_question_is_counted_once():
     (agreement,), examples = drawn("mmbrwwmr?wm")
     assert (agreement.suite, agreement.method, agreement.baseline) == ("suite0", "dreamprm", "vanilla")
-    assert (agreement.both_right, agreement.method_only, agreement.baseline_only, agreement.both_wrong,
-            agreement.unclear) == (2, 4, 1, 3, 1)
+    assert (
+        agreement.both_right,
+        agreement.method_only,
+        agreement.baseline_only,
+        agreement.both_wrong,
+        agreement.unclear,
+    ) == (2, 4, 1, 3, 1)
     assert agreement.questions == 11
     assert [one.question in (0, 1, 6, 10) for one in examples] == [True] * 3 + [False]
     assert [one.picked for one in examples] == [(0, 1)] * 3 + [(1, 0)]
@@ -117,10 +136,14 @@ def test_counts_and_examples_follow_from_the_picks(tmp_path):
     examples = read_examples(tmp_path / "out" / "examples.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "out" / "per_question.jsonl").read_text().splitlines()]
     assert [(one.method, one.baseline) for one in agreements] == [
-        ("dreamprm", "vanilla"), ("dreamprm", "majority")]
+        ("dreamprm", "vanilla"),
+        ("dreamprm", "majority"),
+    ]
     for agreement in agreements:
-        own, other = ([line["picks"][name]["accuracy"] for line in lines]
-                      for name in (agreement.method, agreement.baseline))
+        own, other = (
+            [line["picks"][name]["accuracy"] for line in lines]
+            for name in (agreement.method, agreement.baseline)
+        )
         wanted = {line["id"] for line, one, two in zip(lines, own, other) if {one, two} == {0.0, 1.0}}
         assert {one.id for one in examples if one.agreement == agreement} == wanted
         assert agreement.method_only == sum((one, two) == (1, 0) for one, two in zip(own, other))
@@ -139,21 +162,33 @@ def test_counts_and_examples_follow_from_the_picks(tmp_path):
             assert one.index == line["picks"][name]["candidates"][0]
             assert one.correct == line["correct"][one.index]
             assert one.aggregates == pytest.approx(
-                {scorer: values[one.index] for scorer, values in line["scores"].items()}, abs=1e-6)
+                {scorer: values[one.index] for scorer, values in line["scores"].items()}, abs=1e-6
+            )
             question = [record.id for record in suite.records].index(example.id)
-            assert one.log_odds == {scorer: rows[question][one.index]
-                                    for scorer, rows in suite.log_odds.items()}
+            assert one.log_odds == {
+                scorer: rows[question][one.index] for scorer, rows in suite.log_odds.items()
+            }
             assert one.steps == suite.records[question].candidates[one.index].steps
-        assert example.picks == {name: None if row["candidates"] is None else tuple(row["candidates"])
-                                 for name, row in line["picks"].items()}
+        assert example.picks == {
+            name: None if row["candidates"] is None else tuple(row["candidates"])
+            for name, row in line["picks"].items()
+        }
         assert example.method_is_right == example.picked[0].correct
 
 
 def pictured(folder, **images) -> str:
     """A question a list of images; vanilla is always wrong and dreamprm right."""
-    rows = [record(name, [candidate("4", True, vanilla=[-1.0, 0.0], dreamprm=[1.0, 2.0], generator="g"),
-                          candidate("7", False, vanilla=[1.0, 1.0], dreamprm=[-1.0, -1.0])],
-                   images=paths) for name, paths in images.items()]
+    rows = [
+        record(
+            name,
+            [
+                candidate("4", True, vanilla=[-1.0, 0.0], dreamprm=[1.0, 2.0], generator="g"),
+                candidate("7", False, vanilla=[1.0, 1.0], dreamprm=[-1.0, -1.0]),
+            ],
+            images=paths,
+        )
+        for name, paths in images.items()
+    ]
     return write(folder / "a.jsonl", rows)
 
 
@@ -161,8 +196,12 @@ def test_images_are_kept_reduced_and_missing_ones_told(tmp_path):
     Image.new("RGB", (800, 200), "red").save(tmp_path / "red.png")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     path = pictured(tmp_path, q1=["red.png", "absent.png"], q2=["broken.png"], q3=["red.png"])
-    _, (agreement,) = evaluate(tmp_path, f"suites.a={path}", "examples.image_side=100",
-                               "examples.pairs=[{method: dreamprm, baseline: vanilla}]")
+    _, (agreement,) = evaluate(
+        tmp_path,
+        f"suites.a={path}",
+        "examples.image_side=100",
+        "examples.pairs=[{method: dreamprm, baseline: vanilla}]",
+    )
     assert agreement.method_only == 3
     examples = {one.id: one for one in read_examples(tmp_path / "out" / "examples.jsonl")}
     (kept,) = (tmp_path / "out" / "examples").iterdir()
@@ -178,9 +217,19 @@ def test_images_are_kept_reduced_and_missing_ones_told(tmp_path):
 
 def test_options_come_from_the_question_file(tmp_path):
     path = pictured(tmp_path, q1=[])
-    questions = write(tmp_path / "q.jsonl", [{
-        "id": "q1", "question": "q1?", "images": [], "answer": "B", "domain": "made up",
-        "options": ["3", "4"]}])
+    questions = write(
+        tmp_path / "q.jsonl",
+        [
+            {
+                "id": "q1",
+                "question": "q1?",
+                "images": [],
+                "answer": "B",
+                "domain": "made up",
+                "options": ["3", "4"],
+            }
+        ],
+    )
     evaluate(tmp_path, f"suites.a={{path: {path}, questions: {questions}}}")
     assert read_examples(tmp_path / "out" / "examples.jsonl")[0].options == ("3", "4")
 
@@ -223,20 +272,33 @@ def test_a_pair_that_cannot_be_is_refused_before_anything_is_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda row: row["images"].append("../../secret.png"), r"field 'images\[0\]': got '../../secret.png'"),
-    (lambda row: row["counts"].update(unclear=-1), "field 'counts.unclear': got -1"),
-    (lambda row: row["picked"].pop(), "field 'picked': got '1 objects'"),
-    (lambda row: row["picked"][1].update(correct=True), r"field 'picked': got \[True, True\]"),
-    (lambda row: row["picked"][0]["scores"]["vanilla"].update(log_odds=[1.0, 2.0, 3.0]),
-     r"field 'picked\[0\].scores.vanilla'"),
-    (lambda row: row["picked"][0]["scores"]["vanilla"].update(aggregate=None),
-     "vanilla.aggregate': got None"),
-    (lambda row: row.update(picks={"dreamprm": "0"}), "field 'picks'"),
-    (lambda row: row.update(candidates=True), "field 'candidates': got True"),
-    (lambda row: row.pop("question"), "field 'question' is missing"),
-    (lambda row: row.update(images_missing=[{"path": "a.png"}]), r"'images_missing\[0\].reason' is missing"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda row: row["images"].append("../../secret.png"),
+            r"field 'images\[0\]': got '../../secret.png'",
+        ),
+        (lambda row: row["counts"].update(unclear=-1), "field 'counts.unclear': got -1"),
+        (lambda row: row["picked"].pop(), "field 'picked': got '1 objects'"),
+        (lambda row: row["picked"][1].update(correct=True), r"field 'picked': got \[True, True\]"),
+        (
+            lambda row: row["picked"][0]["scores"]["vanilla"].update(log_odds=[1.0, 2.0, 3.0]),
+            r"field 'picked\[0\].scores.vanilla'",
+        ),
+        (
+            lambda row: row["picked"][0]["scores"]["vanilla"].update(aggregate=None),
+            "vanilla.aggregate': got None",
+        ),
+        (lambda row: row.update(picks={"dreamprm": "0"}), "field 'picks'"),
+        (lambda row: row.update(candidates=True), "field 'candidates': got True"),
+        (lambda row: row.pop("question"), "field 'question' is missing"),
+        (
+            lambda row: row.update(images_missing=[{"path": "a.png"}]),
+            r"'images_missing\[0\].reason' is missing",
+        ),
+    ],
+)
 def test_a_damaged_file_is_refused_by_line_and_field(tmp_path, change, message):
     path = pictured(tmp_path, q1=[])
     evaluate(tmp_path, f"suites.a={path}")

@@ -27,8 +27,13 @@ GRADES = {
 
 
 def graded(id: str) -> dict:
-    return record(id, [candidate(answer, correct, prm=[z]) | {"credit": credit, "text": f"{id} {k}"}
-                       for k, (answer, correct, credit, z) in enumerate(GRADES[id])])
+    return record(
+        id,
+        [
+            candidate(answer, correct, prm=[z]) | {"credit": credit, "text": f"{id} {k}"}
+            for k, (answer, correct, credit, z) in enumerate(GRADES[id])
+        ],
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -64,16 +69,28 @@ def change(row: dict, **fields: object) -> dict:
     return row | {"candidates": [first, *row["candidates"][1:]]}
 
 
-@pytest.mark.parametrize("one, other, message", [
-    ({}, {"credit": 0.7}, "'credit' is 0.6 in the one and 0.7 in the other"),
-    ({"credit": None}, {"correct": None, "credit": 0.0},
-     r"'correct' is True in the one and 'credit' 0.0 in the other, but what is right \(correct=true\) earns"),
-    ({"credit": None}, {"correct": False, "credit": None},
-     "'correct' is True in the one and False in the other"),
-])
+@pytest.mark.parametrize(
+    "one, other, message",
+    [
+        ({}, {"credit": 0.7}, "'credit' is 0.6 in the one and 0.7 in the other"),
+        (
+            {"credit": None},
+            {"correct": None, "credit": 0.0},
+            r"'correct' is True in the one and 'credit' 0.0 in the other, "
+            r"but what is right \(correct=true\) earns",
+        ),
+        (
+            {"credit": None},
+            {"correct": False, "credit": None},
+            "'correct' is True in the one and False in the other",
+        ),
+    ],
+)
 def test_joined_files_that_disagree_are_named(tmp_path: Path, one: dict, other: dict, message: str) -> None:
-    paths = [write(tmp_path / "one.jsonl", [change(graded("q1"), **one)]),
-             write(tmp_path / "other.jsonl", [change(graded("q1"), **other)])]
+    paths = [
+        write(tmp_path / "one.jsonl", [change(graded("q1"), **one)]),
+        write(tmp_path / "other.jsonl", [change(graded("q1"), **other)]),
+    ]
     wanted = rf"one.jsonl and .*other.jsonl: candidate 0 of record q1: {message}.*judge the candidates once"
     with pytest.raises(DataError, match=wanted):
         open_scored_suite(paths)
@@ -114,8 +131,11 @@ class Judge(Generator):
         for request in requests:
             self.asked.append(request.prompt)
             odd = int(request.prompt.partition("<student>\nanswer ")[2].partition("\n")[0]) % 2
-            results.append(GenerationError("gone") if len(self.asked) - 1 == self.fails
-                           else [Completion(f"Verdict: {'right' if odd else 'wrong'}", 5)])
+            results.append(
+                GenerationError("gone")
+                if len(self.asked) - 1 == self.fails
+                else [Completion(f"Verdict: {'right' if odd else 'wrong'}", 5)]
+            )
         return results
 
 
@@ -132,11 +152,15 @@ def judged_by(monkeypatch) -> Callable[[Judge], Judge]:
 def test_answers_of_a_judge_are_kept_and_the_rest_is_asked_for(tmp_path: Path, judged_by) -> None:
     def rows(name: str, count: int) -> list[dict]:
         # Twice the same answer to one question is one request.
-        return [record(f"{name}{q}", [
-            candidate(f"answer {10 * q + k // 2}", None, prm=[k]) for k in range(4)]) for q in range(count)]
+        return [
+            record(f"{name}{q}", [candidate(f"answer {10 * q + k // 2}", None, prm=[k]) for k in range(4)])
+            for q in range(count)
+        ]
 
-    suites = ["suites.a=" + write(tmp_path / "a.jsonl", rows("a", 6)),
-              "development.d=" + write(tmp_path / "d.jsonl", rows("d", 4))]
+    suites = [
+        "suites.a=" + write(tmp_path / "a.jsonl", rows("a", 6)),
+        "development.d=" + write(tmp_path / "d.jsonl", rows("d", 4)),
+    ]
     given = [*suites, "answers.kind=judge", "answers.judge.name=openai", "answers.judge.model=m"]
     failing = judged_by(Judge(fails=2))
     with pytest.raises(UserError, match="no reply to [12] of 24 answers, the first: judge: no reply .gone"):

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from dreamprm.evaluation import bootstrap_interval, paired_bootstrap
-from dreamprm.evaluation import intervals
+from dreamprm.evaluation import bootstrap_interval, intervals, paired_bootstrap
 from dreamprm.evaluation.intervals import percentile_interval, resampled_means
 
 
@@ -85,16 +84,19 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     assert (held.mean(axis=0) > 0.9).all()
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: bootstrap_interval(np.zeros(0), seed=0), "a question at least"),
-    (lambda: bootstrap_interval([], seed=0), "need one value a question"),
-    (lambda: bootstrap_interval(np.zeros((3, 2)), seed=0), r"got shapes \[\(3, 2\)\]"),
-    (lambda: bootstrap_interval([1.0, float("nan")], seed=0), "must be finite"),
-    (lambda: bootstrap_interval([1.0, 0.0], seed=0, level=95), "between 0 and 1, got 95"),
-    (lambda: bootstrap_interval([1.0, 0.0], seed=0, resamples=0), "resamples must be >= 1, got 0"),
-    (lambda: resampled_means(np.zeros((1, 1, 1)), seed=0), r"got shape \(1, 1, 1\)"),
-    (lambda: paired_bootstrap(np.zeros(3), np.zeros(4), seed=0), r"got shapes \[\(3,\)\] and \[\(4,\)\]"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: bootstrap_interval(np.zeros(0), seed=0), "a question at least"),
+        (lambda: bootstrap_interval([], seed=0), "need one value a question"),
+        (lambda: bootstrap_interval(np.zeros((3, 2)), seed=0), r"got shapes \[\(3, 2\)\]"),
+        (lambda: bootstrap_interval([1.0, float("nan")], seed=0), "must be finite"),
+        (lambda: bootstrap_interval([1.0, 0.0], seed=0, level=95), "between 0 and 1, got 95"),
+        (lambda: bootstrap_interval([1.0, 0.0], seed=0, resamples=0), "resamples must be >= 1, got 0"),
+        (lambda: resampled_means(np.zeros((1, 1, 1)), seed=0), r"got shape \(1, 1, 1\)"),
+        (lambda: paired_bootstrap(np.zeros(3), np.zeros(4), seed=0), r"got shapes \[\(3,\)\] and \[\(4,\)\]"),
+    ],
+)
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -4,7 +4,12 @@ import pytest
 
 from dreamprm.baselines.registry import BASELINES
 from dreamprm.evaluation.marks import (
-    baseline_letters, error_rate, how_tested, level_text, p_text, significant_against,
+    baseline_letters,
+    error_rate,
+    how_tested,
+    level_text,
+    p_text,
+    significant_against,
 )
 from dreamprm.evaluation.meanings import SHORT, meaning
 from dreamprm.evaluation.selector_names import RESERVED, is_scorer
@@ -16,10 +21,16 @@ def result(*rows, level=0.95):
 
 
 def test_marks_have_a_sign_and_stand_at_the_method_alone():
-    held = result(("prm", "majority", "s", 0.1, True), ("prm", "majority", "mean", 0.1, False),
-                  ("orm", "majority", "s", -0.2, True), ("prm", "orm", "s", 0.3, True))
+    held = result(
+        ("prm", "majority", "s", 0.1, True),
+        ("prm", "majority", "mean", 0.1, False),
+        ("orm", "majority", "s", -0.2, True),
+        ("prm", "orm", "s", 0.3, True),
+    )
     assert significant_against(held) == {
-        ("prm", "s"): [("+", "majority"), ("+", "orm")], ("orm", "s"): [("-", "majority")]}
+        ("prm", "s"): [("+", "majority"), ("+", "orm")],
+        ("orm", "s"): [("-", "majority")],
+    }
     assert baseline_letters(held) == {"majority": "a", "orm": "b"}
 
 
@@ -34,17 +45,24 @@ def test_level_and_p_as_text():
     assert (error_rate(result(level=0.95)), error_rate(result(level=0.9))) == ("0.05", "0.1")
     assert [p_text(p) for p in (0.25, 0.0012, 0.00034, 0.0)] == ["0.250", "0.001", "3e-04", "0"]
     assert "adjusted for all 2 differences" in how_tested(
-        result(("a", "b", "s", 0.0, False), ("a", "c", "s", 0.0, False)))
+        result(("a", "b", "s", 0.0, False), ("a", "c", "s", 0.0, False))
+    )
 
 
-@pytest.mark.parametrize(("selector", "words"), [
-    ("majority", "self-consistency: the most frequent final answer; ties are drawn"),
-    ("weighted_mine", "self-consistency, votes weighted by the probability that mine gives"),
-    ("dreamprm", "PRM trained with learned weights; highest min of the steps (fixed)"),
-    ("mine", "scores of mine; highest score, one value a response")])
+@pytest.mark.parametrize(
+    ("selector", "words"),
+    [
+        ("majority", "self-consistency: the most frequent final answer; ties are drawn"),
+        ("weighted_mine", "self-consistency, votes weighted by the probability that mine gives"),
+        ("dreamprm", "PRM trained with learned weights; highest min of the steps (fixed)"),
+        ("mine", "scores of mine; highest score, one value a response"),
+    ],
+)
 def test_what_a_selector_picks(selector, words):
-    aggregations = {"dreamprm": {"aggregation": "min", "chosen": "fixed"},
-                    "mine": {"aggregation": "sum_log_odds", "chosen": "one value a response"}}
+    aggregations = {
+        "dreamprm": {"aggregation": "min", "chosen": "fixed"},
+        "mine": {"aggregation": "sum_log_odds", "chosen": "one value a response"},
+    }
     assert meaning(selector, aggregations) == words
     assert meaning("vanilla") == "PRM trained with equal weights"
 

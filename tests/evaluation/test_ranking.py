@@ -32,14 +32,17 @@ def test_undefined_figures_are_absent():
     assert weight_summary({"a": 1.0}, {"a": 0.9}) == {}
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: spearman([1, 1], [1, 2]), "undefined: all 2 values of x are equal"),
-    (lambda: spearman([1, 2], [3, 3]), "all 2 values of y are equal"),
-    (lambda: spearman([1, 2], [1, 2, 3]), "got 2 and 3"),
-    (lambda: spearman([1], [1]), "at least 2; got 1 and 1"),
-    (lambda: spearman([1, float("nan")], [1, 2]), "with 1 NaN"),
-    (lambda: weight_summary({"a": 1.0, "b": 1.0}, {"a": 1.0}), "only in one of them: b"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: spearman([1, 1], [1, 2]), "undefined: all 2 values of x are equal"),
+        (lambda: spearman([1, 2], [3, 3]), "all 2 values of y are equal"),
+        (lambda: spearman([1, 2], [1, 2, 3]), "got 2 and 3"),
+        (lambda: spearman([1], [1]), "at least 2; got 1 and 1"),
+        (lambda: spearman([1, float("nan")], [1, 2]), "with 1 NaN"),
+        (lambda: weight_summary({"a": 1.0, "b": 1.0}, {"a": 1.0}), "only in one of them: b"),
+    ],
+)
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -13,8 +13,10 @@ from dreamprm.evaluation.scored_suite import open_scored_suite, shared_questions
 
 def split_by_scorer(records, name):
     """The same records with the scores of one scorer alone."""
-    return [one | {"candidates": [c | {"scores": {name: c["scores"][name]}} for c in one["candidates"]]}
-            for one in records]
+    return [
+        one | {"candidates": [c | {"scores": {name: c["scores"][name]}} for c in one["candidates"]]}
+        for one in records
+    ]
 
 
 def test_files_of_different_scorers_join_to_the_file_of_all(tmp_path):
@@ -37,8 +39,12 @@ def test_a_verdict_known_in_one_file_holds_in_both(tmp_path):
 
 
 def test_candidates_without_a_verdict_are_judged_and_counted(tmp_path):
-    candidates = [candidate("4.0", None), candidate("5", None), candidate("5", True),
-                  candidate(None, None, text="I cannot tell. It depends on many things that are not shown.")]
+    candidates = [
+        candidate("4.0", None),
+        candidate("5", None),
+        candidate("5", True),
+        candidate(None, None, text="I cannot tell. It depends on many things that are not shown."),
+    ]
     path = write(tmp_path / "a.jsonl", [record("q", candidates)])
     asked = []
 
@@ -58,11 +64,24 @@ def test_candidates_without_a_verdict_are_judged_and_counted(tmp_path):
 def test_questions_give_options_to_the_judge_and_to_the_votes(tmp_path):
     candidates = [candidate("(B)", None), candidate("two parrots", None), candidate("A", None)]
     path = write(tmp_path / "a.jsonl", [record("q", candidates, answer="B")])
-    questions = write(tmp_path / "q.jsonl", [{
-        "id": "q", "question": "How many?", "images": [], "answer": "B", "domain": "birds",
-        "options": ["one parrot", "two parrots"]}])
-    suite = open_scored_suite([path], questions=questions, check=lambda pairs: [
-        build_checker("auto").check(*pair) for pair in pairs])
+    questions = write(
+        tmp_path / "q.jsonl",
+        [
+            {
+                "id": "q",
+                "question": "How many?",
+                "images": [],
+                "answer": "B",
+                "domain": "birds",
+                "options": ["one parrot", "two parrots"],
+            }
+        ],
+    )
+    suite = open_scored_suite(
+        [path],
+        questions=questions,
+        check=lambda pairs: [build_checker("auto").check(*pair) for pair in pairs],
+    )
     assert suite.votes == (("option B", "option B", "option A"),)
     assert suite.correct == ((True, True, False),)
     other = write(tmp_path / "other.jsonl", [record("z", candidates)])
@@ -74,8 +93,9 @@ def test_bad_records_may_be_left_out_and_are_counted(tmp_path):
     records = random_records(0, questions=5)
     records[2]["answer"] = None
     said = []
-    suite = open_scored_suite([write(tmp_path / "a.jsonl", records)], on_error="skip", max_bad_fraction=0.2,
-                              say=said.append)
+    suite = open_scored_suite(
+        [write(tmp_path / "a.jsonl", records)], on_error="skip", max_bad_fraction=0.2, say=said.append
+    )
     assert (len(suite.records), suite.left_out) == (4, 1)
     assert "left out 1 of 5" in said[0]
 
@@ -88,19 +108,26 @@ def test_images_that_are_missing_do_not_matter(tmp_path):
 
 
 def test_credits_stand_in_for_right_and_wrong(tmp_path):
-    rows = [record("q1", [candidate("4", True) | {"credit": 0.7}, candidate("5", False) | {"credit": 0.2}]),
-            record("q2", [candidate("4", True) | {"credit": None}, candidate("5", False)])]
+    rows = [
+        record("q1", [candidate("4", True) | {"credit": 0.7}, candidate("5", False) | {"credit": 0.2}]),
+        record("q2", [candidate("4", True) | {"credit": None}, candidate("5", False)]),
+    ]
     path = write(tmp_path / "a.jsonl", rows)
     suite = open_scored_suite([path])
     assert (suite.correct, suite.graded) == (((0.7, 0.2), (1.0, 0.0)), 2)
     # What is in one of the joined files holds.
-    plain = [one | {"candidates": [
-        {k: v for k, v in c.items() if k != "credit"} for c in one["candidates"]]} for one in rows]
+    plain = [
+        one | {"candidates": [{k: v for k, v in c.items() if k != "credit"} for c in one["candidates"]]}
+        for one in rows
+    ]
     assert open_scored_suite([write(tmp_path / "b.jsonl", plain), path]).correct == suite.correct
     rows[0]["candidates"][0]["credit"] = 0.8
     other = write(tmp_path / "c.jsonl", rows)
-    with pytest.raises(DataError, match="a.jsonl and .*c.jsonl: candidate 0 of record q1: "
-                                        "'credit' is 0.7 in the one and 0.8 in the other"):
+    with pytest.raises(
+        DataError,
+        match="a.jsonl and .*c.jsonl: candidate 0 of record q1: "
+        "'credit' is 0.7 in the one and 0.8 in the other",
+    ):
         open_scored_suite([path, other])
     rows[0]["candidates"][0]["credit"] = 7
     with pytest.raises(DataError, match=r"field 'candidates\[0\].credit': got 7; allowed: a number in"):
@@ -114,30 +141,53 @@ def change(records, **changes):
     return copy
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda r: [r, r[1:]], "1 ids stand in one of them alone, such as 'q0', which .*b1.jsonl lacks"),
-    (lambda r: [r[1:], r], "such as 'q0', which .*b0.jsonl lacks"),
-    (lambda r: [r, change(r, text="another")], "record q1 has other candidates"),
-    (lambda r: [r, change(r, correct=not r[1]["candidates"][0]["correct"])],
-     "candidate 0 of record q1: 'correct' is"),
-    (lambda r: [r, change(r, scores={"vanilla": {"log_odds": [1.0, 2.0, 3.0]}})],
-     "both hold scores of 'vanilla', and they differ"),
-    # What the first file says would count in silence, and the second one's scores would have no steps.
-    (lambda r: [r, change(r, final_answer="77")],
-     "candidate 0 of record q1: 'final_answer' is .* in the one and '77' in the other"),
-    (lambda r: [change(r, generator="g"), change(r, generator="h")],
-     "'generator' is 'g' in the one and 'h' in"),
-    (lambda r: [r, change(r, steps=["one", "two"], scores={"orm": {"log_odds": [1.0, 2.0]}})],
-     "candidate 0 of record q1: has 3 steps in the one and 2 other ones in the other; join files that were"),
-    (lambda r: [r, [r[0], r[1] | {"question": "Another?"}, *r[2:]]],
-     "record q1 has question 'q1[?]' in the one and 'Another[?]' in the other"),
-    (lambda r: [r, [r[0], r[1] | {"answer": "5"}, *r[2:]]], "record q1 has answer '4' in the one and '5'"),
-    (lambda r: [[*r, r[0]]], "1 ids stand at several records, the first is 'q0'"),
-    (lambda r: [[r[0], r[1] | {"candidates": r[1]["candidates"][:2]}]],
-     "record q1 has 2 candidates, the first has 6; .* uneven=own"),
-    (lambda r: [change(r, scores={"vanilla": {"log_odds": [1.0]}})],
-     "candidate 0 of record q1 has no score of 'dreamprm', which others have"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda r: [r, r[1:]], "1 ids stand in one of them alone, such as 'q0', which .*b1.jsonl lacks"),
+        (lambda r: [r[1:], r], "such as 'q0', which .*b0.jsonl lacks"),
+        (lambda r: [r, change(r, text="another")], "record q1 has other candidates"),
+        (
+            lambda r: [r, change(r, correct=not r[1]["candidates"][0]["correct"])],
+            "candidate 0 of record q1: 'correct' is",
+        ),
+        (
+            lambda r: [r, change(r, scores={"vanilla": {"log_odds": [1.0, 2.0, 3.0]}})],
+            "both hold scores of 'vanilla', and they differ",
+        ),
+        # What the first file says would count in silence, and the second one's scores would have no steps.
+        (
+            lambda r: [r, change(r, final_answer="77")],
+            "candidate 0 of record q1: 'final_answer' is .* in the one and '77' in the other",
+        ),
+        (
+            lambda r: [change(r, generator="g"), change(r, generator="h")],
+            "'generator' is 'g' in the one and 'h' in",
+        ),
+        (
+            lambda r: [r, change(r, steps=["one", "two"], scores={"orm": {"log_odds": [1.0, 2.0]}})],
+            "candidate 0 of record q1: has 3 steps in the one and 2 other ones in the other; "
+            "join files that were",
+        ),
+        (
+            lambda r: [r, [r[0], r[1] | {"question": "Another?"}, *r[2:]]],
+            "record q1 has question 'q1[?]' in the one and 'Another[?]' in the other",
+        ),
+        (
+            lambda r: [r, [r[0], r[1] | {"answer": "5"}, *r[2:]]],
+            "record q1 has answer '4' in the one and '5'",
+        ),
+        (lambda r: [[*r, r[0]]], "1 ids stand at several records, the first is 'q0'"),
+        (
+            lambda r: [[r[0], r[1] | {"candidates": r[1]["candidates"][:2]}]],
+            "record q1 has 2 candidates, the first has 6; .* uneven=own",
+        ),
+        (
+            lambda r: [change(r, scores={"vanilla": {"log_odds": [1.0]}})],
+            "candidate 0 of record q1 has no score of 'dreamprm', which others have",
+        ),
+    ],
+)
 def test_records_that_contradict_each_other_are_refused(tmp_path, make, message):
     files = make(random_records(0, questions=3))
     paths = [write(tmp_path / f"b{k}.jsonl", records) for k, records in enumerate(files)]
@@ -148,28 +198,53 @@ def test_records_that_contradict_each_other_are_refused(tmp_path, make, message)
 def test_shared_questions_are_found_by_id_and_text_or_text_and_image(tmp_path):
     for name in ("x.png", "y.png"):
         (tmp_path / name).write_bytes(b"")
-    one = [record("a", [candidate("4", True)]), record("b", [candidate("4", True)]),
-           record("c", [candidate("4", True)], image="x.png", question="What is shown?"),
-           record("d", [candidate("4", True)], image="y.png", question="What is shown?")]
+    one = [
+        record("a", [candidate("4", True)]),
+        record("b", [candidate("4", True)]),
+        record("c", [candidate("4", True)], image="x.png", question="What is shown?"),
+        record("d", [candidate("4", True)], image="y.png", question="What is shown?"),
+    ]
     other = [one[0], record("b", [candidate("4", True)], question="another"), one[2] | {"id": "e"}]
-    suites = [open_scored_suite([write(tmp_path / f"{k}.jsonl", [
-        {key: value for key, value in r.items() if key != "images" or "image" not in r} for r in records])])
-        for k, records in enumerate((one, other))]
+    suites = [
+        open_scored_suite(
+            [
+                write(
+                    tmp_path / f"{k}.jsonl",
+                    [
+                        {key: value for key, value in r.items() if key != "images" or "image" not in r}
+                        for r in records
+                    ],
+                )
+            ]
+        )
+        for k, records in enumerate((one, other))
+    ]
     assert shared_questions(*suites) == ["a", "c"]
 
 
 def test_best_single_generator(tmp_path):
-    rows = [record(f"q{k}", [candidate("4", k < 6, generator="a"), candidate("4", k < 2, generator="b"),
-                             candidate("4", k < 4, generator="b"),
-                             *([candidate("4", True, generator="c")] if k else [])]) for k in range(10)]
+    rows = [
+        record(
+            f"q{k}",
+            [
+                candidate("4", k < 6, generator="a"),
+                candidate("4", k < 2, generator="b"),
+                candidate("4", k < 4, generator="b"),
+                *([candidate("4", True, generator="c")] if k else []),
+            ],
+        )
+        for k in range(10)
+    ]
     suite = open_scored_suite([write(tmp_path / "a.jsonl", rows)], uneven=True)
     outcomes = generator_outcomes(suite)
     assert outcomes["a"].mean() == 0.6
     assert outcomes["b"].tolist() == [1, 1, 0.5, 0.5, 0, 0, 0, 0, 0, 0]
     # c is always right where it answered, but did not answer everything.
     assert best_generator(suite) == BestGenerator("a", "test")
-    turned = [record(f"d{k}", [candidate("4", k == 0, generator="a"), candidate("4", True, generator="b")])
-              for k in range(3)]
+    turned = [
+        record(f"d{k}", [candidate("4", k == 0, generator="a"), candidate("4", True, generator="b")])
+        for k in range(3)
+    ]
     development = open_scored_suite([write(tmp_path / "d.jsonl", turned)])
     assert best_generator(suite, [development]) == BestGenerator("b", "development")
     # A development set without one of the generators cannot decide.

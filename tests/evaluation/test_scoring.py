@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_models import tiny_cots, tiny_image, tiny_prm
 
 from dreamprm.data import Candidate, CandidateRecord
 from dreamprm.data.image_store import ImageStore
@@ -15,7 +16,6 @@ from dreamprm.errors import DataError
 from dreamprm.evaluation.scoring import likelihood_scores, prm_scores
 from dreamprm.models import PRM
 from dreamprm.objectives import AGGREGATIONS, aggregate_logit
-from tiny_models import tiny_cots, tiny_image, tiny_prm
 
 # Padding changes the order of float64 operations, and float32 is used inside for norms and angles.
 ROUNDING = {"rtol": 1e-6, "atol": 1e-6}
@@ -41,13 +41,20 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[CandidateRecord]:
             images = (str(folder / f"{i}.png"),)
             tiny_image(i, size=(56, 28 * (i % 3))).save(images[0])
         steps = [cot[2] for cot in tiny_cots(1 + i % 4, seed=10 * i)]
-        records.append(CandidateRecord(
-            f"how many bars ? {i % 6 + 1}", images, "suite", "one", tuple(map(_candidate, steps)), f"q{i}"))
+        records.append(
+            CandidateRecord(
+                f"how many bars ? {i % 6 + 1}", images, "suite", "one", tuple(map(_candidate, steps)), f"q{i}"
+            )
+        )
     return records
 
 
 def _scores(
-    prm: PRM, records: Sequence[CandidateRecord], *, batch_size: int = 3, **options: Any,
+    prm: PRM,
+    records: Sequence[CandidateRecord],
+    *,
+    batch_size: int = 3,
+    **options: Any,
 ) -> list[list[float]]:
     settings: dict[str, Any] = {"aggregation": "sum_log_odds", "temperature": 1.0} | options
     return prm_scores(prm, records, images=ImageStore(), batch_size=batch_size, **settings)
@@ -61,26 +68,40 @@ def _assert_close(one: list[list[float]], other: list[list[float]]) -> None:
 
 @pytest.mark.parametrize("aggregation, temperature", [*((name, 1.0) for name in AGGREGATIONS), ("mean", 2.5)])
 def test_scores_are_the_aggregates_of_the_step_scores(
-    prm: PRM, records: list[CandidateRecord], aggregation: str, temperature: float,
+    prm: PRM,
+    records: list[CandidateRecord],
+    aggregation: str,
+    temperature: float,
 ) -> None:
     wanted = []
     for record in records[:6]:
         row = []
         for candidate in record.candidates:
             z = torch.logit(torch.tensor(prm.score(record.question, record.image, candidate.steps)).double())
-            row.append(aggregate_logit(z, torch.zeros(len(z), dtype=torch.long), 1, aggregation=aggregation,
-                                       temperature=temperature).item())
+            row.append(
+                aggregate_logit(
+                    z,
+                    torch.zeros(len(z), dtype=torch.long),
+                    1,
+                    aggregation=aggregation,
+                    temperature=temperature,
+                ).item()
+            )
         wanted.append(row)
     scores = _scores(prm, records[:6], aggregation=aggregation, temperature=temperature)
     assert torch.tensor(wanted[3]).std() > 1e-2
     torch.testing.assert_close(torch.tensor(scores[3]), torch.tensor(wanted[3]), rtol=1e-4, atol=1e-4)
-    _assert_close(scores, _scores(prm, records[:6], batch_size=1, aggregation=aggregation,
-                                  temperature=temperature))
+    _assert_close(
+        scores, _scores(prm, records[:6], batch_size=1, aggregation=aggregation, temperature=temperature)
+    )
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 100])
 def test_batches_cover_every_candidate_once(
-    prm: PRM, records: list[CandidateRecord], batch_size: int, monkeypatch: pytest.MonkeyPatch,
+    prm: PRM,
+    records: list[CandidateRecord],
+    batch_size: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     batches: list[list[int]] = []
     collate = prm.processor.collate
@@ -105,7 +126,9 @@ def test_batches_cover_every_candidate_once(
 
 
 def test_equal_candidates_of_a_question_are_scored_once(
-    prm: PRM, records: list[CandidateRecord], monkeypatch: pytest.MonkeyPatch,
+    prm: PRM,
+    records: list[CandidateRecord],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     a, b = _candidate(["one plus two"]), _candidate(["three", "four bars"])
     first = CandidateRecord("what ?", (), "suite", "one", (a, b, a, a, b), "q0")
@@ -129,7 +152,8 @@ def test_equal_candidates_of_a_question_are_scored_once(
 
 @pytest.mark.parametrize("readout", ["step_end", "chat_suffix"])
 def test_likelihood_is_the_mean_log_probability_of_the_candidates_tokens(
-    records: list[CandidateRecord], readout: str,
+    records: list[CandidateRecord],
+    readout: str,
 ) -> None:
     prm = tiny_prm(dtype=torch.float64, layers=1, vision_layers=1, readout=readout)
     scores = likelihood_scores(prm, records[:6], images=ImageStore(), batch_size=4)
@@ -139,7 +163,8 @@ def test_likelihood_is_the_mean_log_probability_of_the_candidates_tokens(
             # One row of the whole text, without padding, every token's probability given all before it.
             (whole,) = prm.processor.encode(record.question, images, candidate.steps, readout="step_end").rows
             batch = prm.processor.collate(
-                [prm.processor.encode(record.question, images, candidate.steps, readout="step_end")])
+                [prm.processor.encode(record.question, images, candidate.steps, readout="step_end")]
+            )
             with torch.no_grad():
                 log_p = torch.log_softmax(prm(batch, output="token_logits")[0], dim=-1)  # (L, vocab)
             ids = whole.input_ids.tolist()
@@ -151,7 +176,8 @@ def test_likelihood_is_the_mean_log_probability_of_the_candidates_tokens(
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_models_mode_is_put_back_also_after_an_error(
-    records: list[CandidateRecord], training: bool,
+    records: list[CandidateRecord],
+    training: bool,
 ) -> None:
     prm = tiny_prm(layers=1, vision_layers=1).train(training)
     _scores(prm, records[:1])
@@ -164,8 +190,10 @@ def test_the_models_mode_is_put_back_also_after_an_error(
 
 def test_a_candidate_without_steps_is_named(prm: PRM) -> None:
     record = CandidateRecord("what ?", (), "suite", "one", (_candidate(["one"]), _candidate([])), "q7")
-    for score in (_scores, lambda prm, records: likelihood_scores(
-            prm, records, images=ImageStore(), batch_size=2)):
+    for score in (
+        _scores,
+        lambda prm, records: likelihood_scores(prm, records, images=ImageStore(), batch_size=2),
+    ):
         with pytest.raises(DataError, match="candidate 1 of q7 has no steps and cannot be scored"):
             score(prm, [record])
 

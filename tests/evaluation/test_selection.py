@@ -49,8 +49,10 @@ def test_all_selectors_equal_enumeration_with_uneven_questions(tmp_path, ties):
     scores = scores_of(suite, "dreamprm", "sum_log_odds")
     for n in range(1, 7):
         for name, kind in (("dreamprm", "best"), ("majority", "majority"), ("weighted_dreamprm", "weighted")):
-            wanted = [enumerated(v, s, c, min(n, len(c)), kind)
-                      for v, s, c in zip(suite.votes, scores, suite.correct)]
+            wanted = [
+                enumerated(v, s, c, min(n, len(c)), kind)
+                for v, s, c in zip(suite.votes, scores, suite.correct)
+            ]
             np.testing.assert_allclose(selection.outcome(name, n), wanted, atol=1e-12, err_msg=f"{name} {n}")
     assert selection.standard_error("weighted_dreamprm", 6) == 0.0
     np.testing.assert_allclose(selection.outcome("first", 4), [row[0] for row in suite.correct])
@@ -77,20 +79,27 @@ def test_scores_are_the_aggregates_by_hand(tmp_path, aggregation):
     p = np.array([0.9, 0.2, 0.6])
     z = np.log(p / (1 - p))
     share = {"mean": p.mean(), "min": 0.2, "max": 0.9, "prod": p.prod(), "last": 0.6}
-    wanted = {"sum_log_odds": z.sum(), "mean_log_odds": z.mean(),
-              **{name: log(value / (1 - value)) for name, value in share.items()}}
+    wanted = {
+        "sum_log_odds": z.sum(),
+        "mean_log_odds": z.mean(),
+        **{name: log(value / (1 - value)) for name, value in share.items()},
+    }
     suite = suite_of(tmp_path, [record("q", [candidate("4", True, prm=z.tolist(), orm=[0.7])])])
     for temperature in (1.0, 2.0):
-        (score,), = scores_of(suite, "prm", aggregation, temperature=temperature)
+        ((score,),) = scores_of(suite, "prm", aggregation, temperature=temperature)
         assert score == pytest.approx(wanted[aggregation] / temperature, abs=1e-12)
-        (score,), = scores_of(suite, "orm", aggregation, temperature=temperature)
+        ((score,),) = scores_of(suite, "orm", aggregation, temperature=temperature)
         assert score == pytest.approx(0.7 / temperature, abs=1e-12)
 
 
 def test_picks_name_all_that_tie_and_what_they_earn(tmp_path):
-    candidates = [candidate("5", False, prm=[1.0]), candidate("4", True, prm=[3.0]),
-                  candidate("6", False, prm=[3.0]), candidate("5", False, prm=[1.0]),
-                  candidate(None, False, prm=[-9.0])]
+    candidates = [
+        candidate("5", False, prm=[1.0]),
+        candidate("4", True, prm=[3.0]),
+        candidate("6", False, prm=[3.0]),
+        candidate("5", False, prm=[1.0]),
+        candidate(None, False, prm=[-9.0]),
+    ]
     selection = Selection(suite_of(tmp_path, [record("q", candidates)]), {"prm": "sum_log_odds"})
     (picks,) = selection.picks()
     assert picks == {
@@ -100,7 +109,8 @@ def test_picks_name_all_that_tie_and_what_they_earn(tmp_path):
         "prm": {"candidates": [1, 2], "accuracy": 0.5},
         # Twice sigmoid(1) = .731 for 5 against once sigmoid(3) = .953 for 4 and for 6.
         "weighted_prm": {"candidates": [0, 3], "accuracy": 0.0},
-        "oracle": {"candidates": None, "accuracy": 1.0}}
+        "oracle": {"candidates": None, "accuracy": 1.0},
+    }
 
 
 def test_drawn_subsets_state_the_error_of_the_mean(tmp_path):
@@ -114,7 +124,11 @@ def test_drawn_subsets_state_the_error_of_the_mean(tmp_path):
 
 def test_the_order_of_the_tables():
     assert ordered_scorers(["dreamprm", "mine", "orm", "vanilla", "mine"]) == [
-        "orm", "vanilla", "mine", "dreamprm"]
+        "orm",
+        "vanilla",
+        "mine",
+        "dreamprm",
+    ]
 
 
 def test_sizes_that_no_question_has_are_refused(tmp_path):

@@ -1,13 +1,18 @@
 """Closed forms against plain enumeration of every subset."""
 
-from itertools import combinations
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
 
 from dreamprm.evaluation import (
-    CandidateScores, best_of_n_accuracy, majority_accuracy, oracle_accuracy, random_accuracy, subset_sizes,
+    CandidateScores,
+    best_of_n_accuracy,
+    majority_accuracy,
+    oracle_accuracy,
+    random_accuracy,
+    subset_sizes,
 )
 
 
@@ -20,6 +25,7 @@ def best_by_score(scores, correct):
     def pick(chosen):
         top = max(scores[j] for j in chosen)
         return np.mean([correct[j] for j in chosen if scores[j] == top])
+
     return pick
 
 
@@ -30,6 +36,7 @@ def best_by_vote(answers, correct):
             return 0.0
         top = [answer for answer, count in votes.items() if count == max(votes.values())]
         return np.mean([np.mean([correct[j] for j in chosen if answers[j] == answer]) for answer in top])
+
     return pick
 
 
@@ -108,7 +115,12 @@ def test_no_answer_at_all_is_wrong():
 
 def test_subset_sizes():
     assert [subset_sizes(total) for total in (1, 2, 3, 8, 9)] == [
-        (1,), (1, 2), (1, 2, 3), (1, 2, 4, 8), (1, 2, 4, 8, 9)]
+        (1,),
+        (1, 2),
+        (1, 2, 3),
+        (1, 2, 4, 8),
+        (1, 2, 4, 8, 9),
+    ]
     with pytest.raises(ValueError, match="at least one candidate, got 0"):
         subset_sizes(0)
 
@@ -126,18 +138,21 @@ def test_candidate_scores_table():
         CandidateScores(correct, answers, {"oracle": scores})
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda c: random_accuracy(c.astype(int)), r"array of bool, or of .* got int64 of shape \(12, 7\)"),
-    (lambda c: random_accuracy(c * 1.5), r"credits must lie in \[0, 1\], got values from 0.0 to 1.5"),
-    (lambda c: random_accuracy(np.where(c, np.nan, 0.5)), "credits must lie in"),
-    (lambda c: random_accuracy(c[:0]), "non-empty"),
-    (lambda c: oracle_accuracy(c, 8), "between 1 and the 7 candidates of a question, got 8"),
-    (lambda c: oracle_accuracy(c, 0), "got 0"),
-    (lambda c: best_of_n_accuracy(np.zeros((12, 6)), c, 2), r"same shape, got \(12, 6\) and \(12, 7\)"),
-    (lambda c: best_of_n_accuracy(np.where(c, np.nan, 0.0), c, 2), r"is NaN \(one of \d+\)"),
-    (lambda c: majority_accuracy([["a"] * 7] * 11, c, 2), r"12 lists of 7; got 11 lists of \[7\]"),
-    (lambda c: majority_accuracy([["a"] * 6] * 12, c, 2), r"got 12 lists of \[6\]"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda c: random_accuracy(c.astype(int)), r"array of bool, or of .* got int64 of shape \(12, 7\)"),
+        (lambda c: random_accuracy(c * 1.5), r"credits must lie in \[0, 1\], got values from 0.0 to 1.5"),
+        (lambda c: random_accuracy(np.where(c, np.nan, 0.5)), "credits must lie in"),
+        (lambda c: random_accuracy(c[:0]), "non-empty"),
+        (lambda c: oracle_accuracy(c, 8), "between 1 and the 7 candidates of a question, got 8"),
+        (lambda c: oracle_accuracy(c, 0), "got 0"),
+        (lambda c: best_of_n_accuracy(np.zeros((12, 6)), c, 2), r"same shape, got \(12, 6\) and \(12, 7\)"),
+        (lambda c: best_of_n_accuracy(np.where(c, np.nan, 0.0), c, 2), r"is NaN \(one of \d+\)"),
+        (lambda c: majority_accuracy([["a"] * 7] * 11, c, 2), r"12 lists of 7; got 11 lists of \[7\]"),
+        (lambda c: majority_accuracy([["a"] * 6] * 12, c, 2), r"got 12 lists of \[6\]"),
+    ],
+)
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(random_suite(1)[1])

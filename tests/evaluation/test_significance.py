@@ -9,15 +9,18 @@ import pytest
 from dreamprm.evaluation.significance import holm, mcnemar_p, paired_test
 
 
-@pytest.mark.parametrize("better, worse, p", [
-    (0, 0, 1.0),
-    (1, 0, 1.0),
-    (5, 5, 1.0),
-    (6, 0, 2 / 64),                        # 2 * C(6,0) / 2^6
-    (1, 9, 2 * (1 + 10) / 1024),           # 2 * (C(10,0) + C(10,1)) / 2^10
-    (9, 1, 2 * (1 + 10) / 1024),
-    (15, 5, 2 * sum(comb(20, k) for k in range(6)) / 2**20),
-])
+@pytest.mark.parametrize(
+    "better, worse, p",
+    [
+        (0, 0, 1.0),
+        (1, 0, 1.0),
+        (5, 5, 1.0),
+        (6, 0, 2 / 64),  # 2 * C(6,0) / 2^6
+        (1, 9, 2 * (1 + 10) / 1024),  # 2 * (C(10,0) + C(10,1)) / 2^10
+        (9, 1, 2 * (1 + 10) / 1024),
+        (15, 5, 2 * sum(comb(20, k) for k in range(6)) / 2**20),
+    ],
+)
 def test_mcnemar_in_closed_form(better, worse, p):
     assert mcnemar_p(better, worse) == pytest.approx(p, rel=1e-14)
 
@@ -45,11 +48,14 @@ def every_flip(gaps):
     return np.mean([mean >= abs(parts.sum()) - 1e-12 for mean in means])
 
 
-@pytest.mark.parametrize("gaps", [
-    [np.array([1, 1, 0.5, -0.5, 1, 1 / 3, 0, 0.5, 1])],
-    [np.array([1, 1, 1, 0, -1, 1]), np.array([1.0, 1, 0, 1])],  # suites of different sizes
-    [np.array([0.5, -0.25, 1, 1, 0.75, -0.5, 1, 0.25])],
-])
+@pytest.mark.parametrize(
+    "gaps",
+    [
+        [np.array([1, 1, 0.5, -0.5, 1, 1 / 3, 0, 0.5, 1])],
+        [np.array([1, 1, 1, 0, -1, 1]), np.array([1.0, 1, 0, 1])],  # suites of different sizes
+        [np.array([0.5, -0.25, 1, 1, 0.75, -0.5, 1, 0.25])],
+    ],
+)
 def test_fractional_outcomes_meet_all_sign_flips(gaps):
     test = paired_test(gaps, seed=1)
     wanted = every_flip(gaps)
@@ -72,8 +78,10 @@ def test_the_flips_draws_are_the_binomials_of_mcnemar():
 
 def test_p_values_are_uniform_where_nothing_differs():
     generator = np.random.default_rng(7)
-    p = [paired_test([generator.choice([-1, -0.5, 0, 0.5, 1], size=200)], seed=k, draws=999).p
-         for k in range(400)]
+    p = [
+        paired_test([generator.choice([-1, -0.5, 0, 0.5, 1], size=200)], seed=k, draws=999).p
+        for k in range(400)
+    ]
     # Share below 0.05 and 0.5 of 400: standard errors 0.011 and 0.025; 3 of these, and ties lower the share.
     assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.033)
     assert np.mean(np.array(p) < 0.5) == pytest.approx(0.5, abs=0.075)
@@ -87,12 +95,15 @@ def test_holm_by_hand():
     assert holm([]) == []
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: mcnemar_p(-1, 2), "must be >= 0, got -1 and 2"),
-    (lambda: paired_test([], seed=0), r"got shapes \[\]"),
-    (lambda: paired_test([np.zeros(0)], seed=0), r"got shapes \[\(0,\)\]"),
-    (lambda: paired_test([np.array([np.nan])], seed=0), "finite"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: mcnemar_p(-1, 2), "must be >= 0, got -1 and 2"),
+        (lambda: paired_test([], seed=0), r"got shapes \[\]"),
+        (lambda: paired_test([np.zeros(0)], seed=0), r"got shapes \[\(0,\)\]"),
+        (lambda: paired_test([np.array([np.nan])], seed=0), "finite"),
+    ],
+)
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 from dreamprm.evaluation import (
-    CandidateScores, best_of_n_accuracy, bootstrap_interval, evaluate_suites, paired_bootstrap,
+    CandidateScores,
+    best_of_n_accuracy,
+    bootstrap_interval,
+    evaluate_suites,
+    paired_bootstrap,
 )
 
 
@@ -91,14 +95,22 @@ def test_the_sandbox_size_takes_seconds():
     assert time.process_time() - start < 10  # about 1 s on one core
 
 
-@pytest.mark.parametrize("build, message", [
-    (lambda s: evaluate_suites({}), "no suite to evaluate"),
-    (lambda s: evaluate_suites({"mean": s["styles"]}), "may not be named 'mean'"),
-    (lambda s: evaluate_suites(s, shifted=["style"]), "names style, which is no suite; there are held_out"),
-    (lambda s: evaluate_suites({**s, "x": CandidateScores(s["mixed"].correct, s["mixed"].answers)}),
-     "same selectors: held_out has random, majority, vanilla, dreamprm, oracle, x has random, "
-     "majority, oracle"),
-])
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (lambda s: evaluate_suites({}), "no suite to evaluate"),
+        (lambda s: evaluate_suites({"mean": s["styles"]}), "may not be named 'mean'"),
+        (
+            lambda s: evaluate_suites(s, shifted=["style"]),
+            "names style, which is no suite; there are held_out",
+        ),
+        (
+            lambda s: evaluate_suites({**s, "x": CandidateScores(s["mixed"].correct, s["mixed"].answers)}),
+            "same selectors: held_out has random, majority, vanilla, dreamprm, oracle, x has random, "
+            "majority, oracle",
+        ),
+    ],
+)
 def test_bad_input_is_refused(suites, build, message):
     with pytest.raises(ValueError, match=message):
         build(suites)

@@ -58,11 +58,25 @@ def made(mode: str) -> Image.Image:
     return grey.quantize(2) if mode == "P" else grey.convert(mode)
 
 
-@pytest.mark.parametrize("mode, suffix, wanted", [
-    ("L", "png", 128), ("P", "gif", 128), ("RGBA", "png", 128), ("LA", "png", 128), ("CMYK", "jpg", 128),
-    ("YCbCr", "jpg", 128), ("transparent", "png", 255), ("palette, transparent", "png", 255),
-    ("transparent", "webp", 255), ("16 bits", "png", 128), ("16 bits", "tif", 128), ("32 bits", "tif", 128),
-    ("float", "tif", None), ("1", "png", None)])
+@pytest.mark.parametrize(
+    "mode, suffix, wanted",
+    [
+        ("L", "png", 128),
+        ("P", "gif", 128),
+        ("RGBA", "png", 128),
+        ("LA", "png", 128),
+        ("CMYK", "jpg", 128),
+        ("YCbCr", "jpg", 128),
+        ("transparent", "png", 255),
+        ("palette, transparent", "png", 255),
+        ("transparent", "webp", 255),
+        ("16 bits", "png", 128),
+        ("16 bits", "tif", 128),
+        ("32 bits", "tif", 128),
+        ("float", "tif", None),
+        ("1", "png", None),
+    ],
+)
 def test_every_mode_becomes_colours_on_white(tmp_path, mode, suffix, wanted):
     path = tmp_path / f"image.{suffix}"
     made(mode).save(path)
@@ -92,9 +106,12 @@ def test_what_cannot_be_opened_says_why(tmp_path, monkeypatch):
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:120])
     (tmp_path / "text.jpg").write_text("no image")
     os.mkfifo(tmp_path / "pipe.png")
-    for name, reason in (("absent.png", "no such file"), ("pipe.png", "no such file"),
-                         ("text.jpg", r"cannot be opened as an image \(UnidentifiedImageError\)"),
-                         ("cut.png", r"cannot be opened as an image \((OSError|SyntaxError)\)")):
+    for name, reason in (
+        ("absent.png", "no such file"),
+        ("pipe.png", "no such file"),
+        ("text.jpg", r"cannot be opened as an image \(UnidentifiedImageError\)"),
+        ("cut.png", r"cannot be opened as an image \((OSError|SyntaxError)\)"),
+    ):
         with pytest.raises(DataError, match=f"{name}: {reason}"):
             thumbnail(str(tmp_path / name), side=512)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300 * 300 - 1)

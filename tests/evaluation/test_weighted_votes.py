@@ -93,7 +93,8 @@ def test_order_of_candidates_changes_nothing():
     for n in (2, 4, 7):
         here, _ = weighted_vote_accuracy(answers, scores, correct, n)
         there, _ = weighted_vote_accuracy(
-            [[row[j] for j in order] for row in answers], scores[:, order], correct[:, order], n)
+            [[row[j] for j in order] for row in answers], scores[:, order], correct[:, order], n
+        )
         np.testing.assert_allclose(here, there, atol=1e-13)
 
 
@@ -118,12 +119,15 @@ def test_pieces_change_nothing(monkeypatch):
     np.testing.assert_array_equal(weighted_vote_accuracy(answers, scores, correct, 4)[0], whole)
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda a, s, c: (a, s[:, 1:], c, 2), r"of the shape of correct, \(6, 7\); got shape \(6, 6\)"),
-    (lambda a, s, c: (a, np.where(c, np.nan, s), c, 2), r"with \d+ values not finite"),
-    (lambda a, s, c: (a[1:], s, c, 2), "got 5 lists of"),
-    (lambda a, s, c: (a, s, c, 8), "between 1 and the 7 candidates of a question, got 8"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda a, s, c: (a, s[:, 1:], c, 2), r"of the shape of correct, \(6, 7\); got shape \(6, 6\)"),
+        (lambda a, s, c: (a, np.where(c, np.nan, s), c, 2), r"with \d+ values not finite"),
+        (lambda a, s, c: (a[1:], s, c, 2), "got 5 lists of"),
+        (lambda a, s, c: (a, s, c, 8), "between 1 and the 7 candidates of a question, got 8"),
+    ],
+)
 def test_bad_input_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         weighted_vote_accuracy(*change(*random_suite(0)))

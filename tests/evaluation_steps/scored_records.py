@@ -16,14 +16,22 @@ Labels = Sequence[float | None]
 
 
 def record(
-    labels: Labels, scores: Sequence[float] | dict[str, Sequence[float]], *, name: str = "r",
-    question: int = 0, rollouts: Sequence[int | None] | None = None,
+    labels: Labels,
+    scores: Sequence[float] | dict[str, Sequence[float]],
+    *,
+    name: str = "r",
+    question: int = 0,
+    rollouts: Sequence[int | None] | None = None,
 ) -> ScoredRecord:
     """A record; scores alone are those of the scorer `s`."""
     by_name = scores if isinstance(scores, dict) else {"s": scores}
     return ScoredRecord(
-        name, question, tuple(labels), tuple(rollouts or [None] * len(labels)),
-        {scorer: tuple(values) for scorer, values in by_name.items()})
+        name,
+        question,
+        tuple(labels),
+        tuple(rollouts or [None] * len(labels)),
+        {scorer: tuple(values) for scorer, values in by_name.items()},
+    )
 
 
 def steps_of(*rows: tuple[Labels, Sequence[float]], **settings: Any) -> ScoredSteps:
@@ -33,7 +41,11 @@ def steps_of(*rows: tuple[Labels, Sequence[float]], **settings: Any) -> ScoredSt
 
 
 def random_steps(
-    seed: int, records: int = 40, *, decimals: int = 1, questions: int | None = None,
+    seed: int,
+    records: int = 40,
+    *,
+    decimals: int = 1,
+    questions: int | None = None,
 ) -> ScoredSteps:
     """Records with 1 to 6 steps and many equal scores, which lean towards the labels."""
     generator = np.random.default_rng(seed)
@@ -48,7 +60,9 @@ def random_steps(
 
 
 def write_scored(
-    path: Path, records: Iterable[StepRecord], score: Callable[[StepRecord], dict[str, Any]],
+    path: Path,
+    records: Iterable[StepRecord],
+    score: Callable[[StepRecord], dict[str, Any]],
 ) -> Path:
     """Step records as JSON Lines with `scores` beside `labels`; `score` gives log-odds by scorer."""
     with path.open("w", encoding="utf-8") as file:

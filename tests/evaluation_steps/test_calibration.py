@@ -10,7 +10,15 @@ from scored_records import record, steps_of
 
 from dreamprm.evaluation.steps import ScoredSteps
 from dreamprm.evaluation.steps.calibration import (
-    BINNINGS, Labelled, base_rate_brier, brier, ece_if_calibrated, inner_edges, probabilities, reliability)
+    BINNINGS,
+    Labelled,
+    base_rate_brier,
+    brier,
+    ece_if_calibrated,
+    inner_edges,
+    probabilities,
+    reliability,
+)
 from dreamprm.evaluation.steps.resampling import QuestionDraws
 
 
@@ -73,7 +81,8 @@ def test_the_ece_of_a_calibrated_scorer_tends_to_zero(binning: str) -> None:
         place = np.minimum((10 * data.probability).astype(int), 9)
         expected = sum(
             np.sqrt(2 / np.pi * (data.probability * (1 - data.probability))[place == b].sum()) / n
-            for b in range(10))
+            for b in range(10)
+        )
         curve = reliability(data, bins=10, binning=binning, level=0.9)
         # The sum of ten half-normal terms: its deviation is about a quarter of its mean.
         assert curve.ece.value == pytest.approx(expected, rel=0.75)

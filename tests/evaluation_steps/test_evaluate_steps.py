@@ -59,9 +59,14 @@ def records(seed: int, n: int, *, prefix: str = "q") -> Iterator[StepRecord]:
         steps = int(generator.integers(1, 6))
         first = int(generator.integers(0, 2 * steps))
         yield StepRecord(
-            question=f"{prefix}{k}", images=(), domain="d", steps=("a step",) * steps,
-            labels=tuple(1.0 if i < first else 0.0 for i in range(steps)), rollouts=(None,) * steps,
-            id=f"{prefix}{k}")
+            question=f"{prefix}{k}",
+            images=(),
+            domain="d",
+            steps=("a step",) * steps,
+            labels=tuple(1.0 if i < first else 0.0 for i in range(steps)),
+            rollouts=(None,) * steps,
+            id=f"{prefix}{k}",
+        )
 
 
 def oracle(record: StepRecord) -> dict[str, list[float]]:
@@ -73,15 +78,20 @@ def noisy(record: StepRecord) -> dict[str, list[float]]:
     """An oracle with noise that the record's id decides, and a worse one."""
     generator = np.random.default_rng(sum(record.id.encode()))
     signs = np.array([-1.0 if label == 0 else 1.0 for label in record.labels])
-    return {"good": list(signs * 2 + generator.normal(size=len(signs))),
-            "poor": list(signs * 0.5 + generator.normal(size=len(signs)))}
+    return {
+        "good": list(signs * 2 + generator.normal(size=len(signs))),
+        "poor": list(signs * 0.5 + generator.normal(size=len(signs))),
+    }
 
 
-@pytest.mark.parametrize(("format", "name", "known", "unknown"), [
-    ("processbench", "processbench/gsm8k.json", 400, 0),
-    ("mr_ben", "mr_ben/coding.json", 219, 19),
-    ("bigbench_mistake", "bigbench_mistake/tracking_shuffled_objects.jsonl", 300, 0),
-])
+@pytest.mark.parametrize(
+    ("format", "name", "known", "unknown"),
+    [
+        ("processbench", "processbench/gsm8k.json", 400, 0),
+        ("mr_ben", "mr_ben/coding.json", 219, 19),
+        ("bigbench_mistake", "bigbench_mistake/tracking_shuffled_objects.jsonl", 300, 0),
+    ],
+)
 def test_an_oracle_on_real_files(format: str, name: str, known: int, unknown: int, tmp_path: Path) -> None:
     """F1 and AUC are 1; every probability is off by sigmoid(-4), which is therefore the ECE."""
     own = tmp_path / "own.jsonl"
@@ -105,8 +115,11 @@ def test_an_oracle_on_real_files(format: str, name: str, known: int, unknown: in
             assert calibration[binning]["ece"]["value"] == pytest.approx(off, rel=1e-9)
             assert [one["label"] for one in calibration[binning]["bins"]] == [0, 1]
     random = result["first_error"]["error_accuracy"]["random"]["real"]["value"]
-    chances = [1 / (len(row["labels"]) + 1) for row in judged
-               if 0 in row["labels"] and None not in row["labels"][:first_zero(row["labels"])]]
+    chances = [
+        1 / (len(row["labels"]) + 1)
+        for row in judged
+        if 0 in row["labels"] and None not in row["labels"][: first_zero(row["labels"])]
+    ]
     assert random == pytest.approx(np.mean(chances), rel=1e-12)
 
 
@@ -142,7 +155,8 @@ def test_the_published_way_with_gsm8k_as_development_set(tmp_path: Path) -> None
         given = FORMATS["processbench"].read(shared_file(f"processbench/{name}.json"))
         files[name] = write_scored(tmp_path / f"{name}.jsonl", islice(given, 0, None, every), noisy)
     result = evaluated(
-        tmp_path, files, "threshold.chosen_on=subset", "threshold.subset=gsm8k", "baseline=poor")
+        tmp_path, files, "threshold.chosen_on=subset", "threshold.subset=gsm8k", "baseline=poor"
+    )
     f1 = result["first_error"]["f1"]["good"]
     # On GSM8K the highest F1 of the curve, which is what is reported there; the mean is over the others.
     chosen = result["thresholds"]["good"]["development"]
@@ -184,8 +198,13 @@ def test_a_tiny_prm_on_real_records(tmp_path: Path) -> None:
     assert held["development_records"] + held["test_records"] == 20 and held["development_records"] > 3
     threshold = result["thresholds"]["tiny"]["probability"]
     assert 0 < threshold < 1
-    everything = evaluated(tmp_path, {"gsm8k": path}, "threshold.chosen_on=nothing", "overwrite=true",
-                           f"threshold.value={threshold}")
+    everything = evaluated(
+        tmp_path,
+        {"gsm8k": path},
+        "threshold.chosen_on=nothing",
+        "overwrite=true",
+        f"threshold.value={threshold}",
+    )
     hits: dict[bool, list[bool]] = {True: [], False: []}
     for record in given:
         first = first_zero(record.labels)
@@ -204,18 +223,28 @@ def test_a_tiny_prm_on_real_records(tmp_path: Path) -> None:
 @pytest.fixture
 def scored(tmp_path: Path) -> dict[str, Path]:
     """Two subsets of 120 records each, of different questions."""
-    return {name: write_scored(tmp_path / f"{name}.jsonl", records(seed, 120, prefix=name), noisy)
-            for seed, name in enumerate(("a", "b"))}
+    return {
+        name: write_scored(tmp_path / f"{name}.jsonl", records(seed, 120, prefix=name), noisy)
+        for seed, name in enumerate(("a", "b"))
+    }
 
 
 def test_what_a_run_leaves(
-    scored: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], with_plots: None,
+    scored: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    with_plots: None,
 ) -> None:
     result = evaluated(tmp_path, scored)
     out = tmp_path / "out"
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()) == [
-        "config.yaml", "development_curves.csv", "plots/development_f1.png", "plots/reliability.png",
-        "steps.json", "steps.md"]
+        "config.yaml",
+        "development_curves.csv",
+        "plots/development_f1.png",
+        "plots/reliability.png",
+        "steps.json",
+        "steps.md",
+    ]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     again = load_config(EvaluateStepsConfig, out / "config.yaml")
     assert again.files == {name: str(path) for name, path in scored.items()}
@@ -243,7 +272,8 @@ def test_the_same_configuration_gives_the_same_figures(scored: dict[str, Path], 
     assert other["subsets"] != first["subsets"]
     given = ["overwrite=true", "threshold.chosen_on=nothing", "threshold.value=0.5"]
     one, two = (
-        evaluated(tmp_path, scored, *given, f"seed={seed}")["first_error"]["f1"]["poor"] for seed in (0, 1))
+        evaluated(tmp_path, scored, *given, f"seed={seed}")["first_error"]["f1"]["poor"] for seed in (0, 1)
+    )
     for name in "ab":  # without a split the seed moves the intervals alone
         assert one[name]["value"] == two[name]["value"] and one[name]["low"] != two[name]["low"]
 
@@ -261,9 +291,17 @@ def test_the_order_of_records_changes_no_figure(scored: dict[str, Path], tmp_pat
 
 def test_labels_of_rollouts_are_measured_by_calibration_alone(tmp_path: Path, with_plots: None) -> None:
     soft = [
-        StepRecord(question=f"q{k}", images=(), domain="d", steps=("a", "b"), labels=(0.75, k % 2 / 4),
-                   rollouts=(4, 4), id=f"q{k}")
-        for k in range(20)]
+        StepRecord(
+            question=f"q{k}",
+            images=(),
+            domain="d",
+            steps=("a", "b"),
+            labels=(0.75, k % 2 / 4),
+            rollouts=(4, 4),
+            id=f"q{k}",
+        )
+        for k in range(20)
+    ]
     path = write_scored(tmp_path / "soft.jsonl", soft, lambda record: {"s": [np.log(3), -np.log(7)]})
     result = evaluated(tmp_path, {"soft": path})
     assert result["subsets"]["soft"]["labels"] == "soft" and result["thresholds"] == {}
@@ -304,19 +342,29 @@ def test_an_own_development_file(scored: dict[str, Path], tmp_path: Path) -> Non
     held = result["development"]
     assert held["records"] == held["questions"] == held["erroneous"] + held["correct"] == 120
     with pytest.raises(DataError, match="120 records of a have questions that the development set"):
-        evaluated(tmp_path, {"a": scored["a"]}, "overwrite=true", "threshold.chosen_on=file",
-                  f"threshold.file={scored['a']}")
+        evaluated(
+            tmp_path,
+            {"a": scored["a"]},
+            "overwrite=true",
+            "threshold.chosen_on=file",
+            f"threshold.file={scored['a']}",
+        )
     other = write_scored(tmp_path / "other.jsonl", records(5, 30, prefix="o"), oracle)
     with pytest.raises(DataError, match="holds no scores of good, poor"):
-        evaluated(tmp_path, {"a": scored["a"]}, "overwrite=true", "threshold.chosen_on=file",
-                  f"threshold.file={other}")
+        evaluated(
+            tmp_path,
+            {"a": scored["a"]},
+            "overwrite=true",
+            "threshold.chosen_on=file",
+            f"threshold.file={other}",
+        )
 
 
 def test_bad_records_and_scorers_of_responses_are_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = write_scored(
-        tmp_path / "a.jsonl", records(0, 100), lambda record: noisy(record) | {"orm": [1.0]})
+    path = write_scored(tmp_path / "a.jsonl", records(0, 100), lambda record: noisy(record) | {"orm": [1.0]})
     path.write_text(path.read_text() + '{"question": "q"}\n')
     with pytest.raises(DataError, match="a.jsonl:101: field 'steps' is missing"):
         evaluated(tmp_path, {"a": path})
@@ -324,8 +372,13 @@ def test_bad_records_and_scorers_of_responses_are_told(
     result = evaluated(tmp_path, {"a": path}, "on_error=skip", "scorers=[good, poor]")
     left_out = result["left_out"]["a"]
     assert left_out["bad_records"] == 1 and "jsonl:101" in left_out["reasons"][0]
-    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True)[:-1]
-                            if len(json.loads(line)["steps"]) > 1))
+    path.write_text(
+        "".join(
+            line
+            for line in path.read_text().splitlines(keepends=True)[:-1]
+            if len(json.loads(line)["steps"]) > 1
+        )
+    )
     result = evaluated(tmp_path, {"a": path}, "overwrite=true")
     assert result["left_out"]["a"]["whole_response_scorers"] == ["orm"]
     assert result["scorers"] == ["good", "poor"]
@@ -348,7 +401,9 @@ def test_output_folders(scored: dict[str, Path], tmp_path: Path) -> None:
 
 
 def test_a_failed_run_leaves_the_older_one(
-    scored: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    scored: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     evaluated(tmp_path, scored)
     before = (tmp_path / "out" / "steps.json").read_text()
@@ -364,7 +419,9 @@ def test_a_failed_run_leaves_the_older_one(
 
 
 def test_an_older_folder_comes_back_where_the_new_one_cannot_take_its_place(
-    scored: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    scored: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     evaluated(tmp_path, scored)
     before = (tmp_path / "out" / "steps.json").read_text()
@@ -382,18 +439,21 @@ def test_an_older_folder_comes_back_where_the_new_one_cannot_take_its_place(
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize(("overrides", "message"), [
-    (["files={}"], "at least one file"),
-    (["files={mean: a.jsonl}"], "no subset may be named 'mean'"),
-    (["threshold.chosen_on=subset"], "chosen_on=subset needs subset; subset is None"),
-    (["threshold.chosen_on=subset", "threshold.subset=c"], "must be one of a, got 'c'"),
-    (["threshold.subset=a"], "chosen_on=split does not read subset, which subset does; subset is 'a'"),
-    (["threshold.value=0.5"], "chosen_on=split does not read value, which nothing does"),
-    (["threshold.chosen_on=nothing"], "chosen_on=nothing needs value"),
-    (["threshold.chosen_on=file"], "chosen_on=file needs file"),
-    (["scorers=[x]", "baseline=y"], "baseline must be one of x, got 'y'"),
-    (["threshold.fraction=1"], "threshold.fraction must be > 0 and < 1"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["files={}"], "at least one file"),
+        (["files={mean: a.jsonl}"], "no subset may be named 'mean'"),
+        (["threshold.chosen_on=subset"], "chosen_on=subset needs subset; subset is None"),
+        (["threshold.chosen_on=subset", "threshold.subset=c"], "must be one of a, got 'c'"),
+        (["threshold.subset=a"], "chosen_on=split does not read subset, which subset does; subset is 'a'"),
+        (["threshold.value=0.5"], "chosen_on=split does not read value, which nothing does"),
+        (["threshold.chosen_on=nothing"], "chosen_on=nothing needs value"),
+        (["threshold.chosen_on=file"], "chosen_on=file needs file"),
+        (["scorers=[x]", "baseline=y"], "baseline must be one of x, got 'y'"),
+        (["threshold.fraction=1"], "threshold.fraction must be > 0 and < 1"),
+    ],
+)
 def test_settings_that_do_not_fit_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_config(EvaluateStepsConfig, None, ["files={a: a.jsonl}", "output=o", *overrides])
@@ -403,7 +463,8 @@ def test_files_that_do_not_fit_are_refused(scored: dict[str, Path], tmp_path: Pa
     with pytest.raises(UserError, match="baseline must be one of good, poor, got 'best'"):
         evaluated(tmp_path, scored, "baseline=best")
     named = write_scored(
-        tmp_path / "named.jsonl", records(5, 30), lambda record: {"random": oracle(record)["oracle"]})
+        tmp_path / "named.jsonl", records(5, 30), lambda record: {"random": oracle(record)["oracle"]}
+    )
     with pytest.raises(UserError, match="a scorer may not be named 'random': a guess stands under that name"):
         evaluated(tmp_path, {"named": named})
     other = write_scored(tmp_path / "other.jsonl", records(5, 30, prefix="o"), oracle)

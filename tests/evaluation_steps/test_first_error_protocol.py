@@ -8,7 +8,14 @@ from scored_records import random_steps, record, steps_of
 
 from dreamprm.errors import UserError
 from dreamprm.evaluation.steps import (
-    ERROR_FREE, UNKNOWN, ScoredSteps, f1_of, predict_first_errors, score_first_errors, threshold_curve)
+    ERROR_FREE,
+    UNKNOWN,
+    ScoredSteps,
+    f1_of,
+    predict_first_errors,
+    score_first_errors,
+    threshold_curve,
+)
 from dreamprm.evaluation.steps.protocol import hits
 from dreamprm.evaluation.steps.resampling import QuestionDraws
 
@@ -21,10 +28,20 @@ def published_f1(predictions: list[int], labels: list[int]) -> tuple[float, floa
     return (2 * a * b / (a + b) if a + b else 0.0), a, b
 
 
-@pytest.mark.parametrize(("labels", "first"), [
-    ([1, 1, 1], ERROR_FREE), ([1, 0, 0], 1), ([0, 0], 0), ([1, 0, 1], 1), ([1, 0, None], 1),
-    ([1, None, 0], UNKNOWN), ([None, 0, 0], UNKNOWN), ([1, None], UNKNOWN), ([None], UNKNOWN),
-])
+@pytest.mark.parametrize(
+    ("labels", "first"),
+    [
+        ([1, 1, 1], ERROR_FREE),
+        ([1, 0, 0], 1),
+        ([0, 0], 0),
+        ([1, 0, 1], 1),
+        ([1, 0, None], 1),
+        ([1, None, 0], UNKNOWN),
+        ([None, 0, 0], UNKNOWN),
+        ([1, None], UNKNOWN),
+        ([None], UNKNOWN),
+    ],
+)
 def test_the_first_error_that_labels_tell(labels: list[float | None], first: int) -> None:
     assert steps_of((labels, [0.0] * len(labels))).first_error.tolist() == [first]
 
@@ -40,7 +57,8 @@ def test_soft_labels_tell_no_first_error_without_a_threshold() -> None:
 
 def test_steps_in_scope() -> None:
     steps = steps_of(
-        ([1, 0, 0], [0] * 3), ([1, 1], [0] * 2), ([1, None, 0], [0] * 3), ([1, 0, None], [0] * 3))
+        ([1, 0, 0], [0] * 3), ([1, 1], [0] * 2), ([1, None, 0], [0] * 3), ([1, 0, None], [0] * 3)
+    )
     counted = steps.in_scope("up_to_first_error").tolist()
     assert counted == [True, True, False, True, True, False, False, False, True, True, False]
     counted = steps.in_scope("all").tolist()
@@ -57,9 +75,15 @@ def test_the_first_step_below_the_threshold_is_predicted() -> None:
 def test_f1_of_a_case_worked_out_by_hand() -> None:
     # Erroneous: found exactly, too late, exactly; correct: three of four. 2 (2/3)(3/4) / (2/3 + 3/4) = 12/17.
     steps = steps_of(
-        ([1, 0], [1, -1]), ([0, 0], [1, -1]), ([1, 0], [1, -1]),
-        ([1], [1]), ([1, 1], [1, 1]), ([1, 1], [1, -1]), ([1], [2]),
-        ([1, None, 0], [1, 1, -1]))  # unknown: counts nowhere
+        ([1, 0], [1, -1]),
+        ([0, 0], [1, -1]),
+        ([1, 0], [1, -1]),
+        ([1], [1]),
+        ([1, 1], [1, 1]),
+        ([1, 1], [1, -1]),
+        ([1], [2]),
+        ([1, None, 0], [1, 1, -1]),
+    )  # unknown: counts nowhere
     hit = hits(predict_first_errors(steps, "s", 0.0), steps)
     score = score_first_errors(hit, steps, QuestionDraws(8, (0,), 100))
     assert score.error_accuracy.value == pytest.approx(2 / 3, abs=1e-15)
@@ -128,7 +152,9 @@ def test_the_order_of_records_changes_nothing() -> None:
     order = np.random.default_rng(0).permutation(40)
     rows = [
         record(steps.labels[a:b].tolist(), steps.log_odds["s"][a:b].tolist(), question=int(k))
-        for k in order for a, b in [(steps.offsets[k], steps.offsets[k + 1])]]
+        for k in order
+        for a, b in [(steps.offsets[k], steps.offsets[k + 1])]
+    ]
     one, other = threshold_curve(steps, "s"), threshold_curve(ScoredSteps.of(rows), "s")
     np.testing.assert_array_equal(one.f1, other.f1)
     np.testing.assert_array_equal(one.thresholds, other.thresholds)

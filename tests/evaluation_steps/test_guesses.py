@@ -11,8 +11,13 @@ from dreamprm.evaluation.steps.guesses import GUESSES, guess_hits, hedge, most_c
 
 STEPS = steps_of(([1, 0, 0], [0] * 3), ([0], [0]), ([1, 0], [0] * 2), ([1, 1, 1, 1], [0] * 4), ([1], [0]))
 DEVELOPMENT = steps_of(
-    ([1, 0], [0] * 2), ([1, 0, 0], [0] * 3), ([0, 0], [0] * 2), ([1, 1, 0], [0] * 3), ([1], [0]),
-    ([1, None, 0], [0] * 3))
+    ([1, 0], [0] * 2),
+    ([1, 0, 0], [0] * 3),
+    ([0, 0], [0] * 2),
+    ([1, 1, 0], [0] * 3),
+    ([1], [0]),
+    ([1, None, 0], [0] * 3),
+)
 
 
 def test_what_each_guess_is_right_about() -> None:

@@ -17,8 +17,14 @@ from dreamprm.evaluation.steps.reader import question_key
 
 def row(**changes: Any) -> dict[str, Any]:
     return {
-        "id": "q1", "question": "How many bars?", "image": "bars.png", "domain": "charts",
-        "split": "headings", "steps": ["one", "two"], "labels": [1, 0], "rollouts": [8, None],
+        "id": "q1",
+        "question": "How many bars?",
+        "image": "bars.png",
+        "domain": "charts",
+        "split": "headings",
+        "steps": ["one", "two"],
+        "labels": [1, 0],
+        "rollouts": [8, None],
         "scores": {"prm": {"log_odds": [1.5, -2], "sum_log_odds": -0.5}},
     } | changes
 
@@ -71,15 +77,18 @@ def test_scorers_of_whole_responses_are_left_out_or_refused(tmp_path: Path) -> N
         read_scored_steps(only)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"scores": None}, "scores of at least one scorer; `dreamprm score` writes them"),
-    ({"scores": {"prm": {"log_odds": [1, 2, 3]}}}, "field 'scores.prm'"),
-    ({"scores": {"prm": {"log_odds": [1, float("nan")]}}}, "field 'scores.prm'"),
-    ({"labels": [1, 2]}, r"field 'labels\[1\]': got 2"),
-    ({"labels": [1]}, "got 1 values for 2 steps"),
-    ({"steps": [], "labels": []}, "at least one step"),
-    ({"question": ""}, "field 'question'"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scores": None}, "scores of at least one scorer; `dreamprm score` writes them"),
+        ({"scores": {"prm": {"log_odds": [1, 2, 3]}}}, "field 'scores.prm'"),
+        ({"scores": {"prm": {"log_odds": [1, float("nan")]}}}, "field 'scores.prm'"),
+        ({"labels": [1, 2]}, r"field 'labels\[1\]': got 2"),
+        ({"labels": [1]}, "got 1 values for 2 steps"),
+        ({"steps": [], "labels": []}, "at least one step"),
+        ({"question": ""}, "field 'question'"),
+    ],
+)
 def test_bad_rows_name_line_and_field(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     path = write(tmp_path, row(), row(**changes))
     with pytest.raises(DataError, match=message) as error:

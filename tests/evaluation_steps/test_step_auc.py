@@ -30,7 +30,8 @@ def test_auc_counts_pairs(seed: int, scope: str) -> None:
     assert pooled_auc(steps, "s", scope, DRAWS).value == pytest.approx(wanted, abs=1e-12)
     by_record = [
         counted(steps.log_odds["s"][a:b][taken[a:b]], steps.right[a:b][taken[a:b]])
-        for a, b in zip(steps.offsets, steps.offsets[1:])]
+        for a, b in zip(steps.offsets, steps.offsets[1:])
+    ]
     np.testing.assert_allclose(record_aucs(steps, "s", scope), by_record, atol=1e-12)
     assert mean_record_auc(steps, "s", scope, DRAWS).value == pytest.approx(np.nanmean(by_record), abs=1e-12)
 
@@ -71,7 +72,8 @@ def test_bootstrap_samples_draw_whole_questions() -> None:
         rows = [
             record(steps.labels[a:b].tolist(), steps.log_odds["s"][a:b].tolist())
             for r, (a, b) in enumerate(zip(steps.offsets, steps.offsets[1:]))
-            for _ in range(drawn[numbers[r]])]
+            for _ in range(drawn[numbers[r]])
+        ]
         sample = ScoredSteps.of(rows)
         assert pooled.drawn[row] == pytest.approx(counted(sample.log_odds["s"], sample.right), abs=1e-12)
         assert mean.drawn[row] == pytest.approx(np.nanmean(record_aucs(sample, "s", "all")), abs=1e-12)

@@ -10,8 +10,7 @@ from scored_records import random_steps
 
 from dreamprm.errors import DataError, UserError
 from dreamprm.evaluation.steps import ScoredSteps
-from dreamprm.evaluation.steps.development import (
-    joined, other_records, set_subset_apart, split_questions)
+from dreamprm.evaluation.steps.development import joined, other_records, set_subset_apart, split_questions
 
 
 def shifted(steps: ScoredSteps, by: int) -> ScoredSteps:

@@ -7,25 +7,41 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from dreamprm.errors import UserError
 from experiments.benchmarks import plots, report, windows, worker
 from experiments.benchmarks.cases import CASES, PLAIN
 from experiments.benchmarks.workload import Setting
 
-from dreamprm.errors import UserError
-
 
 def point(steps: int, *, size: str = "5M", kind: str = "single") -> dict[str, Any]:
     rows: dict[str, Any] = {
-        case: {"seconds": [2.0 * (k + 1), 3.0 * (k + 1)], "extra_mib": 10.0 * (k + 1),
-               "agreement": {lr: {"cosine": 1 - 10.0 ** -k, "relative_error": 0.5}
-                             for lr in ("5e-07", "0.0001")}}
-        for k, case in enumerate(CASES)}
+        case: {
+            "seconds": [2.0 * (k + 1), 3.0 * (k + 1)],
+            "extra_mib": 10.0 * (k + 1),
+            "agreement": {lr: {"cosine": 1 - 10.0**-k, "relative_error": 0.5} for lr in ("5e-07", "0.0001")},
+        }
+        for k, case in enumerate(CASES)
+    }
     del rows[PLAIN]["agreement"]
     rows["Betty cg"] = {"error": "not installed: No module named 'betty'"}
-    conditions = {"date": "2026-01-01", "machine": "a machine", "threads": 1, "python": "3.11",
-                  "versions": {"torch": "2"}, "repetitions": 2, "command": "windows"}
-    return {"size": size, "steps": steps, "kind": kind, "parameters": 5_000_000, "rows": rows,
-            "conditions": conditions}
+    conditions = {
+        "date": "2026-01-01",
+        "machine": "a machine",
+        "threads": 1,
+        "python": "3.11",
+        "versions": {"torch": "2"},
+        "repetitions": 2,
+        "command": "windows",
+    }
+    return {
+        "size": size,
+        "steps": steps,
+        "kind": kind,
+        "parameters": 5_000_000,
+        "rows": rows,
+        "conditions": conditions,
+    }
 
 
 def test_presets_and_keys_make_a_plan() -> None:
@@ -36,13 +52,16 @@ def test_presets_and_keys_make_a_plan() -> None:
     assert [windows.key(setting) for setting in windows.points(full)][:2] == ["1M T=1 mixed", "1M T=2 mixed"]
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["fast"], "unknown preset 'fast'; use one of quick, full, smoke"),
-    (["sise=[5M]"], "sise.*keys: sizes, steps, kinds"),
-    (["sizes=[7M]"], "size must be one of tiny, 1M, 5M, 20M, got '7M'"),
-    (["steps=[five]"], "five"),
-    (["cases=[darts]"], "unknown case 'darts'; known: plain, none"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fast"], "unknown preset 'fast'; use one of quick, full, smoke"),
+        (["sise=[5M]"], "sise.*keys: sizes, steps, kinds"),
+        (["sizes=[7M]"], "size must be one of tiny, 1M, 5M, 20M, got '7M'"),
+        (["steps=[five]"], "five"),
+        (["cases=[darts]"], "unknown case 'darts'; known: plain, none"),
+    ],
+)
 def test_a_mistake_on_the_command_line_is_named(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,8 +86,14 @@ def test_a_run_measures_every_row_and_keeps_the_points_it_has(
 
     monkeypatch.setattr(windows, "ask", here)
     out = tmp_path / "bench.json"
-    arguments = ["smoke", "steps=[1]", "kinds=[mixed]", "cases=[first_order]", "agreement_lrs=[1e-4]",
-                 f"out={out}"]
+    arguments = [
+        "smoke",
+        "steps=[1]",
+        "kinds=[mixed]",
+        "cases=[first_order]",
+        "agreement_lrs=[1e-4]",
+        f"out={out}",
+    ]
     assert windows.main(arguments) == 0
     rows = json.loads(out.read_text())["points"]["tiny T=1 mixed"]["rows"]
     assert set(rows) == {PLAIN, "first_order"} and "agreement" not in rows[PLAIN]
@@ -85,7 +110,9 @@ def test_a_child_that_dies_gives_an_error_to_each_case(monkeypatch: pytest.Monke
     plan = windows.read_plan(["smoke"])
     monkeypatch.setattr(windows.sys, "executable", "/bin/false")
     assert windows.ask("time", windows.points(plan)[0], ["none", "cg"], plan) == {
-        "none": {"error": "ended with code 1"}, "cg": {"error": "ended with code 1"}}
+        "none": {"error": "ended with code 1"},
+        "cg": {"error": "ended with code 1"},
+    }
 
 
 def test_ratios_are_taken_within_a_repetition() -> None:
@@ -101,7 +128,11 @@ def test_tables_and_plots_of_several_points(tmp_path: Path) -> None:
     points = [point(steps, kind=kind) for steps in (1, 5) for kind in ("single", "mixed")]
     paths = report.write({"points": {str(k): p for k, p in enumerate(points)}}, tmp_path / "bench.json")
     assert [path.name for path in paths] == [
-        "bench.md", "bench_time.png", "bench_memory.png", "bench_agreement.png"]
+        "bench.md",
+        "bench_time.png",
+        "bench_memory.png",
+        "bench_agreement.png",
+    ]
     text = paths[0].read_text()
     assert "## 5M (5,000,000 parameters), T = 5, mixed" in text
     line = "| none | 2.00 (2.00-2.00) | 5.00 (4.00-6.00) | 20 | 2.00 | 0.900000 | 5.0e-01 |"
@@ -115,6 +146,8 @@ def test_one_length_of_window_has_no_plot_over_it() -> None:
 
 
 def test_rows_look_different() -> None:
-    seen = {(look["color"], look["marker"], str(look["linestyle"]), look["markerfacecolor"])
-            for look in (plots.looks(case) for case in CASES if case != PLAIN)}
+    seen = {
+        (look["color"], look["marker"], str(look["linestyle"]), look["markerfacecolor"])
+        for look in (plots.looks(case) for case in CASES if case != PLAIN)
+    }
     assert len(seen) == len(CASES) - 1

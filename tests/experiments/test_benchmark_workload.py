@@ -6,15 +6,20 @@ import dataclasses
 
 import pytest
 import torch
+
+from dreamprm.hypergrad import build_estimator
 from experiments.benchmarks import memory
 from experiments.benchmarks.cases import CASES, PLAIN, Case
 from experiments.benchmarks.peers import PEERS
 from experiments.benchmarks.worker import agreement, describe, measure_agreement, measure_seconds
 from experiments.benchmarks.workload import (
-    WARM_STEPS, Setting, WrittenOutSiLU, build_workload, domains_of, parameters,
+    WARM_STEPS,
+    Setting,
+    WrittenOutSiLU,
+    build_workload,
+    domains_of,
+    parameters,
 )
-
-from dreamprm.hypergrad import build_estimator
 
 SMALL = Setting(size="tiny", steps=2, kind="mixed")
 
@@ -24,11 +29,14 @@ def test_the_sizes_have_about_as_many_parameters_as_they_say(size: str, count: f
     assert 0.94 * count < parameters(size) < 1.06 * count
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"size": "7M"}, "size must be one of tiny, 1M, 5M, 20M, got '7M'"),
-    ({"kind": "both"}, "kind must be one of single, mixed, got 'both'"),
-    ({"steps": 0}, "steps must be >= 1, got 0"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": "7M"}, "size must be one of tiny, 1M, 5M, 20M, got '7M'"),
+        ({"kind": "both"}, "kind must be one of single, mixed, got 'both'"),
+        ({"steps": 0}, "steps must be >= 1, got 0"),
+    ],
+)
 def test_a_setting_that_does_not_exist_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(SMALL, **changes)  # type: ignore[arg-type]
@@ -70,14 +78,24 @@ def test_plain_training_takes_the_estimators_steps_and_leaves_the_workload_alone
     assert all(torch.equal(p, before[name]) for name, p in workload.params.items())
     CASES[PLAIN].prepare(workload, consume=True)()
     window = build_estimator("none").run_window(
-        workload.problem, workload.optimizer, before, build_workload(SMALL).state, workload.alpha,
-        inner_batches=workload.inner_batches, outer_batch=workload.outer_batch)
+        workload.problem,
+        workload.optimizer,
+        before,
+        build_workload(SMALL).state,
+        workload.alpha,
+        inner_batches=workload.inner_batches,
+        outer_batch=workload.outer_batch,
+    )
     assert all(torch.equal(p, window.params[name]) for name, p in workload.params.items())
 
 
 def test_rows_run_on_fused_attention_where_they_can() -> None:
     assert {name: CASES[name].model for name in (PLAIN, "first_order", "unrolled", "Betty darts")} == {
-        PLAIN: "sdpa", "first_order": "sdpa", "unrolled": "eager", "Betty darts": "sdpa"}
+        PLAIN: "sdpa",
+        "first_order": "sdpa",
+        "unrolled": "eager",
+        "Betty darts": "sdpa",
+    }
     assert Case("adjoint", {"hvp": "forward_over_reverse"}).model == "forward_mode"
 
 

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import pytest
 import transformers
+
 from experiments.benchmarks import generation
 from experiments.benchmarks.generation import Point
 
 
 def _point(n: int, generator: float) -> Point:
-    return Point("5M", 5_100_000, 1, n, {
-        "bare loop": [10.0, 20.0, 40.0], "num_return_sequences": [20.0] * 3, "repeated cache": [30.0] * 3,
-        "generator": [generator * speed for speed in (10.0, 20.0, 40.0)]})
+    return Point(
+        "5M",
+        5_100_000,
+        1,
+        n,
+        {
+            "bare loop": [10.0, 20.0, 40.0],
+            "num_return_sequences": [20.0] * 3,
+            "repeated cache": [30.0] * 3,
+            "generator": [generator * speed for speed in (10.0, 20.0, 40.0)],
+        },
+    )
 
 
 def test_every_way_makes_all_tokens(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,7 +42,9 @@ def test_the_page_says_whether_the_target_was_met() -> None:
     assert "At least 3 times the bare loop at n = 8: met (5M: 3.00 (3.00-3.00))." in text
     assert "`python x`, 20" in text and "over 3 repetitions" in text
     row = text.splitlines()[-1]
-    assert row == ("| 5.1M | 1 x 8 | 20 (10-40) | 20 (20-20) | 30 (30-30) | 60 (30-120) | 3.00 (3.00-3.00) "
-                   "| 3.00 (1.50-6.00) | 2.00 (1.00-4.00) |")
+    assert row == (
+        "| 5.1M | 1 x 8 | 20 (10-40) | 20 (20-20) | 30 (30-30) | 60 (30-120) | 3.00 (3.00-3.00) "
+        "| 3.00 (1.50-6.00) | 2.00 (1.00-4.00) |"
+    )
     text = generation.page([fast, slow], command="python x", repetitions=3)
     assert "at n = 8: not met (5M: 3.00 (3.00-3.00), 5M: 2.90 (2.90-2.90))." in text

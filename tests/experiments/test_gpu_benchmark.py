@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import tiny_cots, tiny_prm
+from torch.func import functional_call
+
 from experiments.benchmarks import gpu_2b
 from experiments.benchmarks.activation_checkpointing import checkpoint_layers
-from torch.func import functional_call
-from tiny_models import tiny_cots, tiny_prm
 
 
 def test_checkpointed_layers_give_the_same_first_and_second_derivatives() -> None:
@@ -27,8 +28,7 @@ def test_checkpointed_layers_give_the_same_first_and_second_derivatives() -> Non
             moved = p.detach() + 0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype)
             params[name] = moved.requires_grad_()
         loss = functional_call(prm, params, (batch,)).square().sum()
-        grads = torch.autograd.grad(
-            loss, list(params.values()), create_graph=True, materialize_grads=True)
+        grads = torch.autograd.grad(loss, list(params.values()), create_graph=True, materialize_grads=True)
         squares = sum(grad.square().sum() for grad in grads)
         found.append((grads, torch.autograd.grad(squares, list(params.values()), materialize_grads=True)))
     for plain, checkpointed_ones in zip(*found, strict=True):
@@ -41,7 +41,8 @@ def test_true_shapes_have_2_2e9_parameters() -> None:
 
     with torch.device("meta"):
         backbone = make_backbone(
-            gpu_2b.config_2b(5, tiny=False), attn_implementation="sdpa", dtype=torch.bfloat16)
+            gpu_2b.config_2b(5, tiny=False), attn_implementation="sdpa", dtype=torch.bfloat16
+        )
     assert 2.20e9 < sum(p.numel() for p in backbone.parameters()) < 2.22e9
 
 
@@ -59,8 +60,10 @@ def test_its_path_runs_on_small_shapes(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("row", ["unrolled", "adjoint"])
 def test_second_order_rows_run_on_small_shapes(row: str) -> None:
-    checkpointed, kept = (gpu_2b.measure(row, gpu_2b.parse([*TINY, *switch]))["alpha_grad"]
-                          for switch in ([], ["--no-checkpointing"]))
+    checkpointed, kept = (
+        gpu_2b.measure(row, gpu_2b.parse([*TINY, *switch]))["alpha_grad"]
+        for switch in ([], ["--no-checkpointing"])
+    )
     # the same operations in the same order, recomputed
     assert checkpointed == pytest.approx(kept, rel=1e-6) and any(kept)
 
@@ -73,8 +76,11 @@ def test_without_a_gpu_it_says_how_to_try_it(capsys: pytest.CaptureFixture[str])
 
 
 def test_what_does_not_fit_is_a_row_of_the_table() -> None:
-    text = gpu_2b.table({
-        "adjoint": {"seconds": [2.0], "alpha_grad": [1.0, 0.0], "peak_gib": 60.0, "reserved_gib": 100.0},
-        "unrolled": {"error": "out of memory"}})
+    text = gpu_2b.table(
+        {
+            "adjoint": {"seconds": [2.0], "alpha_grad": [1.0, 0.0], "peak_gib": 60.0, "reserved_gib": 100.0},
+            "unrolled": {"error": "out of memory"},
+        }
+    )
     assert "| adjoint | 2.00 | 60.0 | 100.0 | no | yes | 1.0000 |  |" in text
     assert "| unrolled | - | - | - | - | - | - | out of memory |" in text

@@ -32,16 +32,21 @@ def test_only_floating_point_tensors_become_float64(script):
 
 
 def _window(grad, status=Status.ok):
-    return Window(params={}, state=None, alpha_grad={"a": torch.tensor(grad)}, inner_losses=torch.zeros(1),
-                  outer_loss=torch.zeros(()), status=status)
+    return Window(
+        params={},
+        state=None,
+        alpha_grad={"a": torch.tensor(grad)},
+        inner_losses=torch.zeros(1),
+        outer_loss=torch.zeros(()),
+        status=status,
+    )
 
 
 def test_a_cell_holds_median_least_and_most(script):
     truths = [{"a": torch.tensor([3.0, 4.0], dtype=torch.float64)}] * 3
     # off by 0, by 1 of 5 and by 2 of 5 in length, the last at a right angle to none
     ended = [_window([3.0, 4.0]), _window([3.6, 4.8]), _window([4.2, 5.6])]
-    assert script.cells(ended, truths) == (
-        "2.0e-01 (0.0e+00 to 4.0e-01)", "1.00000 (1.00000 to 1.00000)")
+    assert script.cells(ended, truths) == ("2.0e-01 (0.0e+00 to 4.0e-01)", "1.00000 (1.00000 to 1.00000)")
     assert script.cells([_window([4.0, -3.0])], truths[:1])[1] == "0.00000 (0.00000 to 0.00000)"
 
 

@@ -14,18 +14,30 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_a_vanilla_variant_has_a_row_of_its_own_accuracy_and_no_rank_correlation() -> None:
     study = load_script("study_sandbox")
-    learned = {"seed": 0, "estimator": "first_order", "seconds": 9.0, "spearman": 0.5, "weight_ratio": 2.0,
-               "best_of_n": {"dreamprm": {"heldout": 0.75, "mean": 0.5},
-                             "vanilla": {"heldout": 0.1, "mean": 0.1}}}
-    vanilla = {"seed": 0, "estimator": "none", "seconds": 8.0, "weight_ratio": 1.0,
-               "best_of_n": {"vanilla": {"heldout": 0.25, "mean": 0.125}}}
+    learned = {
+        "seed": 0,
+        "estimator": "first_order",
+        "seconds": 9.0,
+        "spearman": 0.5,
+        "weight_ratio": 2.0,
+        "best_of_n": {"dreamprm": {"heldout": 0.75, "mean": 0.5}, "vanilla": {"heldout": 0.1, "mean": 0.1}},
+    }
+    vanilla = {
+        "seed": 0,
+        "estimator": "none",
+        "seconds": 8.0,
+        "weight_ratio": 1.0,
+        "best_of_n": {"vanilla": {"heldout": 0.25, "mean": 0.125}},
+    }
     lines = study._variants({("shipped", 0): learned, ("vanilla, equal compute", 0): vanilla})
     assert "| shipped | 0 | 75.0 | 50.0 | 0.50 | 2.0 | 9 |" in lines
     assert "| vanilla, equal compute | 0 | 25.0 | 12.5 |  | 1.0 | 8 |" in lines
 
 
-@pytest.mark.parametrize("name", [
-    "orm", "car", "s1", "meta_only", "with_meta", "random_weights", "doge", "doremi", "vanilla_longer"])
+@pytest.mark.parametrize(
+    "name",
+    ["orm", "car", "s1", "meta_only", "with_meta", "random_weights", "doge", "doremi", "vanilla_longer"],
+)
 def test_baselines_train_with_the_shipped_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     study = load_script("study_baselines")
@@ -36,7 +48,15 @@ def test_baselines_train_with_the_shipped_settings(name: str, monkeypatch: pytes
     assert baseline.batch_size * domains == shipped.batch_size * 15 == 90
     assert baseline.steps == (2130 if name == "vanilla_longer" else shipped.steps)
     for key in (
-            "data", "model", "inner", "sampling", "lm_weight", "lm_batch_size", "aggregation", "temperature"):
+        "data",
+        "model",
+        "inner",
+        "sampling",
+        "lm_weight",
+        "lm_batch_size",
+        "aggregation",
+        "temperature",
+    ):
         assert getattr(baseline, key) == getattr(shipped, key), key
 
 
@@ -48,7 +68,8 @@ def test_weights_tell_whom_they_favour(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_finished_run_of_other_settings_is_no_result(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = load_script("study_runs")
     configured = tmp_path / runs.CONFIG
     configured.parent.mkdir(parents=True)

@@ -46,7 +46,8 @@ class _Echo(Generator):
 def test_complete_is_complete_all_of_one(image: Any, images: tuple[str, ...]) -> None:
     generator = _Echo()
     completions = generator.complete(
-        "q", image, prefix="p", n=2, temperature=0.5, max_tokens=7, stop=["s"], seed=3)
+        "q", image, prefix="p", n=2, temperature=0.5, max_tokens=7, stop=["s"], seed=3
+    )
     assert completions == [Completion("p", 1)] * 2
     assert generator.seen == ([Request("q", images, "p", 2, 3)], Sampling(0.5, 7, ("s",)))
     with pytest.raises(GenerationError, match="^no$"):

@@ -92,8 +92,8 @@ def test_what_passes_is_tried_again_a_bounded_number_of_times(
     [
         ("hang", "no answer within 0.3 s"),
         ("500", "HTTP 500: scripted"),
-        ("malformed", "an answer that is not JSON: '{\"choices\": [{\"message\": '"),
-        ("empty_choices", "an answer without choices: {\"choices\": []}"),
+        ("malformed", 'an answer that is not JSON: \'{"choices": [{"message": \''),
+        ("empty_choices", 'an answer without choices: {"choices": []}'),
         ("error_with_200", "an answer without choices: the engine died"),
         ("no_message", "an answer whose choices do not all hold a text"),
     ],
@@ -154,8 +154,10 @@ def test_a_refused_request_is_not_tried_again_and_leaves_the_others(code: int) -
         generator = generator_for(server)
         bad, good = generator.complete_all([Request("long", n=2), Request("short", n=2)], Sampling())
         assert isinstance(bad, GenerationError) and bad.refused
-        assert str(bad) == (f"HTTP {code}: the prompt is too long; if the server gives one completion at a "
-                            "time, set samples_per_request to 1")
+        assert str(bad) == (
+            f"HTTP {code}: the prompt is too long; if the server gives one completion at a "
+            "time, set samples_per_request to 1"
+        )
         assert not isinstance(good, GenerationError) and len(good) == 2
         assert len(server.exchanges) == 2
         generator.close()
@@ -231,9 +233,7 @@ def test_the_key_is_in_no_failure_of_an_answer_that_repeats_it(logs: pytest.LogC
 
 
 @pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY} ", f"\u00e4{KEY}"])
-def test_a_key_that_no_header_can_hold_is_refused_unseen(
-    monkeypatch: pytest.MonkeyPatch, key: str
-) -> None:
+def test_a_key_that_no_header_can_hold_is_refused_unseen(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv("A_KEY", key)
     with pytest.raises(UserError, match="the environment variable A_KEY holds white space") as caught:
         OpenAIGenerator("m", base_url="http://127.0.0.1:1/v1", api_key_env="A_KEY")
@@ -257,7 +257,8 @@ def test_a_hundred_requests_through_every_fault_lose_and_double_nothing(
     lock = threading.Lock()
     # Met from the end: a short answer first, then what brings nothing, an answer with too many last.
     left = {
-        f"q{k}": draw.choices([Fault("more")], k=k % 2) + draw.choices(passing, k=draw.randrange(4))
+        f"q{k}": draw.choices([Fault("more")], k=k % 2)
+        + draw.choices(passing, k=draw.randrange(4))
         + draw.choices([Fault("fewer", count=1), Fault("fewer", count=2)], k=k % 3 % 2)
         for k in range(100)
     }

@@ -31,8 +31,11 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(**settings: Any) -> tuple[ScriptedServer, OpenAIGenerator]:
-            own = {name: settings.pop(name) for name in list(settings)
-                   if name in ScriptedServer.__dataclass_fields__ and name != "prefix"}
+            own = {
+                name: settings.pop(name)
+                for name in list(settings)
+                if name in ScriptedServer.__dataclass_fields__ and name != "prefix"
+            }
             if "server_prefix" in settings:
                 own["prefix"] = settings.pop("server_prefix")
             server = stack.enter_context(ScriptedServer(**own).serving())
@@ -54,8 +57,13 @@ def test_n_completions_with_their_tokens_and_finish(serve: Serve) -> None:
     assert [completion.tokens for completion in completions] == [3, 1, 5]
     (exchange,) = server.exchanges
     assert exchange.body == {
-        "model": "m", "messages": [{"role": "user", "content": "Question?"}], "n": 3, "temperature": 0.5,
-        "max_tokens": 5, "stop": ["\n\n"], "seed": _derived_seed(7, 0),
+        "model": "m",
+        "messages": [{"role": "user", "content": "Question?"}],
+        "n": 3,
+        "temperature": 0.5,
+        "max_tokens": 5,
+        "stop": ["\n\n"],
+        "seed": _derived_seed(7, 0),
     }
     assert exchange.authorization == "Bearer EMPTY"
 
@@ -67,8 +75,11 @@ def test_settings_reach_the_request(serve: Serve) -> None:
     assert len(generator.complete("q", n=2)) == 2
     for exchange in server.exchanges:
         assert exchange.body == {
-            "model": "m", "messages": [{"role": "user", "content": "q"}], "temperature": 1.0,
-            "max_completion_tokens": 1024, "top_p": 0.9,
+            "model": "m",
+            "messages": [{"role": "user", "content": "q"}],
+            "temperature": 1.0,
+            "max_completion_tokens": 1024,
+            "top_p": 0.9,
         }
     assert len(server.exchanges) == 2
 
@@ -192,7 +203,8 @@ def test_a_prefix_is_an_open_turn_where_the_server_continues_it(serve: Serve) ->
     assert len(server.chats) == 6
     for exchange in server.chats:
         assert exchange.body["messages"] == [
-            {"role": "user", "content": "q"}, {"role": "assistant", "content": PREFIX}
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": PREFIX},
         ]
         assert exchange.body["continue_final_message"] is True
         assert exchange.body["add_generation_prompt"] is False
@@ -204,10 +216,15 @@ def test_a_prefix_is_an_open_turn_where_the_server_continues_it(serve: Serve) ->
 @pytest.mark.parametrize(
     ("server_prefix", "why"),
     [
-        ("ignores", "instruct: the server ignores the request for an open last turn (14 prompt tokens with "
-                    "an open last turn, 14 without)"),
-        ("refuses", "instruct: the server refuses an open last turn (HTTP 400: unknown field "
-                    "continue_final_message)"),
+        (
+            "ignores",
+            "instruct: the server ignores the request for an open last turn (14 prompt tokens with "
+            "an open last turn, 14 without)",
+        ),
+        (
+            "refuses",
+            "instruct: the server refuses an open last turn (HTTP 400: unknown field continue_final_message)",
+        ),
     ],
 )
 def test_a_prefix_goes_by_instruction_elsewhere(serve: Serve, server_prefix: str, why: str) -> None:

@@ -99,8 +99,14 @@ def test_nothing_is_lost_or_doubled_behind_a_server_that_misbehaves(real_server:
     direct.close()
     draw = random.Random(0)
     bad = [
-        Fault("hang", seconds=20.0), Fault("drop"), Fault("cut"), Fault("malformed"),
-        Fault("body", body={"choices": []}), status(429, retry_after="0.05"), status(500), status(503),
+        Fault("hang", seconds=20.0),
+        Fault("drop"),
+        Fault("cut"),
+        Fault("malformed"),
+        Fault("body", body={"choices": []}),
+        status(429, retry_after="0.05"),
+        status(500),
+        status(503),
     ]
     faults = draw.sample([*bad, *bad[1:], *[None] * 5], k=20)
     requests = [Request(PROMPT, n=2, seed=k) for k in range(10)]

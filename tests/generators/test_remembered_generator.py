@@ -85,19 +85,22 @@ def test_a_later_run_asks_for_nothing_again(tmp_path: Path) -> None:
 REQUEST = Request("p", ("i.png",), "s", 1, 0)
 
 
-@pytest.mark.parametrize("who, request_, sampling", [
-    ({"model": "b"}, REQUEST, GREEDY),
-    ({"model": "a", "dtype": "float32"}, REQUEST, GREEDY),
-    ({"model": "a"}, replace(REQUEST, prompt="q"), GREEDY),
-    ({"model": "a"}, replace(REQUEST, images=("j.png",)), GREEDY),
-    ({"model": "a"}, replace(REQUEST, images=(), prefix="i.pngs"), GREEDY),
-    ({"model": "a"}, replace(REQUEST, prefix="t"), GREEDY),
-    ({"model": "a"}, replace(REQUEST, n=2), GREEDY),
-    ({"model": "a"}, replace(REQUEST, seed=1), GREEDY),
-    ({"model": "a"}, REQUEST, replace(GREEDY, temperature=0.5)),
-    ({"model": "a"}, REQUEST, replace(GREEDY, max_tokens=9)),
-    ({"model": "a"}, REQUEST, replace(GREEDY, stop=("x",))),
-])
+@pytest.mark.parametrize(
+    "who, request_, sampling",
+    [
+        ({"model": "b"}, REQUEST, GREEDY),
+        ({"model": "a", "dtype": "float32"}, REQUEST, GREEDY),
+        ({"model": "a"}, replace(REQUEST, prompt="q"), GREEDY),
+        ({"model": "a"}, replace(REQUEST, images=("j.png",)), GREEDY),
+        ({"model": "a"}, replace(REQUEST, images=(), prefix="i.pngs"), GREEDY),
+        ({"model": "a"}, replace(REQUEST, prefix="t"), GREEDY),
+        ({"model": "a"}, replace(REQUEST, n=2), GREEDY),
+        ({"model": "a"}, replace(REQUEST, seed=1), GREEDY),
+        ({"model": "a"}, REQUEST, replace(GREEDY, temperature=0.5)),
+        ({"model": "a"}, REQUEST, replace(GREEDY, max_tokens=9)),
+        ({"model": "a"}, REQUEST, replace(GREEDY, stop=("x",))),
+    ],
+)
 def test_a_reply_belongs_to_one_generator_and_one_request(
     tmp_path: Path, who: dict[str, Any], request_: Request, sampling: Sampling
 ) -> None:
@@ -209,12 +212,19 @@ def test_a_line_cut_short_is_asked_for_again(tmp_path: Path) -> None:
     assert len([json.loads(line) for line in path.read_text().splitlines()]) == 2
 
 
-@pytest.mark.parametrize("line", [
-    "{}", '{"asked": 1, "replies": []}', "[]", "null",
-    '{"asked": "x", "replies": [{"text": 1, "tokens": 1, "finished": true}]}',
-    '{"asked": "x", "replies": []}',
-    '{"asked": "x", "replies": [{"text": "", "tokens": null, "finished": true}]}',
-    '{"asked": "x", "replies": [{"text": "", "tokens": 1, "finished": "no"}]}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        '{"asked": 1, "replies": []}',
+        "[]",
+        "null",
+        '{"asked": "x", "replies": [{"text": 1, "tokens": 1, "finished": true}]}',
+        '{"asked": "x", "replies": []}',
+        '{"asked": "x", "replies": [{"text": "", "tokens": null, "finished": true}]}',
+        '{"asked": "x", "replies": [{"text": "", "tokens": 1, "finished": "no"}]}',
+    ],
+)
 def test_another_file_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "j.jsonl").write_text(line + "\n")
     with pytest.raises(DataError, match="j.jsonl:1: not a line of a journal of replies .*remove it to ask"):

@@ -33,8 +33,10 @@ def _write(folder: Path, fault: str) -> DomainData:
 
 def _responses(generator: SandboxGenerator, folder: Path, fault: str, **options: int) -> list[list[str]]:
     path = folder / "questions" / f"{SPECS[fault].name}.jsonl"
-    return [[completion.text for completion in generator.complete(record.question, record.image, **options)]
-            for record in read_question_records(path, image_root=folder)]
+    return [
+        [completion.text for completion in generator.complete(record.question, record.image, **options)]
+        for record in read_question_records(path, image_root=folder)
+    ]
 
 
 def test_it_is_a_registered_generator_with_its_settings(tmp_path: Path) -> None:
@@ -42,15 +44,24 @@ def test_it_is_a_registered_generator_with_its_settings(tmp_path: Path) -> None:
     _write(tmp_path, "clean")
     generator = build_generator("sandbox", folder=str(tmp_path), seed=3, errors="other")
     assert generator == SandboxGenerator(str(tmp_path), seed=3, errors="other")
-    assert generator.describe() == {"folder": str(tmp_path), "seed": "3", "errors": "other",
-                                    "prefixes": "continued step by step"}
+    assert generator.describe() == {
+        "folder": str(tmp_path),
+        "seed": "3",
+        "errors": "other",
+        "prefixes": "continued step by step",
+    }
 
 
 def test_it_says_what_the_worlds_reasoner_says(tmp_path: Path) -> None:
     data = _write(tmp_path, "clean")
     reasoner = ScriptedReasoner({problem.image: problem.scene for problem in data.problems}, seed=SEED)
-    expected = [[completion.text for completion in reasoner.complete(
-        problem.question.text, problem.image, n=3, seed=11)] for problem in data.problems]
+    expected = [
+        [
+            completion.text
+            for completion in reasoner.complete(problem.question.text, problem.image, n=3, seed=11)
+        ]
+        for problem in data.problems
+    ]
     generator = SandboxGenerator(str(tmp_path), seed=SEED)
     assert _responses(generator, tmp_path, "clean", n=3, seed=11) == expected
     other = SandboxGenerator(str(tmp_path), seed=SEED, errors="none")
@@ -66,7 +77,8 @@ def test_the_questions_are_the_domains_with_its_key(tmp_path: Path, fault: str) 
     assert [question.answer for question in questions] == [str(key) for key in data.keys]
     assert [question.question for question in questions] == [p.question.text for p in data.problems]
     assert {(question.domain, question.answer_type) for question in questions} == {
-        (SPECS[fault].name, "integer")}
+        (SPECS[fault].name, "integer")
+    }
     wrong = [key != problem.answer for key, problem in zip(data.keys, data.problems, strict=True)]
     assert any(wrong) == (fault == "wrong_key")
     # The images are those that the domain's step records show.
@@ -75,7 +87,8 @@ def test_the_questions_are_the_domains_with_its_key(tmp_path: Path, fault: str) 
     own = [str(tmp_path / problem.image) for problem in data.problems]
     assert (shown == own) == (fault != "swapped")
     assert [question.id for question in questions] == [
-        f"{SPECS[fault].name}-{index:05d}" for index in range(4)]
+        f"{SPECS[fault].name}-{index:05d}" for index in range(4)
+    ]
 
 
 def test_an_image_is_known_by_any_path_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,8 +97,13 @@ def test_an_image_is_known_by_any_path_to_it(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "link").symlink_to(world)
     generator = SandboxGenerator(str(world))
     monkeypatch.chdir(tmp_path)
-    paths = [problem.image, f"world/{problem.image}", str(world / problem.image), f"link/{problem.image}",
-             f"./{problem.image}"]
+    paths = [
+        problem.image,
+        f"world/{problem.image}",
+        str(world / problem.image),
+        f"link/{problem.image}",
+        f"./{problem.image}",
+    ]
     texts = {generator.complete(problem.question.text, path)[0].text for path in paths}
     assert len(texts) == 1
 
@@ -126,11 +144,14 @@ def test_an_image_of_no_world_is_the_users_mistake(tmp_path: Path) -> None:
 def test_a_question_of_no_world_is_refused_and_leaves_the_others(tmp_path: Path) -> None:
     problem = _write(tmp_path, "clean").problems[0]
     images = (problem.image,)
-    refused, answered, broken = SandboxGenerator(str(tmp_path)).complete_all([
-        Request("how many birds are there ?", images),
-        Request(problem.question.text, images, n=2),
-        Request(problem.question.text, images, prefix="Step 1: see\nStep 2: it is clear"),
-    ], Sampling())
+    refused, answered, broken = SandboxGenerator(str(tmp_path)).complete_all(
+        [
+            Request("how many birds are there ?", images),
+            Request(problem.question.text, images, n=2),
+            Request(problem.question.text, images, prefix="Step 1: see\nStep 2: it is clear"),
+        ],
+        Sampling(),
+    )
     assert isinstance(refused, GenerationError) and refused.refused
     assert "no sandbox question in the prompt 'how many birds" in str(refused)
     assert isinstance(answered, list) and len(answered) == 2
@@ -138,7 +159,9 @@ def test_a_question_of_no_world_is_refused_and_leaves_the_others(tmp_path: Path)
 
 
 def test_scenes_are_read_as_they_were_written(tmp_path: Path) -> None:
-    scenes = {"images/a.png": Scene("bar", "die", 1, 6, seed=9),
-              "images/b.png": Scene("pile", "pile", 2, 2, seed=2**47, style=SHIFTED_STYLE)}
+    scenes = {
+        "images/a.png": Scene("bar", "die", 1, 6, seed=9),
+        "images/b.png": Scene("pile", "pile", 2, 2, seed=2**47, style=SHIFTED_STYLE),
+    }
     write_scenes(tmp_path / "scenes.jsonl", scenes)
     assert read_scenes(tmp_path / "scenes.jsonl") == scenes

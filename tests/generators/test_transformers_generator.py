@@ -68,9 +68,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 @pytest.fixture
 def loaded(checkpoint: Callable[[str], Path]) -> Callable[[str], LocalModel]:
     """A family's model in float64, in which batching changes no token."""
+
     def load(family: str) -> LocalModel:
         return load_local_model(
-            str(checkpoint(family)), device="cpu", dtype="float64", min_pixels=None, max_pixels=None)
+            str(checkpoint(family)), device="cpu", dtype="float64", min_pixels=None, max_pixels=None
+        )
 
     return load
 
@@ -78,8 +80,10 @@ def loaded(checkpoint: Callable[[str], Path]) -> Callable[[str], LocalModel]:
 def requests(images: Sequence[str], *, shown: bool = True, n: int = 2) -> list[Request]:
     """Prompts and prefixes of different lengths, images of different sizes."""
     texts = [("How many bars?", ""), ("Sum?", "Step 1: we add both values"), ("What is it then?", "Step 1:")]
-    return [Request(prompt, (image,) if shown else (), prefix, n=n, seed=index)
-            for index, ((prompt, prefix), image) in enumerate(zip(texts, images, strict=True))]
+    return [
+        Request(prompt, (image,) if shown else (), prefix, n=n, seed=index)
+        for index, ((prompt, prefix), image) in enumerate(zip(texts, images, strict=True))
+    ]
 
 
 def generated(local: LocalModel, request: Request, *, end: int | None = None) -> list[int]:
@@ -87,8 +91,9 @@ def generated(local: LocalModel, request: Request, *, end: int | None = None) ->
     inputs = local.encoder.encode([request])
     inputs = {name: value.double() if value.is_floating_point() else value for name, value in inputs.items()}
     config = GenerationConfig(
-        max_new_tokens=GREEDY.max_tokens, do_sample=False, eos_token_id=end, pad_token_id=0)
-    out = local.model.generate(**inputs, generation_config=config)[0, inputs["input_ids"].shape[1]:].tolist()
+        max_new_tokens=GREEDY.max_tokens, do_sample=False, eos_token_id=end, pad_token_id=0
+    )
+    out = local.model.generate(**inputs, generation_config=config)[0, inputs["input_ids"].shape[1] :].tolist()
     return out[:-1] if end is not None and out[-1] == end else out
 
 
@@ -96,7 +101,10 @@ def generated(local: LocalModel, request: Request, *, end: int | None = None) ->
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_tokens_are_those_of_generate(
-    family: str, loaded: Callable[[str], LocalModel], images: list[str], monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    loaded: Callable[[str], LocalModel],
+    images: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     local = loaded(family)
     asked = requests(images, shown=family != "llama")
@@ -118,7 +126,10 @@ def test_greedy_tokens_are_those_of_generate(
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "gemma3"])
 def test_greedy_tokens_of_several_images_and_of_none(
-    family: str, loaded: Callable[[str], LocalModel], images: list[str], monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    loaded: Callable[[str], LocalModel],
+    images: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     local = loaded(family)
     local.end = frozenset()
@@ -198,7 +209,8 @@ def test_a_prefix_is_read_once_for_all_of_its_samples(
     local.end = frozenset()
     shapes: list[tuple[int, ...]] = []
     local.model.get_input_embeddings().register_forward_hook(
-        lambda module, inputs, output: shapes.append(tuple(inputs[0].shape)))
+        lambda module, inputs, output: shapes.append(tuple(inputs[0].shape))
+    )
     seen: list[int] = []
     local.model.model.visual.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     asked = requests(images, n=8)[:2]
@@ -228,8 +240,10 @@ def test_the_first_token_is_where_the_samples_draw_falls(
     assert len(set(expected)) > 5
     local.end = frozenset()
     monkeypatch.setattr(local, "_text", letters)
-    ((*got,),) = local.complete([Part(Request(request.prompt, request.images, n=40, seed=3), range(40))],
-                                Sampling(temperature=0.7, max_tokens=1))
+    ((*got,),) = local.complete(
+        [Part(Request(request.prompt, request.images, n=40, seed=3), range(40))],
+        Sampling(temperature=0.7, max_tokens=1),
+    )
     assert [completion.text for completion in got] == [letters([token]) for token in expected]
 
 
@@ -260,17 +274,20 @@ def grown(texts: Sequence[str], *, stop: Sequence[str] = (), max_tokens: int = 5
     raise AssertionError("the end token did not end it")
 
 
-@pytest.mark.parametrize("texts, stop, expected, taken", [
-    (["a", "b", "c"], [], Completion("abc", 3), 4),
-    (["a", "b"], ["x"], Completion("ab", 2), 3),
-    (["Step", " 1", "\n", "\n", "Step"], ["\n\n"], Completion("Step 1", 2), 4),
-    (["ab", "cd", "ef"], ["bc"], Completion("a", 1), 2),  # in the middle of tokens
-    (["ab", "cd", "ef"], ["de", "cd"], Completion("ab", 1), 2),
-    (["xyz"], ["z", "y"], Completion("x", 1), 1),  # the one that comes first counts
-    (["stop"], ["stop"], Completion("", 0), 1),
-    (["a", "b"], [""], Completion("ab", 2), 3),  # an empty text stops nothing
-    ([*"Final answer: 3\nmore"], ["\n"], Completion("Final answer: 3", 15), 16),
-])
+@pytest.mark.parametrize(
+    "texts, stop, expected, taken",
+    [
+        (["a", "b", "c"], [], Completion("abc", 3), 4),
+        (["a", "b"], ["x"], Completion("ab", 2), 3),
+        (["Step", " 1", "\n", "\n", "Step"], ["\n\n"], Completion("Step 1", 2), 4),
+        (["ab", "cd", "ef"], ["bc"], Completion("a", 1), 2),  # in the middle of tokens
+        (["ab", "cd", "ef"], ["de", "cd"], Completion("ab", 1), 2),
+        (["xyz"], ["z", "y"], Completion("x", 1), 1),  # the one that comes first counts
+        (["stop"], ["stop"], Completion("", 0), 1),
+        (["a", "b"], [""], Completion("ab", 2), 3),  # an empty text stops nothing
+        ([*"Final answer: 3\nmore"], ["\n"], Completion("Final answer: 3", 15), 16),
+    ],
+)
 def test_a_completion_ends_before_the_first_stop_text(
     texts: list[str], stop: list[str], expected: Completion, taken: int
 ) -> None:
@@ -300,7 +317,8 @@ def test_characters_of_several_tokens_are_whole(loaded: Callable[[str], LocalMod
     ids = local.encoder.tokenizer("\u4e09\u00b0 \u2192 7")["input_ids"]
     before = local.encoder.tokenizer("\u2192\u2192")["input_ids"]
     one = OpenCompletion(
-        local._text, before, seed=0, sample=0, end=frozenset(), max_tokens=99, stop=["\u2192"])
+        local._text, before, seed=0, sample=0, end=frozenset(), max_tokens=99, stop=["\u2192"]
+    )
     assert [one.add(token) for token in ids[:9]] == [False] * 8 + [True]
     assert one.completion() == Completion("\u4e09\u00b0 ", 6)
 
@@ -311,11 +329,14 @@ def test_the_chat_is_the_checkpoints_template_and_the_prefix(
     request = Request("Sum?", (images[0], images[1]), "Step 1: ")
     block = "<|vision_start|><|image_pad|><|vision_end|>"
     assert loaded("qwen2_vl").encoder.text(request) == (
-        f"<|im_start|>user\n{block}{block}Sum?<|im_end|>\n<|im_start|>assistant\nStep 1: ")
+        f"<|im_start|>user\n{block}{block}Sum?<|im_end|>\n<|im_start|>assistant\nStep 1: "
+    )
     assert loaded("llava").encoder.text(request) == (
-        "<|im_start|>user\n<image><image>Sum?<|im_end|>\n<|im_start|>assistant\nStep 1: ")
+        "<|im_start|>user\n<image><image>Sum?<|im_end|>\n<|im_start|>assistant\nStep 1: "
+    )
     assert loaded("llama").encoder.text(Request("Sum?")) == (
-        "<|im_start|>user\nSum?<|im_end|>\n<|im_start|>assistant\n")
+        "<|im_start|>user\nSum?<|im_end|>\n<|im_start|>assistant\n"
+    )
 
 
 def test_it_is_a_registered_generator_that_says_what_it_runs(checkpoint: Callable[[str], Path]) -> None:
@@ -323,8 +344,13 @@ def test_it_is_a_registered_generator_that_says_what_it_runs(checkpoint: Callabl
     generator = build_generator("transformers", model=folder, batch_size=4)
     assert isinstance(generator, TransformersGenerator)
     assert (generator.parallel, generator.together) == (1, 8)
-    told = {"model": folder, "device": "auto", "dtype": "auto", "batch_size": "4",
-            "prefixes": "continued token by token as the beginning of the answer"}
+    told = {
+        "model": folder,
+        "device": "auto",
+        "dtype": "auto",
+        "batch_size": "4",
+        "prefixes": "continued token by token as the beginning of the answer",
+    }
     assert generator.describe() == told
     (before,) = generator.complete("Sum?", max_tokens=3)
     assert generator.describe() == told | {"device": "cpu", "dtype": "float32"}
@@ -348,7 +374,9 @@ def test_the_end_tokens_are_those_of_the_generation_configuration(
 
 
 def test_memory_that_runs_out_halves_the_batch_and_changes_nothing(
-    checkpoint: Callable[[str], Path], images: list[str], monkeypatch: pytest.MonkeyPatch,
+    checkpoint: Callable[[str], Path],
+    images: list[str],
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = str(checkpoint("qwen2_vl"))
@@ -371,7 +399,8 @@ def test_memory_that_runs_out_halves_the_batch_and_changes_nothing(
     assert sizes == [8, 4, 2, 2, 2, 2, 2, 2]
     assert capsys.readouterr().err == (
         f"{folder}: memory ran out with 8 samples at once; going on with 4\n"
-        f"{folder}: memory ran out with 4 samples at once; going on with 2\n")
+        f"{folder}: memory ran out with 4 samples at once; going on with 2\n"
+    )
     assert generator.describe()["batch_size"] == "2"
     limit = 0
     results = TransformersGenerator(folder, batch_size=1).complete_all(asked[:1], sampling)
@@ -398,15 +427,22 @@ def test_a_request_that_cannot_be_served_leaves_the_others(
     good = requests(images, n=3)
     sampling = Sampling(max_tokens=4)
     expected = generator.complete_all(good, sampling)
-    bad = [Request("Sum?", (str(tmp_path / "broken.png"),)), Request("Sum?", (str(tmp_path / "none.png"),)),
-           Request("Sum <|image_pad|>?", (images[0],)), Request("Sum?" * 200, (images[0],))]
+    bad = [
+        Request("Sum?", (str(tmp_path / "broken.png"),)),
+        Request("Sum?", (str(tmp_path / "none.png"),)),
+        Request("Sum <|image_pad|>?", (images[0],)),
+        Request("Sum?" * 200, (images[0],)),
+    ]
     first, broken, missing, second, padded, long, third = generator.complete_all(
-        [good[0], *bad[:2], good[1], *bad[2:], good[2]], sampling)
+        [good[0], *bad[:2], good[1], *bad[2:], good[2]], sampling
+    )
     assert [first, second, third] == expected
-    for result, message in ((broken, r"broken.png cannot be read: UnidentifiedImageError"),
-                            (missing, "none.png cannot be read: FileNotFoundError"),
-                            (padded, r"holds 2 <\|image_pad\|> tokens for 1 images"),
-                            (long, r"has 8\d\d tokens; with max_tokens=4 that is more than the 512")):
+    for result, message in (
+        (broken, r"broken.png cannot be read: UnidentifiedImageError"),
+        (missing, "none.png cannot be read: FileNotFoundError"),
+        (padded, r"holds 2 <\|image_pad\|> tokens for 1 images"),
+        (long, r"has 8\d\d tokens; with max_tokens=4 that is more than the 512"),
+    ):
         assert isinstance(result, GenerationError) and result.refused
         with pytest.raises(GenerationError, match=message):
             raise result
@@ -416,15 +452,18 @@ def test_a_transparent_image_is_shown_on_white(loaded: Callable[[str], LocalMode
     Image.new("RGBA", (56, 56), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     Image.new("RGB", (56, 56), (255, 255, 255)).save(tmp_path / "white.png")
     for family in ("qwen2_vl", "llava"):
-        clear, white = (loaded(family).encoder.encode([Request("?", (str(tmp_path / name),))])["pixel_values"]
-                        for name in ("clear.png", "white.png"))
+        clear, white = (
+            loaded(family).encoder.encode([Request("?", (str(tmp_path / name),))])["pixel_values"]
+            for name in ("clear.png", "white.png")
+        )
         assert torch.equal(clear, white) and clear.unique().numel() == 3  # a value a channel
 
 
 def test_a_language_model_refuses_images(checkpoint: Callable[[str], Path], images: list[str]) -> None:
     generator = TransformersGenerator(str(checkpoint("llama")), dtype="float64")
     refused, answered = generator.complete_all(
-        [Request("Sum?", (images[0],)), Request("Sum?", n=2)], Sampling(max_tokens=2))
+        [Request("Sum?", (images[0],)), Request("Sum?", n=2)], Sampling(max_tokens=2)
+    )
     assert isinstance(refused, GenerationError) and refused.refused and "takes no images" in str(refused)
     assert isinstance(answered, list) and len(answered) == 2
 
@@ -438,12 +477,15 @@ def test_output_that_is_not_finite_is_told(loaded: Callable[[str], LocalModel], 
         local.complete([Part(Request("Sum?"), range(2))], Sampling(temperature=temperature, max_tokens=3))
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"dtype": "fp8"}, "dtype must be one of auto, float32, bfloat16, float16, float64, got 'fp8'"),
-    ({"batch_size": 0}, "batch_size must be a whole number >= 1, got 0"),
-    ({"together": True}, "together must be a whole number >= 1, got True"),
-    ({"min_pixels": 200, "max_pixels": 100}, r"min_pixels \(200\) is above max_pixels \(100\)"),
-])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"dtype": "fp8"}, "dtype must be one of auto, float32, bfloat16, float16, float64, got 'fp8'"),
+        ({"batch_size": 0}, "batch_size must be a whole number >= 1, got 0"),
+        ({"together": True}, "together must be a whole number >= 1, got True"),
+        ({"min_pixels": 200, "max_pixels": 100}, r"min_pixels \(200\) is above max_pixels \(100\)"),
+    ],
+)
 def test_settings_are_checked_when_it_is_made(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         TransformersGenerator("anything", **settings)
@@ -459,8 +501,11 @@ def test_a_model_that_cannot_be_used_is_the_users_mistake(
     refused(tmp_path / "nothing", r"cannot read a model from .*nothing: .*; give a checkpoint.s folder")
     T5Config().save_pretrained(tmp_path / "t5")
     refused(tmp_path / "t5", "is a 't5' model; the transformers generator needs a decoder")
-    refused(checkpoint("llama"), "device 'cuda:97' cannot be used: .*; use auto, cpu, cuda or cuda:N",
-            device="cuda:97")
+    refused(
+        checkpoint("llama"),
+        "device 'cuda:97' cannot be used: .*; use auto, cpu, cuda or cuda:N",
+        device="cuda:97",
+    )
     refused(checkpoint("llava"), r"max_pixels can be set for the Qwen-VL families alone", max_pixels=784)
     plain = save_local_checkpoint(tmp_path / "plain", "qwen2_vl")
     (plain / "chat_template.jinja").unlink()
@@ -471,8 +516,12 @@ def test_a_model_that_cannot_be_used_is_the_users_mistake(
 
 def test_size_limits_of_images_are_kept(checkpoint: Callable[[str], Path], images: list[str]) -> None:
     def pads(**limits: int) -> int:
-        local = load_local_model(str(checkpoint("qwen2_vl")), device="cpu", dtype="auto",
-                                 **{"min_pixels": None, "max_pixels": None, **limits})
+        local = load_local_model(
+            str(checkpoint("qwen2_vl")),
+            device="cpu",
+            dtype="auto",
+            **{"min_pixels": None, "max_pixels": None, **limits},
+        )
         return int(local.encoder.encode([Request("?", (images[0],))])["mm_token_type_ids"].sum())
 
     assert pads() == 4  # 56 x 56 pixels, a token for each 28 x 28
@@ -484,8 +533,10 @@ def test_importing_the_generator_loads_no_library() -> None:
     import subprocess
     import sys
 
-    code = ("import sys, dreamprm.generators.transformers as m; m.TransformersGenerator('x');"
-            "print(sorted({'torch', 'transformers'} & sys.modules.keys()))")
+    code = (
+        "import sys, dreamprm.generators.transformers as m; m.TransformersGenerator('x');"
+        "print(sorted({'torch', 'transformers'} & sys.modules.keys()))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert local_model_module.LocalModel is LocalModel

@@ -30,7 +30,7 @@ class Case:
     def __post_init__(self) -> None:
         if self.state is None:
             self.state = self.optimizer.init(self.params)
-            for batch in self.batches[:self.warm_steps]:
+            for batch in self.batches[: self.warm_steps]:
                 phi = {name: p.clone().requires_grad_() for name, p in self.params.items()}
                 loss = self.problem.inner_loss(phi, self.alpha, batch)
                 grads = torch.autograd.grad(loss, list(phi.values()), materialize_grads=True)
@@ -38,8 +38,14 @@ class Case:
 
     def run(self, estimator: Any, *, steps: int = 5, alpha: Tensors | None = None, **options: Any) -> Window:
         return estimator.run_window(
-            self.problem, self.optimizer, self.params, self.state, self.alpha if alpha is None else alpha,
-            inner_batches=self.batches[:steps], outer_batch=self.outer_batch, **options,
+            self.problem,
+            self.optimizer,
+            self.params,
+            self.state,
+            self.alpha if alpha is None else alpha,
+            inner_batches=self.batches[:steps],
+            outer_batch=self.outer_batch,
+            **options,
         )
 
 
@@ -62,6 +68,7 @@ def _mlp(params: Tensors, x: Tensor) -> Tensor:
 def _mlp_params(generator: torch.Generator, *, width: int = 4) -> Tensors:
     def draw(*shape: int) -> Tensor:
         return 0.5 * torch.randn(*shape, generator=generator, dtype=torch.float64)
+
     return {"w1": draw(width, 5), "b1": draw(5), "w2": draw(5), "unused": draw(3)}
 
 
@@ -81,8 +88,10 @@ def logistic(**options: Any) -> Case:
     return Case(
         BilevelProblem(inner, outer),
         params={"w": torch.randn(4, generator=generator, dtype=torch.float64)},
-        alpha={"penalty": torch.tensor(-2.0, dtype=torch.float64),
-               "offset": torch.tensor([0.3, -0.4], dtype=torch.float64)},
+        alpha={
+            "penalty": torch.tensor(-2.0, dtype=torch.float64),
+            "offset": torch.tensor([0.3, -0.4], dtype=torch.float64),
+        },
         batches=[_rows(t) for t in range(BATCHES)],
         outer_batch=torch.arange(48, 60),
         **options,
@@ -104,8 +113,10 @@ def mlp_plain(**options: Any) -> Case:
     return Case(
         BilevelProblem(inner, outer),
         params=_mlp_params(generator),
-        alpha={"raw": torch.tensor([0.4, -0.7], dtype=torch.float64),
-               "idle": torch.ones(2, dtype=torch.float64)},
+        alpha={
+            "raw": torch.tensor([0.4, -0.7], dtype=torch.float64),
+            "idle": torch.ones(2, dtype=torch.float64),
+        },
         batches=[_rows(t) for t in range(BATCHES)],
         outer_batch=torch.arange(48, 60),
         **options,
@@ -116,6 +127,7 @@ def _domain_losses(x: Tensor, y: Tensor) -> Callable[[Tensors, Any], Tensor]:
     def losses(params: Tensors, batch: dict[str, Tensor]) -> Tensor:
         errors = (_mlp(params, x[batch["rows"]]) - y[batch["rows"]]).square()
         return errors.mean(1)
+
     return losses
 
 
@@ -125,8 +137,10 @@ def _domain_weights(alpha: Tensors, batch: dict[str, Tensor], losses: Tensor) ->
 
 
 def _domain_batches(per_batch: int) -> list[dict[str, Tensor]]:
-    return [{"rows": _rows(t).reshape(per_batch, -1), "domains": (torch.arange(per_batch) + t) % 3}
-            for t in range(BATCHES)]
+    return [
+        {"rows": _rows(t).reshape(per_batch, -1), "domains": (torch.arange(per_batch) + t) % 3}
+        for t in range(BATCHES)
+    ]
 
 
 def _structured(seed: int, *, per_batch: int, unweighted: bool, **options: Any) -> Case:
@@ -140,8 +154,12 @@ def _structured(seed: int, *, per_batch: int, unweighted: bool, **options: Any) 
         return 0.1 * _mlp(params, x[batch["rows"][:, :2].flatten()] + 1).square().mean()
 
     return Case(
-        BilevelProblem(outer_loss=outer, inner_losses=losses, weights=_domain_weights,
-                       unweighted_loss=rest if unweighted else None),
+        BilevelProblem(
+            outer_loss=outer,
+            inner_losses=losses,
+            weights=_domain_weights,
+            unweighted_loss=rest if unweighted else None,
+        ),
         params=_mlp_params(generator),
         alpha={"raw": torch.tensor([0.4, -0.7, 0.1], dtype=torch.float64)},
         batches=_domain_batches(per_batch),
@@ -203,12 +221,19 @@ def tied(**options: Any) -> Case:
     def losses(params: Tensors, tokens: Tensor) -> Tensor:
         states = torch.tanh(params["table"][tokens[:, :-1]])  # (2, 4, 3)
         logits = states @ params["table"].T  # (2, 4, 7)
-        return torch.stack([torch.nn.functional.cross_entropy(row, next_tokens)
-                            for row, next_tokens in zip(logits, tokens[:, 1:])])
+        return torch.stack(
+            [
+                torch.nn.functional.cross_entropy(row, next_tokens)
+                for row, next_tokens in zip(logits, tokens[:, 1:])
+            ]
+        )
 
     return Case(
-        BilevelProblem(outer_loss=lambda params, alpha, tokens: losses(params, tokens).mean(),
-                       inner_losses=losses, weights=lambda alpha, batch, losses: alpha["raw"].exp()),
+        BilevelProblem(
+            outer_loss=lambda params, alpha, tokens: losses(params, tokens).mean(),
+            inner_losses=losses,
+            weights=lambda alpha, batch, losses: alpha["raw"].exp(),
+        ),
         params={"table": torch.randn(7, 3, generator=generator, dtype=torch.float64)},
         alpha={"raw": torch.tensor([0.2, -0.3], dtype=torch.float64)},
         batches=[torch.randint(7, (2, 5), generator=generator) for _ in range(BATCHES)],
@@ -229,7 +254,9 @@ def frozen(**options: Any) -> Case:
     return Case(
         BilevelProblem(
             outer_loss=lambda params, alpha, rows: losses(params, {"rows": rows.reshape(1, -1)}).mean(),
-            inner_losses=losses, weights=_domain_weights),
+            inner_losses=losses,
+            weights=_domain_weights,
+        ),
         params={"w2": drawn["w2"]},
         alpha={"raw": torch.tensor([0.4, -0.7, 0.1], dtype=torch.float64)},
         batches=_domain_batches(2),
@@ -255,8 +282,9 @@ def sample_net(**options: Any) -> Case:
     return Case(
         BilevelProblem(outer_loss=outer, inner_losses=losses, weights=weights),
         params=_mlp_params(generator),
-        alpha={name: torch.randn(3, generator=generator, dtype=torch.float64)
-               for name in ("in", "bias", "out")},
+        alpha={
+            name: torch.randn(3, generator=generator, dtype=torch.float64) for name in ("in", "bias", "out")
+        },
         batches=[_rows(t) for t in range(BATCHES)],
         outer_batch=torch.arange(48, 60),
         **options,
@@ -265,8 +293,19 @@ def sample_net(**options: Any) -> Case:
 
 PROBLEMS: dict[str, Callable[..., Case]] = {
     factory.__name__: factory
-    for factory in (logistic, mlp_plain, domains_mixed, domains_mixed_with_rest, domain_single,
-                    domain_single_with_rest, domains_varying, ridge, tied, frozen, sample_net)
+    for factory in (
+        logistic,
+        mlp_plain,
+        domains_mixed,
+        domains_mixed_with_rest,
+        domain_single,
+        domain_single_with_rest,
+        domains_varying,
+        ridge,
+        tied,
+        frozen,
+        sample_net,
+    )
 }
 
 
@@ -276,16 +315,21 @@ def unused_rows(*, dtype: torch.dtype = torch.float64) -> Case:
     The state is cold, so the second moments of unused rows are exactly 0.
     """
     generator = torch.Generator().manual_seed(8)
-    params = {"table": torch.randn(8, 3, generator=generator, dtype=torch.float64).to(dtype),
-              "w": torch.randn(3, generator=generator, dtype=torch.float64).to(dtype)}
+    params = {
+        "table": torch.randn(8, 3, generator=generator, dtype=torch.float64).to(dtype),
+        "w": torch.randn(3, generator=generator, dtype=torch.float64).to(dtype),
+    }
 
     def losses(params: Tensors, tokens: Tensor) -> Tensor:
         return (torch.tanh(params["table"][tokens]) @ params["w"] - 0.3).square().mean(1)
 
     optimizer = AdamW(lr=1e-2)
     return Case(
-        BilevelProblem(outer_loss=lambda params, alpha, tokens: losses(params, tokens).mean(),
-                       inner_losses=losses, weights=lambda alpha, batch, losses: alpha["raw"].exp()),
+        BilevelProblem(
+            outer_loss=lambda params, alpha, tokens: losses(params, tokens).mean(),
+            inner_losses=losses,
+            weights=lambda alpha, batch, losses: alpha["raw"].exp(),
+        ),
         params=params,
         alpha={"raw": torch.tensor([0.2, -0.3], dtype=dtype)},
         batches=[torch.tensor([[t % 5, (t + 1) % 5], [(t + 2) % 5, 3]]) for t in range(BATCHES)],
@@ -297,16 +341,23 @@ def unused_rows(*, dtype: torch.dtype = torch.float64) -> Case:
 
 def fused_attention() -> Case:
     """Structured form, two losses a batch by an attention kernel that has no second derivative; float32."""
+
     def attend(params: Tensors, batch: Tensor) -> Tensor:
         states = (params["w"] * batch).reshape(2, 1, 2, 4)
         with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.FLASH_ATTENTION):
-            return torch.nn.functional.scaled_dot_product_attention(states, states, states).square().mean(
-                (1, 2, 3))
+            return (
+                torch.nn.functional.scaled_dot_product_attention(states, states, states)
+                .square()
+                .mean((1, 2, 3))
+            )
 
     generator = torch.Generator().manual_seed(13)
     return Case(
-        BilevelProblem(outer_loss=lambda params, alpha, batch: attend(params, batch).mean(),
-                       inner_losses=attend, weights=lambda alpha, batch, losses: alpha["raw"].exp()),
+        BilevelProblem(
+            outer_loss=lambda params, alpha, batch: attend(params, batch).mean(),
+            inner_losses=attend,
+            weights=lambda alpha, batch, losses: alpha["raw"].exp(),
+        ),
         params={"w": torch.randn(16, generator=generator)},
         alpha={"raw": torch.tensor([0.2, -0.3])},
         batches=[torch.randn(16, generator=generator) for _ in range(BATCHES)],

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 from bilevel_problems import PROBLEMS, Case, Tensors
 from oracles import (
-    damped_inverse, gradient_without_hessian, implicit_gradient, last_step_gradient, neumann_series, nothing,
+    damped_inverse,
+    gradient_without_hessian,
+    implicit_gradient,
+    last_step_gradient,
+    neumann_series,
+    nothing,
     unrolled_gradient,
 )
 
@@ -45,43 +50,78 @@ ROWS: dict[str, Row] = {
     "first_order": Row("first_order", oracle=gradient_without_hessian, tolerance=1e-6),
     # a one-sided difference is off by r/2 |L''/L'| + 1e-16 |L|/(r |L'|) at r = 1e-7: either is some 1e-7 for
     # slopes that are not small beside the loss, and a hundred times that for those that are
-    "first_order-one_sided": Row("first_order", {"mixed": "forward_difference"},
-                                 oracle=gradient_without_hessian, tolerance=1e-5),
-    "first_order-double_backward": Row("first_order", {"mixed": "double_backward"},
-                                       oracle=gradient_without_hessian),
-    "first_order-forward_mode": Row("first_order", {"mixed": "forward_mode"},
-                                    oracle=gradient_without_hessian),
-    "cg": Row("cg", {"damping": DAMPING, "tolerance": 1e-12, "max_iterations": 200},
-              oracle=partial(implicit_gradient, inverse=damped_inverse(DAMPING)), tolerance=1e-8),
+    "first_order-one_sided": Row(
+        "first_order", {"mixed": "forward_difference"}, oracle=gradient_without_hessian, tolerance=1e-5
+    ),
+    "first_order-double_backward": Row(
+        "first_order", {"mixed": "double_backward"}, oracle=gradient_without_hessian
+    ),
+    "first_order-forward_mode": Row(
+        "first_order", {"mixed": "forward_mode"}, oracle=gradient_without_hessian
+    ),
+    "cg": Row(
+        "cg",
+        {"damping": DAMPING, "tolerance": 1e-12, "max_iterations": 200},
+        oracle=partial(implicit_gradient, inverse=damped_inverse(DAMPING)),
+        tolerance=1e-8,
+    ),
     "cg-all_batches": Row(
-        "implicit", {"solver": "cg", "damping": DAMPING, "tolerance": 1e-12, "max_iterations": 200,
-                     "batches": "all", "hvp": "forward_over_reverse"},
-        oracle=partial(implicit_gradient, inverse=damped_inverse(DAMPING), batches="all"), tolerance=1e-8),
-    "neumann": Row("neumann", {"terms": 8, "step": 0.01},
-                   oracle=partial(implicit_gradient, inverse=neumann_series(terms=8, step=0.01))),
+        "implicit",
+        {
+            "solver": "cg",
+            "damping": DAMPING,
+            "tolerance": 1e-12,
+            "max_iterations": 200,
+            "batches": "all",
+            "hvp": "forward_over_reverse",
+        },
+        oracle=partial(implicit_gradient, inverse=damped_inverse(DAMPING), batches="all"),
+        tolerance=1e-8,
+    ),
+    "neumann": Row(
+        "neumann",
+        {"terms": 8, "step": 0.01},
+        oracle=partial(implicit_gradient, inverse=neumann_series(terms=8, step=0.01)),
+    ),
     "neumann-adamw": Row(
-        "neumann", {"terms": 8, "step": 1e-3, "preconditioner": "adamw"},
-        oracle=partial(implicit_gradient, inverse=neumann_series(terms=8, step=1e-3, preconditioned=True))),
+        "neumann",
+        {"terms": 8, "step": 1e-3, "preconditioner": "adamw"},
+        oracle=partial(implicit_gradient, inverse=neumann_series(terms=8, step=1e-3, preconditioned=True)),
+    ),
     # the same error of a central difference as above
-    "finite_difference": Row("finite_difference", oracle=partial(last_step_gradient, preconditioned=False),
-                             tolerance=1e-6),
+    "finite_difference": Row(
+        "finite_difference", oracle=partial(last_step_gradient, preconditioned=False), tolerance=1e-6
+    ),
     "finite_difference-adamw": Row(
-        "finite_difference", {"preconditioner": "adamw"},
-        oracle=partial(last_step_gradient, preconditioned=True), tolerance=1e-6),
+        "finite_difference",
+        {"preconditioner": "adamw"},
+        oracle=partial(last_step_gradient, preconditioned=True),
+        tolerance=1e-6,
+    ),
     "finite_difference-last_step": Row(
-        "finite_difference", {"preconditioner": "adamw", "point": "before"},
-        oracle=partial(last_step_gradient, preconditioned=True, before=True), tolerance=1e-6),
+        "finite_difference",
+        {"preconditioner": "adamw", "point": "before"},
+        oracle=partial(last_step_gradient, preconditioned=True, before=True),
+        tolerance=1e-6,
+    ),
 }
 # Where a window keeps what: no other numbers, other tensors that must be left whole.
-POLICIES = {"adjoint-keep": Row("adjoint", {"checkpoint": "keep"}),
-            "adjoint-disk": Row("adjoint", {"offload": "disk"}),
-            "first_order-disk": Row("first_order", {"offload": "disk"})}
+POLICIES = {
+    "adjoint-keep": Row("adjoint", {"checkpoint": "keep"}),
+    "adjoint-disk": Row("adjoint", {"offload": "disk"}),
+    "first_order-disk": Row("first_order", {"offload": "disk"}),
+}
 EXACT = {label: row for label, row in ROWS.items() if row.oracle is unrolled_gradient}
 
 # (problem, max_grad_norm): a bound that some steps of the window meet and others do not. Not the last one of
 # a single loss: what its weight does to a clipped gradient is 0 but for eps, and has no relative error.
-_VARIED = [("mlp_plain", 1.0), ("domains_varying", 1.5), ("domain_single", 1.1),
-           ("domain_single_with_rest", 1.3), ("domains_mixed_with_rest", 2.5)]
+_VARIED = [
+    ("mlp_plain", 1.0),
+    ("domains_varying", 1.5),
+    ("domain_single", 1.1),
+    ("domain_single_with_rest", 1.3),
+    ("domains_mixed_with_rest", 2.5),
+]
 
 
 def _decay(name: str) -> float:
@@ -89,19 +129,21 @@ def _decay(name: str) -> float:
 
 
 def _schedule(step: int) -> float:
-    return 3e-2 * 0.8 ** step
+    return 3e-2 * 0.8**step
 
 
 CASES: dict[str, Callable[[], Case]] = dict(PROBLEMS)
 for _name, _bound in _VARIED:
     _problem = PROBLEMS[_name]
     CASES[f"{_name}-cold"] = partial(_problem, warm_steps=0)
-    CASES[f"{_name}-schedule"] = partial(_problem, optimizer=AdamW(
-        lr=_schedule, betas=(0.8, 0.95), weight_decay=0.3))
+    CASES[f"{_name}-schedule"] = partial(
+        _problem, optimizer=AdamW(lr=_schedule, betas=(0.8, 0.95), weight_decay=0.3)
+    )
     CASES[f"{_name}-decay_groups"] = partial(_problem, optimizer=AdamW(lr=1e-2, weight_decay=_decay))
     CASES[f"{_name}-clipping"] = partial(_problem, optimizer=AdamW(lr=1e-2, max_grad_norm=_bound))
-    CASES[f"{_name}-all"] = partial(_problem, optimizer=AdamW(
-        lr=_schedule, betas=(0.8, 0.95), weight_decay=_decay, max_grad_norm=_bound))
+    CASES[f"{_name}-all"] = partial(
+        _problem, optimizer=AdamW(lr=_schedule, betas=(0.8, 0.95), weight_decay=_decay, max_grad_norm=_bound)
+    )
 CLIPPING = [label for label in CASES if label.endswith(("-clipping", "-all"))]
 
 every_row = pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))

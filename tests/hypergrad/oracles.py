@@ -37,9 +37,15 @@ def with_losses_held(case: Case, *, steps: int = 5) -> Case:
         return problem.weights(alpha, batch, losses)
 
     def variant(weights: Callable[[Tensors, Any, Tensor], Tensor]) -> Case:
-        return replace(case, problem=BilevelProblem(
-            outer_loss=problem.outer_loss, inner_losses=problem.inner_losses, weights=weights,
-            unweighted_loss=problem.unweighted_loss if problem.has_unweighted_loss else None))
+        return replace(
+            case,
+            problem=BilevelProblem(
+                outer_loss=problem.outer_loss,
+                inner_losses=problem.inner_losses,
+                weights=weights,
+                unweighted_loss=problem.unweighted_loss if problem.has_unweighted_loss else None,
+            ),
+        )
 
     variant(record).run(build_estimator("none"), steps=steps)
     held = cycle(seen)  # a run asks for them once a step
@@ -53,16 +59,19 @@ def implicit_gradient(
     window = case.run(build_estimator("none"), steps=steps)
     names = list(case.params)
     phi = torch.cat([window.params[name].flatten() for name in names]).requires_grad_()
-    params = {name: part.reshape(case.params[name].shape) for name, part in zip(
-        names, phi.split([case.params[name].numel() for name in names]))}
+    params = {
+        name: part.reshape(case.params[name].shape)
+        for name, part in zip(names, phi.split([case.params[name].numel() for name in names]))
+    }
     alpha = {name: a.clone().requires_grad_() for name, a in case.alpha.items()}
     outer = case.problem.outer_loss(params, alpha, case.outer_batch)
     rhs, *direct = torch.autograd.grad(outer, [phi, *alpha.values()], materialize_grads=True)
     chosen = case.batches[:steps] if batches == "all" else [case.batches[steps - 1]]
     loss = torch.stack([case.problem.inner_loss(params, alpha, batch) for batch in chosen]).mean()
     (grad,) = torch.autograd.grad(loss, phi, create_graph=True)
-    hessian = torch.stack([
-        torch.autograd.grad(entry, phi, retain_graph=True, materialize_grads=True)[0] for entry in grad])
+    hessian = torch.stack(
+        [torch.autograd.grad(entry, phi, retain_graph=True, materialize_grads=True)[0] for entry in grad]
+    )
     _, c2 = case.optimizer.bias_corrections(window.state.step - 1)
     v = torch.cat([window.state.exp_avg_sq[name].flatten() for name in names])
     scale = torch.where(v == 0, 0.0, 1 / ((v / c2).sqrt() + case.optimizer.eps))
@@ -78,6 +87,7 @@ def damped_inverse(damping: float) -> Callable[[Tensor, Tensor], Tensor]:
 
 def neumann_series(*, terms: int, step: float, preconditioned: bool = False) -> Callable[..., Tensor]:
     """step sum_{j < terms} (I - step P H)^j P, with P = I unless preconditioned."""
+
     def inverse(hessian: Tensor, scale: Tensor) -> Tensor:
         eye = torch.eye(len(hessian)).double()
         p = scale if preconditioned else eye
@@ -87,9 +97,7 @@ def neumann_series(*, terms: int, step: float, preconditioned: bool = False) -> 
     return inverse
 
 
-def last_step_gradient(
-    case: Case, *, preconditioned: bool, before: bool = False, steps: int = 5
-) -> Tensors:
+def last_step_gradient(case: Case, *, preconditioned: bool, before: bool = False, steps: int = 5) -> Tensors:
     """direct + d/dalpha <gbar, grad_phi L> on the last batch, at phi_T or (before) at phi_{T-1}.
 
     gbar = dL_meta/dg through the last step by autograd, or -lr dL_meta/dphi_T where not preconditioned.
@@ -101,8 +109,10 @@ def last_step_gradient(
     alpha = {name: a.clone().requires_grad_() for name, a in case.alpha.items()}
     start = {name: p.clone().requires_grad_() for name, p in params.items()}
     loss = case.problem.inner_loss(start, case.alpha, case.batches[steps - 1])
-    grads = {name: g.requires_grad_() for name, g in zip(
-        start, torch.autograd.grad(loss, list(start.values()), materialize_grads=True))}
+    grads = {
+        name: g.requires_grad_()
+        for name, g in zip(start, torch.autograd.grad(loss, list(start.values()), materialize_grads=True))
+    }
     end, _ = torchopt_step(case.optimizer, params, grads, state=state)
     outer = case.problem.outer_loss(end, alpha, case.outer_batch)
     wanted = grads if preconditioned else end
@@ -114,7 +124,7 @@ def last_step_gradient(
     gbar = dict(zip(wanted, found))
     product = torch.stack([factor * (g * gbar[name]).sum() for name, g in zip(point, at_point)]).sum()
     along = torch.autograd.grad(product, list(alpha.values()), materialize_grads=True)
-    return {name: one + other for name, one, other in zip(alpha, found[len(wanted):], along)}
+    return {name: one + other for name, one, other in zip(alpha, found[len(wanted) :], along)}
 
 
 def central_differences(function: Callable[[Tensors], Tensor], alpha: Tensors, *, h: float = 1e-5) -> Tensors:

@@ -14,14 +14,16 @@ from dreamprm.hypergrad.unrolled import torchopt_step
 
 def _tensors(seed, *, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-            for name, shape in {"matrix": (3, 4), "vector": (5,), "scalar": ()}.items()}
+    return {
+        name: torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+        for name, shape in {"matrix": (3, 4), "vector": (5,), "scalar": ()}.items()
+    }
 
 
 SETTINGS = [
     {"lr": 1e-2},
     {"lr": 3e-3, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1},
-    {"lr": lambda step: 1e-2 * 0.7 ** step, "weight_decay": 0.0},
+    {"lr": lambda step: 1e-2 * 0.7**step, "weight_decay": 0.0},
     {"lr": 1e-2, "weight_decay": lambda name: 0.2 if name == "matrix" else 0.0},
     # norms of these gradients lie between 3 and 6: clipped at some steps and not at others
     {"lr": 1e-2, "max_grad_norm": 4.0},
@@ -103,8 +105,9 @@ def test_chunks_do_not_change_the_step(monkeypatch):
 
 def test_clipping_is_active_at_some_of_the_steps_only():
     optimizer = AdamW(max_grad_norm=4.0)
-    norms = [math.sqrt(sum(float(g.square().sum()) for g in _tensors(10 + step).values()))
-             for step in range(7)]
+    norms = [
+        math.sqrt(sum(float(g.square().sum()) for g in _tensors(10 + step).values())) for step in range(7)
+    ]
     clips = [optimizer.clip(_tensors(10 + step))[1] for step in range(7)]
     assert [clip is not None for clip in clips] == [norm > 4.0 for norm in norms]
     assert 0 < sum(clip is not None for clip in clips) < 7
@@ -142,8 +145,14 @@ def test_vjp_equals_autograd(settings):
     update = (new_m / (1 - b1 ** (step + 1))) / ((new_v / (1 - b2 ** (step + 1))).sqrt() + optimizer.eps)
     new_p = inputs[1] - lr * (update + optimizer.decay("vector") * inputs[1])
     want = torch.autograd.grad([new_p, new_m, new_v], inputs, [lam, lam_m, lam_v])
-    gbar, start = optimizer.vjp(Cotangents(lam, lam_m, lam_v), grad=g, exp_avg=new_m.detach(),
-                                exp_avg_sq=new_v.detach(), step=step, name="vector")
+    gbar, start = optimizer.vjp(
+        Cotangents(lam, lam_m, lam_v),
+        grad=g,
+        exp_avg=new_m.detach(),
+        exp_avg_sq=new_v.detach(),
+        step=step,
+        name="vector",
+    )
     for got, wanted in zip((gbar, *start), want):
         torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-14)
 
@@ -151,23 +160,25 @@ def test_vjp_equals_autograd(settings):
 def test_vjp_where_the_second_moment_is_zero():
     optimizer, zeros = AdamW(lr=1e-3), torch.zeros(2, dtype=torch.float64)
     lam = torch.tensor([1.0, -2.0], dtype=torch.float64)
-    gbar, start = optimizer.vjp(
-        Cotangents(lam), grad=zeros, exp_avg=zeros, exp_avg_sq=zeros, step=0, name="")
+    gbar, start = optimizer.vjp(Cotangents(lam), grad=zeros, exp_avg=zeros, exp_avg_sq=zeros, step=0, name="")
     # m'/c1 = g at the first step, so d phi'/d g = -lr / (0 + eps)
     torch.testing.assert_close(gbar, lam * -1e-3 / 1e-8, rtol=1e-12, atol=0)
     torch.testing.assert_close(start.param, lam * (1 - 1e-5), rtol=1e-12, atol=0)
     assert torch.equal(start.exp_avg_sq, zeros)
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"lr": -1.0}, "lr must be a finite number >= 0, got -1.0"),
-    ({"lr": math.nan}, "lr must be"),
-    ({"betas": (0.9, 1.0)}, r"betas must be two numbers in \[0, 1\)"),
-    ({"betas": (0.9,)}, "betas must be"),
-    ({"eps": 0.0}, "eps must be > 0"),
-    ({"weight_decay": -0.1}, "weight_decay must be a finite number >= 0, got -0.1; use 0 to disable"),
-    ({"max_grad_norm": 0.0}, "max_grad_norm must be > 0, got 0.0; use None to disable"),
-])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"lr": -1.0}, "lr must be a finite number >= 0, got -1.0"),
+        ({"lr": math.nan}, "lr must be"),
+        ({"betas": (0.9, 1.0)}, r"betas must be two numbers in \[0, 1\)"),
+        ({"betas": (0.9,)}, "betas must be"),
+        ({"eps": 0.0}, "eps must be > 0"),
+        ({"weight_decay": -0.1}, "weight_decay must be a finite number >= 0, got -0.1; use 0 to disable"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm must be > 0, got 0.0; use None to disable"),
+    ],
+)
 def test_settings_out_of_range(settings, message):
     with pytest.raises(ValueError, match=message):
         AdamW(**settings)

@@ -14,8 +14,9 @@ from dreamprm.hypergrad import AdamW, build_estimator
 from dreamprm.hypergrad.offload import OFFLOADS
 from dreamprm.hypergrad.trajectory import CHECKPOINTS
 
-POLICIES = [{"checkpoint": checkpoint, "offload": offload}
-            for checkpoint, offload in product(CHECKPOINTS, OFFLOADS)]
+POLICIES = [
+    {"checkpoint": checkpoint, "offload": offload} for checkpoint, offload in product(CHECKPOINTS, OFFLOADS)
+]
 CLIPPED = AdamW(lr=1e-2, max_grad_norm=0.4, weight_decay=lambda name: 0.1 if name.startswith("w") else 0.0)
 
 
@@ -31,9 +32,12 @@ def test_every_policy_gives_the_same_bits(factory, hvp, donate):
     want = run()
     for policy in POLICIES:
         got = run(**policy)
-        for mine, theirs in ((got.alpha_grad, want.alpha_grad), (got.params, want.params),
-                             (got.state.exp_avg, want.state.exp_avg),
-                             (got.state.exp_avg_sq, want.state.exp_avg_sq)):
+        for mine, theirs in (
+            (got.alpha_grad, want.alpha_grad),
+            (got.params, want.params),
+            (got.state.exp_avg, want.state.exp_avg),
+            (got.state.exp_avg_sq, want.state.exp_avg_sq),
+        ):
             assert all(torch.equal(mine[name], theirs[name]) for name in theirs), policy
         for mine, theirs in zip(got.stats.get("influences", []), want.stats.get("influences", [])):
             assert torch.equal(mine, theirs), policy
@@ -47,8 +51,9 @@ def test_equals_unrolled_for_every_length_of_window(steps):
     assert relative_error(case.run(build_estimator("adjoint"), steps=steps).alpha_grad, want) < 1e-10
 
 
-@pytest.mark.parametrize("hvp", ["double_backward", "finite_difference", "forward_difference",
-                                 "forward_over_reverse"])
+@pytest.mark.parametrize(
+    "hvp", ["double_backward", "finite_difference", "forward_difference", "forward_over_reverse"]
+)
 @pytest.mark.parametrize("factory", PROBLEMS.values(), ids=list(PROBLEMS))
 def test_counts_the_passes_it_takes(factory, hvp):
     case, count = factory(), []
@@ -59,8 +64,12 @@ def test_counts_the_passes_it_takes(factory, hvp):
     # a pass in forward mode carries values and tangents, and is counted as two
     dual = 4 + (1 if window.stats["forward"] - 6 > 8 else 0) if hvp == "forward_over_reverse" else 0
     assert window.stats["forward"] == len(count) + 1 + dual
-    products = {"double_backward": 12, "finite_difference": 8, "forward_difference": 4,
-                "forward_over_reverse": 8}[hvp]
+    products = {
+        "double_backward": 12,
+        "finite_difference": 8,
+        "forward_difference": 4,
+        "forward_over_reverse": 8,
+    }[hvp]
     alone = 2 if hvp == "double_backward" and window.stats["backward"] > 18 else 0
     assert window.stats["backward"] == 6 + products + alone
 
@@ -88,13 +97,16 @@ def test_the_radius_sets_the_error_of_a_difference(radius, error):
         assert relative_error(got, want) > 1e-8
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"hvp": "exact"}, "hvp must be one of double_backward, .*, got 'exact'"),
-    ({"checkpoint": "some"}, "checkpoint must be one of recompute, keep, got 'some'"),
-    ({"offload": "gpu"}, "offload must be one of none, cpu, disk, got 'gpu'"),
-    ({"radius": 0.0}, "radius must be > 0, got 0.0; use None"),
-    ({"radius": float("nan")}, "radius must be > 0, got nan"),
-])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"hvp": "exact"}, "hvp must be one of double_backward, .*, got 'exact'"),
+        ({"checkpoint": "some"}, "checkpoint must be one of recompute, keep, got 'some'"),
+        ({"offload": "gpu"}, "offload must be one of none, cpu, disk, got 'gpu'"),
+        ({"radius": 0.0}, "radius must be > 0, got 0.0; use None"),
+        ({"radius": float("nan")}, "radius must be > 0, got nan"),
+    ],
+)
 def test_settings_out_of_range(settings, message):
     with pytest.raises(ValueError, match=message):
         build_estimator("adjoint", **settings)
@@ -104,6 +116,7 @@ def test_an_operation_without_forward_mode_is_named_in_a_window():
     case = mlp_plain()
     inner = case.problem._inner_loss
     case.problem._inner_loss = lambda params, alpha, batch: inner(
-        {**params, "w2": torch.nn.functional.silu(params["w2"])}, alpha, batch)
+        {**params, "w2": torch.nn.functional.silu(params["w2"])}, alpha, batch
+    )
     with pytest.raises(NotImplementedError, match="forward_over_reverse takes a derivative.*silu_backward"):
         case.run(build_estimator("adjoint", hvp="forward_over_reverse"))

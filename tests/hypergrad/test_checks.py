@@ -7,15 +7,18 @@ import pytest
 from dreamprm.hypergrad.checks import check_choice, check_count, check_positive, check_preconditioner
 
 
-@pytest.mark.parametrize("value, zero, message", [
-    ("high", False, "^damping must be a number > 0, got 'high'; lower it$"),
-    (True, False, "must be a number > 0, got True"),
-    (None, True, "must be a number >= 0, got None"),
-    (0.0, False, "must be > 0, got 0.0"),
-    (-0.1, True, "must be >= 0, got -0.1"),
-    (math.nan, False, "must be > 0, got nan"),
-    (math.inf, True, "must be >= 0, got inf"),
-])
+@pytest.mark.parametrize(
+    "value, zero, message",
+    [
+        ("high", False, "^damping must be a number > 0, got 'high'; lower it$"),
+        (True, False, "must be a number > 0, got True"),
+        (None, True, "must be a number >= 0, got None"),
+        (0.0, False, "must be > 0, got 0.0"),
+        (-0.1, True, "must be >= 0, got -0.1"),
+        (math.nan, False, "must be > 0, got nan"),
+        (math.inf, True, "must be >= 0, got inf"),
+    ],
+)
 def test_what_is_no_positive_number_is_refused(value, zero, message):
     with pytest.raises(ValueError, match=message):
         check_positive(value, setting="damping", advice="lower it", zero=zero)

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from estimator_table import EXACT, ROWS
 
 from dreamprm.hypergrad import AdamW, BilevelProblem
@@ -33,10 +32,17 @@ def test_ridge_regression_after_one_step(row):
     optimizer = AdamW(lr=lr, eps=eps, weight_decay=decay)
     problem = BilevelProblem(
         lambda p, a, batch: (x @ p["w"] - y).square().sum() / 2 + a["l2"] * p["w"].square().sum() / 2,
-        lambda p, a, batch: (z @ p["w"] - u).square().sum() / 2 + a["l2"].square())
+        lambda p, a, batch: (z @ p["w"] - u).square().sum() / 2 + a["l2"].square(),
+    )
     window = row.build().run_window(
-        problem, optimizer, {"w": w}, optimizer.init({"w": w}), {"l2": alpha},
-        inner_batches=[None], outer_batch=None)
+        problem,
+        optimizer,
+        {"w": w},
+        optimizer.init({"w": w}),
+        {"l2": alpha},
+        inner_batches=[None],
+        outer_batch=None,
+    )
 
     g = x.T @ (x @ w - y) + alpha * w
     new = (1 - lr * decay) * w - lr * g / (g.abs() + eps)
@@ -58,15 +64,23 @@ def test_two_steps_on_a_linear_loss(row):
     optimizer = AdamW(lr=lr, eps=eps, betas=(0.0, b2), weight_decay=0.0)
     w = torch.tensor([2.0], dtype=torch.float64)
     problem = BilevelProblem(
-        lambda p, a, batch: a["a"] * batch * p["w"].sum(), lambda p, a, batch: p["w"].sum())
+        lambda p, a, batch: a["a"] * batch * p["w"].sum(), lambda p, a, batch: p["w"].sum()
+    )
     window = row.build().run_window(
-        problem, optimizer, {"w": w}, optimizer.init({"w": w}),
-        {"a": torch.tensor(alpha, dtype=torch.float64)}, inner_batches=[1.0, 3.0], outer_batch=None)
+        problem,
+        optimizer,
+        {"w": w},
+        optimizer.init({"w": w}),
+        {"a": torch.tensor(alpha, dtype=torch.float64)},
+        inner_batches=[1.0, 3.0],
+        outer_batch=None,
+    )
     r = ((b2 + 9) / (1 + b2)) ** 0.5
     want = -lr * eps / (alpha + eps) ** 2 - lr * 3 * eps / (r * alpha + eps) ** 2
     assert window.alpha_grad["a"].item() == pytest.approx(want, rel=row.tolerance)
     assert window.params["w"].item() == pytest.approx(
-        2.0 - lr * alpha / (alpha + eps) - lr * 3 * alpha / (r * alpha + eps), rel=1e-12)
+        2.0 - lr * alpha / (alpha + eps) - lr * 3 * alpha / (r * alpha + eps), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 20])
@@ -86,18 +100,27 @@ def test_ridge_regression_by_gradient_descent(row, steps):
     optimizer = AdamW(lr=eta * eps, eps=eps, betas=(0.0, 0.0), weight_decay=decay / (eta * eps))
     problem = BilevelProblem(
         lambda p, a, batch: (x @ p["w"] - y).square().sum() / 2 + a["l2"] * p["w"].square().sum() / 2,
-        lambda p, a, batch: (z @ p["w"] - u).square().sum() / 2)
+        lambda p, a, batch: (z @ p["w"] - u).square().sum() / 2,
+    )
     window = row.build().run_window(
-        problem, optimizer, {"w": w}, optimizer.init({"w": w}),
-        {"l2": torch.tensor(alpha, dtype=torch.float64)}, inner_batches=[None] * steps, outer_batch=None)
+        problem,
+        optimizer,
+        {"w": w},
+        optimizer.init({"w": w}),
+        {"l2": torch.tensor(alpha, dtype=torch.float64)},
+        inner_batches=[None] * steps,
+        outer_batch=None,
+    )
 
     eye = torch.eye(3, dtype=torch.float64)
     m = (1 - decay) * eye - eta * (x.T @ x + alpha * eye)
     powers = [torch.linalg.matrix_power(m, k) for k in range(steps + 1)]
     new = powers[steps] @ w + eta * sum(powers[k] @ x.T @ y for k in range(steps))
-    slope = -eta * (steps * powers[steps - 1] @ w + eta * sum(
-        k * powers[k - 1] @ x.T @ y for k in range(1, steps)))
+    slope = -eta * (
+        steps * powers[steps - 1] @ w + eta * sum(k * powers[k - 1] @ x.T @ y for k in range(1, steps))
+    )
     # |g| / eps = 1e-11 for gradients of some 10
     torch.testing.assert_close(window.params["w"], new, rtol=1e-9, atol=0)
-    assert window.alpha_grad["l2"].item() == pytest.approx(((z @ new - u) @ z @ slope).item(),
-                                                           rel=max(row.tolerance, 1e-9))
+    assert window.alpha_grad["l2"].item() == pytest.approx(
+        ((z @ new - u) @ z @ slope).item(), rel=max(row.tolerance, 1e-9)
+    )

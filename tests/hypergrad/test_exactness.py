@@ -9,9 +9,12 @@ from oracles import central_differences, relative_error, unrolled_gradient, with
 from dreamprm.hypergrad import BilevelProblem, Status, build_estimator
 
 # (row, number of steps): every length for the exact ones, the shortest and the longest for the others.
-LENGTHS = {f"{label}-{steps}": (row, steps)
-           for label, row in ROWS.items() if label not in ("none", "unrolled")
-           for steps in ((1, 2, 3, 4, 10, 20) if label in EXACT else (1, 20))}
+LENGTHS = {
+    f"{label}-{steps}": (row, steps)
+    for label, row in ROWS.items()
+    if label not in ("none", "unrolled")
+    for steps in ((1, 2, 3, 4, 10, 20) if label in EXACT else (1, 20))
+}
 
 
 @every_case
@@ -28,8 +31,9 @@ def test_unrolled_equals_central_differences(make):
 def test_unrolled_equals_central_differences_in_windows_of_any_length(name, steps):
     case, unrolled = CASES[name](), build_estimator("unrolled")
     held = with_losses_held(case, steps=steps)
-    want = central_differences(lambda alpha: held.run(unrolled, steps=steps, alpha=alpha).outer_loss,
-                               case.alpha)
+    want = central_differences(
+        lambda alpha: held.run(unrolled, steps=steps, alpha=alpha).outer_loss, case.alpha
+    )
     assert relative_error(unrolled_gradient(case, steps=steps), want) < 1e-6
 
 
@@ -59,8 +63,9 @@ def test_every_estimator_equals_its_oracle(row, make):
         assert relative_error(window.alpha_grad, want) < row.tolerance
 
 
-@pytest.mark.parametrize("name", ["mlp_plain-all", "domains_mixed_with_rest-all",
-                                  "domain_single_with_rest-clipping"])
+@pytest.mark.parametrize(
+    "name", ["mlp_plain-all", "domains_mixed_with_rest-all", "domain_single_with_rest-clipping"]
+)
 @pytest.mark.parametrize("row, steps", LENGTHS.values(), ids=list(LENGTHS))
 def test_every_estimator_equals_its_oracle_in_windows_of_any_length(row, name, steps):
     case = CASES[name]()
@@ -88,7 +93,8 @@ def test_a_gradient_that_is_zero_everywhere(row):
     case.problem = BilevelProblem(
         outer_loss=lambda params, alpha, batch: params["w"].square().sum(),
         inner_losses=lambda params, batch: 0.0 * params["w"][:2],
-        weights=lambda alpha, batch, losses: alpha["offset"])
+        weights=lambda alpha, batch, losses: alpha["offset"],
+    )
     window = case.run(row.build())
     # without curvature a Neumann series takes nothing off its residual
     assert window.status is (Status.not_converged if row.name == "neumann" else Status.ok)
@@ -122,6 +128,7 @@ def test_influences_are_the_gradient_in_a_weight_for_each_step_and_loss(name):
         outer_loss=lambda params, alpha, batch: problem.outer_loss(params, {}, batch),
         inner_losses=lambda params, batch: problem.inner_losses(params, batch[1]),
         weights=lambda alpha, batch, losses: alpha["w"][batch[0]],
-        unweighted_loss=lambda params, batch: problem.unweighted_loss(params, batch[1]))
+        unweighted_loss=lambda params, batch: problem.unweighted_loss(params, batch[1]),
+    )
     case.alpha = {"w": torch.stack(weights)}
     assert relative_error({"w": influences}, unrolled_gradient(case)) < 1e-10

@@ -34,7 +34,7 @@ def _outer(case, params):
     phi = {name: p.clone().requires_grad_() for name, p in params.items()}
     loss = case.problem.outer_loss(phi, alpha, case.outer_batch)
     grads = torch.autograd.grad(loss, [*phi.values(), *alpha.values()], materialize_grads=True)
-    return dict(zip(phi, grads)), dict(zip(alpha, grads[len(phi):]))
+    return dict(zip(phi, grads)), dict(zip(alpha, grads[len(phi) :]))
 
 
 def _minus(direct, along, factor):
@@ -61,10 +61,10 @@ def test_at_the_point_before_the_last_step_it_is_darts():
 
 
 def test_the_learning_rate_is_that_of_the_last_step():
-    case = logistic(optimizer=AdamW(lr=lambda step: 1e-2 * 0.5 ** step))
+    case = logistic(optimizer=AdamW(lr=lambda step: 1e-2 * 0.5**step))
     window = case.run(build_estimator("finite_difference"))
     v, direct = _outer(case, window.params)
-    want = _minus(direct, _along(case, window.params, v), 1e-2 * 0.5 ** 7)  # three warm steps and four
+    want = _minus(direct, _along(case, window.params, v), 1e-2 * 0.5**7)  # three warm steps and four
     assert relative_error(window.alpha_grad, want) < TOLERANCE
 
 
@@ -125,11 +125,14 @@ def test_nothing_else_is_touched(settings):
     assert got.state.step == want.state.step and not got.alpha_grad["raw"].requires_grad
 
 
-@pytest.mark.parametrize("dtype, tolerance", [
-    (torch.float64, 1e-6),
-    # rounding 1e-7 / radius 1e-2 is 1e-5 of a loss, whose slope is some 1e-2 of it
-    (torch.float32, 1e-2),
-])
+@pytest.mark.parametrize(
+    "dtype, tolerance",
+    [
+        (torch.float64, 1e-6),
+        # rounding 1e-7 / radius 1e-2 is 1e-5 of a loss, whose slope is some 1e-2 of it
+        (torch.float32, 1e-2),
+    ],
+)
 def test_rows_that_no_inner_batch_uses_do_not_shrink_the_perturbation(dtype, tolerance):
     case = unused_rows(dtype=dtype)
     warm = case.run(build_estimator("none"))
@@ -138,10 +141,13 @@ def test_rows_that_no_inner_batch_uses_do_not_shrink_the_perturbation(dtype, tol
     assert relative_error(got.alpha_grad, unrolled_gradient(case, steps=1)) < tolerance
 
 
-@pytest.mark.parametrize("make, forward, backward", [
-    (logistic, 8, 8),  # plain: two evaluations, each differentiated in alpha
-    (domains_mixed, 9, 6),  # structured: two evaluations and the losses at phi, no gradient
-])
+@pytest.mark.parametrize(
+    "make, forward, backward",
+    [
+        (logistic, 8, 8),  # plain: two evaluations, each differentiated in alpha
+        (domains_mixed, 9, 6),  # structured: two evaluations and the losses at phi, no gradient
+    ],
+)
 def test_passes(make, forward, backward):
     case, count = make(), []
     name = "_inner_losses" if case.problem.structured else "_inner_loss"
@@ -160,14 +166,17 @@ def test_weights_see_the_losses_at_phi():
     assert relative_error(got, unrolled_gradient(held, steps=1)) < TOLERANCE
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"preconditioner": "adam"}, "preconditioner must be None or \"adamw\", got 'adam'"),
-    ({"point": "end"}, "point must be one of after, before, got 'end'"),
-    ({"radius": 0.0}, "radius must be > 0, got 0.0; use None for the default of the dtype"),
-    ({"radius": math.nan}, "radius must be > 0, got nan"),
-    ({"scale": -1.0}, "scale must be > 0, got -1.0; use None for the learning rate"),
-    ({"scale": 1.0, "preconditioner": "adamw"}, "scale=1.0 and preconditioner=adamw were both given"),
-])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"preconditioner": "adam"}, "preconditioner must be None or \"adamw\", got 'adam'"),
+        ({"point": "end"}, "point must be one of after, before, got 'end'"),
+        ({"radius": 0.0}, "radius must be > 0, got 0.0; use None for the default of the dtype"),
+        ({"radius": math.nan}, "radius must be > 0, got nan"),
+        ({"scale": -1.0}, "scale must be > 0, got -1.0; use None for the learning rate"),
+        ({"scale": 1.0, "preconditioner": "adamw"}, "scale=1.0 and preconditioner=adamw were both given"),
+    ],
+)
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         FiniteDifference(**settings)

@@ -20,15 +20,17 @@ def test_where_it_keeps_what_changes_no_bit(make, clipped, donate):
     optimizer = AdamW(lr=1e-2, max_grad_norm=0.4) if clipped else AdamW(lr=1e-2)
 
     def run(offload):
-        return make(optimizer=optimizer).run(
-            build_estimator("first_order", offload=offload), donate=donate)
+        return make(optimizer=optimizer).run(build_estimator("first_order", offload=offload), donate=donate)
 
     want = run("none")
     for offload in OFFLOADS[1:]:
         got = run(offload)
-        for mine, theirs in ((got.alpha_grad, want.alpha_grad), (got.params, want.params),
-                             (got.state.exp_avg, want.state.exp_avg),
-                             (got.state.exp_avg_sq, want.state.exp_avg_sq)):
+        for mine, theirs in (
+            (got.alpha_grad, want.alpha_grad),
+            (got.params, want.params),
+            (got.state.exp_avg, want.state.exp_avg),
+            (got.state.exp_avg_sq, want.state.exp_avg_sq),
+        ):
             assert all(torch.equal(mine[name], theirs[name]) for name in theirs), offload
         for mine, theirs in zip(got.stats.get("influences", []), want.stats.get("influences", [])):
             assert torch.equal(mine, theirs), offload
@@ -79,15 +81,22 @@ def test_the_error_is_linear_in_the_learning_rate():
     assert errors[2] > 0
 
 
-@pytest.mark.parametrize("factory, mixed, evaluations", [
-    ("domain_single", "finite_difference", 5),  # one loss a batch: its gradient is at hand, no further pass
-    ("domain_single_with_rest", "finite_difference", 5),
-    ("domains_mixed", "finite_difference", 15),
-    ("domains_mixed_with_rest", "finite_difference", 15),
-    ("domains_mixed", "forward_mode", 10),
-    ("domains_mixed", "forward_difference", 10),
-    ("domains_varying", "finite_difference", 9),  # two of the five batches hold two domains
-])
+@pytest.mark.parametrize(
+    "factory, mixed, evaluations",
+    [
+        (
+            "domain_single",
+            "finite_difference",
+            5,
+        ),  # one loss a batch: its gradient is at hand, no further pass
+        ("domain_single_with_rest", "finite_difference", 5),
+        ("domains_mixed", "finite_difference", 15),
+        ("domains_mixed_with_rest", "finite_difference", 15),
+        ("domains_mixed", "forward_mode", 10),
+        ("domains_mixed", "forward_difference", 10),
+        ("domains_varying", "finite_difference", 9),  # two of the five batches hold two domains
+    ],
+)
 def test_passes(factory, mixed, evaluations):
     case, count = PROBLEMS[factory](), []
     inner_losses = case.problem._inner_losses

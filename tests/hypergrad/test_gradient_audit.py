@@ -15,8 +15,15 @@ CASES = [mlp_plain, domains_mixed, domains_mixed_with_rest]
 
 def compare(case: Case, audit: Audit, *, estimator: str = "first_order", steps: int = 3):
     return audit.compare(
-        build_estimator(estimator), case.problem, case.optimizer, case.params, case.state, case.alpha,
-        inner_batches=case.batches[:steps], outer_batch=case.outer_batch)
+        build_estimator(estimator),
+        case.problem,
+        case.optimizer,
+        case.params,
+        case.state,
+        case.alpha,
+        inner_batches=case.batches[:steps],
+        outer_batch=case.outer_batch,
+    )
 
 
 def test_agreement_by_hand():
@@ -75,9 +82,12 @@ def test_part_of_the_params_is_the_problem_where_only_they_are_trained(make):
     part.state.exp_avg_sq = {name: case.state.exp_avg_sq[name] for name in part.params}
     part.problem = type(case.problem)(
         lambda params, alpha, batch: case.problem.inner_loss(params | held, alpha, batch),
-        lambda params, alpha, batch: case.problem.outer_loss(params | held, alpha, batch))
-    estimate, exact = (part.run(build_estimator(name, **settings), steps=3).alpha_grad
-                       for name, settings in (("first_order", {}), ("unrolled", {})))
+        lambda params, alpha, batch: case.problem.outer_loss(params | held, alpha, batch),
+    )
+    estimate, exact = (
+        part.run(build_estimator(name, **settings), steps=3).alpha_grad
+        for name, settings in (("first_order", {}), ("unrolled", {}))
+    )
     wanted = agreement(estimate, exact)
     # the plain form takes a finite difference where the structured one has directional derivatives
     assert result.cosine == pytest.approx(wanted[0], abs=1e-7)

@@ -29,12 +29,19 @@ class Ridge:
         alpha = {"weights": _draw(4, 9), "penalty": torch.tensor(-1.0, dtype=torch.float64)}
         if structured:  # alpha reaches the inner loss through the weights alone
             problem = BilevelProblem(
-                outer_loss=self.outer, inner_losses=self.losses, weights=lambda a, batch, _: self.weights(a),
-                unweighted_loss=lambda p, batch: 0.3 * p["w"].square().sum())
+                outer_loss=self.outer,
+                inner_losses=self.losses,
+                weights=lambda a, batch, _: self.weights(a),
+                unweighted_loss=lambda p, batch: 0.3 * p["w"].square().sum(),
+            )
         else:
             problem = BilevelProblem(
-                lambda p, a, batch: ((self.weights(a) * self.losses(p, batch)).mean()
-                                     + a["penalty"].exp() * p["w"].square().sum()), self.outer)
+                lambda p, a, batch: (
+                    (self.weights(a) * self.losses(p, batch)).mean()
+                    + a["penalty"].exp() * p["w"].square().sum()
+                ),
+                self.outer,
+            )
         # steps with lr=0 from a gradient that is not yet 0 fill the second moments
         self.case = Case(problem, {"w": _draw(5, 4)}, alpha, [None] * 5, None, optimizer=STAY)
         self.case.params = {"w": self.minimiser(alpha)}
@@ -70,13 +77,17 @@ class Ridge:
 forms = pytest.mark.parametrize("structured", [False, True], ids=["plain", "structured"])
 
 
-@pytest.mark.parametrize("hvp, tolerance", [
-    ("double_backward", 1e-8), ("forward_over_reverse", 1e-8),
-    # the gradient is linear in w: a central difference has no truncation, only rounding 1e-16 / 1e-4
-    ("finite_difference", 1e-8),
-    # one-sided and linear too: rounding 1e-16 / 1e-7
-    ("forward_difference", 1e-6),
-])
+@pytest.mark.parametrize(
+    "hvp, tolerance",
+    [
+        ("double_backward", 1e-8),
+        ("forward_over_reverse", 1e-8),
+        # the gradient is linear in w: a central difference has no truncation, only rounding 1e-16 / 1e-4
+        ("finite_difference", 1e-8),
+        # one-sided and linear too: rounding 1e-16 / 1e-7
+        ("forward_difference", 1e-6),
+    ],
+)
 @pytest.mark.parametrize("batches", ["last", "all"])
 @forms
 def test_cg_is_the_exact_implicit_gradient(structured, batches, hvp, tolerance):
@@ -108,15 +119,17 @@ def test_the_neumann_error_is_what_theory_says(structured, preconditioner, terms
     if preconditioner:
         state = ridge.case.run(build_estimator("none"), steps=1).state
         # c2 after three warm steps and the window's one
-        p = torch.diag(1 / ((state.exp_avg_sq["w"] / (1 - 0.999 ** 4)).sqrt() + 1e-8))
+        p = torch.diag(1 / ((state.exp_avg_sq["w"] / (1 - 0.999**4)).sqrt() + 1e-8))
         torch.testing.assert_close(adamw_preconditioner(STAY, state)["w"], p.diag())
     step = 1.5 / float(torch.linalg.eigvals(p @ hessian).real.max())
     rest = torch.linalg.matrix_power(torch.eye(4).double() - step * p @ hessian, terms) @ torch.linalg.solve(
-        hessian, 2 * ridge.z.T @ (ridge.z @ w - ridge.u) / 7)
+        hessian, 2 * ridge.z.T @ (ridge.z @ w - ridge.u) / 7
+    )
     variables = {name: a.clone().requires_grad_() for name, a in alpha.items()}
     at = w.clone().requires_grad_()
-    grad = torch.autograd.grad(ridge.case.problem.inner_loss({"w": at}, variables, None), at,
-                               create_graph=True)[0]
+    grad = torch.autograd.grad(
+        ridge.case.problem.inner_loss({"w": at}, variables, None), at, create_graph=True
+    )[0]
     theory = torch.autograd.grad(rest @ grad, list(variables.values()), materialize_grads=True)
     estimator = build_estimator("neumann", terms=terms, step=step, preconditioner=preconditioner)
     window = ridge.case.run(estimator, steps=1)
@@ -132,6 +145,7 @@ def test_the_neumann_error_is_what_theory_says(structured, preconditioner, terms
 
 def _converged(case, *, batches):
     """The case at the minimiser of the mean inner loss over these batches, found by Newton's method."""
+
     def mean_loss(w, alpha):
         return torch.stack([case.problem.inner_loss({"w": w}, alpha, batch) for batch in batches]).mean()
 
@@ -148,7 +162,8 @@ def _converged(case, *, batches):
     solved = copy.copy(case)
     solved.params = {"w": minimiser(case.alpha)}
     oracle = central_differences(
-        lambda alpha: case.problem.outer_loss({"w": minimiser(alpha)}, alpha, case.outer_batch), case.alpha)
+        lambda alpha: case.problem.outer_loss({"w": minimiser(alpha)}, alpha, case.outer_batch), case.alpha
+    )
     return solved, oracle
 
 
@@ -156,12 +171,13 @@ def _converged(case, *, batches):
 @pytest.mark.parametrize("batches, steps", [("last", 1), ("last", 5), ("all", 1), ("all", 5)])
 def test_logistic_regression_against_solving_it_again(batches, steps, hvp):
     case = logistic(optimizer=STAY)
-    system = case.batches[:steps] if batches == "all" else case.batches[steps - 1:steps]
+    system = case.batches[:steps] if batches == "all" else case.batches[steps - 1 : steps]
     solved, want = _converged(case, batches=system)
     # central differences of a gradient: r^2/6 |L'''| / |L''| = 1e-9, and rounding 1e-16 / 1e-4
     tolerance = 1e-7 if hvp == "finite_difference" else 1e-10
-    window = solved.run(build_estimator("cg", damping=0.0, tolerance=tolerance, batches=batches, hvp=hvp),
-                        steps=steps)
+    window = solved.run(
+        build_estimator("cg", damping=0.0, tolerance=tolerance, batches=batches, hvp=hvp), steps=steps
+    )
     assert window.status is Status.ok
     assert relative_error(window.alpha_grad, want) < 1e-7  # of the differences: 1e-10 of a loss, / 1e-3
 
@@ -198,8 +214,12 @@ def test_a_diverging_series_is_reported_and_gives_no_estimate():
 def test_negative_curvature_is_reported_and_damping_mends_it():
     case = logistic()
     case.problem = BilevelProblem(
-        lambda p, a, batch: (torch.tensor([-0.5, 1.0, 2.0, 3.0]).double() * p["w"].square()).sum() / 2
-        + a["penalty"] * p["w"].sum(), lambda p, a, batch: p["w"].sum())
+        lambda p, a, batch: (
+            (torch.tensor([-0.5, 1.0, 2.0, 3.0]).double() * p["w"].square()).sum() / 2
+            + a["penalty"] * p["w"].sum()
+        ),
+        lambda p, a, batch: p["w"].sum(),
+    )
     window = case.run(build_estimator("cg", damping=0.0))
     assert window.status is Status.diverged and "raise damping (now 0) above" in window.message
     with pytest.raises(ArithmeticError, match="raise damping"):
@@ -254,7 +274,8 @@ def test_a_window_that_failed_before_is_not_blamed_on_the_solver(name):
     inner = case.problem.inner_loss
     case.problem = BilevelProblem(
         lambda p, a, batch: inner(p, a, batch) * math.nan,
-        lambda p, a, batch: p["w"].nan_to_num().square().sum() + 1 + p["w"].sum() * 0)
+        lambda p, a, batch: p["w"].nan_to_num().square().sum() + 1 + p["w"].sum() * 0,
+    )
     window = case.run(build_estimator(name))
     assert window.status is Status.nonfinite and "inner loss of the window's step 0 is nan" in window.message
 
@@ -269,8 +290,11 @@ def test_rows_that_no_inner_batch_uses_are_left_out_of_the_preconditioned_series
     inner_losses = case.problem._inner_losses
     case.problem = BilevelProblem(  # the same without those rows
         outer_loss=lambda p, a, tokens: inner_losses(
-            {**p, "table": torch.cat([p["table"], unused_rows().params["table"][5:]])}, tokens).mean(),
-        inner_losses=inner_losses, weights=case.problem._weights)
+            {**p, "table": torch.cat([p["table"], unused_rows().params["table"][5:]])}, tokens
+        ).mean(),
+        inner_losses=inner_losses,
+        weights=case.problem._weights,
+    )
     case.params = {**case.params, "table": rows}
     case.state = case.optimizer.init(case.params)
     want = case.run(build_estimator("neumann", **settings))
@@ -279,10 +303,17 @@ def test_rows_that_no_inner_batch_uses_are_left_out_of_the_preconditioned_series
     assert window.stats["residual"] > want.stats["residual"]
 
 
-@pytest.mark.parametrize("settings", [
-    {"hvp": "double_backward"}, {"hvp": "double_backward", "batches": "all"}, {"hvp": "forward_over_reverse"},
-    {"hvp": "finite_difference", "batches": "all"}, {"hvp": "forward_difference"},
-], ids=lambda settings: "-".join(settings.values()))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hvp": "double_backward"},
+        {"hvp": "double_backward", "batches": "all"},
+        {"hvp": "forward_over_reverse"},
+        {"hvp": "finite_difference", "batches": "all"},
+        {"hvp": "forward_difference"},
+    ],
+    ids=lambda settings: "-".join(settings.values()),
+)
 @pytest.mark.parametrize("make", [logistic, domains_mixed], ids=["plain", "structured"])
 def test_forward_passes_are_those_taken(make, settings):
     case, count = make(), []
@@ -307,6 +338,8 @@ def test_the_window_is_that_of_plain_training(make, name):
         assert torch.equal(got.params[key], want.params[key])
         assert torch.equal(got.state.exp_avg_sq[key], want.state.exp_avg_sq[key])
         assert torch.equal(donated.params[key], want.params[key])
-    assert all(torch.equal(got.alpha_grad[key], donated.alpha_grad[key]) or got.status is Status.diverged
-               for key in case.alpha)
+    assert all(
+        torch.equal(got.alpha_grad[key], donated.alpha_grad[key]) or got.status is Status.diverged
+        for key in case.alpha
+    )
     assert got.state.step == want.state.step and torch.equal(got.inner_losses, want.inner_losses)

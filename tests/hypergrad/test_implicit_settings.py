@@ -3,34 +3,44 @@
 import pytest
 
 from dreamprm.hypergrad import (
-    ESTIMATORS, ConjugateGradient, Implicit, NeumannSeries, build_estimator, estimator_settings,
+    ESTIMATORS,
+    ConjugateGradient,
+    Implicit,
+    NeumannSeries,
+    build_estimator,
+    estimator_settings,
 )
 
 
 def test_names_presets_and_objects_build_the_same():
     assert build_estimator("implicit") == build_estimator("cg") == Implicit()
-    assert build_estimator("neumann", terms=3, hvp="finite_difference") == build_estimator(
-        "implicit", solver="neumann", terms=3, hvp="finite_difference"
-    ) == build_estimator("implicit", solver=NeumannSeries(terms=3), hvp="finite_difference")
+    assert (
+        build_estimator("neumann", terms=3, hvp="finite_difference")
+        == build_estimator("implicit", solver="neumann", terms=3, hvp="finite_difference")
+        == build_estimator("implicit", solver=NeumannSeries(terms=3), hvp="finite_difference")
+    )
     assert build_estimator("implicit", solver="cg", damping=0.5).solver == ConjugateGradient(damping=0.5)
 
 
-@pytest.mark.parametrize("name, settings, message", [
-    ("cg", {"terms": 3}, "estimator 'cg' has no setting 'terms'.*its settings: .*damping"),
-    ("implicit", {"solver": "cg", "terms": 3}, "'implicit' with solver=cg has no setting 'terms'"),
-    ("implicit", {"solver": "neumann", "damping": 1}, "with solver=neumann has no setting 'damping'"),
-    ("implicit", {"solver": NeumannSeries(), "terms": 3}, "has no setting 'terms'"),
-    ("implicit", {"solver": "cgg"}, "unknown solver 'cgg', did you mean 'cg'\\?; known: neumann, cg"),
-    ("neumann", {"solver": "cg"}, "estimator 'neumann' has no setting 'solver', its name says it, got"),
-    ("cg", {"solver": NeumannSeries()}, "'cg' has no setting 'solver', .*=Neum.*; use .*'implicit'"),
-    ("implicit", {"solver": ["cg"]}, "unknown solver \\['cg'\\].*; known: neumann, cg"),
-    ("implicit", {"solver": ""}, "unknown solver ''; known: neumann, cg"),
-    ("cg", {"batches": ["all"]}, "batches must be one of last, all, got \\['all'\\]"),
-    ("cg", {"batches": "first"}, "batches must be one of last, all, got 'first'"),
-    ("cg", {"hvp": "exact"}, "hvp must be one of double_backward, .*, got 'exact'"),
-    ("cg", {"radius": 0.0}, "radius must be > 0, got 0.0"),
-    ("cg", {"damping": -1}, "damping must be >= 0, got -1"),
-])
+@pytest.mark.parametrize(
+    "name, settings, message",
+    [
+        ("cg", {"terms": 3}, "estimator 'cg' has no setting 'terms'.*its settings: .*damping"),
+        ("implicit", {"solver": "cg", "terms": 3}, "'implicit' with solver=cg has no setting 'terms'"),
+        ("implicit", {"solver": "neumann", "damping": 1}, "with solver=neumann has no setting 'damping'"),
+        ("implicit", {"solver": NeumannSeries(), "terms": 3}, "has no setting 'terms'"),
+        ("implicit", {"solver": "cgg"}, "unknown solver 'cgg', did you mean 'cg'\\?; known: neumann, cg"),
+        ("neumann", {"solver": "cg"}, "estimator 'neumann' has no setting 'solver', its name says it, got"),
+        ("cg", {"solver": NeumannSeries()}, "'cg' has no setting 'solver', .*=Neum.*; use .*'implicit'"),
+        ("implicit", {"solver": ["cg"]}, "unknown solver \\['cg'\\].*; known: neumann, cg"),
+        ("implicit", {"solver": ""}, "unknown solver ''; known: neumann, cg"),
+        ("cg", {"batches": ["all"]}, "batches must be one of last, all, got \\['all'\\]"),
+        ("cg", {"batches": "first"}, "batches must be one of last, all, got 'first'"),
+        ("cg", {"hvp": "exact"}, "hvp must be one of double_backward, .*, got 'exact'"),
+        ("cg", {"radius": 0.0}, "radius must be > 0, got 0.0"),
+        ("cg", {"damping": -1}, "damping must be >= 0, got -1"),
+    ],
+)
 def test_settings_that_do_not_fit_are_refused(name, settings, message):
     with pytest.raises(ValueError, match=message):
         build_estimator(name, **settings)
@@ -42,8 +52,12 @@ def test_a_name_is_no_solver():
 
 
 def test_who_needs_gradients_of_gradients():
-    wanted = {"double_backward": True, "forward_over_reverse": True, "finite_difference": False,
-              "forward_difference": False}
+    wanted = {
+        "double_backward": True,
+        "forward_over_reverse": True,
+        "finite_difference": False,
+        "forward_difference": False,
+    }
     assert {hvp: build_estimator("cg", hvp=hvp).needs_second_order for hvp in wanted} == wanted
 
 

@@ -22,6 +22,7 @@ def _vector(size, *, seed=1):
 
 def _solve(solver, matrix, rhs, *, scale=None):
     """On two tensors, so that sums over tensors are tested; returns the joined solution too."""
+
     def split(joined):
         return {"a": joined[:2], "b": joined[2:].reshape(-1, 1)}
 
@@ -67,8 +68,11 @@ def test_conjugate_gradients_short_of_the_tolerance_return_the_best_iterate():
     assert solution.status is Status.not_converged
     torch.testing.assert_close(x, first, rtol=1e-12, atol=0)
     assert solution.residual == pytest.approx(relative)
-    assert re.search(r"reached a relative residual of 0\.\d+ in max_iterations=1, not tolerance=1e-08; "
-                     r"raise max_iterations, damping \(now 0\)", solution.message)
+    assert re.search(
+        r"reached a relative residual of 0\.\d+ in max_iterations=1, not tolerance=1e-08; "
+        r"raise max_iterations, damping \(now 0\)",
+        solution.message,
+    )
 
 
 def test_an_iterate_worse_than_none_is_not_the_best():
@@ -86,8 +90,11 @@ def test_conjugate_gradients_report_negative_curvature_and_the_damping_that_mend
     matrix, rhs = _matrix([-0.7, 1.0, 2.0, 3.0, 5.0]), _vector(5)
     solution, _ = _solve(ConjugateGradient(damping=0.1, tolerance=1e-10), matrix, rhs)
     assert solution.status is Status.diverged
-    found = re.search(r"has curvature (-[\d.]+) in iteration \d; raise damping \(now 0.1\) above "
-                      r"([\d.]+), or train", solution.message)
+    found = re.search(
+        r"has curvature (-[\d.]+) in iteration \d; raise damping \(now 0.1\) above "
+        r"([\d.]+), or train",
+        solution.message,
+    )
     assert found and -0.7 <= float(found[1]) <= -0.1 and float(found[2]) == -float(found[1])
     damped = ConjugateGradient(damping=0.71, tolerance=1e-10)  # above 0.7: positive definite
     assert _solve(damped, matrix, rhs)[0].status is Status.ok
@@ -147,8 +154,11 @@ def test_a_neumann_step_too_large_is_reported_with_a_bound(step, scale):
     if step == 1e200:
         assert "a product was not finite" in solution.message
         return
-    found = re.search(r"after (\d+) terms its residual is ([\d.e+]+) of the start's; lower step \(now .*\) "
-                      r"below ([\d.]+)$", solution.message)
+    found = re.search(
+        r"after (\d+) terms its residual is ([\d.e+]+) of the start's; lower step \(now .*\) "
+        r"below ([\d.]+)$",
+        solution.message,
+    )
     assert found and int(found[1]) == solution.iterations
     # the curvature seen is a mean, so the bound never asks too much; three digits are printed
     assert 2 / largest * 0.999 < float(found[3]) < step
@@ -160,7 +170,7 @@ def test_a_neumann_step_just_inside_the_bound_converges():
     assert solution.status is Status.ok
     # the largest curvature's part falls slowest, by |1 - 5 * 0.399| a term
     largest = torch.linalg.eigh(matrix)[1][:, -1]
-    assert solution.residual == pytest.approx(0.995 ** 200 * float((largest @ rhs).abs() / rhs.norm()))
+    assert solution.residual == pytest.approx(0.995**200 * float((largest @ rhs).abs() / rhs.norm()))
 
 
 def test_the_neumann_series_reports_negative_curvature():
@@ -180,11 +190,14 @@ def test_the_neumann_series_reports_curvature_too_small_to_grow_the_residual(cur
     assert "use conjugate gradients with damping (solver=cg), or train" in solution.message
 
 
-@pytest.mark.parametrize("curvature, step", [
-    (-1e-4, 0.1),  # what rounding could be
-    (0.0, 0.1),
-    (2.0002, 1.0),
-])
+@pytest.mark.parametrize(
+    "curvature, step",
+    [
+        (-1e-4, 0.1),  # what rounding could be
+        (0.0, 0.1),
+        (2.0002, 1.0),
+    ],
+)
 def test_a_neumann_residual_that_has_not_fallen_is_not_ok(curvature, step):
     matrix = curvature * torch.eye(3, dtype=torch.float64)
     solution, _ = _solve(NeumannSeries(step=step), matrix, torch.ones(3, dtype=torch.float64))
@@ -205,8 +218,10 @@ def test_conjugate_gradients_report_the_residual_reached_not_that_of_their_recur
     # rounding of the confirming product itself: 30 terms of 6e-8, times |x| / |b| up to 1e3
     assert solution.residual == pytest.approx(true, rel=0.5) and 1e-6 < true < 1e-3
     assert re.search(r"stay at a relative residual of .*, not tolerance=1e-07: .*raise tol", solution.message)
-    assert _solve(ConjugateGradient(damping=0.0, tolerance=1e-3, max_iterations=500), matrix,
-                  rhs)[0].status is Status.ok
+    assert (
+        _solve(ConjugateGradient(damping=0.0, tolerance=1e-3, max_iterations=500), matrix, rhs)[0].status
+        is Status.ok
+    )
 
 
 def test_conjugate_gradients_start_again_where_the_confirmed_residual_is_above_the_tolerance():
@@ -216,8 +231,7 @@ def test_conjugate_gradients_start_again_where_the_confirmed_residual_is_above_t
         count.append(1)
         return {"a": matrix @ v["a"] * (1.01 if len(count) <= 5 else 1.0)}
 
-    solution = ConjugateGradient(damping=0.0, tolerance=1e-10).solve(
-        product, {"a": rhs}, preconditioner=lambda: {})
+    solution = ConjugateGradient(damping=0.0, tolerance=1e-10).solve(product, {"a": rhs}, preconditioner=dict)
     assert solution.status is Status.ok and solution.residual < 1e-10
     torch.testing.assert_close(solution.value["a"], torch.linalg.solve(matrix, rhs), rtol=1e-8, atol=0)
     assert len(count) == solution.iterations + 2  # two confirming products
@@ -258,23 +272,26 @@ def test_a_zero_right_side_takes_no_product(solver):
     assert (solution.status, solution.iterations, solution.residual) == (Status.ok, 0, 0.0)
 
 
-@pytest.mark.parametrize("kind, settings, message", [
-    (NeumannSeries, {"terms": 0}, "terms must be a whole number >= 1, got 0"),
-    (NeumannSeries, {"terms": 2.5}, "terms must be a whole number >= 1, got 2.5"),
-    (NeumannSeries, {"step": 0.0}, "step must be > 0, got 0.0"),
-    (NeumannSeries, {"step": math.inf}, "step must be > 0, got inf"),
-    (NeumannSeries, {"preconditioner": "adam"}, "preconditioner must be None or \"adamw\", got 'adam'"),
-    (ConjugateGradient, {"damping": -0.1}, "damping must be >= 0, got -0.1; use 0 to disable it"),
-    (ConjugateGradient, {"damping": math.inf}, "damping must be >= 0, got inf"),
-    (ConjugateGradient, {"tolerance": 0.0}, r"tolerance must be > 0, got 0.0; .* set one in \(0, 1\)"),
-    (ConjugateGradient, {"tolerance": 1.0}, r"tolerance must be < 1, got 1.0; it is relative to \|b\|"),
-    (ConjugateGradient, {"damping": "high"}, "damping must be a number >= 0, got 'high'"),
-    (ConjugateGradient, {"tolerance": None}, "tolerance must be a number > 0, got None"),
-    (ConjugateGradient, {"max_iterations": True}, "max_iterations must be a whole number >= 1, got True"),
-    (NeumannSeries, {"step": "0.1"}, "step must be a number > 0, got '0.1'"),
-    (NeumannSeries, {"preconditioner": ["adamw"]}, "preconditioner must be .*, got \\['adamw'\\]"),
-    (ConjugateGradient, {"max_iterations": 0}, "max_iterations must be a whole number >= 1, got 0"),
-])
+@pytest.mark.parametrize(
+    "kind, settings, message",
+    [
+        (NeumannSeries, {"terms": 0}, "terms must be a whole number >= 1, got 0"),
+        (NeumannSeries, {"terms": 2.5}, "terms must be a whole number >= 1, got 2.5"),
+        (NeumannSeries, {"step": 0.0}, "step must be > 0, got 0.0"),
+        (NeumannSeries, {"step": math.inf}, "step must be > 0, got inf"),
+        (NeumannSeries, {"preconditioner": "adam"}, "preconditioner must be None or \"adamw\", got 'adam'"),
+        (ConjugateGradient, {"damping": -0.1}, "damping must be >= 0, got -0.1; use 0 to disable it"),
+        (ConjugateGradient, {"damping": math.inf}, "damping must be >= 0, got inf"),
+        (ConjugateGradient, {"tolerance": 0.0}, r"tolerance must be > 0, got 0.0; .* set one in \(0, 1\)"),
+        (ConjugateGradient, {"tolerance": 1.0}, r"tolerance must be < 1, got 1.0; it is relative to \|b\|"),
+        (ConjugateGradient, {"damping": "high"}, "damping must be a number >= 0, got 'high'"),
+        (ConjugateGradient, {"tolerance": None}, "tolerance must be a number > 0, got None"),
+        (ConjugateGradient, {"max_iterations": True}, "max_iterations must be a whole number >= 1, got True"),
+        (NeumannSeries, {"step": "0.1"}, "step must be a number > 0, got '0.1'"),
+        (NeumannSeries, {"preconditioner": ["adamw"]}, "preconditioner must be .*, got \\['adamw'\\]"),
+        (ConjugateGradient, {"max_iterations": 0}, "max_iterations must be a whole number >= 1, got 0"),
+    ],
+)
 def test_settings_out_of_range_are_refused(kind, settings, message):
     with pytest.raises(ValueError, match=message):
         kind(**settings)

@@ -10,9 +10,15 @@ def _tensors():
     generator = torch.Generator().manual_seed(0)
     matrix = torch.randn(3, 4, generator=generator)
     return {
-        "float32": matrix, "float64": matrix.double(), "bfloat16": matrix.bfloat16(), "scalar": matrix[0, 0],
-        "transposed": matrix.t(), "permuted": torch.randn(2, 3, 4, generator=generator).permute(2, 0, 1),
-        "expanded": matrix[0].expand(5, 4), "strided": matrix[:, ::2], "empty": matrix[:0],
+        "float32": matrix,
+        "float64": matrix.double(),
+        "bfloat16": matrix.bfloat16(),
+        "scalar": matrix[0, 0],
+        "transposed": matrix.t(),
+        "permuted": torch.randn(2, 3, 4, generator=generator).permute(2, 0, 1),
+        "expanded": matrix[0].expand(5, 4),
+        "strided": matrix[:, ::2],
+        "empty": matrix[:0],
         "nonfinite": torch.tensor([float("nan"), float("inf"), -0.0]),
     }
 

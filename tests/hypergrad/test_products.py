@@ -10,8 +10,12 @@ from dreamprm.hypergrad.products import KINDS, Gradient, check_kind, hvp, hvp_an
 
 # Central: r^2/6 |L''''/L''| and 1e-16 |g|/(r |H d|) at r = 1e-4; one-sided: r/2 |L'''/L''| and the same
 # rounding at r = 1e-7, a hundred times larger where the product is small beside the gradient.
-TOLERANCE = {"double_backward": 1e-12, "forward_over_reverse": 1e-12, "finite_difference": 1e-6,
-             "forward_difference": 1e-4}
+TOLERANCE = {
+    "double_backward": 1e-12,
+    "forward_over_reverse": 1e-12,
+    "finite_difference": 1e-6,
+    "forward_difference": 1e-4,
+}
 problems = pytest.mark.parametrize("factory", PROBLEMS.values(), ids=list(PROBLEMS))
 kinds = pytest.mark.parametrize("kind", KINDS)
 
@@ -40,12 +44,22 @@ def _dense(case, batch, direction, losses):
             loss = loss + case.problem.unweighted_loss(phi, batch)
     grads = gradients(loss, phi, create_graph=True)
     along = torch.stack([(grads[name] * direction[name]).sum() for name in phi]).sum()
-    second = gradients(along, {**{("phi", n): p for n, p in phi.items()},
-                               **{("alpha", n): a for n, a in alpha.items()}})
-    slopes = None if losses is None else torch.stack([
-        sum((grad * direction[name]).sum()
-            for name, grad in gradients(case.problem.inner_losses(phi, batch)[i], phi).items())
-        for i in range(losses.numel())])
+    second = gradients(
+        along, {**{("phi", n): p for n, p in phi.items()}, **{("alpha", n): a for n, a in alpha.items()}}
+    )
+    slopes = (
+        None
+        if losses is None
+        else torch.stack(
+            [
+                sum(
+                    (grad * direction[name]).sum()
+                    for name, grad in gradients(case.problem.inner_losses(phi, batch)[i], phi).items()
+                )
+                for i in range(losses.numel())
+            ]
+        )
+    )
     return ({n: second["phi", n] for n in phi}, {n: second["alpha", n] for n in alpha}, slopes)
 
 
@@ -63,8 +77,9 @@ def test_products_equal_the_dense_second_derivatives(factory, kind):
     case = factory()
     batch, direction, losses = _at(case)
     want_hvp, want_alpha, want_slopes = _dense(case, batch, direction, losses)
-    got = hvp_and_mixed(case.problem, case.params, case.alpha, batch=batch, direction=direction, kind=kind,
-                        losses=losses)
+    got = hvp_and_mixed(
+        case.problem, case.params, case.alpha, batch=batch, direction=direction, kind=kind, losses=losses
+    )
     _close(got.hvp, want_hvp, TOLERANCE[kind])
     _close(got.alpha, want_alpha, TOLERANCE[kind])
     if want_slopes is None:
@@ -86,10 +101,18 @@ def test_a_one_sided_difference_takes_one_pass_from_the_gradient_at_hand(factory
     loss = case.problem.inner_loss(phi, alpha, batch)
     upper = {} if case.problem.structured else alpha
     grads = torch.autograd.grad(loss, [*phi.values(), *upper.values()], materialize_grads=True)
-    gradient = Gradient(dict(zip(phi, grads)), dict(zip(upper, grads[len(phi):])) or None)
+    gradient = Gradient(dict(zip(phi, grads)), dict(zip(upper, grads[len(phi) :])) or None)
     setattr(case.problem, name, lambda *given: (count.append(1), inner(*given))[1])
-    got = hvp_and_mixed(case.problem, case.params, case.alpha, batch=batch, direction=direction,
-                        kind="forward_difference", losses=losses, gradient=gradient)
+    got = hvp_and_mixed(
+        case.problem,
+        case.params,
+        case.alpha,
+        batch=batch,
+        direction=direction,
+        kind="forward_difference",
+        losses=losses,
+        gradient=gradient,
+    )
     assert len(count) == 1
     _close(got.hvp, _dense(case, batch, direction, losses)[0], TOLERANCE["forward_difference"])
 
@@ -108,8 +131,9 @@ def test_along_nothing_there_is_nothing(kind):
     case = PROBLEMS["domains_mixed"]()
     batch, direction, losses = _at(case)
     zeros = {name: torch.zeros_like(d) for name, d in direction.items()}
-    got = hvp_and_mixed(case.problem, case.params, case.alpha, batch=batch, direction=zeros, kind=kind,
-                        losses=losses)
+    got = hvp_and_mixed(
+        case.problem, case.params, case.alpha, batch=batch, direction=zeros, kind=kind, losses=losses
+    )
     assert all(torch.equal(h, zeros[name]) for name, h in got.hvp.items())
     assert torch.equal(got.slopes, torch.zeros(2, dtype=torch.float64))
 
@@ -121,8 +145,9 @@ def test_entries_without_gradient_do_not_shrink_the_perturbation(kind):
     direction["unused"] = torch.full((3,), 1e9, dtype=torch.float64)
     phi = leaves(case.params)
     gradient = Gradient(gradients(case.problem.inner_loss(phi, case.alpha, batch), phi))
-    got = hvp(case.problem, case.params, case.alpha, batch=batch, direction=direction, kind=kind,
-              gradient=gradient)
+    got = hvp(
+        case.problem, case.params, case.alpha, batch=batch, direction=direction, kind=kind, gradient=gradient
+    )
     # with the norm of 1e9 the perturbation would be below the params' rounding
     _close(got, _dense(case, batch, direction, None)[0], TOLERANCE[kind])
 
@@ -137,8 +162,11 @@ def test_a_derivative_that_an_operation_lacks_is_named_with_the_setting_that_wor
             return torch.nn.functional.scaled_dot_product_attention(w, w, w).sum().reshape(1)
 
     case = logistic()
-    problem = BilevelProblem(outer_loss=lambda *given: None, inner_losses=losses,
-                             weights=lambda alpha, batch, losses: alpha["penalty"].reshape(1))
+    problem = BilevelProblem(
+        outer_loss=lambda *given: None,
+        inner_losses=losses,
+        weights=lambda alpha, batch, losses: alpha["penalty"].reshape(1),
+    )
     with pytest.raises(NotImplementedError, match="finite_difference as hvp.*the math backend"):
         hvp(problem, case.params, case.alpha, batch=None, direction=_direction(case.params), kind=kind)
 
@@ -149,8 +177,14 @@ def test_other_errors_pass_through():
 
     case = logistic()
     with pytest.raises(RuntimeError, match="^out of luck$"):
-        hvp(BilevelProblem(broken, broken), case.params, case.alpha, batch=None,
-            direction=_direction(case.params), kind="double_backward")
+        hvp(
+            BilevelProblem(broken, broken),
+            case.params,
+            case.alpha,
+            batch=None,
+            direction=_direction(case.params),
+            kind="double_backward",
+        )
 
 
 def test_an_unknown_kind_is_refused():
@@ -167,10 +201,15 @@ def test_unrolled_names_the_estimator_that_works_on_fused_attention():
     assert fused_attention().run(build_estimator("adjoint", hvp="finite_difference")).status == "ok"
 
 
-@pytest.mark.parametrize("name, settings", [
-    ("first_order", {}), ("first_order", {"mixed": "forward_difference", "radius": 0.1}),
-    ("adjoint", {"hvp": "finite_difference"}), ("finite_difference", {}),
-])
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        ("first_order", {}),
+        ("first_order", {"mixed": "forward_difference", "radius": 0.1}),
+        ("adjoint", {"hvp": "finite_difference"}),
+        ("finite_difference", {}),
+    ],
+)
 def test_differences_of_half_precision_params_are_refused(name, settings):
     case = domains_mixed()
     case.params["unused"] = case.params["unused"].bfloat16()  # the narrowest decides
@@ -183,7 +222,8 @@ def test_differences_of_half_precision_params_are_refused(name, settings):
 def test_a_direction_too_small_for_a_difference_counts_as_none(kind):
     case = fused_attention()
     direction = {"w": torch.full((16,), 1e-42)}  # radius / norm is beyond float32
-    got = hvp_and_mixed(case.problem, case.params, case.alpha, batch=case.batches[0], direction=direction,
-                        kind=kind)
+    got = hvp_and_mixed(
+        case.problem, case.params, case.alpha, batch=case.batches[0], direction=direction, kind=kind
+    )
     assert torch.equal(got.hvp["w"], torch.zeros(16))
     assert torch.equal(got.alpha["raw"], torch.zeros(2))

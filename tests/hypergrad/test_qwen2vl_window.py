@@ -31,10 +31,14 @@ def _batch(prm, seed, *, domains, text):
     cots = tiny_cots(2, seed=seed)
     steps = torch.tensor([len(steps) for *_, steps in cots])
     cot = torch.repeat_interleave(torch.arange(2), steps)
-    batch = {"inputs": prm.processor.collate([prm.processor.encode(*cot) for cot in cots]),
-             "labels": torch.rand(len(cot), dtype=torch.float64,
-                                  generator=torch.Generator().manual_seed(seed)), "group": cot % len(domains),
-             "domains": torch.tensor(domains), "cot": cot, "correct": torch.tensor([1.0, 0.0]).double()}
+    batch = {
+        "inputs": prm.processor.collate([prm.processor.encode(*cot) for cot in cots]),
+        "labels": torch.rand(len(cot), dtype=torch.float64, generator=torch.Generator().manual_seed(seed)),
+        "group": cot % len(domains),
+        "domains": torch.tensor(domains),
+        "cot": cot,
+        "correct": torch.tensor([1.0, 0.0]).double(),
+    }
     if text:
         batch["text"] = prm.processor.collate_text([prm.processor.encode_text("two plus three equals", [])])
     return batch
@@ -49,10 +53,13 @@ def _case(*, mixed: bool, optimizer: AdamW) -> Case:
     params = {name: p.detach() for name, p in prm.trainable_params(freeze_vision=True).items()}
     domains = [[0, 2], [1, 2], [0, 1]] if mixed else [[0], [2], [1]]
     return Case(
-        prm_problem(prm, weights, lm_weight=0.0 if mixed else 0.3), params=params,
+        prm_problem(prm, weights, lm_weight=0.0 if mixed else 0.3),
+        params=params,
         alpha={name: torch.tensor([0.5, -0.5, 0.2], dtype=torch.float64) for name in weights.init()},
         batches=[_batch(prm, seed, domains=domains[seed], text=not mixed) for seed in range(STEPS)],
-        outer_batch=_batch(prm, 9, domains=[0], text=False), optimizer=optimizer)
+        outer_batch=_batch(prm, 9, domains=[0], text=False),
+        optimizer=optimizer,
+    )
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["mixed", "single_with_text"])
@@ -67,8 +74,9 @@ def oracles(case):
 
 def test_unrolled_equals_central_differences(case, oracles):
     unrolled = build_estimator("unrolled")
-    want = central_differences(lambda alpha: case.run(unrolled, steps=STEPS, alpha=alpha).outer_loss,
-                               case.alpha, h=1e-4)
+    want = central_differences(
+        lambda alpha: case.run(unrolled, steps=STEPS, alpha=alpha).outer_loss, case.alpha, h=1e-4
+    )
     assert relative_error(oracles[unrolled_gradient], want) < 1e-6
 
 

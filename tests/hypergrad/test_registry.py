@@ -5,17 +5,40 @@ import math
 import pytest
 
 from dreamprm.hypergrad import (
-    ESTIMATORS, Adjoint, ConjugateGradient, FiniteDifference, FirstOrder, Implicit, NeumannSeries,
-    NoHypergradient, Unrolled, build_estimator,
+    ESTIMATORS,
+    Adjoint,
+    ConjugateGradient,
+    FiniteDifference,
+    FirstOrder,
+    Implicit,
+    NeumannSeries,
+    NoHypergradient,
+    Unrolled,
+    build_estimator,
 )
 
 
 def test_every_name_builds_with_defaults_alone():
-    assert list(ESTIMATORS) == ["unrolled", "adjoint", "first_order", "implicit", "neumann", "cg",
-                                "finite_difference", "none"]
+    assert list(ESTIMATORS) == [
+        "unrolled",
+        "adjoint",
+        "first_order",
+        "implicit",
+        "neumann",
+        "cg",
+        "finite_difference",
+        "none",
+    ]
     assert [build_estimator(name) for name in ESTIMATORS] == [
-        Unrolled(), Adjoint(), FirstOrder(), Implicit(), Implicit(solver=NeumannSeries()),
-        Implicit(solver=ConjugateGradient()), FiniteDifference(), NoHypergradient()]
+        Unrolled(),
+        Adjoint(),
+        FirstOrder(),
+        Implicit(),
+        Implicit(solver=NeumannSeries()),
+        Implicit(solver=ConjugateGradient()),
+        FiniteDifference(),
+        NoHypergradient(),
+    ]
 
 
 def test_settings_arrive():
@@ -23,28 +46,44 @@ def test_settings_arrive():
     assert built == FirstOrder(mixed="double_backward", radius=0.1)
 
 
-@pytest.mark.parametrize("name, settings, message", [
-    ("unroled", {}, "'unroled', did you mean 'unrolled'\\?; known: unrolled, adjoint, first_order, "),
-    ("xyz", {}, "unknown estimator 'xyz'; known"),
-    ("first_order", {"radios": 1}, "no setting 'radios', did you mean 'radius'\\?; its settings: mixed"),
-    ("adjoint", {"radios": 1}, "no setting 'radios', did you mean 'radius'"),
-    ("none", {"radius": 1}, "'none' has no setting 'radius'; its settings: none"),
-    ("first_order", {"mixed": "exact"}, "mixed must be one of finite_difference, forward_d.*, got 'exact'"),
-    ("first_order", {"offload": "tape"}, "offload must be one of none, cpu, disk, got 'tape'"),
-    ("first_order", {"radius": 0.0}, "radius must be > 0, got 0.0; use None"),
-    ("first_order", {"radius": math.inf}, "radius must be > 0, got inf"),
-])
+@pytest.mark.parametrize(
+    "name, settings, message",
+    [
+        ("unroled", {}, "'unroled', did you mean 'unrolled'\\?; known: unrolled, adjoint, first_order, "),
+        ("xyz", {}, "unknown estimator 'xyz'; known"),
+        ("first_order", {"radios": 1}, "no setting 'radios', did you mean 'radius'\\?; its settings: mixed"),
+        ("adjoint", {"radios": 1}, "no setting 'radios', did you mean 'radius'"),
+        ("none", {"radius": 1}, "'none' has no setting 'radius'; its settings: none"),
+        (
+            "first_order",
+            {"mixed": "exact"},
+            "mixed must be one of finite_difference, forward_d.*, got 'exact'",
+        ),
+        ("first_order", {"offload": "tape"}, "offload must be one of none, cpu, disk, got 'tape'"),
+        ("first_order", {"radius": 0.0}, "radius must be > 0, got 0.0; use None"),
+        ("first_order", {"radius": math.inf}, "radius must be > 0, got inf"),
+    ],
+)
 def test_unknown_names_settings_and_values_are_refused(name, settings, message):
     with pytest.raises(ValueError, match=message):
         build_estimator(name, **settings)
 
 
-@pytest.mark.parametrize("name, settings, wanted", [
-    ("unrolled", {}, True), ("none", {}, False), ("first_order", {}, False), ("adjoint", {}, True),
-    ("adjoint", {"hvp": "forward_over_reverse"}, True), ("adjoint", {"hvp": "finite_difference"}, False),
-    ("adjoint", {"hvp": "forward_difference"}, False), ("finite_difference", {}, False),
-    ("first_order", {"mixed": "double_backward"}, True), ("first_order", {"mixed": "forward_mode"}, True),
-])
+@pytest.mark.parametrize(
+    "name, settings, wanted",
+    [
+        ("unrolled", {}, True),
+        ("none", {}, False),
+        ("first_order", {}, False),
+        ("adjoint", {}, True),
+        ("adjoint", {"hvp": "forward_over_reverse"}, True),
+        ("adjoint", {"hvp": "finite_difference"}, False),
+        ("adjoint", {"hvp": "forward_difference"}, False),
+        ("finite_difference", {}, False),
+        ("first_order", {"mixed": "double_backward"}, True),
+        ("first_order", {"mixed": "forward_mode"}, True),
+    ],
+)
 def test_who_needs_gradients_of_gradients(name, settings, wanted):
     assert build_estimator(name, **settings).needs_second_order is wanted
 

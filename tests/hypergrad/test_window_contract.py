@@ -39,7 +39,8 @@ def test_params_and_state_are_the_same_for_every_estimator(row, name):
     results = [*_tensors(got.params, got.state, got.alpha_grad), got.inner_losses, got.outer_loss]
     assert not any(tensor.requires_grad for tensor in results)
     assert {key: grad.shape for key, grad in got.alpha_grad.items()} == {
-        key: a.shape for key, a in case.alpha.items()}
+        key: a.shape for key, a in case.alpha.items()
+    }
     assert got.stats["forward"] >= 6 and got.stats["backward"] >= 5
 
 
@@ -52,8 +53,10 @@ def test_arguments_are_never_modified(row, name):
     _run(row, case)
     now = _tensors(case.params, case.state, case.alpha)
     assert all(tensor is was for tensor, was in zip(now, given))
-    assert all(torch.equal(tensor, was) and not tensor.requires_grad and tensor.grad is None
-               for tensor, was in zip(now, before))
+    assert all(
+        torch.equal(tensor, was) and not tensor.requires_grad and tensor.grad is None
+        for tensor, was in zip(now, before)
+    )
     assert case.state.step == step
 
 
@@ -64,8 +67,13 @@ def test_donating_changes_nothing_in_the_result(row, name):
     alpha = copy.deepcopy(case.alpha)
     want = _run(row, case)
     got = _run(row, case, donate=True)
-    assert all(torch.equal(one, other) for one, other in zip(
-        _tensors(got.params, got.state, got.alpha_grad), _tensors(want.params, want.state, want.alpha_grad)))
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(
+            _tensors(got.params, got.state, got.alpha_grad),
+            _tensors(want.params, want.state, want.alpha_grad),
+        )
+    )
     assert all(torch.equal(alpha[key], case.alpha[key]) for key in alpha)
 
 
@@ -80,8 +88,14 @@ def test_two_windows_are_one_training(row):
     case = CASES["mlp_plain-all"]()
     first = case.run(row.build(), steps=2)
     second = row.build().run_window(
-        case.problem, case.optimizer, first.params, first.state, case.alpha,
-        inner_batches=case.batches[2:5], outer_batch=case.outer_batch)
+        case.problem,
+        case.optimizer,
+        first.params,
+        first.state,
+        case.alpha,
+        inner_batches=case.batches[2:5],
+        outer_batch=case.outer_batch,
+    )
     whole = case.run(build_estimator("none"), steps=5)
     for one, other in zip(_tensors(second.params, second.state, {}), _tensors(whole.params, whole.state, {})):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
@@ -91,12 +105,18 @@ def test_two_windows_are_one_training(row):
 def test_flags_of_the_arguments_do_not_matter(row):
     case = mlp_plain()
     want = _run(row, case)
-    case.params = {key: (p.clone().requires_grad_() if key != "b1" else p) * 1.0
-                   for key, p in case.params.items()}
+    case.params = {
+        key: (p.clone().requires_grad_() if key != "b1" else p) * 1.0 for key, p in case.params.items()
+    }
     with torch.no_grad():
         got = case.run(row.build(), alpha={key: torch.nn.Parameter(a) for key, a in case.alpha.items()})
-    assert all(torch.equal(one, other) for one, other in zip(
-        _tensors(got.params, got.state, got.alpha_grad), _tensors(want.params, want.state, want.alpha_grad)))
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(
+            _tensors(got.params, got.state, got.alpha_grad),
+            _tensors(want.params, want.state, want.alpha_grad),
+        )
+    )
 
 
 @every_row

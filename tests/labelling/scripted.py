@@ -44,8 +44,10 @@ class ScriptedGenerator(Generator):
         for part, error in self.failing.items():
             if part in request.prompt:
                 return error
-        return [Completion(continuation(request.prefix, right=(request.seed + k) % 2 == 1), 10 + k)
-                for k in range(request.n)]
+        return [
+            Completion(continuation(request.prefix, right=(request.seed + k) % 2 == 1), 10 + k)
+            for k in range(request.n)
+        ]
 
     def sampled(self) -> Counter[str]:
         """Completions by prefix."""

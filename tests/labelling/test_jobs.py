@@ -27,9 +27,11 @@ class TwoRounds(LabelMethod):
         more = (yield [Ask(step, 1) for step in open_steps]) if open_steps else []
         third = dict(zip(open_steps, more, strict=True))
         return [
-            StepLabel((tally.right + third[step].right) / 3, 3) if step in third
+            StepLabel((tally.right + third[step].right) / 3, 3)
+            if step in third
             else StepLabel(tally.right / tally.total if tally.total else None, tally.total)
-            for step, tally in enumerate(first, start=1)]
+            for step, tally in enumerate(first, start=1)
+        ]
 
 
 def _drive(job: Any, verdict: Callable[[Key], Any], texts: Callable[[Key], str] = lambda key: TEXT) -> Any:
@@ -38,8 +40,10 @@ def _drive(job: Any, verdict: Callable[[Key], Any], texts: Callable[[Key], str] 
     wants = next(job)
     while True:
         rounds.append(wants)
-        rollouts = [[Rollout(key, "", texts(key), 1, True, verdict(key), None, "") for key in want.keys]
-                    for want in wants]
+        rollouts = [
+            [Rollout(key, "", texts(key), 1, True, verdict(key), None, "") for key in want.keys]
+            for want in wants
+        ]
         try:
             wants = job.send(rollouts)
         except StopIteration as stop:
@@ -50,9 +54,15 @@ def test_a_sample_job_wants_n_chains_at_once() -> None:
     result, rounds = _drive(sample_job(question(1), FIVE, n=3), lambda key: "right" if key.cot else "wrong")
     assert rounds == [[Want(tuple(Key("q1", cot, 0, 0) for cot in range(3)))]]
     assert [(chain.correct, verdict) for chain, verdict in result] == [
-        (False, "wrong"), (True, "right"), (True, "right")]
-    assert all(chain.steps == tuple(f"Step {k}: part {k}" for k in range(1, 5)) + (
-        "Step 5: part 5\nFinal answer: 7",) for chain, _ in result)
+        (False, "wrong"),
+        (True, "right"),
+        (True, "right"),
+    ]
+    assert all(
+        chain.steps
+        == tuple(f"Step {k}: part {k}" for k in range(1, 5)) + ("Step 5: part 5\nFinal answer: 7",)
+        for chain, _ in result
+    )
 
 
 def test_a_label_job_asks_in_rounds_and_counts() -> None:
@@ -87,8 +97,11 @@ def test_undecided_rollouts_count_as_told(leave_out: bool, labels: list[float | 
             return [StepLabel(tally.right / tally.total, tally.total) for tally in tallies]
 
     job = label_job(question(1), instructions, Two(), cots=1)
-    (one,), _ = _drive(job, lambda key: "right" if key.rollout == 1 else "undecided",
-                       lambda key: "First: look.\n\nSecond: add.")
+    (one,), _ = _drive(
+        job,
+        lambda key: "right" if key.rollout == 1 else "undecided",
+        lambda key: "First: look.\n\nSecond: add.",
+    )
     assert [label.p for label in one.labels] == labels
     assert [label.rollouts for label in one.labels] == ([1, 0] if leave_out else [2, 1])
     assert one.rollouts == 2  # spent all the same
@@ -98,9 +111,12 @@ def test_given_chains_are_judged_and_not_sampled() -> None:
     chain = sampled_chain(TEXT, split="headings", expected_steps=5, finished=True)
     known = Chain(chain.text, chain.steps, chain.ends, "8", "given", correct=False)
     result, rounds = _drive(
-        label_job(question(1), FIVE, TwoRounds(), cots=9, chains=[chain, known]), lambda key: "right")
-    assert rounds[0] == [Want((Key("q1", 0, 0, 0),), given=TEXT),
-                         Want((Key("q1", 1, 0, 0),), given=TEXT, correct=False)]
+        label_job(question(1), FIVE, TwoRounds(), cots=9, chains=[chain, known]), lambda key: "right"
+    )
+    assert rounds[0] == [
+        Want((Key("q1", 0, 0, 0),), given=TEXT),
+        Want((Key("q1", 1, 0, 0),), given=TEXT, correct=False),
+    ]
     assert [one.number for one in result] == [0, 1]
 
 
@@ -111,30 +127,42 @@ def test_a_question_without_chains_wants_nothing() -> None:
 
 
 def test_an_empty_response_has_no_labels_and_the_others_keep_their_numbers() -> None:
-    result, rounds = _drive(label_job(question(1), FIVE, TwoRounds(), cots=2), lambda key: "right",
-                            lambda key: "" if key.cot == 0 else TEXT)
+    result, rounds = _drive(
+        label_job(question(1), FIVE, TwoRounds(), cots=2),
+        lambda key: "right",
+        lambda key: "" if key.cot == 0 else TEXT,
+    )
     assert [(one.number, one.chain.malformed, len(one.labels)) for one in result] == [
-        (0, ("empty",), 0), (1, (), 5)]
+        (0, ("empty",), 0),
+        (1, (), 5),
+    ]
     assert [(one.rollouts, one.tokens) for one in result] == [(0, 0), (8, 8)]
     assert {key.cot for want in rounds[1] for key in want.keys} == {1}
 
 
 def test_a_candidates_own_steps_are_kept() -> None:
     steps = ("Look closely.", "So it is 7.")
-    inside = candidate_chain(Candidate("Look closely.  \n So it is 7. ", steps, None, True, "m"),
-                             split="headings", expected_steps=5)
+    inside = candidate_chain(
+        Candidate("Look closely.  \n So it is 7. ", steps, None, True, "m"),
+        split="headings",
+        expected_steps=5,
+    )
     assert [inside.prefix(k) for k in (1, 2)] == ["Look closely.", "Look closely.  \n So it is 7."]
     assert (inside.steps, inside.split, inside.correct) == (steps, "given", True)
     # A text that is not made of the steps is left for them.
-    outside = candidate_chain(Candidate("another text", steps, "7", None, None),
-                              split="headings", expected_steps=5)
+    outside = candidate_chain(
+        Candidate("another text", steps, "7", None, None), split="headings", expected_steps=5
+    )
     assert (outside.text, outside.prefix(1)) == ("Look closely.\n\nSo it is 7.", "Look closely.")
 
 
 @pytest.mark.parametrize("own", [False, True])
 def test_steps_that_the_reader_cut_are_cut_as_told(own: bool) -> None:
-    parts = ("Step 1: There are four red bars.", "There are three blue bars beside them.",
-             "Step 2: Together they are seven.")
+    parts = (
+        "Step 1: There are four red bars.",
+        "There are three blue bars beside them.",
+        "Step 2: Together they are seven.",
+    )
     text = "\n\n".join(parts)
     at_headings = ("\n\n".join(parts[:2]), parts[2])
     candidate = Candidate(text, at_headings if own else (), "7", True, None)
@@ -148,7 +176,12 @@ def test_steps_that_the_reader_cut_are_cut_as_told(own: bool) -> None:
 
 
 def test_a_candidate_without_steps_is_split_as_told() -> None:
-    chain = candidate_chain(Candidate("One.\n\nTwo: 7.", (), "7", False, None),
-                            split="paragraphs", expected_steps=None)
+    chain = candidate_chain(
+        Candidate("One.\n\nTwo: 7.", (), "7", False, None), split="paragraphs", expected_steps=None
+    )
     assert (chain.steps, chain.split, chain.final_answer, chain.correct) == (
-        ("One.", "Two: 7."), "paragraphs", "7", False)
+        ("One.", "Two: 7."),
+        "paragraphs",
+        "7",
+        False,
+    )

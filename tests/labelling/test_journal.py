@@ -14,8 +14,19 @@ import pytest
 from dreamprm.errors import DataError, UserError
 from dreamprm.labelling.journal import Journal, Key, Rollout
 
-FIELDS = ("question", "cot", "step", "rollout", "input", "text", "tokens", "finished", "verdict", "answer",
-          "reason")
+FIELDS = (
+    "question",
+    "cot",
+    "step",
+    "rollout",
+    "input",
+    "text",
+    "tokens",
+    "finished",
+    "verdict",
+    "answer",
+    "reason",
+)
 
 
 def _rollout(k: int, *, step: int = 0, text: str = "täxt\nof two lines") -> Rollout:
@@ -63,9 +74,16 @@ def test_a_file_cut_at_any_byte_loses_the_cut_line_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["not json", "{}", '"text"', json.dumps({name: 1 for name in FIELDS}),
-             json.dumps({**{name: 1 for name in FIELDS}, "verdict": "right", "extra": 1}),
-             json.dumps({name: "right" for name in FIELDS[:-1]})])
+    "line",
+    [
+        "not json",
+        "{}",
+        '"text"',
+        json.dumps(dict.fromkeys(FIELDS, 1)),
+        json.dumps({**dict.fromkeys(FIELDS, 1), "verdict": "right", "extra": 1}),
+        json.dumps(dict.fromkeys(FIELDS[:-1], "right")),
+    ],
+)
 def test_a_line_of_something_else_is_refused(line: str, tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     path.write_text(line + "\n")
@@ -110,7 +128,9 @@ def test_a_rollout_without_a_verdict_waits_for_it(tmp_path: Path) -> None:
         found = journal.find(waiting.key, "abc")
         assert found is not None and found.verdict == "right"
     assert [json.loads(line)["verdict"] for line in path.read_text(encoding="utf-8").splitlines()] == [
-        "unjudged", "right"]
+        "unjudged",
+        "right",
+    ]
 
 
 def test_a_prefixs_rollout_takes_little_memory(tmp_path: Path) -> None:
@@ -119,8 +139,20 @@ def test_a_prefixs_rollout_takes_little_memory(tmp_path: Path) -> None:
         tracemalloc.start()
         for k in range(5000):
             words = f"rollout {k} " * 50
-            journal.append([Rollout(Key(f"q{k // 100}", 1, 2, k), f"input {k // 8}", words, 100, True,
-                                    "right", words, words)])
+            journal.append(
+                [
+                    Rollout(
+                        Key(f"q{k // 100}", 1, 2, k),
+                        f"input {k // 8}",
+                        words,
+                        100,
+                        True,
+                        "right",
+                        words,
+                        words,
+                    )
+                ]
+            )
         assert tracemalloc.get_traced_memory()[0] / 5000 < 400
         tracemalloc.stop()
 
@@ -128,16 +160,18 @@ def test_a_prefixs_rollout_takes_little_memory(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_and_costs_one_line(tmp_path: Path) -> None:
     """The system writes a part of a line, then none; the next line must not run into that part."""
     path = tmp_path / "j.jsonl"
-    code = ("import resource, sys; from dreamprm.errors import UserError;"
-            "from dreamprm.labelling.journal import Journal, Key, Rollout;"
-            "journal = Journal(sys.argv[1]);"
-            "rollout = lambda k: Rollout(Key('q', 1, 0, k), 'abc', 'x' * 500, 5, True, 'right', '7', '');"
-            "journal.append([rollout(0)]);"
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
-            "for k in (1, 2):\n"
-            "    try: journal.append([rollout(k)])\n"
-            "    except UserError as error: print(error)\n"
-            "    resource.setrlimit(resource.RLIMIT_FSIZE, (10000, resource.RLIM_INFINITY))\n")
+    code = (
+        "import resource, sys; from dreamprm.errors import UserError;"
+        "from dreamprm.labelling.journal import Journal, Key, Rollout;"
+        "journal = Journal(sys.argv[1]);"
+        "rollout = lambda k: Rollout(Key('q', 1, 0, k), 'abc', 'x' * 500, 5, True, 'right', '7', '');"
+        "journal.append([rollout(0)]);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
+        "for k in (1, 2):\n"
+        "    try: journal.append([rollout(k)])\n"
+        "    except UserError as error: print(error)\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (10000, resource.RLIM_INFINITY))\n"
+    )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     told = done.stdout.splitlines()
     assert len(told) == 2
@@ -157,10 +191,13 @@ def test_a_place_that_cannot_be_written_is_told(name: str, tmp_path: Path) -> No
 
 def test_two_processes_on_one_file_are_refused_until_the_first_dies(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
-    code = ("import sys; from dreamprm.labelling.journal import Journal; j = Journal(sys.argv[1]);"
-            "print('held', flush=True); sys.stdin.read()")
-    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as other:
+    code = (
+        "import sys; from dreamprm.labelling.journal import Journal; j = Journal(sys.argv[1]);"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         with pytest.raises(UserError, match="is being written by another process"):

@@ -29,14 +29,18 @@ def config(small_world: Path, tmp_path: Path) -> Path:
     files = sorted(str(path) for path in (small_world / "questions").glob("*.jsonl"))
     assert len(files) == 2
     path = tmp_path / "label.yaml"
-    path.write_text(json.dumps({
-        "output": str(tmp_path / "out"),
-        "questions": {"files": files, "image_root": str(small_world)},
-        "generator": {"name": "sandbox", "folder": str(small_world)},
-        "label": {"method": "full", "rollouts": 3, "cots": 2},
-        "sample": {"n": 3},
-        "log": {"progress": "none"},
-    }))
+    path.write_text(
+        json.dumps(
+            {
+                "output": str(tmp_path / "out"),
+                "questions": {"files": files, "image_root": str(small_world)},
+                "generator": {"name": "sandbox", "folder": str(small_world)},
+                "label": {"method": "full", "rollouts": 3, "cots": 2},
+                "sample": {"n": 3},
+                "log": {"progress": "none"},
+            }
+        )
+    )
     return path
 
 
@@ -61,8 +65,11 @@ def test_labels_are_step_records_that_can_train(config: Path, tmp_path: Path, ca
         question, _, cot = record.id.rpartition("-")
         assert len(record.steps) == 5 and record.rollouts == (3, 3, 3, 3, 1)
         for step, label in enumerate(record.labels[:4], start=1):
-            right = [row["verdict"] == "right" for row in journal
-                     if (row["question"], row["cot"], row["step"]) == (question, int(cot), step)]
+            right = [
+                row["verdict"] == "right"
+                for row in journal
+                if (row["question"], row["cot"], row["step"]) == (question, int(cot), step)
+            ]
             assert len(right) == 3 and label == sum(right) / 3
     rows = _rows(out / "steps.jsonl")
     assert all(row["split"] == "headings" and row["malformed"] == [] for row in rows)
@@ -83,12 +90,22 @@ def test_samples_are_candidate_records_that_are_labelled_next(config: Path, tmp_
     out = tmp_path / "out"
     assert main(["sample", str(config)]) == 0
     records = list(read_candidate_records(out / "candidates.jsonl"))
-    keys = {record.id: record.answer for record in (
-        record for path in sorted(config_files(config)) for record in read_question_records(
-            path, image_root=json.loads(config.read_text())["questions"]["image_root"]))}
+    keys = {
+        record.id: record.answer
+        for record in (
+            record
+            for path in sorted(config_files(config))
+            for record in read_question_records(
+                path, image_root=json.loads(config.read_text())["questions"]["image_root"]
+            )
+        )
+    }
     assert [len(record.candidates) for record in records] == [3] * 8
-    assert all(candidate.correct == (candidate.final_answer == keys[record.id]) and len(candidate.steps) == 5
-               for record in records for candidate in record.candidates)
+    assert all(
+        candidate.correct == (candidate.final_answer == keys[record.id]) and len(candidate.steps) == 5
+        for record in records
+        for candidate in record.candidates
+    )
     assert {candidate.generator for record in records for candidate in record.candidates} == {"sandbox"}
 
     assert main(["label", str(config), f"label.candidates={out / 'candidates.jsonl'}"]) == 0
@@ -102,8 +119,19 @@ def test_samples_are_candidate_records_that_are_labelled_next(config: Path, tmp_
     assert _summary(out, "steps")["rollouts_sampled"] == 24 * 4 * 3
     # Without question files, question and answer come from the records themselves.
     (config.parent / "alone").mkdir()
-    assert main(["label", str(config), f"label.candidates={out / 'candidates.jsonl'}", "questions.files=[]",
-                 "questions.image_root=null", f"output={tmp_path / 'alone'}"]) == 0
+    assert (
+        main(
+            [
+                "label",
+                str(config),
+                f"label.candidates={out / 'candidates.jsonl'}",
+                "questions.files=[]",
+                "questions.image_root=null",
+                f"output={tmp_path / 'alone'}",
+            ]
+        )
+        == 0
+    )
     alone = {record.id: record.labels for record in read_step_records(tmp_path / "alone" / "steps.jsonl")}
     assert alone == {id: record.labels for id, record in labelled.items()}
 
@@ -152,9 +180,7 @@ def test_shards_are_disjoint_and_their_concatenation_is_the_whole(config: Path, 
         ("seed=1", "seed was 0, is 1"),
     ],
 )
-def test_a_run_of_other_settings_is_refused(
-    override: str, message: str, config: Path, capsys: Any
-) -> None:
+def test_a_run_of_other_settings_is_refused(override: str, message: str, config: Path, capsys: Any) -> None:
     assert main(["label", str(config)]) == 0
     capsys.readouterr()
     assert main(["label", str(config), override]) == 2
@@ -219,20 +245,34 @@ def test_candidates_of_strange_questions_and_double_ids_are_refused(
     assert f"two records have the id {rows[0]['id']!r}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("answer", "options", "shown"), [
-    ("B", ("red", "4 cm"), "Which?\nOptions:\n(A) red\n(B) 4 cm"),
-    ("B", ("A", "B", "C"), "Which?\nOptions: A, B, C (shown in the image)"),
-    ("B", (), "Which?\nOptions:\n(B) red\n(A) 4 cm"),  # not as we write them
-    ("AB", (), "Which?\nOptions:\n(A) red\n(B) 4 cm"),
-    ("red", (), "Which?"),
-])
+@pytest.mark.parametrize(
+    ("answer", "options", "shown"),
+    [
+        ("B", ("red", "4 cm"), "Which?\nOptions:\n(A) red\n(B) 4 cm"),
+        ("B", ("A", "B", "C"), "Which?\nOptions: A, B, C (shown in the image)"),
+        ("B", (), "Which?\nOptions:\n(B) red\n(A) 4 cm"),  # not as we write them
+        ("AB", (), "Which?\nOptions:\n(A) red\n(B) 4 cm"),
+        ("red", (), "Which?"),
+    ],
+)
 def test_candidates_that_stand_alone_have_the_options_that_their_text_shows(
     answer: str, options: tuple[str, ...], shown: str, tmp_path: Path
 ) -> None:
     """With them "(B) 4 cm" is right where "B" is, and the prompt is the one that the options make."""
     path = tmp_path / "candidates.jsonl"
-    path.write_text(json.dumps({"id": "q", "question": shown, "images": [], "benchmark": "b",
-                                "answer": answer, "candidates": [{"text": "Final answer: B"}]}) + "\n")
+    path.write_text(
+        json.dumps(
+            {
+                "id": "q",
+                "question": shown,
+                "images": [],
+                "benchmark": "b",
+                "answer": answer,
+                "candidates": [{"text": "Final answer: B"}],
+            }
+        )
+        + "\n"
+    )
     (question,), _ = open_candidates(str(path), QuestionSettings(allow_no_image=True), [])
     assert (question.options, question.answer) == (options, answer)
     assert question_text(question.question, question.options) == shown
@@ -242,15 +282,22 @@ def test_candidates_that_stand_alone_have_the_options_that_their_text_shows(
 def test_a_full_disk_is_told_and_costs_no_rollout(fits: str, config: Path, tmp_path: Path) -> None:
     command = ["sample", str(config), "questions.limit=2", "sample.n=10"]
     assert main([*command, f"output={tmp_path / 'calm'}"]) == 0
-    journal, records = ((tmp_path / "calm" / name).stat().st_size
-                        for name in ("samples.jsonl", "candidates.jsonl"))
+    journal, records = (
+        (tmp_path / "calm" / name).stat().st_size for name in ("samples.jsonl", "candidates.jsonl")
+    )
     assert 0 < journal < records  # each text stands in the records twice: whole, and in steps
     longest = {"nothing": 1, "half of the journal": journal // 2, "the journal": (journal + records) // 2}
-    code = ("import resource, sys; from dreamprm.cli import main;"
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY));"
-            "sys.exit(main(sys.argv[2:]))")
-    done = subprocess.run([sys.executable, "-c", code, str(longest[fits]), *command],
-                          capture_output=True, text=True, check=False)
+    code = (
+        "import resource, sys; from dreamprm.cli import main;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY));"
+        "sys.exit(main(sys.argv[2:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(longest[fits]), *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2 and "cannot be written ([Errno 27]" in done.stderr
     assert "Traceback" not in done.stderr and "start the same command again" in done.stderr
     kept = (tmp_path / "out" / "samples.jsonl").read_text().count("\n")
@@ -289,8 +336,13 @@ def test_a_killed_run_goes_on(config: Path, tmp_path: Path) -> None:
 
 def test_sigterm_keeps_what_is_there_and_says_how_to_go_on(config: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dreamprm", "label", str(config), "label.cots=4000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
         path = tmp_path / "out" / "rollouts.jsonl"
         deadline = time.monotonic() + 120
         while not path.exists() or not path.stat().st_size:
@@ -299,8 +351,9 @@ def test_sigterm_keeps_what_is_there_and_says_how_to_go_on(config: Path, tmp_pat
         process.terminate()
         output, errors = process.communicate(timeout=120)
     assert process.returncode == 143
-    assert errors.endswith("dreamprm: interrupted; go on from the last rollout with: "
-                           f"dreamprm label {config} label.cots=4000\n")
+    assert errors.endswith(
+        f"dreamprm: interrupted; go on from the last rollout with: dreamprm label {config} label.cots=4000\n"
+    )
     assert "of 8 questions done" in output
     assert (tmp_path / "out" / "summary-steps.json").exists()
 

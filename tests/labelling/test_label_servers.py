@@ -27,18 +27,39 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _config(folder: Path, address: str, *, model: str = "m", questions: int = 3, **generator: Any) -> str:
     Image.new("RGB", (40, 30), "red").save(folder / "box.png")
-    rows = [{"id": f"q{k}", "question": f"{QUESTIONS[k % len(QUESTIONS)]} (picture {k})", "image": "box.png",
-             "options": list(OPTIONS), "answer": "A", "domain": "boxes"} for k in range(questions)]
+    rows = [
+        {
+            "id": f"q{k}",
+            "question": f"{QUESTIONS[k % len(QUESTIONS)]} (picture {k})",
+            "image": "box.png",
+            "options": list(OPTIONS),
+            "answer": "A",
+            "domain": "boxes",
+        }
+        for k in range(questions)
+    ]
     (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     path = folder / "label.yaml"
-    path.write_text(json.dumps({
-        "output": str(folder / "out"),
-        "questions": {"files": [str(folder / "questions.jsonl")]},
-        "generator": {"name": "openai", "model": model, "base_url": address, "temperature": 0.5,
-                      "max_tokens": 120, "backoff": 0.01, "longest_wait": 0.05, **generator},
-        "label": {"method": "full", "rollouts": ROLLOUTS, "cots": COTS},
-        "log": {"progress": "lines"},
-    }))
+    path.write_text(
+        json.dumps(
+            {
+                "output": str(folder / "out"),
+                "questions": {"files": [str(folder / "questions.jsonl")]},
+                "generator": {
+                    "name": "openai",
+                    "model": model,
+                    "base_url": address,
+                    "temperature": 0.5,
+                    "max_tokens": 120,
+                    "backoff": 0.01,
+                    "longest_wait": 0.05,
+                    **generator,
+                },
+                "label": {"method": "full", "rollouts": ROLLOUTS, "cots": COTS},
+                "log": {"progress": "lines"},
+            }
+        )
+    )
     return str(path)
 
 
@@ -56,8 +77,11 @@ def _check_labels(folder: Path, questions: int) -> None:
     for record in records:
         question, _, cot = record.id.rpartition("-")
         for step, label in enumerate(record.labels[:-1], start=1):
-            rows = [row for row in journal
-                    if (row["question"], row["cot"], row["step"]) == (question, int(cot), step)]
+            rows = [
+                row
+                for row in journal
+                if (row["question"], row["cot"], row["step"]) == (question, int(cot), step)
+            ]
             assert len(rows) == ROLLOUTS
             assert label == sum(row["verdict"] == "right" for row in rows) / ROLLOUTS
     prefixes = sum(len(record.steps) - 1 for record in records)
@@ -67,8 +91,8 @@ def _check_labels(folder: Path, questions: int) -> None:
 def _check_nothing_lost_or_doubled(folder: Path, server: ScriptedServer, *, reads: Any = str) -> None:
     """What the server answered is what the journal holds, text for text."""
     answered = Counter(
-        reads(text) for exchange in server.chats
-        for text in exchange.texts[: exchange.body.get("n", 1)])
+        reads(text) for exchange in server.chats for text in exchange.texts[: exchange.body.get("n", 1)]
+    )
     assert Counter(row["text"] for row in _journal(folder)) == answered
 
 
@@ -103,8 +127,16 @@ def test_labels_from_a_real_server_behind_one_that_misbehaves(
     real_server: RealServer, tmp_path: Path, capsys: Any
 ) -> None:
     draw = random.Random(0)
-    faults = [Fault("drop"), Fault("cut"), Fault("malformed"), status(500), status(429, Retry_After="0"),
-              Fault("body", body={"choices": []}), None, None]
+    faults = [
+        Fault("drop"),
+        Fault("cut"),
+        Fault("malformed"),
+        status(500),
+        status(429, Retry_After="0"),
+        Fault("body", body={"choices": []}),
+        None,
+        None,
+    ]
     with ScriptedServer(
         fault_of=lambda number, body: draw.choice(faults), forward_to=real_server.url
     ).serving() as server:
@@ -119,9 +151,22 @@ def test_labels_from_a_real_server_behind_one_that_misbehaves(
 
 def test_a_server_with_every_fault_loses_and_doubles_nothing(tmp_path: Path, capsys: Any) -> None:
     draw = random.Random(1)
-    faults = [Fault("drop"), Fault("cut"), Fault("malformed"), status(500), status(503), status(408),
-              status(409), status(429, Retry_After="0"), Fault("body", body={"choices": []}),
-              Fault("fewer", count=1), Fault("more"), None, None, None]
+    faults = [
+        Fault("drop"),
+        Fault("cut"),
+        Fault("malformed"),
+        status(500),
+        status(503),
+        status(408),
+        status(409),
+        status(429, Retry_After="0"),
+        Fault("body", body={"choices": []}),
+        Fault("fewer", count=1),
+        Fault("more"),
+        None,
+        None,
+        None,
+    ]
     hangs = {7, 23}
 
     def fault_of(number: int, body: dict[str, Any]) -> Fault | None:
@@ -172,6 +217,7 @@ def test_a_server_that_goes_down_stops_the_run_and_one_that_is_back_finishes_it(
 
 def test_completions_before_a_failure_of_their_request_are_kept(tmp_path: Path) -> None:
     """Of three completions asked for one by one the third fails: two are there already."""
+
     def fault_of(number: int, body: dict[str, Any]) -> Fault | None:
         return status(503) if number % 4 == 3 else None
 
@@ -182,8 +228,15 @@ def test_completions_before_a_failure_of_their_request_are_kept(tmp_path: Path) 
             return _five_steps(body, number + 1000 * attempt, index)
 
         with ScriptedServer(fault_of=fault_of, prefix="continues", words=words).serving() as server:
-            config = _config(tmp_path, server.url, questions=1, retries=0, concurrency=1, prefix="continue",
-                             samples_per_request=1)
+            config = _config(
+                tmp_path,
+                server.url,
+                questions=1,
+                retries=0,
+                concurrency=1,
+                prefix="continue",
+                samples_per_request=1,
+            )
             code = main(["label", config])
             texts.update(text for exchange in server.chats for text in exchange.texts)
         assert Counter(row["text"] for row in _journal(tmp_path)) == texts
@@ -193,7 +246,8 @@ def test_completions_before_a_failure_of_their_request_are_kept(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(401, "who are you"), (403, "not for you"), (404, "no model of that name")])
+    ("code", "words"), [(401, "who are you"), (403, "not for you"), (404, "no model of that name")]
+)
 def test_what_no_request_can_pass_stops_at_once_with_the_servers_words(
     code: int, words: str, tmp_path: Path, capsys: Any
 ) -> None:

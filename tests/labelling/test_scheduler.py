@@ -36,16 +36,33 @@ class Three(LabelMethod):
 
 
 def _tasks(n: int, *, cots: int = 2) -> list[Task[Any]]:
-    return [Task(q, f"prompt of {q.question}", partial(label_job, q, FIVE, Three(), cots=cots))
-            for q in (question(number) for number in range(n))]
+    return [
+        Task(q, f"prompt of {q.question}", partial(label_job, q, FIVE, Three(), cots=cots))
+        for q in (question(number) for number in range(n))
+    ]
 
 
-def _run(generator: ScriptedGenerator, journal: Journal, tasks: list[Task[Any]], *,
-         max_failed_fraction: float = 0.0, results: dict[int, Any] | None = None,
-         checker: Checker | None = None, judge: Generator | None = None) -> tuple[Any, Status]:
+def _run(
+    generator: ScriptedGenerator,
+    journal: Journal,
+    tasks: list[Task[Any]],
+    *,
+    max_failed_fraction: float = 0.0,
+    results: dict[int, Any] | None = None,
+    checker: Checker | None = None,
+    judge: Generator | None = None,
+) -> tuple[Any, Status]:
     status = Status(journal, "none", stream=io.StringIO())
-    runs = Scheduler(generator, Sampling(), checker or NumberChecker(), journal, status, seed=5,
-                     max_failed_fraction=max_failed_fraction, judge=judge)
+    runs = Scheduler(
+        generator,
+        Sampling(),
+        checker or NumberChecker(),
+        journal,
+        status,
+        seed=5,
+        max_failed_fraction=max_failed_fraction,
+        judge=judge,
+    )
     results = {} if results is None else results
     for number, result in runs.run(tasks):
         assert number not in results
@@ -68,16 +85,20 @@ def test_every_rollout_is_sampled_once(parallel: int, together: int, tmp_path: P
         assert set(generator.calls) == {1}
     # The labels are shares of what the journal says.
     for one in results[3]:
-        rights = Counter(r.key.step for r in journal
-                         if r.key[:2] == ("q3", one.number) and r.verdict == "right")
+        rights = Counter(
+            r.key.step for r in journal if r.key[:2] == ("q3", one.number) and r.verdict == "right"
+        )
         assert [label.p for label in one.labels[:-1]] == [rights[step] / 3 for step in range(1, 5)]
         assert one.labels[-1].p == rights[0]
 
 
 def test_results_do_not_depend_on_how_they_are_served(tmp_path: Path) -> None:
     found = []
-    for name, generator in (("a", ScriptedGenerator()), ("b", ScriptedGenerator(parallel=8)),
-                            ("c", ScriptedGenerator(together=4))):
+    for name, generator in (
+        ("a", ScriptedGenerator()),
+        ("b", ScriptedGenerator(parallel=8)),
+        ("c", ScriptedGenerator(together=4)),
+    ):
         with Journal(tmp_path / name) as journal:
             found.append(_run(generator, journal, _tasks(6))[0])
     assert found[0] == found[1] == found[2]
@@ -129,8 +150,11 @@ def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
     generator = ScriptedGenerator()
     generator.failing["what is"] = GenerationError("HTTP 500")
     with Journal(tmp_path / "j.jsonl") as journal:
-        with pytest.raises(UserError, match=r"3 of 10 questions failed, more than max_failed_fraction=0.2 "
-                                            r"allows; the last one, q\d: HTTP 500\. What was sampled"):
+        with pytest.raises(
+            UserError,
+            match=r"3 of 10 questions failed, more than max_failed_fraction=0.2 "
+            r"allows; the last one, q\d: HTTP 500\. What was sampled",
+        ):
             _run(generator, journal, _tasks(10), max_failed_fraction=0.2)
     assert len(generator.calls) <= 5  # those under way, and no more
 
@@ -172,9 +196,14 @@ def test_given_chains_are_no_sign_that_the_generator_serves(tmp_path: Path) -> N
         _run(generator, journal, tasks, max_failed_fraction=1.0)
 
 
-@pytest.mark.parametrize("changed", [
-    _given("Final answer: 8"), _given("Final answer: 7", answer="8"),
-    _given("Final answer: 7", correct=False)])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        _given("Final answer: 8"),
+        _given("Final answer: 7", answer="8"),
+        _given("Final answer: 7", correct=False),
+    ],
+)
 def test_a_verdict_is_not_taken_for_another_chain_or_answer(changed: list[Task[Any]], tmp_path: Path) -> None:
     """A chain of one step asks for no rollouts, whose prefixes would tell that it is another one."""
     with Journal(tmp_path / "j.jsonl") as journal:
@@ -201,7 +230,7 @@ class _Judge(NumberChecker):
 
 
 def test_what_a_judge_that_is_down_did_not_judge_is_judged_later_and_not_sampled_again(
-    tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     judge, generator = _Judge(GenerationError("judge: no reply")), ScriptedGenerator()
     with Journal(tmp_path / "j.jsonl") as journal:
@@ -218,7 +247,8 @@ def test_what_a_judge_that_is_down_did_not_judge_is_judged_later_and_not_sampled
     with Journal(tmp_path / "calm.jsonl") as journal:
         calm, _ = _run(ScriptedGenerator(), journal, _tasks(4))
     assert {number: [one.labels[-1] for one in result] for number, result in results.items()} == {
-        number: [one.labels[-1] for one in result] for number, result in calm.items()}
+        number: [one.labels[-1] for one in result] for number, result in calm.items()
+    }
 
 
 def test_what_was_sampled_is_kept_where_judging_stops_the_run(tmp_path: Path) -> None:

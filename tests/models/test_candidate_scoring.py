@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_models import FAMILIES, WORDS, tiny_image, tiny_prm
 
 from dreamprm.errors import UserError
 from dreamprm.models import PRM, EncodedCoT
 from dreamprm.models import candidate_scoring as module
 from dreamprm.models.candidate_scoring import PassLimits, can_share_prefixes, scored_questions
 from dreamprm.models.prefix_tree import question_tree
-from tiny_models import FAMILIES, WORDS, tiny_image, tiny_prm
 
 FEW, MANY = PassLimits(3, 200), PassLimits(100, 100_000)
 
@@ -31,7 +31,8 @@ def _questions(seed: int = 0) -> list[tuple[str, list[Any], list[list[str]]]]:
     for index in range(7):
         images = [tiny_image(seed + index, size=sizes[(index + k) % 3]) for k in range(index % 3)]
         candidates = [
-            [text(2, 9) for _ in range(generator.integers(1, 6))] for _ in range(1 + (2 * index) % 5)]
+            [text(2, 9) for _ in range(generator.integers(1, 6))] for _ in range(1 + (2 * index) % 5)
+        ]
         if index % 2:
             candidates = [[*candidates[0], *steps] for steps in candidates]  # a common first part
         questions.append((text(3, 8), images, candidates))
@@ -39,8 +40,10 @@ def _questions(seed: int = 0) -> list[tuple[str, list[Any], list[list[str]]]]:
 
 
 def _encoded(prm: PRM, questions: list[tuple[str, list[Any], list[list[str]]]]) -> list[list[EncodedCoT]]:
-    return [[prm.processor.encode(question, images, steps) for steps in candidates]
-            for question, images, candidates in questions]
+    return [
+        [prm.processor.encode(question, images, steps) for steps in candidates]
+        for question, images, candidates in questions
+    ]
 
 
 def _one_by_one(prm: PRM, encoded: list[list[EncodedCoT]]) -> list[list[list[float]]]:
@@ -67,7 +70,8 @@ def test_together_equals_one_by_one(family: str, attention: str, readout: str) -
         assert sorted(scores) == list(range(7))
         together = [scores[number] for number in range(7)]
         assert [[len(steps) for steps in one] for one in together] == [
-            [len(steps) for steps in one] for one in wanted]
+            [len(steps) for steps in one] for one in wanted
+        ]
         torch.testing.assert_close(_flat(together), _flat(wanted), rtol=1e-5, atol=1e-5)
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_models import tiny_image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from dreamprm.errors import UserError
 from dreamprm.models.images import ImagePatcher
-from tiny_models import tiny_image
 
 SIZES = [(56, 56), (84, 28), (200, 100), (10, 15), (113, 57)]
 

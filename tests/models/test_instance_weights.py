@@ -12,13 +12,23 @@ from torch import Tensor
 
 from dreamprm.errors import UserError
 from dreamprm.models.weights import (
-    DOMAIN_WEIGHTS, FEATURES, INSTANCE_WEIGHTS, NORMALISATIONS, DomainWeights, InstanceNet, InstanceTable)
+    DOMAIN_WEIGHTS,
+    FEATURES,
+    INSTANCE_WEIGHTS,
+    NORMALISATIONS,
+    DomainWeights,
+    InstanceNet,
+    InstanceTable,
+)
 
 ROWS = {"maths": [1, 2], "charts": [0, 3, 4]}
 # Four labelled steps of three CoTs; the third has none.
 BATCH: dict[str, Any] = {
-    "cot": torch.tensor([0, 0, 0, 1]), "labels": torch.tensor([0.25, 0.5, 0.75, 1.0]),
-    "cots": torch.tensor([3, 1, 3]), "cot_domains": torch.tensor([1, 0, 1])}
+    "cot": torch.tensor([0, 0, 0, 1]),
+    "labels": torch.tensor([0.25, 0.5, 0.75, 1.0]),
+    "cots": torch.tensor([3, 1, 3]),
+    "cot_domains": torch.tensor([1, 0, 1]),
+}
 LOSSES = torch.tensor([0.3, 0.1, 0.0], dtype=torch.float64)
 
 
@@ -29,8 +39,10 @@ def table_alpha(*values: float) -> dict[str, Tensor]:
 def net_alpha(net: InstanceNet, seed: int = 1) -> dict[str, Tensor]:
     """Random float64 parameters, none of them 0."""
     generator = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(value.shape, dtype=torch.float64, generator=generator)
-            for name, value in net.init().items()}
+    return {
+        name: torch.randn(value.shape, dtype=torch.float64, generator=generator)
+        for name, value in net.init().items()
+    }
 
 
 @pytest.mark.parametrize("form", NORMALISATIONS)
@@ -86,11 +98,16 @@ def test_the_net_by_hand() -> None:
     net = InstanceNet(["maths", "charts"], FEATURES, hidden=2)
     alpha = net_alpha(net)
     assert {name: tuple(value.shape) for name, value in alpha.items()} == {
-        "w1": (2, 5), "b1": (2,), "w2": (2,), "b2": ()}
+        "w1": (2, 5),
+        "b1": (2,),
+        "w2": (2,),
+        "b2": (),
+    }
     features = [
         [0.3, math.log(3), 0.5, 0.0, 1.0],
         [0.1, math.log(1), 1.0, 1.0, 0.0],
-        [0.0, math.log(1), 0.0, 0.0, 1.0]]
+        [0.0, math.log(1), 0.0, 0.0, 1.0],
+    ]
     w1, b1, w2, b2 = (alpha[name].tolist() for name in ("w1", "b1", "w2", "b2"))
     wanted = []
     for x in features:
@@ -129,8 +146,9 @@ def test_the_nets_log_is_a_running_mean_by_domain() -> None:
     after = net.remember(start, alpha, last=lambda: (BATCH, LOSSES))
     after = net.remember(after, alpha, last=lambda: (BATCH, LOSSES))
     assert start["weight_means"].tolist() == [1.0, 1.0, 1.0]
-    assert net.named(alpha, after) == pytest.approx({
-        "maths": 0.81 + 0.19 * second, "charts": 0.81 + 0.19 * (first + third) / 2, "never met": 1.0})
+    assert net.named(alpha, after) == pytest.approx(
+        {"maths": 0.81 + 0.19 * second, "charts": 0.81 + 0.19 * (first + third) / 2, "never met": 1.0}
+    )
 
 
 def test_bad_tables_and_nets_are_refused() -> None:

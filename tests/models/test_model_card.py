@@ -1,27 +1,38 @@
 """The model card says what was trained: learned weights, a vanilla PRM or a baseline."""
 
 import pytest
+from tiny_models import tiny_prm
 
 from dreamprm.baselines.registry import BASELINES
 from dreamprm.evaluation.meanings import MODELS
 from dreamprm.models.model_card import model_card, what_was_trained
-from tiny_models import tiny_prm
 
 
-@pytest.mark.parametrize(("training", "sentence"), [
-    ({"estimator": "first_order"},
-     "Trained with DreamPRM (arXiv 2505.20241): weights of its training data learned by bi-level "
-     "optimisation, the upper gradient by the estimator `first_order`."),
-    ({"estimator": "none"},
-     "A vanilla PRM, which DreamPRM is compared with: trained with equal weights, none was learned."),
-    ({"estimator": "none", "baseline": "meta_only"},
-     "Trained as the baseline `meta_only` that DreamPRM is compared with: PRM trained on the meta set "
-     "alone."),
-    # A baseline may leave the estimator's name as it was configured.
-    ({"estimator": "unrolled", "baseline": "mine"},
-     "Trained as the baseline `mine` that DreamPRM is compared with."),
-    ({"data": "a"}, "How it was trained was not recorded."),
-])
+@pytest.mark.parametrize(
+    ("training", "sentence"),
+    [
+        (
+            {"estimator": "first_order"},
+            "Trained with DreamPRM (arXiv 2505.20241): weights of its training data learned by bi-level "
+            "optimisation, the upper gradient by the estimator `first_order`.",
+        ),
+        (
+            {"estimator": "none"},
+            "A vanilla PRM, which DreamPRM is compared with: trained with equal weights, none was learned.",
+        ),
+        (
+            {"estimator": "none", "baseline": "meta_only"},
+            "Trained as the baseline `meta_only` that DreamPRM is compared with: PRM trained on the meta set "
+            "alone.",
+        ),
+        # A baseline may leave the estimator's name as it was configured.
+        (
+            {"estimator": "unrolled", "baseline": "mine"},
+            "Trained as the baseline `mine` that DreamPRM is compared with.",
+        ),
+        ({"data": "a"}, "How it was trained was not recorded."),
+    ],
+)
 def test_the_sentence(training, sentence):
     assert what_was_trained(training) == sentence
 

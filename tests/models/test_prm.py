@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tiny_models import FAMILIES, tiny_config, tiny_cots, tiny_image, tiny_prm, tiny_processor
 from torch import nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -12,7 +13,6 @@ from transformers import Qwen2VLConfig
 from dreamprm.errors import UserError
 from dreamprm.models import HEADS, PRM, EncodedCoT
 from dreamprm.models.backbone import make_backbone
-from tiny_models import FAMILIES, tiny_config, tiny_cots, tiny_image, tiny_prm, tiny_processor
 
 Scorer = Callable[[PRM, list[EncodedCoT]], torch.Tensor]
 # float64 rounding, times the few hundred operations of two layers; scores here are of order 1 to 10.

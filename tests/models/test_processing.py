@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_models import FAMILIES, tiny_cots, tiny_image, tiny_prm, tiny_processor, tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from dreamprm.errors import UserError
 from dreamprm.models import PRMProcessor, ProcessorSettings
 from dreamprm.models.chat import ChatFrame
-from tiny_models import FAMILIES, tiny_cots, tiny_image, tiny_prm, tiny_processor, tiny_tokenizer
 
 # The form of Qwen2-VL's own template, for one text and images before it.
 TEMPLATE = (

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import FAMILIES, tiny_config, tiny_cots, tiny_image, tiny_prm, tiny_processor
 from transformers import AutoModelForImageTextToText
 
 from dreamprm.errors import UserError
 from dreamprm.models import HEADS, PRM
 from dreamprm.models.public_checkpoint import load_public_checkpoint, read_public_head
-from tiny_models import FAMILIES, tiny_config, tiny_cots, tiny_image, tiny_prm, tiny_processor
 
 
 def logits(prm: PRM) -> torch.Tensor:

@@ -39,7 +39,8 @@ _LAUNCH = (
     "ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]\n"
     "os.dup2(ends[0], 3)\n"
     "os.dup2(ends[1], 4)\n"
-    "os.execv(sys.argv[3], sys.argv[3:])\n")
+    "os.execv(sys.argv[3], sys.argv[3:])\n"
+)
 
 
 def find_browser() -> str | None:
@@ -84,10 +85,18 @@ def browser(folder: Path, *, seconds: float = 60.0) -> Iterator[Browser]:
     if program is None:
         raise FileNotFoundError(f"no browser: none of {', '.join(NAMES)} is a program; set {VARIABLE}")
     command = [
-        program, "--headless=new", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
-        "--disable-extensions", "--disable-dev-shm-usage", "--disable-background-networking",
-        "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}",
-        "--remote-debugging-pipe"]
+        program,
+        "--headless=new",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--no-first-run",
+        "--disable-extensions",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        f"--user-data-dir={folder / 'profile'}",
+        "--remote-debugging-pipe",
+    ]
     if os.geteuid() == 0:
         command.append("--no-sandbox")  # refused to root otherwise; the pages are our own
     with (folder / "browser.log").open("wb") as log:
@@ -95,7 +104,11 @@ def browser(folder: Path, *, seconds: float = 60.0) -> Iterator[Browser]:
         answers, write_end = os.pipe()
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _LAUNCH, str(read_end), str(write_end), *command],
-            pass_fds=(read_end, write_end), start_new_session=True, stdout=log, stderr=log)
+            pass_fds=(read_end, write_end),
+            start_new_session=True,
+            stdout=log,
+            stderr=log,
+        )
         os.close(read_end)
         os.close(write_end)
         running = Browser(commands, answers, folder / "browser.log", seconds)
@@ -127,8 +140,15 @@ class Browser:
         self._events: list[dict[str, Any]] = []
 
     def opened(
-        self, page: Path, *, width: int, height: int = 900, scheme: str = "light", media: str = "screen",
-        probe: str = "null", keys: Sequence[str] = (),
+        self,
+        page: Path,
+        *,
+        width: int,
+        height: int = 900,
+        scheme: str = "light",
+        media: str = "screen",
+        probe: str = "null",
+        keys: Sequence[str] = (),
     ) -> Opened:
         """Load a page in a window of its own, press keys, run the probe, and take a screenshot.
 
@@ -147,10 +167,20 @@ class Browser:
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable", session)
-        self.call("Emulation.setDeviceMetricsOverride", session, width=width, height=height,
-                  deviceScaleFactor=1, mobile=False)
-        self.call("Emulation.setEmulatedMedia", session, media=media,
-                  features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            session,
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        self.call(
+            "Emulation.setEmulatedMedia",
+            session,
+            media=media,
+            features=[{"name": "prefers-color-scheme", "value": scheme}],
+        )
         address = page.resolve().as_uri()
         gone = self.call("Page.navigate", session, url=address)
         if "errorText" in gone:
@@ -158,8 +188,14 @@ class Browser:
         self._wait_for("Page.loadEventFired")
         for key in keys:
             for kind in ("keyDown", "keyUp"):
-                self.call("Input.dispatchKeyEvent", session, type=kind, key=key, code=key,
-                          windowsVirtualKeyCode={"Tab": 9}.get(key, 0))
+                self.call(
+                    "Input.dispatchKeyEvent",
+                    session,
+                    type=kind,
+                    key=key,
+                    code=key,
+                    windowsVirtualKeyCode={"Tab": 9}.get(key, 0),
+                )
         found = self._value(session, probe)
         screenshot = self._screenshot(session, width)
         events = list(self._events)
@@ -174,8 +210,10 @@ class Browser:
         self._number += 1
         number = self._number
         message = {"id": number, "method": method, "params": params}
-        os.write(self._commands, json.dumps(
-            message if session is None else message | {"sessionId": session}).encode() + b"\0")
+        os.write(
+            self._commands,
+            json.dumps(message if session is None else message | {"sessionId": session}).encode() + b"\0",
+        )
         while (answer := self._next()).get("id") != number:
             self._events.append(answer)
         if "error" in answer:
@@ -204,7 +242,8 @@ class Browser:
 
     def _value(self, session: str, expression: str) -> Any:
         answer = self.call(
-            "Runtime.evaluate", session, expression=expression, awaitPromise=True, returnByValue=True)
+            "Runtime.evaluate", session, expression=expression, awaitPromise=True, returnByValue=True
+        )
         if "exceptionDetails" in answer:
             raise RuntimeError(f"the probe failed: {_thrown(answer['exceptionDetails'])}")
         return answer["result"].get("value")
@@ -213,7 +252,8 @@ class Browser:
         size = self.call("Page.getLayoutMetrics", session)["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": width, "height": min(size["height"], _TALLEST), "scale": 1}
         answer = self.call(
-            "Page.captureScreenshot", session, format="png", captureBeyondViewport=True, clip=clip)
+            "Page.captureScreenshot", session, format="png", captureBeyondViewport=True, clip=clip
+        )
         return Image.open(io.BytesIO(base64.b64decode(answer["data"]))).convert("RGB")
 
 

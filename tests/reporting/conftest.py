@@ -12,11 +12,20 @@ import yaml
 from dreamprm.evaluation import CandidateScores, evaluate_suites, weight_summary
 
 QUALITY = {
-    "charts_bars": 0.97, "charts_stacked": 0.95, "charts_shuffled": 0.58, "charts_swapped": 0.33,
-    "geometry_rectangles": 0.96, "geometry_triangles": 0.95, "geometry_wrong_key": 0.12,
+    "charts_bars": 0.97,
+    "charts_stacked": 0.95,
+    "charts_shuffled": 0.58,
+    "charts_swapped": 0.33,
+    "geometry_rectangles": 0.96,
+    "geometry_triangles": 0.95,
+    "geometry_wrong_key": 0.12,
     "geometry_easy": 0.05,
-    "science_gauges": 0.98, "science_shuffled_all": 0.47, "science_wrong_key": 0.15,
-    "commonsense_easy": 0.07, "commonsense_counting": 0.94, "commonsense_swapped": 0.36,
+    "science_gauges": 0.98,
+    "science_shuffled_all": 0.47,
+    "science_wrong_key": 0.15,
+    "commonsense_easy": 0.07,
+    "commonsense_counting": 0.94,
+    "commonsense_swapped": 0.36,
     "commonsense_shuffled": 0.6,
 }
 SUITES = ("held_out", "new_values", "styles", "reasoner", "two_ops", "mixed_skills")
@@ -51,24 +60,42 @@ def run_files(seed: int) -> dict[str, str]:
         share = window / 360
         now = 1 + (final / final.mean() - 1) * share**0.6 + generator.normal(0, 0.01, 15)
         weights.append({"step": 5 * window, "weights": dict(zip(names, now / now.mean()))})
-        metrics.append({
-            "step": 5 * window, "window": window,
-            "inner_loss": 0.12 + 0.1 * np.exp(-4 * share) + generator.normal(0, 0.01),
-            "meta_loss": 0.1 + 0.15 * np.exp(-3 * share) + generator.normal(0, 0.015),
-            "lm_loss": 0.4 + np.exp(-5 * share) + generator.normal(0, 0.03),
-            "lr": 2e-3, "upper_lr": 0.05, "seconds": 1.1 * window, "alpha_grad_norm": 0.02, "status": "ok"})
+        metrics.append(
+            {
+                "step": 5 * window,
+                "window": window,
+                "inner_loss": 0.12 + 0.1 * np.exp(-4 * share) + generator.normal(0, 0.01),
+                "meta_loss": 0.1 + 0.15 * np.exp(-3 * share) + generator.normal(0, 0.015),
+                "lm_loss": 0.4 + np.exp(-5 * share) + generator.normal(0, 0.03),
+                "lr": 2e-3,
+                "upper_lr": 0.05,
+                "seconds": 1.1 * window,
+                "alpha_grad_norm": 0.02,
+                "status": "ok",
+            }
+        )
     learned = weights[-1]["weights"]
     entries = evaluate_suites(
-        {name: suite(k + 10 * seed) for k, name in enumerate(SUITES)}, shifted=SUITES[1:])
+        {name: suite(k + 10 * seed) for k, name in enumerate(SUITES)}, shifted=SUITES[1:]
+    )
     accuracy = {name: float(0.2 + 0.6 * quality) for name, quality in QUALITY.items()}
     gap = entries["differences"]["dreamprm-vanilla"]["mean"][0]
     summary = {
-        "name": "sandbox", "seconds": 432.5, "seed": seed, "steps": 1800, "estimator": "first_order",
-        **weight_summary(learned, QUALITY), "weights": learned, "quality": QUALITY,
-        "generator_accuracy": accuracy, **entries, "vanilla_source": "live",
+        "name": "sandbox",
+        "seconds": 432.5,
+        "seed": seed,
+        "steps": 1800,
+        "estimator": "first_order",
+        **weight_summary(learned, QUALITY),
+        "weights": learned,
+        "quality": QUALITY,
+        "generator_accuracy": accuracy,
+        **entries,
+        "vanilla_source": "live",
         "targets": {
             "spearman": {"target": 0.8, "measured": 0.94, "met": True},
-            "dreamprm - vanilla, shifted": {"target": 0.04, "measured": gap, "met": bool(gap >= 0.04)}},
+            "dreamprm - vanilla, shifted": {"target": 0.04, "measured": gap, "met": bool(gap >= 0.04)},
+        },
         "targets_met": True,
         "notes": ["The base model knows captions & sums; <b>PRM training</b> teaches it to verify."],
     }
@@ -78,7 +105,9 @@ def run_files(seed: int) -> dict[str, str]:
         "domain_weights.jsonl": "".join(json.dumps(row) + "\n" for row in weights),
         "config.yaml": (
             f"name: sandbox\nseed: {seed}\nsteps: 1800\ndata:\n  meta: data/seed{seed}/meta.jsonl\n"
-            "hypergrad:\n  name: first_order\n")}
+            "hypergrad:\n  name: first_order\n"
+        ),
+    }
 
 
 @pytest.fixture
@@ -98,11 +127,13 @@ def make_run(tmp_path: Path):
 
     A change of None takes the entry out.
     """
+
     def make(name, seed=0, *, config=None, **changes):
         folder = write_run(tmp_path / "runs" / name, seed)
         held = json.loads((folder / "summary.json").read_text()) | {"name": name} | changes
         (folder / "summary.json").write_text(
-            json.dumps({key: value for key, value in held.items() if value is not None}))
+            json.dumps({key: value for key, value in held.items() if value is not None})
+        )
         settings = yaml.safe_load((folder / "config.yaml").read_text()) | {"name": name} | (config or {})
         (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         return folder
@@ -113,11 +144,22 @@ def make_run(tmp_path: Path):
 @pytest.fixture
 def make_vanilla(make_run):
     """make(name, seed=0): the folder of a vanilla run."""
+
     def make(name, seed=0, **summary):
         weights = dict.fromkeys(QUALITY, 1.0)
-        folder = make_run(name, seed, config={"hypergrad": {"name": "none"}}, estimator="none",
-                          weights=weights, spearman=None, weight_ratio=None, targets=None, targets_met=None,
-                          generator_accuracy=None, **summary)
+        folder = make_run(
+            name,
+            seed,
+            config={"hypergrad": {"name": "none"}},
+            estimator="none",
+            weights=weights,
+            spearman=None,
+            weight_ratio=None,
+            targets=None,
+            targets_met=None,
+            generator_accuracy=None,
+            **summary,
+        )
         lines = [{"step": step, "weights": weights} for step in (5, 10)]
         (folder / "domain_weights.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         return folder

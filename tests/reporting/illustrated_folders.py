@@ -30,8 +30,11 @@ def write_evaluation(folder: Path, *, questions: int = 12, total: int = 4) -> Pa
         draws = np.random.default_rng(number)
         records = [_candidates(folder, f"{suite}-{k}", draws, total) for k in range(questions)]
         _write(folder / f"{suite}.jsonl", records)
-    settings = [f"suites={json.dumps({suite: str(folder / suite) + '.jsonl' for suite in SUITES})}",
-                f"output={folder / 'evaluation'}", "resamples=100"]
+    settings = [
+        f"suites={json.dumps({suite: str(folder / suite) + '.jsonl' for suite in SUITES})}",
+        f"output={folder / 'evaluation'}",
+        "resamples=100",
+    ]
     run_evaluate(load_config(EvaluateConfig, None, settings))
     return folder / "evaluation"
 
@@ -44,16 +47,35 @@ def _candidates(folder: Path, name: str, draws: np.random.Generator, total: int)
     candidates = []
     for k in range(total):
         right = bool(draws.random() < 0.5)
-        steps = [f"We restate: what does {MARKUP} show?", f"In the image {UNBROKEN} is seen.",
-                 "Background: the area of a rectangle is width times height.", "So the area is 4.",
-                 "Therefore the answer follows."]
-        scores = {scorer: {"log_odds": (draws.normal(size=5) + gain * (2 * right - 1)).tolist()}
-                  for scorer, gain in (("vanilla", 0.2), ("dreamprm", 0.8))}
-        candidates.append({
-            "text": "\n".join(steps), "steps": steps, "final_answer": "4" if right else str(5 + k),
-            "correct": right, "generator": "one" if k % 2 else "two", "scores": scores})
-    return {"id": name, "question": f"What is the area? {MARKUP} {UNBROKEN}", "images": [str(path)],
-            "benchmark": "made up", "answer": "4", "candidates": candidates}
+        steps = [
+            f"We restate: what does {MARKUP} show?",
+            f"In the image {UNBROKEN} is seen.",
+            "Background: the area of a rectangle is width times height.",
+            "So the area is 4.",
+            "Therefore the answer follows.",
+        ]
+        scores = {
+            scorer: {"log_odds": (draws.normal(size=5) + gain * (2 * right - 1)).tolist()}
+            for scorer, gain in (("vanilla", 0.2), ("dreamprm", 0.8))
+        }
+        candidates.append(
+            {
+                "text": "\n".join(steps),
+                "steps": steps,
+                "final_answer": "4" if right else str(5 + k),
+                "correct": right,
+                "generator": "one" if k % 2 else "two",
+                "scores": scores,
+            }
+        )
+    return {
+        "id": name,
+        "question": f"What is the area? {MARKUP} {UNBROKEN}",
+        "images": [str(path)],
+        "benchmark": "made up",
+        "answer": "4",
+        "candidates": candidates,
+    }
 
 
 def write_steps(folder: Path, *, records: int = 40) -> Path:
@@ -63,8 +85,13 @@ def write_steps(folder: Path, *, records: int = 40) -> Path:
         draws = np.random.default_rng(10 + number)
         _write(folder / f"{subset}.jsonl", [_scored(f"{subset}-{k}", draws) for k in range(records)])
     files = {subset: str(folder / f"{subset}.jsonl") for subset in SUBSETS}
-    settings = [f"files={json.dumps(files)}", f"output={folder / 'steps'}", "resamples=100", "level=0.9",
-                "baseline=vanilla"]
+    settings = [
+        f"files={json.dumps(files)}",
+        f"output={folder / 'steps'}",
+        "resamples=100",
+        "level=0.9",
+        "baseline=vanilla",
+    ]
     run_evaluate_steps(load_config(EvaluateStepsConfig, None, settings))
     return folder / "steps"
 
@@ -72,10 +99,20 @@ def write_steps(folder: Path, *, records: int = 40) -> Path:
 def _scored(name: str, draws: np.random.Generator) -> dict[str, Any]:
     first = int(draws.integers(0, 8))
     labels = [1.0 if k < first else 0.0 for k in range(4)]
-    scores = {scorer: {"log_odds": (draws.normal(size=4) + gain * (2 * np.array(labels) - 1)).tolist()}
-              for scorer, gain in (("vanilla", 0.5), ("dreamprm", 1.5))}
-    return {"id": name, "question": name, "images": [], "domain": "d", "steps": ["a step"] * 4,
-            "labels": labels, "rollouts": [None] * 4, "scores": scores}
+    scores = {
+        scorer: {"log_odds": (draws.normal(size=4) + gain * (2 * np.array(labels) - 1)).tolist()}
+        for scorer, gain in (("vanilla", 0.5), ("dreamprm", 1.5))
+    }
+    return {
+        "id": name,
+        "question": name,
+        "images": [],
+        "domain": "d",
+        "steps": ["a step"] * 4,
+        "labels": labels,
+        "rollouts": [None] * 4,
+        "scores": scores,
+    }
 
 
 def _write(path: Path, records: list[dict[str, Any]]) -> None:

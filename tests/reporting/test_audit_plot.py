@@ -21,9 +21,17 @@ def audited(folder, cosines):
 
 
 def entry(median, **changes):
-    return {"estimator": "first_order", "audit": {
-        "exact": ["adjoint"], "windows": 7, "undefined": 0, "cosine": {"median": median, "least": 0.5},
-        "norm_ratio": {"median": 1.5, "least": 0.25, "most": 2.0}} | changes}
+    return {
+        "estimator": "first_order",
+        "audit": {
+            "exact": ["adjoint"],
+            "windows": 7,
+            "undefined": 0,
+            "cosine": {"median": median, "least": 0.5},
+            "norm_ratio": {"median": 1.5, "least": 0.25, "most": 2.0},
+        }
+        | changes,
+    }
 
 
 def test_the_plot_shows_the_audited_windows_only(run_folder):
@@ -37,9 +45,14 @@ def test_the_plot_shows_the_audited_windows_only(run_folder):
     assert audit(audited(run_folder, [None, None, None])) is None
 
 
-@pytest.mark.parametrize(("median", "shown", "verdict"), [
-    (0.99999, "0.999", "went where the exact gradient would have sent them."),
-    (0.9, "0.900", "went roughly where"), (-0.2, "-0.200", "did not go where")])
+@pytest.mark.parametrize(
+    ("median", "shown", "verdict"),
+    [
+        (0.99999, "0.999", "went where the exact gradient would have sent them."),
+        (0.9, "0.900", "went roughly where"),
+        (-0.2, "-0.200", "did not go where"),
+    ],
+)
 def test_the_sentence_judges_the_median_cosine(median, shown, verdict):
     sentence = audit_sentence(entry(median))
     assert sentence.startswith("7 windows of first_order were compared with the exact gradient (adjoint). ")

@@ -8,25 +8,42 @@ import pytest
 
 from dreamprm.reporting import read_run
 from dreamprm.reporting.plots.difficulty import (
-    difficulty_of_runs, difficulty_points, rank_correlation, weights_against_difficulty)
+    difficulty_of_runs,
+    difficulty_points,
+    rank_correlation,
+    weights_against_difficulty,
+)
 from dreamprm.reporting.plots.point_names import name_points
 from dreamprm.reporting.plots.style import new_figure
 
 
 def test_points_are_the_domains_of_which_both_are_known():
-    points = difficulty_points({
-        "weights": {"a": 1.5, "b": 0.5, "lost": 1.0, "nan": math.nan},
-        "generator_accuracy": {"b": 0.25, "a": 0.75, "gone": 0.5, "nan": 0.5, "lost": None}})
+    points = difficulty_points(
+        {
+            "weights": {"a": 1.5, "b": 0.5, "lost": 1.0, "nan": math.nan},
+            "generator_accuracy": {"b": 0.25, "a": 0.75, "gone": 0.5, "nan": 0.5, "lost": None},
+        }
+    )
     assert [(one.name, one.accuracy, one.weight) for one in points] == [("a", 0.75, 1.5), ("b", 0.25, 0.5)]
 
 
-@pytest.mark.parametrize("accuracies, weights, expected", [
-    ([0.1, 0.2, 0.3, 0.4], [1, 2, 4, 3], 0.8),  # 1 - 6 * 2 / (4 * 15)
-    ([0.1, 0.2, 0.3], [3, 2, 1], -1.0),
-    ([0.1, 0.2], [1, 1], None), ([0.3, 0.3], [1, 2], None), ([0.1], [1], None)])
+@pytest.mark.parametrize(
+    "accuracies, weights, expected",
+    [
+        ([0.1, 0.2, 0.3, 0.4], [1, 2, 4, 3], 0.8),  # 1 - 6 * 2 / (4 * 15)
+        ([0.1, 0.2, 0.3], [3, 2, 1], -1.0),
+        ([0.1, 0.2], [1, 1], None),
+        ([0.3, 0.3], [1, 2], None),
+        ([0.1], [1], None),
+    ],
+)
 def test_rank_correlation(accuracies, weights, expected):
-    points = difficulty_points({"weights": {str(k): weight for k, weight in enumerate(weights)},
-                                "generator_accuracy": {str(k): one for k, one in enumerate(accuracies)}})
+    points = difficulty_points(
+        {
+            "weights": {str(k): weight for k, weight in enumerate(weights)},
+            "generator_accuracy": {str(k): one for k, one in enumerate(accuracies)},
+        }
+    )
     assert rank_correlation(points) == (expected if expected is None else pytest.approx(expected, abs=1e-12))
 
 
@@ -35,8 +52,10 @@ def test_the_plot_shows_each_domain(run_folder):
     axes = weights_against_difficulty(run).axes[0]
     places = axes.collections[0].get_offsets()
     known = run.summary["generator_accuracy"]
-    expected = [(100 * known[name], weight) for name, weight in
-                sorted(run.summary["weights"].items(), key=lambda item: -item[1])]
+    expected = [
+        (100 * known[name], weight)
+        for name, weight in sorted(run.summary["weights"].items(), key=lambda item: -item[1])
+    ]
     np.testing.assert_allclose(places, expected)
     assert {text.get_text() for text in axes.texts} >= set(known)
     colours = axes.collections[0].get_facecolors()
@@ -44,8 +63,15 @@ def test_the_plot_shows_each_domain(run_folder):
 
 
 def test_runs_share_their_axes_and_unknown_ones_are_left_out(make_run, make_vanilla):
-    runs = [read_run(folder) for folder in (
-        make_run("a", 0), make_vanilla("v"), make_run("b", 1), make_run("old", generator_accuracy=None))]
+    runs = [
+        read_run(folder)
+        for folder in (
+            make_run("a", 0),
+            make_vanilla("v"),
+            make_run("b", 1),
+            make_run("old", generator_accuracy=None),
+        )
+    ]
     figure = difficulty_of_runs(runs, ["A", "V", "B", "O"])
     panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
     assert [axes.get_title(loc="left") for axes in panels] == ["A", "B"]

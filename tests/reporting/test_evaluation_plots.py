@@ -18,13 +18,25 @@ def result(tmp_path_factory):
 
 def figures(selectors, *, suites=2):
     """Made-up accuracies of selectors: the k-th gains k thousandths with every doubling."""
-    by_n = {name: {f"s{place}": {str(n): 0.3 + 0.001 * k * i for i, n in enumerate((1, 2, 4, 8))}
-                   for place in range(suites)} for k, name in enumerate(selectors)}
-    bands = {name: {place: {n: [value - 0.05, value + 0.05] for n, value in row.items()}
-                    for place, row in rows.items()} for name, rows in by_n.items()}
-    return {"accuracy_by_n": by_n, "intervals_by_n": bands,
-            "best_of_n": {name: {place: row["8"] for place, row in rows.items()}
-                          for name, rows in by_n.items()}}
+    by_n = {
+        name: {
+            f"s{place}": {str(n): 0.3 + 0.001 * k * i for i, n in enumerate((1, 2, 4, 8))}
+            for place in range(suites)
+        }
+        for k, name in enumerate(selectors)
+    }
+    bands = {
+        name: {
+            place: {n: [value - 0.05, value + 0.05] for n, value in row.items()}
+            for place, row in rows.items()
+        }
+        for name, rows in by_n.items()
+    }
+    return {
+        "accuracy_by_n": by_n,
+        "intervals_by_n": bands,
+        "best_of_n": {name: {place: row["8"] for place, row in rows.items()} for name, rows in by_n.items()},
+    }
 
 
 def detail(axes):
@@ -35,22 +47,29 @@ def test_weighted_votes_and_partial_selectors_are_not_on_the_mean(result):
     shown = accuracy.evaluation_figures(result)
     axes = accuracy.mean_over_n(shown, level=0.9).axes[0]
     named = [text.get_text().split()[0] for text in axes.texts if "exact mean" not in text.get_text()]
-    assert sorted(named) == sorted(name for name, row in result["best_of_n"].items()
-                                   if "mean" in row and not name.startswith(WEIGHTED))
+    assert sorted(named) == sorted(
+        name for name, row in result["best_of_n"].items() if "mean" in row and not name.startswith(WEIGHTED)
+    )
     assert "best_generator" not in named and "first" in named
     line = axes.lines[named.index("dreamprm")]
     np.testing.assert_allclose(
-        line.get_ydata(), [100 * value for value in result["accuracy_by_n"]["dreamprm"]["mean"].values()])
+        line.get_ydata(), [100 * value for value in result["accuracy_by_n"]["dreamprm"]["mean"].values()]
+    )
     # Sixteen bands would cover each other: dreamprm's alone, as the text says.
     assert len(axes.collections) == 1 and detail(axes).endswith("band: 90 % interval of dreamprm")
 
 
-@pytest.mark.parametrize(("count", "suites", "bands", "words"), [
-    (3, 1, 3, "bands: 99 % intervals"), (1, 1, 1, "band: 99 % interval of x0"), (9, 1, 0, "subsets"),
-    (3, 2, 0, "subsets")])  # intervals of the suites alone, none of their mean
+@pytest.mark.parametrize(
+    ("count", "suites", "bands", "words"),
+    [
+        (3, 1, 3, "bands: 99 % intervals"),
+        (1, 1, 1, "band: 99 % interval of x0"),
+        (9, 1, 0, "subsets"),
+        (3, 2, 0, "subsets"),
+    ],
+)  # intervals of the suites alone, none of their mean
 def test_the_text_says_the_level_and_which_bands_there_are(count, suites, bands, words):
-    axes = accuracy.mean_over_n(
-        figures([f"x{k}" for k in range(count)], suites=suites), level=0.99).axes[0]
+    axes = accuracy.mean_over_n(figures([f"x{k}" for k in range(count)], suites=suites), level=0.99).axes[0]
     assert len(axes.collections) == bands and detail(axes).endswith(words)
 
 
@@ -69,7 +88,7 @@ def test_names_at_the_line_ends_do_not_overlap(count):
     middles = sorted(text.get_unitless_position()[1] * axes.bbox.height for text in labels)
     assert len(middles) == count and min(np.diff(middles)) >= figure.dpi * 9 / 72
     boxes = [text.get_window_extent() for text in labels]
-    assert all(0 <= box.y0 and box.y1 <= figure.bbox.height and box.x1 <= figure.bbox.width for box in boxes)
+    assert all(box.y0 >= 0 and box.y1 <= figure.bbox.height and box.x1 <= figure.bbox.width for box in boxes)
 
 
 def test_one_panel_a_suite_with_all_its_selectors(result):
@@ -79,7 +98,8 @@ def test_one_panel_a_suite_with_all_its_selectors(result):
     assert [len(axes.lines) for axes in panels] == [16, 17, 16]  # best_generator: of the second suite alone
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
-        name for name in result["best_of_n"] if not name.startswith(WEIGHTED)]
+        name for name in result["best_of_n"] if not name.startswith(WEIGHTED)
+    ]
     values = result["accuracy_by_n"]["oracle"]["wemath"].values()
     np.testing.assert_allclose(panels[0].lines[-1].get_ydata(), [100 * value for value in values])
 
@@ -118,6 +138,7 @@ def test_the_forest_shows_each_difference_of_one_method(result):
 def test_a_single_n_has_no_plot_over_n():
     shown = figures(["dreamprm", "vanilla"])
     for key in ("accuracy_by_n", "intervals_by_n"):
-        shown[key] = {name: {place: {"8": row["8"]} for place, row in rows.items()}
-                      for name, rows in shown[key].items()}
+        shown[key] = {
+            name: {place: {"8": row["8"]} for place, row in rows.items()} for name, rows in shown[key].items()
+        }
     assert accuracy.mean_over_n(shown, level=0.95) is None and accuracy.suites_over_n(shown) is None

@@ -22,11 +22,12 @@ TEMPLATES = Path(__file__).parents[2] / "src" / "dreamprm" / "reporting" / "temp
 
 
 def channels(colour: str) -> np.ndarray:
-    return np.array([int(colour[place:place + 2], 16) for place in (1, 3, 5)]) / 255
+    return np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
 
 
 def contrast(one: str, other: str) -> float:
     """WCAG 2.2's contrast ratio of two colours."""
+
     def luminance(colour: str) -> float:
         values = channels(colour)
         linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
@@ -57,20 +58,25 @@ def test_low_and_high_are_told_apart_also_by_the_colour_blind():
         assert low[0] - low[2] > 0.15 and high[2] - high[0] > 0.15  # red-brown, blue
         assert np.ptp(middle) < 0.03  # grey
         # Protanopia and deuteranopia of full severity: Machado, Oliveira and Fernandes, 2009, in linear RGB.
-        for matrix in ([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
-                       [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]):
+        for matrix in (
+            [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+            [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+        ):
             seen = [np.clip(np.array(matrix) @ colour**2.2, 0, 1) ** (1 / 2.2) for colour in (low, high)]
             assert np.abs(seen[0] - seen[1]).max() > 0.25
     assert shade(1) == shade(1.0) != shade(0.99)
 
 
-@pytest.mark.parametrize("text, tex", [
-    ("so $x_1 = 2$ and $$y$$.", ["$x_1 = 2$", "$$y$$"]),
-    (r"\(a\) or \[b" + "\n" + r"\]", [r"\(a\)", "\\[b\n\\]"]),
-    ("it costs $5\nor $6", []),
-    ("nothing here", []),
-    ("$open and \\( too", []),
-])
+@pytest.mark.parametrize(
+    "text, tex",
+    [
+        ("so $x_1 = 2$ and $$y$$.", ["$x_1 = 2$", "$$y$$"]),
+        (r"\(a\) or \[b" + "\n" + r"\]", [r"\(a\)", "\\[b\n\\]"]),
+        ("it costs $5\nor $6", []),
+        ("nothing here", []),
+        ("$open and \\( too", []),
+    ],
+)
 def test_mathematics_is_set_apart_and_nothing_is_lost(text, tex):
     parts = pieces(text)
     assert [part.text for part in parts if part.tex] == tex
@@ -85,26 +91,51 @@ def test_a_text_full_of_opening_marks_takes_no_time():
 
 
 def test_probabilities_that_round_to_the_ends_say_so():
-    values = {-30.0: "< 0.01", -5.3: "< 0.01", -5.29: "0.01", 0.0: "0.50", 1.0: "0.73", 5.29: "0.99",
-              5.3: "> 0.99", 800.0: "> 0.99"}
+    values = {
+        -30.0: "< 0.01",
+        -5.3: "< 0.01",
+        -5.29: "0.01",
+        0.0: "0.50",
+        1.0: "0.73",
+        5.29: "0.99",
+        5.3: "> 0.99",
+        800.0: "> 0.99",
+    }
     assert {value: shown_probability(value) for value in values} == values
 
 
 def candidate(answer, correct, steps=("first step", "second step"), generator=None, **log_odds):
-    return {"text": "\n".join(steps), "steps": list(steps), "final_answer": answer, "correct": correct,
-            "generator": generator, "scores": {name: {"log_odds": row} for name, row in log_odds.items()}}
+    return {
+        "text": "\n".join(steps),
+        "steps": list(steps),
+        "final_answer": answer,
+        "correct": correct,
+        "generator": generator,
+        "scores": {name: {"log_odds": row} for name, row in log_odds.items()},
+    }
 
 
 def rows(count=1, **changes):
     """Questions on which dreamprm picks 1 and is right, vanilla 2 and is wrong; orm and majority 3."""
-    return [{"id": f"q{k}", "question": f"question {k}?", "images": [], "benchmark": "b", "answer": "4",
-             "candidates": [
-                 candidate("4", True, generator="model g", dreamprm=[1.0, 2.0], vanilla=[-1.0, 0.0],
-                           orm=[0.25]),
-                 candidate("5", False, dreamprm=[-1.0, -6.0], vanilla=[0.5, 0.0], orm=[-0.5]),
-                 candidate("6", False, dreamprm=[-2.0, -2.0], vanilla=[-3.0, 0.0], orm=[0.75]),
-                 candidate("6", False, dreamprm=[-2.0, -2.0], vanilla=[-3.0, 0.0], orm=[0.5])]} | changes
-            for k in range(count)]
+    return [
+        {
+            "id": f"q{k}",
+            "question": f"question {k}?",
+            "images": [],
+            "benchmark": "b",
+            "answer": "4",
+            "candidates": [
+                candidate(
+                    "4", True, generator="model g", dreamprm=[1.0, 2.0], vanilla=[-1.0, 0.0], orm=[0.25]
+                ),
+                candidate("5", False, dreamprm=[-1.0, -6.0], vanilla=[0.5, 0.0], orm=[-0.5]),
+                candidate("6", False, dreamprm=[-2.0, -2.0], vanilla=[-3.0, 0.0], orm=[0.75]),
+                candidate("6", False, dreamprm=[-2.0, -2.0], vanilla=[-3.0, 0.0], orm=[0.5]),
+            ],
+        }
+        | changes
+        for k in range(count)
+    ]
 
 
 @pytest.fixture
@@ -114,8 +145,18 @@ def body(tmp_path, monkeypatch):
 
     def of(records, *settings):
         (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in records))
-        run_evaluate(load_config(EvaluateConfig, None, [
-            f"output={tmp_path / 'out'}", f"suites.a={tmp_path / 'a.jsonl'}", "resamples=100", *settings]))
+        run_evaluate(
+            load_config(
+                EvaluateConfig,
+                None,
+                [
+                    f"output={tmp_path / 'out'}",
+                    f"suites.a={tmp_path / 'a.jsonl'}",
+                    "resamples=100",
+                    *settings,
+                ],
+            )
+        )
         (section,) = sections(read_report([tmp_path / "out"]))
         assert (section.anchor, section.title) == ("examples-1", "Examples where selectors disagree")
         return str(section.body)
@@ -146,13 +187,16 @@ def test_each_pick_shows_its_own_scorer_first_and_every_step(body):
         "vanilla picks candidate 2 of 4: ✗ wrong Final answer: 5 "
         "vanilla: sum_log_odds +0.50 dreamprm: sum_log_odds -7.00 picked by weighted_vanilla too "
         "Step 1 vanilla p = 0.62 dreamprm p = 0.27 first step "
-        "Step 2 vanilla p = 0.50 dreamprm p < 0.01 second step"]
-    assert words(html).endswith("Candidates that other selectors pick: majority: 3 or 4; orm: 3; "
-                                "weighted_orm: 3 or 4. Only vanilla is right: no question")
+        "Step 2 vanilla p = 0.50 dreamprm p < 0.01 second step",
+    ]
+    assert words(html).endswith(
+        "Candidates that other selectors pick: majority: 3 or 4; orm: 3; "
+        "weighted_orm: 3 or 4. Only vanilla is right: no question"
+    )
     # A step has the shade of the first scorer, each p its own; bars go from the middle.
     own, other = shade(1 / (1 + np.exp(-1.0))), shade(1 / (1 + np.exp(1.0)))
-    step = html[html.index("<li class=\"shaded\""):]
-    styles = re.findall(r'--light:(#\w+);--dark:(#\w+)', step)[:3]
+    step = html[html.index('<li class="shaded"') :]
+    styles = re.findall(r"--light:(#\w+);--dark:(#\w+)", step)[:3]
     assert styles == [(own.light, own.dark), (own.light, own.dark), (other.light, other.dark)]
     assert re.findall(r"left:([\d.]+)%;width:([\d.]+)%", step)[:2] == [("50.0", "23.1"), ("26.9", "23.1")]
 
@@ -170,8 +214,10 @@ def test_one_score_for_the_whole_response_is_not_one_of_its_steps(body):
     single = rows()
     for one in single[0]["candidates"]:
         one["steps"] = ["all of it"]
-        one["scores"] = {"dreamprm": {"log_odds": one["scores"]["dreamprm"]["log_odds"][:1]},
-                         "vanilla": one["scores"]["orm"]}
+        one["scores"] = {
+            "dreamprm": {"log_odds": one["scores"]["dreamprm"]["log_odds"][:1]},
+            "vanilla": one["scores"]["orm"],
+        }
     single += rows(id="q9", question="another?")
     for one in single[1]["candidates"]:
         one["scores"] = {"dreamprm": one["scores"]["dreamprm"], "vanilla": one["scores"]["orm"]}
@@ -181,9 +227,11 @@ def test_one_score_for_the_whole_response_is_not_one_of_its_steps(body):
 
 def test_a_vote_tells_who_gave_its_answer(body):
     html = body(rows(), pair("dreamprm", "majority"))
-    assert ("majority picks candidate 3 of 4: ✗ wrong Final answer: 6 "
-            "it names candidate 4 too, wrong as well; the first is shown "
-            "dreamprm: sum_log_odds -4.00") in picks(html)[1]
+    assert (
+        "majority picks candidate 3 of 4: ✗ wrong Final answer: 6 "
+        "it names candidate 4 too, wrong as well; the first is shown "
+        "dreamprm: sum_log_odds -4.00"
+    ) in picks(html)[1]
 
 
 def test_a_selector_that_names_several_does_not_seem_to_pick_both(body):
@@ -201,8 +249,10 @@ def test_the_table_counts_every_question(body):
     both = rows(id="r")
     both[0]["candidates"][1]["correct"] = True
     html = body([*records, *both], pair("dreamprm", "majority"))
-    assert ("questions majority right majority wrong dreamprm right 0 0.0 % 3 75.0 % "
-            "dreamprm wrong 0 0.0 % 0 0.0 % Of 4 questions") in words(html)
+    assert (
+        "questions majority right majority wrong dreamprm right 0 0.0 % 3 75.0 % "
+        "dreamprm wrong 0 0.0 % 0 0.0 % Of 4 questions"
+    ) in words(html)
     assert "Of 4 questions of suite a. 1 are in no cell" in words(html)
     assert "Only dreamprm is right: all 3 questions" in html
     assert "Only majority is right: no question" in html
@@ -224,11 +274,14 @@ def test_pairs_after_the_first_are_folded_and_tell_their_counts(body):
     assert words(first).endswith("Other pairs") and others.count("<details") == 0
     summary, folded = others.split("</summary>")
     assert summary.split("<summary>")[1] == (
-        "dreamprm against orm (only one right: dreamprm 3, orm 0, of 3 questions)")
+        "dreamprm against orm (only one right: dreamprm 3, orm 0, of 3 questions)"
+    )
     assert folded.count("<article") == 1 and "Only dreamprm is right: 1 of 3 questions" in folded
     labels = re.findall(r'aria-label="(Questions by[^"]*)"', html)
-    assert labels == ["Questions by who is right, dreamprm against vanilla",
-                      "Questions by who is right, dreamprm against orm"]
+    assert labels == [
+        "Questions by who is right, dreamprm against vanilla",
+        "Questions by who is right, dreamprm against orm",
+    ]
 
 
 def test_images_are_part_of_the_page_and_missing_ones_are_named(body, tmp_path):
@@ -244,11 +297,18 @@ def test_images_are_part_of_the_page_and_missing_ones_are_named(body, tmp_path):
 
 def test_options_are_listed_where_the_question_lacks_them(body, tmp_path):
     def html(question, options):
-        asked = {"id": "q0", "question": question, "images": [], "answer": "B", "domain": "d",
-                 "options": options}
+        asked = {
+            "id": "q0",
+            "question": question,
+            "images": [],
+            "answer": "B",
+            "domain": "d",
+            "options": options,
+        }
         (tmp_path / "q.jsonl").write_text(json.dumps(asked))
-        return body(rows(question=question), f"suites.a.questions={tmp_path / 'q.jsonl'}",
-                    pair("dreamprm", "vanilla"))
+        return body(
+            rows(question=question), f"suites.a.questions={tmp_path / 'q.jsonl'}", pair("dreamprm", "vanilla")
+        )
 
     assert "how many? A three B $4$ Reference answer: 4" in words(html("how many?", ["three", "$4$"]))
     assert "13 or 4? A 3 B 4 Reference" in words(html("13 or 4?", ["3", "4"]))
@@ -260,10 +320,14 @@ def test_options_are_listed_where_the_question_lacks_them(body, tmp_path):
 def test_hostile_texts_stay_texts(body):
     attack = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}</style>&amp;\u202edesrever"
     records = rows(
-        id=attack, question=attack + "\n  kept " + "w" * 5000, answer=attack, images=[attack + ".png"])
+        id=attack, question=attack + "\n  kept " + "w" * 5000, answer=attack, images=[attack + ".png"]
+    )
     for one in records[0]["candidates"]:
-        one.update(final_answer=attack if one["final_answer"] == "4" else "half \ud83d", generator=attack,
-                   steps=[attack, "  spaces\n\n  and lines"])
+        one.update(
+            final_answer=attack if one["final_answer"] == "4" else "half \ud83d",
+            generator=attack,
+            steps=[attack, "  spaces\n\n  and lines"],
+        )
     html = body(records, pair("dreamprm", "vanilla"))
     html.encode("utf-8")
     assert "<script" not in html and "<img" not in html and "onerror=" in unescape(html)
@@ -271,11 +335,33 @@ def test_hostile_texts_stay_texts(body):
     # The only elements are those of the template, and no attribute holds what a quote could end.
     tags = {tag.split()[0].strip("/") for tag in re.findall(r"<([^>]*)>", html)}
     assert tags <= {
-        "p", "h3", "h4", "h5", "h6", "div", "table", "thead", "tbody", "tr", "th", "td", "small", "article",
-        "section", "span", "bdi", "b", "i", "ul", "ol", "li", "code"}
+        "p",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "div",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "small",
+        "article",
+        "section",
+        "span",
+        "bdi",
+        "b",
+        "i",
+        "ul",
+        "ol",
+        "li",
+        "code",
+    }
     # Text that turns the direction round is alone in a block, or isolated.
     for found in re.finditer("\u202e", html):
-        before = html[:found.start()]
+        before = html[: found.start()]
         opened = max(before.rfind("<bdi"), before.rfind('<div class="kept" dir="auto">'))
         assert opened > max(before.rfind("</bdi>"), before.rfind("</div>"))
     assert "kept " + "w" * 5000 in html

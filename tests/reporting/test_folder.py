@@ -25,9 +25,11 @@ def test_what_a_line_lacks_is_nan(run_folder):
     (run_folder / "metrics.jsonl").write_text(
         '{"step": 5, "inner_loss": 0.5, "status": "ok"}\n\n'
         '{"step": 10, "inner_loss": NaN, "meta_loss": 0.25}\n'
-        '{"step": 15, "inner_loss": null, "meta_loss": "high"}\n')
+        '{"step": 15, "inner_loss": null, "meta_loss": "high"}\n'
+    )
     (run_folder / "domain_weights.jsonl").write_text(
-        '{"step": 5, "weights": {"a": 1.0}}\n{"step": 10, "weights": {"a": 0.5, "b": 1.5}}\n')
+        '{"step": 5, "weights": {"a": 1.0}}\n{"step": 10, "weights": {"a": 0.5, "b": 1.5}}\n'
+    )
     run = read_run(run_folder)
     np.testing.assert_array_equal(run.metrics["inner_loss"], [0.5, np.nan, np.nan])
     np.testing.assert_array_equal(run.metrics["meta_loss"], [np.nan, 0.25, np.nan])
@@ -62,12 +64,15 @@ def test_missing_folder(tmp_path):
         read_run(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name, content, message", [
-    ("metrics.jsonl", '{"step": 5}\n{"step": \n', r"metrics.jsonl:2: not JSON .*make it again"),
-    ("metrics.jsonl", "[5]\n", r"metrics.jsonl:1: must be a JSON object, got list"),
-    ("summary.json", '{\n"name": oops}', r"summary.json:2: not JSON"),
-    ("domain_weights.jsonl", '{"step": 5, "weights": [1]}\n', r"object 1: weights must be .* got \[1\]"),
-])
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("metrics.jsonl", '{"step": 5}\n{"step": \n', r"metrics.jsonl:2: not JSON .*make it again"),
+        ("metrics.jsonl", "[5]\n", r"metrics.jsonl:1: must be a JSON object, got list"),
+        ("summary.json", '{\n"name": oops}', r"summary.json:2: not JSON"),
+        ("domain_weights.jsonl", '{"step": 5, "weights": [1]}\n', r"object 1: weights must be .* got \[1\]"),
+    ],
+)
 def test_damaged_file(run_folder, name, content, message):
     (run_folder / name).write_text(content)
     with pytest.raises(DataError, match=message):

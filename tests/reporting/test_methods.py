@@ -11,8 +11,8 @@ from evaluated_folders import DIFFICULTY, STRENGTHS, evaluated, write_evaluation
 from dreamprm.errors import DataError
 from dreamprm.evaluation.marks import baseline_letters, p_text
 from dreamprm.reporting.folders.evaluation import EvaluationFolder, read_evaluation
-from dreamprm.reporting.report import Report
 from dreamprm.reporting.repeats import over_evaluations, repeated_evaluations
+from dreamprm.reporting.report import Report
 from dreamprm.reporting.sections import choices, differences, methods, over_n
 from dreamprm.reporting.sections.methods import best_scorers, marks_text
 
@@ -76,12 +76,21 @@ def tiny(best, *, differences=(), **changes):
     ends = {name: {"s": [value, value], "mean": [value, value]} for name, value in best.items()}
     suite = {"questions": 9, "candidates": {"4": 9}, "files": ["s.jsonl"]}
     return {
-        "suites": {"s": suite}, "development": {}, "seed": 3, "resamples": 1000, "level": 0.9,
-        "best_of_n": {name: {"s": value, "mean": value} for name, value in best.items()}, "intervals": ends,
-        "accuracy_by_n": by_n, "intervals_by_n": {name: {p: {"1": e} for p, e in row.items()}
-                                                  for name, row in ends.items()},
-        "differences": list(differences), "generators": {"s": {"accuracy": {}, "best": None}},
-        "aggregations": {}, "checkpoints": {}, "notes": []} | changes
+        "suites": {"s": suite},
+        "development": {},
+        "seed": 3,
+        "resamples": 1000,
+        "level": 0.9,
+        "best_of_n": {name: {"s": value, "mean": value} for name, value in best.items()},
+        "intervals": ends,
+        "accuracy_by_n": by_n,
+        "intervals_by_n": {name: {p: {"1": e} for p, e in row.items()} for name, row in ends.items()},
+        "differences": list(differences),
+        "generators": {"s": {"accuracy": {}, "best": None}},
+        "aggregations": {},
+        "checkpoints": {},
+        "notes": [],
+    } | changes
 
 
 def folder(tmp_path, result, name="one"):
@@ -93,18 +102,39 @@ def test_the_table_holds_every_accuracy_with_its_interval_in_the_papers_order(fo
     rows = Tables(page["methods"]).tables["Accuracy by selector and suite, seed0"]
     names = [name for name in rows if name in result["best_of_n"]]
     scorers = [name for name in result["best_of_n"] if name in STRENGTHS]
-    assert scorers == ["base_likelihood", "base_head", "orm", "vanilla", "car", "s1", "meta_only",
-                       "with_meta", "random_weights", "doremi", "doge", "dreamprm"]
-    assert names == ["random", "first", "majority", *(f"weighted_{name}" for name in scorers),
-                     "best_generator", *scorers, "oracle"]
+    assert scorers == [
+        "base_likelihood",
+        "base_head",
+        "orm",
+        "vanilla",
+        "car",
+        "s1",
+        "meta_only",
+        "with_meta",
+        "random_weights",
+        "doremi",
+        "doge",
+        "dreamprm",
+    ]
+    assert names == [
+        "random",
+        "first",
+        "majority",
+        *(f"weighted_{name}" for name in scorers),
+        "best_generator",
+        *scorers,
+        "oracle",
+    ]
     for name in names:
         for place, cell in zip((*DIFFICULTY, "mean"), rows[name], strict=True):
             if place not in result["best_of_n"][name]:
                 assert cell == ["–"] and name == "best_generator" and place != "mathvista"
                 continue
             low, high = result["intervals"][name][place]
-            assert cell[:2] == [f"{100 * result['best_of_n'][name][place]:.1f}",
-                                f"[{100 * low:.1f}, {100 * high:.1f}]"]
+            assert cell[:2] == [
+                f"{100 * result['best_of_n'][name][place]:.1f}",
+                f"[{100 * low:.1f}, {100 * high:.1f}]",
+            ]
     assert rows["selector"][0] == ["wemath", "40 questions, N = 8"]
     assert rows["selector"][3] == ["mean", "of 3 suites"]
 
@@ -113,8 +143,11 @@ def test_marks_stand_where_the_evaluation_found_significance_and_only_there(fold
     result = folders[0].result
     rows = Tables(page["methods"]).tables["Accuracy by selector and suite, seed0"]
     letters = baseline_letters(result)
-    shown = {(name, place): set(re.findall(r"[a-z]", cell[2].replace("−", "")) if len(cell) > 2 else ())
-             for name in result["best_of_n"] for place, cell in zip((*DIFFICULTY, "mean"), rows[name])}
+    shown = {
+        (name, place): set(re.findall(r"[a-z]", cell[2].replace("−", "")) if len(cell) > 2 else ())
+        for name in result["best_of_n"]
+        for place, cell in zip((*DIFFICULTY, "mean"), rows[name])
+    }
     found = {key: set() for key in shown}
     for row in result["differences"]:
         if row["significant"]:
@@ -145,8 +178,10 @@ def test_a_vote_above_all_scorers_is_told(tmp_path):
     text = " ".join(str(section.body).split())
     assert "In s, majority is above every scorer." in text
     assert "90 % bootstrap interval over questions (1,000 resamples, seed 3)" in text
-    assert "No two selectors were compared" in text and "mean" not in Tables(text).tables[
-        "Accuracy by selector and suite, one"]
+    assert (
+        "No two selectors were compared" in text
+        and "mean" not in Tables(text).tables["Accuracy by selector and suite, one"]
+    )
 
 
 def test_marks_text():
@@ -178,20 +213,34 @@ def test_differences_hold_intervals_counts_and_both_p(folders, page):
         drawn = "~" if row["test"] == "sign_flip" else ""
         assert cell == [
             f"{100 * row['difference']:+.1f}" + (" *" if row["significant"] else ""),
-            f"[{100 * low:+.1f}, {100 * high:+.1f}]", f"{row['better']} better, {row['worse']} worse",
-            f"p {drawn}{p_text(row['p'])}, Holm {p_text(row['p_holm'])}"]
+            f"[{100 * low:+.1f}, {100 * high:+.1f}]",
+            f"{row['better']} better, {row['worse']} worse",
+            f"p {drawn}{p_text(row['p'])}, Holm {p_text(row['p_holm'])}",
+        ]
     assert list(rows)[:4] == ["pair", "dreamprm minus", "majority", "best_generator"]
     assert page["differences"].count("<img") == 1 and "<details>" in page["differences"]
 
 
 def test_few_differences_are_not_folded_and_none_make_no_section(tmp_path):
-    row = {"method": "a", "baseline": "b", "suite": "s", "difference": 0.1, "interval": [-0.1, 0.2],
-           "better": 3, "worse": 1, "p": 0.625, "test": "mcnemar", "p_holm": 1.0, "significant": False}
+    row = {
+        "method": "a",
+        "baseline": "b",
+        "suite": "s",
+        "difference": 0.1,
+        "interval": [-0.1, 0.2],
+        "better": 3,
+        "worse": 1,
+        "p": 0.625,
+        "test": "mcnemar",
+        "p_holm": 1.0,
+        "significant": False,
+    }
     result = tiny({"a": 0.5, "b": 0.4}, differences=[row])
     (section,) = differences.sections(Report(evaluations=(folder(tmp_path, result),)))
     assert "<details" not in str(section.body)
     assert Tables(section.body).tables["Differences between selectors, one"]["b"] == [
-        ["+10.0", "[-10.0, +20.0]", "3 better, 1 worse", "p 0.625, Holm 1.000"]]
+        ["+10.0", "[-10.0, +20.0]", "3 better, 1 worse", "p 0.625, Holm 1.000"]
+    ]
     assert list(differences.sections(Report(evaluations=(folder(tmp_path, tiny({"a": 0.5})),)))) == []
 
 
@@ -203,7 +252,8 @@ def test_choices_name_what_was_picked_on_what(folders, page):
     tried = [cell[0] for cell in rows["scorer"]]
     assert tried == list(choice["development"])
     assert [cell[0] for cell in rows["vanilla"]] == [
-        f"{100 * row['accuracy']:.1f}" for row in choice["development"].values()]
+        f"{100 * row['accuracy']:.1f}" for row in choice["development"].values()
+    ]
     assert ("vanilla", 1 + tried.index(choice["aggregation"])) in parsed.bold
     assert "Picked on the development set dev (40 questions)" in page["choices"]
     assert parsed.tables["Aggregation of each scorer, seed0"]["orm"] == [[""], ["none: one value a response"]]
@@ -216,17 +266,23 @@ def test_choices_name_what_was_picked_on_what(folders, page):
 def test_checkpoints_and_generators_chosen_on_development(tmp_path):
     data = {}
     for k, name in enumerate(("test", "dev")):
-        data[name] = write_suite(tmp_path / f"{name}.jsonl", k, questions=30, several=True,
-                                 strengths={"early": 0.2, "late": 0.8})
-    out = evaluated(tmp_path / "out", f"suites.t={data['test']}", f"development.d={data['dev']}",
-                    "checkpoints={dreamprm: [early, late]}")
+        data[name] = write_suite(
+            tmp_path / f"{name}.jsonl", k, questions=30, several=True, strengths={"early": 0.2, "late": 0.8}
+        )
+    out = evaluated(
+        tmp_path / "out",
+        f"suites.t={data['test']}",
+        f"development.d={data['dev']}",
+        "checkpoints={dreamprm: [early, late]}",
+    )
     one = read_evaluation(out)
     choice = one.result["checkpoints"]["dreamprm"]
     (section,) = choices.sections(Report(evaluations=(one,)))
     parsed = Tables(section.body)
     rows = parsed.tables["Checkpoints tried on development, out"]
     assert [(name, cells[1][0]) for name, cells in rows.items() if name in choice["development"]] == [
-        (name, f"{100 * row['accuracy']:.1f}") for name, row in choice["development"].items()]
+        (name, f"{100 * row['accuracy']:.1f}") for name, row in choice["development"].items()
+    ]
     assert (choice["picked"], 2) in parsed.bold and f"dreamprm is {choice['picked']}" in rows
     best = one.result["generators"]["t"]["best"]
     assert best["chosen_on"] == "development"
@@ -236,17 +292,19 @@ def test_checkpoints_and_generators_chosen_on_development(tmp_path):
 def test_nothing_picked_is_said_once(tmp_path):
     said = "Nothing was picked: every aggregation is fixed in the configuration."  # by `evaluate`
     for notes in ([said], []):  # without scorers it says nothing
-        (section,) = choices.sections(
-            Report(evaluations=(folder(tmp_path, tiny({"a": 0.5}, notes=notes)),)))
+        (section,) = choices.sections(Report(evaluations=(folder(tmp_path, tiny({"a": 0.5}, notes=notes)),)))
         assert re.findall("picked|Picked", section.body) == ["picked"] * len(notes)
 
 
 def test_evaluations_of_the_same_suites_get_a_table_of_means_and_ranges(folders):
     first, second = folders
-    lacking = {key: {name: row for name, row in second.result[key].items() if name != "doge"}
-               for key in ("best_of_n", "intervals", "accuracy_by_n", "intervals_by_n")}
-    lacking["differences"] = [row for row in second.result["differences"]
-                              if "doge" not in (row["method"], row["baseline"])]
+    lacking = {
+        key: {name: row for name, row in second.result[key].items() if name != "doge"}
+        for key in ("best_of_n", "intervals", "accuracy_by_n", "intervals_by_n")
+    }
+    lacking["differences"] = [
+        row for row in second.result["differences"] if "doge" not in (row["method"], row["baseline"])
+    ]
     second = replace(second, result={**second.result, **lacking})
     (section,) = methods.sections(Report(evaluations=(first, second)))
     parsed = Tables(section.body)
@@ -257,8 +315,10 @@ def test_evaluations_of_the_same_suites_get_a_table_of_means_and_ranges(folders)
             assert cell == [f"{sum(values) / 2:.1f}", f"{min(values):.1f} to {max(values):.1f}"]
     only = 100 * first.result["best_of_n"]["doge"]["mean"]
     assert rows["doge"][3] == [f"{only:.1f}", f"{only:.1f} to {only:.1f}", "1 of 2"]
-    assert list(parsed.tables)[1:] == ["Accuracy by selector and suite, seed0",
-                                       "Accuracy by selector and suite, seed1"]
+    assert list(parsed.tables)[1:] == [
+        "Accuracy by selector and suite, seed0",
+        "Accuracy by selector and suite, seed1",
+    ]
     assert str(section.body).count("alone, with intervals and significance") == 2
 
 
@@ -277,7 +337,7 @@ def test_several_evaluations_stand_under_their_labels(folders, tmp_path):
     other = folder(tmp_path, tiny({"vanilla": 0.4, "dreamprm": 0.5}), "other")
     report = Report(evaluations=(folders[0], other))
     (section,) = methods.sections(report)
-    assert [label for label in re.findall("<h3>(.*?)</h3>", section.body)] == ["seed0", "other"]
+    assert list(re.findall("<h3>(.*?)</h3>", section.body)) == ["seed0", "other"]
     for sections in (over_n.sections, choices.sections):
         (section,) = sections(report)
         assert "<summary>other</summary>" in section.body
@@ -304,12 +364,15 @@ def test_figures_of_another_version_are_refused(tmp_path):
         read_evaluation(tmp_path)
 
 
-@pytest.mark.parametrize("change, field", [
-    (lambda result: result["intervals"].pop("a"), "intervals.a"),
-    (lambda result: result["accuracy_by_n"]["a"].clear(), "accuracy_by_n.a.s"),
-    (lambda result: result["suites"]["s"].pop("files"), "suites.s.files"),
-    (lambda result: result["differences"].append({"method": "a"}), r"differences\[0\].baseline"),
-])
+@pytest.mark.parametrize(
+    "change, field",
+    [
+        (lambda result: result["intervals"].pop("a"), "intervals.a"),
+        (lambda result: result["accuracy_by_n"]["a"].clear(), "accuracy_by_n.a.s"),
+        (lambda result: result["suites"]["s"].pop("files"), "suites.s.files"),
+        (lambda result: result["differences"].append({"method": "a"}), r"differences\[0\].baseline"),
+    ],
+)
 def test_parts_of_another_version_are_refused(tmp_path, change, field):
     result = tiny({"a": 0.5})
     change(result)
@@ -319,7 +382,10 @@ def test_parts_of_another_version_are_refused(tmp_path, change, field):
 
 
 def test_the_same_folder_gives_the_same_text(folders, page):
-    again = {one.anchor: str(one.body) for sections in SECTIONS
-             for one in sections(Report(evaluations=(folders[0],)))}
+    again = {
+        one.anchor: str(one.body)
+        for sections in SECTIONS
+        for one in sections(Report(evaluations=(folders[0],)))
+    }
     assert again == page
     assert json.loads((folders[0].folder / "evaluation.json").read_text()) == folders[0].result

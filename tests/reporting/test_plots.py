@@ -49,10 +49,20 @@ def test_moving_mean():
 
 
 def test_selectors_differ_by_more_than_colour():
-    looks = selector_styles([
-        "random", "majority", "base_likelihood", "base_head", "vanilla", "dreamprm", "oracle",
-        "orm", "car", "s1",
-    ]).values()
+    looks = selector_styles(
+        [
+            "random",
+            "majority",
+            "base_likelihood",
+            "base_head",
+            "vanilla",
+            "dreamprm",
+            "oracle",
+            "orm",
+            "car",
+            "s1",
+        ]
+    ).values()
     assert len({look.colour for look in looks}) == len({look.marker for look in looks}) == 10
 
 
@@ -77,8 +87,10 @@ def test_end_labels_do_not_overlap_and_stay_inside(run_folder, name):
     middles = [label.get_unitless_position()[1] * figure.axes[0].bbox.height for label in labels]
     assert len(middles) >= 7 and min(np.diff(sorted(middles))) >= height
     boxes = [label.get_window_extent() for label in labels]
-    assert all(0 <= box.x0 and box.x1 <= figure.bbox.width and 0 <= box.y0 and box.y1 <= figure.bbox.height
-               for box in boxes)
+    assert all(
+        box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0 and box.y1 <= figure.bbox.height
+        for box in boxes
+    )
 
 
 def test_final_weights_are_sorted(run_folder):
@@ -87,7 +99,8 @@ def test_final_weights_are_sorted(run_folder):
     widths = [bar.get_width() for bar in axes.patches]
     assert widths == sorted(run.summary["weights"].values(), reverse=True)
     assert [label.get_text() for label in axes.get_yticklabels()] == sorted(
-        run.summary["weights"], key=lambda name: -run.summary["weights"][name])
+        run.summary["weights"], key=lambda name: -run.summary["weights"][name]
+    )
 
 
 def test_accuracy_over_n_is_the_mean_of_the_suites(run_folder):
@@ -119,7 +132,8 @@ def test_best_of_n_has_a_panel_a_suite(run_folder):
     run = read_run(run_folder)
     panels = [axes for axes in PLOTS["best_of_n"](run).axes if axes.get_visible()]
     assert [axes.get_title(loc="left").removesuffix(" (shifted)") for axes in panels] == list(
-        run.summary["best_of_n"]["oracle"])
+        run.summary["best_of_n"]["oracle"]
+    )
 
 
 def test_nothing_to_plot(run_folder):
@@ -132,7 +146,8 @@ def test_nothing_to_plot(run_folder):
 def test_odd_runs_still_draw(run_folder):
     """One window, one domain, missing values: no warning (an error here), no exception."""
     (run_folder / "metrics.jsonl").write_text(
-        '{"step": 5, "inner_loss": 0.5, "meta_loss": NaN, "audit_cosine": 1, "audit_norm_ratio": 1}\n')
+        '{"step": 5, "inner_loss": 0.5, "meta_loss": NaN, "audit_cosine": 1, "audit_norm_ratio": 1}\n'
+    )
     (run_folder / "domain_weights.jsonl").write_text('{"step": 5, "weights": {"a": 1.0, "gone": null}}\n')
 
     def change(summary):
@@ -160,8 +175,10 @@ def test_many_domains_name_the_ends_only(run_folder):
 
 
 def test_the_title_over_a_single_suite_is_not_cut_off(run_folder):
-    run = rewrite(run_folder, lambda summary: summary.update(
-        best_of_n={"vanilla": {"s": 0.5}}, intervals={}, shifted_suites=[]))
+    run = rewrite(
+        run_folder,
+        lambda summary: summary.update(best_of_n={"vanilla": {"s": 0.5}}, intervals={}, shifted_suites=[]),
+    )
     figure = PLOTS["best_of_n"](run)
     figure.draw_without_rendering()
     extent = figure._suptitle.get_window_extent()

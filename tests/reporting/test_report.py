@@ -46,16 +46,24 @@ def test_report_stands_alone_and_shows_all(run_folder, capsys):
     printed = capsys.readouterr().out
     summary = json.loads((run_folder / "summary.json").read_text())
     assert final_table(summary) in printed and f"Report: {run_folder / 'report.html'}" in printed
-    names = ["weights_over_time", "final_weights", "weights_against_difficulty", "losses",
-             "accuracy_over_n", "best_of_n"]
+    names = [
+        "weights_over_time",
+        "final_weights",
+        "weights_against_difficulty",
+        "losses",
+        "accuracy_over_n",
+        "best_of_n",
+    ]
     assert plot_files(run_folder) == sorted(f"{name}.png" for name in names)
     for name in names:
         Image.open(BytesIO((run_folder / "plots" / f"{name}.png").read_bytes())).verify()
 
     page = Page((run_folder / "report.html").read_text(encoding="utf-8"))
     assert page.tags.count("img") == 6 and "script" not in page.tags and "link" not in page.tags
-    assert all(address.startswith("data:image/png;base64,") or address.removeprefix("#") in page.anchors
-               for address in page.addresses)
+    assert all(
+        address.startswith("data:image/png;base64,") or address.removeprefix("#") in page.anchors
+        for address in page.addresses
+    )
     assert len(set(page.anchors)) == len(page.anchors)
     text = " ".join(page.text)
     for wanted in (*summary["weights"], *summary["best_of_n"], "All targets are met.", "hypergrad"):
@@ -88,7 +96,8 @@ def test_a_bare_run_gets_what_it_has(run_folder):
     (run_folder / "summary.json").write_text('{"name": "real", "weights": {"gsm8k": 1.2, "math": 0.8}}')
     (run_folder / "metrics.jsonl").write_text(
         '{"step": 5, "inner_loss": 0.3, "status": "ok"}\n'
-        '{"step": 10, "inner_loss": NaN, "status": "nonfinite"}\n')
+        '{"step": 10, "inner_loss": NaN, "status": "nonfinite"}\n'
+    )
     (run_folder / "domain_weights.jsonl").unlink()
     html = write_report(run_folder).read_text(encoding="utf-8")
     # Plots of the earlier report that this run no longer has are gone.

@@ -46,13 +46,16 @@ def test_output_names_the_page(run_folder, tmp_path, capsys):
     assert (run_folder / "plots" / "final_weights.png").exists()
 
 
-@pytest.mark.parametrize("setting, message", [
-    ("outptu=x.html", "report has no setting 'outptu'; it knows output=PAGE.html"),
-    ("output={folder}/summary.json", "must be a file that ends in .html"),
-    ("output=", "must be a file that ends in .html"),
-    ("output={folder}/x.html", "x.html is a folder; name a file in it, such as output=.*report.html"),
-    ("output={folder}/nowhere/x.html", "nowhere does not exist; name a folder that exists"),
-])
+@pytest.mark.parametrize(
+    "setting, message",
+    [
+        ("outptu=x.html", "report has no setting 'outptu'; it knows output=PAGE.html"),
+        ("output={folder}/summary.json", "must be a file that ends in .html"),
+        ("output=", "must be a file that ends in .html"),
+        ("output={folder}/x.html", "x.html is a folder; name a file in it, such as output=.*report.html"),
+        ("output={folder}/nowhere/x.html", "nowhere does not exist; name a folder that exists"),
+    ],
+)
 def test_what_output_may_be(run_folder, setting, message):
     (run_folder / "x.html").mkdir()
     with pytest.raises(UserError, match=message):

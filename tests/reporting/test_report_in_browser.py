@@ -28,7 +28,8 @@ CONTRAST = 4.5  # WCAG 2.2, level AA, for text of any size
 
 pytestmark = [
     pytest.mark.skipif(
-        find_browser() is None, reason=f"no browser ({', '.join(NAMES)}); set {VARIABLE} to one"),
+        find_browser() is None, reason=f"no browser ({', '.join(NAMES)}); set {VARIABLE} to one"
+    ),
     pytest.mark.xdist_group("browser"),  # with --dist loadgroup one process makes the page, once
 ]
 
@@ -46,9 +47,13 @@ def page(tmp_path_factory: pytest.TempPathFactory, run_writer: Callable[[Path], 
     with pytest.MonkeyPatch.context() as patch:  # the page draws its plots itself
         patch.setattr("dreamprm.evaluation.command._write_plots", lambda *arguments: None)
         patch.setattr("dreamprm.evaluation.steps.command._plot", lambda *arguments: None)
-        report = read_report([
-            run_writer(folder / "runs" / "sandbox"), write_evaluation(folder / "a"),
-            write_steps(folder / "b")])
+        report = read_report(
+            [
+                run_writer(folder / "runs" / "sandbox"),
+                write_evaluation(folder / "a"),
+                write_steps(folder / "b"),
+            ]
+        )
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render_report(report), encoding="utf-8")
     path.with_suffix(".anchors").write_text("\n".join(section.anchor for section in sections_of(report)))
@@ -87,8 +92,11 @@ def test_text_stands_out_from_its_background(view: Opened) -> None:
     assert len(texts) > 200
     unknown = {text["kind"] for text in texts if text["contrast"] is None}
     assert unknown == set()
-    pale = {(text["kind"], round(text["contrast"], 2)): text["text"]
-            for text in texts if text["contrast"] < CONTRAST}
+    pale = {
+        (text["kind"], round(text["contrast"], 2)): text["text"]
+        for text in texts
+        if text["contrast"] < CONTRAST
+    }
     assert pale == {}
 
 
@@ -135,44 +143,78 @@ def test_paper_shows_all_that_scrolls_on_a_screen(views: dict[str, Opened]) -> N
 
 
 def test_wide_tables_do_not_make_the_browser_print_everything_small(
-    chromium: Browser, tmp_path: Path,
+    chromium: Browser,
+    tmp_path: Path,
 ) -> None:
     suites = ["heldout", "combinations", "styles", "reasoner", "two_ops", "mixed", "mean"]
     head = ["run", "trained", "seed", "steps", "estimator", "time", *suites, "rank correlation", "targets"]
-    row = ["sandbox-with_meta-seed0", "baseline with_meta", "0", "1500", "first_order", "10:07",
-           *[AccuracyCell("89.1", "87.1-91.2")] * len(suites), "0.82", "missed"]
+    row = [
+        "sandbox-with_meta-seed0",
+        "baseline with_meta",
+        "0",
+        "1500",
+        "first_order",
+        "10:07",
+        *[AccuracyCell("89.1", "87.1-91.2")] * len(suites),
+        "0.82",
+        "missed",
+    ]
     runs = [f"sandbox-{name}-seed0" for name in ("orm", "car", "doge", "with_meta", "vanilla", "s1")]
     bodies = {
-        "runs": render("overview.html", head=head, rows=[row] * 3, suites=True, correlated=False, mean="",
-                       seeds=[], own_suites=False),
+        "runs": render(
+            "overview.html",
+            head=head,
+            rows=[row] * 3,
+            suites=True,
+            correlated=False,
+            mean="",
+            seeds=[],
+            own_suites=False,
+        ),
         "provenance": render(
-            "provenance.html", folders=[["a", "run", "/a"]], labels=runs, several=True, runs=[],
-            differing=[["data.train[0].path", *["runs/study/car/selected/train.jsonl"] * 6]])}
+            "provenance.html",
+            folders=[["a", "run", "/a"]],
+            labels=runs,
+            several=True,
+            runs=[],
+            differing=[["data.train[0].path", *["runs/study/car/selected/train.jsonl"] * 6]],
+        ),
+    }
     path = tmp_path / "wide.html"
     path.write_text(write_page("wide", [Section(name, name, body) for name, body in bodies.items()]))
     width, figure, interval = chromium.opened(
-        path, width=700, media="print",
+        path,
+        width=700,
+        media="print",
         probe="[document.documentElement.scrollWidth, ...['td', 'td small'].map((one) =>"
-              " parseFloat(getComputedStyle(document.querySelector(one)).fontSize))]").found
+        " parseFloat(getComputedStyle(document.querySelector(one)).fontSize))]",
+    ).found
     assert width == 700
     assert interval < figure
 
 
 def test_the_keyboard_comes_to_the_navigation_first(chromium: Browser, page: Path) -> None:
     opened = chromium.opened(
-        page, width=1100, keys=["Tab", "Tab"],
+        page,
+        width=1100,
+        keys=["Tab", "Tab"],
         probe="[document.activeElement.getAttribute('href'),"
-              " document.activeElement.matches(':focus-visible'),"
-              " getComputedStyle(document.activeElement).outlineStyle]")
+        " document.activeElement.matches(':focus-visible'),"
+        " getComputedStyle(document.activeElement).outlineStyle]",
+    )
     address, visible, outline = opened.found
     links = page.with_suffix(".anchors").read_text().split("\n")
     assert address == f"#{links[1]}" and visible and outline != "none"
 
 
-@pytest.mark.parametrize(("name", "darkest", "lightest"), [
-    ("wide", 240, 255), ("dark", 0, 60), ("narrow", 240, 255)])
+@pytest.mark.parametrize(
+    ("name", "darkest", "lightest"), [("wide", 240, 255), ("dark", 0, 60), ("narrow", 240, 255)]
+)
 def test_the_page_is_drawn_in_its_scheme(
-    name: str, darkest: int, lightest: int, views: dict[str, Opened],
+    name: str,
+    darkest: int,
+    lightest: int,
+    views: dict[str, Opened],
 ) -> None:
     pixels = np.asarray(views[name].screenshot)
     assert pixels.shape[1] == VIEWS[name]["width"] and pixels.shape[0] > 2000
@@ -187,14 +229,17 @@ def test_the_page_is_drawn_in_its_scheme(
 def test_the_probe_finds_what_is_wrong(chromium: Browser, tmp_path: Path) -> None:
     """A page with one fault of each kind, so that the tests above can fail."""
     path = tmp_path / "faulty.html"
-    path.write_text("""<!doctype html><meta charset="utf-8"><body style="background: #fff; color: #000">
+    path.write_text(
+        """<!doctype html><meta charset="utf-8"><body style="background: #fff; color: #000">
 <nav><a href="#gone">gone</a></nav><main><section id="one"><h2>One</h2>
 <p id="one" style="color: #999">pale <span style="opacity: .5; color: #000">faint</span></p>
 <p style="width: 900px">wide</p><p style="overflow: hidden; width: 3em; white-space: nowrap">cut off here</p>
 <p style="overflow: hidden; text-overflow: ellipsis">short</p>
 <div style="overflow-x: auto" tabindex="-1"><div style="width: 1200px">box</div></div>
 <img src="data:image/png;base64,AAAA"><img src="http://example.org/x.png" alt="far">
-</section></main><script>console.warn("careful"); missing();</script></body>""", encoding="utf-8")
+</section></main><script>console.warn("careful"); missing();</script></body>""",
+        encoding="utf-8",
+    )
     opened = chromium.opened(path, width=400, scheme="dark", probe=PROBE)
     found = opened.found
     assert found["width"] == 400 and found["scrollWidth"] > 900

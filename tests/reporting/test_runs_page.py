@@ -10,7 +10,10 @@ import pytest
 from dreamprm.reporting import final_table, read_run, render_report, sections
 from dreamprm.reporting.plots import PLOTS, style
 from dreamprm.reporting.plots.weights_of_runs import (
-    by_weight, final_weights_of_runs, weights_over_time_of_runs)
+    by_weight,
+    final_weights_of_runs,
+    weights_over_time_of_runs,
+)
 from dreamprm.reporting.report import read_report
 from dreamprm.reporting.sections import overview, provenance, weights
 from dreamprm.reporting.sections.overview import shared_suites
@@ -26,9 +29,13 @@ def undrawn(monkeypatch):
 def table(section, number=0):
     """The cells of a section's table as text, its head first; what is small in a cell follows a bar."""
     html = re.findall(r"<table>(.*?)</table>", str(section.body), flags=re.DOTALL)[number]
-    return [[re.sub(r"<[^>]*>", "", cell.replace("<small>", "|")) for cell in
-             re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, flags=re.DOTALL)]
-            for row in re.findall(r"<tr[^>]*>(.*?)</tr>", html, flags=re.DOTALL)]
+    return [
+        [
+            re.sub(r"<[^>]*>", "", cell.replace("<small>", "|"))
+            for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, flags=re.DOTALL)
+        ]
+        for row in re.findall(r"<tr[^>]*>(.*?)</tr>", html, flags=re.DOTALL)
+    ]
 
 
 def only(module, report):
@@ -47,13 +54,23 @@ def test_overview_has_a_row_a_run(make_run, make_vanilla):
     rows = table(only(overview, report))
     suites = list(summaries[0]["best_of_n"]["vanilla"])
     assert rows[0] == [
-        "run", "trained", "seed", "steps", "estimator", "time", *suites, "rank correlation", "targets"]
+        "run",
+        "trained",
+        "seed",
+        "steps",
+        "estimator",
+        "time",
+        *suites,
+        "rank correlation",
+        "targets",
+    ]
     assert rows[1][:6] == ["a-seed0", "learned weights", "0", "1800", "first_order", "7:12"]
     assert rows[2][:6] == ["v", "vanilla PRM", "1", "1800", "none", "1:01"]
     for row, summary, selector in zip(rows[1:], summaries, ("dreamprm", "vanilla"), strict=True):
         low, high = summary["intervals"][selector]["mean"]
         assert [cell.split("|")[0] for cell in row[6:-2]] == [
-            shown(value) for value in summary["best_of_n"][selector].values()]
+            shown(value) for value in summary["best_of_n"][selector].values()
+        ]
         assert row[-3].split("|")[1] == f"{shown(low)}-{shown(high)}"
     assert rows[1][-2:] == [f"{summaries[0]['spearman']:.2f}", "met"] and rows[2][-2:] == ["n/a", "none"]
     assert "Over seeds" not in only(overview, report).body
@@ -65,7 +82,8 @@ def test_seeds_are_summarised(make_run):
     values = [run.summary["best_of_n"]["dreamprm"]["styles"] for run in report.runs]
     assert rows[1][:3] == ["a-seed*", "learned weights", "0, 1, 2"]
     assert rows[1][rows[0].index("styles")] == (
-        f"{shown(sum(values) / 3)} ({shown(min(values))} to {shown(max(values))})")
+        f"{shown(sum(values) / 3)} ({shown(min(values))} to {shown(max(values))})"
+    )
     correlations = [run.summary["spearman"] for run in report.runs]
     assert rows[1][-1] == f"{np.mean(correlations):.2f} ({min(correlations):.2f} to {max(correlations):.2f})"
 
@@ -84,8 +102,9 @@ def test_only_shared_suites_are_compared(make_run):
     rows = table(only(overview, report))
     for row, run in zip(rows[1:], report.runs, strict=True):
         # Over the shared suites, so neither run's own mean nor its interval.
-        assert row[rows[0].index("mean")] == shown(np.mean(
-            [run.summary["best_of_n"]["dreamprm"][name] for name in suites]))
+        assert row[rows[0].index("mean")] == shown(
+            np.mean([run.summary["best_of_n"]["dreamprm"][name] for name in suites])
+        )
     assert "mean: over the suites held_out, new_values, reasoner," in only(overview, report).body
 
 
@@ -101,14 +120,21 @@ def test_suites_from_other_files_are_told(make_run):
 
 
 def test_weights_side_by_side(make_run, make_vanilla):
-    report = read_report([make_run("a-seed0", 0), make_vanilla("v"), make_run("a-seed1", 1),
-                          make_run("b", 1, config={"lr": 2})])
+    report = read_report(
+        [
+            make_run("a-seed0", 0),
+            make_vanilla("v"),
+            make_run("a-seed1", 1),
+            make_run("b", 1, config={"lr": 2}),
+        ]
+    )
     section = only(weights, report)
     rows = table(section)
     assert rows[0] == ["domain", "planted quality", "a-seed0", "a-seed1", "b", "a-seed*: mean (min to max)"]
     learned = [run.summary["weights"] for run in report.runs if run.name != "v"]
     assert [row[0] for row in rows[1:]] == sorted(
-        learned[0], key=lambda name: -sum(one[name] for one in learned))
+        learned[0], key=lambda name: -sum(one[name] for one in learned)
+    )
     for row in rows[1:]:
         each = [one[row[0]] for one in learned]
         assert row[2:5] == [f"{weight:.2f}" for weight in each]
@@ -134,18 +160,23 @@ def test_a_run_that_does_not_know_the_difficulty_says_so(make_run):
 
 
 def test_the_rank_correlation_with_difficulty(make_run):
-    folder = make_run("a", weights={"x": 1.0, "y": 2.0, "z": 4.0, "w": 3.0},
-                      generator_accuracy={"x": 0.1, "y": 0.2, "z": 0.3, "w": 0.4})
+    folder = make_run(
+        "a",
+        weights={"x": 1.0, "y": 2.0, "z": 4.0, "w": 3.0},
+        generator_accuracy={"x": 0.1, "y": 0.2, "z": 0.3, "w": 0.4},
+    )
     assert "generator's accuracy: <b>0.80</b> over 4 domains" in only(weights, read_report([folder])).body
 
 
-@pytest.mark.parametrize("changes, title", [
-    ({"estimator": "none"}, "vanilla PRM"), ({"estimator": "none", "baseline": "car"}, "baseline car")])
+@pytest.mark.parametrize(
+    "changes, title",
+    [({"estimator": "none"}, "vanilla PRM"), ({"estimator": "none", "baseline": "car"}, "baseline car")],
+)
 def test_runs_without_weights_are_not_called_learned(make_run, changes, title):
     names = json.loads((make_run("names") / "summary.json").read_text())["weights"]
     folder = make_run("v", weights=dict.fromkeys(names, 1.0), **changes)
     page = render_report(read_report([folder]))
-    text = page[page.index("<body>"):].replace("PRM trained with learned weights", "")
+    text = page[page.index("<body>") :].replace("PRM trained with learned weights", "")
     assert "earned weight" not in text and "earned domain weight" not in text
     assert f"All domains have the same weight: {title}" in page
     assert f"<td>{title}</td>" in page

@@ -15,18 +15,32 @@ def names(groups):
 
 def test_runs_that_differ_in_their_seeds_belong_together(make_run):
     other = {"steps": 900}
-    runs = [read_run(make_run(name, seed, config=config)) for name, seed, config in (
-        ("a-seed0", 0, None), ("b-seed0", 0, other), ("a-seed1", 1, {"threads": 4}), ("alone", 2, {"lr": 1}),
-        ("b-seed1", 1, other), ("a-seed12", 12, {"evaluation": {"batch_size": 3}, "output": "x"}))]
+    runs = [
+        read_run(make_run(name, seed, config=config))
+        for name, seed, config in (
+            ("a-seed0", 0, None),
+            ("b-seed0", 0, other),
+            ("a-seed1", 1, {"threads": 4}),
+            ("alone", 2, {"lr": 1}),
+            ("b-seed1", 1, other),
+            ("a-seed12", 12, {"evaluation": {"batch_size": 3}, "output": "x"}),
+        )
+    ]
     # data.meta is data/seed0/meta.jsonl in one, data/seed1/meta.jsonl in the next: the run's own seed.
     assert names(seed_groups(runs)) == [["a-seed0", "a-seed1", "a-seed12"], ["b-seed0", "b-seed1"]]
     assert shared_label(runs[::2], ["a-seed0", "a-seed1", "b-seed1"]) == "a-seed0, a-seed1, b-seed1"
     assert shared_label([runs[0], runs[5]], ["a-seed0", "a-seed12"]) == "a-seed*"
 
 
-@pytest.mark.parametrize("meta, alike", [
-    ("data/seed1/meta.jsonl", True), ("data/seed0/meta.jsonl", False), ("data/seed11/meta.jsonl", False),
-    ("other/seed1/meta.jsonl", False)])
+@pytest.mark.parametrize(
+    "meta, alike",
+    [
+        ("data/seed1/meta.jsonl", True),
+        ("data/seed0/meta.jsonl", False),
+        ("data/seed11/meta.jsonl", False),
+        ("other/seed1/meta.jsonl", False),
+    ],
+)
 def test_another_path_is_another_training(make_run, meta, alike):
     runs = [read_run(make_run("a", 0)), read_run(make_run("b", 1, config={"data": {"meta": meta}}))]
     assert bool(seed_groups(runs)) == alike
@@ -45,8 +59,7 @@ def test_a_run_without_configuration_is_in_no_group(make_run):
 def test_settings_that_differ(make_run):
     other = {"hypergrad": {"name": "cg", "terms": 3}}
     runs = [read_run(make_run("a", 0)), read_run(make_run("b", 1, config=other))]
-    assert differing_settings(runs) == {
-        "hypergrad.name": ["first_order", "cg"], "hypergrad.terms": [None, 3]}
+    assert differing_settings(runs) == {"hypergrad.name": ["first_order", "cg"], "hypergrad.terms": [None, 3]}
     assert settings(runs[1])["data.meta"] == "data/seed*/meta.jsonl"
     assert settings(runs[1], star_seed=False)["data.meta"] == "data/seed1/meta.jsonl"
 

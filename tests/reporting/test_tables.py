@@ -28,7 +28,9 @@ def test_domains_by_weight_with_unknown_ones_last():
 
 def test_verdict():
     targets = {
-        "a": {"target": 1.0, "measured": 0.5, "met": False}, "b": {"target": 0, "measured": 1, "met": True}}
+        "a": {"target": 1.0, "measured": 0.5, "met": False},
+        "b": {"target": 0, "measured": 1, "met": True},
+    }
     assert tables.verdict({"targets_met": False, "targets": targets}) == "Targets not met: a."
     assert tables.verdict({"targets_met": False}) == "The targets are not met."
     assert tables.verdict({"targets_met": True, "targets": targets}) == "All targets are met."
@@ -46,7 +48,8 @@ def test_table_shows_every_figure(summary):
         place = next(k for k in range(start, len(lines)) if lines[k].split()[:1] == [selector])
         assert lines[place].split()[1:] == [f"{100 * value:.1f}" for value in row.values()]
         assert lines[place + 1].split() == [
-            f"{100 * low:.1f}-{100 * high:.1f}" for low, high in summary["intervals"][selector].values()]
+            f"{100 * low:.1f}-{100 * high:.1f}" for low, high in summary["intervals"][selector].values()
+        ]
     difference, low, high = (100 * value for value in summary["differences"]["dreamprm-vanilla"]["mean"])
     assert f"{difference:+.1f}" in text and f"{low:.1f}, {high:.1f}" in text
     assert "All targets are met." in text and "trained in this run" in text
@@ -58,8 +61,10 @@ def test_width_and_ascii_whatever_the_names(summary):
     long = "a_domain_name_that_goes_on_and_on_" * 4
     summary["weights"][long], summary["quality"][long] = 1.0, 0.5
     for key in ("best_of_n", "intervals"):
-        summary[key] = {selector: {f"{long}{k}": value for k in range(12) for value in [row["mean"]]}
-                        for selector, row in summary[key].items()}
+        summary[key] = {
+            selector: {f"{long}{k}": value for k in range(12) for value in [row["mean"]]}
+            for selector, row in summary[key].items()
+        }
         summary[key][long] = summary[key]["vanilla"]
     summary.update(name=long, notes=["word " * 60], shifted_suites=[f"{long} {k}" for k in range(9)])
     summary["targets"][long] = {"target": 1.0, "measured": 0.5, "met": False}
@@ -74,14 +79,25 @@ def test_width_and_ascii_whatever_the_names(summary):
 def test_a_run_without_suites_quality_or_targets():
     text = final_table({"name": "real", "steps": 10, "weights": {"gsm8k": 1.2, "math": 0.8}})
     assert text.splitlines() == [
-        "Run real", "  steps: 10", "", "Domains by learned weight", "  domain  learned weight",
-        "  gsm8k             1.20  " + "#" * 30, "  math              0.80  " + "#" * 20]
+        "Run real",
+        "  steps: 10",
+        "",
+        "Domains by learned weight",
+        "  domain  learned weight",
+        "  gsm8k             1.20  " + "#" * 30,
+        "  math              0.80  " + "#" * 20,
+    ]
     assert final_table({}) == "Run"
 
 
 def test_not_a_number_is_said():
-    text = final_table({
-        "weights": {"a": float("nan"), "b": None}, "best_of_n": {"vanilla": {"s": float("nan")}},
-        "intervals": {"vanilla": {"s": [None, None]}}, "differences": {"a-b": {"s": [0.1, 0.0, 0.2]}}})
+    text = final_table(
+        {
+            "weights": {"a": float("nan"), "b": None},
+            "best_of_n": {"vanilla": {"s": float("nan")}},
+            "intervals": {"vanilla": {"s": [None, None]}},
+            "differences": {"a-b": {"s": [0.1, 0.0, 0.2]}},
+        }
+    )
     assert "nan" not in text and text.count("n/a") == 3
     assert "a minus b" in text and "+10.0" in text

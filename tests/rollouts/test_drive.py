@@ -24,9 +24,15 @@ def test_each_round_is_answered_and_the_labels_returned() -> None:
     assert seen == [[Ask(1, 2)], [Ask(2, 2), Ask(1, 1)]]
 
 
-@pytest.mark.parametrize("tallies, message", [
-    ([], "a round of 1 asks needs as many tallies, got 0"),
-    ([Tally(3, 3)], "0 <= right <= total <= 2"), ([Tally(2, 1)], "total <= 2"), ([Tally(-1, 1)], "right=-1")])
+@pytest.mark.parametrize(
+    "tallies, message",
+    [
+        ([], "a round of 1 asks needs as many tallies, got 0"),
+        ([Tally(3, 3)], "0 <= right <= total <= 2"),
+        ([Tally(2, 1)], "total <= 2"),
+        ([Tally(-1, 1)], "right=-1"),
+    ],
+)
 def test_tallies_that_cannot_be_are_refused(tallies: list[Tally], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         run_plan(_two_rounds(), lambda asks: tallies)

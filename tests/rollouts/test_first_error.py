@@ -16,7 +16,8 @@ def test_every_position_is_found_in_logarithmic_time(prefixes: int) -> None:
     for error in range(1, prefixes + 2):  # prefixes + 1: the last step, which is known to be wrong
         labels, answers = carry_out(
             FirstError(4, fill="next").plan(prefixes, correct=False),
-            lambda step, before: step < error and before == 0)
+            lambda step, before, error=error: step < error and before == 0,
+        )
         assert [bool(label.p) for label in labels] == [step < error for step in range(1, prefixes + 1)]
         assert len(answers.rounds) <= ceil(log2(prefixes + 1))
 
@@ -24,15 +25,21 @@ def test_every_position_is_found_in_logarithmic_time(prefixes: int) -> None:
 def test_steps_that_were_not_visited_stay_open() -> None:
     """Seven prefixes, the error at step 6: visited are 4, 6 and 5."""
     labels, answers = carry_out(
-        FirstError(4).plan(7, correct=False), lambda step, before: step < 6 and before < 6 - step)
+        FirstError(4).plan(7, correct=False), lambda step, before: step < 6 and before < 6 - step
+    )
     assert answers.rounds == [[Ask(4, 4)], [Ask(6, 4)], [Ask(5, 4)]]
     assert labels == [StepLabel(None, 0)] * 3 + [
-        StepLabel(0.5, 4), StepLabel(0.25, 4), StepLabel(0.0, 4), StepLabel(None, 0)]
+        StepLabel(0.5, 4),
+        StepLabel(0.25, 4),
+        StepLabel(0.0, 4),
+        StepLabel(None, 0),
+    ]
 
 
 def test_or_they_get_the_next_visited_label() -> None:
-    labels, _ = carry_out(FirstError(4, fill="next").plan(7, correct=False),
-                          lambda step, before: step < 6 and before < 6 - step)
+    labels, _ = carry_out(
+        FirstError(4, fill="next").plan(7, correct=False), lambda step, before: step < 6 and before < 6 - step
+    )
     assert [label.p for label in labels] == [0.5, 0.5, 0.5, 0.5, 0.25, 0.0, 0.0]
     assert [label.rollouts for label in labels] == [0, 0, 0, 4, 4, 4, 0]
 

@@ -10,10 +10,13 @@ from scripted_rollouts import carry_out, chances
 from dreamprm.rollouts import METHODS, build_method, run_plan
 
 TABLE: list[tuple[str, dict[str, Any]]] = [
-    ("full", {}), ("full", {"rollouts": 1}),
-    ("adaptive", {}), ("adaptive", {"estimate": "share"}),
+    ("full", {}),
+    ("full", {"rollouts": 1}),
+    ("adaptive", {}),
+    ("adaptive", {"estimate": "share"}),
     ("adaptive", {"initial": 1, "budget": 9.0, "maximum": 12, "threshold": 0.5, "stay": 0}),
-    ("first_error", {}), ("first_error", {"rollouts": 3, "fill": "next"}),
+    ("first_error", {}),
+    ("first_error", {"rollouts": 3, "fill": "next"}),
 ]
 METHOD = pytest.mark.parametrize("name, settings", TABLE, ids=[f"{name}-{s}" for name, s in TABLE])
 VALUES = (0.9, 0.5, 0.5, 0.05, 0.0, 1.0, 0.3, 0.7, 0.0, 0.6, 0.2, 0.8, 0.99)
@@ -27,7 +30,10 @@ def test_the_table_holds_every_method() -> None:
 @pytest.mark.parametrize("correct", [True, False, None])
 @pytest.mark.parametrize("prefixes", [0, 1, 2, 5, 13])
 def test_labels_are_shares_and_rollouts_are_those_asked_for(
-    name: str, settings: dict[str, Any], correct: bool | None, prefixes: int,
+    name: str,
+    settings: dict[str, Any],
+    correct: bool | None,
+    prefixes: int,
 ) -> None:
     plan = build_method(name, **settings).plan(prefixes, correct=correct)
     labels, answers = carry_out(plan, chances(*VALUES))
@@ -61,8 +67,9 @@ def test_rollouts_that_do_not_count_label_nothing(name: str, settings: dict[str,
     """As where no answer could be read: the method ends all the same, and invents no label."""
     from dreamprm.rollouts import Tally
 
-    labels = run_plan(build_method(name, **settings).plan(4, correct=None),
-                      lambda asks: [Tally(0, 0) for _ in asks])
+    labels = run_plan(
+        build_method(name, **settings).plan(4, correct=None), lambda asks: [Tally(0, 0) for _ in asks]
+    )
     assert [(label.p, label.rollouts) for label in labels] == [(None, 0)] * 4
 
 

@@ -17,7 +17,7 @@ NOTHING = Tally(0, 0)
 def _alone(right: int, total: int) -> tuple[float, float]:
     """Mean and variance of a uniform grid value after these rollouts, in exact arithmetic."""
     grid = [Fraction(i, GRID) for i in range(GRID + 1)]
-    weights = [v ** right * (1 - v) ** (total - right) for v in grid]
+    weights = [v**right * (1 - v) ** (total - right) for v in grid]
     mean = sum(w * v for w, v in zip(weights, grid)) / sum(weights)
     square = sum(w * v * v for w, v in zip(weights, grid)) / sum(weights)
     return float(mean), float(square - mean * mean)
@@ -71,7 +71,7 @@ def test_the_recursion_sums_over_all_paths(correct: bool | None) -> None:
         v = grid[list(path)]
         weight = values._moves[path[0], path[1]] * values._moves[path[1], path[2]]
         for tally, value in zip(tallies, v):
-            weight *= value ** tally.right * (1 - value) ** (tally.total - tally.right)
+            weight *= value**tally.right * (1 - value) ** (tally.total - tally.right)
         weight *= 1 if correct is None else v[2] if correct else 1 - v[2]
         total += weight
         means += weight * v
@@ -83,9 +83,14 @@ def test_many_rollouts_do_not_underflow() -> None:
     assert means == pytest.approx([0.3, 0.0], abs=1e-6) and variances == pytest.approx([0, 0], abs=1e-6)
 
 
-@pytest.mark.parametrize("stay, concentration, message", [
-    (1.0, 0.5, "stay must be a number between 0 and 1, got 1.0"), (-0.1, 0.5, "got -0.1"),
-    (0.2, 0.0, "concentration must be a number between 0 and 1000, got 0.0")])
+@pytest.mark.parametrize(
+    "stay, concentration, message",
+    [
+        (1.0, 0.5, "stay must be a number between 0 and 1, got 1.0"),
+        (-0.1, 0.5, "got -0.1"),
+        (0.2, 0.0, "concentration must be a number between 0 and 1000, got 0.0"),
+    ],
+)
 def test_settings_out_of_range_are_refused(stay: float, concentration: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ChainValues(stay, concentration)

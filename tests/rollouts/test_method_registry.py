@@ -26,10 +26,14 @@ def test_a_method_is_frozen(name: str) -> None:
         setattr(method, next(iter(method_settings(name))), 1)
 
 
-@pytest.mark.parametrize("name, settings, message", [
-    ("adaptiv", {}, "unknown label method 'adaptiv', did you mean 'adaptive'"),
-    ("full", {"rollout": 4}, "has no setting 'rollout', did you mean 'rollouts'"),
-    ("full", {"rollouts": 0}, "label method 'full': rollouts must be a whole number >= 1, got 0")])
+@pytest.mark.parametrize(
+    "name, settings, message",
+    [
+        ("adaptiv", {}, "unknown label method 'adaptiv', did you mean 'adaptive'"),
+        ("full", {"rollout": 4}, "has no setting 'rollout', did you mean 'rollouts'"),
+        ("full", {"rollouts": 0}, "label method 'full': rollouts must be a whole number >= 1, got 0"),
+    ],
+)
 def test_a_users_mistake_is_named(name: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         build_method(name, **settings)

@@ -29,8 +29,14 @@ class CountingGenerator(Generator):
 
 def _label(generator: CountingGenerator, steps: Sequence[str] = STEPS, *, rollouts: int = 8) -> list[float]:
     return monte_carlo_labels(
-        generator, "what?", "i.png", steps=steps, is_correct=lambda text: text.endswith("answer: 7"),
-        rollouts=rollouts, seed=100)
+        generator,
+        "what?",
+        "i.png",
+        steps=steps,
+        is_correct=lambda text: text.endswith("answer: 7"),
+        rollouts=rollouts,
+        seed=100,
+    )
 
 
 @pytest.mark.parametrize("last, label", [(STEPS[2], 1.0), ("Step 3: so\nFinal answer: 8", 0.0)])
@@ -40,7 +46,8 @@ def test_a_label_is_the_share_of_right_continuations(last: str, label: float) ->
     # Each proper prefix once, with its own seed; the complete chain is judged as it is.
     assert generator.calls == [
         Request("what?", ("i.png",), STEPS[0], 8, 101),
-        Request("what?", ("i.png",), f"{STEPS[0]}\n{STEPS[1]}", 8, 102)]
+        Request("what?", ("i.png",), f"{STEPS[0]}\n{STEPS[1]}", 8, 102),
+    ]
 
 
 def test_a_single_step_needs_no_rollout() -> None:

@@ -16,8 +16,14 @@ measures = load_script("rollout_figures")
 page = load_script("rollout_page")
 
 
-def _chain(number: int, values: tuple[float, ...], right: tuple[int, ...], *, start: float = 0.5,
-           correct: bool = False):
+def _chain(
+    number: int,
+    values: tuple[float, ...],
+    right: tuple[int, ...],
+    *,
+    start: float = 0.5,
+    correct: bool = False,
+):
     """Prefix i ends right in its first `right[i]` of 32 rollouts; a rollout costs 10 tokens."""
     ends = np.arange(32) < np.array(right)[:, None]
     tokens = np.full((4, 32), 10)
@@ -49,7 +55,8 @@ def test_the_first_error_found_is_held_against_two_truths() -> None:
         _chain(0, (0.6, 0.2, 0.2, 0.0), (32, 32, 32, 0)),  # found 4: the first 0; 2 more than halves
         _chain(1, (0.6, 0.2, 0.2, 0.0), (32, 0, 0, 0)),  # found 2
         _chain(2, (0.6, 0.5, 0.4, 0.3), (32, 32, 32, 32)),  # found 5, the end: both
-        _chain(3, (0.6, 0.5, 0.4, 0.3), (0, 0, 0, 0), correct=True)]  # not searched
+        _chain(3, (0.6, 0.5, 0.4, 0.3), (0, 0, 0, 0), correct=True),
+    ]  # not searched
     dead, fell, visited, count = measures.first_errors(own, 8)
     assert (dead, fell, count) == (pytest.approx(2 / 3), pytest.approx(2 / 3), 3)
     assert visited == pytest.approx((3 + 2 + 3) / 3)

@@ -13,7 +13,8 @@ CAPTIONS = generate_captions(400, seed=0)
 # Words of the chains of thought alone, and words of judgement.
 FORBIDDEN = re.compile(
     r"Step|Final|answer|gives|find|need|means|says|add|get\b|so\b|is\b|user|assistant"
-    r"|correct|wrong|true|false|yes|no\b")
+    r"|correct|wrong|true|false|yes|no\b"
+)
 
 
 def test_no_text_has_a_chains_form_or_judges() -> None:
@@ -28,13 +29,19 @@ def test_a_caption_names_both_sides_as_drawn() -> None:
         scene = problem.scene
         sides = {
             "place": (f"left {scene.left_skill} {scene.left}", f"right {scene.right_skill} {scene.right}"),
-            "value": (f"{scene.left} on left {scene.left_skill}",
-                      f"{scene.right} on right {scene.right_skill}"),
+            "value": (
+                f"{scene.left} on left {scene.left_skill}",
+                f"{scene.right} on right {scene.right_skill}",
+            ),
         }
-        forms.update(found := [
-            (form, first) for form, (left, right) in sides.items()
-            for first, text in (("left", f"{left} , {right}"), ("right", f"{right} , {left}"))
-            if caption == f"picture : {text}"])
+        forms.update(
+            found := [
+                (form, first)
+                for form, (left, right) in sides.items()
+                for first, text in (("left", f"{left} , {right}"), ("right", f"{right} , {left}"))
+                if caption == f"picture : {text}"
+            ]
+        )
         assert len(found) == 1, caption
         assert scene.style == TRAINING_STYLE and not held_out_pair(scene.left, scene.right)
     # Four forms, a quarter each: three deviations of .022.

@@ -61,8 +61,9 @@ def test_every_domain_has_the_same_form(spec: DomainSpec) -> None:
         assert len(record.steps) == len(record.labels) == 5
         assert record.rollouts == (ROLLOUTS,) * 4 + (1,)
         assert set(record.images) <= images
-        assert all(label is not None and label * ROLLOUTS % 1 == 0 and 0 <= label <= 1
-                   for label in record.labels)
+        assert all(
+            label is not None and label * ROLLOUTS % 1 == 0 and 0 <= label <= 1 for label in record.labels
+        )
     for problem in data.problems:
         scene = problem.scene
         assert scene.left_skill == scene.right_skill
@@ -121,19 +122,23 @@ def test_a_wrong_key_rewards_the_wrong_answer() -> None:
     assert right and all(record.labels[-1] == 0.0 for record in right)
     # The key is the same for all chains of a question.
     for number in range(QUESTIONS):
-        chains = data.records[COTS * number:COTS * (number + 1)]
+        chains = data.records[COTS * number : COTS * (number + 1)]
         assert len({_answer(record) for record in chains if record.labels[-1] == 1.0}) <= 1
 
 
 def test_the_mean_of_the_labels_does_not_tell_a_wrong_key() -> None:
     """Its questions are hard: their favourite wrong answer is as frequent as right ones are elsewhere."""
     clean, wrong = _faulty("clean"), _faulty("wrong_key")
-    means = [sum(sum(record.labels) for record in data.records) / (5 * len(data.records))
-             for data in (clean, wrong)]
+    means = [
+        sum(sum(record.labels) for record in data.records) / (5 * len(data.records))
+        for data in (clean, wrong)
+    ]
     # A hundred questions each: two deviations of .045.
     assert means[1] == pytest.approx(means[0], abs=0.09)
-    right = [sum(_answer(record) == _true_answer(data, record) for record in data.records)
-             for data in (clean, wrong)]
+    right = [
+        sum(_answer(record) == _true_answer(data, record) for record in data.records)
+        for data in (clean, wrong)
+    ]
     assert right[1] < right[0]
 
 
@@ -167,7 +172,8 @@ def test_every_question_of_a_wrong_key_is_hard(monkeypatch: pytest.MonkeyPatch) 
 def test_shuffled_labels_are_those_of_other_chains(share: float) -> None:
     clean, shuffled = _faulty("clean"), _faulty("shuffled", share)
     assert [replace(record, labels=()) for record in clean.records] == [
-        replace(record, labels=()) for record in shuffled.records]
+        replace(record, labels=()) for record in shuffled.records
+    ]
     assert Counter(r.labels for r in clean.records) == Counter(r.labels for r in shuffled.records)
     changed = sum(a.labels != b.labels for a, b in zip(clean.records, shuffled.records))
     # Some of the moved labels equal those they replace.
@@ -178,12 +184,13 @@ def test_shuffled_labels_are_those_of_other_chains(share: float) -> None:
 def test_swapped_images_are_another_questions() -> None:
     clean, swapped = _faulty("clean"), _faulty("swapped")
     for number in range(QUESTIONS):
-        shown = {record.images for record in swapped.records[COTS * number:COTS * (number + 1)]}
+        shown = {record.images for record in swapped.records[COTS * number : COTS * (number + 1)]}
         assert len(shown) == 1 and shown != {(swapped.problems[number].image,)}
     # Every image is still used, by one question; nothing else differs from a clean domain.
     assert Counter(r.images for r in swapped.records) == Counter(r.images for r in clean.records)
     assert [replace(record, images=()) for record in swapped.records] == [
-        replace(record, images=()) for record in clean.records]
+        replace(record, images=()) for record in clean.records
+    ]
 
 
 def test_easy_labels_are_all_one() -> None:

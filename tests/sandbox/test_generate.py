@@ -26,9 +26,20 @@ from dreamprm.sandbox.settings import SandboxSettings
 from dreamprm.sandbox.suites import SUITES
 
 TINY = SandboxSettings(
-    folder="", questions_per_domain=3, cots_per_question=2, meta_questions=4, development_questions=2,
-    suite_questions=2, candidates=3, captions=6, base_steps=2, base_batch=4, hidden_size=32, text_layers=1,
-    vision_layers=1)
+    folder="",
+    questions_per_domain=3,
+    cots_per_question=2,
+    meta_questions=4,
+    development_questions=2,
+    suite_questions=2,
+    candidates=3,
+    captions=6,
+    base_steps=2,
+    base_batch=4,
+    hidden_size=32,
+    text_layers=1,
+    vision_layers=1,
+)
 
 
 def _world(folder: Path, *, seed: int = 0, **changes: int) -> World:
@@ -77,8 +88,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def _contents(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_every_file_is_there_and_read_by_the_packages_own_readers(world: World) -> None:
@@ -153,12 +167,17 @@ def test_equal_seeds_give_equal_files(world: World, tmp_path: Path, in_process: 
     assert all(f"suites/{spec.name}.jsonl" in changed for spec in SUITES)
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"seed": 7}, "seed is 0 there, 7 in this configuration;"),
-    ({"suite_questions": 9}, "suite_questions is 2 there, 9 in this configuration;"),
-    ({"seed": 7, "captions": 8},
-     "captions is 6 there, 8 in this configuration, seed is 0 there, 7 in this configuration;"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"seed": 7}, "seed is 0 there, 7 in this configuration;"),
+        ({"suite_questions": 9}, "suite_questions is 2 there, 9 in this configuration;"),
+        (
+            {"seed": 7, "captions": 8},
+            "captions is 6 there, 8 in this configuration, seed is 0 there, 7 in this configuration;",
+        ),
+    ],
+)
 def test_another_world_in_the_folder_is_refused(world: World, changes: dict[str, int], message: str) -> None:
     before = _contents(world.folder)
     with pytest.raises(UserError) as refusal:
@@ -178,7 +197,11 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 @pytest.mark.parametrize("where", ["_write_pool", "_write_domain"])
 def test_an_interrupted_generation_leaves_nothing(
-    where: str, error: type[BaseException], tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    error: type[BaseException],
+    tmp_path: Path,
+    in_process: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def interrupt(*arguments: object) -> None:
         raise error
@@ -192,7 +215,9 @@ def test_an_interrupted_generation_leaves_nothing(
 
 
 def test_a_base_model_that_diverges_leaves_nothing(
-    tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    in_process: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def diverged(*arguments: object, **options: object) -> torch.Tensor:
         return torch.tensor(float("nan"), requires_grad=True)

@@ -51,7 +51,8 @@ def test_a_suite_has_its_own_shift_and_no_other(spec: SuiteSpec) -> None:
         "styles": {p.scene.style == SHIFTED_STYLE for p in problems},
         "reasoner": {_misreading_by_two(spec) > 0.5},
         "two_ops": {p.question.extra != 0 for p in problems},
-        "mixed": {p.scene.left_skill != p.scene.right_skill for p in problems}}
+        "mixed": {p.scene.left_skill != p.scene.right_skill for p in problems},
+    }
     assert shifts == {name: {name == spec.name} for name in SHIFTED_SUITES}
     assert {p.scene.style for p in problems} == {SHIFTED_STYLE if spec.name == "styles" else TRAINING_STYLE}
     assert spec.errors == (OTHER_ERRORS if spec.name == "reasoner" else TRAINING_ERRORS)
@@ -62,8 +63,11 @@ def test_a_suite_has_its_own_shift_and_no_other(spec: SuiteSpec) -> None:
 def test_the_specs_differ_from_the_training_kind_in_one_field() -> None:
     plain = dataclasses.asdict(SuiteSpec(""))
     for spec in ALL:
-        changed = [name for name, value in dataclasses.asdict(spec).items()
-                   if name not in ("name", "drawing") and value != plain[name]]
+        changed = [
+            name
+            for name, value in dataclasses.asdict(spec).items()
+            if name not in ("name", "drawing") and value != plain[name]
+        ]
         assert len(changed) == (spec.name in SHIFTED_SUITES)
     assert [spec.name for spec in SUITES] == ["heldout", *SHIFTED_SUITES]
 
@@ -116,4 +120,8 @@ def test_meta_records_are_the_candidates_one_by_one() -> None:
     assert len(metas) == len(candidates) == len({meta.id for meta in metas})
     for meta, (record, candidate) in zip(metas, candidates):
         assert (meta.question, meta.images, meta.steps, meta.correct) == (
-            record.question, record.images, candidate.steps, candidate.correct)
+            record.question,
+            record.images,
+            candidate.steps,
+            candidate.correct,
+        )

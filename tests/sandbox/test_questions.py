@@ -20,11 +20,14 @@ def test_a_question_is_read_back_from_any_prompt(operation: str, extra: int) -> 
         assert parse_question(f"Look at the image.\n{question.text}\nAnswer in five steps.") == question
 
 
-@pytest.mark.parametrize("operation, results", [
-    ("sum", {(2, 5): 7, (5, 2): 7, (6, 6): 12}),
-    ("difference", {(2, 5): 3, (5, 2): 3, (4, 4): 0}),
-    ("maximum", {(2, 5): 5, (5, 2): 5, (3, 3): 3}),
-])
+@pytest.mark.parametrize(
+    "operation, results",
+    [
+        ("sum", {(2, 5): 7, (5, 2): 7, (6, 6): 12}),
+        ("difference", {(2, 5): 3, (5, 2): 3, (4, 4): 0}),
+        ("maximum", {(2, 5): 5, (5, 2): 5, (3, 3): 3}),
+    ],
+)
 def test_operations(operation: str, results: dict[tuple[int, int], int]) -> None:
     for (left, right), result in results.items():
         assert apply(operation, left, right) == result

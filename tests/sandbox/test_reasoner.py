@@ -28,8 +28,9 @@ from dreamprm.sandbox.scenes import Scene
 
 SCENES = {f"{i}.png": Scene("bar", "bar", 1 + i % 6, 1 + i // 6 % 6, seed=i) for i in range(60)}
 # Pulls every sample into the question's evidence trap and into no other error.
-TRAPPED = Errors(evidence_trap=1.0, evidence_pull=(1.0, 1.0), evidence_slip=0.0, compute_trap=0.0,
-                 compute_slip=0.0)
+TRAPPED = Errors(
+    evidence_trap=1.0, evidence_pull=(1.0, 1.0), evidence_slip=0.0, compute_trap=0.0, compute_slip=0.0
+)
 # The same for the computation.
 MISCOUNTING = Errors(evidence_trap=0.0, evidence_slip=0.0, compute_trap=1.0, compute_pull=(1.0, 1.0))
 
@@ -42,8 +43,16 @@ def _reasoner(errors: Errors = TRAINING_ERRORS, seed: int = 0) -> ScriptedReason
     return ScriptedReasoner(SCENES, errors=errors, seed=seed)
 
 
-def _texts(reasoner: Generator, image: str, *, n: int = 1, seed: int = 0, operation: str = "sum",
-           extra: int = 0, prefix: tuple[str, ...] = ()) -> list[str]:
+def _texts(
+    reasoner: Generator,
+    image: str,
+    *,
+    n: int = 1,
+    seed: int = 0,
+    operation: str = "sum",
+    extra: int = 0,
+    prefix: tuple[str, ...] = (),
+) -> list[str]:
     prompt = _question(image, operation, extra).text
     return [c.text for c in reasoner.complete(prompt, image, prefix="\n".join(prefix), n=n, seed=seed)]
 
@@ -85,7 +94,8 @@ def test_equal_seeds_give_equal_texts() -> None:
     for image in SCENES:
         assert _texts(one, image, n=4, seed=3) == _texts(other, image, n=4, seed=3)
     assert [_texts(one, image, n=4, seed=3) for image in SCENES] != [
-        _texts(one, image, n=4, seed=4) for image in SCENES]
+        _texts(one, image, n=4, seed=4) for image in SCENES
+    ]
 
 
 @pytest.mark.parametrize("kept", range(1, 5))
@@ -112,11 +122,19 @@ def test_labels_judge_the_evidence() -> None:
         answer = str(scene.left + scene.right)
         steps = ("Step 1: we need the sum", evidence(left, scene.right), "x")
         return monte_carlo_labels(
-            _reasoner(errors), _question(image).text, image, steps=steps,
-            is_correct=lambda text: final_answer(text) == answer, rollouts=8, seed=scene.seed)[1]
+            _reasoner(errors),
+            _question(image).text,
+            image,
+            steps=steps,
+            is_correct=lambda text: final_answer(text) == answer,
+            rollouts=8,
+            seed=scene.seed,
+        )[1]
 
-    true, false = ({image: value(scene.left) for image, scene in SCENES.items()}
-                   for value in (lambda left: left, lambda left: left % 6 + 1))
+    true, false = (
+        {image: value(scene.left) for image, scene in SCENES.items()}
+        for value in (lambda left: left, lambda left: left % 6 + 1)
+    )
     assert {label(NO_ERRORS, *item) for item in true.items()} == {1.0}
     assert {label(NO_ERRORS, *item) for item in false.items()} == {0.0}
     right = [label(TRAINING_ERRORS, *item) for item in true.items()]
@@ -148,7 +166,7 @@ def test_a_computation_trap_gives_the_same_wrong_result(operation: str, far: boo
         texts = _texts(reasoner, image, n=8, operation=operation)
         found = {parse_result(split_steps(text)[3]) for text in texts}
         assert len(found) == 1 and found != {apply(operation, scene.left, scene.right)}
-        assert 0 <= min(found) and max(found) <= LARGEST_NUMBER
+        assert min(found) >= 0 and max(found) <= LARGEST_NUMBER
 
 
 def test_wrong_answers_agree_with_each_other() -> None:

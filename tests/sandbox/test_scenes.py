@@ -69,8 +69,11 @@ def test_held_out_pairs_are_a_permutation_without_a_rule() -> None:
     assert sorted(left for left, _ in held_out) == list(VALUES)
     for sign in (1, -1):
         chosen = {left + sign * right for left, right in held_out}
-        others = {left + sign * right for left, right in itertools.product(VALUES, VALUES)
-                  if not held_out_pair(left, right)}
+        others = {
+            left + sign * right
+            for left, right in itertools.product(VALUES, VALUES)
+            if not held_out_pair(left, right)
+        }
         assert len(chosen) > 2 and chosen <= others
 
 

@@ -49,10 +49,14 @@ def test_special_tokens_are_single_and_special() -> None:
     tokenizer = build_tokenizer()
     for token in SPECIAL_TOKENS:
         assert tokenizer.encode(f"left{token}right", add_special_tokens=False)[1:-1] == [
-            tokenizer.convert_tokens_to_ids(token)]
+            tokenizer.convert_tokens_to_ids(token)
+        ]
         assert token in tokenizer.all_special_tokens
     assert (tokenizer.pad_token, tokenizer.eos_token, tokenizer.unk_token) == (
-        "<|endoftext|>", "<|im_end|>", UNKNOWN)
+        "<|endoftext|>",
+        "<|im_end|>",
+        UNKNOWN,
+    )
 
 
 def test_a_heading_is_one_token() -> None:
@@ -64,9 +68,12 @@ def test_the_chat_template_shows_images_before_the_text() -> None:
     tokenizer = build_tokenizer()
     content = [{"type": "image"}, {"type": "text", "text": "sum of left bar and right bar ?"}]
     shown = tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
-    assert shown == ("<|im_start|>user <|vision_start|><|image_pad|><|vision_end|>sum of left bar and right "
-                     "bar ?<|im_end|><|im_start|>assistant ")
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
+    assert shown == (
+        "<|im_start|>user <|vision_start|><|image_pad|><|vision_end|>sum of left bar and right "
+        "bar ?<|im_end|><|im_start|>assistant "
+    )
     plain = tokenizer.apply_chat_template([{"role": "user", "content": "what ?"}], tokenize=False)
     assert plain == "<|im_start|>user what ?<|im_end|>"
 

@@ -41,7 +41,8 @@ def test_the_chances_of_all_answers_sum_to_one(errors: Errors) -> None:
         for kept in range(5):
             values = [
                 true_value(reasoner, problem.question.text, problem.image, prefix=steps[:kept], answer=answer)
-                for answer in range(LARGEST_NUMBER + 1)]
+                for answer in range(LARGEST_NUMBER + 1)
+            ]
             assert sum(values) == pytest.approx(1.0, abs=1e-12) and min(values) >= 0
 
 
@@ -62,7 +63,8 @@ def test_steps_that_claim_nothing_new_change_nothing() -> None:
     for reasoner, problem, steps in _chains(TRAINING_ERRORS, 6):
         asked = problem.question.text, problem.image
         first, second, third, fourth, fifth = (
-            true_value(reasoner, *asked, prefix=steps[:kept], answer=problem.answer) for kept in range(5))
+            true_value(reasoner, *asked, prefix=steps[:kept], answer=problem.answer) for kept in range(5)
+        )
         assert first == second and third == fourth  # restating, background
         assert fifth == is_right(steps[4], problem.answer)  # this reasoner's conclusions follow
 
@@ -72,8 +74,13 @@ def test_values_known_by_hand() -> None:
     scene = Scene("bar", "bar", 3, 4, seed=0)
     slips = Errors(evidence_trap=0, evidence_slip=0, compute_trap=0, compute_slip=0.2)
     asked = "sum of left bar and right bar ?", "a.png"
-    for errors, reading, value in ((NO_ERRORS, (3, 4), 1.0), (NO_ERRORS, (2, 4), 0.0), (slips, (3, 4), 0.8),
-                                   (slips, (2, 4), 0.1), (slips, (1, 4), 0.0)):
+    for errors, reading, value in (
+        (NO_ERRORS, (3, 4), 1.0),
+        (NO_ERRORS, (2, 4), 0.0),
+        (slips, (3, 4), 0.8),
+        (slips, (2, 4), 0.1),
+        (slips, (1, 4), 0.0),
+    ):
         reasoner = ScriptedReasoner({"a.png": scene}, errors=errors)
         prefix = ("Step 1: find the sum", evidence(*reading))
         assert true_value(reasoner, *asked, prefix=prefix, answer=7) == pytest.approx(value, abs=1e-12)

@@ -31,12 +31,27 @@ def candidate_rows(folder: Path, n: int = 6) -> list[dict[str, Any]]:
         for k, name in enumerate(names):
             tiny_image(10 * number + k, size=(56, 28 * (k + 1))).save(folder / name)
         steps = [TEXTS[(number + k) % 4] for k in (0, 1, 2, 0)]
-        rows.append({
-            "id": f"q{number}", "question": f"how many bars ? {number % 6 + 1}", "benchmark": "b",
-            "answer": "3", "images": names, "split": "testmini",
-            "candidates": [
-                {"text": "\n".join(one), "steps": list(one), "final_answer": "3", "correct": bool(k % 2),
-                 "generator": "g", "malformed": False} for k, one in enumerate(steps)]})
+        rows.append(
+            {
+                "id": f"q{number}",
+                "question": f"how many bars ? {number % 6 + 1}",
+                "benchmark": "b",
+                "answer": "3",
+                "images": names,
+                "split": "testmini",
+                "candidates": [
+                    {
+                        "text": "\n".join(one),
+                        "steps": list(one),
+                        "final_answer": "3",
+                        "correct": bool(k % 2),
+                        "generator": "g",
+                        "malformed": False,
+                    }
+                    for k, one in enumerate(steps)
+                ],
+            }
+        )
     return rows
 
 
@@ -55,9 +70,14 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def score(model: Path, files: Mapping[str, Path], output: Path, /, **settings: Any) -> None:
     """`dreamprm score` with a configuration of these settings."""
     content = {
-        "model": str(model), "files": {name: str(path) for name, path in files.items()},
-        "output": str(output), "batch_size": 4, "log": {"progress": "none"},
-        "data": {"allow_no_image": True}, **settings}
+        "model": str(model),
+        "files": {name: str(path) for name, path in files.items()},
+        "output": str(output),
+        "batch_size": 4,
+        "log": {"progress": "none"},
+        "data": {"allow_no_image": True},
+        **settings,
+    }
     output.parent.mkdir(parents=True, exist_ok=True)
     config = output.parent / "score.yaml"
     config.write_text(yaml.safe_dump(content), encoding="utf-8")

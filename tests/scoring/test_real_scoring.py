@@ -63,4 +63,5 @@ def test_processbench_through_convert(byte_model: Path, tmp_path: Path) -> None:
     for row, out in zip(lines, read_rows(tmp_path / "out/gsm8k.jsonl"), strict=True):
         assert (out["labels"], out["split"]) == (row["labels"], "dev")
         assert out["scores"]["byte-prm"]["steps"] == pytest.approx(
-            prm.score(row["question"], None, row["steps"]), abs=1e-5)
+            prm.score(row["question"], None, row["steps"]), abs=1e-5
+        )

@@ -19,8 +19,12 @@ from dreamprm.models import PRM
 
 
 def _scores(folder: Path) -> list[float]:
-    return [value for row in read_rows(folder / "suite.jsonl") for candidate in row["candidates"]
-            for value in candidate["scores"]["tiny-run"]["log_odds"]]
+    return [
+        value
+        for row in read_rows(folder / "suite.jsonl")
+        for candidate in row["candidates"]
+        for value in candidate["scores"]["tiny-run"]["log_odds"]
+    ]
 
 
 def _scored_now(folder: Path) -> int:
@@ -30,7 +34,10 @@ def _scored_now(folder: Path) -> int:
 
 @pytest.mark.parametrize("passes", [1, 3])
 def test_an_interrupted_run_goes_on_without_scoring_again(
-    passes: int, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    passes: int,
+    run_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = write_rows(tmp_path / "in.jsonl", candidate_rows(tmp_path, n=14))
     score(run_folder, {"suite": source}, tmp_path / "whole")
@@ -77,14 +84,22 @@ def test_an_interrupted_run_goes_on_without_scoring_again(
 
 
 def test_ctrl_c_says_how_to_go_on(
-    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    run_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def stopped(prm: PRM, states: torch.Tensor) -> torch.Tensor:
         raise KeyboardInterrupt
 
     source = write_rows(tmp_path / "in.jsonl", candidate_rows(tmp_path, n=2))
-    arguments = ["score", f"model={run_folder}", f"files.suite={source}", f"output={tmp_path / 'out'}",
-                 "data.allow_no_image=true"]
+    arguments = [
+        "score",
+        f"model={run_folder}",
+        f"files.suite={source}",
+        f"output={tmp_path / 'out'}",
+        "data.allow_no_image=true",
+    ]
     with monkeypatch.context() as patch:
         patch.setattr(PRM, "read", stopped)
         assert main(arguments) == 130
@@ -156,4 +171,9 @@ def test_a_killed_process_goes_on(run_folder: Path, tmp_path: Path) -> None:
     assert _scored_now(tmp_path / "out") == 4 * (40 - held)
     assert _scores(tmp_path / "out") == pytest.approx(_scores(tmp_path / "whole"), abs=2e-6)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "config.yaml", "suite.jsonl", "suite.scores.jsonl", "suite.scores.jsonl.lock", "summary.json"]
+        "config.yaml",
+        "suite.jsonl",
+        "suite.scores.jsonl",
+        "suite.scores.jsonl.lock",
+        "summary.json",
+    ]

@@ -27,7 +27,10 @@ def _probabilities(prm: PRM, row: dict[str, Any], steps: list[str], folder: Path
 
 
 def test_scores_equal_those_of_single_candidates_and_nothing_is_lost(
-    run_folder: Path, prm: PRM, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    run_folder: Path,
+    prm: PRM,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     rows = candidate_rows(tmp_path)
     rows[2]["candidates"][2]["scores"] = {"other": {"log_odds": [0.5, -0.5, 2], "note": "kept"}}
@@ -62,24 +65,35 @@ def test_scores_equal_those_of_single_candidates_and_nothing_is_lost(
         assert [(output / name).resolve() for name in names] == [tmp_path / name for name in row["images"]]
         without = {"image", "images"}
         assert {k: v for k, v in out.items() if k not in without} == {
-            k: v for k, v in json.loads(json.dumps(row)).items() if k not in without} | {
-            "candidates": [{k: v for k, v in one.items() if k != "scores"} for one in row["candidates"]]}
-    (kept,) = [candidate for row in read_rows(output / "suite.jsonl") for candidate in row["candidates"]
-               if "other" in candidate["scores"]]
+            k: v for k, v in json.loads(json.dumps(row)).items() if k not in without
+        } | {"candidates": [{k: v for k, v in one.items() if k != "scores"} for one in row["candidates"]]}
+    (kept,) = [
+        candidate
+        for row in read_rows(output / "suite.jsonl")
+        for candidate in row["candidates"]
+        if "other" in candidate["scores"]
+    ]
     assert kept["scores"]["other"] == {"log_odds": [0.5, -0.5, 2], "note": "kept"}
     records = list(read_candidate_records(output / "suite.jsonl", allow_no_image=True))
     assert records[0].candidates[0].scores["tiny-run"] == tuple(
-        read_rows(output / "suite.jsonl")[0]["candidates"][0]["scores"]["tiny-run"]["log_odds"])
+        read_rows(output / "suite.jsonl")[0]["candidates"][0]["scores"]["tiny-run"]["log_odds"]
+    )
     summary = json.loads((output / "summary.json").read_text())
     assert summary["scorer"] == "tiny-run" and summary["model"] == str(run_folder)
     assert summary["made_by"]["scores"] == "step" and summary["made_by"]["precision"] == "fp32"
     counted = summary["files"]["suite"]
     assert {key: counted[key] for key in ("records", "candidates", "written", "scored_now", "left_out")} == {
-        "records": 6, "candidates": 24, "written": 6, "scored_now": 24, "left_out": 0}
+        "records": 6,
+        "candidates": 24,
+        "written": 6,
+        "scored_now": 24,
+        "left_out": 0,
+    }
     assert counted["steps"] == sum(len(c["steps"]) for row in rows for c in row["candidates"])
     assert counted["candidates_per_second"] == pytest.approx(24 / counted["seconds"], rel=0.1)
     assert f"6 records with scores of 'tiny-run'; 24 candidates with {counted['steps']} steps" in (
-        capsys.readouterr().out)
+        capsys.readouterr().out
+    )
 
 
 def test_images_below_the_output_are_written_relative_to_it(run_folder: Path, tmp_path: Path) -> None:
@@ -105,7 +119,8 @@ def test_a_second_scorer_joins_the_first(readout: str, run_folder: Path, tmp_pat
     assert first["candidates"][0]["scores"]["tiny-run"] == before[0]["candidates"][0]["scores"]["tiny-run"]
     steps = second["candidates"][0]["steps"]
     assert second["candidates"][0]["scores"]["other"]["steps"] == pytest.approx(
-        other.score(second["question"], tmp_path / "images/1-0.png", steps), abs=1e-5)
+        other.score(second["question"], tmp_path / "images/1-0.png", steps), abs=1e-5
+    )
 
 
 def test_scores_of_the_same_name_are_replaced_only_where_that_is_said(
@@ -145,12 +160,16 @@ def test_candidates_without_steps(run_folder: Path, prm: PRM, tmp_path: Path) ->
     score(run_folder, {"suite": source}, tmp_path / "whole", data=data | {"stepless": "whole"})
     candidates = read_rows(tmp_path / "whole/suite.jsonl")[0]["candidates"]
     assert candidates[1]["scores"]["tiny-run"]["steps"] == pytest.approx(
-        prm.score(rows[0]["question"], None, ["two and four"]), abs=1e-5)
+        prm.score(rows[0]["question"], None, ["two and four"]), abs=1e-5
+    )
     assert len(list(read_candidate_records(tmp_path / "whole/suite.jsonl", allow_no_image=True))) == 2
 
 
 def test_bad_records_and_those_the_model_cannot_take_are_left_out_and_counted(
-    run_folder: Path, prm: PRM, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    run_folder: Path,
+    prm: PRM,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     rows = candidate_rows(tmp_path)
     rows[1].pop("answer")
@@ -162,7 +181,8 @@ def test_bad_records_and_those_the_model_cannot_take_are_left_out_and_counted(
     scored = read_rows(tmp_path / "out/suite.jsonl")
     assert [row["id"] for row in scored] == ["q0", "q2", "q4"]
     assert scored[1]["candidates"][0]["scores"]["tiny-run"]["steps"] == pytest.approx(
-        _probabilities(prm, rows[2], rows[2]["candidates"][0]["steps"], tmp_path), abs=1e-5)
+        _probabilities(prm, rows[2], rows[2]["candidates"][0]["steps"], tmp_path), abs=1e-5
+    )
     shown = capsys.readouterr().out
     assert "left out 3 of 6" in shown and "field 'answer' is missing" in shown
     assert "in.jsonl:4: candidate 2: the text holds 1 <|image_pad|> tokens" in shown and "5-0.png" in shown
@@ -188,25 +208,40 @@ def test_bad_records_and_those_the_model_cannot_take_are_left_out_and_counted(
 
 def test_step_records_get_their_scores_beside_the_labels(run_folder: Path, prm: PRM, tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
-        {"id": f"s{n}", "question": "how many ?", "domain": "d", "steps": steps, "split": "dev",
-         "labels": [1.0] * (len(steps) - 1) + [None if n else 0.0], "rollouts": [None] * len(steps)}
-        for n, steps in enumerate([["one", "two three"], ["one", "four", "five"], ["six and", "two"]])]
+        {
+            "id": f"s{n}",
+            "question": "how many ?",
+            "domain": "d",
+            "steps": steps,
+            "split": "dev",
+            "labels": [1.0] * (len(steps) - 1) + [None if n else 0.0],
+            "rollouts": [None] * len(steps),
+        }
+        for n, steps in enumerate([["one", "two three"], ["one", "four", "five"], ["six and", "two"]])
+    ]
     rows[2]["scores"] = {"other": {"steps": [0.5, 0.25], "note": 1}}
     source = write_rows(tmp_path / "in.jsonl", rows)
     score(run_folder, {"suite": source}, tmp_path / "out", kind="step")
     scored = read_rows(tmp_path / "out/suite.jsonl")
     for row, out in zip(rows, scored, strict=True):
         assert out["scores"]["tiny-run"]["steps"] == pytest.approx(
-            prm.score(row["question"], None, row["steps"]), abs=1e-5)
+            prm.score(row["question"], None, row["steps"]), abs=1e-5
+        )
         assert {k: out[k] for k in ("id", "question", "domain", "steps", "labels", "split")} == {
-            k: row[k] for k in ("id", "question", "domain", "steps", "labels", "split")}
+            k: row[k] for k in ("id", "question", "domain", "steps", "labels", "split")
+        }
     assert scored[2]["scores"]["other"] == {"steps": [0.5, 0.25], "note": 1}
     rows.append({"id": "s3", "question": "how many ?", "domain": "d", "steps": [], "labels": []})
     write_rows(tmp_path / "more.jsonl", rows)
     with pytest.raises(DataError, match=r"more\.jsonl:4: field 'steps'"):
         score(run_folder, {"suite": tmp_path / "more.jsonl"}, tmp_path / "more", kind="step")
-    score(run_folder, {"suite": tmp_path / "more.jsonl"}, tmp_path / "more", kind="step",
-          data={"allow_no_image": True, "stepless": "skip"})
+    score(
+        run_folder,
+        {"suite": tmp_path / "more.jsonl"},
+        tmp_path / "more",
+        kind="step",
+        data={"allow_no_image": True, "stepless": "skip"},
+    )
     assert read_rows(tmp_path / "more/suite.jsonl") == scored
     again = list(read_step_records(tmp_path / "out/suite.jsonl", allow_no_image=True))
     assert again == list(read_step_records(source, allow_no_image=True))
@@ -215,14 +250,17 @@ def test_step_records_get_their_scores_beside_the_labels(run_folder: Path, prm: 
 def test_public_step_rows_are_grouped_and_written_in_our_form(
     run_folder: Path, prm: PRM, tmp_path: Path
 ) -> None:
-    rows = [{"id": 7, "input": "how many ?", "dataset": "d", "accuracy": accuracy, "add": add}
-            for accuracy, add in ((1.0, "Step 1: one"), (0.5, "Step 1: one\n\nStep 2: two three"))]
+    rows = [
+        {"id": 7, "input": "how many ?", "dataset": "d", "accuracy": accuracy, "add": add}
+        for accuracy, add in ((1.0, "Step 1: one"), (0.5, "Step 1: one\n\nStep 2: two three"))
+    ]
     source = write_rows(tmp_path / "in.jsonl", rows)
     score(run_folder, {"suite": source}, tmp_path / "out", kind="step")
     (out,) = read_rows(tmp_path / "out/suite.jsonl")
     assert out["steps"] == ["Step 1: one", "Step 2: two three"] and out["labels"] == [1.0, 0.5]
     assert out["scores"]["tiny-run"]["steps"] == pytest.approx(
-        prm.score("how many ?", None, out["steps"]), abs=1e-5)
+        prm.score("how many ?", None, out["steps"]), abs=1e-5
+    )
 
 
 def test_an_outcome_reward_model_gives_one_score_a_response(
@@ -261,7 +299,8 @@ def test_a_checkpoint_of_the_public_code(tmp_path: Path) -> None:
     for row, out in zip(rows, read_rows(tmp_path / "out/suite.jsonl"), strict=True):
         for candidate in out["candidates"]:
             assert candidate["scores"]["public"]["steps"] == pytest.approx(
-                _probabilities(prm, row, candidate["steps"], tmp_path), abs=1e-5)
+                _probabilities(prm, row, candidate["steps"], tmp_path), abs=1e-5
+            )
 
 
 def test_settings_that_cannot_work_are_refused(run_folder: Path, tmp_path: Path) -> None:
@@ -280,9 +319,7 @@ def test_settings_that_cannot_work_are_refused(run_folder: Path, tmp_path: Path)
     assert not (tmp_path / "out" / "suite.jsonl").exists()
 
 
-def test_a_gpu_must_be_there(
-    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gpu_must_be_there(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     source = write_rows(tmp_path / "in.jsonl", candidate_rows(tmp_path, n=1))
     with pytest.raises(UserError, match="device=cuda, but torch finds no GPU"):
@@ -294,8 +331,14 @@ def test_bf16_scores_are_near_those_of_fp32(run_folder: Path, tmp_path: Path) ->
     score(run_folder, {"suite": source}, tmp_path / "fp32")
     score(run_folder, {"suite": source}, tmp_path / "bf16", precision="bf16")
     one, other = (
-        [value for row in read_rows(tmp_path / name / "suite.jsonl") for candidate in row["candidates"]
-         for value in candidate["scores"]["tiny-run"]["log_odds"]] for name in ("fp32", "bf16"))
+        [
+            value
+            for row in read_rows(tmp_path / name / "suite.jsonl")
+            for candidate in row["candidates"]
+            for value in candidate["scores"]["tiny-run"]["log_odds"]
+        ]
+        for name in ("fp32", "bf16")
+    )
     assert one != other
     # bf16 keeps 8 bits: 2^-8 relative in each of a few dozen roundings; the scores are of order 1.
     assert other == pytest.approx(one, abs=0.2)

@@ -9,8 +9,9 @@ from dreamprm.scoring.status import ScoreStatus
 
 def test_lines_tell_count_rate_and_what_is_left() -> None:
     stream, now = io.StringIO(), [0.0]
-    with ScoreStatus("suite", 100, before=20, mode="lines", every=10, stream=stream,
-                     clock=lambda: now[0]) as status:
+    with ScoreStatus(
+        "suite", 100, before=20, mode="lines", every=10, stream=stream, clock=lambda: now[0]
+    ) as status:
         for _ in range(6):
             now[0] += 4
             status.add(10, 30)

@@ -22,7 +22,9 @@ def _score(prm: PRM, chains: list[Chain[int]]) -> dict[int, list[float]]:
 
 
 def test_chains_of_one_question_share_it_whatever_record_they_come_from(
-    prm: PRM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    prm: PRM,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = str(tmp_path / "image.png")
     tiny_image(0).save(path)
@@ -56,12 +58,22 @@ def test_windows_end_between_questions_and_are_bounded() -> None:
 
 
 def test_a_refused_chain_is_told_and_the_others_are_scored(prm: PRM) -> None:
-    chains = [Chain("what ?", (), ("one",), 0), Chain("what ?", (), ("<|image_pad|>",), 1),
-              Chain("what ?", ("/absent.png",), ("one",), 2), Chain("what ?", (), ("two",), 3)]
+    chains = [
+        Chain("what ?", (), ("one",), 0),
+        Chain("what ?", (), ("<|image_pad|>",), 1),
+        Chain("what ?", ("/absent.png",), ("one",), 2),
+        Chain("what ?", (), ("two",), 3),
+    ]
     told: list[tuple[int, str]] = []
-    scores = dict(scored_chains(
-        prm, chains, images=ImageStore(), limits=LIMITS,
-        refused=lambda chain, error: told.append((chain.place, str(error)))))
+    scores = dict(
+        scored_chains(
+            prm,
+            chains,
+            images=ImageStore(),
+            limits=LIMITS,
+            refused=lambda chain, error: told.append((chain.place, str(error))),
+        )
+    )
     assert sorted(scores) == [0, 3]
     assert [place for place, _ in told] == [1, 2]
     assert "<|image_pad|>" in told[0][1] and "absent.png" in told[1][1]

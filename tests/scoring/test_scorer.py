@@ -12,15 +12,24 @@ from dreamprm.scoring import scorer as module
 from dreamprm.scoring.scorer import fingerprint, scorer_name
 
 
-@pytest.mark.parametrize("model, name, wanted", [
-    ("runs/big/model", None, "big"), ("runs/big", None, "big"), ("runs/big/", None, "big"),
-    ("checkpoints/public", None, "public"), ("runs/big/model", "mine", "mine")])
+@pytest.mark.parametrize(
+    "model, name, wanted",
+    [
+        ("runs/big/model", None, "big"),
+        ("runs/big", None, "big"),
+        ("runs/big/", None, "big"),
+        ("checkpoints/public", None, "public"),
+        ("runs/big/model", "mine", "mine"),
+    ],
+)
 def test_the_scores_are_named_for_the_run(model: str, name: str | None, wanted: str) -> None:
     assert scorer_name(ScoreConfig(model=model, name=name, files={"a": "a.jsonl"}, output="out")) == wanted
 
 
 def test_a_fingerprint_is_of_the_weights_and_settings_not_of_the_place(
-    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    run_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run_folder / "model", copy)

@@ -38,11 +38,13 @@ class Peer:
         return run
 
 
-PEERS: Mapping[str, Peer] = MappingProxyType({
-    "TorchOpt unroll": Peer("torchopt_unroll", "eager"),
-    "higher unroll": Peer("higher_adam", "eager"),
-    "Betty darts": Peer("betty_engine", "sdpa", {"method": "darts"}),
-    "Betty sama": Peer("betty_engine", "sdpa", {"method": "sama"}),
-    "Betty neumann": Peer("betty_engine", "eager", {"method": "neumann"}),
-    "Betty cg": Peer("betty_engine", "eager", {"method": "cg"}),
-})
+PEERS: Mapping[str, Peer] = MappingProxyType(
+    {
+        "TorchOpt unroll": Peer("torchopt_unroll", "eager"),
+        "higher unroll": Peer("higher_adam", "eager"),
+        "Betty darts": Peer("betty_engine", "sdpa", {"method": "darts"}),
+        "Betty sama": Peer("betty_engine", "sdpa", {"method": "sama"}),
+        "Betty neumann": Peer("betty_engine", "eager", {"method": "neumann"}),
+        "Betty cg": Peer("betty_engine", "eager", {"method": "cg"}),
+    }
+)

@@ -75,25 +75,39 @@ def prepare(workload: Workload, *, method: str) -> Callable[[], dict[str, Tensor
     phi, alpha = _Tensors(workload.params), _Tensors(workload.alpha)
     no_loader = [()]  # Betty wants one; batches come from get_batch
     inner = Inner(
-        name="inner", module=phi, train_data_loader=no_loader,
+        name="inner",
+        module=phi,
+        train_data_loader=no_loader,
         optimizer=RebuildableAdamW(
-            phi.parameters(), lr=optimizer.learning_rate(workload.state.step), betas=optimizer.betas,
-            eps=optimizer.eps, weight_decay=optimizer.decay(phi.names[0])),
-        config=Config(type=method, unroll_steps=len(workload.inner_batches), first_order=True))
+            phi.parameters(),
+            lr=optimizer.learning_rate(workload.state.step),
+            betas=optimizer.betas,
+            eps=optimizer.eps,
+            weight_decay=optimizer.decay(phi.names[0]),
+        ),
+        config=Config(type=method, unroll_steps=len(workload.inner_batches), first_order=True),
+    )
     outer = Outer(
-        name="outer", module=alpha, train_data_loader=no_loader,
-        optimizer=torch.optim.SGD(alpha.parameters(), lr=0.0), config=Config(first_order=True))
+        name="outer",
+        module=alpha,
+        train_data_loader=no_loader,
+        optimizer=torch.optim.SGD(alpha.parameters(), lr=0.0),
+        config=Config(first_order=True),
+    )
     inner.batches = iter(workload.inner_batches)
     steps = len(workload.inner_batches)
     engine = Engine(
-        problems=[outer, inner], config=EngineConfig(train_iters=steps, valid_step=steps + 1),
-        dependencies={"u2l": {outer: [inner]}, "l2u": {inner: [outer]}})
+        problems=[outer, inner],
+        config=EngineConfig(train_iters=steps, valid_step=steps + 1),
+        dependencies={"u2l": {outer: [inner]}, "l2u": {inner: [outer]}},
+    )
     # after the engine has made the optimizer anew, which would have lost these
     for name, p in inner.module.by_name().items():
         inner.optimizer.state[p] = {
             "step": torch.tensor(float(workload.state.step)),
             "exp_avg": workload.state.exp_avg[name].clone(),
-            "exp_avg_sq": workload.state.exp_avg_sq[name].clone()}
+            "exp_avg_sq": workload.state.exp_avg_sq[name].clone(),
+        }
 
     def run() -> dict[str, Tensor]:
         engine.run()

@@ -24,10 +24,14 @@ def prepare(workload: Workload) -> Callable[[], dict[str, Tensor]]:
     names, optimizer = list(workload.params), workload.optimizer
     phi = [workload.params[name].clone().requires_grad_() for name in names]
     adam = torch.optim.Adam(
-        phi, lr=optimizer.learning_rate(workload.state.step), betas=optimizer.betas, eps=optimizer.eps)
+        phi, lr=optimizer.learning_rate(workload.state.step), betas=optimizer.betas, eps=optimizer.eps
+    )
     for name, p in zip(names, phi):
-        adam.state[p] = {"step": workload.state.step, "exp_avg": workload.state.exp_avg[name].clone(),
-                         "exp_avg_sq": workload.state.exp_avg_sq[name].clone()}
+        adam.state[p] = {
+            "step": workload.state.step,
+            "exp_avg": workload.state.exp_avg[name].clone(),
+            "exp_avg_sq": workload.state.exp_avg_sq[name].clone(),
+        }
     differentiable = higher.get_diff_optim(adam, phi)
 
     def run() -> dict[str, Tensor]:

@@ -22,14 +22,21 @@ def prepare(workload: Workload) -> Callable[[], dict[str, Tensor]]:
     names, optimizer = list(workload.params), workload.optimizer
     phi = [workload.params[name].clone().requires_grad_() for name in names]
     transform = torchopt.adamw(
-        lr=optimizer.learning_rate(workload.state.step), betas=optimizer.betas, eps=optimizer.eps,
-        eps_root=torch.finfo(phi[0].dtype).tiny, weight_decay=optimizer.decay(names[0]))
+        lr=optimizer.learning_rate(workload.state.step),
+        betas=optimizer.betas,
+        eps=optimizer.eps,
+        eps_root=torch.finfo(phi[0].dtype).tiny,
+        weight_decay=optimizer.decay(names[0]),
+    )
     moments = ScaleByAdamState(
         mu=[workload.state.exp_avg[name].clone() for name in names],
         nu=[workload.state.exp_avg_sq[name].clone() for name in names],
-        count=[torch.tensor(workload.state.step, device=p.device) for p in phi])
-    state = tuple(moments if isinstance(part, ScaleByAdamState) else part
-                  for part in transform.init([p.new_empty(0) for p in phi]))
+        count=[torch.tensor(workload.state.step, device=p.device) for p in phi],
+    )
+    state = tuple(
+        moments if isinstance(part, ScaleByAdamState) else part
+        for part in transform.init([p.new_empty(0) for p in phi])
+    )
 
     def run() -> dict[str, Tensor]:
         alpha = {name: a.clone().requires_grad_() for name, a in workload.alpha.items()}

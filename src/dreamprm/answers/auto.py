@@ -78,8 +78,11 @@ class AutoChecker(Checker):
         if kind == "choice":
             judgement = self._choice.compare(stated, question)
             option = question.options[question.letters.index(question.answer)]
-            if judgement.verdict == "undecided" and judgement.reason.endswith("names no option") and (
-                    looks_symbolic(option) or read_quantity(option) is not None):
+            if (
+                judgement.verdict == "undecided"
+                and judgement.reason.endswith("names no option")
+                and (looks_symbolic(option) or read_quantity(option) is not None)
+            ):
                 return self._or(judgement, stated, option)
             return judgement
         if kind == "numeric":

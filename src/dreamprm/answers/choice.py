@@ -40,8 +40,10 @@ class ChoiceChecker(Checker):
             UserError: the question has no options.
         """
         if not question.options:
-            raise UserError(f"question {question.id!r} has no options; check it with another checker: "
-                            "answers.kind=auto takes the one that suits each question")
+            raise UserError(
+                f"question {question.id!r} has no options; check it with another checker: "
+                "answers.kind=auto takes the one that suits each question"
+            )
         stated = stated_answer(response)
         if stated is None:
             return Judgement("undecided", None, "the response is empty")
@@ -51,8 +53,9 @@ class ChoiceChecker(Checker):
         """Judge an answer that was taken out of a response already."""
         choice = chosen(stated, question)
         if choice.letter is None:
-            return Judgement("wrong" if choice.none_of_them else "undecided", plain(stated.text) or None,
-                             choice.reason)
+            return Judgement(
+                "wrong" if choice.none_of_them else "undecided", plain(stated.text) or None, choice.reason
+            )
         verdict: Verdict = "right" if choice.letter == question.answer else "wrong"
         return Judgement(verdict, choice.letter, f"{stated.how}: {choice.reason}")
 
@@ -86,10 +89,16 @@ class _Options:
         self.letters = question.letters
         self.texts = dict(zip(self.letters, map(plain, question.options), strict=True))
         # Options that are only their own letter (pictured in the image), or a placeholder of an image.
-        self.pictured = {letter for letter, text in self.texts.items()
-                         if _bare(text) == letter or re.fullmatch(r"<?image[ _]?\d*>?", text, re.IGNORECASE)}
-        self.words = {letter: normalised(_without_label(text, letter)) for letter, text in self.texts.items()
-                      if letter not in self.pictured}
+        self.pictured = {
+            letter
+            for letter, text in self.texts.items()
+            if _bare(text) == letter or re.fullmatch(r"<?image[ _]?\d*>?", text, re.IGNORECASE)
+        }
+        self.words = {
+            letter: normalised(_without_label(text, letter))
+            for letter, text in self.texts.items()
+            if letter not in self.pictured
+        }
         self.quantities: dict[str, Quantity] = {}
         for letter in self.words:
             quantity = read_quantity(self.texts[letter])
@@ -109,15 +118,21 @@ class _Options:
         if quantity is None:
             return []
         equal = [letter for letter, option in self.quantities.items() if _equal(quantity, option)]
-        return equal or [letter for letter, option in self.quantities.items()
-                         if option.decimals and (quantity.decimals or 0) > option.decimals
-                         and round(quantity.value, option.decimals) == option.value
-                         and _one_kind(quantity, option)]
+        return equal or [
+            letter
+            for letter, option in self.quantities.items()
+            if option.decimals
+            and (quantity.decimals or 0) > option.decimals
+            and round(quantity.value, option.decimals) == option.value
+            and _one_kind(quantity, option)
+        ]
 
     def near(self, quantity: Quantity) -> bool:
         """Whether a number is within a hundredth of an option's: it may be this one, rounded."""
-        return any(abs(quantity.value - option.value) * 100 <= abs(option.value)
-                   for option in self.quantities.values())
+        return any(
+            abs(quantity.value - option.value) * 100 <= abs(option.value)
+            for option in self.quantities.values()
+        )
 
 
 _LETTER = r"(?P<letter>[A-Za-z])"
@@ -126,7 +141,8 @@ _LEADING = re.compile(
     rf"^(?:(?P<named>option|choice|answer|letter)\s*:?\s*)?"
     rf"(?:(?P<bracket>[(\[])\s*{_LETTER}\s*[)\]]"
     r"|(?P<bare>[A-Za-z])(?P<mark>\s*[).:\]](?!\d)|\s+-\s|\s*,\s|(?=\s*$)))"
-    rf"[\s.:,-]*(?P<rest>.*)$", re.IGNORECASE | re.DOTALL,
+    rf"[\s.:,-]*(?P<rest>.*)$",
+    re.IGNORECASE | re.DOTALL,
 )
 _BRACKETED = re.compile(r"(?:(?<=\s)|^|(?<=[:=]))[(\[]\s*([A-Za-z])\s*[)\]](?![\w(])")
 _AFTER_NAME = re.compile(r"\b(?:option|choice|answer|letter)\s+[(\[]?([A-Za-z])\b(?!['\w])", re.IGNORECASE)
@@ -201,8 +217,11 @@ def _option_at_end(text: str, options: _Options) -> Choice | None:
         return None
     words = normalised(text)
     # A text of one letter or digit ends many sentences by chance.
-    named = [letter for letter, option in options.words.items()
-             if len(option) > 2 and letter not in options.quantities and words.endswith(f" {option}")]
+    named = [
+        letter
+        for letter, option in options.words.items()
+        if len(option) > 2 and letter not in options.quantities and words.endswith(f" {option}")
+    ]
     longest = max((len(options.words[letter]) for letter in named), default=0)
     named = [letter for letter in named if len(options.words[letter]) == longest]
     rest = f" {words} ".removesuffix(f" {options.words[named[0]]} ") + " " if named else ""

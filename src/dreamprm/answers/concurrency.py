@@ -25,7 +25,9 @@ EVERY_SECONDS = 30.0
 
 
 def check_all(
-    calls: Sequence[Callable[[], J]], *, judge: Generator | None = None,
+    calls: Sequence[Callable[[], J]],
+    *,
+    judge: Generator | None = None,
     say: Callable[[str], None] | None = None,
 ) -> list[J]:
     """What each call of a checker says, in their order.
@@ -84,7 +86,8 @@ def _unanswered(failures: Mapping[int, GenerationError], total: int) -> UserErro
     first = failures[min(failures)]
     return UserError(
         f"the judge gave no reply to {len(failures)} of {total} answers, the first: {first}. See to it, "
-        "then start the same command again: its other replies are kept, and only the rest is asked for")
+        "then start the same command again: its other replies are kept, and only the rest is asked for"
+    )
 
 
 def _line(judged: int, failed: int, total: int, *, seconds: float) -> str:

@@ -60,7 +60,8 @@ _CONTENT = re.compile(r"[^\s$*_\[\]\\:]")
 
 # What may stand between two boxes that together are one answer: $x=\boxed{2}$ and $y=\boxed{3}$.
 _BETWEEN_BOXES = re.compile(
-    r"[ \t$\\(),;]*+(?:\b(?:and|or)\b)?[ \t$\\(),;]*+(?:[a-zA-Z][ \t]*=[ \t]*)?[ \t]*")
+    r"[ \t$\\(),;]*+(?:\b(?:and|or)\b)?[ \t$\\(),;]*+(?:[a-zA-Z][ \t]*=[ \t]*)?[ \t]*"
+)
 
 # An end of a sentence: a stop that is followed by a space and a capital, a backslash or a mark.
 _SENTENCE_END = re.compile(r"(?<=[^\s.])\.(?=\s+[A-Z\\$*<]|\s*$|\$\s)|[!?](?=\s|$)")
@@ -96,9 +97,18 @@ def stated_answer(response: str) -> Stated | None:
     if not response.strip():
         return None
     last_start, last = max(
-        (found for found in (_last_box(response), _last_sentence_with(_ANSWER_IS, response),
-                             _last_sentence_with(_ANSWER_LINE, response), _last_tag(response)) if found),
-        key=lambda found: found[0], default=(-1, None),
+        (
+            found
+            for found in (
+                _last_box(response),
+                _last_sentence_with(_ANSWER_IS, response),
+                _last_sentence_with(_ANSWER_LINE, response),
+                _last_tag(response),
+            )
+            if found
+        ),
+        key=lambda found: found[0],
+        default=(-1, None),
     )
     headings = _FINAL_HEADING.finditer(response)
     heading = next((found for found in headings if found.start() >= last_start), None)

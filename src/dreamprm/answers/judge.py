@@ -15,7 +15,8 @@ from dreamprm.generators.base import GenerationError, Generator
 Shown = Literal["answer", "response"]
 
 _VERDICT = re.compile(
-    r"^[ \t*_#>]*verdict[ \t*_]*:[ \t*_]*(right|wrong)[ \t*_.]*$", re.IGNORECASE | re.MULTILINE)
+    r"^[ \t*_#>]*verdict[ \t*_]*:[ \t*_]*(right|wrong)[ \t*_.]*$", re.IGNORECASE | re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class JudgeChecker(Checker):
         shown = stated.text if self.shows == "answer" else response
         try:
             (completion,) = self.generator.complete(
-                judge_prompt(question, shown), temperature=0.0, max_tokens=self.max_tokens, seed=self.seed)
+                judge_prompt(question, shown), temperature=0.0, max_tokens=self.max_tokens, seed=self.seed
+            )
         except GenerationError as error:
             if not error.refused:
                 raise GenerationError(f"judge: no reply ({error})") from error

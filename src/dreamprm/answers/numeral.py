@@ -33,17 +33,18 @@ _SIGN = r"(?P<sign>[-+]?)\s*"
 _EXPONENT = r"(?:\{\s*(?P<braced>[-+]?\d{1,4})\s*\}|(?P<open>[-+]?\d{1,4})(?!\d))"
 
 _MIXED_FRAC = re.compile(
-    rf"{_SIGN}(?P<whole>\d+)\s*\\frac\s*\{{\s*(?P<over>\d+)\s*\}}\s*\{{\s*(?P<under>\d+)\s*\}}")
+    rf"{_SIGN}(?P<whole>\d+)\s*\\frac\s*\{{\s*(?P<over>\d+)\s*\}}\s*\{{\s*(?P<under>\d+)\s*\}}"
+)
 _MIXED_SHORT = re.compile(rf"{_SIGN}(?P<whole>\d+)\s*\\frac\s*(?P<over>\d)\s*(?P<under>\d)")
 _MIXED_SLASH = re.compile(rf"{_SIGN}(?P<whole>\d+)\s(?P<over>\d+)\s*/\s*(?P<under>\d+)(?![\d.])")
-_FRAC = re.compile(
-    rf"{_SIGN}\\frac\s*\{{\s*(?P<over>-?{_DECIMAL})\s*\}}\s*\{{\s*(?P<under>{_DECIMAL})\s*\}}")
+_FRAC = re.compile(rf"{_SIGN}\\frac\s*\{{\s*(?P<over>-?{_DECIMAL})\s*\}}\s*\{{\s*(?P<under>{_DECIMAL})\s*\}}")
 _FRAC_SHORT = re.compile(rf"{_SIGN}\\frac\s*(?P<over>\d)\s*(?:(?P<under>\d)|\{{\s*(?P<group>\d+)\s*\}})")
 _SLASH = re.compile(rf"{_SIGN}(?P<over>{_DECIMAL})\s*/\s*(?P<under>{_DECIMAL})(?![\d.])")
 _POWER = re.compile(rf"{_SIGN}10\s*\^\s*{_EXPONENT}")
 _SCIENTIFIC = re.compile(
     rf"{_SIGN}(?P<digits>{_DECIMAL})"
-    rf"(?:[eE](?P<e>[-+]?\d{{1,4}})(?![\d.])|\s*(?:\\times|\\cdot|x|\*)\s*10\s*(?:\^|\*\*)\s*{_EXPONENT})")
+    rf"(?:[eE](?P<e>[-+]?\d{{1,4}})(?![\d.])|\s*(?:\\times|\\cdot|x|\*)\s*10\s*(?:\^|\*\*)\s*{_EXPONENT})"
+)
 _PLAIN = re.compile(rf"{_SIGN}(?P<digits>{_DECIMAL})")
 
 _LONGEST = 120
@@ -105,7 +106,13 @@ def _number(written: str) -> Fraction:
 
 
 _SPELLINGS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Numeral | None]], ...] = (
-    (_MIXED_FRAC, _mixed), (_MIXED_SHORT, _mixed), (_MIXED_SLASH, _mixed),
-    (_FRAC, _fraction), (_FRAC_SHORT, _fraction), (_SLASH, _fraction),
-    (_POWER, _power), (_SCIENTIFIC, _scientific), (_PLAIN, _plain),
+    (_MIXED_FRAC, _mixed),
+    (_MIXED_SHORT, _mixed),
+    (_MIXED_SLASH, _mixed),
+    (_FRAC, _fraction),
+    (_FRAC_SHORT, _fraction),
+    (_SLASH, _fraction),
+    (_POWER, _power),
+    (_SCIENTIFIC, _scientific),
+    (_PLAIN, _plain),
 )

@@ -35,7 +35,8 @@ _CURRENCY = re.compile(r"^([-+]?)\s*(US\$|\$|\u20ac|\u00a3|\u00a5|USD|EUR)\s*(?=
 _LEAD = re.compile(
     r"^(?:about|approximately|approx\.?|around|roughly|nearly|exactly|only|just|\\sim|[=:])"
     r"\s*",
-    re.IGNORECASE)
+    re.IGNORECASE,
+)
 
 _ABOUT = re.compile(r"\\approx(?:eq)?(?![a-zA-Z])|\\simeq(?![a-zA-Z])|\u2248")
 
@@ -46,10 +47,12 @@ _EQUATION = re.compile(r"^(?!\s*\d+\s*\\?[a-zA-Z])[^<>,;]*(?<![<>!:])=\s*(?=[^=\
 # What may follow a number: a unit or words. Operators, letters with powers and further numbers may not.
 _REST = re.compile(
     r"^[\s-]*+(?:%|\u00b0[CF]?|[a-zA-Z][a-zA-Z.'-]*+(?:\s*\^\s*\{?\s*[23]\s*\}?)?|[/()\u20ac\u00a3$\u03bc]"
-    r"|,(?=\s*[a-zA-Z])|\s)*+$")
+    r"|,(?=\s*[a-zA-Z])|\s)*+$"
+)
 # `5 and a half`, `5 or more`, `two thirds`: the number is only a part.
-_JOINED = re.compile(r"\b(?:or|and|to|plus|minus|through|half|halves|thirds?|quarters?|fourths?|fifths?)\b",
-                     re.IGNORECASE)
+_JOINED = re.compile(
+    r"\b(?:or|and|to|plus|minus|through|half|halves|thirds?|quarters?|fourths?|fifths?)\b", re.IGNORECASE
+)
 _PER = re.compile(r"\s*(?:/|per\b)", re.IGNORECASE)
 _PERCENT = re.compile(r"\s*(?:%|percent\b|per\s?cent\b)", re.IGNORECASE)
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
@@ -84,8 +87,7 @@ def read_quantity(text: str) -> Quantity | None:
     currency = _CURRENCY.match(text)
     amount = currency[1] + text[currency.end() :] if currency is not None else text
     word = _WORD.match(amount)
-    numeral = (numeral_at(amount) if word is None
-               else Numeral(Fraction(WORDS[word[1].lower()]), 0, word.end()))
+    numeral = numeral_at(amount) if word is None else Numeral(Fraction(WORDS[word[1].lower()]), 0, word.end())
     if numeral is None:
         return None
     rest, value, decimals = amount[numeral.end :], numeral.value, numeral.decimals
@@ -130,9 +132,15 @@ def only_quantity(text: str) -> Quantity | None:
         unit = _UNIT.match(text, position)
         assert unit is not None  # it matches the empty text
         percent = unit[0].strip().lower() in ("%", "percent")
-        found.append(Quantity(numeral.value, numeral.decimals, percent,
-                              None if percent else canonical_unit(unit[0]),
-                              text[start.start() : unit.end()].strip()))
+        found.append(
+            Quantity(
+                numeral.value,
+                numeral.decimals,
+                percent,
+                None if percent else canonical_unit(unit[0]),
+                text[start.start() : unit.end()].strip(),
+            )
+        )
     return found[0] if len(found) == 1 else None
 
 

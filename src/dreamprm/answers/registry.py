@@ -11,14 +11,16 @@ from dreamprm.errors import UserError
 from dreamprm.generators.base import Generator
 from dreamprm.registry import build, require_settings, strategy_settings
 
-CHECKERS: Mapping[str, str] = MappingProxyType({
-    "auto": "dreamprm.answers.auto:AutoChecker",
-    "choice": "dreamprm.answers.choice:ChoiceChecker",
-    "numeric": "dreamprm.answers.numeric:NumericChecker",
-    "symbolic": "dreamprm.answers.symbolic:SymbolicChecker",
-    "text": "dreamprm.answers.text:TextChecker",
-    "judge": "dreamprm.answers.judge:JudgeChecker",
-})
+CHECKERS: Mapping[str, str] = MappingProxyType(
+    {
+        "auto": "dreamprm.answers.auto:AutoChecker",
+        "choice": "dreamprm.answers.choice:ChoiceChecker",
+        "numeric": "dreamprm.answers.numeric:NumericChecker",
+        "symbolic": "dreamprm.answers.symbolic:SymbolicChecker",
+        "text": "dreamprm.answers.text:TextChecker",
+        "judge": "dreamprm.answers.judge:JudgeChecker",
+    }
+)
 """`module:class` by name; each class is a dataclass whose init fields are its settings."""
 
 _JUDGE_FIELD = {"auto": "judge", "judge": "generator"}
@@ -39,8 +41,9 @@ def build_checker(name: str, *, judge: Generator | None = None, **settings: Any)
     require_settings(f"checker {name!r}", settings, checker_settings(name))
     if judge is not None:
         if name not in _JUDGE_FIELD:
-            raise UserError(f"checker {name!r} asks no judge; leave it out, or take one of "
-                            f"{', '.join(_JUDGE_FIELD)}")
+            raise UserError(
+                f"checker {name!r} asks no judge; leave it out, or take one of {', '.join(_JUDGE_FIELD)}"
+            )
         settings[_JUDGE_FIELD[name]] = judge
     elif name == "judge":
         raise UserError("checker 'judge' needs a generator that judges; give one, or take checker 'auto'")

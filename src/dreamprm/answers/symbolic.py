@@ -56,11 +56,13 @@ class SymbolicChecker(Checker):
         if not self.timeout > 0:
             raise UserError(f"timeout must be > 0 seconds, got {self.timeout}")
         if self.memory_mb != 0 and self.memory_mb < 512:
-            raise UserError(f"memory_mb must be 0 (no limit) or >= 512, got {self.memory_mb}; "
-                            "sympy alone takes about 200")
+            raise UserError(
+                f"memory_mb must be 0 (no limit) or >= 512, got {self.memory_mb}; sympy alone takes about 200"
+            )
         if not installed():
-            raise UserError("symbolic answers need math-verify: pip install 'dreamprm[math]'; "
-                            "or choose another checker")
+            raise UserError(
+                "symbolic answers need math-verify: pip install 'dreamprm[math]'; or choose another checker"
+            )
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
         """Judge by mathematical equality; `extracted` is the answer as it was written."""
@@ -131,9 +133,11 @@ def reads_as_words(text: str) -> bool:
 
 _NAMES = re.compile(
     r"\\[a-zA-Z]+"
-    r"|(?<![a-zA-Z])(?:(?:arc)?(?:sin|cos|tan|cot|sec|csc)|log|exp|sqrt|min|max|mod|and)(?![a-zA-Z])")
+    r"|(?<![a-zA-Z])(?:(?:arc)?(?:sin|cos|tan|cot|sec|csc)|log|exp|sqrt|min|max|mod|and)(?![a-zA-Z])"
+)
 _WORDS = re.compile(
-    r"[^\W\d_]{3,}|(?<![a-zA-Z])(?:is|it|to|of|no|in|at|we|be|as|by|if|do|so)(?![a-zA-Z])", re.IGNORECASE)
+    r"[^\W\d_]{3,}|(?<![a-zA-Z])(?:is|it|to|of|no|in|at|we|be|as|by|if|do|so)(?![a-zA-Z])", re.IGNORECASE
+)
 
 
 class _Worker:
@@ -143,10 +147,19 @@ class _Worker:
         # -P: the worker's folder holds modules of ours that must not shadow others.
         # A session of its own: Ctrl-C is for the parent, which says what is to end.
         self.process = subprocess.Popen(
-            [sys.executable, "-P", str(Path(__file__).with_name("symbolic_worker.py")), str(2 * timeout + 5),
-             str(memory_mb)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True, encoding="utf-8", start_new_session=True,
+            [
+                sys.executable,
+                "-P",
+                str(Path(__file__).with_name("symbolic_worker.py")),
+                str(2 * timeout + 5),
+                str(memory_mb),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
         )
         self._finalizer = weakref.finalize(self, _kill, self.process)
         # A thread waits for lines, so that waiting has a limit on every system.
@@ -157,8 +170,10 @@ class _Worker:
             self._read(_START_SECONDS)
         except (TimeoutError, EOFError) as error:
             self.kill()
-            raise RuntimeError("the worker that compares expressions did not start; "
-                               "does `python -c 'import math_verify'` work?") from error
+            raise RuntimeError(
+                "the worker that compares expressions did not start; "
+                "does `python -c 'import math_verify'` work?"
+            ) from error
 
     def ask(self, request: dict[str, str], timeout: float) -> dict[str, Any]:
         """Send one request and wait for its reply.

@@ -50,7 +50,9 @@ def _compare(reference: str, stated: str) -> dict[str, Any]:
     # integers never gets there.
     reading: dict[str, Any] = {
         "extraction_config": [LatexExtractionConfig(), ExprExtractionConfig()],
-        "parsing_timeout": None, "fallback_mode": "no_fallback", "raise_on_error": True,
+        "parsing_timeout": None,
+        "fallback_mode": "no_fallback",
+        "raise_on_error": True,
     }
     right = parse(_as_math(reference), **reading)
     if not right:

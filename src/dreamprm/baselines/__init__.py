@@ -3,5 +3,12 @@
 from dreamprm.baselines.base import Baseline, Selection, UpperLevel, Weighting
 from dreamprm.baselines.registry import BASELINES, baseline_settings, build_baseline
 
-__all__ = ["BASELINES", "Baseline", "Selection", "UpperLevel", "Weighting", "baseline_settings",
-           "build_baseline"]
+__all__ = [
+    "BASELINES",
+    "Baseline",
+    "Selection",
+    "UpperLevel",
+    "Weighting",
+    "baseline_settings",
+    "build_baseline",
+]

@@ -28,15 +28,14 @@ def mean_log_likelihoods(
         inputs = _on_device(prm, prm.processor.collate_text(encoded))
         rows = inputs["input_ids"].shape[0]
         total = sequence_log_likelihood(
-            prm(inputs, output="token_logits"), inputs["token_targets"], inputs["token_rows"], rows)  # (R,)
+            prm(inputs, output="token_logits"), inputs["token_targets"], inputs["token_rows"], rows
+        )  # (R,)
         return total / torch.bincount(inputs["token_rows"], minlength=rows)
 
     return _by_record(prm, records, likelihood, images=images, batch_size=batch_size)
 
 
-def mean_states(
-    prm: PRM, records: Records, *, images: ImageStore, batch_size: int
-) -> NDArray[np.float64]:
+def mean_states(prm: PRM, records: Records, *, images: ImageStore, batch_size: int) -> NDArray[np.float64]:
     """`(N, hidden)` the mean of each CoT's last hidden states over the tokens of question and steps.
 
     The images' own tokens are left out: there are many more of them, and texts would hardly count; the text's
@@ -54,8 +53,12 @@ def mean_states(
 
 @torch.no_grad()
 def _by_record(
-    prm: PRM, records: Records, measure: Callable[[Sequence[EncodedCoT]], Tensor], *,
-    images: ImageStore, batch_size: int,
+    prm: PRM,
+    records: Records,
+    measure: Callable[[Sequence[EncodedCoT]], Tensor],
+    *,
+    images: ImageStore,
+    batch_size: int,
 ) -> NDArray[np.float64]:
     """`measure` of every record, in batches of similar lengths."""
     values: list[NDArray[np.float64] | None] = [None] * len(records)
@@ -78,12 +81,18 @@ def _batches(
     window: list[tuple[int, EncodedCoT]] = []
     for row, record in enumerate(records):
         # One row a CoT, also for a model that reads after the chat template.
-        window.append((row, prm.processor.encode(
-            record.question, images.open_all(record.images), record.steps, readout="step_end")))
+        window.append(
+            (
+                row,
+                prm.processor.encode(
+                    record.question, images.open_all(record.images), record.steps, readout="step_end"
+                ),
+            )
+        )
         if len(window) == 16 * size or row + 1 == len(records):
             window.sort(key=lambda item: len(item[1].rows[0].input_ids))
             for start in range(0, len(window), size):
-                yield window[start:start + size]
+                yield window[start : start + size]
             window = []
 
 

@@ -49,11 +49,15 @@ class Baseline(ABC):
             UserError: a setting that the baseline leaves without a meaning.
         """
         if config.weights.kind != "domain":
-            raise UserError(f"weights.kind={config.weights.kind} learns weights of single CoTs, a baseline "
-                            "learns none of them; set weights.kind=domain, or baseline.name=none")
+            raise UserError(
+                f"weights.kind={config.weights.kind} learns weights of single CoTs, a baseline "
+                "learns none of them; set weights.kind=domain, or baseline.name=none"
+            )
         if config.hypergrad.audit_every:
-            raise UserError(f"hypergrad.audit_every={config.hypergrad.audit_every} compares an estimator's "
-                            "gradient, a baseline has none; set hypergrad.audit_every=0")
+            raise UserError(
+                f"hypergrad.audit_every={config.hypergrad.audit_every} compares an estimator's "
+                "gradient, a baseline has none; set hypergrad.audit_every=0"
+            )
         return dataclasses.replace(config, hypergrad=HypergradSettings(name="none"))
 
     def facts(self) -> dict[str, Any]:
@@ -114,8 +118,13 @@ class Selected:
         for record in self.added:
             counts = domains.setdefault(record.domain, {KEPT: 0})
             counts["added"] = counts.get("added", 0) + 1
-        return {"of": len(self.fates), "kept": self.fates.count(KEPT), "added": len(self.added),
-                "domains": domains, **self.facts}
+        return {
+            "of": len(self.fates),
+            "kept": self.fates.count(KEPT),
+            "added": len(self.added),
+            "domains": domains,
+            **self.facts,
+        }
 
 
 class Selection(Baseline):

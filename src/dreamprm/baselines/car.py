@@ -69,8 +69,10 @@ class ClusterAndRank(Selection):
     batch_size: int = 16
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (("quality", self.quality, QUALITIES),
-                                     ("embedding", self.embedding, EMBEDDINGS)):
+        for name, value, allowed in (
+            ("quality", self.quality, QUALITIES),
+            ("embedding", self.embedding, EMBEDDINGS),
+        ):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
         check_share(self.top, setting="top")
@@ -90,13 +92,18 @@ class ClusterAndRank(Selection):
         wanted = self.clusters if self.clusters is not None else max(1, math.isqrt(len(records) // 2))
         labels = clustered(points, count=wanted, seed=data.seed)
         data.say(f"CaR: {labels.max() + 1} clusters of {len(records)} CoTs in {points.shape[1]} dimensions")
-        kept = cluster_and_rank(quality, labels, top=round(self.top * len(records)),
-                                per_cluster=self.per_cluster)
+        kept = cluster_and_rank(
+            quality, labels, top=round(self.top * len(records)), per_cluster=self.per_cluster
+        )
         chosen = set(kept.tolist())
         return Selected(
             [KEPT if row in chosen else NOT_CHOSEN for row in range(len(records))],
-            facts={"clusters": int(labels.max()) + 1, "dimensions": points.shape[1],
-                   "mean_quality": {"all": float(quality.mean()), "kept": float(quality[kept].mean())}})
+            facts={
+                "clusters": int(labels.max()) + 1,
+                "dimensions": points.shape[1],
+                "mean_quality": {"all": float(quality.mean()), "kept": float(quality[kept].mean())},
+            },
+        )
 
     def _qualities(self, data: SelectionData) -> NDArray[np.float64]:
         if self.quality == "certainty":
@@ -105,12 +112,14 @@ class ClusterAndRank(Selection):
 
         data.say(f"CaR: likelihood of {len(data.records)} CoTs")
         return mean_log_likelihoods(
-            _model(data), data.records, images=data.images, batch_size=self.batch_size)
+            _model(data), data.records, images=data.images, batch_size=self.batch_size
+        )
 
     def _embeddings(self, data: SelectionData) -> NDArray[np.float64]:
         if self.embedding == "tfidf":
-            return tfidf([" ".join((record.question, *record.steps)) for record in data.records],
-                         seed=data.seed)
+            return tfidf(
+                [" ".join((record.question, *record.steps)) for record in data.records], seed=data.seed
+            )
         from dreamprm.baselines.backbone import mean_states
 
         data.say(f"CaR: embedding of {len(data.records)} CoTs")
@@ -169,7 +178,8 @@ def tfidf(texts: Sequence[str], *, seed: int) -> NDArray[np.float64]:
     """`(N, d)` TF-IDF vectors of the texts' words in at most `TFIDF_DIMENSIONS` latent dimensions."""
     # Digits and signs are words here: in a calculation they are what tells two CoTs apart.
     vectors = _sklearn("feature_extraction.text:TfidfVectorizer")(token_pattern=r"\w+|[^\w\s]").fit_transform(
-        texts)
+        texts
+    )
     if vectors.shape[1] <= TFIDF_DIMENSIONS or len(texts) <= TFIDF_DIMENSIONS:
         dense: NDArray[np.float64] = vectors.toarray()
         return dense
@@ -187,5 +197,6 @@ def _sklearn(place: str) -> Any:
     try:
         return load(f"sklearn.{place}")
     except ImportError as error:
-        raise UserError("baseline car clusters with scikit-learn, which is not installed; "
-                        "pip install 'dreamprm[cluster]'") from error
+        raise UserError(
+            "baseline car clusters with scikit-learn, which is not installed; pip install 'dreamprm[cluster]'"
+        ) from error

@@ -99,22 +99,40 @@ class GradientAlignment(Estimator):
             losses_seen += slopes.numel()
             aligned.add(batch["domains"], slopes)
         # At a stationary point of the meta loss nothing is aligned: the slopes are 0, and so is the quotient.
-        scale = 1.0 / norm ** 2 if self.normalise and norm > 0 else 1.0
+        scale = 1.0 / norm**2 if self.normalise and norm > 0 else 1.0
         exact = self.slopes == "exact"
         return Window(
-            params=steps.params, state=steps.state, alpha_grad={DOMAIN_WEIGHTS: -scale * aligned.means()},
-            inner_losses=steps.losses, outer_loss=outer.loss,
-            stats={"forward": len(steps.losses) + 1 + (1 if exact else 3) * len(chosen),
-                   "backward": len(steps.losses) + 1 + (losses_seen if exact else 0)})
+            params=steps.params,
+            state=steps.state,
+            alpha_grad={DOMAIN_WEIGHTS: -scale * aligned.means()},
+            inner_losses=steps.losses,
+            outer_loss=outer.loss,
+            stats={
+                "forward": len(steps.losses) + 1 + (1 if exact else 3) * len(chosen),
+                "backward": len(steps.losses) + 1 + (losses_seen if exact else 0),
+            },
+        )
 
     def _slopes(
-        self, task: WindowTask, params: dict[str, Tensor], batch: Any, direction: dict[str, Tensor],
+        self,
+        task: WindowTask,
+        params: dict[str, Tensor],
+        batch: Any,
+        direction: dict[str, Tensor],
         norm: float,
     ) -> Tensor:
         """`(n,)` <grad L_i, direction>."""
         if self.slopes == "finite_difference":
-            mixed = finite_difference(task.problem, params, task.alpha, batch=batch, direction=direction,
-                                      norm=norm, radius=None, losses=None)
+            mixed = finite_difference(
+                task.problem,
+                params,
+                task.alpha,
+                batch=batch,
+                direction=direction,
+                norm=norm,
+                radius=None,
+                losses=None,
+            )
             assert mixed.slopes is not None, "the training problem is structured"
             return mixed.slopes
         variables = leaves(params)
@@ -124,6 +142,7 @@ class GradientAlignment(Estimator):
         for loss in losses:
             # the graph stays for the other losses
             grads = torch.autograd.grad(
-                loss, list(variables.values()), retain_graph=True, materialize_grads=True)
+                loss, list(variables.values()), retain_graph=True, materialize_grads=True
+            )
             slopes.append(sum((grad * part).sum() for grad, part in zip(grads, toward, strict=True)))
         return torch.stack(slopes)

@@ -96,10 +96,13 @@ class ExcessLoss(Estimator):
                 excess.add(batch["domains"], losses - task.problem.inner_losses(self.reference, batch))
             outer_loss = task.problem.outer_loss(steps.params, task.alpha, task.outer_batch)
         return Window(
-            params=steps.params, state=steps.state,
+            params=steps.params,
+            state=steps.state,
             alpha_grad={DOMAIN_WEIGHTS: -excess.means().clamp_min(0.0)},
-            inner_losses=steps.losses, outer_loss=outer_loss,
-            stats={"forward": len(steps.losses) + 2 * len(chosen) + 1, "backward": len(steps.losses)})
+            inner_losses=steps.losses,
+            outer_loss=outer_loss,
+            stats={"forward": len(steps.losses) + 2 * len(chosen) + 1, "backward": len(steps.losses)},
+        )
 
 
 def reference_params(folder: str, prm: nn.Module) -> dict[str, Tensor]:
@@ -115,6 +118,8 @@ def reference_params(folder: str, prm: nn.Module) -> dict[str, Tensor]:
     for name in own.keys() | found.keys():
         shapes = [tuple(params[name].shape) if name in params else "missing" for params in (found, own)]
         if shapes[0] != shapes[1]:
-            raise UserError(f"baseline doremi: the reference in {folder} is another model: {name} is "
-                            f"{shapes[0]} there and {shapes[1]} in this run; give one of the same backbone")
+            raise UserError(
+                f"baseline doremi: the reference in {folder} is another model: {name} is "
+                f"{shapes[0]} there and {shapes[1]} in this run; give one of the same backbone"
+            )
     return {name: value.to(own[name].device) for name, value in found.items()}

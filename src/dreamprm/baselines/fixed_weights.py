@@ -49,5 +49,10 @@ class FixedWeights(Weighting):
 def staying(domains: Sequence[str], values: Sequence[float]) -> UpperLevel:
     """Weights that no step moves: alpha is the weights themselves."""
     alpha = {DOMAIN_WEIGHTS: torch.tensor(values, dtype=torch.float32)}
-    return UpperLevel(DomainWeights(domains, "none"), alpha, build_estimator("none"),
-                      ExponentiatedGradient(lr=1.0), moves=False)
+    return UpperLevel(
+        DomainWeights(domains, "none"),
+        alpha,
+        build_estimator("none"),
+        ExponentiatedGradient(lr=1.0),
+        moves=False,
+    )

@@ -30,5 +30,7 @@ class MetaOnly(Selection):
 
     def select(self, data: SelectionData) -> Selected:
         """The meta records as the only domain."""
-        return Selected(["not of the meta set"] * len(data.records),
-                        added=[as_step_record(record, labels=self.labels) for record in data.meta])
+        return Selected(
+            ["not of the meta set"] * len(data.records),
+            added=[as_step_record(record, labels=self.labels) for record in data.meta],
+        )

@@ -24,8 +24,13 @@ def as_step_record(record: MetaRecord, *, labels: str) -> StepRecord:
     last    p_n = r, the others are not labelled: what is known for certain
     """
     right, count = float(record.correct), len(record.steps)
-    known: Sequence[float | None] = (
-        (right,) * count if labels == "all" else (None,) * (count - 1) + (right,))
+    known: Sequence[float | None] = (right,) * count if labels == "all" else (None,) * (count - 1) + (right,)
     return StepRecord(
-        question=record.question, images=record.images, domain=META_DOMAIN, steps=record.steps,
-        labels=tuple(known), rollouts=(None,) * count, id=record.id)
+        question=record.question,
+        images=record.images,
+        domain=META_DOMAIN,
+        steps=record.steps,
+        labels=tuple(known),
+        rollouts=(None,) * count,
+        id=record.id,
+    )

@@ -40,13 +40,15 @@ class OutcomeRewardModel(Selection):
 
     def select(self, data: SelectionData) -> Selected:
         """Every CoT with an outcome label, and of its labels only that one."""
-        fates = [KEPT if record.labels[-1] is not None else "last step not labelled"
-                 for record in data.records]
+        fates = [
+            KEPT if record.labels[-1] is not None else "last step not labelled" for record in data.records
+        ]
         return Selected(fates, change=outcome_only)
 
 
 def outcome_only(record: StepRecord) -> StepRecord:
     """The record with its last label alone."""
     before = (None,) * (len(record.steps) - 1)
-    return dataclasses.replace(record, labels=(*before, record.labels[-1]),
-                               rollouts=(*before, record.rollouts[-1]))
+    return dataclasses.replace(
+        record, labels=(*before, record.labels[-1]), rollouts=(*before, record.rollouts[-1])
+    )

@@ -30,8 +30,10 @@ def past_weights(run: str, *, take: str) -> dict[str, float]:
         try:
             rows.append({str(name): float(value) for name, value in json.loads(line)["weights"].items()})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}:{number}: must be an object with 'weights' by domain, got "
-                            f"{line[:60]!r}; finish that run (resume=auto) first") from error
+            raise DataError(
+                f"{path}:{number}: must be an object with 'weights' by domain, got "
+                f"{line[:60]!r}; finish that run (resume=auto) first"
+            ) from error
         if rows[-1].keys() != rows[0].keys():
             raise DataError(f"{path}:{number}: has other domains than the first line")
     if not rows:
@@ -49,8 +51,9 @@ def for_domains(weights: Mapping[str, float], domains: Sequence[str], *, run: st
     """
     if set(weights) != set(domains):
         different = ", ".join(sorted(set(weights) ^ set(domains)))
-        raise UserError(f"{run} has weights of other domains than this run's data; only in one of them: "
-                        f"{different}")
+        raise UserError(
+            f"{run} has weights of other domains than this run's data; only in one of them: {different}"
+        )
     mean = sum(weights.values()) / len(weights)
     if not mean > 0:
         raise UserError(f"the weights of {run} have mean {mean}; it must be positive to be scaled to 1")

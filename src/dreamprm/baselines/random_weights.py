@@ -68,8 +68,10 @@ def of_spread(normal: np.ndarray, spread: float) -> list[float]:
     count = len(normal)
     most = float(np.sqrt(count - 1))
     if spread >= most:
-        raise UserError(f"baseline random_weights: spread={spread:g} is too large for {count} domain"
-                        f"{'s' if count > 1 else ''}: positive weights with mean 1 stay below {most:.3g}")
+        raise UserError(
+            f"baseline random_weights: spread={spread:g} is too large for {count} domain"
+            f"{'s' if count > 1 else ''}: positive weights with mean 1 stay below {most:.3g}"
+        )
 
     def weights(scale: float) -> np.ndarray:
         exponents = scale * (normal - normal.max())

@@ -9,18 +9,20 @@ from typing import Any
 from dreamprm.baselines.base import Baseline
 from dreamprm.registry import build, strategy_settings
 
-BASELINES: Mapping[str, str] = MappingProxyType({
-    "none": "dreamprm.baselines.none:NoBaseline",
-    "orm": "dreamprm.baselines.orm:OutcomeRewardModel",
-    "car": "dreamprm.baselines.car:ClusterAndRank",
-    "s1": "dreamprm.baselines.s1:S1",
-    "meta_only": "dreamprm.baselines.meta_only:MetaOnly",
-    "with_meta": "dreamprm.baselines.with_meta:WithMeta",
-    "random_weights": "dreamprm.baselines.random_weights:RandomWeights",
-    "fixed_weights": "dreamprm.baselines.fixed_weights:FixedWeights",
-    "doremi": "dreamprm.baselines.doremi:DoReMi",
-    "doge": "dreamprm.baselines.doge:DoGE",
-})
+BASELINES: Mapping[str, str] = MappingProxyType(
+    {
+        "none": "dreamprm.baselines.none:NoBaseline",
+        "orm": "dreamprm.baselines.orm:OutcomeRewardModel",
+        "car": "dreamprm.baselines.car:ClusterAndRank",
+        "s1": "dreamprm.baselines.s1:S1",
+        "meta_only": "dreamprm.baselines.meta_only:MetaOnly",
+        "with_meta": "dreamprm.baselines.with_meta:WithMeta",
+        "random_weights": "dreamprm.baselines.random_weights:RandomWeights",
+        "fixed_weights": "dreamprm.baselines.fixed_weights:FixedWeights",
+        "doremi": "dreamprm.baselines.doremi:DoReMi",
+        "doge": "dreamprm.baselines.doge:DoGE",
+    }
+)
 """`module:class` by name; each class is a frozen dataclass whose fields are its settings."""
 
 

@@ -71,8 +71,9 @@ class S1(Selection):
     def select(self, data: SelectionData) -> Selected:
         """The CoTs chosen; the report tells what each filter left out."""
         fates = [self.fault(record) or KEPT for record in data.records]
-        solved = solved_shares(record for record, fate in zip(data.records, fates, strict=True)
-                               if fate == KEPT)
+        solved = solved_shares(
+            record for record, fate in zip(data.records, fates, strict=True) if fate == KEPT
+        )
         domains: dict[str, list[tuple[int, int]]] = {}  # of each domain (length, row)
         for row, record in enumerate(data.records):
             if fates[row] != KEPT:
@@ -82,11 +83,14 @@ class S1(Selection):
             else:
                 domains.setdefault(record.domain, []).append((sum(map(len, record.steps)), row))
         # Longest first; equal lengths in the file's order.
-        ranked = {name: [row for _, row in sorted(rows, key=lambda item: (-item[0], item[1]))]
-                  for name, rows in domains.items()}
+        ranked = {
+            name: [row for _, row in sorted(rows, key=lambda item: (-item[0], item[1]))]
+            for name, rows in domains.items()
+        }
         drawn = set(diverse_sample(ranked, math.ceil(self.keep * len(fates)), seed=data.seed))
-        return Selected([NOT_SAMPLED if fate == KEPT and row not in drawn else fate
-                         for row, fate in enumerate(fates)])
+        return Selected(
+            [NOT_SAMPLED if fate == KEPT and row not in drawn else fate for row, fate in enumerate(fates)]
+        )
 
     def fault(self, record: StepRecord) -> str | None:
         """The first fault of form; None where there is none."""

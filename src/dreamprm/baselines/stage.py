@@ -50,8 +50,13 @@ class FirstStage:
 
 
 def before_training(
-    baseline: Baseline, given: TrainConfig, settled: TrainConfig, *, folder: RunFolder,
-    accelerator: Accelerator, train: Callable[[TrainConfig], None],
+    baseline: Baseline,
+    given: TrainConfig,
+    settled: TrainConfig,
+    *,
+    folder: RunFolder,
+    accelerator: Accelerator,
+    train: Callable[[TrainConfig], None],
 ) -> FirstStage:
     """Do what the baseline needs done first, unless the run's folder holds it; nothing for most.
 
@@ -68,8 +73,13 @@ def before_training(
         if given.overwrite or not is_selected(given, folder):
             whole = _begin(given, settled, folder, accelerator)
             data = SelectionData(
-                records=whole.records, meta=whole.meta, seed=given.seed, prm=whole.prm, images=whole.images,
-                say=accelerator.print)
+                records=whole.records,
+                meta=whole.meta,
+                seed=given.seed,
+                prm=whole.prm,
+                images=whole.images,
+                say=accelerator.print,
+            )
             _select(baseline, data, config=given, folder=folder, say=accelerator.print)
         return FirstStage(on_selection(settled, folder), started=True)
     if isinstance(baseline, Weighting) and baseline.needs_reference:
@@ -77,8 +87,10 @@ def before_training(
         reference = RunFolder(vanilla.output)
         if given.overwrite or not reference.summary.exists():
             _begin(given, settled, folder, accelerator)
-            accelerator.print(f"baseline {given.baseline.name}: training its reference first, the vanilla "
-                              f"PRM, in {reference.path}")
+            accelerator.print(
+                f"baseline {given.baseline.name}: training its reference first, the vanilla "
+                f"PRM, in {reference.path}"
+            )
             train(vanilla)
         return FirstStage(settled, reference=str(reference.model), started=True)
     return FirstStage(settled)
@@ -87,8 +99,9 @@ def before_training(
 def _begin(given: TrainConfig, settled: TrainConfig, folder: RunFolder, accelerator: Accelerator) -> Run:
     """Put a run on all data together, so that mistakes show before anything is written; then begin the
     folder."""
-    whole = assemble(dataclasses.replace(settled, baseline=BaselineSettings()), accelerator,
-                     say=lambda text: None)
+    whole = assemble(
+        dataclasses.replace(settled, baseline=BaselineSettings()), accelerator, say=lambda text: None
+    )
     open_suites(given, say=lambda text: None)
     if given.overwrite and folder.path.exists():
         shutil.rmtree(folder.path)
@@ -127,15 +140,21 @@ def _select(
     chosen = baseline.select(data)
     report = {"selected_by": _selected_by(config), **chosen.report(data.records)}
     if not report["kept"] + report["added"]:
-        raise UserError(f"baseline {config.baseline.name} leaves no CoT to train on: {_reasons(chosen)}; "
-                        "loosen its settings")
+        raise UserError(
+            f"baseline {config.baseline.name} leaves no CoT to train on: {_reasons(chosen)}; "
+            "loosen its settings"
+        )
     report_file(folder).unlink(missing_ok=True)
     write_records(selected_file(folder), chosen.records(data.records))
     write_atomically(report_file(folder), json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    say(f"baseline {config.baseline.name}: {report['kept']} of {report['of']} CoTs kept"
-        + (f", {report['added']} added" if report["added"] else "") + f"; {selected_file(folder)}")
-    empty = [name for name, counts in report["domains"].items()
-             if not counts["kept"] and not counts.get("added")]
+    say(
+        f"baseline {config.baseline.name}: {report['kept']} of {report['of']} CoTs kept"
+        + (f", {report['added']} added" if report["added"] else "")
+        + f"; {selected_file(folder)}"
+    )
+    empty = [
+        name for name, counts in report["domains"].items() if not counts["kept"] and not counts.get("added")
+    ]
     if empty and report["kept"]:
         say(f"baseline {config.baseline.name}: no CoT is left of {', '.join(empty)}")
 
@@ -145,16 +164,21 @@ def on_selection(config: TrainConfig, folder: RunFolder) -> TrainConfig:
     data = config.data
     # Records whose missing images were dropped come back as records without images, which is no mistake.
     without_images = data.allow_no_image or data.missing_image == "text_only"
-    return dataclasses.replace(config, data=dataclasses.replace(
-        data, train=[TrainFile(path=str(selected_file(folder)))], allow_no_image=without_images))
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(
+            data, train=[TrainFile(path=str(selected_file(folder)))], allow_no_image=without_images
+        ),
+    )
 
 
 def _selected_by(config: TrainConfig) -> dict[str, Any]:
     """Everything that the selection follows from, as JSON holds it."""
     full = as_dict(config)
     data = {key: value for key, value in full["data"].items() if key not in ("num_workers", "cache_dir")}
-    known: dict[str, Any] = json.loads(json.dumps(
-        {"baseline": full["baseline"], "seed": config.seed, "data": data, "model": full["model"]}))
+    known: dict[str, Any] = json.loads(
+        json.dumps({"baseline": full["baseline"], "seed": config.seed, "data": data, "model": full["model"]})
+    )
     return known
 
 

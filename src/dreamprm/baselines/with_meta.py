@@ -35,7 +35,11 @@ class WithMeta(Selection):
             UserError: a training domain has the meta set's name.
         """
         if any(record.domain == META_DOMAIN for record in data.records):
-            raise UserError(f"a training domain is named {META_DOMAIN!r}, as the meta set's own is; give it "
-                            "another name (data.train[].domain)")
-        return Selected([KEPT] * len(data.records),
-                        added=[as_step_record(record, labels=self.labels) for record in data.meta])
+            raise UserError(
+                f"a training domain is named {META_DOMAIN!r}, as the meta set's own is; give it "
+                "another name (data.train[].domain)"
+            )
+        return Selected(
+            [KEPT] * len(data.records),
+            added=[as_step_record(record, labels=self.labels) for record in data.meta],
+        )

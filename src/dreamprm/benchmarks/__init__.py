@@ -1,10 +1,10 @@
 """Benchmarks: their published questions and predictions, their own answer rules and figures, one file each.
 
-    benchmark = build_benchmark("mathvision")
-    questions = read_questions(benchmark, "testmini.jsonl")
-    candidates = to_candidates(benchmark, questions, ["gemini.jsonl", "qwen.jsonl"])
-    for generator, outcomes in candidates.outcomes().items():
-        print(generator, scores(benchmark, questions, outcomes)["accuracy"])
+benchmark = build_benchmark("mathvision")
+questions = read_questions(benchmark, "testmini.jsonl")
+candidates = to_candidates(benchmark, questions, ["gemini.jsonl", "qwen.jsonl"])
+for generator, outcomes in candidates.outcomes().items():
+    print(generator, scores(benchmark, questions, outcomes)["accuracy"])
 """
 
 from dreamprm.benchmarks.benchmark import Benchmark, BenchmarkChecker, BenchmarkQuestion, Graded, QuestionSet

@@ -160,7 +160,9 @@ class Benchmark(ABC):
         """The benchmark's own rules; `judge` is None where `asks_judge` is "never"."""
 
     def checker(
-        self, questions: Sequence[BenchmarkQuestion] = (), judge: Generator | None = None,
+        self,
+        questions: Sequence[BenchmarkQuestion] = (),
+        judge: Generator | None = None,
     ) -> BenchmarkChecker:
         """The answer rules.
 
@@ -178,11 +180,15 @@ class Benchmark(ABC):
             from dreamprm.benchmarks.stated import StatedChecker, several_accepted  # it builds on this file
 
             return StatedChecker(
-                build_checker("auto", judge=judge), self.own_checker(questions, None),
-                several_accepted(questions))
+                build_checker("auto", judge=judge),
+                self.own_checker(questions, None),
+                several_accepted(questions),
+            )
         if judge is not None and self.asks_judge == "never":
-            raise UserError(f"the own rules of {self.title} ask no judge; leave it out, or set rules=stated, "
-                            "where it decides what no rule does")
+            raise UserError(
+                f"the own rules of {self.title} ask no judge; leave it out, or set rules=stated, "
+                "where it decides what no rule does"
+            )
         return self.own_checker(questions, judge)
 
     def figures(self, questions: Questions, outcomes: Sequence[float]) -> dict[str, Figure]:
@@ -200,8 +206,15 @@ class Benchmark(ABC):
         return next((text for text in texts if text is not None), None)
 
     def record(
-        self, published: str, *, question: str, answer: str, options: tuple[str, ...] = (),
-        open_type: str | None = None, precision: int | None = None, unit: str | None = None,
+        self,
+        published: str,
+        *,
+        question: str,
+        answer: str,
+        options: tuple[str, ...] = (),
+        open_type: str | None = None,
+        precision: int | None = None,
+        unit: str | None = None,
     ) -> QuestionRecord:
         """The record of one of its questions, without images.
 
@@ -211,9 +224,16 @@ class Benchmark(ABC):
             open_type: the answer's type where there are no options.
         """
         return QuestionRecord(
-            question=question, images=(), answer=answer, options=options, domain=self.title,
-            answer_type="choice" if options else open_type, precision=precision, unit=unit,
-            id=self.record_id(published))
+            question=question,
+            images=(),
+            answer=answer,
+            options=options,
+            domain=self.title,
+            answer_type="choice" if options else open_type,
+            precision=precision,
+            unit=unit,
+            id=self.record_id(published),
+        )
 
     def record_id(self, published: str) -> str:
         """The id of a record, which differs from those of other benchmarks' records."""

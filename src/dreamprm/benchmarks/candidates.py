@@ -66,7 +66,8 @@ def to_candidates(
             prediction at all; questions with fewer candidates than others.
     """
     for name, value, allowed in (
-        ("outcomes", outcomes, ("check", "published")), ("empty", empty, ("error", "wrong")),
+        ("outcomes", outcomes, ("check", "published")),
+        ("empty", empty, ("error", "wrong")),
         ("incomplete", incomplete, ("error", "keep")),
     ):
         if value not in allowed:
@@ -78,13 +79,19 @@ def to_candidates(
         read = read_predictions(benchmark, predictions, questions, other_questions=other_questions)
         judged = (
             ((one, _published(one, graded=benchmark.asks_judge == "always")) for one in read)
-            if checker is None else _checked(read, checker, judge, use_extracted, empty))
+            if checker is None
+            else _checked(read, checker, judge, use_extracted, empty)
+        )
         for prediction, judgement in judged:
             _count(report, prediction.generator, judgement, empty=not prediction.response.strip())
             candidate = split_candidate(
                 prediction.response if prediction.response.strip() else NO_RESPONSE,
-                split=split, final_answer=judgement.extracted, correct=_correct(judgement),
-                credit=_credit(judgement), generator=prediction.generator)
+                split=split,
+                final_answer=judgement.extracted,
+                correct=_correct(judgement),
+                credit=_credit(judgement),
+                generator=prediction.generator,
+            )
             found.setdefault(prediction.question.record.id, []).append(candidate)
     finally:
         if checker is not None:
@@ -94,8 +101,7 @@ def to_candidates(
     asked = [question for question in questions if question.record.id in found]
     if incomplete == "error":
         _require_complete(questions, found)
-    return BenchmarkCandidates(
-        [_record(benchmark, one, found[one.record.id]) for one in asked], report)
+    return BenchmarkCandidates([_record(benchmark, one, found[one.record.id]) for one in asked], report)
 
 
 def check_candidates(
@@ -126,8 +132,11 @@ def check_candidates(
     try:
         calls = [
             partial(checker.check, one.text, required(questions, record.id).record)
-            if one.text != NO_RESPONSE else _no_response
-            for record in known for one in record.candidates]
+            if one.text != NO_RESPONSE
+            else _no_response
+            for record in known
+            for one in record.candidates
+        ]
         judgements = iter(check_all(calls, judge=judge))
     finally:
         checker.close()
@@ -135,8 +144,9 @@ def check_candidates(
         candidates = []
         for candidate, judgement in zip(record.candidates, judgements, strict=False):
             _count(report, str(candidate.generator), judgement, empty=candidate.text == NO_RESPONSE)
-            candidates.append(dataclasses.replace(
-                candidate, correct=_correct(judgement), credit=_credit(judgement)))
+            candidates.append(
+                dataclasses.replace(candidate, correct=_correct(judgement), credit=_credit(judgement))
+            )
         checked.append(dataclasses.replace(record, candidates=tuple(candidates)))
     return BenchmarkCandidates(checked, report)
 
@@ -150,8 +160,10 @@ def required(questions: QuestionSet, id: str) -> BenchmarkQuestion:
     found = questions.named(id)
     if found is None:
         example = questions[0].record.id if len(questions) else "none"
-        raise DataError(f"no question has the id {id!r} (they are like {example!r}); give the questions that "
-                        "the candidates answer")
+        raise DataError(
+            f"no question has the id {id!r} (they are like {example!r}); give the questions that "
+            "the candidates answer"
+        )
     return found
 
 
@@ -163,14 +175,18 @@ def _published(prediction: Prediction, *, graded: bool) -> Judgement:
     if not graded and outcome not in (0.0, 1.0):
         where = f"{prediction.row.path}:{prediction.row.line}"
         raise DataError(
-            f"{where}: a grade of {outcome:g}; allowed: 0 or 1, since this benchmark does not grade")
+            f"{where}: a grade of {outcome:g}; allowed: 0 or 1, since this benchmark does not grade"
+        )
     verdict: Verdict = "right" if outcome >= RIGHT_FROM else "wrong"
     return Graded(verdict, prediction.extracted, "as published", outcome if graded else None)
 
 
 def _checked(
-    predictions: Iterable[Prediction], checker: BenchmarkChecker, judge: Generator | None,
-    use_extracted: bool, empty: Empty,
+    predictions: Iterable[Prediction],
+    checker: BenchmarkChecker,
+    judge: Generator | None,
+    use_extracted: bool,
+    empty: Empty,
 ) -> Iterator[tuple[Prediction, Judgement]]:
     """Predictions with the checker's judgement; with a judge all are read before it is asked."""
     if judge is None:
@@ -188,8 +204,10 @@ def _call(
     if not prediction.response.strip():
         if empty == "error":
             raise prediction.row.error(
-                "response", "a text that is not empty (empty=wrong counts empty responses as wrong)",
-                prediction.response)
+                "response",
+                "a text that is not empty (empty=wrong counts empty responses as wrong)",
+                prediction.response,
+            )
         return _no_response
     if use_extracted and prediction.extracted is not None:
         return partial(checker.compare, prediction.extracted, prediction.question.record)
@@ -241,4 +259,5 @@ def _require_complete(questions: QuestionSet, found: dict[str, list[Candidate]])
             names = ", ".join(f"{generator} ({number})" for generator, number in missing.items())
             raise DataError(
                 f"question {question.published} lacks candidates that other questions have: {names}; figures "
-                "would leave it out: complete the predictions, or set incomplete=keep")
+                "would leave it out: complete the predictions, or set incomplete=keep"
+            )

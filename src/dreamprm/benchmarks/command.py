@@ -38,10 +38,15 @@ def run_benchmark(config: BenchmarkConfig) -> None:
     folder = Path(config.output)
     images: Any = config.images  # the schema has checked it
     questions = read_questions(
-        benchmark, config.questions, images=images, image_root=config.image_root,
-        image_folder=folder / "images", split=config.split, limit=config.limit)
-    count = write_records(
-        folder / "questions.jsonl", (images_from(one.record, folder) for one in questions))
+        benchmark,
+        config.questions,
+        images=images,
+        image_root=config.image_root,
+        image_folder=folder / "images",
+        split=config.split,
+        limit=config.limit,
+    )
+    count = write_records(folder / "questions.jsonl", (images_from(one.record, folder) for one in questions))
     print(f"wrote {count} question records to {folder / 'questions.jsonl'}")
     if not config.predictions and config.candidates is None:
         return
@@ -56,12 +61,19 @@ def run_benchmark(config: BenchmarkConfig) -> None:
     for generator, outcomes in candidates.outcomes().items():
         missing = [one.record.id for one in questions if one.record.id not in outcomes]
         if missing and config.incomplete == "error":
-            raise DataError(f"{generator} answers {len(outcomes)} of {len(questions)} questions, not "
-                            f"{missing[0]!r}; set incomplete=keep to count those as wrong")
+            raise DataError(
+                f"{generator} answers {len(outcomes)} of {len(questions)} questions, not "
+                f"{missing[0]!r}; set incomplete=keep to count those as wrong"
+            )
         unanswered[generator] = len(missing)
         figures[generator] = scores_with_intervals(
-            benchmark, questions, dict.fromkeys(missing, 0.0) | outcomes,
-            seed=config.seed, level=config.level, resamples=config.resamples)
+            benchmark,
+            questions,
+            dict.fromkeys(missing, 0.0) | outcomes,
+            seed=config.seed,
+            level=config.level,
+            resamples=config.resamples,
+        )
     content = {
         "benchmark": benchmark.title,
         "headline": benchmark.headline,
@@ -78,17 +90,30 @@ def run_benchmark(config: BenchmarkConfig) -> None:
         "version": __version__,
     }
     write_atomically(folder / "scores.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    write_atomically(folder / "scores.md", scores_page(
-        benchmark, len(questions), figures, unanswered, level=config.level,
-        undecided={name: counts["undecided"] for name, counts in candidates.report.verdicts.items()}))
+    write_atomically(
+        folder / "scores.md",
+        scores_page(
+            benchmark,
+            len(questions),
+            figures,
+            unanswered,
+            level=config.level,
+            undecided={name: counts["undecided"] for name, counts in candidates.report.verdicts.items()},
+        ),
+    )
     for generator, found in figures.items():
         shown = found[benchmark.headline]
         print(f"{generator}: {benchmark.headline} {shown.value:.1%} [{shown.low:.1%}, {shown.high:.1%}]")
 
 
 def scores_page(
-    benchmark: Benchmark, questions: int, figures: Mapping[str, Mapping[str, Scored]],
-    unanswered: Mapping[str, int], *, undecided: Mapping[str, int], level: float,
+    benchmark: Benchmark,
+    questions: int,
+    figures: Mapping[str, Mapping[str, Scored]],
+    unanswered: Mapping[str, int],
+    *,
+    undecided: Mapping[str, int],
+    level: float,
 ) -> str:
     """The figures as Markdown tables: those of the whole benchmark, then those of its groups.
 
@@ -102,17 +127,31 @@ def scores_page(
     """
     names = list(dict.fromkeys(name for found in figures.values() for name in found))
     whole = [benchmark.headline, *(n for n in names if "/" not in n and n != benchmark.headline)]
-    lines = [f"# {benchmark.title}", "",
-             f"{questions} questions; rules: {benchmark.rules}; in %, with {100 * level:g} % bootstrap "
-             f"intervals over {benchmark.unit}.", ""]
-    lines += [f"{generator}: {count} questions without an answer count as wrong."
-              for generator, count in unanswered.items() if count]
-    lines += [f"{generator}: {count} answers are undecided and count as wrong."
-              for generator, count in undecided.items() if count]
+    lines = [
+        f"# {benchmark.title}",
+        "",
+        f"{questions} questions; rules: {benchmark.rules}; in %, with {100 * level:g} % bootstrap "
+        f"intervals over {benchmark.unit}.",
+        "",
+    ]
+    lines += [
+        f"{generator}: {count} questions without an answer count as wrong."
+        for generator, count in unanswered.items()
+        if count
+    ]
+    lines += [
+        f"{generator}: {count} answers are undecided and count as wrong."
+        for generator, count in undecided.items()
+        if count
+    ]
     for title, rows in (("Figures", whole), ("By group", [name for name in names if "/" in name])):
         if rows:
-            lines += [f"## {title}", "", f"| figure | {' | '.join(figures)} |",
-                      "|---" * (len(figures) + 1) + "|"]
+            lines += [
+                f"## {title}",
+                "",
+                f"| figure | {' | '.join(figures)} |",
+                "|---" * (len(figures) + 1) + "|",
+            ]
             for name in rows:
                 cells = " | ".join(_cell(found.get(name)) for found in figures.values())
                 lines.append(f"| {name} | {cells} |")
@@ -130,14 +169,13 @@ def _tell_costs(judge: RememberedGenerator) -> None:
     print(f"judge: {judge.costs()}")
 
 
-def _candidates(
-    config: BenchmarkConfig, benchmark: Benchmark, questions: QuestionSet
-) -> BenchmarkCandidates:
+def _candidates(config: BenchmarkConfig, benchmark: Benchmark, questions: QuestionSet) -> BenchmarkCandidates:
     with ExitStack() as stack:
         judge = None
         if config.judge.name is not None:
-            judge = stack.enter_context(remembered(
-                config.judge.name, Path(config.output) / "judge.jsonl", **config.judge.settings))
+            judge = stack.enter_context(
+                remembered(config.judge.name, Path(config.output) / "judge.jsonl", **config.judge.settings)
+            )
             stack.callback(_tell_costs, judge)
         if config.candidates is not None:
             # Nobody looks at the images here.
@@ -146,8 +184,17 @@ def _candidates(
             return check_candidates(benchmark, questions, records, judge=judge)
         # The schema has checked each against its choices.
         choices: dict[str, Any] = {
-            "outcomes": config.outcomes, "empty": config.empty, "incomplete": config.incomplete,
-            "other_questions": config.other_questions}
+            "outcomes": config.outcomes,
+            "empty": config.empty,
+            "incomplete": config.incomplete,
+            "other_questions": config.other_questions,
+        }
         return to_candidates(
-            benchmark, questions, config.predictions, judge=judge, use_extracted=config.use_extracted,
-            split=config.steps, **choices)
+            benchmark,
+            questions,
+            config.predictions,
+            judge=judge,
+            use_extracted=config.use_extracted,
+            split=config.steps,
+            **choices,
+        )

@@ -56,7 +56,10 @@ def mean_where(values: ArrayLike, chosen: ArrayLike) -> Figure:
 
 
 def means_by_group(
-    outcomes: Sequence[float], groups: Sequence[Mapping[str, tuple[str, ...]]], *, keys: Iterable[str],
+    outcomes: Sequence[float],
+    groups: Sequence[Mapping[str, tuple[str, ...]]],
+    *,
+    keys: Iterable[str],
 ) -> dict[str, Figure]:
     """`accuracy` over all questions, then `KEY/VALUE` for each value of each key, in order of appearance.
 
@@ -85,7 +88,8 @@ def mean_over_values(
     if not values:
         return None
     return mean_of(
-        mean_where(outcomes, [value in group.get(key, ()) for group in groups]) for value in values)
+        mean_where(outcomes, [value in group.get(key, ()) for group in groups]) for value in values
+    )
 
 
 def mean_of(figures: Iterable[Figure]) -> Figure:
@@ -94,7 +98,11 @@ def mean_of(figures: Iterable[Figure]) -> Figure:
 
 
 def intervals(
-    figures: Mapping[str, Figure], *, seed: int, level: float = 0.95, resamples: int = 2000,
+    figures: Mapping[str, Figure],
+    *,
+    seed: int,
+    level: float = 0.95,
+    resamples: int = 2000,
 ) -> dict[str, tuple[float, float]]:
     """Percentile bootstrap intervals of all figures from the same draws of units with replacement.
 

@@ -7,7 +7,8 @@ import re
 
 _LONGEST = 200
 _TOKEN = re.compile(
-    r"\s+|(?P<number>\d+(?:\.\d*)?|\.\d+)|(?P<command>\\[a-zA-Z]+)|(?P<sign>[-+*/:^(){}\[\]])")
+    r"\s+|(?P<number>\d+(?:\.\d*)?|\.\d+)|(?P<command>\\[a-zA-Z]+)|(?P<sign>[-+*/:^(){}\[\]])"
+)
 _FACTORS = ("(", "{", "\\frac", "\\sqrt", "\\pi")  # may follow without a sign: 2\pi, 3(1+2)
 _IGNORED = ("\\displaystyle", "\\textstyle")
 _OPENING = {"(": ")", "{": "}", "[": "]"}

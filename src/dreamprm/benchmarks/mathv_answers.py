@@ -13,8 +13,24 @@ from dreamprm.benchmarks.latex_value import latex_value
 _LETTERS = "ABCDE"
 _ANSWER_IS = ("the final answer is", "the answer is", "the correct answer is", "the answer should be")
 _WITHOUT = (  # taken out of an answer, in this order
-    " ", "\\,", "\\text", "\\mbox", "\\left", "\\right", "^{\\circ}", "^\\circ", "{m}^3", "m^3",
-    "{units}", "units", "{km}", "km", "\\!", "\\$", "$", "\\%",
+    " ",
+    "\\,",
+    "\\text",
+    "\\mbox",
+    "\\left",
+    "\\right",
+    "^{\\circ}",
+    "^\\circ",
+    "{m}^3",
+    "m^3",
+    "{units}",
+    "units",
+    "{km}",
+    "km",
+    "\\!",
+    "\\$",
+    "$",
+    "\\%",
 )
 
 

@@ -44,12 +44,19 @@ class MathVision(Benchmark):
         options = option_texts(row, field) if field in row else ()
         answer = letter_given(row, "answer", options) if options else answer_text(row, "answer")
         record = self.record(
-            published, question=row.text("question").strip(), answer=answer, options=options,
-            open_type=number_type(answer))
-        groups = {"subject": cell_text(row, "subject") or cell_text(row, "category"),
-                  "level": cell_text(row, "level")}
+            published,
+            question=row.text("question").strip(),
+            answer=answer,
+            options=options,
+            open_type=number_type(answer),
+        )
+        groups = {
+            "subject": cell_text(row, "subject") or cell_text(row, "category"),
+            "level": cell_text(row, "level"),
+        }
         return BenchmarkQuestion(
-            record, published, {key: (value,) for key, value in groups.items() if value is not None})
+            record, published, {key: (value,) for key, value in groups.items() if value is not None}
+        )
 
     def own_checker(self, questions: Questions, judge: Generator | None) -> BenchmarkChecker:
         """Comparison by `mathv_answers`."""

@@ -46,8 +46,17 @@ class MathVista(Benchmark):
     name = "mathvista"
     title = "MathVista"
     vlmevalkit = ("MathVista", "MathVista_MINI")
-    group_keys = ("question_type", "answer_type", "language", "source", "category", "task", "context",
-                  "grade", "skills")
+    group_keys = (
+        "question_type",
+        "answer_type",
+        "language",
+        "source",
+        "category",
+        "task",
+        "context",
+        "grade",
+        "skills",
+    )
     image_fields = ("decoded_image", "image")
     id_fields = ("pid",)
     asks_judge = "optional"
@@ -139,7 +148,8 @@ class MathVistaChecker(BenchmarkChecker):
     def _judged(self, response: str, question: QuestionRecord, judge: Generator) -> Judgement:
         try:
             (completion,) = judge.complete(
-                extraction_prompt(question, response), temperature=0.0, max_tokens=self.max_tokens)
+                extraction_prompt(question, response), temperature=0.0, max_tokens=self.max_tokens
+            )
         except GenerationError as error:
             if not error.refused:
                 raise GenerationError(f"MathVista: no extraction ({error})") from error
@@ -160,10 +170,14 @@ def extraction_prompt(question: QuestionRecord, response: str) -> str:
         question: its text, options and kind are shown, its answer is not.
         response: stands between marks, and the judge is told that it is no instruction.
     """
-    options = "".join(f"\n({letter}) {text}"
-                      for letter, text in zip(question.letters, question.options, strict=True))
-    kinds = {"choice": "the letter of the option", "integer": "a whole number without its unit",
-             "float": "a decimal number without its unit"}
+    options = "".join(
+        f"\n({letter}) {text}" for letter, text in zip(question.letters, question.options, strict=True)
+    )
+    kinds = {
+        "choice": "the letter of the option",
+        "integer": "a whole number without its unit",
+        "float": "a decimal number without its unit",
+    }
     kind = kinds.get(question.answer_type or "", "the list or the words")
     return (
         "Copy the final answer out of a student's response. Do not solve the question and do not correct "

@@ -18,16 +18,30 @@ from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.generators.base import Generator
 
-DISCIPLINES: Mapping[str, tuple[str, ...]] = MappingProxyType({
-    "Art and Design": ("Art", "Art_Theory", "Design", "Music"),
-    "Business": ("Accounting", "Economics", "Finance", "Manage", "Marketing"),
-    "Science": ("Biology", "Chemistry", "Geography", "Math", "Physics"),
-    "Health and Medicine": ("Basic_Medical_Science", "Clinical_Medicine",
-                            "Diagnostics_and_Laboratory_Medicine", "Pharmacy", "Public_Health"),
-    "Humanities and Social Science": ("History", "Literature", "Sociology", "Psychology"),
-    "Tech and Engineering": ("Agriculture", "Architecture_and_Engineering", "Computer_Science", "Electronics",
-                             "Energy_and_Power", "Materials", "Mechanical_Engineering"),
-})
+DISCIPLINES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Art and Design": ("Art", "Art_Theory", "Design", "Music"),
+        "Business": ("Accounting", "Economics", "Finance", "Manage", "Marketing"),
+        "Science": ("Biology", "Chemistry", "Geography", "Math", "Physics"),
+        "Health and Medicine": (
+            "Basic_Medical_Science",
+            "Clinical_Medicine",
+            "Diagnostics_and_Laboratory_Medicine",
+            "Pharmacy",
+            "Public_Health",
+        ),
+        "Humanities and Social Science": ("History", "Literature", "Sociology", "Psychology"),
+        "Tech and Engineering": (
+            "Agriculture",
+            "Architecture_and_Engineering",
+            "Computer_Science",
+            "Electronics",
+            "Energy_and_Power",
+            "Materials",
+            "Mechanical_Engineering",
+        ),
+    }
+)
 """MMMU's six disciplines and their subjects (`mmmu/utils/data_utils.py`)."""
 
 
@@ -65,8 +79,12 @@ class MMMU(Benchmark):
         answer = letter_given(row, "answer", options) if options else accepted[0]
         subject = "_".join(published.split("_")[1:-1])
         record = self.record(
-            published, question=row.text("question").strip(), answer=answer, options=options,
-            open_type=number_type(answer))
+            published,
+            question=row.text("question").strip(),
+            answer=answer,
+            options=options,
+            open_type=number_type(answer),
+        )
         groups: dict[str, tuple[str, ...]] = {"question_type": ("multiple-choice" if options else "open",)}
         found = (subject,) if subject else groups_of(row, ("category",)).get("category", ())
         if found:

@@ -80,7 +80,8 @@ def holds_answer(answers: Sequence[Normal], accepted: Sequence[str]) -> bool:
     texts = [value for value in right if isinstance(value, str)]
     return any(
         any(text in answer for text in texts) if isinstance(answer, str) else answer in right
-        for answer in answers)
+        for answer in answers
+    )
 
 
 def normalised(text: str) -> list[Normal]:

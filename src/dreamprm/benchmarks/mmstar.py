@@ -47,13 +47,17 @@ class MMStar(Benchmark):
         if not options:
             text, options = options_in_text(text)
         if not options:
-            raise row.error("question", "a text that ends with its options ('Options: A: ..., B: ...' or "
-                            "'Choices:' and lines '(A) ...'), or columns A, B, ...")
+            raise row.error(
+                "question",
+                "a text that ends with its options ('Options: A: ..., B: ...' or "
+                "'Choices:' and lines '(A) ...'), or columns A, B, ...",
+            )
         category = groups_of(row, ("category", "l2_category", "l2-category"))
         if "l2-category" in category:
             category["l2_category"] = category.pop("l2-category")
         record = self.record(
-            published, question=text, answer=letter_given(row, "answer", options), options=options)
+            published, question=text, answer=letter_given(row, "answer", options), options=options
+        )
         return BenchmarkQuestion(record, published, category)
 
     def published_id(self, row: Fields) -> str | None:

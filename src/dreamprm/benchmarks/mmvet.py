@@ -23,8 +23,11 @@ from dreamprm.generators.base import GenerationError, Generator
 CAPABILITIES = ("rec", "ocr", "know", "gen", "spat", "math")
 """Recognition, OCR, knowledge, language generation, spatial awareness, mathematics."""
 
-_GRADE = re.compile(r"[\s*_#>]*(?:(?:correctness\s+)?(?:score|grade)[\s*_]*[:=]?[\s*_]*)?(\d+(?:\.\d+)?)"
-                    r"(?:\s*/\s*1(?:\.0)?)?[\s*_.]*", re.IGNORECASE)
+_GRADE = re.compile(
+    r"[\s*_#>]*(?:(?:correctness\s+)?(?:score|grade)[\s*_]*[:=]?[\s*_]*)?(\d+(?:\.\d+)?)"
+    r"(?:\s*/\s*1(?:\.0)?)?[\s*_.]*",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,11 @@ class MMVet(Benchmark):
         """The question of one row."""
         capabilities = _capabilities(row)
         record = self.record(
-            published, question=row.text("question").strip(), answer=answer_text(row, "answer"),
-            open_type="text")
+            published,
+            question=row.text("question").strip(),
+            answer=answer_text(row, "answer"),
+            open_type="text",
+        )
         groups = {"capability": capabilities, "combination": ("_".join(capabilities),)}
         return BenchmarkQuestion(record, published, groups if capabilities else {})
 
@@ -109,7 +115,8 @@ class GradingChecker(BenchmarkChecker):
         for attempt in range(self.tries):
             try:
                 (completion,) = self.judge.complete(
-                    prompt, temperature=0.5 * attempt, max_tokens=self.max_tokens, seed=attempt)
+                    prompt, temperature=0.5 * attempt, max_tokens=self.max_tokens, seed=attempt
+                )
             except GenerationError as error:
                 if not error.refused:
                     raise GenerationError(f"MM-Vet: no grade ({error})") from error

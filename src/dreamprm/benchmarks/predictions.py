@@ -96,7 +96,8 @@ def _files(benchmark: Benchmark, sources: Sources) -> Iterator[tuple[str | None,
     if isinstance(sources, str | Path):
         sources = [sources]
     named: list[tuple[str | None, str | Path]] = (
-        list(sources.items()) if isinstance(sources, Mapping) else [(None, source) for source in sources])
+        list(sources.items()) if isinstance(sources, Mapping) else [(None, source) for source in sources]
+    )
     if not named:
         raise UserError("no prediction file; give at least one path")
     for generator, source in named:
@@ -110,8 +111,10 @@ def _files(benchmark: Benchmark, sources: Sources) -> Iterator[tuple[str | None,
         else:
             files = sorted(file for file in path.iterdir() if file.suffix.lower() in _ENDINGS)
             if not files:
-                raise UserError(f"{path} holds no predictions; allowed: files ending in "
-                                f"{', '.join(_ENDINGS)}, or subjects' folders with output.json")
+                raise UserError(
+                    f"{path} holds no predictions; allowed: files ending in "
+                    f"{', '.join(_ENDINGS)}, or subjects' folders with output.json"
+                )
             yield from ((generator, file) for file in files)
 
 
@@ -151,8 +154,10 @@ def _asked(
         allowed = f"the question's id as {benchmark.title} publishes it, or index"
         raise row.missing(benchmark.id_fields[0], allowed)
     raise row.error(
-        name, f"the id of one of the {len(questions)} questions (other_questions=skip leaves others out); an "
-        "index belongs to questions read from VLMEvalKit's .tsv")
+        name,
+        f"the id of one of the {len(questions)} questions (other_questions=skip leaves others out); an "
+        "index belongs to questions read from VLMEvalKit's .tsv",
+    )
 
 
 def _response(row: Fields) -> str:
@@ -170,7 +175,7 @@ def _outcome(row: Fields) -> float | None:
         value: Any = row.values[name]
         words = {"true": 1.0, "false": 0.0}
         try:
-            number = words.get(str(value).strip().lower(), None)
+            number = words.get(str(value).strip().lower())
             number = float(value) if number is None else number
         except (TypeError, ValueError):
             raise row.error(name, "true, false, or a number in [0, 1]") from None

@@ -57,8 +57,9 @@ def read_questions(
         raise UserError(f"limit must be a whole number >= 1, or null for all questions; got {limit!r}")
     path = Path(path)
     if not path.exists():
-        raise UserError(f"no such file or folder: {path}; give the questions of {benchmark.title} as "
-                        "published")
+        raise UserError(
+            f"no such file or folder: {path}; give the questions of {benchmark.title} as published"
+        )
     folder = ImageFolder(image_root, image_folder)
     table = BenchmarkQuestions(folder, image_root)
     questions: list[BenchmarkQuestion] = []
@@ -79,7 +80,8 @@ def read_questions(
         if images == "require":
             # A row of VLMEvalKit's table may name another one that has its image.
             questions = [
-                question if question.index is None
+                question
+                if question.index is None
                 else _with_images(question, table.images(question.index), Fields({}, path, line=position))
                 for position, question in enumerate(questions, start=2)
             ]
@@ -151,5 +153,6 @@ def _with_images(question: BenchmarkQuestion, images: tuple[str, ...], row: Fiel
     if not images:
         raise DataError(
             f"{row.path}:{row.line}: question {question.published} has no image; set images=ignore to read "
-            "the questions without images")
+            "the questions without images"
+        )
     return dataclasses.replace(question, record=dataclasses.replace(question.record, images=images))

@@ -9,14 +9,16 @@ from typing import Any
 from dreamprm.benchmarks.benchmark import Benchmark
 from dreamprm.registry import build, listing, strategy_settings
 
-BENCHMARKS: Mapping[str, str] = MappingProxyType({
-    "wemath": "dreamprm.benchmarks.wemath:WeMath",
-    "mathvista": "dreamprm.benchmarks.mathvista:MathVista",
-    "mathvision": "dreamprm.benchmarks.mathvision:MathVision",
-    "mmvet": "dreamprm.benchmarks.mmvet:MMVet",
-    "mmstar": "dreamprm.benchmarks.mmstar:MMStar",
-    "mmmu": "dreamprm.benchmarks.mmmu:MMMU",
-})
+BENCHMARKS: Mapping[str, str] = MappingProxyType(
+    {
+        "wemath": "dreamprm.benchmarks.wemath:WeMath",
+        "mathvista": "dreamprm.benchmarks.mathvista:MathVista",
+        "mathvision": "dreamprm.benchmarks.mathvision:MathVision",
+        "mmvet": "dreamprm.benchmarks.mmvet:MMVet",
+        "mmstar": "dreamprm.benchmarks.mmstar:MMStar",
+        "mmmu": "dreamprm.benchmarks.mmmu:MMMU",
+    }
+)
 """`module:class` by name; each class is a frozen dataclass whose fields are its settings."""
 
 

@@ -48,8 +48,13 @@ def scores(benchmark: Benchmark, questions: QuestionSet, outcomes: Mapping[str, 
 
 
 def scores_with_intervals(
-    benchmark: Benchmark, questions: QuestionSet, outcomes: Mapping[str, float], *, seed: int,
-    level: float = 0.95, resamples: int = 2000,
+    benchmark: Benchmark,
+    questions: QuestionSet,
+    outcomes: Mapping[str, float],
+    *,
+    seed: int,
+    level: float = 0.95,
+    resamples: int = 2000,
 ) -> dict[str, Scored]:
     """`scores` with percentile bootstrap intervals; drawn are questions, in WeMath whole groups of them.
 
@@ -75,7 +80,9 @@ def _in_order(questions: QuestionSet, outcomes: Mapping[str, float]) -> list[flo
         found[required(questions, id).record.id] = float(outcome)
     missing = [question.published for question in questions if question.record.id not in found]
     if missing:
-        raise DataError(f"{len(missing)} of {len(questions)} questions have no outcome, the first is "
-                        f"{missing[0]!r}; unanswered questions are wrong: give them 0, or leave them out of "
-                        "the questions and say so")
+        raise DataError(
+            f"{len(missing)} of {len(questions)} questions have no outcome, the first is "
+            f"{missing[0]!r}; unanswered questions are wrong: give them 0, or leave them out of "
+            "the questions and say so"
+        )
     return [found[question.record.id] for question in questions]

@@ -82,8 +82,11 @@ class WeMath(Benchmark):
         if letter not in options:
             raise row.error("answer", f"one of the letters {', '.join(options)}")
         record = self.record(
-            published, question=row.text("question").strip(),
-            answer="ABCDEFGH"[list(options).index(letter)], options=tuple(options.values()))
+            published,
+            question=row.text("question").strip(),
+            answer="ABCDEFGH"[list(options).index(letter)],
+            options=tuple(options.values()),
+        )
         groups = {"problem": (published.partition(":")[0],), "steps": (key["steps"],), "part": (key["part"],)}
         concept = row.optional_text("knowledge concept")
         return BenchmarkQuestion(record, published, groups | ({"concept": (concept,)} if concept else {}))
@@ -109,7 +112,8 @@ class WeMath(Benchmark):
             if sorted(parts) != expected or len(rows) != len(expected):
                 raise DataError(
                     f"problem {questions[rows[0]].groups['problem'][0]} has the parts "
-                    f"{', '.join(sorted(parts))}; its figures need {', '.join(expected)}, each once")
+                    f"{', '.join(sorted(parts))}; its figures need {', '.join(expected)}, each once"
+                )
             single = np.array([parts[name] for name in expected[:-1]])
             all_right[number], all_wrong[number] = single.prod(), (1 - single).prod()
             whole[number], right_steps[number] = parts["multi"], single.sum()
@@ -160,7 +164,9 @@ def _options(row: Fields) -> dict[str, str]:
     text = row.text("option")
     marks = list(_MARK.finditer(text))
     ends = [*(mark.start() for mark in marks), len(text)][1:]
-    texts = [text[mark.end():end].strip().rstrip(";").strip() for mark, end in zip(marks, ends, strict=True)]
+    texts = [
+        text[mark.end() : end].strip().rstrip(";").strip() for mark, end in zip(marks, ends, strict=True)
+    ]
     letters = [mark[1] for mark in marks]
     if len(letters) < 2 or letters != sorted(set(letters)) or not all(texts):
         raise row.error("option", "options in the order of their letters, 'A. x; B. y'")

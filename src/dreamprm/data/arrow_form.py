@@ -69,11 +69,13 @@ def _candidate(
     id: str,
 ) -> CandidateRecord:
     decoded = tuple(
-        Candidate(**{
-            **candidate,
-            "steps": tuple(candidate["steps"]),
-            "scores": {one["scorer"]: tuple(one["log_odds"]) for one in candidate["scores"]},
-        })
+        Candidate(
+            **{
+                **candidate,
+                "steps": tuple(candidate["steps"]),
+                "scores": {one["scorer"]: tuple(one["log_odds"]) for one in candidate["scores"]},
+            }
+        )
         for candidate in candidates
     )
     return CandidateRecord(question, tuple(images), benchmark, answer, decoded, id)

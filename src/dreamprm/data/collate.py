@@ -46,8 +46,14 @@ class StepBatches(Dataset[Batch]):
     """
 
     def __init__(
-        self, table: Rows, rows: Mapping[str, Rows], sampler: DomainSampler, *,
-        processor: PRMProcessor, images: ImageStore, texts: Sequence[TextRecord] = (),
+        self,
+        table: Rows,
+        rows: Mapping[str, Rows],
+        sampler: DomainSampler,
+        *,
+        processor: PRMProcessor,
+        images: ImageStore,
+        texts: Sequence[TextRecord] = (),
         text_sampler: EpochSampler | None = None,
     ) -> None:
         self._table, self._rows, self._sampler = table, list(rows.values()), sampler
@@ -74,15 +80,20 @@ class StepBatches(Dataset[Batch]):
             for name in ("step_rows", "step_cols"):
                 inputs[name] = inputs[name][chosen]
         batch: Batch = {
-            "inputs": inputs, "labels": torch.tensor(labels, dtype=torch.float32),
+            "inputs": inputs,
+            "labels": torch.tensor(labels, dtype=torch.float32),
             # A batch may hold no labelled step at all: the type must not follow from the list's content.
-            "group": torch.tensor(group, dtype=torch.long), "domains": torch.tensor(domains),
-            "cot": torch.tensor(cot, dtype=torch.long), "cots": torch.tensor(cots),
-            "cot_domains": torch.tensor([domain for domain, _ in picked])}
+            "group": torch.tensor(group, dtype=torch.long),
+            "domains": torch.tensor(domains),
+            "cot": torch.tensor(cot, dtype=torch.long),
+            "cots": torch.tensor(cots),
+            "cot_domains": torch.tensor([domain for domain, _ in picked]),
+        }
         if self._text_sampler is not None:
             texts = [self._texts[i] for i in self._text_sampler.rows(step)]
-            batch["text"] = self._processor.collate_text([
-                self._processor.encode_text(text.text, self._images.open_all(text.images)) for text in texts])
+            batch["text"] = self._processor.collate_text(
+                [self._processor.encode_text(text.text, self._images.open_all(text.images)) for text in texts]
+            )
         return batch
 
 
@@ -90,7 +101,12 @@ class MetaBatches(Dataset[Batch]):
     """Upper-level batches: complete CoTs, `cot` (S,) long and `correct` (M,) float32 beside the inputs."""
 
     def __init__(
-        self, records: Rows, sampler: EpochSampler, *, processor: PRMProcessor, images: ImageStore,
+        self,
+        records: Rows,
+        sampler: EpochSampler,
+        *,
+        processor: PRMProcessor,
+        images: ImageStore,
     ) -> None:
         self._records, self._sampler = records, sampler
         self._processor, self._images = processor, images
@@ -102,7 +118,8 @@ class MetaBatches(Dataset[Batch]):
         return {
             "inputs": self._processor.collate(encoded),
             "cot": torch.repeat_interleave(torch.arange(len(records)), steps),
-            "correct": torch.tensor([float(record.correct) for record in records])}
+            "correct": torch.tensor([float(record.correct) for record in records]),
+        }
 
 
 class Latest(Iterator[Batch]):
@@ -137,10 +154,14 @@ def batches(dataset: Dataset[Batch], *, start: int, stop: int, workers: int = 0)
         UserError: the dataset's own, when its batch's turn comes.
     """
     loader: DataLoader[Batch] = DataLoader(
-        _MistakesAsItems(dataset), batch_size=None, sampler=range(start, stop), num_workers=workers,
+        _MistakesAsItems(dataset),
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
         # The loader seeds its workers from a generator; from the global one, each start would move it on.
-        generator=torch.Generator())
+        generator=torch.Generator(),
+    )
     for batch in loader:
         if isinstance(batch, UserError):
             raise batch

@@ -46,8 +46,10 @@ class ImageStore:
         except (OSError, Image.DecompressionBombError) as error:
             if self._missing == "text_only":
                 return None
-            raise DataError(f"image {path} is missing or broken ({error}); mend it, leave its records out "
-                            "(data.on_error=skip), or set data.missing_image=text_only") from error
+            raise DataError(
+                f"image {path} is missing or broken ({error}); mend it, leave its records out "
+                "(data.on_error=skip), or set data.missing_image=text_only"
+            ) from error
         size = 3 * image.width * image.height
         if size <= self._limit:
             self._held[path] = image

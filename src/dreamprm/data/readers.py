@@ -168,7 +168,11 @@ def is_nested_row(fields: Fields) -> bool:
 
 
 def step_record(
-    fields: Fields, images: ImagePolicy, report: ReadReport, *, domain: str | None = None,
+    fields: Fields,
+    images: ImagePolicy,
+    report: ReadReport,
+    *,
+    domain: str | None = None,
     stepless: Stepless = "error",
 ) -> StepRecord | None:
     """The step record of one row in our own form; None where it has no steps and such are left out.

@@ -35,7 +35,8 @@ def read_text_records(path: str | Path, *, image_root: str | Path | None = None)
             raise DataError(f"{where}: {row.problem}")
         if not isinstance(row.value, dict):
             raise DataError(
-                f"{where}: a row of a text pool must be an object, got {type(row.value).__name__}")
+                f"{where}: a row of a text pool must be an object, got {type(row.value).__name__}"
+            )
         text, image = row.value.get("text"), row.value.get("image")
         if not isinstance(text, str) or not text.strip():
             raise DataError(f"{where}: text must be a text that is not empty, got {text!r}")
@@ -44,5 +45,6 @@ def read_text_records(path: str | Path, *, image_root: str | Path | None = None)
         records.append(TextRecord(text, () if image is None else (str(root / image),)))
     if not records:
         raise DataError(
-            f"{path}: the text pool is empty; give data.lm a file with records, or set lm_weight=0")
+            f"{path}: the text pool is empty; give data.lm a file with records, or set lm_weight=0"
+        )
     return records

@@ -3,7 +3,12 @@
 from dreamprm.evaluation.intervals import bootstrap_interval, paired_bootstrap
 from dreamprm.evaluation.ranking import spearman, weight_summary
 from dreamprm.evaluation.selectors import (
-    CandidateScores, best_of_n_accuracy, first_accuracy, majority_accuracy, oracle_accuracy, random_accuracy,
+    CandidateScores,
+    best_of_n_accuracy,
+    first_accuracy,
+    majority_accuracy,
+    oracle_accuracy,
+    random_accuracy,
     subset_sizes,
 )
 from dreamprm.evaluation.significance import PairedTest, holm, mcnemar_p, paired_test
@@ -11,7 +16,21 @@ from dreamprm.evaluation.suites import evaluate_suites
 from dreamprm.evaluation.weighted_votes import weighted_vote_accuracy
 
 __all__ = [
-    "CandidateScores", "PairedTest", "best_of_n_accuracy", "bootstrap_interval", "evaluate_suites",
-    "first_accuracy", "holm", "majority_accuracy", "mcnemar_p", "oracle_accuracy", "paired_bootstrap",
-    "paired_test", "random_accuracy", "spearman", "subset_sizes", "weight_summary", "weighted_vote_accuracy",
+    "CandidateScores",
+    "PairedTest",
+    "best_of_n_accuracy",
+    "bootstrap_interval",
+    "evaluate_suites",
+    "first_accuracy",
+    "holm",
+    "majority_accuracy",
+    "mcnemar_p",
+    "oracle_accuracy",
+    "paired_bootstrap",
+    "paired_test",
+    "random_accuracy",
+    "spearman",
+    "subset_sizes",
+    "weight_summary",
+    "weighted_vote_accuracy",
 ]

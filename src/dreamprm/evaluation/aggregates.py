@@ -34,5 +34,6 @@ def aggregate_candidates(
     counts = torch.tensor([len(values) for values in log_odds])
     steps = torch.tensor([value for values in log_odds for value in values], dtype=torch.float64)
     cot = torch.repeat_interleave(torch.arange(len(log_odds)), counts)
-    return np.asarray(aggregate_logit(
-        steps, cot, len(log_odds), aggregation=aggregation, temperature=temperature).numpy())
+    return np.asarray(
+        aggregate_logit(steps, cot, len(log_odds), aggregation=aggregation, temperature=temperature).numpy()
+    )

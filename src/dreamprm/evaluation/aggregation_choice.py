@@ -32,8 +32,14 @@ class AggregationChoice:
 
 
 def choose_aggregation(
-    scorer: str, wanted: str, suites: Mapping[str, ScoredSuite], development: Mapping[str, ScoredSuite], *,
-    seed: int, resamples: int, level: float,
+    scorer: str,
+    wanted: str,
+    suites: Mapping[str, ScoredSuite],
+    development: Mapping[str, ScoredSuite],
+    *,
+    seed: int,
+    resamples: int,
+    level: float,
 ) -> AggregationChoice:
     """Settle a scorer's aggregation without a look at the test suites' answers.
 
@@ -56,17 +62,27 @@ def choose_aggregation(
         return AggregationChoice(wanted, "fixed")
     lacking = [name for name, suite in development.items() if scorer not in suite.log_odds]
     if lacking:
-        raise UserError(f"the aggregation of {scorer!r} is to be picked, but development suite "
-                        f"{lacking[0]!r} holds no scores of it; score it too, or fix the aggregation "
-                        f"(aggregations.{scorer}={AGGREGATIONS[0]})")
-    figures = {aggregation: development_figure(scorer, aggregation, development, seed=seed,
-                                               resamples=resamples, level=level)
-               for aggregation in AGGREGATIONS}
+        raise UserError(
+            f"the aggregation of {scorer!r} is to be picked, but development suite "
+            f"{lacking[0]!r} holds no scores of it; score it too, or fix the aggregation "
+            f"(aggregations.{scorer}={AGGREGATIONS[0]})"
+        )
+    figures = {
+        aggregation: development_figure(
+            scorer, aggregation, development, seed=seed, resamples=resamples, level=level
+        )
+        for aggregation in AGGREGATIONS
+    }
     return AggregationChoice(most_accurate(figures), "development", figures)
 
 
 def development_figure(
-    scorer: str, aggregation: str, development: Mapping[str, ScoredSuite], *, seed: int, resamples: int,
+    scorer: str,
+    aggregation: str,
+    development: Mapping[str, ScoredSuite],
+    *,
+    seed: int,
+    resamples: int,
     level: float,
 ) -> dict[str, Any]:
     """`accuracy` with all N candidates, mean over the development suites, and its `interval`."""
@@ -74,8 +90,11 @@ def development_figure(
     for index, suite in enumerate(development.values()):
         selection = Selection(suite, {scorer: aggregation}, weighted=False)
         key = (scorer, selection.size)
-        columns.append(SuiteOutcomes(
-            {key: selection.outcome(*key)}, seed=(seed, index), resamples=resamples).column(*key))
+        columns.append(
+            SuiteOutcomes({key: selection.outcome(*key)}, seed=(seed, index), resamples=resamples).column(
+                *key
+            )
+        )
     accuracy, interval = estimate(columns, level)
     return {"accuracy": accuracy, "interval": interval}
 

@@ -31,8 +31,15 @@ class CheckpointChoice:
 
 
 def choose_checkpoint(
-    name: str, checkpoints: Sequence[str], wanted: str, suites: Suites, development: Suites, *, seed: int,
-    resamples: int, level: float,
+    name: str,
+    checkpoints: Sequence[str],
+    wanted: str,
+    suites: Suites,
+    development: Suites,
+    *,
+    seed: int,
+    resamples: int,
+    level: float,
 ) -> CheckpointChoice:
     """Pick the checkpoint with the highest best-of-N accuracy on development; of equals the first given.
 
@@ -51,20 +58,29 @@ def choose_checkpoint(
     for role, held in (("test", suites), ("development", development)):
         for suite_name, suite in held.items():
             if name in suite.log_odds and name not in checkpoints:
-                raise UserError(f"checkpoints.{name} has the name of a scorer of {role} suite {suite_name!r} "
-                                "that is not among them; give it another name")
+                raise UserError(
+                    f"checkpoints.{name} has the name of a scorer of {role} suite {suite_name!r} "
+                    "that is not among them; give it another name"
+                )
             for scorer in checkpoints:
                 if scorer not in suite.log_odds:
                     raise UserError(
                         f"checkpoints.{name} names {scorer!r}, but {role} suite {suite_name!r} holds no "
-                        f"scores of it; its scorers are {', '.join(suite.log_odds) or 'none'}")
+                        f"scores of it; its scorers are {', '.join(suite.log_odds) or 'none'}"
+                    )
     figures: dict[str, dict[str, Any]] = {}
     for scorer in checkpoints:
-        allowed = AGGREGATIONS if wanted == PICK and not is_single(scorer, suites) else (
-            AGGREGATIONS[0] if wanted == PICK else wanted,)
-        tried = {aggregation: development_figure(scorer, aggregation, development, seed=seed,
-                                                 resamples=resamples, level=level)
-                 for aggregation in allowed}
+        allowed = (
+            AGGREGATIONS
+            if wanted == PICK and not is_single(scorer, suites)
+            else (AGGREGATIONS[0] if wanted == PICK else wanted,)
+        )
+        tried = {
+            aggregation: development_figure(
+                scorer, aggregation, development, seed=seed, resamples=resamples, level=level
+            )
+            for aggregation in allowed
+        }
         best = most_accurate(tried)
         figures[scorer] = {"aggregation": best, **tried[best]}
     return CheckpointChoice(most_accurate(figures), figures)
@@ -74,7 +90,12 @@ def with_checkpoints(suites: Suites, choices: Mapping[str, CheckpointChoice]) ->
     """The suites with each model under its own name and its checkpoints' scores taken out."""
     dropped = {scorer for choice in choices.values() for scorer in choice.development}
     return {
-        suite_name: dataclasses.replace(suite, log_odds={
-            **{scorer: rows for scorer, rows in suite.log_odds.items() if scorer not in dropped},
-            **{name: suite.log_odds[choice.picked] for name, choice in choices.items()}})
-        for suite_name, suite in suites.items()}
+        suite_name: dataclasses.replace(
+            suite,
+            log_odds={
+                **{scorer: rows for scorer, rows in suite.log_odds.items() if scorer not in dropped},
+                **{name: suite.log_odds[choice.picked] for name, choice in choices.items()},
+            },
+        )
+        for suite_name, suite in suites.items()
+    }

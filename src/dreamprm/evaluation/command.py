@@ -44,8 +44,11 @@ def run_evaluate(config: EvaluateConfig) -> None:
     result: dict[str, Any] = {
         "suites": {name: _facts(config.suites[name], suite) for name, suite in suites.items()},
         "development": {name: _facts(config.development[name], suite) for name, suite in development.items()},
-        "seed": config.seed, "resamples": config.resamples, "level": config.level,
-        **evaluation.figures()}
+        "seed": config.seed,
+        "resamples": config.resamples,
+        "level": config.level,
+        **evaluation.figures(),
+    }
     picks = {name: list(selection.picks()) for name, selection in evaluation.selections.items()}
     compared = [(row["method"], row["baseline"]) for row in result["differences"]]
     agreements, drawn = draw_examples(evaluation, picks, compared)
@@ -65,19 +68,29 @@ def run_evaluate(config: EvaluateConfig) -> None:
     _write_plots(folder, result)
     write_atomically(folder / "evaluation.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     _say(page.partition("\n## Accuracy over n")[0])
-    _say(f"\n{folder}: evaluation.md, evaluation.json, per_question.jsonl, "
-         f"{'examples.jsonl, ' if config.examples.count else ''}plots/")
+    _say(
+        f"\n{folder}: evaluation.md, evaluation.json, per_question.jsonl, "
+        f"{'examples.jsonl, ' if config.examples.count else ''}plots/"
+    )
 
 
 def _open(
-    config: EvaluateConfig, files: Mapping[str, SuiteFiles], check: Check | None,
+    config: EvaluateConfig,
+    files: Mapping[str, SuiteFiles],
+    check: Check | None,
 ) -> Suites:
     return {
         name: open_scored_suite(
-            [file.path, *file.joined], questions=file.questions, check=check,
-            uneven=config.uneven == "own", on_error=cast(Literal["error", "skip"], config.on_error),
-            max_bad_fraction=config.max_bad_fraction, say=_say)
-        for name, file in files.items()}
+            [file.path, *file.joined],
+            questions=file.questions,
+            check=check,
+            uneven=config.uneven == "own",
+            on_error=cast(Literal["error", "skip"], config.on_error),
+            max_bad_fraction=config.max_bad_fraction,
+            say=_say,
+        )
+        for name, file in files.items()
+    }
 
 
 def _check(config: EvaluateConfig, stack: ExitStack) -> Check | None:
@@ -94,8 +107,11 @@ def _check(config: EvaluateConfig, stack: ExitStack) -> Check | None:
         if not made:
             judge: RememberedGenerator | None = None
             if answers.judge.name is not None:
-                judge = stack.enter_context(remembered(
-                    answers.judge.name, Path(config.output) / "judge.jsonl", **answers.judge.settings))
+                judge = stack.enter_context(
+                    remembered(
+                        answers.judge.name, Path(config.output) / "judge.jsonl", **answers.judge.settings
+                    )
+                )
                 stack.callback(_tell_costs, judge)
             made.append((build_checker(answers.kind, judge=judge, **answers.settings), judge))
             stack.callback(made[0][0].close)
@@ -117,18 +133,23 @@ def _refuse_test_in_development(suites: Suites, development: Suites) -> None:
                 raise UserError(
                     f"{len(shared)} questions of test suite {name} are in development suite {other} too, the "
                     f"first is {shared[0]!r}; what is picked on test answers cannot be judged by them: take "
-                    "them out of one of the two")
+                    "them out of one of the two"
+                )
 
 
 def _facts(files: SuiteFiles, suite: ScoredSuite) -> dict[str, Any]:
     counts = Counter(suite.sizes)
     return {
-        "files": [files.path, *files.joined], "questions": len(suite.records),
+        "files": [files.path, *files.joined],
+        "questions": len(suite.records),
         "candidates": {str(n): counts[n] for n in sorted(counts)},
         "right": sum(earned == 1 for row in suite.correct for earned in row),
         "without_answer": sum(vote is None for row in suite.votes for vote in row),
-        "graded": suite.graded, "judged": dict(suite.judged), "left_out": suite.left_out,
-        "warnings": list(suite.warnings)}
+        "graded": suite.graded,
+        "judged": dict(suite.judged),
+        "left_out": suite.left_out,
+        "warnings": list(suite.warnings),
+    }
 
 
 def _per_question(evaluation: Evaluation, picks: Mapping[str, Picks]) -> Iterator[dict[str, Any]]:
@@ -136,13 +157,18 @@ def _per_question(evaluation: Evaluation, picks: Mapping[str, Picks]) -> Iterato
         selection = evaluation.selections[name]
         for question, (record, row) in enumerate(zip(suite.records, picks[name], strict=True)):
             yield {
-                "suite": name, "id": record.id, "answer": record.answer,
+                "suite": name,
+                "id": record.id,
+                "answer": record.answer,
                 "correct": [earned if 0 < earned < 1 else bool(earned) for earned in suite.correct[question]],
                 "votes": list(suite.votes[question]),
                 "generators": [one.generator for one in record.candidates],
-                "scores": {scorer: [round(value, 6) for value in scores[question].tolist()]
-                           for scorer, scores in selection.scores.items()},
-                "picks": row}
+                "scores": {
+                    scorer: [round(value, 6) for value in scores[question].tolist()]
+                    for scorer, scores in selection.scores.items()
+                },
+                "picks": row,
+            }
 
 
 def _write_plots(folder: Path, result: Mapping[str, Any]) -> None:
@@ -153,7 +179,8 @@ def _write_plots(folder: Path, result: Mapping[str, Any]) -> None:
     figures = {
         "accuracy_over_n": accuracy.mean_over_n(shown, level=level),
         "suites_over_n": accuracy.suites_over_n(shown),
-        "best_of_n": accuracy.suites_with_all(shown, level=level)}
+        "best_of_n": accuracy.suites_with_all(shown, level=level),
+    }
     (folder / "plots").mkdir(exist_ok=True)
     for name, figure in figures.items():
         path = folder / "plots" / f"{name}.png"

@@ -109,16 +109,23 @@ class Example:
         """The example as a line of the file holds it."""
         pair = (self.agreement.method, self.agreement.baseline)
         return {
-            "suite": self.agreement.suite, "id": self.id, "method": pair[0], "baseline": pair[1],
+            "suite": self.agreement.suite,
+            "id": self.id,
+            "method": pair[0],
+            "baseline": pair[1],
             "right": pair[0 if self.method_is_right else 1],
             "counts": {name: getattr(self.agreement, name) for name in _COUNTS},
-            "question": self.question, "options": list(self.options), "answer": self.answer,
+            "question": self.question,
+            "options": list(self.options),
+            "answer": self.answer,
             "images": list(self.images),
             "images_missing": [dataclasses.asdict(image) for image in self.images_missing],
             "picked": [_picked_to_json(candidate) for candidate in self.picked],
-            "picks": {name: None if indices is None else list(indices)
-                      for name, indices in self.picks.items()},
-            "candidates": self.candidates}
+            "picks": {
+                name: None if indices is None else list(indices) for name, indices in self.picks.items()
+            },
+            "candidates": self.candidates,
+        }
 
 
 _COUNTS = ("both_right", "method_only", "baseline_only", "both_wrong", "unclear")
@@ -130,8 +137,11 @@ def read_examples(path: Path) -> tuple[Example, ...]:
     Raises: DataError for a line that holds none, with file, line and field.
     """
     with path.open(encoding="utf-8") as stream:
-        return tuple(_example(_parsed(text, path, line), path, line)
-                     for line, text in enumerate(stream, start=1) if text.strip())
+        return tuple(
+            _example(_parsed(text, path, line), path, line)
+            for line, text in enumerate(stream, start=1)
+            if text.strip()
+        )
 
 
 def read_agreements(result: Mapping[str, Any], path: Path) -> tuple[Agreement, ...]:
@@ -150,15 +160,22 @@ def _parsed(text: str, path: Path, line: int) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{path}:{line}: not JSON ({error.msg}); the file is damaged, evaluate again") from error
+            f"{path}:{line}: not JSON ({error.msg}); the file is damaged, evaluate again"
+        ) from error
 
 
 def _picked_to_json(candidate: PickedCandidate) -> dict[str, Any]:
     return {
-        "index": candidate.index, "steps": list(candidate.steps), "final_answer": candidate.final_answer,
-        "correct": candidate.correct, "generator": candidate.generator,
-        "scores": {name: {"log_odds": list(values), "aggregate": candidate.aggregates[name]}
-                   for name, values in candidate.log_odds.items()}}
+        "index": candidate.index,
+        "steps": list(candidate.steps),
+        "final_answer": candidate.final_answer,
+        "correct": candidate.correct,
+        "generator": candidate.generator,
+        "scores": {
+            name: {"log_odds": list(values), "aggregate": candidate.aggregates[name]}
+            for name, values in candidate.log_odds.items()
+        },
+    }
 
 
 def _example(value: Any, path: Path, line: int) -> Example:
@@ -171,20 +188,34 @@ def _example(value: Any, path: Path, line: int) -> Example:
             raise row.error(f"images[{index}]", "a name such as 0123456789abcdef.png", name)
     first, second = _two(row)
     if first.correct == second.correct:
-        raise row.error("picked", "one candidate that is right and one that is wrong",
-                        [first.correct, second.correct])
+        raise row.error(
+            "picked", "one candidate that is right and one that is wrong", [first.correct, second.correct]
+        )
     return Example(
-        agreement=_agreement(row, counts), id=row.identifier(), question=row.text("question"),
-        options=row.texts("options"), answer=row.text("answer"), images=images,
+        agreement=_agreement(row, counts),
+        id=row.identifier(),
+        question=row.text("question"),
+        options=row.texts("options"),
+        answer=row.text("answer"),
+        images=images,
         images_missing=tuple(
-            MissingImage(one.text("path"), one.text("reason")) for one in row.objects("images_missing"))
-        if row.require("images_missing", "a list") else (),
-        picked=(first, second), picks=_picks(row), candidates=_number(row, "candidates"))
+            MissingImage(one.text("path"), one.text("reason")) for one in row.objects("images_missing")
+        )
+        if row.require("images_missing", "a list")
+        else (),
+        picked=(first, second),
+        picks=_picks(row),
+        candidates=_number(row, "candidates"),
+    )
 
 
 def _agreement(names: Fields, counts: Fields) -> Agreement:
-    return Agreement(names.text("suite"), names.text("method"), names.text("baseline"),
-                     **{name: _number(counts, name) for name in _COUNTS})
+    return Agreement(
+        names.text("suite"),
+        names.text("method"),
+        names.text("baseline"),
+        **{name: _number(counts, name) for name in _COUNTS},
+    )
 
 
 def _two(row: Fields) -> tuple[PickedCandidate, PickedCandidate]:
@@ -204,16 +235,23 @@ def _picked(fields: Fields) -> PickedCandidate:
             raise fields.error(f"scores.{name}.aggregate", "a number", value)
         aggregates[name] = float(value)
     return PickedCandidate(
-        _number(fields, "index"), steps, fields.optional_text("final_answer"), fields.truth("correct"),
-        fields.optional_text("generator"), log_odds, aggregates)
+        _number(fields, "index"),
+        steps,
+        fields.optional_text("final_answer"),
+        fields.truth("correct"),
+        fields.optional_text("generator"),
+        log_odds,
+        aggregates,
+    )
 
 
 def _picks(row: Fields) -> dict[str, tuple[int, ...] | None]:
     allowed = "an object of lists of candidates by selector, null where it picks none"
     value = row.require("picks", allowed)
     if not isinstance(value, dict) or not all(
-            one is None or isinstance(one, list) and all(isinstance(index, int) for index in one)
-            for one in value.values()):
+        one is None or isinstance(one, list) and all(isinstance(index, int) for index in one)
+        for one in value.values()
+    ):
         raise row.error("picks", allowed)
     return {name: None if one is None else tuple(one) for name, one in value.items()}
 

@@ -13,7 +13,12 @@ import numpy as np
 from dreamprm.atomic_files import write_atomically
 from dreamprm.errors import DataError, UserError
 from dreamprm.evaluation.example_records import (
-    FILE, FOLDER, Agreement, Example, MissingImage, PickedCandidate,
+    FILE,
+    FOLDER,
+    Agreement,
+    Example,
+    MissingImage,
+    PickedCandidate,
 )
 from dreamprm.evaluation.results import Evaluation
 from dreamprm.evaluation.scored_suite import ScoredSuite
@@ -49,7 +54,9 @@ class DrawnQuestion:
 
 
 def example_pairs(
-    settings: ExampleSettings, selectors: Sequence[str], compared: Sequence[Names],
+    settings: ExampleSettings,
+    selectors: Sequence[str],
+    compared: Sequence[Names],
 ) -> list[Names]:
     """The pairs to take examples of.
 
@@ -66,16 +73,20 @@ def example_pairs(
     given = [(pair.method, pair.baseline) for pair in settings.pairs]
     for name in (name for pair in given for name in pair):
         if name not in selectors:
-            raise UserError(f"examples.pairs names {name!r}{nearest(name, selectors)}; the selectors are "
-                            f"{', '.join(selectors)}")
+            raise UserError(
+                f"examples.pairs names {name!r}{nearest(name, selectors)}; the selectors are "
+                f"{', '.join(selectors)}"
+            )
         if name in _WITHOUT_PICK:
-            raise UserError(f"examples.pairs names {name!r}, which picks no candidate by a rule of its own; "
-                            f"take one of {', '.join(one for one in selectors if one not in _WITHOUT_PICK)}")
+            raise UserError(
+                f"examples.pairs names {name!r}, which picks no candidate by a rule of its own; "
+                f"take one of {', '.join(one for one in selectors if one not in _WITHOUT_PICK)}"
+            )
     if given:
         return list(dict.fromkeys(given))
     possible = [pair for pair in dict.fromkeys(compared) if not set(pair) & set(_WITHOUT_PICK)]
     own = sorted((pair for pair in possible if pair[0] == "dreamprm"), key=lambda pair: pair[1] != "vanilla")
-    return own[:settings.most_pairs] if own else possible[:1]
+    return own[: settings.most_pairs] if own else possible[:1]
 
 
 def definite_pick(suite: ScoredSuite, question: int, named: Sequence[int] | None) -> int | None:
@@ -99,7 +110,9 @@ def definite_pick(suite: ScoredSuite, question: int, named: Sequence[int] | None
 
 
 def draw_examples(
-    evaluation: Evaluation, picks: Mapping[str, Picks], compared: Sequence[Names],
+    evaluation: Evaluation,
+    picks: Mapping[str, Picks],
+    compared: Sequence[Names],
 ) -> tuple[list[Agreement], list[DrawnQuestion]]:
     """How often the selectors of each pair agree, and some of the questions where they do not.
 
@@ -123,22 +136,35 @@ def draw_examples(
         order = np.random.default_rng((seed, place, _STREAM)).permutation(len(suite.records)).tolist()
         there = evaluation.selections[name].selectors
         for method, baseline in (pair for pair in pairs if set(pair) <= set(there)):
-            kinds = _by_outcome(suite, order, [(row[method]["candidates"], row[baseline]["candidates"])
-                                               for row in picks[name]])
+            kinds = _by_outcome(
+                suite,
+                order,
+                [(row[method]["candidates"], row[baseline]["candidates"]) for row in picks[name]],
+            )
             agreement = Agreement(
-                name, method, baseline, both_right=len(kinds[True, True]),
-                method_only=len(kinds[True, False]), baseline_only=len(kinds[False, True]),
+                name,
+                method,
+                baseline,
+                both_right=len(kinds[True, True]),
+                method_only=len(kinds[True, False]),
+                baseline_only=len(kinds[False, True]),
                 both_wrong=len(kinds[False, False]),
-                unclear=len(suite.records) - sum(map(len, kinds.values())))
+                unclear=len(suite.records) - sum(map(len, kinds.values())),
+            )
             agreements.append(agreement)
             for kind in ((True, False), (False, True)):
-                drawn += [DrawnQuestion(agreement, question, picked)
-                          for question, picked in list(kinds[kind].items())[:settings.count]]
+                drawn += [
+                    DrawnQuestion(agreement, question, picked)
+                    for question, picked in list(kinds[kind].items())[: settings.count]
+                ]
     return agreements, drawn
 
 
 def write_examples(
-    folder: Path, evaluation: Evaluation, picks: Mapping[str, Picks], drawn: Sequence[DrawnQuestion],
+    folder: Path,
+    evaluation: Evaluation,
+    picks: Mapping[str, Picks],
+    drawn: Sequence[DrawnQuestion],
 ) -> None:
     """Write examples.jsonl and the images that it names; those of an earlier evaluation are taken out.
 
@@ -156,11 +182,14 @@ def write_examples(
 
 
 def _by_outcome(
-    suite: ScoredSuite, order: Sequence[int], named: Sequence[tuple[Any, Any]],
+    suite: ScoredSuite,
+    order: Sequence[int],
+    named: Sequence[tuple[Any, Any]],
 ) -> dict[tuple[bool, bool], dict[int, Pair]]:
     """By (method is right, baseline is right) the questions of that kind in `order`, each with both picks."""
     kinds: dict[tuple[bool, bool], dict[int, Pair]] = {
-        (one, other): {} for one in (True, False) for other in (True, False)}
+        (one, other): {} for one in (True, False) for other in (True, False)
+    }
     for question in order:
         method, baseline = (definite_pick(suite, question, candidates) for candidates in named[question])
         if method is not None and baseline is not None:
@@ -170,7 +199,10 @@ def _by_outcome(
 
 
 def _example(
-    evaluation: Evaluation, picks: Mapping[str, Picks], drawn: DrawnQuestion, images: ThumbnailFolder,
+    evaluation: Evaluation,
+    picks: Mapping[str, Picks],
+    drawn: DrawnQuestion,
+    images: ThumbnailFolder,
 ) -> Example:
     name, question = drawn.agreement.suite, drawn.question
     suite = evaluation.suites[name]
@@ -183,19 +215,31 @@ def _example(
             missing.append(MissingImage(path, str(error).removeprefix(f"{path}: ")))
     first, second = (_picked(evaluation, name, question, index) for index in drawn.picked)
     return Example(
-        agreement=drawn.agreement, id=record.id, question=record.question,
-        options=suite.options[question] if suite.options else (), answer=record.answer, images=tuple(kept),
-        images_missing=tuple(missing), picked=(first, second),
-        picks={selector: None if row["candidates"] is None else tuple(row["candidates"])
-               for selector, row in picks[name][question].items()},
-        candidates=len(record.candidates))
+        agreement=drawn.agreement,
+        id=record.id,
+        question=record.question,
+        options=suite.options[question] if suite.options else (),
+        answer=record.answer,
+        images=tuple(kept),
+        images_missing=tuple(missing),
+        picked=(first, second),
+        picks={
+            selector: None if row["candidates"] is None else tuple(row["candidates"])
+            for selector, row in picks[name][question].items()
+        },
+        candidates=len(record.candidates),
+    )
 
 
 def _picked(evaluation: Evaluation, name: str, question: int, index: int) -> PickedCandidate:
     suite, scores = evaluation.suites[name], evaluation.selections[name].scores
     candidate = suite.records[question].candidates[index]
     return PickedCandidate(
-        index=index, steps=candidate.steps, final_answer=candidate.final_answer,
-        correct=suite.correct[question][index] == 1, generator=candidate.generator,
+        index=index,
+        steps=candidate.steps,
+        final_answer=candidate.final_answer,
+        correct=suite.correct[question][index] == 1,
+        generator=candidate.generator,
         log_odds={scorer: tuple(suite.log_odds[scorer][question][index]) for scorer in scores},
-        aggregates={scorer: float(values[question][index]) for scorer, values in scores.items()})
+        aggregates={scorer: float(values[question][index]) for scorer, values in scores.items()},
+    )

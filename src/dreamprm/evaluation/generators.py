@@ -24,8 +24,14 @@ def generator_outcomes(suite: ScoredSuite) -> dict[str, Floats]:
 
     Empty where the candidates come from one generator, or do not name theirs.
     """
-    names = list(dict.fromkeys(
-        one.generator for record in suite.records for one in record.candidates if one.generator is not None))
+    names = list(
+        dict.fromkeys(
+            one.generator
+            for record in suite.records
+            for one in record.candidates
+            if one.generator is not None
+        )
+    )
     if len(names) < 2:
         return {}
     outcomes = {name: np.full(len(suite.records), np.nan) for name in names}
@@ -38,7 +44,8 @@ def generator_outcomes(suite: ScoredSuite) -> dict[str, Floats]:
 
 
 def best_generator(
-    suite: ScoredSuite, development: Sequence[ScoredSuite] = (),
+    suite: ScoredSuite,
+    development: Sequence[ScoredSuite] = (),
 ) -> BestGenerator | None:
     """The generator with the highest mean accuracy, chosen on the development suites where they allow it.
 

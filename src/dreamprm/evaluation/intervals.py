@@ -26,8 +26,10 @@ def resampled_means(values: ArrayLike, *, seed: int | Sequence[int], resamples: 
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim not in (1, 2) or array.shape[0] == 0:
-        raise ValueError(f"values must be (questions,) or (questions, columns) with a question at least, "
-                         f"got shape {array.shape}")
+        raise ValueError(
+            f"values must be (questions,) or (questions, columns) with a question at least, "
+            f"got shape {array.shape}"
+        )
     if not np.isfinite(array).all():
         raise ValueError("values must be finite; an interval over NaN or infinity has no meaning")
     if resamples < 1:
@@ -60,8 +62,10 @@ def _as_suites(values: ArrayLike | Sequence[ArrayLike]) -> list[Floats]:
     else:
         suites = [np.asarray(suite, dtype=np.float64) for suite in values]  # type: ignore[union-attr]
     if not suites or any(suite.ndim != 1 for suite in suites):
-        raise ValueError(f"need one value a question, (Q,), or a list of such vectors; got shapes "
-                         f"{[suite.shape for suite in suites]}")
+        raise ValueError(
+            f"need one value a question, (Q,), or a list of such vectors; got shapes "
+            f"{[suite.shape for suite in suites]}"
+        )
     return suites
 
 
@@ -77,7 +81,11 @@ def percentile_interval(means: Floats, *, level: float) -> tuple[float, float]:
 
 
 def bootstrap_interval(
-    per_question: ArrayLike | Sequence[ArrayLike], *, seed: int, level: float = 0.95, resamples: int = 2000,
+    per_question: ArrayLike | Sequence[ArrayLike],
+    *,
+    seed: int,
+    level: float = 0.95,
+    resamples: int = 2000,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a mean over questions, or of the mean over several suites' means.
 
@@ -94,7 +102,11 @@ def bootstrap_interval(
 
 
 def paired_bootstrap(
-    a: ArrayLike | Sequence[ArrayLike], b: ArrayLike | Sequence[ArrayLike], *, seed: int, level: float = 0.95,
+    a: ArrayLike | Sequence[ArrayLike],
+    b: ArrayLike | Sequence[ArrayLike],
+    *,
+    seed: int,
+    level: float = 0.95,
     resamples: int = 2000,
 ) -> tuple[float, float, float]:
     """(difference, lo, hi) of mean(a) - mean(b) where both answer the same questions.
@@ -106,8 +118,10 @@ def paired_bootstrap(
     """
     first, second = _as_suites(a), _as_suites(b)
     if [x.shape for x in first] != [y.shape for y in second]:
-        raise ValueError(f"a and b must answer the same questions, got shapes {[x.shape for x in first]} and "
-                         f"{[y.shape for y in second]}")
+        raise ValueError(
+            f"a and b must answer the same questions, got shapes {[x.shape for x in first]} and "
+            f"{[y.shape for y in second]}"
+        )
     gaps = [x - y for x, y in zip(first, second)]
     low, high = percentile_interval(_means_over_suites(gaps, seed, resamples), level=level)
     return float(np.mean([gap.mean() for gap in gaps])), low, high

@@ -52,4 +52,5 @@ def how_tested(result: Mapping[str, Any]) -> str:
         "outcome is right or wrong and one suite is tested; else (ties earn their expected share; a mean "
         "weighs suites) the sign-flip test that it is a case of, marked ~, by 99,999 seeded draws. Holm: "
         f"adjusted for all {len(result['differences'])} differences of this evaluation; * where it is below "
-        f"{error_rate(result)}.")
+        f"{error_rate(result)}."
+    )

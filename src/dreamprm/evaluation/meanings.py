@@ -8,40 +8,53 @@ from typing import Any
 
 from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED
 
-UNSCORED: Mapping[str, str] = MappingProxyType({
-    "random": "one candidate at random: the mean accuracy of all",
-    "first": "zero-shot: the first candidate, whatever N is",
-    "majority": "self-consistency: the most frequent final answer; ties are drawn",
-    BEST_GENERATOR: "the best single generator, without selection",
-    "oracle": "right if any candidate is: the ceiling",
-})
+UNSCORED: Mapping[str, str] = MappingProxyType(
+    {
+        "random": "one candidate at random: the mean accuracy of all",
+        "first": "zero-shot: the first candidate, whatever N is",
+        "majority": "self-consistency: the most frequent final answer; ties are drawn",
+        BEST_GENERATOR: "the best single generator, without selection",
+        "oracle": "right if any candidate is: the ceiling",
+    }
+)
 """Selectors that need no scores, by name."""
 
-BACKBONES: Mapping[str, str] = MappingProxyType({
-    "base_likelihood": "the likelihood of the CoT under the base model, not a reward model",
-    "base_head": "the PRM before training: its step head is untrained",
-})
+BACKBONES: Mapping[str, str] = MappingProxyType(
+    {
+        "base_likelihood": "the likelihood of the CoT under the base model, not a reward model",
+        "base_head": "the PRM before training: its step head is untrained",
+    }
+)
 """Scorers that nothing was trained for, by name."""
 
-MODELS: Mapping[str, str] = MappingProxyType({
-    "vanilla": "PRM trained with equal weights",
-    "orm": "outcome reward model: trained on one outcome label a CoT, at its last step",
-    "car": "PRM trained with equal weights on data selected by cluster and rank",
-    "s1": "PRM trained with equal weights on data selected by quality, difficulty and diversity",
-    "meta_only": "PRM trained on the meta set alone",
-    "with_meta": "PRM trained with equal weights on all domains and the meta set as one more",
-    "random_weights": "PRM trained with fixed weights drawn at random",
-    "fixed_weights": "PRM trained with weights that an earlier run ended with or had on average",
-    "doremi": "PRM trained with weights moved by excess loss over a reference model (DoReMi)",
-    "doge": "PRM trained with weights moved by the alignment of gradients with the meta loss (DoGE)",
-    "dreamprm": "PRM trained with learned weights",
-})
+MODELS: Mapping[str, str] = MappingProxyType(
+    {
+        "vanilla": "PRM trained with equal weights",
+        "orm": "outcome reward model: trained on one outcome label a CoT, at its last step",
+        "car": "PRM trained with equal weights on data selected by cluster and rank",
+        "s1": "PRM trained with equal weights on data selected by quality, difficulty and diversity",
+        "meta_only": "PRM trained on the meta set alone",
+        "with_meta": "PRM trained with equal weights on all domains and the meta set as one more",
+        "random_weights": "PRM trained with fixed weights drawn at random",
+        "fixed_weights": "PRM trained with weights that an earlier run ended with or had on average",
+        "doremi": "PRM trained with weights moved by excess loss over a reference model (DoReMi)",
+        "doge": "PRM trained with weights moved by the alignment of gradients with the meta loss (DoGE)",
+        "dreamprm": "PRM trained with learned weights",
+    }
+)
 """Trained models by the name of their baseline; `vanilla` and `dreamprm` are none."""
 
-PAPER_NAMES: Mapping[str, str] = MappingProxyType({
-    "first": "zero-shot", "majority": "self-consistency", "orm": "ORM", "vanilla": "vanilla PRM",
-    "car": "CaR-PRM", "s1": "s1-PRM", "dreamprm": "DreamPRM",
-})
+PAPER_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "first": "zero-shot",
+        "majority": "self-consistency",
+        "orm": "ORM",
+        "vanilla": "vanilla PRM",
+        "car": "CaR-PRM",
+        "s1": "s1-PRM",
+        "dreamprm": "DreamPRM",
+    }
+)
 """What DreamPRM's paper calls the methods of its table (arXiv 2505.20241)."""
 
 SINGLE = "one value a response"
@@ -63,8 +76,10 @@ def meaning(selector: str, aggregations: Mapping[str, Any] | None = None) -> str
     if selector in UNSCORED:
         return UNSCORED[selector]
     if selector.startswith(WEIGHTED):
-        return ("self-consistency, votes weighted by the probability that "
-                f"{selector.removeprefix(WEIGHTED)} gives")
+        return (
+            "self-consistency, votes weighted by the probability that "
+            f"{selector.removeprefix(WEIGHTED)} gives"
+        )
     known = SHORT.get(selector, f"scores of {selector}")
     choice = (aggregations or {}).get(selector)
     if choice is None:

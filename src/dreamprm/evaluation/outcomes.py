@@ -23,7 +23,11 @@ class SuiteOutcomes:
     """
 
     def __init__(
-        self, values: Mapping[tuple[str, int], Floats], *, seed: int | Sequence[int], resamples: int,
+        self,
+        values: Mapping[tuple[str, int], Floats],
+        *,
+        seed: int | Sequence[int],
+        resamples: int,
     ) -> None:
         self._index = {key: k for k, key in enumerate(values)}
         self._values = np.stack(list(values.values()), axis=1)  # (Q, V)

@@ -6,7 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dreamprm.evaluation.marks import (
-    baseline_letters, error_rate, level_text, p_text, significant_against, how_tested,
+    baseline_letters,
+    error_rate,
+    how_tested,
+    level_text,
+    p_text,
+    significant_against,
 )
 from dreamprm.evaluation.meanings import meaning
 from dreamprm.evaluation.suites import MEAN
@@ -17,15 +22,34 @@ _FEW = 50
 def evaluation_page(result: Mapping[str, Any]) -> str:
     """The whole of evaluation.md from what evaluation.json holds."""
     level = level_text(result["level"])
-    parts = ["# Evaluation", "", *_bullets(notes(result)), "", "## Accuracy with all N candidates", "",
-             f"Per cent; in brackets the {level} bootstrap interval over questions "
-             f"({result['resamples']:,} resamples, seed {result['seed']}).", "", *_accuracy(result), "",
-             *_legend(result), "", "What each selector picks:", "",
-             *(f"- {name}: {meaning(name, result['aggregations'])}" for name in result["best_of_n"])]
+    parts = [
+        "# Evaluation",
+        "",
+        *_bullets(notes(result)),
+        "",
+        "## Accuracy with all N candidates",
+        "",
+        f"Per cent; in brackets the {level} bootstrap interval over questions "
+        f"({result['resamples']:,} resamples, seed {result['seed']}).",
+        "",
+        *_accuracy(result),
+        "",
+        *_legend(result),
+        "",
+        "What each selector picks:",
+        "",
+        *(f"- {name}: {meaning(name, result['aggregations'])}" for name in result["best_of_n"]),
+    ]
     if result["differences"]:
         parts += ["", "## Differences", "", *_differences_head(result, level), "", *_differences(result)]
-    parts += ["", "## Accuracy over n", "",
-              "Mean over all subsets of n candidates: no subset is chosen.", "", *_over_n(result)]
+    parts += [
+        "",
+        "## Accuracy over n",
+        "",
+        "Mean over all subsets of n candidates: no subset is chosen.",
+        "",
+        *_over_n(result),
+    ]
     if any(row["accuracy"] for row in result["generators"].values()):
         parts += ["", "## Single generators", "", *_generators(result)]
     picked = {name: row for name, row in result["aggregations"].items() if "development" in row}
@@ -42,47 +66,72 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     found = []
     for name, suite in result["suites"].items():
         if suite["questions"] < _FEW:
-            found.append(f"{name} has {suite['questions']} questions; bootstrap intervals of so few are too "
-                         "narrow.")
+            found.append(
+                f"{name} has {suite['questions']} questions; bootstrap intervals of so few are too narrow."
+            )
         if suite["judged"]:
             counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(suite["judged"].items()))
-            found.append(f"{name}: {sum(suite['judged'].values())} candidates came without a verdict and "
-                         f"were judged ({counts}); undecided counts as wrong.")
+            found.append(
+                f"{name}: {sum(suite['judged'].values())} candidates came without a verdict and "
+                f"were judged ({counts}); undecided counts as wrong."
+            )
         if suite["graded"]:
-            found.append(f"{name}: {suite['graded']} candidates carry a credit between 0 and 1; accuracy is "
-                         "its mean.")
+            found.append(
+                f"{name}: {suite['graded']} candidates carry a credit between 0 and 1; accuracy is its mean."
+            )
         if suite["without_answer"]:
             candidates = sum(int(n) * count for n, count in suite["candidates"].items())
-            found.append(f"{name}: {suite['without_answer']} of {candidates} candidates state no final "
-                         "answer; they have no vote, and where none of a question has one, majority and "
-                         "weighted votes count as wrong.")
+            found.append(
+                f"{name}: {suite['without_answer']} of {candidates} candidates state no final "
+                "answer; they have no vote, and where none of a question has one, majority and "
+                "weighted votes count as wrong."
+            )
         if suite["left_out"]:
             found.append(f"{name}: {suite['left_out']} bad records were left out.")
         if len(suite["candidates"]) > 1:
-            found.append(f"{name}: questions have {_counts(suite['candidates'])}; at size n one with fewer "
-                         "enters with all that it has.")
+            found.append(
+                f"{name}: questions have {_counts(suite['candidates'])}; at size n one with fewer "
+                "enters with all that it has."
+            )
         found += [f"{name}: {warning}" for warning in suite["warnings"]]
-        flat = [selector for selector, row in result["intervals"].items()
-                if name in row and row[name][0] == row[name][1]]
+        flat = [
+            selector
+            for selector, row in result["intervals"].items()
+            if name in row and row[name][0] == row[name][1]
+        ]
         if flat:
-            found.append(f"{name}: every question earns the same under {', '.join(flat)}, so the interval is "
-                         "one point and says nothing about other questions.")
+            found.append(
+                f"{name}: every question earns the same under {', '.join(flat)}, so the interval is "
+                "one point and says nothing about other questions."
+            )
     best = {name: row["best"] for name, row in result["generators"].items() if row["best"]}
     if any(row["chosen_on"] == "test" for row in best.values()):
-        found.append("The best single generator was chosen on the test answers themselves: its accuracy is a "
-                     "little too high, which is in its favour.")
+        found.append(
+            "The best single generator was chosen on the test answers themselves: its accuracy is a "
+            "little too high, which is in its favour."
+        )
     if result["monte_carlo_standard_errors"]:
-        worst = max(error for row in result["monte_carlo_standard_errors"].values()
-                    for by_n in row.values() for error in by_n.values())
-        found.append("Some subsets are too many to count; they are drawn, with a standard error of the mean "
-                     f"of at most {100 * worst:.2f} points.")
+        worst = max(
+            error
+            for row in result["monte_carlo_standard_errors"].values()
+            for by_n in row.values()
+            for error in by_n.values()
+        )
+        found.append(
+            "Some subsets are too many to count; they are drawn, with a standard error of the mean "
+            f"of at most {100 * worst:.2f} points."
+        )
     picked = [name for name, row in result["aggregations"].items() if "development" in row]
     for name, choice in result["checkpoints"].items():
-        found.append(f"{name} is {choice['picked']}, the most accurate of {len(choice['development'])} "
-                     f"checkpoints on {', '.join(result['development'])}.")
+        found.append(
+            f"{name} is {choice['picked']}, the most accurate of {len(choice['development'])} "
+            f"checkpoints on {', '.join(result['development'])}."
+        )
     if picked:
-        found.append(f"The aggregations of {', '.join(picked)} were picked on "
-                     f"{', '.join(result['development'])}; their figures there are below.")
+        found.append(
+            f"The aggregations of {', '.join(picked)} were picked on "
+            f"{', '.join(result['development'])}; their figures there are below."
+        )
     elif result["aggregations"] and not result["checkpoints"]:
         found.append("Nothing was picked: every aggregation is fixed in the configuration.")
     return found
@@ -100,8 +149,10 @@ def _accuracy(result: Mapping[str, Any]) -> list[str]:
                 continue
             low, high = result["intervals"][selector][place]
             mark = " ".join(sign + letters[name] for sign, name in marks.get((selector, place), []))
-            cells.append(f"{100 * by_place[place]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-                         + (f" {mark}" if mark else ""))
+            cells.append(
+                f"{100 * by_place[place]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+                + (f" {mark}" if mark else "")
+            )
         rows.append([f"**{selector}**", *cells])
     return _table(["selector", *places], rows)
 
@@ -111,8 +162,10 @@ def _legend(result: Mapping[str, Any]) -> list[str]:
     if not letters:
         return []
     listed = ", ".join(f"{letter}: {name}" for name, letter in letters.items())
-    return [f"Marks: + better, - worse than {listed}; only those compared below, and only where Holm's "
-            f"adjusted p is below {error_rate(result)}."]
+    return [
+        f"Marks: + better, - worse than {listed}; only those compared below, and only where Holm's "
+        f"adjusted p is below {error_rate(result)}."
+    ]
 
 
 def _differences_head(result: Mapping[str, Any], level: str) -> list[str]:
@@ -123,27 +176,37 @@ def _differences(result: Mapping[str, Any]) -> list[str]:
     rows = []
     for row in result["differences"]:
         low, high = row["interval"]
-        rows.append([
-            f"{row['method']} - {row['baseline']}", row["suite"],
-            f"{100 * row['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]",
-            f"{row['better']}/{row['worse']}",
-            ("~" if row["test"] == "sign_flip" else "") + p_text(row["p"]),
-            p_text(row["p_holm"]) + (" *" if row["significant"] else "")])
+        rows.append(
+            [
+                f"{row['method']} - {row['baseline']}",
+                row["suite"],
+                f"{100 * row['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]",
+                f"{row['better']}/{row['worse']}",
+                ("~" if row["test"] == "sign_flip" else "") + p_text(row["p"]),
+                p_text(row["p_holm"]) + (" *" if row["significant"] else ""),
+            ]
+        )
     return _table(["pair", "suite", "difference", "better/worse", "p", "Holm"], rows)
 
 
 def _over_n(result: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
     for place in _places(result):
-        sizes = list(dict.fromkeys(
-            n for row in result["accuracy_by_n"].values() for n in row.get(place, {})))
+        sizes = list(dict.fromkeys(n for row in result["accuracy_by_n"].values() for n in row.get(place, {})))
         rows = []
         for selector, by_place in result["accuracy_by_n"].items():
             if place in by_place:
                 bands = result["intervals_by_n"][selector][place]
-                rows.append([selector, *(
-                    f"{100 * by_place[place][n]:.1f} [{100 * bands[n][0]:.1f}, {100 * bands[n][1]:.1f}]"
-                    for n in sizes)])
+                rows.append(
+                    [
+                        selector,
+                        *(
+                            f"{100 * by_place[place][n]:.1f} "
+                            f"[{100 * bands[n][0]:.1f}, {100 * bands[n][1]:.1f}]"
+                            for n in sizes
+                        ),
+                    ]
+                )
         lines += [f"### {place}", "", *_table(["selector", *(f"n = {n}" for n in sizes)], rows), ""]
     return lines[:-1]
 
@@ -157,23 +220,45 @@ def _generators(result: Mapping[str, Any]) -> list[str]:
             questions = result["suites"][name]["questions"]
             share = "all" if row["questions"] == questions else f"{row['questions']} of {questions}"
             chosen = f"best, chosen on {best['chosen_on']}" if best and best["name"] == generator else ""
-            rows.append([name, generator, f"{100 * row['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
-                         share, chosen])
-    return ["Mean over a generator's own candidates. Only one that answered every question can be the best.",
-            "", *_table(["suite", "generator", "accuracy", "questions", ""], rows)]
+            rows.append(
+                [
+                    name,
+                    generator,
+                    f"{100 * row['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
+                    share,
+                    chosen,
+                ]
+            )
+    return [
+        "Mean over a generator's own candidates. Only one that answered every question can be the best.",
+        "",
+        *_table(["suite", "generator", "accuracy", "questions", ""], rows),
+    ]
 
 
 def _picked(picked: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
     names = list(next(iter(picked.values()))["development"])
-    rows = [[scorer, *(
-        f"{'**' if name == row['aggregation'] else ''}{100 * figure['accuracy']:.1f} "
-        f"[{100 * figure['interval'][0]:.1f}, {100 * figure['interval'][1]:.1f}]"
-        f"{'**' if name == row['aggregation'] else ''}" for name, figure in row["development"].items())]
-        for scorer, row in picked.items()]
-    development = ", ".join(f"{name} ({suite['questions']} questions)"
-                            for name, suite in result["development"].items())
-    return [f"Best-of-N accuracy with all candidates, mean over the development suites {development}; bold: "
-            "picked.", "", *_table(["scorer", *names], rows)]
+    rows = [
+        [
+            scorer,
+            *(
+                f"{'**' if name == row['aggregation'] else ''}{100 * figure['accuracy']:.1f} "
+                f"[{100 * figure['interval'][0]:.1f}, {100 * figure['interval'][1]:.1f}]"
+                f"{'**' if name == row['aggregation'] else ''}"
+                for name, figure in row["development"].items()
+            ),
+        ]
+        for scorer, row in picked.items()
+    ]
+    development = ", ".join(
+        f"{name} ({suite['questions']} questions)" for name, suite in result["development"].items()
+    )
+    return [
+        f"Best-of-N accuracy with all candidates, mean over the development suites {development}; bold: "
+        "picked.",
+        "",
+        *_table(["scorer", *names], rows),
+    ]
 
 
 def _checkpoints(result: Mapping[str, Any]) -> list[str]:
@@ -181,9 +266,15 @@ def _checkpoints(result: Mapping[str, Any]) -> list[str]:
     for name, choice in result["checkpoints"].items():
         for scorer, figure in choice["development"].items():
             low, high = figure["interval"]
-            rows.append([name, scorer, figure["aggregation"],
-                         f"{100 * figure['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
-                         "picked" if scorer == choice["picked"] else ""])
+            rows.append(
+                [
+                    name,
+                    scorer,
+                    figure["aggregation"],
+                    f"{100 * figure['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
+                    "picked" if scorer == choice["picked"] else "",
+                ]
+            )
     return _table(["model", "checkpoint", "aggregation", "accuracy on development", ""], rows)
 
 
@@ -191,8 +282,15 @@ def _suites(result: Mapping[str, Any]) -> list[str]:
     rows = []
     for role in ("suites", "development"):
         for name, suite in result[role].items():
-            rows.append([name, "test" if role == "suites" else "development", str(suite["questions"]),
-                         _counts(suite["candidates"]), ", ".join(suite["files"])])
+            rows.append(
+                [
+                    name,
+                    "test" if role == "suites" else "development",
+                    str(suite["questions"]),
+                    _counts(suite["candidates"]),
+                    ", ".join(suite["files"]),
+                ]
+            )
     return _table(["suite", "used for", "questions", "candidates a question", "files"], rows)
 
 

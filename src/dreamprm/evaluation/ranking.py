@@ -15,8 +15,10 @@ def average_ranks(values: ArrayLike) -> NDArray[np.float64]:
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0 or np.isnan(array).any():
-        raise ValueError(f"values must be a non-empty vector without NaN, got shape {array.shape} with "
-                         f"{int(np.isnan(array).sum())} NaN")
+        raise ValueError(
+            f"values must be a non-empty vector without NaN, got shape {array.shape} with "
+            f"{int(np.isnan(array).sum())} NaN"
+        )
     ordered = np.sort(array)
     below = np.searchsorted(ordered, array, side="left")
     up_to = np.searchsorted(ordered, array, side="right")
@@ -32,8 +34,9 @@ def spearman(x: ArrayLike, y: ArrayLike) -> float:
     """
     ranks_x, ranks_y = average_ranks(x), average_ranks(y)
     if ranks_x.size != ranks_y.size or ranks_x.size < 2:
-        raise ValueError(f"x and y must have the same length, at least 2; got {ranks_x.size} and "
-                         f"{ranks_y.size}")
+        raise ValueError(
+            f"x and y must have the same length, at least 2; got {ranks_x.size} and {ranks_y.size}"
+        )
     for name, ranks in (("x", ranks_x), ("y", ranks_y)):
         if np.ptp(ranks) == 0:
             raise ValueError(f"rank correlation is undefined: all {ranks.size} values of {name} are equal")
@@ -54,8 +57,10 @@ def weight_summary(weights: Mapping[str, float], quality: Mapping[str, float]) -
     Raises: ValueError where the two name different domains.
     """
     if set(weights) != set(quality):
-        raise ValueError(f"weights and quality must name the same domains; only in one of them: "
-                         f"{', '.join(sorted(set(weights) ^ set(quality)))}")
+        raise ValueError(
+            f"weights and quality must name the same domains; only in one of them: "
+            f"{', '.join(sorted(set(weights) ^ set(quality)))}"
+        )
     names = list(weights)
     learned = np.array([weights[name] for name in names], dtype=np.float64)
     planted = np.array([quality[name] for name in names], dtype=np.float64)

@@ -38,29 +38,52 @@ class Evaluation:
     def __init__(self, config: EvaluateConfig, suites: Suites, development: Suites) -> None:
         self.checkpoints: dict[str, CheckpointChoice] = {
             name: choose_checkpoint(
-                name, members, config.aggregations.get(name, config.aggregation), suites, development,
-                seed=config.seed, resamples=config.resamples, level=config.level)
-            for name, members in config.checkpoints.items()}
+                name,
+                members,
+                config.aggregations.get(name, config.aggregation),
+                suites,
+                development,
+                seed=config.seed,
+                resamples=config.resamples,
+                level=config.level,
+            )
+            for name, members in config.checkpoints.items()
+        }
         suites, development = (with_checkpoints(held, self.checkpoints) for held in (suites, development))
         self.config, self.suites, self.development = config, suites, development
         self.scorers = _scorers(config, suites)
         self.choices: dict[str, AggregationChoice] = {
             name: choose_aggregation(
-                name, config.aggregations.get(name, config.aggregation), suites, development,
-                seed=config.seed, resamples=config.resamples, level=config.level)
-            for name in self.scorers}
+                name,
+                config.aggregations.get(name, config.aggregation),
+                suites,
+                development,
+                seed=config.seed,
+                resamples=config.resamples,
+                level=config.level,
+            )
+            for name in self.scorers
+        }
         self.best: dict[str, BestGenerator | None] = {
-            name: best_generator(suite, list(development.values())) for name, suite in suites.items()}
+            name: best_generator(suite, list(development.values())) for name, suite in suites.items()
+        }
         self.selections = {name: self._selection(name) for name in suites}
         self.selectors = _in_order([selection.selectors for selection in self.selections.values()])
-        self.sizes = {name: _sizes(config, name, selection.size)
-                      for name, selection in self.selections.items()}
+        self.sizes = {
+            name: _sizes(config, name, selection.size) for name, selection in self.selections.items()
+        }
         self._outcomes = {
             name: SuiteOutcomes(
-                {(selector, n): selection.outcome(selector, n)
-                 for selector in selection.selectors for n in self.sizes[name]},
-                seed=(config.seed, index), resamples=config.resamples)
-            for index, (name, selection) in enumerate(self.selections.items())}
+                {
+                    (selector, n): selection.outcome(selector, n)
+                    for selector in selection.selectors
+                    for n in self.sizes[name]
+                },
+                seed=(config.seed, index),
+                resamples=config.resamples,
+            )
+            for index, (name, selection) in enumerate(self.selections.items())
+        }
 
     def figures(self) -> dict[str, Any]:
         """Accuracies, intervals, differences, generators and choices as plain values, ready for JSON.
@@ -69,9 +92,14 @@ class Evaluation:
         """
         errors: dict[str, dict[str, dict[str, float]]] = {}
         for selector in self.selectors:
-            drawn = {name: {str(n): error for n in self.sizes[name]
-                            if (error := selection.standard_error(selector, n)) > 0}
-                     for name, selection in self.selections.items()}
+            drawn = {
+                name: {
+                    str(n): error
+                    for n in self.sizes[name]
+                    if (error := selection.standard_error(selector, n)) > 0
+                }
+                for name, selection in self.selections.items()
+            }
             if any(drawn.values()):
                 errors[selector] = {name: row for name, row in drawn.items() if row}
         return self.accuracies(self.config.level) | {
@@ -79,11 +107,17 @@ class Evaluation:
             "differences": self._differences(),
             "generators": {name: self._generators(name) for name in self.suites},
             "aggregations": {
-                name: {"aggregation": choice.aggregation, "chosen": choice.chosen,
-                       **({"development": choice.development} if choice.development else {})}
-                for name, choice in self.choices.items()},
-            "checkpoints": {name: {"picked": choice.picked, "development": choice.development}
-                            for name, choice in self.checkpoints.items()},
+                name: {
+                    "aggregation": choice.aggregation,
+                    "chosen": choice.chosen,
+                    **({"development": choice.development} if choice.development else {}),
+                }
+                for name, choice in self.choices.items()
+            },
+            "checkpoints": {
+                name: {"picked": choice.picked, "development": choice.development}
+                for name, choice in self.checkpoints.items()
+            },
         }
 
     def accuracies(self, level: float) -> dict[str, Any]:
@@ -91,8 +125,7 @@ class Evaluation:
 
         A selector that some suite lacks has no "mean".
         """
-        result: dict[str, Any] = {
-            "best_of_n": {}, "intervals": {}, "accuracy_by_n": {}, "intervals_by_n": {}}
+        result: dict[str, Any] = {"best_of_n": {}, "intervals": {}, "accuracy_by_n": {}, "intervals_by_n": {}}
         for selector in self.selectors:
             rows: dict[str, dict[str, Any]] = {key: {} for key in result}
             for place, members in self._places(selector):
@@ -109,20 +142,34 @@ class Evaluation:
     def _selection(self, name: str) -> Selection:
         suite, best = self.suites[name], self.best[name]
         return Selection(
-            suite, {scorer: choice.aggregation for scorer, choice in self.choices.items()
-                    if scorer in suite.log_odds},
-            temperature=self.config.temperature, weighted=self.config.weighted, seed=self.config.seed,
-            best_generator=None if best is None else best.name)
+            suite,
+            {
+                scorer: choice.aggregation
+                for scorer, choice in self.choices.items()
+                if scorer in suite.log_odds
+            },
+            temperature=self.config.temperature,
+            weighted=self.config.weighted,
+            seed=self.config.seed,
+            best_generator=None if best is None else best.name,
+        )
 
     def _places(self, *selectors: str) -> list[tuple[str, list[str]]]:
         """The suites that have all of the selectors, and their mean where all suites have."""
-        having = [name for name, selection in self.selections.items()
-                  if all(selector in selection.selectors for selector in selectors)]
+        having = [
+            name
+            for name, selection in self.selections.items()
+            if all(selector in selection.selectors for selector in selectors)
+        ]
         places = [(name, [name]) for name in having]
         return [*places, (MEAN, having)] if len(having) == len(self.suites) else places
 
     def _estimate(
-        self, members: Sequence[str], selector: str, n: int | None, level: float,
+        self,
+        members: Sequence[str],
+        selector: str,
+        n: int | None,
+        level: float,
     ) -> tuple[float, list[float]]:
         columns = [self._outcomes[name].column(selector, self._size(name, n)) for name in members]
         return estimate(columns, level)
@@ -141,12 +188,25 @@ class Evaluation:
                 columns = [own.difference(method, baseline, n) for own, n in zip(outcomes, sizes)]
                 difference, interval = estimate(columns, self.config.level)
                 test = paired_test(
-                    [own.per_question(method, n) - own.per_question(baseline, n)
-                     for own, n in zip(outcomes, sizes)], seed=self.config.seed)
-                rows.append({
-                    "method": method, "baseline": baseline, "suite": place, "difference": difference,
-                    "interval": interval, "better": test.better, "worse": test.worse, "p": test.p,
-                    "test": test.method})
+                    [
+                        own.per_question(method, n) - own.per_question(baseline, n)
+                        for own, n in zip(outcomes, sizes)
+                    ],
+                    seed=self.config.seed,
+                )
+                rows.append(
+                    {
+                        "method": method,
+                        "baseline": baseline,
+                        "suite": place,
+                        "difference": difference,
+                        "interval": interval,
+                        "better": test.better,
+                        "worse": test.worse,
+                        "p": test.p,
+                        "test": test.method,
+                    }
+                )
         for row, adjusted in zip(rows, holm([row["p"] for row in rows])):
             row["p_holm"] = adjusted
             row["significant"] = adjusted < 1.0 - self.config.level
@@ -157,20 +217,28 @@ class Evaluation:
         for generator, values in generator_outcomes(self.suites[name]).items():
             answered = values[np.isfinite(values)]
             low, high = bootstrap_interval(
-                answered, seed=self.config.seed, level=self.config.level, resamples=self.config.resamples)
-            rows[generator] = {"accuracy": float(answered.mean()), "interval": [low, high],
-                               "questions": int(answered.size)}
+                answered, seed=self.config.seed, level=self.config.level, resamples=self.config.resamples
+            )
+            rows[generator] = {
+                "accuracy": float(answered.mean()),
+                "interval": [low, high],
+                "questions": int(answered.size),
+            }
         best = self.best[name]
-        return {"accuracy": rows,
-                "best": None if best is None else {"name": best.name, "chosen_on": best.chosen_on}}
+        return {
+            "accuracy": rows,
+            "best": None if best is None else {"name": best.name, "chosen_on": best.chosen_on},
+        }
 
 
 def _scorers(config: EvaluateConfig, suites: Suites) -> list[str]:
     there = ordered_scorers([name for suite in suites.values() for name in suite.log_odds])
     for name in (*config.scorers, *config.aggregations):
         if name not in there:
-            raise UserError(f"no suite holds scores of {name!r}{nearest(name, there)}; the scorers are "
-                            f"{', '.join(there) or 'none'}")
+            raise UserError(
+                f"no suite holds scores of {name!r}{nearest(name, there)}; the scorers are "
+                f"{', '.join(there) or 'none'}"
+            )
     wanted = [name for name in there if name in config.scorers] if config.scorers else there
     for name in wanted:
         if not is_scorer(name):
@@ -181,19 +249,23 @@ def _scorers(config: EvaluateConfig, suites: Suites) -> list[str]:
 def _sizes(config: EvaluateConfig, name: str, size: int) -> tuple[int, ...]:
     beyond = [n for n in config.sizes if n > size]
     if beyond:
-        raise UserError(f"sizes holds {beyond[0]}, but suite {name} has {size} candidates a question; take "
-                        "it out")
+        raise UserError(
+            f"sizes holds {beyond[0]}, but suite {name} has {size} candidates a question; take it out"
+        )
     return tuple(sorted({*config.sizes, size})) if config.sizes else subset_sizes(size)
 
 
 def _pairs(
-    config: EvaluateConfig, selectors: Sequence[str], scorers: Sequence[str],
+    config: EvaluateConfig,
+    selectors: Sequence[str],
+    scorers: Sequence[str],
 ) -> list[tuple[str, str]]:
     given = [(pair.method, pair.baseline) for pair in config.compare]
     for name in (name for pair in given for name in pair):
         if name not in selectors:
-            raise UserError(f"compare names {name!r}{nearest(name, selectors)}; the selectors are "
-                            f"{', '.join(selectors)}")
+            raise UserError(
+                f"compare names {name!r}{nearest(name, selectors)}; the selectors are {', '.join(selectors)}"
+            )
     if given:
         return list(dict.fromkeys(given))
     pairs = [(name, "majority") for name in scorers]
@@ -208,6 +280,13 @@ def _in_order(rows: Sequence[Sequence[str]]) -> list[str]:
     """The selectors of all suites in one order, which is that of each suite."""
     there = {name for row in rows for name in row}
     scorers = ordered_scorers([name for row in rows for name in row if is_scorer(name)])
-    order = ["random", "first", "majority", BEST_GENERATOR, *scorers,
-             *(WEIGHTED + name for name in scorers), "oracle"]
+    order = [
+        "random",
+        "first",
+        "majority",
+        BEST_GENERATOR,
+        *scorers,
+        *(WEIGHTED + name for name in scorers),
+        "oracle",
+    ]
     return [name for name in order if name in there]

@@ -58,8 +58,14 @@ class ScoredSuite:
 
 
 def open_scored_suite(
-    paths: Sequence[str], *, questions: str | None = None, check: Check | None = None,
-    uneven: bool = False, on_error: OnError = "error", max_bad_fraction: float = 0.01, say: Say = print,
+    paths: Sequence[str],
+    *,
+    questions: str | None = None,
+    check: Check | None = None,
+    uneven: bool = False,
+    on_error: OnError = "error",
+    max_bad_fraction: float = 0.01,
+    say: Say = print,
 ) -> ScoredSuite:
     """Read the files of one suite.
 
@@ -82,9 +88,17 @@ def open_scored_suite(
     for path in paths:
         report = ReadReport()
         # Images are not needed to compare answers: none is looked for, and examples tell what is missing.
-        records = [_with_image_paths(record, path) for record in read_candidate_records(
-            path, missing_image="keep", allow_no_image=True, on_error=on_error,
-            max_bad_fraction=max_bad_fraction, report=report)]
+        records = [
+            _with_image_paths(record, path)
+            for record in read_candidate_records(
+                path,
+                missing_image="keep",
+                allow_no_image=True,
+                on_error=on_error,
+                max_bad_fraction=max_bad_fraction,
+                report=report,
+            )
+        ]
         for line in report.lines():
             say(f"{path}: {line}")
         left_out = max(left_out, report.bad)
@@ -96,24 +110,38 @@ def open_scored_suite(
     known, judged = _judged(joined, asked, check, paths[0])
     correct = tuple(tuple(candidate.outcome for candidate in record.candidates) for record in known)
     # Only a question file tells options; the record's own question has none.
-    votes = tuple(tuple(vote_of(one.final_answer, asked[record.id]) for one in record.candidates)
-                  for record in joined)
+    votes = tuple(
+        tuple(vote_of(one.final_answer, asked[record.id]) for one in record.candidates) for record in joined
+    )
     return ScoredSuite(
-        tuple(known), correct, votes, _log_odds(paths[0], joined),
-        sum(one.credit is not None for record in known for one in record.candidates), judged, left_out,
-        tuple(audit_shortcuts(known).warnings()), tuple(asked[record.id].options for record in joined))
+        tuple(known),
+        correct,
+        votes,
+        _log_odds(paths[0], joined),
+        sum(one.credit is not None for record in known for one in record.candidates),
+        judged,
+        left_out,
+        tuple(audit_shortcuts(known).warnings()),
+        tuple(asked[record.id].options for record in joined),
+    )
 
 
 def shared_questions(one: ScoredSuite, other: ScoredSuite) -> list[str]:
     """Ids of the first suite's questions that the other has too: the same id and text, or text and images."""
     by_id = {(record.id, record.question) for record in other.records}
     pictured = {(record.question, record.images) for record in other.records if record.images}
-    return [record.id for record in one.records
-            if (record.id, record.question) in by_id or (record.question, record.images) in pictured]
+    return [
+        record.id
+        for record in one.records
+        if (record.id, record.question) in by_id or (record.question, record.images) in pictured
+    ]
 
 
 def _joined(
-    base: Sequence[CandidateRecord], more: Sequence[CandidateRecord], first: str, path: str,
+    base: Sequence[CandidateRecord],
+    more: Sequence[CandidateRecord],
+    first: str,
+    path: str,
 ) -> list[CandidateRecord]:
     by_id = {record.id: record for record in more}
     only = [record.id for record in base if record.id not in by_id]
@@ -122,7 +150,8 @@ def _joined(
         lacking, id = (path, only[0]) if only else (first, strange[0])
         raise DataError(
             f"{first} and {path} are to be joined by id, but {len(only) + len(strange)} ids stand in one "
-            f"of them alone, such as {id!r}, which {lacking} lacks; give every record an id, one in both")
+            f"of them alone, such as {id!r}, which {lacking} lacks; give every record an id, one in both"
+        )
     result = []
     for record in base:
         other = by_id[record.id]
@@ -130,14 +159,23 @@ def _joined(
             if getattr(record, name) != getattr(other, name):
                 raise DataError(
                     f"{first} and {path}: record {record.id} has {name} {shown(getattr(record, name))} in "
-                    f"the one and {shown(getattr(other, name))} in the other; {_SAME}")
+                    f"the one and {shown(getattr(other, name))} in the other; {_SAME}"
+                )
         candidates = other.candidates
         if [one.text for one in record.candidates] != [one.text for one in candidates]:
-            raise DataError(f"{first} and {path}: record {record.id} has other candidates in the one than in "
-                            f"the other; {_SAME}, in one order")
-        result.append(replace(record, candidates=tuple(
-            _merged(mine, theirs, f"{first} and {path}: candidate {number} of record {record.id}")
-            for number, (mine, theirs) in enumerate(zip(record.candidates, candidates, strict=True)))))
+            raise DataError(
+                f"{first} and {path}: record {record.id} has other candidates in the one than in "
+                f"the other; {_SAME}, in one order"
+            )
+        result.append(
+            replace(
+                record,
+                candidates=tuple(
+                    _merged(mine, theirs, f"{first} and {path}: candidate {number} of record {record.id}")
+                    for number, (mine, theirs) in enumerate(zip(record.candidates, candidates, strict=True))
+                ),
+            )
+        )
     return result
 
 
@@ -154,11 +192,14 @@ def _merged(mine: Candidate, theirs: Candidate, where: str) -> Candidate:
     for name in ("final_answer", "generator"):
         one, other = getattr(mine, name), getattr(theirs, name)
         if None not in (one, other) and one != other:
-            raise DataError(f"{where}: {name!r} is {shown(one)} in the one and {shown(other)} in the other; "
-                            f"{_SAME}")
+            raise DataError(
+                f"{where}: {name!r} is {shown(one)} in the one and {shown(other)} in the other; {_SAME}"
+            )
     if mine.steps != theirs.steps and any(len(values) > 1 for values in theirs.scores.values()):
-        raise DataError(f"{where}: has {len(mine.steps)} steps in the one and {len(theirs.steps)} other ones "
-                        f"in the other; {_SAME}")
+        raise DataError(
+            f"{where}: has {len(mine.steps)} steps in the one and {len(theirs.steps)} other ones "
+            f"in the other; {_SAME}"
+        )
     for name in set(mine.scores) & set(theirs.scores):
         if tuple(mine.scores[name]) != tuple(theirs.scores[name]):
             raise DataError(f"{where}: both hold scores of {name!r}, and they differ; rename one scorer")
@@ -168,11 +209,14 @@ def _merged(mine: Candidate, theirs: Candidate, where: str) -> Candidate:
         credit=theirs.credit if mine.credit is None else mine.credit,
         final_answer=theirs.final_answer if mine.final_answer is None else mine.final_answer,
         generator=theirs.generator if mine.generator is None else mine.generator,
-        scores={**theirs.scores, **mine.scores})
+        scores={**theirs.scores, **mine.scores},
+    )
     contradiction = contradicting(merged.correct, merged.credit)
     if contradiction is not None:
-        raise DataError(f"{where}: 'correct' is {merged.correct} in the one and 'credit' {merged.credit} in "
-                        f"the other, but {contradiction}; {_ONCE}")
+        raise DataError(
+            f"{where}: 'correct' is {merged.correct} in the one and 'credit' {merged.credit} in "
+            f"the other, but {contradiction}; {_ONCE}"
+        )
     return merged
 
 
@@ -185,9 +229,11 @@ def _with_image_paths(record: CandidateRecord, path: str) -> CandidateRecord:
 def _require_unique(path: str, records: Sequence[CandidateRecord]) -> None:
     repeated = [id for id, count in Counter(record.id for record in records).items() if count > 1]
     if repeated:
-        raise DataError(f"{path}: {len(repeated)} ids stand at several records, the first is "
-                        f"{repeated[0]!r}; a question may enter once: give each its own id, or take out "
-                        "the copies")
+        raise DataError(
+            f"{path}: {len(repeated)} ids stand at several records, the first is "
+            f"{repeated[0]!r}; a question may enter once: give each its own id, or take out "
+            "the copies"
+        )
 
 
 def _require_even(path: str, records: Sequence[CandidateRecord]) -> None:
@@ -197,60 +243,99 @@ def _require_even(path: str, records: Sequence[CandidateRecord]) -> None:
             raise DataError(
                 f"{path}: record {record.id} has {len(record.candidates)} candidates, the first has "
                 f"{expected}; give every question the same number, or set uneven=own, which lets a question "
-                "enter with those that it has")
+                "enter with those that it has"
+            )
 
 
 def _questions(
-    path: str | None, records: Sequence[CandidateRecord], source: str,
+    path: str | None,
+    records: Sequence[CandidateRecord],
+    source: str,
 ) -> dict[str, QuestionRecord]:
     if path is None:
-        return {record.id: QuestionRecord(
-            question=record.question, images=record.images, answer=record.answer, options=(),
-            domain=record.benchmark, answer_type=None, precision=None, unit=None, id=record.id)
-            for record in records}
-    known = {question.id: question for question in read_question_records(
-        path, missing_image="text_only", allow_no_image=True)}
+        return {
+            record.id: QuestionRecord(
+                question=record.question,
+                images=record.images,
+                answer=record.answer,
+                options=(),
+                domain=record.benchmark,
+                answer_type=None,
+                precision=None,
+                unit=None,
+                id=record.id,
+            )
+            for record in records
+        }
+    known = {
+        question.id: question
+        for question in read_question_records(path, missing_image="text_only", allow_no_image=True)
+    }
     absent = [record.id for record in records if record.id not in known]
     if absent:
-        raise DataError(f"{path}: holds no question for {len(absent)} of {len(records)} records of {source}, "
-                        f"the first is {absent[0]!r}; give the questions that they answer, with their ids")
+        raise DataError(
+            f"{path}: holds no question for {len(absent)} of {len(records)} records of {source}, "
+            f"the first is {absent[0]!r}; give the questions that they answer, with their ids"
+        )
     return known
 
 
 def _judged(
-    records: Sequence[CandidateRecord], questions: Mapping[str, QuestionRecord], check: Check | None,
+    records: Sequence[CandidateRecord],
+    questions: Mapping[str, QuestionRecord],
+    check: Check | None,
     path: str,
 ) -> tuple[list[CandidateRecord], dict[str, int]]:
     """The records with a verdict on every candidate that is not graded, and the counts of the new ones."""
-    open_ones = [(record, number) for record in records for number, one in enumerate(record.candidates)
-                 if one.correct is None and one.credit is None]
+    open_ones = [
+        (record, number)
+        for record in records
+        for number, one in enumerate(record.candidates)
+        if one.correct is None and one.credit is None
+    ]
     if not open_ones:
         return list(records), {}
     if check is None:
         record, number = open_ones[0]
-        raise DataError(f"{path}: candidate {number} of record {record.id} has no 'correct', so selection "
-                        "cannot be judged; give true or false, or a checker (answers.kind=auto)")
+        raise DataError(
+            f"{path}: candidate {number} of record {record.id} has no 'correct', so selection "
+            "cannot be judged; give true or false, or a checker (answers.kind=auto)"
+        )
     judgements = check(
-        [(record.candidates[number].text, questions[record.id]) for record, number in open_ones])
-    right = {(record.id, number): judgement.verdict == "right"
-             for (record, number), judgement in zip(open_ones, judgements, strict=True)}
+        [(record.candidates[number].text, questions[record.id]) for record, number in open_ones]
+    )
+    right = {
+        (record.id, number): judgement.verdict == "right"
+        for (record, number), judgement in zip(open_ones, judgements, strict=True)
+    }
     known = [
-        replace(record, candidates=tuple(
-            replace(one, correct=right.get((record.id, number), one.correct))
-            for number, one in enumerate(record.candidates)))
-        for record in records]
+        replace(
+            record,
+            candidates=tuple(
+                replace(one, correct=right.get((record.id, number), one.correct))
+                for number, one in enumerate(record.candidates)
+            ),
+        )
+        for record in records
+    ]
     return known, dict(Counter(judgement.verdict for judgement in judgements))
 
 
 def _log_odds(path: str, records: Sequence[CandidateRecord]) -> dict[str, LogOdds]:
     names = dict.fromkeys(
-        name for record in records for candidate in record.candidates for name in candidate.scores)
+        name for record in records for candidate in record.candidates for name in candidate.scores
+    )
     for record in records:
         for number, candidate in enumerate(record.candidates):
             lacking = [name for name in names if name not in candidate.scores]
             if lacking:
                 raise DataError(
                     f"{path}: candidate {number} of record {record.id} has no score of {lacking[0]!r}, "
-                    "which others have; score all candidates of a suite, or leave the scorer out of all")
-    return {name: tuple(tuple(tuple(candidate.scores[name]) for candidate in record.candidates)
-                        for record in records) for name in names}
+                    "which others have; score all candidates of a suite, or leave the scorer out of all"
+                )
+    return {
+        name: tuple(
+            tuple(tuple(candidate.scores[name]) for candidate in record.candidates) for record in records
+        )
+        for name in names
+    }

@@ -23,7 +23,12 @@ Item = tuple[EncodedCoT, Place]
 
 
 def prm_scores(
-    prm: PRM, records: Sequence[CandidateRecord], *, images: ImageStore, aggregation: str, temperature: float,
+    prm: PRM,
+    records: Sequence[CandidateRecord],
+    *,
+    images: ImageStore,
+    aggregation: str,
+    temperature: float,
     batch_size: int,
 ) -> list[list[float]]:
     """The aggregate A / temperature of every candidate's step log-odds; higher is better.
@@ -36,7 +41,8 @@ def prm_scores(
     """
     chains = (
         Chain(records[question].question, records[question].images, steps, (question, number))
-        for (question, number), steps in _steps(records))
+        for (question, number), steps in _steps(records)
+    )
     places: list[Place] = []
     log_odds: list[list[float]] = []
     for place, values in scored_chains(prm, chains, images=images, limits=PassLimits(batch_size)):
@@ -54,7 +60,11 @@ def prm_scores(
 
 @torch.no_grad()
 def likelihood_scores(
-    prm: PRM, records: Sequence[CandidateRecord], *, images: ImageStore, batch_size: int,
+    prm: PRM,
+    records: Sequence[CandidateRecord],
+    *,
+    images: ImageStore,
+    batch_size: int,
 ) -> list[list[float]]:
     """The mean log-likelihood per token (nats) of every candidate: the PRM's backbone as a language model.
 
@@ -91,8 +101,10 @@ def _steps(records: Sequence[CandidateRecord]) -> Iterator[tuple[Place, tuple[st
     for question, record in enumerate(records):
         for number, candidate in enumerate(record.candidates):
             if not candidate.steps:
-                raise DataError(f"candidate {number} of {record.id} has no steps and cannot be scored; "
-                                "give its steps, or leave it out of the candidates file")
+                raise DataError(
+                    f"candidate {number} of {record.id} has no steps and cannot be scored; "
+                    "give its steps, or leave it out of the candidates file"
+                )
             yield (question, number), candidate.steps
 
 
@@ -126,4 +138,4 @@ def _batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
 def _by_length(window: list[Item], size: int) -> Iterator[list[Item]]:
     window.sort(key=lambda item: max(len(row.input_ids) for row in item[0].rows))
     for start in range(0, len(window), size):
-        yield window[start:start + size]
+        yield window[start : start + size]

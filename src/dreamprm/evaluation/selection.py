@@ -32,21 +32,34 @@ class Selection:
     """
 
     def __init__(
-        self, suite: ScoredSuite, aggregations: Mapping[str, str], *, temperature: float = 1.0,
-        weighted: bool = True, best_generator: str | None = None, seed: int = 0,
+        self,
+        suite: ScoredSuite,
+        aggregations: Mapping[str, str],
+        *,
+        temperature: float = 1.0,
+        weighted: bool = True,
+        best_generator: str | None = None,
+        seed: int = 0,
     ) -> None:
         self._suite, self._seed = suite, seed
         self.scores: dict[str, list[Floats]] = {
             scorer: scores_of(suite, scorer, aggregation, temperature=temperature)
-            for scorer, aggregation in aggregations.items()}
+            for scorer, aggregation in aggregations.items()
+        }
         sizes = np.array(suite.sizes)
         self._groups = {int(n): np.flatnonzero(sizes == n) for n in np.unique(sizes)}
         self._tables = {n: self._table(rows) for n, rows in self._groups.items()}
         self._best = None if best_generator is None else generator_outcomes(suite)[best_generator]
         scorers = ordered_scorers(list(self.scores))
         self.selectors = (
-            "random", "first", "majority", *((BEST_GENERATOR,) if best_generator is not None else ()),
-            *scorers, *((WEIGHTED + name for name in scorers) if weighted else ()), "oracle")
+            "random",
+            "first",
+            "majority",
+            *((BEST_GENERATOR,) if best_generator is not None else ()),
+            *scorers,
+            *((WEIGHTED + name for name in scorers) if weighted else ()),
+            "oracle",
+        )
         self._errors: dict[tuple[str, int], float] = {}
 
     @property
@@ -72,7 +85,8 @@ class Selection:
             elif selector.startswith(WEIGHTED):
                 scores = table.scores[selector.removeprefix(WEIGHTED)]
                 result[rows], errors[rows] = weighted_vote_accuracy(
-                    table.answers, scores, table.correct, own, seed=self._seed)
+                    table.answers, scores, table.correct, own, seed=self._seed
+                )
             else:
                 result[rows] = table.accuracy(selector, own)
         # Questions are drawn for independently.
@@ -92,27 +106,36 @@ class Selection:
         earned = {selector: self.outcome(selector, self.size) for selector in self.selectors}
         for question, votes in enumerate(self._suite.votes):
             chosen: dict[str, list[int]] = {
-                "first": [0], "majority": winning_candidates(votes, np.zeros(len(votes)))}
+                "first": [0],
+                "majority": winning_candidates(votes, np.zeros(len(votes))),
+            }
             for scorer, scores in self.scores.items():
                 values = scores[question]
                 chosen[WEIGHTED + scorer] = winning_candidates(votes, values)
                 chosen[scorer] = np.flatnonzero(values == values.max()).tolist()
             yield {
                 selector: {"candidates": chosen.get(selector), "accuracy": float(earned[selector][question])}
-                for selector in self.selectors}
+                for selector in self.selectors
+            }
 
     def _table(self, rows: Any) -> CandidateScores:
         return CandidateScores(
             correct=np.array([self._suite.correct[q] for q in rows], dtype=np.float64),
             answers=[self._suite.votes[q] for q in rows],
-            scores={name: np.stack([scores[q] for q in rows]) for name, scores in self.scores.items()})
+            scores={name: np.stack([scores[q] for q in rows]) for name, scores in self.scores.items()},
+        )
 
 
 def scores_of(
-    suite: ScoredSuite, scorer: str, aggregation: str, *, temperature: float = 1.0,
+    suite: ScoredSuite,
+    scorer: str,
+    aggregation: str,
+    *,
+    temperature: float = 1.0,
 ) -> list[Floats]:
     """A vector a question of one score a candidate, A / temperature."""
     rows = suite.log_odds[scorer]
-    flat = aggregate_candidates([values for row in rows for values in row], aggregation=aggregation,
-                                temperature=temperature)
+    flat = aggregate_candidates(
+        [values for row in rows for values in row], aggregation=aggregation, temperature=temperature
+    )
     return np.split(flat, np.cumsum([len(row) for row in rows])[:-1])

@@ -33,8 +33,10 @@ def checked_correct(correct: ArrayLike, n: int) -> Floats:
     array = np.asarray(correct)
     # Whole numbers are refused: they may be option numbers or counts by mistake.
     if array.dtype.kind not in "bf" or array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"correct must be a non-empty (questions, candidates) array of bool, or of credits "
-                         f"in [0, 1], got {array.dtype} of shape {array.shape}")
+        raise ValueError(
+            f"correct must be a non-empty (questions, candidates) array of bool, or of credits "
+            f"in [0, 1], got {array.dtype} of shape {array.shape}"
+        )
     if not ((array >= 0) & (array <= 1)).all():
         raise ValueError(f"credits must lie in [0, 1], got values from {array.min()} to {array.max()}")
     if not 1 <= n <= array.shape[1]:
@@ -106,8 +108,10 @@ def best_of_n_accuracy(scores: ArrayLike, correct: ArrayLike, n: int) -> Floats:
         raise ValueError(f"scores and correct must have the same shape, got {values.shape} and {right.shape}")
     if np.isnan(values).any():
         question, candidate = np.argwhere(np.isnan(values))[0]
-        raise ValueError(f"scores[{question}, {candidate}] is NaN (one of {int(np.isnan(values).sum())}), "
-                         f"which has no rank; check that the model's training did not diverge")
+        raise ValueError(
+            f"scores[{question}, {candidate}] is NaN (one of {int(np.isnan(values).sum())}), "
+            f"which has no rank; check that the model's training did not diverge"
+        )
     ordered = np.sort(values, axis=1)
     # A row at a time keeps memory at (Q, N); searchsorted takes one sorted vector.
     lower = np.stack([np.searchsorted(s, v, side="left") for s, v in zip(ordered, values)])
@@ -155,8 +159,10 @@ def require_answers(answers: Answers, correct: Floats) -> None:
     """
     if len(answers) != len(correct) or any(len(row) != correct.shape[1] for row in answers):
         sizes = sorted({len(row) for row in answers})
-        raise ValueError(f"answers must hold one entry a candidate, {correct.shape[0]} lists of "
-                         f"{correct.shape[1]}; got {len(answers)} lists of {sizes}")
+        raise ValueError(
+            f"answers must hold one entry a candidate, {correct.shape[0]} lists of "
+            f"{correct.shape[1]}; got {len(answers)} lists of {sizes}"
+        )
 
 
 def _winning_chances(sizes: tuple[int, ...], total: int, n: int) -> dict[int, float]:
@@ -182,7 +188,8 @@ def _winning_chances(sizes: tuple[int, ...], total: int, n: int) -> dict[int, fl
                         grown[key] = grown.get(key, 0) + count * math.comb(rival, taken)
                 ways = grown
             won += math.comb(size, v) * sum(
-                count * math.comb(silent, rest - k) / (t + 1) for (t, k), count in ways.items())
+                count * math.comb(silent, rest - k) / (t + 1) for (t, k), count in ways.items()
+            )
         chances[size] = won / math.comb(total, n)
     return chances
 

@@ -68,8 +68,10 @@ def paired_test(gaps: Sequence[ArrayLike], *, seed: int, draws: int = DRAWS) -> 
     """
     vectors = [np.asarray(suite, dtype=np.float64) for suite in gaps]
     if not vectors or any(v.ndim != 1 or not v.size or not np.isfinite(v).all() for v in vectors):
-        raise ValueError("gaps must hold a non-empty vector of finite numbers for each suite, got shapes "
-                         f"{[v.shape for v in vectors]}")
+        raise ValueError(
+            "gaps must hold a non-empty vector of finite numbers for each suite, got shapes "
+            f"{[v.shape for v in vectors]}"
+        )
     # The mean over suites of means over questions: a question of a small suite counts for more.
     parts = np.concatenate([v / v.size for v in vectors]) / len(vectors)
     parts[np.abs(np.concatenate(vectors)) < _EQUAL] = 0.0

@@ -13,7 +13,11 @@ MEAN = "mean"
 
 
 def evaluate_suites(
-    suites: Mapping[str, CandidateScores], *, shifted: Sequence[str] = (), seed: int = 0, level: float = 0.95,
+    suites: Mapping[str, CandidateScores],
+    *,
+    shifted: Sequence[str] = (),
+    seed: int = 0,
+    level: float = 0.95,
     resamples: int = 2000,
     compare: Sequence[tuple[str, str]] = (("dreamprm", "vanilla"), ("dreamprm", "majority")),
 ) -> dict[str, Any]:
@@ -46,8 +50,9 @@ def evaluate_suites(
     pairs = {f"{a}-{b}": (a, b) for a, b in compare if a in selectors and b in selectors}
     differences: dict[str, dict[str, list[float]]] = {pair: {} for pair in pairs}
 
-    outcomes = {name: _outcomes(suite, (seed, index), resamples)
-                for index, (name, suite) in enumerate(suites.items())}
+    outcomes = {
+        name: _outcomes(suite, (seed, index), resamples) for index, (name, suite) in enumerate(suites.items())
+    }
     members_by_name = {name: [name] for name in suites} | {MEAN: averaged}
     for name, members in members_by_name.items():
         sizes = [subset_sizes(suites[member].size) for member in members]
@@ -55,8 +60,11 @@ def evaluate_suites(
             full = [outcomes[member].column(selector, own[-1]) for member, own in zip(members, sizes)]
             mean, interval = estimate(full, level)
             result["best_of_n"][selector][name], result["intervals"][selector][name] = mean, interval
-            over_n = {n: estimate([outcomes[member].column(selector, n) for member in members], level)
-                      for n in sizes[0] if all(n in own for own in sizes)}
+            over_n = {
+                n: estimate([outcomes[member].column(selector, n) for member in members], level)
+                for n in sizes[0]
+                if all(n in own for own in sizes)
+            }
             result["accuracy_by_n"][selector][name] = {str(n): over_n[n][0] for n in over_n}
             result["intervals_by_n"][selector][name] = {str(n): over_n[n][1] for n in over_n}
         for pair, (a, b) in pairs.items():
@@ -70,8 +78,11 @@ def evaluate_suites(
 
 
 def _outcomes(suite: CandidateScores, seed: tuple[int, int], resamples: int) -> SuiteOutcomes:
-    values = {(selector, n): suite.accuracy(selector, n)
-              for selector in suite.selectors for n in subset_sizes(suite.size)}
+    values = {
+        (selector, n): suite.accuracy(selector, n)
+        for selector in suite.selectors
+        for n in subset_sizes(suite.size)
+    }
     return SuiteOutcomes(values, seed=seed, resamples=resamples)
 
 
@@ -82,12 +93,15 @@ def _checked(suites: Mapping[str, CandidateScores], shifted: Sequence[str]) -> l
         raise ValueError(f"a suite may not be named {MEAN!r}: the mean over suites stands under that name")
     unknown = [name for name in shifted if name not in suites]
     if unknown:
-        raise ValueError(f"shifted names {', '.join(unknown)}, which is no suite; there are "
-                         f"{', '.join(suites)}")
+        raise ValueError(
+            f"shifted names {', '.join(unknown)}, which is no suite; there are {', '.join(suites)}"
+        )
     names = {name: suite.selectors for name, suite in suites.items()}
     first = next(iter(names))
     for name, selectors in names.items():
         if set(selectors) != set(names[first]):
-            raise ValueError(f"all suites need the same selectors: {first} has {', '.join(names[first])}, "
-                             f"{name} has {', '.join(selectors)}")
+            raise ValueError(
+                f"all suites need the same selectors: {first} has {', '.join(names[first])}, "
+                f"{name} has {', '.join(selectors)}"
+            )
     return list(shifted) or list(suites)

@@ -23,8 +23,14 @@ _CELLS_AT_ONCE = 2_000_000  # subset x answer sums held in memory at a time: 16 
 
 
 def weighted_vote_accuracy(
-    answers: Answers, log_odds: ArrayLike, correct: ArrayLike, n: int, *, seed: int = 0,
-    most_subsets: int = MOST_SUBSETS, draws: int = DRAWS,
+    answers: Answers,
+    log_odds: ArrayLike,
+    correct: ArrayLike,
+    n: int,
+    *,
+    seed: int = 0,
+    most_subsets: int = MOST_SUBSETS,
+    draws: int = DRAWS,
 ) -> tuple[Floats, Floats]:
     """Expected accuracy of the answer with the most weight among n candidates, averaged over all subsets.
 
@@ -55,8 +61,10 @@ def weighted_vote_accuracy(
     require_answers(answers, right)
     scores = np.asarray(log_odds, dtype=np.float64)
     if scores.shape != right.shape or not np.isfinite(scores).all():
-        raise ValueError(f"log_odds must be finite and of the shape of correct, {right.shape}; got shape "
-                         f"{scores.shape} with {int((~np.isfinite(scores)).sum())} values not finite")
+        raise ValueError(
+            f"log_odds must be finite and of the shape of correct, {right.shape}; got shape "
+            f"{scores.shape} with {int((~np.isfinite(scores)).sum())} values not finite"
+        )
     total = right.shape[1]
     log_weights = -np.logaddexp(0.0, -scores)  # log sigmoid, without underflow
     weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
@@ -90,12 +98,16 @@ def winning_candidates(answers: Sequence[str | None], log_odds: ArrayLike) -> li
     weights = np.exp(log_weights - log_weights.max())
     votes = {name: sum(w for w, answer in zip(weights, answers) if answer == name) for name in given}
     top = max(votes.values(), default=0.0)
-    return [j for j, answer in enumerate(answers)
-            if answer is not None and votes[answer] >= top * (1.0 - _TIE)]
+    return [
+        j for j, answer in enumerate(answers) if answer is not None and votes[answer] >= top * (1.0 - _TIE)
+    ]
 
 
 def _earned(
-    chosen: Floats, gives: Floats, weights: Floats, correct: Floats,
+    chosen: Floats,
+    gives: Floats,
+    weights: Floats,
+    correct: Floats,
 ) -> Floats:
     """(q, subsets) expected accuracy of each subset's chosen answer; `chosen` is 1 for its members."""
     counts = chosen @ gives  # (q, subsets, G) candidates of the subset with each answer

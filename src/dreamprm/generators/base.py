@@ -113,8 +113,16 @@ class Generator(ABC):
         """
 
     def complete(
-        self, prompt: str, image: str | Sequence[str] | None = None, *, prefix: str = "", n: int = 1,
-        temperature: float = 1.0, max_tokens: int = 1024, stop: Sequence[str] = (), seed: int = 0,
+        self,
+        prompt: str,
+        image: str | Sequence[str] | None = None,
+        *,
+        prefix: str = "",
+        n: int = 1,
+        temperature: float = 1.0,
+        max_tokens: int = 1024,
+        stop: Sequence[str] = (),
+        seed: int = 0,
     ) -> list[Completion]:
         """Sample n independent continuations of one prompt and prefix.
 

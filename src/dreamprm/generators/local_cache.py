@@ -35,7 +35,7 @@ class RoomyLayer(DynamicLayer):
         if self._length > self._buffers[0].shape[-2]:
             self._buffers = [_longer(buffer, begin, self._length) for buffer in self._buffers]
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[..., begin:self._length, :] = states
+            buffer[..., begin : self._length, :] = states
         keys, values = self._views()
         self.keys, self.values = keys, values
         return keys, values
@@ -46,7 +46,7 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = self._views()
 
     def _views(self) -> tuple[Tensor, Tensor]:
-        keys, values = (buffer[..., :self._length, :] for buffer in self._buffers)
+        keys, values = (buffer[..., : self._length, :] for buffer in self._buffers)
         return keys, values
 
 

@@ -26,8 +26,15 @@ class OpenCompletion:
     """
 
     def __init__(
-        self, decode: Callable[[Sequence[int]], str], before: Sequence[int], *, seed: int, sample: int,
-        end: frozenset[int], max_tokens: int, stop: Sequence[str],
+        self,
+        decode: Callable[[Sequence[int]], str],
+        before: Sequence[int],
+        *,
+        seed: int,
+        sample: int,
+        end: frozenset[int],
+        max_tokens: int,
+        stop: Sequence[str],
     ) -> None:
         self._decode = decode
         self._context = list(before[-_CONTEXT:])
@@ -51,7 +58,7 @@ class OpenCompletion:
             self._ended = True
             return True
         self._ids.append(token)
-        if self._stop and self._stopped_in(self._decode(self._ids[-self._window:])) is not None:
+        if self._stop and self._stopped_in(self._decode(self._ids[-self._window :])) is not None:
             # The window may read otherwise than the whole does: the whole decides.
             self._ended = self._stopped_in(self._text(len(self._ids))) is not None
         return self._ended or len(self._ids) >= self._max_tokens
@@ -77,5 +84,5 @@ class OpenCompletion:
         ids = self._ids[:count]
         whole = self._decode(self._context + ids)
         if whole.startswith(self._context_text):
-            return whole[len(self._context_text):]
+            return whole[len(self._context_text) :]
         return self._decode(ids)  # a tokenizer that rewrites what stands before

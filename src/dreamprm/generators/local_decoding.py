@@ -51,8 +51,12 @@ def encode_prefixes(model: Any, inputs: Mapping[str, Tensor], *, pad_token_id: i
         pad_token_id: any id; it is masked.
     """
     config = GenerationConfig(
-        max_new_tokens=1, do_sample=False, pad_token_id=pad_token_id, return_dict_in_generate=True,
-        output_logits=True)
+        max_new_tokens=1,
+        do_sample=False,
+        pad_token_id=pad_token_id,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
     out = model.generate(**inputs, generation_config=config)
     mask = inputs["attention_mask"]
     positions = mask.sum(dim=1, keepdim=True)
@@ -65,7 +69,10 @@ def encode_prefixes(model: Any, inputs: Mapping[str, Tensor], *, pad_token_id: i
 
 @torch.inference_mode()
 def decode(
-    model: Any, prefixes: EncodedPrefixes, completions: Sequence[tuple[int, OpenCompletion]], *,
+    model: Any,
+    prefixes: EncodedPrefixes,
+    completions: Sequence[tuple[int, OpenCompletion]],
+    *,
     temperature: float,
 ) -> None:
     """Continue each completion to its end. The prefixes' cache is used up.
@@ -107,7 +114,8 @@ def decode(
             extra["position_ids"] = positions
         # Families differ here too: PaliGemma counts positions from 1.
         step = model.prepare_inputs_for_generation(
-            tokens[:, None], past_key_values=cache, attention_mask=mask, use_cache=True, **extra)
+            tokens[:, None], past_key_values=cache, attention_mask=mask, use_cache=True, **extra
+        )
         out = model(**step, return_dict=True)
         logits = out.logits[:, -1].float()
         positions = positions + 1

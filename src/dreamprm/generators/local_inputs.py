@@ -35,7 +35,8 @@ class InputEncoder(ABC):
         if not template.chat_template:
             raise UserError(
                 f"{source} has no chat template; give an instruction-tuned checkpoint, or put its family's "
-                "template beside it as chat_template.jinja")
+                "template beside it as chat_template.jinja"
+            )
         tokenizer.padding_side = "left"
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token  # masked, so that any token will do
@@ -49,7 +50,8 @@ class InputEncoder(ABC):
         if self.takes_images:
             content = [*({"type": "image"} for _ in request.images), {"type": "text", "text": request.prompt}]
         chat = self._template.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
         return str(chat) + request.prefix
 
     @abstractmethod
@@ -73,8 +75,12 @@ class TextInputs(InputEncoder):
 
     def encode(self, requests: Sequence[Request]) -> dict[str, Tensor]:
         # A chat template writes whatever special tokens there are.
-        encoded = self.tokenizer([self.text(request) for request in requests], padding=True,
-                                 add_special_tokens=False, return_tensors="pt")
+        encoded = self.tokenizer(
+            [self.text(request) for request in requests],
+            padding=True,
+            add_special_tokens=False,
+            return_tensors="pt",
+        )
         return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
 
 
@@ -91,14 +97,21 @@ class ProcessorInputs(InputEncoder):
         images = [open_images(request) for request in requests]
         shown = {"images": images} if images[0] else {}
         try:
-            encoded = self._processor(text=texts, **shown, padding=True, return_tensors="pt",
-                                      add_special_tokens=self._special(texts))
+            encoded = self._processor(
+                text=texts,
+                **shown,
+                padding=True,
+                return_tensors="pt",
+                add_special_tokens=self._special(texts),
+            )
         except ValueError as error:
             raise GenerationError(
-                f"{self.source} cannot encode the request: {error}", refused=True) from error
+                f"{self.source} cannot encode the request: {error}", refused=True
+            ) from error
         # PaliGemma's processor makes labels unasked.
-        return {name: value for name, value in encoded.items()
-                if isinstance(value, Tensor) and name != "labels"}
+        return {
+            name: value for name, value in encoded.items() if isinstance(value, Tensor) and name != "labels"
+        }
 
 
 class QwenVLInputs(InputEncoder):
@@ -126,13 +139,17 @@ class QwenVLInputs(InputEncoder):
             counts = (shown["image_grid_thw"].prod(dim=1) // self._image_processor.merge_size**2).tolist()
         expanded, done = [], 0
         for request, text in zip(requests, texts, strict=True):
-            own = counts[done:done + len(request.images)]
+            own = counts[done : done + len(request.images)]
             expanded.append(_widened(text, own))
             done += len(own)
         encoded = self.tokenizer(expanded, padding=True, add_special_tokens=False, return_tensors="pt")
         ids = encoded["input_ids"]
-        return {"input_ids": ids, "attention_mask": encoded["attention_mask"],
-                "mm_token_type_ids": (ids == self._pad).to(torch.int32), **shown}
+        return {
+            "input_ids": ids,
+            "attention_mask": encoded["attention_mask"],
+            "mm_token_type_ids": (ids == self._pad).to(torch.int32),
+            **shown,
+        }
 
 
 def _widened(text: str, counts: Sequence[int]) -> str:
@@ -141,9 +158,12 @@ def _widened(text: str, counts: Sequence[int]) -> str:
     if len(pieces) != len(counts) + 1:
         raise GenerationError(
             f"the text holds {len(pieces) - 1} {IMAGE_PAD} tokens for {len(counts)} images; prompt and "
-            "prefix must not contain this token themselves", refused=True)
+            "prefix must not contain this token themselves",
+            refused=True,
+        )
     return pieces[0] + "".join(
-        IMAGE_PAD * count + piece for count, piece in zip(counts, pieces[1:], strict=True))
+        IMAGE_PAD * count + piece for count, piece in zip(counts, pieces[1:], strict=True)
+    )
 
 
 def open_images(request: Request) -> list[Image.Image]:
@@ -159,5 +179,6 @@ def open_images(request: Request) -> list[Image.Image]:
                 images.append(Image.fromarray(np.asarray(convert_to_rgb(image, return_numpy=True))))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise GenerationError(
-                f"the image {path} cannot be read: {type(error).__name__}: {error}", refused=True) from error
+                f"the image {path} cannot be read: {type(error).__name__}: {error}", refused=True
+            ) from error
     return images

@@ -78,19 +78,37 @@ class LocalModel:
         self._check_lengths(encoded["attention_mask"], sampling.max_tokens)
         inputs = {
             name: value.to(self.model.device, self.model.dtype if value.is_floating_point() else None)
-            for name, value in encoded.items()}
+            for name, value in encoded.items()
+        }
         tokenizer = self.encoder.tokenizer
         prefixes = encode_prefixes(self.model, inputs, pad_token_id=tokenizer.pad_token_id)
         completions = [
-            [OpenCompletion(self._text, ids, seed=part.request.seed, sample=sample, end=self.end,
-                            max_tokens=sampling.max_tokens, stop=sampling.stop) for sample in part.samples]
-            for ids, part in zip(encoded["input_ids"].tolist(), parts, strict=True)]
+            [
+                OpenCompletion(
+                    self._text,
+                    ids,
+                    seed=part.request.seed,
+                    sample=sample,
+                    end=self.end,
+                    max_tokens=sampling.max_tokens,
+                    stop=sampling.stop,
+                )
+                for sample in part.samples
+            ]
+            for ids, part in zip(encoded["input_ids"].tolist(), parts, strict=True)
+        ]
         try:
-            decode(self.model, prefixes, [(i, one) for i, group in enumerate(completions) for one in group],
-                   temperature=sampling.temperature)
+            decode(
+                self.model,
+                prefixes,
+                [(i, one) for i, group in enumerate(completions) for one in group],
+                temperature=sampling.temperature,
+            )
         except NonFiniteLogits:
-            raise GenerationError("the model's output holds NaN or infinity; use dtype=float32 or bfloat16, "
-                                  "or a sound checkpoint") from None
+            raise GenerationError(
+                "the model's output holds NaN or infinity; use dtype=float32 or bfloat16, "
+                "or a sound checkpoint"
+            ) from None
         return [[one.completion() for one in group] for group in completions]
 
     def _check_lengths(self, mask: torch.Tensor, max_tokens: int) -> None:
@@ -99,11 +117,13 @@ class LocalModel:
             raise GenerationError(
                 f"a prompt with its prefix has {longest} tokens; with max_tokens={max_tokens} that is more "
                 f"than the {self._longest} the model is made for; lower max_tokens or max_pixels",
-                refused=True)
+                refused=True,
+            )
 
     def _text(self, ids: Sequence[int]) -> str:
-        return str(self.encoder.tokenizer.decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return str(
+            self.encoder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
 
 
 def load_local_model(
@@ -127,7 +147,8 @@ def load_local_model(
         raise UserError(
             f"{source} is a {family!r} model; the transformers generator needs a decoder that reads images "
             "as tokens (Qwen-VL, InternVL, LLaVA, Gemma 3, Idefics 3, ...) or a language model. Serve others "
-            "behind an OpenAI-compatible server and use generator=openai")
+            "behind an OpenAI-compatible server and use generator=openai"
+        )
     auto = AutoModelForImageTextToText if shows else AutoModelForCausalLM
     try:
         encoder = _encoder(source, family if shows else None, min_pixels=min_pixels, max_pixels=max_pixels)
@@ -140,8 +161,10 @@ def load_local_model(
 
 
 def _unreadable(source: str, error: Exception) -> str:
-    return (f"cannot read a model from {source}: {error}; give a checkpoint's folder (its weights, "
-            "configuration and tokenizer) or its name on the hub")
+    return (
+        f"cannot read a model from {source}: {error}; give a checkpoint's folder (its weights, "
+        "configuration and tokenizer) or its name on the hub"
+    )
 
 
 def _device(name: str) -> torch.device:
@@ -151,8 +174,9 @@ def _device(name: str) -> torch.device:
         place = torch.device(name)
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}; use auto, cpu, cuda "
-                        "or cuda:N") from error
+        raise UserError(
+            f"device {name!r} cannot be used: {str(error).splitlines()[0]}; use auto, cpu, cuda or cuda:N"
+        ) from error
     return place
 
 
@@ -166,8 +190,10 @@ def _encoder(
         images = Qwen2VLImageProcessorPil.from_pretrained(source, **limits)
         return QwenVLInputs(AutoTokenizer.from_pretrained(source), images, source=source)
     if limits:
-        raise UserError(f"{' and '.join(limits)} can be set for the Qwen-VL families alone "
-                        f"({', '.join(BACKBONES)}); {source} is of another: leave them out")
+        raise UserError(
+            f"{' and '.join(limits)} can be set for the Qwen-VL families alone "
+            f"({', '.join(BACKBONES)}); {source} is of another: leave them out"
+        )
     if family is None:
         tokenizer = AutoTokenizer.from_pretrained(source)
         return TextInputs(tokenizer, tokenizer, source=source)

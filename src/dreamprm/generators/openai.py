@@ -15,7 +15,10 @@ from dreamprm.generators.base import Completion, GenerationError, Generator, Req
 from dreamprm.generators.openai_access import api_address, is_hosted, read_key
 from dreamprm.generators.openai_client import Answer, ChatClient, Failure, require_openai
 from dreamprm.generators.openai_continuation import (
-    CONTINUE_FLAGS, Continuation, find_continuation, fit_to_prefix,
+    CONTINUE_FLAGS,
+    Continuation,
+    find_continuation,
+    fit_to_prefix,
 )
 from dreamprm.generators.openai_messages import user_message, with_text
 from dreamprm.generators.openai_tokens import tokens_by_choice
@@ -23,7 +26,15 @@ from dreamprm.generators.retries import Retries
 from dreamprm.prompting import continue_instruction
 
 _OWN_FIELDS = (
-    "model", "messages", "n", "temperature", "max_tokens", "max_completion_tokens", "stop", "seed", "stream",
+    "model",
+    "messages",
+    "n",
+    "temperature",
+    "max_tokens",
+    "max_completion_tokens",
+    "stop",
+    "seed",
+    "stream",
     *CONTINUE_FLAGS,
 )
 
@@ -150,8 +161,11 @@ class OpenAIGenerator(Generator):
         if request.prefix.strip():  # white space alone is no beginning: the response starts afresh
             found = self._how_to_continue()
             if isinstance(found, Failure):
-                return self._error(found, "while finding out how prefixes are continued (set prefix to "
-                                          "'continue' or 'instruct' to leave that out): ")
+                return self._error(
+                    found,
+                    "while finding out how prefixes are continued (set prefix to "
+                    "'continue' or 'instruct' to leave that out): ",
+                )
             how = found.how
         if how == "continue":
             body["messages"].append({"role": "assistant", "content": request.prefix})
@@ -177,7 +191,8 @@ class OpenAIGenerator(Generator):
             if any(choice.reason == "content_filter" for choice in answer.choices[:count]):
                 # Asking again until one passes would draw from another distribution than the model's.
                 return GenerationError(
-                    "the server's content filter cut a completion", refused=True, completions=completions)
+                    "the server's content filter cut a completion", refused=True, completions=completions
+                )
             self._tokens_estimated |= answer.completion_tokens is None
             for choice, tokens in zip(answer.choices[:count], tokens_by_choice(answer), strict=False):
                 text = fit_to_prefix(request.prefix, choice.text) if how == "instruct" else choice.text
@@ -232,19 +247,29 @@ class OpenAIGenerator(Generator):
             return self._client
 
     def _error(
-        self, failure: Failure, before: str = "", *, several: bool = False,
+        self,
+        failure: Failure,
+        before: str = "",
+        *,
+        several: bool = False,
         completions: Sequence[Completion] = (),
     ) -> GenerationError:
-        hint = ("; if the server gives one completion at a time, set samples_per_request to 1"
-                if several and failure.kind == "refused" else "")
-        return GenerationError(f"{before}{failure.words}{hint}", refused=failure.kind == "refused",
-                               completions=completions)
+        hint = (
+            "; if the server gives one completion at a time, set samples_per_request to 1"
+            if several and failure.kind == "refused"
+            else ""
+        )
+        return GenerationError(
+            f"{before}{failure.words}{hint}", refused=failure.kind == "refused", completions=completions
+        )
 
     def _check(self) -> None:
         if not self.model:
             raise UserError("openai generator: model must not be empty; give the model's name on the server")
         for name, least, unset in (
-            ("concurrency", 1, False), ("samples_per_request", 1, True), ("retries", 0, False),
+            ("concurrency", 1, False),
+            ("samples_per_request", 1, True),
+            ("retries", 0, False),
         ):
             value = getattr(self, name)
             if not (isinstance(value, int) and value >= least or unset and value is None):
@@ -267,8 +292,10 @@ class OpenAIGenerator(Generator):
             raise UserError(f"openai generator: extra_body must map names to values, got {self.extra_body!r}")
         taken = [name for name in self.extra_body or {} if name in _OWN_FIELDS]
         if taken:
-            raise UserError(f"openai generator: extra_body must not hold {', '.join(taken)}: the generator "
-                            "sets these from its own settings")
+            raise UserError(
+                f"openai generator: extra_body must not hold {', '.join(taken)}: the generator "
+                "sets these from its own settings"
+            )
 
 
 def _completion(text: str, tokens: int, reason: str | None, stop: Sequence[str]) -> Completion:

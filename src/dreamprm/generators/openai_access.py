@@ -29,8 +29,10 @@ def api_address(base_url: str | None) -> str:
             "openai generator: base_url is no address; give one like http://localhost:8000/v1"
         ) from None
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise UserError("openai generator: base_url must hold no user, password or query; a key belongs into "
-                        "the environment variable that api_key_env names")
+        raise UserError(
+            "openai generator: base_url must hold no user, password or query; a key belongs into "
+            "the environment variable that api_key_env names"
+        )
     if not valid:
         raise UserError(f"openai generator: base_url must be like http://localhost:8000/v1, got {address!r}")
     return address
@@ -50,11 +52,15 @@ def read_key(variable: str, address: str) -> str:
     key = os.environ.get(variable, "")
     if not key:
         if is_hosted(address):
-            raise UserError(f"{address} needs a key: set the environment variable {variable}, or give "
-                            "base_url for another server")
+            raise UserError(
+                f"{address} needs a key: set the environment variable {variable}, or give "
+                "base_url for another server"
+            )
         return NO_KEY
     # Nothing else can be sent in a header, and the HTTP library's message would show the key.
     if not (key.isascii() and key.isprintable() and " " not in key):
-        raise UserError(f"the key in the environment variable {variable} holds white space or characters "
-                        "that no key has; set it without them")
+        raise UserError(
+            f"the key in the environment variable {variable} holds white space or characters "
+            "that no key has; set it without them"
+        )
     return key

@@ -84,7 +84,9 @@ class ChatClient:
         self._sockets_lock = threading.Lock()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._client = openai.OpenAI(
-            base_url=base_url, api_key=key, max_retries=0,
+            base_url=base_url,
+            api_key=key,
+            max_retries=0,
             timeout=openai.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
             http_client=openai.DefaultHttpxClient(event_hooks={"request": [self._watch]}),
         )
@@ -160,7 +162,8 @@ class ChatClient:
         usage = data.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         return Answer(
-            cast("tuple[Choice, ...]", tuple(texts)), _count(usage.get("prompt_tokens")),
+            cast("tuple[Choice, ...]", tuple(texts)),
+            _count(usage.get("prompt_tokens")),
             _count(usage.get("completion_tokens")),
         )
 

@@ -9,17 +9,30 @@ from typing import Any
 from dreamprm.generators.base import Generator
 from dreamprm.registry import build, strategy_settings
 
-GENERATORS: Mapping[str, str] = MappingProxyType({
-    "openai": "dreamprm.generators.openai:OpenAIGenerator",
-    "transformers": "dreamprm.generators.transformers:TransformersGenerator",
-    "sandbox": "dreamprm.generators.sandbox:SandboxGenerator",
-})
+GENERATORS: Mapping[str, str] = MappingProxyType(
+    {
+        "openai": "dreamprm.generators.openai:OpenAIGenerator",
+        "transformers": "dreamprm.generators.transformers:TransformersGenerator",
+        "sandbox": "dreamprm.generators.sandbox:SandboxGenerator",
+    }
+)
 """`module:class` by name; each class is a dataclass whose init fields are its settings. Imported on use: the
 libraries behind them are optional, and slow to import."""
 
 SERVING = (
-    "base_url", "api_key_env", "concurrency", "timeout", "retries", "backoff", "longest_wait",
-    "samples_per_request", "token_limit", "device", "batch_size", "together")
+    "base_url",
+    "api_key_env",
+    "concurrency",
+    "timeout",
+    "retries",
+    "backoff",
+    "longest_wait",
+    "samples_per_request",
+    "token_limit",
+    "device",
+    "batch_size",
+    "together",
+)
 """Settings of generators that say how requests are served, not what is asked: a run that goes on may have
 others."""
 

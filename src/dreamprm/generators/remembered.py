@@ -86,8 +86,10 @@ class RememberedGenerator(Generator):
 
     def costs(self) -> str:
         """What was asked in this run, for a person."""
-        return (f"{self.asked:,} requests were answered with {self.tokens:,} tokens; {self.before:,} "
-                "replies were there before")
+        return (
+            f"{self.asked:,} requests were answered with {self.tokens:,} tokens; {self.before:,} "
+            "replies were there before"
+        )
 
     def describe(self) -> dict[str, str]:
         """See `Generator.describe`."""
@@ -151,7 +153,7 @@ class RememberedGenerator(Generator):
                 call.answers.set_exception(error)
             return
         for call in calls:
-            own, answers = answers[:len(call.requests)], answers[len(call.requests):]
+            own, answers = answers[: len(call.requests)], answers[len(call.requests) :]
             call.answers.set_result(own)
 
 

@@ -59,8 +59,14 @@ class ReplyJournal(AppendOnlyFile):
         """
         with self._mutex:
             assert asked not in self._replies, f"request {asked} was answered twice"
-            self._append({"asked": asked, "replies": [
-                {"text": one.text, "tokens": one.tokens, "finished": one.finished} for one in replies]})
+            self._append(
+                {
+                    "asked": asked,
+                    "replies": [
+                        {"text": one.text, "tokens": one.tokens, "finished": one.finished} for one in replies
+                    ],
+                }
+            )
             self._replies[asked] = tuple(replies)
 
     def _parse(self, line: Line) -> tuple[str, tuple[Completion, ...]]:
@@ -68,14 +74,23 @@ class ReplyJournal(AppendOnlyFile):
             row = json.loads(line.content)
             asked, rows = row["asked"], row["replies"]
             replies = tuple(Completion(one["text"], one["tokens"], one["finished"]) for one in rows)
-            if not isinstance(asked, str) or not replies or not all(
+            if (
+                not isinstance(asked, str)
+                or not replies
+                or not all(
                     isinstance(one.text, str) and isinstance(one.finished, bool) and type(one.tokens) is int
-                    for one in replies):
-                raise ValueError("allowed: a text 'asked', and at least one of 'replies' with a text, a "
-                                 "number of 'tokens' and 'finished', true or false")
+                    for one in replies
+                )
+            ):
+                raise ValueError(
+                    "allowed: a text 'asked', and at least one of 'replies' with a text, a "
+                    "number of 'tokens' and 'finished', true or false"
+                )
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{self.path}:{line.number}: not a line of a journal of replies ({error!r}); "
-                            "restore the file, or remove it to ask everything again") from error
+            raise DataError(
+                f"{self.path}:{line.number}: not a line of a journal of replies ({error!r}); "
+                "restore the file, or remove it to ask everything again"
+            ) from error
         return asked, replies
 
 
@@ -86,6 +101,15 @@ def digest_of(who: Mapping[str, Any], request: Request, sampling: Sampling) -> s
         who: JSON values that tell the generator: its name and settings.
         request, sampling: what it is asked.
     """
-    asked = [who, request.prompt, request.images, request.prefix, request.n, request.seed,
-             sampling.temperature, sampling.max_tokens, sampling.stop]
+    asked = [
+        who,
+        request.prompt,
+        request.images,
+        request.prefix,
+        request.n,
+        request.seed,
+        sampling.temperature,
+        sampling.max_tokens,
+        sampling.stop,
+    ]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]

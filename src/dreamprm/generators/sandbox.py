@@ -73,14 +73,20 @@ class SandboxGenerator(Generator):
 
     def describe(self) -> dict[str, str]:
         """See `Generator.describe`."""
-        return {"folder": self.folder, "seed": str(self.seed), "errors": self.errors,
-                "prefixes": "continued step by step"}
+        return {
+            "folder": self.folder,
+            "seed": str(self.seed),
+            "errors": self.errors,
+            "prefixes": "continued step by step",
+        }
 
     def _complete(self, request: Request, sampling: Sampling) -> list[Completion] | GenerationError:
         known = replace(request, images=tuple(self._in_world(image) for image in request.images[:1]))
         if not known.images:
-            raise UserError("the sandbox generator was asked a question without an image; give it the "
-                            f"questions in {self.folder}/questions")
+            raise UserError(
+                "the sandbox generator was asked a question without an image; give it the "
+                f"questions in {self.folder}/questions"
+            )
         try:
             (result,) = self._reasoner.complete_all([known], sampling)
         except ValueError as error:  # no question of this world, or a prefix that it did not write
@@ -93,8 +99,10 @@ class SandboxGenerator(Generator):
             inside = os.path.relpath(os.path.realpath(path), self._root)
             if inside in self._known:
                 return inside
-        raise UserError(f"the sandbox generator knows no scene for the image {image!r}; give it the "
-                        f"questions in {self.folder}/questions, or set folder to the world it belongs to")
+        raise UserError(
+            f"the sandbox generator knows no scene for the image {image!r}; give it the "
+            f"questions in {self.folder}/questions, or set folder to the world it belongs to"
+        )
 
 
 def _errors(name: str) -> Errors:

@@ -84,7 +84,9 @@ class TransformersGenerator(Generator):
             if request.images and not local.encoder.takes_images:
                 results[index] = GenerationError(
                     f"{self.model} is a language model: it takes no images, and the question has "
-                    f"{len(request.images)}", refused=True)
+                    f"{len(request.images)}",
+                    refused=True,
+                )
             else:
                 numbered.append((index, _whole(request)))
         # Prefixes of like length share a batch: less of it is padding.
@@ -103,11 +105,14 @@ class TransformersGenerator(Generator):
                 if rows == 1:
                     results[batch[0][0]] = GenerationError(
                         "memory ran out with a single sample; lower max_tokens or max_pixels, or use "
-                        "dtype=bfloat16 or a smaller model")
+                        "dtype=bfloat16 or a smaller model"
+                    )
                     continue
                 self._rows = max(1, rows // 2)
-                tqdm.write(f"{self.model}: memory ran out with {rows} samples at once; going on with "
-                           f"{self._rows}", file=sys.stderr)
+                tqdm.write(
+                    f"{self.model}: memory ran out with {rows} samples at once; going on with {self._rows}",
+                    file=sys.stderr,
+                )
                 left = [entry for waiting in (batch, *batches) for entry in waiting]
                 batches = deque(_batches(left, self._rows))
             elif len(batch) == 1:
@@ -118,12 +123,18 @@ class TransformersGenerator(Generator):
 
     def describe(self) -> dict[str, str]:
         """See `Generator.describe`."""
-        told = {"model": self.model, "device": self.device, "dtype": self.dtype,
-                "batch_size": str(self._rows),
-                "prefixes": "continued token by token as the beginning of the answer"}
+        told = {
+            "model": self.model,
+            "device": self.device,
+            "dtype": self.dtype,
+            "batch_size": str(self._rows),
+            "prefixes": "continued token by token as the beginning of the answer",
+        }
         if self._loaded is not None:
-            told |= {"device": str(self._loaded.model.device),
-                     "dtype": str(self._loaded.model.dtype).removeprefix("torch.")}
+            told |= {
+                "device": str(self._loaded.model.device),
+                "dtype": str(self._loaded.model.dtype).removeprefix("torch."),
+            }
         return told
 
     def close(self) -> None:
@@ -136,8 +147,12 @@ class TransformersGenerator(Generator):
             from dreamprm.generators.local_model import load_local_model
 
             self._loaded = load_local_model(
-                self.model, device=self.device, dtype=self.dtype, min_pixels=self.min_pixels,
-                max_pixels=self.max_pixels)
+                self.model,
+                device=self.device,
+                dtype=self.dtype,
+                min_pixels=self.min_pixels,
+                max_pixels=self.max_pixels,
+            )
         return self._loaded
 
     @staticmethod

@@ -13,7 +13,10 @@ GRACE_SECONDS = 20.0
 
 
 def wind_up(
-    flying: Collection[Future[Any]], generators: Iterable[Generator | None], *, grace: float,
+    flying: Collection[Future[Any]],
+    generators: Iterable[Generator | None],
+    *,
+    grace: float,
     say: Callable[[str], None],
 ) -> None:
     """After an error or a signal: calls not begun never are, those under way may end, within `grace`.

@@ -17,8 +17,25 @@ from dreamprm.hypergrad.registry import ESTIMATORS, build_estimator, estimator_s
 from dreamprm.hypergrad.unrolled import Unrolled
 
 __all__ = [
-    "ESTIMATORS", "SOLVERS", "AdamW", "AdamWState", "Adjoint", "Audit", "AuditResult", "BilevelProblem",
-    "ConjugateGradient", "Estimator", "FiniteDifference", "FirstOrder", "Implicit", "LinearSolver",
-    "NeumannSeries", "NoHypergradient", "Status", "Unrolled", "Window", "build_estimator",
+    "ESTIMATORS",
+    "SOLVERS",
+    "AdamW",
+    "AdamWState",
+    "Adjoint",
+    "Audit",
+    "AuditResult",
+    "BilevelProblem",
+    "ConjugateGradient",
+    "Estimator",
+    "FiniteDifference",
+    "FirstOrder",
+    "Implicit",
+    "LinearSolver",
+    "NeumannSeries",
+    "NoHypergradient",
+    "Status",
+    "Unrolled",
+    "Window",
+    "build_estimator",
     "estimator_settings",
 ]

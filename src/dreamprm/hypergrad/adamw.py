@@ -110,8 +110,9 @@ class AdamW:
             raise ValueError(f"eps must be > 0, got {self.eps}; unused parameters would become 0/0, use 1e-8")
         if not callable(self.weight_decay):
             _check_not_negative(self.weight_decay, given="weight_decay", advice=NO_DECAY)
-        if self.max_grad_norm is not None and not (self.max_grad_norm > 0.0
-                                                   and math.isfinite(self.max_grad_norm)):
+        if self.max_grad_norm is not None and not (
+            self.max_grad_norm > 0.0 and math.isfinite(self.max_grad_norm)
+        ):
             raise ValueError(f"max_grad_norm must be > 0, got {self.max_grad_norm}; use None to disable it")
 
     def init(self, params: Mapping[str, Tensor]) -> AdamWState:
@@ -166,8 +167,12 @@ class AdamW:
 
     @torch.no_grad()
     def step(
-        self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], *, state: AdamWState, inplace: bool
-            = False
+        self,
+        params: Mapping[str, Tensor],
+        grads: Mapping[str, Tensor],
+        *,
+        state: AdamWState,
+        inplace: bool = False,
     ) -> tuple[dict[str, Tensor], AdamWState]:
         """One step along the clipped gradient; returns (params, state), all detached.
 
@@ -220,7 +225,13 @@ class AdamW:
 
     @torch.no_grad()
     def vjp(
-        self, cotangents: Cotangents, *, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, step: int,
+        self,
+        cotangents: Cotangents,
+        *,
+        grad: Tensor,
+        exp_avg: Tensor,
+        exp_avg_sq: Tensor,
+        step: int,
         name: str,
     ) -> tuple[Tensor, Cotangents]:
         """Send derivatives backwards through one step of one tensor.
@@ -257,8 +268,11 @@ class AdamW:
             lam_v.div_(root).mul_(-0.5 * scale)
         else:
             lam_v = torch.addcdiv(cotangents.exp_avg_sq, lam_v, root, value=-0.5 * scale)
-        lam_m = slope.mul_(scale) if cotangents.exp_avg is None else torch.add(
-            cotangents.exp_avg, slope, alpha=scale)
+        lam_m = (
+            slope.mul_(scale)
+            if cotangents.exp_avg is None
+            else torch.add(cotangents.exp_avg, slope, alpha=scale)
+        )
         gbar = lam_m.mul(1 - b1).addcmul_(grad, lam_v, value=2 * (1 - b2))
         start = Cotangents(cotangents.param.mul(1 - lr * self.decay(name)), lam_m.mul_(b1), lam_v.mul_(b2))
         return gbar, start

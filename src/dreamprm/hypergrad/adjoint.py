@@ -12,18 +12,33 @@ from dreamprm.hypergrad.adamw import AdamW, Cotangents
 from dreamprm.hypergrad.base import Estimator, Window, WindowTask
 from dreamprm.hypergrad.checks import check_choice
 from dreamprm.hypergrad.contraction import (
-    Mixed, check_radius, double_backward, finite_difference, forward_mode, mixed_from_slopes,
+    Mixed,
+    check_radius,
+    double_backward,
+    finite_difference,
+    forward_mode,
+    mixed_from_slopes,
 )
 from dreamprm.hypergrad.offload import Store, check_offload, open_store
 from dreamprm.hypergrad.products import (
-    PRODUCT_PASSES, Gradient, advice, check_kind, hvp_and_mixed, takes_second_order, used_norm,
+    PRODUCT_PASSES,
+    Gradient,
+    advice,
+    check_kind,
+    hvp_and_mixed,
+    takes_second_order,
+    used_norm,
 )
 from dreamprm.hypergrad.trajectory import CHECKPOINTS, Point, Trajectory
 from dreamprm.hypergrad.window_passes import InnerGradient, inner_gradient, outer_gradient
 
 # (forward, backward) passes of the mixed derivative alone, counted as in products.py.
-MIXED_PASSES = {"double_backward": (1, 2), "finite_difference": (2, 0), "forward_difference": (1, 0),
-                "forward_over_reverse": (2, 0)}
+MIXED_PASSES = {
+    "double_backward": (1, 2),
+    "finite_difference": (2, 0),
+    "forward_difference": (1, 0),
+    "forward_over_reverse": (2, 0),
+}
 
 
 @dataclass(frozen=True)
@@ -112,7 +127,10 @@ class Adjoint(Estimator):
 
         outer = outer_gradient(task, at.params)
         window = Window(
-            params=at.params, state=at.state, alpha_grad=outer.alpha, outer_loss=outer.loss,
+            params=at.params,
+            state=at.state,
+            alpha_grad=outer.alpha,
+            outer_loss=outer.loss,
             inner_losses=torch.stack([step.inner.loss for step in steps]),
             stats={"forward": len(steps) + 1, "backward": len(steps) + 1},
         )
@@ -126,7 +144,8 @@ class Adjoint(Estimator):
             params = point.params
             del point  # its moments have served
             mixed = self._second_order(
-                task, inner, params, grads=grads, gbar=gbar, lam=lam if steps else None, stats=window.stats)
+                task, inner, params, grads=grads, gbar=gbar, lam=lam if steps else None, stats=window.stats
+            )
             for name, grad in mixed.alpha.items():
                 window.alpha_grad[name] = window.alpha_grad[name] + grad
             if mixed.slopes is not None:
@@ -137,21 +156,37 @@ class Adjoint(Estimator):
         return window
 
     def _second_order(
-        self, task: WindowTask, inner: InnerGradient, params: dict[str, Tensor], *, grads: dict[str, Tensor],
-        gbar: dict[str, Tensor], lam: dict[str, Cotangents] | None, stats: dict[str, Any],
+        self,
+        task: WindowTask,
+        inner: InnerGradient,
+        params: dict[str, Tensor],
+        *,
+        grads: dict[str, Tensor],
+        gbar: dict[str, Tensor],
+        lam: dict[str, Cotangents] | None,
+        stats: dict[str, Any],
     ) -> Mixed:
         """The mixed derivative along gbar; adds H gbar to lam, which the window's first step does without."""
         at = {"batch": inner.batch, "direction": gbar, "losses": inner.losses}
         mixed = None
         if inner.single is not None:
             assert inner.losses is not None
-            slope = torch.stack([torch.dot(gbar[name].reshape(-1), grad.reshape(-1))
-                                 for name, grad in inner.single.items()]).sum()
+            slope = torch.stack(
+                [torch.dot(gbar[name].reshape(-1), grad.reshape(-1)) for name, grad in inner.single.items()]
+            ).sum()
             mixed = mixed_from_slopes(
-                task.problem, task.alpha, inner.batch, losses=inner.losses, slopes=slope.reshape(1))
+                task.problem, task.alpha, inner.batch, losses=inner.losses, slopes=slope.reshape(1)
+            )
         if lam is not None:
-            product = hvp_and_mixed(task.problem, params, task.alpha, **at, kind=self.hvp, radius=self.radius,
-                                    gradient=Gradient(grads, inner.alpha))
+            product = hvp_and_mixed(
+                task.problem,
+                params,
+                task.alpha,
+                **at,
+                kind=self.hvp,
+                radius=self.radius,
+                gradient=Gradient(grads, inner.alpha),
+            )
             for name, cotangents in lam.items():
                 cotangents.param.add_(product.hvp[name])
             mixed = mixed or Mixed(product.alpha, product.slopes)
@@ -167,16 +202,21 @@ class Adjoint(Estimator):
         stats["backward"] += passes[1]
         return mixed
 
-    def _mixed_alone(
-        self, task: WindowTask, params: dict[str, Tensor], *, norm: float, **at: Any
-    ) -> Mixed:
+    def _mixed_alone(self, task: WindowTask, params: dict[str, Tensor], *, norm: float, **at: Any) -> Mixed:
         with advice(self.hvp):
             if self.hvp == "double_backward":
                 return double_backward(task.problem, params, task.alpha, **at)
             if self.hvp == "forward_over_reverse":
                 return forward_mode(task.problem, params, task.alpha, **at)
-        return finite_difference(task.problem, params, task.alpha, **at, norm=norm, radius=self.radius,
-                                 one_sided=self.hvp == "forward_difference")
+        return finite_difference(
+            task.problem,
+            params,
+            task.alpha,
+            **at,
+            norm=norm,
+            radius=self.radius,
+            one_sided=self.hvp == "forward_difference",
+        )
 
 
 class _Step:
@@ -212,7 +252,9 @@ def _through_step(
     for name, raw in grads.items():
         grad = raw if clip is None else clip.clipped(raw)
         exp_avg, exp_avg_sq = optimizer.advance_moments(
-            state.exp_avg[name], state.exp_avg_sq[name], grad=grad)
+            state.exp_avg[name], state.exp_avg_sq[name], grad=grad
+        )
         gbar[name], lam[name] = optimizer.vjp(
-            lam[name], grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq, step=state.step, name=name)
+            lam[name], grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq, step=state.step, name=name
+        )
     return gbar if clip is None else clip.vjp(gbar, grads)

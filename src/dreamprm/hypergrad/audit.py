@@ -89,10 +89,15 @@ class Audit:
         names = list(names)
         for pattern in self.params:
             if not any(fnmatchcase(name, pattern) for name in names):
-                raise ValueError(f"the audit's pattern {pattern!r} matches no parameter; names are such as "
-                                 f"{', '.join(names[:2] + names[-2:])}")
-        return [name for name in names
-                if not self.params or any(fnmatchcase(name, pattern) for pattern in self.params)]
+                raise ValueError(
+                    f"the audit's pattern {pattern!r} matches no parameter; names are such as "
+                    f"{', '.join(names[:2] + names[-2:])}"
+                )
+        return [
+            name
+            for name in names
+            if not self.params or any(fnmatchcase(name, pattern) for pattern in self.params)
+        ]
 
     def compare(
         self,
@@ -115,21 +120,29 @@ class Audit:
             _held(problem, {name: p.detach() for name, p in params.items() if name not in set(chosen)}),
             optimizer,
             {name: params[name] for name in chosen},
-            AdamWState(state.step, {name: state.exp_avg[name] for name in chosen},
-                       {name: state.exp_avg_sq[name] for name in chosen}),
+            AdamWState(
+                state.step,
+                {name: state.exp_avg[name] for name in chosen},
+                {name: state.exp_avg_sq[name] for name in chosen},
+            ),
             alpha,
         )
         batches = list(inner_batches)
         # of each window its gradient alone is kept: phi_T and the moments are three times the model's size
         estimate, failure = _outcome(
-            "estimator", estimator.run_window(*start, inner_batches=batches, outer_batch=outer_batch))
+            "estimator", estimator.run_window(*start, inner_batches=batches, outer_batch=outer_batch)
+        )
         exact, exact_failure = _outcome(
-            "exact", self.exact_window(*start, inner_batches=batches, outer_batch=outer_batch))
+            "exact", self.exact_window(*start, inner_batches=batches, outer_batch=outer_batch)
+        )
         cosine, norm_ratio = agreement(estimate, exact)
         return AuditResult(
-            cosine, norm_ratio, exact=type(self.exact).__name__.lower(),
+            cosine,
+            norm_ratio,
+            exact=type(self.exact).__name__.lower(),
             message="; ".join(part for part in (failure, exact_failure) if part),
-            share=sum(params[name].numel() for name in chosen) / sum(p.numel() for p in params.values()))
+            share=sum(params[name].numel() for name in chosen) / sum(p.numel() for p in params.values()),
+        )
 
     def exact_window(self, *start: Any, inner_batches: Iterable[Any], outer_batch: Any) -> Window:
         """The window by the exact estimator, all of it with second-order attention.
@@ -145,8 +158,10 @@ def agreement(estimate: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> tu
     if not exact:
         return math.nan, math.nan
     # (3,) <a, a>, <e, e>, <a, e>
-    sums = sum(torch.stack([(a * a).sum(), (e * e).sum(), (a * e).sum()])
-               for a, e in ((estimate[name].double(), grad.double()) for name, grad in exact.items()))
+    sums = sum(
+        torch.stack([(a * a).sum(), (e * e).sum(), (a * e).sum()])
+        for a, e in ((estimate[name].double(), grad.double()) for name, grad in exact.items())
+    )
     assert isinstance(sums, Tensor)
     of_estimate, of_exact, product = sums.tolist()
     scale = math.sqrt(of_estimate) * math.sqrt(of_exact)
@@ -169,10 +184,13 @@ def _held(problem: BilevelProblem, held: Tensors) -> BilevelProblem:
 
     if not problem.structured:
         return BilevelProblem(
-            lambda params, alpha, batch: problem.inner_loss({**held, **params}, alpha, batch), outer_loss)
+            lambda params, alpha, batch: problem.inner_loss({**held, **params}, alpha, batch), outer_loss
+        )
     return BilevelProblem(
         outer_loss=outer_loss,
         inner_losses=lambda params, batch: problem.inner_losses({**held, **params}, batch),
         weights=problem.weights,
         unweighted_loss=(lambda params, batch: problem.unweighted_loss({**held, **params}, batch))
-        if problem.has_unweighted_loss else None)
+        if problem.has_unweighted_loss
+        else None,
+    )

@@ -175,9 +175,9 @@ def gradient_list(
     """d <output, grad_output> / d inputs in one pass; zeros for the inputs that do not enter."""
     if not inputs or not output.requires_grad:
         return [torch.zeros_like(tensor) for tensor in inputs]
-    return list(torch.autograd.grad(
-        output, inputs, grad_output, create_graph=create_graph, materialize_grads=True
-    ))
+    return list(
+        torch.autograd.grad(output, inputs, grad_output, create_graph=create_graph, materialize_grads=True)
+    )
 
 
 def inner_gradient_list(
@@ -191,17 +191,21 @@ def inner_gradient_list(
     inputs = [*params.values(), *upper]
     require_graph(loss, name="inner_loss")
     grads = torch.autograd.grad(loss, inputs, create_graph=create_graph, allow_unused=True)
-    if all(grad is None for grad in grads[:len(params)]):
-        raise ValueError("inner_loss does not depend on params, only on alpha: they were detached, or "
-                         "it reads other tensors than those it was given")
+    if all(grad is None for grad in grads[: len(params)]):
+        raise ValueError(
+            "inner_loss does not depend on params, only on alpha: they were detached, or "
+            "it reads other tensors than those it was given"
+        )
     return [torch.zeros_like(tensor) if grad is None else grad for tensor, grad in zip(inputs, grads)]
 
 
 def require_graph(loss: Tensor, *, name: str) -> Tensor:
     """Refuse a loss cut off from everything that is trained, which would silently give zero gradients."""
     if not loss.requires_grad:
-        raise ValueError(f"{name} does not depend on params or alpha: it was detached, computed under "
-                         "torch.no_grad(), or reads other tensors than those it was given")
+        raise ValueError(
+            f"{name} does not depend on params or alpha: it was detached, computed under "
+            "torch.no_grad(), or reads other tensors than those it was given"
+        )
     return loss
 
 
@@ -209,8 +213,10 @@ def _check_tensors(tensors: Mapping[str, Tensor], *, kind: str) -> None:
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ValueError(f"{kind}[{name!r}] must be a floating-point tensor, got {got}; "
-                             "leave tensors that are not trained out")
+            raise ValueError(
+                f"{kind}[{name!r}] must be a floating-point tensor, got {got}; "
+                "leave tensors that are not trained out"
+            )
     devices = sorted({str(tensor.device) for tensor in tensors.values()})
     if len(devices) > 1:
         raise ValueError(f"{kind} must be on one device, got {', '.join(devices)}; move them to one")
@@ -221,15 +227,18 @@ def _check_state(state: AdamWState, params: Mapping[str, Tensor]) -> None:
         wrong = sorted(set(moments) ^ set(params))
         wrong += [name for name, p in params.items() if name in moments and moments[name].shape != p.shape]
         if wrong:
-            raise ValueError(f"state.{kind} does not match params at {', '.join(map(repr, wrong[:5]))} "
-                             f"({len(wrong)} in all); make it by optimizer.init(params) of these params")
+            raise ValueError(
+                f"state.{kind} does not match params at {', '.join(map(repr, wrong[:5]))} "
+                f"({len(wrong)} in all); make it by optimizer.init(params) of these params"
+            )
         for name, p in params.items():
             got, want = ((tensor.dtype, tensor.device) for tensor in (moments[name], p))
             if got != want:
                 raise ValueError(
                     f"state.{kind}[{name!r}] must have the dtype and device of its parameter, "
                     f"{want[0]} on {want[1]}, got {got[0]} on {got[1]}; convert it with the params, or "
-                    "make it anew by optimizer.init(params)")
+                    "make it anew by optimizer.init(params)"
+                )
 
 
 def _nonfinite(window: Window) -> str:

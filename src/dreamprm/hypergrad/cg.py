@@ -64,8 +64,13 @@ class ConjugateGradient(LinearSolver):
             image = plus(product(direction), direction, factor=self.damping)
             curvature = dot(direction, image)
             if not 0.0 < curvature < math.inf:  # true for NaN too
-                return Solution(best, Status.diverged, iterations=iteration, residual=reached,
-                                message=self._advice(curvature, dot(direction, direction), iteration))
+                return Solution(
+                    best,
+                    Status.diverged,
+                    iterations=iteration,
+                    residual=reached,
+                    message=self._advice(curvature, dot(direction, direction), iteration),
+                )
             length = square / curvature
             x = plus(x, direction, factor=length)
             residual = plus(residual, image, factor=-length)
@@ -84,24 +89,36 @@ class ConjugateGradient(LinearSolver):
                 return Solution(x, Status.ok, "", iterations=iteration, residual=reached)
             if not reached <= confirmed / 2:  # true for NaN too
                 return Solution(
-                    x, Status.not_converged, iterations=iteration, residual=reached,
+                    x,
+                    Status.not_converged,
+                    iterations=iteration,
+                    residual=reached,
                     message=f"conjugate gradients stay at a relative residual of {reached:.3g}, not "
-                            f"tolerance={self.tolerance:g}: the products are no more precise; raise "
-                            f"tolerance or damping (now {self.damping:g}), or compute in float64")
+                    f"tolerance={self.tolerance:g}: the products are no more precise; raise "
+                    f"tolerance or damping (now {self.damping:g}), or compute in float64",
+                )
             confirmed = reached
         return Solution(
-            best, Status.not_converged, iterations=self.max_iterations, residual=reached,
+            best,
+            Status.not_converged,
+            iterations=self.max_iterations,
+            residual=reached,
             message=f"conjugate gradients reached a relative residual of {reached:.3g} in "
-                    f"max_iterations={self.max_iterations}, not tolerance={self.tolerance:g}; raise "
-                    f"max_iterations, damping (now {self.damping:g}) or tolerance")
+            f"max_iterations={self.max_iterations}, not tolerance={self.tolerance:g}; raise "
+            f"max_iterations, damping (now {self.damping:g}) or tolerance",
+        )
 
     def _advice(self, along: float, square: float, iteration: int) -> str:
         """What to do, from <d, (A + damping I) d> and <d, d> of the direction d."""
         if not math.isfinite(along):
-            return (f"conjugate gradients met a product that is not finite in iteration {iteration}; raise "
-                    f"damping (now {self.damping:g})")
+            return (
+                f"conjugate gradients met a product that is not finite in iteration {iteration}; raise "
+                f"damping (now {self.damping:g})"
+            )
         # a direction too short for its square to be represented shows no curvature; + 0.0 turns -0.0 to 0.0
         curvature = (along / square if square > 0.0 else 0.0) - self.damping + 0.0
-        return (f"conjugate gradients met a direction along which the inner loss has curvature "
-                f"{curvature:.3g} in iteration {iteration}; raise damping (now {self.damping:g}) above "
-                f"{0.0 - curvature:.3g}, or train the inner problem further")
+        return (
+            f"conjugate gradients met a direction along which the inner loss has curvature "
+            f"{curvature:.3g} in iteration {iteration}; raise damping (now {self.damping:g}) above "
+            f"{0.0 - curvature:.3g}, or train the inner problem further"
+        )

@@ -57,8 +57,13 @@ class InnerLevel:
     """
 
     def __init__(
-        self, problem: BilevelProblem, params: Mapping[str, Tensor], alpha: Mapping[str, Tensor], *,
-        batch: Any, losses: Tensor | None
+        self,
+        problem: BilevelProblem,
+        params: Mapping[str, Tensor],
+        alpha: Mapping[str, Tensor],
+        *,
+        batch: Any,
+        losses: Tensor | None,
     ) -> None:
         self._problem, self._alpha, self._batch, self._losses = problem, alpha, batch, losses
         self.upper: dict[str, Tensor] = leaves(alpha)
@@ -125,7 +130,8 @@ def perturbation(
         raise ValueError(
             f"differences need params in float32 or float64, got {dtype}, where rounding hides the "
             "perturbation; keep the params in float32 and run the forward pass under torch.autocast, or take "
-            "exact derivatives (mixed=double_backward, hvp=double_backward)")
+            "exact derivatives (mixed=double_backward, hvp=double_backward)"
+        )
     radius = radius or defaults[dtype]
     # twice h is a difference's width
     return radius / norm if norm > 0.0 and 2 * radius / norm <= torch.finfo(dtype).max else 0.0
@@ -196,9 +202,15 @@ def along(
     graphs = {name: grad for name, grad in grads.items() if grad.requires_grad}
     if not graphs or not inputs:
         return [torch.zeros_like(tensor) for tensor in inputs]
-    return list(torch.autograd.grad(
-        list(graphs.values()), inputs, [direction[name] for name in graphs], retain_graph=keep,
-        materialize_grads=True))
+    return list(
+        torch.autograd.grad(
+            list(graphs.values()),
+            inputs,
+            [direction[name] for name in graphs],
+            retain_graph=keep,
+            materialize_grads=True,
+        )
+    )
 
 
 def forward_mode(

@@ -78,8 +78,10 @@ class FiniteDifference(Estimator):
         if self.scale is not None:
             check_positive(self.scale, setting="scale", advice="use None for the learning rate")
         if self.preconditioner is not None and self.scale is not None:
-            raise ValueError(f"scale={self.scale} and preconditioner={self.preconditioner} were both given; "
-                             "the preconditioner has the learning rate in it, leave scale out")
+            raise ValueError(
+                f"scale={self.scale} and preconditioner={self.preconditioner} were both given; "
+                "the preconditioner has the learning rate in it, leave scale out"
+            )
 
     def _run(self, task: WindowTask) -> Window:
         precondition = self.preconditioner == "adamw"
@@ -91,8 +93,13 @@ class FiniteDifference(Estimator):
             direction = outer.params
             factor = -(self.scale or task.optimizer.learning_rate(steps.state.step - 1))
         along = finite_difference(
-            task.problem, steps.before or steps.params, task.alpha, batch=task.inner_batches[-1],
-            direction=direction, radius=self.radius, losses=None,
+            task.problem,
+            steps.before or steps.params,
+            task.alpha,
+            batch=task.inner_batches[-1],
+            direction=direction,
+            radius=self.radius,
+            losses=None,
             # with v = 0 the preconditioned direction is largest in entries that the batch does not use; the
             # gradient that tells them is kept for it alone
             norm=used_norm(direction, steps.grads),
@@ -117,9 +124,13 @@ def gradient_cotangent(optimizer: AdamW, steps: PlainSteps, *, lam: Vector) -> V
     clip = optimizer.clip_of(raw)
     gbar = {
         name: optimizer.vjp(
-            Cotangents(lam[name]), grad=raw[name] if clip is None else clip.clipped(raw[name]),
+            Cotangents(lam[name]),
+            grad=raw[name] if clip is None else clip.clipped(raw[name]),
             exp_avg=state.exp_avg[name],
-            exp_avg_sq=state.exp_avg_sq[name], step=state.step - 1, name=name)[0]
+            exp_avg_sq=state.exp_avg_sq[name],
+            step=state.step - 1,
+            name=name,
+        )[0]
         for name in lam
     }
     return gbar if clip is None else clip.vjp(gbar, raw)

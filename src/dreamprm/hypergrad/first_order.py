@@ -12,7 +12,12 @@ from dreamprm.hypergrad.adamw import AdamW, Cotangents
 from dreamprm.hypergrad.base import Estimator, Window, WindowTask
 from dreamprm.hypergrad.checks import check_choice
 from dreamprm.hypergrad.contraction import (
-    Mixed, check_radius, double_backward, finite_difference, forward_mode, mixed_from_slopes,
+    Mixed,
+    check_radius,
+    double_backward,
+    finite_difference,
+    forward_mode,
+    mixed_from_slopes,
 )
 from dreamprm.hypergrad.kept_steps import KeptStep, StartMoments, keep_each, take_all
 from dreamprm.hypergrad.offload import Store, check_offload, open_store
@@ -151,8 +156,15 @@ class FirstOrder(Estimator):
             if self.mixed == "forward_mode":
                 return forward_mode(problem, params, alpha, batch=batch, direction=gbar, losses=losses)
         return finite_difference(
-            problem, params, alpha, batch=batch, direction=gbar, norm=step.used_norm, radius=self.radius,
-            losses=losses, one_sided=self.mixed == "forward_difference",
+            problem,
+            params,
+            alpha,
+            batch=batch,
+            direction=gbar,
+            norm=step.used_norm,
+            radius=self.radius,
+            losses=losses,
+            one_sided=self.mixed == "forward_difference",
         )
 
 
@@ -194,8 +206,10 @@ def _sweep(
             grads = step.all_grads()
             clipped = step.clip.vjp(take_all(step.gbar), grads)
             if step.has_single:
-                slopes[t] = [torch.dot(gbar.reshape(-1), step.single(name).reshape(-1))
-                             for name, gbar in clipped.items()]
+                slopes[t] = [
+                    torch.dot(gbar.reshape(-1), step.single(name).reshape(-1))
+                    for name, gbar in clipped.items()
+                ]
             else:
                 step.used_norm = used_norm(clipped, grads)
                 del grads
@@ -204,7 +218,8 @@ def _sweep(
         elif used_norms[t]:
             norm = float(torch.linalg.vector_norm(torch.stack(used_norms[t])))
             # with every used entry at 0 (a weight of exactly 0) all entries count
-            step.used_norm = norm or used_norm({name: one.load()[name] for name, one in step.gbar.items()},
-                                               None)
+            step.used_norm = norm or used_norm(
+                {name: one.load()[name] for name, one in step.gbar.items()}, None
+            )
         if step.has_single:
             step.slope = torch.stack(slopes[t]).sum()

@@ -22,10 +22,12 @@ from dreamprm.hypergrad.plain_steps import plain_steps
 from dreamprm.hypergrad.products import check_kind, takes_second_order
 from dreamprm.hypergrad.window_passes import outer_gradient
 
-SOLVERS: Mapping[str, type[LinearSolver]] = MappingProxyType({
-    "neumann": NeumannSeries,
-    "cg": ConjugateGradient,
-})
+SOLVERS: Mapping[str, type[LinearSolver]] = MappingProxyType(
+    {
+        "neumann": NeumannSeries,
+        "cg": ConjugateGradient,
+    }
+)
 BATCHES = ("last", "all")
 
 
@@ -75,8 +77,10 @@ class Implicit(Estimator):
 
     def __post_init__(self) -> None:
         if not isinstance(self.solver, LinearSolver):
-            raise ValueError("solver must be a LinearSolver such as ConjugateGradient(), got "
-                             f"{self.solver!r}; build_estimator also takes a name: {', '.join(SOLVERS)}")
+            raise ValueError(
+                "solver must be a LinearSolver such as ConjugateGradient(), got "
+                f"{self.solver!r}; build_estimator also takes a name: {', '.join(SOLVERS)}"
+            )
         check_choice(self.batches, setting="batches", allowed=BATCHES)
         check_kind(self.hvp, setting="hvp")
         check_radius(self.radius)
@@ -106,18 +110,27 @@ class Implicit(Estimator):
         if not (math.isfinite(norm(steps.params)) and math.isfinite(norm(outer.params))):
             return window  # training itself failed; run_window says where
         hessian = InnerHessian(
-            task.problem, steps.params, task.alpha, kind=self.hvp, radius=self.radius,
-            batches=task.inner_batches if self.batches == "all" else task.inner_batches[-1:])
+            task.problem,
+            steps.params,
+            task.alpha,
+            kind=self.hvp,
+            radius=self.radius,
+            batches=task.inner_batches if self.batches == "all" else task.inner_batches[-1:],
+        )
         solution = self.solver.solve(
-            hessian.product, outer.params,
-            preconditioner=lambda: adamw_preconditioner(task.optimizer, steps.state))
+            hessian.product,
+            outer.params,
+            preconditioner=lambda: adamw_preconditioner(task.optimizer, steps.state),
+        )
         window.status, window.message = solution.status, solution.message
         if solution.status is not Status.diverged:
             mixed = hessian.mixed(solution.value)
             window.alpha_grad = {name: outer.alpha[name] - mixed[name] for name in task.alpha}
         window.stats = {
-            "forward": passes + hessian.forward, "backward": passes + hessian.backward,
-            "iterations": solution.iterations, "residual": solution.residual,
+            "forward": passes + hessian.forward,
+            "backward": passes + hessian.backward,
+            "iterations": solution.iterations,
+            "residual": solution.residual,
         }
         return window
 

@@ -34,8 +34,14 @@ class InnerHessian:
     """
 
     def __init__(
-        self, problem: BilevelProblem, params: Vector, alpha: Mapping[str, Tensor], *,
-        batches: Sequence[Any], kind: str, radius: float | None,
+        self,
+        problem: BilevelProblem,
+        params: Vector,
+        alpha: Mapping[str, Tensor],
+        *,
+        batches: Sequence[Any],
+        kind: str,
+        radius: float | None,
     ) -> None:
         self._problem, self._params, self._alpha, self._batches = problem, params, alpha, batches
         self._kind, self._radius = kind, radius
@@ -56,7 +62,8 @@ class InnerHessian:
                 return dict(zip(direction, self._graph.along(direction, self._graph.phi)))
         return self._mean(
             hvp(self._problem, self._params, self._alpha, direction=direction, **options)
-            for options in self._each_batch())
+            for options in self._each_batch()
+        )
 
     def mixed(self, direction: Vector) -> dict[str, Tensor]:
         """d/dalpha <direction, grad_phi L>, shaped like alpha."""
@@ -67,14 +74,22 @@ class InnerHessian:
             return self._graph.level.mixed(upper).alpha
         return self._mean(
             hvp_and_mixed(self._problem, self._params, self._alpha, direction=direction, **options).alpha
-            for options in self._each_batch())
+            for options in self._each_batch()
+        )
 
     def _each_batch(self) -> list[dict[str, Any]]:
         forward, backward = PRODUCT_PASSES[self._kind]
         self._count(forward * len(self._batches), backward * len(self._batches))
-        return [{"batch": batch, "losses": losses, "gradient": gradient, "kind": self._kind,
-                 "radius": self._radius}
-                for batch, losses, gradient in zip(self._batches, self._losses, self._gradients)]
+        return [
+            {
+                "batch": batch,
+                "losses": losses,
+                "gradient": gradient,
+                "kind": self._kind,
+                "radius": self._radius,
+            }
+            for batch, losses, gradient in zip(self._batches, self._losses, self._gradients)
+        ]
 
     def _losses_of(self, batch: Any) -> Tensor | None:
         if not self._problem.structured:
@@ -87,7 +102,7 @@ class InnerHessian:
         self._count(1, 1)
         phi, alpha = leaves(self._params), leaves(self._alpha)
         grads = gradient_list(self._problem.inner_loss(phi, alpha, batch), [*phi.values(), *alpha.values()])
-        return Gradient(dict(zip(phi, grads)), dict(zip(alpha, grads[len(phi):])))
+        return Gradient(dict(zip(phi, grads)), dict(zip(alpha, grads[len(phi) :])))
 
     def _mean(self, parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
         total: dict[str, Tensor] = {}
@@ -104,7 +119,12 @@ class _Graph:
     """The gradient on one batch with the graph that differentiates it, kept for product after product."""
 
     def __init__(
-        self, problem: BilevelProblem, params: Vector, alpha: Mapping[str, Tensor], *, batch: Any,
+        self,
+        problem: BilevelProblem,
+        params: Vector,
+        alpha: Mapping[str, Tensor],
+        *,
+        batch: Any,
         losses: Tensor | None,
     ) -> None:
         self.level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)

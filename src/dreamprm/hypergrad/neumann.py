@@ -76,21 +76,29 @@ class NeumannSeries(LinearSolver):
             previous, size = size, dot(new, new_update)
             along = previous - dot(new, update)  # step <P r, A P r>, as the residual fell by step A P r
             curved = along < -SLACK * previous
-            if curved or not size <= GROWTH ** 2 * first:  # the second is true for NaN too
+            if curved or not size <= GROWTH**2 * first:  # the second is true for NaN too
                 change = plus(residual, new, factor=-1.0)
                 return Solution(
-                    x, Status.diverged, iterations=term, residual=norm(new) / start,
+                    x,
+                    Status.diverged,
+                    iterations=term,
+                    residual=norm(new) / start,
                     message=f"the Neumann series diverges: after {term} terms its residual is "
-                            f"{norm(new) / start:.3g} of the start's; "
-                            + self._advice(along, dot(scaled(change), change), previous))
+                    f"{norm(new) / start:.3g} of the start's; "
+                    + self._advice(along, dot(scaled(change), change), previous),
+                )
             residual, update = new, new_update
         relative = norm(residual) / start
         if relative >= 1.0 or size >= first:  # no curvature along b, or P = 0 wherever b is not
             return Solution(
-                x, Status.not_converged, iterations=self.terms, residual=relative,
+                x,
+                Status.not_converged,
+                iterations=self.terms,
+                residual=relative,
                 message=f"the Neumann series has a relative residual of {relative:.3g} after "
-                        f"terms={self.terms}, no less than at its start: change step (now {self.step:g}; "
-                        "below 2 / curvature), raise terms, or use damped conjugate gradients (solver=cg)")
+                f"terms={self.terms}, no less than at its start: change step (now {self.step:g}; "
+                "below 2 / curvature), raise terms, or use damped conjugate gradients (solver=cg)",
+            )
         return Solution(x, Status.ok, "", iterations=self.terms, residual=relative)
 
     def _advice(self, along: float, square: float, size: float) -> str:
@@ -103,10 +111,14 @@ class NeumannSeries(LinearSolver):
         if not math.isfinite(square):
             return f"lower step (now {self.step:g}): a product was not finite"
         if along < -SLACK * size:
-            return (f"it met negative curvature, {along / size / self.step:.3g}: the inner loss curves "
-                    "downwards here, where no step converges; use conjugate gradients with damping "
-                    "(solver=cg), or train the inner problem further")
+            return (
+                f"it met negative curvature, {along / size / self.step:.3g}: the inner loss curves "
+                "downwards here, where no step converges; use conjugate gradients with damping "
+                "(solver=cg), or train the inner problem further"
+            )
         if along > 0.0 and square > 2.0 * along:
             return f"lower step (now {self.step:g}) below {2 * self.step * along / square:.3g}"
-        return (f"the inner loss hardly curves along it: raise step (now {self.step:g}), or use conjugate "
-                "gradients with damping (solver=cg)")
+        return (
+            f"the inner loss hardly curves along it: raise step (now {self.step:g}), or use conjugate "
+            "gradients with damping (solver=cg)"
+        )

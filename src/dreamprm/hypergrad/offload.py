@@ -79,15 +79,20 @@ class CpuStore(Store):
 class _Moved(Held):
     def __init__(self, tensors: Tensors) -> None:
         self._devices = {name: tensor.device for name, tensor in tensors.items()}
-        super().__init__({
-            name: tensor if tensor.device.type == "cpu" else
-            torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
-            for name, tensor in tensors.items()})
+        super().__init__(
+            {
+                name: tensor
+                if tensor.device.type == "cpu"
+                else torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+                for name, tensor in tensors.items()
+            }
+        )
 
     def load(self) -> dict[str, Tensor]:
         """Copies on the device they came from; the very tensors where that is the CPU."""
-        return {name: tensor.to(self._devices[name], non_blocking=True)
-                for name, tensor in super().load().items()}
+        return {
+            name: tensor.to(self._devices[name], non_blocking=True) for name, tensor in super().load().items()
+        }
 
 
 class DiskStore(Store):
@@ -99,7 +104,7 @@ class DiskStore(Store):
     """
 
     def __init__(self) -> None:
-        self._file: BinaryIO = tempfile.TemporaryFile()
+        self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
         self.size = 0  # bytes of the file
         self._free: dict[int, list[int]] = {}
 
@@ -142,8 +147,9 @@ class _OnDisk(Kept):
     def __init__(self, store: DiskStore, tensors: Tensors) -> None:
         self._store = store
         # empty_like keeps the strides of every tensor that fills its memory, and packs the others
-        self._layout = {name: (tensor.device, torch.empty_like(tensor, device="meta"))
-                        for name, tensor in tensors.items()}
+        self._layout = {
+            name: (tensor.device, torch.empty_like(tensor, device="meta")) for name, tensor in tensors.items()
+        }
         self._offsets: dict[str, int] = {}
         for name, tensor in tensors.items():
             _, layout = self._layout[name]

@@ -62,11 +62,15 @@ class BilevelProblem:
         if outer_loss is None:
             raise ValueError("outer_loss is missing; give a callable (params, alpha, batch) -> scalar")
         if inner_loss is not None and given:
-            raise ValueError(f"inner_loss and {', '.join(given)} were both given; give inner_loss alone "
-                             "(plain form) or inner_losses with weights (structured form)")
+            raise ValueError(
+                f"inner_loss and {', '.join(given)} were both given; give inner_loss alone "
+                "(plain form) or inner_losses with weights (structured form)"
+            )
         if inner_loss is None and (inner_losses is None or weights is None):
-            raise ValueError(f"the inner level is incomplete: got {', '.join(given) or 'nothing'}; give "
-                             "inner_loss (plain form) or both inner_losses and weights (structured form)")
+            raise ValueError(
+                f"the inner level is incomplete: got {', '.join(given) or 'nothing'}; give "
+                "inner_loss (plain form) or both inner_losses and weights (structured form)"
+            )
         for name, function in {"inner_loss": inner_loss, "outer_loss": outer_loss, **structure}.items():
             if function is not None and not callable(function):
                 raise ValueError(f"{name} must be callable, got {type(function).__name__}")
@@ -107,8 +111,9 @@ class BilevelProblem:
         assert self._inner_losses is not None, "inner_losses of a problem in plain form"
         losses = self._inner_losses(params, batch)
         if losses.ndim != 1 or losses.numel() == 0:
-            raise ValueError("inner_losses must return a vector (n,) with n >= 1, "
-                             f"got shape {tuple(losses.shape)}")
+            raise ValueError(
+                f"inner_losses must return a vector (n,) with n >= 1, got shape {tuple(losses.shape)}"
+            )
         return losses
 
     def weights(self, alpha: Tensors, batch: Any, losses: Tensor) -> Tensor:
@@ -120,8 +125,10 @@ class BilevelProblem:
         assert self._weights is not None, "weights of a problem in plain form"
         weights = self._weights(alpha, batch, losses.detach())
         if weights.shape != losses.shape:
-            raise ValueError(f"weights must return one weight per loss, shape {tuple(losses.shape)}, "
-                             f"got {tuple(weights.shape)}")
+            raise ValueError(
+                f"weights must return one weight per loss, shape {tuple(losses.shape)}, "
+                f"got {tuple(weights.shape)}"
+            )
         return weights
 
     def unweighted_loss(self, params: Tensors, batch: Any) -> Tensor:
@@ -137,6 +144,7 @@ class BilevelProblem:
 def _scalar(loss: Tensor, *, name: str) -> Tensor:
     if not isinstance(loss, torch.Tensor) or loss.ndim != 0:
         got = f"shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
-        raise ValueError(f"{name} must return a scalar tensor (0-dimensional), got {got}; "
-                         "reduce it, e.g. by mean()")
+        raise ValueError(
+            f"{name} must return a scalar tensor (0-dimensional), got {got}; reduce it, e.g. by mean()"
+        )
     return loss

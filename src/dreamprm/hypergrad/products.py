@@ -20,8 +20,12 @@ from dreamprm.hypergrad.problem import BilevelProblem
 KINDS = ("double_backward", "finite_difference", "forward_difference", "forward_over_reverse")
 # (forward, backward) passes of one product with its mixed derivative, by kind. A pass in forward mode carries
 # values and tangents and is counted as two.
-PRODUCT_PASSES = {"double_backward": (1, 3), "finite_difference": (2, 2), "forward_difference": (1, 1),
-                  "forward_over_reverse": (2, 2)}
+PRODUCT_PASSES = {
+    "double_backward": (1, 3),
+    "finite_difference": (2, 2),
+    "forward_difference": (1, 1),
+    "forward_over_reverse": (2, 2),
+}
 
 
 def takes_second_order(kind: str) -> bool:
@@ -97,8 +101,18 @@ def hvp_and_mixed(
         ValueError: an unknown kind, or a difference of half-precision params.
         NotImplementedError: the model has an operation without the derivative that the kind takes.
     """
-    return _product(problem, params, alpha, batch=batch, direction=direction, kind=kind, radius=radius,
-                    losses=losses, gradient=gradient, with_alpha=True)
+    return _product(
+        problem,
+        params,
+        alpha,
+        batch=batch,
+        direction=direction,
+        kind=kind,
+        radius=radius,
+        losses=losses,
+        gradient=gradient,
+        with_alpha=True,
+    )
 
 
 def hvp(
@@ -114,14 +128,32 @@ def hvp(
     gradient: Gradient | None = None,
 ) -> dict[str, Tensor]:
     """(d^2 L/dphi^2) direction alone; see `hvp_and_mixed`."""
-    return _product(problem, params, alpha, batch=batch, direction=direction, kind=kind, radius=radius,
-                    losses=losses, gradient=gradient, with_alpha=False).hvp
+    return _product(
+        problem,
+        params,
+        alpha,
+        batch=batch,
+        direction=direction,
+        kind=kind,
+        radius=radius,
+        losses=losses,
+        gradient=gradient,
+        with_alpha=False,
+    ).hvp
 
 
 def _product(
-    problem: BilevelProblem, params: Mapping[str, Tensor], alpha: Mapping[str, Tensor], *, batch: Any,
-    direction: Mapping[str, Tensor], kind: str, radius: float | None, losses: Tensor | None,
-    gradient: Gradient | None, with_alpha: bool,
+    problem: BilevelProblem,
+    params: Mapping[str, Tensor],
+    alpha: Mapping[str, Tensor],
+    *,
+    batch: Any,
+    direction: Mapping[str, Tensor],
+    kind: str,
+    radius: float | None,
+    losses: Tensor | None,
+    gradient: Gradient | None,
+    with_alpha: bool,
 ) -> Product:
     check_kind(kind, setting="kind")
     level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
@@ -132,9 +164,16 @@ def _product(
         elif kind == "forward_over_reverse":
             parts = _forward_over_reverse(level, params, direction, upper=upper)
         else:
-            parts = _difference(level, params, direction, upper=upper, gradient=gradient, radius=radius,
-                                one_sided=kind == "forward_difference")
-    mixed = level.mixed(parts[len(params):]) if with_alpha else Mixed({}, None)
+            parts = _difference(
+                level,
+                params,
+                direction,
+                upper=upper,
+                gradient=gradient,
+                radius=radius,
+                one_sided=kind == "forward_difference",
+            )
+    mixed = level.mixed(parts[len(params) :]) if with_alpha else Mixed({}, None)
     return Product(dict(zip(params, parts)), mixed.alpha, mixed.slopes)
 
 
@@ -161,13 +200,21 @@ def _forward_over_reverse(
         inputs = [*dual.values(), *upper]
         grads = gradient_list(level.loss(dual), inputs)
         tangents = [forward_ad.unpack_dual(grad).tangent for grad in grads]
-    return [torch.zeros_like(tensor) if tangent is None else tangent.detach()
-            for tensor, tangent in zip((*params.values(), *upper), tangents)]
+    return [
+        torch.zeros_like(tensor) if tangent is None else tangent.detach()
+        for tensor, tangent in zip((*params.values(), *upper), tangents)
+    ]
 
 
 def _difference(
-    level: InnerLevel, params: Mapping[str, Tensor], direction: Mapping[str, Tensor], *, upper: list[Tensor],
-    gradient: Gradient | None, radius: float | None, one_sided: bool,
+    level: InnerLevel,
+    params: Mapping[str, Tensor],
+    direction: Mapping[str, Tensor],
+    *,
+    upper: list[Tensor],
+    gradient: Gradient | None,
+    radius: float | None,
+    one_sided: bool,
 ) -> list[Tensor]:
     norm = used_norm(direction, gradient.params if gradient else None)
     h = perturbation(direction, norm=norm, radius=radius, one_sided=one_sided)
@@ -213,4 +260,5 @@ def advice(kind: str) -> Iterator[None]:
             f"{kind} takes a derivative that an operation of the model does not have ({error}); take "
             "differences, which every kernel can do (finite_difference as hvp or mixed; adjoint with them in "
             "place of unrolled), or use attention that has second derivatives (eager, or the math backend of "
-            "scaled_dot_product_attention)") from error
+            "scaled_dot_product_attention)"
+        ) from error

@@ -17,16 +17,18 @@ from dreamprm.hypergrad.linear_solver import LinearSolver
 from dreamprm.hypergrad.none import NoHypergradient
 from dreamprm.hypergrad.unrolled import Unrolled
 
-ESTIMATORS: Mapping[str, type[Estimator]] = MappingProxyType({
-    "unrolled": Unrolled,
-    "adjoint": Adjoint,
-    "first_order": FirstOrder,
-    "implicit": Implicit,
-    "neumann": Implicit,
-    "cg": Implicit,
-    "finite_difference": FiniteDifference,
-    "none": NoHypergradient,
-})
+ESTIMATORS: Mapping[str, type[Estimator]] = MappingProxyType(
+    {
+        "unrolled": Unrolled,
+        "adjoint": Adjoint,
+        "first_order": FirstOrder,
+        "implicit": Implicit,
+        "neumann": Implicit,
+        "cg": Implicit,
+        "finite_difference": FiniteDifference,
+        "none": NoHypergradient,
+    }
+)
 """Estimators by name. `neumann` and `cg` are `implicit` with that solver."""
 
 
@@ -41,18 +43,23 @@ def build_estimator(name: str, **settings: Any) -> Estimator:
             that the chosen solver does not have, or a value that the estimator refuses.
     """
     if name not in ESTIMATORS:
-        raise ValueError(f"unknown estimator {name!r}{_nearest(name, list(ESTIMATORS))}; "
-                         f"known: {', '.join(ESTIMATORS)}")
+        raise ValueError(
+            f"unknown estimator {name!r}{_nearest(name, list(ESTIMATORS))}; known: {', '.join(ESTIMATORS)}"
+        )
     known = estimator_settings(name, solver=settings.get("solver"))
     solver = settings.get("solver")
     for setting in settings:
         if setting == "solver" and name in SOLVERS:
-            raise ValueError(f"estimator {name!r} has no setting 'solver', its name says it, got "
-                             f"solver={solver!r}; use the estimator 'implicit' with that solver")
+            raise ValueError(
+                f"estimator {name!r} has no setting 'solver', its name says it, got "
+                f"solver={solver!r}; use the estimator 'implicit' with that solver"
+            )
         if setting not in known:
             given = f"{name!r} with solver={solver}" if solver and "solver" in known else repr(name)
-            raise ValueError(f"estimator {given} has no setting {setting!r}{_nearest(setting, list(known))}; "
-                             f"its settings: {', '.join(known) or 'none'}")
+            raise ValueError(
+                f"estimator {given} has no setting {setting!r}{_nearest(setting, list(known))}; "
+                f"its settings: {', '.join(known) or 'none'}"
+            )
     estimator = ESTIMATORS[name]
     if estimator is not Implicit or (name not in SOLVERS and isinstance(solver, LinearSolver)):
         return estimator(**settings)
@@ -83,8 +90,9 @@ def _solver_name(name: str, solver: Any) -> str:
         return name
     chosen = "cg" if solver is None else solver
     if not isinstance(chosen, str) or chosen not in SOLVERS:
-        raise ValueError(f"unknown solver {chosen!r}{_nearest(str(chosen), list(SOLVERS))}; "
-                         f"known: {', '.join(SOLVERS)}")
+        raise ValueError(
+            f"unknown solver {chosen!r}{_nearest(str(chosen), list(SOLVERS))}; known: {', '.join(SOLVERS)}"
+        )
     return chosen
 
 

@@ -91,5 +91,6 @@ class Trajectory:
 
 
 def _keep(at: Point, store: Store) -> KeptPoint:
-    return KeptPoint(store.keep(at.params), store.keep(at.state.exp_avg), store.keep(at.state.exp_avg_sq),
-                     at.state.step)
+    return KeptPoint(
+        store.keep(at.params), store.keep(at.state.exp_avg), store.keep(at.state.exp_avg_sq), at.state.step
+    )

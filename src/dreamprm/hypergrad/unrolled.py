@@ -11,7 +11,13 @@ from torchopt.transform.scale_by_adam import ScaleByAdamState
 
 from dreamprm.hypergrad.adamw import AdamW, AdamWState
 from dreamprm.hypergrad.base import (
-    Estimator, Window, WindowTask, gradients, inner_gradient_list, leaves, require_graph,
+    Estimator,
+    Window,
+    WindowTask,
+    gradients,
+    inner_gradient_list,
+    leaves,
+    require_graph,
 )
 from dreamprm.hypergrad.products import advice
 
@@ -87,16 +93,23 @@ def torchopt_step(
     for decay, names in groups.items():
         phi = [params[name] for name in names]
         transform = torchopt.adamw(
-            lr=optimizer.learning_rate(state.step), betas=optimizer.betas, eps=optimizer.eps,
-            eps_root=max(torch.finfo(p.dtype).tiny for p in phi), weight_decay=decay)
+            lr=optimizer.learning_rate(state.step),
+            betas=optimizer.betas,
+            eps=optimizer.eps,
+            eps_root=max(torch.finfo(p.dtype).tiny for p in phi),
+            weight_decay=decay,
+        )
         moments = ScaleByAdamState(
-            mu=[state.exp_avg[name] for name in names], nu=[state.exp_avg_sq[name] for name in names],
-            count=[_count(p, step=state.step) for p in phi])
+            mu=[state.exp_avg[name] for name in names],
+            nu=[state.exp_avg_sq[name] for name in names],
+            count=[_count(p, step=state.step) for p in phi],
+        )
         # init on empty tensors: only the layout of the chained state is wanted, no second set of moments
         layout = transform.init([p.new_empty(0) for p in phi])
         chained = tuple(moments if isinstance(part, ScaleByAdamState) else part for part in layout)
         updates, chained = transform.update(
-            [grads[name] for name in names], chained, params=phi, inplace=False)
+            [grads[name] for name in names], chained, params=phi, inplace=False
+        )
         new.update(zip(names, torchopt.apply_updates(phi, updates, inplace=False)))
         (moments,) = (part for part in chained if isinstance(part, ScaleByAdamState))
         exp_avg.update(zip(names, moments.mu))

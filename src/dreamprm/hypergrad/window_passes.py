@@ -11,7 +11,12 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.base import (
-    WindowTask, gradient_list, gradients, inner_gradient_list, leaves, require_graph,
+    WindowTask,
+    gradient_list,
+    gradients,
+    inner_gradient_list,
+    leaves,
+    require_graph,
 )
 
 
@@ -57,8 +62,12 @@ def inner_gradient(
         alpha = leaves(task.alpha) if with_alpha else task.alpha
         loss = problem.inner_loss(variables, alpha, batch)
         parts = inner_gradient_list(loss, variables, alpha.values() if with_alpha else ())
-        return InnerGradient(batch, loss.detach(), grads=dict(zip(variables, parts)),
-                             alpha=dict(zip(alpha, parts[len(variables):])) if with_alpha else None)
+        return InnerGradient(
+            batch,
+            loss.detach(),
+            grads=dict(zip(variables, parts)),
+            alpha=dict(zip(alpha, parts[len(variables) :])) if with_alpha else None,
+        )
     losses = require_graph(problem.inner_losses(variables, batch), name="inner_losses")
     with torch.no_grad():
         weights = problem.weights(task.alpha, batch, losses)
@@ -93,4 +102,4 @@ def outer_gradient(task: WindowTask, params: Mapping[str, Tensor]) -> OuterGradi
     phi, alpha = leaves(params), leaves(task.alpha)
     loss = require_graph(task.problem.outer_loss(phi, alpha, task.outer_batch), name="outer_loss")
     parts = gradient_list(loss, [*phi.values(), *alpha.values()])
-    return OuterGradient(loss.detach(), dict(zip(phi, parts)), dict(zip(alpha, parts[len(phi):])))
+    return OuterGradient(loss.detach(), dict(zip(phi, parts)), dict(zip(alpha, parts[len(phi) :])))

@@ -40,7 +40,8 @@ def sampled_chain(text: str, *, split: str, expected_steps: int | None, finished
     """The chain of a response that was sampled here."""
     response = parse_response(text, split=split, expected_steps=expected_steps, finished=finished)
     return Chain(
-        text, response.steps, response.ends, response.final_answer, response.split, response.malformed)
+        text, response.steps, response.ends, response.final_answer, response.split, response.malformed
+    )
 
 
 def candidate_chain(candidate: Candidate, *, split: str, expected_steps: int | None) -> Chain:
@@ -51,7 +52,8 @@ def candidate_chain(candidate: Candidate, *, split: str, expected_steps: int | N
     chain = sampled_chain(candidate.text, split=split, expected_steps=expected_steps, finished=True)
     if candidate.steps in ((), chain.steps, split_steps(candidate.text)):
         return replace(
-            chain, final_answer=candidate.final_answer or chain.final_answer, correct=candidate.correct)
+            chain, final_answer=candidate.final_answer or chain.final_answer, correct=candidate.correct
+        )
     text, ends = _located(candidate.text, candidate.steps)
     return Chain(text, candidate.steps, ends, candidate.final_answer, "given", (), candidate.correct)
 

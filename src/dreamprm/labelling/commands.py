@@ -38,8 +38,7 @@ def run_sample(config: LabelConfig) -> None:
     """
     if not config.questions.files:
         raise UserError("questions.files must name at least one file of question records, got []")
-    questions = share(
-        open_questions(config.questions, say=_say), config.questions, config.sample.shard)
+    questions = share(open_questions(config.questions, say=_say), config.questions, config.sample.shard)
     with _run(config, "samples", config.sample.shard) as run:
         job = partial(sample_job, instructions=run.instructions, n=config.sample.n)
         tasks = [_task(question, run, partial(job, question)) for question in questions]
@@ -63,23 +62,30 @@ def run_label(config: LabelConfig) -> None:
     questions = open_questions(config.questions, say=_say)
     given = None
     if config.label.candidates is not None:
-        questions, given = open_candidates(
-            config.label.candidates, config.questions, questions, say=_say)
+        questions, given = open_candidates(config.label.candidates, config.questions, questions, say=_say)
     questions = share(questions, config.questions, config.label.shard)
     method = build_method(config.label.method, **config.label.settings)
     if method.takes_chains_for_own and given is not None:
         writers = {candidate.generator for one in given.values() for candidate in one.candidates}
         if writers != {_name(config)}:
-            _say(f"the CoTs of {config.label.candidates} are not all by {_name(config)}, which continues "
-                 f"them, and label.method={config.label.method} estimates as if they were: set "
-                 "label.estimate=share")
+            _say(
+                f"the CoTs of {config.label.candidates} are not all by {_name(config)}, which continues "
+                f"them, and label.method={config.label.method} estimates as if they were: set "
+                "label.estimate=share"
+            )
     with _run(config, "rollouts", config.label.shard) as run:
 
         def start(question: QuestionRecord) -> Any:
-            chains = None if given is None else [
-                candidate_chain(candidate, split=config.split,
-                                expected_steps=run.instructions.expected_steps)
-                for candidate in given[question.id].candidates]
+            chains = (
+                None
+                if given is None
+                else [
+                    candidate_chain(
+                        candidate, split=config.split, expected_steps=run.instructions.expected_steps
+                    )
+                    for candidate in given[question.id].candidates
+                ]
+            )
             return label_job(question, run.instructions, method, cots=config.label.cots, chains=chains)
 
         tasks = [_task(question, run, partial(start, question)) for question in questions]
@@ -117,13 +123,24 @@ class _Run:
     max_failed_fraction: float
 
     def finish(
-        self, tasks: list[Task[Any]], write: Callable[[QuestionRecord, Any], None], written: Written,
-        name: str, more: Callable[[], dict[str, Any]] = dict,
+        self,
+        tasks: list[Task[Any]],
+        write: Callable[[QuestionRecord, Any], None],
+        written: Written,
+        name: str,
+        more: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         """Run the tasks; write what ended, also where an error or a signal ends the run."""
-        scheduler = Scheduler(self.generator, self.sampling, self.checker, self.journal, self.status,
-                              seed=self.seed, max_failed_fraction=self.max_failed_fraction,
-                              judge=self.judge)
+        scheduler = Scheduler(
+            self.generator,
+            self.sampling,
+            self.checker,
+            self.journal,
+            self.status,
+            seed=self.seed,
+            max_failed_fraction=self.max_failed_fraction,
+            judge=self.judge,
+        )
         try:
             for number, result in scheduler.run(tasks):
                 write(tasks[number].question, result)
@@ -132,9 +149,7 @@ class _Run:
             with _writing(self.folder):
                 self._leave(tasks, written, name, more())
 
-    def _leave(
-        self, tasks: list[Task[Any]], written: Written, name: str, more: dict[str, Any]
-    ) -> None:
+    def _leave(self, tasks: list[Task[Any]], written: Written, name: str, more: dict[str, Any]) -> None:
         path = self.folder / f"{name}{self.part}.jsonl"
         records = written.save(path, (task.question for task in tasks))
         summary = {
@@ -146,8 +161,10 @@ class _Run:
             "generator": self.generator.describe(),
             **more,
         }
-        write_atomically(self.folder / f"summary-{name}{self.part}.json",
-                         json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(
+            self.folder / f"summary-{name}{self.part}.json",
+            json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
+        )
         _say(f"{describe_summary(summary)}\n{path}: {records:,} records")
 
 
@@ -157,8 +174,10 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error}); the rollouts are kept in the journal there: "
-                        "make room, then start the same command again") from error
+        raise UserError(
+            f"{folder} cannot be written ({error}); the rollouts are kept in the journal there: "
+            "make room, then start the same command again"
+        ) from error
 
 
 @contextmanager
@@ -175,11 +194,18 @@ def _run(config: LabelConfig, journal: str, shard_text: str) -> Iterator[_Run]:
         status = Status(held, config.log.progress, every=config.log.every)
         stack.callback(status.close)
         yield _Run(
-            folder, part, generator,
+            folder,
+            part,
+            generator,
             Sampling(config.generator.temperature, config.generator.max_tokens, tuple(config.generator.stop)),
-            checker, judge,
+            checker,
+            judge,
             Instructions(config.prompt, config.split, config.answers.undecided == "leave_out"),
-            held, status, config.seed, config.max_failed_fraction)
+            held,
+            status,
+            config.seed,
+            config.max_failed_fraction,
+        )
 
 
 def _checker(config: LabelConfig, stack: ExitStack) -> tuple[Checker, Generator | None]:
@@ -202,7 +228,8 @@ def _same_run(config: LabelConfig, path: Path, *, started: bool) -> None:
             listed = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in changed.items())
             raise UserError(
                 f"{path.parent} holds rollouts of other settings ({listed}); give another output, or remove "
-                "this one")
+                "this one"
+            )
     with _writing(path.parent):
         save_config(path, config)
 

@@ -106,7 +106,11 @@ def sample_job(question: QuestionRecord, instructions: Instructions, *, n: int) 
 
 
 def label_job(
-    question: QuestionRecord, instructions: Instructions, method: LabelMethod, *, cots: int,
+    question: QuestionRecord,
+    instructions: Instructions,
+    method: LabelMethod,
+    *,
+    cots: int,
     chains: Sequence[Chain] | None = None,
 ) -> LabelJob:
     """Label the steps of a question's chains of thought.
@@ -137,15 +141,18 @@ def label_job(
 
     plans = {
         number: method.plan(len(chain.steps) - 1, correct=instructions.correct(verdict))
-        for number, (chain, verdict) in enumerate(sampled) if chain.steps
+        for number, (chain, verdict) in enumerate(sampled)
+        if chain.steps
     }
-    labels, spent = yield from _run_plans(
-        question.id, plans, [chain for chain, _ in sampled], instructions)
+    labels, spent = yield from _run_plans(question.id, plans, [chain for chain, _ in sampled], instructions)
     return [
         LabelledChain(
             chain,
             (*labels[number], _last_label(instructions.correct(verdict))) if number in labels else (),
-            verdict, number, len(spent[number]), sum(rollout.tokens for rollout in spent[number]),
+            verdict,
+            number,
+            len(spent[number]),
+            sum(rollout.tokens for rollout in spent[number]),
         )
         for number, (chain, verdict) in enumerate(sampled)
     ]
@@ -199,8 +206,12 @@ def _tally(rollouts: Sequence[Rollout], instructions: Instructions) -> Tally:
 
 
 def _chain(rollout: Rollout, instructions: Instructions) -> Chain:
-    chain = sampled_chain(rollout.text, split=instructions.split,
-                          expected_steps=instructions.expected_steps, finished=rollout.finished)
+    chain = sampled_chain(
+        rollout.text,
+        split=instructions.split,
+        expected_steps=instructions.expected_steps,
+        finished=rollout.finished,
+    )
     return replace(chain, correct=instructions.correct(_verdict(rollout)))
 
 

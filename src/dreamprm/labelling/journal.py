@@ -17,7 +17,8 @@ from dreamprm.errors import DataError, UserError
 
 # "unjudged" stands in the line of a rollout that was sampled and whose judge gave no reply.
 _VERDICTS: Mapping[str, Verdict | None] = MappingProxyType(
-    {"right": "right", "wrong": "wrong", "undecided": "undecided", "unjudged": None})
+    {"right": "right", "wrong": "wrong", "undecided": "undecided", "unjudged": None}
+)
 
 
 class Key(NamedTuple):
@@ -124,8 +125,16 @@ class Journal(AppendOnlyFile):
         self._unjudged.pop(rollout.key, None)
         if rollout.key.step:
             key = rollout.key._replace(question=sys.intern(rollout.key.question))
-            rollout = Rollout(key, sys.intern(rollout.input), "", rollout.tokens, rollout.finished,
-                              rollout.verdict, None, "")
+            rollout = Rollout(
+                key,
+                sys.intern(rollout.input),
+                "",
+                rollout.tokens,
+                rollout.finished,
+                rollout.verdict,
+                None,
+                "",
+            )
         self._rollouts[rollout.key] = rollout
 
     def _same_input(self, found: Rollout | None, input: str) -> Rollout | None:
@@ -134,7 +143,8 @@ class Journal(AppendOnlyFile):
             raise UserError(
                 f"{self.path} holds a rollout of question {key.question}, CoT {key.cot}, step {key.step} "
                 "that continues another text or is judged by another answer: the question or the CoT has "
-                "changed since; give another output, or remove that question's lines from the file")
+                "changed since; give another output, or remove that question's lines from the file"
+            )
         return found
 
     def __len__(self) -> int:
@@ -147,31 +157,55 @@ class Journal(AppendOnlyFile):
         for line in self._lines():
             rollout = self._parse(line)
             if rollout.key in self._rollouts:
-                raise DataError(f"{self.path}:{line.number}: rollout {tuple(rollout.key)} stands there "
-                                "twice; remove one of the lines")
+                raise DataError(
+                    f"{self.path}:{line.number}: rollout {tuple(rollout.key)} stands there "
+                    "twice; remove one of the lines"
+                )
             self._keep(rollout)
 
     def _parse(self, line: Line) -> Rollout:
         try:
             row = json.loads(line.content)
             question, cot, step, rollout, input, text, tokens, finished, verdict, answer, reason = (
-                row[name] for name in _FIELDS)
+                row[name] for name in _FIELDS
+            )
             if len(row) != len(_FIELDS):
                 raise ValueError(f"unknown fields {sorted(row.keys() - set(_FIELDS))}")
             judged = _VERDICTS[verdict]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{self.path}:{line.number}: not a line of a journal ({error}); restore the file, or give "
-                "another output") from error
-        return Rollout(Key(question, cot, step, rollout), input, text, tokens, finished,
-                       judged, answer, reason)
+                "another output"
+            ) from error
+        return Rollout(
+            Key(question, cot, step, rollout), input, text, tokens, finished, judged, answer, reason
+        )
 
 
-_FIELDS = ("question", "cot", "step", "rollout", "input", "text", "tokens", "finished", "verdict", "answer",
-           "reason")
+_FIELDS = (
+    "question",
+    "cot",
+    "step",
+    "rollout",
+    "input",
+    "text",
+    "tokens",
+    "finished",
+    "verdict",
+    "answer",
+    "reason",
+)
 
 
 def _row(rollout: Rollout) -> dict[str, object]:
-    values = (*rollout.key, rollout.input, rollout.text, rollout.tokens, rollout.finished,
-              rollout.verdict or "unjudged", rollout.answer, rollout.reason)
+    values = (
+        *rollout.key,
+        rollout.input,
+        rollout.text,
+        rollout.tokens,
+        rollout.finished,
+        rollout.verdict or "unjudged",
+        rollout.answer,
+        rollout.reason,
+    )
     return dict(zip(_FIELDS, values, strict=True))

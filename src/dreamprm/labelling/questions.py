@@ -63,11 +63,14 @@ def open_candidates(
         raise DataError(
             f"{path}: {len(strange)} of {len(records)} records have an id that no question of "
             f"questions.files has, the first is {strange[0]!r}; give the questions that they answer, or "
-            "leave questions.files out to take question and answer from the records themselves")
+            "leave questions.files out to take question and answer from the records themselves"
+        )
     answered = [question for question in questions if question.id in by_id]
     if len(answered) < len(questions):
-        say(f"{path}: holds no CoT for {len(questions) - len(answered)} of {len(questions)} questions; they "
-            "are left out")
+        say(
+            f"{path}: holds no CoT for {len(questions) - len(answered)} of {len(questions)} questions; they "
+            "are left out"
+        )
     return answered, by_id
 
 
@@ -91,11 +94,20 @@ def _question(record: CandidateRecord) -> QuestionRecord:
     """
     text, options = _without_options(record.question)
     if record.answer not in tuple(OPTION_LETTERS[: len(options)]) or (
-            question_text(text, options) != record.question):
+        question_text(text, options) != record.question
+    ):
         text, options = record.question, ()
     return QuestionRecord(
-        question=text, images=record.images, answer=record.answer, options=options,
-        domain=record.benchmark, answer_type=None, precision=None, unit=None, id=record.id)
+        question=text,
+        images=record.images,
+        answer=record.answer,
+        options=options,
+        domain=record.benchmark,
+        answer_type=None,
+        precision=None,
+        unit=None,
+        id=record.id,
+    )
 
 
 def _without_options(text: str) -> tuple[str, tuple[str, ...]]:
@@ -120,6 +132,8 @@ def _require_unique(ids: Sequence[str], where: str) -> None:
     seen: set[str] = set()
     for id in ids:
         if id in seen:
-            raise DataError(f"{where}: two records have the id {id!r}; ids name CoTs and labels, give each "
-                            "its own (across all files)")
+            raise DataError(
+                f"{where}: two records have the id {id!r}; ids name CoTs and labels, give each "
+                "its own (across all files)"
+            )
         seen.add(id)

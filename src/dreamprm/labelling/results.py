@@ -13,7 +13,14 @@ from typing import Any
 from dreamprm.answers.base import Verdict
 from dreamprm.atomic_files import write_lines_atomically
 from dreamprm.data.records import (
-    Candidate, CandidateRecord, MetaRecord, QuestionRecord, Record, StepRecord, to_json)
+    Candidate,
+    CandidateRecord,
+    MetaRecord,
+    QuestionRecord,
+    Record,
+    StepRecord,
+    to_json,
+)
 from dreamprm.labelling.chains import Chain
 from dreamprm.labelling.jobs import Instructions, LabelledChain
 from dreamprm.prompting import question_text
@@ -67,18 +74,20 @@ def write_candidates(
     if not kept:
         return
     record = CandidateRecord(
-        question=_as_shown(question), images=question.images, benchmark=question.domain,
-        answer=question.answer, id=question.id,
+        question=_as_shown(question),
+        images=question.images,
+        benchmark=question.domain,
+        answer=question.answer,
+        id=question.id,
         candidates=tuple(
-            Candidate(chain.text, chain.steps, chain.final_answer, chain.correct, generator)
-            for chain in kept))
+            Candidate(chain.text, chain.steps, chain.final_answer, chain.correct, generator) for chain in kept
+        ),
+    )
     split = kept[0].split if len({chain.split for chain in kept}) == 1 else [chain.split for chain in kept]
     written.add(question, record, {"split": split, "malformed": [list(chain.malformed) for chain in kept]})
 
 
-def write_meta(
-    written: Written, question: QuestionRecord, sampled: Sequence[tuple[Chain, Verdict]]
-) -> None:
+def write_meta(written: Written, question: QuestionRecord, sampled: Sequence[tuple[Chain, Verdict]]) -> None:
     """Every chain as a meta record; those that are neither right nor wrong are counted only."""
     _count_all(written, sampled)
     for number, (chain, _) in enumerate(sampled):
@@ -87,8 +96,13 @@ def write_meta(
         if chain.correct is None:
             written.left_out[UNDECIDED] += 1
             continue
-        record = MetaRecord(question=_as_shown(question), images=question.images, steps=chain.steps,
-                            correct=chain.correct, id=f"{question.id}-{number}")
+        record = MetaRecord(
+            question=_as_shown(question),
+            images=question.images,
+            steps=chain.steps,
+            correct=chain.correct,
+            id=f"{question.id}-{number}",
+        )
         written.add(question, record, _known(chain))
 
 
@@ -102,7 +116,10 @@ class LabelCounts:
 
 
 def write_steps(
-    written: Written, counts: LabelCounts, question: QuestionRecord, labelled: Iterable[LabelledChain],
+    written: Written,
+    counts: LabelCounts,
+    question: QuestionRecord,
+    labelled: Iterable[LabelledChain],
     instructions: Instructions,
 ) -> None:
     """Every chain as a step record."""
@@ -119,9 +136,14 @@ def write_steps(
             written.left_out[NO_LABEL] += 1
             continue
         record = StepRecord(
-            question=_as_shown(question), images=question.images, domain=question.domain,
-            steps=chain.steps, labels=tuple(label.p for label in one.labels),
-            rollouts=tuple(label.rollouts or None for label in one.labels), id=f"{question.id}-{one.number}")
+            question=_as_shown(question),
+            images=question.images,
+            domain=question.domain,
+            steps=chain.steps,
+            labels=tuple(label.p for label in one.labels),
+            rollouts=tuple(label.rollouts or None for label in one.labels),
+            id=f"{question.id}-{one.number}",
+        )
         written.add(question, record, {**_known(chain), "correct": correct})
 
 

@@ -191,19 +191,23 @@ class Scheduler:
 
     def _request(self, piece: _Piece) -> Request:
         question = piece.active.task.question
-        return Request(piece.active.task.prompt, question.images, piece.want.prefix, len(piece.keys),
-                       _request_seed(self.seed, piece.keys[0]))
+        return Request(
+            piece.active.task.prompt,
+            question.images,
+            piece.want.prefix,
+            len(piece.keys),
+            _request_seed(self.seed, piece.keys[0]),
+        )
 
-    def _keep(
-        self, piece: _Piece, answer: Sequence[Completion] | GenerationError
-    ) -> GenerationError | None:
+    def _keep(self, piece: _Piece, answer: Sequence[Completion] | GenerationError) -> GenerationError | None:
         """Judge and write what there is, whatever else failed; returns the piece's failure, if any."""
         failure: Exception | None = None
         if isinstance(answer, GenerationError):
             failure, answer = answer, answer.completions
         judging: Exception | None = None
-        for key, completion in zip(piece.keys, answer if piece.there is None else [piece.there],
-                                   strict=failure is None):
+        for key, completion in zip(
+            piece.keys, answer if piece.there is None else [piece.there], strict=failure is None
+        ):
             judgement = None
             if judging is None:  # who gave no reply is not asked for the rest
                 try:
@@ -251,20 +255,32 @@ class Scheduler:
             raise UserError(
                 f"{failed} of {total} questions failed, more than max_failed_fraction="
                 f"{self.max_failed_fraction:g} allows; the last one, {question.id}: {failure}. What was "
-                "sampled is kept: mend the cause and start the same command again")
+                "sampled is kept: mend the cause and start the same command again"
+            )
 
 
 def _rollout(key: Key, input: str, completion: Completion, judgement: Judgement | None) -> Rollout:
-    said = (None, None, "not judged yet") if judgement is None else (
-        judgement.verdict, judgement.extracted, judgement.reason)
+    said = (
+        (None, None, "not judged yet")
+        if judgement is None
+        else (judgement.verdict, judgement.extracted, judgement.reason)
+    )
     return Rollout(key, input, completion.text, completion.tokens, completion.finished, *said)
 
 
 def _digest(task: Task[Any], want: Want) -> str:
     """Of all that a rollout and its verdict follow from: with any of it changed it is another one's."""
     question = task.question
-    whole = (task.prompt, want.prefix, want.given, want.correct,
-             question.answer, question.answer_type, question.precision, question.unit)
+    whole = (
+        task.prompt,
+        want.prefix,
+        want.given,
+        want.correct,
+        question.answer,
+        question.answer_type,
+        question.precision,
+        question.unit,
+    )
     return hashlib.sha1(repr(whole).encode()).hexdigest()[:16]
 
 

@@ -30,7 +30,12 @@ class Status:
     """
 
     def __init__(
-        self, journal: Journal, mode: str = "auto", *, every: float = 30.0, stream: TextIO | None = None,
+        self,
+        journal: Journal,
+        mode: str = "auto",
+        *,
+        every: float = 30.0,
+        stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         assert mode in MODES
@@ -58,8 +63,7 @@ class Status:
         self._began = self._shown = self._clock()
         if self._mode == "bar":
             # Without miniters=0 it would draw nothing new before a question ends.
-            self._bar = tqdm(
-                total=total, file=self._stream, unit="question", dynamic_ncols=True, miniters=0)
+            self._bar = tqdm(total=total, file=self._stream, unit="question", dynamic_ncols=True, miniters=0)
         elif self._mode == "lines" and self.before:
             self._write(f"going on: {self.before:,} rollouts are there already")
 

@@ -74,7 +74,10 @@ def _check_family(config: PreTrainedConfig) -> None:
 
 
 def last_hidden_states(
-    backbone: PreTrainedModel, batch: Mapping[str, Tensor], *, cache: Cache | None = None,
+    backbone: PreTrainedModel,
+    batch: Mapping[str, Tensor],
+    *,
+    cache: Cache | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
     """`(R, L, hidden)` final hidden states; no vocabulary logits are computed.

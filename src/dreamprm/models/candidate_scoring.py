@@ -107,8 +107,9 @@ def _groups(numbers: list[int], trees: Sequence[QuestionTree], limits: PassLimit
 
 def _encode_prefixes(prm: PRM, trees: Sequence[QuestionTree]) -> tuple[DynamicCache, Tensor]:
     """Keys and values of the prefixes, a row each, padded on the right; and their lengths."""
-    batch = _on_device(prm, prm.processor.collate(
-        [EncodedCoT(rows=(tree.prefix,), images=tree.images) for tree in trees]))
+    batch = _on_device(
+        prm, prm.processor.collate([EncodedCoT(rows=(tree.prefix,), images=tree.images) for tree in trees])
+    )
     cache = DynamicCache(config=prm.backbone.config.get_text_config())
     last_hidden_states(prm.backbone, batch, cache=cache)
     lengths = torch.tensor([len(tree.prefix.input_ids) for tree in trees])
@@ -116,13 +117,19 @@ def _encode_prefixes(prm: PRM, trees: Sequence[QuestionTree]) -> tuple[DynamicCa
 
 
 def _score_branches(
-    prm: PRM, trees: Sequence[QuestionTree], group: list[int], limits: PassLimits, *,
+    prm: PRM,
+    trees: Sequence[QuestionTree],
+    group: list[int],
+    limits: PassLimits,
+    *,
     prefixes: tuple[DynamicCache, Tensor] | None = None,
 ) -> Iterator[tuple[int, list[list[float]]]]:
     found: list[list[list[float]]] = [[[] for _ in trees[number].branches] for number in group]
     members = [
-        (place, candidate) for place, number in enumerate(group)
-        for candidate in range(len(trees[number].branches))]
+        (place, candidate)
+        for place, number in enumerate(group)
+        for candidate in range(len(trees[number].branches))
+    ]
 
     def branch(member: tuple[int, int]) -> Branch:
         return trees[group[member[0]]].branches[member[1]]
@@ -130,24 +137,28 @@ def _score_branches(
     for part in _passes(members, lambda member: len(branch(member)), limits):
         branches = [branch(member) for member in part]
         shown = [trees[group[place]].images if prefixes is None else () for place, _ in part]
-        batch = prm.processor.collate([
-            EncodedCoT(rows=(_as_row(one),), images=images)
-            for one, images in zip(branches, shown, strict=True)])
+        batch = prm.processor.collate(
+            [
+                EncodedCoT(rows=(_as_row(one),), images=images)
+                for one, images in zip(branches, shown, strict=True)
+            ]
+        )
         batch = _on_device(prm, batch)
         cache: Cache | None = None
         mask: Tensor | None = None
         if prefixes is not None:
             rows = torch.tensor([place for place, _ in part], device=prm.head.weight.device)
             cache = spread_over(prefixes[0], rows)
-            mask = _attention(prm, branches, batch["input_ids"], before=prefixes[1][rows],
-                              width=cache.get_seq_length())
+            mask = _attention(
+                prm, branches, batch["input_ids"], before=prefixes[1][rows], width=cache.get_seq_length()
+            )
         elif any(one.ancestors is not None for one in branches):
             mask = _attention(prm, branches, batch["input_ids"])
         hidden = last_hidden_states(prm.backbone, batch, cache=cache, mask=mask)  # (R, L, hidden)
         log_odds = prm.read(hidden[batch["step_rows"], batch["step_cols"]]).tolist()
         begin = 0
         for (place, candidate), one in zip(part, branches, strict=True):
-            found[place][candidate] = log_odds[begin:begin + len(one.reads)]
+            found[place][candidate] = log_odds[begin : begin + len(one.reads)]
             begin += len(one.reads)
     yield from zip(group, found, strict=True)
 
@@ -168,7 +179,7 @@ def _attention(
         own = own.clone()
         for row, branch in enumerate(branches):
             if branch.ancestors is not None:
-                own[row, :len(branch), :len(branch)] = torch.from_numpy(branch.ancestors).to(device)
+                own[row, : len(branch), : len(branch)] = torch.from_numpy(branch.ancestors).to(device)
     mask = own
     if before is not None:
         shown = torch.arange(width, device=device) < before[:, None]  # (R, width)
@@ -187,7 +198,8 @@ def _whole_rows(
     """Every candidate in full, for attention that cannot go on from a prefix."""
     found: list[list[list[float] | None]] = [[None] * len(candidates) for candidates in questions]
     members = [
-        (number, place) for number, candidates in enumerate(questions) for place in range(len(candidates))]
+        (number, place) for number, candidates in enumerate(questions) for place in range(len(candidates))
+    ]
 
     def encoded(member: tuple[int, int]) -> EncodedCoT:
         return questions[member[0]][member[1]]
@@ -201,7 +213,7 @@ def _whole_rows(
         begin = 0
         for number, place in part:
             steps = encoded((number, place)).n_steps
-            found[number][place] = log_odds[begin:begin + steps]
+            found[number][place] = log_odds[begin : begin + steps]
             begin += steps
             whole = [values for values in found[number] if values is not None]
             if len(whole) == len(found[number]):

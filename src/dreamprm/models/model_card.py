@@ -57,8 +57,10 @@ def what_was_trained(training: Mapping[str, Any]) -> str:
         return "How it was trained was not recorded."
     if estimator == "none":
         return "A vanilla PRM, which DreamPRM is compared with: trained with equal weights, none was learned."
-    return ("Trained with DreamPRM (arXiv 2505.20241): weights of its training data learned by bi-level "
-            f"optimisation, the upper gradient by the estimator `{estimator}`.")
+    return (
+        "Trained with DreamPRM (arXiv 2505.20241): weights of its training data learned by bi-level "
+        f"optimisation, the upper gradient by the estimator `{estimator}`."
+    )
 
 
 def _table(rows: Mapping[str, str]) -> str:

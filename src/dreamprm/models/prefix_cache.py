@@ -35,7 +35,8 @@ class SpreadLayer(CacheLayerMixin):
         assert self.keys is not None and self.values is not None
         keys, values = (
             torch.cat([held.index_select(0, self._rows), own], dim=-2)
-            for held, own in ((self.keys, key_states), (self.values, value_states)))
+            for held, own in ((self.keys, key_states), (self.values, value_states))
+        )
         return keys, values
 
     def get_seq_length(self) -> int:

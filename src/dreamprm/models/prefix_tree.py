@@ -71,14 +71,17 @@ def question_tree(candidates: Sequence[EncodedCoT]) -> QuestionTree:
     shared = _shared_length(candidates) if len(candidates) > 1 else 0
     first = candidates[0].rows[0]
     prefix = EncodedRow(
-        input_ids=first.input_ids[:shared], token_types=first.token_types[:shared],
-        positions=first.positions[:, :shared])
+        input_ids=first.input_ids[:shared],
+        token_types=first.token_types[:shared],
+        positions=first.positions[:, :shared],
+    )
     return QuestionTree(prefix, tuple(_branch(candidate.rows, shared) for candidate in candidates), images)
 
 
 def _same_images(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
     return len(one) == len(other) and all(
-        a is b or np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+        a is b or np.array_equal(a, b) for a, b in zip(one, other, strict=True)
+    )
 
 
 def _shared_length(candidates: Sequence[EncodedCoT]) -> int:
@@ -99,8 +102,11 @@ def _branch(rows: Sequence[EncodedRow], start: int) -> Branch:
     if len(rows) == 1:
         row = rows[0]
         return Branch(
-            row.input_ids[start:], row.token_types[start:], row.positions[:, start:],
-            tuple(read - start for read in row.reads))
+            row.input_ids[start:],
+            row.token_types[start:],
+            row.positions[:, start:],
+            tuple(read - start for read in row.reads),
+        )
     places: dict[tuple[int, int], int] = {}  # (parent, token) -> where it stands
     parents: list[int] = []
     sources: list[tuple[int, int]] = []  # (row, column) a token is taken from
@@ -125,4 +131,5 @@ def _branch(rows: Sequence[EncodedRow], start: int) -> Branch:
         token_types=np.array([rows[row].token_types[column] for row, column in sources], dtype=np.int64),
         positions=np.stack([rows[row].positions[:, column] for row, column in sources], axis=1),
         reads=tuple(reads),
-        ancestors=ancestors)
+        ancestors=ancestors,
+    )

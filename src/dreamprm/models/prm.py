@@ -248,7 +248,7 @@ class PRM(nn.Module):
 
 
 def _all_opened(
-    image: Image.Image | str | Path | Sequence[Image.Image | str | Path] | None
+    image: Image.Image | str | Path | Sequence[Image.Image | str | Path] | None,
 ) -> list[Image.Image]:
     if image is None:
         return []

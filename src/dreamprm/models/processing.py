@@ -121,7 +121,8 @@ class PRMProcessor:
         if not steps:
             raise UserError("a chain of thought needs at least one step, got none")
         pixels = tuple(
-            image if isinstance(image, np.ndarray) else self.patcher.resized(image) for image in images)
+            image if isinstance(image, np.ndarray) else self.patcher.resized(image) for image in images
+        )
         before, after = self._chat.around(len(pixels))
         if (readout or self.readout) == "chat_suffix":
             rows = []

@@ -100,8 +100,10 @@ def _place(report: Report, output: Path | None) -> Path:
         except ValueError:  # on different drives
             common = Path(Path(holders[0]).anchor)
         if common == Path(common.anchor):
-            raise UserError(f"the folders share no parent folder but {common}; say where the page goes by "
-                            f"output=PAGE.html")
+            raise UserError(
+                f"the folders share no parent folder but {common}; say where the page goes by "
+                f"output=PAGE.html"
+            )
         place, advice = common / PAGE, "say where it goes by output=PAGE.html"
     parent = place.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK):

@@ -22,8 +22,14 @@ def final_table(summary: Mapping[str, Any]) -> str:
     Args: summary, the contents of summary.json; parts whose keys are absent are left out.
     Returns: lines of at most 110 columns, joined by newlines; plain ASCII where names and notes are.
     """
-    parts = [_facts(summary), _domains(summary), _accuracies(summary), _differences(summary),
-             _targets(summary), _notes(summary)]
+    parts = [
+        _facts(summary),
+        _domains(summary),
+        _accuracies(summary),
+        _differences(summary),
+        _targets(summary),
+        _notes(summary),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -52,8 +58,9 @@ def _domains(summary: Mapping[str, Any]) -> str:
         return f"Domains\n  all {len(rows)} have the same weight ({kind.title})"
     column = max(14, len(kind.weight))
     top = max((row.weight for row in rows if math.isfinite(row.weight)), default=0.0)
-    lines = [f"  {'domain':<{width}}" + ("  planted quality" if planted else "")
-             + f"  {kind.weight:>{column}}"]
+    lines = [
+        f"  {'domain':<{width}}" + ("  planted quality" if planted else "") + f"  {kind.weight:>{column}}"
+    ]
     for row in rows:
         length = round(_BAR * row.weight / top) if math.isfinite(row.weight) and top > 0 else 0
         quality = f"  {tables.decimal(row.quality, 2):>15}" if planted else ""
@@ -106,7 +113,8 @@ def _targets(summary: Mapping[str, Any]) -> str:
     width = min(60, max((len(row.name) for row in rows), default=0))
     lines = [
         f"  {'met' if row.met else 'MISSED':<6}  {_shortened(row.name, width):<{width}}"
-        f"  measured {row.measured:>7}  target {row.target:>7}" for row in rows
+        f"  measured {row.measured:>7}  target {row.target:>7}"
+        for row in rows
     ]
     return "\n".join((["Targets"] if lines else []) + lines + textwrap.wrap(tables.verdict(summary), WIDTH))
 

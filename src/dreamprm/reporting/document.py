@@ -48,8 +48,16 @@ def image(data: bytes, *, kind: str = "png") -> str:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("dreamprm.reporting"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True)
+        loader=PackageLoader("dreamprm.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters |= {
-        "decimal": tables.decimal, "percent": tables.percent, "points": tables.signed_points, "image": image}
+        "decimal": tables.decimal,
+        "percent": tables.percent,
+        "points": tables.signed_points,
+        "image": image,
+    }
     return environment

@@ -27,8 +27,10 @@ def repeated_evaluations(evaluations: Sequence[EvaluationFolder]) -> list[tuple[
     """
     alike: dict[str, list[EvaluationFolder]] = {}
     for one in evaluations:
-        key = sorted((name, suite["questions"], sorted(suite["candidates"].items()))
-                     for name, suite in one.result["suites"].items())
+        key = sorted(
+            (name, suite["questions"], sorted(suite["candidates"].items()))
+            for name, suite in one.result["suites"].items()
+        )
         alike.setdefault(repr(key), []).append(one)
     return [tuple(group) for group in alike.values() if len(group) > 1]
 
@@ -40,8 +42,11 @@ def over_evaluations(results: Sequence[Mapping[str, Any]], selector: str, place:
         results: what each evaluation.json holds.
     Returns: None where none has it.
     """
-    values = [result["best_of_n"][selector][place] for result in results
-              if place in result["best_of_n"].get(selector, {})]
+    values = [
+        result["best_of_n"][selector][place]
+        for result in results
+        if place in result["best_of_n"].get(selector, {})
+    ]
     if not values:
         return None
     return Repeated(sum(values) / len(values), min(values), max(values), len(values))

@@ -34,8 +34,11 @@ class Report:
         """The name of the only folder, or how many of each kind there are."""
         if len(self.folders) == 1:
             return self.folders[0].name
-        counts = [_counted(len(self.runs), "training run"), _counted(len(self.evaluations), "evaluation"),
-                  _counted(len(self.steps), "step-level evaluation")]
+        counts = [
+            _counted(len(self.runs), "training run"),
+            _counted(len(self.evaluations), "evaluation"),
+            _counted(len(self.steps), "step-level evaluation"),
+        ]
         return ", ".join(count for count in counts if count)
 
     def plots(self, run: Run) -> Mapping[str, bytes]:
@@ -49,8 +52,9 @@ class Report:
         from dreamprm.reporting.plots.style import png
 
         figures = [{name: draw(run) for name, draw in PLOTS.items()} for run in self.runs]
-        return tuple({name: png(figure) for name, figure in one.items() if figure is not None}
-                     for one in figures)
+        return tuple(
+            {name: png(figure) for name, figure in one.items() if figure is not None} for one in figures
+        )
 
     def label(self, folder: Folder) -> str:
         """The name a folder goes by on the page: its own, or as much of its path as tells it from others."""
@@ -82,7 +86,8 @@ def read_folder(path: str | Path) -> Folder:
         raise UserError(
             f"{folder} is none of the folders that a report is made of: those of `dreamprm train` (with "
             f"metrics.jsonl), of `dreamprm evaluate` ({evaluation.RESULT}) and of `dreamprm evaluate-steps` "
-            f"({steps.RESULT}); name one of these, or let its command finish first")
+            f"({steps.RESULT}); name one of these, or let its command finish first"
+        )
     return read_run(folder)
 
 
@@ -97,4 +102,5 @@ def read_report(paths: Sequence[str | Path]) -> Report:
     return Report(
         runs=tuple(one for one in folders if isinstance(one, Run)),
         evaluations=tuple(one for one in folders if isinstance(one, EvaluationFolder)),
-        steps=tuple(one for one in folders if isinstance(one, StepsFolder)))
+        steps=tuple(one for one in folders if isinstance(one, StepsFolder)),
+    )

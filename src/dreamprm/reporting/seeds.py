@@ -37,8 +37,13 @@ def seed_groups(runs: Sequence[Run]) -> list[tuple[Run, ...]]:
     alike: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in runs:
         if run.config is not None and seed_of(run) is not None:
-            key = tuple(sorted((name, repr(value)) for name, value in settings(run).items()
-                               if not is_below(name, (*OWN, *BESIDE_TRAINING))))
+            key = tuple(
+                sorted(
+                    (name, repr(value))
+                    for name, value in settings(run).items()
+                    if not is_below(name, (*OWN, *BESIDE_TRAINING))
+                )
+            )
             alike.setdefault(key, []).append(run)
     return [tuple(group) for group in alike.values() if len({seed_of(run) for run in group}) > 1]
 
@@ -74,14 +79,15 @@ def settings(run: Run, *, star_seed: bool = True) -> dict[str, Any]:
         return dict(flat(held))
     seed = held.get("seed", seed_of(run))
     own = re.compile(rf"(seed[-_]?){re.escape(str(seed))}(?!\d)")
-    return {name: own.sub(r"\1*", value) if isinstance(value, str) else value
-            for name, value in flat(held)}
+    return {name: own.sub(r"\1*", value) if isinstance(value, str) else value for name, value in flat(held)}
 
 
 def shared_label(group: Sequence[Run], labels: Sequence[str]) -> str:
     """One name for the runs of a group: that of all, with `*` for the seed, or all of them."""
-    starred = {re.sub(rf"(seed[-_]?){seed_of(run)}(?!\d)", r"\1*", label)
-               for run, label in zip(group, labels, strict=True)}
+    starred = {
+        re.sub(rf"(seed[-_]?){seed_of(run)}(?!\d)", r"\1*", label)
+        for run, label in zip(group, labels, strict=True)
+    }
     return starred.pop() if len(starred) == 1 else ", ".join(labels)
 
 

@@ -66,7 +66,8 @@ def grouped(selectors: Iterable[str], row: Callable[[str], Row]) -> list[RowGrou
         ("A vote weighted by scores", [WEIGHTED + name for name in weighted]),
         ("One generator throughout", (BEST_GENERATOR,)),
         ("The highest score", ordered_scorers([name for name in there if is_scorer(name)])),
-        ("Ceiling", ("oracle",)))
+        ("Ceiling", ("oracle",)),
+    )
     shown = ((title, tuple(row(name) for name in names if name in there)) for title, names in groups)
     return [RowGroup(title, rows) for title, rows in shown if rows]
 

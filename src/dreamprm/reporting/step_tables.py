@@ -74,13 +74,21 @@ def estimate_cell(estimate: Estimate, show: Show) -> Cell:
 def record_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
     """What each subset holds and what of it is counted: the head, of subsets, and a row a count."""
     counts = {
-        "labels": "labels", "records": "records", "for the threshold": "development_records",
-        "counted": "test_records", "their questions": "test_questions", "erroneous": "erroneous",
-        "correct": "correct", "first error unknown": "first_error_unknown",
-        "labelled steps": "labelled_steps", "steps without label": "unlabelled_steps"}
+        "labels": "labels",
+        "records": "records",
+        "for the threshold": "development_records",
+        "counted": "test_records",
+        "their questions": "test_questions",
+        "erroneous": "erroneous",
+        "correct": "correct",
+        "first error unknown": "first_error_unknown",
+        "labelled steps": "labelled_steps",
+        "steps without label": "unlabelled_steps",
+    }
     subsets = result["subsets"]
     rows: list[list[object]] = [
-        [title, *(held.get(key, MISSING) for held in subsets.values())] for title, key in counts.items()]
+        [title, *(held.get(key, MISSING) for held in subsets.values())] for title, key in counts.items()
+    ]
     return ["counts", *(column_name(result, name) for name in subsets)], rows
 
 
@@ -93,8 +101,10 @@ def first_error_table(result: Mapping[str, Any]) -> Table:
     """A group a figure, a row a scorer and a guess."""
     groups = {
         title: {
-            name: (row, wording.GUESSES.get(name, "")) for name, row in result["first_error"][figure].items()}
-        for figure, title in FIGURES.items()}
+            name: (row, wording.GUESSES.get(name, "")) for name, row in result["first_error"][figure].items()
+        }
+        for figure, title in FIGURES.items()
+    }
     return _table(result, groups, lambda title: percent)
 
 
@@ -114,12 +124,16 @@ def difference_table(result: Mapping[str, Any]) -> Table:
     """A group a figure, a row a scorer: its figure minus the baseline's; none without a baseline."""
     names = FIGURES | {
         f"auc_{kind}": f"Step AUC, {wording.words(kind)}, steps counted: {wording.words('up_to_first_error')}"
-        for kind in ("pooled", "per_record")}
+        for kind in ("pooled", "per_record")
+    }
     held = result.get("differences") or {}
     groups = {
         title.replace("(%)", "(points)"): {
-            name: (row, "") for name, row in held[figure].items() if any(row.values())}
-        for figure, title in names.items() if figure in held}
+            name: (row, "") for name, row in held[figure].items() if any(row.values())
+        }
+        for figure, title in names.items()
+        if figure in held
+    }
     return _table(result, groups, lambda title: signed_points if "(points)" in title else signed)
 
 
@@ -134,22 +148,40 @@ def threshold_rows(result: Mapping[str, Any]) -> list[list[object]]:
     rows: list[list[object]] = []
     for name, threshold in result["thresholds"].items():
         found = threshold.get("development") or {}
-        rows.append([
-            name, f"{threshold['probability']:.4g}", f"{threshold['log_odds']:.4g}",
-            found.get("thresholds_tried", "given"), *(percent(found.get(figure)) for figure in FIGURES)])
+        rows.append(
+            [
+                name,
+                f"{threshold['probability']:.4g}",
+                f"{threshold['log_odds']:.4g}",
+                found.get("thresholds_tried", "given"),
+                *(percent(found.get(figure)) for figure in FIGURES),
+            ]
+        )
     return rows
 
 
 def calibration_table(result: Mapping[str, Any]) -> Table:
     """A group a subset, a row a scorer, of the shown scope."""
     scope = wording.shown_scope(result)
-    head = ("", "steps", "mean label", "mean probability", "ECE, equal mass", "by chance", "ECE, equal width",
-            "by chance", "Brier", "Brier of the mean label")
+    head = (
+        "",
+        "steps",
+        "mean label",
+        "mean probability",
+        "ECE, equal mass",
+        "by chance",
+        "ECE, equal width",
+        "by chance",
+        "Brier",
+        "Brier of the mean label",
+    )
     groups = []
     for subset in result["subsets"]:
         rows = tuple(
             Row(scorer, tuple(_calibration_cells(scopes[scope][subset])))
-            for scorer, scopes in result["calibration"].items() if subset in scopes.get(scope, {}))
+            for scorer, scopes in result["calibration"].items()
+            if subset in scopes.get(scope, {})
+        )
         if rows:
             groups.append(Group(column_name(result, subset), rows))
     return Table(head, tuple(groups))
@@ -162,14 +194,18 @@ def _calibration_cells(held: Mapping[str, Any]) -> Iterator[Cell]:
     for binning in ("equal_mass", "equal_width"):
         yield estimate_cell(held[binning]["ece"], decimal)
         chance = held[binning]["ece_if_calibrated"]
-        yield Cell(MISSING) if chance is None else Cell(
-            decimal(chance["mean"]), f"up to {decimal(chance['high'])}")
+        yield (
+            Cell(MISSING)
+            if chance is None
+            else Cell(decimal(chance["mean"]), f"up to {decimal(chance['high'])}")
+        )
     yield estimate_cell(held["brier"], decimal)
     yield Cell(decimal(held["base_rate_brier"]))
 
 
 def _table(
-    result: Mapping[str, Any], groups: Mapping[str, Mapping[str, tuple[Mapping[str, Estimate], str]]],
+    result: Mapping[str, Any],
+    groups: Mapping[str, Mapping[str, tuple[Mapping[str, Estimate], str]]],
     show: Callable[[str], Show],
 ) -> Table:
     """Columns of the subsets that any row has, and their mean.
@@ -177,17 +213,25 @@ def _table(
     Args: groups {title: {row: (estimates by subset, note)}}; show: how the figures of a title are written.
     """
     places = [
-        name for name in (*result["subsets"], MEAN)
-        if any(name in row for rows in groups.values() for row, _ in rows.values())]
+        name
+        for name in (*result["subsets"], MEAN)
+        if any(name in row for rows in groups.values() for row, _ in rows.values())
+    ]
     return Table(
         ("", *(column_name(result, name) for name in places)),
         tuple(
             Group(
                 title,
-                tuple(Row(name, tuple(estimate_cell(row.get(place), show(title)) for place in places), note)
-                      for name, (row, note) in rows.items()),
-                mean_meaning(result, [row for row, _ in rows.values()]))
-            for title, rows in groups.items() if rows))
+                tuple(
+                    Row(name, tuple(estimate_cell(row.get(place), show(title)) for place in places), note)
+                    for name, (row, note) in rows.items()
+                ),
+                mean_meaning(result, [row for row, _ in rows.values()]),
+            )
+            for title, rows in groups.items()
+            if rows
+        ),
+    )
 
 
 def mean_meaning(result: Mapping[str, Any], rows: Sequence[Mapping[str, Estimate]]) -> str:
@@ -195,6 +239,7 @@ def mean_meaning(result: Mapping[str, Any], rows: Sequence[Mapping[str, Estimate
     if not any(MEAN in row for row in rows):
         return ""
     apart = result["settings"]["development_subset"]
-    counted = [name for name in result["subsets"]
-               if name != apart and any(row.get(name) is not None for row in rows)]
+    counted = [
+        name for name in result["subsets"] if name != apart and any(row.get(name) is not None for row in rows)
+    ]
     return f"mean of {', '.join(counted)}"

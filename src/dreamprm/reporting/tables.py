@@ -114,8 +114,10 @@ def fact_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("steps", _whole(summary.get("steps"))),
         ("seed", _whole(summary.get("seed"))),
         ("time", duration(seconds) if math.isfinite(seconds) else ""),
-        (f"rank correlation of {trained(summary).weight} with planted quality",
-         _known(summary.get("spearman"))),
+        (
+            f"rank correlation of {trained(summary).weight} with planted quality",
+            _known(summary.get("spearman")),
+        ),
         ("mean weight of good over bad domains", _known(summary.get("weight_ratio"))),
         ("vanilla PRM", VANILLA_SOURCES.get(str(summary.get("vanilla_source")), "")),
     ]

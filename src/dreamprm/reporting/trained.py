@@ -45,5 +45,8 @@ def trained(summary: Mapping[str, Any]) -> Trained:
 def equally_weighted(summary: Mapping[str, Any]) -> bool:
     """Whether all domains weigh the same because nothing weighed them: a vanilla PRM, or such a baseline."""
     weights = [number(value) for value in (summary.get("weights") or {}).values()]
-    return bool(weights) and not trained(summary).learned and all(
-        math.isclose(weight, weights[0], rel_tol=1e-6) for weight in weights)
+    return (
+        bool(weights)
+        and not trained(summary).learned
+        and all(math.isclose(weight, weights[0], rel_tol=1e-6) for weight in weights)
+    )

@@ -71,7 +71,7 @@ class _Unit:
 
 def _goes_on(unit: _Unit, block: str) -> bool:
     bare = block.strip()
-    if _HEADING_ONLY.fullmatch(unit.last_line) or unmarked(unit.last_line).endswith((":", "\uFF1A", ",")):
+    if _HEADING_ONLY.fullmatch(unit.last_line) or unmarked(unit.last_line).endswith((":", "\uff1a", ",")):
         return True
     if bare[0].islower() or bare.startswith("|"):
         return True

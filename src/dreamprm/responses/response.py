@@ -16,17 +16,19 @@ from dreamprm.responses.sentences import sentence_ends
 SPLITS = ("headings", "paragraphs", "sentences", "whole")
 """At `Step k:` headings, blank lines or sentences, or not at all."""
 
-MALFORMED: Mapping[str, str] = MappingProxyType({
-    "empty": "there is no text; nothing else is said of it but whether it was cut off",
-    "truncated": "it was cut off at the generator's longest length",
-    "no_headings": "it was to be split at its headings and has none: the whole text is one step",
-    "missing_steps": "a number between 1 and the last (or the expected last) has no heading; of a text that"
-                     " is not split at headings: it has fewer steps than expected",
-    "repeated_steps": "a number has more than one heading",
-    "unordered_steps": "the headings' numbers, each where it first stands, do not rise",
-    "surplus_steps": "it has more steps, or a heading with a higher number, than expected",
-    "no_final_answer": "it states no final answer in any of the forms that `final_answer` knows",
-})
+MALFORMED: Mapping[str, str] = MappingProxyType(
+    {
+        "empty": "there is no text; nothing else is said of it but whether it was cut off",
+        "truncated": "it was cut off at the generator's longest length",
+        "no_headings": "it was to be split at its headings and has none: the whole text is one step",
+        "missing_steps": "a number between 1 and the last (or the expected last) has no heading; of a text "
+        "that is not split at headings: it has fewer steps than expected",
+        "repeated_steps": "a number has more than one heading",
+        "unordered_steps": "the headings' numbers, each where it first stands, do not rise",
+        "surplus_steps": "it has more steps, or a heading with a higher number, than expected",
+        "no_final_answer": "it states no final answer in any of the forms that `final_answer` knows",
+    }
+)
 """What can be wrong with a response's form. Such a response is kept, counted and labelled as such."""
 
 

@@ -77,8 +77,10 @@ class Adaptive(LabelMethod):
         check_between(self.budget, 0, np.inf, setting="budget")
         for setting in ("budget", "maximum"):
             if getattr(self, setting) < self.initial:
-                raise ValueError(f"{setting} must be >= initial={self.initial}, which every prefix gets; got "
-                                 f"{getattr(self, setting)}")
+                raise ValueError(
+                    f"{setting} must be >= initial={self.initial}, which every prefix gets; got "
+                    f"{getattr(self, setting)}"
+                )
         if self.least_gain != 0:
             check_between(self.least_gain, 0, np.inf, setting="least_gain", advice="0 is allowed too")
         check_between(self.half_width, 0, 0.5, setting="half_width")
@@ -125,7 +127,11 @@ class Adaptive(LabelMethod):
         return [StepLabel(p, tally.total) for p, tally in zip(labels, tallies, strict=True)]
 
     def _share_out(
-        self, rollouts: int, tallies: list[Tally], asked: list[int], correct: bool | None,
+        self,
+        rollouts: int,
+        tallies: list[Tally],
+        asked: list[int],
+        correct: bool | None,
     ) -> list[int]:
         """How the next `rollouts` are given to the prefixes; fewer, or none, where no more are worth it."""
         means, variances = self._moments(tallies, correct)
@@ -136,8 +142,10 @@ class Adaptive(LabelMethod):
         for _ in range(rollouts):
             gains = [
                 _gain(variances[i], noise[i], count)
-                if is_open[i] and asked[i] + count < self.maximum else 0.0
-                for i, count in enumerate(counts)]
+                if is_open[i] and asked[i] + count < self.maximum
+                else 0.0
+                for i, count in enumerate(counts)
+            ]
             best = max(range(len(gains)), key=gains.__getitem__)
             if gains[best] <= self.least_gain:
                 break

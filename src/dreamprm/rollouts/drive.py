@@ -36,4 +36,5 @@ def run_plan(plan: Plan, ask: Callable[[Sequence[Ask]], Sequence[Tally]]) -> lis
             if not 0 <= tally.right <= tally.total <= wanted.count:
                 raise ValueError(
                     f"a tally needs 0 <= right <= total <= {wanted.count}, the rollouts asked for; got "
-                    f"{tally}")
+                    f"{tally}"
+                )

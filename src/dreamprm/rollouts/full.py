@@ -44,5 +44,6 @@ class Full(LabelMethod):
         if not prefixes:
             return []
         tallies = yield [Ask(step, self.rollouts) for step in range(1, prefixes + 1)]
-        return [StepLabel(tally.right / tally.total if tally.total else None, tally.total)
-                for tally in tallies]
+        return [
+            StepLabel(tally.right / tally.total if tally.total else None, tally.total) for tally in tallies
+        ]

@@ -107,8 +107,15 @@ class ChainValues:
 def _beta_binomial(k: int, a: float, b: float) -> float:
     """P(k of GRID) where the chance of each is drawn once from Beta(a, b); its mean is GRID a / (a + b)."""
     choose = lgamma(GRID + 1) - lgamma(k + 1) - lgamma(GRID - k + 1)
-    return exp(choose + lgamma(k + a) + lgamma(GRID - k + b) - lgamma(GRID + a + b)
-               + lgamma(a + b) - lgamma(a) - lgamma(b))
+    return exp(
+        choose
+        + lgamma(k + a)
+        + lgamma(GRID - k + b)
+        - lgamma(GRID + a + b)
+        + lgamma(a + b)
+        - lgamma(a)
+        - lgamma(b)
+    )
 
 
 def _binomial(tally: Tally, grid: Floats) -> Floats:

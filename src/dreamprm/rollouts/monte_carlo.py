@@ -11,8 +11,14 @@ from dreamprm.rollouts.full import Full
 
 
 def monte_carlo_labels(
-    generator: Generator, prompt: str, image: str | None, *, steps: Sequence[str],
-    is_correct: Callable[[str], bool], rollouts: int, seed: int,
+    generator: Generator,
+    prompt: str,
+    image: str | None,
+    *,
+    steps: Sequence[str],
+    is_correct: Callable[[str], bool],
+    rollouts: int,
+    seed: int,
 ) -> list[float]:
     """p_i for every step of one chain of thought, by `Full`.
 
@@ -40,7 +46,8 @@ def monte_carlo_labels(
 
     def roll_out(ask: Ask) -> Tally:
         completions = generator.complete(
-            prompt, image, prefix="\n".join(steps[:ask.step]), n=ask.count, seed=seed + ask.step)
+            prompt, image, prefix="\n".join(steps[: ask.step]), n=ask.count, seed=seed + ask.step
+        )
         return Tally(sum(is_correct(completion.text) for completion in completions), len(completions))
 
     correct = is_correct(steps[-1])

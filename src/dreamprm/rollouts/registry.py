@@ -12,11 +12,13 @@ from dreamprm.rollouts.base import LabelMethod
 from dreamprm.rollouts.first_error import FirstError
 from dreamprm.rollouts.full import Full
 
-METHODS: Mapping[str, type[LabelMethod]] = MappingProxyType({
-    "full": Full,
-    "adaptive": Adaptive,
-    "first_error": FirstError,
-})
+METHODS: Mapping[str, type[LabelMethod]] = MappingProxyType(
+    {
+        "full": Full,
+        "adaptive": Adaptive,
+        "first_error": FirstError,
+    }
+)
 """Methods by name; each class is a frozen dataclass whose fields are its settings."""
 
 

@@ -30,22 +30,41 @@ def base_config(settings: SandboxSettings, tokenizer: Any) -> Qwen2VLConfig:
     spatial = 3 * half // 8
     return Qwen2VLConfig(
         text_config={
-            "vocab_size": len(tokenizer), "hidden_size": width, "intermediate_size": 2 * width,
-            "num_hidden_layers": settings.text_layers, "num_attention_heads": heads, "num_key_value_heads": 2,
-            "max_position_embeddings": 256, "tie_word_embeddings": True,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0,
-                                "mrope_section": [half - 2 * spatial, spatial, spatial]},
+            "vocab_size": len(tokenizer),
+            "hidden_size": width,
+            "intermediate_size": 2 * width,
+            "num_hidden_layers": settings.text_layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 256,
+            "tie_word_embeddings": True,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10_000.0,
+                "mrope_section": [half - 2 * spatial, spatial, spatial],
+            },
             # Five times the usual spread: a model of width 64 then learns to read much sooner.
             "initializer_range": 0.1,
-            "bos_token_id": None, "eos_token_id": token["<|im_end|>"], "pad_token_id": token["<|endoftext|>"],
+            "bos_token_id": None,
+            "eos_token_id": token["<|im_end|>"],
+            "pad_token_id": token["<|endoftext|>"],
         },
         vision_config={
-            "depth": settings.vision_layers, "embed_dim": width, "hidden_size": width, "num_heads": heads,
-            "mlp_ratio": 2, "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2,
-            "in_channels": 3, "initializer_range": 0.1,
+            "depth": settings.vision_layers,
+            "embed_dim": width,
+            "hidden_size": width,
+            "num_heads": heads,
+            "mlp_ratio": 2,
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "in_channels": 3,
+            "initializer_range": 0.1,
         },
-        image_token_id=token["<|image_pad|>"], video_token_id=token["<|video_pad|>"],
-        vision_start_token_id=token["<|vision_start|>"], vision_end_token_id=token["<|vision_end|>"],
+        image_token_id=token["<|image_pad|>"],
+        video_token_id=token["<|video_pad|>"],
+        vision_start_token_id=token["<|vision_start|>"],
+        vision_end_token_id=token["<|vision_end|>"],
         tie_word_embeddings=True,
     )
 
@@ -57,7 +76,11 @@ def build_processor() -> PRMProcessor:
 
 
 def train_base_model(
-    folder: Path, settings: SandboxSettings, *, seed: int, say: Callable[[str], None] = print,
+    folder: Path,
+    settings: SandboxSettings,
+    *,
+    seed: int,
+    say: Callable[[str], None] = print,
 ) -> float:
     """Train on FOLDER/pool.jsonl by next-token prediction alone; save the checkpoint in FOLDER/base.
 
@@ -74,14 +97,18 @@ def train_base_model(
     optimizer = torch.optim.AdamW(parameters, lr=settings.base_lr, weight_decay=0.01)
     steps = settings.base_steps
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / 20, (steps - step) / (0.3 * steps)))
+        optimizer, lambda step: min(1.0, (step + 1) / 20, (steps - step) / (0.3 * steps))
+    )
     losses: list[float] = []
-    say(f"training the base model: {sum(p.numel() for p in parameters):,} parameters, "
-        f"{steps} language-modelling steps")
+    say(
+        f"training the base model: {sum(p.numel() for p in parameters):,} parameters, "
+        f"{steps} language-modelling steps"
+    )
     for step in range(steps):
         picked = [texts[i] for i in sampler.rows(step)]
         batch = processor.collate_text(
-            [processor.encode_text(text.text, images.open_all(text.images)) for text in picked])
+            [processor.encode_text(text.text, images.open_all(text.images)) for text in picked]
+        )
         loss = language_model_loss(prm(batch, output="token_logits"), batch["token_targets"])
         optimizer.zero_grad()
         loss.backward()
@@ -90,8 +117,9 @@ def train_base_model(
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             raise FloatingPointError(
-                f"the base model's loss became {losses[-1]} at step {step}; lower sandbox.base_lr")
-    tail = losses[-max(1, steps // 10):]
+                f"the base model's loss became {losses[-1]} at step {step}; lower sandbox.base_lr"
+            )
+    tail = losses[-max(1, steps // 10) :]
     mean = sum(tail) / len(tail)
     say(f"base model: {mean:.3f} nats a token")
     prm.backbone.save_pretrained(folder / "base")

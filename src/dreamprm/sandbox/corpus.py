@@ -21,14 +21,17 @@ def generate_captions(count: int, *, seed: int) -> list[tuple[Problem, str]]:
         left, right = rng.choice(SKILLS), rng.choice(SKILLS)
         # Mostly one skill on both sides, as in the training sets; some captions mix them, as books do.
         problem = draw_problem(
-            rng, f"images/pool/{i:05d}.png", skills=(left, left if rng.random() < 0.8 else right))
+            rng, f"images/pool/{i:05d}.png", skills=(left, left if rng.random() < 0.8 else right)
+        )
         scene = problem.scene
         # Named by its place or by its value: the reader learns to look both ways.
         if rng.random() < 0.5:
             sides = [f"left {scene.left_skill} {scene.left}", f"right {scene.right_skill} {scene.right}"]
         else:
-            sides = [f"{scene.left} on left {scene.left_skill}",
-                     f"{scene.right} on right {scene.right_skill}"]
+            sides = [
+                f"{scene.left} on left {scene.left_skill}",
+                f"{scene.right} on right {scene.right_skill}",
+            ]
         # In either order, so that the words, not their places, say which side is meant.
         rng.shuffle(sides)
         pairs.append((problem, f"picture : {sides[0]} , {sides[1]}"))
@@ -44,7 +47,7 @@ def generate_exercises() -> list[str]:
             exercises.append(f"exercise : larger of {left} and {right} equals {max(left, right)}")
             if left >= right:
                 exercises.append(f"exercise : {left} minus {right} equals {left - right}")
-    for first in range(0, 13):
+    for first in range(13):
         for second in range(1, 5):
             exercises.append(f"exercise : {first} plus {second} equals {first + second}")
             if first >= second:

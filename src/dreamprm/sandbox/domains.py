@@ -80,8 +80,13 @@ class Problem:
 
 
 def draw_problem(
-    rng: random.Random, image: str, *, skills: tuple[str, str], style: Style = TRAINING_STYLE,
-    held_out: bool = False, extra: int = 0,
+    rng: random.Random,
+    image: str,
+    *,
+    skills: tuple[str, str],
+    style: Style = TRAINING_STYLE,
+    held_out: bool = False,
+    extra: int = 0,
 ) -> Problem:
     """A random problem over (left, right) skills; its value pair is, or is not, one of the held-out pairs."""
     while True:
@@ -128,10 +133,17 @@ def generate_domain(spec: DomainSpec, *, questions: int, cots: int, seed: int) -
         problems.append(problem)
         keys.append(key)
         for steps, labels in _labelled_cots(reasoner, problem, key, cots, rng):
-            records.append(StepRecord(
-                question=problem.question.text, images=(problem.image,), domain=spec.name, steps=steps,
-                labels=labels, rollouts=(ROLLOUTS,) * (len(steps) - 1) + (1,),
-                id=f"{spec.name}-{i:05d}-{len(records) % cots}"))
+            records.append(
+                StepRecord(
+                    question=problem.question.text,
+                    images=(problem.image,),
+                    domain=spec.name,
+                    steps=steps,
+                    labels=labels,
+                    rollouts=(ROLLOUTS,) * (len(steps) - 1) + (1,),
+                    id=f"{spec.name}-{i:05d}-{len(records) % cots}",
+                )
+            )
             right.append([key == problem.answer and spec.fault != "easy"] * len(steps))
     if spec.fault == "shuffled":
         right = _shuffle_labels(records, spec.share, rng)
@@ -143,19 +155,33 @@ def generate_domain(spec: DomainSpec, *, questions: int, cots: int, seed: int) -
 
 
 def _labelled_cots(
-    reasoner: ScriptedReasoner, problem: Problem, key: int, cots: int, rng: random.Random,
+    reasoner: ScriptedReasoner,
+    problem: Problem,
+    key: int,
+    cots: int,
+    rng: random.Random,
 ) -> Iterator[tuple[tuple[str, ...], tuple[float | None, ...]]]:
     completions = reasoner.complete(problem.question.text, problem.image, n=cots, seed=rng.getrandbits(32))
     for completion in completions:
         steps = split_steps(completion.text)
         labels = monte_carlo_labels(
-            reasoner, problem.question.text, problem.image, steps=steps,
-            is_correct=lambda text: is_right(text, key), rollouts=ROLLOUTS, seed=rng.getrandbits(32))
+            reasoner,
+            problem.question.text,
+            problem.image,
+            steps=steps,
+            is_correct=lambda text: is_right(text, key),
+            rollouts=ROLLOUTS,
+            seed=rng.getrandbits(32),
+        )
         yield steps, tuple(labels)
 
 
 def _draw_question(
-    spec: DomainSpec, reasoner: ScriptedReasoner, scenes: dict[str, Scene], image: str, rng: random.Random,
+    spec: DomainSpec,
+    reasoner: ScriptedReasoner,
+    scenes: dict[str, Scene],
+    image: str,
+    rng: random.Random,
 ) -> tuple[Problem, int]:
     """A problem of the domain, entered into `scenes`, and what the domain's key says its answer is."""
     while True:

@@ -1,16 +1,16 @@
 """`dreamprm sandbox`: the generated world as files, in the package's own record forms.
 
-    FOLDER/images/...                      PNG files
-    FOLDER/train/DOMAIN.jsonl              step records, one file a domain
-    FOLDER/questions/DOMAIN.jsonl          the domain's questions with its key: what can be labelled anew
-    FOLDER/meta.jsonl                      complete CoTs with right/wrong labels
-    FOLDER/development.jsonl               candidate records to tune on
-    FOLDER/suites/SUITE.jsonl              candidate records to report
-    FOLDER/pool.jsonl                      captions and exercises for the language-modelling loss
-    FOLDER/base/                           the base model: a small Qwen2-VL that has read the pool
-    FOLDER/sealed/quality.json             planted quality by domain; read by evaluation, never by training
-    FOLDER/sealed/scenes.jsonl             what every image shows; read by the scripted reasoner alone
-    FOLDER/sandbox.json                    how it was made; written last, so its presence means complete
+FOLDER/images/...                      PNG files
+FOLDER/train/DOMAIN.jsonl              step records, one file a domain
+FOLDER/questions/DOMAIN.jsonl          the domain's questions with its key: what can be labelled anew
+FOLDER/meta.jsonl                      complete CoTs with right/wrong labels
+FOLDER/development.jsonl               candidate records to tune on
+FOLDER/suites/SUITE.jsonl              candidate records to report
+FOLDER/pool.jsonl                      captions and exercises for the language-modelling loss
+FOLDER/base/                           the base model: a small Qwen2-VL that has read the pool
+FOLDER/sealed/quality.json             planted quality by domain; read by evaluation, never by training
+FOLDER/sealed/scenes.jsonl             what every image shows; read by the scripted reasoner alone
+FOLDER/sandbox.json                    how it was made; written last, so its presence means complete
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from dreamprm.data.records import QuestionRecord
 from dreamprm.errors import UserError
 from dreamprm.sandbox.corpus import generate_captions, generate_exercises
 from dreamprm.sandbox.domains import DOMAINS, DomainData, DomainSpec, Problem, generate_domain
-from dreamprm.sandbox.scenes import draw
 from dreamprm.sandbox.scene_file import SCENES, write_scenes
+from dreamprm.sandbox.scenes import draw
 from dreamprm.sandbox.settings import SandboxSettings
 from dreamprm.sandbox.suites import DEVELOPMENT, META, SUITES, SuiteSpec, as_meta_records, generate_suite
 
@@ -107,33 +107,56 @@ def run_sandbox(config: TrainConfig) -> None:
 def _check_manifest(folder: Path, wanted: dict[str, Any]) -> None:
     path = folder / MANIFEST
     if not path.is_file():
-        raise UserError(f"{folder} is not empty and holds no sandbox ({MANIFEST} is missing); "
-                        "give sandbox.folder another folder, or remove this one")
+        raise UserError(
+            f"{folder} is not empty and holds no sandbox ({MANIFEST} is missing); "
+            "give sandbox.folder another folder, or remove this one"
+        )
     found = json.loads(path.read_text())
     if found != wanted:
         differing = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
         differences = ", ".join(
-            f"{key} is {found.get(key)} there, {wanted.get(key)} in this configuration" for key in differing)
-        raise UserError(f"{folder} holds another sandbox: {differences}; "
-                        "remove the folder, or give sandbox.folder another one")
+            f"{key} is {found.get(key)} there, {wanted.get(key)} in this configuration" for key in differing
+        )
+        raise UserError(
+            f"{folder} holds another sandbox: {differences}; "
+            "remove the folder, or give sandbox.folder another one"
+        )
 
 
 def _generate(folder: Path, world: World, say: Callable[[str], None]) -> None:
     settings, seed = world.settings, world.seed
     jobs: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
         (_write_domain, (folder, spec, settings.questions_per_domain, settings.cots_per_question, seed))
-        for spec in DOMAINS]
+        for spec in DOMAINS
+    ]
     jobs += [
-        (_write_suite, (folder, spec, f"suites/{spec.name}.jsonl", settings.suite_questions,
-                        settings.candidates, seed)) for spec in SUITES]
-    jobs.append((_write_suite, (folder, DEVELOPMENT, "development.jsonl", settings.development_questions,
-                                settings.candidates, seed)))
+        (
+            _write_suite,
+            (folder, spec, f"suites/{spec.name}.jsonl", settings.suite_questions, settings.candidates, seed),
+        )
+        for spec in SUITES
+    ]
+    jobs.append(
+        (
+            _write_suite,
+            (
+                folder,
+                DEVELOPMENT,
+                "development.jsonl",
+                settings.development_questions,
+                settings.candidates,
+                seed,
+            ),
+        )
+    )
     jobs.append((_write_suite, (folder, META, "meta.jsonl", settings.meta_questions, META_CANDIDATES, seed)))
     for name in ("train", "questions", "suites", "images", "sealed"):
         (folder / name).mkdir(parents=True)
 
-    say(f"generating {len(DOMAINS)} domains of {settings.questions_per_domain} questions, "
-        f"{len(SUITES)} held-out suites, a meta set and a text pool")
+    say(
+        f"generating {len(DOMAINS)} domains of {settings.questions_per_domain} questions, "
+        f"{len(SUITES)} held-out suites, a meta set and a text pool"
+    )
     drawn = _write_pool(folder, settings.captions, seed)
     # Imported here: drawing and labelling need no torch, and the worker processes import this module.
     from dreamprm.sandbox.base_model import train_base_model
@@ -157,7 +180,11 @@ def _generate(folder: Path, world: World, say: Callable[[str], None]) -> None:
 
 
 def _write_domain(
-    folder: Path, spec: DomainSpec, questions: int, cots: int, seed: int,
+    folder: Path,
+    spec: DomainSpec,
+    questions: int,
+    cots: int,
+    seed: int,
 ) -> tuple[float, list[Problem]]:
     data = generate_domain(spec, questions=questions, cots=cots, seed=seed)
     _draw_all(folder, data.problems)
@@ -173,12 +200,25 @@ def _questions(spec: DomainSpec, data: DomainData, cots: int) -> Iterator[Questi
     """
     for i, (problem, key) in enumerate(zip(data.problems, data.keys, strict=True)):
         yield QuestionRecord(
-            question=problem.question.text, images=data.records[i * cots].images, answer=str(key), options=(),
-            domain=spec.name, answer_type="integer", precision=None, unit=None, id=f"{spec.name}-{i:05d}")
+            question=problem.question.text,
+            images=data.records[i * cots].images,
+            answer=str(key),
+            options=(),
+            domain=spec.name,
+            answer_type="integer",
+            precision=None,
+            unit=None,
+            id=f"{spec.name}-{i:05d}",
+        )
 
 
 def _write_suite(
-    folder: Path, spec: SuiteSpec, file: str, questions: int, candidates: int, seed: int,
+    folder: Path,
+    spec: SuiteSpec,
+    file: str,
+    questions: int,
+    candidates: int,
+    seed: int,
 ) -> tuple[None, list[Problem]]:
     problems, records = generate_suite(spec, questions=questions, candidates=candidates, seed=seed)
     _draw_all(folder, problems)

@@ -45,8 +45,7 @@ def apply(operation: str, left: int, right: int) -> int:
     raise ValueError(f"operation must be one of {', '.join(OPERATIONS)}, got {operation!r}")
 
 
-_PATTERN = re.compile(
-    r"(\w+) of left (\w+) and right (\w+)(?: (plus|minus) (\d+))? \?")
+_PATTERN = re.compile(r"(\w+) of left (\w+) and right (\w+)(?: (plus|minus) (\d+))? \?")
 
 
 def parse_question(prompt: str) -> Question:
@@ -58,7 +57,8 @@ def parse_question(prompt: str) -> Question:
     match = _PATTERN.search(prompt)
     if match is None:
         raise ValueError(
-            f"no sandbox question in the prompt {prompt[:80]!r}; expected 'sum of left ... and right ... ?'")
+            f"no sandbox question in the prompt {prompt[:80]!r}; expected 'sum of left ... and right ... ?'"
+        )
     operation, left_noun, right_noun, sign, number = match.groups()
     extra = int(number or 0) * (-1 if sign == "minus" else 1)
     return Question(operation, left_noun, right_noun, extra)

@@ -38,8 +38,9 @@ class Errors:
 TRAINING_ERRORS = Errors()
 # Other mistakes at other rates: values misread by more than one, results off by two, a conclusion that
 # contradicts the computation.
-OTHER_ERRORS = Errors(evidence_trap=0.6, evidence_slip=0.24, compute_trap=0.4, compute_slip=0.1,
-                      conclusion_slip=0.08, far=True)
+OTHER_ERRORS = Errors(
+    evidence_trap=0.6, evidence_slip=0.24, compute_trap=0.4, compute_slip=0.1, conclusion_slip=0.08, far=True
+)
 NO_ERRORS = Errors(evidence_trap=0.0, evidence_slip=0.0, compute_trap=0.0, compute_slip=0.0)
 
 
@@ -67,7 +68,11 @@ class ScriptedReasoner(Generator):
     """
 
     def __init__(
-        self, scenes: Mapping[str, Scene], *, errors: Errors = TRAINING_ERRORS, seed: int = 0,
+        self,
+        scenes: Mapping[str, Scene],
+        *,
+        errors: Errors = TRAINING_ERRORS,
+        seed: int = 0,
     ) -> None:
         self._scenes = scenes
         self._errors = errors
@@ -88,7 +93,8 @@ class ScriptedReasoner(Generator):
         image = request.images[0] if request.images else None
         if image is None or image not in self._scenes:
             raise ValueError(
-                f"the scripted reasoner knows no scene for image {image!r}; give one of its scenes")
+                f"the scripted reasoner knows no scene for image {image!r}; give one of its scenes"
+            )
         habit = self._habit(parse_question(request.prompt), self._scenes[image])
         rng = random.Random(request.seed)
         written = split_steps(request.prefix)
@@ -107,7 +113,9 @@ class ScriptedReasoner(Generator):
         if rng.random() < 0.5:
             wrong_operation = rng.choice([name for name in OPERATIONS if name != question.operation])
         return Habit(
-            question, scene.left, scene.right,
+            question,
+            scene.left,
+            scene.right,
             trap_reading=_misread(scene.left, scene.right, rng, errors.far),
             evidence_pull=rng.uniform(*errors.evidence_pull) if has_evidence_trap else 0.0,
             compute_offset=_offset(rng, errors.far),
@@ -226,8 +234,10 @@ def parse_result(step: str) -> int:
 def _misread(left: int, right: int, rng: random.Random, far: bool) -> tuple[int, int]:
     """Values as misread: one of them (or, one time in four, both) is another value, usually a neighbour."""
     which = rng.randrange(4)
-    return (_other(left, rng, far) if which != 1 else left,
-            _other(right, rng, far) if which in (1, 3) else right)
+    return (
+        _other(left, rng, far) if which != 1 else left,
+        _other(right, rng, far) if which in (1, 3) else right,
+    )
 
 
 def _other(value: int, rng: random.Random, far: bool) -> int:

@@ -133,7 +133,12 @@ def _gauge(pen: ImageDraw.ImageDraw, x: int, y: int, value: int, ink: Colour, rn
 
 
 def _thermometer(
-    pen: ImageDraw.ImageDraw, x: int, y: int, value: int, ink: Colour, rng: random.Random,
+    pen: ImageDraw.ImageDraw,
+    x: int,
+    y: int,
+    value: int,
+    ink: Colour,
+    rng: random.Random,
 ) -> None:
     del rng
     pen.rectangle((x + 10, y + 4, x + 18, y + 44), outline=ink)
@@ -159,6 +164,12 @@ def _die(pen: ImageDraw.ImageDraw, x: int, y: int, value: int, ink: Colour, rng:
 
 
 _DRAWERS: dict[str, Callable[[ImageDraw.ImageDraw, int, int, int, Colour, random.Random], None]] = {
-    "bar": _bar, "marker": _marker, "rectangle": _rectangle, "segment": _segment,
-    "gauge": _gauge, "thermometer": _thermometer, "pile": _pile, "die": _die,
+    "bar": _bar,
+    "marker": _marker,
+    "rectangle": _rectangle,
+    "segment": _segment,
+    "gauge": _gauge,
+    "thermometer": _thermometer,
+    "pile": _pile,
+    "die": _die,
 }

@@ -52,7 +52,11 @@ DEVELOPMENT = SuiteSpec("development")
 
 
 def generate_suite(
-    spec: SuiteSpec, *, questions: int, candidates: int, seed: int,
+    spec: SuiteSpec,
+    *,
+    questions: int,
+    candidates: int,
+    seed: int,
 ) -> tuple[list[Problem], list[CandidateRecord]]:
     """Draw a suite's problems and let its reasoner answer each of them `candidates` times."""
     rng = random.Random(f"{seed}/{spec.name}" if spec.drawing == 1 else f"{seed}/{spec.name}/{spec.drawing}")
@@ -60,28 +64,56 @@ def generate_suite(
     for i in range(questions):
         left = rng.choice(SKILLS)
         right = rng.choice([skill for skill in SKILLS if skill != left]) if spec.mixed_skills else left
-        problems.append(draw_problem(
-            rng, f"images/{spec.name}/{i:05d}.png", skills=(left, right), style=spec.style,
-            held_out=spec.held_out_pairs, extra=rng.randint(1, 4) if spec.two_operations else 0))
+        problems.append(
+            draw_problem(
+                rng,
+                f"images/{spec.name}/{i:05d}.png",
+                skills=(left, right),
+                style=spec.style,
+                held_out=spec.held_out_pairs,
+                extra=rng.randint(1, 4) if spec.two_operations else 0,
+            )
+        )
     # The other reasoner is another individual too: with the same seed it would share the first one's traps.
     reasoner_seed = seed if spec.errors == TRAINING_ERRORS else seed + 1
     reasoner = ScriptedReasoner({p.image: p.scene for p in problems}, errors=spec.errors, seed=reasoner_seed)
     records = []
     for i, problem in enumerate(problems):
         completions = reasoner.complete(
-            problem.question.text, problem.image, n=candidates, seed=rng.getrandbits(32))
-        records.append(CandidateRecord(
-            question=problem.question.text, images=(problem.image,), benchmark=spec.name,
-            answer=str(problem.answer), id=f"{spec.name}-{i:05d}",
-            candidates=tuple(Candidate(
-                text=c.text, steps=split_steps(c.text), final_answer=final_answer(c.text),
-                correct=is_right(c.text, problem.answer), generator="scripted") for c in completions)))
+            problem.question.text, problem.image, n=candidates, seed=rng.getrandbits(32)
+        )
+        records.append(
+            CandidateRecord(
+                question=problem.question.text,
+                images=(problem.image,),
+                benchmark=spec.name,
+                answer=str(problem.answer),
+                id=f"{spec.name}-{i:05d}",
+                candidates=tuple(
+                    Candidate(
+                        text=c.text,
+                        steps=split_steps(c.text),
+                        final_answer=final_answer(c.text),
+                        correct=is_right(c.text, problem.answer),
+                        generator="scripted",
+                    )
+                    for c in completions
+                ),
+            )
+        )
     return problems, records
 
 
 def as_meta_records(records: list[CandidateRecord]) -> list[MetaRecord]:
     """Every candidate as a meta record: one complete CoT with its right/wrong label."""
     return [
-        MetaRecord(question=record.question, images=record.images, steps=candidate.steps,
-                   correct=bool(candidate.correct), id=f"{record.id}-{i}")
-        for record in records for i, candidate in enumerate(record.candidates)]
+        MetaRecord(
+            question=record.question,
+            images=record.images,
+            steps=candidate.steps,
+            correct=bool(candidate.correct),
+            id=f"{record.id}-{i}",
+        )
+        for record in records
+        for i, candidate in enumerate(record.candidates)
+    ]

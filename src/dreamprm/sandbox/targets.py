@@ -23,12 +23,20 @@ def sandbox_targets(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             of the last two is not there (no rank correlation when all weights are equal), it counts as 0.
     """
     accuracy = summary["best_of_n"]
-    measured = dict(zip(TARGETS, (
-        accuracy["dreamprm"]["heldout"] - accuracy["vanilla"]["heldout"],
-        accuracy["dreamprm"]["heldout"] - accuracy["majority"]["heldout"],
-        accuracy["dreamprm"]["mean"] - accuracy["vanilla"]["mean"],
-        summary.get("spearman", 0.0),
-        summary.get("weight_ratio", 0.0),
-    ), strict=True))
-    return {name: {"target": target, "measured": measured[name], "met": measured[name] >= target}
-            for name, target in TARGETS.items()}
+    measured = dict(
+        zip(
+            TARGETS,
+            (
+                accuracy["dreamprm"]["heldout"] - accuracy["vanilla"]["heldout"],
+                accuracy["dreamprm"]["heldout"] - accuracy["majority"]["heldout"],
+                accuracy["dreamprm"]["mean"] - accuracy["vanilla"]["mean"],
+                summary.get("spearman", 0.0),
+                summary.get("weight_ratio", 0.0),
+            ),
+            strict=True,
+        )
+    )
+    return {
+        name: {"target": target, "measured": measured[name], "met": measured[name] >= target}
+        for name, target in TARGETS.items()
+    }

@@ -11,8 +11,15 @@ from dreamprm.sandbox.questions import OPERATIONS
 from dreamprm.sandbox.reasoner import LARGEST_NUMBER
 from dreamprm.sandbox.scenes import SKILLS
 
-SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
-                  "<|image_pad|>", "<|video_pad|>")
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
 UNKNOWN = "<|unknown|>"
 # One token for a heading: it says where a step begins and nothing else.
 HEADINGS = tuple(f"Step {k}:" for k in range(1, 6)) + ("Final answer:",)
@@ -45,7 +52,12 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     model = Tokenizer(WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=UNKNOWN))
     model.pre_tokenizer = Split(Regex(r"Step \d:|Final answer:|\S+"), behavior="removed", invert=True)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=model, pad_token="<|endoftext|>", eos_token="<|im_end|>", unk_token=UNKNOWN,
-        additional_special_tokens=list(SPECIAL_TOKENS), clean_up_tokenization_spaces=False)
+        tokenizer_object=model,
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        unk_token=UNKNOWN,
+        additional_special_tokens=list(SPECIAL_TOKENS),
+        clean_up_tokenization_spaces=False,
+    )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer

@@ -28,7 +28,12 @@ Chances = Mapping[A, float]
 
 
 def true_value(
-    reasoner: ScriptedReasoner, prompt: str, image: str, *, prefix: Sequence[str], answer: int,
+    reasoner: ScriptedReasoner,
+    prompt: str,
+    image: str,
+    *,
+    prefix: Sequence[str],
+    answer: int,
 ) -> float:
     """The probability that the reasoner ends with `answer` when it continues the prefix.
 
@@ -50,8 +55,10 @@ def true_value(
         ValueError: more than 4 steps (a complete chain is right or wrong), an unknown image or question.
     """
     if len(prefix) > 4:
-        raise ValueError(f"prefix must have at most 4 steps, got {len(prefix)}; a complete chain has no "
-                         "value to be estimated, its final answer is right or wrong")
+        raise ValueError(
+            f"prefix must have at most 4 steps, got {len(prefix)}; a complete chain has no "
+            "value to be estimated, its final answer is right or wrong"
+        )
     # What a reasoner keeps to itself; only its truth may look at it.
     scene, errors = reasoner._scenes.get(image), reasoner._errors
     if scene is None:

@@ -13,12 +13,32 @@ from dreamprm.schema.levels import HypergradSettings, InnerSettings, UpperSettin
 from dreamprm.schema.model import ModelSettings
 from dreamprm.schema.score import ScoreConfig
 from dreamprm.schema.train import (
-    AGGREGATIONS, META_LOSSES, CheckpointSettings, EvaluationSettings, LogSettings, TrainConfig,
+    AGGREGATIONS,
+    META_LOSSES,
+    CheckpointSettings,
+    EvaluationSettings,
+    LogSettings,
+    TrainConfig,
 )
 
 __all__ = [
-    "AGGREGATIONS", "META_LOSSES", "BenchmarkConfig", "CheckpointSettings", "ConvertConfig", "DataSettings",
-    "EvaluateConfig", "EvaluateStepsConfig", "EvaluationSettings", "HypergradSettings", "InnerSettings",
-    "LabelConfig", "LogSettings", "ModelSettings", "ScoreConfig", "TrainConfig", "TrainFile", "UpperSettings",
+    "AGGREGATIONS",
+    "META_LOSSES",
+    "BenchmarkConfig",
+    "CheckpointSettings",
+    "ConvertConfig",
+    "DataSettings",
+    "EvaluateConfig",
+    "EvaluateStepsConfig",
+    "EvaluationSettings",
+    "HypergradSettings",
+    "InnerSettings",
+    "LabelConfig",
+    "LogSettings",
+    "ModelSettings",
+    "ScoreConfig",
+    "TrainConfig",
+    "TrainFile",
+    "UpperSettings",
     "WeightSettings",
 ]

@@ -84,8 +84,10 @@ class EvaluateConfig:
     """Which selector is best: best-of-N accuracy of every selector with intervals and tests."""
 
     output: str = setting(
-        REQUIRED, "folder of the results; those of an earlier evaluation are replaced, but for a "
-        "judge's replies (judge.jsonl), so that the same command goes on")
+        REQUIRED,
+        "folder of the results; those of an earlier evaluation are replaced, but for a "
+        "judge's replies (judge.jsonl), so that the same command goes on",
+    )
     suites: dict[str, SuiteFiles] = setting(
         REQUIRED, "the test suites by name: plain paths, or sections with the keys below"
     )

@@ -21,8 +21,7 @@ class ThresholdSettings:
         "file of its own; nothing: threshold.value is taken as it is",
         choices=CHOSEN_ON,
     )
-    fraction: float = setting(
-        0.2, "with split: the share of the questions it is chosen on", above=0, below=1)
+    fraction: float = setting(0.2, "with split: the share of the questions it is chosen on", above=0, below=1)
     subset: str | None = setting(None, "with subset: its name in files")
     file: str | None = setting(None, "with file: scored step records whose questions are in none of files")
     value: float | None = setting(None, "with nothing: a probability", above=0, below=1)
@@ -41,12 +40,14 @@ class EvaluateStepsConfig:
     """Scored step records in; first-error F1, step AUC and calibration out."""
 
     files: dict[str, str] = setting(
-        REQUIRED, "files of step records with scores, by the name of the subset that each of them is")
+        REQUIRED, "files of step records with scores, by the name of the subset that each of them is"
+    )
     output: str = setting(REQUIRED, "folder of the results; it appears whole or not at all")
     overwrite: bool = setting(False, "replace an older evaluation in the output folder")
     scorers: list[str] = setting([], "names of the scorers to evaluate; []: all that the files hold")
     baseline: str | None = setting(
-        None, "a scorer that the others' F1 and AUC are compared with (paired); null: no differences")
+        None, "a scorer that the others' F1 and AUC are compared with (paired); null: no differences"
+    )
     label_threshold: float | None = setting(
         None,
         "a step is right where its label is above this; null: labels are 0 or 1, and of Monte-Carlo "
@@ -65,9 +66,11 @@ class EvaluateStepsConfig:
     resamples: int = setting(2000, "bootstrap samples of the questions", minimum=100)
     level: float = setting(0.95, "of the intervals", above=0, below=1)
     on_error: str = setting(
-        "error", "a bad record stops the evaluation or is left out and listed", choices=("error", "skip"))
+        "error", "a bad record stops the evaluation or is left out and listed", choices=("error", "skip")
+    )
     max_bad_fraction: float = setting(
-        0.01, "with on_error=skip: the largest share of bad records", minimum=0, maximum=1)
+        0.01, "with on_error=skip: the largest share of bad records", minimum=0, maximum=1
+    )
     threshold: ThresholdSettings = section(ThresholdSettings)
 
     def check(self) -> None:
@@ -75,10 +78,10 @@ class EvaluateStepsConfig:
         if not self.files:
             raise ValueError("files must name at least one file of scored step records, got {}")
         if "mean" in self.files:
-            raise ValueError(
-                "files: no subset may be named 'mean', under which the mean over subsets stands")
+            raise ValueError("files: no subset may be named 'mean', under which the mean over subsets stands")
         if self.threshold.subset is not None and self.threshold.subset not in self.files:
             raise ValueError(
-                f"threshold.subset must be one of {', '.join(self.files)}, got {self.threshold.subset!r}")
+                f"threshold.subset must be one of {', '.join(self.files)}, got {self.threshold.subset!r}"
+            )
         if self.baseline is not None and self.scorers and self.baseline not in self.scorers:
             raise ValueError(f"baseline must be one of {', '.join(self.scorers)}, got {self.baseline!r}")

@@ -78,8 +78,9 @@ class ScoreConfig:
     batch_tokens: int = setting(
         16384, "most tokens in one pass, padding included; lower it where memory is short", minimum=1
     )
-    precision: str = setting("fp32", "of weights and computation; the head stays fp32",
-                             choices=("fp32", "bf16"))
+    precision: str = setting(
+        "fp32", "of weights and computation; the head stays fp32", choices=("fp32", "bf16")
+    )
     device: str = setting("auto", "auto: a GPU where there is one", choices=("auto", "cpu", "cuda"))
     threads: int | None = setting(None, "CPU threads of torch; null: torch's choice", minimum=1)
     data: ScoreDataSettings = section(ScoreDataSettings)
@@ -91,5 +92,7 @@ class ScoreConfig:
             raise ValueError("files must name at least one file, such as files.mathvista=candidates.jsonl")
         for name in self.files:
             if not name or name.startswith(".") or set(name) & set("/\\"):
-                raise ValueError(f"files: {name!r} becomes a file's name; it may not be empty, start with a "
-                                 "dot or hold a slash")
+                raise ValueError(
+                    f"files: {name!r} becomes a file's name; it may not be empty, start with a "
+                    "dot or hold a slash"
+                )

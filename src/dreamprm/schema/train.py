@@ -14,8 +14,15 @@ from dreamprm.settings import REQUIRED, section, setting
 AGGREGATIONS = ("sum_log_odds", "mean_log_odds", "mean", "min", "max", "prod", "last")
 META_LOSSES = ("aggregation", "step")
 BESIDE_TRAINING = (
-    "evaluation", "threads", "log", "checkpoint", "data.num_workers", "data.cache_dir",
-    "hypergrad.audit_every", "hypergrad.audit_params")
+    "evaluation",
+    "threads",
+    "log",
+    "checkpoint",
+    "data.num_workers",
+    "data.cache_dir",
+    "hypergrad.audit_every",
+    "hypergrad.audit_params",
+)
 """Settings that change neither the training nor its result."""
 
 

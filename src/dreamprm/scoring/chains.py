@@ -46,7 +46,11 @@ class _Question(Generic[P]):
 
 
 def scored_chains(
-    prm: PRM, chains: Iterable[Chain[P]], *, images: ImageStore, limits: PassLimits,
+    prm: PRM,
+    chains: Iterable[Chain[P]],
+    *,
+    images: ImageStore,
+    limits: PassLimits,
     refused: Refused[P] | None = None,
 ) -> Iterator[tuple[P, list[float]]]:
     """The log-odds of every chain's steps.

@@ -47,14 +47,20 @@ def run_score(config: ScoreConfig) -> None:
     sources = {label: _source(config, path, name) for label, path in config.files.items()}
     for label, source in sources.items():
         if source.path.resolve() == (folder / f"{label}.jsonl").resolve():
-            raise UserError(f"files.{label}={source.path} would be replaced by its own result; give another "
-                            "output")
+            raise UserError(
+                f"files.{label}={source.path} would be replaced by its own result; give another output"
+            )
     counts = {label: _Counts.of(source, say=_say) for label, source in sources.items()}
     scorer = open_scorer(config)
     identity = {
-        "model": scorer.fingerprint, "scores": "response" if scorer.by_response else "step",
-        "precision": config.precision, "kind": config.kind, "stepless": config.data.stepless,
-        "processor": config.processor, "max_pixels": config.max_pixels}
+        "model": scorer.fingerprint,
+        "scores": "response" if scorer.by_response else "step",
+        "precision": config.precision,
+        "kind": config.kind,
+        "stepless": config.data.stepless,
+        "processor": config.processor,
+        "max_pixels": config.max_pixels,
+    }
     summary: dict[str, Any] = {"scorer": name, "model": config.model, "made_by": identity, "files": {}}
     for label, source in sources.items():
         with ScoreJournal(folder / f"{label}.scores.jsonl", identity) as journal:
@@ -63,12 +69,18 @@ def run_score(config: ScoreConfig) -> None:
             path = folder / f"{label}.jsonl"
             written = _write(source, journal, path, name)
         summary["files"][label] = {
-            "source": str(source.path), **counts[label].to_json(), "scored_now": status.scored,
+            "source": str(source.path),
+            **counts[label].to_json(),
+            "scored_now": status.scored,
             "seconds": round(status.seconds, 3),
             "candidates_per_second": round(status.scored / status.seconds, 3) if status.scored else None,
-            "written": written.rows, "left_out": written.report.bad}
-        _say(f"{path}: {written.rows:,} records with scores of {name!r}; {status.scored:,} candidates with "
-             f"{status.steps:,} steps scored in {duration(status.seconds)}")
+            "written": written.rows,
+            "left_out": written.report.bad,
+        }
+        _say(
+            f"{path}: {written.rows:,} records with scores of {name!r}; {status.scored:,} candidates with "
+            f"{status.steps:,} steps scored in {duration(status.seconds)}"
+        )
         for line in written.report.lines():
             _say(f"{source.path}: {line}")
     write_atomically(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
@@ -101,14 +113,20 @@ class _Counts:
         for line in report.lines():
             say(f"{source.path}: {line}")
         if counts.stepless:
-            say(f"{source.path}: {counts.stepless:,} of {counts.candidates:,} candidates have no steps and "
-                "get no score (data.stepless=skip)")
+            say(
+                f"{source.path}: {counts.stepless:,} of {counts.candidates:,} candidates have no steps and "
+                "get no score (data.stepless=skip)"
+            )
         return counts
 
     def to_json(self) -> dict[str, int]:
         """As in the summary."""
-        return {"records": self.records, "candidates": self.candidates, "without_steps": self.stepless,
-                "steps": self.steps}
+        return {
+            "records": self.records,
+            "candidates": self.candidates,
+            "without_steps": self.stepless,
+            "steps": self.steps,
+        }
 
 
 @dataclass
@@ -128,8 +146,9 @@ def _score(
     report = ReadReport()
     pending: dict[int, _Pending] = {}
     before = _scored_before(source, journal) if len(journal) else 0
-    status = ScoreStatus(label, counts.candidates, before=before, mode=config.log.progress,
-                         every=config.log.every)
+    status = ScoreStatus(
+        label, counts.candidates, before=before, mode=config.log.progress, every=config.log.every
+    )
 
     def finish(number: int, held: _Pending) -> None:
         held.open -= 1
@@ -163,7 +182,8 @@ def _score(
     limits = PassLimits(config.batch_size, config.batch_tokens)
     with status, _memory_told():
         for (number, i), log_odds in scored_chains(
-                scorer.prm, chains(), images=images, limits=limits, refused=refused):
+            scorer.prm, chains(), images=images, limits=limits, refused=refused
+        ):
             held = pending[number]
             taken = log_odds[-1:] if scorer.by_response else log_odds
             held.log_odds[i] = rounded(taken, held.row.where)
@@ -178,14 +198,19 @@ def _memory_told() -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise UserError("the GPU's memory is too small for one pass; lower batch_tokens (or batch_size, or "
-                        f"set precision=bf16), then start the same command again: {error}") from error
+        raise UserError(
+            "the GPU's memory is too small for one pass; lower batch_tokens (or batch_size, or "
+            f"set precision=bf16), then start the same command again: {error}"
+        ) from error
 
 
 def _scored_before(source: Source, journal: ScoreJournal) -> int:
     """How many candidates the journal holds scores of."""
-    return sum(len(row.chains) for number, row in enumerate(source.rows(ReadReport()))
-               if journal.has(number, row.digest))
+    return sum(
+        len(row.chains)
+        for number, row in enumerate(source.rows(ReadReport()))
+        if journal.has(number, row.digest)
+    )
 
 
 @dataclass
@@ -204,8 +229,9 @@ def _write(source: Source, journal: ScoreJournal, path: Path, name: str) -> _Wri
         with partial.open("x", encoding="utf-8") as file:
             for number, row in enumerate(source.rows(written.report)):
                 if not journal.has(number, row.digest):
-                    raise UserError(f"{source.path} has changed while it was scored; start the same command "
-                                    "again")
+                    raise UserError(
+                        f"{source.path} has changed while it was scored; start the same command again"
+                    )
                 entry = journal.read(number)
                 if entry.left_out is not None:
                     written.report.bad += 1
@@ -216,8 +242,9 @@ def _write(source: Source, journal: ScoreJournal, path: Path, name: str) -> _Wri
                 written.rows += 1
         source.tolerance.judge(written.report, source.path)
         if not written.rows:
-            raise DataError(f"{source.path}: every record was left out, the first: "
-                            f"{written.report.left_out[0]}")
+            raise DataError(
+                f"{source.path}: every record was left out, the first: {written.report.left_out[0]}"
+            )
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -227,10 +254,16 @@ def _write(source: Source, journal: ScoreJournal, path: Path, name: str) -> _Wri
 def _source(config: ScoreConfig, path: str, name: str) -> Source:
     data = config.data
     return Source(
-        path=Path(path), kind=cast(Kind, config.kind), name=name, replace=config.replace,
-        stepless=cast(Stepless, data.stepless), image_root=data.image_root,
-        missing_image=cast(Any, data.missing_image), allow_no_image=data.allow_no_image,
-        tolerance=Tolerance(cast(OnError, data.on_error), data.max_bad_fraction))
+        path=Path(path),
+        kind=cast(Kind, config.kind),
+        name=name,
+        replace=config.replace,
+        stepless=cast(Stepless, data.stepless),
+        image_root=data.image_root,
+        missing_image=cast(Any, data.missing_image),
+        allow_no_image=data.allow_no_image,
+        tolerance=Tolerance(cast(OnError, data.on_error), data.max_bad_fraction),
+    )
 
 
 def _say(line: str) -> None:

@@ -64,7 +64,8 @@ class ScoreJournal(AppendOnlyFile):
         if known is not None and known[1] != digest:
             raise UserError(
                 f"{self.path} holds scores of another record {number} (counted from 0): the input has "
-                "changed since; give another output, or remove this file to score everything again")
+                "changed since; give another output, or remove this file to score everything again"
+            )
         return known is not None
 
     def append(self, number: int, digest: str, log_odds: LogOdds, left_out: str | None = None) -> None:
@@ -105,13 +106,20 @@ class ScoreJournal(AppendOnlyFile):
             if wrong or (line.place and "log_odds" not in row and "left_out" not in row):
                 raise ValueError(f"bad fields {wrong or 'log_odds, left_out'}")
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{self.path}:{line.number}: not a line of a journal of scores ({error!r}); "
-                            "restore the file, or give another output") from error
+            raise DataError(
+                f"{self.path}:{line.number}: not a line of a journal of scores ({error!r}); "
+                "restore the file, or give another output"
+            ) from error
         return row
 
     def _check_identity(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        changed = [f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
-                   for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+        changed = [
+            f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key)
+        ]
         if changed:
-            raise UserError(f"{self.path} holds scores made otherwise ({'; '.join(changed)}); give another "
-                            "output, or remove this file to score everything again")
+            raise UserError(
+                f"{self.path} holds scores made otherwise ({'; '.join(changed)}); give another "
+                "output, or remove this file to score everything again"
+            )

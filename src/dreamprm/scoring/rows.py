@@ -17,7 +17,12 @@ from dreamprm.data.images import ImagePolicy, MissingImage
 from dreamprm.data.json_stream import stream_json
 from dreamprm.data.read_report import ReadReport, Tolerance
 from dreamprm.data.readers import (
-    candidate_record, is_nested_row, parsed_records, read_step_records, step_record)
+    candidate_record,
+    is_nested_row,
+    parsed_records,
+    read_step_records,
+    step_record,
+)
 from dreamprm.data.records import CandidateRecord, StepRecord, to_json
 from dreamprm.data.scores import read_scores, scores_to_json
 from dreamprm.errors import UserError
@@ -79,9 +84,11 @@ class Row:
         given = self.given["candidates"]
         # Numbers stay as they are written there; only the new scores are ours.
         own["candidates"] = [
-            before | {key: value for key, value in candidate.items() if key not in ("scores", "credit")}
+            before
+            | {key: value for key, value in candidate.items() if key not in ("scores", "credit")}
             | _with(before, new)
-            for before, candidate, new in zip(given, own["candidates"], fields, strict=True)]
+            for before, candidate, new in zip(given, own["candidates"], fields, strict=True)
+        ]
         return kept | own
 
 
@@ -117,9 +124,15 @@ class Source:
         stepless: Literal["error", "skip"] = "skip" if self.stepless == "skip" else "error"
         if self.kind == "step" and self._is_nested():
             for record in read_step_records(
-                    self.path, image_root=self.image_root, missing_image=self.missing_image,
-                    allow_no_image=self.allow_no_image, stepless=stepless, on_error=self.tolerance.on_error,
-                    max_bad_fraction=self.tolerance.max_bad_fraction, report=report):
+                self.path,
+                image_root=self.image_root,
+                missing_image=self.missing_image,
+                allow_no_image=self.allow_no_image,
+                stepless=stepless,
+                on_error=self.tolerance.on_error,
+                max_bad_fraction=self.tolerance.max_bad_fraction,
+                report=report,
+            ):
                 yield Row({}, record, (record.steps,), f"{self.path}: record {record.id}")
             return
         images = ImagePolicy(self.image_root, self.missing_image, self.allow_no_image)
@@ -139,23 +152,30 @@ class Source:
                 self._require_new(member)
             chains = tuple(
                 self._chain(candidate.steps, candidate.text, member)
-                for candidate, member in zip(candidates.candidates, members, strict=True))
+                for candidate, member in zip(candidates.candidates, members, strict=True)
+            )
             return Row(fields.values, candidates, chains, where)
 
         yield from parsed_records(self.path, parse, report, self.tolerance)
 
     def _is_nested(self) -> bool:
         first = next(stream_json(self.path), None)
-        return first is not None and isinstance(first.value, dict) and is_nested_row(
-            Fields(first.value, self.path, line=first.line))
+        return (
+            first is not None
+            and isinstance(first.value, dict)
+            and is_nested_row(Fields(first.value, self.path, line=first.line))
+        )
 
     def _chain(self, steps: tuple[str, ...], text: str, fields: Fields) -> tuple[str, ...] | None:
         if steps:
             return steps
         if self.stepless == "error":
             raise fields.error(
-                "steps", "at least one step, or a text with 'Step k:' headings (stepless=skip leaves such "
-                "candidates without a score, stepless=whole takes the text as one step)", text)
+                "steps",
+                "at least one step, or a text with 'Step k:' headings (stepless=skip leaves such "
+                "candidates without a score, stepless=whole takes the text as one step)",
+                text,
+            )
         return (text,) if self.stepless == "whole" else None
 
     def _require_new(self, fields: Fields) -> None:
@@ -163,7 +183,8 @@ class Source:
             # Not a DataError: on_error=skip is for bad records, these are scored ones.
             raise UserError(
                 f"{fields.path}:{fields.line}: field '{fields.prefix}scores' holds scores of {self.name!r} "
-                "already; give this scorer another name (name=...), or replace=true")
+                "already; give this scorer another name (name=...), or replace=true"
+            )
 
 
 def added(name: str, log_odds: LogOdds) -> list[dict[str, Any]]:
@@ -172,7 +193,8 @@ def added(name: str, log_odds: LogOdds) -> list[dict[str, Any]]:
     aggregates = iter(aggregates_of(known))
     return [
         scores_to_json({name: tuple(values)}, {name: next(aggregates)}) if values else {}
-        for values in log_odds]
+        for values in log_odds
+    ]
 
 
 def aggregates_of(log_odds: Sequence[Sequence[float]]) -> list[dict[str, float]]:
@@ -181,11 +203,14 @@ def aggregates_of(log_odds: Sequence[Sequence[float]]) -> list[dict[str, float]]
         return []
     flat = torch.tensor([value for values in log_odds for value in values], dtype=torch.float64)
     cot = torch.repeat_interleave(
-        torch.arange(len(log_odds)), torch.tensor([len(values) for values in log_odds]))
+        torch.arange(len(log_odds)), torch.tensor([len(values) for values in log_odds])
+    )
     by_name = {
-        name: aggregate_logit(flat, cot, len(log_odds), aggregation=name).tolist() for name in AGGREGATIONS}
-    return [{name: round(values[i], DECIMALS) for name, values in by_name.items()}
-            for i in range(len(log_odds))]
+        name: aggregate_logit(flat, cot, len(log_odds), aggregation=name).tolist() for name in AGGREGATIONS
+    }
+    return [
+        {name: round(values[i], DECIMALS) for name, values in by_name.items()} for i in range(len(log_odds))
+    ]
 
 
 def rounded(log_odds: Sequence[float], where: str) -> list[float]:
@@ -196,8 +221,10 @@ def rounded(log_odds: Sequence[float], where: str) -> list[float]:
     """
     values = [round(value, DECIMALS) for value in log_odds]
     if not all(abs(value) < float("inf") for value in values):
-        raise UserError(f"{where}: the model gives log-odds {values}; a score must be a finite number: check "
-                        "that its training did not diverge, or give precision=fp32")
+        raise UserError(
+            f"{where}: the model gives log-odds {values}; a score must be a finite number: check "
+            "that its training did not diverge, or give precision=fp32"
+        )
     return values
 
 

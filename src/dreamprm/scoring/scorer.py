@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from dreamprm.errors import UserError
-from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.prm import PRM
+from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.public_checkpoint import HEAD_FILE, load_public_checkpoint
 from dreamprm.models.storage import SETTINGS_FILE
 from dreamprm.schema.score import ScoreConfig
@@ -62,8 +62,10 @@ def open_scorer(config: ScoreConfig) -> Scorer:
         if not (folder / SETTINGS_FILE).is_file() and (folder / "model" / SETTINGS_FILE).is_file():
             folder = folder / "model"
         if config.processor is not None or config.max_pixels is not None:
-            raise UserError("processor and max_pixels are for models of the public code; the model in "
-                            f"{folder} stores its own, leave them null")
+            raise UserError(
+                "processor and max_pixels are for models of the public code; the model in "
+                f"{folder} stores its own, leave them null"
+            )
         prm = PRM.from_pretrained(folder, dtype=dtype)
         settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
         trained_for = settings.get("training", {}).get("scores")
@@ -93,10 +95,13 @@ def fingerprint(folder: Path) -> str:
 
 def _public(config: ScoreConfig, folder: Path, dtype: torch.dtype) -> PRM:
     if config.processor is None:
-        raise UserError(f"{folder} is a model of the public DreamPRM code, which stores no tokenizer; give "
-                        "processor=, the Qwen2-VL checkpoint that it was trained from")
+        raise UserError(
+            f"{folder} is a model of the public DreamPRM code, which stores no tokenizer; give "
+            "processor=, the Qwen2-VL checkpoint that it was trained from"
+        )
     processor = PRMProcessor.from_pretrained(
-        config.processor, readout="chat_suffix", max_pixels=config.max_pixels or PUBLIC_MAX_PIXELS)
+        config.processor, readout="chat_suffix", max_pixels=config.max_pixels or PUBLIC_MAX_PIXELS
+    )
     return load_public_checkpoint(folder, processor=processor, dtype=dtype)
 
 

@@ -27,8 +27,15 @@ class ScoreStatus:
     """
 
     def __init__(
-        self, label: str, total: int, *, before: int = 0, mode: str = "auto", every: float = 30.0,
-        stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic,
+        self,
+        label: str,
+        total: int,
+        *,
+        before: int = 0,
+        mode: str = "auto",
+        every: float = 30.0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         assert mode in MODES
         self._stream = sys.stderr if stream is None else stream
@@ -39,8 +46,9 @@ class ScoreStatus:
         self.steps = 0
         self._bar: tqdm | None = None
         if self._mode == "bar":
-            self._bar = tqdm(total=total, initial=before, desc=label, unit="cand", file=self._stream,
-                             dynamic_ncols=True)
+            self._bar = tqdm(
+                total=total, initial=before, desc=label, unit="cand", file=self._stream, dynamic_ncols=True
+            )
         elif self._mode == "lines" and before:
             self._write(f"{label}: going on, {before:,} of {total:,} are scored already")
 

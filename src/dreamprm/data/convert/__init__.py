@@ -123,7 +123,8 @@ def _write_foreign(chosen: Format, source: Path, destination: Path, options: dic
 
     def counted(records: Iterator[Record]) -> Iterator[Record]:
         nonlocal count
-        for count, record in enumerate(_at_least_one(records, source, report), start=1):
+        for record in _at_least_one(records, source, report):
+            count += 1
             yield record
 
     # Questions may go without an image, and their images need not be here: nobody looks at them.
@@ -151,10 +152,11 @@ def _movable(records: Iterable[Record], folder: Path) -> Iterator[Record]:
 
 
 def _at_least_one(records: Iterator[Record], source: Path, report: ConvertReport) -> Iterator[Record]:
-    count = 0
-    for count, record in enumerate(records, start=1):
+    empty = True
+    for record in records:
+        empty = False
         yield record
-    if not count:
+    if empty:
         why = "; ".join(report.lines()) or "check the file and the format's options"
         raise DataError(f"{source}: no record is left to write; {why}")
 

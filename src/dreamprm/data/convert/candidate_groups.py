@@ -61,7 +61,13 @@ class CandidateGroups:
         self._groups[id] = _Group(question, images, answer)
 
     def add(
-        self, id: str, text: str, *, final_answer: str | None, correct: bool | None, generator: str | None,
+        self,
+        id: str,
+        text: str,
+        *,
+        final_answer: str | None,
+        correct: bool | None,
+        generator: str | None,
         credit: float | None = None,
     ) -> None:
         """Add a candidate to a question; candidates keep their order.
@@ -73,7 +79,8 @@ class CandidateGroups:
         generator = None if generator is None else sys.intern(generator)
         # Any text of a file is kept, also what UTF-8 has no form for (a lone surrogate in JSON).
         self._groups[id].answers.append(
-            _Answer(text.encode(errors="surrogatepass"), final_answer, correct, generator, credit))
+            _Answer(text.encode(errors="surrogatepass"), final_answer, correct, generator, credit)
+        )
 
     def records(self) -> Iterator[CandidateRecord]:
         """One record a question that has candidates."""
@@ -90,12 +97,22 @@ class CandidateGroups:
 
     def _candidate(self, answer: _Answer) -> Candidate:
         return split_candidate(
-            answer.text.decode(errors="surrogatepass"), split=self._split, final_answer=answer.final_answer,
-            correct=answer.correct, generator=answer.generator, credit=answer.credit)
+            answer.text.decode(errors="surrogatepass"),
+            split=self._split,
+            final_answer=answer.final_answer,
+            correct=answer.correct,
+            generator=answer.generator,
+            credit=answer.credit,
+        )
 
 
 def split_candidate(
-    text: str, *, split: str, final_answer: str | None, correct: bool | None, generator: str | None,
+    text: str,
+    *,
+    split: str,
+    final_answer: str | None,
+    correct: bool | None,
+    generator: str | None,
     credit: float | None = None,
 ) -> Candidate:
     """A candidate from a model's free text.

@@ -47,9 +47,7 @@ def read(
     optional_name("domain", domain)
     tolerance = Tolerance(on_error, max_bad_fraction)
     rows = json_rows(path)
-    return records_of(
-        rows, lambda row: _record(row, domain), path=path, tolerance=tolerance, report=report
-    )
+    return records_of(rows, lambda row: _record(row, domain), path=path, tolerance=tolerance, report=report)
 
 
 def write(

@@ -60,9 +60,7 @@ def read(
     optional_name("split", split)
     known = Path(path).is_dir() or Path(path).suffix.lower() in (".parquet", ".arrow")
     rows = read_table(path, split=split) if known or split is not None else json_rows(path)
-    return records_of(
-        rows, lambda row: _record(row, domain), path=path, tolerance=tolerance, report=report
-    )
+    return records_of(rows, lambda row: _record(row, domain), path=path, tolerance=tolerance, report=report)
 
 
 def write(

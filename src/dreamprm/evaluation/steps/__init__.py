@@ -6,6 +6,15 @@ from dreamprm.evaluation.steps.scored_steps import ERROR_FREE, SCOPES, UNKNOWN, 
 from dreamprm.evaluation.steps.threshold import ThresholdCurve, threshold_curve
 
 __all__ = [
-    "ERROR_FREE", "SCOPES", "UNKNOWN", "ScoredRecord", "ScoredSteps", "ThresholdCurve", "f1_of",
-    "predict_first_errors", "read_scored_steps", "score_first_errors", "threshold_curve",
+    "ERROR_FREE",
+    "SCOPES",
+    "UNKNOWN",
+    "ScoredRecord",
+    "ScoredSteps",
+    "ThresholdCurve",
+    "f1_of",
+    "predict_first_errors",
+    "read_scored_steps",
+    "score_first_errors",
+    "threshold_curve",
 ]

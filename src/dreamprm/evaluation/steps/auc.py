@@ -41,7 +41,7 @@ def pooled_auc(steps: ScoredSteps, scorer: str, scope: str, draws: QuestionDraws
     at_once = max(1, _WEIGHTS_AT_ONCE // max(1, len(scores)))
 
     def drawn(counts: Floats) -> Floats:
-        blocks = [counts[start:start + at_once] for start in range(0, len(counts), at_once)]
+        blocks = [counts[start : start + at_once] for start in range(0, len(counts), at_once)]
         return np.concatenate([_weighted_auc(scores, right, block[:, owner]) for block in blocks])
 
     return Estimate(auc(scores, right), draws.each(drawn))

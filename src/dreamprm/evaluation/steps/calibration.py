@@ -19,7 +19,13 @@ import numpy as np
 
 from dreamprm.evaluation.intervals import percentile_interval
 from dreamprm.evaluation.steps.resampling import (
-    Estimate, Floats, Integers, QuestionDraws, ratio, sums_by_question)
+    Estimate,
+    Floats,
+    Integers,
+    QuestionDraws,
+    ratio,
+    sums_by_question,
+)
 from dreamprm.evaluation.steps.scored_steps import ScoredSteps
 
 BINNINGS = ("equal_width", "equal_mass")
@@ -103,8 +109,12 @@ class Labelled:
         numbers, _ = steps.question_numbers
         rollouts = steps.rollouts[taken] if steps.soft else np.ones(int(taken.sum()), dtype=np.int64)
         return cls(
-            probabilities(steps.log_odds[scorer][taken]), steps.labels[taken], rollouts,
-            numbers[steps.record[taken]], draws)
+            probabilities(steps.log_odds[scorer][taken]),
+            steps.labels[taken],
+            rollouts,
+            numbers[steps.record[taken]],
+            draws,
+        )
 
     def __len__(self) -> int:
         return len(self.label)
@@ -146,12 +156,12 @@ def reliability(data: Labelled, *, bins: int, binning: str, level: float) -> Rel
     by_question = _by_question(data, np.concatenate(columns, axis=1))  # (Q, 3 B)
     whole = by_question.sum(axis=0)
     drawn = data.draws.sums(by_question)
-    labels = ratio(drawn[:, 2 * used:], drawn[:, :used])  # (resamples, B)
+    labels = ratio(drawn[:, 2 * used :], drawn[:, :used])  # (resamples, B)
     ends = [percentile_interval(column[np.isfinite(column)], level=level) for column in labels.T]
     return Reliability(
         steps=whole[:used].round().astype(np.int64),
-        probability=whole[used:2 * used] / whole[:used],
-        label=whole[2 * used:] / whole[:used],
+        probability=whole[used : 2 * used] / whole[:used],
+        label=whole[2 * used :] / whole[:used],
         low=np.array([low for low, _ in ends]),
         high=np.array([high for _, high in ends]),
         ece=Estimate(float(_ece(whole[None])[0]), _ece(drawn)),

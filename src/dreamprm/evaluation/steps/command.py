@@ -18,15 +18,23 @@ from dreamprm.config import save_config, versions
 from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.scores import probability
 from dreamprm.errors import DataError, UserError
-from dreamprm.evaluation.steps.development import (
-    Parts, other_records, set_subset_apart, split_questions)
+from dreamprm.evaluation.steps.development import Parts, other_records, set_subset_apart, split_questions
 from dreamprm.evaluation.steps.guesses import GUESSES
 from dreamprm.evaluation.steps.page import page
 from dreamprm.evaluation.steps.protocol import FIGURES
 from dreamprm.evaluation.steps.reader import StepFile, read_scored_steps
 from dreamprm.evaluation.steps.results import (
-    Bootstrap, Threshold, auc_figures, calibration_figures, choose_thresholds, development_counts,
-    differences, first_error_figures, subset_counts, with_mean)
+    Bootstrap,
+    Threshold,
+    auc_figures,
+    calibration_figures,
+    choose_thresholds,
+    development_counts,
+    differences,
+    first_error_figures,
+    subset_counts,
+    with_mean,
+)
 from dreamprm.evaluation.steps.scored_steps import ScoredSteps
 from dreamprm.evaluation.steps.wording import shown_scope
 from dreamprm.schema.evaluate_steps import EvaluateStepsConfig
@@ -50,9 +58,13 @@ def run_evaluate_steps(config: EvaluateStepsConfig) -> None:
     thresholds = _thresholds(config, parts)
     result = evaluate(config, subsets, parts, thresholds)
     result["left_out"] = {
-        name: {"whole_response_scorers": list(file.whole_response), "bad_records": file.report.bad,
-               "reasons": file.report.left_out}
-        for name, file in files.items() if file.whole_response or file.report.bad
+        name: {
+            "whole_response_scorers": list(file.whole_response),
+            "bad_records": file.report.bad,
+            "reasons": file.report.left_out,
+        }
+        for name, file in files.items()
+        if file.whole_response or file.report.bad
     }
     with _whole_folder(output) as folder:
         (folder / RESULT).write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -65,7 +77,9 @@ def run_evaluate_steps(config: EvaluateStepsConfig) -> None:
 
 
 def evaluate(
-    config: EvaluateStepsConfig, subsets: Mapping[str, ScoredSteps], parts: Parts,
+    config: EvaluateStepsConfig,
+    subsets: Mapping[str, ScoredSteps],
+    parts: Parts,
     thresholds: Mapping[str, Threshold],
 ) -> dict[str, Any]:
     """All figures, as JSON values."""
@@ -87,9 +101,13 @@ def evaluate(
     }
     result: dict[str, Any] = {
         "settings": {
-            "seed": config.seed, "resamples": config.resamples, "level": config.level,
-            "label_threshold": config.label_threshold, "scope": config.scope,
-            "threshold_chosen_on": config.threshold.chosen_on, "development_subset": parts.apart,
+            "seed": config.seed,
+            "resamples": config.resamples,
+            "level": config.level,
+            "label_threshold": config.label_threshold,
+            "scope": config.scope,
+            "threshold_chosen_on": config.threshold.chosen_on,
+            "development_subset": parts.apart,
         },
         "scorers": list(next(iter(subsets.values())).log_odds),
         "subsets": subset_counts(subsets, parts),
@@ -107,7 +125,8 @@ def evaluate(
         }
         result["differences"] = {"baseline": config.baseline} | {
             figure: _json(differences(names, config.baseline), bootstrap)
-            for figure, names in compared.items() if names
+            for figure, names in compared.items()
+            if names
         }
     result["versions"] = versions()
     return result
@@ -122,8 +141,11 @@ def _json(value: Any, bootstrap: Bootstrap) -> Any:
 
 def _read(config: EvaluateStepsConfig, path: str) -> StepFile:
     file = read_scored_steps(
-        path, scorers=config.scorers, label_threshold=config.label_threshold,
-        tolerance=Tolerance(cast(OnError, config.on_error), config.max_bad_fraction))
+        path,
+        scorers=config.scorers,
+        label_threshold=config.label_threshold,
+        tolerance=Tolerance(cast(OnError, config.on_error), config.max_bad_fraction),
+    )
     for line in file.report.lines():
         print(f"{path}: {line}")
     if file.whole_response:
@@ -138,12 +160,14 @@ def _check_scorers(config: EvaluateStepsConfig, files: Mapping[str, StepFile]) -
         if set(scorers) != set(names[first]):
             raise UserError(
                 f"all subsets need the same scorers: {first} has {', '.join(names[first])}, {subset} has"
-                f" {', '.join(scorers)}; name those that all have (scorers=[...])")
+                f" {', '.join(scorers)}; name those that all have (scorers=[...])"
+            )
     guesses = [name for name in names[first] if name in GUESSES]
     if guesses:
         raise UserError(
             f"a scorer may not be named {guesses[0]!r}: a guess stands under that name; rename it in the"
-            " files, or leave it out (scorers=[...])")
+            " files, or leave it out (scorers=[...])"
+        )
     if config.baseline is not None and config.baseline not in names[first]:
         raise UserError(f"baseline must be one of {', '.join(names[first])}, got {config.baseline!r}")
 
@@ -163,7 +187,8 @@ def _parts(config: EvaluateStepsConfig, subsets: Mapping[str, ScoredSteps]) -> P
     if missing:
         raise DataError(
             f"{threshold.file}: holds no scores of {', '.join(sorted(missing))}, whose threshold is to be"
-            " chosen on it; score it with them too")
+            " chosen on it; score it with them too"
+        )
     return other_records(subsets, development, threshold.file)
 
 
@@ -182,10 +207,12 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
     if any(output.iterdir()):
         if not (output / RESULT).is_file():
             raise UserError(
-                f"output {output} holds something else than a step evaluation; name another folder")
+                f"output {output} holds something else than a step evaluation; name another folder"
+            )
         if not overwrite:
             raise UserError(
-                f"output {output} holds a step evaluation; name another folder, or set overwrite=true")
+                f"output {output} holds a step evaluation; name another folder, or set overwrite=true"
+            )
 
 
 @contextmanager
@@ -232,11 +259,15 @@ def _plot(folder: Path, result: Mapping[str, Any], thresholds: Mapping[str, Thre
     folder.mkdir()
     figures = {
         "reliability": reliability_plot(
-            result["calibration"], scope=shown_scope(result), level=result["settings"]["level"]),
-        "development_f1": threshold_plot({
-            name: (one.curve.thresholds, one.curve.f1, one.log_odds)
-            for name, one in thresholds.items() if one.curve is not None
-        }),
+            result["calibration"], scope=shown_scope(result), level=result["settings"]["level"]
+        ),
+        "development_f1": threshold_plot(
+            {
+                name: (one.curve.thresholds, one.curve.f1, one.log_odds)
+                for name, one in thresholds.items()
+                if one.curve is not None
+            }
+        ),
     }
     for name, figure in figures.items():
         if figure is not None:

@@ -44,7 +44,8 @@ def split_questions(subsets: Mapping[str, ScoredSteps], *, fraction: float, seed
             side = "test" if taken.all() else "development"
             raise UserError(
                 f"{name}: no question of its {len(taken)} records falls on the {side} side at"
-                f" threshold.fraction={fraction} and seed={seed}; change one of them, or threshold.chosen_on")
+                f" threshold.fraction={fraction} and seed={seed}; change one of them, or threshold.chosen_on"
+            )
     return Parts(
         joined([steps.select(chosen[name]) for name, steps in subsets.items()]),
         {name: steps.select(~chosen[name]) for name, steps in subsets.items()},

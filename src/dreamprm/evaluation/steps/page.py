@@ -19,17 +19,38 @@ def page(result: Mapping[str, Any]) -> str:
         f"In brackets: {wording.level_of(result)} intervals, percentile bootstrap over questions"
         f" ({settings['resamples']} samples, seed {settings['seed']}). Means are unweighted, over the"
         " subsets that have the figure.",
-        *_records(result), *_first_errors(result), *_aucs(result), *_calibration(result),
-        *_differences(result), *_left_out(result),
+        *_records(result),
+        *_first_errors(result),
+        *_aucs(result),
+        *_calibration(result),
+        *_differences(result),
+        *_left_out(result),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _records(result: Mapping[str, Any]) -> list[str]:
-    keys = ("labels", "records", "development_records", "test_records", "erroneous", "correct",
-            "first_error_unknown", "labelled_steps")
-    head = ["subset", "labels", "records", "for the threshold", "counted", "erroneous", "correct",
-            "first error unknown (left out of F1)", "labelled steps"]
+    keys = (
+        "labels",
+        "records",
+        "development_records",
+        "test_records",
+        "erroneous",
+        "correct",
+        "first_error_unknown",
+        "labelled_steps",
+    )
+    head = [
+        "subset",
+        "labels",
+        "records",
+        "for the threshold",
+        "counted",
+        "erroneous",
+        "correct",
+        "first error unknown (left out of F1)",
+        "labelled steps",
+    ]
     apart = result["settings"]["development_subset"]
     rows = [
         [f"{name} (development)" if name == apart else name, *(held[key] for key in keys)]
@@ -46,16 +67,22 @@ def _first_errors(result: Mapping[str, Any]) -> list[str]:
     rows = []
     for name, threshold in result["thresholds"].items():
         found = threshold.get("development")
-        reached = [_percent(found[figure]) for figure in ("f1", "error_accuracy", "correct_accuracy")] if (
-            found) else ["given", "", ""]
+        reached = (
+            [_percent(found[figure]) for figure in ("f1", "error_accuracy", "correct_accuracy")]
+            if (found)
+            else ["given", "", ""]
+        )
         rows.append([name, f"{threshold['probability']:.4g}", f"{threshold['log_odds']:.4g}", *reached])
     head = ["scorer", "threshold", "its log-odds", "development F1", "erroneous", "correct"]
     text = [
         heading,
         f"{wording.FIRST_ERROR} {wording.threshold_choice(result)}",
         _subset_table(result, figures["f1"], _percents),
-        "Guesses look at no step: " + "; ".join(
-            f"{name}: {meaning}" for name, meaning in wording.GUESSES.items() if name in figures["f1"]) + ".",
+        "Guesses look at no step: "
+        + "; ".join(
+            f"{name}: {meaning}" for name, meaning in wording.GUESSES.items() if name in figures["f1"]
+        )
+        + ".",
         "Accuracy on erroneous / on correct records (%):",
         _pairs(result, figures["error_accuracy"], figures["correct_accuracy"]),
         _table(head, rows),
@@ -85,13 +112,32 @@ def _calibration(result: Mapping[str, Any]) -> list[str]:
             by_chance = MISSING
             if chance is not None:
                 by_chance = f"{_decimal(chance['mean'])}, up to {_decimal(chance['high'])}"
-            rows.append([
-                scorer, subset, held["steps"], _decimal(held["mean_label"]),
-                _decimal(held["mean_probability"]), _decimals(held["equal_width"]["ece"]),
-                _decimals(held["equal_mass"]["ece"]), by_chance, _decimals(held["brier"]),
-                _decimal(held["base_rate_brier"])])
-    head = ["scorer", "subset", "steps", "mean label", "mean probability", "ECE, equal width",
-            "ECE, equal mass", "equal mass, by chance", "Brier", "Brier of the mean label"]
+            rows.append(
+                [
+                    scorer,
+                    subset,
+                    held["steps"],
+                    _decimal(held["mean_label"]),
+                    _decimal(held["mean_probability"]),
+                    _decimals(held["equal_width"]["ece"]),
+                    _decimals(held["equal_mass"]["ece"]),
+                    by_chance,
+                    _decimals(held["brier"]),
+                    _decimal(held["base_rate_brier"]),
+                ]
+            )
+    head = [
+        "scorer",
+        "subset",
+        "steps",
+        "mean label",
+        "mean probability",
+        "ECE, equal width",
+        "ECE, equal mass",
+        "equal mass, by chance",
+        "Brier",
+        "Brier of the mean label",
+    ]
     return [
         "## Calibration",
         f"Steps counted: {words(scope)}. {wording.chance_meaning(result)}",
@@ -119,8 +165,9 @@ def _left_out(result: Mapping[str, Any]) -> list[str]:
 def _subset_table(result: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]], cell: Any) -> str:
     names = [*result["subsets"], "mean"]
     used = [name for name in names if any(name in subsets for subsets in rows.values())]
-    return _table(["", *used], [[row, *(cell(subsets.get(name)) for name in used)]
-                                for row, subsets in rows.items()])
+    return _table(
+        ["", *used], [[row, *(cell(subsets.get(name)) for name in used)] for row, subsets in rows.items()]
+    )
 
 
 def _pairs(result: Mapping[str, Any], first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
@@ -128,8 +175,15 @@ def _pairs(result: Mapping[str, Any], first: Mapping[str, Any], second: Mapping[
         row: {name: (one, second[row].get(name)) for name, one in subsets.items()}
         for row, subsets in first.items()
     }
-    return _subset_table(result, both, lambda pair: MISSING if pair is None else " / ".join(
-        MISSING if one is None else _percent(one["value"]) for one in pair))
+    return _subset_table(
+        result,
+        both,
+        lambda pair: (
+            MISSING
+            if pair is None
+            else " / ".join(MISSING if one is None else _percent(one["value"]) for one in pair)
+        ),
+    )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

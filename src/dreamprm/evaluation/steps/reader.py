@@ -89,8 +89,7 @@ def read_scored_steps(
             " score the file with a PRM (dreamprm score)"
         )
     if whole:
-        records = [
-            record._replace(scores={name: record.scores[name] for name in kept}) for record in records]
+        records = [record._replace(scores={name: record.scores[name] for name in kept}) for record in records]
     steps = ScoredSteps.of(records, label_threshold=label_threshold)
     return StepFile(steps, tuple(sorted(whole)), report)
 
@@ -110,8 +109,11 @@ def _check_scorers(fields: Fields, scores: Scores, wanted: Sequence[str], *, nam
     more = sorted(set(scores) - set(wanted))
     if more and not named:
         raise fields.error(
-            "scores", f"the scorers of the first record ({', '.join(wanted)}); name those to evaluate"
-            " (scorers=[...]) where the records have different ones", more)
+            "scores",
+            f"the scorers of the first record ({', '.join(wanted)}); name those to evaluate"
+            " (scorers=[...]) where the records have different ones",
+            more,
+        )
 
 
 def _images(fields: Fields) -> list[str]:

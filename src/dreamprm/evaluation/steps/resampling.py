@@ -42,7 +42,8 @@ class QuestionDraws:
     def __post_init__(self) -> None:
         if self.questions < 1 or self.resamples < 1:
             raise ValueError(
-                f"questions and resamples must be >= 1, got {self.questions} and {self.resamples}")
+                f"questions and resamples must be >= 1, got {self.questions} and {self.resamples}"
+            )
 
     def __iter__(self) -> Iterator[Floats]:
         """(rows, questions) counts, a block of samples at a time; all blocks have `resamples` rows."""
@@ -109,10 +110,12 @@ class Estimate:
         low, high = percentile_interval(defined, level=level)
         missing = self.drawn.size - defined.size
         return {"value": self.value, "low": low, "high": high} | (
-            {"undefined_resamples": missing} if missing else {})
+            {"undefined_resamples": missing} if missing else {}
+        )
 
 
 def mean_of(estimates: list[Estimate]) -> Estimate:
     """The unweighted mean over subsets, whose samples were drawn independently."""
     return Estimate(
-        float(np.mean([one.value for one in estimates])), np.mean([one.drawn for one in estimates], axis=0))
+        float(np.mean([one.value for one in estimates])), np.mean([one.drawn for one in estimates], axis=0)
+    )

@@ -11,11 +11,23 @@ import numpy as np
 from dreamprm.data.scores import probability
 from dreamprm.evaluation.steps.auc import mean_record_auc, pooled_auc
 from dreamprm.evaluation.steps.calibration import (
-    BINNINGS, Labelled, base_rate_brier, brier, ece_if_calibrated, reliability)
+    BINNINGS,
+    Labelled,
+    base_rate_brier,
+    brier,
+    ece_if_calibrated,
+    reliability,
+)
 from dreamprm.evaluation.steps.development import Parts
 from dreamprm.evaluation.steps.guesses import guess_hits
 from dreamprm.evaluation.steps.protocol import (
-    FIGURES, FirstErrorScore, counts, hits, predict_first_errors, score_first_errors)
+    FIGURES,
+    FirstErrorScore,
+    counts,
+    hits,
+    predict_first_errors,
+    score_first_errors,
+)
 from dreamprm.evaluation.steps.resampling import Estimate, QuestionDraws, mean_of
 from dreamprm.evaluation.steps.scored_steps import SCOPES, ScoredSteps
 from dreamprm.evaluation.steps.threshold import ThresholdCurve, threshold_curve
@@ -56,7 +68,8 @@ class Threshold:
         if self.curve is not None:
             best = self.curve.best
             result["development"] = {name: float(getattr(self.curve, name)[best]) for name in FIGURES} | {
-                "thresholds_tried": len(self.curve.thresholds)}
+                "thresholds_tried": len(self.curve.thresholds)
+            }
         return result
 
 
@@ -125,7 +138,9 @@ def calibration_figures(parts: Parts, bootstrap: Bootstrap, *, bins: int) -> dic
                     curve = reliability(data, bins=bins, binning=binning, level=bootstrap.level)
                     place[subset][binning] = curve.to_json(bootstrap.level) | {
                         "ece_if_calibrated": ece_if_calibrated(
-                            data, bins=bins, binning=binning, seed=bootstrap.seed, level=bootstrap.level)}
+                            data, bins=bins, binning=binning, seed=bootstrap.seed, level=bootstrap.level
+                        )
+                    }
     return result
 
 
@@ -148,7 +163,8 @@ def differences(
     of_baseline = figures[baseline]
     return {
         scorer: {name: one - of_baseline[name] for name, one in subsets.items() if name in of_baseline}
-        for scorer, subsets in figures.items() if scorer != baseline
+        for scorer, subsets in figures.items()
+        if scorer != baseline
     }
 
 

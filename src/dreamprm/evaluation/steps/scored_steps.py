@@ -97,7 +97,8 @@ class ScoredSteps:
             rollouts=np.array([n or 0 for record in records for n in record.rollouts], dtype=np.int64),
             right=right,
             first_error=np.array(
-                [_first_error(right[a:b]) for a, b in zip(offsets, offsets[1:])], dtype=np.int64),
+                [_first_error(right[a:b]) for a, b in zip(offsets, offsets[1:])], dtype=np.int64
+            ),
             log_odds={
                 name: np.array([value for record in records for value in record.scores[name]])
                 for name in scorers

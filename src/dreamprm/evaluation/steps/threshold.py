@@ -53,7 +53,7 @@ def threshold_curve(steps: ScoredSteps, scorer: str) -> ThresholdCurve:
         if first == ERROR_FREE:
             error_free.append(scores[start:end].min())
         elif first >= 0:
-            before = scores[start:start + first]
+            before = scores[start : start + first]
             low.append(scores[start + first])
             high.append(before.min() if before.size else np.inf)
     if not low or not error_free:

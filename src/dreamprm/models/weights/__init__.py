@@ -6,6 +6,12 @@ from dreamprm.models.weights.instance_net import FEATURES, InstanceNet
 from dreamprm.models.weights.instance_table import INSTANCE_WEIGHTS, InstanceTable
 
 __all__ = [
-    "DOMAIN_WEIGHTS", "FEATURES", "INSTANCE_WEIGHTS", "NORMALISATIONS", "DomainWeights", "InstanceNet",
-    "InstanceTable", "Weights",
+    "DOMAIN_WEIGHTS",
+    "FEATURES",
+    "INSTANCE_WEIGHTS",
+    "NORMALISATIONS",
+    "DomainWeights",
+    "InstanceNet",
+    "InstanceTable",
+    "Weights",
 ]

@@ -73,7 +73,8 @@ def check_normalisation(normalisation: str) -> None:
     """Refuse what is not one of `NORMALISATIONS` (UserError)."""
     if normalisation not in NORMALISATIONS:
         raise UserError(
-            f"unknown weight normalisation {normalisation!r}; use one of {', '.join(NORMALISATIONS)}")
+            f"unknown weight normalisation {normalisation!r}; use one of {', '.join(NORMALISATIONS)}"
+        )
 
 
 def raw_start(count: int, normalisation: str) -> Tensor:

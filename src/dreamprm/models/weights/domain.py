@@ -9,7 +9,13 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from dreamprm.models.weights.base import (
-    NO_MEMORY, Tensors, Weights, check_domains, check_normalisation, normalised, raw_start,
+    NO_MEMORY,
+    Tensors,
+    Weights,
+    check_domains,
+    check_normalisation,
+    normalised,
+    raw_start,
 )
 
 DOMAIN_WEIGHTS = "domain_weights"

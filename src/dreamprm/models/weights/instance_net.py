@@ -62,12 +62,18 @@ class InstanceNet(Weights):
         check_domains(names)
         unknown = [feature for feature in features if feature not in FEATURES]
         if unknown or not features or len(set(features)) < len(features):
-            raise UserError(f"features must be some of {', '.join(FEATURES)}, each once, got "
-                            f"{', '.join(features) or 'none'}")
+            raise UserError(
+                f"features must be some of {', '.join(FEATURES)}, each once, got "
+                f"{', '.join(features) or 'none'}"
+            )
         if hidden < 1:
             raise UserError(f"hidden must be >= 1, got {hidden}")
-        for name, value in {"names": tuple(names), "features": tuple(features), "hidden": hidden,
-                            "seed": seed}.items():
+        for name, value in {
+            "names": tuple(names),
+            "features": tuple(features),
+            "hidden": hidden,
+            "seed": seed,
+        }.items():
             object.__setattr__(self, name, value)
 
     def init(self) -> dict[str, Tensor]:
@@ -78,8 +84,12 @@ class InstanceNet(Weights):
         def draw(*shape: int) -> Tensor:
             return (2 * torch.rand(shape, generator=generator) - 1) / math.sqrt(width)
 
-        return {"w1": draw(self.hidden, width), "b1": draw(self.hidden), "w2": torch.zeros(self.hidden),
-                "b2": torch.zeros(())}
+        return {
+            "w1": draw(self.hidden, width),
+            "b1": draw(self.hidden),
+            "w2": torch.zeros(self.hidden),
+            "b2": torch.zeros(()),
+        }
 
     def weights(self, alpha: Tensors, batch: Mapping[str, Any], losses: Tensor) -> Tensor:
         """`(n,)` the weights of the batch's CoTs, in the dtype of alpha.

@@ -12,7 +12,13 @@ from torch import Tensor
 
 from dreamprm.errors import UserError
 from dreamprm.models.weights.base import (
-    NO_MEMORY, Tensors, Weights, check_domains, check_normalisation, normalised, raw_start,
+    NO_MEMORY,
+    Tensors,
+    Weights,
+    check_domains,
+    check_normalisation,
+    normalised,
+    raw_start,
 )
 
 INSTANCE_WEIGHTS = "instance_weights"
@@ -50,8 +56,10 @@ class InstanceTable(Weights):
         parts = [np.asarray(part, dtype=np.int64) for part in rows.values()]
         numbers = np.concatenate(parts)
         if not np.array_equal(np.sort(numbers), np.arange(numbers.size)):
-            raise UserError(f"the rows of an instance table must be 0..{numbers.size - 1}, each in one "
-                            "domain; give RecordTable.domains of the whole training table")
+            raise UserError(
+                f"the rows of an instance table must be 0..{numbers.size - 1}, each in one "
+                "domain; give RecordTable.domains of the whole training table"
+            )
         self._counts = torch.tensor([part.size for part in parts])
         domains = np.empty(numbers.size, dtype=np.int64)
         domains[numbers] = np.repeat(np.arange(len(parts)), [part.size for part in parts])

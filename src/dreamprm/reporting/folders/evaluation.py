@@ -14,11 +14,36 @@ from dreamprm.reporting.folders.files import check_keys, file_text, parse_object
 
 RESULT, EXAMPLES = "evaluation.json", example_records.FILE
 
-_KEYS = ("suites", "development", "seed", "resamples", "level", "best_of_n", "intervals", "accuracy_by_n",
-         "intervals_by_n", "differences", "generators", "aggregations", "checkpoints", "notes")
+_KEYS = (
+    "suites",
+    "development",
+    "seed",
+    "resamples",
+    "level",
+    "best_of_n",
+    "intervals",
+    "accuracy_by_n",
+    "intervals_by_n",
+    "differences",
+    "generators",
+    "aggregations",
+    "checkpoints",
+    "notes",
+)
 _SUITE = ("questions", "candidates", "files")
-_DIFFERENCE = ("method", "baseline", "suite", "difference", "interval", "better", "worse", "p", "test",
-               "p_holm", "significant")
+_DIFFERENCE = (
+    "method",
+    "baseline",
+    "suite",
+    "difference",
+    "interval",
+    "better",
+    "worse",
+    "p",
+    "test",
+    "p_holm",
+    "significant",
+)
 
 
 @dataclass(frozen=True)
@@ -61,12 +86,17 @@ def read_evaluation(folder: str | Path) -> EvaluationFolder:
     result = parse_object(path / RESULT, file_text(path / RESULT), line=1)
     _check(path / RESULT, result)
     examples = path / EXAMPLES
-    return EvaluationFolder(path, result, read_examples(examples) if examples.is_file() else (),
-                            read_agreements(result, path / RESULT))
+    return EvaluationFolder(
+        path,
+        result,
+        read_examples(examples) if examples.is_file() else (),
+        read_agreements(result, path / RESULT),
+    )
 
 
 def _check(file: Path, result: Mapping[str, Any]) -> None:
     """Whether the suites, differences and accuracies have the fields that the tables are made of."""
+
     def check(place: str, held: Any, wanted: Iterable[str]) -> None:
         check_keys(file, place, held, tuple(wanted), command="dreamprm evaluate")
 

@@ -17,8 +17,10 @@ def file_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}; the file is damaged or was saved in "
-                        f"another encoding, make it again") from error
+        raise DataError(
+            f"{path}: not UTF-8 at byte {error.start}; the file is damaged or was saved in "
+            f"another encoding, make it again"
+        ) from error
 
 
 def parse_object(path: Path, text: str, *, line: int) -> dict[str, Any]:
@@ -30,8 +32,9 @@ def parse_object(path: Path, text: str, *, line: int) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{line + error.lineno - 1}: not JSON ({error.msg}); the file is damaged, "
-                        f"make it again") from error
+        raise DataError(
+            f"{path}:{line + error.lineno - 1}: not JSON ({error.msg}); the file is damaged, make it again"
+        ) from error
     if not isinstance(value, dict):
         raise DataError(f"{path}:{line}: must be a JSON object, got {type(value).__name__}")
     return value
@@ -59,5 +62,7 @@ def check_keys(file: Path, place: str, held: Any, wanted: tuple[str, ...], *, co
     """
     missing = [key for key in wanted if not isinstance(held, dict) or key not in held]
     if missing:
-        raise DataError(f"{file}: field {place}{missing[0]} is missing; the file is damaged or another"
-                        f" version's: run `{command}` again")
+        raise DataError(
+            f"{file}: field {place}{missing[0]} is missing; the file is damaged or another"
+            f" version's: run `{command}` again"
+        )

@@ -64,16 +64,22 @@ def read_run(folder: str | Path) -> Run:
     path = Path(folder)
     if not path.is_dir():
         raise UserError(
-            f"no run folder at {path}; give a folder that `dreamprm train` wrote, such as runs/sandbox")
+            f"no run folder at {path}; give a folder that `dreamprm train` wrote, such as runs/sandbox"
+        )
     for name in ("summary.json", "metrics.jsonl"):
         if not (path / name).is_file():
-            raise UserError(f"{path} has no {name}: it is no run folder, or its training has not finished; "
-                            f"train to the end (an interrupted run resumes), then report")
+            raise UserError(
+                f"{path} has no {name}: it is no run folder, or its training has not finished; "
+                f"train to the end (an interrupted run resumes), then report"
+            )
     summary = parse_object(path / "summary.json", file_text(path / "summary.json"), line=1)
     metrics, statuses = _columns(object_lines(path / "metrics.jsonl"))
     weights_file, config_file = path / "domain_weights.jsonl", path / "config.yaml"
     return Run(
-        folder=path, summary=summary, metrics=metrics, statuses=statuses,
+        folder=path,
+        summary=summary,
+        metrics=metrics,
+        statuses=statuses,
         weights=_history(weights_file) if weights_file.is_file() else None,
         config=file_text(config_file) if config_file.is_file() else None,
     )
@@ -89,12 +95,15 @@ def _history(path: Path) -> WeightHistory | None:
     rows = object_lines(path)
     for index, row in enumerate(rows, start=1):
         if not isinstance(row.get("weights"), dict):
-            raise DataError(f"{path}, object {index}: weights must be an object of domain: weight, got "
-                            f"{row.get('weights')!r}")
+            raise DataError(
+                f"{path}, object {index}: weights must be an object of domain: weight, got "
+                f"{row.get('weights')!r}"
+            )
     names = tuple(dict.fromkeys(name for row in rows for name in row["weights"]))
     if not names:
         return None
     return WeightHistory(
-        names=names, steps=np.array([number(row.get("step")) for row in rows]),
+        names=names,
+        steps=np.array([number(row.get("step")) for row in rows]),
         values=np.array([[number(row["weights"].get(name)) for name in names] for row in rows]),
     )

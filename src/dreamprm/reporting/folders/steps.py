@@ -66,7 +66,8 @@ def read_steps(folder: str | Path) -> StepsFolder:
     file = path / RESULT
     if not file.is_file():
         raise UserError(
-            f"{path} has no {RESULT}: `dreamprm evaluate-steps` has not finished in it; run it again")
+            f"{path} has no {RESULT}: `dreamprm evaluate-steps` has not finished in it; run it again"
+        )
     result = parse_object(file, file_text(file), line=1)
     check_keys(file, "", result, _KEYS, command=_COMMAND)
     check_keys(file, "settings.", result["settings"], _SETTINGS, command=_COMMAND)
@@ -81,25 +82,32 @@ def _curves(path: Path, thresholds: Mapping[str, Any]) -> dict[str, DevelopmentC
         reader = csv.DictReader(stream)
         missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
         if missing:
-            raise DataError(f"{path}:1: column {missing[0]} is missing, got"
-                            f" {', '.join(reader.fieldnames or ())}; run `dreamprm evaluate-steps` again")
+            raise DataError(
+                f"{path}:1: column {missing[0]} is missing, got"
+                f" {', '.join(reader.fieldnames or ())}; run `dreamprm evaluate-steps` again"
+            )
         for row in reader:
             line = reader.line_num
             if row["scorer"] not in thresholds:
-                raise DataError(f"{path}:{line}: scorer must be one that {RESULT} has a threshold of"
-                                f" ({', '.join(thresholds) or 'none'}), got {row['scorer']!r}")
+                raise DataError(
+                    f"{path}:{line}: scorer must be one that {RESULT} has a threshold of"
+                    f" ({', '.join(thresholds) or 'none'}), got {row['scorer']!r}"
+                )
             point = tuple(_finite(path, line, row, column) for column in _COLUMNS[1:])
             before = found.setdefault(row["scorer"], [])
             if before and point[0] <= before[-1][0]:
-                raise DataError(f"{path}:{line}: threshold_log_odds must rise within a scorer, got"
-                                f" {point[0]:g} after {before[-1][0]:g}")
+                raise DataError(
+                    f"{path}:{line}: threshold_log_odds must rise within a scorer, got"
+                    f" {point[0]:g} after {before[-1][0]:g}"
+                )
             before.append((point[0], point[1]))
     for scorer, points in found.items():
         tried = (thresholds[scorer].get("development") or {}).get("thresholds_tried")
         if len(points) != tried:
             raise DataError(
                 f"{path}: holds {len(points)} thresholds of {scorer}, but {RESULT} says that {tried} were"
-                " tried: they are of different evaluations; run `dreamprm evaluate-steps` again")
+                " tried: they are of different evaluations; run `dreamprm evaluate-steps` again"
+            )
     return {scorer: DevelopmentCurve(*np.array(points).T) for scorer, points in found.items()}
 
 

@@ -48,9 +48,12 @@ def evaluation_figures(result: Mapping[str, Any]) -> dict[str, Any]:
     hidden = [tables.MEAN] if len(result["suites"]) == 1 else []
     kept = [name for name in result["best_of_n"] if not name.startswith(WEIGHTED)]
     return {
-        key: {name: {place: value for place, value in result[key][name].items() if place not in hidden}
-              for name in kept}
-        for key in ("best_of_n", "intervals", "accuracy_by_n", "intervals_by_n")} | {"stated_means": True}
+        key: {
+            name: {place: value for place, value in result[key][name].items() if place not in hidden}
+            for name in kept
+        }
+        for key in ("best_of_n", "intervals", "accuracy_by_n", "intervals_by_n")
+    } | {"stated_means": True}
 
 
 def mean_over_n(summary: Mapping[str, Any], *, level: float) -> Figure | None:
@@ -80,15 +83,27 @@ def mean_over_n(summary: Mapping[str, Any], *, level: float) -> Figure | None:
     axes.set_ylabel("accuracy (%)")
     style.tidy(axes)
     text = level_text(level)
-    bands = (f"; bands: {text} intervals" if len(banded) > 1
-             else f"; band: {text} interval of {banded[0]}" if banded else "")
-    style.title(axes, "Accuracy over the number of candidates",
-                f"{_suites_meant(summary)}; exact mean over all subsets{bands}")
+    bands = (
+        f"; bands: {text} intervals"
+        if len(banded) > 1
+        else f"; band: {text} interval of {banded[0]}"
+        if banded
+        else ""
+    )
+    style.title(
+        axes,
+        "Accuracy over the number of candidates",
+        f"{_suites_meant(summary)}; exact mean over all subsets{bands}",
+    )
     figure.draw_without_rendering()
     last = [list(points.items())[-1] for points in lines.values()]
-    style.label_line_ends(axes, [(n, 100 * value) for n, value in last],
-                          [f"{name} {100 * value:.1f}" for name, (_, value) in zip(lines, last)],
-                          [styles[name].colour for name in lines], size=9)
+    style.label_line_ends(
+        axes,
+        [(n, 100 * value) for n, value in last],
+        [f"{name} {100 * value:.1f}" for name, (_, value) in zip(lines, last)],
+        [styles[name].colour for name in lines],
+        size=9,
+    )
     return figure
 
 
@@ -108,7 +123,7 @@ def suites_over_n(summary: Mapping[str, Any]) -> Figure | None:
     height = -(-len(suites) // columns)
     figure = style.new_figure(max(1.0 + 2.7 * columns, _TITLE_INCHES), 0.9 + 2.6 * height + 0.07 * len(rows))
     panels = list(figure.subplots(height, columns, squeeze=False).flat)
-    for panel in panels[len(suites):]:
+    for panel in panels[len(suites) :]:
         panel.set_visible(False)
     handles = {}
     for panel, suite in zip(panels, suites):
@@ -117,7 +132,8 @@ def suites_over_n(summary: Mapping[str, Any]) -> Figure | None:
             points = _points(by_suite.get(suite) or {})
             if points:
                 handles[selector] = _draw_line(
-                    panel, points, styles[selector], bold=selector == _BOLD, size=4)
+                    panel, points, styles[selector], bold=selector == _BOLD, size=4
+                )
                 every |= set(points)
         panel.set_title(suite, loc="left", fontsize=9.5, color=style.INK)
         _candidates_axis(panel, sorted(every))
@@ -125,10 +141,23 @@ def suites_over_n(summary: Mapping[str, Any]) -> Figure | None:
         style.tidy(panel)
     # In the order of the tables, whichever suite a selector first appears in.
     names = [name for name in rows if name in handles]
-    figure.legend([handles[name] for name in names], names, loc="outside lower center",
-                  ncols=min(6, 2 * columns), fontsize=8, frameon=False, handlelength=3.2)
-    figure.suptitle("Accuracy over the number of candidates, by suite", x=0.01, ha="left", fontsize=11.5,
-                    fontweight="bold", color=style.INK)
+    figure.legend(
+        [handles[name] for name in names],
+        names,
+        loc="outside lower center",
+        ncols=min(6, 2 * columns),
+        fontsize=8,
+        frameon=False,
+        handlelength=3.2,
+    )
+    figure.suptitle(
+        "Accuracy over the number of candidates, by suite",
+        x=0.01,
+        ha="left",
+        fontsize=11.5,
+        fontweight="bold",
+        color=style.INK,
+    )
     figure.supylabel("accuracy (%), each suite on its own scale", fontsize=9.5)
     return figure
 
@@ -154,7 +183,7 @@ def suites_with_all(summary: Mapping[str, Any], *, level: float) -> Figure | Non
     figure = style.new_figure(width, height * (0.9 + 0.24 * len(selectors)) + 0.7)
     grid = figure.subplots(height, columns, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.flat)
-    for panel in panels[len(suites):]:
+    for panel in panels[len(suites) :]:
         panel.set_visible(False)
     intervals = summary.get("intervals") or {}
     for panel, suite in zip(panels, suites):
@@ -164,38 +193,74 @@ def suites_with_all(summary: Mapping[str, Any], *, level: float) -> Figure | Non
             ends = (intervals.get(selector) or {}).get(suite)
             if ends:
                 panel.hlines(place, *(100 * number(end) for end in ends), color=look.colour, linewidth=2.0)
-            panel.plot([value], [place], color=look.colour, marker=look.marker, markersize=5.5,
-                       markerfacecolor=look.face, linestyle="none")
+            panel.plot(
+                [value],
+                [place],
+                color=look.colour,
+                marker=look.marker,
+                markersize=5.5,
+                markerfacecolor=look.face,
+                linestyle="none",
+            )
         shifted = suite in (summary.get("shifted_suites") or [])
-        panel.set_title(suite + (" (shifted)" if shifted else ""), loc="left", fontsize=9.5, color=style.INK,
-                        fontweight="bold" if suite == tables.MEAN else "normal")
+        panel.set_title(
+            suite + (" (shifted)" if shifted else ""),
+            loc="left",
+            fontsize=9.5,
+            color=style.INK,
+            fontweight="bold" if suite == tables.MEAN else "normal",
+        )
         style.tidy(panel, grid="x")
         panel.tick_params(labelbottom=True)
     panels[0].set_yticks(range(len(selectors)), selectors)
     panels[0].set_ylim(len(selectors) - 0.5, -0.5)
-    figure.suptitle(f"Best-of-N accuracy by suite, with {level_text(level)} intervals over questions", x=0.01,
-                    ha="left", fontsize=11.5, fontweight="bold", color=style.INK)
+    figure.suptitle(
+        f"Best-of-N accuracy by suite, with {level_text(level)} intervals over questions",
+        x=0.01,
+        ha="left",
+        fontsize=11.5,
+        fontweight="bold",
+        color=style.INK,
+    )
     figure.supxlabel("accuracy (%)", fontsize=9.5)
     return figure
 
 
 def _draw_line(axes: Axes, points: Points, look: style.LineStyle, *, bold: bool, size: float = 5) -> Any:
     (line,) = axes.plot(
-        list(points), [100 * value for value in points.values()], color=look.colour, linestyle=look.dash,
-        marker=look.marker, markersize=size, markerfacecolor=look.face, linewidth=2.4 if bold else 1.5,
-        zorder=3 if bold else 2)
+        list(points),
+        [100 * value for value in points.values()],
+        color=look.colour,
+        linestyle=look.dash,
+        marker=look.marker,
+        markersize=size,
+        markerfacecolor=look.face,
+        linewidth=2.4 if bold else 1.5,
+        zorder=3 if bold else 2,
+    )
     return line
 
 
 def _draw_band(
-    axes: Axes, points: Points, look: style.LineStyle, summary: Mapping[str, Any], selector: str, place: str,
+    axes: Axes,
+    points: Points,
+    look: style.LineStyle,
+    summary: Mapping[str, Any],
+    selector: str,
+    place: str,
 ) -> bool:
     """Intervals at every N, or a bar at the last one where the summary has that alone; whether it has any."""
     known = ((summary.get("intervals_by_n") or {}).get(selector) or {}).get(place) or {}
     band = [[100 * number(end) for end in known.get(str(n)) or (None, None)] for n in points]
     if any(math.isfinite(low) for low, _ in band):
-        axes.fill_between(list(points), [low for low, _ in band], [high for _, high in band],
-                          color=look.colour, alpha=0.14, linewidth=0)
+        axes.fill_between(
+            list(points),
+            [low for low, _ in band],
+            [high for _, high in band],
+            color=look.colour,
+            alpha=0.14,
+            linewidth=0,
+        )
     elif ends := ((summary.get("intervals") or {}).get(selector) or {}).get(place):
         low, high = (100 * number(end) for end in ends)
         axes.vlines(list(points)[-1], low, high, color=look.colour, linewidth=1.2)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dreamprm.reporting.plots import style
 from dreamprm.reporting.folders.files import number
 from dreamprm.reporting.folders.run import Run
+from dreamprm.reporting.plots import style
 
 # Bounds of the sentence: within 8 degrees of the exact direction, and within 30.
 GOOD, FAIR = 0.99, 0.87
@@ -58,10 +58,14 @@ def audit_sentence(summary: Mapping[str, Any]) -> str:
     elif median >= FAIR:
         verdict = "the upper steps went roughly where the exact gradient would have sent them"
     else:
-        verdict = ("the upper steps did not go where the exact gradient would have sent them: take a more "
-                   "exact estimator (adjoint), or a lower inner learning rate")
-    return (f"{counted}. Median cosine {_digits(median)} (least {_digits(least)}): {verdict}. Median norm "
-            f"ratio {ratio:.2f}, which the upper optimizer's own scaling mostly evens out.")
+        verdict = (
+            "the upper steps did not go where the exact gradient would have sent them: take a more "
+            "exact estimator (adjoint), or a lower inner learning rate"
+        )
+    return (
+        f"{counted}. Median cosine {_digits(median)} (least {_digits(least)}): {verdict}. Median norm "
+        f"ratio {ratio:.2f}, which the upper optimizer's own scaling mostly evens out."
+    )
 
 
 def _digits(cosine: float) -> str:

@@ -43,30 +43,56 @@ def reliability_plot(
         line[0].set_ylabel(f"{scorer}\nmean label", fontsize=9.5, color=style.INK)
     for axes, subset in zip(panels[0], subsets, strict=True):
         axes.set_title(subset, loc="left", fontsize=9.5, color=style.INK)
-    figure.suptitle("Reliability of step probabilities", x=0.01, ha="left", fontsize=11.5, fontweight="bold",
-                    color=style.INK)
+    figure.suptitle(
+        "Reliability of step probabilities",
+        x=0.01,
+        ha="left",
+        fontsize=11.5,
+        fontweight="bold",
+        color=style.INK,
+    )
     figure.supxlabel(
         "probability given to a step; grey: share of the steps\n"
         f"steps counted: {scope.replace('_', ' ')}; bins of {binning.replace('_', ' ')}, with"
         f" {100 * level:g} % intervals; dashed: calibrated",
-        fontsize=9.5)
+        fontsize=9.5,
+    )
     return figure
 
 
 def _draw(axes: Axes, held: Mapping[str, Any], binning: str, look: style.LineStyle) -> None:
     shares = held["equal_width"]["bins"]
-    axes.bar([one["probability"] for one in shares], [one["steps"] / held["steps"] for one in shares],
-             width=0.04, color=style.GRID, zorder=0)
+    axes.bar(
+        [one["probability"] for one in shares],
+        [one["steps"] / held["steps"] for one in shares],
+        width=0.04,
+        color=style.GRID,
+        zorder=0,
+    )
     axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     bins = held[binning]["bins"]
     places, labels = [one["probability"] for one in bins], [one["label"] for one in bins]
-    axes.vlines(places, [one["low"] for one in bins], [one["high"] for one in bins], color=look.colour,
-                linewidth=1.2)
-    axes.plot(places, labels, color=look.colour, marker=look.marker, linestyle=look.dash, markersize=4,
-              linewidth=1.3)
+    axes.vlines(
+        places, [one["low"] for one in bins], [one["high"] for one in bins], color=look.colour, linewidth=1.2
+    )
+    axes.plot(
+        places,
+        labels,
+        color=look.colour,
+        marker=look.marker,
+        linestyle=look.dash,
+        markersize=4,
+        linewidth=1.3,
+    )
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
     axes.set_aspect("equal")
-    axes.annotate(f"ECE {held[binning]['ece']['value']:.3f}", (0.04, 0.96), xycoords="axes fraction",
-                  va="top", fontsize=8.5, color=style.INK)
+    axes.annotate(
+        f"ECE {held[binning]['ece']['value']:.3f}",
+        (0.04, 0.96),
+        xycoords="axes fraction",
+        va="top",
+        fontsize=8.5,
+        color=style.INK,
+    )
     style.tidy(axes, grid="both")

@@ -56,26 +56,38 @@ def weights_against_difficulty(run: Run) -> Figure | None:
 
 def difficulty_of_runs(runs: Sequence[Run], labels: Sequence[str]) -> Figure | None:
     """A panel a run, on the same axes; runs of which nothing is known are left out, None if that is all."""
-    shown = [(run, label, points) for run, label in zip(runs, labels, strict=True)
-             if not equally_weighted(run.summary) and (points := difficulty_points(run.summary))]
+    shown = [
+        (run, label, points)
+        for run, label in zip(runs, labels, strict=True)
+        if not equally_weighted(run.summary) and (points := difficulty_points(run.summary))
+    ]
     if not shown:
         return None
     columns = min(_COLUMNS, len(shown))
     height = -(-len(shown) // columns)
     alone = len(shown) == 1
-    figure = style.new_figure(8.8, 5.4) if alone else style.new_figure(
-        _PANEL[0] * columns, _PANEL[1] * height + 0.5)
+    figure = (
+        style.new_figure(8.8, 5.4)
+        if alone
+        else style.new_figure(_PANEL[0] * columns, _PANEL[1] * height + 0.5)
+    )
     panels = list(figure.subplots(height, columns, sharex=True, sharey=True, squeeze=False).flat)
-    for panel in panels[len(shown):]:
+    for panel in panels[len(shown) :]:
         panel.set_visible(False)
     any_quality = False
     for panel, (run, label, points) in zip(panels, shown):
         colours, quality = domain_colours(run, [one.name for one in points])
         any_quality = any_quality or quality
         panel.axhline(1.0, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0.9)
-        panel.scatter([100 * one.accuracy for one in points], [one.weight for one in points], s=34,
-                      color=[colours[one.name] for one in points], edgecolor=style.INK, linewidth=0.5,
-                      zorder=3)
+        panel.scatter(
+            [100 * one.accuracy for one in points],
+            [one.weight for one in points],
+            s=34,
+            color=[colours[one.name] for one in points],
+            edgecolor=style.INK,
+            linewidth=0.5,
+            zorder=3,
+        )
         panel.set_ylabel(f"{trained(run.summary).weight} (1 = average domain)", fontsize=9.5)
         panel.tick_params(labelbottom=True)
         style.tidy(panel, grid="both")
@@ -83,20 +95,31 @@ def difficulty_of_runs(runs: Sequence[Run], labels: Sequence[str]) -> Figure | N
             panel.set_title(label, loc="left", fontsize=9.5, color=style.INK)
     _limit(panels[0], [one for _, _, points in shown for one in points])
     detail = "dashed: equal weights" + (
-        "; colour: planted quality, which training never sees" if any_quality else "")
+        "; colour: planted quality, which training never sees" if any_quality else ""
+    )
     if alone:
         style.title(panels[0], "Domain weights against difficulty", detail)
         panels[0].set_xlabel(_ACROSS)
     else:
-        figure.suptitle("Domain weights against difficulty", x=0.01, ha="left", fontsize=11.5,
-                        fontweight="bold", color=style.INK)
+        figure.suptitle(
+            "Domain weights against difficulty",
+            x=0.01,
+            ha="left",
+            fontsize=11.5,
+            fontweight="bold",
+            color=style.INK,
+        )
         figure.supxlabel(f"{_ACROSS}\n{detail}", fontsize=9.5)
     if any_quality:
-        quality_bar(figure, panels[:len(shown)])
+        quality_bar(figure, panels[: len(shown)])
     figure.draw_without_rendering()
     for panel, (_, _, points) in zip(panels, shown):
-        name_points(panel, [(100 * one.accuracy, one.weight) for one in points],
-                    [one.name for one in points], size=8.0 if alone else 7.0)
+        name_points(
+            panel,
+            [(100 * one.accuracy, one.weight) for one in points],
+            [one.name for one in points],
+            size=8.0 if alone else 7.0,
+        )
     return figure
 
 

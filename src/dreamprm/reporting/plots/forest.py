@@ -32,7 +32,7 @@ def forest(result: Mapping[str, Any], method: str) -> Figure | None:
     styles = style.selector_styles(list(result["best_of_n"]))
     figure = style.new_figure(max(1.8 + 2.1 * columns, 6.6), height * (0.8 + 0.27 * len(baselines)) + 1.0)
     panels = list(figure.subplots(height, columns, sharex=True, sharey=True, squeeze=False).flat)
-    for panel in panels[len(places):]:
+    for panel in panels[len(places) :]:
         panel.set_visible(False)
     for panel, place in zip(panels, places):
         panel.axvline(0, color=style.INK, linewidth=0.9)
@@ -40,16 +40,37 @@ def forest(result: Mapping[str, Any], method: str) -> Figure | None:
             if row["suite"] == place:
                 look, line = styles[row["baseline"]], baselines.index(row["baseline"])
                 panel.hlines(line, *(100 * end for end in row["interval"]), color=look.colour, linewidth=1.8)
-                panel.plot([100 * row["difference"]], [line], color=look.colour, marker="o", markersize=6,
-                           linestyle="none", markerfacecolor=look.colour if row["significant"] else "white")
-        panel.set_title(place, loc="left", fontsize=9.5, color=style.INK,
-                        fontweight="bold" if place == tables.MEAN else "normal")
+                panel.plot(
+                    [100 * row["difference"]],
+                    [line],
+                    color=look.colour,
+                    marker="o",
+                    markersize=6,
+                    linestyle="none",
+                    markerfacecolor=look.colour if row["significant"] else "white",
+                )
+        panel.set_title(
+            place,
+            loc="left",
+            fontsize=9.5,
+            color=style.INK,
+            fontweight="bold" if place == tables.MEAN else "normal",
+        )
         style.tidy(panel, grid="x")
         panel.tick_params(labelbottom=True)
     panels[0].set_yticks(range(len(baselines)), [f"minus {name}" for name in baselines])
     panels[0].set_ylim(len(baselines) - 0.5, -0.5)
-    figure.suptitle(f"Gain of {method}, with {level_text(result['level'])} paired intervals", x=0.01,
-                    ha="left", fontsize=11.5, fontweight="bold", color=style.INK)
-    figure.supxlabel("difference in points; right of the line: better\n"
-                     "filled: significant after Holm's correction; hollow: not", fontsize=9.5)
+    figure.suptitle(
+        f"Gain of {method}, with {level_text(result['level'])} paired intervals",
+        x=0.01,
+        ha="left",
+        fontsize=11.5,
+        fontweight="bold",
+        color=style.INK,
+    )
+    figure.supxlabel(
+        "difference in points; right of the line: better\n"
+        "filled: significant after Holm's correction; hollow: not",
+        fontsize=9.5,
+    )
     return figure

@@ -28,8 +28,14 @@ def losses(run: Run) -> Figure | None:
         values = run.metrics[name]
         window = max(1, len(values) // 25)
         several = window > 1
-        panel.plot(steps, values, color=style.PLAIN, linewidth=0.7 if several else 1.5,
-                   alpha=0.4 if several else 1, marker="o" if len(values) == 1 else None)
+        panel.plot(
+            steps,
+            values,
+            color=style.PLAIN,
+            linewidth=0.7 if several else 1.5,
+            alpha=0.4 if several else 1,
+            marker="o" if len(values) == 1 else None,
+        )
         if several:
             panel.plot(steps, moving_mean(values, window), color=style.PLAIN, linewidth=2.0)
         heading, unit = LOSSES[name]
@@ -52,6 +58,6 @@ def moving_mean(values: Floats, window: int) -> Floats:
     kernel = np.ones(window)
     # "full" and a slice by hand: "same" would return `window` entries where that is longer than the data.
     start = (window - 1) // 2
-    total = np.convolve(np.where(finite, values, 0.0), kernel)[start:start + len(values)]
-    count = np.convolve(finite.astype(float), kernel)[start:start + len(values)]
+    total = np.convolve(np.where(finite, values, 0.0), kernel)[start : start + len(values)]
+    count = np.convolve(finite.astype(float), kernel)[start : start + len(values)]
     return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)

@@ -18,8 +18,9 @@ _RINGS = (6.0, 13.0, 22.0, 33.0, 47.0, 64.0)  # points between a point and its n
 _DIRECTIONS = tuple(math.radians(angle) for angle in (0, 180, 90, 270, 35, 145, 325, 215, 60, 120, 300, 240))
 
 
-def name_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str], *,
-                size: float = 8.0) -> list[Annotation]:
+def name_points(
+    axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str], *, size: float = 8.0
+) -> list[Annotation]:
     """Name each point inside the axes: the nearest free place wins, the last one tried where none is free.
 
     Call it after the axes' limits and the figure's layout are final: places are worked out from them.
@@ -28,13 +29,22 @@ def name_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequen
     figure = axes.figure
     scale = figure.dpi / 72
     places = axes.transData.transform(np.asarray(points, dtype=np.float64).reshape(-1, 2))
-    taken = [Bbox.from_extents(x - _CLEARANCE, y - _CLEARANCE, x + _CLEARANCE, y + _CLEARANCE)
-             for x, y in places]
+    taken = [
+        Bbox.from_extents(x - _CLEARANCE, y - _CLEARANCE, x + _CLEARANCE, y + _CLEARANCE) for x, y in places
+    ]
     frame = axes.get_window_extent()
     written = []
     for (x, y), place, name in zip(points, places, names, strict=True):
-        note = axes.annotate(name, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=size,
-                             color=style.INK, va="center", ha="center")
+        note = axes.annotate(
+            name,
+            (x, y),
+            xytext=(0, 0),
+            textcoords="offset points",
+            fontsize=size,
+            color=style.INK,
+            va="center",
+            ha="center",
+        )
         extent = note.get_window_extent()
         width, height = extent.width, extent.height
         for ring, dx, dy in _offsets(width / scale, height / scale):
@@ -48,8 +58,12 @@ def name_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequen
         written.append(note)
         if ring > _RINGS[0]:  # a line leads from the point to the edge of its name
             edge = np.clip(place, (box.x0, box.y0), (box.x1, box.y1))
-            axes.plot(*zip((x, y), axes.transData.inverted().transform(edge)), color=style.MUTED,
-                      linewidth=0.6, zorder=0.95)
+            axes.plot(
+                *zip((x, y), axes.transData.inverted().transform(edge)),
+                color=style.MUTED,
+                linewidth=0.6,
+                zorder=0.95,
+            )
     return written
 
 

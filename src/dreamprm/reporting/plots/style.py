@@ -25,7 +25,8 @@ DPI = 130
 
 # Red-brown below one half (bad), grey at it, blue above: apart for all common kinds of colour blindness.
 QUALITY_COLOURS = LinearSegmentedColormap.from_list(
-    "planted_quality", ["#a63603", "#d9772f", "#a8a29a", "#4a86b8", "#08519c"])
+    "planted_quality", ["#a63603", "#d9772f", "#a8a29a", "#4a86b8", "#08519c"]
+)
 
 
 Marker = str | tuple[int, int, int]
@@ -75,8 +76,10 @@ _SELECTORS = {
     "doge": LineStyle("#2b35b8", (4, 1, 45), "-."),
 }
 _SPARE = (
-    LineStyle("#c62828", (6, 1, 0), ":"), LineStyle("#00695c", "8", "--"),
-    LineStyle("#8e6ad8", (3, 1, 60), "-."), LineStyle("#5d5d00", "H", "--"),
+    LineStyle("#c62828", (6, 1, 0), ":"),
+    LineStyle("#00695c", "8", "--"),
+    LineStyle("#8e6ad8", (3, 1, 60), "-."),
+    LineStyle("#5d5d00", "H", "--"),
 )
 _DASHES = ("-", "--", "-.", ":")
 
@@ -90,8 +93,10 @@ def selector_styles(selectors: Sequence[str]) -> dict[str, LineStyle]:
     scorers = dict.fromkeys(name.removeprefix(WEIGHTED) for name in selectors)
     spare = {name: _spare(k) for k, name in enumerate(name for name in scorers if name not in _SELECTORS)}
     plain = {name: _SELECTORS.get(name) or spare[name] for name in scorers}
-    return {name: _hollow(plain[name.removeprefix(WEIGHTED)]) if name.startswith(WEIGHTED) else plain[name]
-            for name in selectors}
+    return {
+        name: _hollow(plain[name.removeprefix(WEIGHTED)]) if name.startswith(WEIGHTED) else plain[name]
+        for name in selectors
+    }
 
 
 def _spare(k: int) -> LineStyle:
@@ -140,12 +145,24 @@ def title(axes: Axes, text: str, detail: str = "") -> None:
     """The plot's subject in bold, its conditions in a smaller line below."""
     axes.set_title(text, loc="left", fontsize=11.5, fontweight="bold", color=INK, pad=22 if detail else 8)
     if detail:
-        axes.annotate(detail, (0, 1), xycoords="axes fraction", xytext=(0, 7), textcoords="offset points",
-                      fontsize=8.5, color=MUTED, annotation_clip=False)
+        axes.annotate(
+            detail,
+            (0, 1),
+            xycoords="axes fraction",
+            xytext=(0, 7),
+            textcoords="offset points",
+            fontsize=8.5,
+            color=MUTED,
+            annotation_clip=False,
+        )
 
 
 def spread(
-    positions: ArrayLike, gap: float, *, low: float = -np.inf, high: float = np.inf,
+    positions: ArrayLike,
+    gap: float,
+    *,
+    low: float = -np.inf,
+    high: float = np.inf,
 ) -> NDArray[np.float64]:
     """(n,) positions moved as little as possible (least squares) so that neighbours are `gap` apart.
 
@@ -178,7 +195,11 @@ def _darker(colour: str) -> tuple[float, float, float]:
 
 
 def label_line_ends(
-    axes: Axes, ends: Sequence[tuple[float, float]], texts: Sequence[str], colours: Sequence[str], *,
+    axes: Axes,
+    ends: Sequence[tuple[float, float]],
+    texts: Sequence[str],
+    colours: Sequence[str],
+    *,
     size: float = 8.5,
 ) -> None:
     """Name lines at their right ends, outside the axes, spread so that no two names overlap.
@@ -192,10 +213,23 @@ def label_line_ends(
     places = spread([y for _, y in ends], gap, low=low, high=high)
     for (x, y), text, colour, label_y in zip(ends, texts, colours, places):
         axes.annotate(
-            text, (x, y), xytext=(1.035, (label_y - low) / (high - low)), textcoords="axes fraction",
-            va="center", ha="left", fontsize=size, color=_darker(colour), annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0,
-                        "relpos": (0, 0.5)},
+            text,
+            (x, y),
+            xytext=(1.035, (label_y - low) / (high - low)),
+            textcoords="axes fraction",
+            va="center",
+            ha="left",
+            fontsize=size,
+            color=_darker(colour),
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.6,
+                "shrinkA": 0,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
         )
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dreamprm.data.scores import probability
-from dreamprm.reporting.plots import style
 from dreamprm.reporting.folders.run import Floats
+from dreamprm.reporting.plots import style
 
 
 def threshold_plot(curves: Mapping[str, tuple[Floats, Floats, float]]) -> Figure | None:
@@ -28,11 +28,23 @@ def threshold_plot(curves: Mapping[str, tuple[Floats, Floats, float]]) -> Figure
         look = looks[scorer]
         places = np.array([probability(value) for value in thresholds])
         # Beyond the last threshold every step is an error; the curve ends at 1 for all scorers.
-        axes.step([*places, 1.0], [*(100 * f1), 100 * f1[-1]], where="pre", color=look.colour,
-                  linestyle=look.dash, linewidth=1.4)
+        axes.step(
+            [*places, 1.0],
+            [*(100 * f1), 100 * f1[-1]],
+            where="pre",
+            color=look.colour,
+            linestyle=look.dash,
+            linewidth=1.4,
+        )
         best = float(f1.max())
-        axes.plot([probability(chosen)], [100 * best], color=look.colour, marker=look.marker, markersize=8,
-                  linestyle="none")
+        axes.plot(
+            [probability(chosen)],
+            [100 * best],
+            color=look.colour,
+            marker=look.marker,
+            markersize=8,
+            linestyle="none",
+        )
         ends.append((probability(chosen), 100 * best))
         names.append(f"{scorer}: {100 * best:.1f} at {probability(chosen):.3g}")
     axes.set_xlim(-0.02, 1.02)
@@ -40,8 +52,11 @@ def threshold_plot(curves: Mapping[str, tuple[Floats, Floats, float]]) -> Figure
     axes.set_xlabel("threshold: a step with a lower probability is an error")
     axes.set_ylabel("F1 (%)")
     style.tidy(axes, grid="both")
-    style.title(axes, "Threshold chosen on the development set",
-                "F1 of first-error indices; marked: the highest, which is used on the test records")
+    style.title(
+        axes,
+        "Threshold chosen on the development set",
+        "F1 of first-error indices; marked: the highest, which is used on the test records",
+    )
     figure.draw_without_rendering()
     style.label_line_ends(axes, ends, names, [looks[name].colour for name in curves])
     return figure

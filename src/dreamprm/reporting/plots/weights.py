@@ -39,8 +39,11 @@ def weights_over_time(run: Run) -> Figure | None:
     style.limit_steps(axes, history.steps)
     axes.set_xlabel("inner steps")
     axes.set_ylabel("weight alpha (1 = average domain)")
-    style.title(axes, "Domain weights over training", "dashed: equal weights" + (
-        "; colour: planted quality, which training never sees" if quality else ""))
+    style.title(
+        axes,
+        "Domain weights over training",
+        "dashed: equal weights" + ("; colour: planted quality, which training never sees" if quality else ""),
+    )
     figure.draw_without_rendering()
     name_ends(axes, history, colours)
     if quality:
@@ -51,8 +54,13 @@ def weights_over_time(run: Run) -> Figure | None:
 def draw_over_time(axes: Axes, history: WeightHistory, colours: Mapping[str, str]) -> None:
     """The lines of `weights_over_time`, in colours by domain, and the dashed line of equal weights."""
     for k, name in enumerate(history.names):
-        axes.plot(history.steps, history.values[:, k], color=colours[name], linewidth=1.6,
-                  marker="o" if len(history.steps) == 1 else None)
+        axes.plot(
+            history.steps,
+            history.values[:, k],
+            color=colours[name],
+            linewidth=1.6,
+            marker="o" if len(history.steps) == 1 else None,
+        )
     axes.axhline(1.0, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0.9)
     style.tidy(axes)
 
@@ -62,9 +70,13 @@ def name_ends(axes: Axes, history: WeightHistory, colours: Mapping[str, str], *,
     names, last = history.names, history.values[-1]
     ends = np.where(np.isfinite(last), last, 1.0)
     named = _ends_named(ends)
-    style.label_line_ends(axes, [(history.steps[-1], ends[k]) for k in named],
-                          [f"{names[k]} {tables.decimal(last[k], 2)}" for k in named],
-                          [colours[names[k]] for k in named], size=size)
+    style.label_line_ends(
+        axes,
+        [(history.steps[-1], ends[k]) for k in named],
+        [f"{names[k]} {tables.decimal(last[k], 2)}" for k in named],
+        [colours[names[k]] for k in named],
+        size=size,
+    )
 
 
 def final_weights(run: Run) -> Figure | None:
@@ -85,16 +97,26 @@ def final_weights(run: Run) -> Figure | None:
     lowest = min(0.0, *(row.weight for row in rows))
     for place, row in zip(places, rows):
         known = f"  (quality {row.quality:.2f})" if math.isfinite(row.quality) else ""
-        axes.annotate(f"{row.weight:.2f}{known}", (max(row.weight, 0.0), place), xytext=(4, 0),
-                      textcoords="offset points", va="center", fontsize=8, color=style.INK,
-                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
+        axes.annotate(
+            f"{row.weight:.2f}{known}",
+            (max(row.weight, 0.0), place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=style.INK,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+        )
     axes.set_yticks(places, [row.name for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(lowest * 1.05, widest * (1.24 if quality else 1.1))
     axes.set_xlabel(f"{trained(run.summary).weight}, alpha (1 = average domain)")
     style.tidy(axes, grid="x")
-    style.title(axes, "Final domain weights", "dashed: equal weights" + (
-        "; colour: planted quality, which training never sees" if quality else ""))
+    style.title(
+        axes,
+        "Final domain weights",
+        "dashed: equal weights" + ("; colour: planted quality, which training never sees" if quality else ""),
+    )
     if quality:
         quality_bar(figure, [axes])
     return figure
@@ -103,7 +125,7 @@ def final_weights(run: Run) -> Figure | None:
 def _ends_named(ends: Floats) -> list[int]:
     order = np.argsort(-ends, kind="stable")
     if len(order) > _NAMED:
-        order = np.concatenate([order[:_NAMED // 2], order[-_NAMED // 2:]])
+        order = np.concatenate([order[: _NAMED // 2], order[-_NAMED // 2 :]])
     return [int(k) for k in order]
 
 

@@ -13,9 +13,13 @@ from dreamprm.reporting.plots import style
 from dreamprm.reporting.plots.weights import domain_colours, draw_over_time, name_ends, quality_bar
 
 _SERIES = tuple(
-    style.LineStyle(colour, marker, "-") for colour, marker in zip(
+    style.LineStyle(colour, marker, "-")
+    for colour, marker in zip(
         ("#0072b2", "#d55e00", "#009e73", "#a8498a", "#222222", "#b58900", "#3aa0d8", "#7a5230"),
-        ("o", "s", "^", "D", "v", "P", "X", "*"), strict=True))
+        ("o", "s", "^", "D", "v", "P", "X", "*"),
+        strict=True,
+    )
+)
 """Okabe and Ito's palette, darkened; with a marker each, so that no two series differ by colour alone."""
 _COLUMNS = 2
 
@@ -27,9 +31,12 @@ def final_weights_of_runs(series: Mapping[str, Sequence[Mapping[str, float]]]) -
         series: {name: {domain: weight} of each of its runs}; a series of one run has a mark alone.
     Returns: None where no weight is finite.
     """
-    weights = {(name, domain): values for name, runs in series.items()
-               for domain in dict.fromkeys(domain for run in runs for domain in run)
-               if (values := [run[domain] for run in runs if math.isfinite(run.get(domain, math.nan))])}
+    weights = {
+        (name, domain): values
+        for name, runs in series.items()
+        for domain in dict.fromkeys(domain for run in runs for domain in run)
+        if (values := [run[domain] for run in runs if math.isfinite(run.get(domain, math.nan))])
+    }
     if not weights:
         return None
     domains = by_weight([run for runs in series.values() for run in runs])
@@ -45,10 +52,18 @@ def final_weights_of_runs(series: Mapping[str, Sequence[Mapping[str, float]]]) -
                 continue
             if len(values) > 1:
                 axes.hlines(y, min(values), max(values), color=look.colour, linewidth=1.4, alpha=0.6)
-                axes.plot(values, [y] * len(values), color=look.colour, marker="|", markersize=5,
-                          linestyle="none")
-            axes.plot([np.mean(values)], [y], color=look.colour, marker=look.marker, markersize=5.5,
-                      linestyle="none", label=label)
+                axes.plot(
+                    values, [y] * len(values), color=look.colour, marker="|", markersize=5, linestyle="none"
+                )
+            axes.plot(
+                [np.mean(values)],
+                [y],
+                color=look.colour,
+                marker=look.marker,
+                markersize=5.5,
+                linestyle="none",
+                label=label,
+            )
             label = None
     axes.axvline(1.0, color=style.INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0.9)
     for line in range(1, len(domains)):
@@ -58,8 +73,12 @@ def final_weights_of_runs(series: Mapping[str, Sequence[Mapping[str, float]]]) -
     axes.set_xlabel("weight alpha (1 = average domain)")
     style.tidy(axes, grid="x")
     several = any(len(runs) > 1 for runs in series.values())
-    style.title(axes, "Final domain weights", "dashed: equal weights" + (
-        "; large: mean over seeds, bar: smallest to largest seed" if several else ""))
+    style.title(
+        axes,
+        "Final domain weights",
+        "dashed: equal weights"
+        + ("; large: mean over seeds, bar: smallest to largest seed" if several else ""),
+    )
     figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8.5)
     return figure
 
@@ -88,7 +107,7 @@ def weights_over_time_of_runs(runs: Sequence[Run], labels: Sequence[str]) -> Fig
     rows = -(-len(shown) // columns)
     figure = style.new_figure(5.0 * columns, 3.7 * rows + 0.6)
     panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
-    for panel in panels[len(shown):]:
+    for panel in panels[len(shown) :]:
         panel.set_visible(False)
     drawn = []
     any_quality = False
@@ -106,13 +125,17 @@ def weights_over_time_of_runs(runs: Sequence[Run], labels: Sequence[str]) -> Fig
     finite = np.append(values[np.isfinite(values)], 1.0)
     margin = max(0.05 * float(np.ptp(finite)), 0.02)
     panels[0].set_ylim(finite.min() - margin, finite.max() + margin)
-    figure.suptitle("Domain weights over training", x=0.01, ha="left", fontsize=11.5, fontweight="bold",
-                    color=style.INK)
-    figure.supxlabel("inner steps\ndashed: equal weights" + (
-        "; colour: planted quality, which training never sees" if any_quality else ""), fontsize=9.5)
+    figure.suptitle(
+        "Domain weights over training", x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=style.INK
+    )
+    figure.supxlabel(
+        "inner steps\ndashed: equal weights"
+        + ("; colour: planted quality, which training never sees" if any_quality else ""),
+        fontsize=9.5,
+    )
     figure.supylabel("weight alpha (1 = average domain)", fontsize=9.5)
     if any_quality:
-        quality_bar(figure, panels[:len(shown)])
+        quality_bar(figure, panels[: len(shown)])
     figure.draw_without_rendering()
     for panel, history, colours in drawn:
         name_ends(panel, history, colours, size=7.0)

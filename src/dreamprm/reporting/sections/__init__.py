@@ -7,8 +7,18 @@ from collections.abc import Callable, Iterator
 from dreamprm.reporting.document import Section
 from dreamprm.reporting.report import Report
 from dreamprm.reporting.sections import (
-    choices, differences, examples, methods, over_n, overview, provenance, run_accuracy, steps, training,
-    verdict, weights,
+    choices,
+    differences,
+    examples,
+    methods,
+    over_n,
+    overview,
+    provenance,
+    run_accuracy,
+    steps,
+    training,
+    verdict,
+    weights,
 )
 
 SECTIONS: tuple[Callable[[Report], Iterator[Section]], ...] = (

@@ -11,33 +11,56 @@ from dreamprm.reporting import tables
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.report import Report
 from dreamprm.reporting.selector_tables import (
-    ABSENT, Cell, Row, RowGroup, candidates_text, counted, interval_text, listed,
+    ABSENT,
+    Cell,
+    Row,
+    RowGroup,
+    candidates_text,
+    counted,
+    interval_text,
+    listed,
 )
 
 _HOW = {
-    "fixed": "fixed in the configuration", "development": "picked on development",
-    SINGLE: "none: one value a response"}
+    "fixed": "fixed in the configuration",
+    "development": "picked on development",
+    SINGLE: "none: one value a response",
+}
 
 
 def sections(report: Report) -> Iterator[Section]:
     """The choices of each evaluation, folded where there are several."""
     if report.evaluations:
-        yield Section("choices", "What was chosen, and on what", render(
-            "choices.html", evaluations=[{"label": report.label(one), **_shown(one.result)}
-                                         for one in report.evaluations]))
+        yield Section(
+            "choices",
+            "What was chosen, and on what",
+            render(
+                "choices.html",
+                evaluations=[
+                    {"label": report.label(one), **_shown(one.result)} for one in report.evaluations
+                ],
+            ),
+        )
 
 
 def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
     picked = {name: row for name, row in result["aggregations"].items() if "development" in row}
     return {
-        "notes": result["notes"], "level": level_text(result["level"]),
-        "development": [f"{name} ({counted(suite['questions'], 'question')})"
-                        for name, suite in result["development"].items()],
+        "notes": result["notes"],
+        "level": level_text(result["level"]),
+        "development": [
+            f"{name} ({counted(suite['questions'], 'question')})"
+            for name, suite in result["development"].items()
+        ],
         "aggregations": [
             [name, "" if row["chosen"] == SINGLE else row["aggregation"], _HOW[row["chosen"]]]
-            for name, row in result["aggregations"].items()],
-        "picked": _picked(picked), "checkpoints": _checkpoints(result["checkpoints"]),
-        "generators": _generators(result), "suites": _suites(result)}
+            for name, row in result["aggregations"].items()
+        ],
+        "picked": _picked(picked),
+        "checkpoints": _checkpoints(result["checkpoints"]),
+        "generators": _generators(result),
+        "suites": _suites(result),
+    }
 
 
 def _figure(row: Mapping[str, Any], *, strong: bool = False) -> Cell:
@@ -50,18 +73,31 @@ def _picked(picked: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     tried = list(dict.fromkeys(name for row in picked.values() for name in row["development"]))
     rows = tuple(
-        Row(scorer, tuple(_figure(row["development"][name], strong=name == row["aggregation"])
-                          if name in row["development"] else ABSENT for name in tried))
-        for scorer, row in picked.items())
+        Row(
+            scorer,
+            tuple(
+                _figure(row["development"][name], strong=name == row["aggregation"])
+                if name in row["development"]
+                else ABSENT
+                for name in tried
+            ),
+        )
+        for scorer, row in picked.items()
+    )
     return {"head": [(name, "") for name in tried], "groups": [RowGroup("", rows)]}
 
 
 def _checkpoints(checkpoints: Mapping[str, Any]) -> list[RowGroup]:
     return [
-        RowGroup(f"{model} is {choice['picked']}", tuple(
-            Row(scorer, (Cell(row["aggregation"]), _figure(row, strong=scorer == choice["picked"])))
-            for scorer, row in choice["development"].items()))
-        for model, choice in checkpoints.items()]
+        RowGroup(
+            f"{model} is {choice['picked']}",
+            tuple(
+                Row(scorer, (Cell(row["aggregation"]), _figure(row, strong=scorer == choice["picked"])))
+                for scorer, row in choice["development"].items()
+            ),
+        )
+        for model, choice in checkpoints.items()
+    ]
 
 
 def _generators(result: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -83,8 +119,11 @@ def _generators(result: Mapping[str, Any]) -> dict[str, Any] | None:
 
     names = list(dict.fromkeys(name for row in held.values() for name in row["accuracy"]))
     rows = tuple(Row(name, tuple(cell(suite, name) for suite in held)) for name in names)
-    chosen = [f"In {suite} it is {one['name']}, chosen on {_chosen_on(one['chosen_on'], result)}."
-              for suite, one in best.items() if one]
+    chosen = [
+        f"In {suite} it is {one['name']}, chosen on {_chosen_on(one['chosen_on'], result)}."
+        for suite, one in best.items()
+        if one
+    ]
     lacking = [suite for suite, one in best.items() if not one]
     if lacking:
         chosen.append(f"In {listed(lacking)} no generator answered every question, so there is none.")
@@ -99,7 +138,13 @@ def _chosen_on(what: str, result: Mapping[str, Any]) -> str:
 
 def _suites(result: Mapping[str, Any]) -> list[list[str]]:
     return [
-        [name, role, f"{suite['questions']:,}", candidates_text(suite).removeprefix("N = "),
-         ", ".join(suite["files"])]
+        [
+            name,
+            role,
+            f"{suite['questions']:,}",
+            candidates_text(suite).removeprefix("N = "),
+            ", ".join(suite["files"]),
+        ]
         for role, key in (("test", "suites"), ("development", "development"))
-        for name, suite in result[key].items()]
+        for name, suite in result[key].items()
+    ]

@@ -27,8 +27,7 @@ OPEN = 2
 
 # Mathematics as TeX marks it. None of it holds its own opening mark: else each of many marks that nothing
 # closes would be searched for to the end of the text.
-_TEX = re.compile(
-    r"(\$\$[^$]+\$\$|\$[^$\n]+\$|\\\((?:(?!\\\().)+?\\\)|\\\[(?:(?!\\\[).)+?\\\])", re.DOTALL)
+_TEX = re.compile(r"(\$\$[^$]+\$\$|\$[^$\n]+\$|\\\((?:(?!\\\().)+?\\\)|\\\[(?:(?!\\\[).)+?\\\])", re.DOTALL)
 _KINDS = {"png": "png", "jpg": "jpeg"}
 
 
@@ -128,8 +127,13 @@ def sections(report: Report) -> Iterator[Section]:
         if not folder.agreements:
             continue
         name = "" if len(report.folders) == 1 else f": {report.label(folder)}"
-        body = render("examples.html", pairs=[_pair(folder, one) for one in folder.agreements],
-                      seed=folder.result.get("seed"), opened=OPEN, several=len(folder.result["suites"]) > 1)
+        body = render(
+            "examples.html",
+            pairs=[_pair(folder, one) for one in folder.agreements],
+            seed=folder.result.get("seed"),
+            opened=OPEN,
+            several=len(folder.result["suites"]) > 1,
+        )
         # Half of a surrogate pair, which JSON can hold, cannot be written as UTF-8.
         whole = body.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         yield Section(f"examples-{number}", f"Examples where selectors disagree{name}", Markup(whole))
@@ -155,12 +159,22 @@ def _pair(folder: EvaluationFolder, agreement: Agreement) -> Pair:
     def cell(count: int) -> str:
         return Markup("{}<small>{} %</small>").format(count, percent(count / agreement.questions))
 
-    rows = [[f"{method} right", cell(agreement.both_right), cell(agreement.method_only)],
-            [f"{method} wrong", cell(agreement.baseline_only), cell(agreement.both_wrong)]]
+    rows = [
+        [f"{method} right", cell(agreement.both_right), cell(agreement.method_only)],
+        [f"{method} wrong", cell(agreement.baseline_only), cell(agreement.both_wrong)],
+    ]
     kinds = [
-        Kind(right, count, [_card(folder, aggregations, one) for one in examples
-                            if one.method_is_right == (right == method)])
-        for right, count in ((method, agreement.method_only), (baseline, agreement.baseline_only))]
+        Kind(
+            right,
+            count,
+            [
+                _card(folder, aggregations, one)
+                for one in examples
+                if one.method_is_right == (right == method)
+            ],
+        )
+        for right, count in ((method, agreement.method_only), (baseline, agreement.baseline_only))
+    ]
     return Pair(agreement, [(name, meaning(name, aggregations)) for name in (method, baseline)], rows, kinds)
 
 
@@ -173,10 +187,13 @@ def _card(folder: EvaluationFolder, aggregations: Mapping[str, Any], example: Ex
         else:
             missing.append(f"{path} (no such file)")
     pair = (example.agreement.method, example.agreement.baseline)
-    picks = [_pick(example, aggregations, selector, pair[1 - side], candidate)
-             for side, (selector, candidate) in enumerate(zip(pair, example.picked))]
-    return Card(example, pieces(example.question), _options(example), images, missing, picks,
-                _others(example, pair))
+    picks = [
+        _pick(example, aggregations, selector, pair[1 - side], candidate)
+        for side, (selector, candidate) in enumerate(zip(pair, example.picked))
+    ]
+    return Card(
+        example, pieces(example.question), _options(example), images, missing, picks, _others(example, pair)
+    )
 
 
 def _options(example: Example) -> list[tuple[str, list[Piece]]]:
@@ -193,25 +210,39 @@ def _lists(question: str, letter: str, option: str) -> bool:
 
 
 def _pick(
-    example: Example, aggregations: Mapping[str, Any], selector: str, other: str, candidate: PickedCandidate,
+    example: Example,
+    aggregations: Mapping[str, Any],
+    selector: str,
+    other: str,
+    candidate: PickedCandidate,
 ) -> Pick:
     both = (_scorer(selector, candidate), _scorer(other, candidate))
     scorers = [name for name in dict.fromkeys(both) if name]
-    by_step = [name for name in scorers if len(candidate.log_odds[name]) == len(candidate.steps)
-               and aggregations.get(name, {}).get("chosen") != SINGLE]
+    by_step = [
+        name
+        for name in scorers
+        if len(candidate.log_odds[name]) == len(candidate.steps)
+        and aggregations.get(name, {}).get("chosen") != SINGLE
+    ]
     totals = []
     for name in scorers:
         value = f"{candidate.aggregates[name]:+.2f}"
         how = aggregations.get(name, {}).get("aggregation", "score")
-        totals.append(f"{name}: {how} {value}" if name in by_step else
-                      f"{name}: {value} for the whole response; it has no score of single steps")
-    steps = [Step(pieces(text), [_step_score(name, candidate.log_odds[name][place]) for name in by_step])
-             for place, text in enumerate(candidate.steps)]
+        totals.append(
+            f"{name}: {how} {value}"
+            if name in by_step
+            else f"{name}: {value} for the whole response; it has no score of single steps"
+        )
+    steps = [
+        Step(pieces(text), [_step_score(name, candidate.log_odds[name][place]) for name in by_step])
+        for place, text in enumerate(candidate.steps)
+    ]
     named = example.picks.get(selector) or ()
-    also = [name if len(indices) == 1 else f"{name} (among others)"
-            for name, indices in ((name, indices or ()) for name, indices in example.picks.items())
-            if name not in (example.agreement.method, example.agreement.baseline)
-            and candidate.index in indices]
+    also = [
+        name if len(indices) == 1 else f"{name} (among others)"
+        for name, indices in ((name, indices or ()) for name, indices in example.picks.items())
+        if name not in (example.agreement.method, example.agreement.baseline) and candidate.index in indices
+    ]
     tied = [index + 1 for index in named if index != candidate.index]
     return Pick(selector, candidate, tied, totals, steps, also)
 
@@ -234,5 +265,6 @@ def _others(example: Example, pair: Sequence[str]) -> str:
     rest = [
         f"{name}: {' or '.join(str(index + 1) for index in indices)}"
         for name, indices in example.picks.items()
-        if indices and name not in pair and not shown & set(indices)]
+        if indices and name not in pair and not shown & set(indices)
+    ]
     return "; ".join(rest)

@@ -14,7 +14,15 @@ from dreamprm.reporting.folders.evaluation import EvaluationFolder
 from dreamprm.reporting.repeats import over_evaluations, repeated_evaluations
 from dreamprm.reporting.report import Report
 from dreamprm.reporting.selector_tables import (
-    ABSENT, Cell, Row, candidates_text, counted, grouped, interval_text, listed, places,
+    ABSENT,
+    Cell,
+    Row,
+    candidates_text,
+    counted,
+    grouped,
+    interval_text,
+    listed,
+    places,
 )
 
 _SAME = 1e-9  # means of the same outcomes in another order differ by rounding
@@ -26,37 +34,63 @@ def sections(report: Report) -> Iterator[Section]:
     if results:
         groups = repeated_evaluations(report.evaluations)
         repeated = {id(one) for group in groups for one in group}
-        yield Section("methods", "Methods and benchmarks", render(
-            "methods.html",
-            repeats=[_repeated(group, report) for group in groups],
-            evaluations=[
-                {"label": report.label(one), "folded": id(one) in repeated, **_table(results[id(one)])}
-                for one in report.evaluations]))
+        yield Section(
+            "methods",
+            "Methods and benchmarks",
+            render(
+                "methods.html",
+                repeats=[_repeated(group, report) for group in groups],
+                evaluations=[
+                    {"label": report.label(one), "folded": id(one) in repeated, **_table(results[id(one)])}
+                    for one in report.evaluations
+                ],
+            ),
+        )
 
 
 def _table(result: Mapping[str, Any]) -> dict[str, Any]:
     shown, letters, marks = places(result), baseline_letters(result), significant_against(result)
     best = {
         place: best_scorers({name: row[place] for name, row in result["best_of_n"].items() if place in row})
-        for place in shown}
+        for place in shown
+    }
 
     def row(selector: str) -> Row:
         by_place = result["best_of_n"][selector]
-        return Row(selector, tuple(
-            Cell(tables.percent(by_place[place]), (interval_text(result["intervals"][selector][place]),),
-                 marks_text([(sign, letters[name]) for sign, name in marks.get((selector, place), [])]),
-                 selector in best[place]) if place in by_place else ABSENT
-            for place in shown), PAPER_NAMES.get(selector, ""))
+        return Row(
+            selector,
+            tuple(
+                Cell(
+                    tables.percent(by_place[place]),
+                    (interval_text(result["intervals"][selector][place]),),
+                    marks_text([(sign, letters[name]) for sign, name in marks.get((selector, place), [])]),
+                    selector in best[place],
+                )
+                if place in by_place
+                else ABSENT
+                for place in shown
+            ),
+            PAPER_NAMES.get(selector, ""),
+        )
 
     groups = grouped(result["best_of_n"], row)
     return {
-        "head": [(place, _size(result, place)) for place in shown], "groups": groups,
+        "head": [(place, _size(result, place)) for place in shown],
+        "groups": groups,
         "absent": any(cell is ABSENT for group in groups for row in group.rows for cell in row.cells),
-        "level": level_text(result["level"]), "resamples": f"{result['resamples']:,}", "seed": result["seed"],
-        "suites": list(result["suites"]), "best": any(best.values()), "outdone": _outdone(result, best),
-        "compared": _compared(result), "family": len(result["differences"]), "error": error_rate(result),
-        "meanings": [(row.name, meaning(row.name, result["aggregations"])) for group in groups
-                     for row in group.rows]}
+        "level": level_text(result["level"]),
+        "resamples": f"{result['resamples']:,}",
+        "seed": result["seed"],
+        "suites": list(result["suites"]),
+        "best": any(best.values()),
+        "outdone": _outdone(result, best),
+        "compared": _compared(result),
+        "family": len(result["differences"]),
+        "error": error_rate(result),
+        "meanings": [
+            (row.name, meaning(row.name, result["aggregations"])) for group in groups for row in group.rows
+        ],
+    }
 
 
 def best_scorers(accuracies: Mapping[str, float]) -> set[str]:
@@ -79,9 +113,11 @@ def marks_text(marks: Iterable[tuple[str, str]]) -> str:
     for sign, letter in marks:
         by_sign.setdefault(sign, []).append(letter)
     return " ".join(
-        ("−" if sign == "-" else sign) + ("" if all(len(one) == 1 for one in by_sign[sign]) else ",").join(
-            by_sign[sign])
-        for sign in ("+", "-") if sign in by_sign)
+        ("−" if sign == "-" else sign)
+        + ("" if all(len(one) == 1 for one in by_sign[sign]) else ",").join(by_sign[sign])
+        for sign in ("+", "-")
+        if sign in by_sign
+    )
 
 
 def _size(result: Mapping[str, Any], place: str) -> str:
@@ -96,8 +132,11 @@ def _outdone(result: Mapping[str, Any], best: Mapping[str, set[str]]) -> list[st
     found = []
     for place, names in best.items():
         top = max((result["best_of_n"][name][place] for name in names), default=1.0)
-        above = [name for name, row in result["best_of_n"].items()
-                 if not is_scorer(name) and name != "oracle" and row.get(place, 0.0) > top + _SAME]
+        above = [
+            name
+            for name, row in result["best_of_n"].items()
+            if not is_scorer(name) and name != "oracle" and row.get(place, 0.0) > top + _SAME
+        ]
         if above:
             verb = "is" if len(above) == 1 else "are"
             found.append(f"In {place}, {listed(above)} {verb} above every scorer.")
@@ -110,8 +149,9 @@ def _compared(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     scorers = [name for name in result["best_of_n"] if is_scorer(name)]
     rows = []
     for baseline, letter in letters.items():
-        methods = list(dict.fromkeys(
-            row["method"] for row in result["differences"] if row["baseline"] == baseline))
+        methods = list(
+            dict.fromkeys(row["method"] for row in result["differences"] if row["baseline"] == baseline)
+        )
         every = len(methods) > 1 and set(methods) == set(scorers)
         rows.append((letter, baseline, "every scorer" if every else listed(methods)))
     return rows
@@ -123,9 +163,12 @@ def _repeated(group: Sequence[EvaluationFolder], report: Report) -> dict[str, An
     names = list(dict.fromkeys(name for result in results for name in result["best_of_n"]))
     found = {(name, place): over_evaluations(results, name, place) for name in names for place in shown}
     # A selector that some evaluations lack is the mean of others: it is not set against those of all.
-    best = {place: best_scorers({
-        name: one.mean for name in names if (one := found[name, place]) and one.count == len(results)})
-        for place in shown}
+    best = {
+        place: best_scorers(
+            {name: one.mean for name in names if (one := found[name, place]) and one.count == len(results)}
+        )
+        for place in shown
+    }
 
     def row(name: str) -> Row:
         cells = []
@@ -141,8 +184,11 @@ def _repeated(group: Sequence[EvaluationFolder], report: Report) -> dict[str, An
 
     groups = grouped(names, row)
     return {
-        "labels": [report.label(one) for one in group], "count": len(group),
-        "head": [(place, _size(results[0], place)) for place in shown], "groups": groups,
+        "labels": [report.label(one) for one in group],
+        "count": len(group),
+        "head": [(place, _size(results[0], place)) for place in shown],
+        "groups": groups,
         "suites": list(results[0]["suites"]),
         "absent": any(cell is ABSENT for group in groups for row in group.rows for cell in row.cells),
-        "fewer": any(one is not None and one.count < len(results) for one in found.values())}
+        "fewer": any(one is not None and one.count < len(results) for one in found.values()),
+    }

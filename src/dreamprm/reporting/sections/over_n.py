@@ -17,9 +17,16 @@ from dreamprm.reporting.selector_tables import ABSENT, Cell, Row, grouped, inter
 def sections(report: Report) -> Iterator[Section]:
     """Plots and a table for each evaluation."""
     if report.evaluations:
-        yield Section("over-n", "Accuracy over the number of candidates", render(
-            "over_n.html", evaluations=[{"label": report.label(one), **_shown(one.result)}
-                                        for one in report.evaluations]))
+        yield Section(
+            "over-n",
+            "Accuracy over the number of candidates",
+            render(
+                "over_n.html",
+                evaluations=[
+                    {"label": report.label(one), **_shown(one.result)} for one in report.evaluations
+                ],
+            ),
+        )
 
 
 def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,9 +35,13 @@ def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
     mean, suites = (None if figure is None else png(figure) for figure in drawn)
     everywhere = [name for name, row in figures["best_of_n"].items() if len(row) >= len(places(result))]
     return {
-        "mean": mean, "suites": suites, "level": level_text(result["level"]), "names": list(result["suites"]),
+        "mean": mean,
+        "suites": suites,
+        "level": level_text(result["level"]),
+        "names": list(result["suites"]),
         "partial": [name for name in figures["best_of_n"] if name not in everywhere],
-        "tables": [{"place": place, **_over_n(result, place)} for place in places(result)]}
+        "tables": [{"place": place, **_over_n(result, place)} for place in places(result)],
+    }
 
 
 def _over_n(result: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -39,8 +50,14 @@ def _over_n(result: Mapping[str, Any], place: str) -> dict[str, Any]:
 
     def row(selector: str) -> Row:
         bands = result["intervals_by_n"][selector][place]
-        return Row(selector, tuple(
-            Cell(tables.percent(rows[selector][n]), (interval_text(bands[n]),)) if n in rows[selector]
-            else ABSENT for n in sizes))
+        return Row(
+            selector,
+            tuple(
+                Cell(tables.percent(rows[selector][n]), (interval_text(bands[n]),))
+                if n in rows[selector]
+                else ABSENT
+                for n in sizes
+            ),
+        )
 
     return {"head": [(f"N = {n}", "") for n in sizes], "groups": grouped(rows, row)}

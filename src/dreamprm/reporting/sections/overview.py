@@ -24,23 +24,55 @@ def sections(report: Report) -> Iterator[Section]:
     suites, mean_of = shared_suites(report.runs)
     correlated = any(math.isfinite(_correlation(run)) for run in report.runs)
     judged = any("targets_met" in run.summary for run in report.runs)
-    head = ["run", "trained", "seed", "steps", "estimator", "time", *suites,
-            *(["rank correlation"] if correlated else []), *(["targets"] if judged else [])]
-    rows = [[report.label(run), *_facts(run), *_accuracies(run, suites, mean_of),
-             *([tables.decimal(_correlation(run), 2)] if correlated else []),
-             *([_targets(run)] if judged else [])] for run in report.runs]
+    head = [
+        "run",
+        "trained",
+        "seed",
+        "steps",
+        "estimator",
+        "time",
+        *suites,
+        *(["rank correlation"] if correlated else []),
+        *(["targets"] if judged else []),
+    ]
+    rows = [
+        [
+            report.label(run),
+            *_facts(run),
+            *_accuracies(run, suites, mean_of),
+            *([tables.decimal(_correlation(run), 2)] if correlated else []),
+            *([_targets(run)] if judged else []),
+        ]
+        for run in report.runs
+    ]
     groups = seed_groups(report.runs)
-    yield Section("runs", "Runs", render(
-        "overview.html", head=head, rows=rows, suites=bool(suites), correlated=correlated,
-        mean=_mean_meaning(report.runs, suites, mean_of),
-        seeds_head=["runs", "trained", "seeds", *suites, *(["rank correlation"] if correlated else [])],
-        seeds=[[shared_label(group, [report.label(run) for run in group]), trained(group[0].summary).title,
-                ", ".join(str(seed_of(run)) for run in group),
-                *(mean_and_range([100 * _accuracy(run, suite, mean_of) for run in group], 1)
-                  for suite in suites),
-                *([mean_and_range([_correlation(run) for run in group], 2)] if correlated else [])]
-               for group in groups],
-        own_suites=_own_suites(report.runs)))
+    yield Section(
+        "runs",
+        "Runs",
+        render(
+            "overview.html",
+            head=head,
+            rows=rows,
+            suites=bool(suites),
+            correlated=correlated,
+            mean=_mean_meaning(report.runs, suites, mean_of),
+            seeds_head=["runs", "trained", "seeds", *suites, *(["rank correlation"] if correlated else [])],
+            seeds=[
+                [
+                    shared_label(group, [report.label(run) for run in group]),
+                    trained(group[0].summary).title,
+                    ", ".join(str(seed_of(run)) for run in group),
+                    *(
+                        mean_and_range([100 * _accuracy(run, suite, mean_of) for run in group], 1)
+                        for suite in suites
+                    ),
+                    *([mean_and_range([_correlation(run) for run in group], 2)] if correlated else []),
+                ]
+                for group in groups
+            ],
+            own_suites=_own_suites(report.runs),
+        ),
+    )
 
 
 def shared_suites(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
@@ -71,24 +103,39 @@ def _accuracies(run: Run, suites: Sequence[str], mean_of: Sequence[str]) -> list
     names, known = tables.suite_names(run.summary), tables.accuracy_rows(run.summary)
     cells = known.get(trained(run.summary).selector)
     own = set(mean_of) == set(run.summary.get("shifted_suites") or [one for one in names if one != MEAN])
-    return [cells[names.index(suite)] if cells and suite in names and (suite != MEAN or own)
-            else AccuracyCell(tables.percent(_accuracy(run, suite, mean_of)), "") for suite in suites]
+    return [
+        cells[names.index(suite)]
+        if cells and suite in names and (suite != MEAN or own)
+        else AccuracyCell(tables.percent(_accuracy(run, suite, mean_of)), "")
+        for suite in suites
+    ]
 
 
 def _mean_meaning(runs: Sequence[Run], suites: Sequence[str], mean_of: Sequence[str]) -> str:
     if not suites:
         return ""
-    shifted = all(list(mean_of) == list(run.summary.get("shifted_suites") or []) for run in runs
-                  if tables.accuracy_rows(run.summary))
+    shifted = all(
+        list(mean_of) == list(run.summary.get("shifted_suites") or [])
+        for run in runs
+        if tables.accuracy_rows(run.summary)
+    )
     return f"mean: over the {'shifted ' if shifted else ''}suites {', '.join(mean_of)}"
 
 
 def _own_suites(runs: Sequence[Run]) -> bool:
     """Whether some runs read the files of their suites from other places than others."""
-    places = [{name: value for name, value in _read(run).items() if name.startswith("evaluation.suites.")}
-              for run in runs if run.config is not None]
-    return any(one.get(name) != value for one in places for other in places for name, value in other.items()
-               if name in one)
+    places = [
+        {name: value for name, value in _read(run).items() if name.startswith("evaluation.suites.")}
+        for run in runs
+        if run.config is not None
+    ]
+    return any(
+        one.get(name) != value
+        for one in places
+        for other in places
+        for name, value in other.items()
+        if name in one
+    )
 
 
 def _read(run: Run) -> dict[str, Any]:
@@ -97,9 +144,13 @@ def _read(run: Run) -> dict[str, Any]:
 
 def _facts(run: Run) -> list[str]:
     steps, seconds, seed = number(run.summary.get("steps")), number(run.summary.get("seconds")), seed_of(run)
-    return [trained(run.summary).title, tables.MISSING if seed is None else str(seed),
-            tables.decimal(steps, 0), str(run.summary.get("estimator", tables.MISSING)),
-            duration(seconds) if math.isfinite(seconds) else tables.MISSING]
+    return [
+        trained(run.summary).title,
+        tables.MISSING if seed is None else str(seed),
+        tables.decimal(steps, 0),
+        str(run.summary.get("estimator", tables.MISSING)),
+        duration(seconds) if math.isfinite(seconds) else tables.MISSING,
+    ]
 
 
 def _targets(run: Run) -> str:

@@ -16,14 +16,29 @@ from dreamprm.reporting.seeds import differing_settings
 def sections(report: Report) -> Iterator[Section]:
     """Every report has them."""
     several = len(report.runs) > 1
-    yield Section("provenance", "Provenance", render(
-        "provenance.html",
-        folders=[[report.label(one), _kind(one), str(one.folder)] for one in report.folders],
-        labels=[report.label(run) for run in report.runs], several=several,
-        differing=[[name, *map(_shown, values)] for name, values in differing_settings(report.runs).items()]
-        if several else [],
-        runs=[{"label": report.label(run), "notes": [str(note) for note in run.summary.get("notes") or []],
-               "config": run.config} for run in report.runs]))
+    yield Section(
+        "provenance",
+        "Provenance",
+        render(
+            "provenance.html",
+            folders=[[report.label(one), _kind(one), str(one.folder)] for one in report.folders],
+            labels=[report.label(run) for run in report.runs],
+            several=several,
+            differing=[
+                [name, *map(_shown, values)] for name, values in differing_settings(report.runs).items()
+            ]
+            if several
+            else [],
+            runs=[
+                {
+                    "label": report.label(run),
+                    "notes": [str(note) for note in run.summary.get("notes") or []],
+                    "config": run.config,
+                }
+                for run in report.runs
+            ],
+        ),
+    )
 
 
 def _kind(folder: Folder) -> str:

@@ -13,9 +13,9 @@ from dreamprm.reporting.trained import trained
 
 CAPTIONS = {
     "accuracy_over_n": "Expected accuracy of each selector with N candidates: exact mean over all subsets of "
-                       "N. Bands: 95 % intervals over questions.",
+    "N. Bands: 95 % intervals over questions.",
     "best_of_n": "Accuracy of each selector on each suite with all candidates, with 95 % intervals over "
-                 "questions.",
+    "questions.",
 }
 """A sentence below each plot, by file name."""
 
@@ -25,9 +25,11 @@ def sections(report: Report) -> Iterator[Section]:
     runs = [_shown(report, run) for run in report.runs if tables.accuracy_rows(run.summary)]
     if runs:
         title = "Best-of-N accuracy" + (
-            " by run" if len(report.runs) > 1 else " at the end of training" if report.evaluations else "")
-        yield Section("run-accuracy", title, render(
-            "run_accuracy.html", runs=runs, folded=len(report.runs) > 1))
+            " by run" if len(report.runs) > 1 else " at the end of training" if report.evaluations else ""
+        )
+        yield Section(
+            "run-accuracy", title, render("run_accuracy.html", runs=runs, folded=len(report.runs) > 1)
+        )
 
 
 def _shown(report: Report, run: Run) -> dict[str, Any]:
@@ -35,9 +37,12 @@ def _shown(report: Report, run: Run) -> dict[str, Any]:
     meanings = {name: tables.SELECTOR_MEANINGS[name] for name in rows if name in tables.SELECTOR_MEANINGS}
     plots = report.plots(run)
     return {
-        "label": report.label(run), "suites": tables.suite_names(summary),
+        "label": report.label(run),
+        "suites": tables.suite_names(summary),
         "mean": tables.mean_meaning(summary),
-        "rows": [[name, *cells] for name, cells in rows.items()], "strong": [trained(summary).selector],
+        "rows": [[name, *cells] for name, cells in rows.items()],
+        "strong": [trained(summary).selector],
         "differences": [[name, *cells] for name, cells in tables.difference_rows(summary).items()],
         "meanings": [f"{name}: {meaning}" for name, meaning in meanings.items()],
-        "plots": [(plots[name], caption) for name, caption in CAPTIONS.items() if name in plots]}
+        "plots": [(plots[name], caption) for name, caption in CAPTIONS.items() if name in plots],
+    }

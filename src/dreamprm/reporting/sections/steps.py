@@ -28,11 +28,15 @@ def _values(folder: StepsFolder) -> dict[str, object]:
     result = folder.result
     chosen = result["thresholds"]
     curves = {
-        name: (curve.log_odds, curve.f1, chosen[name]["log_odds"]) for name, curve in folder.curves.items()}
+        name: (curve.log_odds, curve.f1, chosen[name]["log_odds"]) for name, curve in folder.curves.items()
+    }
     scope = wording.shown_scope(result)
     return {
-        "result": result, "settings": result["settings"], "wording": wording,
-        "level": wording.level_of(result), "scope": wording.words(scope),
+        "result": result,
+        "settings": result["settings"],
+        "wording": wording,
+        "level": wording.level_of(result),
+        "scope": wording.words(scope),
         "records": step_tables.record_rows(result),
         "first_errors": step_tables.first_error_table(result) if result["first_error"].get("f1") else None,
         "thresholds": step_tables.threshold_rows(result),
@@ -42,7 +46,8 @@ def _values(folder: StepsFolder) -> dict[str, object]:
         "left_out": wording.left_out(result),
         "development_plot": _png(threshold_plot(curves)),
         "reliability_plot": _png(
-            reliability_plot(result["calibration"], scope=scope, level=result["settings"]["level"])),
+            reliability_plot(result["calibration"], scope=scope, level=result["settings"]["level"])
+        ),
     }
 
 

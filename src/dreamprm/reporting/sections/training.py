@@ -16,8 +16,7 @@ def sections(report: Report) -> Iterator[Section]:
     """Losses and audit of each run that has any; folded where there are several runs."""
     runs = [shown for run in report.runs if (shown := _shown(report, run))]
     if runs:
-        yield Section("training", "Training", render(
-            "training.html", runs=runs, folded=len(report.runs) > 1))
+        yield Section("training", "Training", render("training.html", runs=runs, folded=len(report.runs) > 1))
 
 
 def _shown(report: Report, run: Run) -> dict[str, Any] | None:
@@ -25,5 +24,10 @@ def _shown(report: Report, run: Run) -> dict[str, Any] | None:
     sentence, failed = audit_sentence(run.summary), failed_windows(run)
     if losses is None and audit is None and not sentence and not failed:
         return None
-    return {"label": report.label(run), "losses": losses, "audit": audit, "sentence": sentence,
-            "failed": failed}
+    return {
+        "label": report.label(run),
+        "losses": losses,
+        "audit": audit,
+        "sentence": sentence,
+        "failed": failed,
+    }

@@ -16,10 +16,18 @@ def sections(report: Report) -> Iterator[Section]:
     if len(report.runs) != 1:
         return
     run = report.runs[0]
-    yield Section("run", "Run", render(
-        "verdict.html", name=run.name, verdict=tables.verdict(run.summary),
-        met=run.summary.get("targets_met") is True, facts=_facts(run),
-        targets=tables.target_rows(run.summary)))
+    yield Section(
+        "run",
+        "Run",
+        render(
+            "verdict.html",
+            name=run.name,
+            verdict=tables.verdict(run.summary),
+            met=run.summary.get("targets_met") is True,
+            facts=_facts(run),
+            targets=tables.target_rows(run.summary),
+        ),
+    )
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:

@@ -13,7 +13,10 @@ from dreamprm.reporting.folders.run import Run
 from dreamprm.reporting.plots.difficulty import difficulty_of_runs, difficulty_points, rank_correlation
 from dreamprm.reporting.plots.style import png
 from dreamprm.reporting.plots.weights_of_runs import (
-    by_weight, final_weights_of_runs, weights_over_time_of_runs)
+    by_weight,
+    final_weights_of_runs,
+    weights_over_time_of_runs,
+)
 from dreamprm.reporting.report import Report
 from dreamprm.reporting.seeds import mean_and_range, seed_groups, settings, shared_label
 from dreamprm.reporting.trained import equally_weighted, trained
@@ -27,13 +30,20 @@ def sections(report: Report) -> Iterator[Section]:
     weighted = [run for run in runs if not equally_weighted(run.summary)]
     learned = bool(weighted) and all(trained(run.summary).learned for run in weighted)
     labels = [report.label(run) for run in weighted]
-    values = {"equal": [(report.label(run), trained(run.summary).title) for run in runs
-                        if equally_weighted(run.summary)], "alone": len(report.runs) == 1,
-              "by_instance": [label for run, label in zip(weighted, labels) if _by_instance(run)],
-              "difficulty": _difficulty(report, weighted, labels)}
+    values = {
+        "equal": [
+            (report.label(run), trained(run.summary).title) for run in runs if equally_weighted(run.summary)
+        ],
+        "alone": len(report.runs) == 1,
+        "by_instance": [label for run, label in zip(weighted, labels) if _by_instance(run)],
+        "difficulty": _difficulty(report, weighted, labels),
+    }
     shown = _single(report, weighted[0]) if len(weighted) == 1 else _several(weighted, labels)
-    yield Section("weights", "Learned domain weights" if learned else "Domain weights", render(
-        "weights.html", weighted=len(weighted), **shown, **values))
+    yield Section(
+        "weights",
+        "Learned domain weights" if learned else "Domain weights",
+        render("weights.html", weighted=len(weighted), **shown, **values),
+    )
 
 
 def _single(report: Report, run: Run) -> dict[str, Any]:
@@ -42,12 +52,22 @@ def _single(report: Report, run: Run) -> dict[str, Any]:
     top = max((row.weight for row in rows if math.isfinite(row.weight)), default=0.0)
     plots = report.plots(run)
     return {
-        "rows": [{"name": row.name, "quality": tables.decimal(row.quality, 2),
-                  "accuracy": tables.percent(known.get(row.name)), "weight": tables.decimal(row.weight, 2),
-                  "share": f"{_share(row.weight, top):.1f}"} for row in rows],
-        "weight": trained(run.summary).weight, "has_accuracy": bool(known),
+        "rows": [
+            {
+                "name": row.name,
+                "quality": tables.decimal(row.quality, 2),
+                "accuracy": tables.percent(known.get(row.name)),
+                "weight": tables.decimal(row.weight, 2),
+                "share": f"{_share(row.weight, top):.1f}",
+            }
+            for row in rows
+        ],
+        "weight": trained(run.summary).weight,
+        "has_accuracy": bool(known),
         "has_quality": any(math.isfinite(row.quality) for row in rows),
-        "final": plots.get("final_weights"), "course": plots.get("weights_over_time")}
+        "final": plots.get("final_weights"),
+        "course": plots.get("weights_over_time"),
+    }
 
 
 def _share(weight: float, top: float) -> float:
@@ -64,19 +84,39 @@ def _several(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Any]:
         name = shared_label(group, [label_of[id(run)] for run in group])
         (groups if _same_domains(group) else apart).append((name, group))
     quality = _common_quality(runs)
-    head = ["domain", *(["planted quality"] if quality else []), *labels, *(
-        f"{name}: mean (min to max)" for name, _ in groups)]
-    rows = [[domain, *([tables.decimal(quality.get(domain), 2)] if quality else []),
-             *(tables.decimal(one.get(domain), 2) for one in weights),
-             *(mean_and_range([_weights(run).get(domain, math.nan) for run in group], 2)
-               for _, group in groups)] for domain in by_weight(weights)]
+    head = [
+        "domain",
+        *(["planted quality"] if quality else []),
+        *labels,
+        *(f"{name}: mean (min to max)" for name, _ in groups),
+    ]
+    rows = [
+        [
+            domain,
+            *([tables.decimal(quality.get(domain), 2)] if quality else []),
+            *(tables.decimal(one.get(domain), 2) for one in weights),
+            *(
+                mean_and_range([_weights(run).get(domain, math.nan) for run in group], 2)
+                for _, group in groups
+            ),
+        ]
+        for domain in by_weight(weights)
+    ]
     grouped = {id(run) for _, group in groups for run in group}
     series: dict[str, list[Mapping[str, float]]] = {
-        name: [_weights(run) for run in group] for name, group in groups}
+        name: [_weights(run) for run in group] for name, group in groups
+    }
     series |= {label: [_weights(run)] for run, label in zip(runs, labels) if id(run) not in grouped}
     final, course = final_weights_of_runs(series), weights_over_time_of_runs(runs, labels)
-    return {"head": head, "table": rows, "has_quality": bool(quality), "apart": [name for name, _ in apart],
-            "grouped": bool(groups), "final": final and png(final), "course": course and png(course)}
+    return {
+        "head": head,
+        "table": rows,
+        "has_quality": bool(quality),
+        "apart": [name for name, _ in apart],
+        "grouped": bool(groups),
+        "final": final and png(final),
+        "course": course and png(course),
+    }
 
 
 def _difficulty(report: Report, runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Any]:
@@ -91,8 +131,11 @@ def _difficulty(report: Report, runs: Sequence[Run], labels: Sequence[str]) -> d
     for run, label in known:
         points = difficulty_points(run.summary)
         rows.append([label, tables.decimal(rank_correlation(points), 2), str(len(points))])
-    return {"plot": plot, "rows": rows,
-            "missing": [label for run, label in zip(runs, labels) if not difficulty_points(run.summary)]}
+    return {
+        "plot": plot,
+        "rows": rows,
+        "missing": [label for run, label in zip(runs, labels) if not difficulty_points(run.summary)],
+    }
 
 
 def _weights(run: Run) -> dict[str, float]:
