@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dreamprm.assembly import Run, assemble, make_accelerator
-from dreamprm.config import load_config
-from dreamprm.schema import HypergradSettings, TrainConfig
-from dreamprm.training import restore
+from dreamprm.config.loading import load_config
+from dreamprm.training.assembly import Run, assemble, make_accelerator
+from dreamprm.training.level_settings import HypergradSettings
+from dreamprm.training.settings import TrainConfig
+from dreamprm.training.train import restore
 
 
 def read_config(folder: Path) -> TrainConfig:

@@ -17,8 +17,8 @@ from finished_run import checkpoints, open_run, read_config, windows
 
 from dreamprm.hypergrad import build_estimator
 from dreamprm.hypergrad.audit import agreement
-from dreamprm.process import prepare_process
-from dreamprm.schema import TrainConfig
+from dreamprm.runtime.process import prepare_process
+from dreamprm.training.settings import TrainConfig
 
 ESTIMATORS = {
     "first_order, double backward": {"name": "first_order", "mixed": "double_backward"},

@@ -23,12 +23,12 @@ from float64 import Float64Inside
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from dreamprm.assembly import Run
 from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, Window, build_estimator
 from dreamprm.hypergrad.audit import agreement
-from dreamprm.problem import prm_problem
-from dreamprm.process import prepare_process
-from dreamprm.schema import TrainConfig
+from dreamprm.runtime.process import prepare_process
+from dreamprm.training.assembly import Run
+from dreamprm.training.prm_problem import prm_problem
+from dreamprm.training.settings import TrainConfig
 
 Gradient = Mapping[str, Tensor]
 EXACT = {"name": "unrolled"}

@@ -9,7 +9,7 @@ import numpy as np
 from rollout_chains import PREFIXES, Chain
 
 from dreamprm.evaluation.intervals import percentile_interval, resampled_means
-from dreamprm.rollouts import Ask, LabelMethod, Tally, build_method, run_plan
+from dreamprm.labelling.rollouts import Ask, LabelMethod, Tally, build_method, run_plan
 
 
 @dataclass(frozen=True)

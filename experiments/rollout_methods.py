@@ -19,8 +19,8 @@ from rollout_chains import SEEDS, domain_chains
 from rollout_figures import Figures, figures
 from rollout_page import page
 
-from dreamprm.reporting.plots.style import MUTED, new_figure, png, tidy, title
-from dreamprm.rollouts import LabelMethod, build_method
+from dreamprm.evaluation.plots.style import MUTED, new_figure, png, tidy, title
+from dreamprm.labelling.rollouts import LabelMethod, build_method
 from dreamprm.sandbox.domains import DOMAINS
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -16,7 +16,7 @@ from rollout_chains import (
 )
 from rollout_figures import Figures, figures, first_errors, paired, truth
 
-from dreamprm.rollouts import build_method
+from dreamprm.labelling.rollouts import build_method
 from dreamprm.sandbox.domains import DOMAINS
 
 CHECKED = 40  # prefixes

@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from dreamprm.config import changed_keys, load_config
-from dreamprm.schema import TrainConfig
+from dreamprm.config.loading import changed_keys, load_config
+from dreamprm.training.settings import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "experiments" / "results"

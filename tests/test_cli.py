@@ -18,8 +18,8 @@ import pytest
 import dreamprm
 import dreamprm.cli
 from dreamprm.cli import COMMANDS, Command, main
-from dreamprm.errors import UserError
-from dreamprm.settings import leaves
+from dreamprm.config.errors import UserError
+from dreamprm.config.schema import leaves
 
 CONFIG = "name: a\ndata: {train: [t.json], meta: m.json}\n"
 

@@ -10,8 +10,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from dreamprm.cli import COMMANDS, _load, _split
-from dreamprm.config import load_config
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
+from dreamprm.config.loading import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

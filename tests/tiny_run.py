@@ -12,12 +12,12 @@ import numpy as np
 import yaml
 from tiny_models import tiny_image, tiny_prm
 
-from dreamprm.assembly import Run, assemble, make_accelerator
 from dreamprm.cli import main
-from dreamprm.config import load_config
-from dreamprm.run_folder import RunFolder
-from dreamprm.schema import TrainConfig
-from dreamprm.training import train
+from dreamprm.config.loading import load_config
+from dreamprm.training.assembly import Run, assemble, make_accelerator
+from dreamprm.training.run_folder import RunFolder
+from dreamprm.training.settings import TrainConfig
+from dreamprm.training.train import train
 
 DOMAINS = ("charts", "maths")
 SUITES = ("first", "second")

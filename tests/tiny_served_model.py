@@ -16,7 +16,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from dreamprm.prompting import continue_instruction, five_stage_prompt
+from dreamprm.generators.prompting import continue_instruction, five_stage_prompt
 
 SPECIAL = ("<|pad|>", "<|im_start|>", "<|im_end|>", "<image>")
 PATCH, SIZE = 14, 28

@@ -40,7 +40,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from dreamprm.generators import Completion, Request, Sampling
 from dreamprm.generators.local_model import LocalModel
 from dreamprm.generators.transformers import TransformersGenerator
-from dreamprm.process import prepare_process
+from dreamprm.runtime.process import prepare_process
 from dreamprm.sandbox.base_model import base_config, build_processor
 from dreamprm.sandbox.settings import SandboxSettings
 from experiments.benchmarks.report import spread

@@ -29,9 +29,9 @@ from transformers import Qwen2VLConfig
 from dreamprm.hypergrad import AdamW
 from dreamprm.models.prm import PRM
 from dreamprm.models.weights import DomainWeights
-from dreamprm.problem import prm_problem
-from dreamprm.process import prepare_process
+from dreamprm.runtime.process import prepare_process
 from dreamprm.sandbox.base_model import build_processor
+from dreamprm.training.prm_problem import prm_problem
 from experiments.benchmarks.activation_checkpointing import checkpoint_layers
 from experiments.benchmarks.cases import CASES, Case
 from experiments.benchmarks.windows import machine

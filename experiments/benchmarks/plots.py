@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from dreamprm.reporting.plots import style
+from dreamprm.evaluation.plots import style
 from experiments.benchmarks.cases import CASES, PLAIN
 
 Ratio = Callable[[dict[str, Any], str], list[float] | None]

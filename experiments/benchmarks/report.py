@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from dreamprm.reporting.plots import style
+from dreamprm.evaluation.plots import style
 from experiments.benchmarks import plots
 from experiments.benchmarks.cases import CASES, PLAIN
 

@@ -31,7 +31,7 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from experiments.benchmarks import memory, report
 from experiments.benchmarks.cases import CASES, PLAIN
 from experiments.benchmarks.workload import KINDS, Setting, parameters

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad import ESTIMATORS, build_estimator
-from dreamprm.process import prepare_process
+from dreamprm.runtime.process import prepare_process
 from experiments.benchmarks import memory
 from experiments.benchmarks.cases import CASES, Run
 from experiments.benchmarks.workload import Setting, Workload, build_workload

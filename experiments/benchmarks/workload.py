@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, build_estimator
 from dreamprm.models.prm import PRM
 from dreamprm.models.weights import DomainWeights
-from dreamprm.problem import prm_problem
 from dreamprm.sandbox.base_model import base_config, build_processor
 from dreamprm.sandbox.settings import SandboxSettings
+from dreamprm.training.prm_problem import prm_problem
 
 ROWS, TOKENS, STEP_ENDS, DOMAINS = 4, 128, 5, 4
 # From zero moments the first update is the gradient's sign, whose derivative is zero: no window of a training

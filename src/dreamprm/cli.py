@@ -22,8 +22,8 @@ from types import FrameType
 from typing import Any
 
 from dreamprm import __version__
-from dreamprm.config import describe, load_config
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
+from dreamprm.config.loading import describe, load_config
 
 
 @dataclass(frozen=True)
@@ -47,52 +47,52 @@ COMMANDS = {
     "sandbox": Command(
         "make the generated world's data (nothing to do where it is complete)",
         "dreamprm.sandbox.generate:run_sandbox",
-        "dreamprm.schema:TrainConfig",
+        "dreamprm.training.settings:TrainConfig",
     ),
     "train": Command(
         "train a PRM with learned domain weights, evaluate it, write the report",
-        "dreamprm.training:run_train",
-        "dreamprm.schema:TrainConfig",
+        "dreamprm.training.train:run_train",
+        "dreamprm.training.settings:TrainConfig",
         resumes="from the last checkpoint",
         resume_with=("resume=auto",),
     ),
     "sample": Command(
         "sample chains of thought for questions and check their answers (goes on where it stopped)",
         "dreamprm.labelling.commands:run_sample",
-        "dreamprm.schema:LabelConfig",
+        "dreamprm.labelling.settings:LabelConfig",
         resumes="from the last rollout",
     ),
     "label": Command(
         "label the steps of chains of thought by Monte-Carlo rollouts (goes on where it stopped)",
         "dreamprm.labelling.commands:run_label",
-        "dreamprm.schema:LabelConfig",
+        "dreamprm.labelling.settings:LabelConfig",
         resumes="from the last rollout",
     ),
     "benchmark": Command(
         "read a benchmark's questions and predictions, check them by its rules, give its figures",
-        "dreamprm.benchmarks.command:run_benchmark",
-        "dreamprm.schema:BenchmarkConfig",
+        "dreamprm.evaluation.benchmark:run_benchmark",
+        "dreamprm.evaluation.benchmark_settings:BenchmarkConfig",
         arguments="[CONFIG.yaml] [key=value ...]",
         resumes="(a judge's replies are kept)",
     ),
     "score": Command(
         "score candidates or step records by a trained PRM (goes on where it stopped)",
-        "dreamprm.scoring.command:run_score",
-        "dreamprm.schema:ScoreConfig",
+        "dreamprm.scoring.score:run_score",
+        "dreamprm.scoring.settings:ScoreConfig",
         arguments="[CONFIG.yaml] [key=value ...]",
         resumes="from the last question",
     ),
     "evaluate": Command(
         "compare selectors on scored candidates: best-of-N accuracy with intervals and tests",
-        "dreamprm.evaluation.command:run_evaluate",
-        "dreamprm.schema:EvaluateConfig",
+        "dreamprm.evaluation.evaluate:run_evaluate",
+        "dreamprm.evaluation.settings:EvaluateConfig",
         arguments="[CONFIG.yaml] [key=value ...]",
         resumes="(a judge's replies are kept)",
     ),
     "evaluate-steps": Command(
         "measure scored step records: first-error F1, step AUC, calibration",
-        "dreamprm.evaluation.steps.command:run_evaluate_steps",
-        "dreamprm.schema:EvaluateStepsConfig",
+        "dreamprm.evaluation.steps.evaluate_steps:run_evaluate_steps",
+        "dreamprm.evaluation.steps.settings:EvaluateStepsConfig",
         arguments="[CONFIG.yaml] [key=value ...]",
     ),
     "report": Command(
@@ -102,8 +102,8 @@ COMMANDS = {
     ),
     "convert": Command(
         "turn another project's data file into our own form",
-        "dreamprm.data.convert:run_convert",
-        "dreamprm.schema:ConvertConfig",
+        "dreamprm.formats.convert:run_convert",
+        "dreamprm.formats.settings:ConvertConfig",
         arguments="[CONFIG.yaml] [key=value ...]",
     ),
 }

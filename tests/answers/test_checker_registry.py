@@ -8,7 +8,7 @@ from test_judged_answers import Scripted
 
 from dreamprm.answers import CHECKERS, build_checker, checker_settings
 from dreamprm.answers.base import Checker
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 
 
 def test_the_names():

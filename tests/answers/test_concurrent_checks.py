@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from dreamprm.answers import Judgement, check_all
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.generators.base import GenerationError, Generator
 
 

@@ -7,7 +7,7 @@ from answer_questions import question
 
 from dreamprm.answers import build_checker
 from dreamprm.answers.judge import judge_prompt
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.generators.base import Completion, GenerationError, Generator
 
 

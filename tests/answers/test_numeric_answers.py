@@ -6,7 +6,7 @@ import pytest
 from answer_questions import question
 
 from dreamprm.answers import build_checker
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 
 CHECKER = build_checker("numeric")
 

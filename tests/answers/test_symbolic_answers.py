@@ -10,7 +10,7 @@ import pytest
 from answer_questions import question
 
 from dreamprm.answers import build_checker, symbolic
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 
 needs_math_verify = pytest.mark.skipif(
     not symbolic.installed(), reason="math-verify is not installed: pip install 'dreamprm[math]'"

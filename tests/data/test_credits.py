@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from dreamprm.config.errors import DataError
 from dreamprm.data import Candidate, CandidateRecord, RecordTable, read_candidate_records, write_records
 from dreamprm.data.records import to_json
-from dreamprm.errors import DataError
 
 CREDITS = (0.1 + 0.2, 1.0, 0.0, None, 1e-300)
 CORRECT = (False, True, False, None, None)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.data import json_stream
 from dreamprm.data.json_stream import Row, stream_json
-from dreamprm.errors import DataError, UserError
 
 VALUES = [
     {"a": 1.25, "b": 'x\u00e9\n"]}, ['},

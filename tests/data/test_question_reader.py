@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from dreamprm.config.errors import DataError
 from dreamprm.data import QuestionRecord, ReadReport, read_question_records, write_records
-from dreamprm.errors import DataError
 
 BASE = {"question": "How many?", "answer": "7"}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.data import (
     Candidate,
     CandidateRecord,
@@ -19,7 +20,6 @@ from dreamprm.data import (
     read_step_records,
     require_steps,
 )
-from dreamprm.errors import DataError, UserError
 
 STEP = {"question": "q", "image": "i.png", "domain": "d", "steps": ["a", "b"], "labels": [1, None]}
 META = {"question": "q", "image": "i.png", "steps": ["a"], "correct": True}

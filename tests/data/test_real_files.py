@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from shared_data import shared_file
 
+from dreamprm.config.errors import DataError
 from dreamprm.data import (
     ReadReport,
     RecordTable,
@@ -17,8 +18,7 @@ from dreamprm.data import (
     require_both_classes,
     require_steps,
 )
-from dreamprm.data.convert import convert_file
-from dreamprm.errors import DataError
+from dreamprm.formats.convert import convert_file
 from dreamprm.responses import final_answer
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from dreamprm.config.errors import UserError
 from dreamprm.data import DomainSampler, EpochSampler
-from dreamprm.errors import UserError
 
 SIZES = {"a": 5, "b": 3, "c": 8}
 

@@ -8,16 +8,17 @@ import pytest
 from scored_candidates import candidate, random_records, record, write
 from shared_data import shared_file
 
-from dreamprm.config import load_config
-from dreamprm.data.convert import convert_file
-from dreamprm.errors import UserError
-from dreamprm.evaluation import best_of_n_accuracy, bootstrap_interval, command
-from dreamprm.evaluation.command import run_evaluate
+from dreamprm.config.choices import AGGREGATIONS
+from dreamprm.config.errors import UserError
+from dreamprm.config.loading import load_config
+from dreamprm.evaluation import best_of_n_accuracy, bootstrap_interval
+from dreamprm.evaluation import evaluate as command
+from dreamprm.evaluation.evaluate import run_evaluate
 from dreamprm.evaluation.scored_suite import open_scored_suite
 from dreamprm.evaluation.selection import scores_of
+from dreamprm.evaluation.settings import EvaluateConfig
 from dreamprm.evaluation.significance import holm, mcnemar_p
-from dreamprm.objectives import AGGREGATIONS
-from dreamprm.schema.evaluate import EvaluateConfig
+from dreamprm.formats.convert import convert_file
 
 
 def evaluate(folder: Path, *settings: str) -> dict:

@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 from scored_candidates import candidate, random_records, record, write
 
-from dreamprm.config import load_config
-from dreamprm.errors import DataError, UserError
-from dreamprm.evaluation import command
-from dreamprm.evaluation.command import run_evaluate
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.config.loading import load_config
+from dreamprm.evaluation import evaluate as command
+from dreamprm.evaluation.drawn_examples import definite_pick, draw_examples, example_pairs
+from dreamprm.evaluation.evaluate import run_evaluate
 from dreamprm.evaluation.example_records import MissingImage, read_agreements, read_examples
-from dreamprm.evaluation.examples import definite_pick, draw_examples, example_pairs
 from dreamprm.evaluation.scored_suite import open_scored_suite
-from dreamprm.schema.evaluate import ComparedPair, EvaluateConfig, ExampleSettings
+from dreamprm.evaluation.settings import ComparedPair, EvaluateConfig, ExampleSettings
 
 SELECTORS = ["random", "first", "majority", "best_generator", "orm", "vanilla", "dreamprm", "oracle"]
 COMPARED = [

@@ -11,13 +11,13 @@ import pytest
 from scored_candidates import candidate, record, write
 
 from dreamprm.answers import Judgement
-from dreamprm.config import load_config
-from dreamprm.errors import DataError, UserError
-from dreamprm.evaluation import command
-from dreamprm.evaluation.command import run_evaluate
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.config.loading import load_config
+from dreamprm.evaluation import evaluate as command
+from dreamprm.evaluation.evaluate import run_evaluate
 from dreamprm.evaluation.scored_suite import open_scored_suite
+from dreamprm.evaluation.settings import EvaluateConfig
 from dreamprm.generators.base import Completion, GenerationError, Generator
-from dreamprm.schema.evaluate import EvaluateConfig
 
 # By question its candidates: answer, correct, credit, log-odds of the scorer.
 GRADES = {
@@ -142,7 +142,7 @@ class Judge(Generator):
 @pytest.fixture
 def judged_by(monkeypatch) -> Callable[[Judge], Judge]:
     def use(judge: Judge) -> Judge:
-        place = "dreamprm.generators.remembered.build_generator"
+        place = "dreamprm.generators.cached_generator.build_generator"
         monkeypatch.setattr(place, lambda name, **settings: judge)
         return judge
 

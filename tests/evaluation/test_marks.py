@@ -2,7 +2,6 @@
 
 import pytest
 
-from dreamprm.baselines.registry import BASELINES
 from dreamprm.evaluation.marks import (
     baseline_letters,
     error_rate,
@@ -13,6 +12,7 @@ from dreamprm.evaluation.marks import (
 )
 from dreamprm.evaluation.meanings import SHORT, meaning
 from dreamprm.evaluation.selector_names import RESERVED, is_scorer
+from dreamprm.training.baselines.registry import BASELINES
 
 
 def result(*rows, level=0.95):

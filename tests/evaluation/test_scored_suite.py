@@ -6,9 +6,9 @@ import pytest
 from scored_candidates import candidate, random_records, record, write
 
 from dreamprm.answers import build_checker
-from dreamprm.errors import DataError
-from dreamprm.evaluation.generators import BestGenerator, best_generator, generator_outcomes
+from dreamprm.config.errors import DataError
 from dreamprm.evaluation.scored_suite import open_scored_suite, shared_questions
+from dreamprm.evaluation.single_generators import BestGenerator, best_generator, generator_outcomes
 
 
 def split_by_scorer(records, name):

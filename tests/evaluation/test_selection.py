@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scored_candidates import candidate, random_records, record, write
 
+from dreamprm.config.choices import AGGREGATIONS
 from dreamprm.evaluation.scored_suite import ScoredSuite, open_scored_suite
 from dreamprm.evaluation.selection import Selection, scores_of
 from dreamprm.evaluation.selector_names import ordered_scorers
-from dreamprm.objectives import AGGREGATIONS
 
 SUM = {"vanilla": "sum_log_odds", "dreamprm": "sum_log_odds"}
 

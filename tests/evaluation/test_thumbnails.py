@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from shared_data import shared_file
 
-from dreamprm.errors import DataError
+from dreamprm.config.errors import DataError
 from dreamprm.evaluation.thumbnails import ThumbnailFolder, thumbnail
 
 

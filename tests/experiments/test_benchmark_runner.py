@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from experiments.benchmarks import plots, report, windows, worker
 from experiments.benchmarks.cases import CASES, PLAIN
 from experiments.benchmarks.workload import Setting

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from experiment_scripts import load_script
 
-from dreamprm.config import load_config, save_config
-from dreamprm.schema import TrainConfig
+from dreamprm.config.loading import load_config
+from dreamprm.files.saved_config import save_config
+from dreamprm.training.settings import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 

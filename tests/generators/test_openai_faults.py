@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from loopback_servers import Fault, ScriptedServer, status
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.generators import GenerationError, Request, Sampling
 from dreamprm.generators.openai import OpenAIGenerator
 

@@ -13,7 +13,7 @@ import pytest
 from loopback_servers import Fault, ScriptedServer, status
 from PIL import Image
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.generators import GenerationError, Request, Sampling, build_generator
 from dreamprm.generators.openai import OpenAIGenerator, _derived_seed
 from dreamprm.generators.openai_tokens import shares

@@ -8,10 +8,10 @@ from loopback_servers import Fault, RealServer, ScriptedServer, status
 from PIL import Image
 from tiny_served_model import OPTIONS, QUESTIONS
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.generators import GenerationError, Request, Sampling
 from dreamprm.generators.openai import OpenAIGenerator
-from dreamprm.prompting import five_stage_prompt
+from dreamprm.generators.prompting import five_stage_prompt
 from dreamprm.responses import parse_response
 
 PROMPT = five_stage_prompt(QUESTIONS[0], OPTIONS)

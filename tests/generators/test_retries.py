@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.generators.retries import Retries, retry_after
 
 

@@ -16,7 +16,7 @@ from tiny_models import tiny_image
 from transformers import DynamicCache, GenerationConfig, T5Config
 from transformers.cache_utils import DynamicLayer
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.generators import Completion, GenerationError, Request, Sampling, build_generator
 from dreamprm.generators import local_model as local_model_module
 from dreamprm.generators.local_cache import RoomyLayer, spread_rows

@@ -12,7 +12,7 @@ from tiny_models import tiny_cots, tiny_prm
 
 from dreamprm.hypergrad import AdamW, build_estimator
 from dreamprm.models.weights import DomainWeights
-from dreamprm.problem import prm_problem
+from dreamprm.training.prm_problem import prm_problem
 
 STEPS = 3
 ORACLES = (unrolled_gradient, gradient_without_hessian)

@@ -12,7 +12,7 @@ from dreamprm.data.records import Candidate
 from dreamprm.labelling.chains import Chain, candidate_chain, sampled_chain
 from dreamprm.labelling.jobs import Instructions, Want, label_job, sample_job
 from dreamprm.labelling.journal import Key, Rollout
-from dreamprm.rollouts import Ask, LabelMethod, Plan, StepLabel
+from dreamprm.labelling.rollouts import Ask, LabelMethod, Plan, StepLabel
 
 FIVE = Instructions("five_stage", "headings")
 TEXT = continuation("", right=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamprm.errors import DataError, UserError
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.labelling.journal import Journal, Key, Rollout
 
 FIELDS = (
@@ -161,7 +161,7 @@ def test_a_full_disk_is_told_and_costs_one_line(tmp_path: Path) -> None:
     """The system writes a part of a line, then none; the next line must not run into that part."""
     path = tmp_path / "j.jsonl"
     code = (
-        "import resource, sys; from dreamprm.errors import UserError;"
+        "import resource, sys; from dreamprm.config.errors import UserError;"
         "from dreamprm.labelling.journal import Journal, Key, Rollout;"
         "journal = Journal(sys.argv[1]);"
         "rollout = lambda k: Rollout(Key('q', 1, 0, k), 'abc', 'x' * 500, 5, True, 'right', '7', '');"

@@ -18,10 +18,10 @@ from dreamprm.cli import main
 from dreamprm.data import read_candidate_records, read_meta_records, read_step_records
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.generators import GENERATORS, generator_settings
+from dreamprm.generators.prompting import question_text
 from dreamprm.labelling.commands import SERVING
-from dreamprm.labelling.questions import open_candidates
-from dreamprm.prompting import question_text
-from dreamprm.schema.label import QuestionSettings
+from dreamprm.labelling.question_files import open_candidates
+from dreamprm.labelling.settings import QuestionSettings
 
 
 @pytest.fixture

@@ -14,15 +14,15 @@ from scripted import NumberChecker, ScriptedGenerator, question
 
 import dreamprm.labelling.scheduler as scheduler
 from dreamprm.answers.base import Checker, Judgement
+from dreamprm.config.errors import UserError
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import UserError
 from dreamprm.generators.base import Completion, GenerationError, Generator, Sampling
 from dreamprm.labelling.chains import Chain
 from dreamprm.labelling.jobs import Instructions, label_job
 from dreamprm.labelling.journal import Journal
+from dreamprm.labelling.rollouts import Ask, LabelMethod, Plan, StepLabel
 from dreamprm.labelling.scheduler import Scheduler, Task
 from dreamprm.labelling.status import Status
-from dreamprm.rollouts import Ask, LabelMethod, Plan, StepLabel
 
 FIVE = Instructions("five_stage", "headings")
 

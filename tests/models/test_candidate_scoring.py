@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_models import FAMILIES, WORDS, tiny_image, tiny_prm
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.models import PRM, EncodedCoT
 from dreamprm.models import candidate_scoring as module
 from dreamprm.models.candidate_scoring import PassLimits, can_share_prefixes, scored_questions

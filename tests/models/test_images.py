@@ -9,7 +9,7 @@ from PIL import Image
 from tiny_models import tiny_image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.models.images import ImagePatcher
 
 SIZES = [(56, 56), (84, 28), (200, 100), (10, 15), (113, 57)]

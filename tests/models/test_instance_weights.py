@@ -10,12 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreamprm.errors import UserError
+from dreamprm.config.choices import NORMALISATIONS, WEIGHT_FEATURES
+from dreamprm.config.errors import UserError
 from dreamprm.models.weights import (
     DOMAIN_WEIGHTS,
-    FEATURES,
     INSTANCE_WEIGHTS,
-    NORMALISATIONS,
     DomainWeights,
     InstanceNet,
     InstanceTable,
@@ -95,7 +94,7 @@ def test_a_table_of_a_million() -> None:
 
 def test_the_net_by_hand() -> None:
     """All features, two hidden units; the numbers are those of BATCH."""
-    net = InstanceNet(["maths", "charts"], FEATURES, hidden=2)
+    net = InstanceNet(["maths", "charts"], WEIGHT_FEATURES, hidden=2)
     alpha = net_alpha(net)
     assert {name: tuple(value.shape) for name, value in alpha.items()} == {
         "w1": (2, 5),
@@ -127,7 +126,7 @@ def test_the_nets_weights_start_at_one_and_by_its_seed() -> None:
 
 
 def test_the_nets_gradients_equal_central_differences() -> None:
-    net = InstanceNet(["maths", "charts"], FEATURES, hidden=3)
+    net = InstanceNet(["maths", "charts"], WEIGHT_FEATURES, hidden=3)
     alpha = net_alpha(net)
 
     def weights(*values: Tensor) -> Tensor:

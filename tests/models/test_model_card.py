@@ -3,9 +3,9 @@
 import pytest
 from tiny_models import tiny_prm
 
-from dreamprm.baselines.registry import BASELINES
-from dreamprm.evaluation.meanings import MODELS
 from dreamprm.models.model_card import model_card, what_was_trained
+from dreamprm.models.trained_kinds import MODELS
+from dreamprm.training.baselines.registry import BASELINES
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import Qwen2VLConfig
 
-from dreamprm.errors import UserError
-from dreamprm.models import HEADS, PRM, EncodedCoT
+from dreamprm.config.choices import HEADS
+from dreamprm.config.errors import UserError
+from dreamprm.models import PRM, EncodedCoT
 from dreamprm.models.backbone import make_backbone
 
 Scorer = Callable[[PRM, list[EncodedCoT]], torch.Tensor]

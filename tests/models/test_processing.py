@@ -8,7 +8,7 @@ import torch
 from tiny_models import FAMILIES, tiny_cots, tiny_image, tiny_prm, tiny_processor, tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.models import PRMProcessor, ProcessorSettings
 from dreamprm.models.chat import ChatFrame
 

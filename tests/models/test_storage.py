@@ -8,8 +8,9 @@ import torch
 from tiny_models import FAMILIES, tiny_config, tiny_cots, tiny_image, tiny_prm, tiny_processor
 from transformers import AutoModelForImageTextToText
 
-from dreamprm.errors import UserError
-from dreamprm.models import HEADS, PRM
+from dreamprm.config.choices import HEADS
+from dreamprm.config.errors import UserError
+from dreamprm.models import PRM
 from dreamprm.models.public_checkpoint import load_public_checkpoint, read_public_head
 
 

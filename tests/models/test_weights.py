@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from dreamprm.errors import UserError
-from dreamprm.models.weights import DOMAIN_WEIGHTS, NORMALISATIONS, DomainWeights
+from dreamprm.config.choices import NORMALISATIONS
+from dreamprm.config.errors import UserError
+from dreamprm.models.weights import DOMAIN_WEIGHTS, DomainWeights
 
 
 def alpha(*values: float) -> dict[str, torch.Tensor]:

@@ -9,9 +9,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-from dreamprm.config import load_config
-from dreamprm.evaluation import command
-from dreamprm.schema.evaluate import EvaluateConfig
+from dreamprm.config.loading import load_config
+from dreamprm.evaluation import evaluate as command
+from dreamprm.evaluation.settings import EvaluateConfig
 
 STRENGTHS = {
     "base_likelihood": 0.05,

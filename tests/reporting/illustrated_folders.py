@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dreamprm.config import load_config
-from dreamprm.evaluation.command import run_evaluate
-from dreamprm.evaluation.steps.command import run_evaluate_steps
-from dreamprm.schema.evaluate import EvaluateConfig
-from dreamprm.schema.evaluate_steps import EvaluateStepsConfig
+from dreamprm.config.loading import load_config
+from dreamprm.evaluation.evaluate import run_evaluate
+from dreamprm.evaluation.settings import EvaluateConfig
+from dreamprm.evaluation.steps.evaluate_steps import run_evaluate_steps
+from dreamprm.evaluation.steps.settings import EvaluateStepsConfig
 
 MARKUP = "<b>a</b> & <script>document.title = 'taken'</script>"
 """Shown as it stands, or the page is not escaped."""

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from dreamprm.evaluation.plots.style import new_figure
 from dreamprm.reporting import read_run
 from dreamprm.reporting.plots.difficulty import (
     difficulty_of_runs,
@@ -14,7 +15,6 @@ from dreamprm.reporting.plots.difficulty import (
     weights_against_difficulty,
 )
 from dreamprm.reporting.plots.point_names import name_points
-from dreamprm.reporting.plots.style import new_figure
 
 
 def test_points_are_the_domains_of_which_both_are_known():

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from evaluated_folders import write_evaluation
 
+from dreamprm.evaluation.plots import best_of_n as accuracy
 from dreamprm.evaluation.selector_names import WEIGHTED
 from dreamprm.reporting.folders.evaluation import read_evaluation
-from dreamprm.reporting.plots import accuracy
+from dreamprm.reporting.plots import RUN_LEVEL
 from dreamprm.reporting.plots.forest import forest
 
 
@@ -76,7 +77,7 @@ def test_the_text_says_the_level_and_which_bands_there_are(count, suites, bands,
 def test_the_levels_of_runs_and_evaluations(result):
     title = accuracy.suites_with_all(result, level=0.8)._suptitle.get_text()
     assert title == "Best-of-N accuracy by suite, with 80 % intervals over questions"
-    assert accuracy.RUN_LEVEL == 0.95
+    assert RUN_LEVEL == 0.95
 
 
 @pytest.mark.parametrize("count", [13, 17, 30])

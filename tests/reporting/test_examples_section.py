@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamprm.config import load_config
-from dreamprm.evaluation import command
-from dreamprm.evaluation.command import run_evaluate
-from dreamprm.reporting.report import Report, read_report
+from dreamprm.config.loading import load_config
+from dreamprm.evaluation import evaluate as command
+from dreamprm.evaluation.evaluate import run_evaluate
+from dreamprm.evaluation.settings import EvaluateConfig
+from dreamprm.reporting.contents import Report, read_report
 from dreamprm.reporting.sections.examples import pieces, sections, shown_probability
 from dreamprm.reporting.shades import DARK_PAPER, LIGHT_PAPER, shade
-from dreamprm.schema.evaluate import EvaluateConfig
 
 TEMPLATES = Path(__file__).parents[2] / "src" / "dreamprm" / "reporting" / "templates"
 

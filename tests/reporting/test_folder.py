@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from dreamprm.errors import DataError, UserError
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.reporting import read_run
 
 

@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 import pytest
 from evaluated_folders import DIFFICULTY, STRENGTHS, evaluated, write_evaluation, write_suite
 
-from dreamprm.errors import DataError
+from dreamprm.config.errors import DataError
 from dreamprm.evaluation.marks import baseline_letters, p_text
+from dreamprm.reporting.contents import Report
 from dreamprm.reporting.folders.evaluation import EvaluationFolder, read_evaluation
 from dreamprm.reporting.repeats import over_evaluations, repeated_evaluations
-from dreamprm.reporting.report import Report
 from dreamprm.reporting.sections import choices, differences, methods, over_n
 from dreamprm.reporting.sections.methods import best_scorers, marks_text
 

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
+from dreamprm.evaluation.plots.style import new_figure, png, selector_styles, spread
 from dreamprm.reporting import read_run
 from dreamprm.reporting.plots import PLOTS
 from dreamprm.reporting.plots.losses import moving_mean
-from dreamprm.reporting.plots.style import new_figure, png, selector_styles, spread
 
 
 def rewrite(folder, change):

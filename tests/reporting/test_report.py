@@ -7,7 +7,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.reporting import final_table, run_report, write_report
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
+from dreamprm.evaluation.plots import style
 from dreamprm.reporting import plots, run_report
-from dreamprm.reporting.command import write_report
-from dreamprm.reporting.plots import style
-from dreamprm.reporting.report import Report, read_report
+from dreamprm.reporting.contents import Report, read_report
+from dreamprm.reporting.report import write_report
 
 
 @pytest.fixture(autouse=True)

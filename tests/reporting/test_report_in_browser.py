@@ -11,9 +11,9 @@ from browser import NAMES, VARIABLE, Browser, Opened, browser, find_browser
 from illustrated_folders import write_evaluation, write_steps
 
 from dreamprm.reporting import render_report
+from dreamprm.reporting.contents import read_report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.document import page as write_page
-from dreamprm.reporting.report import read_report
 from dreamprm.reporting.sections import sections_of
 from dreamprm.reporting.tables import AccuracyCell
 
@@ -45,8 +45,8 @@ def page(tmp_path_factory: pytest.TempPathFactory, run_writer: Callable[[Path], 
     """The page alone in a folder: whatever it needs it must hold."""
     folder = tmp_path_factory.mktemp("folders")
     with pytest.MonkeyPatch.context() as patch:  # the page draws its plots itself
-        patch.setattr("dreamprm.evaluation.command._write_plots", lambda *arguments: None)
-        patch.setattr("dreamprm.evaluation.steps.command._plot", lambda *arguments: None)
+        patch.setattr("dreamprm.evaluation.evaluate._write_plots", lambda *arguments: None)
+        patch.setattr("dreamprm.evaluation.steps.evaluate_steps._plot", lambda *arguments: None)
         report = read_report(
             [
                 run_writer(folder / "runs" / "sandbox"),

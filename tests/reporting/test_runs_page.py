@@ -7,14 +7,15 @@ import re
 import numpy as np
 import pytest
 
+from dreamprm.evaluation.plots import style
 from dreamprm.reporting import final_table, read_run, render_report, sections
-from dreamprm.reporting.plots import PLOTS, style
+from dreamprm.reporting.contents import read_report
+from dreamprm.reporting.plots import PLOTS
 from dreamprm.reporting.plots.weights_of_runs import (
     by_weight,
     final_weights_of_runs,
     weights_over_time_of_runs,
 )
-from dreamprm.reporting.report import read_report
 from dreamprm.reporting.sections import overview, provenance, weights
 from dreamprm.reporting.sections.overview import shared_suites
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dreamprm.errors import DataError
+from dreamprm.config.errors import DataError
 from dreamprm.reporting import read_run
 from dreamprm.reporting.seeds import differing_settings, mean_and_range, seed_groups, settings, shared_label
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dreamprm.evaluation.meanings import SHORT
-from dreamprm.reporting.plots import style
-from dreamprm.reporting.plots.style import selector_styles
+from dreamprm.evaluation.plots import style
+from dreamprm.evaluation.plots.style import selector_styles
 
 UNKNOWN = [f"mine{k}" for k in range(4)]
 # Machado, Oliveira and Fernandes, IEEE TVCG 15 (2009) 1291, severity 1: linear RGB as each reader sees it.

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamprm.errors import DataError, UserError
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.evaluation.number_text import percent
 from dreamprm.evaluation.steps.wording import cautions
+from dreamprm.reporting.contents import Report
 from dreamprm.reporting.folders.steps import DevelopmentCurve, StepsFolder, read_steps
-from dreamprm.reporting.report import Report
 from dreamprm.reporting.sections import SECTIONS, steps
 from dreamprm.reporting.step_tables import (
     Cell,
@@ -31,7 +32,6 @@ from dreamprm.reporting.step_tables import (
     signed,
     threshold_rows,
 )
-from dreamprm.reporting.tables import percent
 
 
 def estimate(value: float, *, half: float = 0.05, **more: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from dreamprm.evaluation.number_text import decimal, percent, signed_points
 from dreamprm.reporting import final_table, tables
 
 
@@ -13,10 +14,10 @@ def summary(run_folder):
 
 
 def test_numbers_as_text():
-    shown = [tables.percent(value) for value in (0.92041, None, float("nan"), "x")]
+    shown = [percent(value) for value in (0.92041, None, float("nan"), "x")]
     assert shown == ["92.0", "n/a", "n/a", "n/a"]
-    assert [tables.signed_points(value) for value in (0.081, -0.02, None)] == ["+8.1", "-2.0", "n/a"]
-    assert tables.decimal(True) == "n/a" and tables.decimal(0.94, 2) == "0.94"
+    assert [signed_points(value) for value in (0.081, -0.02, None)] == ["+8.1", "-2.0", "n/a"]
+    assert decimal(True) == "n/a" and decimal(0.94, 2) == "0.94"
 
 
 def test_domains_by_weight_with_unknown_ones_last():

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from dreamprm.sandbox.questions import OPERATIONS, Question, apply, parse_question
+from dreamprm.sandbox.scene_questions import OPERATIONS, Question, apply, parse_question
 from dreamprm.sandbox.scenes import SKILLS, VALUES, Scene
 
 

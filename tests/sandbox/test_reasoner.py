@@ -11,8 +11,7 @@ import pytest
 
 from dreamprm.generators.base import Completion, Generator
 from dreamprm.responses import final_answer, split_steps
-from dreamprm.rollouts import monte_carlo_labels
-from dreamprm.sandbox.questions import OPERATIONS, Question, apply
+from dreamprm.sandbox.monte_carlo import monte_carlo_labels
 from dreamprm.sandbox.reasoner import (
     LARGEST_NUMBER,
     NO_ERRORS,
@@ -24,6 +23,7 @@ from dreamprm.sandbox.reasoner import (
     parse_evidence,
     parse_result,
 )
+from dreamprm.sandbox.scene_questions import OPERATIONS, Question, apply
 from dreamprm.sandbox.scenes import Scene
 
 SCENES = {f"{i}.png": Scene("bar", "bar", 1 + i % 6, 1 + i // 6 % 6, seed=i) for i in range(60)}

@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 from tiny_models import tiny_image
 
-from dreamprm.config import load_config
-from dreamprm.schema.score import ScoreConfig
-from dreamprm.scoring.command import run_score
+from dreamprm.config.loading import load_config
+from dreamprm.scoring.score import run_score
+from dreamprm.scoring.settings import ScoreConfig
 
 TEXTS = (
     ("one plus two", "equals three", "final answer : three"),

@@ -11,7 +11,7 @@ from candidate_files import read_rows, score, write_rows
 from shared_data import shared_file
 from tiny_models import save_byte_level_checkpoint
 
-from dreamprm.data.convert import convert_file
+from dreamprm.formats.convert import convert_file
 from dreamprm.models import PRM
 
 

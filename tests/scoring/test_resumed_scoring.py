@@ -14,7 +14,7 @@ from candidate_files import candidate_rows, read_rows, score, write_rows
 from tiny_models import tiny_prm
 
 from dreamprm.cli import main
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.models import PRM
 
 

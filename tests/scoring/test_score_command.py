@@ -14,11 +14,11 @@ import yaml
 from candidate_files import candidate_rows, read_rows, score, write_rows
 from tiny_models import save_byte_level_checkpoint, tiny_image, tiny_prm
 
+from dreamprm.config.choices import AGGREGATIONS
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.data import read_candidate_records, read_step_records
-from dreamprm.errors import DataError, UserError
 from dreamprm.models import PRM, PRMProcessor
 from dreamprm.models.public_checkpoint import load_public_checkpoint
-from dreamprm.objectives import AGGREGATIONS
 from dreamprm.scoring.status import ScoreStatus
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamprm.errors import DataError, UserError
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.scoring.journal import ScoreJournal
 
 MADE_BY = {"model": "abc", "precision": "fp32"}

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from tiny_models import tiny_image
 
-from dreamprm.data.image_store import ImageStore
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.models import PRM
 from dreamprm.models.candidate_scoring import PassLimits
-from dreamprm.scoring import chains as module
-from dreamprm.scoring.chains import Chain, scored_chains
+from dreamprm.models.image_store import ImageStore
+from dreamprm.scoring import chain_scores as module
+from dreamprm.scoring.chain_scores import Chain, scored_chains
 
 LIMITS = PassLimits(2, 1000)
 

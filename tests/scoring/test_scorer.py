@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dreamprm.schema.score import ScoreConfig
 from dreamprm.scoring import scorer as module
 from dreamprm.scoring.scorer import fingerprint, scorer_name
+from dreamprm.scoring.settings import ScoreConfig
 
 
 @pytest.mark.parametrize(

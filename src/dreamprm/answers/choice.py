@@ -10,8 +10,8 @@ from dreamprm.answers.extract import Stated, stated_answer
 from dreamprm.answers.plain import plain
 from dreamprm.answers.quantity import Quantity, read_quantity
 from dreamprm.answers.text import normalised
+from dreamprm.config.errors import UserError
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from itertools import islice
 from typing import TypeVar
 
 from dreamprm.answers.base import Judgement
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.generators.base import GenerationError, Generator
-from dreamprm.generators.wind_up import GRACE_SECONDS, wind_up
-from dreamprm.progress import duration
+from dreamprm.generators.shutdown import GRACE_SECONDS, wind_up
+from dreamprm.runtime.progress import duration
 
 J = TypeVar("J", bound=Judgement)
 
@@ -34,7 +34,8 @@ def check_all(
 
     Without a judge they run one after another. With one, `judge.parallel` of them run at once, each in a
     thread. Where one gets no reply (GenerationError) the others go on, so that a judge that keeps its replies
-    (`dreamprm.generators.remembered`) has to be asked for the missing ones alone, when the same is run again.
+    (`dreamprm.generators.cached_generator`) has to be asked for the missing ones alone, when the same is run
+    again.
 
     Args:
         calls: of `Checker.check` and the like.

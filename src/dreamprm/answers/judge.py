@@ -8,8 +8,8 @@ from typing import Literal, get_args
 
 from dreamprm.answers.base import Checker, Judgement
 from dreamprm.answers.extract import stated_answer
+from dreamprm.config.errors import UserError
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import UserError
 from dreamprm.generators.base import GenerationError, Generator
 
 Shown = Literal["answer", "response"]

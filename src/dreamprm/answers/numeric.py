@@ -11,8 +11,8 @@ from dreamprm.answers.extract import Stated, stated_answer
 from dreamprm.answers.plain import plain
 from dreamprm.answers.quantity import Quantity, only_quantity, read_quantity
 from dreamprm.answers.units import canonical_unit
+from dreamprm.config.errors import UserError
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from types import MappingProxyType
 from typing import Any
 
 from dreamprm.answers.base import Checker
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
+from dreamprm.config.strategies import build, require_settings, strategy_settings
 from dreamprm.generators.base import Generator
-from dreamprm.registry import build, require_settings, strategy_settings
 
 CHECKERS: Mapping[str, str] = MappingProxyType(
     {

@@ -17,8 +17,8 @@ from typing import IO, Any
 from dreamprm.answers.base import Checker, Judgement
 from dreamprm.answers.extract import Stated, stated_answer
 from dreamprm.answers.plain import plain
+from dreamprm.config.errors import UserError
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import UserError
 
 _LONGEST = 400
 """Longer answers are prose or would take the time limit to parse."""

@@ -1,21 +1,16 @@
 """Records of the pipeline's files: readers, tables, samplers, the shortcut audit.
 
 Importing this package imports neither torch nor transformers; batches for the model are in
-`dreamprm.data.collate`, converters of other projects' files in `dreamprm.data.convert`.
+`dreamprm.models.collation`, converters of other projects' files in `dreamprm.formats.convert`.
 """
 
-from dreamprm.data.audit import ShortcutAudit, audit_shortcuts, require_both_classes
-from dreamprm.data.files import RecordTable, write_records
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.read_report import ReadReport
-from dreamprm.data.readers import (
-    read_candidate_records,
-    read_meta_records,
-    read_step_records,
-    require_steps,
-)
+from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records, require_steps
+from dreamprm.data.record_table import RecordTable, write_records
 from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, QuestionRecord, StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler
+from dreamprm.data.shortcut_audit import ShortcutAudit, audit_shortcuts, require_both_classes
 
 __all__ = [
     "Candidate",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dreamprm.errors import DataError
+from dreamprm.config.errors import DataError
 
 _SHOWN_CHARACTERS = 80
 

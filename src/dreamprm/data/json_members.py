@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.json_stream import JsonText, Row, array_values, next_value
-from dreamprm.errors import DataError, UserError
 
 
 def stream_members(path: str | Path) -> Iterator[tuple[str, Row]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from dreamprm.errors import DataError, UserError
+from dreamprm.config.errors import DataError, UserError
 
 CHUNK_CHARACTERS = 1 << 20
 """How much of a JSON array is read at a time."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dreamprm.errors import DataError, UserError
+from dreamprm.config.errors import DataError, UserError
 
 OnError = Literal["error", "skip"]
 

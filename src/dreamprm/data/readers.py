@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.fields import Fields
-from dreamprm.data.images import ImagePolicy, MissingImage
+from dreamprm.data.image_fields import ImagePolicy, MissingImage
 from dreamprm.data.json_stream import stream_json
 from dreamprm.data.nested_rows import NestedRow, group_nested, without_cut_marks
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, StepRecord, contradicting
-from dreamprm.data.scores import read_scores
-from dreamprm.errors import DataError, UserError
+from dreamprm.data.step_scores import read_scores
 from dreamprm.responses import final_answer, split_question, split_steps
 
 Stepless = Literal["error", "skip"]
@@ -140,7 +140,7 @@ def read_candidate_records(
     A record holds `question`, `image` or `images`, `benchmark`, `answer`, `candidates` and optionally `id`.
     A candidate holds `text` and optionally `steps` (else the text is split on its headings), `final_answer`
     (else what the text states), `correct`, `credit` (in [0, 1], of a graded answer), `generator` and `scores`
-    (dreamprm.data.scores). Steps without a `text` are joined to one.
+    (dreamprm.data.step_scores). Steps without a `text` are joined to one.
 
     Args:
         path: a JSON array or a JSON Lines file of any size; it is read row by row.

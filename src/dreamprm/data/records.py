@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from dreamprm.data.scores import Scores, scores_to_json
+from dreamprm.data.step_scores import Scores, scores_to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ RIGHT_FROM = 0.5
 class Candidate:
     """One of the N answers among which a selector picks; `correct` is None where it is not known.
 
-    `scores` are the log-odds of its steps by scorer (dreamprm.data.scores). `credit` in [0, 1] is what a
+    `scores` are the log-odds of its steps by scorer (dreamprm.data.step_scores). `credit` in [0, 1] is what a
     graded answer earns (MM-Vet); None where answers are right or wrong. Accuracy is then the mean credit;
     what needs right and wrong goes by `correct`.
     """

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 
 Sampling = Literal["single", "mixed"]
 

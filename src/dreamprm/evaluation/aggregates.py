@@ -12,13 +12,13 @@ from dreamprm.evaluation.intervals import Floats
 def aggregate_candidates(
     log_odds: Sequence[Sequence[float]], *, aggregation: str, temperature: float = 1.0
 ) -> Floats:
-    """(M,) float64 A / temperature of M candidates (`dreamprm.objectives.aggregate_logit`).
+    """(M,) float64 A / temperature of M candidates (`dreamprm.models.aggregation.aggregate_logit`).
 
     A scorer of whole responses (an ORM) has one value a candidate, which every aggregation leaves as it is.
 
     Args:
         log_odds: of each candidate its steps' log-odds, at least one.
-        aggregation: one of `dreamprm.objectives.AGGREGATIONS`.
+        aggregation: one of `dreamprm.config.choices.AGGREGATIONS`.
         temperature: > 0.
 
     Raises:
@@ -27,7 +27,7 @@ def aggregate_candidates(
     """
     import torch
 
-    from dreamprm.objectives import aggregate_logit
+    from dreamprm.models.aggregation import aggregate_logit
 
     if not all(log_odds):
         raise ValueError("every candidate needs at least one value")

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dreamprm.errors import UserError
+from dreamprm.config.choices import AGGREGATIONS
+from dreamprm.config.errors import UserError
 from dreamprm.evaluation.meanings import SINGLE
 from dreamprm.evaluation.outcomes import SuiteOutcomes, estimate
 from dreamprm.evaluation.scored_suite import ScoredSuite
 from dreamprm.evaluation.selection import Selection
-from dreamprm.schema.evaluate import PICK
-from dreamprm.schema.train import AGGREGATIONS
+from dreamprm.evaluation.settings import PICK
 
 
 @dataclass(frozen=True)

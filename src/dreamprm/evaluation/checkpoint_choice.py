@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dreamprm.errors import UserError
+from dreamprm.config.choices import AGGREGATIONS
+from dreamprm.config.errors import UserError
 from dreamprm.evaluation.aggregation_choice import development_figure, is_single, most_accurate
 from dreamprm.evaluation.scored_suite import ScoredSuite
-from dreamprm.schema.evaluate import PICK
-from dreamprm.schema.train import AGGREGATIONS
+from dreamprm.evaluation.settings import PICK
 
 Suites = Mapping[str, ScoredSuite]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields
-from dreamprm.data.scores import Scores, read_scores
-from dreamprm.errors import DataError
+from dreamprm.data.step_scores import Scores, read_scores
 from dreamprm.evaluation.thumbnails import THUMBNAIL
 
 FILE, FOLDER = "examples.jsonl", "examples"
@@ -26,7 +26,7 @@ class Agreement:
         suite, method, baseline: whose.
         both_right, method_only, baseline_only, both_wrong: questions by who is right.
         unclear: questions on which one of the two is neither simply right nor wrong: ties between right and
-            wrong candidates, partial credit (`dreamprm.evaluation.examples.definite_pick`).
+            wrong candidates, partial credit (`dreamprm.evaluation.drawn_examples.definite_pick`).
     """
 
     suite: str

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED
+from dreamprm.models.trained_kinds import MODELS
 
 UNSCORED: Mapping[str, str] = MappingProxyType(
     {
@@ -27,22 +28,6 @@ BACKBONES: Mapping[str, str] = MappingProxyType(
 )
 """Scorers that nothing was trained for, by name."""
 
-MODELS: Mapping[str, str] = MappingProxyType(
-    {
-        "vanilla": "PRM trained with equal weights",
-        "orm": "outcome reward model: trained on one outcome label a CoT, at its last step",
-        "car": "PRM trained with equal weights on data selected by cluster and rank",
-        "s1": "PRM trained with equal weights on data selected by quality, difficulty and diversity",
-        "meta_only": "PRM trained on the meta set alone",
-        "with_meta": "PRM trained with equal weights on all domains and the meta set as one more",
-        "random_weights": "PRM trained with fixed weights drawn at random",
-        "fixed_weights": "PRM trained with weights that an earlier run ended with or had on average",
-        "doremi": "PRM trained with weights moved by excess loss over a reference model (DoReMi)",
-        "doge": "PRM trained with weights moved by the alignment of gradients with the meta loss (DoGE)",
-        "dreamprm": "PRM trained with learned weights",
-    }
-)
-"""Trained models by the name of their baseline; `vanilla` and `dreamprm` are none."""
 
 PAPER_NAMES: Mapping[str, str] = MappingProxyType(
     {

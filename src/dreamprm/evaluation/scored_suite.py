@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dreamprm.answers import Judgement
-from dreamprm.data.audit import audit_shortcuts
+from dreamprm.config.errors import DataError
 from dreamprm.data.fields import shown
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.read_report import OnError, ReadReport
 from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.records import Candidate, CandidateRecord, QuestionRecord, contradicting
-from dreamprm.errors import DataError
+from dreamprm.data.shortcut_audit import audit_shortcuts
 from dreamprm.evaluation.votes import vote_of
 
 Say = Callable[[str], None]

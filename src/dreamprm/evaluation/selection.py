@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from dreamprm.evaluation.aggregates import aggregate_candidates
-from dreamprm.evaluation.generators import generator_outcomes
 from dreamprm.evaluation.intervals import Floats
 from dreamprm.evaluation.scored_suite import ScoredSuite
 from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED, ordered_scorers
 from dreamprm.evaluation.selectors import CandidateScores, first_accuracy
+from dreamprm.evaluation.single_generators import generator_outcomes
 from dreamprm.evaluation.weighted_votes import weighted_vote_accuracy, winning_candidates
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dreamprm.atomic_files import write_atomically
-from dreamprm.errors import DataError
+from dreamprm.config.errors import DataError
+from dreamprm.files.atomic import write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image

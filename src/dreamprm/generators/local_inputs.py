@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from transformers.image_transforms import convert_to_rgb
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.generators.base import GenerationError, Request
 from dreamprm.models.chat import IMAGE_PAD
 

@@ -22,7 +22,7 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.generators.base import Completion, GenerationError, Request, Sampling
 from dreamprm.generators.local_completion import OpenCompletion
 from dreamprm.generators.local_decoding import NonFiniteLogits, decode, encode_prefixes

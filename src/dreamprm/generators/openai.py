@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
 from dreamprm.generators.openai_access import api_address, is_hosted, read_key
 from dreamprm.generators.openai_client import Answer, ChatClient, Failure, require_openai
@@ -22,8 +22,8 @@ from dreamprm.generators.openai_continuation import (
 )
 from dreamprm.generators.openai_messages import user_message, with_text
 from dreamprm.generators.openai_tokens import tokens_by_choice
+from dreamprm.generators.prompting import continue_instruction
 from dreamprm.generators.retries import Retries
-from dreamprm.prompting import continue_instruction
 
 _OWN_FIELDS = (
     "model",

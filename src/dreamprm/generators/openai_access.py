@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 
 HOSTED = "https://api.openai.com/v1"
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from dreamprm.config.strategies import build, strategy_settings
 from dreamprm.generators.base import Generator
-from dreamprm.registry import build, strategy_settings
 
 GENERATORS: Mapping[str, str] = MappingProxyType(
     {
         "openai": "dreamprm.generators.openai:OpenAIGenerator",
         "transformers": "dreamprm.generators.transformers:TransformersGenerator",
-        "sandbox": "dreamprm.generators.sandbox:SandboxGenerator",
+        "sandbox": "dreamprm.sandbox.generator:SandboxGenerator",
     }
 )
 """`module:class` by name; each class is a dataclass whose init fields are its settings. Imported on use: the

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dreamprm.append_only import AppendOnlyFile, Line
-from dreamprm.errors import DataError
+from dreamprm.config.errors import DataError
+from dreamprm.files.append_only import AppendOnlyFile, Line
 from dreamprm.generators.base import Completion, Request, Sampling
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from dreamprm.hypergrad.adamw import AdamW, Cotangents
 from dreamprm.hypergrad.base import Estimator, Window, WindowTask
 from dreamprm.hypergrad.checks import check_choice
-from dreamprm.hypergrad.contraction import (
+from dreamprm.hypergrad.mixed_derivative import (
     Mixed,
     check_radius,
     double_backward,

@@ -9,8 +9,8 @@ import torch
 from dreamprm.hypergrad.adamw import AdamW, Cotangents
 from dreamprm.hypergrad.base import Estimator, Window, WindowTask
 from dreamprm.hypergrad.checks import check_choice, check_positive, check_preconditioner
-from dreamprm.hypergrad.contraction import check_radius, finite_difference
 from dreamprm.hypergrad.linear_solver import Vector
+from dreamprm.hypergrad.mixed_derivative import check_radius, finite_difference
 from dreamprm.hypergrad.plain_steps import PlainSteps, plain_steps
 from dreamprm.hypergrad.products import used_norm
 from dreamprm.hypergrad.window_passes import outer_gradient

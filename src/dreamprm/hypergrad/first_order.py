@@ -11,7 +11,8 @@ from torch import Tensor
 from dreamprm.hypergrad.adamw import AdamW, Cotangents
 from dreamprm.hypergrad.base import Estimator, Window, WindowTask
 from dreamprm.hypergrad.checks import check_choice
-from dreamprm.hypergrad.contraction import (
+from dreamprm.hypergrad.kept_steps import KeptStep, StartMoments, keep_each, take_all
+from dreamprm.hypergrad.mixed_derivative import (
     Mixed,
     check_radius,
     double_backward,
@@ -19,7 +20,6 @@ from dreamprm.hypergrad.contraction import (
     forward_mode,
     mixed_from_slopes,
 )
-from dreamprm.hypergrad.kept_steps import KeptStep, StartMoments, keep_each, take_all
 from dreamprm.hypergrad.offload import Store, check_offload, open_store
 from dreamprm.hypergrad.products import advice, used_norm
 from dreamprm.hypergrad.window_passes import inner_gradient, outer_gradient

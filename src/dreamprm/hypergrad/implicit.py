@@ -14,9 +14,9 @@ from dreamprm.hypergrad.adamw import AdamW, AdamWState
 from dreamprm.hypergrad.base import Estimator, Status, Window, WindowTask
 from dreamprm.hypergrad.cg import ConjugateGradient
 from dreamprm.hypergrad.checks import check_choice
-from dreamprm.hypergrad.contraction import check_radius
 from dreamprm.hypergrad.inner_hessian import InnerHessian
 from dreamprm.hypergrad.linear_solver import LinearSolver, Vector, norm
+from dreamprm.hypergrad.mixed_derivative import check_radius
 from dreamprm.hypergrad.neumann import NeumannSeries
 from dreamprm.hypergrad.plain_steps import plain_steps
 from dreamprm.hypergrad.products import check_kind, takes_second_order

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.base import gradient_list, leaves
-from dreamprm.hypergrad.contraction import InnerLevel, along
 from dreamprm.hypergrad.linear_solver import Vector, plus
+from dreamprm.hypergrad.mixed_derivative import InnerLevel, along
 from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.products import PRODUCT_PASSES, Gradient, advice, hvp, hvp_and_mixed
 

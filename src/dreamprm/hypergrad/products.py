@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 from dreamprm.hypergrad.adamw import global_norm
 from dreamprm.hypergrad.base import gradient_list, leaves
 from dreamprm.hypergrad.checks import check_choice
-from dreamprm.hypergrad.contraction import InnerLevel, Mixed, along, dual_params, moved, perturbation
+from dreamprm.hypergrad.mixed_derivative import InnerLevel, Mixed, along, dual_params, moved, perturbation
 from dreamprm.hypergrad.problem import BilevelProblem
 
 KINDS = ("double_backward", "finite_difference", "forward_difference", "forward_over_reverse")

@@ -11,20 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.answers import Checker, build_checker
-from dreamprm.atomic_files import write_atomically
-from dreamprm.config import changed_keys, load_config, save_config
+from dreamprm.config.errors import UserError
+from dreamprm.config.loading import changed_keys, load_config
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import UserError
+from dreamprm.files.atomic import write_atomically
+from dreamprm.files.saved_config import save_config
 from dreamprm.generators import SERVING, Generator, Sampling, build_generator
 from dreamprm.labelling.chains import candidate_chain
 from dreamprm.labelling.jobs import Instructions, label_job, sample_job
 from dreamprm.labelling.journal import Journal
-from dreamprm.labelling.questions import open_candidates, open_questions, share
-from dreamprm.labelling.results import LabelCounts, Written, write_candidates, write_meta, write_steps
+from dreamprm.labelling.outputs import LabelCounts, Written, write_candidates, write_meta, write_steps
+from dreamprm.labelling.question_files import open_candidates, open_questions, share
+from dreamprm.labelling.rollouts import build_method
 from dreamprm.labelling.scheduler import Scheduler, Task
+from dreamprm.labelling.settings import LabelConfig, shard_of
 from dreamprm.labelling.status import Status, describe_summary
-from dreamprm.rollouts import build_method
-from dreamprm.schema.label import LabelConfig, shard_of
 
 # What may differ between a run and its continuation: it does not change what a rollout is.
 MAY_CHANGE = ("output", "log", "max_failed_fraction", "questions", "sample", "label", "answers.undecided")

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 
 from dreamprm.answers.base import Verdict
 from dreamprm.data.records import QuestionRecord
+from dreamprm.generators.prompting import PROMPTS
 from dreamprm.labelling.chains import Chain, sampled_chain
 from dreamprm.labelling.journal import Key, Rollout
-from dreamprm.prompting import PROMPTS
-from dreamprm.rollouts import Ask, LabelMethod, Plan, StepLabel, Tally
+from dreamprm.labelling.rollouts import Ask, LabelMethod, Plan, StepLabel, Tally
 
 FIVE_STEPS = 5
 
@@ -69,7 +69,7 @@ class Instructions:
     """What all questions of a run have in common.
 
     Attributes:
-        prompt: a name in `dreamprm.prompting.PROMPTS`.
+        prompt: a name in `dreamprm.generators.prompting.PROMPTS`.
         split: how a response is cut into steps.
         leave_out_undecided: whether an undecided rollout counts for nothing, or as wrong.
     """

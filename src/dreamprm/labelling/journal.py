@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from dreamprm.answers.base import Verdict
-from dreamprm.append_only import AppendOnlyFile, Line
-from dreamprm.errors import DataError, UserError
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.files.append_only import AppendOnlyFile, Line
 
 # "unjudged" stands in the line of a rollout that was sampled and whose judge gave no reply.
 _VERDICTS: Mapping[str, Verdict | None] = MappingProxyType(

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from dreamprm.answers.base import Checker, Judgement
+from dreamprm.config.errors import UserError
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import UserError
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
-from dreamprm.generators.wind_up import GRACE_SECONDS, wind_up
+from dreamprm.generators.shutdown import GRACE_SECONDS, wind_up
 from dreamprm.labelling.jobs import Want
 from dreamprm.labelling.journal import Journal, Key, Rollout
 from dreamprm.labelling.status import Status

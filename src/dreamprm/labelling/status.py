@@ -11,8 +11,9 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from dreamprm.config.choices import PROGRESS_MODES
 from dreamprm.labelling.journal import Journal, Rollout
-from dreamprm.progress import MODES, duration, redraws
+from dreamprm.runtime.progress import duration, redraws
 
 LISTED = 20
 """How many failed questions are named in the summary; all are counted."""
@@ -38,7 +39,7 @@ class Status:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        assert mode in MODES
+        assert mode in PROGRESS_MODES
         self._stream = sys.stderr if stream is None else stream
         self._mode = ("bar" if redraws(self._stream) else "lines") if mode == "auto" else mode
         self._every, self._clock = every, clock

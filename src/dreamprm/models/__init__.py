@@ -1,19 +1,39 @@
-"""The process reward model, its processor and the domain weights."""
+"""The process reward model, its processor and the domain weights.
 
-from dreamprm.models.encoding import EncodedCoT, EncodedRow
-from dreamprm.models.prm import HEADS, PRM
-from dreamprm.models.processing import READOUTS, PRMProcessor, ProcessorSettings
-from dreamprm.models.weights import DOMAIN_WEIGHTS, NORMALISATIONS, DomainWeights
+Importing this package imports neither torch nor transformers: its names are loaded when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dreamprm.models.encoding import EncodedCoT, EncodedRow
+    from dreamprm.models.prm import PRM
+    from dreamprm.models.processing import PRMProcessor, ProcessorSettings
+    from dreamprm.models.weights import DOMAIN_WEIGHTS, DomainWeights
 
 __all__ = [
     "DOMAIN_WEIGHTS",
-    "HEADS",
-    "NORMALISATIONS",
     "PRM",
-    "READOUTS",
     "DomainWeights",
     "EncodedCoT",
     "EncodedRow",
     "PRMProcessor",
     "ProcessorSettings",
 ]
+
+_HOMES = {
+    "DOMAIN_WEIGHTS": "weights",
+    "PRM": "prm",
+    "DomainWeights": "weights",
+    "EncodedCoT": "encoding",
+    "EncodedRow": "encoding",
+    "PRMProcessor": "processing",
+    "ProcessorSettings": "processing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import Cache
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.models.packed_attention import PACKED, pack_vision_attention
 from dreamprm.models.patch_embedding import project_patches_by_matrix
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.models.backbone import last_hidden_states
 from dreamprm.models.encoding import EncodedCoT, EncodedRow
 from dreamprm.models.prefix_cache import spread_over

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 
 IMAGE_PAD = "<|image_pad|>"
 VISION_START = "<|vision_start|>"

@@ -8,7 +8,7 @@ from PIL import Image
 from transformers.image_transforms import convert_to_rgb
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 
 Grid = tuple[int, int, int]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dreamprm.evaluation.meanings import MODELS
+from dreamprm.models.trained_kinds import MODELS
 
 if TYPE_CHECKING:
     from dreamprm.models.prm import PRM

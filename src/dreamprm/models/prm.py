@@ -9,11 +9,11 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from dreamprm.errors import UserError
+from dreamprm.config.choices import HEADS
+from dreamprm.config.errors import UserError
 from dreamprm.models.backbone import attention_in_use, last_hidden_states, make_backbone, sdpa_is_math_only
 from dreamprm.models.processing import PRMProcessor
 
-HEADS = ("hidden", "vocab_logits")
 OUTPUTS = ("step_logits", "token_logits")
 
 

@@ -12,13 +12,13 @@ from torch import Tensor
 from transformers import AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from dreamprm.errors import UserError
+from dreamprm.config.choices import READOUTS
+from dreamprm.config.errors import UserError
 from dreamprm.models.batching import collate, text_targets
 from dreamprm.models.chat import IMAGE_BLOCK, IMAGE_PAD, VISION_END, VISION_START, ChatFrame
 from dreamprm.models.encoding import EncodedCoT, EncodedRow, multimodal_positions
 from dreamprm.models.images import ImagePatcher
 
-READOUTS = ("step_end", "chat_suffix")
 SETTINGS_FILE = "prm_processor.json"
 # Questions and steps come again, with other CoTs and in later epochs.
 CACHED_TEXTS = 1 << 16

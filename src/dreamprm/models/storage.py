@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.models.backbone import make_backbone
 from dreamprm.models.model_card import model_card
 from dreamprm.models.processing import PRMProcessor

@@ -1,7 +1,7 @@
 """Reports of finished runs and evaluations, made from the files of their folders alone."""
 
-from dreamprm.reporting.command import render_report, run_report, write_report
 from dreamprm.reporting.console import final_table
 from dreamprm.reporting.folders.run import read_run
+from dreamprm.reporting.report import render_report, run_report, write_report
 
 __all__ = ["final_table", "read_run", "render_report", "run_report", "write_report"]

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dreamprm.evaluation.number_text import decimal, suite_names
 from dreamprm.reporting import tables
 from dreamprm.reporting.trained import equally_weighted, trained
 
@@ -63,9 +64,9 @@ def _domains(summary: Mapping[str, Any]) -> str:
     ]
     for row in rows:
         length = round(_BAR * row.weight / top) if math.isfinite(row.weight) and top > 0 else 0
-        quality = f"  {tables.decimal(row.quality, 2):>15}" if planted else ""
+        quality = f"  {decimal(row.quality, 2):>15}" if planted else ""
         bar = "#" * max(0, length)
-        weight = tables.decimal(row.weight, 2)
+        weight = decimal(row.weight, 2)
         lines.append(f"  {_shortened(row.name, width):<{width}}{quality}  {weight:>{column}}  {bar}".rstrip())
     return "\n".join([f"Domains by {kind.weight}", *lines])
 
@@ -75,7 +76,7 @@ def _accuracies(summary: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     title = "Best-of-N accuracy in %, below it the 95 % interval over questions"
-    blocks = _suite_blocks(tables.suite_names(summary), rows)
+    blocks = _suite_blocks(suite_names(summary), rows)
     return "\n".join([title, *blocks, *_wrapped(tables.mean_meaning(summary))])
 
 
@@ -84,7 +85,7 @@ def _differences(summary: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     title = "Differences in points, with 95 % intervals over the same questions"
-    return "\n".join([title, *_suite_blocks(tables.suite_names(summary), rows)])
+    return "\n".join([title, *_suite_blocks(suite_names(summary), rows)])
 
 
 def _suite_blocks(suites: Sequence[str], rows: Mapping[str, Sequence[tables.AccuracyCell]]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from dreamprm.reporting import tables
+from dreamprm.evaluation.number_text import decimal, percent, signed_points
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "decimal": tables.decimal,
-        "percent": tables.percent,
-        "points": tables.signed_points,
+        "decimal": decimal,
+        "percent": percent,
+        "points": signed_points,
         "image": image,
     }
     return environment

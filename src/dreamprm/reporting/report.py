@@ -1,106 +1,123 @@
-"""What one report is of: runs, evaluations of selectors, evaluations of steps, in any number."""
+"""`dreamprm report`: one page over folders of runs and evaluations, and the plots of each run."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-from dreamprm.errors import UserError
-from dreamprm.reporting.folders import evaluation, steps
-from dreamprm.reporting.folders.evaluation import EvaluationFolder, read_evaluation
+from dreamprm.config.errors import UserError
+from dreamprm.files.atomic import write_atomically
+from dreamprm.reporting.console import final_table
+from dreamprm.reporting.contents import Report, read_report
 from dreamprm.reporting.folders.run import Run, read_run
-from dreamprm.reporting.folders.steps import StepsFolder, read_steps
 
-Folder = Run | EvaluationFolder | StepsFolder
-
-
-@dataclass(frozen=True)
-class Report:
-    """The folders that a page shows, each kind in the order given."""
-
-    runs: tuple[Run, ...] = ()
-    evaluations: tuple[EvaluationFolder, ...] = ()
-    steps: tuple[StepsFolder, ...] = ()
-
-    @property
-    def folders(self) -> tuple[Folder, ...]:
-        """All of them."""
-        return (*self.runs, *self.evaluations, *self.steps)
-
-    @property
-    def title(self) -> str:
-        """The name of the only folder, or how many of each kind there are."""
-        if len(self.folders) == 1:
-            return self.folders[0].name
-        counts = [
-            _counted(len(self.runs), "training run"),
-            _counted(len(self.evaluations), "evaluation"),
-            _counted(len(self.steps), "step-level evaluation"),
-        ]
-        return ", ".join(count for count in counts if count)
-
-    def plots(self, run: Run) -> Mapping[str, bytes]:
-        """The plots of one of the runs, PNG by file name in their order; what it has nothing of is absent."""
-        return next(plots for one, plots in zip(self.runs, self._drawn, strict=True) if one is run)
-
-    @cached_property
-    def _drawn(self) -> tuple[Mapping[str, bytes], ...]:
-        """Drawn once, for the page and for the runs' folders."""
-        from dreamprm.reporting.plots import PLOTS
-        from dreamprm.reporting.plots.style import png
-
-        figures = [{name: draw(run) for name, draw in PLOTS.items()} for run in self.runs]
-        return tuple(
-            {name: png(figure) for name, figure in one.items() if figure is not None} for one in figures
-        )
-
-    def label(self, folder: Folder) -> str:
-        """The name a folder goes by on the page: its own, or as much of its path as tells it from others."""
-        taken = {name for other in self.folders if other is not folder for name in _names(other)}
-        return next((name for name in _names(folder) if name not in taken), str(folder.folder))
+PAGE = "report.html"
+KNOWN = "output=PAGE.html, the page to write"
 
 
-def _names(folder: Folder) -> list[str]:
-    """What a folder may be called, shortest first: its name, the end of its path, ever more of it."""
-    parts = folder.folder.resolve().parts[1:]
-    return [folder.name, *("/".join(parts[-length:]) for length in range(1, len(parts) + 1))]
+def run_report(arguments: Sequence[str]) -> None:
+    """Write one page over all folders, and the plots of each run.
 
+    The command is `dreamprm report FOLDER... [output=PAGE.html]`. The page of one folder is its report.html,
+    that of several is report.html in the folder that holds all of them, unless `output` says otherwise. The
+    table of a single run is printed too. All folders are read, and the page is made, before anything is
+    written.
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' if count > 1 else ''}" if count else ""
-
-
-def read_folder(path: str | Path) -> Folder:
-    """Read a folder of any of the three kinds, told by the file that each kind ends with.
-
-    Raises: UserError where it is none of them; those of the kind's reader.
+    Raises: UserError where no folder is given, one is missing or its files are missing or damaged, a setting
+        is unknown, or the page cannot be written where it belongs.
     """
-    folder = Path(path)
-    if (folder / evaluation.RESULT).is_file():
-        return read_evaluation(folder)
-    if (folder / steps.RESULT).is_file():
-        return read_steps(folder)
-    if folder.is_dir() and not (folder / "metrics.jsonl").is_file():
-        raise UserError(
-            f"{folder} is none of the folders that a report is made of: those of `dreamprm train` (with "
-            f"metrics.jsonl), of `dreamprm evaluate` ({evaluation.RESULT}) and of `dreamprm evaluate-steps` "
-            f"({steps.RESULT}); name one of these, or let its command finish first"
-        )
-    return read_run(folder)
+    folders, output = _parsed(arguments)
+    report = read_report(folders)
+    place = _place(report, output)
+    write_report(report, place)
+    if len(report.folders) == 1 and report.runs:
+        print(final_table(report.runs[0].summary) + "\n")
+    print(f"Report: {place}")
 
 
-def read_report(paths: Sequence[str | Path]) -> Report:
-    """Read all folders; one that is given twice is shown once.
+def write_report(report: Report | Run | str | Path, output: Path | None = None) -> Path:
+    """Write the page, and plots/*.png into each run folder; plots of an earlier report are replaced.
 
-    Raises: UserError where no folder is given or one cannot be read.
+    A run folder that cannot be written to keeps the plots it has, which is said.
+
+    Args:
+        report: or one run, or the folder of one.
+        output: the page; by default where `run_report` puts it.
+    Returns: the path of the page.
+    Raises: UserError as run_report does.
     """
-    if not paths:
-        raise UserError("no folder given; use `dreamprm report FOLDER...`, for instance runs/sandbox")
-    folders = [read_folder(path) for path in {Path(path).resolve(): path for path in paths}.values()]
-    return Report(
-        runs=tuple(one for one in folders if isinstance(one, Run)),
-        evaluations=tuple(one for one in folders if isinstance(one, EvaluationFolder)),
-        steps=tuple(one for one in folders if isinstance(one, StepsFolder)),
-    )
+    if not isinstance(report, Report):
+        report = Report(runs=(report if isinstance(report, Run) else read_run(report),))
+    place = _place(report, None) if output is None else output
+    text = render_report(report).encode("utf-8")
+    for run, images in [(run, report.plots(run)) for run in report.runs]:
+        if os.access(run.folder, os.W_OK):
+            _write_plots(run.folder / "plots", images)
+        else:
+            print(f"{run.folder} cannot be written to; its plots folder stays as it is")
+    write_atomically(place, text)
+    return place
+
+
+def render_report(report: Report) -> str:
+    """The page of a report as text, without writing a file; the same folders give the same text."""
+    # Imported here: the sections draw by matplotlib, which takes half a second.
+    from dreamprm.reporting.document import page
+    from dreamprm.reporting.sections import sections_of
+
+    return page(report.title, sections_of(report))
+
+
+def _parsed(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
+    """The folders, and the value of `output`; a folder whose name holds "=" is still a folder."""
+    folders = [one for one in arguments if "=" not in one or os.path.isdir(one)]
+    given = dict(one.split("=", 1) for one in arguments if one not in folders)
+    unknown = sorted(set(given) - {"output"})
+    if unknown:
+        raise UserError(f"report has no setting {unknown[0]!r}; it knows {KNOWN}")
+    if "output" not in given:
+        return folders, None
+    output = Path(given["output"])
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"output={output} must be a file that ends in .html; write {KNOWN}")
+    if output.is_dir():
+        raise UserError(f"output={output} is a folder; name a file in it, such as output={output / PAGE}")
+    return folders, output
+
+
+def _place(report: Report, output: Path | None) -> Path:
+    """Where the page goes, which can be written to."""
+    if output is not None:
+        place, advice = output, "name a folder that exists and can be written to"
+    elif len(report.folders) == 1:
+        place, advice = report.folders[0].folder / PAGE, "name another place by output=PAGE.html"
+    else:
+        # Of the folders that hold them: of a run and a folder inside it, that is the one around the run.
+        holders = [str(one.folder.resolve().parent) for one in report.folders]
+        try:
+            common = Path(os.path.commonpath(holders))
+        except ValueError:  # on different drives
+            common = Path(Path(holders[0]).anchor)
+        if common == Path(common.anchor):
+            raise UserError(
+                f"the folders share no parent folder but {common}; say where the page goes by "
+                f"output=PAGE.html"
+            )
+        place, advice = common / PAGE, "say where it goes by output=PAGE.html"
+    parent = place.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        reason = "cannot be written to" if parent.is_dir() else "does not exist"
+        raise UserError(f"the page cannot be written to {place}: {parent} {reason}; {advice}")
+    return place
+
+
+def _write_plots(folder: Path, images: Mapping[str, bytes]) -> None:
+    from dreamprm.reporting.plots import PLOTS
+
+    folder.mkdir(exist_ok=True)
+    for name in PLOTS:
+        if name in images:
+            write_atomically(folder / f"{name}.png", images[name])
+        else:
+            (folder / f"{name}.png").unlink(missing_ok=True)

@@ -9,12 +9,11 @@ from typing import Any
 
 import yaml
 
-from dreamprm.config import flat, is_below
-from dreamprm.errors import DataError
-from dreamprm.reporting.folders.files import number
+from dreamprm.config.errors import DataError
+from dreamprm.config.loading import flat, is_below
+from dreamprm.evaluation.number_text import MISSING, number
 from dreamprm.reporting.folders.run import Run
-from dreamprm.reporting.tables import MISSING
-from dreamprm.schema.train import BESIDE_TRAINING
+from dreamprm.training.settings import BESIDE_TRAINING
 
 OWN = ("name", "output", "seed", "resume", "overwrite")
 """Settings that each run has for itself: they say nothing on what was trained."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dreamprm.evaluation.number_text import MEAN, percent
 from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED, is_scorer, ordered_scorers
-from dreamprm.reporting import tables
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class RowGroup:
 def places(result: Mapping[str, Any]) -> list[str]:
     """The suites in their order, and their mean where there are several."""
     names = list(result["suites"])
-    return [*names, tables.MEAN] if len(names) > 1 else names
+    return [*names, MEAN] if len(names) > 1 else names
 
 
 def grouped(selectors: Iterable[str], row: Callable[[str], Row]) -> list[RowGroup]:
@@ -85,7 +85,7 @@ def candidates_text(suite: Mapping[str, Any]) -> str:
 
 def interval_text(interval: Sequence[float]) -> str:
     """An interval of shares in per cent. Example: "[41.9, 53.6]"."""
-    return f"[{tables.percent(interval[0])}, {tables.percent(interval[1])}]"
+    return f"[{percent(interval[0])}, {percent(interval[1])}]"
 
 
 def listed(names: Sequence[str]) -> str:

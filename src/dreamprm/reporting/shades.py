@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dreamprm.reporting.plots.style import QUALITY_COLOURS
+from dreamprm.evaluation.plots.style import QUALITY_COLOURS
 
 LIGHT_PAPER, DARK_PAPER = "#ffffff", "#17191c"
 """--paper of page.css in the two colour schemes; a test holds them together."""

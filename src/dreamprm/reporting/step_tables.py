@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dreamprm.evaluation.number_text import MISSING, decimal, percent, signed_points
 from dreamprm.evaluation.steps import wording
-from dreamprm.reporting.tables import MISSING, decimal, percent, signed_points
 
 MEAN = "mean"
 FIGURES = {

@@ -8,32 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from dreamprm.evaluation.meanings import SHORT
-from dreamprm.progress import duration
-from dreamprm.reporting.folders.files import number
+from dreamprm.evaluation.number_text import decimal, number, percent, signed_points, suite_names
 from dreamprm.reporting.trained import trained
-
-MISSING = "n/a"
-MEAN = "mean"
+from dreamprm.runtime.progress import duration
 
 SELECTOR_MEANINGS: Mapping[str, str] = SHORT
 """What each selector picks, for readers of a report."""
-
-
-def decimal(value: object, digits: int = 3) -> str:
-    """A number with fixed decimals; "n/a" for what is absent, not a number or not finite."""
-    as_float = number(value)
-    return f"{as_float:.{digits}f}" if math.isfinite(as_float) else MISSING
-
-
-def percent(value: object) -> str:
-    """A share in [0, 1] as per cent with one decimal, without the sign. Example: 0.9204 -> "92.0"."""
-    return decimal(100.0 * number(value), 1)
-
-
-def signed_points(value: object) -> str:
-    """A difference of shares in percentage points, with its sign. Example: 0.081 -> "+8.1"."""
-    as_float = 100.0 * number(value)
-    return f"{as_float:+.1f}" if math.isfinite(as_float) else MISSING
 
 
 @dataclass(frozen=True)
@@ -61,13 +41,6 @@ class AccuracyCell:
 
     accuracy: str
     interval: str
-
-
-def suite_names(summary: Mapping[str, Any]) -> list[str]:
-    """Suites of the accuracy tables in the order of the summary, "mean" last."""
-    rows = (summary.get("best_of_n") or {}).values()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return [name for name in names if name != MEAN] + [name for name in names if name == MEAN]
 
 
 def accuracy_rows(summary: Mapping[str, Any]) -> dict[str, list[AccuracyCell]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dreamprm.reporting.folders.files import number
+from dreamprm.evaluation.number_text import number
 
 LEARNED = "dreamprm"
 

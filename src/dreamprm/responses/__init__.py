@@ -2,11 +2,10 @@
 
 from dreamprm.responses.final_answers import final_answer
 from dreamprm.responses.headings import last_step_number, split_question, split_steps
-from dreamprm.responses.response import MALFORMED, SPLITS, Response, parse_response
+from dreamprm.responses.response import MALFORMED, Response, parse_response
 
 __all__ = [
     "MALFORMED",
-    "SPLITS",
     "Response",
     "final_answer",
     "last_step_number",

@@ -7,14 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from dreamprm.errors import UserError
+from dreamprm.config.choices import SPLITS
+from dreamprm.config.errors import UserError
 from dreamprm.responses.final_answers import final_answer
 from dreamprm.responses.headings import Heading, ascending, find_headings
 from dreamprm.responses.paragraphs import paragraph_ends
 from dreamprm.responses.sentences import sentence_ends
-
-SPLITS = ("headings", "paragraphs", "sentences", "whole")
-"""At `Step k:` headings, blank lines or sentences, or not at all."""
 
 MALFORMED: Mapping[str, str] = MappingProxyType(
     {

@@ -11,12 +11,12 @@ import torch
 from transformers import Qwen2VLConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from dreamprm.data.image_store import ImageStore
 from dreamprm.data.sampling import EpochSampler
-from dreamprm.data.texts import read_text_records
+from dreamprm.data.text_records import read_text_records
+from dreamprm.models.image_store import ImageStore
+from dreamprm.models.language_loss import language_model_loss
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
-from dreamprm.objectives import language_model_loss
 from dreamprm.sandbox.scenes import IMAGE_SIZE
 from dreamprm.sandbox.settings import SandboxSettings
 from dreamprm.sandbox.tokenizer import build_tokenizer

@@ -25,9 +25,9 @@ from dataclasses import dataclass, replace
 
 from dreamprm.data.records import StepRecord
 from dreamprm.responses import final_answer, split_steps
-from dreamprm.rollouts import monte_carlo_labels
-from dreamprm.sandbox.questions import OPERATIONS, Question
+from dreamprm.sandbox.monte_carlo import monte_carlo_labels
 from dreamprm.sandbox.reasoner import NO_ERRORS, TRAINING_ERRORS, ScriptedReasoner
+from dreamprm.sandbox.scene_questions import OPERATIONS, Question
 from dreamprm.sandbox.scenes import SKILLS, TRAINING_STYLE, VALUES, Scene, Style, held_out_pair
 
 ROLLOUTS = 8

@@ -28,9 +28,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dreamprm.data.files import write_records
+from dreamprm.config.errors import UserError
+from dreamprm.data.record_table import write_records
 from dreamprm.data.records import QuestionRecord
-from dreamprm.errors import UserError
 from dreamprm.sandbox.corpus import generate_captions, generate_exercises
 from dreamprm.sandbox.domains import DOMAINS, DomainData, DomainSpec, Problem, generate_domain
 from dreamprm.sandbox.scene_file import SCENES, write_scenes
@@ -39,7 +39,7 @@ from dreamprm.sandbox.settings import SandboxSettings
 from dreamprm.sandbox.suites import DEVELOPMENT, META, SUITES, SuiteSpec, as_meta_records, generate_suite
 
 if TYPE_CHECKING:
-    from dreamprm.schema import TrainConfig
+    from dreamprm.training.settings import TrainConfig
 
 MANIFEST = "sandbox.json"
 # Raised whenever the world changes, so that files of another world are not taken for this one's.
@@ -98,7 +98,7 @@ def run_sandbox(config: TrainConfig) -> None:
     """
     if config.sandbox is None:
         raise UserError("the configuration has no sandbox section; write `sandbox: {}` for the default sizes")
-    from dreamprm.process import prepare_process
+    from dreamprm.runtime.process import prepare_process
 
     prepare_process(config.threads)
     ensure_sandbox(World(config.sandbox, config.seed))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
 from dreamprm.responses import split_steps
-from dreamprm.sandbox.questions import OPERATIONS, Question, apply, parse_question
+from dreamprm.sandbox.scene_questions import OPERATIONS, Question, apply, parse_question
 from dreamprm.sandbox.scenes import Scene
 
 LARGEST_NUMBER = 18

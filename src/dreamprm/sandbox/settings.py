@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dreamprm.settings import setting
+from dreamprm.config.schema import setting
 
 
 @dataclass

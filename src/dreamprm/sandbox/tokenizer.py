@@ -7,8 +7,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from transformers import PreTrainedTokenizerFast
 
-from dreamprm.sandbox.questions import OPERATIONS
 from dreamprm.sandbox.reasoner import LARGEST_NUMBER
+from dreamprm.sandbox.scene_questions import OPERATIONS
 from dreamprm.sandbox.scenes import SKILLS
 
 SPECIAL_TOKENS = (

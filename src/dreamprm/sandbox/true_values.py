@@ -10,15 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from dreamprm.sandbox.questions import apply, parse_question
-from dreamprm.sandbox.reasoner import (
-    Errors,
-    Habit,
-    ScriptedReasoner,
-    _slip,
-    parse_evidence,
-    parse_result,
-)
+from dreamprm.sandbox.reasoner import Errors, Habit, ScriptedReasoner, _slip, parse_evidence, parse_result
+from dreamprm.sandbox.scene_questions import apply, parse_question
 from dreamprm.sandbox.scenes import VALUES
 
 Reading = tuple[int, int]

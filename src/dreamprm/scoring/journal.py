@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dreamprm.append_only import AppendOnlyFile, Line
-from dreamprm.errors import DataError, UserError
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.files.append_only import AppendOnlyFile, Line
 
 FORMAT = 1
 

@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 import torch
 
+from dreamprm.config.choices import AGGREGATIONS
+from dreamprm.config.errors import UserError
 from dreamprm.data.fields import Fields
-from dreamprm.data.images import ImagePolicy, MissingImage
+from dreamprm.data.image_fields import ImagePolicy, MissingImage
 from dreamprm.data.json_stream import stream_json
 from dreamprm.data.read_report import ReadReport, Tolerance
 from dreamprm.data.readers import (
@@ -24,9 +26,8 @@ from dreamprm.data.readers import (
     step_record,
 )
 from dreamprm.data.records import CandidateRecord, StepRecord, to_json
-from dreamprm.data.scores import read_scores, scores_to_json
-from dreamprm.errors import UserError
-from dreamprm.objectives import AGGREGATIONS, aggregate_logit
+from dreamprm.data.step_scores import read_scores, scores_to_json
+from dreamprm.models.aggregation import aggregate_logit
 
 Kind = Literal["candidate", "step"]
 Stepless = Literal["error", "skip", "whole"]

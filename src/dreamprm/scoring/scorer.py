@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.public_checkpoint import HEAD_FILE, load_public_checkpoint
 from dreamprm.models.storage import SETTINGS_FILE
-from dreamprm.schema.score import ScoreConfig
+from dreamprm.scoring.settings import ScoreConfig
 
 PUBLIC_MAX_PIXELS = 512 * 512
 """The public code reduces images to 512 pixels on the long side."""

@@ -10,7 +10,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from dreamprm.progress import MODES, duration, redraws
+from dreamprm.config.choices import PROGRESS_MODES
+from dreamprm.runtime.progress import duration, redraws
 
 
 class ScoreStatus:
@@ -37,7 +38,7 @@ class ScoreStatus:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        assert mode in MODES
+        assert mode in PROGRESS_MODES
         self._stream = sys.stderr if stream is None else stream
         self._mode = ("bar" if redraws(self._stream) else "lines") if mode == "auto" else mode
         self._label, self._total, self._before, self._every, self._clock = label, total, before, every, clock

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamprm.errors import DataError, UserError
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.evaluation.steps.scored_steps import ScoredSteps
 
 

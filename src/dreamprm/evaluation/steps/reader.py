@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.fields import Fields
 from dreamprm.data.read_report import ReadReport, Tolerance
 from dreamprm.data.readers import parsed_records
-from dreamprm.data.scores import Scores, read_scores
-from dreamprm.errors import DataError, UserError
+from dreamprm.data.step_scores import Scores, read_scores
 from dreamprm.evaluation.steps.scored_steps import ScoredRecord, ScoredSteps
 
 
@@ -41,7 +41,7 @@ def read_scored_steps(
     """Read step records with `scores` beside `labels`, as `dreamprm score` writes them.
 
     Own form of step records (`dreamprm.data.read_step_records`): `question`, `steps`, `labels`, optional
-    `rollouts`, `id`, and `scores` (dreamprm.data.scores). Images are not opened.
+    `rollouts`, `id`, and `scores` (dreamprm.data.step_scores). Images are not opened.
 
     Args:
         path: a JSON array or a JSON Lines file; its labels and scores are held in memory.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamprm.data.scores import Scores
+from dreamprm.data.step_scores import Scores
 from dreamprm.evaluation.steps.resampling import Floats, Integers
 
 ERROR_FREE = -1

@@ -1,15 +1,13 @@
 """The weights of the inner losses, learned by the upper level: a domain's, a CoT's, or a small network's."""
 
-from dreamprm.models.weights.base import NORMALISATIONS, Weights
+from dreamprm.models.weights.base import Weights
 from dreamprm.models.weights.domain import DOMAIN_WEIGHTS, DomainWeights
-from dreamprm.models.weights.instance_net import FEATURES, InstanceNet
+from dreamprm.models.weights.instance_net import InstanceNet
 from dreamprm.models.weights.instance_table import INSTANCE_WEIGHTS, InstanceTable
 
 __all__ = [
     "DOMAIN_WEIGHTS",
-    "FEATURES",
     "INSTANCE_WEIGHTS",
-    "NORMALISATIONS",
     "DomainWeights",
     "InstanceNet",
     "InstanceTable",

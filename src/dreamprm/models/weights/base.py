@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dreamprm.errors import UserError
+from dreamprm.config.choices import NORMALISATIONS
+from dreamprm.config.errors import UserError
 
-NORMALISATIONS = ("softplus", "softmax", "none")
 Tensors = Mapping[str, Tensor]
 NO_MEMORY: Tensors = MappingProxyType({})
 

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dreamprm.errors import UserError
+from dreamprm.config.choices import WEIGHT_FEATURES
+from dreamprm.config.errors import UserError
 from dreamprm.models.weights.base import NO_MEMORY, Tensors, Weights, check_domains
 
-FEATURES = ("loss", "steps", "label", "domain")
 MEANS = "weight_means"
 # Share of a domain's logged mean that is kept when a new batch of it is weighed: about its last ten batches.
 KEPT = 0.9
@@ -39,7 +39,7 @@ class InstanceNet(Weights):
 
     Args:
         names: the domains in the order of the batches' domain indices.
-        features: some of `FEATURES`, at least one.
+        features: some of `WEIGHT_FEATURES`, at least one.
         hidden: width of the hidden layer.
         seed: of W1 and b1, drawn as torch.nn.Linear does.
 
@@ -60,10 +60,10 @@ class InstanceNet(Weights):
         self, names: Sequence[str], features: Sequence[str] = ("loss",), *, hidden: int = 16, seed: int = 0
     ) -> None:
         check_domains(names)
-        unknown = [feature for feature in features if feature not in FEATURES]
+        unknown = [feature for feature in features if feature not in WEIGHT_FEATURES]
         if unknown or not features or len(set(features)) < len(features):
             raise UserError(
-                f"features must be some of {', '.join(FEATURES)}, each once, got "
+                f"features must be some of {', '.join(WEIGHT_FEATURES)}, each once, got "
                 f"{', '.join(features) or 'none'}"
             )
         if hidden < 1:

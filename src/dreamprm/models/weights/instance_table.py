@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.models.weights.base import (
     NO_MEMORY,
     Tensors,

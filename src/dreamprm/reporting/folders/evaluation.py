@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dreamprm.errors import UserError
+from dreamprm.config.errors import UserError
 from dreamprm.evaluation import example_records
 from dreamprm.evaluation.example_records import Agreement, Example, read_agreements, read_examples
 from dreamprm.reporting.folders.files import check_keys, file_text, parse_object

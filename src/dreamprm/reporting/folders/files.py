@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dreamprm.errors import DataError
+from dreamprm.config.errors import DataError
 
 
 def file_text(path: Path) -> str:
@@ -47,11 +47,6 @@ def object_lines(path: Path) -> list[dict[str, Any]]:
     """
     lines = [(line, text.strip()) for line, text in enumerate(file_text(path).split("\n"), start=1)]
     return [parse_object(path, text, line=line) for line, text in lines if text]
-
-
-def number(value: object) -> float:
-    """`value` as a float, NaN for anything that is not a number (a JSON null, a text, a truth value)."""
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else float("nan")
 
 
 def check_keys(file: Path, place: str, held: Any, wanted: tuple[str, ...], *, command: str) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamprm.errors import DataError, UserError
-from dreamprm.reporting.folders.files import file_text, number, object_lines, parse_object
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.evaluation.number_text import number
+from dreamprm.reporting.folders.files import file_text, object_lines, parse_object
 
 Floats = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamprm.errors import DataError, UserError
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.reporting.folders.files import check_keys, file_text, parse_object
 
 RESULT, CURVES = "steps.json", "development_curves.csv"

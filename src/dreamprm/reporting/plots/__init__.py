@@ -6,12 +6,26 @@ from collections.abc import Callable, Mapping
 
 from matplotlib.figure import Figure
 
+from dreamprm.evaluation.plots.best_of_n import mean_over_n, suites_with_all
 from dreamprm.reporting.folders.run import Run
-from dreamprm.reporting.plots.accuracy import accuracy_over_n, best_of_n
 from dreamprm.reporting.plots.audit import audit
 from dreamprm.reporting.plots.difficulty import weights_against_difficulty
 from dreamprm.reporting.plots.losses import losses
 from dreamprm.reporting.plots.weights import final_weights, weights_over_time
+
+RUN_LEVEL = 0.95
+"""Of the intervals in a run's summary."""
+
+
+def accuracy_over_n(run: Run) -> Figure | None:
+    """`mean_over_n` of a training run's suites."""
+    return mean_over_n(run.summary, level=RUN_LEVEL)
+
+
+def best_of_n(run: Run) -> Figure | None:
+    """`suites_with_all` of a training run."""
+    return suites_with_all(run.summary, level=RUN_LEVEL)
+
 
 PLOTS: Mapping[str, Callable[[Run], Figure | None]] = {
     "weights_over_time": weights_over_time,

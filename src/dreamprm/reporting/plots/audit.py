@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dreamprm.reporting.folders.files import number
+from dreamprm.evaluation.number_text import number
+from dreamprm.evaluation.plots import style
 from dreamprm.reporting.folders.run import Run
-from dreamprm.reporting.plots import style
 
 # Bounds of the sentence: within 8 degrees of the exact direction, and within 30.
 GOOD, FAIR = 0.99, 0.87

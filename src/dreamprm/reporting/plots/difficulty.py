@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dreamprm.evaluation.number_text import number
+from dreamprm.evaluation.plots import style
 from dreamprm.evaluation.ranking import spearman
-from dreamprm.reporting.folders.files import number
 from dreamprm.reporting.folders.run import Run
-from dreamprm.reporting.plots import style
 from dreamprm.reporting.plots.point_names import name_points
 from dreamprm.reporting.plots.weights import domain_colours, quality_bar
 from dreamprm.reporting.tables import domain_rows

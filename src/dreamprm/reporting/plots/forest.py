@@ -8,8 +8,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from dreamprm.evaluation.marks import level_text
-from dreamprm.reporting import tables
-from dreamprm.reporting.plots import style
+from dreamprm.evaluation.number_text import MEAN
+from dreamprm.evaluation.plots import style
 
 _PANELS_A_ROW = 4
 
@@ -24,7 +24,7 @@ def forest(result: Mapping[str, Any], method: str) -> Figure | None:
     """
     rows = [row for row in result["differences"] if row["method"] == method]
     baselines = list(dict.fromkeys(row["baseline"] for row in rows))
-    places = [name for name in (*result["suites"], tables.MEAN) if any(row["suite"] == name for row in rows)]
+    places = [name for name in (*result["suites"], MEAN) if any(row["suite"] == name for row in rows)]
     if not rows:
         return None
     columns = min(_PANELS_A_ROW, len(places))
@@ -54,7 +54,7 @@ def forest(result: Mapping[str, Any], method: str) -> Figure | None:
             loc="left",
             fontsize=9.5,
             color=style.INK,
-            fontweight="bold" if place == tables.MEAN else "normal",
+            fontweight="bold" if place == MEAN else "normal",
         )
         style.tidy(panel, grid="x")
         panel.tick_params(labelbottom=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from dreamprm.evaluation.plots import style
 from dreamprm.reporting.folders.run import Floats, Run
-from dreamprm.reporting.plots import style
 
 LOSSES = {
     "inner_loss": ("Inner loss", "weighted step loss"),

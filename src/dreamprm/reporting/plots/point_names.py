@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-from dreamprm.reporting.plots import style
+from dreamprm.evaluation.plots import style
 
 _CLEARANCE = 5.0  # pixels around a point that a name keeps away from
 _RINGS = (6.0, 13.0, 22.0, 33.0, 47.0, 64.0)  # points between a point and its name, tried in turn

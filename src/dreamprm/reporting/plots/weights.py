@@ -11,10 +11,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 
+from dreamprm.evaluation.number_text import decimal, number
+from dreamprm.evaluation.plots import style
 from dreamprm.reporting import tables
-from dreamprm.reporting.folders.files import number
 from dreamprm.reporting.folders.run import Floats, Run, WeightHistory
-from dreamprm.reporting.plots import style
 from dreamprm.reporting.trained import equally_weighted, trained
 
 _NAMED = 24  # more names than this do not fit beside a plot; the highest and lowest are named then
@@ -73,7 +73,7 @@ def name_ends(axes: Axes, history: WeightHistory, colours: Mapping[str, str], *,
     style.label_line_ends(
         axes,
         [(history.steps[-1], ends[k]) for k in named],
-        [f"{names[k]} {tables.decimal(last[k], 2)}" for k in named],
+        [f"{names[k]} {decimal(last[k], 2)}" for k in named],
         [colours[names[k]] for k in named],
         size=size,
     )

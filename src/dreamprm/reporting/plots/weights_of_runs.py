@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from dreamprm.evaluation.plots import style
 from dreamprm.reporting.folders.run import Run
-from dreamprm.reporting.plots import style
 from dreamprm.reporting.plots.weights import domain_colours, draw_over_time, name_ends, quality_bar
 
 _SERIES = tuple(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section
-from dreamprm.reporting.report import Report
 from dreamprm.reporting.sections import (
     choices,
     differences,

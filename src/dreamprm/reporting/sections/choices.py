@@ -7,9 +7,9 @@ from typing import Any
 
 from dreamprm.evaluation.marks import level_text
 from dreamprm.evaluation.meanings import SINGLE
-from dreamprm.reporting import tables
+from dreamprm.evaluation.number_text import percent
+from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
-from dreamprm.reporting.report import Report
 from dreamprm.reporting.selector_tables import (
     ABSENT,
     Cell,
@@ -64,7 +64,7 @@ def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _figure(row: Mapping[str, Any], *, strong: bool = False) -> Cell:
-    return Cell(tables.percent(row["accuracy"]), (interval_text(row["interval"]),), strong=strong)
+    return Cell(percent(row["accuracy"]), (interval_text(row["interval"]),), strong=strong)
 
 
 def _picked(picked: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dreamprm.evaluation.marks import error_rate, how_tested, level_text, p_text
-from dreamprm.reporting import tables
+from dreamprm.evaluation.number_text import signed_points
+from dreamprm.evaluation.plots.style import png
+from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.plots.forest import forest
-from dreamprm.reporting.plots.style import png
-from dreamprm.reporting.report import Report
 from dreamprm.reporting.selector_tables import ABSENT, Cell, Row, RowGroup, places
 
 _LEARNED = "dreamprm"
@@ -72,9 +72,9 @@ def _cell(row: Mapping[str, Any]) -> Cell:
     low, high = row["interval"]
     drawn = "~" if row["test"] == "sign_flip" else ""
     return Cell(
-        tables.signed_points(row["difference"]) + (" *" if row["significant"] else ""),
+        signed_points(row["difference"]) + (" *" if row["significant"] else ""),
         (
-            f"[{tables.signed_points(low)}, {tables.signed_points(high)}]",
+            f"[{signed_points(low)}, {signed_points(high)}]",
             f"{row['better']} better, {row['worse']} worse",
             f"p {drawn}{p_text(row['p'])}, Holm {p_text(row['p_holm'])}",
         ),

@@ -11,16 +11,16 @@ from typing import Any
 from markupsafe import Markup
 
 from dreamprm.data.records import OPTION_LETTERS
-from dreamprm.data.scores import probability
+from dreamprm.data.step_scores import probability
 from dreamprm.evaluation.aggregation_choice import SINGLE
 from dreamprm.evaluation.example_records import Agreement, Example, PickedCandidate
 from dreamprm.evaluation.meanings import meaning
+from dreamprm.evaluation.number_text import percent
 from dreamprm.evaluation.selector_names import WEIGHTED
+from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, image, render
 from dreamprm.reporting.folders.evaluation import EvaluationFolder
-from dreamprm.reporting.report import Report
 from dreamprm.reporting.shades import Shade, shade
-from dreamprm.reporting.tables import percent
 
 OPEN = 2
 """Cards of each kind that are not folded."""

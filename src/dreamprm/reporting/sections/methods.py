@@ -7,12 +7,12 @@ from typing import Any
 
 from dreamprm.evaluation.marks import baseline_letters, error_rate, level_text, significant_against
 from dreamprm.evaluation.meanings import PAPER_NAMES, meaning
+from dreamprm.evaluation.number_text import MEAN, percent
 from dreamprm.evaluation.selector_names import is_scorer
-from dreamprm.reporting import tables
+from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.folders.evaluation import EvaluationFolder
 from dreamprm.reporting.repeats import over_evaluations, repeated_evaluations
-from dreamprm.reporting.report import Report
 from dreamprm.reporting.selector_tables import (
     ABSENT,
     Cell,
@@ -61,7 +61,7 @@ def _table(result: Mapping[str, Any]) -> dict[str, Any]:
             selector,
             tuple(
                 Cell(
-                    tables.percent(by_place[place]),
+                    percent(by_place[place]),
                     (interval_text(result["intervals"][selector][place]),),
                     marks_text([(sign, letters[name]) for sign, name in marks.get((selector, place), [])]),
                     selector in best[place],
@@ -121,7 +121,7 @@ def marks_text(marks: Iterable[tuple[str, str]]) -> str:
 
 
 def _size(result: Mapping[str, Any], place: str) -> str:
-    if place == tables.MEAN and place not in result["suites"]:
+    if place == MEAN and place not in result["suites"]:
         return f"of {len(result['suites'])} suites"
     suite = result["suites"][place]
     return f"{counted(suite['questions'], 'question')}, {candidates_text(suite)}"
@@ -178,8 +178,8 @@ def _repeated(group: Sequence[EvaluationFolder], report: Report) -> dict[str, An
                 cells.append(ABSENT)
                 continue
             fewer = () if one.count == len(results) else (f"{one.count} of {len(results)}",)
-            spread = f"{tables.percent(one.least)} to {tables.percent(one.most)}"
-            cells.append(Cell(tables.percent(one.mean), (spread, *fewer), strong=name in best[place]))
+            spread = f"{percent(one.least)} to {percent(one.most)}"
+            cells.append(Cell(percent(one.mean), (spread, *fewer), strong=name in best[place]))
         return Row(name, tuple(cells), PAPER_NAMES.get(name, ""))
 
     groups = grouped(names, row)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dreamprm.evaluation.marks import level_text
-from dreamprm.reporting import tables
+from dreamprm.evaluation.number_text import percent
+from dreamprm.evaluation.plots import best_of_n as accuracy
+from dreamprm.evaluation.plots.style import png
+from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
-from dreamprm.reporting.plots import accuracy
-from dreamprm.reporting.plots.style import png
-from dreamprm.reporting.report import Report
 from dreamprm.reporting.selector_tables import ABSENT, Cell, Row, grouped, interval_text, places
 
 
@@ -53,7 +53,7 @@ def _over_n(result: Mapping[str, Any], place: str) -> dict[str, Any]:
         return Row(
             selector,
             tuple(
-                Cell(tables.percent(rows[selector][n]), (interval_text(bands[n]),))
+                Cell(percent(rows[selector][n]), (interval_text(bands[n]),))
                 if n in rows[selector]
                 else ABSENT
                 for n in sizes

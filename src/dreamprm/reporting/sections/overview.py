@@ -6,15 +6,15 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dreamprm.progress import duration
+from dreamprm.evaluation.number_text import MEAN, MISSING, decimal, number, percent, suite_names
 from dreamprm.reporting import tables
+from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
-from dreamprm.reporting.folders.files import number
 from dreamprm.reporting.folders.run import Run
-from dreamprm.reporting.report import Report
 from dreamprm.reporting.seeds import mean_and_range, seed_groups, seed_of, settings, shared_label
-from dreamprm.reporting.tables import MEAN, AccuracyCell
+from dreamprm.reporting.tables import AccuracyCell
 from dreamprm.reporting.trained import trained
+from dreamprm.runtime.progress import duration
 
 
 def sections(report: Report) -> Iterator[Section]:
@@ -40,7 +40,7 @@ def sections(report: Report) -> Iterator[Section]:
             report.label(run),
             *_facts(run),
             *_accuracies(run, suites, mean_of),
-            *([tables.decimal(_correlation(run), 2)] if correlated else []),
+            *([decimal(_correlation(run), 2)] if correlated else []),
             *([_targets(run)] if judged else []),
         ]
         for run in report.runs
@@ -84,7 +84,7 @@ def shared_suites(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
     measured = [run.summary for run in runs if tables.accuracy_rows(run.summary)]
     if not measured:
         return [], []
-    each = [[name for name in tables.suite_names(summary) if name != MEAN] for summary in measured]
+    each = [[name for name in suite_names(summary) if name != MEAN] for summary in measured]
     shared = [name for name in each[0] if all(name in names for names in each)]
     shifted = [list(summary.get("shifted_suites") or []) for summary in measured]
     agreed = shifted[0] and all(one == shifted[0] for one in shifted) and set(shifted[0]) <= set(shared)
@@ -100,13 +100,13 @@ def _accuracy(run: Run, suite: str, mean_of: Sequence[str]) -> float:
 
 
 def _accuracies(run: Run, suites: Sequence[str], mean_of: Sequence[str]) -> list[AccuracyCell]:
-    names, known = tables.suite_names(run.summary), tables.accuracy_rows(run.summary)
+    names, known = suite_names(run.summary), tables.accuracy_rows(run.summary)
     cells = known.get(trained(run.summary).selector)
     own = set(mean_of) == set(run.summary.get("shifted_suites") or [one for one in names if one != MEAN])
     return [
         cells[names.index(suite)]
         if cells and suite in names and (suite != MEAN or own)
-        else AccuracyCell(tables.percent(_accuracy(run, suite, mean_of)), "")
+        else AccuracyCell(percent(_accuracy(run, suite, mean_of)), "")
         for suite in suites
     ]
 
@@ -146,10 +146,10 @@ def _facts(run: Run) -> list[str]:
     steps, seconds, seed = number(run.summary.get("steps")), number(run.summary.get("seconds")), seed_of(run)
     return [
         trained(run.summary).title,
-        tables.MISSING if seed is None else str(seed),
-        tables.decimal(steps, 0),
-        str(run.summary.get("estimator", tables.MISSING)),
-        duration(seconds) if math.isfinite(seconds) else tables.MISSING,
+        MISSING if seed is None else str(seed),
+        decimal(steps, 0),
+        str(run.summary.get("estimator", MISSING)),
+        duration(seconds) if math.isfinite(seconds) else MISSING,
     ]
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dreamprm.reporting import tables
+from dreamprm.evaluation.number_text import MISSING
+from dreamprm.reporting.contents import Folder, Report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.folders.evaluation import EvaluationFolder
 from dreamprm.reporting.folders.run import Run
-from dreamprm.reporting.report import Folder, Report
 from dreamprm.reporting.seeds import differing_settings
 
 
@@ -48,4 +48,4 @@ def _kind(folder: Folder) -> str:
 
 
 def _shown(value: Any) -> str:
-    return tables.MISSING if value is None else str(value)
+    return MISSING if value is None else str(value)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from dreamprm.evaluation.number_text import suite_names
 from dreamprm.reporting import tables
+from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.folders.run import Run
-from dreamprm.reporting.report import Report
 from dreamprm.reporting.trained import trained
 
 CAPTIONS = {
@@ -38,7 +39,7 @@ def _shown(report: Report, run: Run) -> dict[str, Any]:
     plots = report.plots(run)
     return {
         "label": report.label(run),
-        "suites": tables.suite_names(summary),
+        "suites": suite_names(summary),
         "mean": tables.mean_meaning(summary),
         "rows": [[name, *cells] for name, cells in rows.items()],
         "strong": [trained(summary).selector],

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from matplotlib.figure import Figure
 
+from dreamprm.evaluation.plots.calibration import reliability_plot
+from dreamprm.evaluation.plots.style import png
+from dreamprm.evaluation.plots.threshold import threshold_plot
 from dreamprm.evaluation.steps import wording
 from dreamprm.reporting import step_tables
+from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.folders.steps import StepsFolder
-from dreamprm.reporting.plots.calibration import reliability_plot
-from dreamprm.reporting.plots.style import png
-from dreamprm.reporting.plots.threshold import threshold_plot
-from dreamprm.reporting.report import Report
 
 
 def sections(report: Report) -> Iterator[Section]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.folders.run import Run
 from dreamprm.reporting.plots.audit import audit_sentence
-from dreamprm.reporting.report import Report
 from dreamprm.reporting.sections.verdict import failed_windows
 
 

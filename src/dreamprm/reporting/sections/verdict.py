@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dreamprm.reporting import tables
+from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.folders.run import Run
-from dreamprm.reporting.report import Report
 from dreamprm.reporting.trained import trained
 
 

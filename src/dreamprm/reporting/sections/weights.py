@@ -6,18 +6,18 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dreamprm.evaluation.number_text import decimal, number, percent
+from dreamprm.evaluation.plots.style import png
 from dreamprm.reporting import tables
+from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
-from dreamprm.reporting.folders.files import number
 from dreamprm.reporting.folders.run import Run
 from dreamprm.reporting.plots.difficulty import difficulty_of_runs, difficulty_points, rank_correlation
-from dreamprm.reporting.plots.style import png
 from dreamprm.reporting.plots.weights_of_runs import (
     by_weight,
     final_weights_of_runs,
     weights_over_time_of_runs,
 )
-from dreamprm.reporting.report import Report
 from dreamprm.reporting.seeds import mean_and_range, seed_groups, settings, shared_label
 from dreamprm.reporting.trained import equally_weighted, trained
 
@@ -55,9 +55,9 @@ def _single(report: Report, run: Run) -> dict[str, Any]:
         "rows": [
             {
                 "name": row.name,
-                "quality": tables.decimal(row.quality, 2),
-                "accuracy": tables.percent(known.get(row.name)),
-                "weight": tables.decimal(row.weight, 2),
+                "quality": decimal(row.quality, 2),
+                "accuracy": percent(known.get(row.name)),
+                "weight": decimal(row.weight, 2),
                 "share": f"{_share(row.weight, top):.1f}",
             }
             for row in rows
@@ -93,8 +93,8 @@ def _several(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Any]:
     rows = [
         [
             domain,
-            *([tables.decimal(quality.get(domain), 2)] if quality else []),
-            *(tables.decimal(one.get(domain), 2) for one in weights),
+            *([decimal(quality.get(domain), 2)] if quality else []),
+            *(decimal(one.get(domain), 2) for one in weights),
             *(
                 mean_and_range([_weights(run).get(domain, math.nan) for run in group], 2)
                 for _, group in groups
@@ -130,7 +130,7 @@ def _difficulty(report: Report, runs: Sequence[Run], labels: Sequence[str]) -> d
     rows = []
     for run, label in known:
         points = difficulty_points(run.summary)
-        rows.append([label, tables.decimal(rank_correlation(points), 2), str(len(points))])
+        rows.append([label, decimal(rank_correlation(points), 2), str(len(points))])
     return {
         "plot": plot,
         "rows": rows,

@@ -1,0 +1,1 @@
+"""Declaring, reading and describing settings; registries of strategies; the errors a user sees."""

@@ -1,0 +1,37 @@
+"""The names that settings choose from, each list once: settings, `--help` and the code behind read them here.
+
+They stand apart from that code so that reading a configuration imports neither torch nor transformers.
+"""
+
+AGGREGATIONS = ("sum_log_odds", "mean_log_odds", "mean", "min", "max", "prod", "last")
+"""How the scores of a CoT's steps become one (`dreamprm.models.aggregation`)."""
+
+META_LOSSES = ("aggregation", "step")
+"""Forms of the upper level's loss (`dreamprm.training.objectives.meta_loss`)."""
+
+WEIGHT_KINDS = ("domain", "instance_table", "instance_net")
+"""What alpha weighs (`dreamprm.models.weights`)."""
+
+WEIGHT_FEATURES = ("loss", "steps", "label", "domain")
+"""What an instance net reads of a CoT."""
+
+NORMALISATIONS = ("softplus", "softmax", "none")
+"""From raw weights to weights (`dreamprm.models.weights.base`)."""
+
+SCHEDULES = ("constant", "step", "linear_decay", "cosine")
+"""Learning rates over the steps (`dreamprm.training.schedules`)."""
+
+SPLITS = ("headings", "paragraphs", "sentences", "whole")
+"""What a step of a response is (`dreamprm.responses`)."""
+
+PROMPTS = ("five_stage", "plain")
+"""How a chain of thought is asked for (`dreamprm.generators.prompting`)."""
+
+PROGRESS_MODES = ("auto", "bar", "lines", "none")
+"""How progress is shown (`dreamprm.runtime.progress`)."""
+
+HEADS = ("hidden", "vocab_logits")
+"""What the PRM's step head reads (`dreamprm.models.prm`)."""
+
+READOUTS = ("step_end", "chat_suffix")
+"""Where a step is read (`dreamprm.models.processing`)."""

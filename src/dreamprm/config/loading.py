@@ -1,0 +1,263 @@
+"""Read, describe, compare and save configurations: YAML file + `key=value` overrides -> typed dataclasses.
+
+OmegaConf merges, resolves interpolations and builds the dataclasses; `dreamprm.config.schema` checks keys,
+types and ranges first, so that a message names the file (or the command line), the key and what is allowed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import textwrap
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dreamprm.config.errors import UserError
+from dreamprm.config.schema import (
+    REQUIRED,
+    Origin,
+    canonical,
+    check_ranges,
+    leaves,
+    limits_text,
+    type_name,
+    unknown_key,
+    without_none,
+)
+
+C = TypeVar("C")
+
+COMMAND_LINE = "command line"
+VERSIONS = "versions"  # the key of a saved configuration that tells what it was made with; ignored when read
+
+
+def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides: Sequence[str] = ()) -> C:
+    """Read a configuration: the schema's defaults, then the YAML file (if any), then the overrides in order.
+
+    Args:
+        schema: a dataclass declared with `dreamprm.config.schema`.
+        path: YAML file; None for the defaults and the overrides alone.
+        overrides: `dotted.key=value`, the value in YAML; list members as `data.train.0.path=...`.
+
+    Returns:
+        An instance of `schema`, its sections instances of theirs, every interpolation resolved.
+
+    Raises:
+        UserError: missing or malformed file, unknown key, wrong type, value out of range, or a required key
+            that is not given; the message names the source, the key and what is allowed.
+    """
+    source = COMMAND_LINE if path is None else str(path)
+    given: dict[str, Any] = {}
+    if path is not None:
+        content = _read_yaml(Path(path))
+        content.pop(VERSIONS, None)
+        given = canonical(schema, content, key="", origin=Origin(source, schema))
+    for override in overrides:
+        _apply_override(given, override, schema=schema)
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), given)
+        # Not OmegaConf.missing_keys, which also lists what interpolates a missing key.
+        missing = [key for key, value in flat(OmegaConf.to_container(merged)) if value == REQUIRED]
+        if missing:
+            raise UserError(f"{source}: {', '.join(missing)} must be given")
+        config = OmegaConf.to_object(merged)
+    except (OmegaConfBaseException, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        key = getattr(error, "full_key", None)
+        raise UserError(f"{source}: {f'{key}: ' if key else ''}{reason}") from error
+    assert isinstance(config, schema)
+    check_ranges(config)
+    return config
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"configuration file {path} {what}; give a YAML file")
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path}{line}: not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(content, dict):
+        found = type(content).__name__
+        raise UserError(f"{path}: must hold keys and values (`key: value` lines), got a {found}")
+    return {str(key): value for key, value in content.items()}
+
+
+def _apply_override(given: dict[str, Any], override: str, *, schema: type[Any]) -> None:
+    """Write one `key=value` into the nested dict `given`, in the schema's own form."""
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise UserError(f"{COMMAND_LINE}: {override!r} is not an override; write key=value, such as seed=1")
+    try:
+        # Through OmegaConf, whose YAML reads 5e-7 as a number.
+        parsed = OmegaConf.to_container(OmegaConf.from_dotlist(["value=" + text]))
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{COMMAND_LINE}: the value of {key} is not valid YAML: {text!r}") from error
+
+    assert isinstance(parsed, dict)
+    value = parsed["value"]
+    origin = Origin(COMMAND_LINE, schema)
+    node: Any = given
+    kind: Any = schema
+    slot: Any  # a name, or the number of a list's member
+    parts = key.replace("[", ".").replace("]", "").split(".")
+    for depth, part in enumerate(parts):
+        kind, _ = without_none(kind)
+        last = depth == len(parts) - 1
+        if get_origin(kind) is list:
+            if not part.isdigit() or not isinstance(node, list) or int(part) >= len(node):
+                held = len(node) if isinstance(node, list) else 0
+                where = ".".join(parts[:depth])
+                raise UserError(
+                    f"{COMMAND_LINE}: {key}: {where} holds {held} members here; {part!r} is not the number "
+                    f"of one (from 0 on); give the whole list, {where}=[...]"
+                )
+            kind, slot = get_args(kind)[0], int(part)
+        elif get_origin(kind) is dict:
+            kind, slot = get_args(kind)[1], part
+        elif dataclasses.is_dataclass(kind):
+            node, kind, slot = _enter_section(node, kind, part, key=key, origin=origin)
+        elif kind is Any:  # inside an open setting: nothing is known about the shape
+            slot = part
+        else:
+            raise unknown_key(key, origin=origin)
+        if last:
+            node[slot] = canonical(kind, value, key=key, origin=origin)
+        elif isinstance(node, list):
+            node = node[slot]
+        else:
+            if node.get(slot) is None or isinstance(node[slot], str):
+                node[slot] = {}
+            node = node[slot]
+
+
+def _enter_section(node: Any, kind: Any, part: str, *, key: str, origin: Origin) -> tuple[Any, Any, str]:
+    """The dict that holds `part` of a section, the type of `part`, and its name there."""
+    catch_all = next((field.name for field in dataclasses.fields(kind) if "listing" in field.metadata), None)
+    hints = get_type_hints(kind)
+    if part in hints and part != catch_all:
+        return node, hints[part], part
+    if catch_all is not None:
+        return node.setdefault(catch_all, {}), Any, part
+    raise unknown_key(key, origin=origin)
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """The configuration as nested plain containers, in the form that a YAML file has."""
+    result: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if "listing" in field.metadata:
+            result.update(value)
+        else:
+            result[field.name] = _plain(value)
+    return result
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return as_dict(value)
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return value
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a run's numbers; reads metadata, imports nothing."""
+    found = {"python": platform.python_version()}
+    for name in ("dreamprm", "torch", "transformers", "torchopt", "numpy", "accelerate"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def config_yaml(config: Any, *, extra: Mapping[str, str] | None = None) -> str:
+    """The resolved configuration as YAML; `load_config` gives the same configuration back.
+
+    A `versions` section tells what the run was made with, `extra` adds to it; both are ignored when read.
+    """
+    content = as_dict(config) | {VERSIONS: versions() | dict(extra or {})}
+    return OmegaConf.to_yaml(OmegaConf.create(content))
+
+
+def changed_keys(before: Any, after: Any, *, ignore: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ between two configurations, with both values; `ignore` lists key
+    prefixes that do not count (`log`, `resume`)."""
+    old, new = dict(flat(as_dict(before))), dict(flat(as_dict(after)))
+    return {
+        key: (old.get(key), new.get(key))
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not is_below(key, ignore)
+    }
+
+
+def is_below(key: str, sections: Collection[str]) -> bool:
+    """Whether a dotted key is one of the sections, or inside one."""
+    return f"{key}.".startswith(tuple(f"{section}." for section in sections))
+
+
+def flat(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested containers; an empty container is a value of its own."""
+    if isinstance(content, dict) and content:
+        for name, value in content.items():
+            yield from flat(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(content, list) and content:
+        for index, value in enumerate(content):
+            yield from flat(value, f"{key}[{index}]")
+    else:
+        yield key, content
+
+
+def describe(schema: type[Any]) -> str:
+    """The text of `--help`: every key of the schema with its type, default, allowed values and meaning."""
+    paragraphs = []
+    for leaf in leaves(schema):
+        if "listing" in leaf.metadata:
+            parent = leaf.key.rpartition(".")[0]
+            paragraphs.append(f"  {parent + '.' if parent else ''}*: {leaf.metadata['help']}")
+            paragraphs.append(textwrap.indent(leaf.metadata["listing"](), " " * 6))
+            continue
+        default = "required" if leaf.default == REQUIRED else f"default {_yaml_text(leaf.default)}"
+        choices = leaf.metadata.get("choices")
+        allowed = f"one of {', '.join(choices)}" if choices else limits_text(leaf.metadata)
+        kind = type_name(leaf.type) + (f", {allowed}" if allowed else "")
+        paragraphs.append(_wrap(f"{leaf.key}: {kind}; {default}", "  "))
+        paragraphs.append(_wrap(leaf.metadata["help"], " " * 6))
+    return "\n".join(paragraphs)
+
+
+def _wrap(text: str, indent: str) -> str:
+    return textwrap.fill(
+        text,
+        100,
+        initial_indent=indent,
+        subsequent_indent=indent + "    " if len(indent) == 2 else indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _yaml_text(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return "[" + ", ".join(_yaml_text(part) for part in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_yaml_text(part)}" for name, part in value.items()) + "}"
+    return str(value) if value != "" else "''"

@@ -1,0 +1,200 @@
+"""`dreamprm benchmark`: question records, checked candidates and figures in a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dreamprm import __version__
+from dreamprm.config.errors import DataError
+from dreamprm.config.loading import as_dict
+from dreamprm.data.readers import read_candidate_records
+from dreamprm.data.record_table import write_records
+from dreamprm.evaluation.benchmark_scores import Scored, scores_with_intervals
+from dreamprm.files.atomic import write_atomically
+from dreamprm.formats.benchmarks.benchmark import Benchmark, QuestionSet
+from dreamprm.formats.benchmarks.candidates import check_candidates, to_candidates
+from dreamprm.formats.benchmarks.checked import BenchmarkCandidates, images_from, write_candidates
+from dreamprm.formats.benchmarks.published_questions import read_questions
+from dreamprm.formats.benchmarks.registry import build_benchmark
+from dreamprm.generators.cached_generator import RememberedGenerator, remembered
+
+if TYPE_CHECKING:
+    from dreamprm.evaluation.benchmark_settings import BenchmarkConfig
+
+
+def run_benchmark(config: BenchmarkConfig) -> None:
+    """Read questions, check the answers to them, write records and figures, say what came out.
+
+    Without predictions and candidates only the question records are written, for `dreamprm sample`.
+
+    Raises:
+        UserError, DataError: those of `read_questions`, `to_candidates` and `check_candidates`.
+    """
+    benchmark = build_benchmark(config.name, **config.settings)
+    folder = Path(config.output)
+    images: Any = config.images  # the schema has checked it
+    questions = read_questions(
+        benchmark,
+        config.questions,
+        images=images,
+        image_root=config.image_root,
+        image_folder=folder / "images",
+        split=config.split,
+        limit=config.limit,
+    )
+    count = write_records(folder / "questions.jsonl", (images_from(one.record, folder) for one in questions))
+    print(f"wrote {count} question records to {folder / 'questions.jsonl'}")
+    if not config.predictions and config.candidates is None:
+        return
+    candidates = _candidates(config, benchmark, questions)
+    for name in ("scores.json", "scores.md"):
+        (folder / name).unlink(missing_ok=True)  # of other candidates than those that are written now
+    count = write_candidates(folder / "candidates.jsonl", candidates)
+    print(f"wrote {count} candidate records to {folder / 'candidates.jsonl'}")
+    for line in candidates.report.lines():
+        print(line)
+    figures, unanswered = {}, {}
+    for generator, outcomes in candidates.outcomes().items():
+        missing = [one.record.id for one in questions if one.record.id not in outcomes]
+        if missing and config.incomplete == "error":
+            raise DataError(
+                f"{generator} answers {len(outcomes)} of {len(questions)} questions, not "
+                f"{missing[0]!r}; set incomplete=keep to count those as wrong"
+            )
+        unanswered[generator] = len(missing)
+        figures[generator] = scores_with_intervals(
+            benchmark,
+            questions,
+            dict.fromkeys(missing, 0.0) | outcomes,
+            seed=config.seed,
+            level=config.level,
+            resamples=config.resamples,
+        )
+    content = {
+        "benchmark": benchmark.title,
+        "headline": benchmark.headline,
+        "questions": len(questions),
+        "generators": {
+            generator: {
+                "counts": dict(candidates.report.verdicts[generator]),
+                "unanswered": unanswered[generator],
+                "figures": {name: [one.value, one.low, one.high] for name, one in found.items()},
+            }
+            for generator, found in figures.items()
+        },
+        "config": as_dict(config),
+        "version": __version__,
+    }
+    write_atomically(folder / "scores.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(
+        folder / "scores.md",
+        scores_page(
+            benchmark,
+            len(questions),
+            figures,
+            unanswered,
+            level=config.level,
+            undecided={name: counts["undecided"] for name, counts in candidates.report.verdicts.items()},
+        ),
+    )
+    for generator, found in figures.items():
+        shown = found[benchmark.headline]
+        print(f"{generator}: {benchmark.headline} {shown.value:.1%} [{shown.low:.1%}, {shown.high:.1%}]")
+
+
+def scores_page(
+    benchmark: Benchmark,
+    questions: int,
+    figures: Mapping[str, Mapping[str, Scored]],
+    unanswered: Mapping[str, int],
+    *,
+    undecided: Mapping[str, int],
+    level: float,
+) -> str:
+    """The figures as Markdown tables: those of the whole benchmark, then those of its groups.
+
+    Args:
+        benchmark: whose figures.
+        questions: their number.
+        figures: by generator and name.
+        unanswered: by generator the number of questions that count as wrong because nobody answered.
+        undecided: by generator the number of answers that count as wrong because nothing decided them.
+        level: of the intervals.
+    """
+    names = list(dict.fromkeys(name for found in figures.values() for name in found))
+    whole = [benchmark.headline, *(n for n in names if "/" not in n and n != benchmark.headline)]
+    lines = [
+        f"# {benchmark.title}",
+        "",
+        f"{questions} questions; rules: {benchmark.rules}; in %, with {100 * level:g} % bootstrap "
+        f"intervals over {benchmark.unit}.",
+        "",
+    ]
+    lines += [
+        f"{generator}: {count} questions without an answer count as wrong."
+        for generator, count in unanswered.items()
+        if count
+    ]
+    lines += [
+        f"{generator}: {count} answers are undecided and count as wrong."
+        for generator, count in undecided.items()
+        if count
+    ]
+    for title, rows in (("Figures", whole), ("By group", [name for name in names if "/" in name])):
+        if rows:
+            lines += [
+                f"## {title}",
+                "",
+                f"| figure | {' | '.join(figures)} |",
+                "|---" * (len(figures) + 1) + "|",
+            ]
+            for name in rows:
+                cells = " | ".join(_cell(found.get(name)) for found in figures.values())
+                lines.append(f"| {name} | {cells} |")
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(figure: Scored | None) -> str:
+    if figure is None:
+        return "-"
+    return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+
+
+def _tell_costs(judge: RememberedGenerator) -> None:
+    print(f"judge: {judge.costs()}")
+
+
+def _candidates(config: BenchmarkConfig, benchmark: Benchmark, questions: QuestionSet) -> BenchmarkCandidates:
+    with ExitStack() as stack:
+        judge = None
+        if config.judge.name is not None:
+            judge = stack.enter_context(
+                remembered(config.judge.name, Path(config.output) / "judge.jsonl", **config.judge.settings)
+            )
+            stack.callback(_tell_costs, judge)
+        if config.candidates is not None:
+            # Nobody looks at the images here.
+            reading: dict[str, Any] = {"allow_no_image": True, "missing_image": "keep"}
+            records = read_candidate_records(config.candidates, **reading)
+            return check_candidates(benchmark, questions, records, judge=judge)
+        # The schema has checked each against its choices.
+        choices: dict[str, Any] = {
+            "outcomes": config.outcomes,
+            "empty": config.empty,
+            "incomplete": config.incomplete,
+            "other_questions": config.other_questions,
+        }
+        return to_candidates(
+            benchmark,
+            questions,
+            config.predictions,
+            judge=judge,
+            use_extracted=config.use_extracted,
+            split=config.steps,
+            **choices,
+        )

@@ -1,0 +1,79 @@
+"""`dreamprm benchmark`: published questions and predictions in, checked candidates and figures out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dreamprm.config.choices import SPLITS
+from dreamprm.config.schema import REQUIRED, open_settings, section, setting
+from dreamprm.generators.settings import JudgeSettings
+
+
+def benchmark_listing() -> str:
+    """Every benchmark with its settings and defaults, for `--help`."""
+    from dreamprm.formats.benchmarks import registry
+
+    return registry.benchmark_listing()
+
+
+@dataclass
+class BenchmarkConfig:
+    """A benchmark's questions, and answers to them checked by its own rules, with its own figures."""
+
+    name: str = setting(REQUIRED, "the benchmark; those that there are stand below")
+    questions: str = setting(REQUIRED, "its questions: its own file or folder, or VLMEvalKit's .tsv")
+    output: str = setting(
+        REQUIRED,
+        "folder of questions.jsonl, candidates.jsonl, scores.json and scores.md; older ones are replaced. A "
+        "judge's replies are kept in its judge.jsonl: the same command goes on where it was stopped",
+    )
+    predictions: list[str] = setting(
+        [],
+        "files or folders of predictions, as the benchmark or VLMEvalKit writes them; several models or "
+        "samples",
+    )
+    candidates: str | None = setting(
+        None, "file of candidate records instead, such as `dreamprm sample` writes; they are checked anew"
+    )
+    images: str = setting(
+        "require", "every question needs its images, or they are left out", choices=("require", "ignore")
+    )
+    image_root: str | None = setting(None, "folder that image paths start from; null: the questions' own")
+    split: str | None = setting(None, "of a folder of questions with several splits, which")
+    limit: int | None = setting(None, "only the first so many questions; null: all", minimum=1)
+    steps: str = setting("paragraphs", "how predictions are split into steps", choices=SPLITS)
+    outcomes: str = setting(
+        "check", "right by the benchmark's rules, or as flagged in the files", choices=("check", "published")
+    )
+    use_extracted: bool = setting(
+        True, "judge the answer that the benchmark's own extraction took out, where a file holds it"
+    )
+    empty: str = setting(
+        "error", "an empty prediction stops the run, or is wrong and counted", choices=("error", "wrong")
+    )
+    incomplete: str = setting(
+        "error",
+        "questions without all predictions stop the run, or are kept: unanswered ones are wrong",
+        choices=("error", "keep"),
+    )
+    other_questions: str = setting(
+        "error",
+        "predictions for questions that are not there stop the run, or are left out",
+        choices=("error", "skip"),
+    )
+    judge: JudgeSettings = section(JudgeSettings)
+    seed: int = setting(0, "seed of the bootstrap", minimum=0)
+    resamples: int = setting(2000, "bootstrap draws", minimum=1)
+    level: float = setting(0.95, "share of the draws inside an interval", above=0, below=1)
+    settings: dict[str, Any] = open_settings(
+        "the named benchmark's own settings, written beside name:", listing=benchmark_listing
+    )
+
+    def check(self) -> None:
+        """The benchmark has the settings given (makes it once); answers come from one place."""
+        from dreamprm.formats.benchmarks import build_benchmark
+
+        build_benchmark(self.name, **self.settings)
+        if self.predictions and self.candidates is not None:
+            raise ValueError("give predictions or candidates, not both")

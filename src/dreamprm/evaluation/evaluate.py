@@ -1,0 +1,196 @@
+"""`dreamprm evaluate`: scored candidates in; tables, picks question by question and plots out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from dreamprm.answers import Checker, Judgement, build_checker, check_all
+from dreamprm.config.errors import UserError
+from dreamprm.config.loading import as_dict, versions
+from dreamprm.evaluation.comparison import Evaluation
+from dreamprm.evaluation.drawn_examples import Picks, draw_examples, write_examples
+from dreamprm.evaluation.page import evaluation_page, notes
+from dreamprm.evaluation.scored_suite import Asked, Check, ScoredSuite, open_scored_suite, shared_questions
+from dreamprm.evaluation.settings import EvaluateConfig, SuiteFiles
+from dreamprm.files.atomic import write_atomically, write_lines_atomically
+from dreamprm.files.saved_config import save_config
+from dreamprm.generators.cached_generator import RememberedGenerator, remembered
+
+Suites = dict[str, ScoredSuite]
+
+
+def run_evaluate(config: EvaluateConfig) -> None:
+    """`dreamprm evaluate`: which selector is best on the suites, and how sure that is.
+
+    Writes to the output folder, each file whole or not at all: evaluation.json (every figure),
+    evaluation.md (the tables), per_question.jsonl (which candidate each selector picks), examples.jsonl and
+    examples/ (questions on which selectors disagree, and their images), config.yaml, plots/.
+
+    Raises:
+        UserError: the configuration or the records do not allow the evaluation.
+    """
+    with ExitStack() as stack:
+        check = _check(config, stack)
+        suites = _open(config, config.suites, check)
+        development = _open(config, config.development, check)
+    _refuse_test_in_development(suites, development)
+    evaluation = Evaluation(config, suites, development)
+    result: dict[str, Any] = {
+        "suites": {name: _facts(config.suites[name], suite) for name, suite in suites.items()},
+        "development": {name: _facts(config.development[name], suite) for name, suite in development.items()},
+        "seed": config.seed,
+        "resamples": config.resamples,
+        "level": config.level,
+        **evaluation.figures(),
+    }
+    picks = {name: list(selection.picks()) for name, selection in evaluation.selections.items()}
+    compared = [(row["method"], row["baseline"]) for row in result["differences"]]
+    agreements, drawn = draw_examples(evaluation, picks, compared)
+    result["examples"] = [dataclasses.asdict(agreement) for agreement in agreements]
+    result |= {"notes": notes(result), "config": as_dict(config), "versions": versions()}
+    folder = Path(config.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Written last, so that where it is, all of one evaluation is.
+    (folder / "evaluation.json").unlink(missing_ok=True)
+    save_config(folder / "config.yaml", config)
+    # ASCII: an answer may hold half of a surrogate pair, which UTF-8 cannot.
+    lines = (json.dumps(line) + "\n" for line in _per_question(evaluation, picks))
+    write_lines_atomically(folder / "per_question.jsonl", lines)
+    page = evaluation_page(result)
+    write_atomically(folder / "evaluation.md", page)
+    write_examples(folder, evaluation, picks, drawn)
+    _write_plots(folder, result)
+    write_atomically(folder / "evaluation.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    _say(page.partition("\n## Accuracy over n")[0])
+    _say(
+        f"\n{folder}: evaluation.md, evaluation.json, per_question.jsonl, "
+        f"{'examples.jsonl, ' if config.examples.count else ''}plots/"
+    )
+
+
+def _open(
+    config: EvaluateConfig,
+    files: Mapping[str, SuiteFiles],
+    check: Check | None,
+) -> Suites:
+    return {
+        name: open_scored_suite(
+            [file.path, *file.joined],
+            questions=file.questions,
+            check=check,
+            uneven=config.uneven == "own",
+            on_error=cast(Literal["error", "skip"], config.on_error),
+            max_bad_fraction=config.max_bad_fraction,
+            say=_say,
+        )
+        for name, file in files.items()
+    }
+
+
+def _check(config: EvaluateConfig, stack: ExitStack) -> Check | None:
+    """Judges answers. The checker is made when it is first needed: a judge may be several gigabytes.
+
+    A judge's replies are kept in OUTPUT/judge.jsonl, so that the same command, started again, goes on.
+    """
+    answers = config.answers
+    if answers is None:
+        return None
+    made: list[tuple[Checker, RememberedGenerator | None]] = []
+
+    def check(asked: Sequence[Asked]) -> list[Judgement]:
+        if not made:
+            judge: RememberedGenerator | None = None
+            if answers.judge.name is not None:
+                judge = stack.enter_context(
+                    remembered(
+                        answers.judge.name, Path(config.output) / "judge.jsonl", **answers.judge.settings
+                    )
+                )
+                stack.callback(_tell_costs, judge)
+            made.append((build_checker(answers.kind, judge=judge, **answers.settings), judge))
+            stack.callback(made[0][0].close)
+        checker, asks = made[0]
+        return check_all([partial(checker.check, *one) for one in asked], judge=asks)
+
+    return check
+
+
+def _tell_costs(judge: RememberedGenerator) -> None:
+    _say(f"judge: {judge.costs()}")
+
+
+def _refuse_test_in_development(suites: Suites, development: Suites) -> None:
+    for name, suite in suites.items():
+        for other, held in development.items():
+            shared = shared_questions(suite, held)
+            if shared:
+                raise UserError(
+                    f"{len(shared)} questions of test suite {name} are in development suite {other} too, the "
+                    f"first is {shared[0]!r}; what is picked on test answers cannot be judged by them: take "
+                    "them out of one of the two"
+                )
+
+
+def _facts(files: SuiteFiles, suite: ScoredSuite) -> dict[str, Any]:
+    counts = Counter(suite.sizes)
+    return {
+        "files": [files.path, *files.joined],
+        "questions": len(suite.records),
+        "candidates": {str(n): counts[n] for n in sorted(counts)},
+        "right": sum(earned == 1 for row in suite.correct for earned in row),
+        "without_answer": sum(vote is None for row in suite.votes for vote in row),
+        "graded": suite.graded,
+        "judged": dict(suite.judged),
+        "left_out": suite.left_out,
+        "warnings": list(suite.warnings),
+    }
+
+
+def _per_question(evaluation: Evaluation, picks: Mapping[str, Picks]) -> Iterator[dict[str, Any]]:
+    for name, suite in evaluation.suites.items():
+        selection = evaluation.selections[name]
+        for question, (record, row) in enumerate(zip(suite.records, picks[name], strict=True)):
+            yield {
+                "suite": name,
+                "id": record.id,
+                "answer": record.answer,
+                "correct": [earned if 0 < earned < 1 else bool(earned) for earned in suite.correct[question]],
+                "votes": list(suite.votes[question]),
+                "generators": [one.generator for one in record.candidates],
+                "scores": {
+                    scorer: [round(value, 6) for value in scores[question].tolist()]
+                    for scorer, scores in selection.scores.items()
+                },
+                "picks": row,
+            }
+
+
+def _write_plots(folder: Path, result: Mapping[str, Any]) -> None:
+    """Accuracy over N, of the mean and by suite, and of all N. Weighted votes stand in the tables."""
+    from dreamprm.evaluation.plots import best_of_n as accuracy
+    from dreamprm.evaluation.plots import style
+
+    shown, level = accuracy.evaluation_figures(result), result["level"]
+    figures = {
+        "accuracy_over_n": accuracy.mean_over_n(shown, level=level),
+        "suites_over_n": accuracy.suites_over_n(shown),
+        "best_of_n": accuracy.suites_with_all(shown, level=level),
+    }
+    (folder / "plots").mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        path = folder / "plots" / f"{name}.png"
+        if figure is None:
+            path.unlink(missing_ok=True)  # of an earlier evaluation
+        else:
+            write_atomically(path, style.png(figure))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

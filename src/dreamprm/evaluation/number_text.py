@@ -1,0 +1,39 @@
+"""Numbers of result files as text, and what is not a number as such."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+MISSING = "n/a"
+MEAN = "mean"
+
+
+def number(value: object) -> float:
+    """`value` as a float, NaN for anything that is not a number (a JSON null, a text, a truth value)."""
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else float("nan")
+
+
+def decimal(value: object, digits: int = 3) -> str:
+    """A number with fixed decimals; "n/a" for what is absent, not a number or not finite."""
+    as_float = number(value)
+    return f"{as_float:.{digits}f}" if math.isfinite(as_float) else MISSING
+
+
+def percent(value: object) -> str:
+    """A share in [0, 1] as per cent with one decimal, without the sign. Example: 0.9204 -> "92.0"."""
+    return decimal(100.0 * number(value), 1)
+
+
+def signed_points(value: object) -> str:
+    """A difference of shares in percentage points, with its sign. Example: 0.081 -> "+8.1"."""
+    as_float = 100.0 * number(value)
+    return f"{as_float:+.1f}" if math.isfinite(as_float) else MISSING
+
+
+def suite_names(summary: Mapping[str, Any]) -> list[str]:
+    """Suites of the accuracy tables in the order of the summary, "mean" last."""
+    rows = (summary.get("best_of_n") or {}).values()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return [name for name in names if name != MEAN] + [name for name in names if name == MEAN]

@@ -1,0 +1,1 @@
+"""The plots of an evaluation and the look of every plot; each function returns a matplotlib figure."""

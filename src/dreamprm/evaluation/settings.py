@@ -1,0 +1,165 @@
+"""`dreamprm evaluate`: scored candidates in, tables with intervals out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dreamprm.answers.settings import checker_listing
+from dreamprm.config.choices import AGGREGATIONS
+from dreamprm.config.schema import REQUIRED, open_settings, section, setting
+from dreamprm.generators.settings import JudgeSettings
+
+PICK = "pick"
+
+
+@dataclass
+class SuiteFiles:
+    """One suite: candidate records with their scores."""
+
+    path: str = setting(
+        REQUIRED, "JSON or JSONL file of candidate records, as `dreamprm score` writes them", shorthand=True
+    )
+    joined: list[str] = setting(
+        [],
+        "further files of the same candidates with other scorers, joined by record id; texts must agree",
+    )
+    questions: str | None = setting(
+        None,
+        "file of the suite's question records, found by id: their options and answer types tell how answers "
+        "are compared; null: the candidate records' question and answer alone",
+    )
+
+
+@dataclass
+class JudgedAnswers:
+    """How candidates are judged whose `correct` is null."""
+
+    kind: str = setting(
+        "auto", "how answers are compared; auto: told from each question's options, answer_type and answer"
+    )
+    judge: JudgeSettings = section(JudgeSettings)
+    settings: dict[str, Any] = open_settings(
+        "the named kind's own settings, written beside kind:", listing=checker_listing
+    )
+
+    def check(self) -> None:
+        """A judge where one is needed."""
+        if self.kind == "judge" and self.judge.name is None:
+            raise ValueError("kind=judge needs judge.name (and its settings)")
+
+
+@dataclass
+class ComparedPair:
+    """Two selectors whose difference is shown."""
+
+    method: str = setting(REQUIRED, "the selector whose gain is asked for, such as dreamprm")
+    baseline: str = setting(REQUIRED, "the selector it is set against, such as majority or vanilla")
+
+    def check(self) -> None:
+        """A selector is not compared with itself."""
+        if self.method == self.baseline:
+            raise ValueError(f"method and baseline are both {self.method}; give two selectors")
+
+
+@dataclass
+class ExampleSettings:
+    """Examples of questions on which one selector is right and another wrong, drawn at random."""
+
+    count: int = setting(
+        3, "examples a suite, pair and kind: only the one right, only the other right; 0: none", minimum=0
+    )
+    pairs: list[ComparedPair] = setting(
+        [],
+        "pairs to take examples of; empty: dreamprm against those it is compared with, vanilla first; "
+        "without dreamprm the first pair that is compared",
+    )
+    most_pairs: int = setting(3, "with pairs empty: at most so many", minimum=1)
+    image_side: int = setting(
+        512, "longest side of the kept images in pixels; larger images are reduced", minimum=16
+    )
+
+
+@dataclass
+class EvaluateConfig:
+    """Which selector is best: best-of-N accuracy of every selector with intervals and tests."""
+
+    output: str = setting(
+        REQUIRED,
+        "folder of the results; those of an earlier evaluation are replaced, but for a "
+        "judge's replies (judge.jsonl), so that the same command goes on",
+    )
+    suites: dict[str, SuiteFiles] = setting(
+        REQUIRED, "the test suites by name: plain paths, or sections with the keys below"
+    )
+    development: dict[str, SuiteFiles] = setting(
+        {}, "suites that choices are made on, where any is left open; no test question may be among them"
+    )
+    scorers: list[str] = setting([], "scorers to compare; empty: all that the suites hold")
+    aggregation: str = setting(
+        "sum_log_odds",
+        "score of a candidate from its steps; pick: for each scorer the most accurate one on development",
+        choices=(*AGGREGATIONS, PICK),
+    )
+    aggregations: dict[str, str] = setting(
+        {}, "aggregation of single scorers, by name, where it is another", choices=(*AGGREGATIONS, PICK)
+    )
+    checkpoints: dict[str, list[str]] = setting(
+        {},
+        "by the name it is shown under, a model's scorers of several checkpoints: the most accurate one on "
+        "development stands for it",
+    )
+    temperature: float = setting(
+        1.0, "divides the aggregate before the sigmoid; weighted self-consistency alone feels it", above=0
+    )
+    weighted: bool = setting(True, "also show weighted self-consistency by each scorer")
+    compare: list[ComparedPair] = setting(
+        [],
+        "pairs whose difference is tested; empty: each scorer against majority and the best single "
+        "generator, and dreamprm against each other scorer",
+    )
+    sizes: list[int] = setting(
+        [], "numbers of candidates n to show; empty: 1, 2, 4, ... and all N", minimum=1
+    )
+    uneven: str = setting(
+        "error",
+        "questions of one suite with different numbers of candidates: stop, or let each enter at size n with "
+        "min(n, its own number)",
+        choices=("error", "own"),
+    )
+    examples: ExampleSettings = section(ExampleSettings)
+    seed: int = setting(
+        0, "seed of the bootstrap, of drawn subsets and sign flips, and of the examples", minimum=0
+    )
+    resamples: int = setting(2000, "bootstrap samples", minimum=100)
+    level: float = setting(
+        0.95, "of the intervals; 1 - level is the error rate of the tests", above=0, below=1
+    )
+    answers: JudgedAnswers | None = setting(
+        None, "fills in `correct` where it is null; null: such a candidate is an error"
+    )
+    on_error: str = setting(
+        "error", "a bad record stops the run or is left out and listed", choices=("error", "skip")
+    )
+    max_bad_fraction: float = setting(
+        0.01, "with on_error=skip: the largest share of bad records", minimum=0, maximum=1
+    )
+
+    def check(self) -> None:
+        """Suites with names of their own, and a development set where something is picked."""
+        if not self.suites:
+            raise ValueError("suites must name at least one file of scored candidates, got {}")
+        for name in (*self.suites, *self.development):
+            if name == "mean":
+                raise ValueError("a suite is named mean, as the mean over suites is; give it another name")
+        picked = [self.aggregation, *self.aggregations.values()].count(PICK)
+        if picked and not self.development:
+            raise ValueError(
+                "aggregation=pick needs a development set: name one that no test question is in, or fix the "
+                f"aggregation ({', '.join(AGGREGATIONS)})"
+            )
+        if self.checkpoints and not self.development:
+            raise ValueError(
+                "checkpoints are picked on a development set: name one that no test question is in, or score "
+                "with one checkpoint alone"
+            )

@@ -1,0 +1,275 @@
+"""`dreamprm evaluate-steps`: scored step records in, one folder of tables and plots out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.config.loading import versions
+from dreamprm.data.read_report import OnError, Tolerance
+from dreamprm.data.step_scores import probability
+from dreamprm.evaluation.steps.development import Parts, other_records, set_subset_apart, split_questions
+from dreamprm.evaluation.steps.guesses import GUESSES
+from dreamprm.evaluation.steps.page import page
+from dreamprm.evaluation.steps.protocol import FIGURES
+from dreamprm.evaluation.steps.reader import StepFile, read_scored_steps
+from dreamprm.evaluation.steps.scored_steps import ScoredSteps
+from dreamprm.evaluation.steps.settings import EvaluateStepsConfig
+from dreamprm.evaluation.steps.step_figures import (
+    Bootstrap,
+    Threshold,
+    auc_figures,
+    calibration_figures,
+    choose_thresholds,
+    development_counts,
+    differences,
+    first_error_figures,
+    subset_counts,
+    with_mean,
+)
+from dreamprm.evaluation.steps.wording import shown_scope
+from dreamprm.files.saved_config import save_config
+
+RESULT = "steps.json"
+
+
+def run_evaluate_steps(config: EvaluateStepsConfig) -> None:
+    """Evaluate every scorer on every subset; write steps.json, steps.md, config.yaml, curves and plots.
+
+    Raises:
+        UserError: the output folder holds something, or the settings do not fit the files.
+        DataError: a bad record.
+    """
+    output = Path(config.output)
+    _check_output(output, overwrite=config.overwrite)
+    files = {name: _read(config, path) for name, path in config.files.items()}
+    _check_scorers(config, files)
+    subsets = {name: file.steps for name, file in files.items()}
+    parts = _parts(config, subsets)
+    thresholds = _thresholds(config, parts)
+    result = evaluate(config, subsets, parts, thresholds)
+    result["left_out"] = {
+        name: {
+            "whole_response_scorers": list(file.whole_response),
+            "bad_records": file.report.bad,
+            "reasons": file.report.left_out,
+        }
+        for name, file in files.items()
+        if file.whole_response or file.report.bad
+    }
+    with _whole_folder(output) as folder:
+        (folder / RESULT).write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        (folder / "steps.md").write_text(page(result), encoding="utf-8")
+        (folder / "development_curves.csv").write_text(_curves_csv(thresholds), encoding="utf-8")
+        save_config(folder / "config.yaml", config)
+        _plot(folder / "plots", result, thresholds)
+    print(page(result))
+    print(f"Written to {output}: {RESULT}, steps.md, development_curves.csv, plots/")
+
+
+def evaluate(
+    config: EvaluateStepsConfig,
+    subsets: Mapping[str, ScoredSteps],
+    parts: Parts,
+    thresholds: Mapping[str, Threshold],
+) -> dict[str, Any]:
+    """All figures, as JSON values."""
+    bootstrap = Bootstrap(config.seed, config.resamples, config.level)
+    scores = first_error_figures(parts, thresholds, bootstrap) if thresholds else {}
+    by_figure = {
+        figure: {
+            name: with_mean({subset: getattr(one, figure) for subset, one in by_subset.items()}, parts.apart)
+            for name, by_subset in scores.items()
+        }
+        for figure in FIGURES
+    }
+    aucs = {
+        scorer: {
+            scope: {kind: with_mean(subset, parts.apart) for kind, subset in kinds.items()}
+            for scope, kinds in scopes.items()
+        }
+        for scorer, scopes in auc_figures(parts, bootstrap).items()
+    }
+    result: dict[str, Any] = {
+        "settings": {
+            "seed": config.seed,
+            "resamples": config.resamples,
+            "level": config.level,
+            "label_threshold": config.label_threshold,
+            "scope": config.scope,
+            "threshold_chosen_on": config.threshold.chosen_on,
+            "development_subset": parts.apart,
+        },
+        "scorers": list(next(iter(subsets.values())).log_odds),
+        "subsets": subset_counts(subsets, parts),
+        "development": development_counts(parts),
+        "thresholds": {name: threshold.to_json() for name, threshold in thresholds.items()},
+        "first_error": {figure: _json(names, bootstrap) for figure, names in by_figure.items()},
+        "auc": _json(aucs, bootstrap),
+        "calibration": calibration_figures(parts, bootstrap, bins=config.bins),
+    }
+    if config.baseline is not None:
+        compared = {figure: {name: names[name] for name in thresholds} for figure, names in by_figure.items()}
+        compared |= {
+            f"auc_{kind}": {name: scopes["up_to_first_error"][kind] for name, scopes in aucs.items()}
+            for kind in ("pooled", "per_record")
+        }
+        result["differences"] = {"baseline": config.baseline} | {
+            figure: _json(differences(names, config.baseline), bootstrap)
+            for figure, names in compared.items()
+            if names
+        }
+    result["versions"] = versions()
+    return result
+
+
+def _json(value: Any, bootstrap: Bootstrap) -> Any:
+    """Estimates in nested mappings as JSON values."""
+    if isinstance(value, Mapping):
+        return {name: _json(part, bootstrap) for name, part in value.items()}
+    return value.to_json(bootstrap.level)
+
+
+def _read(config: EvaluateStepsConfig, path: str) -> StepFile:
+    file = read_scored_steps(
+        path,
+        scorers=config.scorers,
+        label_threshold=config.label_threshold,
+        tolerance=Tolerance(cast(OnError, config.on_error), config.max_bad_fraction),
+    )
+    for line in file.report.lines():
+        print(f"{path}: {line}")
+    if file.whole_response:
+        print(f"{path}: left out, since they give one value a response: {', '.join(file.whole_response)}")
+    return file
+
+
+def _check_scorers(config: EvaluateStepsConfig, files: Mapping[str, StepFile]) -> None:
+    names = {subset: list(file.steps.log_odds) for subset, file in files.items()}
+    first = next(iter(names))
+    for subset, scorers in names.items():
+        if set(scorers) != set(names[first]):
+            raise UserError(
+                f"all subsets need the same scorers: {first} has {', '.join(names[first])}, {subset} has"
+                f" {', '.join(scorers)}; name those that all have (scorers=[...])"
+            )
+    guesses = [name for name in names[first] if name in GUESSES]
+    if guesses:
+        raise UserError(
+            f"a scorer may not be named {guesses[0]!r}: a guess stands under that name; rename it in the"
+            " files, or leave it out (scorers=[...])"
+        )
+    if config.baseline is not None and config.baseline not in names[first]:
+        raise UserError(f"baseline must be one of {', '.join(names[first])}, got {config.baseline!r}")
+
+
+def _parts(config: EvaluateStepsConfig, subsets: Mapping[str, ScoredSteps]) -> Parts:
+    threshold = config.threshold
+    if threshold.chosen_on == "nothing" or not any(steps.judged.any() for steps in subsets.values()):
+        return Parts(None, subsets)
+    if threshold.chosen_on == "split":
+        return split_questions(subsets, fraction=threshold.fraction, seed=config.seed)
+    if threshold.chosen_on == "subset":
+        assert threshold.subset is not None
+        return set_subset_apart(subsets, threshold.subset)
+    assert threshold.file is not None
+    development = _read(config, threshold.file).steps
+    missing = set(next(iter(subsets.values())).log_odds) - set(development.log_odds)
+    if missing:
+        raise DataError(
+            f"{threshold.file}: holds no scores of {', '.join(sorted(missing))}, whose threshold is to be"
+            " chosen on it; score it with them too"
+        )
+    return other_records(subsets, development, threshold.file)
+
+
+def _thresholds(config: EvaluateStepsConfig, parts: Parts) -> dict[str, Threshold]:
+    if not any(steps.judged.any() for steps in parts.test.values()):
+        return {}
+    value = config.threshold.value
+    return choose_thresholds(parts, None if value is None else math.log(value / (1 - value)))
+
+
+def _check_output(output: Path, *, overwrite: bool) -> None:
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise UserError(f"output is a file: {output}; name a folder")
+    if any(output.iterdir()):
+        if not (output / RESULT).is_file():
+            raise UserError(
+                f"output {output} holds something else than a step evaluation; name another folder"
+            )
+        if not overwrite:
+            raise UserError(
+                f"output {output} holds a step evaluation; name another folder, or set overwrite=true"
+            )
+
+
+@contextmanager
+def _whole_folder(output: Path) -> Iterator[Path]:
+    """A folder beside the output that takes its place when all is written."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    beside = output.with_name(f".{output.name}.{uuid.uuid4().hex}")
+    partial, outdated = beside.with_suffix(".new"), beside.with_suffix(".old")
+    partial.mkdir()
+    try:
+        yield partial
+        if output.exists():
+            os.rename(output, outdated)  # a folder cannot be renamed onto another
+        try:
+            os.rename(partial, output)
+        except BaseException:
+            if outdated.exists() and not output.exists():
+                os.rename(outdated, output)
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(outdated, ignore_errors=True)
+
+
+def _curves_csv(thresholds: Mapping[str, Threshold]) -> str:
+    """The development set's F1 of every threshold tried, by scorer."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["scorer", "threshold_log_odds", "threshold_probability", *FIGURES])
+    for name, threshold in thresholds.items():
+        if (curve := threshold.curve) is not None:
+            columns = [getattr(curve, figure).tolist() for figure in FIGURES]
+            for value, *figures in zip(curve.thresholds.tolist(), *columns, strict=True):
+                writer.writerow([name, value, probability(value), *figures])
+    return text.getvalue()
+
+
+def _plot(folder: Path, result: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> None:
+    # Imported here: matplotlib takes half a second, and reading or refusing the files needs none of it.
+    from dreamprm.evaluation.plots.calibration import reliability_plot
+    from dreamprm.evaluation.plots.style import png
+    from dreamprm.evaluation.plots.threshold import threshold_plot
+
+    folder.mkdir()
+    figures = {
+        "reliability": reliability_plot(
+            result["calibration"], scope=shown_scope(result), level=result["settings"]["level"]
+        ),
+        "development_f1": threshold_plot(
+            {
+                name: (one.curve.thresholds, one.curve.f1, one.log_odds)
+                for name, one in thresholds.items()
+                if one.curve is not None
+            }
+        ),
+    }
+    for name, figure in figures.items():
+        if figure is not None:
+            (folder / f"{name}.png").write_bytes(png(figure))

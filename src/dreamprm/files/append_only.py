@@ -1,0 +1,105 @@
+"""JSON Lines that a long command goes on from: appended to, held by one process, whole after any kill."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from filelock import FileLock, Timeout
+
+from dreamprm.config.errors import UserError
+
+
+class Line(NamedTuple):
+    """A complete line of the file: its number from 1, the byte it begins at, its bytes."""
+
+    number: int
+    place: int
+    content: bytes
+
+
+class AppendOnlyFile:
+    """A JSON Lines file of which each line is handed to the system as it is written.
+
+    A line that was cut short, by a kill or a full disk, is dropped when the file is opened again and read.
+    Writing from several threads is the subclass's to order.
+
+    Args:
+        path: the file; it and its folder are made where they are missing. `path.lock` stands beside it.
+
+    Raises:
+        UserError: another process holds it, or the system lets nobody write there.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._failure: str | None = None
+        # The system lets go of the lock when its process dies, however it dies.
+        self._lock = FileLock(f"{self.path}.lock")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+            # Without a buffer: a line that cannot be written leaves nothing behind for the next one.
+            self._file = self.path.open("ab", buffering=0)
+        except Timeout:
+            raise UserError(
+                f"{self.path} is being written by another process; wait for it, or give another output"
+            ) from None
+        except OSError as error:
+            self._lock.release()
+            raise UserError(
+                f"{self.path} cannot be opened for writing ({error}); give another output"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file and let go of it; closing twice is harmless."""
+        self._file.close()
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del kind, error, trace
+        self.close()
+
+    def _lines(self) -> Iterator[Line]:
+        """The complete lines; what stands behind the last of them is cut off once all have been taken."""
+        place = 0
+        with self.path.open("rb") as file:
+            for number, content in enumerate(file, start=1):
+                if not content.endswith(b"\n"):
+                    break
+                yield Line(number, place, content)
+                place += len(content)
+        if place < self.path.stat().st_size:
+            os.truncate(self.path, place)
+
+    def _append(self, row: Mapping[str, Any]) -> int:
+        """Write one line; returns its length in bytes.
+
+        Raises:
+            UserError: the system cannot write, as where the disk is full; so does every later call.
+        """
+        line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+        if self._failure is None:
+            rest = line
+            try:
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+                return len(line)
+            except OSError as error:
+                # What may be there of the line would run into the next; reading the file again drops it.
+                self._file.close()
+                self._failure = (
+                    f"{self.path} cannot be written ({error}); all before is kept: make room, "
+                    "then start the same command again"
+                )
+        # Of several threads that write, any may be the one whose error is shown: all tell the first one's.
+        raise UserError(self._failure)

@@ -1,0 +1,243 @@
+"""What a benchmark is: its questions, its answer rules, its figures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, get_args
+
+from dreamprm.answers import Checker, Judgement, build_checker
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.data.fields import Fields
+from dreamprm.data.records import QuestionRecord
+from dreamprm.formats.benchmarks.figures import Figure, means_by_group
+from dreamprm.formats.cells import cell_text
+from dreamprm.generators.base import Generator
+
+Rules = Literal["own", "stated"]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkQuestion:
+    """A question with what its benchmark knows of it beside.
+
+    Attributes:
+        record: what is sampled for and judged by; its id is the benchmark's name, "-" and the published id.
+        published: the id as the benchmark publishes it.
+        groups: what figures are broken down by: subject, category, skills.
+        accepted: all right answers, where the benchmark accepts several; else empty.
+        index: the row's `index` in VLMEvalKit's table, or None.
+    """
+
+    record: QuestionRecord
+    published: str
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    accepted: tuple[str, ...] = ()
+    index: str | None = None
+
+
+Questions = Sequence[BenchmarkQuestion]
+
+
+class QuestionSet(Sequence[BenchmarkQuestion]):
+    """The questions of one file, in its order, found by any of their names.
+
+    Raises:
+        DataError: two questions of one id or index.
+    """
+
+    def __init__(self, questions: Sequence[BenchmarkQuestion]) -> None:
+        self._questions = tuple(questions)
+        self._by_id: dict[str, BenchmarkQuestion] = {}
+        self._by_published: dict[str, BenchmarkQuestion] = {}
+        self._by_index: dict[str, BenchmarkQuestion] = {}
+        for question in self._questions:
+            if question.record.id in self._by_id:
+                raise DataError(f"two questions have the id {question.published!r}; each may appear once")
+            self._by_id[question.record.id] = question
+            self._by_published[question.published] = question
+            if question.index in self._by_index:
+                raise DataError(f"two questions have the index {question.index!r}; each may appear once")
+            if question.index is not None:
+                self._by_index[question.index] = question
+
+    def __len__(self) -> int:
+        return len(self._questions)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self._questions[index]
+
+    def __iter__(self) -> Iterator[BenchmarkQuestion]:
+        return iter(self._questions)
+
+    def named(self, id: str) -> BenchmarkQuestion | None:
+        """The question with this record id or published id; None where there is none."""
+        return self._by_id.get(id) or self._by_published.get(id)
+
+    def published(self, id: str) -> BenchmarkQuestion | None:
+        """The question that the benchmark publishes under this id."""
+        return self._by_published.get(id)
+
+    def at_index(self, index: str) -> BenchmarkQuestion | None:
+        """The question with this `index` of VLMEvalKit's table."""
+        return self._by_index.get(index)
+
+
+@dataclass(frozen=True)
+class Graded(Judgement):
+    """A judgement with a grade.
+
+    Attributes:
+        credit: in [0, 1]; None where undecided.
+    """
+
+    credit: float | None = None
+
+
+class BenchmarkChecker(Checker):
+    """The answer rules of a benchmark."""
+
+    @abstractmethod
+    def compare(self, extracted: str, question: QuestionRecord) -> Judgement:
+        """Judge an answer that was taken out of a response already, by the benchmark's own extraction."""
+
+
+@dataclass(frozen=True)
+class Benchmark(ABC):
+    """One benchmark; a frozen dataclass whose fields are its settings.
+
+    Attributes:
+        rules: `own`: responses are read and compared as the benchmark's own script does it, which expects the
+            form that its own prompt asks for. `stated`: the answer that a response states in whatever form
+            ("Final answer: B", a box, "the answer is B"), compared by the rules that labels are made with
+            (`dreamprm.answers.auto`). Take `stated` for responses to other prompts, so for our five-step
+            prompt: the own rules of WeMath and MMStar find no letter in them.
+        name, title: of the benchmark, in commands and in tables.
+        vlmevalkit: its names in VLMEvalKit's prediction files, MODEL_NAME.xlsx.
+        headline: the figure that papers report.
+        unit: what its intervals draw.
+        group_keys: the groups that figures are broken down by.
+        image_fields: fields of the benchmark's own file that may hold the image, the first that does is
+            taken; of a benchmark with `several_images` all are, in order.
+        image_folders: where their paths start from, seen from the file; the first that has the image.
+        id_fields: fields that hold a question's id.
+        asks_judge: whether its own rules ask a language model.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    vlmevalkit: ClassVar[tuple[str, ...]]
+    headline: ClassVar[str] = "accuracy"
+    unit: ClassVar[str] = "questions"
+    group_keys: ClassVar[tuple[str, ...]] = ()
+    image_fields: ClassVar[tuple[str, ...]] = ("image",)
+    several_images: ClassVar[bool] = False
+    image_folders: ClassVar[tuple[str, ...]] = ("",)
+    id_fields: ClassVar[tuple[str, ...]] = ("id",)
+    asks_judge: ClassVar[Literal["never", "optional", "always"]] = "never"
+
+    rules: Rules = "own"
+
+    def __post_init__(self) -> None:
+        if self.rules not in get_args(Rules):
+            raise UserError(f"rules must be one of {', '.join(get_args(Rules))}, got {self.rules!r}")
+
+    @abstractmethod
+    def question(self, row: Fields, published: str) -> BenchmarkQuestion:
+        """The question of one row, without its images.
+
+        Args:
+            row: of the benchmark's own file or of VLMEvalKit's table.
+            published: its id.
+
+        Raises:
+            DataError: a bad row.
+        """
+
+    @abstractmethod
+    def own_checker(self, questions: Questions, judge: Generator | None) -> BenchmarkChecker:
+        """The benchmark's own rules; `judge` is None where `asks_judge` is "never"."""
+
+    def checker(
+        self,
+        questions: Sequence[BenchmarkQuestion] = (),
+        judge: Generator | None = None,
+    ) -> BenchmarkChecker:
+        """The answer rules.
+
+        Args:
+            questions: tell what a record does not: all answers that are accepted.
+            judge: who extracts or grades, where the rules ask a language model. With rules=stated it decides
+                what no rule does. The caller's to close.
+
+        Raises:
+            UserError: a judge that the rules have no use for, or one that is missing.
+        """
+        if judge is None and self.asks_judge == "always":
+            raise UserError(f"answers to {self.title} are graded by a language model: give a judge")
+        if self.rules == "stated" and self.asks_judge != "always":
+            from dreamprm.formats.benchmarks.stated import (  # it builds on this file
+                StatedChecker,
+                several_accepted,
+            )
+
+            return StatedChecker(
+                build_checker("auto", judge=judge),
+                self.own_checker(questions, None),
+                several_accepted(questions),
+            )
+        if judge is not None and self.asks_judge == "never":
+            raise UserError(
+                f"the own rules of {self.title} ask no judge; leave it out, or set rules=stated, "
+                "where it decides what no rule does"
+            )
+        return self.own_checker(questions, judge)
+
+    def figures(self, questions: Questions, outcomes: Sequence[float]) -> dict[str, Figure]:
+        """All figures by name, over the same units.
+
+        Args:
+            questions: all of them.
+            outcomes: per question in [0, 1]: 1 right, 0 wrong, or an expectation or a grade between.
+        """
+        return means_by_group(outcomes, [question.groups for question in questions], keys=self.group_keys)
+
+    def published_id(self, row: Fields) -> str | None:
+        """The id that the benchmark gives to a row's question; None where the row has none of its own."""
+        texts = (cell_text(row, name) for name in self.id_fields)
+        return next((text for text in texts if text is not None), None)
+
+    def record(
+        self,
+        published: str,
+        *,
+        question: str,
+        answer: str,
+        options: tuple[str, ...] = (),
+        open_type: str | None = None,
+        precision: int | None = None,
+        unit: str | None = None,
+    ) -> QuestionRecord:
+        """The record of one of its questions, without images.
+
+        Args:
+            published: the question's id.
+            question, answer, options, precision, unit: as of `QuestionRecord`.
+            open_type: the answer's type where there are no options.
+        """
+        return QuestionRecord(
+            question=question,
+            images=(),
+            answer=answer,
+            options=options,
+            domain=self.title,
+            answer_type="choice" if options else open_type,
+            precision=precision,
+            unit=unit,
+            id=self.record_id(published),
+        )
+
+    def record_id(self, published: str) -> str:
+        """The id of a record, which differs from those of other benchmarks' records."""
+        return f"{self.name}-{published}"

@@ -1,0 +1,147 @@
+"""MMMU: college questions of thirty subjects with up to seven images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from dreamprm.answers import Judgement, Verdict
+from dreamprm.data.fields import Fields
+from dreamprm.data.records import QuestionRecord
+from dreamprm.formats.benchmarks.benchmark import Benchmark, BenchmarkChecker, BenchmarkQuestion, Questions
+from dreamprm.formats.benchmarks.figures import Figure, mean_over_values, means_by_group
+from dreamprm.formats.benchmarks.groups import groups_of
+from dreamprm.formats.benchmarks.mmmu_answers import holds_answer, open_answers, option_in
+from dreamprm.formats.benchmarks.option_columns import option_columns
+from dreamprm.formats.benchmarks.stated import several_accepted
+from dreamprm.formats.choices import answer_text, letter_given, number_type, option_texts
+from dreamprm.generators.base import Generator
+
+DISCIPLINES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Art and Design": ("Art", "Art_Theory", "Design", "Music"),
+        "Business": ("Accounting", "Economics", "Finance", "Manage", "Marketing"),
+        "Science": ("Biology", "Chemistry", "Geography", "Math", "Physics"),
+        "Health and Medicine": (
+            "Basic_Medical_Science",
+            "Clinical_Medicine",
+            "Diagnostics_and_Laboratory_Medicine",
+            "Pharmacy",
+            "Public_Health",
+        ),
+        "Humanities and Social Science": ("History", "Literature", "Sociology", "Psychology"),
+        "Tech and Engineering": (
+            "Agriculture",
+            "Architecture_and_Engineering",
+            "Computer_Science",
+            "Electronics",
+            "Energy_and_Power",
+            "Materials",
+            "Mechanical_Engineering",
+        ),
+    }
+)
+"""MMMU's six disciplines and their subjects (`mmmu/utils/data_utils.py`)."""
+
+
+@dataclass(frozen=True)
+class MMMU(Benchmark):
+    """MMMU (Yue et al., CVPR 2024, arXiv 2311.16502; github.com/MMMU-Benchmark/MMMU, Apache-2.0).
+
+    Questions: the hub's parquet files `MMMU/MMMU` (`id`, `question`, `options`, `answer`, `question_type`,
+    `image_1` to `image_7`); VLMEvalKit's `MMMU_DEV_VAL.tsv` (options in columns A, B, ...). Predictions: a
+    folder of subjects' folders with an `output.json` each (`id`, `response`), a JSON object of answers by
+    id, or VLMEvalKit's.
+
+    Own rules: `mmmu_answers`. An open question may have several accepted answers. Departures: a response that
+    names no option is wrong, where MMMU's script guesses at random; of two options that stand at one place
+    the first is taken. VLMEvalKit turns open questions into a choice between the answer and "Other Answers";
+    here they are judged by MMMU's rules.
+
+    Figures: accuracy (over all questions, MMMU's Overall), by subject, discipline and question_type;
+    subject_mean, the unweighted mean over subjects.
+    """
+
+    name = "mmmu"
+    title = "MMMU"
+    vlmevalkit = ("MMMU_DEV_VAL", "MMMU_TEST")
+    group_keys = ("discipline", "subject", "question_type")
+    several_images = True
+    image_fields = tuple(f"image_{number}" for number in range(1, 8))
+
+    def question(self, row: Fields, published: str) -> BenchmarkQuestion:
+        """The question of one row."""
+        options = option_columns(row) if "A" in row else _listed(row)
+        accepted = () if options else _accepted(row)
+        if "?" in (accepted or (answer_text(row, "answer"),)):
+            raise row.error("answer", "an answer (those of the test split are not published)")
+        answer = letter_given(row, "answer", options) if options else accepted[0]
+        subject = "_".join(published.split("_")[1:-1])
+        record = self.record(
+            published,
+            question=row.text("question").strip(),
+            answer=answer,
+            options=options,
+            open_type=number_type(answer),
+        )
+        groups: dict[str, tuple[str, ...]] = {"question_type": ("multiple-choice" if options else "open",)}
+        found = (subject,) if subject else groups_of(row, ("category",)).get("category", ())
+        if found:
+            groups["subject"] = found
+            groups["discipline"] = tuple(name for name, ones in DISCIPLINES.items() if found[0] in ones)
+        return BenchmarkQuestion(record, published, groups, accepted if len(accepted) > 1 else ())
+
+    def own_checker(self, questions: Questions, judge: Generator | None) -> BenchmarkChecker:
+        """Comparison by `mmmu_answers`."""
+        del judge
+        return MMMUChecker(several_accepted(questions))
+
+    def figures(self, questions: Questions, outcomes: Sequence[float]) -> dict[str, Figure]:
+        """Accuracies by group, and their mean over subjects."""
+        groups = [question.groups for question in questions]
+        figures = means_by_group(outcomes, groups, keys=self.group_keys)
+        mean = mean_over_values(outcomes, groups, key="subject")
+        return figures if mean is None else figures | {"subject_mean": mean}
+
+
+@dataclass(frozen=True)
+class MMMUChecker(BenchmarkChecker):
+    """MMMU's rules; every response is decided.
+
+    Attributes:
+        accepted: by record id all accepted answers, of open questions that have several.
+    """
+
+    accepted: Mapping[str, tuple[str, ...]]
+
+    def check(self, response: str, question: QuestionRecord) -> Judgement:
+        """Judge a response."""
+        if question.options:
+            letter = option_in(response, dict(zip(question.letters, question.options, strict=True)))
+            if letter is None:
+                return Judgement("wrong", None, "MMMU: names no option (the script guesses here)")
+            verdict: Verdict = "right" if letter == question.answer else "wrong"
+            return Judgement(verdict, letter, "MMMU: the option chosen")
+        answers = open_answers(response)
+        right = holds_answer(answers, self.accepted.get(question.id, (question.answer,)))
+        shown = min((one for one in answers if isinstance(one, str)), key=len, default=str(answers[0]))
+        return Judgement("right" if right else "wrong", shown.strip() or None, "MMMU: open answer")
+
+    def compare(self, extracted: str, question: QuestionRecord) -> Judgement:
+        """Judge an extracted answer, by the same rules."""
+        return self.check(extracted, question)
+
+
+def _listed(row: Fields) -> tuple[str, ...]:
+    """The options in `options`; none where the list is empty."""
+    return option_texts(row, "options") if "options" in row else ()
+
+
+def _accepted(row: Fields) -> tuple[str, ...]:
+    """The accepted answers of an open question: one, or a list, also as a text in Python's notation."""
+    value = row.require("answer", "an answer, or a list of answers")
+    is_listed = isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]")
+    if is_listed or isinstance(value, list):
+        return option_texts(row, "answer")
+    return (answer_text(row, "answer"),)

@@ -1,0 +1,158 @@
+"""Question files as benchmarks and VLMEvalKit publish them, read into questions with their groups."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.data.fields import Fields
+from dreamprm.data.json_members import stream_members
+from dreamprm.data.json_stream import Row
+from dreamprm.formats.benchmarks.benchmark import Benchmark, BenchmarkQuestion, QuestionSet
+from dreamprm.formats.cells import cell_text
+from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.tables import as_fields, read_table
+from dreamprm.formats.vlmevalkit_questions import BenchmarkQuestions
+
+Images = Literal["require", "ignore"]
+MEMBER = "__member__"
+"""The field under which a row holds its name in a file that is one object of rows by name."""
+
+
+def read_questions(
+    benchmark: Benchmark,
+    path: str | Path,
+    *,
+    images: Images = "require",
+    image_root: str | Path | None = None,
+    image_folder: str | Path | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+) -> QuestionSet:
+    """Read a benchmark's question file.
+
+    Args:
+        benchmark: which; what it reads stands in its class.
+        path: the benchmark's own file (.json, .jsonl, .parquet, a folder of parquet files), or VLMEvalKit's
+            table (.tsv).
+        images: `require`: every question's images are found, or written to `image_folder` where the file
+            holds them; `ignore`: records have none, which serves checking and scoring.
+        image_root: what relative image paths start from; None for the file's folder.
+        image_folder: where images that the file holds are written, named by their content.
+        split: of a folder with several splits, which.
+        limit: stop after so many questions, >= 1; None for all.
+
+    Raises:
+        UserError: no such file, a bad option, or images in the file and no folder for them.
+        DataError: a bad row, naming file, line, field, value and what is allowed; two questions of one id; no
+            question at all. Images that were written meanwhile are removed.
+    """
+    if images not in ("require", "ignore"):
+        raise UserError(f"images must be 'require' or 'ignore', got {images!r}")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise UserError(f"limit must be a whole number >= 1, or null for all questions; got {limit!r}")
+    path = Path(path)
+    if not path.exists():
+        raise UserError(
+            f"no such file or folder: {path}; give the questions of {benchmark.title} as published"
+        )
+    folder = ImageFolder(image_root, image_folder)
+    table = BenchmarkQuestions(folder, image_root)
+    questions: list[BenchmarkQuestion] = []
+    try:
+        for row in question_rows(path, split=split):
+            question = _question(benchmark, row)
+            if images == "require" and question.index is None:
+                found = _images(benchmark, row, folder)
+                question = _with_images(question, found, row)
+            elif images == "require":
+                # Only what concerns images is handed over: options are read by the benchmark.
+                kept = {name: row.values.get(name) for name in ("image", "image_path")}
+                given = {"index": question.index, "question": "-", "answer": "-"} | kept
+                table.add(Fields(given, row.path, line=row.line))
+            questions.append(question)
+            if len(questions) == limit:
+                break
+        if images == "require":
+            # A row of VLMEvalKit's table may name another one that has its image.
+            questions = [
+                question
+                if question.index is None
+                else _with_images(question, table.images(question.index), Fields({}, path, line=position))
+                for position, question in enumerate(questions, start=2)
+            ]
+        if not questions:
+            raise DataError(f"{path}: holds no question; allowed: at least one")
+        return QuestionSet(questions)
+    except BaseException:
+        folder.discard()
+        raise
+
+
+def question_rows(path: Path, *, split: str | None = None) -> Iterator[Fields]:
+    """Rows of a table, or of a .json file that is one object of rows by name.
+
+    Raises:
+        DataError: a row that cannot be read.
+    """
+    rows = _members(path) if is_object(path) else read_table(path, split=split)
+    for row in rows:
+        if isinstance(row, DataError):
+            raise row
+        yield row
+
+
+def is_object(path: Path) -> bool:
+    """Whether a file is JSON whose one value is an object (`{"1": ..., "2": ...}`)."""
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return file.read(4096).lstrip().startswith("{")
+
+
+def _members(path: Path) -> Iterator[Fields | DataError]:
+    for name, row in stream_members(path):
+        value: Any = row.value
+        if isinstance(value, str):
+            value = {"response": value}
+        if isinstance(value, dict):
+            value = {MEMBER: name} | value
+        yield from as_fields([Row(row.line, value)], path)
+
+
+def _question(benchmark: Benchmark, row: Fields) -> BenchmarkQuestion:
+    index = cell_text(row, "index") if row.path.suffix.lower() == ".tsv" else None
+    published = benchmark.published_id(row) or index or cell_text(row, MEMBER)
+    if published is None:
+        allowed = " or ".join(dict.fromkeys((*benchmark.id_fields, "index")))
+        raise row.missing(allowed, f"the question's id, as {benchmark.title} publishes it")
+    question = benchmark.question(row, published)
+    return dataclasses.replace(question, index=index)
+
+
+def _images(benchmark: Benchmark, row: Fields, folder: ImageFolder) -> tuple[str, ...]:
+    found: list[str] = []
+    for name in benchmark.image_fields:
+        if name not in row:
+            continue
+        if isinstance(row.values[name], str) and row.values[name].strip():
+            places = [os.path.join(prefix, row.values[name]) for prefix in benchmark.image_folders]
+            found.append(folder.find(row, name, places))
+        else:
+            found += folder.take(row, name)
+        if found and not benchmark.several_images:
+            break
+    return tuple(found)
+
+
+def _with_images(question: BenchmarkQuestion, images: tuple[str, ...], row: Fields) -> BenchmarkQuestion:
+    if not images:
+        raise DataError(
+            f"{row.path}:{row.line}: question {question.published} has no image; set images=ignore to read "
+            "the questions without images"
+        )
+    return dataclasses.replace(question, record=dataclasses.replace(question.record, images=images))

@@ -1,0 +1,138 @@
+"""Answers of several models, or several samples of one, grouped into candidate records by question."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from dreamprm.config.choices import SPLITS
+from dreamprm.config.errors import UserError
+from dreamprm.data.records import Candidate, CandidateRecord
+from dreamprm.responses import parse_response
+
+
+class _Answer(NamedTuple):
+    """A candidate before it is split: its text in UTF-8, which takes no more memory than the file."""
+
+    text: bytes
+    final_answer: str | None
+    correct: bool | None
+    generator: str | None
+    credit: float | None
+
+
+@dataclass
+class _Group:
+    question: str
+    images: tuple[str, ...]
+    answer: str
+    answers: list[_Answer] = field(default_factory=list)
+
+
+class CandidateGroups:
+    """Questions by id, each with the candidates that were added to it.
+
+    Their texts are held in memory, once; steps are made when the records are.
+
+    Args:
+        benchmark: the name that the records carry.
+        split: how texts are split into steps, see `dreamprm.responses.parse_response`.
+
+    Raises:
+        UserError: an unknown `split`.
+    """
+
+    def __init__(self, benchmark: str, *, split: str) -> None:
+        if split not in SPLITS:
+            raise UserError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        self._benchmark, self._split = benchmark, split
+        self._groups: dict[str, _Group] = {}
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._groups
+
+    def question(self, id: str) -> str:
+        """The text of a question that was added."""
+        return self._groups[id].question
+
+    def add_question(self, id: str, *, question: str, images: tuple[str, ...], answer: str) -> None:
+        """Add a question; records come in the order in which questions are added."""
+        self._groups[id] = _Group(question, images, answer)
+
+    def add(
+        self,
+        id: str,
+        text: str,
+        *,
+        final_answer: str | None,
+        correct: bool | None,
+        generator: str | None,
+        credit: float | None = None,
+    ) -> None:
+        """Add a candidate to a question; candidates keep their order.
+
+        Args:
+            id: of a question that was added.
+            text, final_answer, correct, generator, credit: as of `split_candidate`.
+        """
+        generator = None if generator is None else sys.intern(generator)
+        # Any text of a file is kept, also what UTF-8 has no form for (a lone surrogate in JSON).
+        self._groups[id].answers.append(
+            _Answer(text.encode(errors="surrogatepass"), final_answer, correct, generator, credit)
+        )
+
+    def records(self) -> Iterator[CandidateRecord]:
+        """One record a question that has candidates."""
+        for id, group in self._groups.items():
+            if group.answers:
+                yield CandidateRecord(
+                    question=group.question,
+                    images=group.images,
+                    benchmark=self._benchmark,
+                    answer=group.answer,
+                    candidates=tuple(self._candidate(answer) for answer in group.answers),
+                    id=id,
+                )
+
+    def _candidate(self, answer: _Answer) -> Candidate:
+        return split_candidate(
+            answer.text.decode(errors="surrogatepass"),
+            split=self._split,
+            final_answer=answer.final_answer,
+            correct=answer.correct,
+            generator=answer.generator,
+            credit=answer.credit,
+        )
+
+
+def split_candidate(
+    text: str,
+    *,
+    split: str,
+    final_answer: str | None,
+    correct: bool | None,
+    generator: str | None,
+    credit: float | None = None,
+) -> Candidate:
+    """A candidate from a model's free text.
+
+    Args:
+        text: the response, not blank.
+        split: how it is split into steps, see `dreamprm.responses.parse_response`.
+        final_answer: the answer as the source states it; None: the one that the text states, if any.
+        correct, generator, credit: as of `Candidate`.
+
+    Raises:
+        UserError: an unknown `split`.
+    """
+    response = parse_response(text, split=split)
+    return Candidate(
+        text=text,
+        steps=response.steps,
+        final_answer=response.final_answer if final_answer is None else final_answer,
+        correct=correct,
+        generator=generator,
+        credit=credit,
+    )

@@ -1,0 +1,170 @@
+"""Other projects' data files into our own form and back: one file a format, found by name in `FORMATS`."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.data.question_reader import read_question_records
+from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records
+from dreamprm.data.record_table import write_records
+from dreamprm.data.records import Record
+from dreamprm.formats.format import REPORT, ConvertReport, Direction, Format
+from dreamprm.formats.registry import FORMATS
+
+__all__ = ["FORMATS", "Converted", "Format", "convert_file", "run_convert"]
+
+_OWN_READERS = {
+    "step": read_step_records,
+    "meta": read_meta_records,
+    "candidate": read_candidate_records,
+    "question": read_question_records,
+}
+
+
+_OTHER_ENDINGS = (".parquet", ".arrow", ".csv", ".tsv", ".xlsx")
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a conversion wrote: the records' kind and number, and what was left out."""
+
+    kind: str
+    records: int
+    report: ConvertReport = field(default_factory=ConvertReport, compare=False)
+
+
+class ConvertSettings(Protocol):
+    """What `run_convert` reads of the command's configuration."""
+
+    format: str
+    source: str
+    destination: str
+    direction: Direction
+    options: dict[str, Any]
+
+
+def convert_file(
+    format: str, source: str | Path, destination: str | Path, *, direction: Direction = "in", **options: Any
+) -> Converted:
+    """Turn a file of another project into our own form, or one of ours into theirs, whole or not at all.
+
+    `in` reads the foreign form and writes our JSON Lines; image paths below the destination's folder are
+    written relative to it, so that the two can be moved together. `out` reads our form and writes the foreign
+    one; image paths are handed over as our file has them, and no image is opened.
+
+    Args:
+        format: a name in `FORMATS`.
+        source: the file to read; some formats take a folder.
+        destination: the file to write; its folder is made where it is missing, an older file is replaced.
+        direction: `in` or `out`.
+        options: the format's own (`FORMATS[format].options(direction)`). `image_folder`, where a format has
+            it, is by default a folder beside the destination, named after it.
+
+    Returns:
+        The kind of the records, their number, and a report of what was left out.
+
+    Raises:
+        UserError: an unknown format or option (with the nearest known one), a direction that the format does
+            not have, no such source, or a destination that is the source.
+        DataError: a bad record, naming file, line, field, value and what is allowed; or nothing to write.
+    """
+    chosen = FORMATS[_known(format, FORMATS, "format")]
+    if direction not in ("in", "out"):
+        raise UserError(f"direction must be 'in' or 'out', got {direction!r}")
+    if direction == "out" and chosen.write is None:
+        writable = ", ".join(name for name, form in FORMATS.items() if form.write is not None)
+        raise UserError(f"format {format} is only read (direction=in); written can be: {writable or 'none'}")
+    for option in options:
+        _known(option, chosen.options(direction), f"option of format {format}")
+    source, destination = Path(source), Path(destination)
+    if source.resolve() == destination.resolve():
+        raise UserError(f"destination is the source: {source}; name another file to write")
+    if destination.is_dir():
+        raise UserError(f"destination is a folder: {destination}; name the file to write")
+    if direction == "out":
+        return _write_foreign(chosen, source, destination, options)
+    if "image_folder" in chosen.options() and options.get("image_folder") is None:
+        options["image_folder"] = destination.parent / f"{destination.stem}_images"
+    report = ConvertReport()
+    if chosen.reports("in"):
+        options[REPORT] = report
+    if destination.suffix.lower() in _OTHER_ENDINGS:
+        raise UserError(
+            f"destination {destination} ends as another kind of file; JSON Lines are written, name it .jsonl"
+        )
+    records = _at_least_one(chosen.read(source, **options), source, report)
+    count = write_records(destination, _movable(records, destination.parent))
+    return Converted(chosen.kind, count, report)
+
+
+def run_convert(config: ConvertSettings) -> None:
+    """The command `dreamprm convert`: convert one file, say what was written and what was left out."""
+    done = convert_file(
+        config.format, config.source, config.destination, direction=config.direction, **config.options
+    )
+    print(f"wrote {done.records} {done.kind} records to {config.destination}")
+    for line in done.report.lines():
+        print(line)
+
+
+def _write_foreign(chosen: Format, source: Path, destination: Path, options: dict[str, Any]) -> Converted:
+    assert chosen.write is not None
+    count, report = 0, ConvertReport()
+    if chosen.reports("out"):
+        options = options | {REPORT: report}
+
+    def counted(records: Iterator[Record]) -> Iterator[Record]:
+        nonlocal count
+        for record in _at_least_one(records, source, report):
+            count += 1
+            yield record
+
+    # Questions may go without an image, and their images need not be here: nobody looks at them.
+    read: Any = _OWN_READERS[chosen.kind]
+    records = read(source, allow_no_image=True, missing_image="keep")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    partial = destination.with_name(f".{destination.stem}.{uuid.uuid4().hex}.partial{destination.suffix}")
+    try:
+        chosen.write(counted(records), partial, **options)
+        written = count - sum(report.not_chosen.values())
+        if not written:
+            raise DataError(f"{source}: no record is left to write; {'; '.join(report.not_chosen)}")
+        os.replace(partial, destination)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Converted(chosen.kind, written, report)
+
+
+def _movable(records: Iterable[Record], folder: Path) -> Iterator[Record]:
+    """Absolute image paths below `folder` become relative to it."""
+    root = os.path.join(os.path.abspath(folder), "")
+    for record in records:
+        images = tuple(path.removeprefix(root) for path in record.images)
+        yield record if images == record.images else dataclasses.replace(record, images=images)
+
+
+def _at_least_one(records: Iterator[Record], source: Path, report: ConvertReport) -> Iterator[Record]:
+    empty = True
+    for record in records:
+        empty = False
+        yield record
+    if empty:
+        why = "; ".join(report.lines()) or "check the file and the format's options"
+        raise DataError(f"{source}: no record is left to write; {why}")
+
+
+def _known(name: str, known: Iterable[str], what: str) -> str:
+    known = list(known)
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
+    raise UserError(f"unknown {what}: {name!r}; {hint}")

@@ -1,0 +1,98 @@
+"""ChartQA: open questions about charts, written by people or generated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dreamprm.data.fields import Fields
+from dreamprm.data.records import QuestionRecord
+from dreamprm.formats.choices import answer_text, checked_options, decimals_for, number_type
+from dreamprm.formats.format import NotChosen
+from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.option_checks import one_of, whole_number
+from dreamprm.formats.questions.layout import SplitLayout
+
+
+@dataclass(frozen=True)
+class ChartQA(SplitLayout):
+    """ChartQA (Masry et al., Findings of ACL 2022, arXiv 2203.10244; GPL-3.0).
+
+    Four layouts are read:
+
+    - the release: `SPLIT/SPLIT_human.json` or `SPLIT/SPLIT_augmented.json`, an array of `imgname`, `query`,
+      `label`; the images are in `png/` beside it;
+    - the hub's `HuggingFaceM4/ChartQA`: `image`, `query`, `label` (a list of one text),
+      `human_or_machine` (0 or 1, or their names);
+    - the authors' own table on the hub, `ahmed-masry/ChartQA`: the release's fields with `image` and `type`;
+    - the hub's `lmms-lab/ChartQA`: `image`, `question`, `answer`, `type`.
+
+    Ratios and means are written with many digits ("1.216666667"), and the benchmark counts a number as right
+    within 5 %. Here a decimal answer is rounded to `significant` digits, and so many decimals must be right.
+
+    Attributes:
+        split: of a hub folder, which of its splits.
+        significant: digits that are kept of a decimal answer, >= 1; never more decimals than it has.
+        author: `human` or `machine` questions only (in the release the file says which); None for all.
+    """
+
+    name = "ChartQA"
+    prefix = "chartqa"
+    help = "ChartQA: the release's SPLIT_human.json or SPLIT_augmented.json, or the hub's tables"
+
+    author: str | None = None
+    significant: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("author", self.author, ("human", "machine", None))
+        whole_number("significant", self.significant, least=1)
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row."""
+        self._check_chosen(row)
+        question, answer_name = ("query", "label") if "query" in row.values else ("question", "answer")
+        answer = _only(row, answer_name)
+        paths = images.take(row, "image")
+        if not paths and "imgname" in row:
+            image = row.text("imgname")
+            paths = (images.find(row, "imgname", [f"png/{image}", image]),)
+        return QuestionRecord(
+            question=row.text(question).strip(),
+            images=paths,
+            answer=answer,
+            options=(),
+            domain=self.name,
+            answer_type=number_type(answer) or "text",
+            precision=decimals_for(answer, self.significant),
+            unit=None,
+            id="",
+        )
+
+    def _check_chosen(self, row: Fields) -> None:
+        if self.author is None:
+            return
+        given = row.values.get("human_or_machine", row.values.get("type"))
+        kinds = {
+            "0": "human",
+            "human": "human",
+            "human_test": "human",
+            "1": "machine",
+            "machine": "machine",
+            "augmented": "machine",
+            "augmented_test": "machine",
+        }
+        kind = kinds.get(str(given))
+        if kind is None:
+            name = "type" if "type" in row.values else "human_or_machine"
+            raise row.error(name, "who wrote the question (author): human or 0, machine or 1")
+        if kind != self.author:
+            raise NotChosen(f"the question is not by {self.author} (author)")
+
+
+def _only(row: Fields, name: str) -> str:
+    value = row.values.get(name)
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise row.error(name, "one answer")
+        return checked_options(row, name, value)[0]
+    return answer_text(row, name)

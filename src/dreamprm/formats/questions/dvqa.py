@@ -1,0 +1,67 @@
+"""DVQA: questions about generated bar charts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreamprm.config.errors import DataError
+from dreamprm.data.fields import Fields
+from dreamprm.data.records import QuestionRecord
+from dreamprm.formats.choices import answer_text, number_type
+from dreamprm.formats.format import NotChosen
+from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.option_checks import one_of
+from dreamprm.formats.questions.layout import QuestionLayout
+from dreamprm.formats.tables import read_table
+
+_TEMPLATES = ("structure", "data", "reasoning")
+
+
+@dataclass(frozen=True)
+class DVQA(QuestionLayout):
+    """DVQA (Kafle et al., CVPR 2018, arXiv 1801.08163; CC BY-NC 4.0).
+
+    Read is the release's `SPLIT_qa.json` (train, val_easy, val_hard): an array of `question`, `answer`,
+    `image` (`bar_SPLIT_00000000.png`), `question_id`, `template_id` (structure, data or reasoning; in the
+    release's own description `question_type`), `answer_bbox`. The images are in `images/` beside it.
+
+    Digits stand for values and words (one, two) for counts; answers are kept as they are written. Yes/no
+    questions are open questions with the text yes or no.
+
+    Attributes:
+        template: only `structure`, `data` or `reasoning` questions; None for all.
+    """
+
+    name = "DVQA"
+    prefix = "dvqa"
+    help = "DVQA: the release's SPLIT_qa.json"
+
+    template: str | None = None
+
+    def __post_init__(self) -> None:
+        one_of("template", self.template, (*_TEMPLATES, None))
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """One row a question."""
+        yield from read_table(path)
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row."""
+        if self.template is not None:
+            field = "template_id" if "template_id" in row.values else "question_type"
+            if row.text(field) != self.template:
+                raise NotChosen(f"{field} is not {self.template} (template)")
+        answer, image = answer_text(row, "answer"), row.text("image")
+        return QuestionRecord(
+            question=row.text("question").strip(),
+            images=(images.find(row, "image", [f"images/{image}", image]),),
+            answer=answer,
+            options=(),
+            domain=self.name,
+            answer_type=number_type(answer) or "text",
+            precision=None,
+            unit=None,
+            id=f"{self.prefix}-{answer_text(row, 'question_id')}",
+        )

@@ -1,0 +1,201 @@
+"""Questions from any local table: a map from our fields to the table's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.data.fields import Fields
+from dreamprm.data.json_members import stream_member_array
+from dreamprm.data.records import ANSWER_TYPES, QuestionRecord
+from dreamprm.formats.choices import answer_text, checked_options, letter_at, letter_of, option_texts
+from dreamprm.formats.format import NotChosen
+from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.option_checks import optional_name
+from dreamprm.formats.questions.layout import QuestionLayout
+from dreamprm.formats.tables import as_fields, read_table
+
+Names = str | list[str]
+
+_SINGLE = ("question", "answer", "id", "domain_field", "answer_type", "unit", "precision")
+"""The options that name one field."""
+
+
+@dataclass(frozen=True)
+class FieldMap(QuestionLayout):
+    """Which fields of a table hold the parts of a question.
+
+    Every option but `answer_index`, `where`, `split` and `member` names a field; a dot reaches into an object
+    (`metadata.subject`).
+
+    Attributes:
+        question: the question's text.
+        answer: the answer; see `answer_index`.
+        options: a field with a list of options (or a text with a JSON or Python list), or the list of the
+            fields that hold one option each, of which the last ones may be empty. A row without options is
+            an open question. None: all are open.
+        answer_index: how the answer of a question with options names the right one: None, by its text or
+            its letter; 0 or 1, by its number, counted from there.
+        image: one or several fields with images, in order: a path, the bytes of an image file,
+            `{"bytes", "path"}`, or a list of these. None: questions without images.
+        id: a text or a whole number, of which each appears once; None: the source's name and the row's
+            number.
+        domain_field: the domain; None: the source's name without its ending, unless `domain` is given.
+        answer_type: a field with one of `ANSWER_TYPES`; unit: with the unit; precision: with the decimals.
+        where: rows are chosen whose fields have these values: `{split: test, grade: [7, 8]}`; a value is
+            compared as text, null is a field that is absent or null.
+        split: which split of a folder, see `read_table`.
+        member: of a JSON file that holds one object, which of its members is the array of rows.
+    """
+
+    name = "table"
+    prefix = "table"
+    help = "any local table (JSON, JSONL, CSV, TSV, parquet, arrow, saved dataset), by a map of its fields"
+
+    question: str = "question"
+    answer: str = "answer"
+    options: Names | None = None
+    answer_index: int | None = None
+    image: Names | None = None
+    id: str | None = None
+    domain_field: str | None = None
+    answer_type: str | None = None
+    unit: str | None = None
+    precision: str | None = None
+    where: dict[str, Any] | None = None
+    split: str | None = None
+    member: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("question", "answer"):
+            if getattr(self, name) is None:
+                raise UserError(f"{name} must name a field of the table; got null")
+        for name in (*_SINGLE, "split", "member"):
+            optional_name(name, getattr(self, name))
+        for name in ("options", "image"):
+            value = getattr(self, name)
+            if isinstance(value, list) and not value:
+                raise UserError(f"{name} must name at least one field; write null for none")
+            for part in value if isinstance(value, list) else [value]:
+                optional_name(name, part)
+        if self.answer_index is not None and (
+            isinstance(self.answer_index, bool) or self.answer_index not in (0, 1)
+        ):
+            raise UserError(f"answer_index must be 0, 1 or null; got {self.answer_index!r}")
+        if self.answer_index is not None and self.options is None:
+            raise UserError("answer_index needs options: it says how an answer names one of them")
+        if self.where is not None and not isinstance(self.where, dict):
+            raise UserError(f"where must be a mapping of field to value or values; got {self.where!r}")
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """The rows of the table."""
+        if self.member is None:
+            return read_table(path, split=self.split)
+        if self.split is not None:
+            raise UserError("split is for folders and member for a JSON file; give one of them")
+        return as_fields(stream_member_array(path, self.member), path)
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row, by the map."""
+        row = self._with_dotted(row)
+        self._check_chosen(row)
+        options = self._options(row)
+        paths = (images.take(row, name) for name in _listed(self.image))
+        return QuestionRecord(
+            question=row.text(self.question).strip(),
+            images=tuple(path for group in paths for path in group),
+            answer=self._answer(row, options),
+            options=options,
+            domain="" if self.domain_field is None else row.text(self.domain_field),
+            answer_type=self._answer_type(row, options),
+            precision=self._precision(row),
+            unit=row.optional_text(self.unit) if self.unit is not None else None,
+            id=answer_text(row, self.id) if self.id is not None else "",
+        )
+
+    def _with_dotted(self, row: Fields) -> Fields:
+        """The row with a field of its own for each dotted name of the map."""
+        single = [getattr(self, option) for option in _SINGLE]
+        names = [name for name in single if name is not None]
+        names += [*_listed(self.options), *_listed(self.image), *(self.where or {})]
+        reached = {name: _reach(row.values, name) for name in names if "." in name and name not in row.values}
+        found = {name: value for name, value in reached.items() if value is not None}
+        return Fields({**row.values, **found}, row.path, line=row.line) if found else row
+
+    def _check_chosen(self, row: Fields) -> None:
+        for name, wanted in (self.where or {}).items():
+            if name not in row.values and wanted is not None and "." not in name:
+                raise row.missing(name, f"a field to compare with {wanted!r} (where)")
+            choices = wanted if isinstance(wanted, list) else [wanted]
+            if not any(_same(row.values.get(name), choice) for choice in choices):
+                raise NotChosen(f"{name} is not {' or '.join(map(str, choices))} (where)")
+
+    def _options(self, row: Fields) -> tuple[str, ...]:
+        if isinstance(self.options, list):
+            values = [row.values.get(name) for name in self.options]
+            absent = next((name for name in self.options if name not in row.values), None)
+            if absent is not None:
+                raise row.missing(absent, "an option, or null")
+            while values and (values[-1] is None or values[-1] == ""):
+                values.pop()
+            for name, value in zip(self.options, values, strict=False):
+                if value is None or value == "":
+                    raise row.error(name, "a text, since an option after it has one")
+            return checked_options(row, "+".join(self.options), values)
+        if self.options is None:
+            return ()
+        if self.options not in row:
+            if self.options not in row.values and "." not in self.options:
+                raise row.missing(self.options, "a list of options, or null for an open question")
+            return ()
+        return option_texts(row, self.options)
+
+    def _answer(self, row: Fields, options: tuple[str, ...]) -> str:
+        if not options:
+            return answer_text(row, self.answer)
+        if self.answer_index is None:
+            return letter_of(row, self.answer, options)
+        return letter_at(row, self.answer, options, first=self.answer_index)
+
+    def _answer_type(self, row: Fields, options: tuple[str, ...]) -> str | None:
+        given = row.optional_text(self.answer_type) if self.answer_type is not None else None
+        if given is None:
+            return "choice" if options else None
+        allowed = f"one of {', '.join(ANSWER_TYPES)}, or null"
+        if given not in ANSWER_TYPES or (given == "choice") != bool(options):
+            raise row.error(str(self.answer_type), allowed + "; choice if and only if there are options")
+        return given
+
+    def _precision(self, row: Fields) -> int | None:
+        if self.precision is None or self.precision not in row:
+            return None
+        value = row.values[self.precision]
+        if isinstance(value, str) and value.isdecimal():  # a CSV file holds texts only
+            value = int(value)
+        if isinstance(value, float) and value.is_integer():  # a column with gaps is stored as floats
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise row.error(self.precision, "a whole number of decimals >= 0, or null")
+        return value
+
+
+def _listed(names: Names | None) -> list[str]:
+    return [] if names is None else [names] if isinstance(names, str) else names
+
+
+def _reach(values: Any, name: str) -> Any:
+    for part in name.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    """Compared as text: a CSV file holds texts only, and YAML reads `split: 1` as a number."""
+    if value is None or wanted is None:
+        return value is wanted
+    if isinstance(value, bool) or isinstance(wanted, bool):
+        return str(value).lower() == str(wanted).lower()
+    return str(value) == str(wanted)

@@ -1,0 +1,87 @@
+"""Geometry3K: plane geometry problems with diagrams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreamprm.config.errors import DataError
+from dreamprm.data.fields import Fields
+from dreamprm.data.records import QuestionRecord
+from dreamprm.formats.choices import answer_text, letter_given, number_type, option_texts
+from dreamprm.formats.format import NotChosen
+from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.questions.layout import SplitLayout
+from dreamprm.formats.questions.small_json import read_objects
+from dreamprm.formats.tables import read_table
+
+_PLACEHOLDER = "<image>"
+
+
+@dataclass(frozen=True)
+class Geometry3K(SplitLayout):
+    """Geometry3K (Lu et al., Inter-GPS, ACL 2021, arXiv 2105.04165).
+
+    Two layouts are read:
+
+    - the release: a folder with one folder a problem (`train/0`, ...), in it `data.json` (`id`,
+      `problem_text`, `choices`, `answer` (a letter), `data_type` (the split)) and `img_diagram.png`;
+    - the hub's `hiyouga/geometry3k`: `images`, `problem`, `answer`. It has no options: the answers are
+      LaTeX and compared as expressions. The `<image>` at the head of each problem, a placeholder of a chat
+      template, is left out.
+
+    Attributes:
+        split: `train`, `val` or `test` (on the hub `train`, `validation` or `test`); None for all of a
+            release.
+    """
+
+    name = "Geometry3K"
+    prefix = "geometry3k"
+    help = "Geometry3K: the release's folder, or the hub's hiyouga/geometry3k"
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """One row a problem; those of the release in order of their numbers."""
+        files = path.rglob("data.json") if path.is_dir() else iter(())
+        problems = sorted(
+            files, key=lambda file: (not file.parent.name.isdigit(), file.parent.name.zfill(12), str(file))
+        )
+        if not problems:
+            yield from read_table(path, split=self.split)
+        yield from read_objects(problems)
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row."""
+        if "problem_text" in row.values:
+            return self._of_release(row, images)
+        answer = answer_text(row, "answer")
+        return QuestionRecord(
+            question=row.text("problem").strip().removeprefix(_PLACEHOLDER).strip(),
+            images=images.take(row, "images"),
+            answer=answer,
+            options=(),
+            domain=self.name,
+            answer_type=number_type(answer) or "symbolic",
+            precision=None,
+            unit=None,
+            id="",
+        )
+
+    def _of_release(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        if self.split is not None and row.text("data_type") != self.split:
+            raise NotChosen(f"data_type is not {self.split} (split)")
+        options = option_texts(row, "choices")
+        own = answer_text(row, "id")
+        # An image root holds the problems' folders; without one the image is beside its data.json.
+        places = ["img_diagram.png", f"{row.path.parent.name}/img_diagram.png"]
+        return QuestionRecord(
+            question=row.text("problem_text").strip(),
+            images=(images.find(row, "id", places),),
+            answer=letter_given(row, "answer", options),
+            options=options,
+            domain=self.name,
+            answer_type="choice",
+            precision=None,
+            unit=None,
+            id=f"{self.prefix}-{own}",
+        )

@@ -1,0 +1,61 @@
+"""M3CoT: multi-domain, multi-step, multi-modal questions with options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dreamprm.data.fields import Fields
+from dreamprm.data.records import QuestionRecord
+from dreamprm.formats.choices import letter_given, option_texts
+from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.option_checks import true_or_false
+from dreamprm.formats.questions.layout import SplitLayout
+from dreamprm.formats.questions.problems import with_context
+
+
+@dataclass(frozen=True)
+class M3CoT(SplitLayout):
+    """M3CoT (Chen et al., ACL 2024, arXiv 2405.16473).
+
+    Read are the release's `train.jsonl`, `dev.jsonl`, `test.jsonl` and the hub's `LightChen2333/M3CoT`. Rows
+    hold `id`, `question`, `context`, `choices`, `answer` (a letter), `image` (a path in the release, the
+    image itself on the hub) or `image_path`, beside `rationale`, `domain`, `topic`, `category`, `split`. The
+    release's image paths start from the folder of its scripts or lie in `images/ID.png` beside the file;
+    both are tried.
+
+    Attributes:
+        split: of a hub folder, which of its splits.
+        context: whether the context stands before the question.
+    """
+
+    name = "M3CoT"
+    prefix = "m3cot"
+    help = "M3CoT: the release's SPLIT.jsonl, or the hub's LightChen2333/M3CoT"
+
+    context: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        true_or_false("context", self.context)
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row."""
+        options = option_texts(row, "choices")
+        own = row.text("id")
+        field = "image" if "image" in row else "image_path"
+        if isinstance(row.values.get(field), str):
+            places = [row.text(field), f"images/{own}.png"]
+            paths: tuple[str, ...] = (images.find(row, field, places),)
+        else:
+            paths = images.take(row, field)
+        return QuestionRecord(
+            question=with_context(row, "context" if self.context else None),
+            images=paths,
+            answer=letter_given(row, "answer", options),
+            options=options,
+            domain=self.name,
+            answer_type="choice",
+            precision=None,
+            unit=None,
+            id=f"{self.prefix}-{own}",
+        )

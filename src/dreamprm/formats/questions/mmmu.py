@@ -1,0 +1,75 @@
+"""MMMU: college questions of thirty subjects, with up to seven images; the meta set's questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dreamprm.data.fields import Fields
+from dreamprm.data.records import QuestionRecord
+from dreamprm.formats.choices import answer_text, letter_given, number_type, option_texts
+from dreamprm.formats.format import NotChosen
+from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.option_checks import one_of
+from dreamprm.formats.questions.layout import SplitLayout
+
+_MOST_IMAGES = 7
+_TYPES = ("multiple-choice", "open")
+
+
+@dataclass(frozen=True)
+class MMMU(SplitLayout):
+    """MMMU (Yue et al., CVPR 2024, arXiv 2311.16502; Apache-2.0).
+
+    Read are the hub's parquet files `MMMU/MMMU` (a folder of one subject, or of all of them): `id`,
+    `question`, `options` (a Python list in a text), `answer`, `question_type` (multiple-choice or open),
+    `image_1` to `image_7`, `subfield`. `<image 1>` in questions and options refers to the images, which are
+    kept in order, and stays in the text.
+
+    The answers of the test split are not published ("?"). An open question may have several accepted
+    answers, a Python list in a text: the first one is taken, since a question record has one.
+
+    Attributes:
+        split: of a folder: `dev`, `validation` or `test`.
+        question_type: only `multiple-choice` or `open` questions; None for all.
+    """
+
+    name = "MMMU"
+    prefix = "mmmu"
+    help = "MMMU: the hub's parquet files of MMMU/MMMU"
+
+    question_type: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("question_type", self.question_type, (*_TYPES, None))
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row."""
+        kind = row.text("question_type")
+        if kind not in _TYPES:
+            raise row.error("question_type", f"one of {', '.join(_TYPES)}")
+        if self.question_type not in (None, kind):
+            raise NotChosen(f"question_type is not {self.question_type}")
+        if row.text("answer").strip() == "?":
+            raise row.error("answer", "an answer (those of the test split are not published)")
+        options = option_texts(row, "options") if kind == "multiple-choice" else ()
+        if kind == "multiple-choice" and not options:
+            raise row.error("options", "at least one option, since question_type is multiple-choice")
+        answer = letter_given(row, "answer", options) if options else self._first_answer(row)
+        paths = (images.take(row, f"image_{number}") for number in range(1, _MOST_IMAGES + 1))
+        return QuestionRecord(
+            question=row.text("question").strip(),
+            images=tuple(path for group in paths for path in group),
+            answer=answer,
+            options=options,
+            domain=self.name,
+            answer_type="choice" if options else number_type(answer) or None,
+            precision=None,
+            unit=None,
+            id=row.text("id"),
+        )
+
+    @staticmethod
+    def _first_answer(row: Fields) -> str:
+        stated = answer_text(row, "answer")
+        return option_texts(row, "answer")[0] if stated.startswith("[") and stated.endswith("]") else stated

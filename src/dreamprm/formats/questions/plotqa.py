@@ -1,0 +1,66 @@
+"""PlotQA: questions about plots of real data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreamprm.config.errors import DataError
+from dreamprm.data.fields import Fields
+from dreamprm.data.json_members import stream_member_array
+from dreamprm.data.records import QuestionRecord
+from dreamprm.formats.choices import answer_text, decimals_for, number_type
+from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.option_checks import whole_number
+from dreamprm.formats.questions.layout import QuestionLayout
+from dreamprm.formats.tables import as_fields
+
+
+@dataclass(frozen=True)
+class PlotQA(QuestionLayout):
+    """PlotQA (Methani et al., WACV 2020, arXiv 1909.00997; CC BY 4.0).
+
+    Read is the release's `qa_pairs_V1.json` or `qa_pairs_V2.json` of a split: `{"qa_pairs":
+    [{"question_string", "answer" (a text or a number), "image_index", "question_id", ...}]}`, with the images
+    in `png/INDEX.png` beside it. The files hold millions of questions and are read in bounded memory.
+
+    Many answers are computed means and differences with a dozen decimals, and the benchmark counts a number
+    as right within 5 %. Here a decimal answer is rounded to `significant` digits, and so many decimals must
+    be right.
+
+    Attributes:
+        significant: digits that are kept of a decimal answer, >= 1; never more decimals than it has.
+    """
+
+    name = "PlotQA"
+    prefix = "plotqa"
+    help = "PlotQA: a split's qa_pairs_V1.json or qa_pairs_V2.json"
+
+    significant: int = 3
+
+    def __post_init__(self) -> None:
+        whole_number("significant", self.significant, least=1)
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """One row a question."""
+        yield from as_fields(stream_member_array(path, "qa_pairs"), path)
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row."""
+        answer, index = answer_text(row, "answer"), answer_text(row, "image_index")
+        return QuestionRecord(
+            question=row.text("question_string").strip(),
+            images=(images.find(row, "image_index", [f"png/{index}.png", f"{index}.png"]),),
+            answer=answer,
+            options=(),
+            domain=self.name,
+            answer_type=number_type(answer) or "text",
+            precision=decimals_for(answer, self.significant),
+            unit=None,
+            id="",
+        )
+
+    def source_name(self, path: Path) -> str:
+        """The split's folder too: its file has the same name in every split."""
+        return f"{path.resolve().parent.name}-{path.stem}"

@@ -1,0 +1,83 @@
+"""ScienceQA: multiple-choice questions from science lessons, about half of them with an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreamprm.config.errors import DataError
+from dreamprm.data.fields import Fields
+from dreamprm.data.records import QuestionRecord
+from dreamprm.formats.choices import letter_at, option_texts
+from dreamprm.formats.format import NotChosen
+from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.option_checks import true_or_false
+from dreamprm.formats.questions.layout import SplitLayout
+from dreamprm.formats.questions.problems import problem_rows, with_context
+from dreamprm.formats.tables import read_table
+
+
+@dataclass(frozen=True)
+class ScienceQA(SplitLayout):
+    """ScienceQA (Lu et al., Learn to Explain, NeurIPS 2022, arXiv 2209.09513; CC BY-NC-SA 4.0).
+
+    Two layouts are read:
+
+    - the release: `problems.json` (or the folder that holds it), an object of problems by number with
+      `question`, `choices`, `answer` (an index), `hint`, `image` ("image.png" or null), `split`; the images
+      are `images/SPLIT/NUMBER/image.png` beside it, or `SPLIT/NUMBER/image.png`;
+    - the hub's `derek-thomas/ScienceQA`: the same columns, with the image in the row and without number and
+      split.
+
+    Half of the questions have no image: say with `without_image` what becomes of them.
+
+    Attributes:
+        split: `train`, `val` or `test` (on the hub `train`, `validation` or `test`); None for all of a
+            release.
+        hint: whether the problem's hint (its context) stands before the question.
+    """
+
+    name = "ScienceQA"
+    prefix = "scienceqa"
+    help = "ScienceQA: the release's problems.json, or the hub's derek-thomas/ScienceQA"
+
+    hint: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        true_or_false("hint", self.hint)
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """One row a problem."""
+        file = path / "problems.json" if path.is_dir() else path
+        if file.name.endswith("problems.json") and file.is_file():
+            yield from problem_rows(file, number="pid")
+        else:
+            yield from read_table(path, split=self.split)
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row."""
+        options = option_texts(row, "choices")
+        if "pid" in row:
+            split, number = row.text("split"), row.text("pid")
+            if self.split not in (None, split):
+                raise NotChosen(f"split is not {self.split}")
+            paths: tuple[str, ...] = ()
+            if "image" in row:
+                place = f"{split}/{number}/{row.text('image')}"
+                paths = (images.find(row, "image", [f"images/{place}", place]),)
+            id = f"{self.prefix}-{number}"
+        else:
+            paths, id = images.take(row, "image"), ""
+        return QuestionRecord(
+            question=with_context(row, "hint" if self.hint else None),
+            images=paths,
+            answer=letter_at(row, "answer", options),
+            options=options,
+            domain=self.name,
+            answer_type="choice",
+            precision=None,
+            unit=None,
+            id=id,
+        )

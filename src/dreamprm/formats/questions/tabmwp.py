@@ -1,0 +1,84 @@
+"""TabMWP: word problems about tables, which are given as images and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreamprm.config.errors import DataError
+from dreamprm.data.fields import Fields
+from dreamprm.data.records import QuestionRecord
+from dreamprm.formats.choices import answer_text, letter_of, number_type, option_texts
+from dreamprm.formats.format import NotChosen
+from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.option_checks import true_or_false
+from dreamprm.formats.questions.layout import SplitLayout
+from dreamprm.formats.questions.problems import problem_rows
+
+
+@dataclass(frozen=True)
+class TabMWP(SplitLayout):
+    """TabMWP (Lu et al., PromptPG, ICLR 2023, arXiv 2209.14610; CC BY-NC-SA 4.0).
+
+    Read is the release's `problems_SPLIT.json`: an object of problems by number with `question`, `choices`
+    (a list or null), `answer` (a text; of a question with choices one of them), `unit`, `table_title`,
+    `table`, `ques_type` (multi_choice or free_text), `ans_type` (integer_number, decimal_number, ...),
+    `split`. The tables' images are `tables/NUMBER.png` beside it.
+
+    A fraction ("3/4"), which the release counts among the decimal numbers, is compared as an expression.
+
+    Attributes:
+        table_text: whether the table, as the release writes it in text, stands before the question.
+        split: `train`, `dev` or `test` of a file that holds several; None for all.
+    """
+
+    name = "TabMWP"
+    prefix = "tabmwp"
+    help = "TabMWP: the release's problems_SPLIT.json with tables/ beside it"
+
+    table_text: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        true_or_false("table_text", self.table_text)
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """One row a problem."""
+        yield from problem_rows(path, number="pid")
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row."""
+        if self.split is not None and row.text("split") != self.split:
+            raise NotChosen(f"split is not {self.split}")
+        options = option_texts(row, "choices") if "choices" in row else ()
+        number = row.text("pid")
+        answer = letter_of(row, "answer", options) if options else answer_text(row, "answer")
+        return QuestionRecord(
+            question=self._question(row),
+            images=(images.find(row, "pid", [f"tables/{number}.png", f"{number}.png"]),),
+            answer=answer,
+            options=options,
+            domain=self.name,
+            answer_type="choice" if options else _answer_type(row, answer),
+            precision=None,
+            unit=None if options else row.optional_text("unit"),
+            id=f"{self.prefix}-{number}",
+        )
+
+    def _question(self, row: Fields) -> str:
+        question = row.text("question").strip()
+        if not self.table_text:
+            return question
+        title = row.optional_text("table_title")
+        return "\n".join([*([title] if title else []), row.text("table"), "", question])
+
+
+def _answer_type(row: Fields, answer: str) -> str:
+    kind = row.text("ans_type")
+    if kind not in ("integer_number", "decimal_number"):
+        return "text"
+    if "/" in answer:
+        return "symbolic"
+    # Thousands stand with commas ("1,200"): a number all the same, as the release says.
+    return number_type(answer) or ("integer" if kind == "integer_number" else "float")

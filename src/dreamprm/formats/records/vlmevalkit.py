@@ -1,0 +1,288 @@
+"""VLMEvalKit (arXiv 2407.11691): prediction files of vision-language models, as candidates."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.data.fields import Fields
+from dreamprm.data.records import RIGHT_FROM, Candidate, CandidateRecord, contradicting
+from dreamprm.formats.candidate_groups import CandidateGroups
+from dreamprm.formats.cells import cell_text, read_cells, write_cells
+from dreamprm.formats.format import ConvertReport
+from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.option_checks import optional_name, whole_number
+from dreamprm.formats.vlmevalkit_questions import BenchmarkQuestions
+
+HELP = "VLMEvalKit prediction files (.xlsx, .tsv, .csv, .json), one or several, as candidate records"
+
+Empty = Literal["error", "skip"]
+_ENDINGS = (".xlsx", ".tsv", ".csv", ".json")
+
+_FAILED = "Failed to obtain answer"
+"""What VLMEvalKit writes where a server or a model gave no answer, with the reason behind it."""
+
+
+def read(
+    path: str | Path,
+    *,
+    benchmark: str | None = None,
+    questions: str | Path | None = None,
+    image_root: str | Path | None = None,
+    image_folder: str | Path | None = None,
+    split: str = "paragraphs",
+    min_score: float | None = None,
+    graded: bool = False,
+    empty: Empty = "error",
+    report: ConvertReport | None = None,
+) -> Iterator[CandidateRecord]:
+    """Read prediction files of one benchmark; predictions with one `index` become its candidates.
+
+    A file has `index`, `question`, `answer`, `prediction`, the options in columns `A`, `B`, ..., perhaps
+    `hint` and `thinking`. Options are put below the question as `question_text` of
+    `dreamprm.generators.prompting` writes them, a hint above it. Text of a candidate is the prediction, with
+    its `thinking` above it where there is one.
+    `correct` is the column `hit` (0 or 1) of a result file (`..._result.xlsx`), or else its `score`, or
+    else null: the checking of answers belongs to `dreamprm evaluate`. A graded `score` (MM-Vet) is the
+    candidate's `credit`. `final_answer` is the column
+    `extracted` or `res` where there is one, else what the text states. The generator is what the file's name
+    has in front of "_BENCHMARK". `category`, `l2-category`, `split` and `log` are not kept.
+
+    Prediction files come without images: VLMEvalKit drops that column. `questions` names the benchmark's own
+    TSV, whose `image` (base64, one or a list, or the index of the row that has it) is written to
+    `image_folder`; an `image_path` is looked up below `image_root` and else stays as written. Without either
+    the records are text only, which readers refuse unless told otherwise.
+
+    Source: github.com/open-compass/VLMEvalKit, `vlmeval/inference.py`, `vlmeval/smp/file.py` and
+    `docs/en/Development.md`, Apache-2.0. There is no such file among the real data that this was tested on.
+
+    Args:
+        path: a file, or a folder whose files named "*_BENCHMARK.xlsx" (.tsv, .csv, .json) are read in the
+            order of their names; a pattern such as "outputs/*/*_MMStar_*_result.xlsx" chooses others.
+        benchmark: the benchmark's name as in the files' names, MMMU_DEV_VAL for instance; required. The
+            records carry it.
+        questions: the benchmark's TSV; None: questions and answers come from the prediction files.
+        image_root: the folder that `image_path` starts from; None for the questions file's folder.
+        image_folder: where images in base64 are written, named by their content.
+        split: how predictions are split into steps: `headings`, `paragraphs`, `sentences` or `whole`.
+        min_score: a `score` from this on is correct; None: scores must be 0 or 1, or, where they are grades,
+            0.5 is taken.
+        graded: whether scores are grades in [0, 1], and kept as credits.
+        empty: an empty prediction, or one that only says that VLMEvalKit got no answer ("Failed to obtain
+            answer via API."), is an `error`, or is left out (`skip`).
+        report: counts the predictions that are left out.
+
+    Yields:
+        One record a question, in the order in which questions first come; its id is the index.
+
+    Raises:
+        UserError: no such file, no file of the benchmark, a missing library, or an option outside what is
+            allowed.
+        DataError: a bad row, naming file, row, column, value and what is allowed.
+    """
+    if not benchmark or not isinstance(benchmark, str):
+        raise UserError("format vlmevalkit needs the benchmark's name: give benchmark=MMStar, for instance")
+    if empty not in ("error", "skip"):
+        raise UserError(f"empty must be 'error' or 'skip', got {empty!r}")
+    if not isinstance(graded, bool):
+        raise UserError(f"graded must be true or false; got {graded!r}")
+    if min_score is not None and (isinstance(min_score, bool) or not isinstance(min_score, int | float)):
+        raise UserError(f"min_score must be a number, or null; got {min_score!r}")
+    files = _files(path, benchmark)
+    images = ImageFolder(None, image_folder)
+    report = ConvertReport() if report is None else report
+    groups = CandidateGroups(benchmark, split=split)
+    try:
+        known = BenchmarkQuestions(images, image_root)
+        if questions is not None:
+            for fields in read_cells(questions):
+                known.add(fields)
+        for file in files:
+            generator = file.stem.rpartition(f"_{benchmark}")[0] or file.stem
+            for fields in read_cells(file):
+                report.rows += 1
+                index = _group_of(fields, groups, known, from_questions=questions is not None)
+                prediction = _prediction(fields, empty)
+                if prediction is None:
+                    report.pass_over("no answer, the prediction is empty or says that it failed")
+                    continue
+                correct, credit = _outcome(fields, min_score, graded)
+                groups.add(
+                    index,
+                    prediction,
+                    final_answer=cell_text(fields, "extracted") or cell_text(fields, "res"),
+                    correct=correct,
+                    generator=generator,
+                    credit=credit,
+                )
+    except BaseException:
+        images.discard()  # nothing half-done stays
+        raise
+    yield from groups.records()
+
+
+def write(
+    records: Iterable[CandidateRecord],
+    path: str | Path,
+    *,
+    generator: str | None = None,
+    sample: int = 0,
+) -> None:
+    """Write one candidate of each record as a prediction file; the ending says which kind.
+
+    Columns: `index`, `question` (with its options, which get no columns of their own), `answer`,
+    `prediction`, `image_path` where a record has images, `extracted` (the final answer), `hit` (0, 1, or
+    empty where it is not known) and `score` where candidates have a credit (graded=true reads it back). A
+    file holds one model and one sample: write one for each, named MODEL_BENCHMARK. Steps are
+    not kept; the reader splits anew.
+
+    Args:
+        records: candidate records.
+        path: the file, .xlsx, .tsv, .csv or .json.
+        generator: whose candidates are written; None: all must be of one generator.
+        sample: which of a record's candidates of that generator, from 0.
+
+    Raises:
+        UserError: another ending, a missing library, or a `sample` < 0.
+        DataError: a record without such a candidate, or with candidates of several generators and none named.
+    """
+    whole_number("sample", sample, least=0)
+    optional_name("generator", generator)
+    rows = [_row(record, _chosen(record, generator, sample)) for record in records]
+    columns = ["index", "question", "answer", "prediction", "image_path", "extracted", "hit", "score"]
+    for name in ("image_path", "score"):
+        if all(row[name] is None for row in rows):
+            columns.remove(name)
+    write_cells(path, columns, rows)
+
+
+def _files(path: str | Path, benchmark: str) -> list[Path]:
+    folder = Path(path)
+    if folder.is_file():
+        return [folder]
+    if folder.is_dir():
+        files = [file for end in _ENDINGS for file in folder.glob(f"*_{benchmark}{end}")]
+        stems = [file.stem for file in files]
+        twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+        if twice is not None:
+            raise UserError(
+                f"{path} holds {twice} with several endings, and its answers would count twice; remove"
+                " all but one, or choose by a pattern such as *.xlsx"
+            )
+    else:
+        # A pattern: the folder in front of the first part with a wildcard, and the rest.
+        parts = folder.parts
+        first = next((k for k, part in enumerate(parts) if any(mark in part for mark in "*?[")), None)
+        if first is None:
+            raise UserError(f"no such file: {path}; give a prediction file, a folder of them, or a pattern")
+        files = list(Path(*parts[:first]).glob(os.path.join(*parts[first:])))
+    if not files:
+        raise UserError(f"no prediction file of {benchmark} at {path}; expected: MODEL_{benchmark}.xlsx")
+    return sorted(files)
+
+
+def _group_of(
+    fields: Fields, groups: CandidateGroups, known: BenchmarkQuestions, *, from_questions: bool
+) -> str:
+    """The index of the row's question, which is added to the groups where it is new."""
+    index = cell_text(fields, "index")
+    if index is None:
+        raise fields.error("index", "the question's index")
+    if not from_questions:
+        known.add(fields)
+    elif index not in known:
+        raise fields.error("index", "an index of the questions file", index)
+    question = known.question(index)
+    if index not in groups:
+        groups.add_question(index, question=question, images=known.images(index), answer=known.answer(index))
+    elif groups.question(index) != question:
+        raise fields.error("question", f"the question that other files have at index {index}", question)
+    return index
+
+
+def _prediction(fields: Fields, empty: Empty) -> str | None:
+    """The row's answer with the thinking above it; None where it is left out."""
+    prediction, thinking = cell_text(fields, "prediction"), cell_text(fields, "thinking")
+    if prediction is None or prediction.startswith(_FAILED):
+        if empty == "error":
+            raise fields.error("prediction", "an answer (empty=skip leaves out where there is none)")
+        return None
+    return prediction if thinking is None else f"{thinking}\n\n{prediction}"
+
+
+def _outcome(fields: Fields, min_score: float | None, graded: bool) -> tuple[bool | None, float | None]:
+    """The row's `correct` and `credit`."""
+    if not graded:
+        return _correct(fields, min_score), None
+    credit = _credit(fields)
+    correct = _correct(fields, RIGHT_FROM if min_score is None else min_score)
+    contradiction = contradicting(correct, credit)
+    if contradiction is not None:
+        raise fields.error("score", f"a grade that fits 'hit' or min_score: {contradiction}")
+    return correct, credit
+
+
+def _credit(fields: Fields) -> float | None:
+    """The grade in the column `score`; None where the cell is empty."""
+    text = cell_text(fields, "score")
+    if text is None:
+        return None
+    try:
+        credit = float(text)
+    except ValueError:
+        credit = -1.0
+    if not 0 <= credit <= 1:
+        raise fields.error("score", "a grade in [0, 1] (graded=true)")
+    return credit
+
+
+def _correct(fields: Fields, min_score: float | None) -> bool | None:
+    for name in ("hit", "score"):
+        if name not in fields:
+            continue
+        value = fields.values[name]
+        try:
+            number = float({"true": 1, "false": 0}.get(str(value).strip().lower(), value))
+        except ValueError:
+            raise fields.error(name, "0 or 1, or a number") from None
+        if number != number:  # NaN is below every min_score, and so would be wrong in silence
+            raise fields.error(name, "0 or 1, or a number; empty where it is not known")
+        if name == "score" and min_score is not None:
+            return number >= min_score
+        if number not in (0.0, 1.0):
+            hint = "; set min_score to say from which score on an answer is correct" * (name == "score")
+            raise fields.error(name, f"0 or 1{hint}")
+        return bool(number)
+    return None
+
+
+def _chosen(record: CandidateRecord, generator: str | None, sample: int) -> Candidate:
+    named = list(dict.fromkeys(one.generator for one in record.candidates))
+    if generator is None and len(named) > 1:
+        raise DataError(
+            f"record {record.id} has candidates of {', '.join(map(repr, named))}, and a prediction file holds"
+            " one model's; choose one with generator="
+        )
+    chosen = [one for one in record.candidates if generator is None or one.generator == generator]
+    if sample >= len(chosen):
+        of = "" if generator is None else f" of generator {generator!r}"
+        raise DataError(f"record {record.id} has {len(chosen)} candidates{of}, none with sample={sample}")
+    return chosen[sample]
+
+
+def _row(record: CandidateRecord, candidate: Candidate) -> dict[str, Any]:
+    images = record.images
+    return {
+        "index": int(record.id) if record.id.isdecimal() else record.id,
+        "question": record.question,
+        "answer": record.answer,
+        "prediction": candidate.text,
+        "image_path": json.dumps(list(images)) if len(images) > 1 else next(iter(images), None),
+        "extracted": candidate.final_answer,
+        "hit": None if candidate.correct is None else int(candidate.correct),
+        "score": candidate.credit,
+    }

@@ -1,0 +1,196 @@
+"""Rows of local tables: JSON, JSON Lines, CSV, TSV, parquet, arrow, and saved datasets, one row at a time."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.data.fields import Fields
+from dreamprm.data.json_stream import MAX_VALUE_CHARACTERS, Row, stream_json
+
+_BATCH_ROWS = 64  # a row of a hub table may hold megabytes of images
+_SHARD = re.compile(r"(?P<split>.+?)(-\d{5}-of-\d{5}.*)?")
+
+
+def read_table(path: str | Path, *, split: str | None = None) -> Iterator[Fields | DataError]:
+    """Read a local table row by row, in bounded memory.
+
+    JSON (an array, or one object a line), CSV and TSV are read as text, so that rows may differ in their
+    fields and "1.50" stays as it is written; an empty cell of a CSV or TSV file counts as null. Parquet files
+    are read in batches, arrow files and datasets saved with `save_to_disk` through `datasets`, memory-mapped;
+    images stay undecoded.
+
+    Args:
+        path: a file, known by its ending (.json .jsonl .ndjson .csv .tsv .parquet .arrow), a folder that
+            `save_to_disk` wrote, or a folder with parquet files as the hub has them
+            (`train-00000-of-00004.parquet`, also in folders below it; or `train/0000.parquet`, ... as its own
+            converter names them).
+        split: of a folder that holds several splits, which.
+
+    Yields:
+        Rows with their file and line (of binary files and datasets the row's number, from 1 on). An error
+        stands for a row that cannot be read.
+
+    Raises:
+        UserError: no such file, an unknown ending, an unknown split, or several splits and none chosen.
+        DataError: the file is broken.
+    """
+    path = Path(path)
+    if path.is_dir():
+        yield from _folder_rows(path, split)
+        return
+    if split is not None:
+        raise UserError(f"split={split} chooses among the splits of a folder, but {path} is one file")
+    if not path.is_file():
+        raise UserError(f"no such file: {path}; give the path of a table")
+    kind = path.suffix.lower()
+    if kind not in _READERS:
+        raise UserError(f"{path}: unknown ending {kind!r}; allowed: {', '.join(_READERS)}, or a folder")
+    yield from _READERS[kind](path)
+
+
+def as_fields(rows: Iterable[Row], path: Path, *, prefix: str = "") -> Iterator[Fields | DataError]:
+    """JSON values as rows of a file; an error stands for one that is no object.
+
+    Args:
+        rows: the values with their lines.
+        path: the file, for messages.
+        prefix: where the rows stand in the file, as of `Fields`.
+    """
+    for row in rows:
+        try:
+            if row.problem is not None:
+                raise DataError(f"{path}:{row.line}: {row.problem}")
+            fields = Fields(row.value, path, line=row.line, prefix=prefix)
+        except DataError as error:
+            yield error
+        else:
+            yield fields
+
+
+def _json_rows(path: Path) -> Iterator[Fields | DataError]:
+    yield from as_fields(stream_json(path), path)
+
+
+def _csv_rows(path: Path) -> Iterator[Fields | DataError]:
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter=separator, strict=True)
+        try:
+            rows = _long_cells(reader)
+            names = next(rows, None)
+            if not names:
+                raise DataError(f"{path}:1: no column names; allowed: a first line with the names")
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise DataError(f"{path}:1: column names must differ, got twice: {', '.join(twice)}")
+            line = reader.line_num + 1
+            for cells in rows:
+                if len(cells) == len(names):
+                    values = {name: cell or None for name, cell in zip(names, cells, strict=True)}
+                    yield Fields(values, path, line=line)
+                elif cells:  # an empty line is none
+                    yield DataError(f"{path}:{line}: got {len(cells)} cells for {len(names)} columns")
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise DataError(f"{path}:{reader.line_num}: broken table: {error}") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: not UTF-8 text ({error.reason}); save the file as UTF-8") from error
+
+
+def _long_cells(reader: Any) -> Iterator[list[str]]:
+    """The rows of a csv reader, whose module refuses cells as long as an image unless it is told."""
+    while True:
+        before = csv.field_size_limit(MAX_VALUE_CHARACTERS)
+        try:
+            cells = next(reader, None)
+        finally:
+            csv.field_size_limit(before)
+        if cells is None:
+            return
+        yield cells
+
+
+def _parquet_rows(path: Path) -> Iterator[Fields | DataError]:
+    import pyarrow
+    import pyarrow.parquet
+
+    # Not through `datasets`, whose streams leave a thread behind where reading ends early: at times it aborts
+    # the process at its end, after all was done.
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            batches = file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False)
+            rows = (values for batch in batches for values in batch.to_pylist())
+            for line, values in enumerate(rows, start=1):
+                yield Fields(values, path, line=line)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read as parquet: {str(error).splitlines()[0]}") from error
+
+
+def _arrow_rows(path: Path) -> Iterator[Fields | DataError]:
+    import datasets
+
+    try:
+        data = datasets.Dataset.from_file(str(path))
+    except Exception as error:  # pyarrow raises several kinds on foreign bytes
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{path}: cannot be read as an arrow stream: {reason}") from error
+    yield from _arrow_batches(data, path)
+
+
+def _arrow_batches(data: Any, path: Path) -> Iterator[Fields]:
+    """The rows of a `datasets` object as stored: its arrow form holds images undecoded."""
+    line = 0
+    for table in data.with_format("arrow").iter(batch_size=_BATCH_ROWS):
+        for values in table.to_pylist():
+            line += 1
+            yield Fields(values, path, line=line)
+
+
+def _folder_rows(path: Path, split: str | None) -> Iterator[Fields | DataError]:
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        import datasets
+
+        data = datasets.load_from_disk(str(path))
+        if isinstance(data, datasets.DatasetDict):
+            name = _chosen_split(path, list(data), split)
+            yield from _arrow_batches(data[name], path / name)
+        elif split is not None:
+            raise UserError(f"split={split}: {path} is one saved dataset without splits; leave split out")
+        else:
+            yield from _arrow_batches(data, path)
+        return
+    shards: dict[str, list[Path]] = {}
+    for file in sorted(path.rglob("*.parquet")):
+        matched = _SHARD.fullmatch(file.stem)
+        assert matched is not None  # the pattern takes every name
+        name = file.parent.name if file.stem.isdecimal() else matched["split"]
+        shards.setdefault(name, []).append(file)
+    if not shards:
+        raise UserError(f"{path} holds neither a saved dataset nor parquet files; give a folder that does")
+    for file in shards[_chosen_split(path, list(shards), split)]:
+        yield from _parquet_rows(file)
+
+
+def _chosen_split(path: Path, splits: list[str], wanted: str | None) -> str:
+    if wanted in splits:
+        return str(wanted)
+    if wanted is None and len(splits) == 1:
+        return splits[0]
+    what = f"split={wanted} is not among" if wanted is not None else "set split to one of"
+    raise UserError(f"{path}: {what} its splits: {', '.join(splits)}")
+
+
+_READERS: dict[str, Callable[[Path], Iterator[Fields | DataError]]] = {
+    ".json": _json_rows,
+    ".jsonl": _json_rows,
+    ".ndjson": _json_rows,
+    ".csv": _csv_rows,
+    ".tsv": _csv_rows,
+    ".parquet": _parquet_rows,
+    ".arrow": _arrow_rows,
+}

@@ -1,0 +1,139 @@
+"""The questions of a run, and the chains that are there already."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dreamprm.config.errors import DataError
+from dreamprm.data.question_reader import read_question_records
+from dreamprm.data.read_report import ReadReport
+from dreamprm.data.readers import read_candidate_records
+from dreamprm.data.records import OPTION_LETTERS, CandidateRecord, QuestionRecord
+from dreamprm.generators.prompting import question_text
+from dreamprm.labelling.settings import QuestionSettings, shard_of
+
+Say = Callable[[str], None]
+
+
+def open_questions(settings: QuestionSettings, *, say: Say = print) -> list[QuestionRecord]:
+    """All question records of the files, in their order; `questions.limit` is left to `share`.
+
+    Raises:
+        UserError, DataError: those of the reader.
+        DataError: two questions of one id.
+    """
+    records: list[QuestionRecord] = []
+    for file in settings.files:
+        report = ReadReport()
+        records += read_question_records(file.path, domain=file.domain, report=report, **_reading(settings))
+        for line in report.lines():
+            say(f"{file.path}: {line}")
+    _require_unique([record.id for record in records], "questions")
+    return records
+
+
+def open_candidates(
+    path: str, settings: QuestionSettings, questions: Sequence[QuestionRecord], *, say: Say = print
+) -> tuple[list[QuestionRecord], dict[str, CandidateRecord]]:
+    """Candidate records, and the questions that they answer: those given, else as they say themselves.
+
+    Images are the questions'; those of records that stand alone start from `image_root` or their own folder.
+
+    Raises:
+        UserError, DataError: those of the reader.
+        DataError: two records of one id, or of an id that none of the given questions has.
+    """
+    report = ReadReport()
+    reading = _reading(settings)
+    if settings.files:  # the images are the questions'; what the candidates say of them is not read
+        reading |= {"image_root": None, "missing_image": "text_only", "allow_no_image": True}
+    records = list(read_candidate_records(path, report=report, **reading))
+    report.text_only *= not settings.files
+    for line in report.lines():
+        say(f"{path}: {line}")
+    _require_unique([record.id for record in records], path)
+    by_id = {record.id: record for record in records}
+    if not settings.files:
+        return [_question(record) for record in records], by_id
+    known = {question.id for question in questions}
+    strange = [record.id for record in records if record.id not in known]
+    if strange:
+        raise DataError(
+            f"{path}: {len(strange)} of {len(records)} records have an id that no question of "
+            f"questions.files has, the first is {strange[0]!r}; give the questions that they answer, or "
+            "leave questions.files out to take question and answer from the records themselves"
+        )
+    answered = [question for question in questions if question.id in by_id]
+    if len(answered) < len(questions):
+        say(
+            f"{path}: holds no CoT for {len(questions) - len(answered)} of {len(questions)} questions; they "
+            "are left out"
+        )
+    return answered, by_id
+
+
+def share(
+    questions: Sequence[QuestionRecord], settings: QuestionSettings, shard: str
+) -> list[QuestionRecord]:
+    """Of the first `questions.limit` questions every n-th, starting at the i-th, of a shard written i/n."""
+    first, step = shard_of(shard)
+    return list(questions[: settings.limit][first::step])
+
+
+# As `dreamprm.generators.prompting.question_text` ends a question with options.
+_LETTERS_SHOWN = re.compile(r"\nOptions: (?P<letters>[A-Z](?:, [A-Z])+) \(shown in the image\)\Z")
+_LETTERED = re.compile(r"\nOptions:(?P<lines>(?:\n\([A-Z]\) .*)+)\Z")
+
+
+def _question(record: CandidateRecord) -> QuestionRecord:
+    """The question that a candidate record answers, its options taken out of the text again.
+
+    Without them "(B) 4 cm" could not be compared with the answer "B".
+    """
+    text, options = _without_options(record.question)
+    if record.answer not in tuple(OPTION_LETTERS[: len(options)]) or (
+        question_text(text, options) != record.question
+    ):
+        text, options = record.question, ()
+    return QuestionRecord(
+        question=text,
+        images=record.images,
+        answer=record.answer,
+        options=options,
+        domain=record.benchmark,
+        answer_type=None,
+        precision=None,
+        unit=None,
+        id=record.id,
+    )
+
+
+def _without_options(text: str) -> tuple[str, tuple[str, ...]]:
+    if found := _LETTERS_SHOWN.search(text):
+        return text[: found.start()], tuple(found["letters"].split(", "))
+    if found := _LETTERED.search(text):
+        return text[: found.start()], tuple(line[4:] for line in found["lines"].split("\n")[1:])
+    return text, ()
+
+
+def _reading(settings: QuestionSettings) -> dict[str, Any]:
+    return {
+        "image_root": settings.image_root,
+        "missing_image": settings.missing_image,
+        "allow_no_image": settings.allow_no_image,
+        "on_error": settings.on_error,
+        "max_bad_fraction": settings.max_bad_fraction,
+    }
+
+
+def _require_unique(ids: Sequence[str], where: str) -> None:
+    seen: set[str] = set()
+    for id in ids:
+        if id in seen:
+            raise DataError(
+                f"{where}: two records have the id {id!r}; ids name CoTs and labels, give each "
+                "its own (across all files)"
+            )
+        seen.add(id)

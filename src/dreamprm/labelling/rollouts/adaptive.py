@@ -1,0 +1,184 @@
+"""Rollouts where they lower the error most: few at first, more while a prefix is open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
+
+import numpy as np
+
+from dreamprm.labelling.rollouts.base import Ask, LabelMethod, Plan, StepLabel, Tally
+from dreamprm.labelling.rollouts.checks import check_between, check_choice, check_count, check_prefixes
+from dreamprm.labelling.rollouts.martingale import ChainValues, Floats
+from dreamprm.labelling.rollouts.wilson import wilson_interval
+
+ESTIMATES = ("martingale", "share")
+
+
+@dataclass(frozen=True)
+class Adaptive(LabelMethod):
+    """Few rollouts first, then one by one where each lowers the expected error most, while that is enough.
+
+    Every prefix gets `initial` rollouts. Then a round hands out up to as many rollouts as there are prefixes,
+    each to the open prefix whose standard error it lowers most:
+
+        gain(k) = s(k) - s(k + 1),    1 / s(k)^2 = 1 / v + k / (p (1 - p)),    k: given in this round already
+
+    with p and v the mean and variance of what is known of the prefix's value. A prefix is open while its
+    Wilson interval is wide (half of it exceeds `half_width`), undecided (it holds `threshold`, where one is
+    set) and it has had fewer than `maximum` rollouts. It ends when no open prefix has a gain above
+    `least_gain`, or the chain's budget is spent.
+
+    Use it where rollouts are what labelling costs and the chains are the generator's own. It takes a few
+    rounds one after the other, so that one chain takes longer though all of them cost less.
+
+    Args:
+        initial: rollouts from every prefix, >= 1.
+        budget: the most a chain may cost, in rollouts as a mean over its prefixes, >= initial. 8 is never
+            dearer than `full`.
+        maximum: the most from one prefix, >= initial.
+        least_gain: by how much one more rollout must lower a standard error to be worth it, >= 0. It sets
+            the mean cost: the default takes 4.6 rollouts a step on the sandbox, fewer where outcomes are
+            clear. 0 leaves it to the budget.
+        half_width: half the Wilson interval at which a prefix is known well enough, in (0, 0.5); 0.2 ends it
+            after 6 rollouts that agree. Who wants a lower error than the default's lowers it too.
+        z: standard errors of that interval; 1.96 for 95 %.
+        threshold: in (0, 1), where only the side on which p_i lies matters (hard labels); None where its
+            value does.
+        estimate: what becomes the label. `martingale`: the posterior mean of `ChainValues`, which uses the
+            other prefixes and the chain's own end too. Its mean absolute error is much the lower, but it is
+            shrunk, and takes the chain for the generator's own. `share`: right / total of the prefix alone,
+            for chains of another generator. Stopping when rollouts agree biases it towards 0 and 1.
+        stay, concentration: of `ChainValues`; they serve `martingale` alone.
+
+    Figures on error, cost and bias are in experiments/results/rollouts.md.
+
+    Raises:
+        ValueError: a setting out of range.
+
+    Source: the interval is Wilson's (1927); spending by expected gain and the estimate are ours.
+    """
+
+    initial: int = 2
+    budget: float = 8.0
+    maximum: int = 16
+    least_gain: float = 0.0067
+    half_width: float = 0.2
+    z: float = 1.96
+    threshold: float | None = None
+    estimate: str = "martingale"
+    stay: float = 0.1
+    concentration: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_count(self.initial, setting="initial")
+        check_count(self.maximum, setting="maximum")
+        check_between(self.budget, 0, np.inf, setting="budget")
+        for setting in ("budget", "maximum"):
+            if getattr(self, setting) < self.initial:
+                raise ValueError(
+                    f"{setting} must be >= initial={self.initial}, which every prefix gets; got "
+                    f"{getattr(self, setting)}"
+                )
+        if self.least_gain != 0:
+            check_between(self.least_gain, 0, np.inf, setting="least_gain", advice="0 is allowed too")
+        check_between(self.half_width, 0, 0.5, setting="half_width")
+        check_between(self.z, 0, np.inf, setting="z", advice="1.96 gives an interval of 95 %")
+        if self.threshold is not None:
+            check_between(self.threshold, 0, 1, setting="threshold", advice="or None")
+        check_choice(self.estimate, setting="estimate", allowed=ESTIMATES)
+        ChainValues(self.stay, self.concentration)
+
+    @property
+    def takes_chains_for_own(self) -> bool:
+        """With estimate="martingale"."""
+        return self.estimate == "martingale"
+
+    def plan(self, prefixes: int, *, correct: bool | None) -> Plan:
+        """See `LabelMethod.plan`. A prefix none of whose rollouts counts is not labelled.
+
+        Raises:
+            ValueError: prefixes is negative.
+        """
+        check_prefixes(prefixes)
+        return self._rounds(prefixes, correct)
+
+    def _rounds(self, prefixes: int, correct: bool | None) -> Plan:
+        if not prefixes:
+            return []
+        tallies, asked = [Tally(0, 0)] * prefixes, [0] * prefixes
+        # Rounding must not lose a rollout: 8.2 * 15 is a little below 123.
+        left = int(self.budget * prefixes + 1e-9)
+        counts = [self.initial] * prefixes
+        while any(counts):
+            chosen = [i for i, count in enumerate(counts) if count]
+            brought = yield [Ask(i + 1, counts[i]) for i in chosen]
+            for i, tally in zip(chosen, brought, strict=True):
+                tallies[i] = Tally(tallies[i].right + tally.right, tallies[i].total + tally.total)
+                asked[i] += counts[i]
+            left -= sum(counts)
+            counts = self._share_out(min(left, prefixes), tallies, asked, correct)
+        if self.estimate == "share":
+            labels = [tally.right / tally.total if tally.total else None for tally in tallies]
+        else:
+            means, _ = self._moments(tallies, correct)
+            labels = [float(p) if tally.total else None for p, tally in zip(means, tallies, strict=True)]
+        return [StepLabel(p, tally.total) for p, tally in zip(labels, tallies, strict=True)]
+
+    def _share_out(
+        self,
+        rollouts: int,
+        tallies: list[Tally],
+        asked: list[int],
+        correct: bool | None,
+    ) -> list[int]:
+        """How the next `rollouts` are given to the prefixes; fewer, or none, where no more are worth it."""
+        means, variances = self._moments(tallies, correct)
+        # p (1 - p), of one rollout; bounded, or an estimate of 0 or 1 would take it to tell everything.
+        noise = np.maximum(means * (1 - means), 0.02)
+        is_open = [self._is_open(tally) for tally in tallies]
+        counts = [0] * len(tallies)
+        for _ in range(rollouts):
+            gains = [
+                _gain(variances[i], noise[i], count)
+                if is_open[i] and asked[i] + count < self.maximum
+                else 0.0
+                for i, count in enumerate(counts)
+            ]
+            best = max(range(len(gains)), key=gains.__getitem__)
+            if gains[best] <= self.least_gain:
+                break
+            counts[best] += 1
+        return counts
+
+    def _is_open(self, tally: Tally) -> bool:
+        low, high = wilson_interval(tally.right, tally.total, z=self.z)
+        wide = (high - low) / 2 > self.half_width
+        return wide and (self.threshold is None or low <= self.threshold <= high)
+
+    def _moments(self, tallies: list[Tally], correct: bool | None) -> tuple[Floats, Floats]:
+        """What is known of each prefix's value: (m,) means and (m,) variances."""
+        if self.estimate == "martingale":
+            return self._values.moments(tallies, correct=correct)
+        # Jeffreys' posterior, Beta(right + 1/2, wrong + 1/2): its variance is not 0 where all agree.
+        right = np.array([tally.right for tally in tallies], dtype=np.float64)
+        total = np.array([tally.total for tally in tallies], dtype=np.float64)
+        means = (right + 0.5) / (total + 1)
+        return means, means * (1 - means) / (total + 2)
+
+    @cached_property
+    def _values(self) -> ChainValues:
+        return ChainValues(self.stay, self.concentration)
+
+
+def _gain(variance: float, noise: float, count: int) -> float:
+    """How much rollout number count + 1 lowers the standard error of a value.
+
+    Rounded, so that two prefixes of which the same is known tie whatever the machine's last digit, and a plan
+    repeated elsewhere asks for the same.
+    """
+    if variance <= 0.0:
+        return 0.0
+    now, then = (1 / sqrt(1 / variance + k / noise) for k in (count, count + 1))
+    return round(now - then, 9)

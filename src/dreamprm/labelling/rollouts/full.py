@@ -1,0 +1,49 @@
+"""The same number of rollouts from every prefix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dreamprm.labelling.rollouts.base import Ask, LabelMethod, Plan, StepLabel
+from dreamprm.labelling.rollouts.checks import check_count, check_prefixes
+
+
+@dataclass(frozen=True)
+class Full(LabelMethod):
+    """p_i = (1 / n) * sum over n rollouts from the prefix step_1..step_i of [final answer is right].
+
+    Use it where labels must be unbiased, step by step, whoever wrote the chain: nothing but the prefix's own
+    rollouts enters its label. It is the most expensive of the methods; all rollouts are one round.
+
+    Args:
+        rollouts: n, from each prefix. The standard error of p_i is sqrt(p_i (1 - p_i) / n), at most
+            0.18 for 8.
+
+    Raises:
+        ValueError: rollouts is no whole number >= 1.
+
+    Source: DreamPRM (arXiv 2505.20241), section 3; Math-Shepherd (arXiv 2312.08935).
+    """
+
+    rollouts: int = 8
+
+    def __post_init__(self) -> None:
+        check_count(self.rollouts, setting="rollouts", advice="the paper's labels are shares of several")
+
+    def plan(self, prefixes: int, *, correct: bool | None) -> Plan:
+        """See `LabelMethod.plan`. A prefix none of whose rollouts counts is not labelled.
+
+        Raises:
+            ValueError: prefixes is negative.
+        """
+        del correct
+        check_prefixes(prefixes)
+        return self._steps(prefixes)
+
+    def _steps(self, prefixes: int) -> Plan:
+        if not prefixes:
+            return []
+        tallies = yield [Ask(step, self.rollouts) for step in range(1, prefixes + 1)]
+        return [
+            StepLabel(tally.right / tally.total if tally.total else None, tally.total) for tally in tallies
+        ]

@@ -1,0 +1,145 @@
+"""`dreamprm sample` and `dreamprm label`: from questions to chains of thought and step labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dreamprm.answers.settings import AnswerSettings
+from dreamprm.config.choices import PROMPTS, SPLITS
+from dreamprm.config.schema import REQUIRED, open_settings, section, setting
+from dreamprm.config.strategies import listing
+from dreamprm.generators.settings import GeneratorSettings
+from dreamprm.runtime.settings import ProgressSettings
+
+
+@dataclass
+class QuestionFile:
+    """One file of question records."""
+
+    path: str = setting(REQUIRED, "JSON or JSONL file of question records", shorthand=True)
+    domain: str | None = setting(None, "domain of all its records; null: each record names its own")
+
+
+@dataclass
+class QuestionSettings:
+    """The questions, and how their files are read."""
+
+    files: list[QuestionFile] = setting(
+        [],
+        "files of question records: plain paths, or sections with the keys below; may be empty where "
+        "label.candidates holds questions and answers",
+    )
+    limit: int | None = setting(None, "only the first so many questions; null: all", minimum=1)
+    image_root: str | None = setting(
+        None, "folder the questions' image paths are relative to; null: the data file's own"
+    )
+    missing_image: str = setting(
+        "error",
+        "an image that is missing: stop, or go on with the text",
+        choices=("error", "text_only"),
+    )
+    allow_no_image: bool = setting(False, "accept questions that name no image")
+    on_error: str = setting(
+        "error", "a bad record stops the run or is left out and listed", choices=("error", "skip")
+    )
+    max_bad_fraction: float = setting(
+        0.01, "with on_error=skip: the largest share of bad records", minimum=0, maximum=1
+    )
+
+
+@dataclass
+class SampleSettings:
+    """`dreamprm sample`: chains of thought."""
+
+    n: int = setting(8, "CoTs a question (N)", minimum=1)
+    form: str = setting(
+        "candidates",
+        "candidate records (a question with its N CoTs) or meta records (a CoT with right or wrong)",
+        choices=("candidates", "meta"),
+    )
+    shard: str = setting("0/1", "i/n: this process takes every n-th question, starting at the i-th (from 0)")
+
+    def check(self) -> None:
+        """The shard is one of n."""
+        shard_of(self.shard)
+
+
+def method_listing() -> str:
+    """Every label method with its settings and defaults, for `--help`."""
+    from dreamprm.labelling.rollouts import METHODS, method_settings
+
+    return listing(METHODS, method_settings)
+
+
+@dataclass
+class LabelSettings:
+    """`dreamprm label`: Monte-Carlo labels of the steps of chains of thought."""
+
+    candidates: str | None = setting(
+        None,
+        "file of candidate records whose CoTs are labelled (sampled before, or another generator's); null: "
+        "sample them first",
+    )
+    cots: int = setting(4, "CoTs sampled a question where candidates=null", minimum=1)
+    method: str = setting("full", "which prefixes get how many rollouts")
+    shard: str = setting("0/1", "i/n: this process takes every n-th question, starting at the i-th (from 0)")
+    settings: dict[str, Any] = open_settings(
+        "the named method's own settings, written beside method:", listing=method_listing
+    )
+
+    def check(self) -> None:
+        """The shard is one of n; the method has the settings given (makes it once)."""
+        from dreamprm.labelling.rollouts import build_method
+
+        shard_of(self.shard)
+        build_method(self.method, **self.settings)
+
+
+@dataclass
+class LabelConfig:
+    """Questions in; chains of thought (`dreamprm sample`) or step labels (`dreamprm label`) out."""
+
+    output: str = setting(
+        REQUIRED, "folder of the results; a run that was stopped goes on where it holds some already"
+    )
+    seed: int = setting(0, "seed of the sampling", minimum=0)
+    prompt: str = setting(
+        "five_stage", "the paper's five steps, or no structure asked for (ablation)", choices=PROMPTS
+    )
+    split: str = setting(
+        "headings",
+        "what a step is: text under a 'Step k:' heading, a paragraph, a sentence, or the whole response",
+        choices=SPLITS,
+    )
+    max_failed_fraction: float = setting(
+        0.05, "largest share of the questions that may fail before the run stops", minimum=0, maximum=1
+    )
+    questions: QuestionSettings = section(QuestionSettings)
+    generator: GeneratorSettings = section(GeneratorSettings)
+    answers: AnswerSettings = section(AnswerSettings)
+    sample: SampleSettings = section(SampleSettings)
+    label: LabelSettings = section(LabelSettings)
+    log: ProgressSettings = section(ProgressSettings)
+
+    def check(self) -> None:
+        """A judge where one is needed, and questions from somewhere."""
+        if self.answers.kind == "judge" and self.answers.judge.name is None:
+            raise ValueError("answers.kind=judge needs answers.judge.name (and its settings)")
+        if not self.questions.files and self.label.candidates is None:
+            raise ValueError("questions.files must name at least one file of question records, got []")
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """The (i, n) of a shard written as i/n.
+
+    Raises:
+        ValueError: not of that form, or i is not in 0..n-1.
+    """
+    first, slash, second = text.partition("/")
+    if not slash or not first.strip().isdigit() or not second.strip().isdigit():
+        raise ValueError(f"shard must be written i/n, such as 0/8, got {text!r}")
+    i, n = int(first), int(second)
+    if not 0 <= i < n:
+        raise ValueError(f"shard i/n needs 0 <= i < n, got {text}; the first of {n or 8} is 0/{n or 8}")
+    return i, n

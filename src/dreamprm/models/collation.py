@@ -1,0 +1,177 @@
+"""From records to batches: a dataset's i-th item is the whole batch of step i, as CPU tensors.
+
+A batch is a function of the step alone, because the samplers are. So loader workers may prefetch, and a
+resumed run sees exactly the batches it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.data.sampling import DomainSampler, EpochSampler
+from dreamprm.data.text_records import TextRecord
+from dreamprm.models.image_store import ImageStore
+from dreamprm.models.processing import EncodedCoT, PRMProcessor
+
+Batch = dict[str, Any]
+
+
+class Rows(Protocol):
+    """Records, or their numbers, by position: a list, an array or a memory-mapped table."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class StepBatches(Dataset[Batch]):
+    """Lower-level batches: CoTs with step labels, and texts beside them where there is a pool.
+
+        inputs  what `PRM.forward` takes, with only the labelled steps as step ends
+        labels  (S,) float32;  group (S,) long, each step's index into `domains` (n,) long
+        cot     (S,) long, each step's index into the CoTs;  cots (c,) long, their row numbers in the table;
+                cot_domains (c,) long, their domains
+        text    what `PRM.forward(output="token_logits")` takes; absent without a pool
+
+    Args:
+        table: step records.
+        rows: the numbers of each domain's records in the table; the order of its keys numbers the domains.
+        sampler: which records make up step i.
+        texts, text_sampler: the language-modelling pool; both or neither.
+    """
+
+    def __init__(
+        self,
+        table: Rows,
+        rows: Mapping[str, Rows],
+        sampler: DomainSampler,
+        *,
+        processor: PRMProcessor,
+        images: ImageStore,
+        texts: Sequence[TextRecord] = (),
+        text_sampler: EpochSampler | None = None,
+    ) -> None:
+        self._table, self._rows, self._sampler = table, list(rows.values()), sampler
+        self._processor, self._images = processor, images
+        self._texts, self._text_sampler = texts, text_sampler
+
+    def __getitem__(self, step: int) -> Batch:
+        picked = self._sampler.rows(step)
+        domains = sorted({domain for domain, _ in picked})
+        place = {domain: i for i, domain in enumerate(domains)}
+        cots = [int(self._rows[domain][row]) for domain, row in picked]
+        encoded, labels, group, cot, kept = [], [], [], [], []
+        for number, (domain, _) in enumerate(picked):
+            record = self._table[cots[number]]
+            encoded.append(_encode(self._processor, self._images, record))
+            known = [label for label in record.labels if label is not None]
+            labels += known
+            kept += [label is not None for label in record.labels]
+            group += [place[domain]] * len(known)
+            cot += [number] * len(known)
+        inputs = self._processor.collate(encoded)
+        if not all(kept):
+            chosen = torch.tensor(kept)
+            for name in ("step_rows", "step_cols"):
+                inputs[name] = inputs[name][chosen]
+        batch: Batch = {
+            "inputs": inputs,
+            "labels": torch.tensor(labels, dtype=torch.float32),
+            # A batch may hold no labelled step at all: the type must not follow from the list's content.
+            "group": torch.tensor(group, dtype=torch.long),
+            "domains": torch.tensor(domains),
+            "cot": torch.tensor(cot, dtype=torch.long),
+            "cots": torch.tensor(cots),
+            "cot_domains": torch.tensor([domain for domain, _ in picked]),
+        }
+        if self._text_sampler is not None:
+            texts = [self._texts[i] for i in self._text_sampler.rows(step)]
+            batch["text"] = self._processor.collate_text(
+                [self._processor.encode_text(text.text, self._images.open_all(text.images)) for text in texts]
+            )
+        return batch
+
+
+class MetaBatches(Dataset[Batch]):
+    """Upper-level batches: complete CoTs, `cot` (S,) long and `correct` (M,) float32 beside the inputs."""
+
+    def __init__(
+        self,
+        records: Rows,
+        sampler: EpochSampler,
+        *,
+        processor: PRMProcessor,
+        images: ImageStore,
+    ) -> None:
+        self._records, self._sampler = records, sampler
+        self._processor, self._images = processor, images
+
+    def __getitem__(self, window: int) -> Batch:
+        records = [self._records[i] for i in self._sampler.rows(window)]
+        encoded = [_encode(self._processor, self._images, record) for record in records]
+        steps = torch.tensor([item.n_steps for item in encoded])
+        return {
+            "inputs": self._processor.collate(encoded),
+            "cot": torch.repeat_interleave(torch.arange(len(records)), steps),
+            "correct": torch.tensor([float(record.correct) for record in records]),
+        }
+
+
+class Latest(Iterator[Batch]):
+    """Batches of another iterator; `last` is the one handed out last."""
+
+    def __init__(self, source: Iterator[Batch]) -> None:
+        self._source = source
+        self.last: Batch = {}
+
+    def __next__(self) -> Batch:
+        self.last = next(self._source)
+        return self.last
+
+
+class _MistakesAsItems(Dataset[Any]):
+    """User errors become items: an exception of a worker would arrive with a traceback in its message."""
+
+    def __init__(self, dataset: Dataset[Batch]) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, index: int) -> Batch | UserError:
+        try:
+            return self._dataset[index]
+        except UserError as error:
+            return error
+
+
+def batches(dataset: Dataset[Batch], *, start: int, stop: int, workers: int = 0) -> Iterator[Batch]:
+    """The dataset's batches from `start` up to `stop`, read ahead by `workers` processes (0: in this one).
+
+    Raises:
+        UserError: the dataset's own, when its batch's turn comes.
+    """
+    loader: DataLoader[Batch] = DataLoader(
+        _MistakesAsItems(dataset),
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        # The loader seeds its workers from a generator; from the global one, each start would move it on.
+        generator=torch.Generator(),
+    )
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
+
+
+def _encode(processor: PRMProcessor, images: ImageStore, record: Any) -> EncodedCoT:
+    try:
+        return processor.encode(record.question, images.open_all(record.images), record.steps)
+    except DataError:
+        raise
+    except UserError as error:
+        raise DataError(f"record {record.id}: {error}") from error

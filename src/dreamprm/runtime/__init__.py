@@ -1,0 +1,1 @@
+"""What a running command does with its process and its terminal: threads, signals, progress."""

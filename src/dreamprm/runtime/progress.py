@@ -1,0 +1,182 @@
+"""What a person sees while training runs: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TextIO
+
+from tqdm import tqdm
+
+from dreamprm.config.choices import PROGRESS_MODES
+
+_REFRESH_SECONDS = 0.1
+_SHOWN = 3  # weights named at either end
+
+
+class Progress:
+    """Shows step, inner loss, meta loss, and the highest and lowest domain weights.
+
+    Use it as a context manager, so that a terminal is left in order after an error or Ctrl-C too:
+    `with Progress(1800) as progress: progress.update(5, inner_loss=..., meta_loss=..., weights={...})`.
+
+    Args:
+        total_steps: inner steps of the whole run, >= 1.
+        mode: "bar" (three lines, redrawn), "lines" (one line every `every` updates), "none", or "auto": bar
+            where the stream is a terminal that knows its size, else lines.
+        every: updates (windows) a line stands for; the first and the last step get a line in any case.
+        start: steps already done when this run resumes; they count as done but not towards the rate.
+        stream: where to write; standard error by default.
+        clock: seconds, rising; for tests.
+    Raises: ValueError for a mode not listed, total_steps or every below 1, or a start outside 0..total_steps.
+    """
+
+    def __init__(
+        self,
+        total_steps: int,
+        mode: str = "auto",
+        *,
+        every: int = 20,
+        start: int = 0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if mode not in PROGRESS_MODES:
+            raise ValueError(f"mode must be one of {', '.join(PROGRESS_MODES)}, got {mode!r}")
+        if total_steps < 1 or every < 1:
+            raise ValueError(f"total_steps and every must be >= 1, got {total_steps} and {every}")
+        if not 0 <= start <= total_steps:
+            raise ValueError(f"start must be between 0 and total_steps ({total_steps}), got {start}")
+        self._stream = sys.stderr if stream is None else stream
+        if mode == "auto":
+            mode = "bar" if redraws(self._stream) else "lines"
+        self.mode = mode
+        self._total, self._every, self._start = total_steps, every, start
+        self._clock = clock
+        self._began = self._drawn = clock()
+        self._updates = 0
+        self._bars: tuple[tqdm, tqdm, tqdm] | None = None
+        if mode == "bar":
+            self._bars = (
+                tqdm(total=total_steps, initial=start, file=self._stream, unit="step", dynamic_ncols=True),
+                tqdm(total=0, file=self._stream, bar_format="{desc}", position=1, dynamic_ncols=True),
+                tqdm(total=0, file=self._stream, bar_format="{desc}", position=2, dynamic_ncols=True),
+            )
+
+    def update(
+        self,
+        step: int,
+        *,
+        inner_loss: float,
+        meta_loss: float | None = None,
+        weights: Mapping[str, float] | None = None,
+        note: str = "",
+    ) -> None:
+        """Show the state after `step` inner steps.
+
+        Args:
+            step: inner steps done in all.
+            inner_loss: mean over the window; NaN is shown as such.
+            meta_loss: None where there is no upper level.
+            weights: by domain; None or empty shows none.
+            note: shown after the losses.
+        """
+        self._updates += 1
+        losses = f"inner {inner_loss:.4f}" + ("" if meta_loss is None else f"  meta {meta_loss:.4f}")
+        losses += f"  {note}" if note else ""
+        if self._bars is not None:
+            self._redraw(self._bars, step, losses=losses, weights=weights or {})
+        elif self.mode == "lines":
+            first_or_last = self._updates == 1 or step >= self._total
+            if first_or_last or self._updates % self._every == 0:
+                place = f"step {step:>{len(str(self._total))}}/{self._total}"
+                parts = (place, losses, self._pace(step), *_extremes(weights or {}))
+                self.write("  ".join(part for part in parts if part))
+
+    def write(self, message: str) -> None:
+        """Print a message without breaking the bar; nothing with mode "none"."""
+        if self._bars is not None:
+            tqdm.write(message, file=self._stream)
+        elif self.mode == "lines":
+            self._stream.write(message + "\n")
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Leave the last state on the terminal and free the lines; closing twice is harmless."""
+        if self._bars is not None:
+            for bar in self._bars:
+                bar.refresh()
+            for bar in self._bars:
+                bar.close()
+            self._bars = None
+            self.mode = "none"
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        del kind, error, trace
+        self.close()
+
+    def _redraw(
+        self,
+        bars: tuple[tqdm, tqdm, tqdm],
+        step: int,
+        *,
+        losses: str,
+        weights: Mapping[str, float],
+    ) -> None:
+        steps, *ends = bars
+        steps.set_postfix_str(losses, refresh=False)
+        for bar, text in zip(ends, _extremes(weights)):
+            bar.set_description_str(text, refresh=False)
+        steps.update(step - steps.n)
+        # A small model does hundreds of windows a second; drawing each would cost more than it shows.
+        if self._clock() - self._drawn >= _REFRESH_SECONDS or step >= self._total:
+            for bar in bars:
+                bar.refresh()
+            self._drawn = self._clock()
+
+    def _pace(self, step: int) -> str:
+        seconds, done = self._clock() - self._began, step - self._start
+        if seconds <= 0 or done <= 0:
+            return "rate unknown"
+        rate = done / seconds
+        return f"{rate:.3g} steps/s  {duration((self._total - step) / rate)} left"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as m:ss, or h:mm:ss from an hour on. Example: 75 -> "1:15"."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def redraws(stream: TextIO) -> bool:
+    """Whether a bar can be drawn: a terminal without a size (some containers) would show empty lines."""
+    if not stream.isatty():
+        return False
+    try:
+        return os.get_terminal_size(stream.fileno()).columns > 0
+    except OSError:  # a terminal in name only, without a file descriptor: tqdm takes 80 columns
+        return True
+
+
+def _extremes(weights: Mapping[str, float]) -> tuple[str, str]:
+    """The highest and the lowest weights by name; all in the first where the two ends would overlap."""
+    ordered = sorted(weights.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{name} {value:.2f}" for name, value in ordered]
+    if not shown:
+        return "", ""
+    if len(shown) <= 2 * _SHOWN:
+        return "weights " + ", ".join(shown), ""
+    return "top " + ", ".join(shown[:_SHOWN]), "bottom " + ", ".join(shown[-_SHOWN:])

@@ -1,0 +1,114 @@
+"""The sandbox's scripted reasoner as a generator over a generated world's files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dreamprm.config.errors import UserError
+from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
+
+if TYPE_CHECKING:
+    from dreamprm.sandbox.reasoner import Errors, ScriptedReasoner
+
+ERRORS = ("training", "other", "none")
+
+
+@dataclass
+class SandboxGenerator(Generator):
+    """Writes five-stage chains of thought about a sandbox world's images, with errors that repeat.
+
+    Use it to try labelling without a model: thousands of rollouts a second, and the truth is known. It looks
+    the image's scene up where a model would see pixels, and draws as its errors say, whatever temperature,
+    `max_tokens` and `stop` are; a token is a word.
+
+    Args:
+        folder: a world made by `dreamprm sandbox`; images are given by their paths in it.
+        seed: the individual; another one falls into other traps on the same questions. The world's own step
+            records were written with the world's seed.
+        errors: "training" (those of the world's training sets), "other" (other mistakes at other rates), or
+            "none".
+
+    Raises:
+        UserError: errors unknown; the folder holds no world, or one made before worlds held their scenes.
+    """
+
+    folder: str
+    seed: int = 0
+    errors: str = "training"
+    _reasoner: ScriptedReasoner = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        from dreamprm.sandbox.reasoner import ScriptedReasoner
+        from dreamprm.sandbox.scene_file import SCENES, read_scenes
+
+        errors = _errors(self.errors)
+        path = Path(self.folder) / SCENES
+        try:
+            scenes = read_scenes(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.folder} is no sandbox world with its scenes: {path} cannot be read "
+                f"({type(error).__name__}: {error}); make one with `dreamprm sandbox`, and make an older one "
+                "anew: worlds did not always hold this file"
+            ) from error
+        self._root = os.path.realpath(self.folder)
+        self._reasoner = ScriptedReasoner(scenes, errors=errors, seed=self.seed)
+        self._known = scenes.keys()
+
+    def complete_all(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> list[list[Completion] | GenerationError]:
+        """See `Generator.complete_all`.
+
+        A request without a question of this world, or whose prefix is no chain of thought of it, is refused.
+
+        Raises:
+            UserError: an image is none of the world's.
+        """
+        return [self._complete(request, sampling) for request in requests]
+
+    def describe(self) -> dict[str, str]:
+        """See `Generator.describe`."""
+        return {
+            "folder": self.folder,
+            "seed": str(self.seed),
+            "errors": self.errors,
+            "prefixes": "continued step by step",
+        }
+
+    def _complete(self, request: Request, sampling: Sampling) -> list[Completion] | GenerationError:
+        known = replace(request, images=tuple(self._in_world(image) for image in request.images[:1]))
+        if not known.images:
+            raise UserError(
+                "the sandbox generator was asked a question without an image; give it the "
+                f"questions in {self.folder}/questions"
+            )
+        try:
+            (result,) = self._reasoner.complete_all([known], sampling)
+        except ValueError as error:  # no question of this world, or a prefix that it did not write
+            return GenerationError(str(error), refused=True)
+        return result
+
+    def _in_world(self, image: str) -> str:
+        """The image's path as the world's files have it, from a path given absolute or from the folder."""
+        for path in (image, os.path.join(self._root, image)):
+            inside = os.path.relpath(os.path.realpath(path), self._root)
+            if inside in self._known:
+                return inside
+        raise UserError(
+            f"the sandbox generator knows no scene for the image {image!r}; give it the "
+            f"questions in {self.folder}/questions, or set folder to the world it belongs to"
+        )
+
+
+def _errors(name: str) -> Errors:
+    from dreamprm.sandbox.reasoner import NO_ERRORS, OTHER_ERRORS, TRAINING_ERRORS
+
+    known = dict(zip(ERRORS, (TRAINING_ERRORS, OTHER_ERRORS, NO_ERRORS), strict=True))
+    if name not in known:
+        raise UserError(f"errors must be one of {', '.join(ERRORS)}, got {name!r}")
+    return known[name]

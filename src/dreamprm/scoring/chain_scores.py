@@ -1,0 +1,135 @@
+"""A stream of chains of thought into the log-odds of their steps; what they share is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from dreamprm.config.errors import UserError
+from dreamprm.models.candidate_scoring import PassLimits, scored_questions
+from dreamprm.models.encoding import EncodedCoT
+from dreamprm.models.image_store import ImageStore
+from dreamprm.models.prm import PRM
+
+P = TypeVar("P")
+
+WINDOW_PASSES = 8
+"""Chains are sorted by length within so many full passes; so many encoded chains are held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain(Generic[P]):
+    """A chain of thought to score.
+
+    Attributes:
+        question, images, steps: as in a record; at least one step.
+        place: where its scores go.
+    """
+
+    question: str
+    images: tuple[str, ...]
+    steps: tuple[str, ...]
+    place: P
+
+
+Refused = Callable[[Chain[P], UserError], None]
+
+
+@dataclass
+class _Question(Generic[P]):
+    """Chains of one question in a window: encoded once each, however many places want the scores."""
+
+    encoded: list[EncodedCoT] = field(default_factory=list)
+    places: list[list[P]] = field(default_factory=list)
+    numbers: dict[tuple[str, ...], int] = field(default_factory=dict)
+
+
+def scored_chains(
+    prm: PRM,
+    chains: Iterable[Chain[P]],
+    *,
+    images: ImageStore,
+    limits: PassLimits,
+    refused: Refused[P] | None = None,
+) -> Iterator[tuple[P, list[float]]]:
+    """The log-odds of every chain's steps.
+
+    Chains of one question (the same text and images) share what they begin with where they stand near each
+    other; equal ones are scored once. At most four times `WINDOW_PASSES` passes' chains are held at a time.
+
+    Args:
+        prm: the model; it is in evaluation mode while the iterator runs.
+        chains: a stream of any length.
+        images: opens the images.
+        limits: of one forward pass.
+        refused: called with a chain that cannot be encoded (an image broken, too many tokens) and why; the
+            chain then gets no scores. None raises.
+
+    Yields:
+        (the chain's place, a log-odds a step), question by question, in no particular order within a window.
+
+    Raises:
+        UserError: what the processor or the image store refuse, where `refused` is None.
+    """
+    was_training = prm.training
+    prm.eval()
+    try:
+        for window in _windows(chains, WINDOW_PASSES * limits.rows):
+            questions = _encoded(prm, window, images, refused)
+            encoded = [question.encoded for question in questions]
+            for number, scores in scored_questions(prm, encoded, limits=limits):
+                for places, log_odds in zip(questions[number].places, scores, strict=True):
+                    for place in places:
+                        yield place, log_odds
+    finally:
+        prm.train(was_training)
+
+
+def _windows(chains: Iterable[Chain[P]], size: int) -> Iterator[list[Chain[P]]]:
+    """Cut the stream into windows of so many chains or some more, as a rule between two questions."""
+    window: list[Chain[P]] = []
+    for chain in chains:
+        # A file of one question alone must not be held whole either.
+        if len(window) >= size and (_key(chain) != _key(window[-1]) or len(window) >= 4 * size):
+            yield window
+            window = []
+        window.append(chain)
+    if window:
+        yield window
+
+
+def _key(chain: Chain[P]) -> tuple[str, tuple[str, ...]]:
+    return chain.question, chain.images
+
+
+def _encoded(
+    prm: PRM, window: Sequence[Chain[P]], images: ImageStore, refused: Refused[P] | None
+) -> list[_Question[P]]:
+    by_key: dict[tuple[str, tuple[str, ...]], list[Chain[P]]] = {}
+    for chain in window:
+        by_key.setdefault(_key(chain), []).append(chain)
+    questions: list[_Question[P]] = []
+    for (text, paths), members in by_key.items():
+        question: _Question[P] = _Question()
+        pixels = None
+        for chain in members:
+            known = question.numbers.get(chain.steps)
+            if known is not None:
+                question.places[known].append(chain.place)
+                continue
+            try:
+                if pixels is None:  # opened and resized once for all chains of the question
+                    pixels = [prm.processor.patcher.resized(image) for image in images.open_all(paths)]
+                encoded = prm.processor.encode(text, pixels, chain.steps)
+            except UserError as error:
+                if refused is None:
+                    raise
+                refused(chain, error)
+                continue
+            question.numbers[chain.steps] = len(question.encoded)
+            question.encoded.append(encoded)
+            question.places.append([chain.place])
+        if question.encoded:
+            questions.append(question)
+    return questions

@@ -1,0 +1,270 @@
+"""`dreamprm score`: files in, the same with a scorer's log-odds out; goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.data.read_report import OnError, ReadReport, Tolerance
+from dreamprm.files.atomic import write_atomically
+from dreamprm.files.saved_config import save_config
+from dreamprm.models.candidate_scoring import PassLimits
+from dreamprm.models.image_store import ImageStore
+from dreamprm.runtime.process import prepare_process
+from dreamprm.runtime.progress import duration
+from dreamprm.scoring.chain_scores import Chain, scored_chains
+from dreamprm.scoring.journal import ScoreJournal
+from dreamprm.scoring.rows import Kind, Row, Source, Stepless, rounded
+from dreamprm.scoring.scorer import Scorer, open_scorer, scorer_name
+from dreamprm.scoring.settings import ScoreConfig
+from dreamprm.scoring.status import ScoreStatus
+
+# A chain's place: (number of the row, number of the chain in it).
+Place = tuple[int, int]
+
+
+def run_score(config: ScoreConfig) -> None:
+    """Score every file; write OUTPUT/NAME.jsonl, OUTPUT/NAME.scores.jsonl (the journal) and summary.json.
+
+    Every file is read through before the model is, so that a bad record shows at once. A run that was stopped
+    goes on from the journal; so does one whose files have grown since.
+
+    Raises:
+        UserError: the configuration, the model or what the output folder holds forbid it.
+        DataError: a bad record.
+    """
+    prepare_process(config.threads)
+    folder, name = Path(config.output), scorer_name(config)
+    sources = {label: _source(config, path, name) for label, path in config.files.items()}
+    for label, source in sources.items():
+        if source.path.resolve() == (folder / f"{label}.jsonl").resolve():
+            raise UserError(
+                f"files.{label}={source.path} would be replaced by its own result; give another output"
+            )
+    counts = {label: _Counts.of(source, say=_say) for label, source in sources.items()}
+    scorer = open_scorer(config)
+    identity = {
+        "model": scorer.fingerprint,
+        "scores": "response" if scorer.by_response else "step",
+        "precision": config.precision,
+        "kind": config.kind,
+        "stepless": config.data.stepless,
+        "processor": config.processor,
+        "max_pixels": config.max_pixels,
+    }
+    summary: dict[str, Any] = {"scorer": name, "model": config.model, "made_by": identity, "files": {}}
+    for label, source in sources.items():
+        with ScoreJournal(folder / f"{label}.scores.jsonl", identity) as journal:
+            save_config(folder / "config.yaml", config)  # not before the journal has been found to fit
+            status = _score(config, scorer, source, journal, label=label, counts=counts[label])
+            path = folder / f"{label}.jsonl"
+            written = _write(source, journal, path, name)
+        summary["files"][label] = {
+            "source": str(source.path),
+            **counts[label].to_json(),
+            "scored_now": status.scored,
+            "seconds": round(status.seconds, 3),
+            "candidates_per_second": round(status.scored / status.seconds, 3) if status.scored else None,
+            "written": written.rows,
+            "left_out": written.report.bad,
+        }
+        _say(
+            f"{path}: {written.rows:,} records with scores of {name!r}; {status.scored:,} candidates with "
+            f"{status.steps:,} steps scored in {duration(status.seconds)}"
+        )
+        for line in written.report.lines():
+            _say(f"{source.path}: {line}")
+    write_atomically(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+
+
+@dataclass
+class _Counts:
+    """What a file holds."""
+
+    records: int = 0
+    candidates: int = 0
+    stepless: int = 0
+    steps: int = 0
+
+    @classmethod
+    def of(cls, source: Source, *, say: Any) -> _Counts:
+        """Read the file through.
+
+        Raises:
+            UserError, DataError: those of `Source.rows`.
+        """
+        counts, report = cls(), ReadReport()
+        for row in source.rows(report):
+            counts.records += 1
+            counts.candidates += len(row.chains)
+            counts.stepless += row.chains.count(None)
+            counts.steps += sum(len(chain) for chain in row.chains if chain)
+        if not counts.records:
+            raise DataError(f"{source.path}: every record was left out; mend the file")
+        for line in report.lines():
+            say(f"{source.path}: {line}")
+        if counts.stepless:
+            say(
+                f"{source.path}: {counts.stepless:,} of {counts.candidates:,} candidates have no steps and "
+                "get no score (data.stepless=skip)"
+            )
+        return counts
+
+    def to_json(self) -> dict[str, int]:
+        """As in the summary."""
+        return {
+            "records": self.records,
+            "candidates": self.candidates,
+            "without_steps": self.stepless,
+            "steps": self.steps,
+        }
+
+
+@dataclass
+class _Pending:
+    """A row whose chains are being scored."""
+
+    row: Row
+    open: int
+    log_odds: list[list[float] | None]
+    left_out: str | None = None
+
+
+def _score(
+    config: ScoreConfig, scorer: Scorer, source: Source, journal: ScoreJournal, *, label: str, counts: _Counts
+) -> ScoreStatus:
+    """Bring every row of the file into the journal."""
+    report = ReadReport()
+    pending: dict[int, _Pending] = {}
+    before = _scored_before(source, journal) if len(journal) else 0
+    status = ScoreStatus(
+        label, counts.candidates, before=before, mode=config.log.progress, every=config.log.every
+    )
+
+    def finish(number: int, held: _Pending) -> None:
+        held.open -= 1
+        if held.open <= 0:
+            journal.append(number, held.row.digest, held.log_odds, held.left_out)
+            pending.pop(number, None)
+            status.add(len(held.log_odds), sum(len(values) for values in held.log_odds if values))
+
+    def chains() -> Iterator[Chain[Place]]:
+        for number, row in enumerate(source.rows(report)):
+            if journal.has(number, row.digest):
+                continue
+            members = [(i, steps) for i, steps in enumerate(row.chains) if steps is not None]
+            held = pending[number] = _Pending(row, len(members), [None] * len(row.chains))
+            if not members:
+                finish(number, held)
+            for i, steps in members:
+                yield Chain(row.record.question, row.record.images, steps, (number, i))
+
+    def refused(chain: Chain[Place], error: UserError) -> None:
+        number, i = chain.place
+        held = pending[number]
+        what = f"candidate {i}: " if config.kind == "candidate" else ""
+        problem = DataError(f"{held.row.where}: {what}{error}")
+        if held.left_out is None:
+            source.tolerance.take(problem, report, source.path)
+            held.left_out = str(problem)
+        finish(number, held)
+
+    images = ImageStore(missing=config.data.missing_image)
+    limits = PassLimits(config.batch_size, config.batch_tokens)
+    with status, _memory_told():
+        for (number, i), log_odds in scored_chains(
+            scorer.prm, chains(), images=images, limits=limits, refused=refused
+        ):
+            held = pending[number]
+            taken = log_odds[-1:] if scorer.by_response else log_odds
+            held.log_odds[i] = rounded(taken, held.row.where)
+            finish(number, held)
+    assert not pending, f"rows {sorted(pending)[:5]} were not scored"
+    return status
+
+
+@contextmanager
+def _memory_told() -> Iterator[None]:
+    """Say what to do where the GPU's memory is too small."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "the GPU's memory is too small for one pass; lower batch_tokens (or batch_size, or "
+            f"set precision=bf16), then start the same command again: {error}"
+        ) from error
+
+
+def _scored_before(source: Source, journal: ScoreJournal) -> int:
+    """How many candidates the journal holds scores of."""
+    return sum(
+        len(row.chains)
+        for number, row in enumerate(source.rows(ReadReport()))
+        if journal.has(number, row.digest)
+    )
+
+
+@dataclass
+class _Written:
+    """A finished file."""
+
+    rows: int = 0
+    report: ReadReport = field(default_factory=ReadReport)
+
+
+def _write(source: Source, journal: ScoreJournal, path: Path, name: str) -> _Written:
+    """The file's rows with their scores, whole or not at all."""
+    written = _Written()
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("x", encoding="utf-8") as file:
+            for number, row in enumerate(source.rows(written.report)):
+                if not journal.has(number, row.digest):
+                    raise UserError(
+                        f"{source.path} has changed while it was scored; start the same command again"
+                    )
+                entry = journal.read(number)
+                if entry.left_out is not None:
+                    written.report.bad += 1
+                    written.report.leave_out(entry.left_out)
+                    continue
+                scored = row.scored(name, entry.log_odds, folder=path.parent)
+                file.write(json.dumps(scored, ensure_ascii=False, allow_nan=False) + "\n")
+                written.rows += 1
+        source.tolerance.judge(written.report, source.path)
+        if not written.rows:
+            raise DataError(
+                f"{source.path}: every record was left out, the first: {written.report.left_out[0]}"
+            )
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return written
+
+
+def _source(config: ScoreConfig, path: str, name: str) -> Source:
+    data = config.data
+    return Source(
+        path=Path(path),
+        kind=cast(Kind, config.kind),
+        name=name,
+        replace=config.replace,
+        stepless=cast(Stepless, data.stepless),
+        image_root=data.image_root,
+        missing_image=cast(Any, data.missing_image),
+        allow_no_image=data.allow_no_image,
+        tolerance=Tolerance(cast(OnError, data.on_error), data.max_bad_fraction),
+    )
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

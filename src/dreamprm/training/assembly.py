@@ -1,0 +1,310 @@
+"""From a configuration to the parts of a run: model, data, problem, optimizers, estimator."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device, set_seed
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from dreamprm.config.errors import UserError
+from dreamprm.data.record_table import RecordTable
+from dreamprm.data.records import MetaRecord, StepRecord
+from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
+from dreamprm.data.text_records import read_text_records
+from dreamprm.hypergrad import Estimator, build_estimator, estimator_settings
+from dreamprm.hypergrad.audit import Audit
+from dreamprm.models.collation import MetaBatches, StepBatches
+from dreamprm.models.image_store import ImageStore
+from dreamprm.models.prm import PRM
+from dreamprm.models.processing import PRMProcessor
+from dreamprm.models.weights import DomainWeights, InstanceNet, InstanceTable, Weights
+from dreamprm.training.baselines import UpperLevel, Weighting, build_baseline
+from dreamprm.training.bilevel import BilevelState, BilevelTrainer
+from dreamprm.training.inputs import Say, open_meta_data, open_training_data
+from dreamprm.training.optimizers import make_optimizer
+from dreamprm.training.prm_problem import prm_problem
+from dreamprm.training.settings import TrainConfig
+
+# Seeds of the independent orders in which data is visited, beside the run's own seed.
+META_ORDER, TEXT_ORDER = 1, 2
+# Norm of the differences' perturbation where the forward pass is autocast to bf16: the estimators' defaults,
+# which are for float32, are off by 30 % there, this one by 8 % (experiments/results/precision.md).
+BF16_RADIUS = 0.05
+
+
+@dataclass
+class Run:
+    """The parts of one training run; `memory` is the weights' own, for their logs."""
+
+    prm: PRM
+    weights: Weights
+    trainer: BilevelTrainer
+    state: BilevelState
+    memory: dict[str, torch.Tensor]
+    records: RecordTable[StepRecord]
+    meta: list[MetaRecord]
+    sampler: DomainSampler
+    step_batches: StepBatches
+    meta_batches: MetaBatches
+    images: ImageStore
+    notes: list[str] = field(default_factory=list)
+
+    def named_weights(self) -> dict[str, float]:
+        """The weights of the domains as they are now."""
+        return self.weights.named(self.state.alpha, self.memory)
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """The device and the precision of the run.
+
+    Raises:
+        UserError: more than one process.
+    """
+    accelerator = Accelerator(mixed_precision="bf16" if config.precision == "bf16" else "no")
+    if accelerator.num_processes > 1:
+        raise UserError(
+            f"training runs in one process, {accelerator.num_processes} were launched; start "
+            "`dreamprm train` without a launcher, one GPU holds the 2B model"
+        )
+    return accelerator
+
+
+def make_prm(config: TrainConfig) -> PRM:
+    """The PRM before its first step; the same seed gives the same head (and random backbone).
+
+    Raises:
+        UserError: no model given, or one that cannot be read.
+    """
+    model, data = config.model, config.data
+    torch.manual_seed(config.seed)
+    tokenizer = model.tokenizer or model.path
+    source = model.path if model.path is not None else _read_model_config(model.config)
+    if source is None or tokenizer is None:
+        raise UserError(
+            "give model.path (a checkpoint), or model.config and model.tokenizer for a random start"
+        )
+    processor = PRMProcessor.from_pretrained(
+        tokenizer,
+        min_pixels=data.min_pixels,
+        max_pixels=data.max_pixels,
+        max_length=data.max_length,
+        readout=model.readout,
+    )
+    attention = model.attn_implementation
+    if attention == "auto":
+        attention = "eager" if _estimator(config).needs_second_order else "sdpa"
+    return PRM.from_backbone(source, processor=processor, head=model.head, attn_implementation=attention)
+
+
+def assemble(
+    config: TrainConfig, accelerator: Accelerator, *, reference: str | None = None, say: Say = print
+) -> Run:
+    """Read the data, make the model, and put the bi-level trainer together.
+
+    A baseline that weighs the domains by another rule takes the place of the configured upper level; one that
+    selects its training set must have done so (`dreamprm.training.baselines.preparation`).
+
+    Args:
+        reference: folder of the saved reference model, for a baseline that needs one.
+
+    Raises:
+        UserError: whatever in the configuration or the files cannot work, before the first step.
+    """
+    set_seed(config.seed)  # Python's, numpy's and torch's generators: two processes start alike
+    table = open_training_data(config.data, say=say)
+    meta = open_meta_data(config.data, say=say)
+    estimator = _estimator(config)
+    prm = make_prm(config).to(accelerator.device)
+    if estimator.needs_second_order and not prm.supports_second_order:
+        raise UserError(
+            f"hypergrad.name={config.hypergrad.name} takes gradients of gradients, which "
+            f"model.attn_implementation={config.model.attn_implementation} does not have; set "
+            "model.attn_implementation=eager (or auto), or hypergrad.name=first_order"
+        )
+
+    if config.precision == "bf16" and "forward_difference" in config.hypergrad.settings.values():
+        say(
+            "precision=bf16 with one-sided differences: bf16's rounding drowns them where a batch holds more "
+            "than one loss; take finite_difference instead of forward_difference, or look: "
+            "hypergrad.audit_every"
+        )
+
+    images = ImageStore(missing=config.data.missing_image)
+    sampler = DomainSampler(
+        {name: len(rows) for name, rows in table.domains.items()},
+        mode=cast(Sampling, config.sampling),
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+    texts = []
+    text_sampler = None
+    if config.lm_weight:
+        assert config.data.lm is not None, "the schema wants data.lm with lm_weight > 0"
+        texts = read_text_records(config.data.lm, image_root=config.data.image_root)
+        text_sampler = EpochSampler(len(texts), config.lm_batch_size, seed=_seed(config, TEXT_ORDER))
+    level = _upper_level(config, table, estimator, prm=prm, reference=reference)
+    problem = prm_problem(
+        prm,
+        level.weights,
+        aggregation=config.aggregation,
+        temperature=config.temperature,
+        meta_loss_kind=config.meta_loss,
+        lm_weight=config.lm_weight,
+        autocast=accelerator.autocast,
+    )
+    params = prm.trainable_params(freeze_vision=config.model.freeze_vision)
+    audit = _audit(config, prm, list(params))
+    _share_weights(prm, params)
+    alpha = {name: value.to(accelerator.device) for name, value in level.alpha.items()}
+    inner = make_optimizer(config.inner, steps=config.steps, names=params, section="inner")
+    trainer = BilevelTrainer(
+        problem,
+        level.estimator,
+        inner,
+        level.optimizer if level.moves else None,
+        inner_steps=config.inner_steps,
+        to_device=lambda batch: send_to_device(batch, accelerator.device),
+        audit=audit,
+    )
+    return Run(
+        prm=prm,
+        weights=level.weights,
+        trainer=trainer,
+        state=BilevelState.start(params, alpha, inner=inner, upper=level.optimizer),
+        memory=level.weights.memory(),
+        records=table,
+        meta=meta,
+        sampler=sampler,
+        step_batches=StepBatches(
+            table,
+            table.domains,
+            sampler,
+            processor=prm.processor,
+            images=images,
+            texts=texts,
+            text_sampler=text_sampler,
+        ),
+        meta_batches=MetaBatches(
+            meta,
+            EpochSampler(len(meta), config.meta_batch_size, seed=_seed(config, META_ORDER)),
+            processor=prm.processor,
+            images=images,
+        ),
+        images=images,
+    )
+
+
+def rehearse(run: Run) -> None:
+    """Try the shortest window that takes every derivative, where the model may lack one; nothing is changed.
+
+    Raises:
+        UserError: the estimator takes a derivative that the model does not have.
+    """
+    trainer, state = run.trainer, run.state
+    if not trainer.estimator.needs_forward_mode:
+        return
+    batches = [trainer.to_device(run.step_batches[step]) for step in range(2)]
+    try:
+        trainer.estimator.run_window(
+            trainer.problem,
+            trainer.inner,
+            state.params,
+            state.inner,
+            state.alpha,
+            inner_batches=batches,
+            outer_batch=trainer.to_device(run.meta_batches[0]),
+        )
+    except NotImplementedError as error:
+        raise UserError(f"hypergrad: {error}") from error
+
+
+def _read_model_config(path: str | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"model.config={path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"model.config={path} must hold a transformers config, got a {type(content).__name__}"
+        )
+    return content
+
+
+def _share_weights(prm: PRM, params: dict[str, torch.Tensor]) -> None:
+    """Let the module's weights be the trained ones: a second copy of a 2B model would waste 9 GB.
+
+    Training runs through `functional_call` on `params`; the module is brought up to date by `load_params`.
+    """
+    for name, parameter in prm.named_parameters():
+        if name in params:
+            parameter.data = params[name].detach()
+
+
+def _upper_level(
+    config: TrainConfig,
+    table: RecordTable[StepRecord],
+    estimator: Estimator,
+    *,
+    prm: PRM,
+    reference: str | None,
+) -> UpperLevel:
+    """The configured weights, estimator and optimizer, or those of a baseline that weighs the domains."""
+    baseline = build_baseline(config.baseline.name, **config.baseline.settings)
+    if isinstance(baseline, Weighting):
+        return baseline.upper_level(list(table.domains), seed=config.seed, prm=prm, reference=reference)
+    weights = _weights(config, table)
+    alpha = weights.init()
+    optimizer = make_optimizer(
+        config.upper, steps=config.steps // config.inner_steps, names=alpha, section="upper"
+    )
+    return UpperLevel(weights, alpha, estimator, optimizer, moves=config.hypergrad.name != "none")
+
+
+def _weights(config: TrainConfig, table: RecordTable[StepRecord]) -> Weights:
+    settings, domains = config.weights, table.domains
+    match settings.kind:
+        case "instance_table":
+            return InstanceTable(domains, settings.normalisation)
+        case "instance_net":
+            return InstanceNet(list(domains), settings.features, hidden=settings.hidden, seed=config.seed)
+        case _:
+            return DomainWeights(list(domains), settings.normalisation)
+
+
+def _audit(config: TrainConfig, prm: PRM, names: list[str]) -> Audit:
+    settings = config.hypergrad
+    audit = Audit(every=settings.audit_every, params=tuple(settings.audit_params))
+    if audit.every:
+        with sdpa_kernel(SDPBackend.MATH):
+            possible = prm.supports_second_order
+        if not possible:
+            raise UserError(
+                f"hypergrad.audit_every={audit.every} takes gradients of gradients, which "
+                f"model.attn_implementation={config.model.attn_implementation} does not have; set "
+                "model.attn_implementation=sdpa (or eager), or hypergrad.audit_every=0"
+            )
+        try:
+            audit.select(names)
+        except ValueError as error:
+            raise UserError(f"hypergrad.audit_params: {error}") from error
+    return audit
+
+
+def _estimator(config: TrainConfig) -> Estimator:
+    """The configured estimator; under bf16 with a radius that its rounding allows, unless one is given."""
+    name, given = config.hypergrad.name, config.hypergrad.settings
+    if config.precision == "bf16" and "radius" in estimator_settings(name, solver=given.get("solver")):
+        given = {"radius": BF16_RADIUS, **given}
+    return build_estimator(name, **given)
+
+
+def _seed(config: TrainConfig, order: int) -> int:
+    return 3 * config.seed + order

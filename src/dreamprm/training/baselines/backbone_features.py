@@ -1,0 +1,100 @@
+"""What the backbone before training tells of chains of thought: their likelihood and their embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dreamprm.models.backbone import last_hidden_states
+from dreamprm.models.encoding import EncodedCoT
+from dreamprm.models.image_store import ImageStore
+from dreamprm.models.language_loss import sequence_log_likelihood
+from dreamprm.models.prm import PRM
+from dreamprm.training.baselines.base import Records
+
+Batch = dict[str, Tensor]
+
+
+def mean_log_likelihoods(
+    prm: PRM, records: Records, *, images: ImageStore, batch_size: int
+) -> NDArray[np.float64]:
+    """`(N,)` the mean log-likelihood per token (nats) of each CoT's steps, given question and images."""
+
+    def likelihood(encoded: Sequence[EncodedCoT]) -> Tensor:
+        inputs = _on_device(prm, prm.processor.collate_text(encoded))
+        rows = inputs["input_ids"].shape[0]
+        total = sequence_log_likelihood(
+            prm(inputs, output="token_logits"), inputs["token_targets"], inputs["token_rows"], rows
+        )  # (R,)
+        return total / torch.bincount(inputs["token_rows"], minlength=rows)
+
+    return _by_record(prm, records, likelihood, images=images, batch_size=batch_size)
+
+
+def mean_states(prm: PRM, records: Records, *, images: ImageStore, batch_size: int) -> NDArray[np.float64]:
+    """`(N, hidden)` the mean of each CoT's last hidden states over the tokens of question and steps.
+
+    The images' own tokens are left out: there are many more of them, and texts would hardly count; the text's
+    states have seen the images.
+    """
+
+    def mean(encoded: Sequence[EncodedCoT]) -> Tensor:
+        inputs = _on_device(prm, prm.processor.collate(encoded))
+        states = last_hidden_states(prm.backbone, inputs)  # (R, L, hidden)
+        text = (inputs["attention_mask"].bool() & (inputs["mm_token_type_ids"] == 0)).unsqueeze(-1)
+        return (states * text).sum(dim=1) / text.sum(dim=1)
+
+    return _by_record(prm, records, mean, images=images, batch_size=batch_size)
+
+
+@torch.no_grad()
+def _by_record(
+    prm: PRM,
+    records: Records,
+    measure: Callable[[Sequence[EncodedCoT]], Tensor],
+    *,
+    images: ImageStore,
+    batch_size: int,
+) -> NDArray[np.float64]:
+    """`measure` of every record, in batches of similar lengths."""
+    values: list[NDArray[np.float64] | None] = [None] * len(records)
+    was_training = prm.training
+    prm.eval()
+    try:
+        for batch in _batches(prm, records, images, batch_size):
+            measured = measure([encoded for _, encoded in batch]).double().cpu().numpy()
+            for (row, _), value in zip(batch, measured, strict=True):
+                values[row] = value
+    finally:
+        prm.train(was_training)
+    return np.stack(values)  # type: ignore[arg-type]
+
+
+def _batches(
+    prm: PRM, records: Records, images: ImageStore, size: int
+) -> Iterator[list[tuple[int, EncodedCoT]]]:
+    """Sorted by length within windows of 16 batches: never is the whole file held."""
+    window: list[tuple[int, EncodedCoT]] = []
+    for row, record in enumerate(records):
+        # One row a CoT, also for a model that reads after the chat template.
+        window.append(
+            (
+                row,
+                prm.processor.encode(
+                    record.question, images.open_all(record.images), record.steps, readout="step_end"
+                ),
+            )
+        )
+        if len(window) == 16 * size or row + 1 == len(records):
+            window.sort(key=lambda item: len(item[1].rows[0].input_ids))
+            for start in range(0, len(window), size):
+                yield window[start : start + size]
+            window = []
+
+
+def _on_device(prm: PRM, batch: Batch) -> Batch:
+    return {name: value.to(prm.head.weight.device) for name, value in batch.items()}

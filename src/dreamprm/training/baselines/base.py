@@ -1,0 +1,183 @@
+"""What baselines share: the settings that they fix, and either a training set of their own or weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dreamprm.config.errors import UserError
+from dreamprm.data.records import MetaRecord, StepRecord
+from dreamprm.training.level_settings import HypergradSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from dreamprm.hypergrad import Estimator
+    from dreamprm.models.image_store import ImageStore
+    from dreamprm.models.prm import PRM
+    from dreamprm.models.weights import Weights
+    from dreamprm.training.bilevel import UpperOptimizer
+    from dreamprm.training.settings import TrainConfig
+
+
+class Records(Protocol):
+    """Step records, read one after another: a list or a memory-mapped table."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[StepRecord]: ...
+
+
+KEPT = "kept"
+"""The fate of a record that is trained on; every other fate is the reason why it is not."""
+
+
+class Baseline(ABC):
+    """A reference run, trained by the same command, data and settings as the run that it stands beside.
+
+    A frozen dataclass whose fields are its settings, checked when it is made.
+    """
+
+    def settle(self, config: TrainConfig) -> TrainConfig:
+        """The settings of the training: those given, with what the baseline fixes; doing it twice changes
+        nothing more.
+
+        Raises:
+            UserError: a setting that the baseline leaves without a meaning.
+        """
+        if config.weights.kind != "domain":
+            raise UserError(
+                f"weights.kind={config.weights.kind} learns weights of single CoTs, a baseline "
+                "learns none of them; set weights.kind=domain, or baseline.name=none"
+            )
+        if config.hypergrad.audit_every:
+            raise UserError(
+                f"hypergrad.audit_every={config.hypergrad.audit_every} compares an estimator's "
+                "gradient, a baseline has none; set hypergrad.audit_every=0"
+            )
+        return dataclasses.replace(config, hypergrad=HypergradSettings(name="none"))
+
+    def facts(self) -> dict[str, Any]:
+        """What the saved model's settings tell of it, beside its name (JSON values)."""
+        return {}
+
+
+@dataclass(frozen=True)
+class SelectionData:
+    """What a selection may look at.
+
+    Attributes:
+        records: the step records, all domains one after another.
+        meta: the meta records.
+        seed: of the run.
+        prm: the model before its first step; None for selections that do not ask it.
+        images: opens the records' images.
+        say: takes a line for the user.
+    """
+
+    records: Records
+    meta: Sequence[MetaRecord]
+    seed: int
+    prm: PRM | None
+    images: ImageStore
+    say: Callable[[str], None] = print
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A training set made of another.
+
+    Attributes:
+        fates: of each record, `KEPT` or why it is left out.
+        change: what becomes of a kept record.
+        added: records beside the kept ones.
+        facts: what else the report tells (JSON values).
+    """
+
+    fates: Sequence[str]
+    change: Callable[[StepRecord], StepRecord] = field(default=lambda record: record)
+    added: Sequence[StepRecord] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def records(self, source: Records) -> Iterator[StepRecord]:
+        """The training set: the kept records of `source` in their order, then the added ones."""
+        for record, fate in zip(source, self.fates, strict=True):
+            if fate == KEPT:
+                yield self.change(record)
+        yield from self.added
+
+    def report(self, source: Records) -> dict[str, Any]:
+        """By domain, the number of records of each fate; `added` counts those that came beside them."""
+        domains: dict[str, dict[str, int]] = {}
+        for record, fate in zip(source, self.fates, strict=True):
+            counts = domains.setdefault(record.domain, {KEPT: 0})
+            counts[fate] = counts.get(fate, 0) + 1
+        for record in self.added:
+            counts = domains.setdefault(record.domain, {KEPT: 0})
+            counts["added"] = counts.get("added", 0) + 1
+        return {
+            "of": len(self.fates),
+            "kept": self.fates.count(KEPT),
+            "added": len(self.added),
+            "domains": domains,
+            **self.facts,
+        }
+
+
+class Selection(Baseline):
+    """A baseline that trains a vanilla PRM on a training set of its own, made of the run's."""
+
+    @abstractmethod
+    def select(self, data: SelectionData) -> Selected:
+        """The training set.
+
+        Raises:
+            UserError: the data does not allow the selection.
+        """
+
+
+@dataclass(frozen=True)
+class UpperLevel:
+    """What alpha is and how it moves.
+
+    Attributes:
+        weights: of the inner losses, from alpha.
+        alpha: at the start.
+        estimator: the rule of alpha's gradient.
+        optimizer: what follows the gradient.
+        moves: whether it does; False leaves alpha where it starts.
+    """
+
+    weights: Weights
+    alpha: dict[str, Tensor]
+    estimator: Estimator
+    optimizer: UpperOptimizer
+    moves: bool = True
+
+
+class Weighting(Baseline):
+    """A baseline that weighs the domains by another rule than the meta loss's hypergradient."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether a vanilla PRM must be trained first; its folder is handed to `upper_level`."""
+        return False
+
+    @abstractmethod
+    def upper_level(
+        self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None
+    ) -> UpperLevel:
+        """The run's upper level.
+
+        Args:
+            domains: names in the order of the batches' domain indices.
+            seed: of the run.
+            prm: the model before its first step, where it will be trained.
+            reference: folder of the saved reference model, where one is needed.
+
+        Raises:
+            UserError: what the settings name cannot be read, or does not fit the run.
+        """

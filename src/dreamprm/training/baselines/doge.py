@@ -1,0 +1,153 @@
+"""DoGE: weights grow where a domain's gradient points where the meta loss falls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dreamprm.hypergrad import Estimator, Window
+from dreamprm.hypergrad.base import WindowTask, leaves
+from dreamprm.hypergrad.mixed_derivative import finite_difference
+from dreamprm.hypergrad.plain_steps import plain_steps
+from dreamprm.hypergrad.window_passes import outer_gradient
+from dreamprm.models.weights import DOMAIN_WEIGHTS
+from dreamprm.training.baselines.base import UpperLevel, Weighting
+from dreamprm.training.baselines.limits import check_number, check_share
+from dreamprm.training.baselines.moving_weights import (
+    DomainMeans,
+    check_batches,
+    chosen_batches,
+    moving_weights,
+)
+
+SLOPES = ("finite_difference", "exact")
+
+
+@dataclass(frozen=True)
+class DoGE(Weighting):
+    """After each window w_k <- w_k exp(lr W_k), normalised; W_k = <grad L_k, grad L_meta> / |grad L_meta|^2.
+
+    Use it as the cheap reference for learned weights: it sees the same meta set, but through the alignment of
+    gradients at one point. AdamW and the T steps in between do not enter, which `first_order` and the exact
+    estimators take into account.
+
+    Args:
+        lr: of the weights; > 0. Stands for the paper's eta / mu.
+        smoothing: share of uniform weights mixed in, in [0, 1].
+        normalise: divide by |grad L_meta|^2: W_k is then the part of a descent step on the meta loss that one
+            on L_k takes, whatever the scale of the params; 1 for the meta set itself. False: the inner
+            product alone, as in the paper.
+        batches: alignment on the window's "last" batch, or on "all" of them. Where micro-batches hold a
+            single domain (sampling=single), all.
+        slopes: how <grad L_k, grad L_meta> is found: "finite_difference", three forward passes a batch; or
+            "exact", one backward pass for each domain of a batch.
+
+    Raises:
+        ValueError: a value outside of these.
+
+    Source: Fan et al., arXiv 2310.15393, with a target beside the training domains (its out-of-domain form).
+    Departures: both gradients are taken at the window's end, once a window; normalise; its weights of the run
+    are averaged and a larger model is trained with the average. Here the run with moving weights is the
+    result, as DreamPRM's is; for the second stage give the finished run to the baseline fixed_weights, with
+    take=mean.
+    """
+
+    lr: float = 0.02
+    smoothing: float = 1e-3
+    normalise: bool = True
+    batches: str = "all"
+    slopes: str = "finite_difference"
+
+    def __post_init__(self) -> None:
+        check_number(self.lr, setting="lr", above=0)
+        check_share(self.smoothing, setting="smoothing")
+        if not isinstance(self.normalise, bool):
+            raise ValueError(f"normalise must be true or false, got {self.normalise!r}")
+        check_batches(self.batches)
+        if self.slopes not in SLOPES:
+            raise ValueError(f"slopes must be one of {', '.join(SLOPES)}, got {self.slopes!r}")
+
+    def upper_level(
+        self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None
+    ) -> UpperLevel:
+        """Uniform weights, moved by the alignments."""
+        del seed, prm, reference
+        estimator = GradientAlignment(self.normalise, self.batches, self.slopes)
+        return moving_weights(domains, estimator, lr=self.lr, smoothing=self.smoothing)
+
+
+@dataclass(frozen=True)
+class GradientAlignment(Estimator):
+    """alpha_grad_k = -<grad L_k, grad L_meta> (/ |grad L_meta|^2) at phi_T, the means over batches.
+
+    Reads `domain_weights` (K,) and `batch["domains"]` (n,), the domains of the batch's n losses. Settings as
+    of `DoGE`.
+    """
+
+    normalise: bool = True
+    batches: str = "all"
+    slopes: str = "finite_difference"
+
+    def _run(self, task: WindowTask) -> Window:
+        steps = plain_steps(task)
+        outer = outer_gradient(task, steps.params)
+        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(outer.params.values())))))
+        aligned = DomainMeans(task.alpha[DOMAIN_WEIGHTS])
+        chosen = chosen_batches(task, self.batches)
+        losses_seen = 0
+        for batch in chosen:
+            slopes = self._slopes(task, steps.params, batch, outer.params, norm)
+            losses_seen += slopes.numel()
+            aligned.add(batch["domains"], slopes)
+        # At a stationary point of the meta loss nothing is aligned: the slopes are 0, and so is the quotient.
+        scale = 1.0 / norm**2 if self.normalise and norm > 0 else 1.0
+        exact = self.slopes == "exact"
+        return Window(
+            params=steps.params,
+            state=steps.state,
+            alpha_grad={DOMAIN_WEIGHTS: -scale * aligned.means()},
+            inner_losses=steps.losses,
+            outer_loss=outer.loss,
+            stats={
+                "forward": len(steps.losses) + 1 + (1 if exact else 3) * len(chosen),
+                "backward": len(steps.losses) + 1 + (losses_seen if exact else 0),
+            },
+        )
+
+    def _slopes(
+        self,
+        task: WindowTask,
+        params: dict[str, Tensor],
+        batch: Any,
+        direction: dict[str, Tensor],
+        norm: float,
+    ) -> Tensor:
+        """`(n,)` <grad L_i, direction>."""
+        if self.slopes == "finite_difference":
+            mixed = finite_difference(
+                task.problem,
+                params,
+                task.alpha,
+                batch=batch,
+                direction=direction,
+                norm=norm,
+                radius=None,
+                losses=None,
+            )
+            assert mixed.slopes is not None, "the training problem is structured"
+            return mixed.slopes
+        variables = leaves(params)
+        losses = task.problem.inner_losses(variables, batch)
+        toward = list(direction.values())
+        slopes: list[Any] = []
+        for loss in losses:
+            # the graph stays for the other losses
+            grads = torch.autograd.grad(
+                loss, list(variables.values()), retain_graph=True, materialize_grads=True
+            )
+            slopes.append(sum((grad * part).sum() for grad, part in zip(grads, toward, strict=True)))
+        return torch.stack(slopes)

@@ -1,0 +1,130 @@
+"""DoReMi: weights grow where the model is worse than a reference model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dreamprm.config.errors import UserError
+from dreamprm.hypergrad import Estimator, Window
+from dreamprm.hypergrad.base import WindowTask
+from dreamprm.hypergrad.plain_steps import plain_steps
+from dreamprm.models.weights import DOMAIN_WEIGHTS
+from dreamprm.training.baselines.base import UpperLevel, Weighting
+from dreamprm.training.baselines.limits import check_number, check_share
+from dreamprm.training.baselines.moving_weights import (
+    DomainMeans,
+    check_batches,
+    chosen_batches,
+    moving_weights,
+)
+
+
+@dataclass(frozen=True)
+class DoReMi(Weighting):
+    """After each window w_k <- w_k exp(lr max(0, L_k(phi) - L_k(reference))), then normalised and smoothed.
+
+    Use it as the reference for weights that are learned without a meta set: it evens out what is left to
+    learn over the domains. A domain whose labels are noise has a high loss under both models and is not
+    favoured for that.
+
+    Args:
+        reference: folder of a saved PRM (`RUN/model`); None: the vanilla PRM of this configuration is trained
+            first, in the run's folder `vanilla`, and is the reference.
+        lr: of the weights; > 0. The paper's is 1, for losses in nats; squared errors are smaller.
+        smoothing: share of uniform weights mixed in, in [0, 1].
+        batches: excess losses of the window's "last" batch, or of "all" its batches. Where micro-batches hold
+            a single domain (sampling=single), all.
+
+    Raises:
+        ValueError: a value outside of these.
+        UserError: in `upper_level`, a reference that is no PRM.
+
+    Source: Xie et al., arXiv 2305.10429, algorithm 1. Departures: it clips each token's excess at 0, we a
+    domain's mean squared error; it trains a small proxy for the weights, averages them over the run and
+    trains a large model with the average. Here the run with moving weights is the result, as DreamPRM's is;
+    for the second stage give the finished run to the baseline fixed_weights, with take=mean. It updates
+    after every step, we after every window.
+    """
+
+    reference: str | None = None
+    lr: float = 1.0
+    smoothing: float = 1e-3
+    batches: str = "all"
+
+    def __post_init__(self) -> None:
+        check_number(self.lr, setting="lr", above=0)
+        check_share(self.smoothing, setting="smoothing")
+        check_batches(self.batches)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Unless one is given."""
+        return self.reference is None
+
+    def upper_level(
+        self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None
+    ) -> UpperLevel:
+        """Uniform weights, moved by the excess losses."""
+        del seed
+        folder = self.reference if self.reference is not None else reference
+        assert folder is not None, "needs_reference has it trained"
+        estimator = ExcessLoss(reference_params(folder, prm), self.batches)
+        return moving_weights(domains, estimator, lr=self.lr, smoothing=self.smoothing)
+
+
+@dataclass(frozen=True, eq=False)
+class ExcessLoss(Estimator):
+    """alpha_grad_k = -max(0, L_k(phi_T) - L_k(reference)), the means over the window's batches.
+
+    Costs two forward passes a batch beside the plain steps; reads `domain_weights` (K,) and
+    `batch["domains"]` (n,), the domains of the batch's n losses.
+
+    Args:
+        reference: the reference model's params by name, where the trained ones are; frozen ones included.
+        batches: one of `moving_weights.BATCHES`.
+    """
+
+    reference: Mapping[str, Tensor]
+    batches: str = "all"
+
+    def _run(self, task: WindowTask) -> Window:
+        steps = plain_steps(task)
+        excess = DomainMeans(task.alpha[DOMAIN_WEIGHTS])
+        chosen = chosen_batches(task, self.batches)
+        with torch.no_grad():
+            for batch in chosen:
+                losses = task.problem.inner_losses(steps.params, batch)
+                excess.add(batch["domains"], losses - task.problem.inner_losses(self.reference, batch))
+            outer_loss = task.problem.outer_loss(steps.params, task.alpha, task.outer_batch)
+        return Window(
+            params=steps.params,
+            state=steps.state,
+            alpha_grad={DOMAIN_WEIGHTS: -excess.means().clamp_min(0.0)},
+            inner_losses=steps.losses,
+            outer_loss=outer_loss,
+            stats={"forward": len(steps.losses) + 2 * len(chosen) + 1, "backward": len(steps.losses)},
+        )
+
+
+def reference_params(folder: str, prm: nn.Module) -> dict[str, Tensor]:
+    """All params of a saved PRM by name, detached, on the device of the model that is trained.
+
+    Raises:
+        UserError: no PRM there, or one of another form than `prm`.
+    """
+    from dreamprm.models.prm import PRM
+
+    own = dict(prm.named_parameters())
+    found = {name: value.detach() for name, value in PRM.from_pretrained(folder).named_parameters()}
+    for name in own.keys() | found.keys():
+        shapes = [tuple(params[name].shape) if name in params else "missing" for params in (found, own)]
+        if shapes[0] != shapes[1]:
+            raise UserError(
+                f"baseline doremi: the reference in {folder} is another model: {name} is "
+                f"{shapes[0]} there and {shapes[1]} in this run; give one of the same backbone"
+            )
+    return {name: value.to(own[name].device) for name, value in found.items()}

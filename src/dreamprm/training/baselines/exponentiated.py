@@ -1,0 +1,60 @@
+"""Exponentiated gradient: the upper optimizer of weights that lie on a simplex."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dreamprm.hypergrad import AdamWState
+from dreamprm.training.baselines.limits import check_number, check_share
+
+
+@dataclass(frozen=True)
+class ExponentiatedGradient:
+    """w_k <- (1 - c) K w_k exp(-lr g_k) / sum_j w_j exp(-lr g_j) + c, for K weights with mean 1.
+
+    Mirror descent with the entropy as its distance: weights stay positive and their mean stays 1. c mixes in
+    the uniform weights, so that none is lost for good. It has no state but the number of steps, and stands
+    where the training loop has AdamW otherwise (`init`, `step`, `learning_rate`).
+
+    Args:
+        lr: step size; > 0.
+        smoothing: c, in [0, 1].
+
+    Raises:
+        ValueError: a value outside of these.
+
+    Source: Kivinen and Warmuth, 1997; with smoothing as in DoReMi, arXiv 2305.10429, algorithm 1, whose
+    weights sum to 1 where ours have mean 1.
+    """
+
+    lr: float
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number(self.lr, setting="lr", above=0)
+        check_share(self.smoothing, setting="smoothing")
+
+    def init(self, params: Mapping[str, Tensor]) -> AdamWState:
+        """No step taken, no moments."""
+        del params
+        return AdamWState(step=0, exp_avg={}, exp_avg_sq={})
+
+    def learning_rate(self, step: int) -> float:
+        """The same for every step."""
+        del step
+        return self.lr
+
+    @torch.no_grad()
+    def step(
+        self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], *, state: AdamWState
+    ) -> tuple[dict[str, Tensor], AdamWState]:
+        """One step of every tensor (K,) of weights; returns (weights, state)."""
+        moved = {}
+        for name, weights in params.items():
+            shares = torch.softmax(weights.log() - self.lr * grads[name], dim=0)
+            moved[name] = (1 - self.smoothing) * weights.numel() * shares + self.smoothing
+        return moved, AdamWState(state.step + 1, {}, {})

@@ -1,0 +1,58 @@
+"""Fixed weights: those of an earlier run, from the first step to the last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from dreamprm.hypergrad import build_estimator
+from dreamprm.models.weights import DOMAIN_WEIGHTS, DomainWeights
+from dreamprm.training.baselines.base import UpperLevel, Weighting
+from dreamprm.training.baselines.exponentiated import ExponentiatedGradient
+from dreamprm.training.baselines.past_weights import TAKES, for_domains, past_weights
+
+
+@dataclass(frozen=True)
+class FixedWeights(Weighting):
+    """A PRM trained with the weights that another run ended with, or had on average; scaled to mean 1.
+
+    Use it for the second stage of DoReMi and DoGE (take=mean), or to ask of learned weights whether they are
+    worth as much from the start on.
+
+    Args:
+        run: folder of a finished run with the same domains.
+        take: `last` or `mean` (over its upper steps).
+
+    Raises:
+        ValueError: another take.
+        UserError: in `upper_level`, no such run, or one of other domains.
+    """
+
+    run: str
+    take: str = "last"
+
+    def __post_init__(self) -> None:
+        if self.take not in TAKES:
+            raise ValueError(f"take must be one of {', '.join(TAKES)}, got {self.take!r}")
+
+    def upper_level(
+        self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None
+    ) -> UpperLevel:
+        """The run's weights, which stay."""
+        del seed, prm, reference
+        return staying(domains, for_domains(past_weights(self.run, take=self.take), domains, run=self.run))
+
+
+def staying(domains: Sequence[str], values: Sequence[float]) -> UpperLevel:
+    """Weights that no step moves: alpha is the weights themselves."""
+    alpha = {DOMAIN_WEIGHTS: torch.tensor(values, dtype=torch.float32)}
+    return UpperLevel(
+        DomainWeights(domains, "none"),
+        alpha,
+        build_estimator("none"),
+        ExponentiatedGradient(lr=1.0),
+        moves=False,
+    )

@@ -1,0 +1,36 @@
+"""The meta set alone: what its labels are worth without any training domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dreamprm.training.baselines.base import Selected, Selection, SelectionData
+from dreamprm.training.baselines.meta_steps import as_step_record, check_labels
+
+
+@dataclass(frozen=True)
+class MetaOnly(Selection):
+    """A PRM trained on the meta records, and on nothing else.
+
+    Use it to see whether learned weights are worth more than the data that they are learned from. The number
+    of steps stays, so a small meta set is seen many times.
+
+    Args:
+        labels: `all`: every step of a CoT has its right/wrong label r; `last`: only the last step has. With
+            `last`, also set aggregation=last: the other steps are never trained.
+
+    Raises:
+        ValueError: other labels.
+    """
+
+    labels: str = "all"
+
+    def __post_init__(self) -> None:
+        check_labels(self.labels)
+
+    def select(self, data: SelectionData) -> Selected:
+        """The meta records as the only domain."""
+        return Selected(
+            ["not of the meta set"] * len(data.records),
+            added=[as_step_record(record, labels=self.labels) for record in data.meta],
+        )

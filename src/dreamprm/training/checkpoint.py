@@ -1,0 +1,235 @@
+"""Checkpoints: tensors as safetensors and the rest as JSON, in a folder that is there whole or not at all.
+
+A checkpoint is written beside its final place, flushed to the disk, and renamed; older ones go only then.
+Whatever decides the future of a run belongs in it; `capture_random_state` gives the random states.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dreamprm.config.errors import UserError
+
+TENSORS = "tensors.safetensors"
+STATE = "state.json"
+RANDOM = "random."  # prefix of the random states among a checkpoint's tensors
+
+_FINAL = re.compile(r"step-(\d+)")
+
+
+def save_checkpoint(
+    folder: str | os.PathLike[str],
+    step: int,
+    *,
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    keep: int = 2,
+) -> Path:
+    """Write `folder/step-NNNNNN/` atomically, then remove all but the newest `keep` checkpoints.
+
+    Only one process may write to a folder at a time. A checkpoint of the same step is replaced.
+
+    Args:
+        folder: the run's checkpoint folder; made if missing.
+        step: inner steps done, >= 0.
+        tensors: by name, of any shape, dtype and device; shared storage (tied weights) is stored twice.
+        state: JSON values; tuples come back as lists.
+        keep: checkpoints to keep, >= 1.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        ValueError: `step` or `keep` out of range.
+        TypeError: `state` holds something that JSON cannot; nothing is written.
+        OSError: the disk is full or read-only; the checkpoints that were there are untouched.
+    """
+    if step < 0:
+        raise ValueError(f"step must be >= 0, got {step}")
+    if keep < 1:
+        raise ValueError(f"keep must be >= 1, got {keep}; the newest checkpoint always stays")
+    text = json.dumps({"step": step, "state": dict(state)}, indent=1)
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    _clean(root)
+    final = root / f"step-{step:06d}"
+    temporary = root / f".writing-{final.name}"
+    temporary.mkdir()
+    try:
+        save_file(_storable(tensors), temporary / TENSORS)
+        (temporary / STATE).write_text(text, encoding="utf-8")
+        for path in (temporary / TENSORS, temporary / STATE, temporary):
+            _flush(path)
+        if final.exists():
+            # Two renames, for a folder cannot replace a full one; `_clean` undoes the first if the second
+            # never comes.
+            final.rename(root / f".replaced-{final.name}")
+        temporary.rename(final)
+        _flush(root)
+    except BaseException:
+        _clean(root)
+        raise
+    _clean(root)
+    # Newest means highest step, but what was just written stays even after a run went back.
+    others = [path for path in _finished(root) if path != final]
+    _remove(others[: max(0, len(others) - (keep - 1))])
+    return final
+
+
+def latest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
+    """The finished checkpoint with the most steps in the folder; None where there is none.
+
+    Leftovers of a write that was cut short are never taken.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        return None
+    _restore_replaced(root)
+    finished = _finished(root)
+    return finished[-1] if finished else None
+
+
+def remove_later_checkpoints(folder: str | os.PathLike[str], step: int) -> None:
+    """Remove the checkpoints of more than `step` inner steps, for a run that goes back to there.
+
+    They may come of other settings, and must not be what the next `latest_checkpoint` finds.
+    """
+    root = Path(folder)
+    if root.is_dir():
+        _clean(root)
+        _remove([path for path in _finished(root) if int(path.name.removeprefix("step-")) > step])
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint: its tensors (on the CPU) by name, and its state.
+
+    Raises:
+        UserError: the folder or one of its files is missing, cut short or not what it should be.
+    """
+    folder = Path(path)
+    advice = "give an earlier checkpoint (resume=PATH), or start anew with resume=never overwrite=true"
+    for name in (STATE, TENSORS):
+        if not (folder / name).is_file():
+            raise UserError(f"checkpoint {folder} is incomplete: {name} is missing; {advice}")
+    try:
+        content = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        state = content["state"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"checkpoint file {folder / STATE} is damaged ({error}); {advice}") from error
+    try:
+        tensors = load_file(folder / TENSORS)
+    except (SafetensorError, ValueError) as error:
+        raise UserError(f"checkpoint file {folder / TENSORS} is damaged ({error}); {advice}") from error
+    return tensors, state
+
+
+def capture_random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The states of Python's, numpy's and torch's global generators (CPU, and CUDA where present).
+
+    Returns:
+        tensors: names start with `random.`, to be stored beside a checkpoint's own tensors.
+        state: JSON values, for `restore_random_state`.
+    """
+    version, words, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state()
+    tensors = {
+        RANDOM + "python": torch.tensor(words, dtype=torch.int64),
+        RANDOM + "numpy": torch.from_numpy(np.asarray(keys).astype(np.int64)),
+        RANDOM + "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        for index, cuda_state in enumerate(torch.cuda.get_rng_state_all()):
+            tensors[f"{RANDOM}cuda.{index}"] = cuda_state
+    state = {
+        "python": {"version": version, "gauss": gauss},
+        "numpy": {"position": int(position), "has_gauss": int(has_gauss), "cached": float(cached)},
+    }
+    return tensors, state
+
+
+def restore_random_state(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Set the global generators to a captured state; `tensors` may hold a whole checkpoint's tensors.
+
+    GPUs that the captured state does not know keep their own state.
+
+    Raises:
+        UserError: a generator's state is not there; no generator is changed then.
+    """
+    missing = [RANDOM + name for name in ("python", "numpy", "torch") if RANDOM + name not in tensors]
+    missing += [f"state of {name}" for name in ("python", "numpy") if name not in state]
+    if missing:
+        raise UserError(f"the checkpoint holds no {', no '.join(missing)}; start anew with resume=never")
+    words = tuple(tensors[RANDOM + "python"].tolist())
+    random.setstate((state["python"]["version"], words, state["python"]["gauss"]))
+    keys = tensors[RANDOM + "numpy"].numpy().astype(np.uint32)
+    kept = state["numpy"]
+    np.random.set_state(("MT19937", keys, kept["position"], kept["has_gauss"], kept["cached"]))
+    torch.set_rng_state(tensors[RANDOM + "torch"])
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            if f"{RANDOM}cuda.{index}" in tensors:
+                torch.cuda.set_rng_state(tensors[f"{RANDOM}cuda.{index}"], index)
+
+
+def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Detached CPU tensors, contiguous, no two in one storage (safetensors refuses both)."""
+    seen: set[int] = set()
+    result = {}
+    for name, tensor in tensors.items():
+        stored = tensor.detach().to("cpu").contiguous()
+        storage = stored.untyped_storage()
+        if storage.data_ptr() in seen or storage.nbytes() != stored.nbytes:
+            stored = stored.clone()
+        seen.add(stored.untyped_storage().data_ptr())
+        result[name] = stored
+    return result
+
+
+def _finished(root: Path) -> list[Path]:
+    """Finished checkpoints by rising step."""
+    found = [(int(match[1]), path) for path in root.iterdir() if (match := _FINAL.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def _remove(checkpoints: Iterable[Path]) -> None:
+    for path in checkpoints:
+        # Renamed first: a removal cut short must not leave half a checkpoint under a final name.
+        doomed = path.with_name(f".removed-{path.name}")
+        path.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def _restore_replaced(root: Path) -> None:
+    for old in root.glob(".replaced-step-*"):
+        final = root / old.name.removeprefix(".replaced-")
+        if not final.exists():
+            old.rename(final)
+
+
+def _clean(root: Path) -> None:
+    """Put back a checkpoint whose replacement never came; remove what was half written or half removed."""
+    _restore_replaced(root)
+    for pattern in (".writing-step-*", ".replaced-step-*", ".removed-step-*"):
+        for leftover in root.glob(pattern):
+            shutil.rmtree(leftover)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,117 @@
+"""A run's files, opened and checked: step records, meta set, suites of candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, cast
+
+from dreamprm.config.errors import DataError
+from dreamprm.data.read_report import ReadReport
+from dreamprm.data.readers import require_steps
+from dreamprm.data.record_table import RecordTable
+from dreamprm.data.records import CandidateRecord, MetaRecord, StepRecord
+from dreamprm.data.shortcut_audit import audit_shortcuts, require_both_classes
+from dreamprm.training.data_settings import DataSettings
+
+Say = Callable[[str], None]
+
+
+def open_training_data(data: DataSettings, *, say: Say = print) -> RecordTable[StepRecord]:
+    """All step records, as one memory-mapped table."""
+    tables = []
+    for file in data.train:
+        table = RecordTable.open(
+            file.path,
+            kind="step",
+            cache_dir=data.cache_dir,
+            domain=file.domain,
+            stepless=data.stepless,
+            max_bad_fraction=data.max_bad_fraction,
+            **_reading(data),
+        )
+        _report(file.path, table.reports, say)
+        if not len(table):
+            # Without this a domain would vanish from the weights in silence.
+            domain = "its domain" if file.domain is None else f"domain {file.domain!r}"
+            raise DataError(
+                f"{file.path}: every record was left out, so {domain} has no sample; mend the "
+                "file or take it out of data.train"
+            )
+        tables.append(table)
+    return RecordTable.concatenate(tables)
+
+
+def open_meta_data(data: DataSettings, *, say: Say = print) -> list[MetaRecord]:
+    """The meta records that have steps, after the shortcut audit of all of them.
+
+    Raises:
+        UserError: records without steps (unless `stepless=skip`), or labels of one class only.
+    """
+    table = RecordTable.open(
+        data.meta,
+        kind="meta",
+        cache_dir=data.cache_dir,
+        max_bad_fraction=data.max_bad_fraction,
+        **_reading(data),
+    )
+    _report(data.meta, table.reports, say)
+    records = list(table)
+    for warning in audit_shortcuts(records).warnings(data.audit_bound):
+        say(f"{data.meta}: {warning}")
+    report = ReadReport(rows=len(records))
+    kept = list(require_steps(records, cast(Literal["error", "skip"], data.stepless), report=report))
+    _report(data.meta, [report], say)
+    require_both_classes(kept)
+    return kept
+
+
+def open_suite(data: DataSettings, path: str, *, say: Say = print) -> list[CandidateRecord]:
+    """The candidate records of one suite.
+
+    Raises:
+        DataError: a candidate that cannot be scored (no steps) or judged (no `correct`), or questions with
+            different numbers of candidates.
+    """
+    table = RecordTable.open(
+        path,
+        kind="candidate",
+        cache_dir=data.cache_dir,
+        max_bad_fraction=data.max_bad_fraction,
+        **_reading(data),
+    )
+    _report(path, table.reports, say)
+    records = list(table)
+    for record in records:
+        _check_candidates(path, record, expected=len(records[0].candidates))
+    return records
+
+
+def _check_candidates(path: str, record: CandidateRecord, *, expected: int) -> None:
+    if not record.candidates or len(record.candidates) != expected:
+        raise DataError(
+            f"{path}: record {record.id} has {len(record.candidates)} candidates, the first has "
+            f"{expected}; every question of a suite needs the same number, at least one"
+        )
+    for number, candidate in enumerate(record.candidates):
+        where = f"{path}: candidate {number} of record {record.id}"
+        if not candidate.steps:
+            raise DataError(
+                f"{where} has no steps and cannot be scored; give its steps, or leave its record out"
+            )
+        if candidate.correct is None:
+            raise DataError(f"{where} has no 'correct', so selection cannot be judged; give true or false")
+
+
+def _reading(data: DataSettings) -> dict[str, Any]:
+    return {
+        "image_root": data.image_root,
+        "missing_image": data.missing_image,
+        "on_error": data.on_error,
+        "allow_no_image": data.allow_no_image,
+    }
+
+
+def _report(path: str, reports: list[ReadReport], say: Say) -> None:
+    for report in reports:
+        for line in report.lines():
+            say(f"{path}: {line}")

@@ -1,0 +1,135 @@
+"""The two levels: what alpha weighs, how its gradient is found, and both optimizers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dreamprm.config.choices import NORMALISATIONS, SCHEDULES, WEIGHT_FEATURES, WEIGHT_KINDS
+from dreamprm.config.schema import open_settings, setting
+from dreamprm.config.strategies import listing
+
+
+@dataclass
+class WeightSettings:
+    """What alpha weighs."""
+
+    kind: str = setting(
+        "domain",
+        "one weight a domain (DreamPRM); one a training CoT, in a table; or one a CoT by a small network "
+        "from the CoT's own loss (both DreamPRM-1.5). With the last two the inner loss is a mean over CoTs",
+        choices=WEIGHT_KINDS,
+    )
+    normalisation: str = setting(
+        "softplus",
+        "domain, instance_table: softplus(raw)/mean (the paper's code), softmax(raw) times the number of "
+        "weights, or the raw weights",
+        choices=NORMALISATIONS,
+    )
+    features: list[str] = setting(
+        ["loss"],
+        "instance_net: what it reads of a CoT, some of loss, steps (their number), label (the mean label), "
+        "domain",
+    )
+    hidden: int = setting(16, "instance_net: width of its hidden layer", minimum=1)
+
+    def check(self) -> None:
+        """The network reads something, and only what there is."""
+        unknown = [name for name in self.features if name not in WEIGHT_FEATURES]
+        if unknown or not self.features or len(set(self.features)) < len(self.features):
+            raise ValueError(
+                f"features must be some of {', '.join(WEIGHT_FEATURES)}, each once, got {self.features}"
+            )
+        if self.kind == "instance_net" and self.normalisation != "softplus":
+            raise ValueError(
+                f"normalisation={self.normalisation} does nothing with kind=instance_net, whose weights lie "
+                "in (0, 2); leave it out"
+            )
+
+
+def estimator_listing() -> str:
+    """Every estimator with its settings and defaults, for `--help`."""
+    from dreamprm.hypergrad import ESTIMATORS, estimator_settings
+
+    return listing(ESTIMATORS, estimator_settings)
+
+
+@dataclass
+class HypergradSettings:
+    """The estimator of the upper gradient."""
+
+    name: str = setting(
+        "unrolled", "how d L_meta(phi_T(alpha)) / d alpha is found; none: alpha stays as it is"
+    )
+    audit_every: int = setting(
+        0,
+        "windows between two audits: the exact gradient is computed too, and its cosine with the "
+        "estimator's is logged; 0: never",
+        minimum=0,
+    )
+    audit_params: list[str] = setting(
+        [],
+        "where memory forbids the exact gradient: audit as if only the parameters whose names match one of "
+        "these patterns (such as '*layers.27.*') were trained; empty: all",
+    )
+    settings: dict[str, Any] = open_settings(
+        "the named estimator's own settings, written beside name:", listing=estimator_listing
+    )
+
+    def check(self) -> None:
+        """Refuse unknown estimators, unknown or bad settings (makes the estimator once), and an audit of
+        nothing."""
+        from dreamprm.hypergrad import build_estimator
+
+        if self.name == "none" and self.audit_every:
+            raise ValueError(
+                f"audit_every={self.audit_every} compares an estimator's gradient, name=none has none; "
+                "set audit_every=0"
+            )
+        build_estimator(self.name, **self.settings)
+
+
+@dataclass
+class LevelSettings:
+    """AdamW and its learning rate; of the lower level over steps, of the upper level over windows."""
+
+    betas: list[float] = setting([0.9, 0.999], "decay of the two moments", minimum=0, below=1, length=2)
+    eps: float = setting(1e-8, "added to the root of the second moment", above=0)
+    warmup: int = setting(0, "steps (windows) of linear growth from 0 before the schedule", minimum=0)
+    step_size: int = setting(5000, "schedule=step: steps (windows) between two reductions", minimum=1)
+    gamma: float = setting(0.5, "schedule=step: factor of a reduction", above=0, maximum=1)
+    decay_start: float = setting(
+        0.7, "schedule=linear_decay or cosine: share of the run before the decay starts", minimum=0, below=1
+    )
+    no_decay: list[str] = setting(
+        [], "parameters without weight decay, by patterns of names such as '*norm*', '*.bias'"
+    )
+    max_grad_norm: float | None = setting(
+        None, "bound on the norm of the whole gradient; null: no clipping", above=0
+    )
+
+
+@dataclass
+class InnerSettings(LevelSettings):
+    """AdamW on the PRM's parameters phi."""
+
+    lr: float = setting(5e-7, "learning rate", above=0)
+    weight_decay: float = setting(0.01, "decoupled weight decay", minimum=0)
+    schedule: str = setting(
+        "step",
+        "learning rate over the steps: step as the public code; linear_decay and cosine end at 0",
+        choices=SCHEDULES,
+    )
+
+
+@dataclass
+class UpperSettings(LevelSettings):
+    """AdamW on alpha. A warm-up helps where alpha's gradient is noise until the PRM knows something."""
+
+    lr: float = setting(0.01, "learning rate", above=0)
+    weight_decay: float = setting(1e-3, "decoupled weight decay, on the raw weights", minimum=0)
+    schedule: str = setting(
+        "constant",
+        "learning rate over the windows: constant as the public code; linear_decay and cosine end at 0",
+        choices=SCHEDULES,
+    )

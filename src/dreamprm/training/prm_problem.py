@@ -1,0 +1,81 @@
+"""DreamPRM as a bi-level problem: the PRM's two losses as functions of parameters, weights and a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from torch import Tensor
+from torch.func import functional_call
+
+from dreamprm.hypergrad import BilevelProblem
+from dreamprm.models.language_loss import language_model_loss
+from dreamprm.models.prm import PRM
+from dreamprm.models.weights import Weights
+from dreamprm.training.objectives import meta_loss, step_loss_by_group
+
+Params = Mapping[str, Tensor]
+Batch = Mapping[str, Any]
+
+
+def prm_problem(
+    prm: PRM,
+    weights: Weights,
+    *,
+    aggregation: str = "sum_log_odds",
+    temperature: float = 1.0,
+    meta_loss_kind: str = "aggregation",
+    lm_weight: float = 0.0,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> BilevelProblem:
+    """The lower and the upper level of DreamPRM (arXiv 2505.20241).
+
+        inner loss = mean over the batch's domains k of w_k(alpha) L_k(phi)  +  lm_weight * L_lm(phi)
+        outer loss = mean over meta CoTs of (sigmoid(A(p) / temperature) - r)^2
+
+    With weights of single CoTs (`weights.per_instance`), k runs over the batch's CoTs instead of its domains.
+    L_k is the mean over the labelled steps of k.
+
+    Args:
+        prm: the model; its own parameters are not read, only its structure and the parameters left out of
+            `params` (a frozen vision tower).
+        weights: w_k from the upper variables alpha.
+        lm_weight: weight of a next-token loss on `batch["text"]`, which alpha does not touch.
+        autocast: makes the context in which the model runs (mixed precision).
+
+    Batches are those of `dreamprm.models.collation`.
+    """
+
+    def step_logits(params: Params, batch: Batch) -> Tensor:
+        with autocast():
+            logits: Tensor = functional_call(prm, dict(params), (batch["inputs"],))
+        return logits
+
+    def inner_losses(params: Params, batch: Batch) -> Tensor:
+        logits = step_logits(params, batch)  # (S,)
+        group, members = ("cot", "cots") if weights.per_instance else ("group", "domains")
+        return step_loss_by_group(logits, batch["labels"], batch[group], batch[members].shape[0])
+
+    def text_loss(params: Params, batch: Batch) -> Tensor:
+        with autocast():
+            logits = functional_call(prm, dict(params), (batch["text"],), {"output": "token_logits"})
+        return lm_weight * language_model_loss(logits, batch["text"]["token_targets"])
+
+    def outer_loss(params: Params, alpha: Params, batch: Batch) -> Tensor:
+        del alpha  # the meta loss sees alpha only through phi
+        return meta_loss(
+            step_logits(params, batch),
+            batch["cot"],
+            batch["correct"],
+            kind=meta_loss_kind,
+            aggregation=aggregation,
+            temperature=temperature,
+        )
+
+    return BilevelProblem(
+        outer_loss=outer_loss,
+        inner_losses=inner_losses,
+        weights=weights.weights,
+        unweighted_loss=text_loss if lm_weight else None,
+    )

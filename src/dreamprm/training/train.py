@@ -1,0 +1,312 @@
+"""`dreamprm train`: files in, a trained PRM with its domain weights, an evaluation and a report out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+import time
+from typing import Any
+
+import torch
+
+from dreamprm.config.errors import UserError
+from dreamprm.config.loading import changed_keys, load_config
+from dreamprm.files.saved_config import save_config
+from dreamprm.hypergrad import Status, Window
+from dreamprm.hypergrad.audit import AuditResult
+from dreamprm.models.collation import Latest, batches
+from dreamprm.reporting import run_report
+from dreamprm.runtime.interruption import DeferredInterrupt
+from dreamprm.runtime.process import prepare_process
+from dreamprm.runtime.progress import Progress
+from dreamprm.sandbox.generate import World, ensure_sandbox
+from dreamprm.training.assembly import Run, assemble, make_accelerator, rehearse
+from dreamprm.training.baselines import build_baseline
+from dreamprm.training.baselines.preparation import before_training
+from dreamprm.training.checkpoint import (
+    capture_random_state,
+    latest_checkpoint,
+    load_checkpoint,
+    remove_later_checkpoints,
+    restore_random_state,
+    save_checkpoint,
+)
+from dreamprm.training.companion import VanillaCompanion
+from dreamprm.training.run_folder import RunFolder
+from dreamprm.training.settings import BESIDE_TRAINING, TrainConfig
+from dreamprm.training.summary import open_suites, summarise
+
+# What may differ between a run and its continuation.
+MAY_CHANGE = ("output", "resume", "overwrite", *BESIDE_TRAINING)
+
+
+def run_train(config: TrainConfig) -> None:
+    """Train, evaluate, report: everything `dreamprm train` does.
+
+    Raises:
+        UserError: the configuration, the data or the state of the run folder does not allow it.
+    """
+    started = time.monotonic()
+    given, baseline = config, build_baseline(config.baseline.name, **config.baseline.settings)
+    config = baseline.settle(given)
+    prepare_process(config.threads)
+    accelerator = make_accelerator(config)
+    fixed = [f"{key}={value}" for key, (_, value) in changed_keys(given, config).items() if value is not None]
+    if fixed:
+        accelerator.print(f"baseline {config.baseline.name} fixes {', '.join(fixed)}")
+    if config.sandbox is not None:
+        ensure_sandbox(World(config.sandbox, config.seed), say=accelerator.print)
+    folder = RunFolder(config.output)
+    checkpoint = find_checkpoint(folder, given)
+    first = before_training(baseline, given, config, folder=folder, accelerator=accelerator, train=run_train)
+    config = first.config
+    run = assemble(config, accelerator, reference=first.reference, say=accelerator.print)
+    rehearse(run)
+    suites = open_suites(given, say=accelerator.print)
+    if checkpoint is not None:
+        restore(run, checkpoint)
+        accelerator.print(f"continuing {folder.path} from step {run.state.inner.step}")
+    # Only now, when everything that was given has been read: a refused run leaves the folder as it was.
+    if config.overwrite and not first.started and folder.path.exists():
+        shutil.rmtree(folder.path)
+    folder.create()
+    folder.rewind(run.state.inner.step)
+    remove_later_checkpoints(folder.checkpoints, run.state.inner.step)
+    save_config(folder.config, given)
+
+    with VanillaCompanion(given, say=accelerator.print) as vanilla:
+        train(run, config, folder)
+        run.prm.load_params(run.state.params)
+        run.prm.save_pretrained(folder.model, training=training_facts(run, config))
+        each = run.weights.by_instance(run.state.alpha)
+        if each is not None:
+            folder.write_instance_weights(
+                {"id": record.id, "domain": record.domain, "weight": weight}
+                for record, weight in zip(run.records, each.tolist(), strict=True)
+            )
+        summary = summarise(run, config, folder, suites=suites, vanilla=vanilla, say=accelerator.print)
+    summary["seconds"] = time.monotonic() - started
+    folder.write_summary(summary)
+    run_report([str(folder.path)])
+
+
+def find_checkpoint(folder: RunFolder, config: TrainConfig) -> str | None:
+    """The checkpoint to continue from; nothing is changed on the disk.
+
+    Returns:
+        the checkpoint's path; None to start anew.
+
+    Raises:
+        UserError: the folder holds another run, something else than a run, or anything at all with
+            resume=never.
+    """
+    if folder.path.exists() and not folder.path.is_dir():
+        raise UserError(f"output={folder.path} is a file; give a folder to make or to continue in")
+    occupied = folder.path.exists() and any(folder.path.iterdir())
+    if config.overwrite:
+        if config.resume not in ("auto", "never"):
+            raise UserError(f"overwrite=true starts anew, resume={config.resume} continues; give one of them")
+        if occupied and not folder.config.exists():
+            raise UserError(
+                f"{folder.path} holds something else than a run; overwrite=true removes runs only"
+            )
+        return None
+    if config.resume not in ("auto", "never"):
+        return config.resume
+    if occupied and config.resume == "never":
+        raise UserError(
+            f"{folder.path} is not empty; give another output, resume=auto to continue the run "
+            "in it, or overwrite=true to replace it"
+        )
+    if not folder.config.exists():
+        return None
+    before = load_config(TrainConfig, folder.config)
+    changed = changed_keys(before, config, ignore=MAY_CHANGE)
+    if changed:
+        differences = ", ".join(f"{key}: {old} there, {new} now" for key, (old, new) in changed.items())
+        raise UserError(
+            f"{folder.path} holds a run of another configuration ({differences}); give another "
+            "output, or overwrite=true to replace it"
+        )
+    latest = latest_checkpoint(folder.checkpoints)
+    return None if latest is None else str(latest)
+
+
+def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
+    """Run the remaining windows, logging each and saving a checkpoint at every `checkpoint.every`-th."""
+    state, length = run.state, config.inner_steps
+    first, last = state.inner.step // length, config.steps // length
+    inner_batches = Latest(
+        batches(run.step_batches, start=first * length, stop=last * length, workers=config.data.num_workers)
+    )
+    outer_batches = batches(run.meta_batches, start=first, stop=last, workers=config.data.num_workers)
+    windows = run.trainer.run(
+        state, inner_batches=inner_batches, outer_batches=outer_batches, windows=last - first
+    )
+    progress = Progress(config.steps, mode=config.log.progress, every=config.log.every)
+    begun, note, converging = time.monotonic(), "", True
+    with progress, DeferredInterrupt() as interrupt:
+        for number, window in enumerate(windows, start=first + 1):
+            if window.status in (Status.nonfinite, Status.diverged):
+                raise UserError(f"step {state.inner.step}: {window.message}. {way_out(folder)}")
+            if window.status is Status.not_converged and converging:
+                converging = False
+                progress.write(
+                    f"step {state.inner.step}: {window.message}. Training goes on; metrics.jsonl "
+                    "tells which windows were like this, summary.json how many"
+                )
+            run.memory = run.weights.remember(
+                run.memory, state.alpha, last=lambda: last_losses(run, inner_batches.last)
+            )
+            weights = run.named_weights()
+            row = metrics(run, window, number=number, seconds=time.monotonic() - begun)
+            folder.log_metrics(row)
+            folder.log_weights(state.inner.step, weights)
+            if "audit" in window.stats:
+                note = audit_note(window.stats["audit"])
+            progress.update(
+                state.inner.step,
+                inner_loss=row["inner_loss"],
+                meta_loss=row["meta_loss"],
+                weights=weights,
+                note=note,
+            )
+            if number % config.checkpoint.every == 0 or number == last or interrupt.requested:
+                save(run, config, folder)
+            if interrupt.requested:
+                interrupt.deliver()
+
+
+@torch.no_grad()
+def last_losses(run: Run, batch: dict[str, Any]) -> tuple[dict[str, Any], torch.Tensor]:
+    """A batch where the parameters are, and its losses at the parameters as they are now."""
+    batch = run.trainer.to_device(batch)
+    return batch, run.trainer.problem.inner_losses(run.state.params, batch)
+
+
+def audit_note(result: AuditResult) -> str:
+    """An audit on the line shown while training."""
+    return f"audit cos {result.cosine:.3f} norm x{result.norm_ratio:.2f}"
+
+
+def way_out(folder: RunFolder) -> str:
+    """What to do about a run that cannot go on with its settings."""
+    latest = latest_checkpoint(folder.checkpoints)
+    if latest is None:
+        return "No checkpoint was saved before; start anew with other settings and overwrite=true"
+    return f"Go on from before it with other settings and resume={latest}, or start anew with overwrite=true"
+
+
+def training_facts(run: Run, config: TrainConfig) -> dict[str, Any]:
+    """What a model's card tells of its training: no file names, which stay in the run's folder."""
+    baseline = build_baseline(config.baseline.name, **config.baseline.settings)
+    told = {} if config.baseline.name == "none" else {"baseline": config.baseline.name, **baseline.facts()}
+    return {
+        "name": config.name,
+        "seed": config.seed,
+        "steps": run.state.inner.step,
+        "inner_steps": config.inner_steps,
+        "estimator": config.hypergrad.name,
+        "aggregation": config.aggregation,
+        "temperature": config.temperature,
+        "meta_loss": config.meta_loss,
+        "inner_lr": config.inner.lr,
+        "upper_lr": config.upper.lr,
+        "precision": config.precision,
+        "sampling": config.sampling,
+        "batch_size": config.batch_size,
+        "domain_weights": run.named_weights(),
+        **told,
+    }
+
+
+def metrics(run: Run, window: Window, *, number: int, seconds: float) -> dict[str, Any]:
+    """One line of metrics.jsonl; `seconds` are those of this process's loop."""
+    step = run.state.inner.step
+    upper = run.trainer.upper
+    squares = sum(float(grad.square().sum()) for grad in window.alpha_grad.values())
+    row = {
+        "step": step,
+        "window": number,
+        "inner_loss": float(window.inner_losses.mean()),
+        "meta_loss": float(window.outer_loss),
+        "lr": run.trainer.inner.learning_rate(step - 1),
+        "upper_lr": upper.learning_rate(number - 1) if upper is not None else 0.0,
+        "seconds": round(seconds, 3),
+        "alpha_grad_norm": squares**0.5,
+        "status": window.status.value,
+    }
+    audit: AuditResult | None = window.stats.get("audit")
+    if audit is not None:
+        # JSON has no NaN: null where undefined
+        row |= {
+            "audit_cosine": audit.cosine if math.isfinite(audit.cosine) else None,
+            "audit_norm_ratio": audit.norm_ratio if math.isfinite(audit.norm_ratio) else None,
+            "audit_exact": audit.exact,
+            "audit_share": audit.share,
+        }
+        if audit.message:
+            row["audit_message"] = audit.message
+    return row
+
+
+def save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
+    """A checkpoint of everything that decides the future of the run."""
+    state = run.state
+    random_tensors, random_state = capture_random_state()
+    tensors = dict(random_tensors)
+    for group, values in _tensor_groups(run).items():
+        tensors |= {f"{group}/{name}": value.detach() for name, value in values.items()}
+    save_checkpoint(
+        folder.checkpoints,
+        state.inner.step,
+        tensors=tensors,
+        keep=config.checkpoint.keep,
+        state={
+            "inner_step": state.inner.step,
+            "upper_step": state.upper.step,
+            "random": random_state,
+            # Batches are functions of the step; the positions are for a person to read.
+            "data_positions": run.sampler.positions(state.inner.step),
+        },
+    )
+
+
+def restore(run: Run, checkpoint: str) -> None:
+    """Bring a run to the state in a checkpoint.
+
+    Raises:
+        UserError: the checkpoint is damaged, or of another model.
+    """
+    tensors, saved = load_checkpoint(checkpoint)
+    for group, values in _tensor_groups(run).items():
+        for name, value in values.items():
+            stored = tensors.get(f"{group}/{name}")
+            if stored is None or stored.shape != value.shape:
+                found = "missing" if stored is None else tuple(stored.shape)
+                raise UserError(
+                    f"checkpoint {checkpoint} does not fit this run: {group}/{name} is {found}, "
+                    f"expected {tuple(value.shape)}"
+                )
+            # In place: the module shares these tensors, and a second copy of a 2B model is 9 GB.
+            value.detach().copy_(stored)
+    run.state = dataclasses.replace(
+        run.state,
+        inner=dataclasses.replace(run.state.inner, step=saved["inner_step"]),
+        upper=dataclasses.replace(run.state.upper, step=saved["upper_step"]),
+    )
+    restore_random_state(tensors, saved["random"])
+
+
+def _tensor_groups(run: Run) -> dict[str, dict[str, torch.Tensor]]:
+    state = run.state
+    return {
+        "params": state.params,
+        "alpha": state.alpha,
+        "inner_exp_avg": state.inner.exp_avg,
+        "inner_exp_avg_sq": state.inner.exp_avg_sq,
+        "upper_exp_avg": state.upper.exp_avg,
+        "upper_exp_avg_sq": state.upper.exp_avg_sq,
+        "weights_memory": run.memory,
+    }

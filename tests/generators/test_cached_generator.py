@@ -1,0 +1,267 @@
+"""A generator that is asked nothing twice: by threads at once, by later runs, never for another's replies."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback_servers import ScriptedServer
+
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
+from dreamprm.generators.cached_generator import RememberedGenerator, remembered
+from dreamprm.generators.reply_journal import ReplyJournal, digest_of
+
+GREEDY = Sampling(temperature=0.0, max_tokens=8)
+
+
+@dataclass
+class Scribe(Generator):
+    """Replies with the prompt reversed; keeps the size of each call and what was asked."""
+
+    parallel: int = 1
+    together: int = 1
+    before: Callable[[Sequence[Request]], None] = lambda requests: None
+    fails: dict[str, Exception] = field(default_factory=dict)
+    calls: list[list[str]] = field(default_factory=list)
+    closed: int = 0
+
+    def complete_all(self, requests: Sequence[Request], sampling: Sampling) -> list[Any]:
+        self.calls.append([request.prompt for request in requests])
+        self.before(requests)
+        results: list[Any] = []
+        for request in requests:
+            error = self.fails.get(request.prompt)
+            if isinstance(error, UserError):
+                raise error
+            reply = Completion(request.prompt[::-1], len(request.prompt), False)
+            results.append(error or [replace(reply, tokens=k) for k in range(request.n)])
+        return results
+
+    def close(self) -> None:
+        self.closed += 1
+
+    @property
+    def asked(self) -> list[str]:
+        return [prompt for call in self.calls for prompt in call]
+
+
+@dataclass
+class Opened:
+    """A remembered scribe on a journal."""
+
+    path: Path
+    scribe: Scribe
+    who: dict[str, Any] = field(default_factory=dict)
+
+    def __enter__(self) -> RememberedGenerator:
+        self.journal = ReplyJournal(self.path)
+        return RememberedGenerator(self.scribe, self.journal, self.who)
+
+    def __exit__(self, *error: object) -> None:
+        self.journal.close()
+
+
+def test_a_later_run_asks_for_nothing_again(tmp_path: Path) -> None:
+    path, requests = tmp_path / "new" / "judge.jsonl", [Request("ab"), Request("cd", n=2), Request("ab")]
+    wanted = [[Completion("ba", 0, False)], [Completion("dc", 0, False), Completion("dc", 1, False)]]
+    with Opened(path, scribe := Scribe()) as generator:
+        assert generator.complete_all(requests, GREEDY) == [*wanted, wanted[0]]
+        assert scribe.calls == [["ab", "cd"]]
+        assert generator.complete_all(requests[:1], GREEDY) == wanted[:1]
+    with Opened(path, again := Scribe()) as generator:
+        assert generator.complete_all(requests, GREEDY) == [*wanted, wanted[0]]
+        assert len(generator.journal) == 2
+    assert (scribe.asked, again.calls) == (["ab", "cd"], [])
+
+
+REQUEST = Request("p", ("i.png",), "s", 1, 0)
+
+
+@pytest.mark.parametrize(
+    "who, request_, sampling",
+    [
+        ({"model": "b"}, REQUEST, GREEDY),
+        ({"model": "a", "dtype": "float32"}, REQUEST, GREEDY),
+        ({"model": "a"}, replace(REQUEST, prompt="q"), GREEDY),
+        ({"model": "a"}, replace(REQUEST, images=("j.png",)), GREEDY),
+        ({"model": "a"}, replace(REQUEST, images=(), prefix="i.pngs"), GREEDY),
+        ({"model": "a"}, replace(REQUEST, prefix="t"), GREEDY),
+        ({"model": "a"}, replace(REQUEST, n=2), GREEDY),
+        ({"model": "a"}, replace(REQUEST, seed=1), GREEDY),
+        ({"model": "a"}, REQUEST, replace(GREEDY, temperature=0.5)),
+        ({"model": "a"}, REQUEST, replace(GREEDY, max_tokens=9)),
+        ({"model": "a"}, REQUEST, replace(GREEDY, stop=("x",))),
+    ],
+)
+def test_a_reply_belongs_to_one_generator_and_one_request(
+    tmp_path: Path, who: dict[str, Any], request_: Request, sampling: Sampling
+) -> None:
+    assert digest_of({"model": "a"}, REQUEST, GREEDY) == digest_of({"model": "a"}, replace(REQUEST), GREEDY)
+    with Opened(tmp_path / "j.jsonl", Scribe(), {"model": "a"}) as generator:
+        generator.complete_all([REQUEST], GREEDY)
+    with Opened(tmp_path / "j.jsonl", other := Scribe(), who) as generator:
+        generator.complete_all([request_], sampling)
+        assert other.asked == [request_.prompt]
+
+
+def test_equal_requests_of_several_threads_are_asked_once(tmp_path: Path) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def before(requests: Sequence[Request]) -> None:
+        begun.set()
+        assert go.wait(30)
+
+    with Opened(tmp_path / "j.jsonl", scribe := Scribe(parallel=4, before=before)) as generator:
+        assert generator.parallel == 4
+        with ThreadPoolExecutor(4) as pool:
+            first = pool.submit(generator.complete, "ab")
+            assert begun.wait(30)
+            others = [pool.submit(generator.complete, "ab") for _ in range(3)]
+            go.set()
+            assert [one.result() for one in (first, *others)] == [[Completion("ba", 0, False)]] * 4
+    assert scribe.asked == ["ab"]
+
+
+def test_failures_are_told_and_not_kept(tmp_path: Path) -> None:
+    scribe = Scribe(fails={"cd": GenerationError("busy")})
+    with Opened(tmp_path / "j.jsonl", scribe) as generator:
+        good, bad = generator.complete_all([Request("ab"), Request("cd")], GREEDY)
+        assert good == [Completion("ba", 0, False)] and str(bad) == "busy"
+        scribe.fails.clear()
+        assert generator.complete("cd", temperature=0.0, max_tokens=8) == [Completion("dc", 0, False)]
+    assert scribe.asked == ["ab", "cd", "cd"]
+    assert len((tmp_path / "j.jsonl").read_text().splitlines()) == 2
+
+
+def test_who_batches_gets_what_waits_in_one_call(tmp_path: Path) -> None:
+    """While the first call is served three more threads come; they are served together."""
+    first, rest = threading.Event(), threading.Event()
+
+    def before(requests: Sequence[Request]) -> None:
+        if requests[0].prompt == "p0":
+            first.set()
+            assert rest.wait(30)
+
+    with Opened(tmp_path / "j.jsonl", scribe := Scribe(together=4, before=before)) as generator:
+        assert generator.parallel == 4
+        with ThreadPoolExecutor(4) as pool:
+            futures = [pool.submit(generator.complete, "p0")]
+            assert first.wait(30)
+            futures += [pool.submit(generator.complete, f"p{k}") for k in (1, 2, 3)]
+            while len(generator._waiting) < 3:
+                pass
+            rest.set()
+            texts = [future.result()[0].text for future in futures]
+    assert texts == ["0p", "1p", "2p", "3p"]
+    assert [sorted(call) for call in scribe.calls] == [["p0"], ["p1", "p2", "p3"]]
+
+
+def test_nothing_is_asked_after_the_end(tmp_path: Path) -> None:
+    """A batch is under way when the run is stopped: what waits for its turn is not asked any more."""
+    busy, free = threading.Event(), threading.Event()
+
+    def before(requests: Sequence[Request]) -> None:
+        busy.set()
+        assert free.wait(20)
+
+    with Opened(tmp_path / "j.jsonl", scribe := Scribe(together=4, before=before)) as generator:
+        with ThreadPoolExecutor(4) as pool:
+            first = pool.submit(generator.complete_all, [Request("ab")], GREEDY)
+            assert busy.wait(20)
+            others = [pool.submit(generator.complete_all, [Request(name)], GREEDY) for name in ("cd", "ef")]
+            while len(generator._waiting) < 2:
+                time.sleep(0.001)
+            generator.close()
+            free.set()
+            assert first.result() == [[Completion("ba", 0, False)]]
+            assert [str(other.result()[0]) for other in others] == ["the run was stopped"] * 2
+        assert "stopped" in str(generator.complete_all([Request("gh")], GREEDY)[0])
+    assert (scribe.calls, scribe.closed) == ([["ab"]], 1)
+    assert (tmp_path / "j.jsonl").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_what_no_request_can_survive_reaches_every_thread(tmp_path: Path, together: int) -> None:
+    fails = dict.fromkeys(("a", "b", "c"), UserError("no such model"))
+    scribe = Scribe(parallel=3, together=together, fails=fails)
+    with Opened(tmp_path / "j.jsonl", scribe) as generator, ThreadPoolExecutor(3) as pool:
+        for future in [pool.submit(generator.complete, prompt) for prompt in ("a", "b", "c", "a")]:
+            with pytest.raises(UserError, match="no such model"):
+                future.result()
+        assert len(generator.journal) == 0
+        scribe.fails.clear()
+        assert generator.complete("a")[0].text == "a"
+
+
+def test_a_line_cut_short_is_asked_for_again(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    with Opened(path, Scribe()) as generator:
+        generator.complete_all([Request("ab"), Request("cd")], GREEDY)
+    path.write_bytes(path.read_bytes()[:-5])
+    with Opened(path, scribe := Scribe()) as generator:
+        generator.complete_all([Request("ab"), Request("cd")], GREEDY)
+    assert scribe.asked == ["cd"]
+    assert len([json.loads(line) for line in path.read_text().splitlines()]) == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        '{"asked": 1, "replies": []}',
+        "[]",
+        "null",
+        '{"asked": "x", "replies": [{"text": 1, "tokens": 1, "finished": true}]}',
+        '{"asked": "x", "replies": []}',
+        '{"asked": "x", "replies": [{"text": "", "tokens": null, "finished": true}]}',
+        '{"asked": "x", "replies": [{"text": "", "tokens": 1, "finished": "no"}]}',
+    ],
+)
+def test_another_file_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "j.jsonl").write_text(line + "\n")
+    with pytest.raises(DataError, match="j.jsonl:1: not a line of a journal of replies .*remove it to ask"):
+        ReplyJournal(tmp_path / "j.jsonl")
+    (tmp_path / "j.jsonl").unlink()
+    with ReplyJournal(tmp_path / "j.jsonl"), pytest.raises(UserError, match="written by another process"):
+        ReplyJournal(tmp_path / "j.jsonl")
+
+
+def test_a_server_may_move_but_another_model_is_asked(tmp_path: Path) -> None:
+    pytest.importorskip("openai", reason="the openai extra is not installed")
+    path = tmp_path / "j.jsonl"
+
+    def ask(server: ScriptedServer, model: str, **settings: Any) -> list[Completion]:
+        with remembered("openai", path, base_url=server.url, model=model, **settings) as judge:
+            return judge.complete("Right?", temperature=0.0, max_tokens=8)
+
+    with ScriptedServer().serving() as one, ScriptedServer().serving() as other:
+        first = ask(one, "m")
+        assert ask(other, "m", concurrency=3, timeout=5, retries=0) == first
+        assert (len(one.chats), len(other.chats)) == (1, 0)
+        ask(other, "m2")
+        ask(other, "m", extra_body={"top_p": 0.5})
+        assert (len(one.chats), len(other.chats)) == (1, 2)
+
+
+def test_the_generator_is_closed_also_where_the_journal_cannot_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scribe = Scribe()
+    monkeypatch.setattr(
+        "dreamprm.generators.cached_generator.build_generator", lambda name, **settings: scribe
+    )
+    with remembered("openai", tmp_path / "j.jsonl", model="m") as judge:
+        with pytest.raises(UserError, match="another process"), remembered("openai", tmp_path / "j.jsonl"):
+            pass
+        assert scribe.closed == 1
+        judge.complete("ab")
+    assert scribe.closed == 2
+    ReplyJournal(tmp_path / "j.jsonl").close()  # let go of

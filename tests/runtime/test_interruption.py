@@ -1,0 +1,114 @@
+"""Signals between two windows: remembered, delivered, never lost, and let through the second time."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from dreamprm.runtime.interruption import DeferredInterrupt
+
+
+class Terminated(Exception):
+    """What the handler below raises."""
+
+
+@pytest.fixture(autouse=True)
+def sigterm_raises() -> Iterator[None]:
+    """SIGTERM raises `Terminated`, as a handler of the command line would; Ctrl-C is Python's own."""
+
+    def handle(number: int, frame: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, handle), signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before[0])
+    signal.signal(signal.SIGINT, before[1])
+
+
+SIGNALS = pytest.mark.parametrize(
+    "number, effect", [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)]
+)
+
+
+@SIGNALS
+def test_the_first_signal_is_remembered_and_delivered_on_request(
+    number: int,
+    effect: type[BaseException],
+) -> None:
+    done = []
+    with pytest.raises(effect), DeferredInterrupt() as interrupt:
+        assert not interrupt.requested
+        signal.raise_signal(number)
+        done.append("window")
+        assert interrupt.requested
+        done.append("saved")
+        interrupt.deliver()
+        done.append("not reached")
+    assert done == ["window", "saved"]
+
+
+@SIGNALS
+def test_the_second_signal_acts_at_once(number: int, effect: type[BaseException]) -> None:
+    done = []
+    with pytest.raises(effect), DeferredInterrupt():
+        signal.raise_signal(number)
+        done.append("first")
+        signal.raise_signal(number)
+        done.append("second")
+    assert done == ["first"]
+
+
+def test_of_two_signals_the_second_one_acts() -> None:
+    with pytest.raises(Terminated), DeferredInterrupt():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+
+
+@SIGNALS
+def test_a_signal_nobody_asked_for_acts_when_the_loop_ends(number: int, effect: type[BaseException]) -> None:
+    done = []
+    with pytest.raises(effect), DeferredInterrupt():
+        signal.raise_signal(number)
+        done.append("the last window")
+    assert done == ["the last window"]
+
+
+def test_an_error_goes_before_a_remembered_signal() -> None:
+    with pytest.raises(ZeroDivisionError), DeferredInterrupt():
+        signal.raise_signal(signal.SIGTERM)
+        raise ZeroDivisionError
+
+
+def test_a_handler_that_returns_acts_once() -> None:
+    seen: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    with DeferredInterrupt() as interrupt:
+        signal.raise_signal(signal.SIGTERM)
+        assert seen == []
+        interrupt.deliver()
+    assert seen == [signal.SIGTERM]
+
+
+def test_handlers_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with DeferredInterrupt() as interrupt:
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] != before
+        interrupt.deliver()  # without a signal: nothing happens
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_outside_the_main_thread_nothing_is_deferred() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    during = []
+
+    def work() -> None:
+        with DeferredInterrupt() as interrupt:
+            during.append((signal.getsignal(signal.SIGTERM), interrupt.requested))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert during == [(before, False)]

@@ -1,0 +1,204 @@
+"""Each switch of the training changes what it should, and only that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from tiny_run import DOMAINS, SUITES, TinyRun, trained
+from torch import Tensor
+from torch.func import functional_call
+
+from dreamprm.config.choices import AGGREGATIONS, NORMALISATIONS
+from dreamprm.config.loading import load_config
+from dreamprm.models import DomainWeights
+from dreamprm.models.weights import DOMAIN_WEIGHTS
+from dreamprm.training.assembly import BF16_RADIUS, make_prm
+from dreamprm.training.objectives import meta_loss
+from dreamprm.training.settings import TrainConfig
+
+
+def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_without_the_upper_level_the_weights_stay_at_one(tiny: TinyRun) -> None:
+    plain, metrics, history = trained(tiny, "hypergrad.name=none")
+    assert [row["weights"] for row in history] == [dict.fromkeys(DOMAINS, 1.0)] * 4
+    assert [(row["upper_lr"], row["alpha_grad_norm"]) for row in metrics] == [(0.0, 0.0)] * 4
+    learned, with_upper, _ = trained(tiny)
+    # Weights are 1 in the first window of both, and then part.
+    assert metrics[0]["inner_loss"] == with_upper[0]["inner_loss"]
+    assert metrics[0]["meta_loss"] == with_upper[0]["meta_loss"]
+    assert not same(plain.state.params, learned.state.params)
+
+
+def test_the_meta_loss_is_the_one_of_the_settings(tiny: TinyRun) -> None:
+    settings = [("aggregation", name, 1.0) for name in AGGREGATIONS]
+    settings += [("aggregation", "sum_log_odds", 3.0), ("step", "sum_log_odds", 1.0)]
+    measured, params = [], []
+    for kind, name, temperature in settings:
+        run, (row,), _ = trained(
+            tiny, "steps=2", f"meta_loss={kind}", f"aggregation={name}", f"temperature={temperature}"
+        )
+        batch = run.meta_batches[0]
+        with torch.no_grad():
+            logits = functional_call(run.prm, run.state.params, (batch["inputs"],))
+        want = meta_loss(
+            logits, batch["cot"], batch["correct"], kind=kind, aggregation=name, temperature=temperature
+        )
+        # float32, computed once with and once without a graph
+        assert row["meta_loss"] == pytest.approx(float(want), rel=1e-5)
+        measured.append(row["meta_loss"])
+        params.append(run.state.params)
+    assert len(set(measured)) == len(settings)
+    # The upper level's loss does not touch the first window's inner steps.
+    assert all(same(params[0], other) for other in params[1:])
+
+
+def test_sampling_of_one_domain_or_of_all(tiny: TinyRun) -> None:
+    single, _, _ = trained(tiny, "steps=2")
+    assert [len(single.step_batches[step]["domains"]) for step in range(4)] == [1, 1, 1, 1]
+    mixed, rows, _ = trained(tiny, "sampling=mixed", "steps=2")
+    assert [mixed.step_batches[step]["domains"].tolist() for step in range(4)] == [[0, 1]] * 4
+    # batch_size CoTs: in all, or of each domain
+    assert single.step_batches[0]["inputs"]["input_ids"].shape[0] == 2
+    assert mixed.step_batches[0]["inputs"]["input_ids"].shape[0] == 4
+    assert rows[0]["status"] == "ok"
+
+
+def test_the_text_pool_adds_its_weighted_loss(tiny: TinyRun) -> None:
+    one_step = ("steps=1", "inner_steps=1")
+    _, (without,), _ = trained(tiny, *one_step)
+    tiny.config["data"]["lm"] = str(tiny.folder / "pool.jsonl")
+    run, (row,), _ = trained(tiny, *one_step, "lm_weight=0.25", "lm_batch_size=2")
+    text = run.step_batches[0]["text"]
+    start = make_prm(load_config(TrainConfig, tiny.write()))
+    with torch.no_grad():
+        logits = start(text, output="token_logits")
+    likelihood = torch.log_softmax(logits, -1)[torch.arange(len(logits)), text["token_targets"]].mean()
+    assert row["inner_loss"] == pytest.approx(without["inner_loss"] - 0.25 * float(likelihood), rel=1e-5)
+
+
+@pytest.mark.parametrize("form", NORMALISATIONS)
+def test_the_weights_normalisation(form: str, tiny: TinyRun) -> None:
+    run, _, (row,) = trained(tiny, f"weights.normalisation={form}", "steps=2")
+    raw = run.state.alpha[DOMAIN_WEIGHTS]
+    assert row["weights"] == DomainWeights(DOMAINS, form).named(run.state.alpha)
+    # AdamW's first step has length lr whatever the gradient, after the weight decay.
+    start = 1 - 0.05 * 1e-3 if form == "none" else 0.0
+    assert (raw - start).abs().tolist() == pytest.approx([0.05, 0.05], rel=1e-3)
+    assert (sum(row["weights"].values()) == pytest.approx(2, abs=1e-6)) == (form != "none")
+
+
+def test_unrolled_takes_the_same_inner_steps(tiny: TinyRun) -> None:
+    # attn_implementation=auto: fused for the one, eager for the other
+    cheap, first_order, _ = trained(tiny, "steps=2")
+    exact, unrolled, _ = trained(tiny, "steps=2", "hypergrad.name=unrolled")
+    for name, value in exact.state.params.items():
+        torch.testing.assert_close(cheap.state.params[name], value, rtol=1e-4, atol=1e-6)
+    # first_order leaves out terms of the size lr T |H|
+    assert 0 < abs(first_order[0]["alpha_grad_norm"] / unrolled[0]["alpha_grad_norm"] - 1) < 0.5
+
+
+def test_a_random_start_from_a_config_file(tiny: TinyRun, tiny_checkpoint: Path) -> None:
+    tiny.config["model"] = {"config": str(tiny_checkpoint / "config.json"), "tokenizer": str(tiny_checkpoint)}
+    run, _, _ = trained(tiny, "steps=2")
+    again, _, _ = trained(tiny, "steps=2")
+    other, _, _ = trained(tiny, "steps=2", "seed=2")
+    assert same(run.state.params, again.state.params) and not same(run.state.params, other.state.params)
+
+
+def test_the_vanilla_prm_is_trained_beside_it(tiny: TinyRun) -> None:
+    tiny.config["evaluation"] = {
+        "suites": {suite: str(tiny.folder / f"{suite}.jsonl") for suite in SUITES},
+        "base": True,
+        "vanilla": "live",
+    }
+    assert tiny.train() == 0
+    summary = tiny.summary()
+    assert summary["vanilla_source"] == "live"
+    assert {"vanilla", "base_head", "base_likelihood", "dreamprm"} <= summary["best_of_n"].keys()
+    assert set(summary["differences"]) == {"dreamprm-vanilla", "dreamprm-majority"}
+    history = tiny.lines("domain_weights.jsonl", run="run/vanilla")
+    assert [row["weights"] for row in history] == [dict.fromkeys(DOMAINS, 1.0)] * 4
+    # The same data in the same order: the first window, where all weights are 1, is the same.
+    ours, theirs = tiny.lines("metrics.jsonl")[0], tiny.lines("metrics.jsonl", run="run/vanilla")[0]
+    assert (ours["inner_loss"], ours["meta_loss"]) == (theirs["inner_loss"], theirs["meta_loss"])
+
+
+def test_a_failing_vanilla_run_shows_the_end_of_its_log(
+    tiny: TinyRun,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tiny.config["evaluation"] = {"suites": {"first": str(tiny.folder / "first.jsonl")}, "vanilla": "live"}
+    tiny.output.mkdir()
+    (tiny.output / "vanilla").write_text("in its way")
+    assert tiny.train() == 2
+    message = capsys.readouterr().err
+    assert "the vanilla run ended with exit code 2; the last lines of" in message
+    assert f"dreamprm: output={tiny.output / 'vanilla'} is a file; give a folder" in message
+
+
+@pytest.mark.parametrize(
+    "estimator", ["{name: adjoint, hvp: forward_over_reverse}", "{name: cg, hvp: forward_over_reverse}"]
+)
+def test_a_derivative_that_the_model_lacks_is_found_before_the_first_step(
+    estimator: str,
+    tiny: TinyRun,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # Qwen2-VL's SiLU has no forward-mode formula of its derivative
+    assert tiny.train(f"hypergrad={estimator}") == 2
+    message = capsys.readouterr().err
+    assert "hypergrad: forward_over_reverse takes a derivative that an operation of the model" in message
+    assert "finite_difference as hvp" in message
+    assert not tiny.output.exists()
+
+
+def test_the_rehearsal_leaves_a_run_as_it_was(tiny: TinyRun) -> None:
+    estimator = "hypergrad={name: first_order, mixed: forward_mode}"
+    run, rows, _ = trained(tiny, "sampling=mixed", estimator, "steps=2")
+    assert [row["step"] for row in rows] == [2] and run.trainer.estimator.needs_forward_mode
+    exact, exact_rows, _ = trained(
+        tiny, "sampling=mixed", "hypergrad={name: first_order, mixed: double_backward}", "steps=2"
+    )
+    assert rows[0]["inner_loss"] == exact_rows[0]["inner_loss"]
+    assert same(run.state.params, exact.state.params)
+
+
+@pytest.fixture
+def fresh_accelerator() -> Iterator[None]:
+    """accelerate keeps the precision of a process's first run."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("fresh_accelerator")
+@pytest.mark.parametrize(
+    ("settings", "radius"),
+    [("precision=fp32", None), ("precision=bf16", BF16_RADIUS), ("precision=bf16 hypergrad.radius=0.2", 0.2)],
+)
+def test_differences_under_bf16_have_a_radius_that_its_rounding_allows(
+    settings: str,
+    radius: float | None,
+    tiny: TinyRun,
+) -> None:
+    run, _, _ = trained(tiny, "steps=2", "hypergrad.name=first_order", *settings.split())
+    assert run.trainer.estimator.radius == radius
+
+
+@pytest.mark.usefixtures("fresh_accelerator")
+def test_one_sided_differences_under_bf16_are_warned_about(
+    tiny: TinyRun,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert (
+        tiny.train("steps=2", "precision=bf16", "hypergrad={name: first_order, mixed: forward_difference}")
+        == 0
+    )
+    assert "take finite_difference instead of forward_difference" in capsys.readouterr().out

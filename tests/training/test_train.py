@@ -1,0 +1,331 @@
+"""Training from files to report: the run folder, interruption and resuming."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tiny_run import DOMAINS, SUITES, TinyRun, tiny_run
+from torch.func import functional_call
+
+from dreamprm.config.loading import load_config
+from dreamprm.data import read_step_records
+from dreamprm.models import PRM
+from dreamprm.training.assembly import make_prm
+from dreamprm.training.checkpoint import load_checkpoint
+from dreamprm.training.run_folder import RunFolder
+from dreamprm.training.settings import TrainConfig
+
+# What is equal byte for byte between two runs of the same configuration.
+RESULTS = (
+    "domain_weights.jsonl",
+    "checkpoints/step-000008/tensors.safetensors",
+    "checkpoints/step-000008/state.json",
+    "model/model.safetensors",
+    "model/head.safetensors",
+    "scores/first.json",
+    "scores/second.json",
+)
+
+
+def evaluated(tiny: TinyRun) -> TinyRun:
+    """With suites, the untrained model beside the trained one, and known qualities."""
+    (tiny.folder / "quality.json").write_text('{"charts": 0.25, "maths": 1.0}')
+    tiny.config["evaluation"] = {
+        "suites": {suite: str(tiny.folder / f"{suite}.jsonl") for suite in SUITES},
+        "base": True,
+        "quality": str(tiny.folder / "quality.json"),
+    }
+    return tiny
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> TinyRun:
+    """A run that nothing interrupted."""
+    tiny = evaluated(tiny_run(tmp_path_factory.mktemp("finished"), tiny_checkpoint))
+    assert tiny.train() == 0
+    return tiny
+
+
+@pytest.fixture
+def again(tiny: TinyRun, finished: TinyRun) -> TinyRun:
+    """The finished run's twin, its folder already there, which a test may spoil."""
+    shutil.copytree(finished.output, tiny.output)
+    for key, value in finished.config.items():
+        tiny.config[key] = str(tiny.output) if key == "output" else value
+    return tiny
+
+
+def numbers(tiny: TinyRun) -> list[dict[str, Any]]:
+    """metrics.jsonl without the clock."""
+    rows = tiny.lines("metrics.jsonl")
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def assert_same_results(tiny: TinyRun, other: TinyRun) -> None:
+    assert numbers(tiny) == numbers(other)
+    for name in RESULTS:
+        assert (tiny.output / name).read_bytes() == (other.output / name).read_bytes(), name
+    left, right = tiny.summary(), other.summary()
+    assert left | {"seconds": 0} == right | {"seconds": 0}
+
+
+def test_the_run_folder_holds_everything(finished: TinyRun) -> None:
+    folder = finished.output
+    content = yaml.safe_load((folder / "config.yaml").read_text())
+    assert {"python", "torch", "transformers", "dreamprm"} <= content["versions"].keys()
+    assert load_config(TrainConfig, folder / "config.yaml") == load_config(TrainConfig, finished.write())
+
+    rows = finished.lines("metrics.jsonl")
+    assert [(row["step"], row["window"]) for row in rows] == [(2, 1), (4, 2), (6, 3), (8, 4)]
+    for row in rows:
+        assert (row["lr"], row["upper_lr"], row["status"]) == (1e-3, 0.05, "ok")
+        assert row["alpha_grad_norm"] > 0 and 0 < row["inner_loss"] < 1 and 0 < row["meta_loss"] < 1
+    history = finished.lines("domain_weights.jsonl")
+    assert [row["step"] for row in history] == [2, 4, 6, 8]
+    for row in history:
+        assert tuple(row["weights"]) == DOMAINS and sum(row["weights"].values()) == pytest.approx(2, abs=1e-6)
+    assert history[0]["weights"]["charts"] != 1
+
+    checkpoints = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert checkpoints == ["step-000004", "step-000008"]
+    summary = finished.summary()
+    assert (summary["name"], summary["seed"], summary["steps"]) == ("tiny", 1, 8)
+    assert summary["weights"] == history[-1]["weights"] and summary["vanilla_source"] == "none"
+    assert summary["quality"] == {"charts": 0.25, "maths": 1.0} and abs(summary["spearman"]) == 1
+    for path, domain in zip(finished.config["data"]["train"], DOMAINS, strict=True):
+        firsts = [record.labels[0] for record in read_step_records(path)]
+        assert summary["generator_accuracy"][domain] == pytest.approx(sum(firsts) / len(firsts))
+    assert set(summary["best_of_n"]) == {
+        "random",
+        "majority",
+        "base_likelihood",
+        "base_head",
+        "dreamprm",
+        "oracle",
+    }
+    assert set(summary["best_of_n"]["dreamprm"]) == {*SUITES, "mean"}
+    assert summary["best_of_n"]["random"] == {"first": 0.5, "second": 0.5, "mean": 0.5}
+    assert "charts" in (folder / "report.html").read_text()
+    plots = sorted(path.stem for path in (folder / "plots").iterdir())
+    assert plots == [
+        "accuracy_over_n",
+        "best_of_n",
+        "final_weights",
+        "losses",
+        "weights_against_difficulty",
+        "weights_over_time",
+    ]
+    assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
+
+
+def test_the_saved_model_is_the_trained_one(finished: TinyRun) -> None:
+    config = load_config(TrainConfig, finished.write())
+    tensors, _ = load_checkpoint(finished.output / "checkpoints" / "step-000008")
+    params = {name[7:]: value for name, value in tensors.items() if name.startswith("params/")}
+    prm = PRM.from_pretrained(finished.output / "model")
+    own = dict(prm.named_parameters())
+    assert own.keys() == params.keys() and all(torch.equal(own[name], params[name]) for name in own)
+
+    fresh, steps = make_prm(config).eval(), ["one plus two .", "three ."]
+    encoded = fresh.processor.encode("what is one ?", [], steps)
+    batch = fresh.processor.collate([encoded])
+    want = torch.sigmoid(functional_call(fresh, params, (batch,))).tolist()
+    assert prm.score("what is one ?", None, steps) == want
+    assert fresh.score("what is one ?", None, steps) != want
+    stored = json.loads((finished.output / "model" / "prm.json").read_text())["training"]
+    assert stored["domain_weights"] == finished.summary()["weights"] and stored["seed"] == 1
+    card = (finished.output / "model" / "README.md").read_text()
+    assert "hidden" in card and str(finished.folder) not in card
+
+
+def test_the_final_table_is_printed_once(again: TinyRun, capsys: pytest.CaptureFixture[str]) -> None:
+    assert again.train() == 0
+    written = capsys.readouterr()
+    assert written.out.count("Domains by learned weight") == 1
+    assert f"continuing {again.output} from step 8" in written.out
+
+
+@pytest.mark.parametrize(("crash", "start"), [(2, 0), (6, 4)], ids=["before a checkpoint", "after one"])
+def test_a_crashed_run_goes_on_bit_for_bit(
+    crash: int,
+    start: int,
+    tiny: TinyRun,
+    finished: TinyRun,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It falls between two lines of its logs, so that metrics.jsonl is ahead of the rest."""
+    log_weights = RunFolder.log_weights
+
+    def fall(self: RunFolder, step: int, weights: Any) -> None:
+        if step == crash:
+            raise RuntimeError("power cut")
+        log_weights(self, step, weights)
+
+    evaluated(tiny)
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "log_weights", fall)
+        assert tiny.train() == 1
+    assert tiny.lines("metrics.jsonl")[-1]["step"] == crash and not (tiny.output / "model").exists()
+    assert tiny.train("resume=auto") == 0
+    assert (f"continuing {tiny.output} from step {start}" in capsys.readouterr().out) == (start > 0)
+    tiny.config["evaluation"]["quality"] = finished.config["evaluation"]["quality"]
+    assert_same_results(tiny, finished)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(
+    number: signal.Signals,
+    code: int,
+    tiny: TinyRun,
+    finished: TinyRun,
+) -> None:
+    """A real process and a real signal, before window 3 is over; no checkpoint was due there."""
+    evaluated(tiny).config["checkpoint"] = {"every": 100}
+    program = (
+        "import os, sys\n"
+        "from dreamprm.cli import main\n"
+        "from dreamprm.training.run_folder import RunFolder\n"
+        "log = RunFolder.log_metrics\n"
+        "def struck(self, row):\n"
+        f"    row['step'] == 6 and os.kill(os.getpid(), {int(number)})\n"
+        "    log(self, row)\n"
+        "RunFolder.log_metrics = struck\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = ["train", str(tiny.write())]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        timeout=100,
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "dreamprm: interrupted; go on from the last checkpoint with: "
+        f"dreamprm {' '.join(arguments)} resume=auto"
+    )
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in (tiny.output / "checkpoints").iterdir()] == ["step-000006"]
+    assert [row["step"] for row in tiny.lines("domain_weights.jsonl")] == [2, 4, 6]
+    assert not (tiny.output / "model").exists()
+    assert tiny.train("resume=auto") == 0
+    assert_same_results(tiny, finished)
+
+
+def test_resume_never_refuses_a_folder_that_is_not_empty(
+    again: TinyRun,
+    finished: TinyRun,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert again.train("resume=never") == 2
+    message = capsys.readouterr().err
+    assert f"{again.output} is not empty; give another output, resume=auto" in message
+    assert_same_results(again, finished)
+
+
+def test_another_configuration_is_refused_by_its_key(
+    again: TinyRun,
+    finished: TinyRun,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert again.train("inner.lr=2e-3", "log.every=7") == 2
+    message = capsys.readouterr().err
+    assert "holds a run of another configuration (inner.lr: 0.001 there, 0.002 now); give another" in message
+    assert_same_results(again, finished)
+
+
+def test_overwrite_replaces_a_run(again: TinyRun, finished: TinyRun) -> None:
+    (again.output / "left.txt").write_text("from before")
+    assert again.train("overwrite=true", "steps=4") == 0
+    assert not (again.output / "left.txt").exists()
+    assert [row["step"] for row in again.lines("metrics.jsonl")] == [2, 4]
+    assert numbers(again) == numbers(finished)[:2]
+
+
+@pytest.mark.parametrize(
+    "mistake", ["data.meta=nowhere.jsonl", "data.train=[nowhere.jsonl]", "model.path=nowhere"]
+)
+def test_a_run_is_not_overwritten_by_one_that_cannot_start(
+    mistake: str,
+    again: TinyRun,
+    finished: TinyRun,
+) -> None:
+    assert again.train("overwrite=true", mistake) == 2
+    assert_same_results(again, finished)
+
+
+def test_overwrite_removes_runs_only(tiny: TinyRun, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.output.mkdir()
+    (tiny.output / "thesis.tex").write_text("years of work")
+    assert tiny.train("overwrite=true") == 2
+    assert "holds something else than a run; overwrite=true removes runs only" in capsys.readouterr().err
+    assert [path.name for path in tiny.output.iterdir()] == ["thesis.tex"]
+
+
+def test_overwrite_and_a_checkpoint_exclude_each_other(
+    again: TinyRun,
+    finished: TinyRun,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert again.train("overwrite=true", f"resume={again.output}/checkpoints/step-000004") == 2
+    assert "overwrite=true starts anew, resume=" in capsys.readouterr().err
+    assert_same_results(again, finished)
+
+
+def test_output_must_not_be_a_file(tiny: TinyRun, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.output.write_text("")
+    assert tiny.train() == 2
+    assert "is a file; give a folder" in capsys.readouterr().err
+
+
+def test_a_named_checkpoint_continues_with_other_settings(again: TinyRun, finished: TinyRun) -> None:
+    """What is later than it is dropped, so that the next resume=auto cannot find the older settings' end."""
+    assert again.train(f"resume={again.output}/checkpoints/step-000004", "inner.lr=2e-3", "steps=6") == 0
+    assert numbers(again)[:2] == numbers(finished)[:2]
+    assert [(row["step"], row["lr"]) for row in numbers(again)[1:]] == [(4, 1e-3), (6, 2e-3)]
+    kept = sorted(path.name for path in (again.output / "checkpoints").iterdir())
+    assert kept == ["step-000004", "step-000006"]
+
+
+def test_a_moved_run_continues_where_it_is(again: TinyRun, finished: TinyRun) -> None:
+    moved = again.folder / "moved"
+    again.output.rename(moved)
+    shutil.rmtree(moved / "checkpoints" / "step-000008")
+    again.config["output"] = str(moved)
+    assert again.train() == 0
+    assert_same_results(again, finished)
+
+
+def test_a_damaged_checkpoint_is_named_with_the_way_out(
+    again: TinyRun,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tensors = again.output / "checkpoints" / "step-000008" / "tensors.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-100])
+    assert again.train() == 2
+    message = capsys.readouterr().err
+    assert f"checkpoint file {tensors} is damaged" in message and "resume=PATH" in message
+
+
+def test_a_checkpoint_of_another_model_is_refused(
+    again: TinyRun,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = [f"resume={again.output}/checkpoints/step-000004", f"output={tmp_path / 'other'}"]
+    assert again.train(*arguments, "model.head=vocab_logits") == 2
+    message = capsys.readouterr().err
+    assert "does not fit this run: params/head.weight is (1, 32), expected (1, " in message
+    assert not (tmp_path / "other").exists()
