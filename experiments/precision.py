@@ -23,7 +23,7 @@ from float64 import Float64Inside
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, Window, build_estimator
+from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, WindowResult, build_estimator
 from dreamprm.hypergrad.audit import agreement
 from dreamprm.runtime.process import prepare_process
 from dreamprm.training.assembly import Run
@@ -60,7 +60,9 @@ class Start:
     state: AdamWState
     alpha: dict[str, Tensor]
 
-    def run(self, settings: Mapping[str, Any], optimizer: AdamW, batches: list[Any], meta: Any) -> Window:
+    def run(
+        self, settings: Mapping[str, Any], optimizer: AdamW, batches: list[Any], meta: Any
+    ) -> WindowResult:
         """One window."""
         return build_estimator(**settings).run_window(
             self.problem,
@@ -147,7 +149,7 @@ def measure(config: TrainConfig, checkpoint: Path, *, count: int) -> None:
                 print(f"| {label} | " + " | ".join(pair[column] for pair in row) + " |", flush=True)
 
 
-def cells(ended: list[Window], truths: list[Gradient]) -> tuple[str, str]:
+def cells(ended: list[WindowResult], truths: list[Gradient]) -> tuple[str, str]:
     """Relative error and cosine over the windows, or the statuses where a solver did not succeed."""
     failed = sorted({window.status.value for window in ended} - {"ok"})
     if failed:

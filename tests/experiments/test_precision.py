@@ -5,7 +5,7 @@ import torch
 from experiment_scripts import load_script
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLRMSNorm
 
-from dreamprm.hypergrad import Status, Window
+from dreamprm.hypergrad import Status, WindowResult
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_only_floating_point_tensors_become_float64(script):
 
 
 def _window(grad, status=Status.ok):
-    return Window(
+    return WindowResult(
         params={},
         state=None,
         alpha_grad={"a": torch.tensor(grad)},

@@ -16,7 +16,7 @@ from loopback_servers import ScriptedServer
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
-from dreamprm.generators.cached_generator import RememberedGenerator, remembered
+from dreamprm.generators.cached_generator import CachedGenerator, cached_generator
 from dreamprm.generators.reply_journal import ReplyJournal, digest_of
 
 GREEDY = Sampling(temperature=0.0, max_tokens=8)
@@ -61,9 +61,9 @@ class Opened:
     scribe: Scribe
     who: dict[str, Any] = field(default_factory=dict)
 
-    def __enter__(self) -> RememberedGenerator:
+    def __enter__(self) -> CachedGenerator:
         self.journal = ReplyJournal(self.path)
-        return RememberedGenerator(self.scribe, self.journal, self.who)
+        return CachedGenerator(self.scribe, self.journal, self.who)
 
     def __exit__(self, *error: object) -> None:
         self.journal.close()
@@ -239,7 +239,7 @@ def test_a_server_may_move_but_another_model_is_asked(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
 
     def ask(server: ScriptedServer, model: str, **settings: Any) -> list[Completion]:
-        with remembered("openai", path, base_url=server.url, model=model, **settings) as judge:
+        with cached_generator("openai", path, base_url=server.url, model=model, **settings) as judge:
             return judge.complete("Right?", temperature=0.0, max_tokens=8)
 
     with ScriptedServer().serving() as one, ScriptedServer().serving() as other:
@@ -258,8 +258,11 @@ def test_the_generator_is_closed_also_where_the_journal_cannot_be_opened(
     monkeypatch.setattr(
         "dreamprm.generators.cached_generator.build_generator", lambda name, **settings: scribe
     )
-    with remembered("openai", tmp_path / "j.jsonl", model="m") as judge:
-        with pytest.raises(UserError, match="another process"), remembered("openai", tmp_path / "j.jsonl"):
+    with cached_generator("openai", tmp_path / "j.jsonl", model="m") as judge:
+        with (
+            pytest.raises(UserError, match="another process"),
+            cached_generator("openai", tmp_path / "j.jsonl"),
+        ):
             pass
         assert scribe.closed == 1
         judge.complete("ab")

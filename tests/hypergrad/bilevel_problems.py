@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, Window
+from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, WindowResult
 
 Tensors = dict[str, Tensor]
 # Enough for windows of twenty steps.
@@ -36,7 +36,9 @@ class Case:
                 grads = torch.autograd.grad(loss, list(phi.values()), materialize_grads=True)
                 self.params, self.state = self.optimizer.step(phi, dict(zip(phi, grads)), state=self.state)
 
-    def run(self, estimator: Any, *, steps: int = 5, alpha: Tensors | None = None, **options: Any) -> Window:
+    def run(
+        self, estimator: Any, *, steps: int = 5, alpha: Tensors | None = None, **options: Any
+    ) -> WindowResult:
         return estimator.run_window(
             self.problem,
             self.optimizer,

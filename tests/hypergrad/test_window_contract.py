@@ -7,7 +7,7 @@ import torch
 from bilevel_problems import Case, Tensors, logistic, mlp_plain
 from estimator_table import CASES, POLICIES, ROWS, Row, every_row
 
-from dreamprm.hypergrad import ESTIMATORS, AdamWState, BilevelProblem, Window, build_estimator
+from dreamprm.hypergrad import ESTIMATORS, AdamWState, BilevelProblem, WindowResult, build_estimator
 
 # One of each kind: plain, several losses, one loss beside a term that alpha does not touch, all that an
 # optimizer can do.
@@ -20,7 +20,7 @@ def _tensors(params: Tensors, state: AdamWState, alpha: Tensors) -> list[torch.T
     return [tensor for group in (params, state.exp_avg, state.exp_avg_sq, alpha) for tensor in group.values()]
 
 
-def _run(row: Row, case: Case, **options: bool) -> Window:
+def _run(row: Row, case: Case, **options: bool) -> WindowResult:
     return case.run(row.build(), **options)
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from dreamprm.answers.base import Judgement
 from dreamprm.config.errors import UserError
 from dreamprm.generators.base import GenerationError, Generator
-from dreamprm.generators.shutdown import GRACE_SECONDS, wind_up
+from dreamprm.generators.shutdown import GRACE_SECONDS, shutdown
 from dreamprm.runtime.progress import duration
 
 J = TypeVar("J", bound=Judgement)
@@ -76,7 +76,7 @@ def check_all(
                     told = time.monotonic()
                     tell(_line(len(found), len(failures), len(calls), seconds=told - began))
         except BaseException:
-            wind_up(flying, [judge], grace=GRACE_SECONDS, say=tell)
+            shutdown(flying, [judge], grace=GRACE_SECONDS, say=tell)
             raise
     if failures:
         raise _unanswered(failures, len(calls))

@@ -20,7 +20,7 @@ from dreamprm.formats.benchmarks.candidates import check_candidates, to_candidat
 from dreamprm.formats.benchmarks.checked import BenchmarkCandidates, images_from, write_candidates
 from dreamprm.formats.benchmarks.published_questions import read_questions
 from dreamprm.formats.benchmarks.registry import build_benchmark
-from dreamprm.generators.cached_generator import RememberedGenerator, remembered
+from dreamprm.generators.cached_generator import CachedGenerator, cached_generator
 
 if TYPE_CHECKING:
     from dreamprm.evaluation.benchmark_settings import BenchmarkConfig
@@ -165,7 +165,7 @@ def _cell(figure: Scored | None) -> str:
     return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
 
 
-def _tell_costs(judge: RememberedGenerator) -> None:
+def _tell_costs(judge: CachedGenerator) -> None:
     print(f"judge: {judge.costs()}")
 
 
@@ -174,7 +174,9 @@ def _candidates(config: BenchmarkConfig, benchmark: Benchmark, questions: Questi
         judge = None
         if config.judge.name is not None:
             judge = stack.enter_context(
-                remembered(config.judge.name, Path(config.output) / "judge.jsonl", **config.judge.settings)
+                cached_generator(
+                    config.judge.name, Path(config.output) / "judge.jsonl", **config.judge.settings
+                )
             )
             stack.callback(_tell_costs, judge)
         if config.candidates is not None:

@@ -21,7 +21,7 @@ from dreamprm.evaluation.scored_suite import Asked, Check, ScoredSuite, open_sco
 from dreamprm.evaluation.settings import EvaluateConfig, SuiteFiles
 from dreamprm.files.atomic import write_atomically, write_lines_atomically
 from dreamprm.files.saved_config import save_config
-from dreamprm.generators.cached_generator import RememberedGenerator, remembered
+from dreamprm.generators.cached_generator import CachedGenerator, cached_generator
 
 Suites = dict[str, ScoredSuite]
 
@@ -102,14 +102,14 @@ def _check(config: EvaluateConfig, stack: ExitStack) -> Check | None:
     answers = config.answers
     if answers is None:
         return None
-    made: list[tuple[Checker, RememberedGenerator | None]] = []
+    made: list[tuple[Checker, CachedGenerator | None]] = []
 
     def check(asked: Sequence[Asked]) -> list[Judgement]:
         if not made:
-            judge: RememberedGenerator | None = None
+            judge: CachedGenerator | None = None
             if answers.judge.name is not None:
                 judge = stack.enter_context(
-                    remembered(
+                    cached_generator(
                         answers.judge.name, Path(config.output) / "judge.jsonl", **answers.judge.settings
                     )
                 )
@@ -122,7 +122,7 @@ def _check(config: EvaluateConfig, stack: ExitStack) -> Check | None:
     return check
 
 
-def _tell_costs(judge: RememberedGenerator) -> None:
+def _tell_costs(judge: CachedGenerator) -> None:
     _say(f"judge: {judge.costs()}")
 
 

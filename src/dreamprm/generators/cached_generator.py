@@ -26,7 +26,7 @@ class _Call:
     answers: Future[list[Answer]] = field(default_factory=Future)
 
 
-class RememberedGenerator(Generator):
+class CachedGenerator(Generator):
     """Passes requests on to a generator and keeps every reply in a journal before anybody sees it.
 
     Use it for a judge: its replies are small, paid for, and wanted again by every run over the same answers.
@@ -162,7 +162,7 @@ def _stopped() -> GenerationError:
 
 
 @contextmanager
-def remembered(name: str, path: str | Path, **settings: Any) -> Iterator[RememberedGenerator]:
+def cached_generator(name: str, path: str | Path, **settings: Any) -> Iterator[CachedGenerator]:
     """The generator of this name with its settings, its replies kept in a file.
 
     Settings that say how requests are served, not what is asked (`SERVING`), may differ between runs: a reply
@@ -181,6 +181,6 @@ def remembered(name: str, path: str | Path, **settings: Any) -> Iterator[Remembe
     generator = build_generator(name, **settings)
     try:
         with ReplyJournal(path) as journal:
-            yield RememberedGenerator(generator, journal, who)
+            yield CachedGenerator(generator, journal, who)
     finally:
         generator.close()

@@ -12,7 +12,7 @@ GRACE_SECONDS = 20.0
 """How long calls under way are waited for when a run is stopped."""
 
 
-def wind_up(
+def shutdown(
     flying: Collection[Future[Any]],
     generators: Iterable[Generator | None],
     *,

@@ -4,7 +4,7 @@ dreamprm."""
 from dreamprm.hypergrad.adamw import AdamW, AdamWState
 from dreamprm.hypergrad.adjoint import Adjoint
 from dreamprm.hypergrad.audit import Audit, AuditResult
-from dreamprm.hypergrad.base import Estimator, Status, Window
+from dreamprm.hypergrad.base import Estimator, Status, WindowResult
 from dreamprm.hypergrad.cg import ConjugateGradient
 from dreamprm.hypergrad.finite_difference import FiniteDifference
 from dreamprm.hypergrad.first_order import FirstOrder
@@ -35,7 +35,7 @@ __all__ = [
     "NoHypergradient",
     "Status",
     "Unrolled",
-    "Window",
+    "WindowResult",
     "build_estimator",
     "estimator_settings",
 ]

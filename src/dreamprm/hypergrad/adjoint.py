@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.adamw import AdamW, Cotangents
-from dreamprm.hypergrad.base import Estimator, Window, WindowTask
+from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
 from dreamprm.hypergrad.checks import check_choice
 from dreamprm.hypergrad.mixed_derivative import (
     Mixed,
@@ -110,11 +110,11 @@ class Adjoint(Estimator):
         """With hvp="forward_over_reverse"."""
         return self.hvp == "forward_over_reverse"
 
-    def _run(self, task: WindowTask) -> Window:
+    def _run(self, task: WindowTask) -> WindowResult:
         with open_store(self.offload) as store:
             return self._run_with(task, store)
 
-    def _run_with(self, task: WindowTask, store: Store) -> Window:
+    def _run_with(self, task: WindowTask, store: Store) -> WindowResult:
         trajectory = Trajectory(task.optimizer, store, checkpoint=self.checkpoint)
         at, steps = Point(task.params, task.state), []
         for t, batch in enumerate(task.inner_batches):
@@ -126,7 +126,7 @@ class Adjoint(Estimator):
             del inner  # not beside the next step's
 
         outer = outer_gradient(task, at.params)
-        window = Window(
+        window = WindowResult(
             params=at.params,
             state=at.state,
             alpha_grad=outer.alpha,

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dreamprm.hypergrad.adamw import AdamW, AdamWState
 from dreamprm.hypergrad.adjoint import Adjoint
-from dreamprm.hypergrad.base import Estimator, Status, Window
+from dreamprm.hypergrad.base import Estimator, Status, WindowResult
 from dreamprm.hypergrad.problem import BilevelProblem, Tensors
 
 
@@ -144,7 +144,7 @@ class Audit:
             share=sum(params[name].numel() for name in chosen) / sum(p.numel() for p in params.values()),
         )
 
-    def exact_window(self, *start: Any, inner_batches: Iterable[Any], outer_batch: Any) -> Window:
+    def exact_window(self, *start: Any, inner_batches: Iterable[Any], outer_batch: Any) -> WindowResult:
         """The window by the exact estimator, all of it with second-order attention.
 
         Arguments and errors are those of `Estimator.run_window`.
@@ -170,7 +170,7 @@ def agreement(estimate: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> tu
     return max(-1.0, min(1.0, product / scale)), math.sqrt(of_estimate / of_exact)
 
 
-def _outcome(who: str, window: Window) -> tuple[dict[str, Tensor], str]:
+def _outcome(who: str, window: WindowResult) -> tuple[dict[str, Tensor], str]:
     return window.alpha_grad, "" if window.status is Status.ok else f"{who}: {window.message}"
 
 

@@ -28,7 +28,7 @@ class Status(str, Enum):
 
 
 @dataclass
-class Window:
+class WindowResult:
     """The result of one window; every tensor is detached."""
 
     params: dict[str, Tensor]
@@ -80,8 +80,8 @@ class Estimator(ABC):
         return False
 
     @abstractmethod
-    def _run(self, task: WindowTask) -> Window:
-        """Take the T steps and fill in a Window, with a status of its own where a solver did not succeed."""
+    def _run(self, task: WindowTask) -> WindowResult:
+        """Take the T steps and fill in a WindowResult, with a status of its own where a solver did not succeed."""
 
     def run_window(
         self,
@@ -95,7 +95,7 @@ class Estimator(ABC):
         outer_batch: Any,
         donate: bool = False,
         on_failure: str = "return",
-    ) -> Window:
+    ) -> WindowResult:
         """Take T = len(inner_batches) inner steps and estimate the gradient in alpha of the outer loss there.
 
         The window is the training: continue from `window.params` and `window.state`. All estimators return
@@ -115,7 +115,7 @@ class Estimator(ABC):
                 and what to do, or "raise" it.
 
         Returns:
-            A `Window`.
+            A `WindowResult`.
 
         Raises:
             ValueError: no batch, no params, tensors that are not floating point or on several devices, a
@@ -241,7 +241,7 @@ def _check_state(state: AdamWState, params: Mapping[str, Tensor]) -> None:
                 )
 
 
-def _nonfinite(window: Window) -> str:
+def _nonfinite(window: WindowResult) -> str:
     """Say what is not finite, first cause first."""
     advice = "lower the learning rate, check the data of this window's batches, or train in float32"
     finite = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from dreamprm.hypergrad.adamw import AdamW, Cotangents
-from dreamprm.hypergrad.base import Estimator, Window, WindowTask
+from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
 from dreamprm.hypergrad.checks import check_choice, check_positive, check_preconditioner
 from dreamprm.hypergrad.linear_solver import Vector
 from dreamprm.hypergrad.mixed_derivative import check_radius, finite_difference
@@ -83,7 +83,7 @@ class FiniteDifference(Estimator):
                 "the preconditioner has the learning rate in it, leave scale out"
             )
 
-    def _run(self, task: WindowTask) -> Window:
+    def _run(self, task: WindowTask) -> WindowResult:
         precondition = self.preconditioner == "adamw"
         steps = plain_steps(task, keep_before=self.point == "before", keep_grads=precondition)
         outer = outer_gradient(task, steps.params)
@@ -105,7 +105,7 @@ class FiniteDifference(Estimator):
             norm=used_norm(direction, steps.grads),
         ).alpha
         passes, plain = len(steps.losses) + 1, not task.problem.structured
-        return Window(
+        return WindowResult(
             params=steps.params,
             state=steps.state,
             alpha_grad={name: grad + factor * along[name] for name, grad in outer.alpha.items()},

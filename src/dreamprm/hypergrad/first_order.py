@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.adamw import AdamW, Cotangents
-from dreamprm.hypergrad.base import Estimator, Window, WindowTask
+from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
 from dreamprm.hypergrad.checks import check_choice
 from dreamprm.hypergrad.kept_steps import KeptStep, StartMoments, keep_each, take_all
 from dreamprm.hypergrad.mixed_derivative import (
@@ -95,11 +95,11 @@ class FirstOrder(Estimator):
         """With mixed="forward_mode"."""
         return self.mixed == "forward_mode"
 
-    def _run(self, task: WindowTask) -> Window:
+    def _run(self, task: WindowTask) -> WindowResult:
         with open_store(self.offload) as store:
             return self._run_with(task, store)
 
-    def _run_with(self, task: WindowTask, store: Store) -> Window:
+    def _run_with(self, task: WindowTask, store: Store) -> WindowResult:
         optimizer, params, state = task.optimizer, task.params, task.state
         start = StartMoments(state, store)
         steps: list[KeptStep] = []
@@ -124,7 +124,7 @@ class FirstOrder(Estimator):
             if mixed.slopes is not None:
                 influences.append(mixed.slopes / mixed.slopes.numel())
         contracted = [step for step in steps if step.slope is None]
-        return Window(
+        return WindowResult(
             params=params,
             state=state,
             alpha_grad=alpha_grad,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.adamw import AdamW, AdamWState
-from dreamprm.hypergrad.base import Estimator, Status, Window, WindowTask
+from dreamprm.hypergrad.base import Estimator, Status, WindowResult, WindowTask
 from dreamprm.hypergrad.cg import ConjugateGradient
 from dreamprm.hypergrad.checks import check_choice
 from dreamprm.hypergrad.inner_hessian import InnerHessian
@@ -95,11 +95,11 @@ class Implicit(Estimator):
         """With hvp="forward_over_reverse"."""
         return self.hvp == "forward_over_reverse"
 
-    def _run(self, task: WindowTask) -> Window:
+    def _run(self, task: WindowTask) -> WindowResult:
         steps = plain_steps(task)
         outer = outer_gradient(task, steps.params)
         passes = len(steps.losses) + 1
-        window = Window(
+        window = WindowResult(
             params=steps.params,
             state=steps.state,
             alpha_grad={name: torch.full_like(a, math.nan) for name, a in task.alpha.items()},

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dreamprm.hypergrad.base import Estimator, Window, WindowTask
+from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
 from dreamprm.hypergrad.plain_steps import plain_steps
 
 
@@ -18,11 +18,11 @@ class NoHypergradient(Estimator):
     the upper optimizer then has nothing to follow (its weight decay, if any, would still move alpha).
     """
 
-    def _run(self, task: WindowTask) -> Window:
+    def _run(self, task: WindowTask) -> WindowResult:
         steps = plain_steps(task)
         with torch.no_grad():
             outer_loss = task.problem.outer_loss(steps.params, task.alpha, task.outer_batch)
-        return Window(
+        return WindowResult(
             params=steps.params,
             state=steps.state,
             alpha_grad={name: torch.zeros_like(a) for name, a in task.alpha.items()},

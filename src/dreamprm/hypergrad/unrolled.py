@@ -12,7 +12,7 @@ from torchopt.transform.scale_by_adam import ScaleByAdamState
 from dreamprm.hypergrad.adamw import AdamW, AdamWState
 from dreamprm.hypergrad.base import (
     Estimator,
-    Window,
+    WindowResult,
     WindowTask,
     gradients,
     inner_gradient_list,
@@ -49,11 +49,11 @@ class Unrolled(Estimator):
         """True: the inner gradients are differentiated again."""
         return True
 
-    def _run(self, task: WindowTask) -> Window:
+    def _run(self, task: WindowTask) -> WindowResult:
         with advice("unrolled"):
             return self._run_graph(task)
 
-    def _run_graph(self, task: WindowTask) -> Window:
+    def _run_graph(self, task: WindowTask) -> WindowResult:
         names = list(task.params)
         alpha, params, state, losses = leaves(task.alpha), leaves(task.params), task.state, []
         for batch in task.inner_batches:
@@ -63,7 +63,7 @@ class Unrolled(Estimator):
             losses.append(loss.detach())
         outer_loss = task.problem.outer_loss(params, alpha, task.outer_batch)
         require_graph(outer_loss, name="outer_loss")
-        return Window(
+        return WindowResult(
             alpha_grad=gradients(outer_loss, alpha),
             params={name: params[name].detach() for name in names},
             state=AdamWState(

@@ -13,7 +13,7 @@ from dreamprm.answers.base import Checker, Judgement
 from dreamprm.config.errors import UserError
 from dreamprm.data.records import QuestionRecord
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
-from dreamprm.generators.shutdown import GRACE_SECONDS, wind_up
+from dreamprm.generators.shutdown import GRACE_SECONDS, shutdown
 from dreamprm.labelling.jobs import Want
 from dreamprm.labelling.journal import Journal, Key, Rollout
 from dreamprm.labelling.status import Status
@@ -107,7 +107,7 @@ class Scheduler:
                         for piece, failure in zip(pieces, future.result(), strict=True):
                             yield from self._arrived(piece, failure, active)
             except BaseException:
-                wind_up(flying, [self.generator, self.judge], grace=GRACE_SECONDS, say=self.status.say)
+                shutdown(flying, [self.generator, self.judge], grace=GRACE_SECONDS, say=self.status.say)
                 raise
 
     def _fill(

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, Estimator, Status, Window
+from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, Estimator, Status, WindowResult
 from dreamprm.hypergrad.audit import Audit, AuditResult
 
 Params = dict[str, Tensor]
@@ -95,7 +95,7 @@ class BilevelTrainer:
         inner_batches: Iterator[Any],
         outer_batches: Iterator[Any],
         windows: int,
-    ) -> Iterator[Window]:
+    ) -> Iterator[WindowResult]:
         """Train for `windows` windows; yields after each, with `state` brought up to date in place.
 
         The generator may be left between windows (a checkpoint, an interruption) and a new one started from

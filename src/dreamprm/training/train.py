@@ -13,7 +13,7 @@ import torch
 from dreamprm.config.errors import UserError
 from dreamprm.config.loading import changed_keys, load_config
 from dreamprm.files.saved_config import save_config
-from dreamprm.hypergrad import Status, Window
+from dreamprm.hypergrad import Status, WindowResult
 from dreamprm.hypergrad.audit import AuditResult
 from dreamprm.models.collation import Latest, batches
 from dreamprm.reporting import run_report
@@ -23,7 +23,7 @@ from dreamprm.runtime.progress import Progress
 from dreamprm.sandbox.generate import World, ensure_sandbox
 from dreamprm.training.assembly import Run, assemble, make_accelerator, rehearse
 from dreamprm.training.baselines import build_baseline
-from dreamprm.training.baselines.preparation import before_training
+from dreamprm.training.baselines.preparation import prepare_training
 from dreamprm.training.checkpoint import (
     capture_random_state,
     latest_checkpoint,
@@ -59,7 +59,7 @@ def run_train(config: TrainConfig) -> None:
         ensure_sandbox(World(config.sandbox, config.seed), say=accelerator.print)
     folder = RunFolder(config.output)
     checkpoint = find_checkpoint(folder, given)
-    first = before_training(baseline, given, config, folder=folder, accelerator=accelerator, train=run_train)
+    first = prepare_training(baseline, given, config, folder=folder, accelerator=accelerator, train=run_train)
     config = first.config
     run = assemble(config, accelerator, reference=first.reference, say=accelerator.print)
     rehearse(run)
@@ -221,7 +221,7 @@ def training_facts(run: Run, config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def metrics(run: Run, window: Window, *, number: int, seconds: float) -> dict[str, Any]:
+def metrics(run: Run, window: WindowResult, *, number: int, seconds: float) -> dict[str, Any]:
     """One line of metrics.jsonl; `seconds` are those of this process's loop."""
     step = run.state.inner.step
     upper = run.trainer.upper

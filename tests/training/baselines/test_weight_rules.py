@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.config.errors import DataError, UserError
-from dreamprm.hypergrad import AdamW, BilevelProblem, Estimator, Window, build_estimator
+from dreamprm.hypergrad import AdamW, BilevelProblem, Estimator, WindowResult, build_estimator
 from dreamprm.models.weights import DOMAIN_WEIGHTS, DomainWeights
 from dreamprm.training.baselines import Weighting, build_baseline
 from dreamprm.training.baselines.doge import GradientAlignment
@@ -46,7 +46,7 @@ def batch(*domains: int, constant: float = 0.0) -> dict[str, Any]:
     return {"domains": torch.tensor(domains), "constant": constant}
 
 
-def run(estimator: Estimator, *batches: dict[str, Any], lr: float = 0.01) -> Window:
+def run(estimator: Estimator, *batches: dict[str, Any], lr: float = 0.01) -> WindowResult:
     optimizer = AdamW(lr=lr, weight_decay=0.0)
     return estimator.run_window(
         linear_problem(),

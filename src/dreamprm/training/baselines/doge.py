@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dreamprm.hypergrad import Estimator, Window
+from dreamprm.hypergrad import Estimator, WindowResult
 from dreamprm.hypergrad.base import WindowTask, leaves
 from dreamprm.hypergrad.mixed_derivative import finite_difference
 from dreamprm.hypergrad.plain_steps import plain_steps
@@ -92,7 +92,7 @@ class GradientAlignment(Estimator):
     batches: str = "all"
     slopes: str = "finite_difference"
 
-    def _run(self, task: WindowTask) -> Window:
+    def _run(self, task: WindowTask) -> WindowResult:
         steps = plain_steps(task)
         outer = outer_gradient(task, steps.params)
         norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(outer.params.values())))))
@@ -106,7 +106,7 @@ class GradientAlignment(Estimator):
         # At a stationary point of the meta loss nothing is aligned: the slopes are 0, and so is the quotient.
         scale = 1.0 / norm**2 if self.normalise and norm > 0 else 1.0
         exact = self.slopes == "exact"
-        return Window(
+        return WindowResult(
             params=steps.params,
             state=steps.state,
             alpha_grad={DOMAIN_WEIGHTS: -scale * aligned.means()},

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dreamprm.config.errors import UserError
-from dreamprm.hypergrad import Estimator, Window
+from dreamprm.hypergrad import Estimator, WindowResult
 from dreamprm.hypergrad.base import WindowTask
 from dreamprm.hypergrad.plain_steps import plain_steps
 from dreamprm.models.weights import DOMAIN_WEIGHTS
@@ -91,7 +91,7 @@ class ExcessLoss(Estimator):
     reference: Mapping[str, Tensor]
     batches: str = "all"
 
-    def _run(self, task: WindowTask) -> Window:
+    def _run(self, task: WindowTask) -> WindowResult:
         steps = plain_steps(task)
         excess = DomainMeans(task.alpha[DOMAIN_WEIGHTS])
         chosen = chosen_batches(task, self.batches)
@@ -100,7 +100,7 @@ class ExcessLoss(Estimator):
                 losses = task.problem.inner_losses(steps.params, batch)
                 excess.add(batch["domains"], losses - task.problem.inner_losses(self.reference, batch))
             outer_loss = task.problem.outer_loss(steps.params, task.alpha, task.outer_batch)
-        return Window(
+        return WindowResult(
             params=steps.params,
             state=steps.state,
             alpha_grad={DOMAIN_WEIGHTS: -excess.means().clamp_min(0.0)},

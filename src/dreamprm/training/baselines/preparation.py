@@ -37,7 +37,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class FirstStage:
+class Preparation:
     """What comes of it.
 
     Attributes:
@@ -51,7 +51,7 @@ class FirstStage:
     started: bool = False
 
 
-def before_training(
+def prepare_training(
     baseline: Baseline,
     given: TrainConfig,
     settled: TrainConfig,
@@ -59,7 +59,7 @@ def before_training(
     folder: RunFolder,
     accelerator: Accelerator,
     train: Callable[[TrainConfig], None],
-) -> FirstStage:
+) -> Preparation:
     """Do what the baseline needs done first, unless the run's folder holds it; nothing for most.
 
     Args:
@@ -83,7 +83,7 @@ def before_training(
                 say=accelerator.print,
             )
             _select(baseline, data, config=given, folder=folder, say=accelerator.print)
-        return FirstStage(on_selection(settled, folder), started=True)
+        return Preparation(on_selection(settled, folder), started=True)
     if isinstance(baseline, Weighting) and baseline.needs_reference:
         vanilla = vanilla_config(given)
         reference = RunFolder(vanilla.output)
@@ -94,8 +94,8 @@ def before_training(
                 f"PRM, in {reference.path}"
             )
             train(vanilla)
-        return FirstStage(settled, reference=str(reference.model), started=True)
-    return FirstStage(settled)
+        return Preparation(settled, reference=str(reference.model), started=True)
+    return Preparation(settled)
 
 
 def _begin(given: TrainConfig, settled: TrainConfig, folder: RunFolder, accelerator: Accelerator) -> Run:
