@@ -81,7 +81,7 @@ class Estimator(ABC):
 
     @abstractmethod
     def _run(self, task: WindowTask) -> WindowResult:
-        """Take the T steps and fill in a WindowResult, with a status of its own where a solver did not succeed."""
+        """Take the T steps and fill in the result; a status of its own where a solver did not succeed."""
 
     def run_window(
         self,
