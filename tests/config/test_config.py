@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -198,6 +199,65 @@ def test_mistakes_are_refused_with_what_is_allowed(
         load(text, *overrides, folder=tmp_path)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@dataclass
+class Renamed:
+    """A section one of whose keys has another name now."""
+
+    moved: ClassVar[Mapping[str, str]] = {"width": "it is called size now"}
+    size: int = setting(3, "how large", minimum=1)
+    settings: dict[str, Any] = open_settings("other settings", listing=lambda: "")
+
+
+@dataclass
+class Shortened:
+    """A schema that has lost a section and a key."""
+
+    moved: ClassVar[Mapping[str, str]] = {
+        "evaluation": "run `dreamprm evaluate` afterwards",
+        "now.speed": "give steps",
+    }
+    steps: int = setting(10, "steps", minimum=1)
+    now: Renamed = section(Renamed)
+    members: list[Renamed] = setting([], "several")
+
+
+@pytest.mark.parametrize(
+    ("text", "override", "key", "advice"),
+    [
+        (
+            "evaluation: {suites: {a: b}}",
+            "evaluation.suites.a=b",
+            "evaluation",
+            "run `dreamprm evaluate` aft",
+        ),
+        ("evaluation: null", "evaluation=null", "evaluation", "run `dreamprm evaluate` afterwards"),
+        ("now: {speed: 3}", "now.speed=3", "now.speed", "give steps"),
+        ("now: {width: 3}", "now.width=3", "now.width", "it is called size now"),
+        ("members: [{width: 3}]", "members=[{width: 3}]", "members[0].width", "it is called size now"),
+        ("evaluations: 3", "evaluations=3", "evaluations", "the top-level keys are steps, now, members"),
+        ("moved: {}", "moved.evaluation=3", "moved", "the top-level keys are steps, now, members"),
+    ],
+)
+def test_a_key_that_no_longer_exists_is_refused_with_what_to_do_now(
+    text: str, override: str, key: str, advice: str, tmp_path: Path
+) -> None:
+    (tmp_path / "given.yaml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_config(Shortened, tmp_path / "given.yaml")
+    assert str(caught.value).startswith(f"{tmp_path}/given.yaml: unknown key {key}") and advice in str(
+        caught.value
+    )
+    with pytest.raises(UserError) as caught:
+        load_config(Shortened, None, [override])
+    assert str(caught.value).startswith(f"command line: unknown key {key}") and advice in str(caught.value)
+
+
+def test_keys_beside_those_that_moved_are_still_read(tmp_path: Path) -> None:
+    (tmp_path / "given.yaml").write_text("now: {size: 4, widths: 1}")
+    config = load_config(Shortened, tmp_path / "given.yaml", ["now.other=2"])
+    assert config.now == Renamed(4, {"widths": 1, "other": 2})
 
 
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:

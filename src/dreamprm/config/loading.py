@@ -27,6 +27,7 @@ from dreamprm.config.schema import (
     check_ranges,
     leaves,
     limits_text,
+    moved_to,
     type_name,
     unknown_key,
     without_none,
@@ -145,11 +146,11 @@ def _apply_override(given: dict[str, Any], override: str, *, schema: type[Any]) 
 
 def _enter_section(node: Any, kind: Any, part: str, *, key: str, origin: Origin) -> tuple[Any, Any, str]:
     """The dict that holds `part` of a section, the type of `part`, and its name there."""
-    catch_all = next((field.name for field in dataclasses.fields(kind) if "listing" in field.metadata), None)
-    hints = get_type_hints(kind)
-    if part in hints and part != catch_all:
-        return node, hints[part], part
-    if catch_all is not None:
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    catch_all = next((name for name, field in fields.items() if "listing" in field.metadata), None)
+    if part in fields and part != catch_all:
+        return node, get_type_hints(kind)[part], part
+    if catch_all is not None and moved_to(key, origin.schema) is None:
         return node.setdefault(catch_all, {}), Any, part
     raise unknown_key(key, origin=origin)
 

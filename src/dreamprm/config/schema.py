@@ -3,6 +3,9 @@
 A schema is a plain dataclass whose fields come from `setting`, `section` and `open_settings`.
 `leaves` lists its keys, `canonical` checks what a user gave against it, `check_ranges` checks the values
 that came out. Nothing here reads a file: see `dreamprm.config.loading`.
+
+A schema may list keys and sections that no longer exist, dotted and relative to itself, with what to do now:
+`moved: ClassVar[Mapping[str, str]] = {"old_section.key": "write new_key"}`.
 """
 
 from __future__ import annotations
@@ -196,7 +199,7 @@ def _canonical_section(kind: Any, value: Any, *, key: str, origin: Origin) -> di
         full = f"{key}.{name}" if key else str(name)
         if name in fields and name != catch_all:
             result[name] = canonical(hints[name], part, key=full, origin=origin)
-        elif catch_all is not None:
+        elif catch_all is not None and moved_to(full, origin.schema) is None:
             result.setdefault(catch_all, {})[name] = part
         else:
             raise unknown_key(full, origin=origin)
@@ -214,7 +217,11 @@ def _is_a(kind: Any, value: Any) -> bool:
 
 
 def unknown_key(key: str, *, origin: Origin) -> UserError:
-    """The error for a key that the schema does not have, with the nearest ones that it has."""
+    """The error for a key that the schema does not have: what to do now if it has moved (see `moved_to`),
+    otherwise the nearest keys that the schema has."""
+    moved = moved_to(key, origin.schema)
+    if moved is not None:
+        return UserError(f"{origin.source}: unknown key {key}: {moved}")
     known = [leaf.key for leaf in leaves(origin.schema)]
     plain = re.sub(r"\[\d+\]", "[]", key)
     last = plain.rpartition(".")[2]
@@ -224,6 +231,21 @@ def unknown_key(key: str, *, origin: Origin) -> UserError:
         return UserError(f"{origin.source}: unknown key {key}; did you mean {' or '.join(near[:3])}?")
     tops = ", ".join(dict.fromkeys(re.split(r"[.\[]", name)[0] for name in known))
     return UserError(f"{origin.source}: unknown key {key}; the top-level keys are {tops}")
+
+
+def moved_to(key: str, schema: type[Any]) -> str | None:
+    """What to do instead of giving this key, where a schema lists it or a section that holds it as moved."""
+    parts = re.split(r"[.\[]", key.replace("]", ""))
+    kind: Any = schema
+    while parts and dataclasses.is_dataclass(kind):
+        moved: Mapping[str, str] = getattr(kind, "moved", {})
+        for length in range(1, len(parts) + 1):
+            if (text := moved.get(".".join(parts[:length]))) is not None:
+                return text
+        kind, _ = without_none(get_type_hints(kind).get(parts.pop(0), None))
+        if get_origin(kind) in (list, dict):  # past the number or the name of the member
+            kind, parts = get_args(kind)[-1], parts[1:]
+    return None
 
 
 def check_ranges(value: Any, key: str = "") -> None:
