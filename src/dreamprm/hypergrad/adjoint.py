@@ -62,24 +62,25 @@ class Adjoint(Estimator):
     - "finite_difference": central; 42 and 44 units, works with every kernel. Relative error of alpha_grad in
       float32 on a random Qwen2-VL PRM of 1M parameters, T = 5, lr 5e-7 to 1e-4: 3e-6 with one loss a batch,
       1e-4 with four.
-    - "forward_difference": against the gradient at hand; 30 and 31 units, works with every kernel. There:
-      1e-4 with one loss a batch, 3e-3 with four. Set hvp="finite_difference" where that is too much.
+    - "forward_difference": against the gradient already computed; 30 and 31 units, works with every kernel.
+      There: 1e-4 with one loss a batch, 3e-3 with four. Set hvp="finite_difference" where that is too much.
 
     The first step of a window needs no product, only the mixed derivative, which a structured problem with
-    one loss in the batch (n = 1) has as a dot product with the gradient at hand.
+    one loss in the batch (n = 1) has as a dot product with the gradient already computed.
 
-    Memory beside the params and moments given, in sizes of the params: phi_T with its moments 3, lam and its
-    moments 3, the gradient, gbar and the product 3, the states at hand 3 to 6, and what is kept of the T
-    steps (T gradients, or T gradients and states). While stepping, the weighted gradient of a single loss
-    stands beside the unweighted one: 1.
+    Memory in addition to the params and moments passed in, in multiples of the size of params: phi_T with its
+    moments 3, lam and its moments 3, the gradient, gbar and the product 3, the states in use 3 to 6, and what
+    is kept of the T steps (T gradients, or T gradients and states). While stepping, the weighted gradient of
+    a single loss is held next to the unweighted one: 1.
 
     Args:
         hvp: as above.
-        radius: norm of the differences' perturbation; None for the default of the dtype (contraction.py).
+        radius: norm of the differences' perturbation; None for the default of the dtype
+            (mixed_derivative.py).
         checkpoint: "recompute" keeps the window's first state and T gradients, and takes the steps again from
             there (elementwise work, the same bits); "keep" keeps all states.
-        offload: where they are kept: "none" leaves them where they are; "cpu" in page-locked memory, for
-            params on an accelerator; "disk" in a temporary file, for memory flat in T on a CPU.
+        offload: where the kept tensors live: "none" leaves them where they are; "cpu" in page-locked memory,
+            for params on an accelerator; "disk" in a temporary file, for memory flat in T on a CPU.
 
     Raises:
         ValueError: a setting is not one of the above, or radius is not positive.
@@ -102,7 +103,7 @@ class Adjoint(Estimator):
 
     @property
     def needs_second_order(self) -> bool:
-        """With the exact products, not with differences."""
+        """True for the exact products, False for differences."""
         return takes_second_order(self.hvp)
 
     @property
@@ -123,7 +124,7 @@ class Adjoint(Estimator):
                 inner.single = None  # the product gives the slope as well
             at = trajectory.step(at, inner.all_grads(), owned=task.donate or t > 0)
             steps.append(_Step(inner, store))
-            del inner  # not beside the next step's
+            del inner  # not in memory during the next step
 
         outer = outer_gradient(task, at.params)
         window = WindowResult(
@@ -150,7 +151,7 @@ class Adjoint(Estimator):
                 window.alpha_grad[name] = window.alpha_grad[name] + grad
             if mixed.slopes is not None:
                 influences.insert(0, mixed.slopes / mixed.slopes.numel())
-            del inner, grads, gbar, params  # not beside the next step's
+            del inner, grads, gbar, params  # not in memory during the next step
         if task.problem.structured:
             window.stats["influences"] = influences
         return window
@@ -166,7 +167,8 @@ class Adjoint(Estimator):
         lam: dict[str, Cotangents] | None,
         stats: dict[str, Any],
     ) -> Mixed:
-        """The mixed derivative along gbar; adds H gbar to lam, which the window's first step does without."""
+        """The mixed derivative along gbar; adds H gbar to lam, which the window's first step does not
+        need."""
         at = {"batch": inner.batch, "direction": gbar, "losses": inner.losses}
         mixed = None
         if inner.single is not None:
@@ -220,7 +222,7 @@ class Adjoint(Estimator):
 
 
 class _Step:
-    """What is kept of one inner step: its gradient in the store, the rest at hand."""
+    """What is kept of one inner step: its gradient in the store, the rest in memory."""
 
     def __init__(self, inner: InnerGradient, store: Store) -> None:
         self._grads = None if inner.grads is None else store.keep(inner.grads)

@@ -1,4 +1,5 @@
-"""How far an estimator's gradient can be trusted here: the exact one beside it, every so many windows."""
+"""How far an estimator's gradient can be trusted here: compared with the exact one, once every so many
+windows."""
 
 from __future__ import annotations
 
@@ -20,15 +21,15 @@ from dreamprm.hypergrad.problem import BilevelProblem, Tensors
 
 @dataclass(frozen=True)
 class AuditResult:
-    """An estimate beside the exact gradient of the same window.
+    """An estimate compared with the exact gradient of the same window.
 
     cosine = <estimate, exact> / (|estimate| |exact|),  norm_ratio = |estimate| / |exact|
 
     Both over all entries of alpha. A cosine near 1 says that the upper step's direction can be trusted; a
-    norm ratio off 1 alone does little harm, as the upper AdamW divides scale out. Two weights of fixed mean
-    have one direction to move in: their cosine is 1 or -1 and tells the sign alone. An implicit estimator
-    answers another question (what alpha does to the minimiser), so its cosine also measures how far the
-    window is from the minimum.
+    norm ratio that differs from 1 alone does little harm, as the upper AdamW divides scale out. Two weights
+    of fixed mean have one direction to move in: their cosine is 1 or -1 and tells the sign alone. An implicit
+    estimator answers another question (what alpha does to the minimiser), so its cosine also measures how far
+    the window is from the minimum.
     """
 
     cosine: float
@@ -47,10 +48,10 @@ class AuditResult:
 class Audit:
     """Compares an estimator with an exact one every so many windows, on the training's state and batches.
 
-    Use it to learn whether a cheap estimator fits the problem at hand: its error depends on the learning
+    Use it to learn whether a cheap estimator fits your problem: its error depends on the learning
     rate, the curvature and the window's length. An audit costs one window of either estimator and changes
-    nothing. The compared windows run one after the other beside the training's own tensors: 3 more sizes of
-    the params (phi_T and its moments), and what each of the two estimators needs. Attention by
+    nothing. The compared windows run one after the other, in addition to the training's own tensors: 3 more
+    sizes of the params (phi_T and its moments), and what each of the two estimators needs. Attention by
     `scaled_dot_product_attention` runs on its math backend in the exact window, since the fused kernels have
     no second derivative; kernels of other libraries cannot be audited.
 

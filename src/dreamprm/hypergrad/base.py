@@ -112,7 +112,7 @@ class Estimator(ABC):
             outer_batch: the meta batch.
             donate: allow the tensors in `params` and `state` to be overwritten; `alpha` never is.
             on_failure: when the status is not `ok`: "return" the window, whose message says what was seen
-                and what to do, or "raise" it.
+                and what to do, or "raise" it as an exception.
 
         Returns:
             A `WindowResult`.
@@ -129,7 +129,7 @@ class Estimator(ABC):
             raise ValueError(f'on_failure must be "return" or "raise", got {on_failure!r}')
         batches = list(inner_batches)
         if not batches:
-            raise ValueError("inner_batches is empty: a window needs T >= 1 steps; give one batch a step")
+            raise ValueError("inner_batches is empty: a window needs T >= 1 steps; give one batch per step")
         _check_tensors(params, kind="params")
         _check_tensors(alpha, kind="alpha")
         if not params:

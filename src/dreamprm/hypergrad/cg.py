@@ -81,7 +81,7 @@ class ConjugateGradient(LinearSolver):
             if relative > self.tolerance:
                 direction = plus(residual, direction, factor=square / previous)
                 continue
-            del image  # not beside the confirming product
+            del image  # not in memory during the confirming product
             residual = direction = plus(rhs, plus(product(x), x, factor=self.damping), factor=-1.0)
             square = dot(residual, residual)
             best, reached = x, math.sqrt(square) / start

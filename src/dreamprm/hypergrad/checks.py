@@ -8,7 +8,7 @@ from typing import Any
 
 
 def check_positive(value: Any, *, setting: str, advice: str = "", zero: bool = False) -> None:
-    """Refuse what is no finite number > 0 (`zero`: >= 0); a bool is none.
+    """Check that the value is a finite number > 0 (`zero`: >= 0); a bool is refused.
 
     Raises:
         ValueError: with the setting's name, the value and the advice.
@@ -21,7 +21,7 @@ def check_positive(value: Any, *, setting: str, advice: str = "", zero: bool = F
 
 
 def check_count(value: Any, *, setting: str, advice: str = "") -> None:
-    """Refuse what is no whole number >= 1.
+    """Check that the value is a whole number >= 1.
 
     Raises:
         ValueError: with the setting's name, the value and the advice.
@@ -31,7 +31,7 @@ def check_count(value: Any, *, setting: str, advice: str = "") -> None:
 
 
 def check_choice(value: Any, *, setting: str, allowed: Collection[str | None]) -> None:
-    """Refuse what is none of the names allowed.
+    """Check that the value is one of the allowed names.
 
     Raises:
         ValueError: with the setting's name, the value and the names.
@@ -42,7 +42,7 @@ def check_choice(value: Any, *, setting: str, allowed: Collection[str | None]) -
 
 
 def check_preconditioner(value: Any) -> None:
-    """Refuse what is neither None nor "adamw", AdamW's own scaling of its steps.
+    """Check that the value is None or "adamw", AdamW's own scaling of its steps.
 
     Raises:
         ValueError: with the value.

@@ -47,8 +47,8 @@ class FiniteDifference(Estimator):
     taken, the result is the exact derivative of the window's last step: for T = 1, that of `unrolled` up to
     the difference's error.
 
-    Cost beside the window's own: of structured problems three forward passes (two, and the losses at phi);
-    in plain form two forward and two backward, each evaluation being differentiated in alpha.
+    Cost in addition to the window's own: of structured problems three forward passes (two, and the losses at
+    phi); in plain form two forward and two backward, each evaluation being differentiated in alpha.
     point="before" holds one more copy of the params and moments.
 
     Args:
@@ -56,7 +56,8 @@ class FiniteDifference(Estimator):
         point: "after" the last step (phi_T) or "before" it (phi_{T-1}, as in DARTS itself).
         scale: as above; None for the last step's learning rate. Not together with a preconditioner, which
             has the learning rate in it.
-        radius: norm of the perturbation; None for 1e-2 in float32 and 1e-4 in float64 (see contraction.py).
+        radius: norm of the perturbation; None for 1e-2 in float32 and 1e-4 in float64 (see
+            mixed_derivative.py).
 
     Raises:
         ValueError: an unknown preconditioner or point, a radius or scale that is not positive, or a scale

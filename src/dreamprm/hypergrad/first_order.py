@@ -39,7 +39,7 @@ class FirstOrder(Estimator):
     activation checkpointing work unchanged. The relative error against `unrolled` is O(lr T |H|); none for T
     = 1 and for inner losses linear in the params. Not where lr |H| is large: compare with `unrolled` first.
 
-    The contraction with the mixed derivative uses the problem's structure. A structured problem with one
+    The product with the mixed derivative uses the problem's structure. A structured problem with one
     loss in the batch (n = 1) needs no further pass: <gbar_t, grad L_1> is a dot product with the gradient at
     hand. All others use `mixed`:
 
@@ -52,20 +52,20 @@ class FirstOrder(Estimator):
     - "forward_mode": exact, about two forward passes; every operation needs a forward-mode formula.
     - "double_backward": exact, a third backward pass; needs second-order attention.
 
-    Memory beside the params and moments given, in sizes of the params: T gradients, as many again where an
-    `unweighted_loss` stands beside a single loss; phi_t of each step where `mixed` is used; phi_T with its
-    moments 3 (steps in place of donated tensors need a copy of the start's moments instead, 2); lam 1; while
-    stepping, the weighted gradient of a single loss 1. The sweep adds the 2 T moments of the largest tensor.
-    `offload` puts away what is kept of the steps, the start's moments and, where `mixed` is used, gbar_t:
-    what stays are phi_T with its moments, lam, and two gradients.
+    Memory in addition to the params and moments passed in, in multiples of the size of params: T gradients,
+    as many again where an `unweighted_loss` is added to a single loss; phi_t of each step where `mixed` is
+    used; phi_T with its moments 3 (steps in place of donated tensors need a copy of the start's moments
+    instead, 2); lam 1; while stepping, the weighted gradient of a single loss 1. The sweep adds the 2 T
+    moments of the largest tensor. `offload` puts away what is kept of the steps, the start's moments and,
+    where `mixed` is used, gbar_t: what stays are phi_T with its moments, lam, and two gradients.
 
     Args:
-        mixed: the contraction, as above.
+        mixed: how the mixed derivative is taken, as above.
         offload: where the above is kept: "none" leaves it where it is; "cpu" in page-locked memory, for
             params on an accelerator; "disk" in a temporary file, for params in CPU memory.
         radius: norm of the central difference's perturbation; None for 1e-2 in float32 and 1e-4 in float64
-            (measured, see contraction.py). The norm is taken over entries that the step's gradient uses, as
-            unused ones (tokens not in the batch) have no influence but, with v = 0, the largest gbar.
+            (measured, see mixed_derivative.py). The norm is taken over entries that the step's gradient uses,
+            as unused ones (tokens not in the batch) have no influence but, with v = 0, the largest gbar.
 
     Raises:
         ValueError: mixed or offload is not one of the above, or radius is not positive.
@@ -108,12 +108,12 @@ class FirstOrder(Estimator):
             grads = inner.all_grads()
             needs_point = inner.single is None
             steps.append(KeptStep(inner, store, optimizer.clip_of(grads), params if needs_point else None))
-            # after the first step the tensors are ours to overwrite, unless the contraction needs phi_t
+            # after the first step the tensors are ours to overwrite, unless the mixed derivative needs phi_t
             inplace = (task.donate or t > 0) and (not needs_point or store.copies(params))
             if inplace and t == 0:
                 start.detach()
             params, state = optimizer.step(params, grads, state=state, inplace=inplace)
-            del inner, grads  # not beside the next step's
+            del inner, grads  # not in memory during the next step
 
         outer = outer_gradient(task, params)
         alpha_grad, influences = outer.alpha, []
@@ -131,13 +131,13 @@ class FirstOrder(Estimator):
             inner_losses=torch.stack([step.inner.loss for step in steps]),
             outer_loss=outer.loss,
             stats={
-                "forward": len(steps) + 1 + sum(self._contraction_passes(step) for step in contracted),
+                "forward": len(steps) + 1 + sum(self._mixed_passes(step) for step in contracted),
                 "backward": len(steps) + 1 + len(contracted) * (2 if self.mixed == "double_backward" else 0),
                 **({"influences": influences} if task.problem.structured else {}),
             },
         )
 
-    def _contraction_passes(self, step: KeptStep) -> int:
+    def _mixed_passes(self, step: KeptStep) -> int:
         one_sided = self.mixed == "forward_difference" and step.inner.losses is not None
         return 1 if one_sided or self.mixed == "double_backward" else 2
 

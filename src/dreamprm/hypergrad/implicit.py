@@ -52,7 +52,7 @@ class Implicit(Estimator):
 
     Args:
         solver: of H x = dL_meta/dphi; `NeumannSeries` or `ConjugateGradient` with settings of their own. In
-            `build_estimator` a name with those settings beside it: implicit, solver=cg, damping=0.1; or as a
+            `build_estimator` a name with those settings next to it: implicit, solver=cg, damping=0.1; or as a
             preset: cg, damping=0.1.
         batches: H and the mixed derivative on the window's "last" batch, or the mean over "all" of its
             batches (less noise, T times the passes). Either way at phi_T.
@@ -64,7 +64,7 @@ class Implicit(Estimator):
             ("finite_difference") and 4e-3 ("forward_difference").
 
     Raises:
-        ValueError: an unknown batches or hvp, a radius that is not positive, or a solver that is none.
+        ValueError: an unknown batches or hvp, a radius that is not positive, or a solver that is not one.
         NotImplementedError: in a window, where an operation of the model lacks a derivative that `hvp` takes.
 
     Source: Pedregosa, arXiv 1602.02355; Lorraine et al., arXiv 1911.02590.

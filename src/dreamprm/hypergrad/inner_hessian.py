@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dreamprm.hypergrad.base import gradient_list, leaves
 from dreamprm.hypergrad.linear_solver import Vector, plus
-from dreamprm.hypergrad.mixed_derivative import InnerLevel, along
+from dreamprm.hypergrad.mixed_derivative import InnerLevel, grad_of_dot
 from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.products import PRODUCT_PASSES, Gradient, advice, hvp, hvp_and_mixed
 
@@ -59,7 +59,7 @@ class InnerHessian:
         if self._graph is not None:
             self._count(0, 2)
             with advice(self._kind):
-                return dict(zip(direction, self._graph.along(direction, self._graph.phi)))
+                return dict(zip(direction, self._graph.grad_of_dot(direction, self._graph.phi)))
         return self._mean(
             hvp(self._problem, self._params, self._alpha, direction=direction, **options)
             for options in self._each_batch()
@@ -70,7 +70,7 @@ class InnerHessian:
         if self._graph is not None:
             self._count(0, 2)
             with advice(self._kind):
-                upper = self._graph.along(direction, list(self._graph.level.upper.values()))
+                upper = self._graph.grad_of_dot(direction, list(self._graph.level.upper.values()))
             return self._graph.level.mixed(upper).alpha
         return self._mean(
             hvp_and_mixed(self._problem, self._params, self._alpha, direction=direction, **options).alpha
@@ -132,6 +132,6 @@ class _Graph:
         self.phi = list(phi.values())
         self._grads = dict(zip(phi, gradient_list(self.level.loss(phi), self.phi, create_graph=True)))
 
-    def along(self, direction: Vector, inputs: list[Tensor]) -> list[Tensor]:
+    def grad_of_dot(self, direction: Vector, inputs: list[Tensor]) -> list[Tensor]:
         """d <direction, grad_phi L> / d inputs."""
-        return along(self._grads, direction, inputs, keep=True)
+        return grad_of_dot(self._grads, direction, inputs, keep=True)

@@ -13,7 +13,7 @@ from dreamprm.hypergrad.window_passes import InnerGradient
 
 
 class KeptStep:
-    """What is kept of one inner step: gradients and phi_t in the store, the rest at hand."""
+    """What is kept of one inner step: gradients and phi_t in the store, the rest in memory."""
 
     def __init__(
         self, inner: InnerGradient, store: Store, clip: Clip | None, params: dict[str, Tensor] | None
@@ -21,7 +21,7 @@ class KeptStep:
         self.inner = replace(inner, grads=None, single=None)
         self.clip = clip
         self.params = None if params is None else store.keep(params)
-        """phi_t, where the contraction evaluates losses there."""
+        """phi_t, where the mixed derivative evaluates losses there."""
         self._grads = None if inner.grads is None else keep_each(store, inner.grads)
         self._single = None if inner.single is None else keep_each(store, inner.single)
         self.gbar: dict[str, Kept] = {}

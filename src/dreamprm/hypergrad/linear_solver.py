@@ -1,4 +1,4 @@
-"""Linear systems of the size of the params, of which only products are known: what every solver shares."""
+"""Linear systems as large as the params, known only through products: what every solver shares."""
 
 from __future__ import annotations
 

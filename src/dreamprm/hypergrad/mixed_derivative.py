@@ -27,10 +27,10 @@ ONE_SIDED_RADIUS = {torch.float64: 1e-7, torch.float32: 2e-3}
 
 
 def check_radius(radius: float | None) -> None:
-    """Refuse what is no norm of a perturbation.
+    """Validate the norm of a perturbation.
 
     Raises:
-        ValueError: no number, not positive or not finite.
+        ValueError: not a number, not positive or not finite.
     """
     if radius is not None:
         check_positive(radius, setting="radius", advice="use None for the default of the dtype")
@@ -192,10 +192,10 @@ def double_backward(
     level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
     phi = leaves(params)
     grads = gradients(level.weighted_loss(phi), phi, create_graph=True)
-    return level.mixed(along(grads, direction, list(level.upper.values())))
+    return level.mixed(grad_of_dot(grads, direction, list(level.upper.values())))
 
 
-def along(
+def grad_of_dot(
     grads: Mapping[str, Tensor], direction: Mapping[str, Tensor], inputs: list[Tensor], *, keep: bool = False
 ) -> list[Tensor]:
     """d <direction, grads> / d inputs, by a backward pass over the gradients' graph, freed unless `keep`."""

@@ -21,8 +21,8 @@ class NeumannSeries(LinearSolver):
     """x = step sum_{j < terms} (I - step P A)^j P b, which tends to A^-1 b where it converges.
 
     Computed as x_{j+1} = x_j + step P (b - A x_j) from x_0 = 0: the same numbers, and the residual b - A x is
-    at hand. It obeys b - A x_j = (I - step A P)^j b, so each eigenvalue mu of P^(1/2) A P^(1/2) keeps the
-    share |1 - step mu| of its part a term: 0 < step mu < 2 for all of them is what convergence takes. In the
+    available. It obeys b - A x_j = (I - step A P)^j b, so each eigenvalue mu of P^(1/2) A P^(1/2) keeps the
+    share |1 - step mu| of its part per term: convergence takes 0 < step mu < 2 for all of them. In the
     norm <r, P r> the residual then never grows; once it has grown past its start it grows for ever, and the
     series is reported as diverged. So is one that meets a direction of negative curvature, where its terms
     have the wrong sign however small the step. One whose |r| is not below |b| at the end is never `ok`.

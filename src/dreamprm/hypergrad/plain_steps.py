@@ -29,7 +29,7 @@ class PlainSteps:
 def plain_steps(task: WindowTask, *, keep_before: bool = False, keep_grads: bool = False) -> PlainSteps:
     """Take the steps, in place wherever the tensors may be overwritten.
 
-    Of the last step, `keep_before` keeps phi_{T-1} (one copy of the params and moments more in memory) and
+    Of the last step, `keep_before` keeps phi_{T-1} (one more copy of the params and moments in memory) and
     `keep_grads` the gradient.
     """
     params, state, losses = task.params, task.state, []
@@ -48,5 +48,5 @@ def plain_steps(task: WindowTask, *, keep_before: bool = False, keep_grads: bool
             params, grads, state=state, inplace=(task.donate or t > 0) and before is None
         )
         losses.append(loss.detach())
-        del loss, grads  # not beside the next step's
+        del loss, grads  # not in memory during the next step
     return PlainSteps(params, state, torch.stack(losses), before, last_grads)

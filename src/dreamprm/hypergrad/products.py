@@ -1,4 +1,5 @@
-"""Hessian-vector products of the inner loss, with the mixed derivative along the same direction for free."""
+"""Hessian-vector products of the inner loss, with the mixed derivative along the same direction at no extra
+cost."""
 
 from __future__ import annotations
 
@@ -14,7 +15,14 @@ from torch.autograd import forward_ad
 from dreamprm.hypergrad.adamw import global_norm
 from dreamprm.hypergrad.base import gradient_list, leaves
 from dreamprm.hypergrad.checks import check_choice
-from dreamprm.hypergrad.mixed_derivative import InnerLevel, Mixed, along, dual_params, moved, perturbation
+from dreamprm.hypergrad.mixed_derivative import (
+    InnerLevel,
+    Mixed,
+    dual_params,
+    grad_of_dot,
+    moved,
+    perturbation,
+)
 from dreamprm.hypergrad.problem import BilevelProblem
 
 KINDS = ("double_backward", "finite_difference", "forward_difference", "forward_over_reverse")
@@ -44,7 +52,7 @@ def check_kind(kind: str, *, setting: str) -> None:
 
 @dataclass(frozen=True)
 class Gradient:
-    """First derivatives of the whole inner loss at phi, where they are at hand."""
+    """First derivatives of the whole inner loss at phi, where they are already known."""
 
     params: Mapping[str, Tensor]
     """dL/dphi. Its zeros mark entries that the batch does not use, which differences leave out of their norm
@@ -84,7 +92,7 @@ def hvp_and_mixed(
       needs a forward-mode formula for itself and its backward pass; fused attention and SiLU have none.
     - "finite_difference": (grad L(phi + h d) - grad L(phi - h d)) / 2h, two gradients (6 units); any kernel.
     - "forward_difference": (grad L(phi + h d) - grad L(phi)) / h, one gradient (3 units) if the one at phi is
-      at hand; any kernel.
+      already computed; any kernel.
 
     Args:
         problem: the two losses; the inner one is differentiated whole, its unweighted term included.
@@ -93,9 +101,10 @@ def hvp_and_mixed(
         batch: the inner batch.
         direction: shaped like params.
         kind: as above.
-        radius: norm of the differences' perturbation, None for the default of the dtype (contraction.py).
+        radius: norm of the differences' perturbation, None for the default of the dtype
+            (mixed_derivative.py).
         losses: (n,) of a structured problem at phi; None evaluates them where they are needed.
-        gradient: at phi, where it is at hand.
+        gradient: at phi, where it is already known.
 
     Raises:
         ValueError: an unknown kind, or a difference of half-precision params.
@@ -190,7 +199,7 @@ def _double_backward(
 ) -> list[Tensor]:
     phi = leaves(params)
     grads = gradient_list(level.loss(phi), list(phi.values()), create_graph=True)
-    return along(dict(zip(phi, grads)), direction, [*phi.values(), *upper])
+    return grad_of_dot(dict(zip(phi, grads)), direction, [*phi.values(), *upper])
 
 
 def _forward_over_reverse(

@@ -35,8 +35,8 @@ ESTIMATORS: Mapping[str, type[Estimator]] = MappingProxyType(
 def build_estimator(name: str, **settings: Any) -> Estimator:
     """The estimator of this name (a key of `ESTIMATORS`) with its settings; defaults alone work.
 
-    The settings of an implicit estimator's solver stand beside its own: ("cg", damping=0.1), or ("implicit",
-    solver="cg", damping=0.1).
+    The settings of an implicit estimator's solver are given next to its own: ("cg", damping=0.1), or
+    ("implicit", solver="cg", damping=0.1).
 
     Raises:
         ValueError: an unknown name, setting or solver (the message gives the nearest known one), a setting

@@ -42,10 +42,10 @@ class Trajectory:
     """Steps forward through a window and back through its states.
 
     `checkpoint="keep"` puts every state away. `checkpoint="recompute"` only the first one: as AdamW's step is
-    elementwise and needs nothing but the gradients, the states are had again by taking the steps again from
-    there, with the same bits. Going back by halves (the state at the middle, then the right half, then the
-    left one) takes about (T/2) log2 T steps and log2 T states at a time, where going from the start each time
-    takes T^2/2 steps and sqrt(T) checkpoints hold more states for T <= 20.
+    elementwise and needs nothing but the gradients, the states are recomputed bit for bit by
+    replaying the steps from there. Going back by halves (the state at the middle, then the right half, then
+    the left one) takes about (T/2) log2 T steps and log2 T states at a time, where going from the start each
+    time takes T^2/2 steps and sqrt(T) checkpoints hold more states for T <= 20.
     """
 
     def __init__(self, optimizer: AdamW, store: Store, *, checkpoint: str) -> None:
