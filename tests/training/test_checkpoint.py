@@ -124,14 +124,14 @@ def test_a_write_cut_short_by_an_error_leaves_the_old_checkpoint(
         elif stage == "flush":
             patch.setattr(os, "fsync", fail)
         else:
-            rename = Path.rename
+            rename = os.rename
 
-            def fail_at_the_last(self: Path, target: Path) -> Path:
-                if self.name.startswith(".writing"):
+            def fail_at_the_last(source: Path, target: Path) -> None:
+                if source.suffix == ".partial":
                     fail()
-                return rename(self, target)
+                rename(source, target)
 
-            patch.setattr(Path, "rename", fail_at_the_last)
+            patch.setattr(os, "rename", fail_at_the_last)
         with pytest.raises(KeyboardInterrupt):
             save(tmp_path, step, 2.0)
     assert names(tmp_path) == ["step-000005"]
@@ -141,9 +141,10 @@ def test_a_write_cut_short_by_an_error_leaves_the_old_checkpoint(
 def test_leftovers_of_a_killed_process_are_never_taken_and_go_with_the_next_write(tmp_path: Path) -> None:
     """A kill runs no clean-up: the folders lie there as they would after SIGKILL at each stage."""
     old = save(tmp_path, 5, 1.0)
-    (tmp_path / ".writing-step-000010").mkdir()
-    (tmp_path / ".writing-step-000010" / "tensors.safetensors").write_bytes(b"half")
-    (tmp_path / ".removed-step-000001").mkdir()
+    half_written = tmp_path / f".step-000010-{'0' * 32}.partial"
+    half_written.mkdir()
+    (half_written / "tensors.safetensors").write_bytes(b"half")
+    (tmp_path / f".step-000001-{'0' * 32}.partial").mkdir()
     assert latest_checkpoint(tmp_path) == old
     save(tmp_path, 10, 2.0)
     assert names(tmp_path) == ["step-000005", "step-000010"]
@@ -151,8 +152,8 @@ def test_leftovers_of_a_killed_process_are_never_taken_and_go_with_the_next_writ
 
 def test_a_replacement_killed_between_its_two_renames_puts_the_old_one_back(tmp_path: Path) -> None:
     old = save(tmp_path, 5, 1.0)
-    old.rename(tmp_path / ".replaced-step-000005")
-    (tmp_path / ".writing-step-000005").mkdir()
+    old.rename(tmp_path / f".step-000005-{'0' * 32}.replaced")
+    (tmp_path / f".step-000005-{'0' * 32}.partial").mkdir()
     assert latest_checkpoint(tmp_path) == old
     assert load_checkpoint(old)[1] == {"value": 1.0}
 
@@ -162,11 +163,12 @@ def test_a_killed_process_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:  # pragma: no cover - runs in the child
         save(tmp_path, 5, 1.0)
-        dreamprm.training.checkpoint._flush = lambda path: os._exit(9)
+        os.fsync = lambda descriptor: os._exit(9)
         save(tmp_path, 10, 2.0)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-    assert names(tmp_path) == [".writing-step-000010", "step-000005"]
+    leftover, kept = names(tmp_path)
+    assert leftover.startswith(".step-000010-") and kept == "step-000005"
     assert latest_checkpoint(tmp_path) == tmp_path / "step-000005"
     assert load_checkpoint(tmp_path / "step-000005")[1] == {"value": 1.0}
 

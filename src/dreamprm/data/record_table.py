@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, overload
@@ -19,6 +16,7 @@ from dreamprm.config.errors import UserError
 from dreamprm.data.arrow_form import FORMS, ArrowForm
 from dreamprm.data.read_report import ReadReport
 from dreamprm.data.records import CandidateRecord, MetaRecord, Record, StepRecord, to_json
+from dreamprm.files.atomic import atomic_folder, write_lines_atomically
 
 R = TypeVar("R", StepRecord, MetaRecord, CandidateRecord)
 Kind = Literal["step", "meta", "candidate"]
@@ -31,7 +29,7 @@ _TABLE, _REPORT = "records.arrow", "report.json"
 def write_records(path: str | Path, records: Iterable[Record]) -> int:
     """Write records in the package's own form, one JSON object a line.
 
-    The file appears whole or not at all: it is written under another name beside it and renamed at the end.
+    The file appears whole or not at all.
 
     Args:
         path: the file; its folder is made where it is missing, an older file of that name is replaced.
@@ -46,15 +44,14 @@ def write_records(path: str | Path, records: Iterable[Record]) -> int:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
-    partial = _partial(path)
-    try:
-        with partial.open("x", encoding="utf-8") as file:
-            for record in records:
-                file.write(json.dumps(to_json(record), ensure_ascii=False, allow_nan=False) + "\n")
-                count += 1
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+
+    def lines() -> Iterator[str]:
+        nonlocal count
+        for record in records:
+            yield json.dumps(to_json(record), ensure_ascii=False, allow_nan=False) + "\n"
+            count += 1
+
+    write_lines_atomically(path, lines())
     return count
 
 
@@ -192,28 +189,20 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _build(folder: Path, path: Path, form: ArrowForm, settings: dict[str, Any]) -> None:
-    """Read the file into a folder beside the final one, and rename it when it is whole."""
+    """Read the file into the folder, which appears when it is whole."""
     report = ReadReport()
     records = form.read(path, **settings, report=report)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial, outdated = _partial(folder), _partial(folder)
-    partial.mkdir()
     try:
-        with pa.OSFile(str(partial / _TABLE), "wb") as sink, pa.ipc.new_stream(sink, form.schema) as writer:
-            while batch := list(itertools.islice(records, _BATCH_ROWS)):
-                writer.write_batch(form.batch(batch))
-        (partial / _REPORT).write_text(json.dumps(report.to_json()), encoding="utf-8")
-        if folder.exists():
-            os.rename(folder, outdated)  # a folder cannot be renamed onto another
-        try:
-            os.rename(partial, folder)
-        except OSError:
-            # Another process finished the same copy first; anything else that stands there is an error.
-            if not (folder / _TABLE).is_file():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(outdated, ignore_errors=True)
+        with atomic_folder(folder) as partial:
+            sink = pa.OSFile(str(partial / _TABLE), "wb")
+            with sink, pa.ipc.new_stream(sink, form.schema) as writer:
+                while batch := list(itertools.islice(records, _BATCH_ROWS)):
+                    writer.write_batch(form.batch(batch))
+            (partial / _REPORT).write_text(json.dumps(report.to_json()), encoding="utf-8")
+    except FileExistsError:
+        # Another process finished the same copy first; anything else that stands there is an error.
+        if not (folder / _TABLE).is_file():
+            raise
 
 
 def _memory_mapped(paths: Sequence[Path]) -> Any:
@@ -231,8 +220,3 @@ def _rows_by_domain(data: Any) -> dict[str, np.ndarray]:
     order = np.argsort(codes, kind="stable")
     bounds = np.searchsorted(codes[order], np.arange(len(names) + 1))
     return {name: order[bounds[k] : bounds[k + 1]] for k, name in enumerate(names)}
-
-
-def _partial(path: Path) -> Path:
-    """A name beside `path` that no other process uses, for what is not finished yet."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dreamprm.config.errors import DataError
-from dreamprm.files.atomic import write_atomically
+from dreamprm.files.atomic import TEMPORARY, write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 THUMBNAIL = re.compile(r"[0-9a-f]{16}\.(png|jpg)")
 """The names that `ThumbnailFolder` gives."""
 
-_PARTIAL = re.compile(rf"\.{THUMBNAIL.pattern}-.+")  # of `write_atomically`, left by a kill
 _QUALITY = 82  # of JPEG: text in a diagram of 512 pixels stays legible
 
 
@@ -54,8 +53,9 @@ class ThumbnailFolder:
         if not self._folder.is_dir():
             return
         for path in self._folder.iterdir():
-            ours = THUMBNAIL.fullmatch(path.name) or _PARTIAL.fullmatch(path.name)
-            if ours and path.name not in names:
+            left_by_a_kill = TEMPORARY.fullmatch(path.name)
+            name = left_by_a_kill["name"] if left_by_a_kill else path.name
+            if THUMBNAIL.fullmatch(name) and path.name not in names:
                 path.unlink()
         if not any(self._folder.iterdir()):
             self._folder.rmdir()

@@ -1,12 +1,25 @@
-"""Files that appear whole or not at all: a crash leaves the old content or the new one, never half of it."""
+"""Files and folders that appear whole or not at all: a crash leaves the old content or the new, never half.
+
+Every writer here does the same: it writes under a temporary name in the same folder, flushes the content to
+the disk, renames it into place and flushes the folder that holds the name.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+TEMPORARY = re.compile(r"\.(?P<name>.+)-[0-9a-f]{32}\.(?P<state>partial|replaced)(\.[^.]*)?")
+"""The temporary names used here, of what belongs at `name`; a killed process may leave some behind."""
+
+# Flushing files one by one takes some 5 ms each; past this number one flush of everything is faster.
+_MANY_FILES = 200
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -25,31 +38,118 @@ def write_lines_atomically(path: Path, lines: Iterable[str]) -> None:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A file to write in place of `path`, which it replaces where the block ends without an error.
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path to write a file to, with the same suffix; it replaces `path` when the block ends.
 
-    For a file that something else writes: a library that takes a path, or a writer of many lines.
-
-    Args:
-        path: the file; its folder must exist.
-
-    Yields:
-        A path in the same folder, with the same ending, under which there is no file yet. Where the block
-        raises it is removed, and what stood at `path` is untouched.
+    For writers that need a path or a handle: `with atomic_path(path) as partial: table.save(partial)`. The
+    file must be closed inside the block. Where the block raises, the temporary file is removed and what stood
+    at `path` is untouched.
 
     Raises: OSError, naming `path`, where the system cannot write it.
     """
-    partial = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.partial{path.suffix}")
+    path = Path(path)
+    partial = _beside(path, "partial" + path.suffix)
     try:
         yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
+        _flush(partial)
         os.chmod(partial, 0o644)  # whoever made it: a library's temporary files may be private
         os.replace(partial, path)
-    except BaseException as error:
-        partial.unlink(missing_ok=True)
-        # The error of a write names no file, that of an open or a rename the temporary one.
-        ours = isinstance(error, OSError) and str(error.filename or partial) == str(partial)
-        if isinstance(error, OSError) and ours and error.errno is not None:
-            error.filename, error.filename2 = str(path), None
+        _flush(path.parent)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, partial, str(partial)):
+            error.filename, error.filename2 = str(path), None  # not the temporary file
         raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: str | Path) -> Iterator[Path]:
+    """A new temporary folder to write to; it replaces `folder` when the block ends. Parents are made.
+
+    Where the block raises, the temporary folder is removed and what stood at `folder` is untouched. A process
+    killed between the two renames of a replacement leaves the old folder under a temporary name:
+    `restore_replaced` puts it back.
+
+    Raises:
+        FileExistsError: another process has put a folder there meanwhile; that one stays.
+        OSError: the system cannot write it.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial, replaced = _beside(folder, "partial"), _beside(folder, "replaced")
+    partial.mkdir()
+    try:
+        yield partial
+        _flush_tree(partial)
+        if folder.exists():
+            os.rename(folder, replaced)  # a folder cannot be renamed onto another
+        try:
+            os.rename(partial, folder)
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                raise FileExistsError(errno.EEXIST, "another process has made it", str(folder)) from error
+            raise
+        _flush(folder.parent)
+    finally:
+        if replaced.exists() and not folder.exists():
+            os.rename(replaced, folder)
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder so that a removal cut short leaves no half of it under its name."""
+    doomed = _beside(folder, "partial")
+    os.rename(folder, doomed)
+    shutil.rmtree(doomed)
+
+
+def restore_replaced(root: Path) -> None:
+    """Put back the folders in `root` that a kill left under a temporary name, their replacement never come.
+
+    Only where no other process writes to `root`.
+    """
+    for path, match in _leftovers(root):
+        final = root / match["name"]
+        if match["state"] == "replaced" and not final.exists():
+            os.rename(path, final)
+
+
+def remove_leftovers(root: Path) -> None:
+    """As `restore_replaced`, then remove what kills have left in `root` half-written or half-removed."""
+    restore_replaced(root)
+    for path, _ in _leftovers(root):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _beside(path: Path, state: str) -> Path:
+    """A temporary name in the same folder, so that a rename moves no bytes; no other process has it."""
+    return path.with_name(f".{path.name}-{uuid.uuid4().hex}.{state}")
+
+
+def _leftovers(root: Path) -> list[tuple[Path, re.Match[str]]]:
+    return [(path, match) for path in root.iterdir() if (match := TEMPORARY.fullmatch(path.name))]
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_tree(folder: Path) -> None:
+    tree = [(Path(inside), files) for inside, _, files in os.walk(folder)]
+    if sum(len(files) for _, files in tree) > _MANY_FILES:
+        os.sync()
+        return
+    for inside, files in tree:
+        for name in files:
+            _flush(inside / name)
+        _flush(inside)

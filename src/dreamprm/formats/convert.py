@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records
 from dreamprm.data.record_table import write_records
 from dreamprm.data.records import Record
+from dreamprm.files.atomic import atomic_path
 from dreamprm.formats.format import REPORT, ConvertReport, Direction, Format
 from dreamprm.formats.registry import FORMATS
 
@@ -131,15 +131,11 @@ def _write_foreign(chosen: Format, source: Path, destination: Path, options: dic
     read: Any = _OWN_READERS[chosen.kind]
     records = read(source, allow_no_image=True, missing_image="keep")
     destination.parent.mkdir(parents=True, exist_ok=True)
-    partial = destination.with_name(f".{destination.stem}.{uuid.uuid4().hex}.partial{destination.suffix}")
-    try:
+    with atomic_path(destination) as partial:
         chosen.write(counted(records), partial, **options)
         written = count - sum(report.not_chosen.values())
         if not written:
             raise DataError(f"{source}: no record is left to write; {'; '.join(report.not_chosen)}")
-        os.replace(partial, destination)
-    finally:
-        partial.unlink(missing_ok=True)
     return Converted(chosen.kind, written, report)
 
 

@@ -8,8 +8,6 @@ README.md                           the model card
 """
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from dreamprm.config.errors import UserError
+from dreamprm.files.atomic import atomic_folder
 from dreamprm.models.backbone import make_backbone
 from dreamprm.models.model_card import model_card
 from dreamprm.models.processing import PRMProcessor
@@ -48,11 +47,7 @@ def save_prm(prm: "PRM", folder: str | Path, *, training: Mapping[str, Any] | No
         not folder.is_dir() or (any(folder.iterdir()) and not (folder / SETTINGS_FILE).exists())
     ):
         raise UserError(f"{folder} exists and is not a saved PRM; give a new folder or empty this one")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        new = scratch / "new"
-        new.mkdir()
+    with atomic_folder(folder) as new:
         prm.backbone.save_pretrained(new)
         save_file(
             {name: value.detach().contiguous() for name, value in prm.head.state_dict().items()},
@@ -62,11 +57,6 @@ def save_prm(prm: "PRM", folder: str | Path, *, training: Mapping[str, Any] | No
         settings = {"format": FORMAT, "head": prm.head_kind, "training": dict(training or {})}
         (new / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         (new / "README.md").write_text(model_card(prm, training or {}), encoding="utf-8")
-        if folder.exists():
-            folder.rename(scratch / "old")
-        new.rename(folder)
-    finally:
-        shutil.rmtree(scratch)
 
 
 def load_prm(

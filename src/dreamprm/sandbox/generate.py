@@ -19,8 +19,6 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -31,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from dreamprm.config.errors import UserError
 from dreamprm.data.record_table import write_records
 from dreamprm.data.records import QuestionRecord
+from dreamprm.files.atomic import atomic_folder
 from dreamprm.sandbox.corpus import generate_captions, generate_exercises
 from dreamprm.sandbox.domains import DOMAINS, DomainData, DomainSpec, Problem, generate_domain
 from dreamprm.sandbox.scene_file import SCENES, write_scenes
@@ -78,15 +77,10 @@ def ensure_sandbox(world: World, *, say: Callable[[str], None] = print) -> None:
         _check_manifest(folder, world.manifest())
         say(f"sandbox data is in {folder}")
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-        partial = Path(temporary) / "world"
+    with atomic_folder(folder) as partial:
         _generate(partial, world, say)
         (partial / MANIFEST).write_text(json.dumps(world.manifest(), indent=2) + "\n")
-        if folder.exists():
-            folder.rmdir()
-        shutil.move(partial, folder)
     say(f"sandbox data is in {folder} ({time.monotonic() - started:.0f} s)")
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +13,7 @@ import torch
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
-from dreamprm.files.atomic import write_atomically
+from dreamprm.files.atomic import write_atomically, write_lines_atomically
 from dreamprm.files.saved_config import save_config
 from dreamprm.models.candidate_scoring import PassLimits
 from dreamprm.models.image_store import ImageStore
@@ -224,30 +222,28 @@ class _Written:
 def _write(source: Source, journal: ScoreJournal, path: Path, name: str) -> _Written:
     """The file's rows with their scores, whole or not at all."""
     written = _Written()
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("x", encoding="utf-8") as file:
-            for number, row in enumerate(source.rows(written.report)):
-                if not journal.has(number, row.digest):
-                    raise UserError(
-                        f"{source.path} has changed while it was scored; start the same command again"
-                    )
-                entry = journal.read(number)
-                if entry.left_out is not None:
-                    written.report.bad += 1
-                    written.report.leave_out(entry.left_out)
-                    continue
-                scored = row.scored(name, entry.log_odds, folder=path.parent)
-                file.write(json.dumps(scored, ensure_ascii=False, allow_nan=False) + "\n")
-                written.rows += 1
+
+    def lines() -> Iterator[str]:
+        for number, row in enumerate(source.rows(written.report)):
+            if not journal.has(number, row.digest):
+                raise UserError(
+                    f"{source.path} has changed while it was scored; start the same command again"
+                )
+            entry = journal.read(number)
+            if entry.left_out is not None:
+                written.report.bad += 1
+                written.report.leave_out(entry.left_out)
+                continue
+            scored = row.scored(name, entry.log_odds, folder=path.parent)
+            yield json.dumps(scored, ensure_ascii=False, allow_nan=False) + "\n"
+            written.rows += 1
         source.tolerance.judge(written.report, source.path)
         if not written.rows:
             raise DataError(
                 f"{source.path}: every record was left out, the first: {written.report.left_out[0]}"
             )
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+
+    write_lines_atomically(path, lines())
     return written
 
 

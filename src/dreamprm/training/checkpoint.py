@@ -1,6 +1,6 @@
 """Checkpoints: tensors as safetensors and the rest as JSON, in a folder that is there whole or not at all.
 
-A checkpoint is written beside its final place, flushed to the disk, and renamed; older ones go only then.
+A new checkpoint is complete and on the disk before older ones are removed.
 Whatever decides the future of a run belongs in it; `capture_random_state` gives the random states.
 """
 
@@ -10,8 +10,7 @@ import json
 import os
 import random
 import re
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dreamprm.config.errors import UserError
+from dreamprm.files.atomic import atomic_folder, remove_folder, remove_leftovers, restore_replaced
 
 TENSORS = "tensors.safetensors"
 STATE = "state.json"
@@ -64,28 +64,15 @@ def save_checkpoint(
     text = json.dumps({"step": step, "state": dict(state)}, indent=1)
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    _clean(root)
+    remove_leftovers(root)
     final = root / f"step-{step:06d}"
-    temporary = root / f".writing-{final.name}"
-    temporary.mkdir()
-    try:
-        save_file(_storable(tensors), temporary / TENSORS)
-        (temporary / STATE).write_text(text, encoding="utf-8")
-        for path in (temporary / TENSORS, temporary / STATE, temporary):
-            _flush(path)
-        if final.exists():
-            # Two renames, for a folder cannot replace a full one; `_clean` undoes the first if the second
-            # never comes.
-            final.rename(root / f".replaced-{final.name}")
-        temporary.rename(final)
-        _flush(root)
-    except BaseException:
-        _clean(root)
-        raise
-    _clean(root)
+    with atomic_folder(final) as partial:
+        save_file(_storable(tensors), partial / TENSORS)
+        (partial / STATE).write_text(text, encoding="utf-8")
     # Newest means highest step, but what was just written stays even after a run went back.
     others = [path for path in _finished(root) if path != final]
-    _remove(others[: max(0, len(others) - (keep - 1))])
+    for path in others[: max(0, len(others) - (keep - 1))]:
+        remove_folder(path)
     return final
 
 
@@ -97,7 +84,7 @@ def latest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     root = Path(folder)
     if not root.is_dir():
         return None
-    _restore_replaced(root)
+    restore_replaced(root)
     finished = _finished(root)
     return finished[-1] if finished else None
 
@@ -109,8 +96,10 @@ def remove_later_checkpoints(folder: str | os.PathLike[str], step: int) -> None:
     """
     root = Path(folder)
     if root.is_dir():
-        _clean(root)
-        _remove([path for path in _finished(root) if int(path.name.removeprefix("step-")) > step])
+        remove_leftovers(root)
+        for path in _finished(root):
+            if int(path.name.removeprefix("step-")) > step:
+                remove_folder(path)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -202,34 +191,3 @@ def _finished(root: Path) -> list[Path]:
     """Finished checkpoints by rising step."""
     found = [(int(match[1]), path) for path in root.iterdir() if (match := _FINAL.fullmatch(path.name))]
     return [path for _, path in sorted(found)]
-
-
-def _remove(checkpoints: Iterable[Path]) -> None:
-    for path in checkpoints:
-        # Renamed first: a removal cut short must not leave half a checkpoint under a final name.
-        doomed = path.with_name(f".removed-{path.name}")
-        path.rename(doomed)
-        shutil.rmtree(doomed)
-
-
-def _restore_replaced(root: Path) -> None:
-    for old in root.glob(".replaced-step-*"):
-        final = root / old.name.removeprefix(".replaced-")
-        if not final.exists():
-            old.rename(final)
-
-
-def _clean(root: Path) -> None:
-    """Put back a checkpoint whose replacement never came; remove what was half written or half removed."""
-    _restore_replaced(root)
-    for pattern in (".writing-step-*", ".replaced-step-*", ".removed-step-*"):
-        for leftover in root.glob(pattern):
-            shutil.rmtree(leftover)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -428,7 +428,7 @@ def test_an_older_folder_comes_back_where_the_new_one_cannot_take_its_place(
     rename = os.rename
 
     def refused(source: Path, target: Path) -> None:
-        if source.suffix == ".new":
+        if source.suffix == ".partial":
             raise OSError("the disk went away")
         rename(source, target)
 

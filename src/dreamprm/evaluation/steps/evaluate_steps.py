@@ -6,11 +6,7 @@ import csv
 import io
 import json
 import math
-import os
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,6 +34,7 @@ from dreamprm.evaluation.steps.step_figures import (
     with_mean,
 )
 from dreamprm.evaluation.steps.wording import shown_scope
+from dreamprm.files.atomic import atomic_folder
 from dreamprm.files.saved_config import save_config
 
 RESULT = "steps.json"
@@ -67,7 +64,7 @@ def run_evaluate_steps(config: EvaluateStepsConfig) -> None:
         for name, file in files.items()
         if file.whole_response or file.report.bad
     }
-    with _whole_folder(output) as folder:
+    with atomic_folder(output) as folder:
         (folder / RESULT).write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         (folder / "steps.md").write_text(page(result), encoding="utf-8")
         (folder / "development_curves.csv").write_text(_curves_csv(thresholds), encoding="utf-8")
@@ -214,28 +211,6 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
             raise UserError(
                 f"output {output} holds a step evaluation; name another folder, or set overwrite=true"
             )
-
-
-@contextmanager
-def _whole_folder(output: Path) -> Iterator[Path]:
-    """A folder beside the output that takes its place when all is written."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    beside = output.with_name(f".{output.name}.{uuid.uuid4().hex}")
-    partial, outdated = beside.with_suffix(".new"), beside.with_suffix(".old")
-    partial.mkdir()
-    try:
-        yield partial
-        if output.exists():
-            os.rename(output, outdated)  # a folder cannot be renamed onto another
-        try:
-            os.rename(partial, output)
-        except BaseException:
-            if outdated.exists() and not output.exists():
-                os.rename(outdated, output)
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(outdated, ignore_errors=True)
 
 
 def _curves_csv(thresholds: Mapping[str, Threshold]) -> str:
