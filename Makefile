@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 # Two test processes of one thread each fit the smallest machine this is meant for.
 TEST_PROCESSES ?= 2
 
-.PHONY: setup train test lint bench study study-baselines
+.PHONY: setup train test lint docs bench study study-baselines
 
 setup: $(STAMP)
 
@@ -32,6 +32,15 @@ lint: $(STAMP)
 	$(BIN)/ruff check src tests $(wildcard experiments)
 	$(BIN)/ruff format --check src tests $(wildcard experiments)
 	$(BIN)/python -m mypy
+
+# The site's own packages come on top when they are first asked for: `make train` and `make test` need none of them.
+$(VENV)/.installed-docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	@touch $@
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html; to search in it, serve it: $(BIN)/python -m http.server -d site"
 
 bench: $(STAMP)
 	$(BIN)/python -m experiments.benchmarks.windows $(ARGS)

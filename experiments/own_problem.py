@@ -1,12 +1,12 @@
-"""Your own bilevel problem: learn how far to trust each source of labels. No PRM, no files, seconds.
+"""A bi-level problem of your own: learn how far to trust each source of labels. No PRM, no files, seconds.
 
-    python experiments/own_problem.py [estimator]        one of dreamprm.hypergrad.ESTIMATORS; not `cg`, which
-                                                         raises here, as the minimiser is far and H is not
-                                                         positive definite
+    python experiments/own_problem.py [estimator]        one of dreamprm.hypergrad.ESTIMATORS, except `cg`,
+                                                         which raises here: the minimiser is far away and H
+                                                         is not positive definite
 
-Four sources label the same kind of points; in each, some labels are moved on to the next class. A classifier
-is trained on the weighted sources, and the weights on 60 points whose labels are known to be right. Printed
-beside equal weights (`none`).
+Four sources label points of the same kind; in each, a share of the labels is shifted to the next class. A
+classifier is trained on the weighted sources, and the weights on 60 points whose labels are known to be right.
+The result is printed next to that of equal weights (`none`).
 """
 
 import sys

@@ -20,9 +20,9 @@ OUTPUTS = ("step_logits", "token_logits")
 class PRM(nn.Module):
     """p_i = sigmoid(head(state at the end of step i)), all steps of a batch in one causal pass.
 
-    hidden:        logit_i = w . h_i + b              h_i: last hidden state (default)
-    vocab_logits:  logit_i = w . (W_lm h_i) + b       the public DreamPRM checkpoints' form; vocabulary
-                                                      logits are computed at step ends only
+        hidden:        logit_i = w . h_i + b            h_i: last hidden state (default)
+        vocab_logits:  logit_i = w . (W_lm h_i) + b     the public DreamPRM checkpoints' form; vocabulary
+                                                        logits are computed at step ends only
 
     Args:
         backbone: a Qwen2-VL, Qwen2.5-VL or Qwen3-VL with its language-model head.

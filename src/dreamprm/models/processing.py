@@ -116,7 +116,7 @@ class PRMProcessor:
 
         Raises:
             UserError: no step; a step without a token; an image token inside a text; a row above
-            `max_length`.
+                `max_length`.
         """
         if not steps:
             raise UserError("a chain of thought needs at least one step, got none")
