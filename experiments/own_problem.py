@@ -5,8 +5,8 @@
                                                          is not positive definite
 
 Four sources label points of the same kind; in each, a share of the labels is shifted to the next class. A
-classifier is trained on the weighted sources, and the weights on 60 points whose labels are known to be right.
-The result is printed next to that of equal weights (`none`).
+classifier is trained on the weighted sources, and the weights on 60 points whose labels are known to be
+right. The result is printed next to that of equal weights (`none`).
 """
 
 import sys
