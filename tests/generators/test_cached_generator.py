@@ -16,8 +16,7 @@ from loopback_servers import ScriptedServer
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
-from dreamprm.generators.cached_generator import CachedGenerator, cached_generator
-from dreamprm.generators.reply_journal import ReplyJournal, digest_of
+from dreamprm.generators.cached_generator import CachedGenerator, ReplyJournal, cached_generator, digest_of
 
 GREEDY = Sampling(temperature=0.0, max_tokens=8)
 

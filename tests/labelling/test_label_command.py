@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted_judge import ScriptedJudge
 
 from dreamprm.cli import main
 from dreamprm.data import read_candidate_records, read_meta_records, read_step_records
@@ -224,6 +225,30 @@ def test_a_checker_that_does_not_suit_a_question_is_told_and_what_was_sampled_is
     # Its texts belong to its settings, judged or not.
     assert main(["label", str(config), "generator.temperature=0.5"]) == 2
     assert "generator.temperature was 1.0, is 0.5" in capsys.readouterr().err
+
+
+def test_a_judge_is_asked_once_for_equal_answers_and_not_again_by_the_next_run(
+    config: Path, small_world: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rollouts of one question end in few different answers."""
+    judge = ScriptedJudge(["Verdict: right"])
+    monkeypatch.setattr(
+        "dreamprm.generators.cached_generator.build_generator", lambda name, **settings: judge
+    )
+    asks = ["answers.kind=judge", "answers.judge.name=sandbox", f"answers.judge.folder={small_world}"]
+    assert main(["label", str(config), *asks]) == 0
+    rows = _rows(tmp_path / "out" / "rollouts.jsonl")
+    answers = {(row["question"], row["answer"]) for row in rows}
+    assert len(rows) == 208 and {row["verdict"] for row in rows} == {"right"}
+    assert len(set(judge.asked)) == len(judge.asked) == len(answers) < 208
+    said = capsys.readouterr().out
+    assert f"judge: {len(answers)} requests were answered with {5 * len(answers)} tokens; 0 replies" in said
+    # The rollouts are lost, the judge's replies are there.
+    (tmp_path / "out" / "rollouts.jsonl").unlink()
+    assert main(["label", str(config), *asks]) == 0
+    assert f"judge: 0 requests were answered with 0 tokens; {len(answers)} replies" in capsys.readouterr().out
+    assert len(judge.asked) == len(answers)
+    assert len(_rows(tmp_path / "out" / "judge-rollouts.jsonl")) == len(answers)
 
 
 def test_candidates_of_strange_questions_and_double_ids_are_refused(

@@ -20,7 +20,7 @@ from dreamprm.formats.benchmarks.candidates import check_candidates, to_candidat
 from dreamprm.formats.benchmarks.checked import BenchmarkCandidates, images_from, write_candidates
 from dreamprm.formats.benchmarks.published_questions import read_questions
 from dreamprm.formats.benchmarks.registry import build_benchmark
-from dreamprm.generators.cached_generator import CachedGenerator, cached_generator
+from dreamprm.generators.cached_generator import cached_generator
 
 if TYPE_CHECKING:
     from dreamprm.evaluation.benchmark_settings import BenchmarkConfig
@@ -165,20 +165,15 @@ def _cell(figure: Scored | None) -> str:
     return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
 
 
-def _tell_costs(judge: CachedGenerator) -> None:
-    print(f"judge: {judge.costs()}")
-
-
 def _candidates(config: BenchmarkConfig, benchmark: Benchmark, questions: QuestionSet) -> BenchmarkCandidates:
     with ExitStack() as stack:
         judge = None
         if config.judge.name is not None:
             judge = stack.enter_context(
                 cached_generator(
-                    config.judge.name, Path(config.output) / "judge.jsonl", **config.judge.settings
+                    config.judge.name, Path(config.output) / "judge.jsonl", say=print, **config.judge.settings
                 )
             )
-            stack.callback(_tell_costs, judge)
         if config.candidates is not None:
             # Nobody looks at the images here.
             reading: dict[str, Any] = {"allow_no_image": True, "missing_image": "keep"}

@@ -110,20 +110,18 @@ def _check(config: EvaluateConfig, stack: ExitStack) -> Check | None:
             if answers.judge.name is not None:
                 judge = stack.enter_context(
                     cached_generator(
-                        answers.judge.name, Path(config.output) / "judge.jsonl", **answers.judge.settings
+                        answers.judge.name,
+                        Path(config.output) / "judge.jsonl",
+                        say=_say,
+                        **answers.judge.settings,
                     )
                 )
-                stack.callback(_tell_costs, judge)
             made.append((build_checker(answers.kind, judge=judge, **answers.settings), judge))
             stack.callback(made[0][0].close)
         checker, asks = made[0]
         return check_all([partial(checker.check, *one) for one in asked], judge=asks)
 
     return check
-
-
-def _tell_costs(judge: CachedGenerator) -> None:
-    _say(f"judge: {judge.costs()}")
 
 
 def _refuse_test_in_development(suites: Suites, development: Suites) -> None:

@@ -1,17 +1,17 @@
-"""JSON Lines that a long command goes on from: appended to, held by one process, whole after any kill."""
+"""JSON Lines that a long command resumes from: appended to, held by one process, whole after any kill."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from filelock import FileLock, Timeout
 
-from dreamprm.config.errors import UserError
+from dreamprm.config.errors import DataError, UserError
 
 
 class Line(NamedTuple):
@@ -68,6 +68,31 @@ class AppendOnlyFile:
     ) -> None:
         del kind, error, trace
         self.close()
+
+    def _read(self, take: Callable[[Line, Any], None], *, what: str, advice: str) -> None:
+        """Hand every complete line and the JSON value it holds to `take`, in order; for the constructor.
+
+        Args:
+            take: raises ValueError, KeyError or TypeError where this program cannot have written the line, or
+                a UserError of its own. The file is closed then.
+            what: of what the file is a journal, for messages; `advice`: what to do about a line that is none.
+
+        Raises:
+            DataError: a line that this program cannot have written.
+        """
+        try:
+            for line in self._lines():
+                try:
+                    take(line, json.loads(line.content))
+                except UserError:
+                    raise
+                except (ValueError, KeyError, TypeError) as error:
+                    raise DataError(
+                        f"{self.path}:{line.number}: not a line of {what} ({error!r}); {advice}"
+                    ) from error
+        except BaseException:
+            self.close()
+            raise
 
     def _lines(self) -> Iterator[Line]:
         """The complete lines; what stands behind the last of them is cut off once all have been taken."""

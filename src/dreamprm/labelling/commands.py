@@ -17,6 +17,7 @@ from dreamprm.data.records import QuestionRecord
 from dreamprm.files.atomic import write_atomically
 from dreamprm.files.saved_config import save_config
 from dreamprm.generators import SERVING, Generator, Sampling, build_generator
+from dreamprm.generators.cached_generator import cached_generator
 from dreamprm.labelling.chains import candidate_chain
 from dreamprm.labelling.jobs import Instructions, label_job, sample_job
 from dreamprm.labelling.journal import Journal
@@ -189,7 +190,7 @@ def _run(config: LabelConfig, journal: str, shard_text: str) -> Iterator[_Run]:
     with ExitStack() as stack:
         generator = build_generator(config.generator.name, **config.generator.settings)
         stack.callback(generator.close)
-        checker, judge = _checker(config, stack)
+        checker, judge = _checker(config, folder / f"judge-{journal}{part}.jsonl", stack)
         held = stack.enter_context(Journal(folder / f"{journal}{part}.jsonl"))
         _same_run(config, folder / f"config-{journal}{part}.yaml", started=held.path.stat().st_size > 0)
         status = Status(held, config.log.progress, every=config.log.every)
@@ -209,11 +210,13 @@ def _run(config: LabelConfig, journal: str, shard_text: str) -> Iterator[_Run]:
         )
 
 
-def _checker(config: LabelConfig, stack: ExitStack) -> tuple[Checker, Generator | None]:
+def _checker(config: LabelConfig, replies: Path, stack: ExitStack) -> tuple[Checker, Generator | None]:
     judge = None
     if config.answers.judge.name is not None:
-        judge = build_generator(config.answers.judge.name, **config.answers.judge.settings)
-        stack.callback(judge.close)
+        # Rollouts of one question often end in the same answer: it is judged once.
+        judge = stack.enter_context(
+            cached_generator(config.answers.judge.name, replies, say=_say, **config.answers.judge.settings)
+        )
     checker = build_checker(config.answers.kind, judge=judge, **config.answers.settings)
     stack.callback(checker.close)
     return checker, judge

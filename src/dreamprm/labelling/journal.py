@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dreamprm.answers.base import Verdict
 from dreamprm.config.errors import DataError, UserError
@@ -83,11 +82,7 @@ class Journal(AppendOnlyFile):
         self._mutex = threading.Lock()
         self._rollouts: dict[Key, Rollout] = {}
         self._unjudged: dict[Key, Rollout] = {}
-        try:
-            self._read()
-        except BaseException:
-            self.close()
-            raise
+        self._read(self._take, what="a journal", advice="restore the file, or give another output")
 
     def find(self, key: Key, input: str) -> Rollout | None:
         """The rollout of this key, or None where it is not there yet.
@@ -153,33 +148,18 @@ class Journal(AppendOnlyFile):
     def __iter__(self) -> Iterator[Rollout]:
         return iter(list(self._rollouts.values()))
 
-    def _read(self) -> None:
-        for line in self._lines():
-            rollout = self._parse(line)
-            if rollout.key in self._rollouts:
-                raise DataError(
-                    f"{self.path}:{line.number}: rollout {tuple(rollout.key)} stands there "
-                    "twice; remove one of the lines"
-                )
-            self._keep(rollout)
-
-    def _parse(self, line: Line) -> Rollout:
-        try:
-            row = json.loads(line.content)
-            question, cot, step, rollout, input, text, tokens, finished, verdict, answer, reason = (
-                row[name] for name in _FIELDS
-            )
-            if len(row) != len(_FIELDS):
-                raise ValueError(f"unknown fields {sorted(row.keys() - set(_FIELDS))}")
-            judged = _VERDICTS[verdict]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{self.path}:{line.number}: not a line of a journal ({error}); restore the file, or give "
-                "another output"
-            ) from error
-        return Rollout(
-            Key(question, cot, step, rollout), input, text, tokens, finished, judged, answer, reason
+    def _take(self, line: Line, row: Any) -> None:
+        question, cot, step, number, input, text, tokens, finished, verdict, answer, reason = (
+            row[name] for name in _FIELDS
         )
+        if len(row) != len(_FIELDS):
+            raise ValueError(f"unknown fields {sorted(row.keys() - set(_FIELDS))}")
+        key = Key(question, cot, step, number)
+        if key in self._rollouts:
+            raise DataError(
+                f"{self.path}:{line.number}: rollout {tuple(key)} stands there twice; remove one of the lines"
+            )
+        self._keep(Rollout(key, input, text, tokens, finished, _VERDICTS[verdict], answer, reason))
 
 
 _FIELDS = (

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dreamprm.config.errors import DataError, UserError
+from dreamprm.config.errors import UserError
 from dreamprm.files.append_only import AppendOnlyFile, Line
 
 FORMAT = 1
@@ -43,13 +44,13 @@ class ScoreJournal(AppendOnlyFile):
         super().__init__(path)
         self._rows: dict[int, tuple[int, str]] = {}  # number -> (place in the file, digest)
         self._end = 0  # bytes of the file
-        try:
-            self._read(identity)
-            if not self._end:
-                self._end += self._append({"format": FORMAT, "made_by": dict(identity)})
-        except BaseException:
-            self.close()
-            raise
+        self._read(
+            partial(self._take, dict(identity)),
+            what="a journal of scores",
+            advice="restore the file, or give another output",
+        )
+        if not self._end:
+            self._end += self._append({"format": FORMAT, "made_by": dict(identity)})
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -88,29 +89,17 @@ class ScoreJournal(AppendOnlyFile):
             row = json.loads(file.readline())
         return Entry(row.get("log_odds", []), row.get("left_out"))
 
-    def _read(self, identity: Mapping[str, Any]) -> None:
-        for line in self._lines():
-            row = self._parse(line)
-            if not line.place:
-                self._check_identity(row["made_by"], identity)
-            elif "log_odds" in row:
-                self._rows[row["row"]] = line.place, row["digest"]
-            # What was left out is tried again: an image may have come or been mended meanwhile.
-            self._end += len(line.content)
-
-    def _parse(self, line: Line) -> dict[str, Any]:
-        try:
-            row: dict[str, Any] = json.loads(line.content)
-            types = {"row": int, "digest": str} if line.place else {"made_by": dict}
-            wrong = [name for name, kind in types.items() if not isinstance(row[name], kind)]
-            if wrong or (line.place and "log_odds" not in row and "left_out" not in row):
-                raise ValueError(f"bad fields {wrong or 'log_odds, left_out'}")
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{self.path}:{line.number}: not a line of a journal of scores ({error!r}); "
-                "restore the file, or give another output"
-            ) from error
-        return row
+    def _take(self, identity: Mapping[str, Any], line: Line, row: Any) -> None:
+        types = {"row": int, "digest": str} if line.place else {"made_by": dict}
+        wrong = [name for name, kind in types.items() if not isinstance(row[name], kind)]
+        if wrong or (line.place and "log_odds" not in row and "left_out" not in row):
+            raise ValueError(f"bad fields {wrong or 'log_odds, left_out'}")
+        if not line.place:
+            self._check_identity(row["made_by"], identity)
+        elif "log_odds" in row:
+            self._rows[row["row"]] = line.place, row["digest"]
+        # What was left out is tried again: an image may have been added or replaced meanwhile.
+        self._end += len(line.content)
 
     def _check_identity(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         changed = [
