@@ -42,7 +42,7 @@ from dreamprm.generators.local_model import LocalModel
 from dreamprm.generators.transformers import TransformersGenerator
 from dreamprm.runtime.process import prepare_process
 from dreamprm.sandbox.base_model import base_config, build_processor
-from dreamprm.sandbox.settings import SandboxSettings
+from dreamprm.sandbox.settings import SandboxConfig
 from experiments.benchmarks.report import spread
 from experiments.benchmarks.windows import machine
 
@@ -76,7 +76,7 @@ def save_checkpoint(folder: Path, size: str) -> Path:
     torch.manual_seed(0)
     tokenizer = build_processor().tokenizer
     width, layers = SIZES[size]
-    config = base_config(SandboxSettings(hidden_size=width, text_layers=layers, vision_layers=2), tokenizer)
+    config = base_config(SandboxConfig(hidden_size=width, text_layers=layers, vision_layers=2), tokenizer)
     config.text_config.vocab_size = VOCABULARY
     config.text_config.max_position_embeddings = 4096
     model = AutoModelForImageTextToText.from_config(config)

@@ -45,7 +45,7 @@ from dreamprm.models import PRM, EncodedCoT, PRMProcessor, ProcessorSettings
 from dreamprm.models.candidate_scoring import PassLimits, scored_questions
 from dreamprm.runtime.process import prepare_process
 from dreamprm.sandbox.base_model import base_config, build_processor
-from dreamprm.sandbox.settings import SandboxSettings
+from dreamprm.sandbox.settings import SandboxConfig
 from experiments.benchmarks.report import spread
 from experiments.benchmarks.windows import machine
 
@@ -98,7 +98,7 @@ def make_prm(size: str, readout: str, *, side: int = IMAGE_SIDE) -> PRM:
     torch.manual_seed(0)
     tokenizer = build_processor().tokenizer
     width, layers = SIZES[size]
-    config = base_config(SandboxSettings(hidden_size=width, text_layers=layers, vision_layers=2), tokenizer)
+    config = base_config(SandboxConfig(hidden_size=width, text_layers=layers, vision_layers=2), tokenizer)
     config.text_config.vocab_size = VOCABULARY
     config.text_config.max_position_embeddings = 4096
     pixels = side * side

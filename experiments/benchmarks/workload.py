@@ -13,7 +13,7 @@ from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, build_estimato
 from dreamprm.models.prm import PRM
 from dreamprm.models.weights import DomainWeights
 from dreamprm.sandbox.base_model import base_config, build_processor
-from dreamprm.sandbox.settings import SandboxSettings
+from dreamprm.sandbox.settings import SandboxConfig
 from dreamprm.training.prm_problem import prm_problem
 
 ROWS, TOKENS, STEP_ENDS, DOMAINS = 4, 128, 5, 4
@@ -172,7 +172,7 @@ def parameters(size: str) -> int:
 def _prm(size: str, *, attention: str) -> PRM:
     processor = build_processor()
     width, layers = SIZES[size]
-    sizes = SandboxSettings(hidden_size=width, text_layers=layers, vision_layers=1)
+    sizes = SandboxConfig(hidden_size=width, text_layers=layers, vision_layers=1)
     return PRM.from_backbone(
         base_config(sizes, processor.tokenizer).to_dict(), processor=processor, attn_implementation=attention
     )

@@ -47,7 +47,8 @@ COMMANDS = {
     "sandbox": Command(
         "make the generated world's data (nothing to do where it is complete)",
         "dreamprm.sandbox.generate:run_sandbox",
-        "dreamprm.training.settings:TrainConfig",
+        "dreamprm.sandbox.settings:SandboxConfig",
+        arguments="[CONFIG.yaml] [key=value ...]",
     ),
     "train": Command(
         "train a PRM with learned domain weights, evaluate it, write the report",

@@ -23,6 +23,7 @@ from dreamprm.formats.settings import ConvertConfig
 from dreamprm.generators.prompting import PROMPTS
 from dreamprm.labelling import settings as label
 from dreamprm.labelling.settings import LabelConfig
+from dreamprm.sandbox.settings import SandboxConfig
 from dreamprm.scoring.settings import ScoreConfig
 from dreamprm.training.settings import TrainConfig
 
@@ -32,6 +33,7 @@ SCHEMAS = (
     EvaluateConfig,
     EvaluateStepsConfig,
     LabelConfig,
+    SandboxConfig,
     ScoreConfig,
     TrainConfig,
 )

@@ -12,20 +12,22 @@ import pytest
 import torch
 from PIL import Image
 
+from dreamprm.cli import main
 from dreamprm.config.errors import UserError
+from dreamprm.config.loading import load_config
 from dreamprm.data import read_candidate_records, read_meta_records, read_step_records
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.text_records import read_text_records
 from dreamprm.models import PRM, PRMProcessor
 from dreamprm.sandbox import generate
 from dreamprm.sandbox.domains import DOMAINS
-from dreamprm.sandbox.generate import World, ensure_sandbox, run_sandbox
+from dreamprm.sandbox.generate import ensure_sandbox, manifest
 from dreamprm.sandbox.scene_file import SCENES, read_scenes
 from dreamprm.sandbox.scenes import draw
-from dreamprm.sandbox.settings import SandboxSettings
+from dreamprm.sandbox.settings import SandboxConfig
 from dreamprm.sandbox.suites import SUITES
 
-TINY = SandboxSettings(
+TINY = SandboxConfig(
     folder="",
     questions_per_domain=3,
     cots_per_question=2,
@@ -42,8 +44,8 @@ TINY = SandboxSettings(
 )
 
 
-def _world(folder: Path, *, seed: int = 0, **changes: int) -> World:
-    return World(replace(TINY, folder=str(folder), **changes), seed)
+def _world(folder: Path, **changes: int) -> SandboxConfig:
+    return replace(TINY, folder=str(folder), **changes)
 
 
 class OneProcess:
@@ -80,7 +82,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> SandboxConfig:
     """A complete tiny world, made as users make it: by processes."""
     world = _world(tmp_path_factory.mktemp("sandbox") / "deep" / "world")
     ensure_sandbox(world, say=lambda line: None)
@@ -95,8 +97,8 @@ def _contents(folder: Path) -> dict[str, str]:
     }
 
 
-def test_every_file_is_there_and_read_by_the_packages_own_readers(world: World) -> None:
-    folder = world.folder
+def test_every_file_is_there_and_read_by_the_packages_own_readers(world: SandboxConfig) -> None:
+    folder = Path(world.folder)
     for spec in DOMAINS:
         records = list(read_step_records(folder / "train" / f"{spec.name}.jsonl", image_root=folder))
         assert len(records) == 6 and {record.domain for record in records} == {spec.name}
@@ -123,41 +125,41 @@ def test_every_file_is_there_and_read_by_the_packages_own_readers(world: World) 
             assert image.tobytes() == draw(scenes[str(path.relative_to(folder))]).tobytes()
         with Image.open(path) as image:
             assert (image.size, image.mode) == ((56, 56), "RGB")
-    assert json.loads((folder / "sandbox.json").read_text()) == world.manifest()
+    assert json.loads((folder / "sandbox.json").read_text()) == manifest(world)
     # Beside it lies no temporary folder.
     assert [path.name for path in folder.parent.iterdir()] == ["world"]
 
 
-def test_no_training_file_speaks_of_quality(world: World) -> None:
-    for path in world.folder.rglob("*.jsonl"):
+def test_no_training_file_speaks_of_quality(world: SandboxConfig) -> None:
+    for path in Path(world.folder).rglob("*.jsonl"):
         text = path.read_text()
         assert not any(word in text for word in ("quality", "fault", "clean", "shuffled", "swapped", "easy"))
 
 
-def test_the_base_model_is_a_checkpoint_that_loads(world: World) -> None:
-    base = world.folder / "base"
+def test_the_base_model_is_a_checkpoint_that_loads(world: SandboxConfig) -> None:
+    base = Path(world.folder) / "base"
     prm = PRM.from_backbone(base, processor=PRMProcessor.from_pretrained(base))
     assert prm.backbone.config.get_text_config().hidden_size == 32
-    path = world.folder / "train" / f"{DOMAINS[0].name}.jsonl"
-    record = next(iter(read_step_records(path, image_root=world.folder)))
+    path = Path(world.folder) / "train" / f"{DOMAINS[0].name}.jsonl"
+    record = next(iter(read_step_records(path, image_root=Path(world.folder))))
     scores = prm.score(record.question, record.image, record.steps)
     assert len(scores) == 5 and all(0 < score < 1 for score in scores)
 
 
-def test_a_complete_world_is_left_as_it_is(world: World) -> None:
-    before = {path: path.stat().st_mtime_ns for path in world.folder.rglob("*")}
+def test_a_complete_world_is_left_as_it_is(world: SandboxConfig) -> None:
+    before = {path: path.stat().st_mtime_ns for path in Path(world.folder).rglob("*")}
     said: list[str] = []
     ensure_sandbox(world, say=said.append)
-    assert {path: path.stat().st_mtime_ns for path in world.folder.rglob("*")} == before
-    assert said == [f"sandbox data is in {world.folder}"]
+    assert {path: path.stat().st_mtime_ns for path in Path(world.folder).rglob("*")} == before
+    assert said == [f"sandbox data is in {Path(world.folder)}"]
 
 
-def test_equal_seeds_give_equal_files(world: World, tmp_path: Path, in_process: None) -> None:
+def test_equal_seeds_give_equal_files(world: SandboxConfig, tmp_path: Path, in_process: None) -> None:
     again, other = _world(tmp_path / "again"), _world(tmp_path / "other", seed=1)
     (tmp_path / "other").mkdir()  # an empty folder is as good as none
     for one in (again, other):
         ensure_sandbox(one, say=lambda line: None)
-    first, second, third = (_contents(one.folder) for one in (world, again, other))
+    first, second, third = (_contents(Path(one.folder)) for one in (world, again, other))
     assert first == second
     assert first.keys() == third.keys()
     # The tokenizer's and the configuration's files and the exercises know no seed.
@@ -178,13 +180,15 @@ def test_equal_seeds_give_equal_files(world: World, tmp_path: Path, in_process: 
         ),
     ],
 )
-def test_another_world_in_the_folder_is_refused(world: World, changes: dict[str, int], message: str) -> None:
-    before = _contents(world.folder)
+def test_another_world_in_the_folder_is_refused(
+    world: SandboxConfig, changes: dict[str, int], message: str
+) -> None:
+    before = _contents(Path(world.folder))
     with pytest.raises(UserError) as refusal:
-        ensure_sandbox(_world(world.folder, **changes), say=lambda line: None)
-    assert f"{world.folder} holds another sandbox: {message}" in str(refusal.value)
-    assert "give sandbox.folder another one" in str(refusal.value)
-    assert _contents(world.folder) == before
+        ensure_sandbox(_world(Path(world.folder), **changes), say=lambda line: None)
+    assert f"{Path(world.folder)} holds another sandbox: {message}" in str(refusal.value)
+    assert "remove the folder, or give another one" in str(refusal.value)
+    assert _contents(Path(world.folder)) == before
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
@@ -227,14 +231,25 @@ def test_a_base_model_that_diverges_leaves_nothing(
 
     monkeypatch.setattr("dreamprm.sandbox.base_model.language_model_loss", diverged)
     monkeypatch.setattr(generate, "_write_domain", too_late)
-    with pytest.raises(FloatingPointError, match=r"loss became nan at step 0; lower sandbox\.base_lr"):
+    with pytest.raises(FloatingPointError, match=r"loss became nan at step 0; lower base_lr"):
         ensure_sandbox(_world(tmp_path / "world"), say=lambda line: None)
     assert list(tmp_path.iterdir()) == [] and OneProcess.cancelled == 1
 
 
-def test_a_configuration_without_the_section_is_refused() -> None:
-    class Config:
-        sandbox = None
+def test_the_command_reads_settings_of_its_own(
+    world: SandboxConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = [f"{key}={value}" for key, value in manifest(world).items() if key not in ("world", "seed")]
+    assert main(["sandbox", f"folder={world.folder}", "threads=1", *sizes]) == 0
+    assert capsys.readouterr().out == f"sandbox data is in {world.folder}\n"
+    assert main(["sandbox", f"folder={world.folder}", *sizes, "seed=1"]) == 2
+    assert "seed is 0 there, 1 in this configuration" in capsys.readouterr().err
+    # Settings of the generator stood in a section of the training's configuration before.
+    assert main(["sandbox", "sandbox.captions=6"]) == 2
+    assert "sandbox.captions: the settings of the world stand at the top level" in capsys.readouterr().err
 
-    with pytest.raises(UserError, match="has no sandbox section"):
-        run_sandbox(Config())  # type: ignore[arg-type]
+
+def test_the_folder_is_named_for_the_seed() -> None:
+    assert load_config(SandboxConfig, None, ["seed=4"]).folder == "data/sandbox/seed4"
+    with pytest.raises(UserError, match="hidden_size must be a multiple of 16, got 40"):
+        load_config(SandboxConfig, None, ["hidden_size=40"])

@@ -11,7 +11,7 @@ from dreamprm.sandbox.base_model import base_config, build_processor
 from dreamprm.sandbox.corpus import generate_captions, generate_exercises
 from dreamprm.sandbox.domains import DOMAINS, generate_domain
 from dreamprm.sandbox.scenes import IMAGE_SIZE, Scene, draw
-from dreamprm.sandbox.settings import SandboxSettings
+from dreamprm.sandbox.settings import SandboxConfig
 from dreamprm.sandbox.suites import DEVELOPMENT, META, SUITES, generate_suite
 from dreamprm.sandbox.tokenizer import SPECIAL_TOKENS, UNKNOWN, build_tokenizer, vocabulary
 
@@ -99,7 +99,7 @@ def test_an_image_becomes_four_visual_tokens() -> None:
 @pytest.mark.parametrize("width", [32, 64, 128])
 def test_the_base_config_fits_the_tokenizer_and_its_rotary_sections_fill_a_head(width: int) -> None:
     tokenizer = build_tokenizer()
-    config = base_config(SandboxSettings(hidden_size=width, text_layers=3, vision_layers=2), tokenizer)
+    config = base_config(SandboxConfig(hidden_size=width, text_layers=3, vision_layers=2), tokenizer)
     text, vision = config.text_config, config.vision_config
     assert text.vocab_size == len(tokenizer)
     assert config.image_token_id == tokenizer.convert_tokens_to_ids("<|image_pad|>")

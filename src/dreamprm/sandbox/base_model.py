@@ -18,11 +18,11 @@ from dreamprm.models.language_loss import language_model_loss
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.sandbox.scenes import IMAGE_SIZE
-from dreamprm.sandbox.settings import SandboxSettings
+from dreamprm.sandbox.settings import SandboxConfig
 from dreamprm.sandbox.tokenizer import build_tokenizer
 
 
-def base_config(settings: SandboxSettings, tokenizer: Any) -> Qwen2VLConfig:
+def base_config(settings: SandboxConfig, tokenizer: Any) -> Qwen2VLConfig:
     """A Qwen2-VL of true structure: patch 14, merge 2, multimodal RoPE, grouped queries, tied embeddings."""
     width, heads = settings.hidden_size, 4
     token = tokenizer.get_vocab()
@@ -77,7 +77,7 @@ def build_processor() -> PRMProcessor:
 
 def train_base_model(
     folder: Path,
-    settings: SandboxSettings,
+    settings: SandboxConfig,
     *,
     seed: int,
     say: Callable[[str], None] = print,
@@ -117,7 +117,7 @@ def train_base_model(
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             raise FloatingPointError(
-                f"the base model's loss became {losses[-1]} at step {step}; lower sandbox.base_lr"
+                f"the base model's loss became {losses[-1]} at step {step}; lower base_lr"
             )
     tail = losses[-max(1, steps // 10) :]
     mean = sum(tail) / len(tail)

@@ -22,9 +22,8 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dreamprm.config.errors import UserError
 from dreamprm.data.record_table import write_records
@@ -34,11 +33,8 @@ from dreamprm.sandbox.corpus import generate_captions, generate_exercises
 from dreamprm.sandbox.domains import DOMAINS, DomainData, DomainSpec, Problem, generate_domain
 from dreamprm.sandbox.scene_file import SCENES, write_scenes
 from dreamprm.sandbox.scenes import draw
-from dreamprm.sandbox.settings import SandboxSettings
+from dreamprm.sandbox.settings import SandboxConfig
 from dreamprm.sandbox.suites import DEVELOPMENT, META, SUITES, SuiteSpec, as_meta_records, generate_suite
-
-if TYPE_CHECKING:
-    from dreamprm.training.settings import TrainConfig
 
 MANIFEST = "sandbox.json"
 # Raised whenever the world changes, so that files of another world are not taken for this one's.
@@ -46,24 +42,27 @@ WORLD_VERSION = 5
 META_CANDIDATES = 4
 
 
-@dataclass(frozen=True)
-class World:
-    """What the generator is asked for: sizes and a seed."""
+def run_sandbox(config: SandboxConfig) -> None:
+    """`dreamprm sandbox`: make the world unless its folder holds it.
 
-    settings: SandboxSettings
-    seed: int
+    Raises:
+        UserError: as `ensure_sandbox`.
+    """
+    from dreamprm.runtime.process import prepare_process
 
-    @property
-    def folder(self) -> Path:
-        return Path(self.settings.folder)
-
-    def manifest(self) -> dict[str, Any]:
-        sizes = dataclasses.asdict(self.settings)
-        sizes.pop("folder")
-        return {"world": WORLD_VERSION, "seed": self.seed, **sizes}
+    prepare_process(config.threads)
+    ensure_sandbox(config)
 
 
-def ensure_sandbox(world: World, *, say: Callable[[str], None] = print) -> None:
+def manifest(config: SandboxConfig) -> dict[str, Any]:
+    """Everything that decides the world's files, as sandbox.json holds it."""
+    sizes = dataclasses.asdict(config)
+    for name in ("folder", "threads"):
+        sizes.pop(name)
+    return {"world": WORLD_VERSION, "seed": sizes.pop("seed"), **sizes}
+
+
+def ensure_sandbox(config: SandboxConfig, *, say: Callable[[str], None] = print) -> None:
     """Generate the world's files unless they are there already.
 
     The folder is made beside its place and moved there when it is complete: an interrupted run leaves
@@ -72,30 +71,16 @@ def ensure_sandbox(world: World, *, say: Callable[[str], None] = print) -> None:
     Raises:
         UserError: the folder holds something else, or a world of other sizes or another seed.
     """
-    folder = world.folder
+    folder = Path(config.folder)
     if folder.exists() and any(folder.iterdir()):
-        _check_manifest(folder, world.manifest())
+        _check_manifest(folder, manifest(config))
         say(f"sandbox data is in {folder}")
         return
     started = time.monotonic()
     with atomic_folder(folder) as partial:
-        _generate(partial, world, say)
-        (partial / MANIFEST).write_text(json.dumps(world.manifest(), indent=2) + "\n")
+        _generate(partial, config, say)
+        (partial / MANIFEST).write_text(json.dumps(manifest(config), indent=2) + "\n")
     say(f"sandbox data is in {folder} ({time.monotonic() - started:.0f} s)")
-
-
-def run_sandbox(config: TrainConfig) -> None:
-    """`dreamprm sandbox`: make the world that the configuration's `sandbox` section describes.
-
-    Raises:
-        UserError: the configuration has no such section; and as `ensure_sandbox`.
-    """
-    if config.sandbox is None:
-        raise UserError("the configuration has no sandbox section; write `sandbox: {}` for the default sizes")
-    from dreamprm.runtime.process import prepare_process
-
-    prepare_process(config.threads)
-    ensure_sandbox(World(config.sandbox, config.seed))
 
 
 def _check_manifest(folder: Path, wanted: dict[str, Any]) -> None:
@@ -103,7 +88,7 @@ def _check_manifest(folder: Path, wanted: dict[str, Any]) -> None:
     if not path.is_file():
         raise UserError(
             f"{folder} is not empty and holds no sandbox ({MANIFEST} is missing); "
-            "give sandbox.folder another folder, or remove this one"
+            "give another folder, or remove this one"
         )
     found = json.loads(path.read_text())
     if found != wanted:
@@ -112,13 +97,12 @@ def _check_manifest(folder: Path, wanted: dict[str, Any]) -> None:
             f"{key} is {found.get(key)} there, {wanted.get(key)} in this configuration" for key in differing
         )
         raise UserError(
-            f"{folder} holds another sandbox: {differences}; "
-            "remove the folder, or give sandbox.folder another one"
+            f"{folder} holds another sandbox: {differences}; remove the folder, or give another one"
         )
 
 
-def _generate(folder: Path, world: World, say: Callable[[str], None]) -> None:
-    settings, seed = world.settings, world.seed
+def _generate(folder: Path, settings: SandboxConfig, say: Callable[[str], None]) -> None:
+    seed = settings.seed
     jobs: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
         (_write_domain, (folder, spec, settings.questions_per_domain, settings.cots_per_question, seed))
         for spec in DOMAINS

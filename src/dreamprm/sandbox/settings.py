@@ -1,17 +1,24 @@
-"""Settings of the sandbox's generator."""
+"""`dreamprm sandbox`: where the generated world goes, its seed and its sizes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dreamprm.config.schema import setting
 
 
 @dataclass
-class SandboxSettings:
-    """How large the generated world is. Its seed is the run's seed."""
+class SandboxConfig:
+    """The generated world: its folder, its seed and how large it is."""
+
+    moved: ClassVar[Mapping[str, str]] = {
+        "sandbox": "the settings of the world stand at the top level now, such as folder=... or captions=100"
+    }
 
     folder: str = setting("data/sandbox/seed${seed}", "folder the generated files go to")
+    seed: int = setting(0, "seed of everything that is generated, the base model included", minimum=0)
     questions_per_domain: int = setting(1500, "questions in each of the 15 training domains", minimum=2)
     cots_per_question: int = setting(2, "chains of thought for each training question", minimum=1)
     meta_questions: int = setting(300, "questions of the meta set, four CoTs each", minimum=2)
@@ -25,6 +32,7 @@ class SandboxSettings:
     hidden_size: int = setting(64, "width of the base model's language part and vision part", minimum=32)
     text_layers: int = setting(4, "layers of the base model's language part", minimum=1)
     vision_layers: int = setting(2, "layers of the base model's vision part", minimum=1)
+    threads: int | None = setting(None, "CPU threads of torch; null: torch's choice", minimum=1)
 
     def check(self) -> None:
         """A width that four attention heads with rotary positions can share."""

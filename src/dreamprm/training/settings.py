@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dreamprm.config.choices import AGGREGATIONS, META_LOSSES, PROGRESS_MODES
 from dreamprm.config.schema import REQUIRED, section, setting
-from dreamprm.sandbox.settings import SandboxSettings
+from dreamprm.sandbox.settings import SandboxConfig
 from dreamprm.training.baseline_settings import BaselineSettings
 from dreamprm.training.data_settings import DataSettings
 from dreamprm.training.level_settings import HypergradSettings, InnerSettings, UpperSettings, WeightSettings
@@ -116,7 +116,7 @@ class TrainConfig:
     checkpoint: CheckpointSettings = section(CheckpointSettings)
     log: LogSettings = section(LogSettings)
     evaluation: EvaluationSettings = section(EvaluationSettings)
-    sandbox: SandboxSettings | None = setting(None, "the generated world; null: real data")
+    sandbox: SandboxConfig | None = setting(None, "the generated world; null: real data")
 
     def check(self) -> None:
         """Settings that only make sense together."""

@@ -20,7 +20,7 @@ from dreamprm.reporting import run_report
 from dreamprm.runtime.interruption import DeferredInterrupt
 from dreamprm.runtime.process import prepare_process
 from dreamprm.runtime.progress import Progress
-from dreamprm.sandbox.generate import World, ensure_sandbox
+from dreamprm.sandbox.generate import ensure_sandbox
 from dreamprm.training.assembly import Run, assemble, make_accelerator, rehearse
 from dreamprm.training.baselines import build_baseline
 from dreamprm.training.baselines.preparation import prepare_training
@@ -56,7 +56,7 @@ def run_train(config: TrainConfig) -> None:
     if fixed:
         accelerator.print(f"baseline {config.baseline.name} fixes {', '.join(fixed)}")
     if config.sandbox is not None:
-        ensure_sandbox(World(config.sandbox, config.seed), say=accelerator.print)
+        ensure_sandbox(dataclasses.replace(config.sandbox, seed=config.seed), say=accelerator.print)
     folder = RunFolder(config.output)
     checkpoint = find_checkpoint(folder, given)
     first = prepare_training(baseline, given, config, folder=folder, accelerator=accelerator, train=run_train)
