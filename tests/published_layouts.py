@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from dreamprm.formats.cells import write_cells
+from dreamprm.formats.writers import write_cells
 
 
 def picture(colour: str = "red") -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import builtins
 import json
+import re
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import pytest
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data import Candidate, CandidateRecord, read_candidate_records
-from dreamprm.formats.cells import read_cells, write_cells
 from dreamprm.formats.convert import convert_file
 from dreamprm.formats.format import ConvertReport
 from dreamprm.formats.records import mathv, vlmevalkit
+from dreamprm.formats.tables import read_cells
+from dreamprm.formats.writers import write_cells
 
 QUESTIONS = [
     {"id": "4", "question": "How many?\n<image1>", "options": [], "answer": "6", "image": "i.png"},
@@ -401,7 +403,7 @@ def test_vlmevalkit_images_come_from_the_questions(folder: Path) -> None:
 def test_vlmevalkit_errors(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     rows = [ROWS[0], ROWS[0] | {"index": 70} | change]
     path = table(tmp_path / "m_B.tsv", rows, [*COLUMNS, "score", "image"])
-    with pytest.raises(DataError, match=rf"m_B\.tsv:3: field {message}"):
+    with pytest.raises(DataError, match=rf"m_B\.tsv:5: field {message}"):
         list(vlmevalkit.read(path, benchmark="B", image_folder=tmp_path / "images"))
 
 
@@ -445,6 +447,18 @@ def test_cells_come_back(tmp_path: Path, ending: str) -> None:
     assert back[0]["x"] is None and float(back[1]["x"]) == 0.5
 
 
+@pytest.mark.parametrize("ending", [".tsv", ".csv"])
+def test_a_cell_may_be_as_long_as_an_image_and_the_file_may_start_with_a_mark(
+    tmp_path: Path, ending: str
+) -> None:
+    image = "x" * 3_000_000
+    write_cells(tmp_path / f"o{ending}", ["index", "image"], [{"index": 1, "image": image}])
+    marked = tmp_path / f"m{ending}"
+    marked.write_bytes(b"\xef\xbb\xbf" + (tmp_path / f"o{ending}").read_bytes())
+    (row,) = read_cells(marked)
+    assert row.values == {"index": "1", "image": image}
+
+
 def test_cells_that_xlsx_cannot_hold(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="row 2, column t: 32768 characters, and a cell of .xlsx holds 32767"):
         write_cells(tmp_path / "o.xlsx", ["t"], [{"t": "x" * 32768}])
@@ -453,10 +467,16 @@ def test_cells_that_xlsx_cannot_hold(tmp_path: Path) -> None:
 
 
 def test_broken_tables(tmp_path: Path) -> None:
-    for ending in (".xlsx", ".tsv"):
+    for ending, message in ((".xlsx", ": cannot be read as .xlsx"), (".tsv", ":1: no column names")):
         (tmp_path / f"o{ending}").write_text("")
-        with pytest.raises(DataError, match=rf"o\{ending}: cannot be read as \{ending}"):
+        with pytest.raises(DataError, match=re.escape(f"o{ending}{message}")):
             list(read_cells(tmp_path / f"o{ending}"))
+    (tmp_path / "short.tsv").write_text('a\tb\n"1\n2"\t3\n4\n')
+    with pytest.raises(DataError, match=r"short\.tsv:4: got 1 cells for 2 columns"):
+        list(read_cells(tmp_path / "short.tsv"))
+    (tmp_path / "latin.csv").write_bytes(b"a,b\n1,2\n\xe9,3\n")
+    with pytest.raises(DataError, match=r"latin\.csv:3: not UTF-8 text"):
+        list(read_cells(tmp_path / "latin.csv"))
     (tmp_path / "nan.json").write_text('[{"a": NaN, "b": 2}]')
     assert [fields.values for fields in read_cells(tmp_path / "nan.json")] == [{"a": None, "b": 2}]
     with pytest.raises(UserError, match="no such file"):

@@ -25,6 +25,7 @@ from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.questions.field_map import FieldMap
 from dreamprm.formats.questions.layout import read_questions
 from dreamprm.formats.tables import read_table
+from dreamprm.formats.writers import write_cells
 
 ROWS = [
     {"id": "a", "question": "1 + 1?", "answer": "2", "split": "train"},
@@ -63,6 +64,11 @@ def as_tsv(folder: Path) -> Path:
     return path
 
 
+def as_xlsx(folder: Path) -> Path:
+    write_cells(folder / "t.xlsx", list(ROWS[0]), ROWS)
+    return folder / "t.xlsx"
+
+
 def as_parquet(folder: Path) -> Path:
     return put_parquet(folder / "t.parquet", ROWS)
 
@@ -86,7 +92,7 @@ def as_hub_folder(folder: Path) -> Path:
     return folder / "t"
 
 
-KINDS = [as_json, as_json_lines, as_csv, as_tsv, as_parquet, as_arrow, as_saved, as_hub_folder]
+KINDS = [as_json, as_json_lines, as_csv, as_tsv, as_xlsx, as_parquet, as_arrow, as_saved, as_hub_folder]
 
 
 def questions(source: Path, **options: Any) -> list[QuestionRecord]:
@@ -215,14 +221,14 @@ def test_other_broken_tables(tmp_path: Path) -> None:
         tmp_path / "t.jsonl", on_error="skip", max_bad_fraction=0.9
     )
     (tmp_path / "latin.csv").write_bytes(b"question,answer\n\xe9,b\n")
-    assert "latin.csv: not UTF-8 text" in refusal(tmp_path / "latin.csv")
+    assert "latin.csv:2: not UTF-8 text" in refusal(tmp_path / "latin.csv")
 
 
 def test_sources_that_are_no_table(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("x")
     message = refusal(tmp_path / "t.txt")
     assert (
-        "unknown ending '.txt'; allowed: .json, .jsonl, .ndjson, .csv, .tsv, .parquet, .arrow, or a"
+        "unknown ending '.txt'; allowed: .json, .jsonl, .ndjson, .csv, .tsv, .xlsx, .parquet, .arrow, or a"
         in message
     )
     assert "holds neither a saved dataset nor parquet files" in refusal(tmp_path / "again")

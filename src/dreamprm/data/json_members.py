@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dreamprm.config.errors import DataError, UserError
-from dreamprm.data.json_stream import JsonText, Row, array_values, next_value
+from dreamprm.data.json_stream import JsonText, Row, array_values, next_value, not_utf8
 
 
 def stream_members(path: str | Path) -> Iterator[tuple[str, Row]]:
@@ -93,4 +93,4 @@ def _opened(path: Path) -> Iterator[JsonText]:
                 raise DataError(f"{path}: starts with {found!r}; allowed: '{{' (one JSON object)")
             yield text
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error.reason}); save the file as UTF-8") from error
+        raise not_utf8(path, error) from error

@@ -62,7 +62,22 @@ def stream_json(path: str | Path) -> Iterator[Row]:
                     " or '{' (one JSON object a line)"
                 )
         except UnicodeDecodeError as error:
-            raise DataError(f"{path}: not UTF-8 text ({error.reason}); save the file as UTF-8") from error
+            raise not_utf8(path, error) from error
+
+
+def not_utf8(path: Path, error: UnicodeDecodeError) -> DataError:
+    """The error of a text file in another encoding, naming the first line that is not UTF-8."""
+    with path.open("rb") as file:
+        line = next((number for number, text in enumerate(file, start=1) if not _is_utf8(text)), 1)
+    return DataError(f"{path}:{line}: not UTF-8 text ({error.reason}); save the file as UTF-8")
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _first_character(file: IO[str]) -> str:

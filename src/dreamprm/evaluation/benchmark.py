@@ -17,9 +17,10 @@ from dreamprm.evaluation.benchmark_scores import Scored, scores_with_intervals
 from dreamprm.files.atomic import write_atomically
 from dreamprm.formats.benchmarks.benchmark import Benchmark, QuestionSet
 from dreamprm.formats.benchmarks.candidates import check_candidates, to_candidates
-from dreamprm.formats.benchmarks.checked import BenchmarkCandidates, images_from, write_candidates
+from dreamprm.formats.benchmarks.checked import BenchmarkCandidates, write_candidates
 from dreamprm.formats.benchmarks.published_questions import read_questions
 from dreamprm.formats.benchmarks.registry import build_benchmark
+from dreamprm.formats.image_folder import images_from
 from dreamprm.generators.cached_generator import cached_generator
 
 if TYPE_CHECKING:

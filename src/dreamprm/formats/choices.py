@@ -1,4 +1,4 @@
-"""Options and answers as foreign files state them, in our form: texts, letters, kinds of numbers."""
+"""Questions, options and answers as foreign files state them, in our form: texts, letters, numbers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import OPTION_LETTERS
+from dreamprm.formats.tables import cell_text
 
 _INTEGER = re.compile(r"[+-]?\d+")
 _DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+)")
@@ -45,6 +46,26 @@ def checked_options(row: Fields, name: str, values: Sequence[Any]) -> tuple[str,
         if text is None:
             raise row.error(f"{name}[{index}]", "a text that is not empty, or a number", values[index])
     return tuple(text for text in texts if text is not None)
+
+
+def option_columns(row: Fields) -> tuple[str, ...]:
+    """The options of the columns A, B, ... in order; none where all are empty.
+
+    Raises:
+        DataError: a column is empty and a later one is not: letters must not move.
+    """
+    options = lettered_columns(row)
+    pairs = zip(OPTION_LETTERS, options, strict=False)
+    gap = next((letter for letter, given in pairs if given != letter), None)
+    if gap is not None:
+        raise row.error(gap, "an option: a later one is given, and letters must not move")
+    return tuple(options.values())
+
+
+def lettered_columns(row: Fields) -> dict[str, str]:
+    """The options of the columns A, B, ... by letter, those that are not empty."""
+    cells = {letter: cell_text(row, letter) for letter in OPTION_LETTERS}
+    return {letter: text for letter, text in cells.items() if text is not None}
 
 
 def letter_at(row: Fields, name: str, options: Sequence[str], *, first: int = 0) -> str:
@@ -108,6 +129,13 @@ def answer_text(row: Fields, name: str) -> str:
     if text is None:
         raise row.error(name, "a text that is not empty, or a number")
     return text
+
+
+def with_context(row: Fields, context: str | None) -> str:
+    """The text in `question`, after that of the field `context` where there is one."""
+    before = (row.optional_text(context) or "").strip() if context is not None else ""
+    text = row.text("question").strip()
+    return f"{before}\n{text}" if before else text
 
 
 def number_type(text: str) -> str | None:

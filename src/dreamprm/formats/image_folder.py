@@ -1,19 +1,47 @@
-"""Images of foreign files: found on disk, or written to a folder where a table holds them."""
+"""Images of foreign files: their paths as written, found on disk, or written where a table holds them."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dreamprm.config.errors import UserError
 from dreamprm.data.fields import Fields
+from dreamprm.data.records import Record
 from dreamprm.files.atomic import write_atomically
 
+R = TypeVar("R", bound=Record)
+
 _IMAGE = "an image path, the bytes of an image file, {'bytes', 'path'}, a list of these, or null"
+
+
+def images_of(fields: Fields, name: str = "image") -> tuple[str, ...]:
+    """A field's image paths as written: one path, a list of them, or none where it is null or absent."""
+    if name not in fields or fields.values[name] == []:
+        return ()
+    return fields.texts(name) if isinstance(fields.values[name], list) else (fields.text(name),)
+
+
+def image_value(images: tuple[str, ...]) -> str | list[str] | None:
+    """What `images_of` reads back: a path, a list of several, or null."""
+    return list(images) if len(images) > 1 else next(iter(images), None)
+
+
+def images_from(record: R, folder: str | Path) -> R:
+    """A record whose image paths below a folder start from it, so that both can be moved together.
+
+    Args:
+        record: with absolute paths.
+        folder: that of the file it is written to.
+    """
+    root = os.path.join(os.path.abspath(folder), "")
+    images = tuple(path.removeprefix(root) for path in record.images)
+    return record if images == record.images else dataclasses.replace(record, images=images)
 
 
 class ImageFolder:

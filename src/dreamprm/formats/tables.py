@@ -1,16 +1,22 @@
-"""Rows of local tables: JSON, JSON Lines, CSV, TSV, parquet, arrow, and saved datasets, one row at a time."""
+"""Rows of local tables: JSON, CSV, TSV, Excel, parquet, arrow, and saved datasets, one row at a time."""
 
 from __future__ import annotations
 
 import csv
+import itertools
+import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.fields import Fields
-from dreamprm.data.json_stream import MAX_VALUE_CHARACTERS, Row, stream_json
+from dreamprm.data.json_stream import MAX_VALUE_CHARACTERS, not_utf8
+from dreamprm.formats.json_rows import json_rows, raise_errors
+
+SEPARATORS = {".tsv": "\t", ".csv": ","}
+"""What stands between two cells, by a file's ending."""
 
 _BATCH_ROWS = 64  # a row of a hub table may hold megabytes of images
 _SHARD = re.compile(r"(?P<split>.+?)(-\d{5}-of-\d{5}.*)?")
@@ -20,13 +26,13 @@ def read_table(path: str | Path, *, split: str | None = None) -> Iterator[Fields
     """Read a local table row by row, in bounded memory.
 
     JSON (an array, or one object a line), CSV and TSV are read as text, so that rows may differ in their
-    fields and "1.50" stays as it is written; an empty cell of a CSV or TSV file counts as null. Parquet files
-    are read in batches, arrow files and datasets saved with `save_to_disk` through `datasets`, memory-mapped;
-    images stay undecoded.
+    fields and "1.50" stays as it is written; an empty cell of a CSV or TSV file counts as null. Of an .xlsx
+    file the first sheet is read. Parquet files are read in batches, arrow files and datasets saved with
+    `save_to_disk` through `datasets`, memory-mapped; images stay undecoded.
 
     Args:
-        path: a file, known by its ending (.json .jsonl .ndjson .csv .tsv .parquet .arrow), a folder that
-            `save_to_disk` wrote, or a folder with parquet files as the hub has them
+        path: a file, known by its ending (.json .jsonl .ndjson .csv .tsv .xlsx .parquet .arrow), a folder
+            that `save_to_disk` wrote, or a folder with parquet files as the hub has them
             (`train-00000-of-00004.parquet`, also in folders below it; or `train/0000.parquet`, ... as its own
             converter names them).
         split: of a folder that holds several splits, which.
@@ -36,7 +42,8 @@ def read_table(path: str | Path, *, split: str | None = None) -> Iterator[Fields
         stands for a row that cannot be read.
 
     Raises:
-        UserError: no such file, an unknown ending, an unknown split, or several splits and none chosen.
+        UserError: no such file, an unknown ending, an unknown split, several splits and none chosen, or
+            openpyxl is missing for .xlsx.
         DataError: the file is broken.
     """
     path = Path(path)
@@ -53,33 +60,72 @@ def read_table(path: str | Path, *, split: str | None = None) -> Iterator[Fields
     yield from _READERS[kind](path)
 
 
-def as_fields(rows: Iterable[Row], path: Path, *, prefix: str = "") -> Iterator[Fields | DataError]:
-    """JSON values as rows of a file; an error stands for one that is no object.
+def read_cells(path: str | Path) -> Iterator[Fields]:
+    """The rows of a table of cells; an empty cell (in JSON also NaN) is null, and a bad row is an error.
+
+    Texts stay as they are: "None", "NA" or "1.50" are no missing values and no numbers.
 
     Args:
-        rows: the values with their lines.
-        path: the file, for messages.
-        prefix: where the rows stand in the file, as of `Fields`.
+        path: a file that ends in .xlsx (its first sheet), .tsv, .csv or .json.
+
+    Raises:
+        UserError: no such file, another ending, or openpyxl is missing for .xlsx.
+        DataError: the file cannot be read as what its ending says, or a row has more or fewer cells than
+            there are columns.
     """
-    for row in rows:
-        try:
-            if row.problem is not None:
-                raise DataError(f"{path}:{row.line}: {row.problem}")
-            fields = Fields(row.value, path, line=row.line, prefix=prefix)
-        except DataError as error:
-            yield error
-        else:
-            yield fields
+    path = Path(path)
+    read = by_ending(path, {ending: _READERS[ending] for ending in (".xlsx", ".tsv", ".csv", ".json")})
+    if not path.is_file():
+        raise UserError(f"no such file: {path}; give the path of a table")
+    for fields in raise_errors(read(path)):
+        values = {name: None if _is_missing(value) else value for name, value in fields.values.items()}
+        yield Fields(values, path, line=fields.line)
 
 
-def _json_rows(path: Path) -> Iterator[Fields | DataError]:
-    yield from as_fields(stream_json(path), path)
+def cell_text(fields: Fields, name: str) -> str | None:
+    """A cell's text, of a number as it is written without a needless ".0"; None where it is empty."""
+    value = fields.values.get(name)
+    if value is None or isinstance(value, str):
+        return value if value is None or value.strip() else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise fields.error(name, "a text or a number")
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def by_ending(path: Path, functions: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+    """The function for a file's ending.
+
+    Raises:
+        UserError: there is none.
+    """
+    if path.suffix.lower() not in functions:
+        # Without the name: what is written has another one until it is whole.
+        raise UserError(f"unknown ending of a table's name: {path.suffix!r}; allowed: {', '.join(functions)}")
+    return functions[path.suffix.lower()]
+
+
+def openpyxl() -> Any:
+    """The library of .xlsx files.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import openpyxl  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise UserError(
+            ".xlsx files need openpyxl: pip install 'dreamprm[xlsx]', or use .tsv, .csv or .json"
+        ) from error
+    return openpyxl
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _csv_rows(path: Path) -> Iterator[Fields | DataError]:
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=separator, strict=True)
+        reader = csv.reader(file, delimiter=SEPARATORS[path.suffix.lower()], strict=True)
         try:
             rows = _long_cells(reader)
             names = next(rows, None)
@@ -99,7 +145,7 @@ def _csv_rows(path: Path) -> Iterator[Fields | DataError]:
         except csv.Error as error:
             raise DataError(f"{path}:{reader.line_num}: broken table: {error}") from error
         except UnicodeDecodeError as error:
-            raise DataError(f"{path}: not UTF-8 text ({error.reason}); save the file as UTF-8") from error
+            raise not_utf8(path, error) from error
 
 
 def _long_cells(reader: Any) -> Iterator[list[str]]:
@@ -113,6 +159,23 @@ def _long_cells(reader: Any) -> Iterator[list[str]]:
         if cells is None:
             return
         yield cells
+
+
+def _xlsx_rows(path: Path) -> Iterator[Fields | DataError]:
+    library = openpyxl()
+    try:
+        book = library.load_workbook(path, read_only=True, data_only=True)
+    except Exception as error:  # zip, XML and key errors alike
+        raise DataError(f"{path}: cannot be read as .xlsx: {error}") from error
+    try:
+        rows = book.worksheets[0].iter_rows(values_only=True)
+        names = [None if name is None else str(name) for name in next(rows, ())]
+        for line, cells in enumerate(rows, start=2):
+            if any(cell is not None for cell in cells):
+                row = dict(itertools.zip_longest(names, cells[: len(names)]))  # rows end at their last cell
+                yield Fields({name: value for name, value in row.items() if name}, path, line=line)
+    finally:
+        book.close()
 
 
 def _parquet_rows(path: Path) -> Iterator[Fields | DataError]:
@@ -186,11 +249,12 @@ def _chosen_split(path: Path, splits: list[str], wanted: str | None) -> str:
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Fields | DataError]]] = {
-    ".json": _json_rows,
-    ".jsonl": _json_rows,
-    ".ndjson": _json_rows,
+    ".json": json_rows,
+    ".jsonl": json_rows,
+    ".ndjson": json_rows,
     ".csv": _csv_rows,
     ".tsv": _csv_rows,
+    ".xlsx": _xlsx_rows,
     ".parquet": _parquet_rows,
     ".arrow": _arrow_rows,
 }

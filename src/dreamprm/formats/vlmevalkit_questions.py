@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamprm.data.fields import Fields
-from dreamprm.data.records import OPTION_LETTERS
-from dreamprm.formats.cells import cell_text
+from dreamprm.formats.choices import option_columns
 from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.tables import cell_text
 from dreamprm.generators.prompting import question_text
 
 _LONGEST_REFERENCE = 64
@@ -74,7 +74,7 @@ class BenchmarkQuestions:
             raise fields.error("answer", "the reference answer, without which there are no candidate records")
         hint = cell_text(fields, "hint")
         images, other = self._images(fields)
-        text = question_text(question if hint is None else f"{hint}\n{question}", _options(fields))
+        text = question_text(question if hint is None else f"{hint}\n{question}", option_columns(fields))
         self._questions[index] = _Question(text, answer, images, other)
 
     def _images(self, fields: Fields) -> tuple[tuple[str, ...], str | None]:
@@ -90,15 +90,6 @@ class BenchmarkQuestions:
         return tuple(
             place if os.path.isfile(place) else path for place, path in zip(found, paths, strict=True)
         ), None
-
-
-def _options(fields: Fields) -> tuple[str, ...]:
-    options = [cell_text(fields, letter) for letter in OPTION_LETTERS]
-    given = [option for option in options if option is not None]
-    if options[: len(given)] != given:
-        gap = OPTION_LETTERS[options.index(None)]
-        raise fields.error(gap, "an option: a later one is given, and letters must not move")
-    return tuple(given)
 
 
 def _several(fields: Fields, name: str) -> list[str]:

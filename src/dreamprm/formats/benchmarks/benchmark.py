@@ -12,7 +12,7 @@ from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.benchmarks.figures import Figure, means_by_group
-from dreamprm.formats.cells import cell_text
+from dreamprm.formats.tables import cell_text
 from dreamprm.generators.base import Generator
 
 Rules = Literal["own", "stated"]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from dreamprm.data.record_table import write_records
-from dreamprm.data.records import CandidateRecord, QuestionRecord
-
-R = TypeVar("R", CandidateRecord, QuestionRecord)
+from dreamprm.data.records import CandidateRecord
+from dreamprm.formats.image_folder import images_from
 
 
 @dataclass
@@ -79,14 +75,3 @@ def write_candidates(path: str | Path, candidates: BenchmarkCandidates) -> int:
     """
     folder = Path(path).parent
     return write_records(path, (images_from(record, folder) for record in candidates.records))
-
-
-def images_from(record: R, folder: str | Path) -> R:
-    """A record whose image paths below a folder start from it, so that both can be moved together.
-
-    Args:
-        record: with absolute paths.
-        folder: that of the file it is written to.
-    """
-    root = os.path.join(os.path.abspath(folder), "")
-    return dataclasses.replace(record, images=tuple(image.removeprefix(root) for image in record.images))

@@ -9,8 +9,8 @@ from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.benchmarks.benchmark import Benchmark, BenchmarkChecker, BenchmarkQuestion, Questions
 from dreamprm.formats.benchmarks.mathv_answers import answer_in, equal
-from dreamprm.formats.cells import cell_text
 from dreamprm.formats.choices import answer_text, letter_given, number_type, option_texts
+from dreamprm.formats.tables import cell_text
 from dreamprm.generators.base import Generator
 
 

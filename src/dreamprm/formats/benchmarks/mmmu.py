@@ -13,9 +13,8 @@ from dreamprm.formats.benchmarks.benchmark import Benchmark, BenchmarkChecker, B
 from dreamprm.formats.benchmarks.figures import Figure, mean_over_values, means_by_group
 from dreamprm.formats.benchmarks.groups import groups_of
 from dreamprm.formats.benchmarks.mmmu_answers import holds_answer, open_answers, option_in
-from dreamprm.formats.benchmarks.option_columns import option_columns
 from dreamprm.formats.benchmarks.stated import several_accepted
-from dreamprm.formats.choices import answer_text, letter_given, number_type, option_texts
+from dreamprm.formats.choices import answer_text, letter_given, number_type, option_columns, option_texts
 from dreamprm.generators.base import Generator
 
 DISCIPLINES: Mapping[str, tuple[str, ...]] = MappingProxyType(

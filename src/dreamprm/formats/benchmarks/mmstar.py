@@ -12,9 +12,8 @@ from dreamprm.data.records import OPTION_LETTERS, QuestionRecord
 from dreamprm.formats.benchmarks.benchmark import Benchmark, BenchmarkChecker, BenchmarkQuestion, Questions
 from dreamprm.formats.benchmarks.figures import Figure, mean_over_values, means_by_group
 from dreamprm.formats.benchmarks.groups import groups_of
-from dreamprm.formats.benchmarks.option_columns import option_columns
-from dreamprm.formats.cells import cell_text
-from dreamprm.formats.choices import letter_given
+from dreamprm.formats.choices import letter_given, option_columns
+from dreamprm.formats.tables import cell_text
 from dreamprm.generators.base import Generator
 
 

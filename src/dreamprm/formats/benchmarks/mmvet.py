@@ -16,8 +16,8 @@ from dreamprm.formats.benchmarks.benchmark import (
     Graded,
     Questions,
 )
-from dreamprm.formats.cells import cell_text
 from dreamprm.formats.choices import answer_text
+from dreamprm.formats.tables import cell_text
 from dreamprm.generators.base import GenerationError, Generator
 
 CAPABILITIES = ("rec", "ocr", "know", "gen", "spat", "math")

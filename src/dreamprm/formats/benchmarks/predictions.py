@@ -10,9 +10,9 @@ from typing import Any, Literal
 from dreamprm.config.errors import UserError
 from dreamprm.data.fields import Fields
 from dreamprm.formats.benchmarks.benchmark import Benchmark, BenchmarkQuestion, QuestionSet
-from dreamprm.formats.benchmarks.published_questions import MEMBER, is_object, question_rows
-from dreamprm.formats.cells import cell_text, read_cells
-from dreamprm.formats.row_files import read_rows
+from dreamprm.formats.benchmarks.published_questions import MEMBER, question_rows
+from dreamprm.formats.json_rows import is_object, json_rows, raise_errors
+from dreamprm.formats.tables import cell_text, read_cells
 
 Sources = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
 OtherQuestions = Literal["error", "skip"]
@@ -134,7 +134,7 @@ def _rows(path: Path) -> Iterator[Fields]:
     elif suffix in (".xlsx", ".tsv", ".json"):
         yield from read_cells(path)
     elif suffix == ".jsonl":
-        yield from read_rows(path)
+        yield from raise_errors(json_rows(path))
     else:
         raise UserError(f"{path}: unknown ending {suffix!r}; allowed: {', '.join(_ENDINGS)}")
 

@@ -6,16 +6,14 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.fields import Fields
-from dreamprm.data.json_members import stream_members
-from dreamprm.data.json_stream import Row
 from dreamprm.formats.benchmarks.benchmark import Benchmark, BenchmarkQuestion, QuestionSet
-from dreamprm.formats.cells import cell_text
 from dreamprm.formats.image_folder import ImageFolder
-from dreamprm.formats.tables import as_fields, read_table
+from dreamprm.formats.json_rows import is_object, named_rows, raise_errors
+from dreamprm.formats.tables import cell_text, read_table
 from dreamprm.formats.vlmevalkit_questions import BenchmarkQuestions
 
 Images = Literal["require", "ignore"]
@@ -99,29 +97,10 @@ def question_rows(path: Path, *, split: str | None = None) -> Iterator[Fields]:
     Raises:
         DataError: a row that cannot be read.
     """
-    rows = _members(path) if is_object(path) else read_table(path, split=split)
-    for row in rows:
-        if isinstance(row, DataError):
-            raise row
-        yield row
-
-
-def is_object(path: Path) -> bool:
-    """Whether a file is JSON whose one value is an object (`{"1": ..., "2": ...}`)."""
-    if path.suffix.lower() != ".json" or not path.is_file():
-        return False
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return file.read(4096).lstrip().startswith("{")
-
-
-def _members(path: Path) -> Iterator[Fields | DataError]:
-    for name, row in stream_members(path):
-        value: Any = row.value
-        if isinstance(value, str):
-            value = {"response": value}
-        if isinstance(value, dict):
-            value = {MEMBER: name} | value
-        yield from as_fields([Row(row.line, value)], path)
+    rows = (
+        named_rows(path, name=MEMBER, text="response") if is_object(path) else read_table(path, split=split)
+    )
+    yield from raise_errors(rows)
 
 
 def _question(benchmark: Benchmark, row: Fields) -> BenchmarkQuestion:

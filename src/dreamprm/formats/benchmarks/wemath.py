@@ -14,9 +14,8 @@ from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.benchmarks.benchmark import Benchmark, BenchmarkChecker, BenchmarkQuestion, Questions
 from dreamprm.formats.benchmarks.figures import Figure, Floats, mean_where, rows_by
-from dreamprm.formats.benchmarks.option_columns import lettered_columns
-from dreamprm.formats.cells import cell_text
-from dreamprm.formats.choices import letter_given
+from dreamprm.formats.choices import letter_given, lettered_columns
+from dreamprm.formats.tables import cell_text
 from dreamprm.generators.base import Generator
 
 _KEY = re.compile(r"(?P<steps>[23])steps_(?P<part>[1-3]|multi)")

@@ -12,9 +12,9 @@ from dreamprm.data.json_stream import Row
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import letter_at, option_texts
 from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.json_rows import as_fields, object_rows
 from dreamprm.formats.questions.layout import SplitLayout
-from dreamprm.formats.questions.small_json import read_objects
-from dreamprm.formats.tables import as_fields, read_table
+from dreamprm.formats.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class AI2D(SplitLayout):
         if not (path / "questions").is_dir():
             yield from read_table(path, split=self.split)
             return
-        for page in read_objects(sorted((path / "questions").glob("*.json"))):
+        for page in object_rows(sorted((path / "questions").glob("*.json"))):
             if isinstance(page, DataError):
                 yield page
                 continue

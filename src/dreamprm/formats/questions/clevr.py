@@ -7,16 +7,15 @@ from pathlib import Path
 
 from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields
-from dreamprm.data.json_members import stream_member_array
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import answer_text, number_type
 from dreamprm.formats.image_folder import ImageFolder
-from dreamprm.formats.tables import as_fields
+from dreamprm.formats.json_rows import member_rows
 
 
 def clevr_rows(path: Path) -> Iterator[Fields | DataError]:
     """The questions of `{"info": ..., "questions": [...]}` (Johnson et al., CLEVR, arXiv 1612.06890)."""
-    yield from as_fields(stream_member_array(path, "questions"), path)
+    yield from member_rows(path, "questions")
 
 
 def clevr_record(row: Fields, images: ImageFolder, *, domain: str) -> QuestionRecord:

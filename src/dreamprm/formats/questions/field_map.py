@@ -9,14 +9,14 @@ from typing import Any
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.fields import Fields
-from dreamprm.data.json_members import stream_member_array
 from dreamprm.data.records import ANSWER_TYPES, QuestionRecord
 from dreamprm.formats.choices import answer_text, checked_options, letter_at, letter_of, option_texts
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.json_rows import member_rows
 from dreamprm.formats.option_checks import optional_name
 from dreamprm.formats.questions.layout import QuestionLayout
-from dreamprm.formats.tables import as_fields, read_table
+from dreamprm.formats.tables import read_table
 
 Names = str | list[str]
 
@@ -53,7 +53,7 @@ class FieldMap(QuestionLayout):
 
     name = "table"
     prefix = "table"
-    help = "any local table (JSON, JSONL, CSV, TSV, parquet, arrow, saved dataset), by a map of its fields"
+    help = "any local table (JSON, CSV, TSV, Excel, parquet, arrow, saved dataset), by a map of its fields"
 
     question: str = "question"
     answer: str = "answer"
@@ -96,7 +96,7 @@ class FieldMap(QuestionLayout):
             return read_table(path, split=self.split)
         if self.split is not None:
             raise UserError("split is for folders and member for a JSON file; give one of them")
-        return as_fields(stream_member_array(path, self.member), path)
+        return member_rows(path, self.member)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row, by the map."""

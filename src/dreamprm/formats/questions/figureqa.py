@@ -8,12 +8,11 @@ from pathlib import Path
 
 from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields
-from dreamprm.data.json_members import stream_member_array
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import answer_text
 from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.json_rows import member_rows
 from dreamprm.formats.questions.layout import QuestionLayout
-from dreamprm.formats.tables import as_fields
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class FigureQA(QuestionLayout):
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a question."""
         file = path / "qa_pairs.json" if path.is_dir() else path
-        yield from as_fields(stream_member_array(file, "qa_pairs"), file)
+        yield from member_rows(file, "qa_pairs")
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""

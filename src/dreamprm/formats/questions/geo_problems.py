@@ -13,10 +13,10 @@ from dreamprm.data.json_stream import Row
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import answer_text, checked_options, letter_at
 from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.json_rows import as_fields
 from dreamprm.formats.option_checks import optional_name
 from dreamprm.formats.questions.layout import SplitLayout
 from dreamprm.formats.questions.plain_pickle import load_plain_pickle
-from dreamprm.formats.tables import as_fields
 
 PICKLES = (".pk", ".pkl", ".pickle")
 

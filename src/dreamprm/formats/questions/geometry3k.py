@@ -12,8 +12,8 @@ from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import answer_text, letter_given, number_type, option_texts
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.json_rows import object_rows
 from dreamprm.formats.questions.layout import SplitLayout
-from dreamprm.formats.questions.small_json import read_objects
 from dreamprm.formats.tables import read_table
 
 _PLACEHOLDER = "<image>"
@@ -48,7 +48,7 @@ class Geometry3K(SplitLayout):
         )
         if not problems:
             yield from read_table(path, split=self.split)
-        yield from read_objects(problems)
+        yield from object_rows(problems)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""

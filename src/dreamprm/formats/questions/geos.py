@@ -11,8 +11,8 @@ from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import answer_text, checked_options, letter_at
 from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.json_rows import object_rows
 from dreamprm.formats.questions.layout import QuestionLayout
-from dreamprm.formats.questions.small_json import read_objects
 from dreamprm.formats.tables import read_table
 
 
@@ -44,7 +44,7 @@ class GEOS(QuestionLayout):
         files = sorted(path.rglob("question.json"), key=lambda file: (file.parent.name.zfill(12), str(file)))
         if not files:
             raise DataError(f"{path}: holds no question.json; allowed: one folder a question with that file")
-        yield from read_objects(files)
+        yield from object_rows(files)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""

@@ -12,10 +12,9 @@ from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import answer_text, letter_at, number_type, option_texts
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.json_rows import named_rows, object_rows, read_object
 from dreamprm.formats.option_checks import one_of
 from dreamprm.formats.questions.layout import QuestionLayout
-from dreamprm.formats.questions.problems import problem_rows
-from dreamprm.formats.questions.small_json import read_object, read_objects
 
 _TASKS = ("choose_txt", "choose_img", "fill_in_blank")
 
@@ -58,7 +57,7 @@ class IconQA(QuestionLayout):
             return
         listed = file.with_name("pid_splits.json")
         splits = _split_of_problem(listed) if listed.is_file() else {}
-        for row in problem_rows(file, number="pid"):
+        for row in named_rows(file, name="pid"):
             if isinstance(row, Fields) and "split" not in row and row.values["pid"] in splits:
                 row = Fields({**row.values, "split": splits[row.values["pid"]]}, row.path, line=row.line)
             yield row
@@ -106,7 +105,7 @@ def _own_files(folder: Path) -> Iterator[Fields | DataError]:
     files = sorted(folder.rglob("data.json"), key=lambda file: (file.parts[:-2], file.parent.name.zfill(12)))
     if not files:
         raise DataError(f"{folder}: holds neither problems.json nor folders of problems with a data.json")
-    for row in read_objects(files):
+    for row in object_rows(files):
         if isinstance(row, Fields):
             split, _, number = row.path.parts[-4:-1]
             row = Fields({"split": split, **row.values, "pid": number}, row.path, line=row.line)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.choices import letter_given, option_texts
+from dreamprm.formats.choices import letter_given, option_texts, with_context
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.option_checks import true_or_false
 from dreamprm.formats.questions.layout import SplitLayout
-from dreamprm.formats.questions.problems import with_context
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields
-from dreamprm.data.json_members import stream_member_array
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import answer_text, decimals_for, number_type
 from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.json_rows import member_rows
 from dreamprm.formats.option_checks import whole_number
 from dreamprm.formats.questions.layout import QuestionLayout
-from dreamprm.formats.tables import as_fields
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class PlotQA(QuestionLayout):
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a question."""
-        yield from as_fields(stream_member_array(path, "qa_pairs"), path)
+        yield from member_rows(path, "qa_pairs")
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""

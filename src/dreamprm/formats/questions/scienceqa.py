@@ -9,12 +9,12 @@ from pathlib import Path
 from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.choices import letter_at, option_texts
+from dreamprm.formats.choices import letter_at, option_texts, with_context
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.json_rows import named_rows
 from dreamprm.formats.option_checks import true_or_false
 from dreamprm.formats.questions.layout import SplitLayout
-from dreamprm.formats.questions.problems import problem_rows, with_context
 from dreamprm.formats.tables import read_table
 
 
@@ -52,7 +52,7 @@ class ScienceQA(SplitLayout):
         """One row a problem."""
         file = path / "problems.json" if path.is_dir() else path
         if file.name.endswith("problems.json") and file.is_file():
-            yield from problem_rows(file, number="pid")
+            yield from named_rows(file, name="pid")
         else:
             yield from read_table(path, split=self.split)
 

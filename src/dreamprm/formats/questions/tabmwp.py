@@ -12,9 +12,9 @@ from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import answer_text, letter_of, number_type, option_texts
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.json_rows import named_rows
 from dreamprm.formats.option_checks import true_or_false
 from dreamprm.formats.questions.layout import SplitLayout
-from dreamprm.formats.questions.problems import problem_rows
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class TabMWP(SplitLayout):
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a problem."""
-        yield from problem_rows(path, number="pid")
+        yield from named_rows(path, name="pid")
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""

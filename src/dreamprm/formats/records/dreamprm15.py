@@ -11,8 +11,11 @@ from dreamprm.data.fields import Fields
 from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.records import MetaRecord
 from dreamprm.formats.format import ConvertReport, NotChosen
+from dreamprm.formats.image_folder import image_value, images_of
+from dreamprm.formats.json_rows import json_rows
 from dreamprm.formats.option_checks import whole_number
-from dreamprm.formats.row_files import image_value, images_of, json_rows, records_of, write_json_array
+from dreamprm.formats.row_files import records_of
+from dreamprm.formats.writers import write_json_array
 
 HELP = "DreamPRM-1.5 meta files: conversations with one turn a step, as meta records"
 

@@ -12,7 +12,9 @@ from dreamprm.data.fields import Fields
 from dreamprm.data.records import CandidateRecord
 from dreamprm.formats.candidate_groups import CandidateGroups
 from dreamprm.formats.format import ConvertReport
-from dreamprm.formats.row_files import images_of, read_rows, write_json_lines
+from dreamprm.formats.image_folder import images_of
+from dreamprm.formats.json_rows import json_rows, raise_errors
+from dreamprm.formats.writers import write_json_lines
 from dreamprm.generators.prompting import question_text
 
 HELP = "MATH-V: published outputs of models with its questions file, as candidate records"
@@ -64,7 +66,7 @@ def read(
         raise UserError(f"other_questions must be 'error' or 'skip', got {other_questions!r}")
     report = ConvertReport() if report is None else report
     groups = CandidateGroups(benchmark, split=split)
-    for fields in read_rows(questions):
+    for fields in raise_errors(json_rows(questions)):
         options = fields.texts("options") if "options" in fields else ()
         groups.add_question(
             fields.identifier(),
@@ -73,7 +75,7 @@ def read(
             answer=_plain(fields, "answer"),
         )
     for file in _files(Path(path)):
-        for fields in read_rows(file):
+        for fields in raise_errors(json_rows(file)):
             report.rows += 1
             id = fields.identifier()
             if id in groups:

@@ -15,12 +15,12 @@ from dreamprm.data.json_stream import Row
 from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.records import StepRecord
 from dreamprm.formats.format import ConvertReport
+from dreamprm.formats.json_rows import as_fields, json_rows
 from dreamprm.formats.option_checks import optional_name
 from dreamprm.formats.records.first_error_labels import first_error_labels, first_wrong_step, without_blank
 from dreamprm.formats.records.mr_ben_steps import ErrorPlaces, code_steps, numbered_steps
 from dreamprm.formats.records.right_or_wrong import DropImages, RightOrWrong, Unlabelled, text_only
-from dreamprm.formats.row_files import domain_of, json_rows, records_of
-from dreamprm.formats.tables import as_fields
+from dreamprm.formats.row_files import domain_of, records_of
 
 HELP = "MR-Ben: solutions labelled with their first error step, as step records"
 

@@ -10,10 +10,12 @@ from dreamprm.data.fields import Fields
 from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.records import StepRecord
 from dreamprm.formats.format import ConvertReport
+from dreamprm.formats.json_rows import json_rows
 from dreamprm.formats.option_checks import optional_name
 from dreamprm.formats.records.first_error_labels import first_error_labels, first_wrong_step
 from dreamprm.formats.records.right_or_wrong import DropImages, RightOrWrong, Unlabelled, text_only
-from dreamprm.formats.row_files import domain_of, json_rows, records_of, write_json_array
+from dreamprm.formats.row_files import domain_of, records_of
+from dreamprm.formats.writers import write_json_array
 
 HELP = "ProcessBench: solutions labelled with their first wrong step, as step records"
 

@@ -10,10 +10,13 @@ from dreamprm.data.fields import Fields
 from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.records import StepRecord
 from dreamprm.formats.format import ConvertReport
+from dreamprm.formats.image_folder import images_of
+from dreamprm.formats.json_rows import json_rows
 from dreamprm.formats.option_checks import optional_name
 from dreamprm.formats.records.right_or_wrong import RightOrWrong, Unlabelled
-from dreamprm.formats.row_files import domain_of, images_of, json_rows, records_of, write_json_lines
+from dreamprm.formats.row_files import domain_of, records_of
 from dreamprm.formats.tables import read_table
+from dreamprm.formats.writers import write_json_lines
 
 HELP = "TRL stepwise supervision: prompt, completions, boolean labels, as step records"
 

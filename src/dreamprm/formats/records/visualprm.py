@@ -11,16 +11,12 @@ from dreamprm.data.fields import Fields
 from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.records import StepRecord
 from dreamprm.formats.format import ConvertReport
+from dreamprm.formats.image_folder import image_value, images_of
+from dreamprm.formats.json_rows import json_rows
 from dreamprm.formats.option_checks import optional_name
 from dreamprm.formats.records.right_or_wrong import RightOrWrong, Unlabelled
-from dreamprm.formats.row_files import (
-    domain_of,
-    image_value,
-    images_of,
-    json_rows,
-    records_of,
-    write_json_lines,
-)
+from dreamprm.formats.row_files import domain_of, records_of
+from dreamprm.formats.writers import write_json_lines
 
 HELP = "VisualPRM400K jsonl, raw (Monte-Carlo scores) or conversations (+ and -), as step records"
 

@@ -12,11 +12,12 @@ from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import RIGHT_FROM, Candidate, CandidateRecord, contradicting
 from dreamprm.formats.candidate_groups import CandidateGroups
-from dreamprm.formats.cells import cell_text, read_cells, write_cells
 from dreamprm.formats.format import ConvertReport
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.option_checks import optional_name, whole_number
+from dreamprm.formats.tables import cell_text, read_cells
 from dreamprm.formats.vlmevalkit_questions import BenchmarkQuestions
+from dreamprm.formats.writers import write_cells
 
 HELP = "VLMEvalKit prediction files (.xlsx, .tsv, .csv, .json), one or several, as candidate records"
 

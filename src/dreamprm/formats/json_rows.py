@@ -1,0 +1,110 @@
+"""Rows of JSON files as projects publish them: arrays, lines, objects of rows by name, one object a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from dreamprm.config.errors import DataError
+from dreamprm.data.fields import Fields
+from dreamprm.data.json_members import stream_member_array, stream_members
+from dreamprm.data.json_stream import Row, not_utf8, stream_json
+
+
+def json_rows(path: str | Path) -> Iterator[Fields | DataError]:
+    """The rows of a JSON array or a JSON Lines file of any size, ready to be checked field by field.
+
+    An error stands for a row that is no JSON object, and the rows after it follow.
+
+    Raises:
+        UserError: no such file.
+        DataError: a file that is neither.
+    """
+    yield from as_fields(stream_json(path), Path(path))
+
+
+def member_rows(path: Path, member: str) -> Iterator[Fields | DataError]:
+    """The rows of the array that one member of a file's object holds: `{"info": ..., "questions": [...]}`."""
+    yield from as_fields(stream_member_array(path, member), path)
+
+
+def named_rows(path: Path, *, name: str, text: str | None = None) -> Iterator[Fields | DataError]:
+    """The rows of `{"1": {...}, "2": {...}}`, each with its name as one more field.
+
+    Args:
+        path: the file, of any size.
+        name: the field that gets the name.
+        text: the field that a text in place of a row stands for; None: it is an error.
+    """
+    for given, row in stream_members(path):
+        value = {text: row.value} if text is not None and isinstance(row.value, str) else row.value
+        for fields in as_fields([Row(row.line, value)], path):
+            if isinstance(fields, Fields):
+                fields = Fields({**fields.values, name: given}, path, line=row.line)
+            yield fields
+
+
+def object_rows(paths: Iterable[Path]) -> Iterator[Fields | DataError]:
+    """The objects of several small files as rows; an error stands for a file that cannot be read."""
+    for path in paths:
+        try:
+            row = read_object(path)
+        except DataError as error:
+            yield error
+        else:
+            yield row
+
+
+def read_object(path: Path) -> Fields:
+    """The object that a small file holds, such as one problem's `data.json`; it is read whole.
+
+    Raises:
+        DataError: broken JSON, or no object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}") from error
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, error) from error
+    return Fields(value, path, line=1)
+
+
+def is_object(path: Path) -> bool:
+    """Whether a file is JSON whose one value is an object (`{"1": ..., "2": ...}`)."""
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return file.read(4096).lstrip().startswith("{")
+
+
+def as_fields(rows: Iterable[Row], path: Path, *, prefix: str = "") -> Iterator[Fields | DataError]:
+    """JSON values as rows of a file; an error stands for one that is no object.
+
+    Args:
+        rows: the values with their lines.
+        path: the file, for messages.
+        prefix: where the rows stand in the file, as of `Fields`.
+    """
+    for row in rows:
+        try:
+            if row.problem is not None:
+                raise DataError(f"{path}:{row.line}: {row.problem}")
+            fields = Fields(row.value, path, line=row.line, prefix=prefix)
+        except DataError as error:
+            yield error
+        else:
+            yield fields
+
+
+def raise_errors(rows: Iterable[Fields | DataError]) -> Iterator[Fields]:
+    """The rows, for a reader that leaves none out.
+
+    Raises:
+        DataError: the first error among them.
+    """
+    for row in rows:
+        if isinstance(row, DataError):
+            raise row
+        yield row
