@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from dreamprm.answers import Judgement, check_all
+from dreamprm.answers.concurrency import JudgeDisplay
 from dreamprm.config.errors import UserError
 from dreamprm.generators.base import GenerationError, Generator
 
@@ -108,15 +110,30 @@ def test_what_ends_the_run_ends_it_at_once(error: BaseException) -> None:
 
 def test_a_call_that_hangs_is_ended_by_closing_the_judge(monkeypatch) -> None:
     monkeypatch.setattr("dreamprm.answers.concurrency.GRACE_SECONDS", 0.05)
-    judge, said = Judge(parallel=2), []
+    judge, stream = Judge(parallel=2), io.StringIO()
+    display = JudgeDisplay("lines", stream=stream)
     hanging = says(1, after=lambda: judge.closed.wait(60))
     with pytest.raises(UserError, match="no such model"):
-        check_all([hanging, fails(UserError("no such model"))], judge=judge, say=said.append)
-    assert said == ["waiting up to 0.05 s for 1 calls under way"]
+        check_all(
+            [hanging, fails(UserError("no such model"))],
+            judge=judge,
+            display=display,
+        )
+    assert stream.getvalue() == "waiting up to 0.05 s for 1 calls under way\n"
 
 
-def test_it_says_how_far_it_is(monkeypatch) -> None:
-    monkeypatch.setattr("dreamprm.answers.concurrency.EVERY_SECONDS", 0.0)
-    said = []
-    check_all([says(k, after=lambda: time.sleep(0.01)) for k in range(3)], judge=Judge(), say=said.append)
-    assert said[-1].startswith("judged 3 of 3 answers  0:00")
+def test_it_says_how_far_it_is() -> None:
+    display = JudgeDisplay("lines", every=0.0, stream=(stream := io.StringIO()))
+    check_all([says(k, after=lambda: time.sleep(0.01)) for k in range(3)], judge=Judge(), display=display)
+    assert stream.getvalue().splitlines()[-1].startswith("judged 3 of 3 answers  0:00")
+
+
+def test_it_says_how_long_the_rest_takes_and_what_got_no_reply() -> None:
+    now, stream = [0.0], io.StringIO()
+    with JudgeDisplay("lines", every=10.0, stream=stream, clock=lambda: now[0]) as display:
+        display.begin(40)
+        now[0] = 5.0
+        display.count(judged=5, failed=0)
+        now[0] = 20.0
+        display.count(judged=8, failed=2)
+    assert stream.getvalue() == "judged 8 of 40 answers  0:20  about 1:15 left  2 without a reply\n"

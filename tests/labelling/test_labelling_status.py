@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 from dreamprm.labelling.journal import Journal, Key, Rollout
-from dreamprm.labelling.status import LISTED, Status
+from dreamprm.labelling.status import LISTED, LabelStatus
 
 
 class _Clock:
@@ -20,10 +20,10 @@ def _rollout(k: int) -> Rollout:
     return Rollout(Key("q", 0, 1, k), "abc", "text", 5, True, "right", None, "")
 
 
-def _status(folder: Path, mode: str) -> tuple[Status, io.StringIO, _Clock]:
+def _status(folder: Path, mode: str) -> tuple[LabelStatus, io.StringIO, _Clock]:
     stream, clock = io.StringIO(), _Clock()
     with Journal(folder / "j.jsonl") as journal:
-        return Status(journal, mode, every=30.0, stream=stream, clock=clock), stream, clock
+        return LabelStatus(journal, mode, every=30.0, stream=stream, clock=clock), stream, clock
 
 
 def test_the_rest_is_estimated_from_the_questions_that_drew_rollouts(tmp_path: Path) -> None:
@@ -69,8 +69,8 @@ def test_each_reason_of_a_failure_is_told_once_and_all_are_counted(tmp_path: Pat
 def test_the_bar_shows_rollouts_between_questions(tmp_path: Path) -> None:
     status, stream, _ = _status(tmp_path, "bar")
     status.begin(3)
-    assert status._bar is not None
-    status._bar.mininterval = 0.0
+    (bar,) = status._bars
+    bar.mininterval = 0.0
     status.sampled(_rollout(0))
     assert "0/3" in stream.getvalue() and "1 rollouts  5 tokens" in stream.getvalue()
     status.close()

@@ -22,7 +22,7 @@ from dreamprm.labelling.jobs import Instructions, label_job
 from dreamprm.labelling.journal import Journal
 from dreamprm.labelling.rollouts import Ask, LabelMethod, Plan, StepLabel
 from dreamprm.labelling.scheduler import Scheduler, Task
-from dreamprm.labelling.status import Status
+from dreamprm.labelling.status import LabelStatus
 
 FIVE = Instructions("five_stage", "headings")
 
@@ -51,8 +51,8 @@ def _run(
     results: dict[int, Any] | None = None,
     checker: Checker | None = None,
     judge: Generator | None = None,
-) -> tuple[Any, Status]:
-    status = Status(journal, "none", stream=io.StringIO())
+) -> tuple[Any, LabelStatus]:
+    status = LabelStatus(journal, "none", stream=io.StringIO())
     runs = Scheduler(
         generator,
         Sampling(),

@@ -88,7 +88,7 @@ def test_bar_survives_an_error_and_a_second_close():
     progress = Progress(10, "bar", stream=stream)
     with pytest.raises(KeyboardInterrupt), progress:
         progress.update(5, inner_loss=0.5)
-        progress.write("saved")
+        progress.say("saved")
         raise KeyboardInterrupt
     written = stream.getvalue()
     assert "5/10" in written and "saved\n" in written
@@ -101,13 +101,13 @@ def test_none_is_silent():
     stream = Terminal()
     with Progress(10, "none", stream=stream) as progress:
         progress.update(5, inner_loss=0.5)
-        progress.write("words")
+        progress.say("words")
     assert stream.getvalue() == ""
 
 
 def test_messages_stand_between_lines():
     stream = io.StringIO()
-    Progress(10, "lines", stream=stream).write("resumed from step 5")
+    Progress(10, "lines", stream=stream).say("resumed from step 5")
     assert stream.getvalue() == "resumed from step 5\n"
 
 

@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from dreamprm.answers.base import Judgement
 from dreamprm.config.errors import UserError
 from dreamprm.generators.base import GenerationError, Generator
 from dreamprm.generators.shutdown import GRACE_SECONDS, shutdown
-from dreamprm.runtime.progress import duration
+from dreamprm.runtime.progress import CountingDisplay, duration
 
 J = TypeVar("J", bound=Judgement)
 
 MAX_FAILED = 0.05
 """The share of answers without a reply of the judge above which nothing more is asked: it is not there."""
 
-EVERY_SECONDS = 30.0
-"""Between two lines that say how far the judging is."""
+
+class JudgeDisplay(CountingDisplay):
+    """How far the judging is; see `CountingDisplay`."""
+
+    def __init__(
+        self,
+        mode: str = "auto",
+        *,
+        every: float = 30.0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(mode, unit="answer", every=every, stream=stream, clock=clock)
+        self._judged = self._failed = 0
+
+    def count(self, *, judged: int, failed: int) -> None:
+        """So many are judged by now, and so many got no reply."""
+        ended = judged + failed - self._judged - self._failed
+        self._judged, self._failed = judged, failed
+        self.advance(ended)
+
+    def _counts(self) -> str:
+        return f"{self._failed:,} without a reply" if self._failed else ""
+
+    def _line(self) -> list[str]:
+        return [
+            f"judged {self._judged:,} of {self.total:,} answers",
+            duration(self.seconds),
+            self._left(self._judged, self.total - self._judged - self._failed),
+            self._counts(),
+        ]
 
 
 def check_all(
     calls: Sequence[Callable[[], J]],
     *,
     judge: Generator | None = None,
-    say: Callable[[str], None] | None = None,
+    display: JudgeDisplay | None = None,
 ) -> list[J]:
     """What each call of a checker says, in their order.
 
@@ -40,7 +68,7 @@ def check_all(
     Args:
         calls: of `Checker.check` and the like.
         judge: whom they ask. Closed when they end by an error or a signal.
-        say: is told how far it is, every `EVERY_SECONDS`; None: standard error.
+        display: shows how far it is; None: on standard error.
 
     Raises:
         UserError: answers that are not judged, as the judge gave no reply; after all others, or as soon as
@@ -48,13 +76,13 @@ def check_all(
     """
     if judge is None:
         return [call() for call in calls]
-    tell = _tell if say is None else say
+    shown = JudgeDisplay() if display is None else display
+    shown.begin(len(calls))
     found: dict[int, J] = {}
     failures: dict[int, GenerationError] = {}
     waiting = iter(enumerate(calls))
     flying: dict[Future[J], int] = {}
-    began = told = time.monotonic()
-    with ThreadPoolExecutor(max(judge.parallel, 1), "judge") as pool:
+    with shown, ThreadPoolExecutor(max(judge.parallel, 1), "judge") as pool:
         try:
             while True:
                 # As many again wait for a free thread, no more: what fails ends the asking soon.
@@ -62,7 +90,7 @@ def check_all(
                     flying[pool.submit(call)] = number
                 if not flying:
                     break
-                done, _ = wait(flying, timeout=EVERY_SECONDS, return_when=FIRST_COMPLETED)
+                done, _ = wait(flying, timeout=shown.every, return_when=FIRST_COMPLETED)
                 for future in done:
                     number = flying.pop(future)
                     try:
@@ -72,11 +100,9 @@ def check_all(
                 # A server that went away fails all that it had under way.
                 if len(failures) > max(MAX_FAILED * len(calls), judge.parallel):
                     raise _unanswered(failures, len(calls))
-                if time.monotonic() - told >= EVERY_SECONDS:
-                    told = time.monotonic()
-                    tell(_line(len(found), len(failures), len(calls), seconds=told - began))
+                shown.count(judged=len(found), failed=len(failures))
         except BaseException:
-            shutdown(flying, [judge], grace=GRACE_SECONDS, say=tell)
+            shutdown(flying, [judge], grace=GRACE_SECONDS, say=shown.say)
             raise
     if failures:
         raise _unanswered(failures, len(calls))
@@ -89,14 +115,3 @@ def _unanswered(failures: Mapping[int, GenerationError], total: int) -> UserErro
         f"the judge gave no reply to {len(failures)} of {total} answers, the first: {first}. See to it, "
         "then start the same command again: its other replies are kept, and only the rest is asked for"
     )
-
-
-def _line(judged: int, failed: int, total: int, *, seconds: float) -> str:
-    line = f"judged {judged:,} of {total:,} answers  {duration(seconds)}"
-    if judged:
-        line += f"  about {duration(seconds / judged * (total - judged - failed))} left"
-    return line + (f"  {failed:,} without a reply" if failed else "")
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from dreamprm.config.errors import UserError
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
+from dreamprm.runtime.progress import say_beside_bars
 
 if TYPE_CHECKING:
     from dreamprm.generators.local_model import LocalModel, Part
@@ -109,9 +107,8 @@ class TransformersGenerator(Generator):
                     )
                     continue
                 self._rows = max(1, rows // 2)
-                tqdm.write(
-                    f"{self.model}: memory ran out with {rows} samples at once; going on with {self._rows}",
-                    file=sys.stderr,
+                say_beside_bars(
+                    f"{self.model}: memory ran out with {rows} samples at once; going on with {self._rows}"
                 )
                 left = [entry for waiting in (batch, *batches) for entry in waiting]
                 batches = deque(_batches(left, self._rows))

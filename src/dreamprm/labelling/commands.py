@@ -26,7 +26,7 @@ from dreamprm.labelling.question_files import open_candidates, open_questions, s
 from dreamprm.labelling.rollouts import build_method
 from dreamprm.labelling.scheduler import Scheduler, Task
 from dreamprm.labelling.settings import LabelConfig, shard_of
-from dreamprm.labelling.status import Status, describe_summary
+from dreamprm.labelling.status import LabelStatus, describe_summary
 
 # What may differ between a run and its continuation: it does not change what a rollout is.
 MAY_CHANGE = ("output", "log", "max_failed_fraction", "questions", "sample", "label", "answers.undecided")
@@ -120,7 +120,7 @@ class _Run:
     judge: Generator | None
     instructions: Instructions
     journal: Journal
-    status: Status
+    status: LabelStatus
     seed: int
     max_failed_fraction: float
 
@@ -193,7 +193,7 @@ def _run(config: LabelConfig, journal: str, shard_text: str) -> Iterator[_Run]:
         checker, judge = _checker(config, folder / f"judge-{journal}{part}.jsonl", stack)
         held = stack.enter_context(Journal(folder / f"{journal}{part}.jsonl"))
         _same_run(config, folder / f"config-{journal}{part}.yaml", started=held.path.stat().st_size > 0)
-        status = Status(held, config.log.progress, every=config.log.every)
+        status = LabelStatus(held, config.log.progress, every=config.log.every)
         stack.callback(status.close)
         yield _Run(
             folder,

@@ -16,7 +16,7 @@ from dreamprm.generators.base import Completion, GenerationError, Generator, Req
 from dreamprm.generators.shutdown import GRACE_SECONDS, shutdown
 from dreamprm.labelling.jobs import Want
 from dreamprm.labelling.journal import Journal, Key, Rollout
-from dreamprm.labelling.status import Status
+from dreamprm.labelling.status import LabelStatus
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Scheduler:
     sampling: Sampling
     checker: Checker
     journal: Journal
-    status: Status
+    status: LabelStatus
     seed: int
     max_failed_fraction: float
     judge: Generator | None = None

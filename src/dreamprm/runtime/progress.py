@@ -1,13 +1,18 @@
-"""What a person sees while training runs: a bar on a terminal, plain lines elsewhere."""
+"""The one progress display: a bar on a terminal, plain lines elsewhere, messages that do not break the bar.
+
+`Display` knows the stream; `CountingDisplay` counts towards a total (label, score and the judge each say what
+stands on their line); `Progress` shows a training.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TextIO
+from typing import Self, TextIO
 
 from tqdm import tqdm
 
@@ -17,10 +22,160 @@ _REFRESH_SECONDS = 0.1
 _SHOWN = 3  # weights named at either end
 
 
-class Progress:
-    """Shows step, inner loss, meta loss, and the highest and lowest domain weights.
+class Display:
+    """What a person follows. Use it as a context manager: it leaves a terminal in order after an error too.
 
-    Use it as a context manager, so that a terminal is left in order after an error or Ctrl-C too:
+    Attributes:
+        mode: "bar", "lines" or "none".
+
+    Args:
+        mode: "bar" (redrawn), "lines", "none", or "auto": bar where the stream is a terminal that
+            knows its size, else lines.
+        stream: where to write; standard error by default.
+        clock: seconds, rising; for tests.
+
+    Raises:
+        ValueError: a mode not listed.
+    """
+
+    def __init__(
+        self,
+        mode: str = "auto",
+        *,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if mode not in PROGRESS_MODES:
+            raise ValueError(f"mode must be one of {', '.join(PROGRESS_MODES)}, got {mode!r}")
+        self._stream = sys.stderr if stream is None else stream
+        if mode == "auto":
+            mode = "bar" if redraws(self._stream) else "lines"
+        self.mode = mode
+        self._clock = clock
+        self._began = clock()
+        self._mutex = threading.RLock()
+        self._bars: tuple[tqdm, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return self._clock() - self._began
+
+    def say(self, message: str) -> None:
+        """Print a message without breaking the bar; nothing with mode "none". From any thread."""
+        with self._mutex:
+            if self._bars:
+                tqdm.write(message, file=self._stream)
+            elif self.mode == "lines":
+                self._stream.write(message + "\n")
+                self._stream.flush()
+
+    def close(self) -> None:
+        """Leave the last state on the terminal and free the lines; closing twice is harmless."""
+        with self._mutex:
+            for bar in self._bars:
+                bar.refresh()
+            for bar in self._bars:
+                bar.close()
+            self._bars = ()
+            self.mode = "none"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        del kind, error, trace
+        self.close()
+
+
+class CountingDisplay(Display):
+    """Counts towards a total: one bar, or a line every so many seconds and one at the end.
+
+    A subclass says what stands on its line (`_line`) and next to the bar (`_counts`).
+
+    Args:
+        mode, stream, clock: as of `Display`.
+        unit: what is counted, in the singular, for the bar.
+        every: seconds between two lines.
+    """
+
+    def __init__(
+        self,
+        mode: str = "auto",
+        *,
+        unit: str,
+        every: float = 30.0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(mode, stream=stream, clock=clock)
+        self._unit, self.every = unit, every
+        self._shown = self._began
+        self._news = False  # since the last line
+        self.total = 0
+
+    def begin(self, total: int, *, before: int = 0, label: str | None = None) -> None:
+        """Start the clock: so many are to be done, of which `before` were done in an earlier run."""
+        self.total = total
+        self._began = self._shown = self._clock()
+        if self.mode == "bar":
+            # Without miniters=0 it would draw nothing new before one ends.
+            bar = tqdm(
+                total=total,
+                initial=before,
+                desc=label,
+                unit=self._unit,
+                file=self._stream,
+                dynamic_ncols=True,
+                miniters=0,
+            )
+            self._bars = (bar,)
+
+    def advance(self, count: int = 0) -> None:
+        """So many more are done; with 0 only what stands on the line has changed."""
+        with self._mutex:
+            self._news = True
+            if self._bars:
+                self._bars[0].set_postfix_str(self._counts(), refresh=False)
+                self._bars[0].update(count)
+            elif self.mode == "lines" and self._clock() - self._shown >= self.every:
+                self._shown = self._clock()
+                self._tell()
+
+    def close(self) -> None:
+        """See `Display.close`; where lines are shown, the last one says how far it came."""
+        with self._mutex:
+            if self.mode == "lines" and self._news:
+                self._tell()
+            super().close()
+
+    def _tell(self) -> None:
+        self._news = False
+        self.say("  ".join(part for part in self._line() if part))
+
+    def _line(self) -> list[str]:
+        """The parts of a line; empty ones are left out."""
+        raise NotImplementedError
+
+    def _counts(self) -> str:
+        """What stands next to the bar."""
+        return ""
+
+    def _left(self, drew: int, waiting: int) -> str:
+        """How long `waiting` more take if `drew` took the time until now; "" where nothing tells."""
+        if not drew or not waiting:
+            return ""
+        return f"about {duration(self.seconds / drew * waiting)} left"
+
+
+class Progress(Display):
+    """A training: shows step, inner loss, meta loss, and the highest and lowest domain weights.
+
     `with Progress(1800) as progress: progress.update(5, inner_loss=..., meta_loss=..., weights={...})`.
 
     Args:
@@ -44,22 +199,15 @@ class Progress:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if mode not in PROGRESS_MODES:
-            raise ValueError(f"mode must be one of {', '.join(PROGRESS_MODES)}, got {mode!r}")
         if total_steps < 1 or every < 1:
             raise ValueError(f"total_steps and every must be >= 1, got {total_steps} and {every}")
         if not 0 <= start <= total_steps:
             raise ValueError(f"start must be between 0 and total_steps ({total_steps}), got {start}")
-        self._stream = sys.stderr if stream is None else stream
-        if mode == "auto":
-            mode = "bar" if redraws(self._stream) else "lines"
-        self.mode = mode
+        super().__init__(mode, stream=stream, clock=clock)
         self._total, self._every, self._start = total_steps, every, start
-        self._clock = clock
-        self._began = self._drawn = clock()
+        self._drawn = self._began
         self._updates = 0
-        self._bars: tuple[tqdm, tqdm, tqdm] | None = None
-        if mode == "bar":
+        if self.mode == "bar":
             self._bars = (
                 tqdm(total=total_steps, initial=start, file=self._stream, unit="step", dynamic_ncols=True),
                 tqdm(total=0, file=self._stream, bar_format="{desc}", position=1, dynamic_ncols=True),
@@ -87,70 +235,44 @@ class Progress:
         self._updates += 1
         losses = f"inner {inner_loss:.4f}" + ("" if meta_loss is None else f"  meta {meta_loss:.4f}")
         losses += f"  {note}" if note else ""
-        if self._bars is not None:
-            self._redraw(self._bars, step, losses=losses, weights=weights or {})
+        if self._bars:
+            self._redraw(step, losses=losses, weights=weights or {})
         elif self.mode == "lines":
             first_or_last = self._updates == 1 or step >= self._total
             if first_or_last or self._updates % self._every == 0:
                 place = f"step {step:>{len(str(self._total))}}/{self._total}"
                 parts = (place, losses, self._pace(step), *_extremes(weights or {}))
-                self.write("  ".join(part for part in parts if part))
-
-    def write(self, message: str) -> None:
-        """Print a message without breaking the bar; nothing with mode "none"."""
-        if self._bars is not None:
-            tqdm.write(message, file=self._stream)
-        elif self.mode == "lines":
-            self._stream.write(message + "\n")
-            self._stream.flush()
-
-    def close(self) -> None:
-        """Leave the last state on the terminal and free the lines; closing twice is harmless."""
-        if self._bars is not None:
-            for bar in self._bars:
-                bar.refresh()
-            for bar in self._bars:
-                bar.close()
-            self._bars = None
-            self.mode = "none"
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        del kind, error, trace
-        self.close()
+                self.say("  ".join(part for part in parts if part))
 
     def _redraw(
         self,
-        bars: tuple[tqdm, tqdm, tqdm],
         step: int,
         *,
         losses: str,
         weights: Mapping[str, float],
     ) -> None:
-        steps, *ends = bars
+        steps, *ends = self._bars
         steps.set_postfix_str(losses, refresh=False)
         for bar, text in zip(ends, _extremes(weights)):
             bar.set_description_str(text, refresh=False)
         steps.update(step - steps.n)
         # A small model does hundreds of windows a second; drawing each would cost more than it shows.
         if self._clock() - self._drawn >= _REFRESH_SECONDS or step >= self._total:
-            for bar in bars:
+            for bar in self._bars:
                 bar.refresh()
             self._drawn = self._clock()
 
     def _pace(self, step: int) -> str:
-        seconds, done = self._clock() - self._began, step - self._start
+        seconds, done = self.seconds, step - self._start
         if seconds <= 0 or done <= 0:
             return "rate unknown"
         rate = done / seconds
         return f"{rate:.3g} steps/s  {duration((self._total - step) / rate)} left"
+
+
+def say_beside_bars(message: str) -> None:
+    """Print a line to standard error without breaking a bar that somebody else shows there."""
+    tqdm.write(message, file=sys.stderr)
 
 
 def duration(seconds: float) -> str:

@@ -152,7 +152,7 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
                 raise UserError(f"step {state.inner.step}: {window.message}. {way_out(folder)}")
             if window.status is Status.not_converged and converging:
                 converging = False
-                progress.write(
+                progress.say(
                     f"step {state.inner.step}: {window.message}. Training goes on; metrics.jsonl "
                     "tells which windows were like this, summary.json how many"
                 )
