@@ -14,7 +14,7 @@ from dreamprm.config.errors import UserError
 from dreamprm.config.loading import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "experiments").rglob("*.md")])
 CONFIGS = sorted((ROOT / "experiments" / "configs").rglob("*.yaml"))
 # What a reader puts in: a line that shows the form of a command, not a command.
 FORMS = ("COMMAND", "CONFIG.yaml", "...", "FOLDER", "RUN", "NAME", "|", "JSONL")
