@@ -31,7 +31,7 @@ CAUSES = {
         "InternLM-XComposer2-VL-CoT": "319 1727 2565",
         "Qwen-VL-Max-CoT": "319 1113 1168 1343 1512 1546",
     },
-    "The letter stands before its option's text, and `model_answer` kept both": {
+    "The letter precedes its option's text, and `model_answer` kept both": {
         "GPT4-CoT_Text_Only": "173 254 333 675 748 873 1008 1167 1255 1389 1546 1547 2280 2293 2474",
         "Gemini-Pro-CoT": "1547 1564",
         "Qwen-VL-Max-CoT": "390 1222 1355",
@@ -40,7 +40,7 @@ CAUSES = {
         "GPT4-CoT_Text_Only": "253",
         "InternLM-XComposer2-VL-CoT": "53 2757",
     },
-    "`model_answer` kept the unit or the words behind the number": {
+    "`model_answer` kept the unit or the words after the number": {
         "GPT4-CoT_Text_Only": "1864",
         "Qwen-VL-Max-CoT": "2741",
     },
@@ -51,11 +51,11 @@ CAUSES = {
 """What each disagreement comes from, as read by a person. One that is not here is reported as not read."""
 
 PROCESSBENCH_READ = (
-    "Of olympiadbench the clear disagreements, read: in three the flags of two solutions contradict each "
-    "other (251: 1156/4913 is flagged wrong, and 4/17, the same number, right; 891: 4.0 and 4.2 are both "
-    "flagged right; 935: 567 and 567/4 are); 867 is a pair of functions in two notations, `(n, 1)` and "
-    "`(f(n) = n, g(n) = 1)`, and ours. The undecided ones that are flagged right mark no answer, or state it "
-    "in a sentence or a list with words."
+    "The clear disagreements on olympiadbench, read one by one: in three, the flags of two solutions "
+    "contradict each other (251: 1156/4913 is flagged wrong, and 4/17, the same number, right; 891: 4.0 and "
+    "4.2 are both flagged right; 935: 567 and 567/4 are); 867 is a pair of functions in two notations, "
+    "`(n, 1)` and `(f(n) = n, g(n) = 1)`, and our error. The undecided ones that are flagged "
+    "right mark no answer, or state it in a sentence or a list with words."
 )
 
 
@@ -191,8 +191,9 @@ def report(rows: list[Row], others: dict[str, Counter[tuple[str, bool]]], comman
         lines += [
             "## Flags without references",
             "",
-            "The answer of one response flagged right is the reference for the others to the same question. "
-            "Where nothing marks an answer, a response's last sentence is read.",
+            "The answer of one response that is flagged right serves as the reference for the other "
+            "responses to the same question. Where nothing marks an answer, the response's last sentence "
+            "is read.",
             "",
             "| file | flagged right: right, wrong, undecided | flagged wrong: right, wrong, undecided |",
             "|---|---|---|",
@@ -231,7 +232,7 @@ def _code(text: str) -> str:
 
 
 def main(folder: str = "../shared/data/mathvision") -> str:
-    """The page as text, from MATH-V's folder and what lies beside it."""
+    """The page as text, from MATH-V's folder and the folders next to it."""
     checker = build_checker("auto")
     try:
         rows = list(mathvision(Path(folder), checker))

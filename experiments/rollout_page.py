@@ -41,29 +41,29 @@ Their true p_i are known in closed form (`dreamprm.sandbox.true_values`); 20,000
 Intervals: 95 % bootstrap over questions.
 
 Settings were chosen on the same domains of seeds 3 and 4. They were chosen there twice: a first run of this
-page, with stay 0.2, concentration 0.5 and least_gain 0.007, had the 60 % below at 4.78 rollouts, too near to
-the bound to be told from a miss.
+page, with stay 0.2, concentration 0.5 and least_gain 0.007, met the 60 % below with 4.78 rollouts, too close
+to the bound to be distinguished from a miss.
 
 ![error against cost](rollouts.png)
 
-Past 8 rollouts a step the curves of `adaptive` flatten: `half_width` 0.2 ends a prefix after 6 rollouts that
-agree, and what is left of its error stays.
+Beyond 8 rollouts per step the curves of `adaptive` flatten: `half_width` 0.2 ends a prefix after 6 rollouts
+that agree, and the remaining error stays.
 
 ## Does adaptive reach full's error at 60 % of its rollouts?
 
 {answer(chains, rows, curves, default=default)}
 ## Methods
 
-`labelled`: share of the incomplete prefixes that get a label. Costs are a labelled step; tokens are the
-sandbox's words. `wrong side`: labels on the other side of 0.5 than the truth (one at 0.5 counts half).
-`slope`: of the label over the truth, below 1 where labels are shrunk.
+`labelled`: share of the incomplete prefixes that get a label. Costs are per labelled step; tokens are the
+sandbox's words. `wrong side`: labels on the other side of 0.5 from the truth (a label at 0.5 counts half).
+`slope`: of the label against the truth, below 1 where labels are shrunk.
 
 {table("method", "rollouts", "tokens", "labelled", "mean absolute error", "wrong side", "bias", "slope")}
 {lines(line(name, found) for name, found in rows.items())}
 
-`adaptive` is shrunk: its labels differ less than the truths do; on the whole it is hardly biased. Shares
-that were stopped adaptively are biased by what the table says; those of `full` are not. `threshold` spends
-less where the side of 0.5 is clear. `first_error` labels few steps, which are no fair draw of all: its error
+`adaptive` is shrunk: its labels vary less than the true values do; on the whole it is hardly biased. Shares
+from adaptive stopping are biased by the amount in the table; those of `full` are not. `threshold` spends
+less where the side of 0.5 is clear. `first_error` labels few steps, which are not a random sample: its error
 holds for them alone.
 
 ## By kind of domain
@@ -71,13 +71,13 @@ holds for them alone.
 {table("domains", "prefixes", "full, n = 8: error", "adaptive: rollouts", "adaptive: error")}
 {lines(by_kind(chains))}
 
-Where all rollouts agree the posterior stays short of 1, and shares are exact.
+Where all rollouts agree, the posterior stays below 1, while shares are exact.
 
-## Where the chain is not the generator's own
+## Where the CoT is not the generator's own
 
 `estimate=martingale` rests on V_i being the mean of V_{{i+1}}. Two worlds where that is not so: CoTs by
-another reasoner with other errors, continued by this one; and values drawn uniformly, each for itself. There
-its labels are shrunk further, and shares are the honest ones.
+another reasoner with other errors, continued by this one; and values drawn uniformly and independently. There
+its labels are shrunk further, and shares are the ones to trust.
 
 {table("world", "method", "rollouts", "mean absolute error", "bias", "slope")}
 {lines(foreign(max(1, questions // 2)))}
@@ -86,7 +86,7 @@ its labels are shrunk further, and shares are the honest ones.
 
 Of the wrong CoTs, how often `first_error` ends on the first step from which the true p_i is 0, and on the
 first that more than halves it (the end counts as 0). The search looks for the first of these; n rollouts
-take a step with a small p_i for one with none.
+mistake a step with a small p_i for one with none.
 
 {table("n", "wrong CoTs", "visited prefixes", "first with p_i = 0", "first that more than halves p_i")}
 {lines(searches(chains))}
@@ -101,7 +101,7 @@ def answer(
     *,
     default: str,
 ) -> str:
-    """Whether 60 % of the rollouts are enough, and what that is owed to."""
+    """Whether 60 % of the rollouts are enough, and what that is due to."""
     full, own = rows["full, n = 8"], rows[default]
     needed = {
         name: cost_at([x.cost for x in found], [x.error[0] for x in found], full.error[0])
@@ -118,25 +118,25 @@ def answer(
         "shares, equal rollouts (`full`)": "full",
         "shares, adaptive rollouts (`estimate=share`, `least_gain=0`)": "adaptive, share",
         "the martingale's posterior, equal rollouts": "equal rollouts, martingale",
-        "the same, a budget shared over the chain (`least_gain=0`)": "adaptive, by budget",
-        "the same, and clear chains cost less (`least_gain`, as by default)": "adaptive, by least_gain",
+        "the same, a budget shared over the CoT (`least_gain=0`)": "adaptive, by budget",
+        "the same, and clear CoTs cost less (`least_gain`, as by default)": "adaptive, by least_gain",
     }
     return f"""{"Yes" if best <= 0.6 * 8 else "No"}: `full` with n = 8 has a mean absolute error of
-{full.error[0]:.4f}; `adaptive` needs {best:.2f} rollouts a step for it, {best / 8:.0%} of 8 (its curve by
+{full.error[0]:.4f}; `adaptive` needs {best:.2f} rollouts per step for it, {best / 8:.0%} of 8 (its curve by
 least_gain, between the points). By default it takes {own.cost:.2f} rollouts ({own.cost / 8:.0%}; tokens
 {own.tokens / full.tokens:.0%}, as early prefixes have the longest rollouts) and has an error of
 {own.error[0]:.4f}; the difference to `full` on the same questions is {with_interval(difference, "+")}.
 
-All methods read one draw of rollouts. Over all draws the error of `full` is {expected:.4f} (in closed form);
-for that `adaptive` needs {against_expected:.2f} ({against_expected / 8:.0%}).
+All methods use the same sampled rollouts. In expectation the error of `full` is {expected:.4f} (in closed
+form); for that `adaptive` needs {against_expected:.2f} ({against_expected / 8:.0%}).
 
-What that is owed to, by leaving parts out:
+What that is due to, by leaving parts out:
 
-{table("what", "rollouts a step for that error", "of 8")}
+{table("what", "rollouts per step for that error", "of 8")}
 {lines(row(what, f"{needed[name]:.2f}", f"{needed[name] / 8:.0%}") for what, name in parts.items())}
 
-Most of it is the estimate, which reads the chain's other prefixes and its own end. Spending alone cannot do
-it: an allocation that knew every p_i, n_i proportional to (p_i (1 - p_i))^(1/3), would still need
+Most of it comes from the estimate, which uses the CoT's other prefixes and its own end. Allocation alone
+cannot do it: an allocation that knew every p_i, n_i proportional to (p_i (1 - p_i))^(1/3), would still need
 {oracle:.0%} of equal rollouts for the same error of shares (for large n).
 """
 

@@ -3,7 +3,7 @@
     make study-baselines                 all of it: some three hours on two cores
     make study-baselines ARGS=tables     only the tables, of the seeds that are complete
 
-`runs` trains what is missing, seed by seed: the shipped configuration with the vanilla PRM beside it, then
+`runs` trains what is missing, seed by seed: the shipped configuration with the vanilla PRM alongside, then
 every baseline of experiments/configs/baselines/sandbox.yaml; `dreamprm score` lets each model score the
 suites, and `dreamprm evaluate` compares them (runs/study/evaluation-seedS). `tables` writes
 experiments/results/baselines.{json,md} of the seeds that are complete.
@@ -46,12 +46,12 @@ MEANINGS: Mapping[str, str] = {
     "dreamprm": "learned weights, `first_order` (the shipped configuration)",
     "vanilla": "all weights 1, the same steps",
     LONGER: "all weights 1, as long as DreamPRM's run takes (2,130 steps instead of 1,500)",
-    "orm": "one outcome label a CoT",
+    "orm": "one outcome label per CoT",
     "car": "vanilla on a set chosen by cluster-and-rank",
     "s1": "vanilla on a set chosen by quality, difficulty, diversity",
     "meta_only": "trained on the meta set alone",
     "with_meta": "vanilla, the meta set as one more domain of the same weight",
-    "random_weights": "the learned weights, dealt to the domains at random",
+    "random_weights": "the learned weights, randomly permuted over the domains",
     "doge": "weights by the alignment of gradients with the meta set's",
     "doremi": "weights by excess loss over the vanilla PRM",
 }
@@ -60,37 +60,37 @@ OBJECTIONS = (
     "**Choices.** Learned weights train with settings that were chosen in advance: steps and upper "
     "learning rate on two other worlds, by development set and by the rank correlation with the planted "
     "quality, which no user has; the other settings, and the world itself, on the development set and "
-    "earlier suites of seed 0 (`looks.md`). The baselines have their first defaults. Only the vanilla PRM "
+    "earlier suites of seed 0 (`looks.md`). The baselines keep their first defaults. Only the vanilla PRM "
     "gets a choice of its own (`study_search.py`).",
-    "**The world.** Ten of fifteen domains are spoilt, eight of them to planted quality 0, and the meta "
-    "set is drawn as the held-out questions are, with right labels: a place where weights matter. With "
+    "**The world.** Ten of fifteen domains are corrupted, eight of them to planted quality 0, and the meta "
+    "set is drawn as the held-out questions are, with right labels: a setting in which weights matter. With "
     "good data, or a meta set of another kind, expect less. The model is small and the chains of thought "
     "are generated.",
     "**Chance of training.** Each PRM is trained once in each world. Intervals and `*` are about "
     "questions alone; the same training, repeated with sums in another order, moves by some points too "
     "(`looks.md`), so that a difference of a few points between two PRMs of one seed may be chance, `*` "
-    "or not. Even three seeds that all agree have p = .25 by the two-sided sign test.",
-    "**Compute.** Steps are equal, time is not: a step with learned weights takes 1.4 vanilla ones, "
-    "DoReMi trains two models, DoGE takes three more forward passes a batch. `vanilla_longer` alone is "
-    "matched to DreamPRM's time. All PRMs here would gain from more steps: with twice the steps the "
+    "or not. Even three seeds that all agree give p = .25 by the two-sided sign test.",
+    "**Compute.** Steps are equal, time is not: a step with learned weights takes as long as 1.4 vanilla "
+    "ones, DoReMi trains two models, DoGE takes three more forward passes per batch. Only `vanilla_longer` "
+    "is matched to DreamPRM's time. All PRMs here would gain from more steps: with twice the steps the "
     "vanilla PRM of seed 0 is level on the shifted suites (`vanilla_search.md`).",
     "**The meta set's labels.** `with_meta` has the same labels as DreamPRM, but on every step of a CoT "
     "(right steps of a wrong CoT count as wrong), as one of sixteen equal domains, and draws 9,000 times "
     "from its 1,200 CoTs where the upper level draws 28,800 times. `meta_only` goes through them many "
     "times over. Another weight, or the label on the last step alone, may make more of them.",
-    "**Random weights** are one order of the learned ones in each world. The table of weights says whom "
-    "that order favours: where clean over spoilt is far below 1 it is a bad draw, worse than equal "
-    "weights, and says little about others. The weights are there from the first step, learned ones begin "
-    "as equal.",
+    "**Random weights** are a single permutation of the learned ones in each world. The table of weights "
+    "shows which domains it favours: where clean over corrupted is far below 1 it is a bad draw, worse than "
+    "equal weights, and says little about other permutations. These weights apply from the first step, "
+    "whereas learned ones start out equal.",
     "**Which weights help.** Rank correlation with the planted quality does not order the PRMs: at seeds 0 "
     "and 1 DoGE's is as high as that of learned weights and DoReMi's is negative, yet DoReMi's PRM is the "
-    "better one of the two.",
+    "better of the two.",
     "**CaR and s1** are stand-ins (their docstrings list the departures) that keep half of the CoTs. s1's "
-    "filter of easy questions has two CoTs a question to go by, and leaves out what both get right, so "
-    "that right CoTs are rarer in its set than in all. CaR ranks by a base model's likelihood, which tells "
+    "filter of easy questions has two CoTs per question to go by, and leaves out what both get right, so "
+    "that right CoTs are rarer in its set than overall. CaR ranks by a base model's likelihood, which tells "
     "right from wrong no better than chance here (`sandbox.md`).",
     "**Not run.** The clean domains alone (a ceiling), the learned weights from the first step "
-    "(`fixed_weights`), domains dropped by their own meta loss, a smaller share of spoilt domains.",
+    "(`fixed_weights`), domains dropped by their own meta loss, a smaller share of corrupted domains.",
 )
 """What a sceptical reader would hold against the comparison."""
 UNTRAINED = ("random", "first", "majority", "oracle")
@@ -166,7 +166,7 @@ def evaluate(seed: int) -> None:
 
 
 def jobs(seed: int) -> Iterator[Callable[[], None]]:
-    """What can be done side by side once the shipped run of the seed is there; the long ones come first."""
+    """What can run in parallel once the seed's shipped run is finished; the long ones come first."""
     for name in sorted(MEANINGS, key=lambda name: name not in ("doremi", "doge", LONGER)):
         yield partial(score if name in ("dreamprm", "vanilla") else train_and_score, name, seed)
 
@@ -209,9 +209,9 @@ def write_tables() -> None:
     lines = [
         "# Learned weights and their baselines on the sandbox",
         "",
-        "Made by `make study-baselines`; every figure is in `baselines.json` beside this "
+        "Made by `make study-baselines`; every figure is in `baselines.json`, next to this "
         f"page. Seeds {seeds}: each is another world, another base model and another training. Best of 8 "
-        "candidates, accuracy in per cent; `shifted` is the mean of the five suites after `heldout`. Every "
+        "candidates, accuracy in percent; `shifted` is the mean of the five suites after `heldout`. Every "
         "PRM is read by the mean of its log-odds. Nothing was tuned or chosen for this table: each baseline "
         "runs once, with its defaults, under the shipped run's settings.",
         "",
@@ -260,7 +260,7 @@ def _differences(found: Found) -> list[str]:
         "",
         "Difference in points by seed, over the same questions. `*`: p below 0.05 after Holm's "
         "correction over all pairs and suites of the evaluation, by McNemar's test (against majority, "
-        "whose ties earn shares, the sign-flip test). It tells of other questions, not of another "
+        "whose ties earn shares, the sign-flip test). It is about other questions, not about another "
         "training.",
         "",
         *head("dreamprm minus", *SUITES),
@@ -298,9 +298,9 @@ def _weights(seeds: Iterable[int]) -> list[str]:
         "## Weights",
         "",
         "At the end, by seed: the mean weight of the clean domains over that of the "
-        "spoilt ones, and the rank correlation with the planted quality.",
+        "corrupted ones, and the rank correlation with the planted quality.",
         "",
-        *head("scorer", "clean / spoilt weight", "rank correlation"),
+        *head("scorer", "clean / corrupted weight", "rank correlation"),
     ]
     for name in ("dreamprm", "random_weights", "doge", "doremi"):
         runs = [run for seed in seeds if (run := read_json(model_folder(name, seed) / "summary.json"))]

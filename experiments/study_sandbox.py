@@ -92,7 +92,7 @@ def write_tables() -> None:
         "# The sandbox in figures",
         "",
         "Made by `make study` (`python experiments/study_sandbox.py`) from "
-        "`experiments/configs/sandbox.yaml`; every figure is in `sandbox.json` beside this page. "
+        "`experiments/configs/sandbox.yaml`; every figure is in `sandbox.json`, next to this page. "
         "Accuracies are best-of-8 in percent.",
         "",
     ]
@@ -185,7 +185,7 @@ def _variants(found: dict[Any, Any]) -> list[str]:
     return [
         *lines,
         "",
-        "Seconds of the shipped runs include the vanilla PRM trained beside them, those of "
+        "Seconds of the shipped runs include the vanilla PRM trained alongside, those of "
         "the variants another variant on the other core.",
         "",
     ]

@@ -140,8 +140,8 @@ def write_tables() -> None:
     lines = [
         "# The vanilla PRM with a search of its own",
         "",
-        "Made by `python experiments/study_search.py`; every figure is in `vanilla_search.json` beside "
-        f"this page. Best of 8, accuracy in per cent, seeds {' / '.join(map(str, found))}.",
+        "Made by `python experiments/study_search.py`; every figure is in `vanilla_search.json`, next to "
+        f"this page. Best of 8, accuracy in percent, seeds {' / '.join(map(str, found))}.",
         "",
         "## On the development set",
         "",

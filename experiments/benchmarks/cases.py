@@ -49,7 +49,7 @@ class Case:
         return "eager" if build_estimator(self.estimator, **self.settings).needs_second_order else "sdpa"
 
     def prepare(self, workload: Workload, *, consume: bool = False) -> Run:
-        """Everything that a training loop has at hand before a window, done; the window itself left to run.
+        """Do everything that a training loop has done before a window; the window itself is left to run.
 
         The window may overwrite its tensors, as a training loop lets it: copies of the workload's, or with
         `consume` the workload's own, which is then spent (where two copies do not fit).

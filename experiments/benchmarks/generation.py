@@ -1,4 +1,4 @@
-"""Tokens a second of the transformers generator beside bare `generate` calls on the same model.
+"""Tokens per second of the transformers generator, compared with bare `generate` calls on the same model.
 
     python -m experiments.benchmarks.generation                    both sizes, one thread
     python -m experiments.benchmarks.generation --sizes 5M --repetitions 2
@@ -6,14 +6,14 @@
 Random Qwen2-VL checkpoints in float32; a chat with one image of 336 x 336 pixels (144 tokens) and a prefix of
 512 tokens; 64 new tokens at temperature 1, no end token. Four ways to n samples of each prefix:
 
-- bare loop: one `model.generate` a sample, batch of 1;
-- `num_return_sequences=n`: one `model.generate` a prefix, which encodes it n times;
+- bare loop: one `model.generate` per sample, batch of 1;
+- `num_return_sequences=n`: one `model.generate` per prefix, which encodes it n times;
 - repeated cache: the prefix encoded once, its cache repeated, `model.generate(past_key_values=...)` on it;
-- the generator: `TransformersGenerator.complete_all`, all prefixes in one call; its time holds reading the
+- the generator: `TransformersGenerator.complete_all`, all prefixes in one call; its time includes reading the
   image and encoding and decoding the texts (the others are given the model's inputs and return token ids).
 
-The ways take turns in each repetition; ratios are taken within one. Seconds are of processor time of the one
-thread, which other work on the machine does not stretch.
+The ways take turns in each repetition; ratios are taken within one. Times are the processor time of the
+single thread, which other work on the machine does not prolong.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def ways(generator: TransformersGenerator, asked: Sequence[Request], *, new: int
                 max_new_tokens=1, do_sample=False, pad_token_id=pad, return_dict_in_generate=True
             )
             cache = model.generate(**one, generation_config=first).past_key_values
-            cache.crop(-1)  # generate wants a token to go on from
+            cache.crop(-1)  # generate needs a token to continue from
             cache.batch_repeat_interleave(request.n)
             rows = {
                 name: one[name].repeat_interleave(request.n, dim=0)
@@ -207,15 +207,15 @@ def page(points: Sequence[Point], *, command: str, repetitions: int) -> str:
     at_eight = [point for point in points if (point.prefixes, point.n) == (1, 8)]
     met = all(median(point.ratio("generator", "bare loop")) >= TARGET for point in at_eight)
     lines = [
-        "# Tokens a second of the transformers generator",
+        "# Tokens per second of the transformers generator",
         "",
         f"`{command}`, {date.today().isoformat()}, {machine('cpu')}, one thread, {versions}.",
         "",
         f"Random Qwen2-VL in float32, one image of {IMAGE_SIDE} x {IMAGE_SIDE} pixels and a prefix of "
-        f"{PREFIX} tokens (of several prefixes each next one shorter by {PREFIX // 8}), {NEW} new tokens a "
-        "sample, temperature 1. New tokens in a second of processor time; medians (least-most) over "
-        f"{repetitions} repetitions in which the ways took turns; ratios within one. What the ways are: "
-        "experiments/benchmarks/generation.py.",
+        f"{PREFIX} tokens (of several prefixes, each is shorter than the one before by {PREFIX // 8}), {NEW} "
+        "new tokens per sample, temperature 1. New tokens per second of processor time; medians (least-most) "
+        f"over {repetitions} repetitions in which the ways took turns; ratios are taken within a repetition. "
+        "What the ways are: experiments/benchmarks/generation.py.",
         "",
         f"At least {TARGET:g} times the bare loop at n = 8: {'met' if met else 'not met'} ("
         + ", ".join(f"{point.size}: {spread(point.ratio('generator', 'bare loop'))}" for point in at_eight)

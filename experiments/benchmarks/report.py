@@ -15,7 +15,7 @@ Points = list[dict[str, Any]]
 
 
 def write(results: dict[str, Any], out: Path) -> list[Path]:
-    """Write OUT.md and the plots OUT_*.png beside the results file; returns their paths."""
+    """Write OUT.md and the plots OUT_*.png next to the results file; returns their paths."""
     points = sorted(results["points"].values(), key=lambda point: (point["parameters"], point["steps"]))
     if not points:
         return []
@@ -76,10 +76,10 @@ def _head(points: Points) -> str:
         "# Windows: time, memory and agreement of every estimator",
         "",
         "Random Qwen2-VL PRMs in float32, vision tower frozen, batches of 4 x 128 tokens, AdamW warm; "
-        "`single`: one domain a batch, `mixed`: four. Ratios are to plain training of the same T inner "
+        "`single`: one domain per batch, `mixed`: four. Ratios are to plain training of the same T inner "
         "and one outer forward and backward passes with fused attention. Medians (least-most) over "
         "repetitions, ratios taken within one. Extra memory is the peak resident memory beyond model, "
-        "params and moments, each row in a process of its own. Cosine and relative error are against "
+        "params and moments, with each row in a process of its own. Cosine and relative error are against "
         "the exact gradient in float64. How it is measured: experiments/benchmarks/.",
         "",
     ]

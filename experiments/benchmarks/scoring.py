@@ -1,4 +1,4 @@
-"""Candidates scored in a second: ours beside prefix-by-prefix scoring on the same model and data.
+"""Candidates scored per second: ours compared with prefix-by-prefix scoring on the same model and data.
 
     python -m experiments.benchmarks.scoring                       both sizes, one thread
     python -m experiments.benchmarks.scoring --sizes 5M --repetitions 2 --questions 1
@@ -6,8 +6,8 @@
 Random Qwen2-VL PRMs in float32; every question has one image of 448 x 448 pixels (256 visual tokens), 60
 tokens of text and N = 8 candidates of five steps of 40 tokens. Five ways to the same step scores:
 
-- prefix by prefix: one pass a step over question and steps so far, the image encoded each time, a batch of
-  one: what the public code does (github.com/coder-qicao/DreamPRM);
+- prefix by prefix: one pass per step over question and steps so far, the image encoded each time, a batch
+  of one: what the public code does (github.com/coder-qicao/DreamPRM);
 - prefixes in batches: the same rows, the five of a candidate together, images encoded each time (for
   fairness: nothing keeps the public code from batching);
 - one pass: all steps of a candidate read in one causal pass, candidates one by one;
@@ -15,11 +15,11 @@ tokens of text and N = 8 candidates of five steps of 40 tokens. Five ways to the
 - shared prefix: ours; question and image once, then the candidates' own tokens.
 
 Both readouts are measured: at the step's end (ours), and after the chat template over the vocabulary's logits
-(the public code's), where every step has a row of its own and one pass a candidate does not exist.
+(the public code's), where every step has a row of its own and `one pass` per candidate does not exist.
 
-The ways take turns in each repetition; ratios are taken within one. Seconds are of processor time of the one
-thread, which other work on the machine does not stretch. Texts are encoded beforehand for all ways; an image
-is cut into patches by each way as often as it encodes it.
+The ways take turns in each repetition; ratios are taken within one. Times are the processor time of the
+single thread, which other work on the machine does not prolong. Texts are encoded beforehand for all ways;
+each way cuts an image into patches as often as it encodes it.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def make_questions(
             return prm.processor.encode(text, [image], steps)
 
         whole = [encoded(steps) for steps in candidates]
-        if prm.processor.readout == "chat_suffix":  # a row a step already
+        if prm.processor.readout == "chat_suffix":  # one row per step already
             prefixes = [[EncodedCoT((row,), one.images) for row in one.rows] for one in whole]
         else:
             prefixes = [[encoded(steps[:n]) for n in range(1, STEPS + 1)] for steps in candidates]
@@ -228,16 +228,17 @@ def page(points: Sequence[Point], *, command: str, repetitions: int, questions: 
     met = all(median(point.ratio(OURS, PUBLIC)) >= TARGET for point in points)
     equal = max(point.error[OURS] for point in points)
     lines = [
-        "# Candidates scored in a second",
+        "# Candidates scored per second",
         "",
         f"`{command}`, {date.today().isoformat()}, {machine('cpu')}, one thread, {versions}.",
         "",
         f"Random Qwen2-VL PRMs in float32; {questions} question(s) of one image of {IMAGE_SIDE} x "
         f"{IMAGE_SIDE} pixels (256 tokens), {QUESTION} tokens of text and {CANDIDATES} candidates of "
         f"{STEPS} steps of "
-        f"{STEP} tokens. Candidates in a second of processor time; medians (least-most) over {repetitions} "
-        "repetitions in which the ways took turns; ratios within one. Error: largest difference from prefix "
-        "by prefix of a step's score (a probability), and of its log-odds, whose own standard deviation is "
+        f"{STEP} tokens. Candidates per second of processor time; medians (least-most) over {repetitions} "
+        "repetitions in which the ways took turns; ratios are taken within a repetition. Error: the largest "
+        "difference from `prefix by prefix` in a step's score (a probability), and in its log-odds, whose "
+        "own standard deviation is "
         + ", ".join(f"{point.deviation:.2f}" for point in points)
         + ". What the ways are: experiments/benchmarks/scoring.py.",
         "",
@@ -245,7 +246,7 @@ def page(points: Sequence[Point], *, command: str, repetitions: int, questions: 
         + ", ".join(f"{point.size} {point.readout}: {spread(point.ratio(OURS, PUBLIC))}" for point in points)
         + f"). Scores equal to 1e-5: {'met' if equal <= 1e-5 else 'not met'} ({equal:.1e}).",
         "",
-        "| parameters | readout | way | candidates a second | times prefix by prefix | ours is faster by "
+        "| parameters | readout | way | candidates per second | times prefix by prefix | ours is faster by "
         "| error | error of log-odds |",
         "|---|---|---|---|---|---|---|---|",
     ]

@@ -1,13 +1,13 @@
-"""Seconds, peak memory and cosine of one window by estimator, beside plain training and other libraries.
+"""Seconds, peak memory and cosine of one window by estimator, against plain training and other libraries.
 
     make bench                                  one model size, T = 5: under half an hour
     make bench ARGS=full                        three sizes, T = 1, 2, 5, 10, 20: hours
     make bench ARGS="smoke cases=[none,unrolled] steps=[1,2] out=/tmp/bench.json"
 
 or python -m experiments.benchmarks.windows [quick|full|smoke] [key=value ...]; keys are `Plan`'s fields.
-Points already in the results file are kept, so that an interrupted run goes on; delete it to measure anew.
+Points already in the results file are kept, so that an interrupted run resumes; delete it to start afresh.
 
-Plain training is what every figure is a ratio to: T inner steps and one outer gradient, a forward and a
+Every figure is a ratio to plain training: T inner steps and one outer gradient, a forward and a
 backward pass each, with fused attention and updates in place; estimators that need gradients of gradients
 pay for eager attention. Memory of each row is measured in a process of its own (memory.py says how), time in
 one process for all rows, in turn (worker.py), agreement against the exact gradient in float64.
@@ -188,7 +188,7 @@ def machine(device: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Measure every point of the plan that the results file lacks; write tables and plots beside it."""
+    """Measure every point of the plan that the results file lacks; write tables and plots next to it."""
     try:
         plan = read_plan(arguments)
     except UserError as error:

@@ -73,7 +73,7 @@ class WrittenOutSiLU(nn.Module):
 def random_batch(
     domains: list[int], *, vocabulary: int, generator: torch.Generator, device: str = "cpu"
 ) -> dict[str, Any]:
-    """A text batch of ROWS x TOKENS with STEP_ENDS step ends a row, its rows dealt out to the domains."""
+    """A text batch of ROWS x TOKENS with STEP_ENDS step ends per row, spread over the domains."""
     ends = torch.arange(1, STEP_ENDS + 1) * (TOKENS // STEP_ENDS) - 1
     rows = torch.arange(ROWS).repeat_interleave(STEP_ENDS)
     labels = torch.rand(ROWS * STEP_ENDS, generator=generator)
