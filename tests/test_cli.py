@@ -200,6 +200,36 @@ def test_a_signal_lets_the_command_save_and_tells_how_to_go_on(
     assert [signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
+def test_a_signal_that_was_ignored_from_the_start_stays_ignored(
+    config_file: str, replace_command: Any
+) -> None:
+    """As in a job that a script started with `&`: its shell has it ignore SIGINT."""
+
+    def train(config: Any) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+
+    replace_command(train)
+    before = [signal.signal(which, signal.SIG_IGN) for which in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        assert main(["train", config_file]) == 0
+    finally:
+        for which, handler in zip((signal.SIGINT, signal.SIGTERM), before):
+            signal.signal(which, handler)
+
+
+def test_the_suite_runs_in_the_background_too() -> None:
+    """Where SIGINT arrives ignored, the tests that send it pass all the same."""
+    test = f"{__file__}::test_a_signal_lets_the_command_save_and_tells_how_to_go_on"
+    done = subprocess.run(
+        ["sh", "-c", 'trap "" INT; exec "$0" -m pytest -q -p no:cacheprovider "$1"', sys.executable, test],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
 def test_an_interrupted_command_that_cannot_go_on_says_only_so(
     replace_command: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -235,8 +235,12 @@ def _interrupted(arguments: list[str]) -> str:
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into `Terminated` meanwhile; signals can be handled in the main thread only."""
-    if threading.current_thread() is not threading.main_thread():
+    """Turn SIGTERM into `Terminated` meanwhile, unless the process was started to ignore it.
+
+    Signals can be handled in the main thread only.
+    """
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
         yield
         return
 

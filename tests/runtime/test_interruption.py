@@ -100,6 +100,17 @@ def test_handlers_are_put_back() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_was_ignored_stays_ignored(number: int) -> None:
+    """As in a job that a script started with `&`, where SIGINT is for the jobs in the foreground."""
+    signal.signal(number, signal.SIG_IGN)
+    with DeferredInterrupt() as interrupt:
+        signal.raise_signal(number)
+        assert not interrupt.requested
+        interrupt.deliver()
+    assert signal.getsignal(number) is signal.SIG_IGN
+
+
 def test_outside_the_main_thread_nothing_is_deferred() -> None:
     before = signal.getsignal(signal.SIGTERM)
     during = []

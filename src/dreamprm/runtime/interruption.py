@@ -12,7 +12,8 @@ class DeferredInterrupt:
     """While active, the first Ctrl-C or SIGTERM is only remembered; a second one acts at once.
 
     A window updates parameters in place: torn apart, it leaves a state that no checkpoint should hold. The
-    loop asks `requested` after each window, saves, and calls `deliver`.
+    loop asks `requested` after each window, saves, and calls `deliver`. A signal that the process was started
+    to ignore stays ignored: `dreamprm train ... &` in a script outlives a Ctrl-C meant for another job.
     """
 
     def __init__(self) -> None:
@@ -35,6 +36,8 @@ class DeferredInterrupt:
         # Signals can be handled in the main thread only; elsewhere nothing is deferred.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is signal.SIG_IGN:
+                    continue
                 self._before[number] = signal.signal(number, self._remember)
         return self
 
