@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from rollout_chains import PREFIXES, Chain
 
-from dreamprm.evaluation.intervals import percentile_interval, resampled_means
+from dreamprm.evaluation.bootstrap import QuestionDraws, percentile_interval
 from dreamprm.labelling.rollouts import Ask, LabelMethod, Tally, build_method, run_plan
 
 
@@ -62,7 +62,7 @@ def by_question(chains: Sequence[Chain], values: np.ndarray) -> np.ndarray:
 def mean_and_interval(chains: Sequence[Chain], values: np.ndarray) -> tuple[float, float, float]:
     """The mean over labelled steps with its 95 % bootstrap interval over questions."""
     sums = by_question(chains, np.stack([values, np.where(np.isnan(values), np.nan, 1.0)], axis=-1))
-    drawn = resampled_means(sums, seed=0)
+    drawn = QuestionDraws(len(sums), 0).means(sums)
     return float(np.nanmean(values)), *percentile_interval(drawn[:, 0] / drawn[:, 1], level=0.95)
 
 

@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from dreamprm.config.errors import DataError
 from dreamprm.data import Candidate, CandidateRecord, MetaRecord, audit_shortcuts, require_both_classes
-from dreamprm.data.shortcut_audit import _auc
 
 
 def meta(steps: tuple[str, ...], correct: bool) -> MetaRecord:
     return MetaRecord("q", (), steps, correct, "1")
-
-
-@pytest.mark.parametrize(
-    ("values", "labels", "auc"),
-    [
-        ([1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1], 1.0),
-        ([4.0, 3.0, 2.0, 1.0], [0, 0, 1, 1], 0.0),
-        ([1.0, 1.0, 1.0, 1.0], [0, 1, 0, 1], 0.5),
-        ([1.0, 2.0, 3.0], [0, 1, 0], 0.5),
-        # pairs (right, wrong): (2, 1) won, (2, 2) tied, (3, 1) won, (3, 2) won -> 3.5 of 4
-        ([1.0, 2.0, 2.0, 3.0], [0, 0, 1, 1], 0.875),
-    ],
-)
-def test_auc_by_hand(values: list[float], labels: list[int], auc: float) -> None:
-    assert _auc(np.array(values), np.array(labels, dtype=bool)) == auc
-
-
-def test_auc_is_the_share_of_ordered_pairs() -> None:
-    generator = np.random.default_rng(0)
-    values, labels = generator.integers(0, 6, 60).astype(float), generator.integers(0, 2, 60).astype(bool)
-    pairs = np.sign(values[labels][:, None] - values[~labels][None, :])  # (right, wrong)
-    assert _auc(values, labels) == pytest.approx(float((pairs + 1).mean() / 2), abs=1e-12)
 
 
 def test_every_feature_is_measured_in_both_directions() -> None:

@@ -2,16 +2,22 @@
 
 import pytest
 
-from dreamprm.evaluation.marks import (
+from dreamprm.evaluation.number_text import (
+    level_text,
+    p_text,
+)
+from dreamprm.evaluation.selector_names import (
+    SHORT,
+    UNSCORED,
+    is_scorer,
+    meaning,
+)
+from dreamprm.evaluation.significance import (
     baseline_letters,
     error_rate,
     how_tested,
-    level_text,
-    p_text,
     significant_against,
 )
-from dreamprm.evaluation.meanings import SHORT, meaning
-from dreamprm.evaluation.selector_names import RESERVED, is_scorer
 from dreamprm.training.baselines.registry import BASELINES
 
 
@@ -68,6 +74,6 @@ def test_what_a_selector_picks(selector, words):
 
 
 def test_every_selector_and_baseline_has_a_meaning():
-    assert set(SHORT) >= {*RESERVED, *BASELINES, "vanilla", "dreamprm", "base_likelihood"} - {"none"}
-    assert [name for name in SHORT if not is_scorer(name)] == [name for name in SHORT if name in RESERVED]
+    assert set(SHORT) >= {*UNSCORED, *BASELINES, "vanilla", "dreamprm", "base_likelihood"} - {"none"}
+    assert [name for name in SHORT if not is_scorer(name)] == [name for name in SHORT if name in UNSCORED]
     assert not is_scorer("weighted_dreamprm")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dreamprm.config.errors import DataError
+from dreamprm.data.rank_statistics import auc
 from dreamprm.data.records import CandidateRecord, MetaRecord
 from dreamprm.responses import final_answer
 
@@ -34,10 +35,10 @@ class ShortcutAudit:
 
     def warnings(self, bound: float = AUDIT_BOUND) -> list[str]:
         """What to print: nothing where no feature is above `bound`, else the figures and what to do."""
-        above = {name: auc for name, auc in self.auc.items() if auc > bound}
+        above = {name: value for name, value in self.auc.items() if value > bound}
         if not above:
             return []
-        figures = ", ".join(f"{name} {auc:.2f}" for name, auc in above.items())
+        figures = ", ".join(f"{name} {value:.2f}" for name, value in above.items())
         return [
             f"trivial features predict the label of {self.right} right and {self.wrong} wrong answers with"
             f" an AUC above {bound:.2f} (0.5 is chance): {figures}. Weights or selectors can follow these"
@@ -72,8 +73,8 @@ def audit_shortcuts(records: Iterable[MetaRecord | CandidateRecord]) -> Shortcut
         return ShortcutAudit(right, wrong, {})
     is_right = np.array(labels)
     columns = np.array(features).T  # (features, answers)
-    auc = {name: _auc(values, is_right) for name, values in zip(_FEATURES, columns, strict=True)}
-    return ShortcutAudit(right, wrong, {name: max(value, 1 - value) for name, value in auc.items()})
+    found = {name: auc(values, is_right) for name, values in zip(_FEATURES, columns, strict=True)}
+    return ShortcutAudit(right, wrong, {name: max(value, 1 - value) for name, value in found.items()})
 
 
 def require_both_classes(records: Iterable[MetaRecord]) -> tuple[int, int]:
@@ -109,17 +110,3 @@ def _answers(records: Iterable[MetaRecord | CandidateRecord]) -> Iterator[tuple[
             if candidate.correct is not None:
                 stated = candidate.final_answer is not None
                 yield candidate.text, len(candidate.steps), stated, candidate.correct
-
-
-def _auc(values: np.ndarray, is_right: np.ndarray) -> float:
-    """The share of (right, wrong) pairs in which the right one's value is larger, ties counting half.
-
-    By the Mann-Whitney identity: (sum of the right ones' ranks - r (r + 1) / 2) / (r w), ties at average
-    rank.
-    """
-    _, tie, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)  # the largest rank of each tied group
-    ranks = (last - (counts - 1) / 2)[tie]
-    right = int(is_right.sum())
-    wrong = len(is_right) - right
-    return float((ranks[is_right].sum() - right * (right + 1) / 2) / (right * wrong))

@@ -1,7 +1,8 @@
 """Evaluation of scored candidates: best-of-N selection, intervals and tests over questions, rankings."""
 
-from dreamprm.evaluation.intervals import bootstrap_interval, paired_bootstrap
-from dreamprm.evaluation.ranking import spearman, weight_summary
+from dreamprm.data.rank_statistics import spearman
+from dreamprm.evaluation.bootstrap import bootstrap_interval, paired_bootstrap
+from dreamprm.evaluation.ranking import weight_summary
 from dreamprm.evaluation.selectors import (
     CandidateScores,
     best_of_n_accuracy,
@@ -13,7 +14,9 @@ from dreamprm.evaluation.selectors import (
 )
 from dreamprm.evaluation.significance import PairedTest, holm, mcnemar_p, paired_test
 from dreamprm.evaluation.suites import evaluate_suites
-from dreamprm.evaluation.weighted_votes import weighted_vote_accuracy
+from dreamprm.evaluation.votes import (
+    weighted_vote_accuracy,
+)
 
 __all__ = [
     "CandidateScores",

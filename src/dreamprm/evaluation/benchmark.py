@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from dreamprm import __version__
 from dreamprm.config.errors import DataError
 from dreamprm.config.loading import as_dict
 from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.record_table import write_records
-from dreamprm.evaluation.benchmark_scores import Scored, scores_with_intervals
+from dreamprm.evaluation.bootstrap import Estimate, QuestionDraws
 from dreamprm.files.atomic import write_atomically
 from dreamprm.formats.benchmarks.benchmark import Benchmark, QuestionSet
 from dreamprm.formats.benchmarks.candidates import check_candidates, to_candidates
 from dreamprm.formats.benchmarks.checked import BenchmarkCandidates, write_candidates
+from dreamprm.formats.benchmarks.figures import Figure
 from dreamprm.formats.benchmarks.published_questions import read_questions
 from dreamprm.formats.benchmarks.registry import build_benchmark
+from dreamprm.formats.benchmarks.scores import figures_of
 from dreamprm.formats.image_folder import images_from
 from dreamprm.generators.cached_generator import cached_generator
 
@@ -105,6 +110,76 @@ def run_benchmark(config: BenchmarkConfig) -> None:
     for generator, found in figures.items():
         shown = found[benchmark.headline]
         print(f"{generator}: {benchmark.headline} {shown.value:.1%} [{shown.low:.1%}, {shown.high:.1%}]")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A figure with its interval, all as fractions.
+
+    Attributes:
+        value: the figure.
+        low, high: of the bootstrap interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def scores_with_intervals(
+    benchmark: Benchmark,
+    questions: QuestionSet,
+    outcomes: Mapping[str, float],
+    *,
+    seed: int,
+    level: float = 0.95,
+    resamples: int = 2000,
+) -> dict[str, Scored]:
+    """`scores` with percentile bootstrap intervals; drawn are questions, in WeMath whole groups of them.
+
+    Args:
+        benchmark, questions, outcomes: as in `scores`.
+        seed, level, resamples: of the bootstrap.
+
+    Raises:
+        DataError, UserError: as `scores`.
+        ValueError: resamples < 1, or a level outside (0, 1).
+    """
+    figures = figures_of(benchmark, questions, outcomes)
+    bounds = intervals(figures, seed=seed, level=level, resamples=resamples)
+    return {name: Scored(float(figures[name].value()), *bounds[name]) for name in bounds}
+
+
+def intervals(
+    figures: Mapping[str, Figure],
+    *,
+    seed: int,
+    level: float = 0.95,
+    resamples: int = 2000,
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap intervals of all figures from the same draws of units with replacement.
+
+    A draw in which a figure's denominator is 0 says nothing of it and is left out for that figure.
+
+    Args:
+        figures: over the same units.
+        seed: of the draws.
+        level: share of the draws inside, in (0, 1).
+        resamples: number of draws, >= 1.
+
+    Returns:
+        (lo, hi) by name; a figure without a value has none.
+
+    Raises:
+        ValueError: resamples < 1, or a level outside (0, 1).
+    """
+    draws = QuestionDraws(len(next(iter(figures.values())).parts[0][0]), seed, resamples)
+    result: dict[str, tuple[float, float]] = {}
+    for name, figure in figures.items():
+        value = float(figure.value())
+        if not np.isnan(value):
+            result[name] = Estimate(value, draws.each(figure.value)).interval(level)
+    return result
 
 
 def scores_page(

@@ -9,18 +9,23 @@ import numpy as np
 
 from dreamprm.config.errors import UserError
 from dreamprm.config.strategies import nearest
-from dreamprm.evaluation.aggregation_choice import AggregationChoice, choose_aggregation
-from dreamprm.evaluation.checkpoint_choice import CheckpointChoice, choose_checkpoint, with_checkpoints
-from dreamprm.evaluation.intervals import bootstrap_interval
-from dreamprm.evaluation.outcomes import SuiteOutcomes, estimate
+from dreamprm.evaluation.bootstrap import Bootstrap, PairedOutcomes, bootstrap_interval, mean_of
+from dreamprm.evaluation.development_choices import (
+    AggregationChoice,
+    BestGenerator,
+    CheckpointChoice,
+    best_generator,
+    choose_aggregation,
+    choose_checkpoint,
+    with_checkpoints,
+)
+from dreamprm.evaluation.number_text import MEAN
 from dreamprm.evaluation.scored_suite import ScoredSuite
-from dreamprm.evaluation.selection import Selection
+from dreamprm.evaluation.selection import Selection, generator_outcomes
 from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED, is_scorer, ordered_scorers
 from dreamprm.evaluation.selectors import subset_sizes
 from dreamprm.evaluation.settings import EvaluateConfig
 from dreamprm.evaluation.significance import holm, paired_test
-from dreamprm.evaluation.single_generators import BestGenerator, best_generator, generator_outcomes
-from dreamprm.evaluation.suites import MEAN
 
 Suites = Mapping[str, ScoredSuite]
 
@@ -36,6 +41,7 @@ class Evaluation:
     """
 
     def __init__(self, config: EvaluateConfig, suites: Suites, development: Suites) -> None:
+        bootstrap = Bootstrap(config.seed, config.resamples, config.level)
         self.checkpoints: dict[str, CheckpointChoice] = {
             name: choose_checkpoint(
                 name,
@@ -43,9 +49,7 @@ class Evaluation:
                 config.aggregations.get(name, config.aggregation),
                 suites,
                 development,
-                seed=config.seed,
-                resamples=config.resamples,
-                level=config.level,
+                bootstrap=bootstrap,
             )
             for name, members in config.checkpoints.items()
         }
@@ -58,9 +62,7 @@ class Evaluation:
                 config.aggregations.get(name, config.aggregation),
                 suites,
                 development,
-                seed=config.seed,
-                resamples=config.resamples,
-                level=config.level,
+                bootstrap=bootstrap,
             )
             for name in self.scorers
         }
@@ -73,14 +75,13 @@ class Evaluation:
             name: _sizes(config, name, selection.size) for name, selection in self.selections.items()
         }
         self._outcomes = {
-            name: SuiteOutcomes(
+            name: PairedOutcomes(
                 {
                     (selector, n): selection.outcome(selector, n)
                     for selector in selection.selectors
                     for n in self.sizes[name]
                 },
-                seed=(config.seed, index),
-                resamples=config.resamples,
+                bootstrap.draws(len(suites[name].records), index),
             )
             for index, (name, selection) in enumerate(self.selections.items())
         }
@@ -171,8 +172,8 @@ class Evaluation:
         n: int | None,
         level: float,
     ) -> tuple[float, list[float]]:
-        columns = [self._outcomes[name].column(selector, self._size(name, n)) for name in members]
-        return estimate(columns, level)
+        mean = mean_of([self._outcomes[name][selector, self._size(name, n)] for name in members])
+        return mean.value, list(mean.interval(level))
 
     def _size(self, name: str, n: int | None) -> int:
         return self.selections[name].size if n is None else n
@@ -185,11 +186,10 @@ class Evaluation:
                     continue  # the same test once more; Holm's correction would count it twice
                 outcomes = [self._outcomes[name] for name in members]
                 sizes = [self._size(name, None) for name in members]
-                columns = [own.difference(method, baseline, n) for own, n in zip(outcomes, sizes)]
-                difference, interval = estimate(columns, self.config.level)
+                gain = mean_of([own[method, n] - own[baseline, n] for own, n in zip(outcomes, sizes)])
                 test = paired_test(
                     [
-                        own.per_question(method, n) - own.per_question(baseline, n)
+                        own.per_question((method, n)) - own.per_question((baseline, n))
                         for own, n in zip(outcomes, sizes)
                     ],
                     seed=self.config.seed,
@@ -199,8 +199,8 @@ class Evaluation:
                         "method": method,
                         "baseline": baseline,
                         "suite": place,
-                        "difference": difference,
-                        "interval": interval,
+                        "difference": gain.value,
+                        "interval": list(gain.interval(self.config.level)),
                         "better": test.better,
                         "worse": test.worse,
                         "p": test.p,

@@ -22,7 +22,7 @@ from dreamprm.evaluation.example_records import (
     PickedCandidate,
 )
 from dreamprm.evaluation.scored_suite import ScoredSuite
-from dreamprm.evaluation.selection import BEST_GENERATOR
+from dreamprm.evaluation.selector_names import BEST_GENERATOR
 from dreamprm.evaluation.settings import ExampleSettings
 from dreamprm.evaluation.thumbnails import ThumbnailFolder
 from dreamprm.files.atomic import write_atomically

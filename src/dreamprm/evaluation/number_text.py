@@ -32,6 +32,16 @@ def signed_points(value: object) -> str:
     return f"{as_float:+.1f}" if math.isfinite(as_float) else MISSING
 
 
+def level_text(level: float) -> str:
+    """A level in per cent. Example: 0.95 -> "95 %"."""
+    return f"{100 * level:g} %"
+
+
+def p_text(value: float) -> str:
+    """A p value: three decimals, below 0.001 one digit and the power of ten."""
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}" if value > 0 else "0"
+
+
 def suite_names(summary: Mapping[str, Any]) -> list[str]:
     """Suites of the accuracy tables in the order of the summary, "mean" last."""
     rows = (summary.get("best_of_n") or {}).values()

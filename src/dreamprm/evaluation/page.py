@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dreamprm.evaluation.marks import (
+from dreamprm.evaluation.number_text import (
+    MEAN,
+    level_text,
+    p_text,
+)
+from dreamprm.evaluation.selector_names import (
+    meaning,
+)
+from dreamprm.evaluation.significance import (
     baseline_letters,
     error_rate,
     how_tested,
-    level_text,
-    p_text,
     significant_against,
 )
-from dreamprm.evaluation.meanings import meaning
-from dreamprm.evaluation.suites import MEAN
 
 _FEW = 50
 

@@ -5,44 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-
-def average_ranks(values: ArrayLike) -> NDArray[np.float64]:
-    """(n,) ranks from 1, smallest first; equal values share the mean of their ranks.
-
-    Raises: ValueError for anything but a non-empty vector without NaN.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or array.size == 0 or np.isnan(array).any():
-        raise ValueError(
-            f"values must be a non-empty vector without NaN, got shape {array.shape} with "
-            f"{int(np.isnan(array).sum())} NaN"
-        )
-    ordered = np.sort(array)
-    below = np.searchsorted(ordered, array, side="left")
-    up_to = np.searchsorted(ordered, array, side="right")
-    return (below + 1 + up_to) / 2.0
-
-
-def spearman(x: ArrayLike, y: ArrayLike) -> float:
-    """Spearman's rank correlation: Pearson's correlation of the average ranks, in [-1, 1].
-
-    Args: x, y (n,) with n >= 2.
-    Raises: ValueError for lengths that differ or are below 2, NaN, or all values of one equal
-        (it is undefined then).
-    """
-    ranks_x, ranks_y = average_ranks(x), average_ranks(y)
-    if ranks_x.size != ranks_y.size or ranks_x.size < 2:
-        raise ValueError(
-            f"x and y must have the same length, at least 2; got {ranks_x.size} and {ranks_y.size}"
-        )
-    for name, ranks in (("x", ranks_x), ("y", ranks_y)):
-        if np.ptp(ranks) == 0:
-            raise ValueError(f"rank correlation is undefined: all {ranks.size} values of {name} are equal")
-    centred_x, centred_y = ranks_x - ranks_x.mean(), ranks_y - ranks_y.mean()
-    correlation = centred_x @ centred_y / np.sqrt((centred_x @ centred_x) * (centred_y @ centred_y))
-    return float(np.clip(correlation, -1.0, 1.0))
+from dreamprm.data.rank_statistics import spearman
 
 
 def weight_summary(weights: Mapping[str, float], quality: Mapping[str, float]) -> dict[str, float]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dreamprm.evaluation.aggregates import aggregate_candidates
-from dreamprm.evaluation.intervals import Floats
+from dreamprm.evaluation.bootstrap import Floats
 from dreamprm.evaluation.scored_suite import ScoredSuite
 from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED, ordered_scorers
 from dreamprm.evaluation.selectors import CandidateScores, first_accuracy
-from dreamprm.evaluation.single_generators import generator_outcomes
-from dreamprm.evaluation.weighted_votes import weighted_vote_accuracy, winning_candidates
+from dreamprm.evaluation.votes import weighted_vote_accuracy, winning_candidates
 
 
 class Selection:
@@ -139,3 +137,57 @@ def scores_of(
         [values for row in rows for values in row], aggregation=aggregation, temperature=temperature
     )
     return np.split(flat, np.cumsum([len(row) for row in rows])[:-1])
+
+
+def aggregate_candidates(
+    log_odds: Sequence[Sequence[float]], *, aggregation: str, temperature: float = 1.0
+) -> Floats:
+    """(M,) float64 A / temperature of M candidates (`dreamprm.models.aggregation.aggregate_logit`).
+
+    A scorer of whole responses (an ORM) has one value a candidate, which every aggregation leaves as it is.
+
+    Args:
+        log_odds: of each candidate its steps' log-odds, at least one.
+        aggregation: one of `dreamprm.config.choices.AGGREGATIONS`.
+        temperature: > 0.
+
+    Raises:
+        UserError: an unknown aggregation, or a temperature not above 0.
+        ValueError: a candidate without values.
+    """
+    import torch
+
+    from dreamprm.models.aggregation import aggregate_logit
+
+    if not all(log_odds):
+        raise ValueError("every candidate needs at least one value")
+    counts = torch.tensor([len(values) for values in log_odds])
+    steps = torch.tensor([value for values in log_odds for value in values], dtype=torch.float64)
+    cot = torch.repeat_interleave(torch.arange(len(log_odds)), counts)
+    return np.asarray(
+        aggregate_logit(steps, cot, len(log_odds), aggregation=aggregation, temperature=temperature).numpy()
+    )
+
+
+def generator_outcomes(suite: ScoredSuite) -> dict[str, Floats]:
+    """(Q,) mean of `correct` over each generator's own candidates; NaN for a question it did not answer.
+
+    Empty where the candidates come from one generator, or do not name theirs.
+    """
+    names = list(
+        dict.fromkeys(
+            one.generator
+            for record in suite.records
+            for one in record.candidates
+            if one.generator is not None
+        )
+    )
+    if len(names) < 2:
+        return {}
+    outcomes = {name: np.full(len(suite.records), np.nan) for name in names}
+    for question, (record, row) in enumerate(zip(suite.records, suite.correct, strict=True)):
+        for name in names:
+            own = [right for one, right in zip(record.candidates, row, strict=True) if one.generator == name]
+            if own:
+                outcomes[name][question] = np.mean(own)
+    return outcomes

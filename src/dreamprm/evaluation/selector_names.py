@@ -1,19 +1,61 @@
-"""The names of selectors and their order in tables."""
+"""Selectors: their names, their order in tables, and what each stands for in a few words.
+
+The one source for pages, plots and model cards.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from dreamprm.models.trained_kinds import MODELS
 
 WEIGHTED = "weighted_"
 """Before a scorer's name: weighted self-consistency by it."""
 
 BEST_GENERATOR = "best_generator"
 
-RESERVED = ("random", "first", "majority", BEST_GENERATOR, "oracle")
-"""Selectors that need no score; no scorer may have their names."""
-
 _ORDER = ("base_likelihood", "base_head", "orm", "vanilla", "car", "s1")
 _LAST = ("dreamprm",)
+
+UNSCORED: Mapping[str, str] = MappingProxyType(
+    {
+        "random": "one candidate at random: the mean accuracy of all",
+        "first": "zero-shot: the first candidate, whatever N is",
+        "majority": "self-consistency: the most frequent final answer; ties are drawn",
+        BEST_GENERATOR: "the best single generator, without selection",
+        "oracle": "right if any candidate is: the ceiling",
+    }
+)
+"""Selectors that need no scores, by name; no scorer may have their names."""
+
+BACKBONES: Mapping[str, str] = MappingProxyType(
+    {
+        "base_likelihood": "the likelihood of the CoT under the base model, not a reward model",
+        "base_head": "the PRM before training: its step head is untrained",
+    }
+)
+"""Scorers that nothing was trained for, by name."""
+
+PAPER_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "first": "zero-shot",
+        "majority": "self-consistency",
+        "orm": "ORM",
+        "vanilla": "vanilla PRM",
+        "car": "CaR-PRM",
+        "s1": "s1-PRM",
+        "dreamprm": "DreamPRM",
+    }
+)
+"""What DreamPRM's paper calls the methods of its table (arXiv 2505.20241)."""
+
+SINGLE = "one value a response"
+"""How the aggregation of a scorer of whole responses was chosen: there is nothing to choose."""
+
+SHORT: Mapping[str, str] = MappingProxyType({**UNSCORED, **BACKBONES, **MODELS})
+"""All of them."""
 
 
 def ordered_scorers(names: Sequence[str]) -> list[str]:
@@ -24,4 +66,30 @@ def ordered_scorers(names: Sequence[str]) -> list[str]:
 
 def is_scorer(selector: str) -> bool:
     """Whether a selector takes the highest score: no vote, and none that needs no score."""
-    return selector not in RESERVED and not selector.startswith(WEIGHTED)
+    return selector not in UNSCORED and not selector.startswith(WEIGHTED)
+
+
+def meaning(selector: str, aggregations: Mapping[str, Any] | None = None) -> str:
+    """What a selector picks.
+
+    A scorer that is not known by name is told as "scores of NAME".
+
+    Args:
+        selector: its name.
+        aggregations: the entry of evaluation.json; with it, how a scorer's steps become one score.
+    """
+    if selector in UNSCORED:
+        return UNSCORED[selector]
+    if selector.startswith(WEIGHTED):
+        return (
+            "self-consistency, votes weighted by the probability that "
+            f"{selector.removeprefix(WEIGHTED)} gives"
+        )
+    known = SHORT.get(selector, f"scores of {selector}")
+    choice = (aggregations or {}).get(selector)
+    if choice is None:
+        return known
+    how = choice["chosen"]
+    if how == SINGLE:
+        return f"{known}; highest score, {SINGLE}"
+    return f"{known}; highest {choice['aggregation']} of the steps ({how})"

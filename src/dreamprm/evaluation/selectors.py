@@ -7,7 +7,7 @@ be chosen on the test answers (DreamPRM, arXiv 2505.20241, draws its 4 of 8 that
 `correct` is right or wrong, or a credit in [0, 1] where answers are graded; a pick earns its credit.
 
 Every function returns one value a question, (Q,) float64 in [0, 1]; means and intervals are taken later
-(dreamprm.evaluation.intervals).
+(dreamprm.evaluation.bootstrap).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dreamprm.evaluation.outcomes import SuiteOutcomes, estimate
+from dreamprm.evaluation.bootstrap import Bootstrap, Estimate, PairedOutcomes, mean_of
 from dreamprm.evaluation.selectors import CandidateScores, subset_sizes
 
 MEAN = "mean"
@@ -50,26 +50,30 @@ def evaluate_suites(
     pairs = {f"{a}-{b}": (a, b) for a, b in compare if a in selectors and b in selectors}
     differences: dict[str, dict[str, list[float]]] = {pair: {} for pair in pairs}
 
+    bootstrap = Bootstrap(seed, resamples, level)
     outcomes = {
-        name: _outcomes(suite, (seed, index), resamples) for index, (name, suite) in enumerate(suites.items())
+        name: _outcomes(suite, bootstrap, index) for index, (name, suite) in enumerate(suites.items())
     }
     members_by_name = {name: [name] for name in suites} | {MEAN: averaged}
     for name, members in members_by_name.items():
         sizes = [subset_sizes(suites[member].size) for member in members]
         for selector in selectors:
-            full = [outcomes[member].column(selector, own[-1]) for member, own in zip(members, sizes)]
-            mean, interval = estimate(full, level)
+            full = [outcomes[member][selector, own[-1]] for member, own in zip(members, sizes)]
+            mean, interval = _estimate(full, level)
             result["best_of_n"][selector][name], result["intervals"][selector][name] = mean, interval
             over_n = {
-                n: estimate([outcomes[member].column(selector, n) for member in members], level)
+                n: _estimate([outcomes[member][selector, n] for member in members], level)
                 for n in sizes[0]
                 if all(n in own for own in sizes)
             }
             result["accuracy_by_n"][selector][name] = {str(n): over_n[n][0] for n in over_n}
             result["intervals_by_n"][selector][name] = {str(n): over_n[n][1] for n in over_n}
         for pair, (a, b) in pairs.items():
-            gaps = [outcomes[member].difference(a, b, own[-1]) for member, own in zip(members, sizes)]
-            mean, interval = estimate(gaps, level)
+            gaps = [
+                outcomes[member][a, own[-1]] - outcomes[member][b, own[-1]]
+                for member, own in zip(members, sizes)
+            ]
+            mean, interval = _estimate(gaps, level)
             differences[pair][name] = [mean, *interval]
     if pairs:
         result["differences"] = differences
@@ -77,13 +81,18 @@ def evaluate_suites(
     return result
 
 
-def _outcomes(suite: CandidateScores, seed: tuple[int, int], resamples: int) -> SuiteOutcomes:
+def _estimate(estimates: Sequence[Estimate], level: float) -> tuple[float, list[float]]:
+    mean = mean_of(estimates)
+    return mean.value, list(mean.interval(level))
+
+
+def _outcomes(suite: CandidateScores, bootstrap: Bootstrap, index: int) -> PairedOutcomes:
     values = {
         (selector, n): suite.accuracy(selector, n)
         for selector in suite.selectors
         for n in subset_sizes(suite.size)
     }
-    return SuiteOutcomes(values, seed=seed, resamples=resamples)
+    return PairedOutcomes(values, bootstrap.draws(len(suite.correct), index))
 
 
 def _checked(suites: Mapping[str, CandidateScores], shifted: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from dreamprm.evaluation.number_text import MISSING, decimal, percent, signed_points
 from dreamprm.evaluation.steps import wording
+from dreamprm.evaluation.steps.first_errors import GUESSES
 
 MEAN = "mean"
 FIGURES = {
@@ -100,9 +101,7 @@ def column_name(result: Mapping[str, Any], subset: str) -> str:
 def first_error_table(result: Mapping[str, Any]) -> Table:
     """A group a figure, a row a scorer and a guess."""
     groups = {
-        title: {
-            name: (row, wording.GUESSES.get(name, "")) for name, row in result["first_error"][figure].items()
-        }
+        title: {name: (row, GUESSES.get(name, "")) for name, row in result["first_error"][figure].items()}
         for figure, title in FIGURES.items()
     }
     return _table(result, groups, lambda title: percent)

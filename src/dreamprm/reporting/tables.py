@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dreamprm.evaluation.meanings import SHORT
 from dreamprm.evaluation.number_text import decimal, number, percent, signed_points, suite_names
+from dreamprm.evaluation.selector_names import (
+    SHORT,
+)
 from dreamprm.reporting.trained import trained
 from dreamprm.runtime.progress import duration
 

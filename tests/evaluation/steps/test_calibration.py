@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scored_records import record, steps_of
 
+from dreamprm.evaluation.bootstrap import QuestionDraws
 from dreamprm.evaluation.steps import ScoredSteps
 from dreamprm.evaluation.steps.calibration import (
     BINNINGS,
@@ -19,7 +20,6 @@ from dreamprm.evaluation.steps.calibration import (
     probabilities,
     reliability,
 )
-from dreamprm.evaluation.steps.resampling import QuestionDraws
 
 
 def labelled(probability: np.ndarray, label: np.ndarray, *, resamples: int = 50) -> Labelled:

@@ -7,6 +7,7 @@ import pytest
 from scored_records import random_steps, record, steps_of
 
 from dreamprm.config.errors import UserError
+from dreamprm.evaluation.bootstrap import QuestionDraws
 from dreamprm.evaluation.steps import (
     ERROR_FREE,
     UNKNOWN,
@@ -16,8 +17,9 @@ from dreamprm.evaluation.steps import (
     score_first_errors,
     threshold_curve,
 )
-from dreamprm.evaluation.steps.protocol import hits
-from dreamprm.evaluation.steps.resampling import QuestionDraws
+from dreamprm.evaluation.steps.first_errors import (
+    hits,
+)
 
 
 def published_f1(predictions: list[int], labels: list[int]) -> tuple[float, float, float]:

@@ -7,7 +7,12 @@ import pytest
 from scored_records import steps_of
 
 from dreamprm.evaluation.steps import f1_of
-from dreamprm.evaluation.steps.guesses import GUESSES, guess_hits, hedge, most_common
+from dreamprm.evaluation.steps.first_errors import (
+    GUESSES,
+    guess_hits,
+    hedge,
+    most_common,
+)
 
 STEPS = steps_of(([1, 0, 0], [0] * 3), ([0], [0]), ([1, 0], [0] * 2), ([1, 1, 1, 1], [0] * 4), ([1], [0]))
 DEVELOPMENT = steps_of(
@@ -22,7 +27,7 @@ DEVELOPMENT = steps_of(
 
 def test_what_each_guess_is_right_about() -> None:
     got = guess_hits(STEPS, DEVELOPMENT)
-    assert tuple(got) == GUESSES
+    assert tuple(got) == tuple(GUESSES)
     assert got["always_correct"].tolist() == [0, 0, 0, 1, 1]
     np.testing.assert_allclose(got["random"], [1 / 4, 1 / 2, 1 / 3, 1 / 5, 1 / 2])
     # Of the development set's known answers 1, 1, 0, 2, -1 the commonest is 1.

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 from scored_records import random_steps, record, steps_of
 
+from dreamprm.evaluation.bootstrap import QuestionDraws
 from dreamprm.evaluation.steps import ScoredSteps
-from dreamprm.evaluation.steps.auc import auc, mean_record_auc, pooled_auc, record_aucs
-from dreamprm.evaluation.steps.resampling import QuestionDraws
+from dreamprm.evaluation.steps.auc import (
+    mean_record_auc,
+    pooled_auc,
+    record_aucs,
+)
 
 DRAWS = QuestionDraws(40, (0,), 5)
 
@@ -49,15 +53,6 @@ def test_pooled_auc_gains_from_easy_questions_and_the_records_own_does_not() -> 
     draws = QuestionDraws(2, (0,), 2)
     assert pooled_auc(steps, "s", "all", draws).value == pytest.approx(2.5 / 3)
     assert mean_record_auc(steps, "s", "all", draws).value == 0.5
-
-
-def test_auc_of_extremes() -> None:
-    assert auc([3, 2, 1], [True, True, False]) == 1
-    assert auc([1, 2, 3], [True, True, False]) == 0
-    assert auc([7, 7, 7, 7], [True, False, True, False]) == 0.5
-    assert np.isnan(auc([1, 2], [True, True])) and np.isnan(auc([], []))
-    # Log-odds whose probabilities are both 1 in float64 are still told apart.
-    assert auc([60.0, 50.0], [True, False]) == 1
 
 
 def test_bootstrap_samples_draw_whole_questions() -> None:

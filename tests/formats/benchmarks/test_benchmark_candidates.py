@@ -14,7 +14,9 @@ from dreamprm.config.errors import DataError, UserError
 from dreamprm.data import read_candidate_records
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.record_table import write_records
-from dreamprm.evaluation.benchmark_scores import scores_with_intervals
+from dreamprm.evaluation.benchmark import (
+    scores_with_intervals,
+)
 from dreamprm.formats.benchmarks import (
     BENCHMARKS,
     build_benchmark,

@@ -9,8 +9,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dreamprm.evaluation.marks import level_text
-from dreamprm.evaluation.number_text import MEAN, number, suite_names
+from dreamprm.evaluation.number_text import (
+    MEAN,
+    level_text,
+    number,
+    suite_names,
+)
 from dreamprm.evaluation.plots import style
 from dreamprm.evaluation.selector_names import WEIGHTED
 

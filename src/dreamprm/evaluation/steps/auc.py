@@ -10,26 +10,12 @@ whether a record's own wrong steps score lower.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from dreamprm.evaluation.steps.resampling import Estimate, Floats, QuestionDraws, ratio, sums_by_question
+from dreamprm.data.rank_statistics import auc, weighted_auc
+from dreamprm.evaluation.bootstrap import Estimate, Floats, QuestionDraws, ratio, sums_by_question
 from dreamprm.evaluation.steps.scored_steps import ScoredSteps
 
 _WEIGHTS_AT_ONCE = 4_000_000  # (samples, steps) weights held in memory at a time: 32 MB
-
-
-def auc(scores: ArrayLike, right: ArrayLike) -> float:
-    """The AUC of scores.
-
-    Args:
-        scores: (S,) float without NaN, higher is better.
-        right: (S,) bool.
-
-    Returns:
-        In [0, 1]; NaN where there is no right or no wrong step.
-    """
-    right = np.asarray(right, dtype=bool)
-    return float(_weighted_auc(np.asarray(scores, dtype=np.float64), right, np.ones((1, len(right))))[0])
 
 
 def pooled_auc(steps: ScoredSteps, scorer: str, scope: str, draws: QuestionDraws) -> Estimate:
@@ -42,7 +28,7 @@ def pooled_auc(steps: ScoredSteps, scorer: str, scope: str, draws: QuestionDraws
 
     def drawn(counts: Floats) -> Floats:
         blocks = [counts[start : start + at_once] for start in range(0, len(counts), at_once)]
-        return np.concatenate([_weighted_auc(scores, right, block[:, owner]) for block in blocks])
+        return np.concatenate([weighted_auc(scores, right, block[:, owner]) for block in blocks])
 
     return Estimate(auc(scores, right), draws.each(drawn))
 
@@ -67,18 +53,3 @@ def mean_record_auc(steps: ScoredSteps, scorer: str, scope: str, draws: Question
     drawn = draws.sums(sums_by_question(columns, numbers, total))
     mean = float(values[defined].mean()) if defined.any() else float("nan")
     return Estimate(mean, ratio(drawn[:, 0], drawn[:, 1]))
-
-
-def _weighted_auc(scores: Floats, right: NDArray[np.bool_], weights: Floats) -> Floats:
-    """(rows,) the AUC where step i counts weights[row, i] times; NaN where a kind is missing."""
-    if not len(scores):
-        return np.full(len(weights), np.nan)
-    order = np.argsort(scores, kind="stable")
-    ranked = scores[order]
-    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
-    sorted_weights = weights[:, order]
-    good = np.add.reduceat(sorted_weights * right[order], starts, axis=1)  # (rows, distinct scores)
-    bad = np.add.reduceat(sorted_weights * ~right[order], starts, axis=1)
-    lower = np.cumsum(bad, axis=1) - bad
-    won = (good * (lower + bad / 2)).sum(axis=1)
-    return ratio(won, good.sum(axis=1) * bad.sum(axis=1))

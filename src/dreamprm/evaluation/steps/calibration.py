@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from dreamprm.evaluation.intervals import percentile_interval
-from dreamprm.evaluation.steps.resampling import (
+from dreamprm.evaluation.bootstrap import (
     Estimate,
     Floats,
     Integers,
     QuestionDraws,
+    percentile_interval,
     ratio,
     sums_by_question,
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dreamprm.evaluation.steps import wording
+from dreamprm.evaluation.steps.first_errors import GUESSES
 from dreamprm.evaluation.steps.wording import words
 
 MISSING = "n/a"
@@ -79,9 +80,7 @@ def _first_errors(result: Mapping[str, Any]) -> list[str]:
         f"{wording.FIRST_ERROR} {wording.threshold_choice(result)}",
         _subset_table(result, figures["f1"], _percents),
         "Guesses look at no step: "
-        + "; ".join(
-            f"{name}: {meaning}" for name, meaning in wording.GUESSES.items() if name in figures["f1"]
-        )
+        + "; ".join(f"{name}: {meaning}" for name, meaning in GUESSES.items() if name in figures["f1"])
         + ".",
         "Accuracy on erroneous / on correct records (%):",
         _pairs(result, figures["error_accuracy"], figures["correct_accuracy"]),

@@ -10,16 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamprm.data.step_scores import Scores
-from dreamprm.evaluation.steps.resampling import Floats, Integers
+from dreamprm.evaluation.bootstrap import Floats, Integers
 
 ERROR_FREE = -1
 """First error of a record without one, as in ProcessBench."""
 
 UNKNOWN = -2
 """First error of a record that does not tell it."""
-
-SCOPES = ("up_to_first_error", "all")
-"""Which steps count: see `ScoredSteps.in_scope`."""
 
 
 class ScoredRecord(NamedTuple):

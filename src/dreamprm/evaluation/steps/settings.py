@@ -8,6 +8,7 @@ from dreamprm.config.schema import REQUIRED, section, setting
 
 CHOSEN_ON = ("split", "subset", "file", "nothing")
 SCOPES = ("up_to_first_error", "all")
+"""Which steps count: see `ScoredSteps.in_scope`."""
 
 
 @dataclass

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from dreamprm.data.step_scores import probability
+from dreamprm.evaluation.bootstrap import Bootstrap, Estimate, mean_of
+from dreamprm.evaluation.number_text import MEAN
 from dreamprm.evaluation.steps.auc import mean_record_auc, pooled_auc
 from dreamprm.evaluation.steps.calibration import (
     BINNINGS,
@@ -19,40 +21,18 @@ from dreamprm.evaluation.steps.calibration import (
     reliability,
 )
 from dreamprm.evaluation.steps.development import Parts
-from dreamprm.evaluation.steps.guesses import guess_hits
-from dreamprm.evaluation.steps.protocol import (
+from dreamprm.evaluation.steps.first_errors import (
     FIGURES,
     FirstErrorScore,
     counts,
+    guess_hits,
     hits,
     predict_first_errors,
     score_first_errors,
 )
-from dreamprm.evaluation.steps.resampling import Estimate, QuestionDraws, mean_of
-from dreamprm.evaluation.steps.scored_steps import SCOPES, ScoredSteps
+from dreamprm.evaluation.steps.scored_steps import ScoredSteps
+from dreamprm.evaluation.steps.settings import SCOPES
 from dreamprm.evaluation.steps.threshold import ThresholdCurve, threshold_curve
-
-MEAN = "mean"
-"""Name under which the unweighted mean over subsets stands beside the subsets."""
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """How intervals are made.
-
-    Attributes:
-        seed: of the draws; each subset has its own.
-        resamples: number of samples.
-        level: share of the samples' figures within an interval.
-    """
-
-    seed: int = 0
-    resamples: int = 2000
-    level: float = 0.95
-
-    def draws(self, steps: ScoredSteps, index: int) -> QuestionDraws:
-        """The draws of the questions of the subset number `index`."""
-        return QuestionDraws(steps.question_numbers[1], (self.seed, index), self.resamples)
 
 
 @dataclass(frozen=True)
@@ -93,7 +73,7 @@ def first_error_figures(
     """{scorer or guess: {subset: its score}} of the test records."""
     result: dict[str, dict[str, FirstErrorScore]] = {}
     for index, (subset, steps) in enumerate(parts.test.items()):
-        draws = bootstrap.draws(steps, index)
+        draws = bootstrap.draws(steps.question_numbers[1], index)
         hit = {
             name: hits(predict_first_errors(steps, name, threshold.log_odds), steps)
             for name, threshold in thresholds.items()
@@ -107,7 +87,7 @@ def auc_figures(parts: Parts, bootstrap: Bootstrap) -> dict[str, dict[str, dict[
     """{scorer: {scope: {"pooled" or "per_record": {subset: AUC}}}}."""
     result: dict[str, Any] = {}
     for index, (subset, steps) in enumerate(parts.test.items()):
-        draws = bootstrap.draws(steps, index)
+        draws = bootstrap.draws(steps.question_numbers[1], index)
         for scorer in steps.log_odds:
             for scope in SCOPES:
                 for kind, figure in (("pooled", pooled_auc), ("per_record", mean_record_auc)):
@@ -120,7 +100,7 @@ def calibration_figures(parts: Parts, bootstrap: Bootstrap, *, bins: int) -> dic
     """{scorer: {scope: {subset: Brier score, and ECE and bins by binning}}}, ready for JSON."""
     result: dict[str, Any] = {}
     for index, (subset, steps) in enumerate(parts.test.items()):
-        draws = bootstrap.draws(steps, index)
+        draws = bootstrap.draws(steps.question_numbers[1], index)
         for scorer in steps.log_odds:
             for scope in SCOPES:
                 place = result.setdefault(scorer, {}).setdefault(scope, {})

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dreamprm.config.errors import UserError
-from dreamprm.evaluation.steps.protocol import f1_of
-from dreamprm.evaluation.steps.resampling import Floats
+from dreamprm.evaluation.bootstrap import Floats
+from dreamprm.evaluation.steps.first_errors import (
+    f1_of,
+)
 from dreamprm.evaluation.steps.scored_steps import ERROR_FREE, ScoredSteps
 
 

@@ -5,14 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-GUESSES = {
-    "always_correct": "-1 for every record",
-    "random": "one of -1 and the steps at random",
-    "majority": "the commonest answer of the development set",
-    "blind": "-1 or the commonest first error of the development set, mixed for the highest F1",
-}
-"""What each guess answers, by its name in `first_error`."""
-
 FIRST_ERROR = (
     "F1 is the harmonic mean of the accuracy on erroneous records (index of the first error exact) and"
     " on correct ones (none found), in %. A step below the threshold is an error."

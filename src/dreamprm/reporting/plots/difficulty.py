@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dreamprm.data.rank_statistics import spearman
 from dreamprm.evaluation.number_text import number
 from dreamprm.evaluation.plots import style
-from dreamprm.evaluation.ranking import spearman
 from dreamprm.reporting.folders.run import Run
 from dreamprm.reporting.plots.point_names import name_points
 from dreamprm.reporting.plots.weights import domain_colours, quality_bar

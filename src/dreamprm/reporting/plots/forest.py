@@ -7,8 +7,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from dreamprm.evaluation.marks import level_text
-from dreamprm.evaluation.number_text import MEAN
+from dreamprm.evaluation.number_text import (
+    MEAN,
+    level_text,
+)
 from dreamprm.evaluation.plots import style
 
 _PANELS_A_ROW = 4

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dreamprm.evaluation.marks import error_rate, how_tested, level_text, p_text
-from dreamprm.evaluation.number_text import signed_points
+from dreamprm.evaluation.number_text import (
+    level_text,
+    p_text,
+    signed_points,
+)
 from dreamprm.evaluation.plots.style import png
+from dreamprm.evaluation.significance import (
+    error_rate,
+    how_tested,
+)
 from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.plots.forest import forest

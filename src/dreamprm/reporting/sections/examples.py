@@ -12,11 +12,13 @@ from markupsafe import Markup
 
 from dreamprm.data.records import OPTION_LETTERS
 from dreamprm.data.step_scores import probability
-from dreamprm.evaluation.aggregation_choice import SINGLE
 from dreamprm.evaluation.example_records import Agreement, Example, PickedCandidate
-from dreamprm.evaluation.meanings import meaning
 from dreamprm.evaluation.number_text import percent
-from dreamprm.evaluation.selector_names import WEIGHTED
+from dreamprm.evaluation.selector_names import (
+    SINGLE,
+    WEIGHTED,
+    meaning,
+)
 from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, image, render
 from dreamprm.reporting.folders.evaluation import EvaluationFolder

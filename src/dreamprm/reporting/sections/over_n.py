@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dreamprm.evaluation.marks import level_text
-from dreamprm.evaluation.number_text import percent
+from dreamprm.evaluation.number_text import (
+    level_text,
+    percent,
+)
 from dreamprm.evaluation.plots import best_of_n as accuracy
 from dreamprm.evaluation.plots.style import png
 from dreamprm.reporting.contents import Report

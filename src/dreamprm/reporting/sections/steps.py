@@ -10,6 +10,7 @@ from dreamprm.evaluation.plots.calibration import reliability_plot
 from dreamprm.evaluation.plots.style import png
 from dreamprm.evaluation.plots.threshold import threshold_plot
 from dreamprm.evaluation.steps import wording
+from dreamprm.evaluation.steps.first_errors import GUESSES
 from dreamprm.reporting import step_tables
 from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
@@ -35,6 +36,7 @@ def _values(folder: StepsFolder) -> dict[str, object]:
         "result": result,
         "settings": result["settings"],
         "wording": wording,
+        "guesses": GUESSES,
         "level": wording.level_of(result),
         "scope": wording.words(scope),
         "records": step_tables.record_rows(result),

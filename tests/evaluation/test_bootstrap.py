@@ -3,22 +3,30 @@
 import numpy as np
 import pytest
 
-from dreamprm.evaluation import bootstrap_interval, intervals, paired_bootstrap
-from dreamprm.evaluation.intervals import percentile_interval, resampled_means
+from dreamprm.evaluation import bootstrap, bootstrap_interval, paired_bootstrap
+from dreamprm.evaluation.bootstrap import (
+    Bootstrap,
+    Estimate,
+    PairedOutcomes,
+    QuestionDraws,
+    mean_of,
+    percentile_interval,
+    sums_by_question,
+)
 
 
-def test_resampled_means_are_means_of_the_drawn_questions():
+def test_means_are_means_of_the_drawn_questions():
     values = np.random.default_rng(0).random((9, 2))
     draws = np.random.default_rng(5).integers(9, size=(40, 9))
-    means = resampled_means(values, seed=5, resamples=40)
+    means = QuestionDraws(9, 5, 40).means(values)
     np.testing.assert_allclose(means, values[draws].mean(axis=1), atol=1e-14)
 
 
 def test_drawing_in_pieces_changes_nothing(monkeypatch):
     values = np.random.default_rng(0).random(9)
-    whole = resampled_means(values, seed=5, resamples=40)
-    monkeypatch.setattr(intervals, "_DRAWS_AT_ONCE", 27)
-    np.testing.assert_allclose(resampled_means(values, seed=5, resamples=40), whole, atol=1e-14)
+    whole = QuestionDraws(9, 5, 40).means(values)
+    monkeypatch.setattr(bootstrap, "_COUNTS_AT_ONCE", 27)
+    np.testing.assert_allclose(QuestionDraws(9, 5, 40).means(values), whole, atol=1e-14)
 
 
 def test_interval_matches_the_normal_approximation():
@@ -93,10 +101,67 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         (lambda: bootstrap_interval([1.0, float("nan")], seed=0), "must be finite"),
         (lambda: bootstrap_interval([1.0, 0.0], seed=0, level=95), "between 0 and 1, got 95"),
         (lambda: bootstrap_interval([1.0, 0.0], seed=0, resamples=0), "resamples must be >= 1, got 0"),
-        (lambda: resampled_means(np.zeros((1, 1, 1)), seed=0), r"got shape \(1, 1, 1\)"),
+        (lambda: QuestionDraws(1, 0).means(np.zeros((1, 1, 1))), r"got shape \(1, 1, 1\)"),
+        (lambda: QuestionDraws(2, 0).means(np.zeros(3)), r"with 2 questions, got shape \(3,\)"),
         (lambda: paired_bootstrap(np.zeros(3), np.zeros(4), seed=0), r"got shapes \[\(3,\)\] and \[\(4,\)\]"),
     ],
 )
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_sums_and_means_are_of_the_same_samples() -> None:
+    values = np.random.default_rng(0).normal(size=(17, 3))
+    draws = QuestionDraws(17, (4, 2), 500)
+    np.testing.assert_allclose(draws.sums(values) / 17, draws.means(values), atol=1e-14)
+    drawn = np.random.default_rng((4, 2)).integers(17, size=(500, 17))
+    np.testing.assert_allclose(draws.means(values), values[drawn].mean(axis=1), atol=1e-14)
+
+
+def test_paired_outcomes_share_their_draws() -> None:
+    values = np.random.default_rng(3).random((30, 2))
+    outcomes = PairedOutcomes({"a": values[:, 0], "b": values[:, 1]}, Bootstrap(7, 50).draws(30, 2))
+    drawn = np.random.default_rng((7, 2)).integers(30, size=(50, 30))
+    gain = outcomes["a"] - outcomes["b"]
+    assert gain.value == pytest.approx(values[:, 0].mean() - values[:, 1].mean())
+    np.testing.assert_allclose(gain.drawn, (values[:, 0] - values[:, 1])[drawn].mean(axis=1), atol=1e-14)
+    np.testing.assert_array_equal(outcomes.per_question("b"), values[:, 1])
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = np.concatenate(list(QuestionDraws(10, (1,), 50)))
+    monkeypatch.setattr(bootstrap, "_COUNTS_AT_ONCE", 70)
+    blocks = list(QuestionDraws(10, (1,), 50))
+    assert [len(block) for block in blocks] == [7] * 7 + [1]
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
+    assert (whole.sum(axis=1) == 10).all()
+
+
+@pytest.mark.parametrize(("questions", "resamples"), [(0, 10), (10, 0)])
+def test_no_question_or_no_sample_is_refused(questions: int, resamples: int) -> None:
+    with pytest.raises(ValueError, match="must be >= 1"):
+        QuestionDraws(questions, (0,), resamples)
+
+
+def test_sums_by_question() -> None:
+    values = np.array([[1.0, 10], [2, 20], [4, 40]])
+    got = sums_by_question(values, np.array([1, 0, 1]), 3)
+    np.testing.assert_array_equal(got, [[2, 20], [5, 50], [0, 0]])
+
+
+def test_undefined_samples_are_told_and_do_not_count() -> None:
+    drawn = np.array([np.nan, 1.0, 2.0, 3.0])
+    got = Estimate(2.0, drawn).to_json(0.5)
+    assert got == {"value": 2.0, "low": 1.5, "high": 2.5, "undefined_resamples": 1}
+    nowhere = Estimate(2.0, np.full(3, np.nan)).to_json(0.5)
+    assert nowhere == {"value": 2.0, "low": None, "high": None, "undefined_resamples": 3}
+    assert Estimate(float("nan"), drawn).to_json(0.5) is None
+
+
+def test_differences_are_paired_and_means_are_over_subsets() -> None:
+    one, other = Estimate(0.5, np.array([0.4, 0.6])), Estimate(0.25, np.array([0.2, 0.4]))
+    assert (one - other).value == 0.25
+    np.testing.assert_allclose((one - other).drawn, [0.2, 0.2])
+    assert mean_of([one, other]).value == 0.375
+    np.testing.assert_allclose(mean_of([one, other]).drawn, [0.3, 0.5])

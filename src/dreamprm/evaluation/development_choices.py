@@ -1,0 +1,222 @@
+"""What is chosen on a development set, never on the test answers: aggregations, checkpoints, a generator."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dreamprm.config.choices import AGGREGATIONS
+from dreamprm.config.errors import UserError
+from dreamprm.evaluation.bootstrap import Bootstrap, Floats, PairedOutcomes, mean_of
+from dreamprm.evaluation.scored_suite import ScoredSuite
+from dreamprm.evaluation.selection import Selection, generator_outcomes
+from dreamprm.evaluation.selector_names import SINGLE
+from dreamprm.evaluation.settings import PICK
+
+Suites = Mapping[str, ScoredSuite]
+
+
+@dataclass(frozen=True)
+class AggregationChoice:
+    """How a scorer's steps become one score.
+
+    Attributes:
+        aggregation: the one used. A scorer of whole responses has one value, which all leave as it is.
+        chosen: `fixed`, `development`, or `one value a response`.
+        development: by aggregation the accuracy with all N candidates on the development suites' mean and
+            its interval; empty unless it was picked.
+    """
+
+    aggregation: str
+    chosen: str
+    development: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def choose_aggregation(
+    scorer: str,
+    wanted: str,
+    suites: Suites,
+    development: Suites,
+    *,
+    bootstrap: Bootstrap,
+) -> AggregationChoice:
+    """Settle a scorer's aggregation without a look at the test suites' answers.
+
+    `pick` takes the aggregation with the highest best-of-N accuracy with all N candidates, mean over the
+    development suites; of equals the first in `AGGREGATIONS`, in which the paper's stands first.
+
+    Args:
+        scorer: its name.
+        wanted: an aggregation, or `pick`.
+        suites: the test suites; only the number of their values is looked at.
+        development: the suites to pick on.
+        bootstrap: of the development figures' intervals.
+
+    Raises:
+        UserError: `pick`, and a development suite lacks the scorer.
+    """
+    if is_single(scorer, suites):
+        return AggregationChoice(AGGREGATIONS[0], SINGLE)
+    if wanted != PICK:
+        return AggregationChoice(wanted, "fixed")
+    lacking = [name for name, suite in development.items() if scorer not in suite.log_odds]
+    if lacking:
+        raise UserError(
+            f"the aggregation of {scorer!r} is to be picked, but development suite "
+            f"{lacking[0]!r} holds no scores of it; score it too, or fix the aggregation "
+            f"(aggregations.{scorer}={AGGREGATIONS[0]})"
+        )
+    figures = {
+        aggregation: development_figure(scorer, aggregation, development, bootstrap=bootstrap)
+        for aggregation in AGGREGATIONS
+    }
+    return AggregationChoice(most_accurate(figures), "development", figures)
+
+
+def development_figure(
+    scorer: str,
+    aggregation: str,
+    development: Suites,
+    *,
+    bootstrap: Bootstrap,
+) -> dict[str, Any]:
+    """`accuracy` with all N candidates, mean over the development suites, and its `interval`."""
+    estimates = []
+    for index, suite in enumerate(development.values()):
+        selection = Selection(suite, {scorer: aggregation}, weighted=False)
+        values = selection.outcome(scorer, selection.size)
+        estimates.append(PairedOutcomes({scorer: values}, bootstrap.draws(len(values), index))[scorer])
+    mean = mean_of(estimates)
+    return {"accuracy": mean.value, "interval": list(mean.interval(bootstrap.level))}
+
+
+def most_accurate(figures: Mapping[str, Mapping[str, Any]]) -> str:
+    """The name with the highest accuracy; of equals the first."""
+    # Means of the same outcomes in another order differ by rounding, which must not decide.
+    best = max(figure["accuracy"] for figure in figures.values()) - 1e-12
+    return next(name for name, figure in figures.items() if figure["accuracy"] >= best)
+
+
+def is_single(scorer: str, suites: Suites) -> bool:
+    """Whether a scorer has one value a response in every suite that holds it."""
+    values = [one for suite in suites.values() for row in suite.log_odds.get(scorer, ()) for one in row]
+    return all(len(one) == 1 for one in values)
+
+
+@dataclass(frozen=True)
+class CheckpointChoice:
+    """The checkpoint that stands for a model.
+
+    Attributes:
+        picked: its scorer.
+        development: of each checkpoint the `aggregation` it is judged with (its best one, where that is to
+            be picked too), its `accuracy` on the development suites' mean, and the `interval`.
+    """
+
+    picked: str
+    development: Mapping[str, Mapping[str, Any]]
+
+
+def choose_checkpoint(
+    name: str,
+    checkpoints: Sequence[str],
+    wanted: str,
+    suites: Suites,
+    development: Suites,
+    *,
+    bootstrap: Bootstrap,
+) -> CheckpointChoice:
+    """Pick the checkpoint with the highest best-of-N accuracy on development; of equals the first given.
+
+    Args:
+        name: of the model, for messages.
+        checkpoints: the scorers to choose from.
+        wanted: the model's aggregation, or `pick`: each checkpoint is then judged with its best one.
+        suites, development: the test suites, which must hold all of them, and those to pick on.
+        bootstrap: of the figures' intervals.
+
+    Raises:
+        UserError: a suite lacks a checkpoint, or has another scorer of the model's name; none to choose from.
+    """
+    if not checkpoints:
+        raise UserError(f"checkpoints.{name} is empty; give the scorers to choose from")
+    for role, held in (("test", suites), ("development", development)):
+        for suite_name, suite in held.items():
+            if name in suite.log_odds and name not in checkpoints:
+                raise UserError(
+                    f"checkpoints.{name} has the name of a scorer of {role} suite {suite_name!r} "
+                    "that is not among them; give it another name"
+                )
+            for scorer in checkpoints:
+                if scorer not in suite.log_odds:
+                    raise UserError(
+                        f"checkpoints.{name} names {scorer!r}, but {role} suite {suite_name!r} holds no "
+                        f"scores of it; its scorers are {', '.join(suite.log_odds) or 'none'}"
+                    )
+    figures: dict[str, dict[str, Any]] = {}
+    for scorer in checkpoints:
+        allowed = (
+            AGGREGATIONS
+            if wanted == PICK and not is_single(scorer, suites)
+            else (AGGREGATIONS[0] if wanted == PICK else wanted,)
+        )
+        tried = {
+            aggregation: development_figure(scorer, aggregation, development, bootstrap=bootstrap)
+            for aggregation in allowed
+        }
+        best = most_accurate(tried)
+        figures[scorer] = {"aggregation": best, **tried[best]}
+    return CheckpointChoice(most_accurate(figures), figures)
+
+
+def with_checkpoints(suites: Suites, choices: Mapping[str, CheckpointChoice]) -> dict[str, ScoredSuite]:
+    """The suites with each model under its own name and its checkpoints' scores taken out."""
+    dropped = {scorer for choice in choices.values() for scorer in choice.development}
+    return {
+        suite_name: dataclasses.replace(
+            suite,
+            log_odds={
+                **{scorer: rows for scorer, rows in suite.log_odds.items() if scorer not in dropped},
+                **{name: suite.log_odds[choice.picked] for name, choice in choices.items()},
+            },
+        )
+        for suite_name, suite in suites.items()
+    }
+
+
+@dataclass(frozen=True)
+class BestGenerator:
+    """The best single generator of a suite, and what it was chosen on: `development` or `test`."""
+
+    name: str
+    chosen_on: str
+
+
+def best_generator(
+    suite: ScoredSuite,
+    development: Sequence[ScoredSuite] = (),
+) -> BestGenerator | None:
+    """The generator with the highest mean accuracy, chosen on the development suites where they allow it.
+
+    Only generators that answered every question take part: one that answered the easy ones alone would win
+    unfairly. The development suites must hold all of those of `suite`; else, and without any, the choice is
+    made on the suite itself, so that its accuracy is a little too high. Of equals the first counts.
+
+    Returns: the generator; None where the suite's candidates come from one, or none answered everything.
+    """
+    here = _complete_means(generator_outcomes(suite))
+    if not here:
+        return None
+    there = [_complete_means(generator_outcomes(other)) for other in development]
+    if there and all(name in means for means in there for name in here):
+        pooled = {name: float(np.mean([means[name] for means in there])) for name in here}
+        return BestGenerator(max(pooled, key=lambda name: pooled[name]), "development")
+    return BestGenerator(max(here, key=lambda name: here[name]), "test")
+
+
+def _complete_means(outcomes: Mapping[str, Floats]) -> dict[str, float]:
+    return {name: float(values.mean()) for name, values in outcomes.items() if np.isfinite(values).all()}
