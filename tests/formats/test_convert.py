@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -14,9 +15,9 @@ from dreamprm.config.errors import DataError, UserError
 from dreamprm.data import MetaRecord, StepRecord, read_meta_records, read_step_records
 from dreamprm.formats.convert import FORMATS, Converted, convert_file, run_convert
 from dreamprm.formats.format import ConvertReport
-from dreamprm.formats.records.dreamprm15 import read as read_dreamprm15
-from dreamprm.formats.records.dreamprm15 import write as write_dreamprm15
-from dreamprm.formats.records.processbench import read as read_processbench
+from dreamprm.formats.settings import format_listing
+
+processbench, dreamprm15 = FORMATS["processbench"], FORMATS["dreamprm15"]
 
 SOLUTION = {
     "id": "s-0",
@@ -41,10 +42,10 @@ def test_processbench_labels_are_1_before_the_first_error(
     write_rows: Any, label: int, labels: tuple[float, ...]
 ) -> None:
     path = write_rows([SOLUTION | {"label": label}], array=True, name="gsm8k.json")
-    assert list(read_processbench(path)) == [
+    assert list(processbench.read(path)) == [
         StepRecord("1 + 1?", (), "gsm8k", ("a", "b", "c"), labels, (None,) * 3, "s-0")
     ]
-    assert next(read_processbench(path, domain="maths")).domain == "maths"
+    assert next(processbench.read(path, domain="maths")).domain == "maths"
 
 
 @pytest.mark.parametrize(
@@ -65,24 +66,24 @@ def test_processbench_labels_are_1_before_the_first_error(
 def test_processbench_errors(write_rows: Any, change: dict[str, Any], message: str) -> None:
     path = write_rows([SOLUTION, SOLUTION | change])
     with pytest.raises(DataError, match=rf"rows\.json:2: field {message}"):
-        list(read_processbench(path))
+        list(processbench.read(path))
 
 
 def test_dreamprm15_turns_become_question_and_steps(write_rows: Any) -> None:
     path = write_rows([conversation("### Question:\nQuestion: why?", "first ", "second")], array=True)
-    assert list(read_dreamprm15(path)) == [
+    assert list(dreamprm15.read(path)) == [
         MetaRecord("Question: why?", ("i.png",), ("first", "second"), True, "c-0")
     ]
 
 
 def test_dreamprm15_min_steps(write_rows: Any) -> None:
     path = write_rows([conversation("q", "D"), conversation("q", "a", "b")])
-    assert [len(record.steps) for record in read_dreamprm15(path)] == [1, 2]
+    assert [len(record.steps) for record in dreamprm15.read(path)] == [1, 2]
     report = ConvertReport()
-    assert [len(record.steps) for record in read_dreamprm15(path, min_steps=2, report=report)] == [2]
+    assert [len(record.steps) for record in dreamprm15.read(path, min_steps=2, report=report)] == [2]
     assert report.lines() == ["left out 1 of 2: fewer than 2 steps"]
     with pytest.raises(UserError, match="min_steps must be a whole number >= 1; got 0"):
-        list(read_dreamprm15(path, min_steps=0))
+        list(dreamprm15.read(path, min_steps=0))
 
 
 def test_dreamprm15_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -91,8 +92,8 @@ def test_dreamprm15_comes_back_as_it_was(tmp_path: Path) -> None:
         MetaRecord("### Question: who?", ("a.png", "b.png"), ("D",), False, "c-1"),
         MetaRecord("how?", (), ("x",), False, "c-2"),
     ]
-    write_dreamprm15(records, tmp_path / "o.json")
-    assert list(read_dreamprm15(tmp_path / "o.json")) == records
+    dreamprm15.write(records, tmp_path / "o.json")
+    assert list(dreamprm15.read(tmp_path / "o.json")) == records
     row = json.loads((tmp_path / "o.json").read_text())[0]
     assert row["response"] == "one\n\ntwo\n\nlines" and row["image"] == "a.png"
     assert [(turn["from"], turn["value"]) for turn in row["conversations"][1:]] == [
@@ -103,7 +104,7 @@ def test_dreamprm15_comes_back_as_it_was(tmp_path: Path) -> None:
         ("gpt", "+"),
     ]
     with pytest.raises(DataError, match="record c-3 has no steps, and a conversation has a turn for each"):
-        write_dreamprm15([MetaRecord("q", (), (), True, "c-3")], tmp_path / "o.json")
+        dreamprm15.write([MetaRecord("q", (), (), True, "c-3")], tmp_path / "o.json")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_dreamprm15_comes_back_as_it_was(tmp_path: Path) -> None:
 )
 def test_dreamprm15_errors(write_rows: Any, row: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=rf"rows\.json:1: {message}"):
-        list(read_dreamprm15(write_rows([row])))
+        list(dreamprm15.read(write_rows([row])))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_converted_files_are_read_by_our_readers(write_rows: Any, folder: Path) 
     done = convert_file("processbench", source, folder / "out" / "math.jsonl", domain="m")
     assert done == Converted("step", 1)
     records = list(read_step_records(folder / "out" / "math.jsonl", allow_no_image=True))
-    assert records == list(read_processbench(source, domain="m"))
+    assert records == list(processbench.read(source, domain="m"))
 
     source = write_rows([conversation("q", "a", "b")], name="meta.json")
     assert convert_file("dreamprm15", source, folder / "meta.jsonl") == Converted("meta", 1)
@@ -176,12 +177,16 @@ def test_json_lines_are_not_written_under_another_ending(write_rows: Any, folder
 @pytest.mark.parametrize(
     ("format", "options", "message"),
     [
-        ("procesbench", {}, "unknown format: 'procesbench'; did you mean 'processbench'?"),
-        ("xyz", {}, "unknown format: 'xyz'; known: processbench, "),
+        (
+            "procesbench",
+            {},
+            "unknown format 'procesbench', did you mean 'processbench'?; known: processbench, mr_ben",
+        ),
+        ("xyz", {}, "unknown format 'xyz'; known: processbench, "),
         (
             "processbench",
             {"domains": "d"},
-            "unknown option of format processbench: 'domains'; did you mean 'domain'",
+            "format 'processbench' (direction=in) has no setting 'domains', did you mean 'domain'?",
         ),
     ],
 )
@@ -212,3 +217,29 @@ def test_the_command_says_what_it_wrote(
     settings = {"format": "processbench", "source": str(write_rows([SOLUTION])), "destination": destination}
     run_convert(SimpleNamespace(**settings, direction="in", options={"domain": "d"}))
     assert capsys.readouterr().out == f"wrote 1 step records to {destination}\n"
+
+
+def described(lines: list[str], heading: str) -> list[str]:
+    """The indented lines below a line that starts like this."""
+    start = next(k for k, line in enumerate(lines) if line.startswith(heading))
+    below = itertools.takewhile(lambda line: line.startswith("    "), lines[start + 1 :])
+    return [line.strip() for line in below]
+
+
+def test_help_describes_every_option_once_where_it_is_declared() -> None:
+    lines = format_listing().splitlines()
+    for name, form in FORMATS.items():
+        own = described(lines, f"{name} ({form.kind}): ")
+        for direction in ("in", "out"):
+            parts = [line.removeprefix(f"{direction} ") for line in own if line.startswith(f"{direction} ")]
+            given = [part for part in parts if not part.startswith("options of: ")]
+            for part in set(parts) - set(given):
+                for shared in part.removeprefix("options of: ").split("; "):
+                    given += described(lines, f"[{shared}]")
+            names = [option.partition(":")[0] for option in given]
+            assert sorted(names) == sorted({*form.options(direction)}), name
+            assert all("; default " in option or ": default " in option for option in given)
+    assert "    in min_steps: whole number >= 1; default 1; leave out records with fewer steps" in lines
+    assert "    out form: raw, conversations; default raw; raw scores, or conversations, which alone" in (
+        line[:88] for line in lines
+    )

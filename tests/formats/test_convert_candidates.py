@@ -16,9 +16,11 @@ from dreamprm.config.errors import DataError, UserError
 from dreamprm.data import Candidate, CandidateRecord, read_candidate_records
 from dreamprm.formats.convert import convert_file
 from dreamprm.formats.format import ConvertReport
-from dreamprm.formats.records import mathv, vlmevalkit
+from dreamprm.formats.registry import FORMATS
 from dreamprm.formats.tables import read_cells
 from dreamprm.formats.writers import write_cells
+
+mathv, vlmevalkit = FORMATS["mathv"], FORMATS["vlmevalkit"]
 
 QUESTIONS = [
     {"id": "4", "question": "How many?\n<image1>", "options": [], "answer": "6", "image": "i.png"},
@@ -109,7 +111,7 @@ def test_mathv_errors(folder: Path) -> None:
     assert [r.id for r in kept] == ["4"]
     left_out = "an answer to a question that the questions file does not hold"
     assert (report.rows, report.not_chosen) == (2, {left_out: 1})
-    with pytest.raises(UserError, match="other_questions must be 'error' or 'skip', got 'x'"):
+    with pytest.raises(UserError, match="other_questions must be one of error, skip; got 'x'"):
         list(mathv.read(source, questions=questions, other_questions="x"))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="split must be one of"):
         list(mathv.read(source, questions=questions, split="x"))
@@ -420,7 +422,7 @@ def test_vlmevalkit_settings(tmp_path: Path) -> None:
     assert (report.rows, list(report.not_chosen.values())) == (2, [1])
     with pytest.raises(UserError, match="needs the benchmark's name: give benchmark=MMStar"):
         list(vlmevalkit.read(path))
-    with pytest.raises(UserError, match="empty must be 'error' or 'skip', got 'x'"):
+    with pytest.raises(UserError, match="empty must be one of error, skip; got 'x'"):
         list(vlmevalkit.read(path, benchmark="B", empty="x"))  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"no prediction file of C at .*; expected: MODEL_C\.xlsx"):
         list(vlmevalkit.read(tmp_path, benchmark="C"))

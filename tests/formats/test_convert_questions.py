@@ -35,7 +35,6 @@ from dreamprm.answers import build_checker
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data import QuestionRecord, read_question_records
 from dreamprm.formats.convert import FORMATS, convert_file
-from dreamprm.formats.questions import QUESTION_FORMATS
 
 
 def with_colours(record: QuestionRecord) -> QuestionRecord:
@@ -74,8 +73,8 @@ def test_the_checkers_take_the_answers_as_they_are_written() -> None:
 
 
 def test_every_format_has_a_layout_here() -> None:
-    assert {case.format for case in CASES} | {"table"} == set(QUESTION_FORMATS)
-    assert QUESTION_FORMATS.items() <= FORMATS.items()
+    questions = {name for name, form in FORMATS.items() if form.kind == "question"}
+    assert {case.format for case in CASES} | {"table"} == questions
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -286,22 +285,22 @@ def test_a_folder_of_several_splits_needs_one(tmp_path: Path) -> None:
             "template must be one of structure, data, reasoning or null; got 'dat'",
         ),
         ("chartqa", {"author": "people"}, "author must be one of human, machine or null"),
-        ("iconqa", {"split": "valid"}, "split must be one of train, val, test or null; got 'valid'; did you"),
+        ("iconqa", {"split": "valid"}, "split must be one of train, val, test or null; got 'valid', did you"),
         ("mmmu", {"question_type": 1}, "question_type must be one of multiple-choice, open or null; got 1"),
         ("scienceqa", {"hint": "no"}, "hint must be true or false; got 'no'"),
         ("m3cot", {"context": "no"}, "context must be true or false; got 'no'"),
         ("tabmwp", {"table_text": 1}, "table_text must be true or false; got 1"),
         ("ai2d", {"split": ""}, "split must be a text that is not empty, or null; got ''"),
-        ("geoqa_plus", {"text": 3}, "text must be a text that is not empty, or null; got 3"),
-        ("dvqa", {"limit": 0}, "limit must be a whole number >= 1; got 0"),
+        ("geoqa_plus", {"text": 3}, "text must be a text that is not empty; got 3"),
+        ("dvqa", {"limit": 0}, "limit must be a whole number >= 1, or null; got 0"),
         ("dvqa", {"domain": " "}, "domain must be a text that is not empty, or null; got ' '"),
         ("dvqa", {"without_image": "drop"}, "without_image must be one of error, skip, keep; got 'drop'"),
         ("dvqa", {"image_root": "/nowhere"}, "image_root is not a folder: /nowhere"),
-        ("dvqa", {"on_error": "pass"}, "on_error must be 'error' or 'skip', got 'pass'"),
+        ("dvqa", {"on_error": "pass"}, "on_error must be one of error, skip; got 'pass'"),
         (
             "dvqa",
             {"templates": "data"},
-            "unknown option of format dvqa: 'templates'; did you mean 'template'?",
+            "format 'dvqa' (direction=in) has no setting 'templates', did you mean 'template'?",
         ),
     ],
 )

@@ -21,9 +21,9 @@ from dreamprm.data import QuestionRecord, read_question_records, write_records
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import to_json
 from dreamprm.formats.convert import convert_file
+from dreamprm.formats.format import ConvertReport
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.questions.field_map import FieldMap
-from dreamprm.formats.questions.layout import read_questions
 from dreamprm.formats.tables import read_table
 from dreamprm.formats.writers import write_cells
 
@@ -362,12 +362,18 @@ def test_bad_rows_name_file_row_field_value_and_what_is_allowed(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"question": None}, "question must name a field of the table; got null"),
-        ({"answer": 3}, "answer must be a text that is not empty, or null; got 3"),
+        ({"question": None}, "question must be a text that is not empty; got None"),
+        ({"answer": 3}, "answer must be a text that is not empty; got 3"),
         ({"options": []}, "options must name at least one field; write null for none"),
         ({"image": ["a", 3]}, "image must be a text that is not empty, or null; got 3"),
-        ({"answer_index": 2, "options": "o"}, "answer_index must be 0, 1 or null; got 2"),
-        ({"answer_index": True, "options": "o"}, "answer_index must be 0, 1 or null; got True"),
+        (
+            {"answer_index": 2, "options": "o"},
+            "answer_index must be a whole number >= 0 and <= 1, or null; got 2",
+        ),
+        (
+            {"answer_index": True, "options": "o"},
+            "answer_index must be a whole number >= 0 and <= 1, or null; got True",
+        ),
         ({"answer_index": 0}, "answer_index needs options"),
         ({"where": "split=test"}, "where must be a mapping of field to value or values; got 'split=test'"),
     ],
@@ -499,13 +505,12 @@ def test_the_first_records_keep_their_images_when_the_reader_wants_no_more(tmp_p
         {"question": "q", "answer": "a", "i": embedded("red")},
         {"question": "q", "answer": None, "i": None},
     ]
-    reading = read_questions(
-        FieldMap(image="i"), put_parquet(tmp_path / "t.parquet", rows), image_folder=tmp_path / "f"
-    )
+    source = put_parquet(tmp_path / "t.parquet", rows)
+    reading = FieldMap(image="i", image_folder=tmp_path / "f").read(source, ConvertReport())
     record = next(reading)
     reading.close()
     assert colour_of(record.images[0]) == "red"
-    reading = read_questions(FieldMap(image="i"), tmp_path / "t.parquet", image_folder=tmp_path / "g")
+    reading = FieldMap(image="i", image_folder=tmp_path / "g").read(source, ConvertReport())
     next(reading)
     with pytest.raises(DataError, match="field 'answer': got None"):
         next(reading)

@@ -15,9 +15,9 @@ from dreamprm.config.errors import DataError, UserError
 from dreamprm.data import StepRecord
 from dreamprm.formats.convert import convert_file
 from dreamprm.formats.format import ConvertReport
-from dreamprm.formats.records import bigbench_mistake, mr_ben, processbench, trl, visualprm
-from dreamprm.formats.records.first_error_labels import first_error_labels, without_blank
-from dreamprm.formats.records.right_or_wrong import RightOrWrong
+from dreamprm.formats.records.first_errors import first_error_labels, without_blank
+from dreamprm.formats.records.trl import TRLWriter
+from dreamprm.formats.registry import FORMATS as KNOWN
 
 N = None
 
@@ -58,6 +58,9 @@ def test_what_is_said_of_a_blank_step_goes_to_the_next_or_else_the_last() -> Non
     assert without_blank(["a", "", " ", "b", "c", ""]) == (("a", "b", "c"), (0, 1, 1, 1, 2, 2))
 
 
+processbench, bigbench_mistake, mr_ben, trl, visualprm = (
+    KNOWN[name] for name in ("processbench", "bigbench_mistake", "mr_ben", "trl", "visualprm")
+)
 FORMATS = {
     "processbench": (processbench.read, processbench.write),
     "bigbench_mistake": (bigbench_mistake.read, bigbench_mistake.write),
@@ -126,9 +129,9 @@ def test_what_a_format_of_right_and_wrong_cannot_hold_names_the_option(write: Wr
     write([record(1, N, 0, id="gone"), record(1, 0)], path, unlabelled="skip")
     assert "q" in path.read_text() and "gone" not in path.read_text()
     for threshold in (-0.1, 1, True, "0"):
-        with pytest.raises(UserError, match=r"threshold must be a number in \[0, 1\)"):
+        with pytest.raises(UserError, match="threshold must be a number >= 0 and < 1, or null; got"):
             write([], path, threshold=threshold)
-    with pytest.raises(UserError, match="unlabelled must be 'error' or 'skip', got 'zero'"):
+    with pytest.raises(UserError, match="unlabelled must be one of error, skip; got 'zero'"):
         write([], path, unlabelled="zero")
 
 
@@ -144,13 +147,13 @@ def test_formats_of_first_errors(name: str, tmp_path: Path) -> None:
         write([record(1, images=("i.png",))], path)
     write([record(1, images=("i.png",))], path, images="drop")
     assert [r.images for r in read(path)] == [()]
-    with pytest.raises(UserError, match="images must be 'error' or 'drop', got 'keep'"):
+    with pytest.raises(UserError, match="images must be one of error, drop; got 'keep'"):
         write([], path, images="keep")
 
 
 @pytest.mark.parametrize(("threshold", "right"), [(0, (True, True, False)), (0.5, (True, False, False))])
 def test_a_step_is_right_above_the_threshold(threshold: float, right: tuple[bool, ...]) -> None:
-    assert RightOrWrong(threshold).right(record(0.75, 0.5, 0)) == right
+    assert TRLWriter(threshold=threshold).right(record(0.75, 0.5, 0)) == right
 
 
 def test_what_is_left_out_on_the_way_out_is_counted(write_rows: Any, folder: Path) -> None:
@@ -459,9 +462,9 @@ def test_visualprm_raw_holds_shares_and_what_is_not_sampled(tmp_path: Path) -> N
         assert path.read_text() == ""
     with pytest.raises(UserError, match="threshold is for form=conversations"):
         visualprm.write([], path, threshold=0)
-    with pytest.raises(UserError, match="form must be 'raw' or 'conversations', got 'x'"):
+    with pytest.raises(UserError, match="form must be one of raw, conversations; got 'x'"):
         visualprm.write([], path, form="x")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="unsampled must be 'null' or 'zero', got 'skip'"):
+    with pytest.raises(UserError, match="unsampled must be one of null, zero; got 'skip'"):
         list(visualprm.read(path, unsampled="skip"))  # type: ignore[arg-type]
 
 

@@ -12,7 +12,12 @@ from shared_data import shared_file
 
 from dreamprm.data import StepRecord, read_candidate_records, read_step_records
 from dreamprm.formats.convert import convert_file
-from dreamprm.formats.records import bigbench_mistake, dreamprm15, mathv, mr_ben, processbench, vlmevalkit
+from dreamprm.formats.registry import FORMATS
+
+bigbench_mistake, dreamprm15, mathv, mr_ben, processbench, vlmevalkit = (
+    FORMATS[name]
+    for name in ("bigbench_mistake", "dreamprm15", "mathv", "mr_ben", "processbench", "vlmevalkit")
+)
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:

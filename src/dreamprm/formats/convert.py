@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.config.strategies import require_name, require_settings
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records
 from dreamprm.data.record_table import write_records
 from dreamprm.data.records import Record
 from dreamprm.files.atomic import atomic_path
-from dreamprm.formats.format import REPORT, ConvertReport, Direction, Format
+from dreamprm.formats.format import ConvertReport, Direction, Format
+from dreamprm.formats.image_folder import images_from
 from dreamprm.formats.registry import FORMATS
 
 __all__ = ["FORMATS", "Converted", "Format", "convert_file", "run_convert"]
@@ -27,7 +26,6 @@ _OWN_READERS = {
     "candidate": read_candidate_records,
     "question": read_question_records,
 }
-
 
 _OTHER_ENDINGS = (".parquet", ".arrow", ".csv", ".tsv", ".xlsx")
 
@@ -76,14 +74,14 @@ def convert_file(
             not have, no such source, or a destination that is the source.
         DataError: a bad record, naming file, line, field, value and what is allowed; or nothing to write.
     """
-    chosen = FORMATS[_known(format, FORMATS, "format")]
+    require_name("format", format, FORMATS)
+    chosen = FORMATS[format]
     if direction not in ("in", "out"):
         raise UserError(f"direction must be 'in' or 'out', got {direction!r}")
-    if direction == "out" and chosen.write is None:
-        writable = ", ".join(name for name, form in FORMATS.items() if form.write is not None)
+    if direction == "out" and chosen.writer is None:
+        writable = ", ".join(name for name, form in FORMATS.items() if form.writer is not None)
         raise UserError(f"format {format} is only read (direction=in); written can be: {writable or 'none'}")
-    for option in options:
-        _known(option, chosen.options(direction), f"option of format {format}")
+    require_settings(f"format {format!r} (direction={direction})", options, chosen.options(direction))
     source, destination = Path(source), Path(destination)
     if source.resolve() == destination.resolve():
         raise UserError(f"destination is the source: {source}; name another file to write")
@@ -93,15 +91,13 @@ def convert_file(
         return _write_foreign(chosen, source, destination, options)
     if "image_folder" in chosen.options() and options.get("image_folder") is None:
         options["image_folder"] = destination.parent / f"{destination.stem}_images"
-    report = ConvertReport()
-    if chosen.reports("in"):
-        options[REPORT] = report
     if destination.suffix.lower() in _OTHER_ENDINGS:
         raise UserError(
             f"destination {destination} ends as another kind of file; JSON Lines are written, name it .jsonl"
         )
-    records = _at_least_one(chosen.read(source, **options), source, report)
-    count = write_records(destination, _movable(records, destination.parent))
+    report = ConvertReport()
+    records = _at_least_one(chosen.read(source, report=report, **options), source, report)
+    count = write_records(destination, (images_from(record, destination.parent) for record in records))
     return Converted(chosen.kind, count, report)
 
 
@@ -116,10 +112,7 @@ def run_convert(config: ConvertSettings) -> None:
 
 
 def _write_foreign(chosen: Format, source: Path, destination: Path, options: dict[str, Any]) -> Converted:
-    assert chosen.write is not None
     count, report = 0, ConvertReport()
-    if chosen.reports("out"):
-        options = options | {REPORT: report}
 
     def counted(records: Iterator[Record]) -> Iterator[Record]:
         nonlocal count
@@ -132,19 +125,11 @@ def _write_foreign(chosen: Format, source: Path, destination: Path, options: dic
     records = read(source, allow_no_image=True, missing_image="keep")
     destination.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(destination) as partial:
-        chosen.write(counted(records), partial, **options)
+        chosen.write(counted(records), partial, report=report, **options)
         written = count - sum(report.not_chosen.values())
         if not written:
             raise DataError(f"{source}: no record is left to write; {'; '.join(report.not_chosen)}")
     return Converted(chosen.kind, written, report)
-
-
-def _movable(records: Iterable[Record], folder: Path) -> Iterator[Record]:
-    """Absolute image paths below `folder` become relative to it."""
-    root = os.path.join(os.path.abspath(folder), "")
-    for record in records:
-        images = tuple(path.removeprefix(root) for path in record.images)
-        yield record if images == record.images else dataclasses.replace(record, images=images)
 
 
 def _at_least_one(records: Iterator[Record], source: Path, report: ConvertReport) -> Iterator[Record]:
@@ -155,12 +140,3 @@ def _at_least_one(records: Iterator[Record], source: Path, report: ConvertReport
     if empty:
         why = "; ".join(report.lines()) or "check the file and the format's options"
         raise DataError(f"{source}: no record is left to write; {why}")
-
-
-def _known(name: str, known: Iterable[str], what: str) -> str:
-    known = list(known)
-    if name in known:
-        return name
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
-    raise UserError(f"unknown {what}: {name!r}; {hint}")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
 
-from dreamprm.data.read_report import ReadReport
+from dreamprm.config.errors import DataError
+from dreamprm.config.schema import setting
+from dreamprm.data.fields import Fields
+from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.data.records import Record
+from dreamprm.formats.json_rows import json_rows
+from dreamprm.formats.options import check_options
 
 Kind = Literal["step", "meta", "candidate", "question"]
 Direction = Literal["in", "out"]
-
-REPORT = "report"
-"""The keyword of a reader that is no option: where it counts what it left out."""
+R = TypeVar("R", bound=Record)
 
 
 class NotChosen(Exception):
@@ -42,34 +47,173 @@ class ConvertReport(ReadReport):
 
 
 @dataclass(frozen=True)
+class Options(ABC):
+    """A frozen dataclass whose fields, declared by `setting`, are the options of one direction of a format.
+
+    Attributes:
+        shared: of a class whose options several formats have, which formats those are, for `--help`.
+
+    Raises:
+        UserError: an option outside what is allowed.
+    """
+
+    shared: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True)
+class Reader(Options):
+    """How a foreign format is read.
+
+    Attributes:
+        kind: what its records are in our form.
+        help: one line for `--help`.
+    """
+
+    kind: ClassVar[Kind]
+    help: ClassVar[str]
+
+    @abstractmethod
+    def read(self, path: Path, report: ConvertReport) -> Iterator[Record]:
+        """The records of a file or folder, in its order.
+
+        An image path that the format resolves itself is absolute; one that it cannot resolve stays as
+        written.
+
+        Args:
+            path: the source.
+            report: filled in while reading.
+
+        Raises:
+            UserError: no such file.
+            DataError: a bad record, naming file, line, field, value and what is allowed.
+        """
+
+
+@dataclass(frozen=True)
+class RowReader(Reader):
+    """Reads files of which each row is one record, or is left out."""
+
+    shared = "files of which each row is one record"
+
+    on_error: OnError = setting(
+        "error",
+        "a bad row is an error, or is left out (skip), counted and listed",
+        choices=("error", "skip"),
+    )
+    max_bad_fraction: float = setting(
+        0.01, "the share of bad rows above which skip is an error too", minimum=0, maximum=1
+    )
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """The rows of a file, in order; an error stands for a row that cannot be read."""
+        return json_rows(path)
+
+    def records_of(
+        self,
+        path: Path,
+        record: Callable[[Fields], R],
+        report: ConvertReport,
+        *,
+        limit: int | None = None,
+    ) -> Iterator[R]:
+        """The records of the rows, of which each is read on its own.
+
+        Args:
+            path: the source.
+            record: makes the record of one row; `DataError` for a bad one, `NotChosen` for one to pass over.
+            report: filled in.
+            limit: stop after so many records.
+
+        Raises:
+            DataError: a bad row, or too many of them.
+        """
+        tolerance = Tolerance(self.on_error, self.max_bad_fraction)
+        count = 0
+        for row in self.rows(path):
+            report.rows += 1
+            try:
+                if isinstance(row, DataError):
+                    raise row
+                made = record(row)
+            except DataError as error:
+                tolerance.take(error, report, path)
+            except NotChosen as reason:
+                report.pass_over(str(reason))
+            else:
+                yield made
+                count += 1
+                if count == limit:
+                    break
+        tolerance.judge(report, path)
+
+
+@dataclass(frozen=True)
+class Writer(Options):
+    """How our records are written as a foreign format."""
+
+    @abstractmethod
+    def write(self, records: Iterable[Any], path: Path, report: ConvertReport) -> None:
+        """Write records of the format's kind.
+
+        Args:
+            records: the records.
+            path: the file, whose ending is that of the destination. It is written as it stands: the caller
+                renames it when it is whole.
+            report: counts what is left out.
+
+        Raises:
+            DataError: a record that the format cannot hold, naming it and the option that decides.
+        """
+
+
+@dataclass(frozen=True)
 class Format:
     """One foreign format.
 
     Attributes:
-        kind: what its records are in our form.
-        read: `read(path, **options)` yields records of a foreign file (or folder). An image path that it
-            resolves itself is absolute; one that it cannot resolve stays as written. It may take `report`, a
-            `ConvertReport` to fill in.
-        help: one line for `--help`.
-        write: `write(records, path, **options)` writes our records as a foreign file; None where the format
-            is only read. It may write straight to `path`, whose ending is that of the destination: the
-            caller renames the file when it is whole. It may take `report` too.
+        reader: reads it.
+        writer: writes it; None where the format is only read.
     """
 
-    kind: Kind
-    read: Callable[..., Iterator[Record]]
-    help: str
-    write: Callable[..., None] | None = None
+    reader: type[Reader]
+    writer: type[Writer] | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What its records are in our form."""
+        return self.reader.kind
+
+    @property
+    def help(self) -> str:
+        """One line for `--help`."""
+        return self.reader.help
 
     def options(self, direction: Direction = "in") -> tuple[str, ...]:
-        """Names of the format's options in one direction: the keyword-only arguments of its function."""
-        return tuple(name for name in self._keywords(direction) if name != REPORT)
+        """Names of the format's options in one direction: first its own, then those of others too."""
+        side = self.reader if direction == "in" else self.writer
+        if side is None:
+            return ()
+        fields = [one.name for one in dataclasses.fields(side)]
+        own = side.__dict__.get("__annotations__", {})
+        return tuple(sorted(fields, key=lambda name: name not in own))
 
-    def reports(self, direction: Direction = "in") -> bool:
-        """Whether its function of that direction counts what it leaves out."""
-        return REPORT in self._keywords(direction)
+    def read(
+        self, path: str | Path, *, report: ConvertReport | None = None, **options: Any
+    ) -> Iterator[Record]:
+        """The records of a file or folder, see `Reader.read`; options are those of direction `in`."""
+        return self.reader(**options).read(Path(path), ConvertReport() if report is None else report)
 
-    def _keywords(self, direction: Direction) -> list[str]:
-        function = self.read if direction == "in" else self.write
-        arguments = inspect.signature(function).parameters if function is not None else {}
-        return [name for name, argument in arguments.items() if argument.kind is argument.KEYWORD_ONLY]
+    def write(
+        self,
+        records: Iterable[Any],
+        path: str | Path,
+        *,
+        report: ConvertReport | None = None,
+        **options: Any,
+    ) -> None:
+        """Write records, see `Writer.write`; options are those of direction `out`."""
+        assert self.writer is not None, "the format is only read"
+        self.writer(**options).write(records, Path(path), ConvertReport() if report is None else report)

@@ -3,26 +3,56 @@
 from __future__ import annotations
 
 from dreamprm.formats.format import Format
-from dreamprm.formats.questions import QUESTION_FORMATS
-from dreamprm.formats.records import (
-    bigbench_mistake,
-    dreamprm15,
-    mathv,
-    mr_ben,
-    processbench,
-    trl,
-    visualprm,
-    vlmevalkit,
-)
+from dreamprm.formats.questions.ai2d import AI2D
+from dreamprm.formats.questions.aokvqa import AOKVQA
+from dreamprm.formats.questions.chartqa import ChartQA
+from dreamprm.formats.questions.clevr import CLEVRMath, SuperCLEVR
+from dreamprm.formats.questions.dvqa import DVQA
+from dreamprm.formats.questions.field_map import FieldMap
+from dreamprm.formats.questions.figureqa import FigureQA
+from dreamprm.formats.questions.geometry3k import Geometry3K
+from dreamprm.formats.questions.geoqa import GeoQAPlus, UniGeo
+from dreamprm.formats.questions.geos import GEOS
+from dreamprm.formats.questions.iconqa import IconQA
+from dreamprm.formats.questions.m3cot import M3CoT
+from dreamprm.formats.questions.mmmu import MMMU
+from dreamprm.formats.questions.plotqa import PlotQA
+from dreamprm.formats.questions.scienceqa import ScienceQA
+from dreamprm.formats.questions.tabmwp import TabMWP
+from dreamprm.formats.records.bigbench_mistake import BigBenchMistake, BigBenchMistakeWriter
+from dreamprm.formats.records.dreamprm15 import DreamPRM15, DreamPRM15Writer
+from dreamprm.formats.records.mathv import MathV, MathVWriter
+from dreamprm.formats.records.mr_ben import MRBen, MRBenWriter
+from dreamprm.formats.records.processbench import ProcessBench, ProcessBenchWriter
+from dreamprm.formats.records.trl import TRL, TRLWriter
+from dreamprm.formats.records.visualprm import VisualPRM, VisualPRMWriter
+from dreamprm.formats.records.vlmevalkit import VLMEvalKit, VLMEvalKitWriter
 
 FORMATS: dict[str, Format] = {
-    "processbench": Format("step", processbench.read, processbench.HELP, processbench.write),
-    "mr_ben": Format("step", mr_ben.read, mr_ben.HELP, mr_ben.write),
-    "bigbench_mistake": Format("step", bigbench_mistake.read, bigbench_mistake.HELP, bigbench_mistake.write),
-    "visualprm": Format("step", visualprm.read, visualprm.HELP, visualprm.write),
-    "trl": Format("step", trl.read, trl.HELP, trl.write),
-    "dreamprm15": Format("meta", dreamprm15.read, dreamprm15.HELP, dreamprm15.write),
-    "mathv": Format("candidate", mathv.read, mathv.HELP, mathv.write),
-    "vlmevalkit": Format("candidate", vlmevalkit.read, vlmevalkit.HELP, vlmevalkit.write),
-    **QUESTION_FORMATS,
+    "processbench": Format(ProcessBench, ProcessBenchWriter),
+    "mr_ben": Format(MRBen, MRBenWriter),
+    "bigbench_mistake": Format(BigBenchMistake, BigBenchMistakeWriter),
+    "visualprm": Format(VisualPRM, VisualPRMWriter),
+    "trl": Format(TRL, TRLWriter),
+    "dreamprm15": Format(DreamPRM15, DreamPRM15Writer),
+    "mathv": Format(MathV, MathVWriter),
+    "vlmevalkit": Format(VLMEvalKit, VLMEvalKitWriter),
+    "table": Format(FieldMap),
+    "ai2d": Format(AI2D),
+    "scienceqa": Format(ScienceQA),
+    "m3cot": Format(M3CoT),
+    "chartqa": Format(ChartQA),
+    "dvqa": Format(DVQA),
+    "figureqa": Format(FigureQA),
+    "plotqa": Format(PlotQA),
+    "geoqa_plus": Format(GeoQAPlus),
+    "geometry3k": Format(Geometry3K),
+    "unigeo": Format(UniGeo),
+    "geos": Format(GEOS),
+    "clevr_math": Format(CLEVRMath),
+    "super_clevr": Format(SuperCLEVR),
+    "iconqa": Format(IconQA),
+    "aokvqa": Format(AOKVQA),
+    "tabmwp": Format(TabMWP),
+    "mmmu": Format(MMMU),
 }

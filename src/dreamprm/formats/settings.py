@@ -9,17 +9,28 @@ from dreamprm.config.schema import REQUIRED, open_settings, setting
 
 
 def format_listing() -> str:
-    """Every foreign format with its kind, meaning and options in both directions, for `--help`."""
-    from dreamprm.formats.convert import FORMATS
-    from dreamprm.formats.questions.layout import common_options
+    """Every foreign format with its meaning and its options in both directions, for `--help`.
 
-    common = common_options()
-    lines = [f"every question format: {', '.join(common)}"]
+    Options that several formats have are described once, above the formats.
+    """
+    from dreamprm.formats.options import option_lines
+    from dreamprm.formats.registry import FORMATS
+
+    sides = [side for form in FORMATS.values() for side in (form.reader, form.writer) if side is not None]
+    shared: dict[type, str] = {}
+    lines: list[str] = []
+    for side in sides:
+        for base in side.__mro__:
+            if base not in shared and base.__dict__.get("shared"):
+                shared[base] = base.__dict__["shared"]
+                lines += [f"[{shared[base]}]", *(f"    {line}" for line in option_lines(side, base))]
     for name, form in FORMATS.items():
-        own = [option for option in form.options("in") if form.kind != "question" or option not in common]
-        read = f"options: {', '.join(own) or 'none'}"
-        write = "" if form.write is None else f"; out: {', '.join(form.options('out')) or 'no options'}"
-        lines.append(f"{name} ({form.kind}): {form.help}; {read}{write}")
+        lines.append(f"{name} ({form.kind}): {form.help}")
+        for direction, own in (("in", form.reader), ("out", form.writer)):
+            if own is not None:
+                of = [shared[base] for base in own.__mro__ if base in shared]
+                lines += [f"    {direction} {line}" for line in option_lines(own, own)]
+                lines += [f"    {direction} options of: {'; '.join(of)}"] if of else []
     return "\n".join(lines)
 
 

@@ -30,9 +30,6 @@ class AI2D(SplitLayout):
       on which the letters are missing;
     - the hub's `lmms-lab/ai2d`: columns `question`, `options`, `answer` (the option's index as text),
       `image`.
-
-    Attributes:
-        split: of a hub folder with several splits, which.
     """
 
     name = "AI2D"
@@ -69,14 +66,10 @@ class AI2D(SplitLayout):
             id = f"{self.prefix}-{row.text('questionId')}"
         else:
             paths, id = images.take(row, "image"), ""
-        return QuestionRecord(
+        return self.question_record(
             question=row.text("question").strip(),
             images=paths,
             answer=letter_at(row, "correctAnswer" if from_release else "answer", options),
             options=options,
-            domain=self.name,
-            answer_type="choice",
-            precision=None,
-            unit=None,
             id=id,
         )

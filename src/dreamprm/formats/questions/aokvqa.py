@@ -25,9 +25,6 @@ class AOKVQA(SplitLayout):
 
     The direct answers (ten people's words) are not used: a question record has one answer. The test split is
     published without answers and cannot be read.
-
-    Attributes:
-        split: of a hub folder, which of its splits.
     """
 
     name = "A-OKVQA"
@@ -37,15 +34,11 @@ class AOKVQA(SplitLayout):
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""
         options = option_texts(row, "choices")
-        return QuestionRecord(
+        return self.question_record(
             question=row.text("question").strip(),
             images=(self._coco(row, images),) if "image_id" in row.values else images.take(row, "image"),
             answer=letter_at(row, "correct_choice_idx", options),
             options=options,
-            domain=self.name,
-            answer_type="choice",
-            precision=None,
-            unit=None,
             id=f"{self.prefix}-{row.text('question_id')}",
         )
 

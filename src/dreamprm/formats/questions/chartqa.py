@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import answer_text, checked_options, decimals_for, number_type
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
-from dreamprm.formats.option_checks import one_of, whole_number
 from dreamprm.formats.questions.layout import SplitLayout
 
 
@@ -28,24 +28,20 @@ class ChartQA(SplitLayout):
 
     Ratios and means are written with many digits ("1.216666667"), and the benchmark counts a number as right
     within 5 %. Here a decimal answer is rounded to `significant` digits, and so many decimals must be right.
-
-    Attributes:
-        split: of a hub folder, which of its splits.
-        significant: digits that are kept of a decimal answer, >= 1; never more decimals than it has.
-        author: `human` or `machine` questions only (in the release the file says which); None for all.
     """
 
     name = "ChartQA"
     prefix = "chartqa"
     help = "ChartQA: the release's SPLIT_human.json or SPLIT_augmented.json, or the hub's tables"
 
-    author: str | None = None
-    significant: int = 3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("author", self.author, ("human", "machine", None))
-        whole_number("significant", self.significant, least=1)
+    author: str | None = setting(
+        None,
+        "questions by human or machine only (in the release the file says which); null: all",
+        choices=("human", "machine"),
+    )
+    significant: int = setting(
+        3, "digits that are kept of a decimal answer; never more decimals than it has", minimum=1
+    )
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""
@@ -56,16 +52,12 @@ class ChartQA(SplitLayout):
         if not paths and "imgname" in row:
             image = row.text("imgname")
             paths = (images.find(row, "imgname", [f"png/{image}", image]),)
-        return QuestionRecord(
+        return self.question_record(
             question=row.text(question).strip(),
             images=paths,
             answer=answer,
-            options=(),
-            domain=self.name,
             answer_type=number_type(answer) or "text",
             precision=decimals_for(answer, self.significant),
-            unit=None,
-            id="",
         )
 
     def _check_chosen(self, row: Fields) -> None:

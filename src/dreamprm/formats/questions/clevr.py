@@ -1,8 +1,9 @@
-"""CLEVR's form of questions, which CLEVR-Math and Super-CLEVR share."""
+"""CLEVR-Math and Super-CLEVR: questions about rendered scenes, in CLEVR's form."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from dreamprm.config.errors import DataError
@@ -11,14 +12,16 @@ from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import answer_text, number_type
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import member_rows
+from dreamprm.formats.questions.layout import QuestionLayout, SplitLayout
+from dreamprm.formats.tables import read_table
 
 
 def clevr_rows(path: Path) -> Iterator[Fields | DataError]:
     """The questions of `{"info": ..., "questions": [...]}` (Johnson et al., CLEVR, arXiv 1612.06890)."""
-    yield from member_rows(path, "questions")
+    return member_rows(path, "questions")
 
 
-def clevr_record(row: Fields, images: ImageFolder, *, domain: str) -> QuestionRecord:
+def clevr_record(layout: QuestionLayout, row: Fields, images: ImageFolder) -> QuestionRecord:
     """The question of one row: `question`, `answer`, `image_filename` and perhaps `split`.
 
     The image is looked for as CLEVR lays it out (`images/SPLIT/NAME`) and in plainer places. Answers true and
@@ -28,14 +31,67 @@ def clevr_record(row: Fields, images: ImageFolder, *, domain: str) -> QuestionRe
     places = ([f"images/{split}/{name}", f"{split}/{name}"] if split else []) + [f"images/{name}", name]
     stated = row.values.get("answer")
     answer = {True: "yes", False: "no"}[stated] if isinstance(stated, bool) else answer_text(row, "answer")
-    return QuestionRecord(
+    return layout.question_record(
         question=row.text("question").strip(),
         images=(images.find(row, "image_filename", places),),
         answer=answer,
-        options=(),
-        domain=domain,
         answer_type=number_type(answer) or "text",
-        precision=None,
-        unit=None,
-        id="",
     )
+
+
+@dataclass(frozen=True)
+class CLEVRMath(SplitLayout):
+    """CLEVR-Math (Lindström and Abraham, NeSy 2022, arXiv 2208.05358; CC BY-SA 4.0).
+
+    Two layouts are read:
+
+    - the release: `clevr-math-SPLIT.json`, CLEVR's form (`clevr_record`), with CLEVR's images: set
+      `image_root` to `CLEVR_v1.0`;
+    - the hub's `dali-does/clevr-math` as a table: `id` (the image's name, not unique), `question`, `image`,
+      `label` (the number), `template`.
+    """
+
+    name = "CLEVR-Math"
+    prefix = "clevr-math"
+    help = "CLEVR-Math: the release's clevr-math-SPLIT.json with CLEVR's images, or the hub's table"
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """One row a question."""
+        yield from clevr_rows(path) if path.suffix == ".json" else read_table(path, split=self.split)
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row."""
+        if "image_filename" in row.values:
+            return clevr_record(self, row, images)
+        return self.question_record(
+            question=row.text("question").strip(),
+            images=images.take(row, "image"),
+            answer=answer_text(row, "label"),
+            answer_type="integer",
+        )
+
+
+@dataclass(frozen=True)
+class SuperCLEVR(QuestionLayout):
+    """Super-CLEVR (Li et al., CVPR 2023, arXiv 2212.00259; CC BY 4.0).
+
+    Read is the release's `superCLEVR_questions_30k.json` (or its NoRedundant and AllRedundant forms), on
+    GitHub and the hub's `RyanWW/Super-CLEVR`: CLEVR's form (`clevr_record`). The images of `images.zip` are
+    looked for in `images/` beside it. The fields are those of the samples in the project's repository; the
+    full file was not seen.
+
+    Answers are numbers, words for attributes, and true or false (written as yes and no, see `clevr_record`):
+    open questions all of them.
+    """
+
+    name = "Super-CLEVR"
+    prefix = "super-clevr"
+    help = "Super-CLEVR: superCLEVR_questions_30k.json with images/ beside it"
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """One row a question."""
+        yield from clevr_rows(path)
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row."""
+        return clevr_record(self, row, images)

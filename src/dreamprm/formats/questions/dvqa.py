@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamprm.config.errors import DataError
+from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import answer_text, number_type
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
-from dreamprm.formats.option_checks import one_of
 from dreamprm.formats.questions.layout import QuestionLayout
 from dreamprm.formats.tables import read_table
-
-_TEMPLATES = ("structure", "data", "reasoning")
 
 
 @dataclass(frozen=True)
@@ -29,19 +27,15 @@ class DVQA(QuestionLayout):
 
     Digits stand for values and words (one, two) for counts; answers are kept as they are written. Yes/no
     questions are open questions with the text yes or no.
-
-    Attributes:
-        template: only `structure`, `data` or `reasoning` questions; None for all.
     """
 
     name = "DVQA"
     prefix = "dvqa"
     help = "DVQA: the release's SPLIT_qa.json"
 
-    template: str | None = None
-
-    def __post_init__(self) -> None:
-        one_of("template", self.template, (*_TEMPLATES, None))
+    template: str | None = setting(
+        None, "questions of this kind only; null: all", choices=("structure", "data", "reasoning")
+    )
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a question."""
@@ -54,14 +48,10 @@ class DVQA(QuestionLayout):
             if row.text(field) != self.template:
                 raise NotChosen(f"{field} is not {self.template} (template)")
         answer, image = answer_text(row, "answer"), row.text("image")
-        return QuestionRecord(
+        return self.question_record(
             question=row.text("question").strip(),
             images=(images.find(row, "image", [f"images/{image}", image]),),
             answer=answer,
-            options=(),
-            domain=self.name,
             answer_type=number_type(answer) or "text",
-            precision=None,
-            unit=None,
             id=f"{self.prefix}-{answer_text(row, 'question_id')}",
         )

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import ANSWER_TYPES, QuestionRecord
 from dreamprm.formats.choices import answer_text, checked_options, letter_at, letter_of, option_texts
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import member_rows
-from dreamprm.formats.option_checks import optional_name
 from dreamprm.formats.questions.layout import QuestionLayout
 from dreamprm.formats.tables import read_table
 
@@ -29,62 +29,60 @@ class FieldMap(QuestionLayout):
     """Which fields of a table hold the parts of a question.
 
     Every option but `answer_index`, `where`, `split` and `member` names a field; a dot reaches into an object
-    (`metadata.subject`).
-
-    Attributes:
-        question: the question's text.
-        answer: the answer; see `answer_index`.
-        options: a field with a list of options (or a text with a JSON or Python list), or the list of the
-            fields that hold one option each, of which the last ones may be empty. A row without options is
-            an open question. None: all are open.
-        answer_index: how the answer of a question with options names the right one: None, by its text or
-            its letter; 0 or 1, by its number, counted from there.
-        image: one or several fields with images, in order: a path, the bytes of an image file,
-            `{"bytes", "path"}`, or a list of these. None: questions without images.
-        id: a text or a whole number, of which each appears once; None: the source's name and the row's
-            number.
-        domain_field: the domain; None: the source's name without its ending, unless `domain` is given.
-        answer_type: a field with one of `ANSWER_TYPES`; unit: with the unit; precision: with the decimals.
-        where: rows are chosen whose fields have these values: `{split: test, grade: [7, 8]}`; a value is
-            compared as text, null is a field that is absent or null.
-        split: which split of a folder, see `read_table`.
-        member: of a JSON file that holds one object, which of its members is the array of rows.
+    (`metadata.subject`). A row without options is an open question. An image is a path, the bytes of an image
+    file, `{"bytes", "path"}`, or a list of these.
     """
 
     name = "table"
     prefix = "table"
     help = "any local table (JSON, CSV, TSV, Excel, parquet, arrow, saved dataset), by a map of its fields"
 
-    question: str = "question"
-    answer: str = "answer"
-    options: Names | None = None
-    answer_index: int | None = None
-    image: Names | None = None
-    id: str | None = None
-    domain_field: str | None = None
-    answer_type: str | None = None
-    unit: str | None = None
-    precision: str | None = None
-    where: dict[str, Any] | None = None
-    split: str | None = None
-    member: str | None = None
+    question: str = setting("question", "the question's text")
+    answer: str = setting("answer", "the answer; see answer_index")
+    options: Names | None = setting(
+        None,
+        "a field with a list of options (or a text with a JSON or Python list), or the list of the fields"
+        " that hold one option each, of which the last ones may be empty; null: all questions are open",
+    )
+    answer_index: int | None = setting(
+        None,
+        "how the answer of a question with options names the right one: null, by its text or its letter;"
+        " 0 or 1, by its number, counted from there",
+        minimum=0,
+        maximum=1,
+    )
+    image: Names | None = setting(
+        None, "one or several fields with images, in order; null: questions without images"
+    )
+    id: str | None = setting(
+        None,
+        "a text or a whole number, of which each appears once; null: the source's name and the row's number",
+    )
+    domain_field: str | None = setting(
+        None, "the domain; null: the source's name without its ending, unless `domain` is given"
+    )
+    answer_type: str | None = setting(None, f"a field with one of {', '.join(ANSWER_TYPES)}")
+    unit: str | None = setting(None, "a field with the unit")
+    precision: str | None = setting(None, "a field with the number of decimals")
+    where: dict[str, Any] | None = setting(
+        None,
+        "rows are chosen whose fields have these values: {split: test, grade: [7, 8]}; a value is compared as"
+        " text, null is a field that is absent or null",
+    )
+    split: str | None = setting(None, "which split of a folder")
+    member: str | None = setting(
+        None, "of a JSON file that holds one object, which of its members is the array of rows"
+    )
 
     def __post_init__(self) -> None:
-        for name in ("question", "answer"):
-            if getattr(self, name) is None:
-                raise UserError(f"{name} must name a field of the table; got null")
-        for name in (*_SINGLE, "split", "member"):
-            optional_name(name, getattr(self, name))
+        super().__post_init__()
         for name in ("options", "image"):
             value = getattr(self, name)
             if isinstance(value, list) and not value:
                 raise UserError(f"{name} must name at least one field; write null for none")
             for part in value if isinstance(value, list) else [value]:
-                optional_name(name, part)
-        if self.answer_index is not None and (
-            isinstance(self.answer_index, bool) or self.answer_index not in (0, 1)
-        ):
-            raise UserError(f"answer_index must be 0, 1 or null; got {self.answer_index!r}")
+                if part is not None and (not isinstance(part, str) or not part.strip()):
+                    raise UserError(f"{name} must be a text that is not empty, or null; got {part!r}")
         if self.answer_index is not None and self.options is None:
             raise UserError("answer_index needs options: it says how an answer names one of them")
         if self.where is not None and not isinstance(self.where, dict):

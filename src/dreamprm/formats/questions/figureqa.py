@@ -43,16 +43,11 @@ class FigureQA(QuestionLayout):
         if isinstance(answer, bool) or answer not in (0, 1):
             raise row.error("answer", allowed)
         index = answer_text(row, "image_index")
-        return QuestionRecord(
+        return self.question_record(
             question=row.text("question_string").strip(),
             images=(images.find(row, "image_index", [f"png/{index}.png", f"{index}.png"]),),
             answer="A" if answer == 1 else "B",
             options=("Yes", "No"),
-            domain=self.name,
-            answer_type="choice",
-            precision=None,
-            unit=None,
-            id="",
         )
 
     def source_name(self, path: Path) -> str:

@@ -30,10 +30,6 @@ class Geometry3K(SplitLayout):
     - the hub's `hiyouga/geometry3k`: `images`, `problem`, `answer`. It has no options: the answers are
       LaTeX and compared as expressions. The `<image>` at the head of each problem, a placeholder of a chat
       template, is left out.
-
-    Attributes:
-        split: `train`, `val` or `test` (on the hub `train`, `validation` or `test`); None for all of a
-            release.
     """
 
     name = "Geometry3K"
@@ -55,16 +51,11 @@ class Geometry3K(SplitLayout):
         if "problem_text" in row.values:
             return self._of_release(row, images)
         answer = answer_text(row, "answer")
-        return QuestionRecord(
+        return self.question_record(
             question=row.text("problem").strip().removeprefix(_PLACEHOLDER).strip(),
             images=images.take(row, "images"),
             answer=answer,
-            options=(),
-            domain=self.name,
             answer_type=number_type(answer) or "symbolic",
-            precision=None,
-            unit=None,
-            id="",
         )
 
     def _of_release(self, row: Fields, images: ImageFolder) -> QuestionRecord:
@@ -74,14 +65,10 @@ class Geometry3K(SplitLayout):
         own = answer_text(row, "id")
         # An image root holds the problems' folders; without one the image is beside its data.json.
         places = ["img_diagram.png", f"{row.path.parent.name}/img_diagram.png"]
-        return QuestionRecord(
+        return self.question_record(
             question=row.text("problem_text").strip(),
             images=(images.find(row, "id", places),),
             answer=letter_given(row, "answer", options),
             options=options,
-            domain=self.name,
-            answer_type="choice",
-            precision=None,
-            unit=None,
             id=f"{self.prefix}-{own}",
         )

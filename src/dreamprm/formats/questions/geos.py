@@ -54,15 +54,11 @@ class GEOS(QuestionLayout):
         file = PurePosixPath(row.optional_text(given) or "diagram.png").name
         beside = f"{row.path.parent.name}/diagram.png"  # where an image root holds the questions' folders
         places = ["diagram.png", beside, file] if row.path.name == "question.json" else [file]
-        return QuestionRecord(
+        return self.question_record(
             question=row.text("text").strip(),
             images=(images.find(row, given, places),),
             answer=letter_at(row, "answer", options, first=1),
             options=options,
-            domain=self.name,
-            answer_type="choice",
-            precision=None,
-            unit=None,
             id=f"{self.prefix}-{own}",
         )
 

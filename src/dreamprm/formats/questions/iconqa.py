@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamprm.config.errors import DataError
+from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import answer_text, letter_at, number_type, option_texts
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import named_rows, object_rows, read_object
-from dreamprm.formats.option_checks import one_of
 from dreamprm.formats.questions.layout import QuestionLayout
 
 _TASKS = ("choose_txt", "choose_img", "fill_in_blank")
@@ -32,22 +32,14 @@ class IconQA(QuestionLayout):
 
     A question with images as options gets all of them as its images, the drawing first, and the options
     `<image 2>`, `<image 3>`, ..., as MMMU refers to images.
-
-    Attributes:
-        split: `train`, `val` or `test`; None for all.
-        task: `choose_txt`, `choose_img` or `fill_in_blank` questions only; None for all.
     """
 
     name = "IconQA"
     prefix = "iconqa"
     help = "IconQA: the release's folder iconqa_data; images as options become <image 2>, <image 3>, ..."
 
-    split: str | None = None
-    task: str | None = None
-
-    def __post_init__(self) -> None:
-        one_of("split", self.split, ("train", "val", "test", None))
-        one_of("task", self.task, (*_TASKS, None))
+    split: str | None = setting(None, "which of its splits; null: all", choices=("train", "val", "test"))
+    task: str | None = setting(None, "questions of this kind only; null: all", choices=_TASKS)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a problem, with its number and split."""
@@ -87,15 +79,12 @@ class IconQA(QuestionLayout):
             paths += [find(name) for name in files]
             options = tuple(f"<image {number}>" for number in range(2, 2 + len(files)))
         answer = letter_at(row, "answer", options) if options else answer_text(row, "answer")
-        return QuestionRecord(
+        return self.question_record(
             question=row.text("question").strip(),
             images=tuple(paths),
             answer=answer,
             options=options,
-            domain=self.name,
-            answer_type="choice" if options else number_type(answer) or "text",
-            precision=None,
-            unit=None,
+            answer_type=number_type(answer) or "text",
             id=f"{self.prefix}-{number}",
         )
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import letter_given, option_texts, with_context
 from dreamprm.formats.image_folder import ImageFolder
-from dreamprm.formats.option_checks import true_or_false
 from dreamprm.formats.questions.layout import SplitLayout
 
 
@@ -21,21 +21,13 @@ class M3CoT(SplitLayout):
     image itself on the hub) or `image_path`, beside `rationale`, `domain`, `topic`, `category`, `split`. The
     release's image paths start from the folder of its scripts or lie in `images/ID.png` beside the file;
     both are tried.
-
-    Attributes:
-        split: of a hub folder, which of its splits.
-        context: whether the context stands before the question.
     """
 
     name = "M3CoT"
     prefix = "m3cot"
     help = "M3CoT: the release's SPLIT.jsonl, or the hub's LightChen2333/M3CoT"
 
-    context: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        true_or_false("context", self.context)
+    context: bool = setting(True, "whether the context stands before the question")
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""
@@ -47,14 +39,10 @@ class M3CoT(SplitLayout):
             paths: tuple[str, ...] = (images.find(row, field, places),)
         else:
             paths = images.take(row, field)
-        return QuestionRecord(
+        return self.question_record(
             question=with_context(row, "context" if self.context else None),
             images=paths,
             answer=letter_given(row, "answer", options),
             options=options,
-            domain=self.name,
-            answer_type="choice",
-            precision=None,
-            unit=None,
             id=f"{self.prefix}-{own}",
         )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import answer_text, letter_given, number_type, option_texts
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
-from dreamprm.formats.option_checks import one_of
 from dreamprm.formats.questions.layout import SplitLayout
 
 _MOST_IMAGES = 7
@@ -27,21 +27,13 @@ class MMMU(SplitLayout):
 
     The answers of the test split are not published ("?"). An open question may have several accepted
     answers, a Python list in a text: the first one is taken, since a question record has one.
-
-    Attributes:
-        split: of a folder: `dev`, `validation` or `test`.
-        question_type: only `multiple-choice` or `open` questions; None for all.
     """
 
     name = "MMMU"
     prefix = "mmmu"
     help = "MMMU: the hub's parquet files of MMMU/MMMU"
 
-    question_type: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        one_of("question_type", self.question_type, (*_TYPES, None))
+    question_type: str | None = setting(None, "questions of this kind only; null: all", choices=_TYPES)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""
@@ -57,15 +49,12 @@ class MMMU(SplitLayout):
             raise row.error("options", "at least one option, since question_type is multiple-choice")
         answer = letter_given(row, "answer", options) if options else self._first_answer(row)
         paths = (images.take(row, f"image_{number}") for number in range(1, _MOST_IMAGES + 1))
-        return QuestionRecord(
+        return self.question_record(
             question=row.text("question").strip(),
             images=tuple(path for group in paths for path in group),
             answer=answer,
             options=options,
-            domain=self.name,
-            answer_type="choice" if options else number_type(answer) or None,
-            precision=None,
-            unit=None,
+            answer_type=number_type(answer) or None,
             id=row.text("id"),
         )
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamprm.config.errors import DataError
+from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import answer_text, decimals_for, number_type
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import member_rows
-from dreamprm.formats.option_checks import whole_number
 from dreamprm.formats.questions.layout import QuestionLayout
 
 
@@ -27,19 +27,15 @@ class PlotQA(QuestionLayout):
     Many answers are computed means and differences with a dozen decimals, and the benchmark counts a number
     as right within 5 %. Here a decimal answer is rounded to `significant` digits, and so many decimals must
     be right.
-
-    Attributes:
-        significant: digits that are kept of a decimal answer, >= 1; never more decimals than it has.
     """
 
     name = "PlotQA"
     prefix = "plotqa"
     help = "PlotQA: a split's qa_pairs_V1.json or qa_pairs_V2.json"
 
-    significant: int = 3
-
-    def __post_init__(self) -> None:
-        whole_number("significant", self.significant, least=1)
+    significant: int = setting(
+        3, "digits that are kept of a decimal answer; never more decimals than it has", minimum=1
+    )
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a question."""
@@ -48,16 +44,12 @@ class PlotQA(QuestionLayout):
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""
         answer, index = answer_text(row, "answer"), answer_text(row, "image_index")
-        return QuestionRecord(
+        return self.question_record(
             question=row.text("question_string").strip(),
             images=(images.find(row, "image_index", [f"png/{index}.png", f"{index}.png"]),),
             answer=answer,
-            options=(),
-            domain=self.name,
             answer_type=number_type(answer) or "text",
             precision=decimals_for(answer, self.significant),
-            unit=None,
-            id="",
         )
 
     def source_name(self, path: Path) -> str:

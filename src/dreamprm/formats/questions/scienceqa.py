@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamprm.config.errors import DataError
+from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import letter_at, option_texts, with_context
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import named_rows
-from dreamprm.formats.option_checks import true_or_false
 from dreamprm.formats.questions.layout import SplitLayout
 from dreamprm.formats.tables import read_table
 
@@ -30,23 +30,15 @@ class ScienceQA(SplitLayout):
     - the hub's `derek-thomas/ScienceQA`: the same columns, with the image in the row and without number and
       split.
 
-    Half of the questions have no image: say with `without_image` what becomes of them.
-
-    Attributes:
-        split: `train`, `val` or `test` (on the hub `train`, `validation` or `test`); None for all of a
-            release.
-        hint: whether the problem's hint (its context) stands before the question.
+    Splits are `train`, `val` and `test` (on the hub `train`, `validation` and `test`); a release without
+    `split` is read whole. Half of the questions have no image: say with `without_image` what becomes of them.
     """
 
     name = "ScienceQA"
     prefix = "scienceqa"
     help = "ScienceQA: the release's problems.json, or the hub's derek-thomas/ScienceQA"
 
-    hint: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        true_or_false("hint", self.hint)
+    hint: bool = setting(True, "whether the problem's hint (its context) stands before the question")
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a problem."""
@@ -70,14 +62,10 @@ class ScienceQA(SplitLayout):
             id = f"{self.prefix}-{number}"
         else:
             paths, id = images.take(row, "image"), ""
-        return QuestionRecord(
+        return self.question_record(
             question=with_context(row, "hint" if self.hint else None),
             images=paths,
             answer=letter_at(row, "answer", options),
             options=options,
-            domain=self.name,
-            answer_type="choice",
-            precision=None,
-            unit=None,
             id=id,
         )

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamprm.config.errors import DataError
+from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import answer_text, letter_of, number_type, option_texts
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import named_rows
-from dreamprm.formats.option_checks import true_or_false
 from dreamprm.formats.questions.layout import SplitLayout
 
 
@@ -26,22 +26,17 @@ class TabMWP(SplitLayout):
     `table`, `ques_type` (multi_choice or free_text), `ans_type` (integer_number, decimal_number, ...),
     `split`. The tables' images are `tables/NUMBER.png` beside it.
 
-    A fraction ("3/4"), which the release counts among the decimal numbers, is compared as an expression.
-
-    Attributes:
-        table_text: whether the table, as the release writes it in text, stands before the question.
-        split: `train`, `dev` or `test` of a file that holds several; None for all.
+    A file that holds several splits (`train`, `dev`, `test`) is read whole unless `split` names one. A
+    fraction ("3/4"), which the release counts among the decimal numbers, is compared as an expression.
     """
 
     name = "TabMWP"
     prefix = "tabmwp"
     help = "TabMWP: the release's problems_SPLIT.json with tables/ beside it"
 
-    table_text: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        true_or_false("table_text", self.table_text)
+    table_text: bool = setting(
+        False, "whether the table, as the release writes it in text, stands before the question"
+    )
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a problem."""
@@ -54,14 +49,12 @@ class TabMWP(SplitLayout):
         options = option_texts(row, "choices") if "choices" in row else ()
         number = row.text("pid")
         answer = letter_of(row, "answer", options) if options else answer_text(row, "answer")
-        return QuestionRecord(
+        return self.question_record(
             question=self._question(row),
             images=(images.find(row, "pid", [f"tables/{number}.png", f"{number}.png"]),),
             answer=answer,
             options=options,
-            domain=self.name,
-            answer_type="choice" if options else _answer_type(row, answer),
-            precision=None,
+            answer_type=_answer_type(row, answer),
             unit=None if options else row.optional_text("unit"),
             id=f"{self.prefix}-{number}",
         )

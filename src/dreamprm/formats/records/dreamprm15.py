@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dreamprm.config.errors import DataError
+from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
-from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.records import MetaRecord
-from dreamprm.formats.format import ConvertReport, NotChosen
+from dreamprm.formats.format import ConvertReport, NotChosen, RowReader, Writer
 from dreamprm.formats.image_folder import image_value, images_of
-from dreamprm.formats.json_rows import json_rows
-from dreamprm.formats.option_checks import whole_number
-from dreamprm.formats.row_files import records_of
 from dreamprm.formats.writers import write_json_array
-
-HELP = "DreamPRM-1.5 meta files: conversations with one turn a step, as meta records"
 
 _QUESTION_HEADING = "### Question:"
 _INSTRUCTION = (
@@ -26,74 +22,62 @@ _INSTRUCTION = (
 )
 
 
-def read(
-    path: str | Path,
-    *,
-    min_steps: int = 1,
-    on_error: OnError = "error",
-    max_bad_fraction: float = 0.01,
-    report: ConvertReport | None = None,
-) -> Iterator[MetaRecord]:
-    """Read a DreamPRM-1.5 meta file: `id`, `true_false`, `image`, `conversations` of {`from`, `value`} turns.
+@dataclass(frozen=True)
+class DreamPRM15(RowReader):
+    """A DreamPRM-1.5 meta file: `id`, `true_false`, `image`, `conversations` of {`from`, `value`} turns.
 
-    The first human turn is the question (without its "### Question:" heading), the other human turns are the
-    steps. The system turn is an instruction to another model, the gpt turns are placeholders ("+" on every
-    step of right and wrong answers alike), and `response` repeats the steps: none is kept. Image paths are
-    kept as written; point `image_root` at the folder they start from when the result is read. The project's
-    training files are of another form, which format `visualprm` reads.
+    A JSON array or JSON Lines. The first human turn is the question (without its "### Question:" heading),
+    the other human turns are the steps. The system turn is an instruction to another model, the gpt turns are
+    placeholders ("+" on every step of right and wrong answers alike), and `response` repeats the steps: none
+    is kept. Image paths are kept as written; point `image_root` at the folder they start from when the result
+    is read. The project's training files are of another form, which format `visualprm` reads. In the public
+    MMMU-Pro file 896 of 1,656 records have a single step, often the bare answer; `min_steps=2` keeps the 760
+    others.
     Source: github.com/coder-qicao/DreamPRM-1.5, arXiv 2509.05542.
-
-    Args:
-        path: a JSON array or a JSON Lines file.
-        min_steps: leave out records with fewer steps, >= 1. In the public MMMU-Pro file 896 of 1,656 records
-            have a single step, often the bare answer; 2 keeps the 760 others.
-        on_error, max_bad_fraction: as in `read_step_records`.
-        report: counts what is left out.
-
-    Yields:
-        Records in the file's order.
-
-    Raises:
-        UserError: no such file, or `min_steps` < 1.
-        DataError: a bad record, naming file, line, field, value and what is allowed.
     """
-    whole_number("min_steps", min_steps, least=1)
-    tolerance = Tolerance(on_error, max_bad_fraction)
-    rows = json_rows(path)
-    return records_of(
-        rows, lambda row: _record(row, min_steps), path=path, tolerance=tolerance, report=report
-    )
+
+    kind = "meta"
+    help = "DreamPRM-1.5 meta files: conversations with one turn a step, as meta records"
+
+    min_steps: int = setting(1, "leave out records with fewer steps", minimum=1)
+
+    def read(self, path: Path, report: ConvertReport) -> Iterator[MetaRecord]:
+        """One record a row."""
+        return self.records_of(path, self.record, report)
+
+    def record(self, row: Fields) -> MetaRecord:
+        """The record of one row.
+
+        Raises:
+            DataError: a bad row.
+            NotChosen: it has too few steps.
+        """
+        question, steps = _question_and_steps(row)
+        if len(steps) < self.min_steps:
+            raise NotChosen(f"fewer than {self.min_steps} steps")
+        return MetaRecord(
+            question=question,
+            images=images_of(row),
+            steps=steps,
+            correct=row.truth("true_false"),
+            id=row.identifier(),
+        )
 
 
-def write(records: Iterable[MetaRecord], path: str | Path) -> None:
-    """Write meta records as a DreamPRM-1.5 meta file, a JSON array.
+@dataclass(frozen=True)
+class DreamPRM15Writer(Writer):
+    """Writes a JSON array of meta records with at least one step.
 
     The gpt turns are "+" throughout, as in the public file: single steps have no label there either. The
     system turn is our own wording; `response` is the steps joined by blank lines. Several images become a
-    list of paths, which the public loader does not read.
-
-    Args:
-        records: meta records with at least one step. White space around question and steps is not kept by
-            the reader.
-        path: the file.
-
-    Raises:
-        DataError: a record without steps.
+    list of paths, which the public loader does not read. White space around question and steps is not kept by
+    the reader.
     """
-    write_json_array(path, map(_row, records))
 
-
-def _record(fields: Fields, min_steps: int) -> MetaRecord:
-    question, steps = _question_and_steps(fields)
-    if len(steps) < min_steps:
-        raise NotChosen(f"fewer than {min_steps} steps")
-    return MetaRecord(
-        question=question,
-        images=images_of(fields),
-        steps=steps,
-        correct=fields.truth("true_false"),
-        id=fields.identifier(),
-    )
+    def write(self, records: Iterable[MetaRecord], path: Path, report: ConvertReport) -> None:
+        """Write all of them."""
+        del report
+        write_json_array(path, map(_row, records))
 
 
 def _question_and_steps(fields: Fields) -> tuple[str, tuple[str, ...]]:

@@ -1,9 +1,28 @@
-"""MR-Ben (arXiv 2406.13975): models' solutions in six subjects with their first error step."""
+"""MR-Ben (arXiv 2406.13975): models' solutions in six subjects with their first error step.
+
+What a step of a solution is, and which one the number (or the line) of the first error means: the published
+lists hold *lines*, and `Model_Solution_First_Error_Step` is the number in a line's "Step k"
+heading, which is not always the line's place in the list: in 502 of the 2,572 wrong solutions of the five
+subjects with headings it is not, since steps have several lines, or blank ones between them. That the heading
+is meant shows in the annotators' own step ("Model_Solution_Rectified_First_Error_Step"): among the 807 wrong
+solutions whose headings do not count the lines, it carries the same number in 801. So:
+
+- Where every line "Step k" is the k-th of the list, or no line has a heading, each line is a step and the
+  number is its place (a last line "Solution: ..." counts as one).
+- Else a step goes from its heading to the next one, a line "Solution: ..." is a step of its own, and the
+  number is the heading's. Where several headings have that number (choices examined one by one, each from
+  "Step 1" on), the error may be in any of them.
+- A program's steps are its lines. The error is given as the text of a line, which may stand in several
+  places.
+- Where nothing fits (no such number, no such line, a blank), the error may be in any step.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -12,128 +31,112 @@ from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields, shown
 from dreamprm.data.json_members import stream_members
 from dreamprm.data.json_stream import Row
-from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.records import StepRecord
-from dreamprm.formats.format import ConvertReport
 from dreamprm.formats.json_rows import as_fields, json_rows
-from dreamprm.formats.option_checks import optional_name
-from dreamprm.formats.records.first_error_labels import first_error_labels, first_wrong_step, without_blank
-from dreamprm.formats.records.mr_ben_steps import ErrorPlaces, code_steps, numbered_steps
-from dreamprm.formats.records.right_or_wrong import DropImages, RightOrWrong, Unlabelled, text_only
-from dreamprm.formats.row_files import domain_of, records_of
-
-HELP = "MR-Ben: solutions labelled with their first error step, as step records"
+from dreamprm.formats.records.first_errors import FirstErrorWriter, first_error_labels, without_blank
+from dreamprm.formats.records.step_format import StepReader
 
 _NONE = "N/A"
 _PREFIX = "Model_Solution_"
+_HEADING = re.compile(r"\s*step\s+(\d+)", re.IGNORECASE)
+_SOLUTION = re.compile(r"\s*solution\s*:", re.IGNORECASE)
 
 
-def read(
-    path: str | Path,
-    *,
-    domain: str | None = None,
-    on_error: OnError = "error",
-    max_bad_fraction: float = 0.01,
-    report: ConvertReport | None = None,
-) -> Iterator[StepRecord]:
-    """Read an MR-Ben file: an object of lists of solutions by question, or one solution a row.
+@dataclass(frozen=True)
+class MRBen(StepReader):
+    """An MR-Ben file: an object of lists of solutions by question, or one solution a row.
 
     Read are `Question`, `Options` (put below the question), `Sampled_Model`, `Model_Solution_Steps`,
     `Model_Solution_Correctness` (`correct`, `incorrect`) and `Model_Solution_First_Error_Step` (`N/A` where
-    correct). A step's label is 1 before the first error and 0 from it on (`first_error_labels`). What the
-    number of the error step counts, and what is done where it cannot be placed, is told in `mr_ben_steps`:
-    the steps between which the error must lie are null. The answers, the annotators' reasons and their
-    rectified steps are not kept. Published as Randolphzeng/Mr-Ben, MIT.
-
-    Args:
-        path: a JSON object, a JSON array or a JSON Lines file of any size.
-        domain: the domain of its records; None for the file's name without its ending.
-        on_error, max_bad_fraction, report: as in `read_step_records`.
-
-    Yields:
-        One record a solution, in the file's order; its id is `Question_UUID/Sampled_Model`.
-
-    Raises:
-        UserError: no such file.
-        DataError: a bad record, naming file, line, field, value and what is allowed.
+    correct). A step's label is 1 before the first error and 0 from it on (`first_error_labels`); the steps
+    between which the error must lie are null. The answers, the annotators' reasons and their rectified steps
+    are not kept. A record's id is `Question_UUID/Sampled_Model`. Published as Randolphzeng/Mr-Ben, MIT.
     """
-    optional_name("domain", domain)
-    tolerance = Tolerance(on_error, max_bad_fraction)
-    rows = _rows(Path(path))
-    return records_of(rows, lambda row: _record(row, domain), path=path, tolerance=tolerance, report=report)
+
+    help = "MR-Ben: solutions labelled with their first error step, as step records"
+
+    def rows(self, path: Path) -> Iterator[Fields | DataError]:
+        """One row a solution."""
+        if not _is_by_question(path):
+            yield from json_rows(path)
+            return
+        for question, member in stream_members(path):
+            if not isinstance(member.value, list):
+                yield DataError(
+                    f"{path}:{member.line}: member {question!r}: got {shown(member.value)};"
+                    " allowed: a list of solutions"
+                )
+                continue
+            for index, value in enumerate(member.value):
+                row = Row(member.line, value)
+                yield from as_fields([row], path, prefix=f"{question}[{index}].")
+
+    def record(self, row: Fields) -> StepRecord:
+        """The record of one solution."""
+        steps, labels = _judged_steps(row)
+        return self.step_record(row, question=_question(row), steps=steps, labels=labels, id=_identifier(row))
 
 
-def write(
-    records: Iterable[StepRecord],
-    path: str | Path,
-    *,
-    threshold: float | None = None,
-    unlabelled: Unlabelled = "error",
-    images: DropImages = "error",
-    report: ConvertReport | None = None,
-) -> None:
-    """Write step records as an MR-Ben file: an object of lists of solutions by question.
+@dataclass(frozen=True)
+class MRBenWriter(FirstErrorWriter):
+    """Writes an object of lists of solutions by question.
 
     A record's id is taken apart at its first "/" into `Question_UUID` and `Sampled_Model`. Records of one
     question must follow one another. Options stay in `Question`; the answers, reasons and rectified steps are
-    "", since our records do not know them. Numbers of rollouts are not kept; `domain` is added. A record that
-    is known to be wrong but not where (null, ..., null, 0) is written with "" as its error step, as the
-    published coding file does.
-
-    Args:
-        records, path, threshold, unlabelled, images, report: as of `processbench.write`.
-
-    Raises:
-        UserError, DataError: as `processbench.write`; DataError too for a record whose steps have headings
-            that do not count them, so that the number of the error step would be read differently, and for a
-            question that comes again later.
+    "", since our records do not know them. A record that is known to be wrong but not where (null, ..., null,
+    0) is written with "" as its error step, as the published coding file does. A record whose steps have
+    headings that do not count them is an error, since the number of the error step would be read differently.
     """
-    rule = RightOrWrong(threshold, unlabelled)
-    kept = rule.labelled(text_only(records, images), report, held=_is_unplaced)
-    written: set[str] = set()
-    with Path(path).open("w", encoding="utf-8") as file:
-        separator = "{\n"
-        for question, group in groupby(kept, key=lambda record: record.id.partition("/")[0]):
-            if question in written:
-                raise DataError(
-                    f"question {question} comes again after others; MR-Ben lists the solutions of a question"
-                    " together: sort the records by id"
-                )
-            written.add(question)
-            rows = [_row(record, rule) for record in group]
-            file.write(f"{separator}{json.dumps(question, ensure_ascii=False)}: ")
-            file.write(json.dumps(rows, ensure_ascii=False, indent=1))
-            separator = ",\n"
-        file.write("{}\n" if separator == "{\n" else "\n}\n")
 
+    def holds_null(self, record: StepRecord) -> bool:
+        """Whether the record is known to be wrong, but not where."""
+        return _is_unplaced(record)
 
-def _record(fields: Fields, domain: str | None) -> StepRecord:
-    steps, labels = _judged_steps(fields)
-    return StepRecord(
-        question=_question(fields),
-        images=(),
-        domain=domain_of(fields, domain),
-        steps=steps,
-        labels=labels,
-        rollouts=(None,) * len(steps),
-        id=_identifier(fields),
-    )
-
-
-def _rows(path: Path) -> Iterator[Fields | DataError]:
-    if not _is_by_question(path):
-        yield from json_rows(path)
-        return
-    for question, member in stream_members(path):
-        if not isinstance(member.value, list):
-            yield DataError(
-                f"{path}:{member.line}: member {question!r}: got {shown(member.value)};"
-                " allowed: a list of solutions"
+    def row(self, record: StepRecord) -> dict[str, Any]:
+        """The row of one solution."""
+        question, _, model = record.id.partition("/")
+        first = "" if _is_unplaced(record) else self.first_wrong_step(record)
+        number = _NONE if first is None else first if isinstance(first, str) else str(first + 1)
+        steps, places = numbered_steps(list(record.steps))
+        if steps != record.steps or isinstance(first, int) and places.of(number) != (first,):
+            raise DataError(
+                f"record {record.id}: its steps have 'Step k' headings that do not count them"
+                f" ({', '.join(repr(step[:20]) for step in record.steps[:4])}, ...), and MR-Ben names the"
+                " error step by its heading; remove or correct the headings"
             )
-            continue
-        for index, value in enumerate(member.value):
-            row = Row(member.line, value)
-            yield from as_fields([row], path, prefix=f"{question}[{index}].")
+        return {
+            "Question_UUID": question,
+            "Subject": record.domain,
+            "Question": record.question,
+            "Options": "",
+            "Ground_Truth_Analysis": "",
+            "Ground_Truth_Answer": "",
+            "Ground_Truth_Answer_Modified": "",
+            "Sampled_Model": model,
+            "Model_Solution_Steps": list(record.steps),
+            "Model_Solution_Correctness": "correct" if first is None else "incorrect",
+            "Model_Solution_First_Error_Step": number,
+            "Model_Solution_Error_Reason": "",
+            "Model_Solution_Rectified_First_Error_Step": "",
+            "domain": record.domain,
+        }
+
+    def write_rows(self, path: Path, rows: Iterator[dict[str, Any]]) -> None:
+        """One object; the rows of a question are one of its members."""
+        written: set[str] = set()
+        with path.open("w", encoding="utf-8") as file:
+            separator = "{\n"
+            for question, group in groupby(rows, key=lambda row: str(row["Question_UUID"])):
+                if question in written:
+                    raise DataError(
+                        f"question {question} comes again after others; MR-Ben lists the solutions of a"
+                        " question together: sort the records by id"
+                    )
+                written.add(question)
+                file.write(f"{separator}{json.dumps(question, ensure_ascii=False)}: ")
+                file.write(json.dumps(list(group), ensure_ascii=False, indent=1))
+                separator = ",\n"
+            file.write("{}\n" if separator == "{\n" else "\n}\n")
 
 
 def _is_by_question(path: Path) -> bool:
@@ -197,30 +200,56 @@ def _is_unplaced(record: StepRecord) -> bool:
     return len(record.labels) > 1 and record.labels == (*(None,) * (len(record.labels) - 1), 0.0)
 
 
-def _row(record: StepRecord, rule: RightOrWrong) -> dict[str, Any]:
-    question, _, model = record.id.partition("/")
-    first = "" if _is_unplaced(record) else first_wrong_step(record, rule)
-    number = _NONE if first is None else first if isinstance(first, str) else str(first + 1)
-    steps, places = numbered_steps(list(record.steps))
-    if steps != record.steps or isinstance(first, int) and places.of(number) != (first,):
-        raise DataError(
-            f"record {record.id}: its steps have 'Step k' headings that do not count them"
-            f" ({', '.join(repr(step[:20]) for step in record.steps[:4])}, ...), and MR-Ben names the error"
-            " step by its heading; remove or mend the headings"
-        )
-    return {
-        "Question_UUID": question,
-        "Subject": record.domain,
-        "Question": record.question,
-        "Options": "",
-        "Ground_Truth_Analysis": "",
-        "Ground_Truth_Answer": "",
-        "Ground_Truth_Answer_Modified": "",
-        "Sampled_Model": model,
-        "Model_Solution_Steps": list(record.steps),
-        "Model_Solution_Correctness": "correct" if first is None else "incorrect",
-        "Model_Solution_First_Error_Step": number,
-        "Model_Solution_Error_Reason": "",
-        "Model_Solution_Rectified_First_Error_Step": "",
-        "domain": record.domain,
-    }
+@dataclass(frozen=True)
+class ErrorPlaces:
+    """Where the first error can be, by the name that the file gives it."""
+
+    steps: int
+    by_name: Mapping[str, tuple[int, ...]]
+
+    def of(self, name: str) -> tuple[int, ...]:
+        """The indices of the steps that `name` may mean; all of them where it means none."""
+        return self.by_name.get(name) or tuple(range(self.steps))
+
+
+def numbered_steps(lines: Sequence[str]) -> tuple[tuple[str, ...], ErrorPlaces]:
+    """The steps of a solution given as lines, and where an error of a given number is.
+
+    Returns:
+        The steps, in which every line is kept (blank ones at the end of a step excepted), and the places of
+        the numbers "1", "2", ...
+    """
+    headings = [_heading(line) for line in lines]
+    if all(heading is None or heading == place for place, heading in enumerate(headings, start=1)):
+        return tuple(lines), ErrorPlaces(len(lines), {str(k + 1): (k,) for k in range(len(lines))})
+    starts = [
+        index for index, line in enumerate(lines) if headings[index] is not None or _SOLUTION.match(line)
+    ]
+    numbers = [headings[start] for start in starts]
+    if starts[0] > 0 and numbers[0] == 1:
+        starts[0] = 0  # text before "Step 1" belongs to it
+    elif starts[0] > 0:
+        # One solution begins "tep 1:", and its second heading is "Step 2".
+        starts.insert(0, 0)
+        numbers.insert(0, 1 if numbers[0] == 2 else None)
+    bounds = zip(starts, [*starts[1:], len(lines)], strict=True)
+    steps = tuple("\n".join(lines[begin:end]).strip() for begin, end in bounds)
+    places: dict[str, tuple[int, ...]] = {}
+    for step, number in enumerate(numbers):
+        if number is not None:
+            places[str(number)] = (*places.get(str(number), ()), step)
+    return steps, ErrorPlaces(len(steps), places)
+
+
+def code_steps(lines: Sequence[str]) -> tuple[tuple[str, ...], ErrorPlaces]:
+    """The lines of a program as steps, and where an error in a given line is."""
+    places: dict[str, tuple[int, ...]] = {}
+    for index, line in enumerate(lines):
+        if line.strip():
+            places[line] = (*places.get(line, ()), index)
+    return tuple(lines), ErrorPlaces(len(lines), places)
+
+
+def _heading(line: str) -> int | None:
+    match = _HEADING.match(line)
+    return int(match[1]) if match else None

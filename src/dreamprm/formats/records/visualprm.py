@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
-from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.records import StepRecord
-from dreamprm.formats.format import ConvertReport
 from dreamprm.formats.image_folder import image_value, images_of
-from dreamprm.formats.json_rows import json_rows
-from dreamprm.formats.option_checks import optional_name
-from dreamprm.formats.records.right_or_wrong import RightOrWrong, Unlabelled
-from dreamprm.formats.row_files import domain_of, records_of
-from dreamprm.formats.writers import write_json_lines
-
-HELP = "VisualPRM400K jsonl, raw (Monte-Carlo scores) or conversations (+ and -), as step records"
+from dreamprm.formats.records.step_format import StepReader, StepWriter
 
 Unsampled = Literal["null", "zero"]
 Form = Literal["raw", "conversations"]
@@ -32,16 +25,14 @@ _INSTRUCTION = (
 )
 
 
-def read(
-    path: str | Path,
-    *,
-    domain: str | None = None,
-    unsampled: Unsampled = "null",
-    on_error: OnError = "error",
-    max_bad_fraction: float = 0.01,
-    report: ConvertReport | None = None,
-) -> Iterator[StepRecord]:
-    """Read an annotation file of VisualPRM400K or VisualPRM400K-v1.1, in either published form.
+_Steps = tuple[str, ...]
+_Labels = tuple[float | None, ...]
+_Rollouts = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class VisualPRM(StepReader):
+    """An annotation file of VisualPRM400K or VisualPRM400K-v1.1, in either published form.
 
     Raw (the datasets named "-Raw"): `image`, `question`, `steps_with_score`, a list of {`step`, `score`,
     `num_mc_correct`, `num_mc_total`}; the score is the share of completions that ended right, our p_i, and
@@ -58,97 +49,70 @@ def read(
     `num_mc_total` 0. Nobody sampled there, so the label is null; `unsampled=zero` takes the 0 instead.
 
     Source: OpenGVLab/VisualPRM400K, -v1.1 and -v1.1-Raw, MIT; the layout as their data cards and the pipeline
-    in github.com/OpenGVLab/InternVL (internvl_chat/tools/reasoning_data_pipeline) have it. Image paths are
-    kept as written. "<image>" lines in front of the question, one an image, are taken off; marks inside it
-    stay.
-
-    Args:
-        path: a JSON Lines file or a JSON array.
-        domain: the domain of its records; None: each row's own `domain`, or else the file's name without its
-            ending (the authors have one file a dataset).
-        unsampled: the label of a step with score 0 and no rollout: `null` or `zero`.
-        on_error, max_bad_fraction, report: as in `read_step_records`.
-
-    Yields:
-        One record a row, in the file's order. The published rows have no id (or -1 for each): a record's is
-        file name and line.
-
-    Raises:
-        UserError: no such file, or an option outside what is allowed.
-        DataError: a bad record, naming file, line, field, value and what is allowed.
+    in github.com/OpenGVLab/InternVL (internvl_chat/tools/reasoning_data_pipeline) have it. JSON Lines or a
+    JSON array, one file a dataset. The published rows have no id (or -1 for each): a record's is file name
+    and line. Image paths are kept as written. "<image>" lines in front of the question, one an image, are
+    taken off; marks inside it stay.
     """
-    if unsampled not in ("null", "zero"):
-        raise UserError(f"unsampled must be 'null' or 'zero', got {unsampled!r}")
-    optional_name("domain", domain)
-    tolerance = Tolerance(on_error, max_bad_fraction)
-    rows = json_rows(path)
-    return records_of(
-        rows, lambda row: _record(row, domain, unsampled), path=path, tolerance=tolerance, report=report
+
+    help = "VisualPRM400K jsonl, raw (Monte-Carlo scores) or conversations (+ and -), as step records"
+
+    unsampled: Unsampled = setting(
+        "null", "the label of a step with score 0 and no rollout", choices=("null", "zero")
     )
 
+    def record(self, row: Fields) -> StepRecord:
+        """The record of one row."""
+        if "conversations" in row:
+            question, steps, labels, rollouts = _judged_turns(row)
+        else:
+            question = row.text("question_orig" if "question_orig" in row else "question")
+            steps, labels, rollouts = _scored_steps(row, self.unsampled)
+        images = images_of(row)
+        return self.step_record(
+            row,
+            question=question.removeprefix(_IMAGE_MARK * len(images)),
+            images=images,
+            steps=steps,
+            labels=labels,
+            rollouts=rollouts,
+            id=_identifier(row),
+        )
 
-def write(
-    records: Iterable[StepRecord],
-    path: str | Path,
-    *,
-    form: Form = "raw",
-    threshold: float | None = None,
-    unlabelled: Unlabelled = "error",
-    report: ConvertReport | None = None,
-) -> None:
-    """Write step records as a VisualPRM400K annotation file, JSON Lines.
 
-    `id` and `domain` are added in both forms. Raw: `answer` is null, since our records do not know it, and
-    `response` is the steps joined by blank lines. Without a number of rollouts a step has a score only;
-    `num_mc_correct` is null where score times rollouts is no whole number. Null labels behind a 0 are written
-    as the authors do, score 0 and no rollouts, and `unsampled=null` reads them back. Conversations: labels
-    become "+" and "-", numbers of rollouts are not kept.
+@dataclass(frozen=True)
+class VisualPRMWriter(StepWriter):
+    """Writes JSON Lines; `id` and `domain` are added in both forms.
 
-    Args:
-        records: step records.
-        path: the file.
-        form: `raw` or `conversations`.
-        threshold: conversations: labels above it become "+" (the authors take 0); None: they must be 0 or 1.
-        unlabelled: a record with a null label that the form cannot hold is an `error`, or left out (`skip`).
-        report: counts what is left out.
-
-    Raises:
-        UserError: an option outside what is allowed, or a threshold for the raw form.
-        DataError: a record that the form cannot hold, naming it and the option that decides.
+    Raw: `answer` is null, since our records do not know it, and `response` is the steps joined by blank
+    lines. Without a number of rollouts a step has a score only; `num_mc_correct` is null where score times
+    rollouts is no whole number. Null labels behind a 0 are written as the authors do, score 0 and no
+    rollouts, and `unsampled=null` reads them back. Conversations: labels become "+" and "-" (the authors take
+    threshold 0), numbers of rollouts are not kept.
     """
-    if form not in ("raw", "conversations"):
-        raise UserError(f"form must be 'raw' or 'conversations', got {form!r}")
-    if form == "raw" and threshold is not None:
-        raise UserError("threshold is for form=conversations; the raw form holds the labels as they are")
-    rule = RightOrWrong(threshold, unlabelled)
-    if form == "raw":
-        rows = (_raw_row(record) for record in rule.labelled(records, report, held=_stops_after_zero))
-    else:
-        rows = (_conversation_row(record, rule) for record in rule.labelled(records, report))
-    write_json_lines(path, rows)
 
-
-_Steps = tuple[str, ...]
-_Labels = tuple[float | None, ...]
-_Rollouts = tuple[int | None, ...]
-
-
-def _record(fields: Fields, domain: str | None, unsampled: Unsampled) -> StepRecord:
-    if "conversations" in fields:
-        question, steps, labels, rollouts = _judged_turns(fields)
-    else:
-        question = fields.text("question_orig" if "question_orig" in fields else "question")
-        steps, labels, rollouts = _scored_steps(fields, unsampled)
-    images = images_of(fields)
-    return StepRecord(
-        question=question.removeprefix(_IMAGE_MARK * len(images)),
-        images=images,
-        domain=domain_of(fields, domain),
-        steps=steps,
-        labels=labels,
-        rollouts=rollouts,
-        id=_identifier(fields),
+    form: Form = setting(
+        "raw",
+        "raw scores, or conversations, which alone need a threshold",
+        choices=("raw", "conversations"),
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.form == "raw" and self.threshold is not None:
+            raise UserError("threshold is for form=conversations; the raw form holds the labels as they are")
+
+    def holds_null(self, record: StepRecord) -> bool:
+        """Whether all null labels stand at the end, behind a 0: there the authors stop sampling too."""
+        labels = list(record.labels)
+        while labels and labels[-1] is None:
+            labels.pop()
+        stopped = None not in labels and len(labels) < len(record.labels) and labels[-1:] == [0.0]
+        return self.form == "raw" and stopped
+
+    def row(self, record: StepRecord) -> dict[str, Any]:
+        """The row of one record."""
+        return _raw_row(record) if self.form == "raw" else _conversation_row(record, self.right(record))
 
 
 def _scored_steps(fields: Fields, unsampled: Unsampled) -> tuple[_Steps, _Labels, _Rollouts]:
@@ -217,14 +181,6 @@ def _identifier(fields: Fields) -> str:
     return f"{fields.path.name}:{fields.line}" if given == -1 else fields.identifier()
 
 
-def _stops_after_zero(record: StepRecord) -> bool:
-    """Whether all null labels stand at the end, behind a 0: there the authors stop sampling too."""
-    labels = list(record.labels)
-    while labels and labels[-1] is None:
-        labels.pop()
-    return None not in labels and len(labels) < len(record.labels) and labels[-1:] == [0.0]
-
-
 def _raw_row(record: StepRecord) -> dict[str, Any]:
     return {
         "id": record.id,
@@ -257,13 +213,13 @@ def _score(label: float | None, rollouts: int | None) -> dict[str, Any]:
     return {"score": label, "num_mc_correct": correct if is_whole else None, "num_mc_total": rollouts}
 
 
-def _conversation_row(record: StepRecord, rule: RightOrWrong) -> dict[str, Any]:
+def _conversation_row(record: StepRecord, right: Iterable[bool]) -> dict[str, Any]:
     if _SOLUTION in record.question:
         raise DataError(f"record {record.id}: the question holds {_SOLUTION!r}, which ends the question here")
     turns = [("system", _INSTRUCTION)]
-    for index, (step, right) in enumerate(zip(record.steps, rule.right(record), strict=True)):
+    for index, (step, is_right) in enumerate(zip(record.steps, right, strict=True)):
         text = f"{_QUESTION}{_marked_question(record)}{_SOLUTION}{step}" if index == 0 else step
-        turns += [("human", text), ("gpt", "+" if right else "-")]
+        turns += [("human", text), ("gpt", "+" if is_right else "-")]
     return {
         "id": record.id,
         "domain": record.domain,

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dreamprm.config.choices import SPLITS
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import RIGHT_FROM, Candidate, CandidateRecord, contradicting
 from dreamprm.formats.candidate_groups import CandidateGroups
-from dreamprm.formats.format import ConvertReport
+from dreamprm.formats.format import ConvertReport, Reader, Writer
 from dreamprm.formats.image_folder import ImageFolder
-from dreamprm.formats.option_checks import optional_name, whole_number
 from dreamprm.formats.tables import cell_text, read_cells
 from dreamprm.formats.vlmevalkit_questions import BenchmarkQuestions
 from dreamprm.formats.writers import write_cells
-
-HELP = "VLMEvalKit prediction files (.xlsx, .tsv, .csv, .json), one or several, as candidate records"
 
 Empty = Literal["error", "skip"]
 _ENDINGS = (".xlsx", ".tsv", ".csv", ".json")
@@ -28,137 +28,137 @@ _FAILED = "Failed to obtain answer"
 """What VLMEvalKit writes where a server or a model gave no answer, with the reason behind it."""
 
 
-def read(
-    path: str | Path,
-    *,
-    benchmark: str | None = None,
-    questions: str | Path | None = None,
-    image_root: str | Path | None = None,
-    image_folder: str | Path | None = None,
-    split: str = "paragraphs",
-    min_score: float | None = None,
-    graded: bool = False,
-    empty: Empty = "error",
-    report: ConvertReport | None = None,
-) -> Iterator[CandidateRecord]:
-    """Read prediction files of one benchmark; predictions with one `index` become its candidates.
+@dataclass(frozen=True)
+class VLMEvalKit(Reader):
+    """Prediction files of one benchmark; predictions with one `index` become its candidates.
 
-    A file has `index`, `question`, `answer`, `prediction`, the options in columns `A`, `B`, ..., perhaps
-    `hint` and `thinking`. Options are put below the question as `question_text` of
-    `dreamprm.generators.prompting` writes them, a hint above it. Text of a candidate is the prediction, with
-    its `thinking` above it where there is one.
+    A file, or a folder whose files named "*_BENCHMARK.xlsx" (.tsv, .csv, .json) are read in the order of
+    their names; a pattern such as "outputs/*/*_MMStar_*_result.xlsx" chooses others. A file has `index`,
+    `question`, `answer`, `prediction`, the options in columns `A`, `B`, ..., perhaps `hint` and `thinking`.
+    Options are put below the question as `question_text` of `dreamprm.generators.prompting` writes them, a
+    hint above it. Text of a candidate is the prediction, with its `thinking` above it where there is one.
     `correct` is the column `hit` (0 or 1) of a result file (`..._result.xlsx`), or else its `score`, or
     else null: the checking of answers belongs to `dreamprm evaluate`. A graded `score` (MM-Vet) is the
-    candidate's `credit`. `final_answer` is the column
-    `extracted` or `res` where there is one, else what the text states. The generator is what the file's name
-    has in front of "_BENCHMARK". `category`, `l2-category`, `split` and `log` are not kept.
+    candidate's `credit`. `final_answer` is the column `extracted` or `res` where there is one, else what the
+    text states. The generator is what the file's name has in front of "_BENCHMARK". `category`,
+    `l2-category`, `split` and `log` are not kept. Records come in the order in which questions first come;
+    their id is the index.
 
     Prediction files come without images: VLMEvalKit drops that column. `questions` names the benchmark's own
     TSV, whose `image` (base64, one or a list, or the index of the row that has it) is written to
-    `image_folder`; an `image_path` is looked up below `image_root` and else stays as written. Without either
-    the records are text only, which readers refuse unless told otherwise.
+    `image_folder`, named by its content; an `image_path` is looked up below `image_root` and else stays as
+    written. Without either the records are text only, which readers refuse unless told otherwise.
 
     Source: github.com/open-compass/VLMEvalKit, `vlmeval/inference.py`, `vlmeval/smp/file.py` and
     `docs/en/Development.md`, Apache-2.0. There is no such file among the real data that this was tested on.
-
-    Args:
-        path: a file, or a folder whose files named "*_BENCHMARK.xlsx" (.tsv, .csv, .json) are read in the
-            order of their names; a pattern such as "outputs/*/*_MMStar_*_result.xlsx" chooses others.
-        benchmark: the benchmark's name as in the files' names, MMMU_DEV_VAL for instance; required. The
-            records carry it.
-        questions: the benchmark's TSV; None: questions and answers come from the prediction files.
-        image_root: the folder that `image_path` starts from; None for the questions file's folder.
-        image_folder: where images in base64 are written, named by their content.
-        split: how predictions are split into steps: `headings`, `paragraphs`, `sentences` or `whole`.
-        min_score: a `score` from this on is correct; None: scores must be 0 or 1, or, where they are grades,
-            0.5 is taken.
-        graded: whether scores are grades in [0, 1], and kept as credits.
-        empty: an empty prediction, or one that only says that VLMEvalKit got no answer ("Failed to obtain
-            answer via API."), is an `error`, or is left out (`skip`).
-        report: counts the predictions that are left out.
-
-    Yields:
-        One record a question, in the order in which questions first come; its id is the index.
-
-    Raises:
-        UserError: no such file, no file of the benchmark, a missing library, or an option outside what is
-            allowed.
-        DataError: a bad row, naming file, row, column, value and what is allowed.
     """
-    if not benchmark or not isinstance(benchmark, str):
-        raise UserError("format vlmevalkit needs the benchmark's name: give benchmark=MMStar, for instance")
-    if empty not in ("error", "skip"):
-        raise UserError(f"empty must be 'error' or 'skip', got {empty!r}")
-    if not isinstance(graded, bool):
-        raise UserError(f"graded must be true or false; got {graded!r}")
-    if min_score is not None and (isinstance(min_score, bool) or not isinstance(min_score, int | float)):
-        raise UserError(f"min_score must be a number, or null; got {min_score!r}")
-    files = _files(path, benchmark)
-    images = ImageFolder(None, image_folder)
-    report = ConvertReport() if report is None else report
-    groups = CandidateGroups(benchmark, split=split)
-    try:
-        known = BenchmarkQuestions(images, image_root)
-        if questions is not None:
-            for fields in read_cells(questions):
-                known.add(fields)
-        for file in files:
-            generator = file.stem.rpartition(f"_{benchmark}")[0] or file.stem
-            for fields in read_cells(file):
-                report.rows += 1
-                index = _group_of(fields, groups, known, from_questions=questions is not None)
-                prediction = _prediction(fields, empty)
-                if prediction is None:
-                    report.pass_over("no answer, the prediction is empty or says that it failed")
-                    continue
-                correct, credit = _outcome(fields, min_score, graded)
-                groups.add(
-                    index,
-                    prediction,
-                    final_answer=cell_text(fields, "extracted") or cell_text(fields, "res"),
-                    correct=correct,
-                    generator=generator,
-                    credit=credit,
-                )
-    except BaseException:
-        images.discard()  # nothing half-done stays
-        raise
-    yield from groups.records()
+
+    kind = "candidate"
+    help = "VLMEvalKit prediction files (.xlsx, .tsv, .csv, .json), one or several, as candidate records"
+
+    benchmark: str | None = setting(
+        None, "the benchmark's name as in the files' names, MMMU_DEV_VAL for instance; must be given"
+    )
+    questions: Path | None = setting(
+        None, "the benchmark's TSV; null: questions and answers come from the prediction files"
+    )
+    image_root: Path | None = setting(
+        None, "the folder that `image_path` starts from; null: the questions file's folder"
+    )
+    image_folder: Path | None = setting(
+        None, "where images in base64 are written; null: a folder beside the destination"
+    )
+    split: str = setting("paragraphs", "how predictions are split into steps", choices=SPLITS)
+    min_score: float | None = setting(
+        None,
+        "a `score` from this on is correct; null: scores must be 0 or 1, or, where they are grades, 0.5 is"
+        " taken",
+    )
+    graded: bool = setting(False, "whether scores are grades in [0, 1], and kept as credits")
+    empty: Empty = setting(
+        "error",
+        "an empty prediction, or one that only says that VLMEvalKit got no answer, is an error, or is left"
+        " out (skip)",
+        choices=("error", "skip"),
+    )
+
+    def __post_init__(self) -> None:
+        if not self.benchmark:
+            raise UserError(
+                "format vlmevalkit needs the benchmark's name: give benchmark=MMStar, for instance"
+            )
+        super().__post_init__()
+
+    def read(self, path: Path, report: ConvertReport) -> Iterator[CandidateRecord]:
+        """One record a question.
+
+        Raises:
+            UserError: no such file, no file of the benchmark, or a missing library.
+            DataError: a bad row, naming file, row, column, value and what is allowed. Images that were
+                written meanwhile are removed.
+        """
+        assert self.benchmark is not None
+        files = _files(path, self.benchmark)
+        images = ImageFolder(None, self.image_folder)
+        groups = CandidateGroups(self.benchmark, split=self.split)
+        try:
+            known = BenchmarkQuestions(images, self.image_root)
+            if self.questions is not None:
+                for fields in read_cells(self.questions):
+                    known.add(fields)
+            for file in files:
+                generator = file.stem.rpartition(f"_{self.benchmark}")[0] or file.stem
+                for fields in read_cells(file):
+                    report.rows += 1
+                    index = _group_of(fields, groups, known, from_questions=self.questions is not None)
+                    prediction = _prediction(fields, self.empty)
+                    if prediction is None:
+                        report.pass_over("no answer, the prediction is empty or says that it failed")
+                        continue
+                    correct, credit = _outcome(fields, self.min_score, self.graded)
+                    groups.add(
+                        index,
+                        prediction,
+                        final_answer=cell_text(fields, "extracted") or cell_text(fields, "res"),
+                        correct=correct,
+                        generator=generator,
+                        credit=credit,
+                    )
+        except BaseException:
+            images.discard()  # nothing half-done stays
+            raise
+        yield from groups.records()
 
 
-def write(
-    records: Iterable[CandidateRecord],
-    path: str | Path,
-    *,
-    generator: str | None = None,
-    sample: int = 0,
-) -> None:
-    """Write one candidate of each record as a prediction file; the ending says which kind.
+@dataclass(frozen=True)
+class VLMEvalKitWriter(Writer):
+    """Writes one candidate of each record as a prediction file; the ending says which kind.
 
     Columns: `index`, `question` (with its options, which get no columns of their own), `answer`,
     `prediction`, `image_path` where a record has images, `extracted` (the final answer), `hit` (0, 1, or
     empty where it is not known) and `score` where candidates have a credit (graded=true reads it back). A
-    file holds one model and one sample: write one for each, named MODEL_BENCHMARK. Steps are
-    not kept; the reader splits anew.
-
-    Args:
-        records: candidate records.
-        path: the file, .xlsx, .tsv, .csv or .json.
-        generator: whose candidates are written; None: all must be of one generator.
-        sample: which of a record's candidates of that generator, from 0.
-
-    Raises:
-        UserError: another ending, a missing library, or a `sample` < 0.
-        DataError: a record without such a candidate, or with candidates of several generators and none named.
+    file holds one model and one sample: write one for each, named MODEL_BENCHMARK. Steps are not kept; the
+    reader splits anew.
     """
-    whole_number("sample", sample, least=0)
-    optional_name("generator", generator)
-    rows = [_row(record, _chosen(record, generator, sample)) for record in records]
-    columns = ["index", "question", "answer", "prediction", "image_path", "extracted", "hit", "score"]
-    for name in ("image_path", "score"):
-        if all(row[name] is None for row in rows):
-            columns.remove(name)
-    write_cells(path, columns, rows)
+
+    generator: str | None = setting(None, "whose candidates are written; null: all must be of one generator")
+    sample: int = setting(0, "which of a record's candidates of that generator is written, from 0", minimum=0)
+
+    def write(self, records: Iterable[CandidateRecord], path: Path, report: ConvertReport) -> None:
+        """Write the candidates that the options choose.
+
+        Raises:
+            UserError: another ending than .xlsx, .tsv, .csv, .json, or a missing library.
+            DataError: a record without such a candidate, or with candidates of several generators and none
+                named.
+        """
+        del report
+        rows = [_row(record, _chosen(record, self.generator, self.sample)) for record in records]
+        columns = ["index", "question", "answer", "prediction", "image_path", "extracted", "hit", "score"]
+        for name in ("image_path", "score"):
+            if all(row[name] is None for row in rows):
+                columns.remove(name)
+        write_cells(path, columns, rows)
 
 
 def _files(path: str | Path, benchmark: str) -> list[Path]:

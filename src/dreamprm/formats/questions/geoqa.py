@@ -1,4 +1,4 @@
-"""What GeoQA, GeoQA+ and UniGeo have in common: pickled lists of problems with their diagrams inside."""
+"""GeoQA, GeoQA+ and UniGeo: pickled lists of geometry problems with their diagrams inside."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dreamprm.config.errors import DataError, UserError
+from dreamprm.config.errors import DataError
+from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.json_stream import Row
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.choices import answer_text, checked_options, letter_at
+from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import as_fields
-from dreamprm.formats.option_checks import optional_name
 from dreamprm.formats.questions.layout import SplitLayout
 from dreamprm.formats.questions.plain_pickle import load_plain_pickle
 
@@ -29,19 +30,9 @@ class GeoProblems(SplitLayout):
     one's index) and `image` or `img`. The options are the texts in `choices`, or else the numbers in
     `choice_nums`. The diagram is an array of pixels, written to `image_folder` as a PNG file, or what
     `ImageFolder.take` reads.
-
-    Attributes:
-        text: the field with the question.
-        split: of a folder with several splits, which.
     """
 
-    text: str = "subject"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.text is None:
-            raise UserError("text must name the field with the question; got null")
-        optional_name("text", self.text)
+    text: str = setting("subject", "the field with the question")
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row a problem."""
@@ -64,15 +55,11 @@ class GeoProblems(SplitLayout):
         named = Fields(plain, row.path, line=row.line)
         name = "image" if "image" in row else "img"
         has_pixels = hasattr(row.values.get(name), "dtype")
-        return QuestionRecord(
+        return self.question_record(
             question=row.text(self.text).strip(),
             images=(images.embed_pixels(row, name),) if has_pixels else images.take(row, name),
             answer=letter_at(named, "label", options),
             options=options,
-            domain=self.name,
-            answer_type="choice",
-            precision=None,
-            unit=None,
             id=f"{self.prefix}-{answer_text(named, 'id')}",
         )
 
@@ -80,3 +67,51 @@ class GeoProblems(SplitLayout):
 def _plain(value: Any) -> Any:
     """A numpy number as Python's; anything else as it is."""
     return value.item() if hasattr(value, "dtype") and value.ndim == 0 else value
+
+
+@dataclass(frozen=True)
+class GeoQAPlus(GeoProblems):
+    """GeoQA+ (Cao and Xiao, COLING 2022) and GeoQA (Chen et al., Findings of ACL 2021, arXiv 2105.14517).
+
+    Read are the release's pickles (`train.pk`, `Mix-train.pk`, `new-test.pk`, ...): a list of problems with
+    `id`, `subject` (the question, in Chinese), `choices`, `choice_nums`, `label` (the right one's index),
+    `image` (an array of grey values), beside `answer` (the solution), `manual_program` and others. The
+    fields are those that the projects' own readers use; that every problem has the texts in `choices` was
+    not verified, and `choice_nums` are taken where it lacks them. A pickle is read as plain data only, see
+    `load_plain_pickle`. Tables (JSON, parquet) with the same fields are read as well.
+
+    Diagrams are written to `image_folder` as PNG files.
+    """
+
+    name = "GeoQA+"
+    prefix = "geoqa"
+    help = "GeoQA and GeoQA+: the release's pickles (read as plain data only), or a table with their fields"
+
+    text: str = setting(
+        "subject", "the field with the question; `English_problem` where a translation was added"
+    )
+
+
+@dataclass(frozen=True)
+class UniGeo(GeoProblems):
+    """UniGeo (Chen et al., EMNLP 2022, arXiv 2212.02746).
+
+    Read are the release's `calculation_train.pk`, `calculation_val.pk`, `calculation_test.pk`: pickled lists
+    with GeoQA's fields (see `GeoQAPlus`) and `English_problem`, the question in English. Tables (JSON,
+    parquet) with the same fields are read as well.
+
+    The proving problems (`proving_*.pk`: `input_text`, `proving_sequence`) ask for a proof, which no checker
+    of final answers can judge: they are left out and counted.
+    """
+
+    name = "UniGeo"
+    prefix = "unigeo"
+    help = "UniGeo: the release's calculation_SPLIT.pk (read as plain data only), or a table with its fields"
+
+    text: str = setting("English_problem", "the field with the question; `subject` is the Chinese one")
+
+    def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
+        """The question of one row."""
+        if "proving_sequence" in row.values:
+            raise NotChosen("a proof, which has no final answer")
+        return super().record(row, images)
