@@ -121,7 +121,7 @@ def test_a_file_whose_name_holds_an_equals_sign_is_a_file(tmp_path: Path, replac
         (["train", "nowhere.yaml"], "configuration file nowhere.yaml does not exist"),
         (["train", "CONFIG", "seed"], "'seed' is not a key=value override"),
         (["train", "CONFIG", "--seed=1"], "train has no option --seed=1; settings are given as key=value"),
-        (["train", "CONFIG", "sead=1"], "command line: unknown key sead; did you mean seed?"),
+        (["train", "CONFIG", "sead=1"], "command line: unknown key sead, did you mean 'seed'?"),
         (["train", "CONFIG", "inner_steps=0"], "inner_steps (T) must be >= 1, got 0"),
         (["report"], "nothing to do; write dreamprm report FOLDER [FOLDER ...] [output=PAGE.html]"),
         (["convert"], "format, source, destination must be given"),

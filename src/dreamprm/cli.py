@@ -23,7 +23,8 @@ from typing import Any
 
 from dreamprm import __version__
 from dreamprm.config.errors import UserError
-from dreamprm.config.loading import describe, load_config
+from dreamprm.config.help import describe
+from dreamprm.config.loading import load_config
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import pytest
 
 from dreamprm.config.choices import SPLITS
 from dreamprm.config.errors import UserError
-from dreamprm.config.loading import as_dict, changed_keys, describe, load_config
+from dreamprm.config.help import describe
+from dreamprm.config.loading import as_dict, changed_keys, load_config
 from dreamprm.config.schema import REQUIRED, leaves, open_settings, section, setting
 from dreamprm.evaluation.benchmark_settings import BenchmarkConfig
 from dreamprm.evaluation.settings import EvaluateConfig
@@ -143,12 +144,12 @@ def test_instances_share_no_default() -> None:
 
 REFUSED = [
     # text of the file, the overrides, what the message must say
-    ("name: a\nstep: 3", [], "given.yaml: unknown key step; did you mean steps?"),
-    ("name: a", ["sovler.name=cg"], "command line: unknown key sovler.name; did you mean"),
-    ("name: a\nsize: 3", [], "given.yaml: unknown key size; did you mean extra.size?"),
-    ("name: a\nfiles: [{pth: x}]", [], "given.yaml: unknown key files[0].pth; did you mean files[].path?"),
+    ("name: a\nstep: 3", [], "given.yaml: unknown key step, did you mean 'steps'?"),
+    ("name: a", ["sovler.name=cg"], "command line: unknown key sovler.name, did you mean"),
+    ("name: a\nsize: 3", [], "given.yaml: unknown key size, did you mean 'extra.size'?"),
+    ("name: a\nfiles: [{pth: x}]", [], "given.yaml: unknown key files[0].pth, did you mean 'files[].path'?"),
     ("name: a\nqqqqqq: 3", [], "given.yaml: unknown key qqqqqq; the top-level keys are name, output, steps"),
-    ("name: a", ["steps.deep=3"], "command line: unknown key steps.deep; did you mean steps?"),
+    ("name: a", ["steps.deep=3"], "command line: unknown key steps.deep, did you mean 'steps'?"),
     ("name: a\nsteps: few", [], "given.yaml: steps must be int, got 'few' (str)"),
     ("name: a", ["steps=1.5"], "command line: steps must be int, got 1.5 (float)"),
     ("name: a\nsteps: true", [], "given.yaml: steps must be int, got True (bool)"),
@@ -178,7 +179,7 @@ REFUSED = [
     (
         "name: a",
         ["solver.name=neuman"],
-        "solver.name must be one of cg, neumann, got 'neuman'; did you mean neumann?",
+        "solver.name must be one of cg, neumann, got 'neuman', did you mean 'neumann'?",
     ),
     ("steps: 3", [], "given.yaml: name must be given"),
     ("name: a\nfiles: [{weight: 1}]", [], "given.yaml: files[0].path must be given"),
@@ -342,7 +343,7 @@ def test_the_papers_settings_are_the_defaults() -> None:
         ("hypergrad.lr=3", "hypergrad: .*lr"),
         ("inner.lr=0", "inner.lr must be > 0, got 0"),
         ("sandbox.hidden_size=40", "sandbox: hidden_size must be a multiple of 16, got 40"),
-        ("lr=3", "unknown key lr; did you mean inner.lr or upper.lr"),
+        ("lr=3", "unknown key lr, did you mean 'inner.lr' or 'upper.lr'"),
     ],
 )
 def test_training_settings_that_cannot_work_are_refused(override: str, message: str) -> None:

@@ -481,7 +481,7 @@ def test_output_that_is_not_finite_is_told(loaded: Callable[[str], LocalModel], 
     "settings, message",
     [
         ({"dtype": "fp8"}, "dtype must be one of auto, float32, bfloat16, float16, float64, got 'fp8'"),
-        ({"batch_size": 0}, "batch_size must be a whole number >= 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
         ({"together": True}, "together must be a whole number >= 1, got True"),
         ({"min_pixels": 200, "max_pixels": 100}, r"min_pixels \(200\) is above max_pixels \(100\)"),
     ],

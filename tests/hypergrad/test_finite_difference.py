@@ -174,7 +174,7 @@ def test_weights_see_the_losses_at_phi():
         ({"radius": 0.0}, "radius must be > 0, got 0.0; use None for the default of the dtype"),
         ({"radius": math.nan}, "radius must be > 0, got nan"),
         ({"scale": -1.0}, "scale must be > 0, got -1.0; use None for the learning rate"),
-        ({"scale": 1.0, "preconditioner": "adamw"}, "scale=1.0 and preconditioner=adamw were both given"),
+        ({"scale": 1.0, "preconditioner": "adamw"}, "scale=1.0 is only read with preconditioner=None, and"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

@@ -42,8 +42,8 @@ def test_every_name_builds_with_defaults_alone():
 
 
 def test_settings_arrive():
-    built = build_estimator("first_order", mixed="double_backward", radius=0.1)
-    assert built == FirstOrder(mixed="double_backward", radius=0.1)
+    built = build_estimator("first_order", mixed="forward_difference", radius=0.1)
+    assert built == FirstOrder(mixed="forward_difference", radius=0.1)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,22 @@ def test_settings_arrive():
         ),
         ("first_order", {"offload": "tape"}, "offload must be one of none, cpu, disk, got 'tape'"),
         ("first_order", {"radius": 0.0}, "radius must be > 0, got 0.0; use None"),
-        ("first_order", {"radius": math.inf}, "radius must be > 0, got inf"),
+        (
+            "first_order",
+            {"mixed": "double_backward", "radius": 0.1},
+            "radius=0.1 is only read with mixed=finite_difference or forward_difference, and mixed is",
+        ),
+        (
+            "adjoint",
+            {"radius": 0.1},
+            "radius=0.1 is only read with hvp=.*, and hvp is double_backward; leave",
+        ),
+        (
+            "implicit",
+            {"radius": 0.1},
+            "radius=0.1 is only read with hvp=.*, and hvp is double_backward; leave",
+        ),
+        ("first_order", {"radius": math.inf}, "radius must be finite and > 0, got inf"),
     ],
 )
 def test_unknown_names_settings_and_values_are_refused(name, settings, message):

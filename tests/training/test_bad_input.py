@@ -75,7 +75,7 @@ CANDIDATE = {"text": "one", "steps": ["one"], "correct": True}
 
 # What was done, and what the message must say: what was given, where, and what to do.
 BEFORE_THE_FIRST_STEP: dict[str, tuple[Spoil, list[str]]] = {
-    "unknown key": (settings(iner={"lr": 1}), ["unknown key iner", "did you mean inner.lr?"]),
+    "unknown key": (settings(iner={"lr": 1}), ["unknown key iner", "did you mean 'inner.lr'?"]),
     "unknown estimator": (settings(hypergrad={"name": "unroled"}), ["unroled", "did you mean 'unrolled'"]),
     "unknown estimator setting": (settings(hypergrad={"damping": 1}), ["damping", "first_order"]),
     "T below 1": (settings(inner_steps=0), ["inner_steps (T) must be >= 1, got 0"]),

@@ -9,10 +9,11 @@ from dreamprm.answers.base import Checker, Judgement
 from dreamprm.answers.choice import ChoiceChecker
 from dreamprm.answers.extract import Stated, stated_answer
 from dreamprm.answers.judge import JudgeChecker
-from dreamprm.answers.numeric import NumericChecker
+from dreamprm.answers.numeric import NumericChecker, tolerance_setting
 from dreamprm.answers.quantity import read_quantity
-from dreamprm.answers.symbolic import SymbolicChecker, installed
+from dreamprm.answers.symbolic import SymbolicChecker, installed, timeout_setting
 from dreamprm.answers.text import TextChecker
+from dreamprm.config.checking import check_settings
 from dreamprm.data.records import QuestionRecord
 from dreamprm.generators.base import Generator
 
@@ -39,8 +40,8 @@ class AutoChecker(Checker):
         judge: who judges what no rule decides; None: it stays undecided. The caller's to close.
     """
 
-    tolerance: float = 1e-6
-    timeout: float = 5.0
+    tolerance: float = tolerance_setting()
+    timeout: float = timeout_setting()
     judge: Generator | None = None
     _choice: ChoiceChecker = field(init=False, repr=False, default_factory=ChoiceChecker)
     _text: TextChecker = field(init=False, repr=False, default_factory=TextChecker)
@@ -49,6 +50,7 @@ class AutoChecker(Checker):
     _judge: JudgeChecker | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        check_settings(self)
         self._numeric = NumericChecker(self.tolerance)
         self._symbolic = SymbolicChecker(self.timeout) if installed() else None
         self._judge = JudgeChecker(self.judge) if self.judge is not None else None

@@ -8,7 +8,8 @@ from typing import Literal, get_args
 
 from dreamprm.answers.base import Checker, Judgement
 from dreamprm.answers.extract import stated_answer
-from dreamprm.config.errors import UserError
+from dreamprm.config.checking import check_settings
+from dreamprm.config.schema import setting
 from dreamprm.data.records import QuestionRecord
 from dreamprm.generators.base import GenerationError, Generator
 
@@ -30,22 +31,26 @@ class JudgeChecker(Checker):
     mistakes are those of the model: measure it on answers that you know.
 
     Attributes:
-        generator: who judges; any of `dreamprm.generators`. It is the caller's to close.
+        judge: who judges; any of `dreamprm.generators`. It is the caller's to close.
         shows: `answer`: the answer that the response states, or its last line; `response`: all of it.
         max_tokens: the longest reply, >= 8; a judge that reasons first needs more.
         seed: passed to the generator.
     """
 
-    generator: Generator
-    shows: Shown = "answer"
-    max_tokens: int = 512
-    seed: int = 0
+    judge: Generator
+    shows: Shown = setting(
+        "answer", "what the judge sees: the answer stated, or the whole response", choices=get_args(Shown)
+    )
+    max_tokens: int = setting(
+        512,
+        "the longest reply; a judge that reasons first needs more",
+        minimum=8,
+        advice="it must hold a verdict",
+    )
+    seed: int = setting(0, "passed to the judge's generator")
 
     def __post_init__(self) -> None:
-        if self.shows not in get_args(Shown):
-            raise UserError(f"shows must be one of {', '.join(get_args(Shown))}, got {self.shows!r}")
-        if self.max_tokens < 8:
-            raise UserError(f"max_tokens must be >= 8 to hold a verdict, got {self.max_tokens}")
+        check_settings(self)
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
         """Ask the judge; `extracted` is the answer that the response states.
@@ -58,7 +63,7 @@ class JudgeChecker(Checker):
             return Judgement("undecided", None, "the response is empty")
         shown = stated.text if self.shows == "answer" else response
         try:
-            (completion,) = self.generator.complete(
+            (completion,) = self.judge.complete(
                 judge_prompt(question, shown), temperature=0.0, max_tokens=self.max_tokens, seed=self.seed
             )
         except GenerationError as error:

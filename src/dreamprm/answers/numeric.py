@@ -5,14 +5,27 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from dreamprm.answers.base import Checker, Judgement
 from dreamprm.answers.extract import Stated, stated_answer
 from dreamprm.answers.plain import plain
 from dreamprm.answers.quantity import Quantity, only_quantity, read_quantity
 from dreamprm.answers.units import canonical_unit
-from dreamprm.config.errors import UserError
+from dreamprm.config.checking import check_settings
+from dreamprm.config.schema import setting
 from dreamprm.data.records import QuestionRecord
+
+
+def tolerance_setting() -> Any:
+    """The declaration of `NumericChecker.tolerance`, for the checker that hands it over too."""
+    return setting(
+        1e-6,
+        "largest relative difference between two numbers where nothing is rounded",
+        minimum=0,
+        below=1,
+        advice="0 demands equal numbers",
+    )
 
 
 @dataclass(frozen=True)
@@ -37,11 +50,10 @@ class NumericChecker(Checker):
         tolerance: largest relative difference where nothing is rounded, >= 0.
     """
 
-    tolerance: float = 1e-6
+    tolerance: float = tolerance_setting()
 
     def __post_init__(self) -> None:
-        if not 0 <= self.tolerance < 1:
-            raise UserError(f"tolerance must be in [0, 1), got {self.tolerance}; 0 demands equal numbers")
+        check_settings(self)
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
         """Judge by the number; `extracted` is the answer as it was read."""

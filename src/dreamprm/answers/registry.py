@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from dreamprm.answers.base import Checker
+from dreamprm.config.checking import check_chosen
 from dreamprm.config.errors import UserError
-from dreamprm.config.strategies import build, require_settings, strategy_settings
+from dreamprm.config.strategies import Registry
 from dreamprm.generators.base import Generator
 
-CHECKERS: Mapping[str, str] = MappingProxyType(
+CHECKERS: Registry[Checker] = Registry(
+    "checker",
     {
         "auto": "dreamprm.answers.auto:AutoChecker",
         "choice": "dreamprm.answers.choice:ChoiceChecker",
@@ -19,11 +19,12 @@ CHECKERS: Mapping[str, str] = MappingProxyType(
         "symbolic": "dreamprm.answers.symbolic:SymbolicChecker",
         "text": "dreamprm.answers.text:TextChecker",
         "judge": "dreamprm.answers.judge:JudgeChecker",
-    }
+    },
 )
-"""`module:class` by name; each class is a dataclass whose init fields are its settings."""
+"""Checkers by name."""
 
-_JUDGE_FIELD = {"auto": "judge", "judge": "generator"}
+JUDGED = ("auto", "judge")
+"""Checkers with a judge, their field `judge`: `auto` may have one, `judge` needs one."""
 
 
 def build_checker(name: str, *, judge: Generator | None = None, **settings: Any) -> Checker:
@@ -32,31 +33,21 @@ def build_checker(name: str, *, judge: Generator | None = None, **settings: Any)
     Args:
         judge: the generator that judges; `judge` needs one, `auto` asks it what no rule decides. The caller
             closes it.
-        settings: fields of the checker's class.
+        settings: as `checker_settings(name)` lists them.
 
     Raises:
         UserError: an unknown name or setting (with the nearest known one), a value that the checker refuses,
             a judge that is missing or that the checker has no use for, a library that is not installed.
     """
-    require_settings(f"checker {name!r}", settings, checker_settings(name))
-    if judge is not None:
-        if name not in _JUDGE_FIELD:
-            raise UserError(
-                f"checker {name!r} asks no judge; leave it out, or take one of {', '.join(_JUDGE_FIELD)}"
-            )
-        settings[_JUDGE_FIELD[name]] = judge
-    elif name == "judge":
-        raise UserError("checker 'judge' needs a generator that judges; give one, or take checker 'auto'")
-    checker: Checker = build("checker", name, CHECKERS, settings)
-    return checker
+    check_chosen(CHECKERS, name, settings)
+    if judge is None:
+        if name == "judge":
+            raise UserError("checker 'judge' needs a generator that judges; give one, or take checker 'auto'")
+        return CHECKERS.build(name, **settings)
+    if name not in JUDGED:
+        raise UserError(f"checker {name!r} asks no judge; leave it out, or take one of {', '.join(JUDGED)}")
+    return CHECKERS.assemble(name, settings, judge=judge)
 
 
-def checker_settings(name: str) -> dict[str, Any]:
-    """The settings of a checker with their defaults, without its judge.
-
-    Raises:
-        UserError: an unknown name.
-    """
-    own = strategy_settings("checker", name, CHECKERS)
-    own.pop(_JUDGE_FIELD.get(name, ""), None)
-    return own
+checker_settings = CHECKERS.settings
+"""`checker_settings(name)`: the settings of a checker with their defaults; its judge is not among them."""

@@ -6,15 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dreamprm.config.schema import open_settings, section, setting
-from dreamprm.config.strategies import listing
 from dreamprm.generators.settings import JudgeSettings
-
-
-def checker_listing() -> str:
-    """Every checker of answers with its settings and defaults, for `--help`."""
-    from dreamprm.answers import CHECKERS, checker_settings
-
-    return listing(CHECKERS, checker_settings)
 
 
 @dataclass
@@ -31,5 +23,7 @@ class AnswerSettings:
     )
     judge: JudgeSettings = section(JudgeSettings)
     settings: dict[str, Any] = open_settings(
-        "the named kind's own settings, written beside kind:", listing=checker_listing
+        "the named kind's own settings, written beside kind:",
+        registry="dreamprm.answers:CHECKERS",
+        named_by="kind",
     )

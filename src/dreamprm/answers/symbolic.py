@@ -17,7 +17,9 @@ from typing import IO, Any
 from dreamprm.answers.base import Checker, Judgement
 from dreamprm.answers.extract import Stated, stated_answer
 from dreamprm.answers.plain import plain
+from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
+from dreamprm.config.schema import setting
 from dreamprm.data.records import QuestionRecord
 
 _LONGEST = 400
@@ -25,6 +27,11 @@ _LONGEST = 400
 
 _START_SECONDS = 120.0
 """How long a worker may take to import sympy, on a busy machine."""
+
+
+def timeout_setting() -> Any:
+    """The declaration of `SymbolicChecker.timeout`, for the checker that hands it over too."""
+    return setting(5.0, "seconds for one comparison of expressions; then it is undecided", above=0)
 
 
 @dataclass
@@ -47,14 +54,15 @@ class SymbolicChecker(Checker):
         UserError: math-verify is not installed, or a setting is out of range.
     """
 
-    timeout: float = 5.0
-    memory_mb: int = 2048
+    timeout: float = timeout_setting()
+    memory_mb: int = setting(
+        2048, "limit of the worker's address space in MiB, >= 512 (on Linux); 0: none", minimum=0
+    )
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
     _worker: _Worker | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not self.timeout > 0:
-            raise UserError(f"timeout must be > 0 seconds, got {self.timeout}")
+        check_settings(self)
         if self.memory_mb != 0 and self.memory_mb < 512:
             raise UserError(
                 f"memory_mb must be 0 (no limit) or >= 512, got {self.memory_mb}; sympy alone takes about 200"

@@ -1,6 +1,6 @@
-"""Read, describe, compare and save configurations: YAML file + `key=value` overrides -> typed dataclasses.
+"""Read, compare and save configurations: YAML file + `key=value` overrides -> typed dataclasses.
 
-OmegaConf merges, resolves interpolations and builds the dataclasses; `dreamprm.config.schema` checks keys,
+OmegaConf merges, resolves interpolations and builds the dataclasses; `dreamprm.config.checking` checks keys,
 types and ranges first, so that a message names the file (or the command line), the key and what is allowed.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -19,19 +18,17 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dreamprm.config.errors import UserError
-from dreamprm.config.schema import (
-    REQUIRED,
+from dreamprm.config.checking import (
+    Given,
     Origin,
     canonical,
-    check_ranges,
-    leaves,
-    limits_text,
+    check_config,
     moved_to,
-    type_name,
+    settings_read,
     unknown_key,
-    without_none,
 )
+from dreamprm.config.errors import UserError
+from dreamprm.config.schema import REQUIRED, load, open_field, unmet, without_none
 
 C = TypeVar("C")
 
@@ -52,13 +49,15 @@ def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides:
 
     Raises:
         UserError: missing or malformed file, unknown key, wrong type, value out of range, or a required key
-            that is not given; the message names the source, the key and what is allowed.
+            that is not given; the message names the source, the key and what is allowed. So is a key given
+            that nothing reads, except for the defaults in a configuration that a command has saved.
     """
     source = COMMAND_LINE if path is None else str(path)
     given: dict[str, Any] = {}
+    saved = False
     if path is not None:
         content = _read_yaml(Path(path))
-        content.pop(VERSIONS, None)
+        saved = content.pop(VERSIONS, None) is not None
         given = canonical(schema, content, key="", origin=Origin(source, schema))
     for override in overrides:
         _apply_override(given, override, schema=schema)
@@ -74,7 +73,8 @@ def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides:
         key = getattr(error, "full_key", None)
         raise UserError(f"{source}: {f'{key}: ' if key else ''}{reason}") from error
     assert isinstance(config, schema)
-    check_ranges(config)
+    anew = {override.partition("=")[0].strip() for override in overrides} if saved else None
+    check_config(config, Given(given, anew))
     return config
 
 
@@ -147,7 +147,7 @@ def _apply_override(given: dict[str, Any], override: str, *, schema: type[Any]) 
 def _enter_section(node: Any, kind: Any, part: str, *, key: str, origin: Origin) -> tuple[Any, Any, str]:
     """The dict that holds `part` of a section, the type of `part`, and its name there."""
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    catch_all = next((name for name, field in fields.items() if "listing" in field.metadata), None)
+    catch_all = open_field(kind)
     if part in fields and part != catch_all:
         return node, get_type_hints(kind)[part], part
     if catch_all is not None and moved_to(key, origin.schema) is None:
@@ -156,15 +156,27 @@ def _enter_section(node: Any, kind: Any, part: str, *, key: str, origin: Origin)
 
 
 def as_dict(config: Any) -> dict[str, Any]:
-    """The configuration as nested plain containers, in the form that a YAML file has."""
+    """The configuration as nested plain containers, in the form that a YAML file has.
+
+    It is complete and without ballast: every key that is read, those of the strategies included, and none
+    that is not.
+    """
     result: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if "listing" in field.metadata:
-            result.update(value)
-        else:
+        if "open" in field.metadata:
+            result.update(_settings_read(config, value, field.metadata))
+        elif unmet(field.metadata.get("when"), lambda name: getattr(config, name)) is None:
             result[field.name] = _plain(value)
     return result
+
+
+def _settings_read(config: Any, settings: dict[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the strategy that a section names, defaults included, where they are read."""
+    name = getattr(config, metadata["named_by"], None)
+    if metadata["registry"] is None or name in (None, REQUIRED):
+        return settings
+    return settings_read(load(metadata["registry"]), name, settings)
 
 
 def _plain(value: Any) -> Any:
@@ -223,42 +235,3 @@ def flat(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat(value, f"{key}[{index}]")
     else:
         yield key, content
-
-
-def describe(schema: type[Any]) -> str:
-    """The text of `--help`: every key of the schema with its type, default, allowed values and meaning."""
-    paragraphs = []
-    for leaf in leaves(schema):
-        if "listing" in leaf.metadata:
-            parent = leaf.key.rpartition(".")[0]
-            paragraphs.append(f"  {parent + '.' if parent else ''}*: {leaf.metadata['help']}")
-            paragraphs.append(textwrap.indent(leaf.metadata["listing"](), " " * 6))
-            continue
-        default = "required" if leaf.default == REQUIRED else f"default {_yaml_text(leaf.default)}"
-        choices = leaf.metadata.get("choices")
-        allowed = f"one of {', '.join(choices)}" if choices else limits_text(leaf.metadata)
-        kind = type_name(leaf.type) + (f", {allowed}" if allowed else "")
-        paragraphs.append(_wrap(f"{leaf.key}: {kind}; {default}", "  "))
-        paragraphs.append(_wrap(leaf.metadata["help"], " " * 6))
-    return "\n".join(paragraphs)
-
-
-def _wrap(text: str, indent: str) -> str:
-    return textwrap.fill(
-        text,
-        100,
-        initial_indent=indent,
-        subsequent_indent=indent + "    " if len(indent) == 2 else indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def _yaml_text(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list):
-        return "[" + ", ".join(_yaml_text(part) for part in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{name}: {_yaml_text(part)}" for name, part in value.items()) + "}"
-    return str(value) if value != "" else "''"

@@ -1,8 +1,8 @@
-"""How a configuration schema is declared and checked: fields with help, choices and ranges.
+"""How settings are declared: fields with a meaning, choices and limits, and when they are read.
 
-A schema is a plain dataclass whose fields come from `setting`, `section` and `open_settings`.
-`leaves` lists its keys, `canonical` checks what a user gave against it, `check_ranges` checks the values
-that came out. Nothing here reads a file: see `dreamprm.config.loading`.
+A schema is a plain dataclass whose fields come from `setting`, `section` and `open_settings`; `leaves` lists
+its keys. A strategy (an estimator, a baseline, a checker ...) declares its own settings by `setting` too.
+`dreamprm.config.checking` checks what a user gave, `dreamprm.config.help` describes it.
 
 A schema may list keys and sections that no longer exist, dotted and relative to itself, with what to do now:
 `moved: ClassVar[Mapping[str, str]] = {"old_section.key": "write new_key"}`.
@@ -11,15 +11,16 @@ A schema may list keys and sections that no longer exist, dotted and relative to
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import re
+import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Union, get_args, get_origin, get_type_hints
-
-from dreamprm.config.errors import UserError
+from importlib import import_module
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 REQUIRED = "???"  # OmegaConf's mark of a value that must be given
+
+GIVEN = "given"
+"""In a `when`: any value but null, 0, false and the empty ones."""
 
 
 def setting(
@@ -34,13 +35,20 @@ def setting(
     length: int | None = None,
     shorthand: bool = False,
     symbol: str | None = None,
+    advice: str | None = None,
+    when: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Declare one key of a schema.
+    """Declare one key of a schema, or one setting of a strategy.
 
     The limits hold for a number, or for each number of a list: `minimum` <= value <= `maximum`,
     `above` < value < `below`. `length` is the exact length of a list. `shorthand` marks the field that a
-    plain string stands for, where a whole section is expected. `symbol` is the paper's name, for messages.
-    A list or dict as default is copied for every instance. Use `REQUIRED` where there is no default.
+    plain string stands for, where a whole section is expected. `symbol` is the paper's name, for messages;
+    `advice` ends the message about a value outside of the limits with what to do. A list or dict as default
+    is copied for every instance. Where there is no default, a schema has `REQUIRED` and a strategy
+    `dataclasses.MISSING`.
+
+    `when` names the settings beside this one on which it depends, with the values (a tuple, or `GIVEN`) for
+    which it is read: `when={"schedule": ("step",)}`. Given in any other case, it is refused.
     """
     metadata = {
         "help": help,
@@ -52,29 +60,54 @@ def setting(
         "length": length,
         "shorthand": shorthand,
         "symbol": symbol,
+        "advice": advice,
+        "when": when,
     }
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def section(schema: type[Any]) -> Any:
-    """Declare a nested section; its meaning in `--help` is the first line of the schema's docstring."""
-    return dataclasses.field(default_factory=schema)
+def section(schema: type[Any], *, when: Mapping[str, Any] | None = None) -> Any:
+    """Declare a nested section, read only under the conditions of `when` (see `setting`)."""
+    return dataclasses.field(default_factory=schema, metadata={"when": when})
 
 
-def open_settings(help: str, *, listing: Callable[[], str]) -> Any:
+def open_settings(
+    help: str,
+    *,
+    registry: str | None = None,
+    named_by: str = "name",
+    listing: Callable[[], str] | None = None,
+) -> Any:
     """Declare the field (`dict[str, Any]`) that takes the section's keys which are not fields.
 
-    Such keys are written directly in the section. `listing` gives their text for `--help`; the section's
-    own `check` method must refuse the unknown ones.
+    Such keys are written directly in the section. They are the settings of the strategy that the section's
+    key `named_by` names in a registry, written `module:NAME`: these are described by `--help` and checked.
+    Keys that depend on more than a name give `listing`, their text for `--help`, in place of a registry; the
+    section's own `check`, or the command, must refuse the unknown ones.
     """
-    return dataclasses.field(default_factory=dict, metadata={"help": help, "listing": listing})
+    metadata = {"help": help, "open": True, "registry": registry, "named_by": named_by, "listing": listing}
+    return dataclasses.field(default_factory=dict, metadata=metadata)
+
+
+def open_field(schema: type[Any]) -> str | None:
+    """The name of the field declared with `open_settings`, where the schema has one."""
+    return next((field.name for field in dataclasses.fields(schema) if "open" in field.metadata), None)
+
+
+def load(place: str | type) -> Any:
+    """What `module:name` names; a class as it is."""
+    if isinstance(place, type):
+        return place
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-    """One key of a schema: dotted name, type, default and the metadata given to `setting`."""
+    """One key of a schema, or one setting of a strategy: (dotted) name, type, default and the metadata given
+    to `setting`."""
 
     key: str
     type: Any
@@ -99,6 +132,24 @@ def leaves(schema: type[Any], prefix: str = "") -> Iterator[Leaf]:
         if dataclasses.is_dataclass(item):
             members = "[]." if get_origin(kind) is list else ".NAME."
             yield from leaves(item, key + members)  # type: ignore[arg-type]
+
+
+def declared(strategy: type[Any]) -> tuple[Leaf, ...]:
+    """The settings of a strategy: the fields of the dataclass that are declared with `setting`."""
+    return tuple(
+        Leaf(field.name, _type_of(strategy, field.name), default_of(field), field.metadata)
+        for field in dataclasses.fields(strategy)
+        if "help" in field.metadata
+    )
+
+
+def _type_of(owner: type[Any], name: str) -> Any:
+    # Of this field alone: others may have types that are imported for type checkers only.
+    for kind in owner.__mro__:
+        if name in kind.__dict__.get("__annotations__", {}):
+            found = kind.__annotations__[name]
+            return eval(found, vars(sys.modules[kind.__module__])) if isinstance(found, str) else found
+    raise AttributeError(f"{owner.__name__} has no field {name}")
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
@@ -129,177 +180,11 @@ def type_name(kind: Any) -> str:
         name = "mapping" if value is Any else f"mapping of name to {type_name(value)}"
     elif dataclasses.is_dataclass(kind):
         name = "section"
+    elif get_origin(kind) is Literal:
+        name = "str"
     else:
         name = "any value" if kind is Any else kind.__name__
     return name + (" or null" if optional else "")
-
-
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """Where values come from and which schema they are for: what an error message needs."""
-
-    source: str
-    schema: type[Any]
-
-
-def canonical(kind: Any, value: Any, *, key: str, origin: Origin) -> Any:
-    """What the user gave at `key`, checked against the type and brought into the schema's own form.
-
-    A string for a section becomes the section's shorthand field; keys of an open section move into its
-    open field. Interpolations (`${...}`) pass: they are checked once resolved.
-
-    Raises:
-        UserError: unknown key (with the nearest known one) or wrong type, naming the source and the key.
-    """
-    kind, optional = without_none(kind)
-    if kind is Any or (value is None and optional):
-        return value
-    if isinstance(value, str) and ("${" in value or value == REQUIRED) and not _has_shorthand(kind):
-        return value
-    if dataclasses.is_dataclass(kind):
-        return _canonical_section(kind, value, key=key, origin=origin)
-    if get_origin(kind) is list and isinstance(value, list | tuple):
-        item = get_args(kind)[0]
-        return [canonical(item, part, key=f"{key}[{i}]", origin=origin) for i, part in enumerate(value)]
-    if get_origin(kind) is dict and isinstance(value, dict):
-        item = get_args(kind)[1]
-        return {str(n): canonical(item, part, key=f"{key}.{n}", origin=origin) for n, part in value.items()}
-    if not _is_a(kind, value):
-        allowed = type_name(kind) + (" or null" if optional else "")
-        hint = f"; write [{value}]" if get_origin(kind) is list and isinstance(value, str) else ""
-        hint = "; put quotes around it" if kind is str and isinstance(value, bool) else hint
-        raise UserError(
-            f"{origin.source}: {key} must be {allowed}, got {value!r} ({type(value).__name__}){hint}"
-        )
-    return value
-
-
-def _has_shorthand(kind: Any) -> bool:
-    """Whether a string stands for a section of this type; an interpolation is then part of the string."""
-    return dataclasses.is_dataclass(kind) and any(
-        f.metadata.get("shorthand") for f in dataclasses.fields(kind)
-    )
-
-
-def _canonical_section(kind: Any, value: Any, *, key: str, origin: Origin) -> dict[str, Any]:
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    short = next((name for name, field in fields.items() if field.metadata.get("shorthand")), None)
-    if short is not None and isinstance(value, str):
-        value = {short: value}
-    if not isinstance(value, dict):
-        where = key or "the configuration"
-        got = f"{value!r} ({type(value).__name__})"
-        raise UserError(
-            f"{origin.source}: {where} must be a section with the keys {', '.join(fields)}, got {got}"
-        )
-    hints = get_type_hints(kind)
-    catch_all = next((name for name, field in fields.items() if "listing" in field.metadata), None)
-    result: dict[str, Any] = {}
-    for name, part in value.items():
-        full = f"{key}.{name}" if key else str(name)
-        if name in fields and name != catch_all:
-            result[name] = canonical(hints[name], part, key=full, origin=origin)
-        elif catch_all is not None and moved_to(full, origin.schema) is None:
-            result.setdefault(catch_all, {})[name] = part
-        else:
-            raise unknown_key(full, origin=origin)
-    return result
-
-
-def _is_a(kind: Any, value: Any) -> bool:
-    if isinstance(value, bool):
-        return kind is bool
-    if kind is float:
-        return isinstance(value, int | float)
-    if kind is str:  # a name such as 2024 is a number to YAML
-        return isinstance(value, str | int | float)
-    return isinstance(kind, type) and isinstance(value, kind)
-
-
-def unknown_key(key: str, *, origin: Origin) -> UserError:
-    """The error for a key that the schema does not have: what to do now if it has moved (see `moved_to`),
-    otherwise the nearest keys that the schema has."""
-    moved = moved_to(key, origin.schema)
-    if moved is not None:
-        return UserError(f"{origin.source}: unknown key {key}: {moved}")
-    known = [leaf.key for leaf in leaves(origin.schema)]
-    plain = re.sub(r"\[\d+\]", "[]", key)
-    last = plain.rpartition(".")[2]
-    near = [name for name in known if name.rpartition(".")[2] == last]
-    near = near or difflib.get_close_matches(plain, known, n=1)
-    if near:
-        return UserError(f"{origin.source}: unknown key {key}; did you mean {' or '.join(near[:3])}?")
-    tops = ", ".join(dict.fromkeys(re.split(r"[.\[]", name)[0] for name in known))
-    return UserError(f"{origin.source}: unknown key {key}; the top-level keys are {tops}")
-
-
-def moved_to(key: str, schema: type[Any]) -> str | None:
-    """What to do instead of giving this key, where a schema lists it or a section that holds it as moved."""
-    parts = re.split(r"[.\[]", key.replace("]", ""))
-    kind: Any = schema
-    while parts and dataclasses.is_dataclass(kind):
-        moved: Mapping[str, str] = getattr(kind, "moved", {})
-        for length in range(1, len(parts) + 1):
-            if (text := moved.get(".".join(parts[:length]))) is not None:
-                return text
-        kind, _ = without_none(get_type_hints(kind).get(parts.pop(0), None))
-        if get_origin(kind) in (list, dict):  # past the number or the name of the member
-            kind, parts = get_args(kind)[-1], parts[1:]
-    return None
-
-
-def check_ranges(value: Any, key: str = "") -> None:
-    """Check every choice, range and length of a schema instance, then the sections' own `check` methods.
-
-    Raises:
-        UserError: naming the key, the value and what is allowed.
-    """
-    for field in dataclasses.fields(value):
-        full = f"{key}.{field.name}" if key else field.name
-        part = getattr(value, field.name)
-        for where, item in _members(part, full):
-            if dataclasses.is_dataclass(item):
-                check_ranges(item, where)
-            elif item is not None:
-                _check_value(item, where, field.metadata)
-        length = field.metadata.get("length")
-        if length is not None and part is not None and len(part) != length:
-            raise UserError(f"{full} must hold {length} values, got {len(part)}: {part}")
-    check = getattr(value, "check", None)
-    if check is not None:
-        try:
-            check()
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{key}: {error}" if key else str(error)) from error
-
-
-def _members(value: Any, key: str) -> list[tuple[str, Any]]:
-    if isinstance(value, list):
-        return [(f"{key}[{i}]", item) for i, item in enumerate(value)]
-    if isinstance(value, dict):
-        return [(f"{key}.{name}", item) for name, item in value.items()]
-    return [(key, value)]
-
-
-def _check_value(value: Any, key: str, metadata: Mapping[str, Any]) -> None:
-    choices = metadata.get("choices")
-    if choices is not None and value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"{key} must be one of {', '.join(choices)}, got {value!r}{hint}")
-    limits = limits_text(metadata)
-    if not limits or not isinstance(value, int | float):
-        return
-    # Written so that NaN, for which every comparison is false, is refused.
-    holds = (
-        (metadata["minimum"] is None or value >= metadata["minimum"])
-        and (metadata["above"] is None or value > metadata["above"])
-        and (metadata["maximum"] is None or value <= metadata["maximum"])
-        and (metadata["below"] is None or value < metadata["below"])
-    )
-    if not holds:
-        symbol = f" ({metadata['symbol']})" if metadata["symbol"] else ""
-        raise UserError(f"{key}{symbol} must be {limits}, got {value}")
 
 
 def limits_text(metadata: Mapping[str, Any]) -> str:
@@ -307,3 +192,33 @@ def limits_text(metadata: Mapping[str, Any]) -> str:
     signs = {"minimum": ">=", "above": ">", "maximum": "<=", "below": "<"}
     given = {sign: metadata.get(name) for name, sign in signs.items()}
     return " and ".join(f"{sign} {limit:g}" for sign, limit in given.items() if limit is not None)
+
+
+def unmet(when: Mapping[str, Any] | None, value_of: Callable[[str], Any]) -> str | None:
+    """Which condition of a `when` does not hold, for the values of the settings that it names."""
+    for key, values in (when or {}).items():
+        value = value_of(key)
+        if not (value if values == GIVEN else value in values):
+            return f"{condition_text({key: values})}, and {key} is {yaml_text(value)}"
+    return None
+
+
+def condition_text(when: Mapping[str, Any]) -> str:
+    """The conditions in words: `with schedule=step`, `where lm_weight is set`."""
+    return " and ".join(
+        f"where {key} is set"
+        if values == GIVEN
+        else f"with {key}={' or '.join(yaml_text(value) for value in values)}"
+        for key, values in when.items()
+    )
+
+
+def yaml_text(value: Any) -> str:
+    """A value as a YAML file writes it, on one line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return "[" + ", ".join(yaml_text(part) for part in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {yaml_text(part)}" for name, part in value.items()) + "}"
+    return str(value) if value != "" else "''"

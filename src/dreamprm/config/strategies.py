@@ -1,99 +1,97 @@
-"""What registries of named strategies share: an unknown name or setting is refused with the nearest known."""
+"""Registries of named strategies: from a name and settings to the object, and what `--help` says of them."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-from collections.abc import Callable, Collection, Iterable, Mapping
-from importlib import import_module
-from typing import Any
+import sys
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
 
+from dreamprm.config.checking import check_chosen
 from dreamprm.config.errors import UserError
+from dreamprm.config.schema import Leaf, declared, load
+
+T = TypeVar("T")
 
 
-def nearest(given: str, known: Collection[str]) -> str:
-    """`, did you mean 'x'?`, where something known is near; else nothing."""
-    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.4)
-    return f", did you mean {close[0]!r}?" if close else ""
+class Registry(Mapping[str, str], Generic[T]):
+    """Strategies by name, as `module:class`; a module is imported when its strategy is asked for.
 
-
-def require_name(what: str, name: str, known: Collection[str]) -> None:
-    """Refuse a name that the registry does not have.
-
-    Raises:
-        UserError: naming the nearest one and all of them.
-    """
-    if name not in known:
-        raise UserError(f"unknown {what} {name!r}{nearest(name, known)}; known: {', '.join(known)}")
-
-
-def require_settings(what: str, settings: Iterable[str], known: Collection[str]) -> None:
-    """Refuse settings that the strategy does not have.
-
-    Raises:
-        UserError: naming the nearest one and all of them.
-    """
-    for key in settings:
-        if key not in known:
-            raise UserError(
-                f"{what} has no setting {key!r}{nearest(key, known)}; "
-                f"its settings: {', '.join(known) or 'none'}"
-            )
-
-
-def build(what: str, name: str, registry: Mapping[str, str | type], settings: Mapping[str, Any]) -> Any:
-    """The strategy of this name with these settings.
+    Each class is a dataclass. Its settings are the fields declared with `dreamprm.config.schema.setting`;
+    further fields are parts that only code hands over. To add a strategy, write its file and one line in the
+    registry.
 
     Args:
-        what: the kind of strategy, for messages.
-        name: a key of the registry.
-        registry: classes, or `module:class`, by name; dataclasses whose init fields are their settings.
-        settings: by name.
-
-    Raises:
-        UserError: an unknown name or setting (with the nearest known one), a setting that must be given, or a
-            value that the class refuses.
+        what: the kind of strategy, for messages: "label method".
+        places: `module:class` by name.
     """
-    known = strategy_settings(what, name, registry)
-    require_settings(f"{what} {name!r}", settings, known)
-    missing = [
-        key for key, default in known.items() if default is dataclasses.MISSING and key not in settings
-    ]
-    if missing:
-        raise UserError(f"{what} {name!r} needs {', '.join(missing)}")
-    try:
-        return load(registry[name])(**settings)
-    except UserError:
-        raise
-    except ValueError as error:
-        raise UserError(f"{what} {name!r}: {error}") from error
+
+    def __init__(self, what: str, places: Mapping[str, str]) -> None:
+        self.what = what
+        self._places = MappingProxyType(dict(places))
+
+    def __getitem__(self, name: str) -> str:
+        return self._places[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def kind(self, name: str) -> type[T]:
+        """The class of this name.
+
+        Raises:
+            UserError: an unknown name, with the nearest known one.
+        """
+        if name not in self:
+            check_chosen(self, name, {})
+        found: type[T] = load(self[name])
+        return found
+
+    def declared(self, name: str, settings: Mapping[str, Any]) -> tuple[Leaf, ...]:
+        """The settings of a strategy as they are declared; they do not depend on those given."""
+        del settings
+        return declared(self.kind(name))
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """The settings of a strategy with their defaults; `schema.REQUIRED` where one must be given.
+
+        Raises:
+            UserError: an unknown name.
+        """
+        return {leaf.key: leaf.default for leaf in self.declared(name, {})}
+
+    def meaning(self, name: str) -> str:
+        """The strategy in one sentence, the first of its module."""
+        return first_sentence(self.kind(name))
+
+    def build(self, name: str, **settings: Any) -> T:
+        """The strategy of this name with these settings.
+
+        Raises:
+            UserError: an unknown name or setting (with the nearest known one), a setting that must be given,
+                or a value that is not allowed.
+        """
+        return self.assemble(name, settings)
+
+    def assemble(self, name: str, settings: Mapping[str, Any], **parts: Any) -> T:
+        """As `build`, with the fields that are parts and not settings.
+
+        Raises:
+            UserError: as `build`.
+        """
+        check_chosen(self, name, settings)
+        try:
+            return self.kind(name)(**settings, **parts)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"{self.what} {name!r}: {error}") from error
 
 
-def strategy_settings(what: str, name: str, registry: Mapping[str, str | type]) -> dict[str, Any]:
-    """A strategy's settings with their defaults; `dataclasses.MISSING` where one must be given.
-
-    Raises:
-        UserError: an unknown name.
-    """
-    require_name(what, name, registry)
-    return {field.name: field.default for field in dataclasses.fields(load(registry[name])) if field.init}
-
-
-def load(place: str | type) -> Any:
-    """What `module:name` names; a class as it is."""
-    if isinstance(place, type):
-        return place
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
-
-
-def listing(names: Iterable[str], settings_of: Callable[[str], Mapping[str, Any]]) -> str:
-    """Every strategy with its settings and defaults, a line each, for `--help`."""
-    lines = []
-    for name in names:
-        given = (
-            f"{key} (required)" if default is dataclasses.MISSING else f"{key}={default!r}"
-            for key, default in settings_of(name).items()
-        )
-        lines.append(f"{name}: {', '.join(given) or 'no settings'}")
-    return "\n".join(lines)
+def first_sentence(kind: type[Any]) -> str:
+    """What a strategy is: the first paragraph of its module's docstring."""
+    text = sys.modules[kind.__module__].__doc__ or ""
+    return " ".join(text.partition("\n\n")[0].split())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dreamprm.config.errors import DataError
+from dreamprm.config.errors import DataError, closest
 
 _SHOWN_CHARACTERS = 80
 
@@ -54,9 +53,9 @@ class Fields:
 
     def missing(self, name: str, allowed: str) -> DataError:
         """The error of an absent field, with the nearest name that is there."""
-        near = difflib.get_close_matches(name, list(self.values), n=1)
+        near = closest(name, self.values)
         hint = (
-            f"; the nearest field there is '{near[0]}'"
+            f"; the nearest field there is '{near}'"
             if near
             else f"; the record has {', '.join(map(repr, self.values)) or 'no field'}"
         )

@@ -10,13 +10,6 @@ from dreamprm.config.schema import REQUIRED, open_settings, section, setting
 from dreamprm.generators.settings import JudgeSettings
 
 
-def benchmark_listing() -> str:
-    """Every benchmark with its settings and defaults, for `--help`."""
-    from dreamprm.formats.benchmarks import registry
-
-    return registry.benchmark_listing()
-
-
 @dataclass
 class BenchmarkConfig:
     """A benchmark's questions, and answers to them checked by its own rules, with its own figures."""
@@ -67,7 +60,8 @@ class BenchmarkConfig:
     resamples: int = setting(2000, "bootstrap draws", minimum=1)
     level: float = setting(0.95, "share of the draws inside an interval", above=0, below=1)
     settings: dict[str, Any] = open_settings(
-        "the named benchmark's own settings, written beside name:", listing=benchmark_listing
+        "the named benchmark's own settings, written beside name:",
+        registry="dreamprm.formats.benchmarks:BENCHMARKS",
     )
 
     def check(self) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamprm.config.errors import UserError
-from dreamprm.config.strategies import nearest
+from dreamprm.config.errors import UserError, nearest
 from dreamprm.evaluation.bootstrap import Bootstrap, PairedOutcomes, bootstrap_interval, mean_of
 from dreamprm.evaluation.development_choices import (
     AggregationChoice,

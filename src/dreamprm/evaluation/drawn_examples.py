@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamprm.config.errors import DataError, UserError
-from dreamprm.config.strategies import nearest
+from dreamprm.config.errors import DataError, UserError, nearest
 from dreamprm.evaluation.comparison import Evaluation
 from dreamprm.evaluation.example_records import (
     FILE,

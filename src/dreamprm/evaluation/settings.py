@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dreamprm.answers.settings import checker_listing
 from dreamprm.config.choices import AGGREGATIONS
 from dreamprm.config.schema import REQUIRED, open_settings, section, setting
 from dreamprm.generators.settings import JudgeSettings
@@ -40,7 +39,9 @@ class JudgedAnswers:
     )
     judge: JudgeSettings = section(JudgeSettings)
     settings: dict[str, Any] = open_settings(
-        "the named kind's own settings, written beside kind:", listing=checker_listing
+        "the named kind's own settings, written beside kind:",
+        registry="dreamprm.answers:CHECKERS",
+        named_by="kind",
     )
 
     def check(self) -> None:

@@ -11,9 +11,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from dreamprm.config.errors import UserError
+from dreamprm.config.errors import UserError, nearest
 from dreamprm.config.schema import limits_text
-from dreamprm.config.strategies import nearest
 
 _LIMITS = {"minimum": operator.ge, "above": operator.gt, "maximum": operator.le, "below": operator.lt}
 _KINDS = {

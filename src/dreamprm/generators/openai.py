@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import Any
 
+from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
+from dreamprm.config.schema import setting
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
 from dreamprm.generators.openai_access import api_address, is_hosted, read_key
 from dreamprm.generators.openai_client import Answer, ChatClient, Failure, require_openai
@@ -37,6 +39,8 @@ _OWN_FIELDS = (
     "stream",
     *CONTINUE_FLAGS,
 )
+
+IN_SECONDS = "it is in seconds"
 
 
 @dataclass
@@ -87,20 +91,51 @@ class OpenAIGenerator(Generator):
         UserError: a value that is not allowed, a key that is missing or malformed, no openai package.
     """
 
-    model: str
-    base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
-    concurrency: int = 8
-    timeout: float = 600.0
-    retries: int = 6
-    backoff: float = 1.0
-    longest_wait: float = 120.0
-    prefix: str = "auto"
-    samples_per_request: int | None = None
-    token_limit: str | None = None
-    send_seed: bool = True
-    image_detail: str | None = None
-    extra_body: Mapping[str, Any] | None = None
+    model: str = setting(MISSING, "the model's name on the server")
+    base_url: str | None = setting(
+        None, "the API's address, such as http://localhost:8000/v1; null: $OPENAI_BASE_URL, or OpenAI's own"
+    )
+    api_key_env: str = setting(
+        "OPENAI_API_KEY", "the environment variable that holds the key; where it is not set none is sent"
+    )
+    concurrency: int = setting(8, "chat requests under way at once", minimum=1)
+    timeout: float = setting(
+        600.0, "seconds without a byte after which a try has failed", above=0, advice=IN_SECONDS
+    )
+    retries: int = setting(6, "how often a chat request is tried again", minimum=0)
+    backoff: float = setting(
+        1.0, "seconds before the first retry, doubled for each further one", minimum=0, advice=IN_SECONDS
+    )
+    longest_wait: float = setting(
+        120.0,
+        "bounds the wait before a retry, in seconds; a server that asks for more ends the request",
+        minimum=0,
+        advice=IN_SECONDS,
+    )
+    prefix: str = setting(
+        "auto",
+        "continue: a beginning is sent as an open turn of the assistant; instruct: the model is told to go "
+        "on; auto: two requests of one token find out which",
+        choices=("auto", "continue", "instruct"),
+    )
+    samples_per_request: int | None = setting(
+        None,
+        "completions asked for in one chat request; null: all; 1 for servers that refuse more",
+        minimum=1,
+    )
+    token_limit: str | None = setting(
+        None,
+        "the field that carries the length limit; null: max_completion_tokens for OpenAI's own address, else "
+        "max_tokens",
+        choices=("max_tokens", "max_completion_tokens"),
+    )
+    send_seed: bool = setting(True, "send the request's seed; false for servers that refuse it")
+    image_detail: str | None = setting(
+        None, "OpenAI's `detail` of each image; null sends none", choices=("low", "high", "auto")
+    )
+    extra_body: dict[str, Any] | None = setting(
+        None, "further fields of the request's JSON, such as {top_p: 0.9}"
+    )
 
     def __post_init__(self) -> None:
         self._check()
@@ -264,32 +299,12 @@ class OpenAIGenerator(Generator):
         )
 
     def _check(self) -> None:
+        try:
+            check_settings(self)
+        except UserError as error:
+            raise UserError(f"openai generator: {error}") from error
         if not self.model:
             raise UserError("openai generator: model must not be empty; give the model's name on the server")
-        for name, least, unset in (
-            ("concurrency", 1, False),
-            ("samples_per_request", 1, True),
-            ("retries", 0, False),
-        ):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value >= least or unset and value is None):
-                raise UserError(f"openai generator: {name} must be a whole number >= {least}, got {value!r}")
-        for name in ("timeout", "backoff", "longest_wait"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and value >= 0 and (value or name != "timeout")):
-                bound = "> 0" if name == "timeout" else ">= 0"
-                raise UserError(f"openai generator: {name} must be {bound} seconds, got {value!r}")
-        for name, allowed in (
-            ("prefix", ("auto", "continue", "instruct")),
-            ("token_limit", (None, "max_tokens", "max_completion_tokens")),
-            ("image_detail", (None, "low", "high", "auto")),
-        ):
-            value = getattr(self, name)
-            if value not in allowed:
-                known = ", ".join(map(str, allowed))
-                raise UserError(f"openai generator: {name} must be one of {known}; got {value!r}")
-        if not isinstance(self.extra_body, Mapping | None):
-            raise UserError(f"openai generator: extra_body must map names to values, got {self.extra_body!r}")
         taken = [name for name in self.extra_body or {} if name in _OWN_FIELDS]
         if taken:
             raise UserError(

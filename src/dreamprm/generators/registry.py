@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
-
-from dreamprm.config.strategies import build, strategy_settings
+from dreamprm.config.strategies import Registry
 from dreamprm.generators.base import Generator
 
-GENERATORS: Mapping[str, str] = MappingProxyType(
+GENERATORS: Registry[Generator] = Registry(
+    "generator",
     {
         "openai": "dreamprm.generators.openai:OpenAIGenerator",
         "transformers": "dreamprm.generators.transformers:TransformersGenerator",
         "sandbox": "dreamprm.sandbox.generator:SandboxGenerator",
-    }
+    },
 )
-"""`module:class` by name; each class is a dataclass whose init fields are its settings. Imported on use: the
-libraries behind them are optional, and slow to import."""
+"""Generators by name; the libraries behind them are optional, and imported on use."""
 
 SERVING = (
     "base_url",
@@ -37,21 +33,9 @@ SERVING = (
 others."""
 
 
-def build_generator(name: str, **settings: Any) -> Generator:
-    """The generator of this name (a key of `GENERATORS`) with its settings.
+build_generator = GENERATORS.build
+"""`build_generator(name, **settings)`: the generator of this name (`Registry.build`); a UserError also where
+its library is not installed."""
 
-    Raises:
-        UserError: an unknown name or setting (with the nearest known one), a setting that must be given, or a
-            value that the generator refuses; a library that is not installed.
-    """
-    generator: Generator = build("generator", name, GENERATORS, settings)
-    return generator
-
-
-def generator_settings(name: str) -> dict[str, Any]:
-    """The settings of a generator with their defaults; `dataclasses.MISSING` where one must be given.
-
-    Raises:
-        UserError: an unknown name.
-    """
-    return strategy_settings("generator", name, GENERATORS)
+generator_settings = GENERATORS.settings
+"""`generator_settings(name)`: the settings of a generator with their defaults."""

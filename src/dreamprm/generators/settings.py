@@ -6,14 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from dreamprm.config.schema import REQUIRED, open_settings, setting
-from dreamprm.config.strategies import listing
-
-
-def generator_listing() -> str:
-    """Every generator with its settings and defaults, for `--help`."""
-    from dreamprm.generators import GENERATORS, generator_settings
-
-    return listing(GENERATORS, generator_settings)
 
 
 @dataclass
@@ -28,7 +20,7 @@ class GeneratorSettings:
     max_tokens: int = setting(1024, "longest completion in tokens", minimum=1)
     stop: list[str] = setting([], "texts that end a completion")
     settings: dict[str, Any] = open_settings(
-        "the named generator's own settings, written beside name:", listing=generator_listing
+        "the named generator's own settings, written beside name:", registry="dreamprm.generators:GENERATORS"
     )
 
     def check(self) -> None:
@@ -44,5 +36,5 @@ class JudgeSettings:
 
     name: str | None = setting(None, "the judge's generator, as generator.name; null: there is no judge")
     settings: dict[str, Any] = open_settings(
-        "the named generator's own settings, written beside name:", listing=generator_listing
+        "the named generator's own settings, written beside name:", registry="dreamprm.generators:GENERATORS"
     )

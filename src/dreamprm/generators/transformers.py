@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from typing import TYPE_CHECKING
 
+from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
+from dreamprm.config.schema import setting
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
 from dreamprm.runtime.progress import say_beside_bars
 
@@ -43,23 +45,30 @@ class TransformersGenerator(Generator):
         UserError: a setting outside what is allowed.
     """
 
-    model: str
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int = 32
-    together: int = 8
-    min_pixels: int | None = None
-    max_pixels: int | None = None
+    model: str = setting(MISSING, "a checkpoint's folder or hub name; no code of the checkpoint's is run")
+    device: str = setting("auto", "auto: the first GPU, else the CPU; or a torch device")
+    dtype: str = setting(
+        "auto", "of the weights; auto: the checkpoint's own on a GPU, float32 on a CPU", choices=DTYPES
+    )
+    batch_size: int = setting(
+        32, "samples decoded at once; halved, with a line that says so, when memory runs out", minimum=1
+    )
+    together: int = setting(8, "chains of thought from which one call is made up", minimum=1)
+    min_pixels: int | None = setting(
+        None,
+        "images are enlarged to at least this many pixels (Qwen-VL); null: the checkpoint's limit",
+        minimum=1,
+    )
+    max_pixels: int | None = setting(
+        None,
+        "images are reduced to at most this many pixels (Qwen-VL); null: the checkpoint's limit",
+        minimum=1,
+    )
     _loaded: LocalModel | None = field(init=False, default=None, repr=False, compare=False)
     _rows: int = field(init=False, default=0, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise UserError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
-        for name in ("batch_size", "together", "min_pixels", "max_pixels"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise UserError(f"{name} must be a whole number >= 1, got {value!r}")
+        check_settings(self)
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
             raise UserError(f"min_pixels ({self.min_pixels}) is above max_pixels ({self.max_pixels})")
         self._rows = self.batch_size

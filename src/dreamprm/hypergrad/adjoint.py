@@ -10,25 +10,26 @@ from torch import Tensor
 
 from dreamprm.hypergrad.adamw import AdamW, Cotangents
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
-from dreamprm.hypergrad.checks import check_choice
 from dreamprm.hypergrad.mixed_derivative import (
     Mixed,
-    check_radius,
     double_backward,
     finite_difference,
     forward_mode,
     mixed_from_slopes,
+    radius_setting,
 )
-from dreamprm.hypergrad.offload import Store, check_offload, open_store
+from dreamprm.hypergrad.offload import Store, offload_setting, open_store
 from dreamprm.hypergrad.products import (
+    DIFFERENCES,
+    KINDS,
     PRODUCT_PASSES,
     Gradient,
     advice,
-    check_kind,
     hvp_and_mixed,
     takes_second_order,
     used_norm,
 )
+from dreamprm.hypergrad.settings import check_settings, setting
 from dreamprm.hypergrad.trajectory import CHECKPOINTS, Point, Trajectory
 from dreamprm.hypergrad.window_passes import InnerGradient, inner_gradient, outer_gradient
 
@@ -90,16 +91,22 @@ class Adjoint(Estimator):
     1703.01785, and Maclaurin et al., arXiv 1502.03492.
     """
 
-    hvp: str = "double_backward"
-    radius: float | None = None
-    checkpoint: str = "recompute"
-    offload: str = "none"
+    hvp: str = setting(
+        "double_backward",
+        "how Hessian-vector products are taken: exactly, by second-order or forward-mode autograd; or by "
+        "differences of gradients, which any kernel allows",
+        choices=KINDS,
+    )
+    radius: float | None = radius_setting(when={"hvp": DIFFERENCES})
+    checkpoint: str = setting(
+        "recompute",
+        "keep the window's first state and its gradients and take the steps again; or keep every state",
+        choices=CHECKPOINTS,
+    )
+    offload: str = offload_setting()
 
     def __post_init__(self) -> None:
-        check_kind(self.hvp, setting="hvp")
-        check_offload(self.offload)
-        check_choice(self.checkpoint, setting="checkpoint", allowed=CHECKPOINTS)
-        check_radius(self.radius)
+        check_settings(self)
 
     @property
     def needs_second_order(self) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dreamprm.hypergrad.base import Status
-from dreamprm.hypergrad.checks import check_count, check_positive
 from dreamprm.hypergrad.linear_solver import LinearSolver, Solution, Vector, dot, plus, zeros
+from dreamprm.hypergrad.settings import check_settings, setting
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,20 @@ class ConjugateGradient(LinearSolver):
     1909.04630. Betty's `cg` has neither damping nor a check of the curvature.
     """
 
-    damping: float = 0.1
-    tolerance: float = 1e-3
-    max_iterations: int = 50
+    damping: float = setting(
+        0.1, "cg: added to every curvature; bounds the solution", minimum=0, advice="use 0 to disable it"
+    )
+    tolerance: float = setting(
+        1e-3,
+        "cg: the relative residual to reach",
+        above=0,
+        below=1,
+        advice="it is relative to |b|: set one in (0, 1)",
+    )
+    max_iterations: int = setting(50, "cg: products with the Hessian at most", minimum=1)
 
     def __post_init__(self) -> None:
-        check_positive(self.damping, setting="damping", zero=True, advice="use 0 to disable it")
-        check_positive(self.tolerance, setting="tolerance", advice="it is relative to |b|: set one in (0, 1)")
-        if self.tolerance >= 1:
-            raise ValueError(f"tolerance must be < 1, got {self.tolerance}; it is relative to |b|")
-        check_count(self.max_iterations, setting="max_iterations")
+        check_settings(self)
 
     def solve(
         self, product: Callable[[Vector], Vector], rhs: Vector, *, preconditioner: Callable[[], Vector]

@@ -8,11 +8,11 @@ import torch
 
 from dreamprm.hypergrad.adamw import AdamW, Cotangents
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
-from dreamprm.hypergrad.checks import check_choice, check_positive, check_preconditioner
 from dreamprm.hypergrad.linear_solver import Vector
-from dreamprm.hypergrad.mixed_derivative import check_radius, finite_difference
+from dreamprm.hypergrad.mixed_derivative import finite_difference, radius_setting
 from dreamprm.hypergrad.plain_steps import PlainSteps, plain_steps
 from dreamprm.hypergrad.products import used_norm
+from dreamprm.hypergrad.settings import check_settings, setting
 from dreamprm.hypergrad.window_passes import outer_gradient
 
 POINTS = ("after", "before")
@@ -67,22 +67,25 @@ class FiniteDifference(Estimator):
     2310.05674; DreamPRM, arXiv 2505.20241.
     """
 
-    preconditioner: str | None = None
-    point: str = "after"
-    scale: float | None = None
-    radius: float | None = None
+    preconditioner: str | None = setting(
+        None,
+        "the derivative through AdamW's step (SAMA); None: through a plain gradient step",
+        choices=("adamw",),
+    )
+    point: str = setting(
+        "after", "the difference at the params after the last step, or before", choices=POINTS
+    )
+    scale: float | None = setting(
+        None,
+        "factor of the estimate; None: the last step's learning rate (which a preconditioner has in it)",
+        above=0,
+        advice="use None for the learning rate",
+        when={"preconditioner": (None,)},
+    )
+    radius: float | None = radius_setting()
 
     def __post_init__(self) -> None:
-        check_preconditioner(self.preconditioner)
-        check_choice(self.point, setting="point", allowed=POINTS)
-        check_radius(self.radius)
-        if self.scale is not None:
-            check_positive(self.scale, setting="scale", advice="use None for the learning rate")
-        if self.preconditioner is not None and self.scale is not None:
-            raise ValueError(
-                f"scale={self.scale} and preconditioner={self.preconditioner} were both given; "
-                "the preconditioner has the learning rate in it, leave scale out"
-            )
+        check_settings(self)
 
     def _run(self, task: WindowTask) -> WindowResult:
         precondition = self.preconditioner == "adamw"

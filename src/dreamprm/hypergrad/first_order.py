@@ -10,18 +10,18 @@ from torch import Tensor
 
 from dreamprm.hypergrad.adamw import AdamW, Cotangents
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
-from dreamprm.hypergrad.checks import check_choice
 from dreamprm.hypergrad.kept_steps import KeptStep, StartMoments, keep_each, take_all
 from dreamprm.hypergrad.mixed_derivative import (
     Mixed,
-    check_radius,
     double_backward,
     finite_difference,
     forward_mode,
     mixed_from_slopes,
+    radius_setting,
 )
-from dreamprm.hypergrad.offload import Store, check_offload, open_store
-from dreamprm.hypergrad.products import advice, used_norm
+from dreamprm.hypergrad.offload import Store, offload_setting, open_store
+from dreamprm.hypergrad.products import DIFFERENCES, advice, used_norm
+from dreamprm.hypergrad.settings import check_settings, setting
 from dreamprm.hypergrad.window_passes import inner_gradient, outer_gradient
 
 MIXED = ("finite_difference", "forward_difference", "forward_mode", "double_backward")
@@ -76,14 +76,17 @@ class FirstOrder(Estimator):
     does, arXiv 1703.03400, but keeping AdamW's derivative.
     """
 
-    mixed: str = "finite_difference"
-    radius: float | None = None
-    offload: str = "none"
+    mixed: str = setting(
+        "finite_difference",
+        "the mixed derivative where a batch holds several losses: by a central or a one-sided difference of "
+        "losses, or exactly by forward-mode or second-order autograd",
+        choices=MIXED,
+    )
+    radius: float | None = radius_setting(when={"mixed": DIFFERENCES})
+    offload: str = offload_setting()
 
     def __post_init__(self) -> None:
-        check_choice(self.mixed, setting="mixed", allowed=MIXED)
-        check_offload(self.offload)
-        check_radius(self.radius)
+        check_settings(self)
 
     @property
     def needs_second_order(self) -> bool:

@@ -13,13 +13,13 @@ from torch import Tensor
 from dreamprm.hypergrad.adamw import AdamW, AdamWState
 from dreamprm.hypergrad.base import Estimator, Status, WindowResult, WindowTask
 from dreamprm.hypergrad.cg import ConjugateGradient
-from dreamprm.hypergrad.checks import check_choice
 from dreamprm.hypergrad.inner_hessian import InnerHessian
 from dreamprm.hypergrad.linear_solver import LinearSolver, Vector, norm
-from dreamprm.hypergrad.mixed_derivative import check_radius
+from dreamprm.hypergrad.mixed_derivative import radius_setting
 from dreamprm.hypergrad.neumann import NeumannSeries
 from dreamprm.hypergrad.plain_steps import plain_steps
-from dreamprm.hypergrad.products import check_kind, takes_second_order
+from dreamprm.hypergrad.products import DIFFERENCES, KINDS, takes_second_order
+from dreamprm.hypergrad.settings import check_settings, setting
 from dreamprm.hypergrad.window_passes import outer_gradient
 
 SOLVERS: Mapping[str, type[LinearSolver]] = MappingProxyType(
@@ -70,10 +70,16 @@ class Implicit(Estimator):
     Source: Pedregosa, arXiv 1602.02355; Lorraine et al., arXiv 1911.02590.
     """
 
-    solver: LinearSolver = ConjugateGradient()
-    batches: str = "last"
-    hvp: str = "double_backward"
-    radius: float | None = None
+    solver: LinearSolver = setting(
+        ConjugateGradient(), "of the linear system; its own settings, as those of that name, stand beside it"
+    )
+    batches: str = setting(
+        "last", "the Hessian and the mixed derivative on the window's last batch, or on all", choices=BATCHES
+    )
+    hvp: str = setting(
+        "double_backward", "how products with the Hessian are taken, as in adjoint", choices=KINDS
+    )
+    radius: float | None = radius_setting(when={"hvp": DIFFERENCES})
 
     def __post_init__(self) -> None:
         if not isinstance(self.solver, LinearSolver):
@@ -81,9 +87,7 @@ class Implicit(Estimator):
                 "solver must be a LinearSolver such as ConjugateGradient(), got "
                 f"{self.solver!r}; build_estimator also takes a name: {', '.join(SOLVERS)}"
             )
-        check_choice(self.batches, setting="batches", allowed=BATCHES)
-        check_kind(self.hvp, setting="hvp")
-        check_radius(self.radius)
+        check_settings(self)
 
     @property
     def needs_second_order(self) -> bool:

@@ -4,7 +4,7 @@ B)>."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from dreamprm.hypergrad.base import gradient_list, gradients, leaves
-from dreamprm.hypergrad.checks import check_positive
 from dreamprm.hypergrad.problem import BilevelProblem
+from dreamprm.hypergrad.settings import setting
 
 # Norm of a central difference's perturbation, by dtype: truncation grows with its square, rounding falls with
 # it. Measured on Qwen2-VL language models (hidden 32-256, 2-4 layers, float32, relative error of alpha_grad,
@@ -26,14 +26,15 @@ DEFAULT_RADIUS = {torch.float64: 1e-4, torch.float32: 1e-2}
 ONE_SIDED_RADIUS = {torch.float64: 1e-7, torch.float32: 2e-3}
 
 
-def check_radius(radius: float | None) -> None:
-    """Validate the norm of a perturbation.
-
-    Raises:
-        ValueError: not a number, not positive or not finite.
-    """
-    if radius is not None:
-        check_positive(radius, setting="radius", advice="use None for the default of the dtype")
+def radius_setting(when: Mapping[str, Sequence[Any]] | None = None) -> Any:
+    """The declaration of the setting `radius` of all estimators that take differences."""
+    return setting(
+        None,
+        "norm of the perturbation of a difference; None: the default of the dtype",
+        above=0,
+        advice="use None for the default of the dtype",
+        when=when,
+    )
 
 
 class Mixed(NamedTuple):

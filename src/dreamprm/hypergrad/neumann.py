@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dreamprm.hypergrad.base import Status
-from dreamprm.hypergrad.checks import check_count, check_positive, check_preconditioner
 from dreamprm.hypergrad.linear_solver import LinearSolver, Solution, Vector, dot, norm, plus, zeros
+from dreamprm.hypergrad.settings import check_settings, setting
 
 # Growth of the residual that counts as divergence: above what rounding and difference products add.
 GROWTH = 1.1
@@ -46,14 +46,19 @@ class NeumannSeries(LinearSolver):
     Source: Lorraine et al., arXiv 1911.02590; Betty's `neumann` (its neumann_iterations is terms - 1).
     """
 
-    terms: int = 10
-    step: float = 0.1
-    preconditioner: str | None = None
+    terms: int = setting(10, "neumann: terms of the series, a product with the Hessian each", minimum=1)
+    step: float = setting(
+        0.1,
+        "neumann: factor of each term, in units of 1 / curvature, or of AdamW's lr if preconditioned",
+        above=0,
+        advice="less than 2 / curvature converges",
+    )
+    preconditioner: str | None = setting(
+        None, "neumann: scale the terms as AdamW scales its steps; None: do not", choices=("adamw",)
+    )
 
     def __post_init__(self) -> None:
-        check_count(self.terms, setting="terms")
-        check_positive(self.step, setting="step", advice="less than 2 / curvature converges")
-        check_preconditioner(self.preconditioner)
+        check_settings(self)
 
     def solve(
         self, product: Callable[[Vector], Vector], rhs: Vector, *, preconditioner: Callable[[], Vector]

@@ -8,12 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.checks import check_choice
+from dreamprm.hypergrad.settings import setting
 
 Tensors = Mapping[str, Tensor]
 OFFLOADS = ("none", "cpu", "disk")
@@ -187,14 +187,15 @@ def open_store(offload: str) -> Store:
     Raises:
         ValueError: an unknown name.
     """
-    check_offload(offload)
+    if offload not in OFFLOADS:
+        raise ValueError(f"offload must be one of {', '.join(OFFLOADS)}, got {offload!r}")
     return {"none": Store, "cpu": CpuStore, "disk": DiskStore}[offload]()
 
 
-def check_offload(offload: str) -> None:
-    """Refuse an unknown name.
-
-    Raises:
-        ValueError: saying which there are.
-    """
-    check_choice(offload, setting="offload", allowed=OFFLOADS)
+def offload_setting() -> Any:
+    """The declaration of the setting `offload` of all estimators that keep steps."""
+    return setting(
+        "none",
+        "what is kept of the steps stays where it is, goes to page-locked memory, or to a temporary file",
+        choices=OFFLOADS,
+    )

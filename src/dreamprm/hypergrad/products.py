@@ -14,7 +14,6 @@ from torch.autograd import forward_ad
 
 from dreamprm.hypergrad.adamw import global_norm
 from dreamprm.hypergrad.base import gradient_list, leaves
-from dreamprm.hypergrad.checks import check_choice
 from dreamprm.hypergrad.mixed_derivative import (
     InnerLevel,
     Mixed,
@@ -26,6 +25,7 @@ from dreamprm.hypergrad.mixed_derivative import (
 from dreamprm.hypergrad.problem import BilevelProblem
 
 KINDS = ("double_backward", "finite_difference", "forward_difference", "forward_over_reverse")
+DIFFERENCES = ("finite_difference", "forward_difference")
 # (forward, backward) passes of one product with its mixed derivative, by kind. A pass in forward mode carries
 # values and tangents and is counted as two.
 PRODUCT_PASSES = {
@@ -47,7 +47,8 @@ def check_kind(kind: str, *, setting: str) -> None:
     Raises:
         ValueError: naming the setting that was given and the kinds there are.
     """
-    check_choice(kind, setting=setting, allowed=KINDS)
+    if kind not in KINDS:
+        raise ValueError(f"{setting} must be one of {', '.join(KINDS)}, got {kind!r}")
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import fields
-from types import MappingProxyType
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dreamprm.hypergrad.adjoint import Adjoint
@@ -15,10 +14,19 @@ from dreamprm.hypergrad.first_order import FirstOrder
 from dreamprm.hypergrad.implicit import SOLVERS, Implicit
 from dreamprm.hypergrad.linear_solver import LinearSolver
 from dreamprm.hypergrad.none import NoHypergradient
+from dreamprm.hypergrad.settings import Declared, declared
 from dreamprm.hypergrad.unrolled import Unrolled
 
-ESTIMATORS: Mapping[str, type[Estimator]] = MappingProxyType(
-    {
+
+class Estimators(Mapping[str, type[Estimator]]):
+    """Estimators by name: a mapping that also lists their settings and builds them.
+
+    The settings of an implicit estimator's solver are given next to its own: ("cg", damping=0.1), or
+    ("implicit", solver="cg", damping=0.1).
+    """
+
+    what = "estimator"
+    _classes: Mapping[str, type[Estimator]] = {
         "unrolled": Unrolled,
         "adjoint": Adjoint,
         "first_order": FirstOrder,
@@ -28,78 +36,91 @@ ESTIMATORS: Mapping[str, type[Estimator]] = MappingProxyType(
         "finite_difference": FiniteDifference,
         "none": NoHypergradient,
     }
-)
+
+    def __getitem__(self, name: str) -> type[Estimator]:
+        return self._classes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._classes)
+
+    def __len__(self) -> int:
+        return len(self._classes)
+
+    def meaning(self, name: str) -> str:
+        """The estimator in one sentence, the first of its module; for a preset the solver's."""
+        text = sys.modules[SOLVERS.get(name, self[name]).__module__].__doc__ or ""
+        return " ".join(text.partition("\n\n")[0].split())
+
+    def declared(self, name: str, settings: Mapping[str, Any]) -> tuple[Declared, ...]:
+        """What `build(name, ...)` takes where these settings are given, among them perhaps the solver.
+
+        Raises:
+            ValueError: an unknown solver.
+        """
+        kind, solver = self[name], settings.get("solver")
+        own = declared(kind)
+        if kind is not Implicit:
+            return own
+        if name in SOLVERS:  # the name says which solver
+            return (*(one for one in own if one.key != "solver"), *declared(SOLVERS[name]))
+        if isinstance(solver, LinearSolver):
+            return own
+        chosen = "cg" if solver is None else solver
+        if not isinstance(chosen, str) or chosen not in SOLVERS:
+            raise ValueError(
+                f"unknown solver {chosen!r}{_nearest(str(chosen), SOLVERS)}; known: {', '.join(SOLVERS)}"
+            )
+        named = Declared("solver", str, chosen, {**own[0].metadata, "choices": tuple(SOLVERS)})
+        return (named, *own[1:], *declared(SOLVERS[chosen]))
+
+    def settings(self, name: str, *, solver: Any = None) -> dict[str, Any]:
+        """Every setting that `build(name, ...)` takes, with its default; its solver's own included.
+
+        Raises:
+            ValueError: an unknown solver.
+        """
+        return {one.key: one.default for one in self.declared(name, {"solver": solver})}
+
+    def build(self, name: str, **settings: Any) -> Estimator:
+        """The estimator of this name with its settings; defaults alone work.
+
+        Raises:
+            ValueError: an unknown name, setting or solver (the message gives the nearest known one), a
+                setting that is not read, or a value that is not allowed.
+        """
+        if name not in self:
+            raise ValueError(f"unknown estimator {name!r}{_nearest(name, self)}; known: {', '.join(self)}")
+        solver = settings.get("solver")
+        if name in SOLVERS and "solver" in settings:
+            raise ValueError(
+                f"estimator {name!r} has no setting 'solver', its name says it, got solver={solver!r}; use "
+                "the estimator 'implicit' with that solver"
+            )
+        known = [one.key for one in self.declared(name, settings)]
+        for setting in settings:
+            if setting not in known:
+                given = f"{name!r} with solver={solver}" if solver and "solver" in known else repr(name)
+                raise ValueError(
+                    f"estimator {given} has no setting {setting!r}{_nearest(setting, known)}; "
+                    f"its settings: {', '.join(known) or 'none'}"
+                )
+        if self[name] is not Implicit or isinstance(solver, LinearSolver):
+            return self[name](**settings)
+        kind = SOLVERS[name if name in SOLVERS else settings.get("solver") or "cg"]
+        own = {one.key: settings.pop(one.key) for one in declared(kind) if one.key in settings}
+        return Implicit(**{**settings, "solver": kind(**own)})
+
+
+def _nearest(given: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+ESTIMATORS = Estimators()
 """Estimators by name. `neumann` and `cg` are `implicit` with that solver."""
 
+build_estimator = ESTIMATORS.build
+"""`build_estimator(name, **settings)`: the estimator of this name, see `Estimators.build`."""
 
-def build_estimator(name: str, **settings: Any) -> Estimator:
-    """The estimator of this name (a key of `ESTIMATORS`) with its settings; defaults alone work.
-
-    The settings of an implicit estimator's solver are given next to its own: ("cg", damping=0.1), or
-    ("implicit", solver="cg", damping=0.1).
-
-    Raises:
-        ValueError: an unknown name, setting or solver (the message gives the nearest known one), a setting
-            that the chosen solver does not have, or a value that the estimator refuses.
-    """
-    if name not in ESTIMATORS:
-        raise ValueError(
-            f"unknown estimator {name!r}{_nearest(name, list(ESTIMATORS))}; known: {', '.join(ESTIMATORS)}"
-        )
-    known = estimator_settings(name, solver=settings.get("solver"))
-    solver = settings.get("solver")
-    for setting in settings:
-        if setting == "solver" and name in SOLVERS:
-            raise ValueError(
-                f"estimator {name!r} has no setting 'solver', its name says it, got "
-                f"solver={solver!r}; use the estimator 'implicit' with that solver"
-            )
-        if setting not in known:
-            given = f"{name!r} with solver={solver}" if solver and "solver" in known else repr(name)
-            raise ValueError(
-                f"estimator {given} has no setting {setting!r}{_nearest(setting, list(known))}; "
-                f"its settings: {', '.join(known) or 'none'}"
-            )
-    estimator = ESTIMATORS[name]
-    if estimator is not Implicit or (name not in SOLVERS and isinstance(solver, LinearSolver)):
-        return estimator(**settings)
-    kind = SOLVERS[_solver_name(name, solver)]
-    own = {setting: settings.pop(setting) for setting in _defaults(kind) if setting in settings}
-    return Implicit(**{**settings, "solver": kind(**own)})
-
-
-def estimator_settings(name: str, *, solver: Any = None) -> dict[str, Any]:
-    """Every setting that `build_estimator(name, ...)` takes, with its default; its solver's own included.
-
-    Raises:
-        ValueError: an unknown solver.
-    """
-    own = _defaults(ESTIMATORS[name])
-    if ESTIMATORS[name] is not Implicit or (name not in SOLVERS and isinstance(solver, LinearSolver)):
-        return own
-    chosen = _solver_name(name, solver)
-    own["solver"] = chosen
-    if name in SOLVERS:
-        del own["solver"]  # the name says it
-    return {**own, **_defaults(SOLVERS[chosen])}
-
-
-def _solver_name(name: str, solver: Any) -> str:
-    """The solver that an implicit estimator's name says, or its setting, or the default."""
-    if name in SOLVERS:
-        return name
-    chosen = "cg" if solver is None else solver
-    if not isinstance(chosen, str) or chosen not in SOLVERS:
-        raise ValueError(
-            f"unknown solver {chosen!r}{_nearest(str(chosen), list(SOLVERS))}; known: {', '.join(SOLVERS)}"
-        )
-    return chosen
-
-
-def _defaults(kind: type[Estimator] | type[LinearSolver]) -> dict[str, Any]:
-    return {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]
-
-
-def _nearest(given: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(given, known, n=1, cutoff=0.4)
-    return f", did you mean {close[0]!r}?" if close else ""
+estimator_settings = ESTIMATORS.settings
+"""`estimator_settings(name)`: every setting that it takes with its default, see `Estimators.settings`."""

@@ -8,7 +8,6 @@ from typing import Any
 from dreamprm.answers.settings import AnswerSettings
 from dreamprm.config.choices import PROMPTS, SPLITS
 from dreamprm.config.schema import REQUIRED, open_settings, section, setting
-from dreamprm.config.strategies import listing
 from dreamprm.generators.settings import GeneratorSettings
 from dreamprm.runtime.settings import ProgressSettings
 
@@ -65,13 +64,6 @@ class SampleSettings:
         shard_of(self.shard)
 
 
-def method_listing() -> str:
-    """Every label method with its settings and defaults, for `--help`."""
-    from dreamprm.labelling.rollouts import METHODS, method_settings
-
-    return listing(METHODS, method_settings)
-
-
 @dataclass
 class LabelSettings:
     """`dreamprm label`: Monte-Carlo labels of the steps of chains of thought."""
@@ -85,7 +77,9 @@ class LabelSettings:
     method: str = setting("full", "which prefixes get how many rollouts")
     shard: str = setting("0/1", "i/n: this process takes every n-th question, starting at the i-th (from 0)")
     settings: dict[str, Any] = open_settings(
-        "the named method's own settings, written beside method:", listing=method_listing
+        "the named method's own settings, written beside method:",
+        registry="dreamprm.labelling.rollouts:METHODS",
+        named_by="method",
     )
 
     def check(self) -> None:

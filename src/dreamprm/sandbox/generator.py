@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
+from dreamprm.config.schema import setting
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
 
 if TYPE_CHECKING:
@@ -36,15 +38,22 @@ class SandboxGenerator(Generator):
         UserError: errors unknown; the folder holds no world, or one made before worlds held their scenes.
     """
 
-    folder: str
-    seed: int = 0
-    errors: str = "training"
+    folder: str = setting(
+        MISSING, "a world made by `dreamprm sandbox`; images are given by their paths in it"
+    )
+    seed: int = setting(0, "the individual; another one falls into other traps on the same questions")
+    errors: str = setting(
+        "training",
+        "those of the world's training sets, other mistakes at other rates, or none",
+        choices=ERRORS,
+    )
     _reasoner: ScriptedReasoner = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         from dreamprm.sandbox.reasoner import ScriptedReasoner
         from dreamprm.sandbox.scene_file import SCENES, read_scenes
 
+        check_settings(self)
         errors = _errors(self.errors)
         path = Path(self.folder) / SCENES
         try:

@@ -12,12 +12,13 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device, set_seed
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from dreamprm.config.checking import settings_read
 from dreamprm.config.errors import UserError
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
 from dreamprm.data.text_records import read_text_records
-from dreamprm.hypergrad import Estimator, build_estimator, estimator_settings
+from dreamprm.hypergrad import ESTIMATORS, Estimator, build_estimator
 from dreamprm.hypergrad.audit import Audit
 from dreamprm.models.collation import MetaBatches, StepBatches
 from dreamprm.models.image_store import ImageStore
@@ -301,7 +302,7 @@ def _audit(config: TrainConfig, prm: PRM, names: list[str]) -> Audit:
 def _estimator(config: TrainConfig) -> Estimator:
     """The configured estimator; under bf16 with a radius that its rounding allows, unless one is given."""
     name, given = config.hypergrad.name, config.hypergrad.settings
-    if config.precision == "bf16" and "radius" in estimator_settings(name, solver=given.get("solver")):
+    if config.precision == "bf16" and "radius" in settings_read(ESTIMATORS, name, given):
         given = {"radius": BF16_RADIUS, **given}
     return build_estimator(name, **given)
 

@@ -6,14 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from dreamprm.config.schema import open_settings, setting
-from dreamprm.config.strategies import listing
-
-
-def baseline_listing() -> str:
-    """Every baseline with its settings and defaults, for `--help`."""
-    from dreamprm.training.baselines import BASELINES, baseline_settings
-
-    return listing(BASELINES, baseline_settings)
 
 
 @dataclass
@@ -27,7 +19,8 @@ class BaselineSettings:
         "random_weights, fixed_weights: weights that stay; doremi, doge: weights by another rule",
     )
     settings: dict[str, Any] = open_settings(
-        "the named baseline's own settings, written beside name:", listing=baseline_listing
+        "the named baseline's own settings, written beside name:",
+        registry="dreamprm.training.baselines:BASELINES",
     )
 
     def check(self) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from dreamprm.config.choices import NORMALISATIONS, SCHEDULES, WEIGHT_FEATURES, WEIGHT_KINDS
 from dreamprm.config.schema import open_settings, setting
-from dreamprm.config.strategies import listing
 
 
 @dataclass
@@ -47,13 +46,6 @@ class WeightSettings:
             )
 
 
-def estimator_listing() -> str:
-    """Every estimator with its settings and defaults, for `--help`."""
-    from dreamprm.hypergrad import ESTIMATORS, estimator_settings
-
-    return listing(ESTIMATORS, estimator_settings)
-
-
 @dataclass
 class HypergradSettings:
     """The estimator of the upper gradient."""
@@ -73,7 +65,7 @@ class HypergradSettings:
         "these patterns (such as '*layers.27.*') were trained; empty: all",
     )
     settings: dict[str, Any] = open_settings(
-        "the named estimator's own settings, written beside name:", listing=estimator_listing
+        "the named estimator's own settings, written beside name:", registry="dreamprm.hypergrad:ESTIMATORS"
     )
 
     def check(self) -> None:

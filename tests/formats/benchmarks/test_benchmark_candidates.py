@@ -11,6 +11,7 @@ from published_layouts import encoded, images, mathv_rows, mmstar_rows, save, ta
 from scripted_judge import ScriptedJudge
 
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.config.help import listing
 from dreamprm.data import read_candidate_records
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.record_table import write_records
@@ -26,7 +27,6 @@ from dreamprm.formats.benchmarks import (
     write_candidates,
 )
 from dreamprm.formats.benchmarks.candidates import NO_RESPONSE
-from dreamprm.formats.benchmarks.registry import benchmark_listing
 from dreamprm.formats.benchmarks.scores import scores
 
 MATHV = build_benchmark("mathvision")
@@ -52,7 +52,7 @@ def test_the_registry() -> None:
         "MMMU",
     ]
     assert all(build_benchmark(name).name == name for name in BENCHMARKS)
-    assert "mmvet: rules='own', max_tokens=256" in benchmark_listing()
+    assert "\n    max_tokens: int, >= 4; default 256\n" in listing(BENCHMARKS).partition("\nmmvet: ")[2]
     with pytest.raises(UserError, match="unknown benchmark 'mathvison', did you mean 'mathvision'"):
         build_benchmark("mathvison")
     with pytest.raises(UserError, match="benchmark 'mmstar' has no setting 'rule', did you mean 'rules'"):

@@ -60,5 +60,5 @@ def test_where_the_chains_end_is_not_known_nothing_follows_from_it() -> None:
 def test_unknown_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="fill must be one of null, next, got 'monotone'"):
         FirstError(fill="monotone")
-    with pytest.raises(ValueError, match="rollouts must be a whole number >= 1, got 0"):
+    with pytest.raises(ValueError, match="rollouts must be >= 1, got 0"):
         FirstError(0)

@@ -86,9 +86,9 @@ def test_many_rollouts_do_not_underflow() -> None:
 @pytest.mark.parametrize(
     "stay, concentration, message",
     [
-        (1.0, 0.5, "stay must be a number between 0 and 1, got 1.0"),
+        (1.0, 0.5, "stay must be >= 0 and < 1, got 1.0"),
         (-0.1, 0.5, "got -0.1"),
-        (0.2, 0.0, "concentration must be a number between 0 and 1000, got 0.0"),
+        (0.2, 0.0, "concentration must be > 0 and < 1000, got 0.0"),
     ],
 )
 def test_settings_out_of_range_are_refused(stay: float, concentration: float, message: str) -> None:

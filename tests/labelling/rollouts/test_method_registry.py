@@ -15,8 +15,8 @@ from dreamprm.labelling.rollouts.full import Full
 def test_methods_are_built_with_their_settings() -> None:
     assert build_method("full", rollouts=3) == Full(3)
     assert method_settings("first_error") == {"rollouts": 8, "fill": "null"}
-    for name, kind in METHODS.items():
-        assert build_method(name) == kind(**method_settings(name))
+    for name in METHODS:
+        assert build_method(name) == METHODS.kind(name)(**method_settings(name))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -31,7 +31,11 @@ def test_a_method_is_frozen(name: str) -> None:
     [
         ("adaptiv", {}, "unknown label method 'adaptiv', did you mean 'adaptive'"),
         ("full", {"rollout": 4}, "has no setting 'rollout', did you mean 'rollouts'"),
-        ("full", {"rollouts": 0}, "label method 'full': rollouts must be a whole number >= 1, got 0"),
+        (
+            "full",
+            {"rollouts": 0},
+            "label method 'full': rollouts must be >= 1, got 0; the paper's labels are shares",
+        ),
     ],
 )
 def test_a_users_mistake_is_named(name: str, settings: dict[str, Any], message: str) -> None:

@@ -135,8 +135,8 @@ def test_an_exponentiated_step_in_closed_form() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"lr": 0.0}, "lr must be a number > 0, got 0.0"),
-        ({"lr": 1.0, "smoothing": 1.5}, "smoothing must be a number in"),
+        ({"lr": 0.0}, "lr must be > 0, got 0.0"),
+        ({"lr": 1.0, "smoothing": 1.5}, "smoothing must be >= 0 and <= 1, got 1.5"),
     ],
 )
 def test_an_optimizer_of_no_sense_is_refused(settings: dict[str, float], message: str) -> None:

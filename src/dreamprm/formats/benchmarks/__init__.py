@@ -20,7 +20,6 @@ from dreamprm.formats.benchmarks.predictions import read_predictions
 from dreamprm.formats.benchmarks.published_questions import read_questions
 from dreamprm.formats.benchmarks.registry import (
     BENCHMARKS,
-    benchmark_listing,
     benchmark_settings,
     build_benchmark,
 )
@@ -34,7 +33,6 @@ __all__ = [
     "BenchmarkQuestion",
     "Graded",
     "QuestionSet",
-    "benchmark_listing",
     "benchmark_settings",
     "build_benchmark",
     "check_candidates",

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, get_args
 
 from dreamprm.answers import Checker, Judgement, build_checker
+from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.benchmarks.figures import Figure, means_by_group
@@ -137,11 +139,15 @@ class Benchmark(ABC):
     id_fields: ClassVar[tuple[str, ...]] = ("id",)
     asks_judge: ClassVar[Literal["never", "optional", "always"]] = "never"
 
-    rules: Rules = "own"
+    rules: Rules = setting(
+        "own",
+        "responses are read and compared by the benchmark's own script, or by the rules that labels are made "
+        "with (for responses to other prompts than its own)",
+        choices=get_args(Rules),
+    )
 
     def __post_init__(self) -> None:
-        if self.rules not in get_args(Rules):
-            raise UserError(f"rules must be one of {', '.join(get_args(Rules))}, got {self.rules!r}")
+        check_settings(self)
 
     @abstractmethod
     def question(self, row: Fields, published: str) -> BenchmarkQuestion:

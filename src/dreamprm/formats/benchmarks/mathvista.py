@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dreamprm.answers import Judgement, stated_answer
 from dreamprm.answers.choice import chosen
 from dreamprm.answers.quantity import only_quantity, read_quantity
-from dreamprm.config.errors import UserError
+from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import OPTION_LETTERS, QuestionRecord
 from dreamprm.formats.benchmarks.benchmark import Benchmark, BenchmarkChecker, BenchmarkQuestion, Questions
@@ -61,12 +61,13 @@ class MathVista(Benchmark):
     id_fields = ("pid",)
     asks_judge = "optional"
 
-    max_tokens: int = 64
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.max_tokens < 4:
-            raise UserError(f"max_tokens must be >= 4 to hold an answer, got {self.max_tokens}")
+    max_tokens: int = setting(
+        64,
+        "the judge's longest extraction; a judge that reasons first needs more",
+        minimum=4,
+        advice="it must hold an answer",
+        when={"rules": ("own",)},
+    )
 
     def question(self, row: Fields, published: str) -> BenchmarkQuestion:
         """The question of one row."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dreamprm.answers import Judgement, Verdict
 from dreamprm.config.errors import UserError
+from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import RIGHT_FROM, QuestionRecord
 from dreamprm.formats.benchmarks.benchmark import (
@@ -60,14 +61,12 @@ class MMVet(Benchmark):
     id_fields = ("question_id",)
     asks_judge = "always"
 
-    max_tokens: int = 256
+    max_tokens: int = setting(256, "the judge's longest reply", minimum=4, advice="it must hold a grade")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.rules != "own":
             raise UserError("answers to MM-Vet are graded, so rules can only be 'own', got 'stated'")
-        if self.max_tokens < 4:
-            raise UserError(f"max_tokens must be >= 4 to hold a grade, got {self.max_tokens}")
 
     def question(self, row: Fields, published: str) -> BenchmarkQuestion:
         """The question of one row."""

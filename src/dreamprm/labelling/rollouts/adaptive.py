@@ -8,9 +8,10 @@ from math import sqrt
 
 import numpy as np
 
-from dreamprm.labelling.rollouts.base import Ask, LabelMethod, Plan, StepLabel, Tally
-from dreamprm.labelling.rollouts.checks import check_between, check_choice, check_count, check_prefixes
-from dreamprm.labelling.rollouts.martingale import ChainValues, Floats
+from dreamprm.config.checking import check_settings
+from dreamprm.config.schema import setting
+from dreamprm.labelling.rollouts.base import Ask, LabelMethod, Plan, StepLabel, Tally, check_prefixes
+from dreamprm.labelling.rollouts.martingale import ChainValues, Floats, concentration_setting, stay_setting
 from dreamprm.labelling.rollouts.wilson import wilson_interval
 
 ESTIMATES = ("martingale", "share")
@@ -60,35 +61,47 @@ class Adaptive(LabelMethod):
     Source: the interval is Wilson's (1927); spending by expected gain and the estimate are ours.
     """
 
-    initial: int = 2
-    budget: float = 8.0
-    maximum: int = 16
-    least_gain: float = 0.0067
-    half_width: float = 0.2
-    z: float = 1.96
-    threshold: float | None = None
-    estimate: str = "martingale"
-    stay: float = 0.1
-    concentration: float = 0.25
+    initial: int = setting(2, "rollouts from every prefix, before any choice", minimum=1)
+    budget: float = setting(
+        8.0, "the most a chain may cost, in rollouts as a mean over its prefixes; >= initial", above=0
+    )
+    maximum: int = setting(16, "the most rollouts from one prefix; >= initial", minimum=1)
+    least_gain: float = setting(
+        0.0067,
+        "by how much one more rollout must lower a prefix's standard error to be worth it; 0 leaves it to "
+        "the budget",
+        minimum=0,
+    )
+    half_width: float = setting(
+        0.2, "half the Wilson interval at which a prefix is known well enough", above=0, below=0.5
+    )
+    z: float = setting(
+        1.96, "standard errors of that interval", above=0, advice="1.96 gives an interval of 95 %"
+    )
+    threshold: float | None = setting(
+        None,
+        "where only the side of it on which p_i lies matters (hard labels): stop once that is decided; null: "
+        "the value matters",
+        above=0,
+        below=1,
+    )
+    estimate: str = setting(
+        "martingale",
+        "the label: a posterior mean that uses the whole chain, for the generator's own chains; or the "
+        "prefix's own share right / total, for those of another",
+        choices=ESTIMATES,
+    )
+    stay: float = stay_setting(when={"estimate": ("martingale",)})
+    concentration: float = concentration_setting(when={"estimate": ("martingale",)})
 
     def __post_init__(self) -> None:
-        check_count(self.initial, setting="initial")
-        check_count(self.maximum, setting="maximum")
-        check_between(self.budget, 0, np.inf, setting="budget")
-        for setting in ("budget", "maximum"):
-            if getattr(self, setting) < self.initial:
+        check_settings(self)
+        for name in ("budget", "maximum"):
+            if getattr(self, name) < self.initial:
                 raise ValueError(
-                    f"{setting} must be >= initial={self.initial}, which every prefix gets; got "
-                    f"{getattr(self, setting)}"
+                    f"{name} must be >= initial={self.initial}, which every prefix gets; got "
+                    f"{getattr(self, name)}"
                 )
-        if self.least_gain != 0:
-            check_between(self.least_gain, 0, np.inf, setting="least_gain", advice="0 is allowed too")
-        check_between(self.half_width, 0, 0.5, setting="half_width")
-        check_between(self.z, 0, np.inf, setting="z", advice="1.96 gives an interval of 95 %")
-        if self.threshold is not None:
-            check_between(self.threshold, 0, 1, setting="threshold", advice="or None")
-        check_choice(self.estimate, setting="estimate", allowed=ESTIMATES)
-        ChainValues(self.stay, self.concentration)
 
     @property
     def takes_chains_for_own(self) -> bool:

@@ -38,6 +38,16 @@ order, and returns the labels. It holds no clock, no file and no model, so that 
 from the rollouts that are there."""
 
 
+def check_prefixes(prefixes: int) -> None:
+    """Refuse a negative number of prefixes to plan for.
+
+    Raises:
+        ValueError: with the number.
+    """
+    if prefixes < 0:
+        raise ValueError(f"prefixes must be >= 0, got {prefixes}; it is one less than the chain's steps")
+
+
 class LabelMethod(ABC):
     """A way to spend rollouts on the incomplete prefixes of one chain of thought."""
 

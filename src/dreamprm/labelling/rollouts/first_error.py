@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dreamprm.labelling.rollouts.base import Ask, LabelMethod, Plan, StepLabel, Tally
-from dreamprm.labelling.rollouts.checks import check_choice, check_count, check_prefixes
+from dreamprm.config.checking import check_settings
+from dreamprm.config.schema import setting
+from dreamprm.labelling.rollouts.base import Ask, LabelMethod, Plan, StepLabel, Tally, check_prefixes
 
 FILLS = ("null", "next")
 
@@ -43,12 +44,15 @@ class FirstError(LabelMethod):
     search that chooses which rollouts are searched).
     """
 
-    rollouts: int = 8
-    fill: str = "null"
+    rollouts: int = setting(8, "rollouts from each visited prefix", minimum=1)
+    fill: str = setting(
+        "null",
+        "a step that was not visited gets no label, or the label of the next visited step",
+        choices=FILLS,
+    )
 
     def __post_init__(self) -> None:
-        check_count(self.rollouts, setting="rollouts")
-        check_choice(self.fill, setting="fill", allowed=FILLS)
+        check_settings(self)
 
     def plan(self, prefixes: int, *, correct: bool | None) -> Plan:
         """See `LabelMethod.plan`.

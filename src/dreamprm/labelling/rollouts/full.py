@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dreamprm.labelling.rollouts.base import Ask, LabelMethod, Plan, StepLabel
-from dreamprm.labelling.rollouts.checks import check_count, check_prefixes
+from dreamprm.config.checking import check_settings
+from dreamprm.config.schema import setting
+from dreamprm.labelling.rollouts.base import Ask, LabelMethod, Plan, StepLabel, check_prefixes
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,12 @@ class Full(LabelMethod):
     Source: DreamPRM (arXiv 2505.20241), section 3; Math-Shepherd (arXiv 2312.08935).
     """
 
-    rollouts: int = 8
+    rollouts: int = setting(
+        8, "rollouts from each prefix", minimum=1, advice="the paper's labels are shares of several"
+    )
 
     def __post_init__(self) -> None:
-        check_count(self.rollouts, setting="rollouts", advice="the paper's labels are shares of several")
+        check_settings(self)
 
     def plan(self, prefixes: int, *, correct: bool | None) -> Plan:
         """See `LabelMethod.plan`. A prefix none of whose rollouts counts is not labelled.

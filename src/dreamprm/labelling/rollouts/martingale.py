@@ -6,17 +6,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import exp, lgamma
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dreamprm.config.checking import check_settings
+from dreamprm.config.schema import setting
 from dreamprm.labelling.rollouts.base import Tally
-from dreamprm.labelling.rollouts.checks import check_between
 
 Floats = NDArray[np.float64]
 
 # Values are kept on a grid 0, 1/20, ..., 1: half its spacing is far below the error of 16 rollouts (0.12).
 GRID = 20
+
+
+def stay_setting(**options: Any) -> Any:
+    """The declaration of `ChainValues.stay`, for the label method that hands it over too."""
+    return setting(0.1, "chance that a step changes nothing", minimum=0, below=1, **options)
+
+
+def concentration_setting(**options: Any) -> Any:
+    """The declaration of `ChainValues.concentration`."""
+    return setting(
+        0.25,
+        "of the values after a step that changes something: small for steps that settle the outcome",
+        above=0,
+        # Beyond that nothing changes: the grid keeps the variance above V (1 - V) / 20.
+        below=1000,
+        advice="use stay for less change",
+        **options,
+    )
 
 
 @dataclass(frozen=True)
@@ -49,14 +69,11 @@ class ChainValues:
     expectation; the recursion is Rabiner's (Proceedings of the IEEE 77, 1989), the estimate is ours.
     """
 
-    stay: float = 0.1
-    concentration: float = 0.25
+    stay: float = stay_setting()
+    concentration: float = concentration_setting()
 
     def __post_init__(self) -> None:
-        if self.stay != 0:
-            check_between(self.stay, 0, 1, setting="stay", advice="0 is allowed too")
-        # Beyond that nothing changes: the grid keeps the variance above V (1 - V) / 20.
-        check_between(self.concentration, 0, 1000, setting="concentration", advice="use stay for less change")
+        check_settings(self)
 
     def moments(self, tallies: Sequence[Tally], *, correct: bool | None) -> tuple[Floats, Floats]:
         """The posterior mean and variance of each prefix's value.

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
-from dreamprm.config.strategies import load
+from dreamprm.config.schema import load, setting
 from dreamprm.data.records import StepRecord
 from dreamprm.training.baselines.base import KEPT, Selected, Selection, SelectionData
-from dreamprm.training.baselines.limits import check_count, check_share
 
 if TYPE_CHECKING:
     from dreamprm.models.prm import PRM
@@ -60,27 +60,26 @@ class ClusterAndRank(Selection):
     PRM of that few CoTs would be no opponent, so `top` is half.
     """
 
-    quality: str = "likelihood"
-    embedding: str = "backbone"
-    top: float = 0.5
-    per_cluster: int = 1
-    clusters: int | None = None
-    variance: float = 0.95
-    batch_size: int = 16
+    quality: str = setting(
+        "likelihood",
+        "of a CoT: its mean log-likelihood under the backbone before training, or how decided its labels are",
+        choices=QUALITIES,
+    )
+    embedding: str = setting(
+        "backbone",
+        "what is clustered: the backbone's hidden states, or TF-IDF of the words",
+        choices=EMBEDDINGS,
+    )
+    top: float = setting(0.5, "share of all CoTs that is kept for quality", minimum=0, maximum=1)
+    per_cluster: int = setting(1, "CoTs kept of each cluster, the best first", minimum=0)
+    clusters: int | None = setting(None, "their number k; null: sqrt(N / 2), rounded down", minimum=1)
+    variance: float = setting(
+        0.95, "share of the variance that PCA keeps before clustering", above=0, below=1
+    )
+    batch_size: int = setting(16, "CoTs in one pass of the backbone", minimum=1)
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("quality", self.quality, QUALITIES),
-            ("embedding", self.embedding, EMBEDDINGS),
-        ):
-            if value not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-        check_share(self.top, setting="top")
-        check_count(self.per_cluster, setting="per_cluster", least=0)
-        if self.clusters is not None:
-            check_count(self.clusters, setting="clusters")
-        check_share(self.variance, setting="variance", open_ends=True)
-        check_count(self.batch_size, setting="batch_size")
+        check_settings(self)
         if not self.top and not self.per_cluster:
             raise ValueError("top=0 and per_cluster=0 keep nothing; raise one of them")
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dreamprm.config.checking import check_settings
+from dreamprm.config.schema import setting
 from dreamprm.hypergrad import Estimator, WindowResult
 from dreamprm.hypergrad.base import WindowTask, leaves
 from dreamprm.hypergrad.mixed_derivative import finite_difference
@@ -16,10 +18,10 @@ from dreamprm.hypergrad.plain_steps import plain_steps
 from dreamprm.hypergrad.window_passes import outer_gradient
 from dreamprm.models.weights import DOMAIN_WEIGHTS
 from dreamprm.training.baselines.base import UpperLevel, Weighting
-from dreamprm.training.baselines.limits import check_number, check_share
+from dreamprm.training.baselines.exponentiated import lr_setting, smoothing_setting
 from dreamprm.training.baselines.moving_weights import (
     DomainMeans,
-    check_batches,
+    batches_setting,
     chosen_batches,
     moving_weights,
 )
@@ -56,20 +58,21 @@ class DoGE(Weighting):
     take=mean.
     """
 
-    lr: float = 0.02
-    smoothing: float = 1e-3
-    normalise: bool = True
-    batches: str = "all"
-    slopes: str = "finite_difference"
+    lr: float = lr_setting(0.02)
+    smoothing: float = smoothing_setting(1e-3)
+    normalise: bool = setting(
+        True, "divide the alignments by |grad L_meta|^2, so that the scale of the params does not matter"
+    )
+    batches: str = batches_setting()
+    slopes: str = setting(
+        "finite_difference",
+        "how <grad L_k, grad L_meta> is found: three forward passes a batch, or exactly by one backward pass "
+        "for each domain of a batch",
+        choices=SLOPES,
+    )
 
     def __post_init__(self) -> None:
-        check_number(self.lr, setting="lr", above=0)
-        check_share(self.smoothing, setting="smoothing")
-        if not isinstance(self.normalise, bool):
-            raise ValueError(f"normalise must be true or false, got {self.normalise!r}")
-        check_batches(self.batches)
-        if self.slopes not in SLOPES:
-            raise ValueError(f"slopes must be one of {', '.join(SLOPES)}, got {self.slopes!r}")
+        check_settings(self)
 
     def upper_level(
         self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None

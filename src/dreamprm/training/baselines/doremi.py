@@ -8,16 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
+from dreamprm.config.schema import setting
 from dreamprm.hypergrad import Estimator, WindowResult
 from dreamprm.hypergrad.base import WindowTask
 from dreamprm.hypergrad.plain_steps import plain_steps
 from dreamprm.models.weights import DOMAIN_WEIGHTS
 from dreamprm.training.baselines.base import UpperLevel, Weighting
-from dreamprm.training.baselines.limits import check_number, check_share
+from dreamprm.training.baselines.exponentiated import lr_setting, smoothing_setting
 from dreamprm.training.baselines.moving_weights import (
     DomainMeans,
-    check_batches,
+    batches_setting,
     chosen_batches,
     moving_weights,
 )
@@ -50,15 +52,15 @@ class DoReMi(Weighting):
     after every step, we after every window.
     """
 
-    reference: str | None = None
-    lr: float = 1.0
-    smoothing: float = 1e-3
-    batches: str = "all"
+    reference: str | None = setting(
+        None, "folder of a saved PRM (RUN/model); null: the vanilla PRM of this configuration, trained first"
+    )
+    lr: float = lr_setting(1.0)
+    smoothing: float = smoothing_setting(1e-3)
+    batches: str = batches_setting()
 
     def __post_init__(self) -> None:
-        check_number(self.lr, setting="lr", above=0)
-        check_share(self.smoothing, setting="smoothing")
-        check_batches(self.batches)
+        check_settings(self)
 
     @property
     def needs_reference(self) -> bool:

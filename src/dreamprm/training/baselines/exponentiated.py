@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from dreamprm.config.checking import check_settings
+from dreamprm.config.schema import setting
 from dreamprm.hypergrad import AdamWState
-from dreamprm.training.baselines.limits import check_number, check_share
+
+
+def lr_setting(default: Any) -> Any:
+    """The declaration of `ExponentiatedGradient.lr`, for the baselines that hand it over too."""
+    return setting(default, "step size of the weights", above=0)
+
+
+def smoothing_setting(default: float) -> Any:
+    """The declaration of `ExponentiatedGradient.smoothing`."""
+    return setting(default, "share of uniform weights mixed in", minimum=0, maximum=1)
 
 
 @dataclass(frozen=True)
@@ -31,12 +43,11 @@ class ExponentiatedGradient:
     weights sum to 1 where ours have mean 1.
     """
 
-    lr: float
-    smoothing: float = 0.0
+    lr: float = lr_setting(MISSING)
+    smoothing: float = smoothing_setting(0.0)
 
     def __post_init__(self) -> None:
-        check_number(self.lr, setting="lr", above=0)
-        check_share(self.smoothing, setting="smoothing")
+        check_settings(self)
 
     def init(self, params: Mapping[str, Tensor]) -> AdamWState:
         """No step taken, no moments."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 
 import torch
 from torch import nn
 
+from dreamprm.config.checking import check_settings
+from dreamprm.config.schema import setting
 from dreamprm.hypergrad import build_estimator
 from dreamprm.models.weights import DOMAIN_WEIGHTS, DomainWeights
 from dreamprm.training.baselines.base import UpperLevel, Weighting
@@ -31,12 +33,13 @@ class FixedWeights(Weighting):
         UserError: in `upper_level`, no such run, or one of other domains.
     """
 
-    run: str
-    take: str = "last"
+    run: str = setting(MISSING, "folder of a finished run with the same domains")
+    take: str = setting(
+        "last", "the weights that the run ended with, or their mean over its upper steps", choices=TAKES
+    )
 
     def __post_init__(self) -> None:
-        if self.take not in TAKES:
-            raise ValueError(f"take must be one of {', '.join(TAKES)}, got {self.take!r}")
+        check_settings(self)
 
     def upper_level(
         self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from dreamprm.config.schema import setting
 from dreamprm.data.records import MetaRecord, StepRecord
 
 META_DOMAIN = "meta"
@@ -11,10 +13,13 @@ META_DOMAIN = "meta"
 LABELS = ("all", "last")
 
 
-def check_labels(labels: str) -> None:
-    """Refuse what is not one of `LABELS` (ValueError)."""
-    if labels not in LABELS:
-        raise ValueError(f"labels must be one of {', '.join(LABELS)}, got {labels!r}")
+def labels_setting() -> Any:
+    """The declaration of the setting `labels` of these baselines."""
+    return setting(
+        "all",
+        "every step of a meta CoT has its right/wrong label, or only the last step has",
+        choices=LABELS,
+    )
 
 
 def as_step_record(record: MetaRecord, *, labels: str) -> StepRecord:

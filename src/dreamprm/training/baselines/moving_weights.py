@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dreamprm.config.schema import setting
 from dreamprm.hypergrad import Estimator
 from dreamprm.hypergrad.base import WindowTask
 from dreamprm.models.weights import DomainWeights
@@ -25,10 +26,14 @@ def moving_weights(
     return UpperLevel(weights, weights.init(), estimator, ExponentiatedGradient(lr, smoothing))
 
 
-def check_batches(batches: Any) -> None:
-    """Refuse what is not one of `BATCHES` (ValueError)."""
-    if batches not in BATCHES:
-        raise ValueError(f"batches must be one of {', '.join(BATCHES)}, got {batches!r}")
+def batches_setting() -> Any:
+    """The declaration of the setting `batches` of these baselines."""
+    return setting(
+        "all",
+        "read the window's last batch, or all of them; where micro-batches hold one domain "
+        "(sampling=single), all",
+        choices=BATCHES,
+    )
 
 
 def chosen_batches(task: WindowTask, batches: str) -> list[Any]:

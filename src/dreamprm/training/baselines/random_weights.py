@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
+from dreamprm.config.schema import setting
 from dreamprm.training.baselines.base import UpperLevel, Weighting
 from dreamprm.training.baselines.fixed_weights import staying
-from dreamprm.training.baselines.limits import check_number
 from dreamprm.training.baselines.past_weights import for_domains, past_weights
 
 
@@ -37,11 +38,17 @@ class RandomWeights(Weighting):
     Source: the range of learned weights, DreamPRM, arXiv 2505.20241.
     """
 
-    run: str | None = None
-    spread: float = 0.25
+    run: str | None = setting(
+        None,
+        "folder of a run with the same domains, whose last weights are dealt out in a random order; null: "
+        "spread decides",
+    )
+    spread: float = setting(
+        0.25, "standard deviation of the weights over the domains", above=0, when={"run": (None,)}
+    )
 
     def __post_init__(self) -> None:
-        check_number(self.spread, setting="spread", above=0)
+        check_settings(self)
 
     def upper_level(
         self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None

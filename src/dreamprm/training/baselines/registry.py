@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
-
-from dreamprm.config.strategies import build, strategy_settings
+from dreamprm.config.strategies import Registry
 from dreamprm.training.baselines.base import Baseline
 
-BASELINES: Mapping[str, str] = MappingProxyType(
+BASELINES: Registry[Baseline] = Registry(
+    "baseline",
     {
         "none": "dreamprm.training.baselines.none:NoBaseline",
         "orm": "dreamprm.training.baselines.orm:OutcomeRewardModel",
@@ -21,26 +18,13 @@ BASELINES: Mapping[str, str] = MappingProxyType(
         "fixed_weights": "dreamprm.training.baselines.fixed_weights:FixedWeights",
         "doremi": "dreamprm.training.baselines.doremi:DoReMi",
         "doge": "dreamprm.training.baselines.doge:DoGE",
-    }
+    },
 )
-"""`module:class` by name; each class is a frozen dataclass whose fields are its settings."""
+"""Baselines by name; each class is a frozen dataclass whose fields are its settings."""
 
+build_baseline = BASELINES.build
+"""`build_baseline(name, **settings)`: the baseline of this name; defaults work where there are any
+(`Registry.build`)."""
 
-def build_baseline(name: str, **settings: Any) -> Baseline:
-    """The baseline of this name (a key of `BASELINES`) with its settings; defaults work where there are any.
-
-    Raises:
-        UserError: an unknown name or setting (with the nearest known one), a setting that is missing, or a
-            value that the baseline refuses.
-    """
-    baseline: Baseline = build("baseline", name, BASELINES, settings)
-    return baseline
-
-
-def baseline_settings(name: str) -> dict[str, Any]:
-    """The settings of a baseline with their defaults.
-
-    Raises:
-        UserError: an unknown name.
-    """
-    return strategy_settings("baseline", name, BASELINES)
+baseline_settings = BASELINES.settings
+"""`baseline_settings(name)`: the settings of a baseline with their defaults."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dreamprm.config.checking import check_settings
+from dreamprm.config.schema import setting
 from dreamprm.data.records import StepRecord
 from dreamprm.responses import final_answer
 from dreamprm.training.baselines.base import KEPT, Selected, Selection, SelectionData
-from dreamprm.training.baselines.limits import check_count, check_share
 
 TOO_EASY = "too easy: its question is solved too often"
 NOT_SAMPLED = "not sampled"
@@ -53,20 +54,24 @@ class S1(Selection):
     generator; a PRM of that few CoTs would be no opponent, so `keep` is half.
     """
 
-    final_answer: bool = True
-    steps: int | None = None
-    max_solved: float = 0.9
-    keep: float = 0.5
+    final_answer: bool = setting(True, "leave out CoTs that state no final answer")
+    steps: int | None = setting(None, "the number of steps a CoT must have; null: any", minimum=1)
+    max_solved: float = setting(
+        0.9,
+        "leave out a question of whose CoTs a larger share ends right; 1 keeps all",
+        minimum=0,
+        maximum=1,
+    )
+    keep: float = setting(
+        0.5,
+        "share of all CoTs that is drawn",
+        above=0,
+        maximum=1,
+        advice="0 would leave nothing to train on",
+    )
 
     def __post_init__(self) -> None:
-        if not isinstance(self.final_answer, bool):
-            raise ValueError(f"final_answer must be true or false, got {self.final_answer!r}")
-        if self.steps is not None:
-            check_count(self.steps, setting="steps")
-        check_share(self.max_solved, setting="max_solved")
-        check_share(self.keep, setting="keep")
-        if not self.keep:
-            raise ValueError("keep must be > 0, got 0: it would leave nothing to train on")
+        check_settings(self)
 
     def select(self, data: SelectionData) -> Selected:
         """The CoTs chosen; the report tells what each filter left out."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
 from dreamprm.training.baselines.base import KEPT, Selected, Selection, SelectionData
-from dreamprm.training.baselines.meta_steps import META_DOMAIN, as_step_record, check_labels
+from dreamprm.training.baselines.meta_steps import META_DOMAIN, as_step_record, labels_setting
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,10 @@ class WithMeta(Selection):
         ValueError: other labels.
     """
 
-    labels: str = "all"
+    labels: str = labels_setting()
 
     def __post_init__(self) -> None:
-        check_labels(self.labels)
+        check_settings(self)
 
     def select(self, data: SelectionData) -> Selected:
         """All records, then the meta records.

@@ -1,0 +1,431 @@
+"""Whether what a user gave fits what is declared: keys, types, limits, and whether it is read at all.
+
+`canonical` checks a file's content or an override against a schema, `check_config` what came out of them;
+`check_settings` is for strategies that are made in Python.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from dreamprm.config.errors import UserError, nearest
+from dreamprm.config.schema import (
+    REQUIRED,
+    Leaf,
+    declared,
+    default_of,
+    leaves,
+    limits_text,
+    load,
+    open_field,
+    type_name,
+    unmet,
+    without_none,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where values come from and which schema they are for: what an error message needs."""
+
+    source: str
+    schema: type[Any]
+
+
+def canonical(kind: Any, value: Any, *, key: str, origin: Origin) -> Any:
+    """What the user gave at `key`, checked against the type and brought into the schema's own form.
+
+    A string for a section becomes the section's shorthand field; keys of an open section move into its
+    open field. Interpolations (`${...}`) pass: they are checked once resolved.
+
+    Raises:
+        UserError: unknown key (with the nearest known one) or wrong type, naming the source and the key.
+    """
+    kind, optional = without_none(kind)
+    if kind is Any or (value is None and optional):
+        return value
+    if isinstance(value, str) and ("${" in value or value == REQUIRED) and not _has_shorthand(kind):
+        return value
+    if dataclasses.is_dataclass(kind):
+        return _canonical_section(kind, value, key=key, origin=origin)
+    if get_origin(kind) is list and isinstance(value, list | tuple):
+        item = get_args(kind)[0]
+        return [canonical(item, part, key=f"{key}[{i}]", origin=origin) for i, part in enumerate(value)]
+    if get_origin(kind) is dict and isinstance(value, dict):
+        item = get_args(kind)[1]
+        return {str(n): canonical(item, part, key=f"{key}.{n}", origin=origin) for n, part in value.items()}
+    if not _is_a(kind, value):
+        allowed = type_name(kind) + (" or null" if optional else "")
+        hint = f"; write [{value}]" if get_origin(kind) is list and isinstance(value, str) else ""
+        hint = "; put quotes around it" if kind is str and isinstance(value, bool) else hint
+        raise UserError(
+            f"{origin.source}: {key} must be {allowed}, got {value!r} ({type(value).__name__}){hint}"
+        )
+    return value
+
+
+def _has_shorthand(kind: Any) -> bool:
+    """Whether a string stands for a section of this type; an interpolation is then part of the string."""
+    return dataclasses.is_dataclass(kind) and any(
+        f.metadata.get("shorthand") for f in dataclasses.fields(kind)
+    )
+
+
+def _canonical_section(kind: Any, value: Any, *, key: str, origin: Origin) -> dict[str, Any]:
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    short = next((name for name, field in fields.items() if field.metadata.get("shorthand")), None)
+    if short is not None and isinstance(value, str):
+        value = {short: value}
+    if not isinstance(value, dict):
+        where = key or "the configuration"
+        got = f"{value!r} ({type(value).__name__})"
+        raise UserError(
+            f"{origin.source}: {where} must be a section with the keys {', '.join(fields)}, got {got}"
+        )
+    hints = get_type_hints(kind)
+    catch_all = open_field(kind)
+    result: dict[str, Any] = {}
+    for name, part in value.items():
+        full = f"{key}.{name}" if key else str(name)
+        if name in fields and name != catch_all:
+            result[name] = canonical(hints[name], part, key=full, origin=origin)
+        elif catch_all is not None and moved_to(full, origin.schema) is None:
+            result.setdefault(catch_all, {})[name] = part
+        else:
+            raise unknown_key(full, origin=origin)
+    return result
+
+
+def _is_a(kind: Any, value: Any) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    if kind is float:
+        return isinstance(value, int | float)
+    if kind is str:  # a name such as 2024 is a number to YAML
+        return isinstance(value, str | int | float)
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+def unknown_key(key: str, *, origin: Origin) -> UserError:
+    """The error for a key that the schema does not have: what to do now if it has moved (see `moved_to`),
+    otherwise the nearest keys that the schema has."""
+    moved = moved_to(key, origin.schema)
+    if moved is not None:
+        return UserError(f"{origin.source}: unknown key {key}: {moved}")
+    known = [leaf.key for leaf in leaves(origin.schema)]
+    plain = re.sub(r"\[\d+\]", "[]", key)
+    last = plain.rpartition(".")[2]
+    near = [name for name in known if name.rpartition(".")[2] == last]
+    hint = f", did you mean {' or '.join(map(repr, near[:3]))}?" if near else nearest(plain, known)
+    if hint:
+        return UserError(f"{origin.source}: unknown key {key}{hint}")
+    tops = ", ".join(dict.fromkeys(re.split(r"[.\[]", name)[0] for name in known))
+    return UserError(f"{origin.source}: unknown key {key}; the top-level keys are {tops}")
+
+
+def moved_to(key: str, schema: type[Any]) -> str | None:
+    """What to do instead of giving this key, where a schema lists it or a section that holds it as moved."""
+    parts = re.split(r"[.\[]", key.replace("]", ""))
+    kind: Any = schema
+    while parts and dataclasses.is_dataclass(kind):
+        moved: Mapping[str, str] = getattr(kind, "moved", {})
+        for length in range(1, len(parts) + 1):
+            if (text := moved.get(".".join(parts[:length]))) is not None:
+                return text
+        kind, _ = without_none(get_type_hints(kind).get(parts.pop(0), None))
+        if get_origin(kind) in (list, dict):  # past the number or the name of the member
+            kind, parts = get_args(kind)[-1], parts[1:]
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What a user gave for a schema or one of its sections: how a default that is written down differs from
+    one that is not.
+
+    Attributes:
+        content: in the schema's own form (see `canonical`).
+        anew: None where a user wrote the content. Of a configuration that a command saved, which may list
+            every key, those that the user gave in addition: the others may have their default unread.
+    """
+
+    content: Any
+    anew: Collection[str] | None = None
+
+    def at(self, slot: Any) -> Given:
+        """What was given for one key or member."""
+        return Given(self.content[slot] if self.holds(slot) else None, self.anew)
+
+    def holds(self, slot: Any) -> bool:
+        """Whether anything was given for one key or member."""
+        content = self.content
+        return isinstance(content, list) or (isinstance(content, dict) and content.get(slot, {}) != {})
+
+    def may_be_unread(self, key: str, *, is_default: bool) -> bool:
+        """Whether the key of this full name may stand there though nothing reads it."""
+        return self.anew is not None and is_default and key not in self.anew
+
+
+def check_config(value: Any, given: Given, key: str = "") -> None:
+    """Check every choice, range and length of a schema instance, that each key given is read, and each
+    strategy's settings; then the sections' own `check` methods.
+
+    Raises:
+        UserError: naming the key, the value and what is allowed.
+    """
+    hints = get_type_hints(type(value))
+    for field in dataclasses.fields(value):
+        full = f"{key}.{field.name}" if key else field.name
+        part = getattr(value, field.name)
+        for where, item, slot in _members(part, full):
+            if dataclasses.is_dataclass(item):
+                below = given.at(field.name)
+                check_config(item, below if slot is None else below.at(slot), where)
+            elif item is not None:
+                _check_limits(item, where, field.metadata, optional=without_none(hints[field.name])[1])
+        _check_length(part, full, field.metadata)
+        condition = unmet(field.metadata.get("when"), lambda name: getattr(value, name))
+        if condition is not None and given.holds(field.name):
+            if not given.may_be_unread(full, is_default=part == default_of(field)):
+                raise UserError(f"{full} is only read {condition}; leave it out")
+    try:
+        if (name := open_field(type(value))) is not None:
+            _check_open(value, name, given, key)
+        check = getattr(value, "check", None)
+        if check is not None:
+            check()
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{key}: {error}" if key else str(error)) from error
+
+
+def _check_open(value: Any, name: str, given: Given, key: str) -> None:
+    """The settings of the strategy that a section names; of a saved configuration, unread defaults go."""
+    fields = {field.name: field for field in dataclasses.fields(value)}
+    named_by, place = fields[name].metadata["named_by"], fields[name].metadata["registry"]
+    if place is None:
+        return
+    settings, chosen, registry = getattr(value, name), getattr(value, named_by), load(place)
+    if chosen is None:
+        for setting in settings:
+            raise UserError(f"{setting} is only read where {named_by} is set; leave it out")
+        return
+    if given.anew is not None and chosen in registry:
+        for setting in _unread(registry, chosen, settings):
+            defaults = [leaf.default for leaf in _leaves_named(registry, setting).values()]
+            full = f"{key}.{setting}" if key else setting
+            if given.may_be_unread(full, is_default=settings[setting] in defaults):
+                del settings[setting]
+    check_chosen(registry, chosen, settings, beside=[key for key in fields if key != name])
+    for setting, condition in _unread(registry, chosen, settings).items():
+        raise UserError(f"{registry.what} {chosen!r}: {setting} is only read {condition}; leave it out")
+
+
+def require_name(what: str, name: str, known: Collection[str]) -> None:
+    """Refuse a name that there is not.
+
+    Raises:
+        UserError: naming the nearest one and all of them.
+    """
+    if name not in known:
+        raise UserError(f"unknown {what} {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+
+
+def require_settings(
+    what: str,
+    settings: Iterable[str],
+    known: Collection[str],
+    *,
+    hint: Callable[[str], str] | None = None,
+) -> None:
+    """Refuse settings that a strategy does not have.
+
+    Args:
+        what: the strategy, for messages.
+        settings: names that were given.
+        known: names of the settings that there are.
+        hint: what to say of a name that is not known; None: the nearest known one.
+
+    Raises:
+        UserError: with the hint and all that are known.
+    """
+    for key in settings:
+        if key not in known:
+            raise UserError(
+                f"{what} has no setting {key!r}{hint(key) if hint is not None else nearest(key, known)}; "
+                f"its settings: {', '.join(known) or 'none'}"
+            )
+
+
+def check_chosen(
+    registry: Any, name: str, settings: Mapping[str, Any], *, beside: Collection[str] = ()
+) -> None:
+    """Check the name of a strategy and the settings given for it.
+
+    Args:
+        registry: a `Registry`, or another mapping of names that has `what` and `declared(name, settings)`.
+        name: of the strategy.
+        settings: by name.
+        beside: keys of the section in which the settings are written, to guess at what was meant.
+
+    Raises:
+        UserError: an unknown name or setting (with the nearest known one, and what reads it), a setting that
+            is missing, or a value that is not allowed.
+    """
+    what = registry.what
+    require_name(what, name, registry)
+    known = {leaf.key: leaf for leaf in registry.declared(name, settings)}
+
+    def read_by(key: str) -> str:
+        readers = list(_leaves_named(registry, key))
+        hint = f", which {', '.join(readers)} read{'' if len(readers) > 1 else 's'}"
+        return hint if readers else nearest(key, [*known, *beside])
+
+    require_settings(f"{what} {name!r}", settings, known, hint=read_by)
+    missing = [key for key, leaf in known.items() if leaf.default == REQUIRED and key not in settings]
+    if missing:
+        raise UserError(f"{what} {name!r} needs {', '.join(missing)}")
+    try:
+        check_values(known.values(), settings)
+    except UserError as error:
+        raise UserError(f"{what} {name!r}: {error}") from error
+
+
+def settings_read(registry: Any, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a strategy reads where these settings are given: setting and value, defaults included."""
+    known = {leaf.key: leaf for leaf in registry.declared(name, settings)}
+    values = {key: leaf.default for key, leaf in known.items()} | dict(settings)
+    return {
+        key: value
+        for key, value in values.items()
+        if key not in known or unmet(known[key].metadata.get("when"), values.__getitem__) is None
+    }
+
+
+def _unread(registry: Any, name: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The settings given that the strategy does not read, with what does."""
+    known = {leaf.key: leaf for leaf in registry.declared(name, settings)}
+    conditions = {
+        key: unmet(known[key].metadata.get("when"), lambda other: settings.get(other, known[other].default))
+        if key in known
+        else "by another"
+        for key in settings
+    }
+    return {key: condition for key, condition in conditions.items() if condition is not None}
+
+
+def _leaves_named(registry: Any, key: str) -> dict[str, Leaf]:
+    """The setting of this name in every strategy that has one."""
+    found: dict[str, Leaf] = {}
+    for name in registry:
+        try:
+            leaves_of = registry.declared(name, {})
+        except ImportError:  # the strategy's library is not installed
+            continue
+        found.update((name, leaf) for leaf in leaves_of if leaf.key == key)
+    return found
+
+
+def check_settings(strategy: Any) -> None:
+    """Check every setting of a strategy against its declaration: type, choices, range, length, and that
+    none which is not read has another value than its default. For `__post_init__`.
+
+    Raises:
+        UserError: naming the setting, the value and what is allowed.
+    """
+    values = {leaf.key: getattr(strategy, leaf.key) for leaf in declared(type(strategy))}
+    check_values(declared(type(strategy)), values)
+    for leaf in declared(type(strategy)):
+        condition = unmet(leaf.metadata.get("when"), values.__getitem__)
+        if condition is not None and values[leaf.key] != leaf.default:
+            raise UserError(f"{leaf.key}={values[leaf.key]!r} is only read {condition}; leave it out")
+
+
+def check_values(settings: Iterable[Leaf], values: Mapping[str, Any]) -> None:
+    """Check those values that are given: type, choices, range and length.
+
+    Raises:
+        UserError: naming the setting, the value and what is allowed.
+    """
+    for leaf in settings:
+        if leaf.key not in values:
+            continue
+        value = values[leaf.key]
+        if not _fits(leaf.type, value):
+            limits = limits_text(leaf.metadata)
+            choices = leaf.metadata.get("choices")
+            kind, optional = without_none(leaf.type)
+            allowed = f"{_in_words(kind)} {limits}".rstrip() + (" or null" if optional else "")
+            allowed = f"one of {_listed(choices, optional)}" if choices else allowed
+            raise UserError(f"{leaf.key} must be {allowed}, got {value!r}{_advice(leaf.metadata)}")
+        for where, item, _ in _members(value, leaf.key):
+            if item is not None:
+                _check_limits(item, where, leaf.metadata, optional=without_none(leaf.type)[1])
+        _check_length(value, leaf.key, leaf.metadata)
+
+
+def _members(value: Any, key: str) -> list[tuple[str, Any, Any]]:
+    """The value, or each member of a list or mapping with its own slot: full name, value, slot."""
+    if isinstance(value, list | tuple):
+        return [(f"{key}[{i}]", item, i) for i, item in enumerate(value)]
+    if isinstance(value, dict):
+        return [(f"{key}.{name}", item, name) for name, item in value.items()]
+    return [(key, value, None)]
+
+
+def _check_limits(value: Any, key: str, metadata: Mapping[str, Any], *, optional: bool) -> None:
+    choices = metadata.get("choices")
+    if choices is not None and value not in choices:
+        hint = nearest(str(value), choices)
+        raise UserError(f"{key} must be one of {_listed(choices, optional)}, got {value!r}{hint}")
+    limits = limits_text(metadata)
+    if not limits or not isinstance(value, int | float):
+        return
+    # Written so that NaN, for which every comparison is false, is refused.
+    holds = math.isfinite(value) and (
+        (metadata["minimum"] is None or value >= metadata["minimum"])
+        and (metadata["above"] is None or value > metadata["above"])
+        and (metadata["maximum"] is None or value <= metadata["maximum"])
+        and (metadata["below"] is None or value < metadata["below"])
+    )
+    if not holds:
+        symbol = f" ({metadata['symbol']})" if metadata.get("symbol") else ""
+        finite = "finite and " if math.isinf(value) else ""
+        raise UserError(f"{key}{symbol} must be {finite}{limits}, got {value}{_advice(metadata)}")
+
+
+def _check_length(value: Any, key: str, metadata: Mapping[str, Any]) -> None:
+    length = metadata.get("length")
+    if length is not None and value is not None and len(value) != length:
+        raise UserError(f"{key} must hold {length} values, got {len(value)}: {value}")
+
+
+def _listed(choices: Iterable[str], optional: bool) -> str:
+    return ", ".join(choices) + (" or null" if optional else "")
+
+
+def _advice(metadata: Mapping[str, Any]) -> str:
+    return f"; {metadata['advice']}" if metadata.get("advice") else ""
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether a value given in Python, where nothing converts it, is of the declared type."""
+    kind, optional = without_none(kind)
+    if kind is Any or value is None:
+        return kind is Any or optional
+    origin = get_origin(kind)
+    if origin is Literal:
+        return isinstance(value, str)
+    if origin in (list, tuple):
+        return isinstance(value, list | tuple) and all(_fits(get_args(kind)[0], part) for part in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(get_args(kind)[1], part) for part in value.values())
+    return isinstance(value, str) if kind is str else _is_a(kind, value)
+
+
+def _in_words(kind: Any) -> str:
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return words.get(kind) or f"a {type_name(kind)}"

@@ -1,0 +1,132 @@
+"""How estimators and solvers declare their settings, and the check of these when one is made.
+
+A setting is a dataclass field whose metadata hold its meaning and what is allowed; a program that reads
+configurations finds there what it needs for a help text and for checks of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import NoneType
+from typing import Any, NamedTuple, get_args
+
+
+def setting(
+    default: Any,
+    meaning: str,
+    *,
+    choices: Sequence[str] | None = None,
+    minimum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    advice: str | None = None,
+    when: Mapping[str, Sequence[Any]] | None = None,
+) -> Any:
+    """Declare a field of an estimator or a solver as one of its settings.
+
+    A number must be >= `minimum`, > `above` and < `below`, and finite; `advice` ends the message about one
+    that is not with what to do. `when` names the settings on which this one depends, with the values for
+    which it is read; otherwise only its default is accepted.
+    """
+    metadata = {
+        "help": meaning,
+        "choices": choices,
+        "minimum": minimum,
+        "above": above,
+        "maximum": None,
+        "below": below,
+        "advice": advice,
+        "when": when,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class Declared(NamedTuple):
+    """One setting: its name, type, default, and the metadata that `setting` gave it."""
+
+    key: str
+    type: Any
+    default: Any
+    metadata: Mapping[str, Any]
+
+
+def declared(kind: type[Any]) -> tuple[Declared, ...]:
+    """The settings of an estimator's or a solver's class, in order."""
+    return tuple(
+        Declared(field.name, _type_of(kind, field.name), field.default, field.metadata)
+        for field in dataclasses.fields(kind)
+    )
+
+
+def _type_of(owner: type[Any], name: str) -> Any:
+    for kind in owner.__mro__:
+        if name in kind.__dict__.get("__annotations__", {}):
+            found = kind.__annotations__[name]
+            return eval(found, vars(sys.modules[kind.__module__])) if isinstance(found, str) else found
+    raise AttributeError(f"{owner.__name__} has no field {name}")
+
+
+def check_settings(made: Any) -> None:
+    """Check every setting of an estimator or a solver, for its `__post_init__`.
+
+    Raises:
+        ValueError: a type or a value that is not allowed, or another value than the default for a setting
+            that is not read; the message names the setting, the value, and what to do.
+    """
+    for one in declared(type(made)):
+        value = getattr(made, one.key)
+        check_value(one, value)
+        if value != one.default and (condition := unmet(one, lambda key: getattr(made, key))):
+            raise ValueError(f"{one.key}={value!r} is only read {condition}; leave it out")
+
+
+def check_value(one: Declared, value: Any) -> None:
+    """Check the type, the name or the range of one value.
+
+    Raises:
+        ValueError: with the setting's name, the value, what is allowed and the advice.
+    """
+    kinds = get_args(one.type) or (one.type,)
+    if value is None and NoneType in kinds:
+        return
+    kind, choices, limits = kinds[0], one.metadata["choices"], _limits(one.metadata)
+    or_none = " or None" if NoneType in kinds else ""
+    advice = f"; {one.metadata['advice']}" if one.metadata["advice"] else ""
+    if choices is not None:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError(f"{one.key} must be one of {', '.join(choices)}{or_none}, got {value!r}")
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind in (int, float):
+        if not number or (kind is int and not isinstance(value, int)):
+            words = "a whole number" if kind is int else "a number"
+            raise ValueError(f"{one.key} must be {words} {limits}{or_none}, got {value!r}{advice}")
+        if not (math.isfinite(value) and _holds(value, one.metadata)):
+            finite = "finite and " if math.isinf(value) else ""
+            raise ValueError(f"{one.key} must be {finite}{limits}, got {value!r}{advice}")
+
+
+def unmet(one: Declared, value_of: Callable[[str], Any]) -> str | None:
+    """Which condition keeps a setting from being read, for the values of the settings beside it; or None."""
+    for key, values in (one.metadata["when"] or {}).items():
+        if value_of(key) not in values:
+            return f"with {key}={' or '.join(map(str, values))}, and {key} is {value_of(key)}"
+    return None
+
+
+def _limits(metadata: Mapping[str, Any]) -> str:
+    signs = {"minimum": ">=", "above": ">", "below": "<"}
+    given = {sign: metadata[name] for name, sign in signs.items()}
+    return " and ".join(f"{sign} {limit:g}" for sign, limit in given.items() if limit is not None)
+
+
+def _holds(value: float, metadata: Mapping[str, Any]) -> bool:
+    # Written so that NaN, for which every comparison is false, is refused.
+    return (
+        (metadata["minimum"] is None or value >= metadata["minimum"])
+        and (metadata["above"] is None or value > metadata["above"])
+        and (metadata["below"] is None or value < metadata["below"])
+    )
