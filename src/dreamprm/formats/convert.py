@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from dreamprm.config.errors import DataError, UserError
 from dreamprm.config.checking import require_name, require_settings
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records
 from dreamprm.data.record_table import write_records
