@@ -183,3 +183,16 @@ def test_the_citation_names_this_version() -> None:
 
     assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\n## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_dependency_has_a_row_and_every_row_a_dependency() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    needed = setup["options"]["install_requires"] + "".join(setup["options.extras_require"].values())
+    packages = set(re.findall(r"^([\w-]+)", needed, flags=re.M))
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Dependencies")[2]
+    rows = re.findall(r"^\| ([^|]+) \|", text, flags=re.M)[1:]
+    # In brackets: the extra that a package belongs to, or what it brings along.
+    named = {package for row in rows for package in re.sub(r"\(.*?\)", "", row).replace(" ", "").split(",")}
+    peers = {"betty-ml", "higher", "setuptools"}  # never required, or needed to build
+    assert named - {"---"} == packages | peers
