@@ -14,7 +14,7 @@ from dreamprm.config.errors import DataError
 from dreamprm.data import DomainSampler, EpochSampler, MetaRecord, StepRecord
 from dreamprm.data.text_records import TextRecord
 from dreamprm.models.collation import Latest, MetaBatches, StepBatches, batches
-from dreamprm.models.image_store import ImageStore
+from dreamprm.models.images import ImageStore
 from dreamprm.training.objectives import step_loss_by_group
 
 STEPS = ("one plus two", "equals three", "the answer is three")

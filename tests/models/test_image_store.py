@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from transformers.image_transforms import convert_to_rgb
 
 from dreamprm.config.errors import DataError
-from dreamprm.models.image_store import ImageStore
+from dreamprm.models.images import ImageStore
 
 SIZE = 3 * 4 * 4  # bytes of a 4 x 4 image
 
@@ -41,6 +42,23 @@ def test_images_come_in_order_as_rgb(paths: list[str], tmp_path: Path) -> None:
     images = ImageStore().open_all([paths[2], grey, paths[0], paths[2]])
     assert [image.mode for image in images] == ["RGB"] * 4
     assert [image.getpixel((0, 0)) for image in images] == [(2, 4, 6), (77, 77, 77), (0, 0, 0), (2, 4, 6)]
+
+
+def test_what_is_transparent_is_white_as_when_a_single_image_is_scored(tmp_path: Path) -> None:
+    """One drawing must not be seen black by training and white by `PRM.score`."""
+    clear = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
+    clear.putpixel((1, 0), (10, 20, 30, 255))
+    clear.save(tmp_path / "alpha.png")
+    palette = Image.new("P", (4, 4), 0)
+    palette.putpalette([9, 9, 9, 50, 60, 70])
+    palette.putpixel((1, 0), 1)
+    palette.save(tmp_path / "palette.png", transparency=0)
+    for name, opaque in (("alpha.png", (10, 20, 30)), ("palette.png", (50, 60, 70))):
+        (image,) = ImageStore().open_all([str(tmp_path / name)])
+        with Image.open(tmp_path / name) as raw:
+            expected = convert_to_rgb(raw)
+        assert image.tobytes() == expected.tobytes()
+        assert (image.getpixel((0, 0)), image.getpixel((1, 0))) == ((255, 255, 255), opaque)
 
 
 def test_the_least_recently_used_image_is_let_go(paths: list[str]) -> None:

@@ -3,8 +3,7 @@
 import pytest
 from tiny_models import tiny_prm
 
-from dreamprm.models.model_card import model_card, what_was_trained
-from dreamprm.models.trained_kinds import MODELS
+from dreamprm.models.model_card import MODELS, model_card, what_was_trained
 from dreamprm.training.baselines.registry import BASELINES
 
 
@@ -38,7 +37,9 @@ def test_the_sentence(training, sentence):
 
 
 def test_the_card_holds_it_and_claims_nothing_else():
-    card = model_card(tiny_prm(), {"estimator": "none", "baseline": "orm"})
+    prm, training = tiny_prm(), {"estimator": "none", "baseline": "orm"}
+    card = model_card(prm.backbone.config, prm.processor, training, head="hidden", parameters=1234)
+    assert "| Parameters | 1,234 |" in card and "| Head | hidden |" in card
     assert "right answer. Trained as the baseline `orm`" in card.replace("\n", " ")
     assert "learned" not in card and "| baseline | orm |" in card
 

@@ -69,7 +69,7 @@ def test_a_failing_save_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest
     def fail(*_: object) -> str:
         raise OSError("disk full")
 
-    monkeypatch.setattr("dreamprm.models.storage.model_card", fail)
+    monkeypatch.setattr("dreamprm.models.storage.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         tiny_prm(seed=2).save_pretrained(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

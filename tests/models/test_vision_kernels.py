@@ -7,8 +7,7 @@ from torch import nn
 from transformers import AutoModelForImageTextToText
 
 from dreamprm.models.backbone import make_backbone
-from dreamprm.models.packed_attention import PACKED
-from dreamprm.models.patch_embedding import PatchProjection
+from dreamprm.models.vision_kernels import PACKED, PatchProjection
 
 
 def _features(backbone, pixels, grid):

@@ -10,7 +10,7 @@ from tiny_models import tiny_image
 from dreamprm.config.errors import UserError
 from dreamprm.models import PRM
 from dreamprm.models.candidate_scoring import PassLimits
-from dreamprm.models.image_store import ImageStore
+from dreamprm.models.images import ImageStore
 from dreamprm.scoring import chain_scores as module
 from dreamprm.scoring.chain_scores import Chain, scored_chains
 

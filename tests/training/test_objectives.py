@@ -9,7 +9,7 @@ from torch import Tensor
 from dreamprm.config.choices import AGGREGATIONS, META_LOSSES
 from dreamprm.config.errors import UserError
 from dreamprm.models.aggregation import aggregate, aggregate_logit
-from dreamprm.models.language_loss import language_model_loss, sequence_log_likelihood
+from dreamprm.models.backbone import language_model_loss, sequence_log_likelihood
 from dreamprm.training.objectives import meta_loss, step_loss_by_group
 
 

@@ -15,7 +15,7 @@ from dreamprm.config.errors import DataError
 from dreamprm.data import Candidate, CandidateRecord
 from dreamprm.models import PRM
 from dreamprm.models.aggregation import aggregate_logit
-from dreamprm.models.image_store import ImageStore
+from dreamprm.models.images import ImageStore
 from dreamprm.training.suite_scores import likelihood_scores, prm_scores
 
 # Padding changes the order of float64 operations, and float32 is used inside for norms and angles.

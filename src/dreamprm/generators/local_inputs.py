@@ -6,15 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers.image_transforms import convert_to_rgb
 
 from dreamprm.config.errors import UserError
 from dreamprm.generators.base import GenerationError, Request
 from dreamprm.models.chat import IMAGE_PAD
+from dreamprm.models.images import decode_image
 
 
 class InputEncoder(ABC):
@@ -175,8 +174,7 @@ def open_images(request: Request) -> list[Image.Image]:
     images = []
     for path in request.images:
         try:
-            with Image.open(path) as image:
-                images.append(Image.fromarray(np.asarray(convert_to_rgb(image, return_numpy=True))))
+            images.append(decode_image(path))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise GenerationError(
                 f"the image {path} cannot be read: {type(error).__name__}: {error}", refused=True

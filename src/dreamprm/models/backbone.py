@@ -1,5 +1,7 @@
 """Qwen2-VL, Qwen2.5-VL and Qwen3-VL backbones: from a checkpoint or a config, run without a vocabulary."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,12 +9,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
+from torch.nn import functional
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import Cache
 
 from dreamprm.config.errors import UserError
-from dreamprm.models.packed_attention import PACKED, pack_vision_attention
-from dreamprm.models.patch_embedding import project_patches_by_matrix
+from dreamprm.models.aggregation import sum_by_group
+from dreamprm.models.vision_kernels import PACKED, pack_vision_attention, project_patches_by_matrix
 
 BACKBONES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 ATTENTION_IMPLEMENTATIONS = ("sdpa", "eager", "flash_attention_2")
@@ -146,3 +149,33 @@ def sdpa_is_math_only() -> bool:
         backends.cudnn_sdp_enabled(),
     )
     return backends.math_sdp_enabled() and not any(fused)
+
+
+def language_model_loss(token_logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of next tokens, - mean_j log softmax(logits_j)[target_j], in float32 or wider.
+
+    Args:
+        token_logits: `(N, vocab)`, at the positions before the targets; `PRM.forward` gives them.
+        targets: `(N,)` long.
+    """
+    return functional.cross_entropy(_at_least_float32(token_logits), targets)
+
+
+def sequence_log_likelihood(token_logits: Tensor, targets: Tensor, rows: Tensor, n: int) -> Tensor:
+    """Log-likelihood of each row's text: sum over its tokens of log softmax(logits_j)[target_j].
+
+    Args:
+        token_logits: `(N, vocab)`.
+        targets: `(N,)` long.
+        rows: `(N,)` long, the row of each target, 0..n-1.
+        n: number of rows.
+
+    Returns:
+        `(n,)` float32 or wider; 0 for a row without targets.
+    """
+    by_token = -functional.cross_entropy(_at_least_float32(token_logits), targets, reduction="none")  # (N,)
+    return sum_by_group(by_token, rows, n)
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import Cache
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
 
 from dreamprm.config.errors import UserError
 from dreamprm.models.backbone import last_hidden_states
 from dreamprm.models.encoding import EncodedCoT, EncodedRow
-from dreamprm.models.prefix_cache import spread_over
 from dreamprm.models.prefix_tree import Branch, QuestionTree, question_tree
+from dreamprm.models.processing import PRMProcessor
 
-if TYPE_CHECKING:
-    from dreamprm.models.prm import PRM
+
+class StepReader(Protocol):
+    """What this module needs of a PRM."""
+
+    @property
+    def backbone(self) -> PreTrainedModel: ...
+
+    @property
+    def processor(self) -> PRMProcessor: ...
+
+    @property
+    def head(self) -> nn.Linear: ...
+
+    def __call__(self, batch: Mapping[str, Tensor], /) -> Tensor: ...
+
+    def read(self, states: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ def can_share_prefixes(backbone: PreTrainedModel) -> bool:
 
 @torch.no_grad()
 def scored_questions(
-    prm: PRM, questions: Sequence[Sequence[EncodedCoT]], *, limits: PassLimits
+    prm: StepReader, questions: Sequence[Sequence[EncodedCoT]], *, limits: PassLimits
 ) -> Iterator[tuple[int, list[list[float]]]]:
     """The log-odds of every candidate's steps, question by question.
 
@@ -105,7 +119,7 @@ def _groups(numbers: list[int], trees: Sequence[QuestionTree], limits: PassLimit
         yield group
 
 
-def _encode_prefixes(prm: PRM, trees: Sequence[QuestionTree]) -> tuple[DynamicCache, Tensor]:
+def _encode_prefixes(prm: StepReader, trees: Sequence[QuestionTree]) -> tuple[DynamicCache, Tensor]:
     """Keys and values of the prefixes, a row each, padded on the right; and their lengths."""
     batch = _on_device(
         prm, prm.processor.collate([EncodedCoT(rows=(tree.prefix,), images=tree.images) for tree in trees])
@@ -117,7 +131,7 @@ def _encode_prefixes(prm: PRM, trees: Sequence[QuestionTree]) -> tuple[DynamicCa
 
 
 def _score_branches(
-    prm: PRM,
+    prm: StepReader,
     trees: Sequence[QuestionTree],
     group: list[int],
     limits: PassLimits,
@@ -164,7 +178,12 @@ def _score_branches(
 
 
 def _attention(
-    prm: PRM, branches: Sequence[Branch], input_ids: Tensor, *, before: Tensor | None = None, width: int = 0
+    prm: StepReader,
+    branches: Sequence[Branch],
+    input_ids: Tensor,
+    *,
+    before: Tensor | None = None,
+    width: int = 0,
 ) -> Tensor:
     """`(R, 1, L, width + L)`, what each token attends to: its row's prefix and its ancestors.
 
@@ -193,7 +212,7 @@ def _attention(
 
 
 def _whole_rows(
-    prm: PRM, questions: Sequence[Sequence[EncodedCoT]], limits: PassLimits
+    prm: StepReader, questions: Sequence[Sequence[EncodedCoT]], limits: PassLimits
 ) -> Iterator[tuple[int, list[list[float]]]]:
     """Every candidate in full, for attention that cannot go on from a prefix."""
     found: list[list[list[float] | None]] = [[None] * len(candidates) for candidates in questions]
@@ -238,5 +257,65 @@ def _as_row(branch: Branch) -> EncodedRow:
     return EncodedRow(branch.input_ids, branch.token_types, branch.positions, branch.reads)
 
 
-def _on_device(prm: PRM, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def _on_device(prm: StepReader, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.to(prm.head.weight.device) for name, value in batch.items()}
+
+
+class SpreadLayer(CacheLayerMixin):
+    """One layer's prefixes in front of the rows' own keys and values; it keeps nothing of the rows.
+
+    The library would copy the prefix for every row in all layers at once: for eight candidates behind a
+    prefix of 336 tokens in Qwen2-VL-2B in bf16, 77 MB instead of 3.
+
+    Args:
+        prefixes: the layer after the pass over the prefixes, `(prefixes, heads, tokens, size)` each.
+        rows: `(rows,)` long, the prefix that each row continues.
+    """
+
+    def __init__(self, prefixes: DynamicLayer, rows: Tensor) -> None:
+        super().__init__()
+        assert prefixes.keys is not None and prefixes.values is not None
+        self.keys, self.values, self._rows = prefixes.keys, prefixes.values, rows
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Nothing to do: the prefixes are there."""
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """The rows' keys and values behind those of their prefixes, `(rows, heads, tokens, size)`."""
+        del args, kwargs
+        assert self.keys is not None and self.values is not None
+        keys, values = (
+            torch.cat([held.index_select(0, self._rows), own], dim=-2)
+            for held, own in ((self.keys, key_states), (self.values, value_states))
+        )
+        return keys, values
+
+    def get_seq_length(self) -> int:
+        """Tokens of the prefixes, padding included."""
+        assert self.keys is not None
+        return int(self.keys.shape[-2])
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Keys in all and their offset."""
+        return self.get_seq_length() + query_length, 0
+
+    def get_max_length(self) -> int:
+        """No maximum."""
+        return -1
+
+
+def spread_over(prefixes: DynamicCache, rows: Tensor) -> Cache:
+    """A cache for one pass over rows that continue these prefixes.
+
+    Args:
+        prefixes: filled by the pass over the prefixes; it is not changed.
+        rows: `(rows,)` long, the number of each row's prefix.
+    """
+    layers = []
+    for layer in prefixes.layers:
+        assert isinstance(layer, DynamicLayer), f"a {type(layer).__name__} does not hold a whole prefix"
+        layers.append(SpreadLayer(layer, rows))
+    return Cache(layers=list(layers))

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.sampling import DomainSampler, EpochSampler
 from dreamprm.data.text_records import TextRecord
-from dreamprm.models.image_store import ImageStore
+from dreamprm.models.images import ImageStore
 from dreamprm.models.processing import EncodedCoT, PRMProcessor
 
 Batch = dict[str, Any]

@@ -1,24 +1,40 @@
 """The model card of a saved PRM: plain facts, no claims."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from dreamprm.models.trained_kinds import MODELS
-
 if TYPE_CHECKING:
-    from dreamprm.models.prm import PRM
+    from transformers import PreTrainedConfig
+
+    from dreamprm.models.processing import PRMProcessor
 
 
-def model_card(prm: "PRM", training: Mapping[str, Any]) -> str:
-    """The card's text: what the model is, how it is read, its training settings, how to use it."""
-    config = prm.backbone.config
-    text, size = config.get_text_config(), prm.processor.image_processor.size
-    settings = prm.processor.settings
+def model_card(
+    config: PreTrainedConfig,
+    processor: PRMProcessor,
+    training: Mapping[str, Any],
+    *,
+    head: str,
+    parameters: int,
+) -> str:
+    """The card's text: what the model is, how it is read, its training settings, how to use it.
+
+    Args:
+        config: the backbone's.
+        processor: the PRM's.
+        training: settings to print; may be empty.
+        head: the head's kind; `parameters`: of the whole PRM.
+    """
+    text, size = config.get_text_config(), processor.image_processor.size
+    settings = processor.settings
     facts = {
         "Backbone": f"{config.model_type}, hidden {text.hidden_size}, {text.num_hidden_layers} layers, "
         f"vocabulary {text.vocab_size}",
-        "Parameters": f"{sum(parameter.numel() for parameter in prm.parameters()):,}",
-        "Head": prm.head_kind,
+        "Parameters": f"{parameters:,}",
+        "Head": head,
         "Readout": settings.readout,
         "Step separator": repr(settings.step_separator),
         "Image size limits": f"{size['shortest_edge']} to {size['longest_edge']} pixels",
@@ -66,3 +82,21 @@ def what_was_trained(training: Mapping[str, Any]) -> str:
 def _table(rows: Mapping[str, str]) -> str:
     lines = [f"| {name} | {value.replace('|', chr(92) + '|')} |" for name, value in rows.items()]
     return "\n".join(["| | |", "|---|---|", *lines]) + "\n"
+
+
+MODELS: Mapping[str, str] = MappingProxyType(
+    {
+        "vanilla": "PRM trained with equal weights",
+        "orm": "outcome reward model: trained on one outcome label a CoT, at its last step",
+        "car": "PRM trained with equal weights on data selected by cluster and rank",
+        "s1": "PRM trained with equal weights on data selected by quality, difficulty and diversity",
+        "meta_only": "PRM trained on the meta set alone",
+        "with_meta": "PRM trained with equal weights on all domains and the meta set as one more",
+        "random_weights": "PRM trained with fixed weights drawn at random",
+        "fixed_weights": "PRM trained with weights that an earlier run ended with or had on average",
+        "doremi": "PRM trained with weights moved by excess loss over a reference model (DoReMi)",
+        "doge": "PRM trained with weights moved by the alignment of gradients with the meta loss (DoGE)",
+        "dreamprm": "PRM trained with learned weights",
+    }
+)
+"""Trained models by the name of their baseline; `vanilla` and `dreamprm` are none."""

@@ -12,7 +12,11 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from dreamprm.config.choices import HEADS
 from dreamprm.config.errors import UserError
 from dreamprm.models.backbone import attention_in_use, last_hidden_states, make_backbone, sdpa_is_math_only
+from dreamprm.models.candidate_scoring import PassLimits, scored_questions
+from dreamprm.models.images import decode_image
+from dreamprm.models.model_card import model_card
 from dreamprm.models.processing import PRMProcessor
+from dreamprm.models.storage import PRMParts, load_head, load_parts, save_parts
 
 OUTPUTS = ("step_logits", "token_logits")
 
@@ -171,8 +175,6 @@ class PRM(nn.Module):
         Raises:
             UserError: as `score`, or a limit below 1.
         """
-        from dreamprm.models.candidate_scoring import PassLimits, scored_questions
-
         limits = PassLimits(batch_size, batch_tokens)
         images = _all_opened(image)
         encoded = [self.processor.encode(question, images, steps) for steps in candidates]
@@ -224,10 +226,25 @@ class PRM(nn.Module):
         )
 
     def save_pretrained(self, folder: str | Path, *, training: Mapping[str, Any] | None = None) -> None:
-        """Writes weights, processor, settings and model card; see `models.storage.save_prm`."""
-        from dreamprm.models.storage import save_prm
+        """Writes weights, processor, settings and model card, whole or not at all.
 
-        save_prm(self, folder, training=training)
+        Args:
+            folder: new, empty, or holding an earlier PRM, which is replaced.
+            training: plain settings (JSON values) to keep in `prm.json` and print in the card, such as the
+                aggregation, estimator and data.
+
+        Raises:
+            UserError: the folder holds something else.
+        """
+        card = model_card(
+            self.backbone.config,
+            self.processor,
+            training or {},
+            head=self.head_kind,
+            parameters=sum(parameter.numel() for parameter in self.parameters()),
+        )
+        parts = PRMParts(self.backbone, self.processor, self.head_kind)
+        save_parts(folder, parts, self.head, card=card, training=training or {})
 
     @classmethod
     def from_pretrained(
@@ -239,12 +256,23 @@ class PRM(nn.Module):
         attn_implementation: str = "sdpa",
         dtype: torch.dtype = torch.float32,
     ) -> "PRM":
-        """Reads a PRM that `save_pretrained` wrote; see `models.storage.load_prm`."""
-        from dreamprm.models.storage import load_prm
+        """Reads a PRM that `save_pretrained` wrote.
 
-        return load_prm(
+        Args:
+            folder: the folder.
+            head, readout: expected values; None takes what is stored. They decide what the weights mean.
+            attn_implementation: as for `make_backbone`; not stored, since it changes no result.
+            dtype: of the weights in memory.
+
+        Raises:
+            UserError: no or a broken PRM there, a newer format, or a head or readout other than the stored.
+        """
+        parts = load_parts(
             folder, head=head, readout=readout, attn_implementation=attn_implementation, dtype=dtype
         )
+        prm = cls(parts.backbone, parts.processor, head=parts.head_kind)
+        load_head(prm.head, folder)
+        return prm.eval()
 
 
 def _all_opened(
@@ -260,9 +288,7 @@ def _opened(image: Image.Image | str | Path) -> Image.Image:
     if isinstance(image, Image.Image):
         return image
     try:
-        with Image.open(image) as opened:
-            opened.load()
-            return opened
+        return decode_image(image)
     except OSError as error:
         raise UserError(f"cannot open the image {image}: {error}") from error
 

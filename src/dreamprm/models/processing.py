@@ -14,9 +14,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from dreamprm.config.choices import READOUTS
 from dreamprm.config.errors import UserError
-from dreamprm.models.batching import collate, text_targets
 from dreamprm.models.chat import IMAGE_BLOCK, IMAGE_PAD, VISION_END, VISION_START, ChatFrame
-from dreamprm.models.encoding import EncodedCoT, EncodedRow, multimodal_positions
+from dreamprm.models.encoding import EncodedCoT, EncodedRow, collate, multimodal_positions, text_targets
 from dreamprm.models.images import ImagePatcher
 
 SETTINGS_FILE = "prm_processor.json"

@@ -9,35 +9,50 @@ README.md                           the model card
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import PreTrainedModel
 
 from dreamprm.config.errors import UserError
 from dreamprm.files.atomic import atomic_folder
 from dreamprm.models.backbone import make_backbone
-from dreamprm.models.model_card import model_card
 from dreamprm.models.processing import PRMProcessor
-
-if TYPE_CHECKING:
-    from dreamprm.models.prm import PRM
 
 FORMAT = 1
 SETTINGS_FILE = "prm.json"
 HEAD_FILE = "head.safetensors"
 
 
-def save_prm(prm: "PRM", folder: str | Path, *, training: Mapping[str, Any] | None = None) -> None:
+@dataclass(frozen=True)
+class PRMParts:
+    """What a folder holds, for the PRM to assemble; its head's weights are read by `load_head`."""
+
+    backbone: PreTrainedModel
+    processor: PRMProcessor
+    head_kind: str
+
+
+def save_parts(
+    folder: str | Path,
+    parts: PRMParts,
+    head: nn.Module,
+    *,
+    card: str,
+    training: Mapping[str, Any],
+) -> None:
     """Writes the folder whole or not at all; a PRM that is already there is replaced.
 
     Args:
-        prm: the model.
         folder: new, empty, or holding an earlier PRM.
-        training: plain settings (JSON values) to keep in `prm.json` and print in the card, such as the
-            aggregation, estimator and data.
+        parts, head: the model's.
+        card: the text of README.md.
+        training: plain settings (JSON values) to keep in `prm.json`.
 
     Raises:
         UserError: the folder holds something else.
@@ -48,26 +63,26 @@ def save_prm(prm: "PRM", folder: str | Path, *, training: Mapping[str, Any] | No
     ):
         raise UserError(f"{folder} exists and is not a saved PRM; give a new folder or empty this one")
     with atomic_folder(folder) as new:
-        prm.backbone.save_pretrained(new)
+        parts.backbone.save_pretrained(new)
         save_file(
-            {name: value.detach().contiguous() for name, value in prm.head.state_dict().items()},
+            {name: value.detach().contiguous() for name, value in head.state_dict().items()},
             new / HEAD_FILE,
         )
-        prm.processor.save_pretrained(new)
-        settings = {"format": FORMAT, "head": prm.head_kind, "training": dict(training or {})}
+        parts.processor.save_pretrained(new)
+        settings = {"format": FORMAT, "head": parts.head_kind, "training": dict(training)}
         (new / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        (new / "README.md").write_text(model_card(prm, training or {}), encoding="utf-8")
+        (new / "README.md").write_text(card, encoding="utf-8")
 
 
-def load_prm(
+def load_parts(
     folder: str | Path,
     *,
     head: str | None = None,
     readout: str | None = None,
     attn_implementation: str = "sdpa",
     dtype: torch.dtype = torch.float32,
-) -> "PRM":
-    """Reads a PRM that `save_prm` wrote.
+) -> PRMParts:
+    """Reads the parts of a PRM that `save_parts` wrote.
 
     Args:
         folder: the folder.
@@ -78,8 +93,6 @@ def load_prm(
     Raises:
         UserError: no or a broken PRM there, a newer format, or a head or readout other than the stored one.
     """
-    from dreamprm.models.prm import PRM
-
     folder = Path(folder)
     path = folder / SETTINGS_FILE
     if not path.exists():
@@ -100,9 +113,17 @@ def load_prm(
         if given is not None and given != stored:
             raise UserError(f"{name} is {given!r}, but the model in {folder} was trained with {stored!r}")
     backbone = make_backbone(folder, attn_implementation=attn_implementation, dtype=dtype)
-    prm = PRM(backbone, processor, head=settings["head"])
+    return PRMParts(backbone, processor, settings["head"])
+
+
+def load_head(head: nn.Module, folder: str | Path) -> None:
+    """Fill a head of the kind that `load_parts` named with the folder's weights.
+
+    Raises:
+        UserError: they are missing, broken or of another shape.
+    """
+    path = Path(folder) / HEAD_FILE
     try:
-        prm.head.load_state_dict(load_file(folder / HEAD_FILE))
+        head.load_state_dict(load_file(path))
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"cannot read the head from {folder / HEAD_FILE}: {error}") from error
-    return prm.eval()
+        raise UserError(f"cannot read the head from {path}: {error}") from error

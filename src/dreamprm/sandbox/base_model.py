@@ -13,8 +13,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from dreamprm.data.sampling import EpochSampler
 from dreamprm.data.text_records import read_text_records
-from dreamprm.models.image_store import ImageStore
-from dreamprm.models.language_loss import language_model_loss
+from dreamprm.models.backbone import language_model_loss
+from dreamprm.models.images import ImageStore
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.sandbox.scenes import IMAGE_SIZE

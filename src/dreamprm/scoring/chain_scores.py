@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from dreamprm.config.errors import UserError
 from dreamprm.models.candidate_scoring import PassLimits, scored_questions
 from dreamprm.models.encoding import EncodedCoT
-from dreamprm.models.image_store import ImageStore
+from dreamprm.models.images import ImageStore
 from dreamprm.models.prm import PRM
 
 P = TypeVar("P")

@@ -16,7 +16,7 @@ from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.files.atomic import write_atomically, write_lines_atomically
 from dreamprm.files.saved_config import save_config
 from dreamprm.models.candidate_scoring import PassLimits
-from dreamprm.models.image_store import ImageStore
+from dreamprm.models.images import ImageStore
 from dreamprm.runtime.process import prepare_process
 from dreamprm.runtime.progress import duration
 from dreamprm.scoring.chain_scores import Chain, scored_chains

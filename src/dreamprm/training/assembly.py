@@ -21,7 +21,7 @@ from dreamprm.data.text_records import read_text_records
 from dreamprm.hypergrad import ESTIMATORS, Estimator, build_estimator
 from dreamprm.hypergrad.audit import Audit
 from dreamprm.models.collation import MetaBatches, StepBatches
-from dreamprm.models.image_store import ImageStore
+from dreamprm.models.images import ImageStore
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.weights import DomainWeights, InstanceNet, InstanceTable, Weights

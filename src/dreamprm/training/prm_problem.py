@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from dreamprm.hypergrad import BilevelProblem
-from dreamprm.models.language_loss import language_model_loss
+from dreamprm.models.backbone import language_model_loss
 from dreamprm.models.prm import PRM
 from dreamprm.models.weights import Weights
 from dreamprm.training.objectives import meta_loss, step_loss_by_group

@@ -11,9 +11,9 @@ from torch import Tensor
 from dreamprm.config.errors import DataError
 from dreamprm.data.records import CandidateRecord
 from dreamprm.models.aggregation import aggregate_logit
+from dreamprm.models.backbone import sequence_log_likelihood
 from dreamprm.models.candidate_scoring import PassLimits
-from dreamprm.models.image_store import ImageStore
-from dreamprm.models.language_loss import sequence_log_likelihood
+from dreamprm.models.images import ImageStore
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import EncodedCoT
 from dreamprm.scoring.chain_scores import Chain, scored_chains

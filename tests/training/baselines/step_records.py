@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dreamprm.data.records import MetaRecord, StepRecord
-from dreamprm.models.image_store import ImageStore
+from dreamprm.models.images import ImageStore
 from dreamprm.training.baselines.base import SelectionData
 
 

@@ -17,7 +17,7 @@ from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import StepRecord
 from dreamprm.hypergrad import build_estimator
 from dreamprm.models import DomainWeights
-from dreamprm.models.image_store import ImageStore
+from dreamprm.models.images import ImageStore
 from dreamprm.models.prm import PRM
 from dreamprm.training.assembly import assemble, make_accelerator, make_prm
 from dreamprm.training.baselines.backbone_features import mean_log_likelihoods, mean_states

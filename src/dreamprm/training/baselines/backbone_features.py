@@ -9,10 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dreamprm.models.backbone import last_hidden_states
+from dreamprm.models.backbone import last_hidden_states, sequence_log_likelihood
 from dreamprm.models.encoding import EncodedCoT
-from dreamprm.models.image_store import ImageStore
-from dreamprm.models.language_loss import sequence_log_likelihood
+from dreamprm.models.images import ImageStore
 from dreamprm.models.prm import PRM
 from dreamprm.training.baselines.base import Records
 

@@ -1,8 +1,10 @@
-"""Attention over packed sequences: the vision tower's images side by side, each attending to itself alone.
+"""Faster kernels for a Qwen-VL vision tower, with the same results: packed attention and the patch embedding.
 
-transformers runs SDPA and eager attention in a Qwen-VL vision tower image by image, in a Python loop; only
+Attention: transformers runs SDPA and eager attention in the tower image by image, in a Python loop; only
 flash attention gets all images in one call, with their boundaries. The two functions here take that call and
 use ordinary kernels, one call for all images of equal length. The results are those of the loop.
+
+Patch embedding: a 3-d convolution whose kernel covers its whole input, computed as the matrix product it is.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
 # transformers hands over whole packed sequences to implementations with "flash" in their name.
@@ -102,3 +104,30 @@ def _by_length(attend: Any, query: Tensor, key: Tensor, value: Tensor, boundarie
         outputs.append(out.transpose(1, 2).flatten(0, 1))  # (count * length, heads, head_dim)
         start = stop
     return (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).unsqueeze(0)
+
+
+class PatchProjection(nn.Conv3d):
+    """A 3-d convolution whose kernel covers its whole input: one matrix product, with the weights' own names.
+
+    torch's convolution kernels have no fast path for this case.
+    """
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """`(P, channels, time, height, width)` of the kernel's size -> `(P, out_channels, 1, 1, 1)`."""
+        out = linear(patches.flatten(1), self.weight.flatten(1), self.bias)  # (P, out_channels)
+        return out[:, :, None, None, None]
+
+    @classmethod
+    def of(cls, conv: nn.Conv3d) -> PatchProjection:
+        """The same projection, sharing the convolution's parameters."""
+        projection = cls.__new__(cls)
+        projection.__dict__.update(conv.__dict__)
+        return projection
+
+
+def project_patches_by_matrix(backbone: PreTrainedModel) -> None:
+    """Replace the convolution of a Qwen-VL vision tower's patch embedding, if it has the known form."""
+    embed = backbone.model.visual.patch_embed
+    conv = getattr(embed, "proj", None)
+    if type(conv) is nn.Conv3d and conv.stride == conv.kernel_size and not any(conv.padding):
+        embed.proj = PatchProjection.of(conv)
