@@ -5,8 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from dreamprm.answers.quantity import only_quantity, read_quantity
-from dreamprm.answers.units import canonical_unit
+from dreamprm.answers.quantity import canonical_unit, only_quantity, read_quantity
 
 VALUES = [
     ("5", 5),

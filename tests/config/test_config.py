@@ -19,7 +19,7 @@ from dreamprm.config.schema import REQUIRED, leaves, open_settings, section, set
 from dreamprm.evaluation.benchmark_settings import BenchmarkConfig
 from dreamprm.evaluation.settings import EvaluateConfig
 from dreamprm.evaluation.steps.settings import EvaluateStepsConfig
-from dreamprm.files.saved_config import save_config
+from dreamprm.files.atomic import save_config
 from dreamprm.formats.settings import ConvertConfig
 from dreamprm.generators.prompting import PROMPTS
 from dreamprm.labelling import settings as label

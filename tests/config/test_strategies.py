@@ -18,7 +18,7 @@ from dreamprm.config.help import describe, listing
 from dreamprm.config.loading import as_dict, changed_keys, load_config
 from dreamprm.config.schema import GIVEN, REQUIRED, open_settings, section, setting
 from dreamprm.config.strategies import Registry
-from dreamprm.files.saved_config import save_config
+from dreamprm.files.atomic import save_config
 from dreamprm.formats.benchmarks import BENCHMARKS
 from dreamprm.generators import GENERATORS
 from dreamprm.hypergrad import ESTIMATORS

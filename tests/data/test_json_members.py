@@ -9,8 +9,7 @@ import pytest
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data import json_stream
-from dreamprm.data.json_members import stream_member_array, stream_members
-from dreamprm.data.json_stream import Row
+from dreamprm.data.json_stream import Row, stream_member_array, stream_members
 
 VALUES = {"a": {"x": [1, 2.5, "}"]}, "b": 12345, 'c"]': None, "d": '\u00e9 \\ " {', "e": [], "f": {}}
 

@@ -7,7 +7,7 @@ import pytest
 from experiment_scripts import load_script
 
 from dreamprm.config.loading import load_config
-from dreamprm.files.saved_config import save_config
+from dreamprm.files.atomic import save_config
 from dreamprm.training.settings import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ from PIL import Image
 from dreamprm.config.errors import UserError
 from dreamprm.generators import GenerationError, Request, Sampling, build_generator
 from dreamprm.generators.openai import OpenAIGenerator, _derived_seed
-from dreamprm.generators.openai_tokens import shares
+from dreamprm.generators.openai_messages import shares
 
 pytest.importorskip("openai", reason="the openai extra is not installed")
 

@@ -19,9 +19,7 @@ from transformers.cache_utils import DynamicLayer
 from dreamprm.config.errors import UserError
 from dreamprm.generators import Completion, GenerationError, Request, Sampling, build_generator
 from dreamprm.generators import local_model as local_model_module
-from dreamprm.generators.local_cache import RoomyLayer, spread_rows
-from dreamprm.generators.local_completion import OpenCompletion
-from dreamprm.generators.local_decoding import NonFiniteLogits, pick
+from dreamprm.generators.local_decoding import NonFiniteLogits, OpenCompletion, RoomyLayer, pick, spread_rows
 from dreamprm.generators.local_model import LocalModel, Part, load_local_model
 from dreamprm.generators.transformers import TransformersGenerator
 from dreamprm.models import PRMProcessor

@@ -9,8 +9,15 @@ import pytest
 from scripted import continuation, question
 
 from dreamprm.data.records import Candidate
-from dreamprm.labelling.chains import Chain, candidate_chain, sampled_chain
-from dreamprm.labelling.jobs import Instructions, Want, label_job, sample_job
+from dreamprm.labelling.jobs import (
+    Chain,
+    Instructions,
+    Want,
+    candidate_chain,
+    label_job,
+    sample_job,
+    sampled_chain,
+)
 from dreamprm.labelling.journal import Key, Rollout
 from dreamprm.labelling.rollouts import Ask, LabelMethod, Plan, StepLabel
 

@@ -17,8 +17,7 @@ from dreamprm.answers.base import Checker, Judgement
 from dreamprm.config.errors import UserError
 from dreamprm.data.records import QuestionRecord
 from dreamprm.generators.base import Completion, GenerationError, Generator, Sampling
-from dreamprm.labelling.chains import Chain
-from dreamprm.labelling.jobs import Instructions, label_job
+from dreamprm.labelling.jobs import Chain, Instructions, label_job
 from dreamprm.labelling.journal import Journal
 from dreamprm.labelling.rollouts import Ask, LabelMethod, Plan, StepLabel
 from dreamprm.labelling.scheduler import Scheduler, Task

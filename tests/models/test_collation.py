@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dreamprm.config.errors import DataError
 from dreamprm.data import DomainSampler, EpochSampler, MetaRecord, StepRecord
-from dreamprm.data.text_records import TextRecord
+from dreamprm.data.readers import TextRecord
 from dreamprm.models.collation import Latest, MetaBatches, StepBatches, batches
 from dreamprm.models.images import ImageStore
 from dreamprm.training.objectives import step_loss_by_group

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dreamprm.runtime.interruption import DeferredInterrupt
+from dreamprm.runtime.process import DeferredInterrupt
 
 
 class Terminated(Exception):

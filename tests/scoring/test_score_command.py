@@ -19,7 +19,7 @@ from dreamprm.config.errors import DataError, UserError
 from dreamprm.data import read_candidate_records, read_step_records
 from dreamprm.models import PRM, PRMProcessor
 from dreamprm.models.public_checkpoint import load_public_checkpoint
-from dreamprm.scoring.status import ScoreStatus
+from dreamprm.scoring.score import ScoreStatus
 
 
 def _probabilities(prm: PRM, row: dict[str, Any], steps: list[str], folder: Path) -> list[float]:

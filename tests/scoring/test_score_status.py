@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from dreamprm.scoring.status import ScoreStatus
+from dreamprm.scoring.score import ScoreStatus
 
 
 def test_lines_tell_count_rate_and_what_is_left() -> None:

@@ -10,8 +10,7 @@ from typing import TextIO, TypeVar
 
 from dreamprm.answers.base import Judgement
 from dreamprm.config.errors import UserError
-from dreamprm.generators.base import GenerationError, Generator
-from dreamprm.generators.shutdown import GRACE_SECONDS, shutdown
+from dreamprm.generators.base import GRACE_SECONDS, GenerationError, Generator, shutdown
 from dreamprm.runtime.progress import CountingDisplay, duration
 
 J = TypeVar("J", bound=Judgement)

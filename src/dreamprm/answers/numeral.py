@@ -1,11 +1,12 @@
-"""Numerals in all their spellings, as exact numbers."""
+"""Numerals in all their spellings, as exact numbers; and the words for small ones."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from types import MappingProxyType
 
 
 @dataclass(frozen=True)
@@ -116,3 +117,22 @@ _SPELLINGS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Numeral | Non
     (_SCIENTIFIC, _scientific),
     (_PLAIN, _plain),
 )
+
+
+_ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen"
+).split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+
+WORDS: Mapping[str, int] = MappingProxyType(
+    {word: value for value, word in enumerate(_ONES)}
+    | {word: 10 * value for value, word in enumerate(_TENS, start=2)}
+    | {
+        f"{tens}{joint}{ones}": 10 * value + one
+        for value, tens in enumerate(_TENS, start=2)
+        for one, ones in enumerate(_ONES[1:10], start=1)
+        for joint in "- "
+    }
+)
+"""Zero to ninety-nine, in lower case; "twenty-one" and "twenty one"."""

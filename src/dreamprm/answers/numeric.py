@@ -10,8 +10,7 @@ from typing import Any
 from dreamprm.answers.base import Checker, Judgement
 from dreamprm.answers.extract import Stated, stated_answer
 from dreamprm.answers.plain import plain
-from dreamprm.answers.quantity import Quantity, only_quantity, read_quantity
-from dreamprm.answers.units import canonical_unit
+from dreamprm.answers.quantity import Quantity, canonical_unit, only_quantity, read_quantity
 from dreamprm.config.checking import check_settings
 from dreamprm.config.schema import setting
 from dreamprm.data.records import QuestionRecord
@@ -40,7 +39,7 @@ class NumericChecker(Checker):
     right either way (0.125 is 0.12, as Python rounds, and 0.13, as people do); an integer is not cut
     (MathVista's `int(float(x))` takes 5.9 as 5).
 
-    Units: a known unit (`units.py`) on one side only is left out; on both sides it must be the same, and
+    Units: a known unit (`quantity.py`) on one side only is left out; on both sides it must be the same, and
     different ones are undecided, since nothing is converted. Other words are what is counted ("5 apples"). A
     percentage is compared with a percentage; with a bare reference r, 25% is right for r = 0.25, and for r =
     25 (|r| > 1, or `unit` is %). In a sentence with several numbers the one behind the last "=" or "is"

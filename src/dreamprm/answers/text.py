@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dreamprm.answers.base import Checker, Judgement, Verdict
 from dreamprm.answers.extract import Stated, stated_answer
-from dreamprm.answers.number_words import WORDS
+from dreamprm.answers.numeral import WORDS
 from dreamprm.answers.plain import plain
 from dreamprm.data.records import QuestionRecord
 

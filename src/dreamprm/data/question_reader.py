@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from dreamprm.data.fields import Fields
-from dreamprm.data.image_fields import ImagePolicy, MissingImage
+from dreamprm.data.fields import Fields, ImagePolicy, MissingImage
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.data.readers import parsed_records, record_images
 from dreamprm.data.records import ANSWER_TYPES, OPTION_LETTERS, QuestionRecord

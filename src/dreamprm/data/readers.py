@@ -1,14 +1,14 @@
-"""Read step, meta and candidate records from the public DreamPRM files and from our own form."""
+"""Read step, meta, candidate and text records from the public DreamPRM files and from our own form."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from dreamprm.config.errors import DataError, UserError
-from dreamprm.data.fields import Fields
-from dreamprm.data.image_fields import ImagePolicy, MissingImage
+from dreamprm.data.fields import Fields, ImagePolicy, MissingImage
 from dreamprm.data.json_stream import stream_json
 from dreamprm.data.nested_rows import NestedRow, group_nested, without_cut_marks
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
@@ -325,3 +325,44 @@ def record_images(fields: Fields, policy: ImagePolicy, report: ReadReport) -> tu
 def _check_stepless(stepless: str) -> None:
     if stepless not in ("error", "skip"):
         raise UserError(f"stepless must be 'error' or 'skip', got {stepless!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class TextRecord:
+    """A text to model and the image it describes, if any."""
+
+    text: str
+    images: tuple[str, ...] = ()
+
+
+def read_text_records(path: str | Path, *, image_root: str | Path | None = None) -> list[TextRecord]:
+    """Read a pool file: JSONL or a JSON array of objects with `text` and, optionally, `image`.
+
+    Args:
+        path: the file; the pool is held in memory.
+        image_root: what relative image paths start from; the file's folder if None.
+
+    Raises:
+        DataError: a row that is not such an object, or an empty pool; it names file, line, field and value.
+    """
+    root = Path(image_root) if image_root is not None else Path(path).parent
+    records = []
+    for row in stream_json(path):
+        where = f"{path}:{row.line}"
+        if row.problem is not None:
+            raise DataError(f"{where}: {row.problem}")
+        if not isinstance(row.value, dict):
+            raise DataError(
+                f"{where}: a row of a text pool must be an object, got {type(row.value).__name__}"
+            )
+        text, image = row.value.get("text"), row.value.get("image")
+        if not isinstance(text, str) or not text.strip():
+            raise DataError(f"{where}: text must be a text that is not empty, got {text!r}")
+        if image is not None and not (isinstance(image, str) and image):
+            raise DataError(f"{where}: image must be a path or absent, got {image!r}")
+        records.append(TextRecord(text, () if image is None else (str(root / image),)))
+    if not records:
+        raise DataError(
+            f"{path}: the text pool is empty; give data.lm a file with records, or set lm_weight=0"
+        )
+    return records

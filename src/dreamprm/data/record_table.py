@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, overload
 
@@ -13,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from dreamprm.config.errors import UserError
-from dreamprm.data.arrow_form import FORMS, ArrowForm
 from dreamprm.data.read_report import ReadReport
-from dreamprm.data.records import CandidateRecord, MetaRecord, Record, StepRecord, to_json
+from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records
+from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, Record, StepRecord, to_json
 from dreamprm.files.atomic import atomic_folder, write_lines_atomically
 
 R = TypeVar("R", StepRecord, MetaRecord, CandidateRecord)
@@ -220,3 +221,132 @@ def _rows_by_domain(data: Any) -> dict[str, np.ndarray]:
     order = np.argsort(codes, kind="stable")
     bounds = np.searchsorted(codes[order], np.arange(len(names) + 1))
     return {name: order[bounds[k] : bounds[k + 1]] for k, name in enumerate(names)}
+
+
+@dataclass(frozen=True)
+class ArrowForm:
+    """One kind of record: its reader, its columns (the record's attributes), and how a row is decoded."""
+
+    read: Callable[..., Iterator[Any]]
+    schema: pa.Schema
+    decode: Callable[..., Any]
+
+    def batch(self, records: Sequence[Any]) -> pa.RecordBatch:
+        """The records as one batch of columns."""
+        columns = [
+            pa.array([_plain(getattr(record, column.name)) for record in records], column.type)
+            for column in self.schema
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def records(self, columns: dict[str, list[Any]]) -> list[Any]:
+        """The records of decoded columns; the inverse of `batch`."""
+        return [self.decode(*row) for row in zip(*(columns[name] for name in self.schema.names), strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    """Candidates as dicts, which Arrow knows; everything else as it is."""
+    if isinstance(value, tuple) and value and isinstance(value[0], Candidate):
+        return [
+            {name: getattr(one, name) for name in _CANDIDATE.names}
+            | {"scores": [{"scorer": scorer, "log_odds": values} for scorer, values in one.scores.items()]}
+            for one in value
+        ]
+    return value
+
+
+def _step(
+    question: str,
+    images: Iterable[str],
+    domain: str,
+    steps: Iterable[str],
+    labels: Iterable[float | None],
+    rollouts: Iterable[int | None],
+    id: str,
+) -> StepRecord:
+    return StepRecord(question, tuple(images), domain, tuple(steps), tuple(labels), tuple(rollouts), id)
+
+
+def _meta(question: str, images: Iterable[str], steps: Iterable[str], correct: bool, id: str) -> MetaRecord:
+    return MetaRecord(question, tuple(images), tuple(steps), correct, id)
+
+
+def _candidate(
+    question: str,
+    images: Iterable[str],
+    benchmark: str,
+    answer: str,
+    candidates: Iterable[dict[str, Any]],
+    id: str,
+) -> CandidateRecord:
+    decoded = tuple(
+        Candidate(
+            **{
+                **candidate,
+                "steps": tuple(candidate["steps"]),
+                "scores": {one["scorer"]: tuple(one["log_odds"]) for one in candidate["scores"]},
+            }
+        )
+        for candidate in candidates
+    )
+    return CandidateRecord(question, tuple(images), benchmark, answer, decoded, id)
+
+
+_TEXTS = pa.list_(pa.string())
+_CANDIDATE = pa.schema(
+    {
+        "text": pa.string(),
+        "steps": _TEXTS,
+        "final_answer": pa.string(),
+        "correct": pa.bool_(),
+        "generator": pa.string(),
+        "scores": pa.list_(pa.struct({"scorer": pa.string(), "log_odds": pa.list_(pa.float64())})),
+        "credit": pa.float64(),
+    }
+)
+
+FORMS: dict[str, ArrowForm] = {
+    "step": ArrowForm(
+        read_step_records,
+        pa.schema(
+            {
+                "question": pa.string(),
+                "images": _TEXTS,
+                "domain": pa.string(),
+                "steps": _TEXTS,
+                "labels": pa.list_(pa.float64()),
+                "rollouts": pa.list_(pa.int64()),
+                "id": pa.string(),
+            }
+        ),
+        _step,
+    ),
+    "meta": ArrowForm(
+        read_meta_records,
+        pa.schema(
+            {
+                "question": pa.string(),
+                "images": _TEXTS,
+                "steps": _TEXTS,
+                "correct": pa.bool_(),
+                "id": pa.string(),
+            }
+        ),
+        _meta,
+    ),
+    "candidate": ArrowForm(
+        read_candidate_records,
+        pa.schema(
+            {
+                "question": pa.string(),
+                "images": _TEXTS,
+                "benchmark": pa.string(),
+                "answer": pa.string(),
+                "candidates": pa.list_(pa.struct(list(_CANDIDATE))),
+                "id": pa.string(),
+            }
+        ),
+        _candidate,
+    ),
+}
+"""The kinds of records by name."""

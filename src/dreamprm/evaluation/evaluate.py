@@ -19,8 +19,7 @@ from dreamprm.evaluation.drawn_examples import Picks, draw_examples, write_examp
 from dreamprm.evaluation.page import evaluation_page, notes
 from dreamprm.evaluation.scored_suite import Asked, Check, ScoredSuite, open_scored_suite, shared_questions
 from dreamprm.evaluation.settings import EvaluateConfig, SuiteFiles
-from dreamprm.files.atomic import write_atomically, write_lines_atomically
-from dreamprm.files.saved_config import save_config
+from dreamprm.files.atomic import save_config, write_atomically, write_lines_atomically
 from dreamprm.generators.cached_generator import CachedGenerator, cached_generator
 
 Suites = dict[str, ScoredSuite]

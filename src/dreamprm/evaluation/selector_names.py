@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from dreamprm.models.trained_kinds import MODELS
+from dreamprm.models.model_card import MODELS
 
 WEIGHTED = "weighted_"
 """Before a scorer's name: weighted self-consistency by it."""

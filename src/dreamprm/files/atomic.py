@@ -11,9 +11,12 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from dreamprm.config.loading import config_yaml
 
 TEMPORARY = re.compile(r"\.(?P<name>.+)-[0-9a-f]{32}\.(?P<state>partial|replaced)(\.[^.]*)?")
 """The temporary names used here, of what belongs at `name`; a killed process may leave some behind."""
@@ -153,3 +156,8 @@ def _flush_tree(folder: Path) -> None:
         for name in files:
             _flush(inside / name)
         _flush(inside)
+
+
+def save_config(path: str | os.PathLike[str], config: Any, *, extra: Mapping[str, str] | None = None) -> None:
+    """Write `config_yaml` of the configuration; the file appears whole or not at all."""
+    write_atomically(Path(path), config_yaml(config, extra=extra))

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields
-from dreamprm.data.json_members import stream_member_array, stream_members
-from dreamprm.data.json_stream import Row, not_utf8, stream_json
+from dreamprm.data.json_stream import Row, not_utf8, stream_json, stream_member_array, stream_members
 
 
 def json_rows(path: str | Path) -> Iterator[Fields | DataError]:

@@ -8,16 +8,17 @@ whole batch, keeps rows in it that have ended, and encodes a prefix again for ea
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import DynamicCache, GenerationConfig
+from transformers.cache_utils import DynamicLayer
 
-from dreamprm.generators.local_cache import spread_rows
-from dreamprm.generators.local_completion import OpenCompletion
+from dreamprm.generators.base import Completion
 
 
 @dataclass
@@ -146,3 +147,148 @@ def pick(logits: Tensor, *, temperature: float, draws: Tensor) -> Tensor:
     if not torch.isfinite(total).all():
         raise NonFiniteLogits
     return tokens
+
+
+_CONTEXT = 4  # tokens before the completion that its first token is decoded with
+
+
+class OpenCompletion:
+    """Takes tokens one by one until an end token, a stop text or the limit.
+
+    Its random numbers come from (seed, sample) alone: what it is batched with does not change them.
+
+    Args:
+        decode: from token ids to text, special tokens left out.
+        before: ids of the prompt with the prefix, or their end. The first new token is decoded after them: a
+            SentencePiece tokenizer drops the space before a text's first word, which it is not.
+        seed, sample: the request's seed, and which of its samples this is.
+        end: ids that end the response; not part of it.
+        max_tokens: the limit, >= 1.
+        stop: texts that end it; cut off, with what follows.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[Sequence[int]], str],
+        before: Sequence[int],
+        *,
+        seed: int,
+        sample: int,
+        end: frozenset[int],
+        max_tokens: int,
+        stop: Sequence[str],
+    ) -> None:
+        self._decode = decode
+        self._context = list(before[-_CONTEXT:])
+        self._context_text = decode(self._context)
+        self._random = random.Random(f"{seed}/{sample}")
+        self._end, self._max_tokens = end, max_tokens
+        self._stop = tuple(text for text in stop if text)
+        # A token has a byte or more, so a stop text that ends now began no earlier; a few tokens more, so
+        # that it is not read from the middle of a character.
+        self._window = max((len(text.encode()) for text in self._stop), default=0) + _CONTEXT
+        self._ids: list[int] = []
+        self._ended = False
+
+    def draw(self) -> float:
+        """The next random number, uniform in [0, 1)."""
+        return self._random.random()
+
+    def add(self, token: int) -> bool:
+        """Take the next token; whether the completion is over."""
+        if token in self._end:
+            self._ended = True
+            return True
+        self._ids.append(token)
+        if self._stop and self._stopped_in(self._decode(self._ids[-self._window :])) is not None:
+            # The window may read otherwise than the whole does: the whole decides.
+            self._ended = self._stopped_in(self._text(len(self._ids))) is not None
+        return self._ended or len(self._ids) >= self._max_tokens
+
+    def completion(self) -> Completion:
+        """What there is, cut before the first stop text; its tokens are those that the text needs."""
+        count = len(self._ids)
+        text = self._text(count)
+        cut = self._stopped_in(text)
+        if cut is None:
+            return Completion(text, count, self._ended)
+        while count and len(self._text(count - 1)) >= cut:
+            count -= 1
+        return Completion(text[:cut], count, True)
+
+    def _stopped_in(self, text: str) -> int | None:
+        """Where the first stop text begins."""
+        found = [place for place in map(text.find, self._stop) if place >= 0]
+        return min(found) if found else None
+
+    def _text(self, count: int) -> str:
+        """The text of the first `count` tokens."""
+        ids = self._ids[:count]
+        whole = self._decode(self._context + ids)
+        if whole.startswith(self._context_text):
+            return whole[len(self._context_text) :]
+        return self._decode(ids)  # a tokenizer that rewrites what stands before
+
+
+_ROOM = 64  # tokens that are made room for at once
+
+
+class RoomyLayer(DynamicLayer):
+    """A layer's keys and values at the beginning of buffers that are longer; for decoding, which only adds.
+
+    The library's `DynamicLayer` copies all of them for every new token, which for many rows of long prefixes
+    costs more than the model. The values are the same.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self._length = keys.shape[-2]
+        self._buffers = [_longer(keys, self._length), _longer(values, self._length)]
+        self.keys, self.values = self._views()
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Add new tokens' keys and values, `(rows, heads, tokens, size)`; returns all of them."""
+        del args, kwargs
+        begin = self._length
+        self._length += key_states.shape[-2]
+        if self._length > self._buffers[0].shape[-2]:
+            self._buffers = [_longer(buffer, begin, self._length) for buffer in self._buffers]
+        for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[..., begin : self._length, :] = states
+        keys, values = self._views()
+        self.keys, self.values = keys, values
+        return keys, values
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Keep these rows, in this order; a row may be named several times."""
+        self._buffers = [buffer.index_select(0, beam_idx) for buffer in self._buffers]
+        self.keys, self.values = self._views()
+
+    def _views(self) -> tuple[Tensor, Tensor]:
+        keys, values = (buffer[..., : self._length, :] for buffer in self._buffers)
+        return keys, values
+
+
+def spread_rows(cache: Any, rows: Tensor) -> None:
+    """Make the cache's rows the named ones, and give its plain layers room for what follows.
+
+    Args:
+        cache: a `transformers` cache. Layers that are not plain (sliding windows, say) stay as they are.
+        rows: `(rows,)` their numbers; each may be named several times.
+    """
+    cache.reorder_cache(rows)
+    if type(cache) is DynamicCache:
+        for index, layer in enumerate(cache.layers):
+            if type(layer) is DynamicLayer and layer.keys is not None and layer.values is not None:
+                cache.layers[index] = RoomyLayer(layer.keys, layer.values)
+
+
+def _longer(states: Tensor, length: int, needed: int = 0) -> Tensor:
+    """A buffer that begins with the first `length` tokens of the states and has room for more."""
+    rows, heads, _, size = states.shape
+    buffer = states.new_empty(rows, heads, max(length, needed) + _ROOM, size)
+    buffer[..., :length, :] = states[..., :length, :]
+    return buffer

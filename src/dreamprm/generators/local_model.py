@@ -24,8 +24,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from dreamprm.config.errors import UserError
 from dreamprm.generators.base import Completion, GenerationError, Request, Sampling
-from dreamprm.generators.local_completion import OpenCompletion
-from dreamprm.generators.local_decoding import NonFiniteLogits, decode, encode_prefixes
+from dreamprm.generators.local_decoding import NonFiniteLogits, OpenCompletion, decode, encode_prefixes
 from dreamprm.generators.local_inputs import InputEncoder, ProcessorInputs, QwenVLInputs, TextInputs
 from dreamprm.models.backbone import BACKBONES
 

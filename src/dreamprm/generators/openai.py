@@ -14,18 +14,24 @@ from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
 from dreamprm.config.schema import setting
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
-from dreamprm.generators.openai_access import api_address, is_hosted, read_key
-from dreamprm.generators.openai_client import Answer, ChatClient, Failure, require_openai
+from dreamprm.generators.openai_client import (
+    Answer,
+    ChatClient,
+    Failure,
+    Retries,
+    api_address,
+    is_hosted,
+    read_key,
+    require_openai,
+)
 from dreamprm.generators.openai_continuation import (
     CONTINUE_FLAGS,
     Continuation,
     find_continuation,
     fit_to_prefix,
 )
-from dreamprm.generators.openai_messages import user_message, with_text
-from dreamprm.generators.openai_tokens import tokens_by_choice
+from dreamprm.generators.openai_messages import tokens_by_choice, user_message, with_text
 from dreamprm.generators.prompting import continue_instruction
-from dreamprm.generators.retries import Retries
 
 _OWN_FIELDS = (
     "model",

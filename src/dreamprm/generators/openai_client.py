@@ -1,20 +1,22 @@
-"""One chat request to an OpenAI-compatible server: an answer, or what kind of failure it was."""
+"""The connection to an OpenAI-compatible server: address, key, one request, when to send it again."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import socket
 import threading
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
 from dreamprm.config.errors import UserError
-from dreamprm.generators.openai_access import NO_KEY
-from dreamprm.generators.retries import retry_after
 
 _LONGEST_WORDS = 600
 _CONNECT_SECONDS = 30.0
@@ -216,3 +218,134 @@ def _server_words(text: str) -> str:
             if isinstance(words, str) and words:
                 return words
     return text or "(no words)"
+
+
+HOSTED = "https://api.openai.com/v1"
+
+NO_KEY = "EMPTY"
+"""Sent as key where none is set: servers of one's own ignore it, the client library insists on one."""
+
+
+def api_address(base_url: str | None) -> str:
+    """The API's address: as given, else the environment variable OPENAI_BASE_URL, else OpenAI's own.
+
+    Raises:
+        UserError: no http address, or one with user, password or query: those would put a secret into files
+            and messages.
+    """
+    address = base_url or os.environ.get("OPENAI_BASE_URL") or HOSTED
+    try:
+        parts = urlsplit(address)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:  # unbalanced brackets, as in http://[::1/v1
+        raise UserError(
+            "openai generator: base_url is no address; give one like http://localhost:8000/v1"
+        ) from None
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise UserError(
+            "openai generator: base_url must hold no user, password or query; a key belongs into "
+            "the environment variable that api_key_env names"
+        )
+    if not valid:
+        raise UserError(f"openai generator: base_url must be like http://localhost:8000/v1, got {address!r}")
+    return address
+
+
+def is_hosted(address: str) -> bool:
+    """Whether an address is OpenAI's own."""
+    return urlsplit(address).hostname == urlsplit(HOSTED).hostname
+
+
+def read_key(variable: str, address: str) -> str:
+    """The key for an address from an environment variable; `NO_KEY` where it is not set.
+
+    Raises:
+        UserError: no key for OpenAI's own address, or one that cannot be a key. The message does not show it.
+    """
+    key = os.environ.get(variable, "")
+    if not key:
+        if is_hosted(address):
+            raise UserError(
+                f"{address} needs a key: set the environment variable {variable}, or give "
+                "base_url for another server"
+            )
+        return NO_KEY
+    # Nothing else can be sent in a header, and the HTTP library's message would show the key.
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise UserError(
+            f"the key in the environment variable {variable} holds white space or characters "
+            "that no key has; set it without them"
+        )
+    return key
+
+
+@dataclass(frozen=True)
+class Retries:
+    """Exponential back-off with jitter that never comes before the time the server asked for.
+
+        wait_k = max(asked, min(longest, first 2^k) u),  u uniform in [1/2, 1),  k = 0, 1, ...
+
+    The jitter keeps requests that failed together from coming back together.
+
+    Attributes:
+        count: how often one request is sent again, >= 0.
+        first: k = 0's wait in seconds before jitter, >= 0.
+        longest: bounds a wait in seconds; a server that asks for more ends the request.
+
+    Raises:
+        UserError: a value below its bound.
+    """
+
+    count: int = 6
+    first: float = 1.0
+    longest: float = 120.0
+
+    def __post_init__(self) -> None:
+        for name in ("count", "first", "longest"):
+            value = getattr(self, name)
+            if not value >= 0:
+                raise UserError(f"retries: {name} must be >= 0, got {value!r}")
+
+    def wait(self, failures: int, *, asked: float | None, uniform: float) -> float | None:
+        """Seconds until the next try.
+
+        Args:
+            failures: how often the request has failed already, >= 1.
+            asked: the server's Retry-After in seconds, or None.
+            uniform: a draw from [0, 1).
+
+        Returns:
+            The wait; None where no further try should be made: all are spent, or the server asks for more
+            than `longest`.
+        """
+        if failures > self.count or (asked is not None and asked > self.longest):
+            return None
+        # 2^k overflows a float at k = 1024; long before, every wait is `longest`.
+        backoff = min(self.longest, self.first * 2.0 ** min(failures - 1, 64))
+        return max(asked or 0.0, backoff * (0.5 + uniform / 2))
+
+
+def retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """The seconds that a Retry-After header asks for: a number, or an HTTP date (RFC 9110, 10.2.3).
+
+    Args:
+        value: the header, or None where there is none.
+        now: the time that a date is compared with; None: now.
+
+    Returns:
+        Seconds >= 0, or None where the header is missing or neither of the two.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            date = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        if date.tzinfo is None:  # "-0000": a date in UTC of a source that does not know its own zone
+            date = date.replace(tzinfo=UTC)
+        seconds = (date - (now or datetime.now(UTC))).total_seconds()
+    # A NaN compares False; an infinite wait stays one, and ends the request.
+    return max(seconds, 0.0) if seconds == seconds else None

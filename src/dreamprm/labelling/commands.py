@@ -14,12 +14,10 @@ from dreamprm.answers import Checker, build_checker
 from dreamprm.config.errors import UserError
 from dreamprm.config.loading import changed_keys, load_config
 from dreamprm.data.records import QuestionRecord
-from dreamprm.files.atomic import write_atomically
-from dreamprm.files.saved_config import save_config
+from dreamprm.files.atomic import save_config, write_atomically
 from dreamprm.generators import SERVING, Generator, Sampling, build_generator
 from dreamprm.generators.cached_generator import cached_generator
-from dreamprm.labelling.chains import candidate_chain
-from dreamprm.labelling.jobs import Instructions, label_job, sample_job
+from dreamprm.labelling.jobs import Instructions, candidate_chain, label_job, sample_job
 from dreamprm.labelling.journal import Journal
 from dreamprm.labelling.outputs import LabelCounts, Written, write_candidates, write_meta, write_steps
 from dreamprm.labelling.question_files import open_candidates, open_questions, share

@@ -22,8 +22,7 @@ from dreamprm.data.records import (
 )
 from dreamprm.files.atomic import write_lines_atomically
 from dreamprm.generators.prompting import question_text
-from dreamprm.labelling.chains import Chain
-from dreamprm.labelling.jobs import Instructions, LabelledChain
+from dreamprm.labelling.jobs import Chain, Instructions, LabelledChain
 
 EMPTY = "empty CoTs"
 NO_LABEL = "CoTs without any label"

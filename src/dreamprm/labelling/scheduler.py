@@ -12,8 +12,15 @@ from typing import Any, Generic, TypeVar
 from dreamprm.answers.base import Checker, Judgement
 from dreamprm.config.errors import UserError
 from dreamprm.data.records import QuestionRecord
-from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
-from dreamprm.generators.shutdown import GRACE_SECONDS, shutdown
+from dreamprm.generators.base import (
+    GRACE_SECONDS,
+    Completion,
+    GenerationError,
+    Generator,
+    Request,
+    Sampling,
+    shutdown,
+)
 from dreamprm.labelling.jobs import Want
 from dreamprm.labelling.journal import Journal, Key, Rollout
 from dreamprm.labelling.status import LabelStatus

@@ -13,8 +13,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.data.readers import TextRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler
-from dreamprm.data.text_records import TextRecord
 from dreamprm.models.images import ImageStore
 from dreamprm.models.processing import EncodedCoT, PRMProcessor
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-from dreamprm.responses.marks import MARKS, unmarked
+from dreamprm.responses.headings import MARKS, unmarked
 
 # The line that our prompts ask for.
 _FINAL_ANSWER = re.compile(

@@ -1,4 +1,4 @@
-"""Step headings, and the steps that they begin."""
+"""Step headings, the Markdown around them, and the steps that they begin."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dreamprm.responses.marks import MARKS
+MARKS = r"[ \t#>*_\-]*"
+"""What generators put before a heading on its line: '### Step 1', '**Step 1:**', '- Step 1.', '> Step 1'.
+
+One character class, not a repeated group: that takes time exponential in the length of a line of dashes.
+"""
+
+
+def unmarked(line: str) -> str:
+    """A line without the Markdown emphasis and the white space around it."""
+    return line.strip().strip("*_").strip()
+
 
 # A heading opens a line and is closed by a mark or by the line's end, so that prose such as "Step 2 showed
 # that" or "as in Step 1:" starts no step. A title in brackets may stand before the mark: 'Step 1 (Restate):'.

@@ -11,8 +11,7 @@ from dreamprm.config.choices import SPLITS
 from dreamprm.config.errors import UserError
 from dreamprm.responses.final_answers import final_answer
 from dreamprm.responses.headings import Heading, ascending, find_headings
-from dreamprm.responses.paragraphs import paragraph_ends
-from dreamprm.responses.sentences import sentence_ends
+from dreamprm.responses.passages import paragraph_ends, sentence_ends
 
 MALFORMED: Mapping[str, str] = MappingProxyType(
     {

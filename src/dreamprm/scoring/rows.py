@@ -14,8 +14,7 @@ import torch
 
 from dreamprm.config.choices import AGGREGATIONS
 from dreamprm.config.errors import UserError
-from dreamprm.data.fields import Fields
-from dreamprm.data.image_fields import ImagePolicy, MissingImage
+from dreamprm.data.fields import Fields, ImagePolicy, MissingImage
 from dreamprm.data.json_stream import stream_json
 from dreamprm.data.read_report import ReadReport, Tolerance
 from dreamprm.data.readers import (

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 import torch
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
-from dreamprm.files.atomic import write_atomically, write_lines_atomically
-from dreamprm.files.saved_config import save_config
+from dreamprm.files.atomic import save_config, write_atomically, write_lines_atomically
 from dreamprm.models.candidate_scoring import PassLimits
 from dreamprm.models.images import ImageStore
 from dreamprm.runtime.process import prepare_process
-from dreamprm.runtime.progress import duration
+from dreamprm.runtime.progress import CountingDisplay, duration
 from dreamprm.scoring.chain_scores import Chain, scored_chains
 from dreamprm.scoring.journal import ScoreJournal
 from dreamprm.scoring.rows import Kind, Row, Source, Stepless, rounded
 from dreamprm.scoring.scorer import Scorer, open_scorer, scorer_name
 from dreamprm.scoring.settings import ScoreConfig
-from dreamprm.scoring.status import ScoreStatus
 
 # A chain's place: (number of the row, number of the chain in it).
 Place = tuple[int, int]
@@ -264,3 +263,48 @@ def _source(config: ScoreConfig, path: str, name: str) -> Source:
 
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+class ScoreStatus(CountingDisplay):
+    """Counts the chains of one file and shows them.
+
+    Args:
+        label: the file's name.
+        total: chains in all.
+        before: those that were scored in an earlier run.
+        mode, every, stream, clock: as of `CountingDisplay`.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        *,
+        before: int = 0,
+        mode: str = "auto",
+        every: float = 30.0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(mode, unit="cand", every=every, stream=stream, clock=clock)
+        self._label, self._before = label, before
+        self.scored = self.steps = 0
+        self.begin(total, before=before, label=label)
+        if self.mode == "lines" and before:
+            self.say(f"{label}: going on, {before:,} of {total:,} are scored already")
+
+    def add(self, chains: int, steps: int) -> None:
+        """So many chains with so many steps have been scored and written."""
+        self.scored += chains
+        self.steps += steps
+        self.advance(chains)
+
+    def _line(self) -> list[str]:
+        done = self._before + self.scored
+        rate = f"{self.scored / self.seconds:.3g} a second" if self.scored and self.seconds > 0 else ""
+        return [
+            f"{self._label}: scored {done:,}/{self.total:,}",
+            duration(self.seconds),
+            rate,
+            self._left(self.scored, self.total - done),
+        ]

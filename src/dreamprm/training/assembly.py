@@ -14,10 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dreamprm.config.checking import settings_read
 from dreamprm.config.errors import UserError
+from dreamprm.data.readers import read_text_records
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
-from dreamprm.data.text_records import read_text_records
 from dreamprm.hypergrad import ESTIMATORS, Estimator, build_estimator
 from dreamprm.hypergrad.audit import Audit
 from dreamprm.models.collation import MetaBatches, StepBatches

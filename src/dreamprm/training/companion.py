@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from dreamprm.config.errors import UserError
-from dreamprm.files.saved_config import save_config
+from dreamprm.files.atomic import save_config
 from dreamprm.training.baseline_settings import BaselineSettings
 from dreamprm.training.level_settings import HypergradSettings
 from dreamprm.training.run_folder import RunFolder

@@ -12,13 +12,12 @@ import torch
 
 from dreamprm.config.errors import UserError
 from dreamprm.config.loading import changed_keys, load_config
-from dreamprm.files.saved_config import save_config
+from dreamprm.files.atomic import save_config
 from dreamprm.hypergrad import Status, WindowResult
 from dreamprm.hypergrad.audit import AuditResult
 from dreamprm.models.collation import Latest, batches
 from dreamprm.reporting import run_report
-from dreamprm.runtime.interruption import DeferredInterrupt
-from dreamprm.runtime.process import prepare_process
+from dreamprm.runtime.process import DeferredInterrupt, prepare_process
 from dreamprm.runtime.progress import Progress
 from dreamprm.sandbox.generate import ensure_sandbox
 from dreamprm.training.assembly import Run, assemble, make_accelerator, rehearse

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dreamprm.labelling.rollouts.wilson import wilson_interval
+from dreamprm.labelling.rollouts.adaptive import wilson_interval
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,7 @@ from dreamprm.evaluation.steps.step_figures import (
     with_mean,
 )
 from dreamprm.evaluation.steps.wording import shown_scope
-from dreamprm.files.atomic import atomic_folder
-from dreamprm.files.saved_config import save_config
+from dreamprm.files.atomic import atomic_folder, save_config
 
 RESULT = "steps.json"
 

@@ -29,8 +29,7 @@ from typing import Any
 
 from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields, shown
-from dreamprm.data.json_members import stream_members
-from dreamprm.data.json_stream import Row
+from dreamprm.data.json_stream import Row, stream_members
 from dreamprm.data.records import StepRecord
 from dreamprm.formats.json_rows import as_fields, json_rows
 from dreamprm.formats.records.first_errors import FirstErrorWriter, first_error_labels, without_blank

@@ -1,7 +1,6 @@
 """Monte-Carlo labels of steps: how often is a generator right in the end, from each prefix of a chain?"""
 
-from dreamprm.labelling.rollouts.base import Ask, LabelMethod, Plan, StepLabel, Tally
-from dreamprm.labelling.rollouts.drive import run_plan
+from dreamprm.labelling.rollouts.base import Ask, LabelMethod, Plan, StepLabel, Tally, run_plan
 from dreamprm.labelling.rollouts.registry import METHODS, build_method, method_settings
 
 __all__ = [

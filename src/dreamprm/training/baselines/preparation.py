@@ -22,8 +22,7 @@ from accelerate import Accelerator
 from dreamprm.config.errors import UserError
 from dreamprm.config.loading import as_dict
 from dreamprm.data.record_table import write_records
-from dreamprm.files.atomic import write_atomically
-from dreamprm.files.saved_config import save_config
+from dreamprm.files.atomic import save_config, write_atomically
 from dreamprm.training.assembly import Run, assemble
 from dreamprm.training.baseline_settings import BaselineSettings
 from dreamprm.training.baselines.base import Baseline, Selected, Selection, SelectionData, Weighting
