@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dreamprm.config.errors import UserError
 from dreamprm.files.atomic import write_atomically
 from dreamprm.training.run_folder import RunFolder
 
@@ -94,3 +95,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     assert path.read_text() == "old"
     write_atomically(path, "new")
     assert path.read_text() == "new"
+
+
+def test_a_log_that_cannot_be_written_is_the_users_to_know(folder: RunFolder) -> None:
+    (folder.path / "metrics.jsonl").unlink()
+    (folder.path / "metrics.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"metrics\.jsonl cannot be written .*start the same command again"):
+        folder.log_metrics({"step": 20})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from io import RawIOBase
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -112,13 +113,9 @@ class AppendOnlyFile:
         Raises:
             UserError: the system cannot write, as where the disk is full; so does every later call.
         """
-        line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
         if self._failure is None:
-            rest = line
             try:
-                while rest:
-                    rest = rest[self._file.write(rest) :]
-                return len(line)
+                return _write_line(self._file, row)
             except OSError as error:
                 # What may be there of the line would run into the next; reading the file again drops it.
                 self._file.close()
@@ -128,3 +125,26 @@ class AppendOnlyFile:
                 )
         # Of several threads that write, any may be the one whose error is shown: all tell the first one's.
         raise UserError(self._failure)
+
+
+def append_line(path: Path, row: Mapping[str, Any]) -> None:
+    """Write one line to a log that needs no lock and is not read back first; made where it is missing.
+
+    Raises:
+        UserError: the system cannot write, as where the disk is full.
+    """
+    try:
+        with path.open("ab", buffering=0) as file:
+            _write_line(file, row)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error}); make room, then start the same command again"
+        ) from error
+
+
+def _write_line(file: RawIOBase, row: Mapping[str, Any]) -> int:
+    """Hand one line to the system, in one piece where it takes it; returns its length in bytes."""
+    line = rest = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    while rest:
+        rest = rest[file.write(rest) :]
+    return len(line)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dreamprm.files.append_only import append_line
 from dreamprm.files.atomic import write_atomically
 
 
@@ -34,11 +35,11 @@ class RunFolder:
 
     def log_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl; it must hold `step`."""
-        _append(self._metrics, row)
+        append_line(self._metrics, row)
 
     def log_weights(self, step: int, weights: Mapping[str, float]) -> None:
         """Append one line to domain_weights.jsonl."""
-        _append(self._weights, {"step": step, "weights": dict(weights)})
+        append_line(self._weights, {"step": step, "weights": dict(weights)})
 
     def write_instance_weights(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write instance_weights.jsonl, a line a CoT, whole or not at all."""
@@ -60,11 +61,6 @@ class RunFolder:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json whole or not at all."""
         write_atomically(self.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-
-
-def _append(path: Path, row: Mapping[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _logged_step(line: str) -> float:
