@@ -77,22 +77,12 @@ def save_parts(
 def load_parts(
     folder: str | Path,
     *,
-    head: str | None = None,
-    readout: str | None = None,
-    attn_implementation: str = "sdpa",
-    dtype: torch.dtype = torch.float32,
+    head: str | None,
+    readout: str | None,
+    attn_implementation: str,
+    dtype: torch.dtype,
 ) -> PRMParts:
-    """Reads the parts of a PRM that `save_parts` wrote.
-
-    Args:
-        folder: the folder.
-        head, readout: expected values; None takes what is stored. They decide what the weights mean.
-        attn_implementation: as for `make_backbone`; not stored, since it changes no result.
-        dtype: of the weights in memory.
-
-    Raises:
-        UserError: no or a broken PRM there, a newer format, or a head or readout other than the stored one.
-    """
+    """Reads the parts of a PRM that `save_parts` wrote; arguments and errors as of `PRM.from_pretrained`."""
     folder = Path(folder)
     path = folder / SETTINGS_FILE
     if not path.exists():
