@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 # Two test processes of one thread each fit the smallest machine this is meant for.
 TEST_PROCESSES ?= 2
 
-.PHONY: setup train test lint docs bench study study-baselines
+.PHONY: setup train test coverage test-lowest lint docs bench study study-baselines
 
 setup: $(STAMP)
 
@@ -29,9 +29,28 @@ test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadgroup $(ARGS)
 
 lint: $(STAMP)
-	$(BIN)/ruff check src tests $(wildcard experiments)
-	$(BIN)/ruff format --check src tests $(wildcard experiments)
+	$(BIN)/ruff check .ci src tests $(wildcard experiments)
+	$(BIN)/ruff format --check .ci src tests $(wildcard experiments)
 	$(BIN)/python -m mypy
+
+# Lines of src that no test runs, the processes that tests start included.
+$(VENV)/.installed-coverage: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[coverage]"
+	@touch $@
+
+coverage: $(VENV)/.installed-coverage
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadgroup --cov --cov-report=term $(ARGS)
+
+# The lowest versions that setup.cfg allows, but for torch: that one fits the machine.
+LOWEST := .venv-lowest
+
+$(LOWEST)/.installed: $(STAMP) setup.cfg .ci/lowest_environment.py
+	$(BIN)/python .ci/lowest_environment.py $(LOWEST) \
+		torch==$$($(BIN)/python -c 'from importlib.metadata import version; print(version("torch"))')
+	@touch $@
+
+test-lowest: $(LOWEST)/.installed
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n $(TEST_PROCESSES) --dist loadgroup $(ARGS)
 
 # The site's own packages come on top when they are first asked for: `make train` and `make test` need none of them.
 $(VENV)/.installed-docs: $(STAMP)
