@@ -13,6 +13,7 @@ from torch import Tensor
 from dreamprm.config.errors import DataError
 from dreamprm.data import DomainSampler, EpochSampler, MetaRecord, StepRecord
 from dreamprm.data.readers import TextRecord
+from dreamprm.data.record_table import RecordTable, write_records
 from dreamprm.models.collation import Latest, MetaBatches, StepBatches, batches
 from dreamprm.models.images import ImageStore
 from dreamprm.training.objectives import step_loss_by_group
@@ -210,9 +211,19 @@ def test_batches_run_from_start_to_stop_and_leave_the_global_random_state() -> N
         _assert_same(batch, dataset[step])
 
 
+def test_a_table_gives_the_batches_of_its_list(pictures: list[str], tmp_path: Path) -> None:
+    records = [_record("ab"[i % 2], i, (0.5, i / 6), images=(pictures[i % 2],)) for i in range(6)]
+    write_records(tmp_path / "records.jsonl", records)
+    table = RecordTable.open(tmp_path / "records.jsonl", kind="step", cache_dir=tmp_path / "cache")
+    sampler = DomainSampler({"a": 3, "b": 3}, mode="mixed", batch_size=2, seed=1)
+    from_table = StepBatches(table, table.domains, sampler, processor=tiny_processor(), images=ImageStore())
+    for step in range(3):
+        _assert_same(from_table[step], _dataset(records, batch_size=2)[step])
+
+
 def test_a_loader_worker_gives_the_same_batches(pictures: list[str]) -> None:
     records = [_record("a", i, (0.5, None), images=(pictures[i % 2],)) for i in range(4)]
-    dataset = _dataset(records, batch_size=2)
+    dataset = _dataset(records, batch_size=2, images=ImageStore(tiny_processor().patcher.resized))
     here, there = (list(batches(dataset, start=1, stop=3, workers=workers)) for workers in (0, 1))
     assert len(here) == len(there) == 2
     for one, other in zip(here, there):

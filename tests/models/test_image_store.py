@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from transformers.image_transforms import convert_to_rgb
@@ -92,6 +93,23 @@ def test_a_bound_of_zero_keeps_nothing(paths: list[str]) -> None:
     store = ImageStore(limit_bytes=0)
     store.open_all(paths)
     assert not any(_held(store, path) for path in paths)
+
+
+def test_an_image_is_prepared_once_and_counts_as_what_it_became(paths: list[str]) -> None:
+    prepared: list[tuple[int, int]] = []
+
+    def first_row(image: Image.Image) -> np.ndarray:
+        prepared.append(image.size)
+        return np.asarray(image)[0]
+
+    store = ImageStore(first_row, limit_bytes=3 * (4 + 8))
+    a, b, _, large = paths
+    for _ in range(2):
+        rows = store.open_all([a, large])
+    assert [row.tolist() for row in rows] == [[[0, 0, 0]] * 4, [[3, 6, 9]] * 8]
+    assert prepared == [(4, 4), (8, 8)]
+    store.open_all([b])  # one row too many: the oldest goes
+    assert [_held(store, path) for path in (large, b, a)] == [True, True, False]
 
 
 def _broken(folder: Path, kind: str) -> str:

@@ -13,7 +13,7 @@ from transformers import Qwen2VLConfig
 from dreamprm.config.choices import HEADS
 from dreamprm.config.errors import UserError
 from dreamprm.models import PRM, EncodedCoT
-from dreamprm.models.backbone import make_backbone
+from dreamprm.models.backbone import make_backbone, with_image_features
 
 Scorer = Callable[[PRM, list[EncodedCoT]], torch.Tensor]
 # float64 rounding, times the few hundred operations of two layers; scores here are of order 1 to 10.
@@ -91,6 +91,33 @@ def test_rows_that_share_an_image_equal_rows_with_copies_of_it(family: str) -> N
     shared, apart = (torch.autograd.grad(prm(each).square().sum(), weight)[0] for each in (batch, copies))
     # Float32 inside RMSNorm and eager softmax: summed in another order.
     assert (shared - apart).norm() < 1e-6 * apart.norm()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_image_features_computed_ahead_give_the_same_bits(family: str, shared: bool) -> None:
+    prm = tiny_prm(family)
+    images = [tiny_image(0), tiny_image(0 if shared else 1, size=(56, 56) if shared else (84, 28))]
+    batch = prm.processor.collate(
+        [prm.processor.encode("how many", [image], ["one", "two"]) for image in images]
+    )
+    assert ("image_token_index" in batch) == shared
+    ahead = with_image_features(prm.backbone, batch)
+    assert not {"pixel_values", "image_grid_thw", "image_token_index"} & set(ahead)
+    scores, expected = prm(ahead), prm(batch)
+    assert torch.equal(scores, expected)
+    trained = [prm.head.weight, prm.backbone.model.language_model.layers[0].mlp.up_proj.weight]
+    grads = [torch.autograd.grad(each.sum(), trained) for each in (scores, expected)]
+    assert all(torch.equal(one, other) for one, other in zip(*grads, strict=True))
+    seen = prm.backbone.model.visual.patch_embed.proj.weight
+    (none,) = torch.autograd.grad(prm(ahead).sum(), seen, allow_unused=True)
+    assert none is None  # the tower is left out of the graph
+
+
+def test_a_batch_without_images_has_no_features_to_compute() -> None:
+    prm = tiny_prm()
+    batch = prm.processor.collate([prm.processor.encode("how many", [], ["one"])])
+    assert with_image_features(prm.backbone, batch) == batch
 
 
 def test_eager_equals_sdpa(step_logits: Scorer) -> None:

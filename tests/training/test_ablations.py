@@ -16,6 +16,7 @@ from dreamprm.config.choices import AGGREGATIONS, NORMALISATIONS
 from dreamprm.config.loading import load_config
 from dreamprm.models import DomainWeights
 from dreamprm.models.weights import DOMAIN_WEIGHTS
+from dreamprm.training import assembly
 from dreamprm.training.assembly import BF16_RADIUS, make_prm
 from dreamprm.training.objectives import meta_loss
 from dreamprm.training.settings import TrainConfig
@@ -34,6 +35,24 @@ def test_without_the_upper_level_the_weights_stay_at_one(tiny: TinyRun) -> None:
     assert metrics[0]["inner_loss"] == with_upper[0]["inner_loss"]
     assert metrics[0]["meta_loss"] == with_upper[0]["meta_loss"]
     assert not same(plain.state.params, learned.state.params)
+
+
+def test_a_frozen_vision_tower_is_run_once_per_batch_with_the_same_bits(
+    tiny: TinyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ["model.freeze_vision=true", "hypergrad.mixed=forward_difference", "batch_size=2"]
+    settings += ["sampling=mixed"]
+    ahead, metrics, history = trained(tiny, *settings)
+    assert not any("visual" in name for name in ahead.state.params)
+    batch = ahead.trainer.to_device(ahead.step_batches[0])["inputs"]
+    assert "image_features" in batch and "pixel_values" not in batch
+    monkeypatch.setattr(assembly, "with_image_features", lambda backbone, batch: batch)
+    each_time, expected, expected_history = trained(tiny, *settings)
+    assert "pixel_values" in each_time.trainer.to_device(each_time.step_batches[0])["inputs"]
+    assert same(ahead.state.params, each_time.state.params)
+    for row in (*metrics, *expected):
+        del row["seconds"]
+    assert (metrics, history) == (expected, expected_history)
 
 
 def test_the_meta_loss_is_the_one_of_the_settings(tiny: TinyRun) -> None:

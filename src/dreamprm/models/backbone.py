@@ -87,14 +87,16 @@ def last_hidden_states(
 
     Args:
         backbone: from `make_backbone`.
-        batch: as `PRMProcessor.collate` makes it. A batch of other making may lack `position_ids` (the
-            backbone then derives them) and be padded on either side.
+        batch: as `PRMProcessor.collate` makes it, or `with_image_features` of that. A batch of other making
+            may lack `position_ids` (the backbone then derives them) and be padded on either side.
         cache: keys and values that stand before the batch's own, which are added to it.
         mask: `(R, 1, L, keys)` what each token attends to, in the form that the attention takes; None for
             everything before it in its row.
     """
     images: dict[str, Any] = {}
-    if "image_token_index" in batch:
+    if "image_features" in batch:
+        images["mm_encoder_outputs"] = {"image": batch["image_features"]}
+    elif "image_token_index" in batch:
         images["mm_encoder_outputs"] = {"image": _shared_image_features(backbone, batch)}
     elif "pixel_values" in batch:
         images["pixel_values"] = batch["pixel_values"]
@@ -113,6 +115,31 @@ def last_hidden_states(
         **images,
     )
     return outputs.last_hidden_state
+
+
+IMAGE_INPUTS = ("pixel_values", "image_grid_thw", "image_token_index")
+
+
+@torch.no_grad()
+def with_image_features(backbone: PreTrainedModel, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """The batch with what a frozen vision tower makes of its images in the place of their pixels.
+
+    A bi-level window goes through every batch several times; the tower's part is the same each time, to the
+    bit, and no gradient passes through it.
+
+    Args:
+        batch: as `PRMProcessor.collate` makes it, on the backbone's device.
+    """
+    if "pixel_values" not in batch:
+        return dict(batch)
+    if "image_token_index" in batch:
+        features = _shared_image_features(backbone, batch)
+    else:
+        features = backbone.model.get_image_features(
+            batch["pixel_values"], batch["image_grid_thw"], return_dict=True
+        )
+    kept = {name: value for name, value in batch.items() if name not in IMAGE_INPUTS}
+    return kept | {"image_features": features}
 
 
 def _shared_image_features(backbone: PreTrainedModel, batch: Mapping[str, Tensor]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -48,12 +48,16 @@ class ImagePatcher:
         self.temporal = processor.temporal_patch_size
         self._values = self._table()  # (3, 256) float32
 
-    def resized(self, image: Image.Image) -> np.ndarray:
+    def resized(self, image: Image.Image | np.ndarray) -> np.ndarray:
         """The image as `(3, height, width)` uint8 at its final size, a multiple of patch x merge.
+
+        An array is one that was resized before, and is returned as it is.
 
         Raises:
             UserError: an aspect ratio above 200, which the backbone's resizing rule refuses.
         """
+        if isinstance(image, np.ndarray):
+            return image
         size = self._processor.size
         try:
             height, width = smart_resize(
@@ -117,24 +121,36 @@ class ImagePatcher:
         return table
 
 
+Opened = Image.Image | np.ndarray
+
+
 class ImageStore:
     """Opens images; the most recently used ones stay in memory, up to `limit_bytes` of pixels.
 
     Args:
+        prepare: what becomes of an image before it is kept, such as `ImagePatcher.resized`; None keeps it as
+            it was decoded. Training shows each image in every epoch: what is done here is done once.
         limit_bytes: bound on the pixels held; 0 keeps nothing.
         missing: "error", or "text_only" to leave a missing or broken image out.
     """
 
-    def __init__(self, *, limit_bytes: int = 256 << 20, missing: str = "error") -> None:
-        self._limit, self._missing = limit_bytes, missing
-        self._held: OrderedDict[str, Image.Image] = OrderedDict()
+    def __init__(
+        self,
+        prepare: Callable[[Image.Image], np.ndarray] | None = None,
+        *,
+        limit_bytes: int = 256 << 20,
+        missing: str = "error",
+    ) -> None:
+        self._prepare, self._limit, self._missing = prepare, limit_bytes, missing
+        self._held: OrderedDict[str, Opened] = OrderedDict()
         self._bytes = 0
 
-    def open_all(self, paths: Sequence[str]) -> list[Image.Image]:
-        """The RGB images at these paths, in order.
+    def open_all(self, paths: Sequence[str]) -> list[Opened]:
+        """The RGB images at these paths, in order, or what `prepare` made of them.
 
         Raises:
             DataError: a file is missing or is no image, unless missing ones are left out.
+            UserError: what `prepare` refuses.
         """
         images = []
         for path in paths:
@@ -143,7 +159,7 @@ class ImageStore:
                 images.append(image)
         return images
 
-    def _open(self, path: str) -> Image.Image | None:
+    def _open(self, path: str) -> Opened | None:
         if path in self._held:
             self._held.move_to_end(path)
             return self._held[path]
@@ -156,11 +172,16 @@ class ImageStore:
                 f"image {path} is missing or broken ({error}); mend it, leave its records out "
                 "(data.on_error=skip), or set data.missing_image=text_only"
             ) from error
-        size = 3 * image.width * image.height
+        opened = image if self._prepare is None else self._prepare(image)
+        size = _size(opened)
         if size <= self._limit:
-            self._held[path] = image
+            self._held[path] = opened
             self._bytes += size
             while self._bytes > self._limit:
                 _, oldest = self._held.popitem(last=False)
-                self._bytes -= 3 * oldest.width * oldest.height
-        return image
+                self._bytes -= _size(oldest)
+        return opened
+
+
+def _size(opened: Opened) -> int:
+    return opened.nbytes if isinstance(opened, np.ndarray) else 3 * opened.width * opened.height

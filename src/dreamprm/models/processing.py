@@ -119,9 +119,7 @@ class PRMProcessor:
         """
         if not steps:
             raise UserError("a chain of thought needs at least one step, got none")
-        pixels = tuple(
-            image if isinstance(image, np.ndarray) else self.patcher.resized(image) for image in images
-        )
+        pixels = tuple(self.patcher.resized(image) for image in images)
         before, after = self._chat.around(len(pixels))
         if (readout or self.readout) == "chat_suffix":
             rows = []
@@ -140,7 +138,7 @@ class PRMProcessor:
             reads.append(len(ids) - 1)
         return EncodedCoT(rows=(self._row(ids, pixels, reads=reads, text_start=text_start),), images=pixels)
 
-    def encode_text(self, text: str, images: Sequence[Image.Image] = ()) -> EncodedCoT:
+    def encode_text(self, text: str, images: Sequence[Image.Image | np.ndarray] = ()) -> EncodedCoT:
         """One row for language modelling: the images, then the text; only the text's tokens are targets.
 
         Raises:

@@ -92,7 +92,9 @@ def train_base_model(
     prm = PRM.from_backbone(base_config(settings, processor.tokenizer), processor=processor)
     texts = read_text_records(folder / "pool.jsonl")
     sampler = EpochSampler(len(texts), settings.base_batch, seed=seed)
-    images = ImageStore()
+    images = ImageStore(processor.patcher.resized)
+    # The pool is small and visited some seventeen times: each text is encoded once.
+    encoded = [processor.encode_text(text.text, images.open_all(text.images)) for text in texts]
     parameters = list(prm.backbone.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=settings.base_lr, weight_decay=0.01)
     steps = settings.base_steps
@@ -105,10 +107,7 @@ def train_base_model(
         f"{steps} language-modelling steps"
     )
     for step in range(steps):
-        picked = [texts[i] for i in sampler.rows(step)]
-        batch = processor.collate_text(
-            [processor.encode_text(text.text, images.open_all(text.images)) for text in picked]
-        )
+        batch = processor.collate_text([encoded[i] for i in sampler.rows(step)])
         loss = language_model_loss(prm(batch, output="token_logits"), batch["token_targets"])
         optimizer.zero_grad()
         loss.backward()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +21,7 @@ from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
 from dreamprm.hypergrad import ESTIMATORS, Estimator, build_estimator
 from dreamprm.hypergrad.audit import Audit
+from dreamprm.models.backbone import with_image_features
 from dreamprm.models.collation import MetaBatches, StepBatches
 from dreamprm.models.images import ImageStore
 from dreamprm.models.prm import PRM
@@ -136,7 +138,7 @@ def assemble(
             "hypergrad.audit_every"
         )
 
-    images = ImageStore(missing=config.data.missing_image)
+    images = ImageStore(prm.processor.patcher.resized, missing=config.data.missing_image)
     sampler = DomainSampler(
         {name: len(rows) for name, rows in table.domains.items()},
         mode=cast(Sampling, config.sampling),
@@ -170,7 +172,7 @@ def assemble(
         inner,
         level.optimizer if level.moves else None,
         inner_steps=config.inner_steps,
-        to_device=lambda batch: send_to_device(batch, accelerator.device),
+        to_device=_to_device(prm, accelerator, frozen_vision=config.model.freeze_vision),
         audit=audit,
     )
     return Run(
@@ -223,6 +225,26 @@ def rehearse(run: Run) -> None:
         )
     except NotImplementedError as error:
         raise UserError(f"hypergrad: {error}") from error
+
+
+def _to_device(
+    prm: PRM, accelerator: Accelerator, *, frozen_vision: bool
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Brings a batch to the parameters; with a frozen vision tower, past it, once for the whole window."""
+
+    def to_device(batch: dict[str, Any]) -> dict[str, Any]:
+        batch = send_to_device(batch, accelerator.device)
+        if not frozen_vision:
+            return batch
+        with accelerator.autocast():
+            seen = {
+                name: with_image_features(prm.backbone, batch[name])
+                for name in ("inputs", "text")
+                if name in batch
+            }
+        return batch | seen
+
+    return to_device
 
 
 def _read_model_config(path: str | None) -> dict[str, Any] | None:
