@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dreamprm.reporting import read_run, write_report
-from dreamprm.reporting.plots.audit import audit, audit_sentence
+from dreamprm.reporting.plots.training import audit, audit_sentence
 
 
 def audited(folder, cosines):

@@ -11,10 +11,10 @@ from dreamprm.reporting import read_run
 from dreamprm.reporting.plots.difficulty import (
     difficulty_of_runs,
     difficulty_points,
+    name_points,
     rank_correlation,
     weights_against_difficulty,
 )
-from dreamprm.reporting.plots.point_names import name_points
 
 
 def test_points_are_the_domains_of_which_both_are_known():

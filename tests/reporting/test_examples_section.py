@@ -15,8 +15,14 @@ from dreamprm.evaluation import evaluate as command
 from dreamprm.evaluation.evaluate import run_evaluate
 from dreamprm.evaluation.settings import EvaluateConfig
 from dreamprm.reporting.contents import Report, read_report
-from dreamprm.reporting.sections.examples import pieces, sections, shown_probability
-from dreamprm.reporting.shades import DARK_PAPER, LIGHT_PAPER, shade
+from dreamprm.reporting.sections.examples import (
+    DARK_PAPER,
+    LIGHT_PAPER,
+    pieces,
+    sections,
+    shade,
+    shown_probability,
+)
 
 TEMPLATES = Path(__file__).parents[2] / "src" / "dreamprm" / "reporting" / "templates"
 

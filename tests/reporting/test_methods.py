@@ -18,10 +18,10 @@ from dreamprm.evaluation.significance import (
 from dreamprm.reporting.contents import Report
 from dreamprm.reporting.folders.evaluation import EvaluationFolder, read_evaluation
 from dreamprm.reporting.repeats import over_evaluations, repeated_evaluations
-from dreamprm.reporting.sections import choices, differences, methods, over_n
+from dreamprm.reporting.sections import choices, methods, selectors
 from dreamprm.reporting.sections.methods import best_scorers, marks_text
 
-SECTIONS = (methods.sections, over_n.sections, differences.sections, choices.sections)
+SECTIONS = (methods.sections, selectors.over_n, selectors.differences, choices.sections)
 
 
 class Tables(HTMLParser):
@@ -241,12 +241,12 @@ def test_few_differences_are_not_folded_and_none_make_no_section(tmp_path):
         "significant": False,
     }
     result = tiny({"a": 0.5, "b": 0.4}, differences=[row])
-    (section,) = differences.sections(Report(evaluations=(folder(tmp_path, result),)))
+    (section,) = selectors.differences(Report(evaluations=(folder(tmp_path, result),)))
     assert "<details" not in str(section.body)
     assert Tables(section.body).tables["Differences between selectors, one"]["b"] == [
         ["+10.0", "[-10.0, +20.0]", "3 better, 1 worse", "p 0.625, Holm 1.000"]
     ]
-    assert list(differences.sections(Report(evaluations=(folder(tmp_path, tiny({"a": 0.5})),)))) == []
+    assert list(selectors.differences(Report(evaluations=(folder(tmp_path, tiny({"a": 0.5})),)))) == []
 
 
 def test_choices_name_what_was_picked_on_what(folders, page):
@@ -343,7 +343,7 @@ def test_several_evaluations_stand_under_their_labels(folders, tmp_path):
     report = Report(evaluations=(folders[0], other))
     (section,) = methods.sections(report)
     assert list(re.findall("<h3>(.*?)</h3>", section.body)) == ["seed0", "other"]
-    for sections in (over_n.sections, choices.sections):
+    for sections in (selectors.over_n, choices.sections):
         (section,) = sections(report)
         assert "<summary>other</summary>" in section.body
 

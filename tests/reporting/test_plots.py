@@ -9,7 +9,7 @@ import pytest
 from dreamprm.evaluation.plots.style import new_figure, png, selector_styles, spread
 from dreamprm.reporting import read_run
 from dreamprm.reporting.plots import PLOTS
-from dreamprm.reporting.plots.losses import moving_mean
+from dreamprm.reporting.plots.training import moving_mean
 
 
 def rewrite(folder, change):

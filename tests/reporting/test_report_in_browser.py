@@ -15,7 +15,7 @@ from dreamprm.reporting.contents import read_report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.document import page as write_page
 from dreamprm.reporting.sections import sections_of
-from dreamprm.reporting.tables import AccuracyCell
+from dreamprm.reporting.tables import Cell
 
 PROBE = (Path(__file__).parent / "page_probe.js").read_text(encoding="utf-8")
 VIEWS = {
@@ -155,7 +155,7 @@ def test_wide_tables_do_not_make_the_browser_print_everything_small(
         "1500",
         "first_order",
         "10:07",
-        *[AccuracyCell("89.1", "87.1-91.2")] * len(suites),
+        *[Cell("89.1", ("87.1-91.2",))] * len(suites),
         "0.82",
         "missed",
     ]

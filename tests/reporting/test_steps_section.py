@@ -21,7 +21,7 @@ from dreamprm.evaluation.steps.wording import cautions
 from dreamprm.reporting.contents import Report
 from dreamprm.reporting.folders.steps import DevelopmentCurve, StepsFolder, read_steps
 from dreamprm.reporting.sections import SECTIONS, steps
-from dreamprm.reporting.step_tables import (
+from dreamprm.reporting.sections.steps import (
     Cell,
     auc_table,
     calibration_table,
@@ -157,7 +157,7 @@ def images_of(page: str) -> list[Image.Image]:
 
 def test_first_errors_are_grouped_by_figure_with_their_intervals() -> None:
     table = first_error_table(result_of())
-    assert table.head == ("", "math", "gsm8k (development)")
+    assert [name for name, _ in table.head] == ["math", "gsm8k (development)"]
     assert [group.title.split(" (%)")[0] for group in table.groups] == [
         "F1",
         "Accuracy on erroneous records",
@@ -165,11 +165,11 @@ def test_first_errors_are_grouped_by_figure_with_their_intervals() -> None:
     ]
     first, _, last = table.groups
     assert [row.name for row in first.rows] == ["dreamprm", "vanilla", "blind"]
-    assert first.rows[0].cells == (Cell("61.0", "[56.0, 66.0]"), Cell("71.0", "[66.0, 76.0]"))
-    assert first.rows[1].cells == (Cell("41.0", "[36.0, 46.0]"), Cell("n/a"))
+    assert first.rows[0].cells == (Cell("61.0", ("[56.0, 66.0]",)), Cell("71.0", ("[66.0, 76.0]",)))
+    assert first.rows[1].cells == (Cell("41.0", ("[36.0, 46.0]",)), Cell("n/a"))
     assert first.rows[2].note.startswith("-1 or the commonest first error") and first.rows[0].note == ""
-    assert first.rows[2].cells[1] == Cell("32.0", "[27.0, 37.0]", resampled=True)
-    assert last.rows[0].cells[0].text == "81.0"
+    assert first.rows[2].cells[1] == Cell("32.0", ("[27.0, 37.0]",), resampled=True)
+    assert last.rows[0].cells[0].main == "81.0"
     assert first.note == ""  # one subset counts, so that no mean stands there
 
 
@@ -187,20 +187,23 @@ def test_a_mean_names_the_subsets_it_is_over() -> None:
     subsets = dict.fromkeys(("math", "gsm8k", "none", "omni"), counts)
     result = result_of(first_error=figures, subsets=subsets)
     table = first_error_table(result)
-    assert table.head == ("", "math", "gsm8k (development)", "none", "omni", "mean")
+    assert [name for name, _ in table.head] == ["math", "gsm8k (development)", "none", "omni", "mean"]
     assert table.groups[0].note == "mean of math, omni"
-    assert table.groups[0].rows[0].cells[-1].text == "60.0"
+    assert table.groups[0].rows[0].cells[-1].main == "60.0"
 
 
 @pytest.mark.parametrize(
     ("held", "cell"),
     [
         (None, Cell("n/a")),
-        ({"value": 0.25, "low": None, "high": None, "undefined_resamples": 9}, Cell("25.0", "[n/a]", True)),
-        ({"value": 0.25, "low": 0.1, "high": 0.5}, Cell("25.0", "[10.0, 50.0]")),
+        (
+            {"value": 0.25, "low": None, "high": None, "undefined_resamples": 9},
+            Cell("25.0", ("[n/a]",), resampled=True),
+        ),
+        ({"value": 0.25, "low": 0.1, "high": 0.5}, Cell("25.0", ("[10.0, 50.0]",))),
         (
             {"value": 0.25, "low": 0.1, "high": 0.5, "undefined_resamples": 1},
-            Cell("25.0", "[10.0, 50.0]", True),
+            Cell("25.0", ("[10.0, 50.0]",), resampled=True),
         ),
     ],
 )
@@ -214,7 +217,10 @@ def test_aucs_without_pairs_are_not_shown() -> None:
         "Pooled, steps counted: up to first error",
         "Per record, steps counted: up to first error",
     ]
-    assert table.groups[0].rows[1].cells == (Cell("0.812", "[0.762, 0.862]"), Cell("0.900", "[0.850, 0.950]"))
+    assert table.groups[0].rows[1].cells == (
+        Cell("0.812", ("[0.762, 0.862]",)),
+        Cell("0.900", ("[0.850, 0.950]",)),
+    )
     assert auc_table(result_of(auc={})).groups == ()
 
 
@@ -223,14 +229,14 @@ def test_calibration_stands_beside_chance_and_the_base_rate() -> None:
     assert [group.title for group in table.groups] == ["math", "gsm8k (development)"]
     row = table.groups[0].rows[1]
     assert row.name == "vanilla"
-    assert dict(zip(table.head[4:6], row.cells[3:5])) == {
-        "ECE, equal mass": Cell("0.080", "[0.030, 0.130]"),
-        "by chance": Cell("0.031", "up to 0.052"),
+    assert dict(zip([name for name, _ in table.head][3:5], row.cells[3:5])) == {
+        "ECE, equal mass": Cell("0.080", ("[0.030, 0.130]",)),
+        "by chance": Cell("0.031", ("up to 0.052",)),
     }
     assert row.cells[6] == Cell("n/a")  # rollouts unknown: chance is not known either
-    assert [cell.text for cell in row.cells[:3]] == ["40", "0.455", "0.375"]
-    assert [cell.text for cell in row.cells[-2:]] == ["0.280", "0.150"]
-    assert all(len(row.cells) == len(table.head) - 1 for group in table.groups for row in group.rows)
+    assert [cell.main for cell in row.cells[:3]] == ["40", "0.455", "0.375"]
+    assert [cell.main for cell in row.cells[-2:]] == ["0.280", "0.150"]
+    assert all(len(row.cells) == len(table.head) for group in table.groups for row in group.rows)
 
 
 def test_differences_are_signed_and_in_their_own_unit() -> None:
@@ -239,8 +245,8 @@ def test_differences_are_signed_and_in_their_own_unit() -> None:
         "F1 (points)",
         "Step AUC, pooled, steps counted: up to first error",
     ]
-    assert table.groups[0].rows[0].cells == (Cell("+20.0", "[+15.0, +25.0]"), Cell("n/a"))
-    assert table.groups[1].rows[0].cells == (Cell("-0.012", "[-0.062, +0.038]"), Cell("n/a"))
+    assert table.groups[0].rows[0].cells == (Cell("+20.0", ("[+15.0, +25.0]",)), Cell("n/a"))
+    assert table.groups[1].rows[0].cells == (Cell("-0.012", ("[-0.062, +0.038]",)), Cell("n/a"))
     without = result_of()
     del without["differences"]
     assert difference_table(without).groups == () and "Differences" not in section_of(without)

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dreamprm.evaluation.number_text import decimal, suite_names
-from dreamprm.reporting import tables
-from dreamprm.reporting.trained import equally_weighted, trained
+from dreamprm.reporting import run_figures
+from dreamprm.reporting.run_figures import equally_weighted, trained
+from dreamprm.reporting.tables import Cell
 
 WIDTH = 110
 _BAR = 30
@@ -44,12 +45,12 @@ def _wrapped(text: str, mark: str = "") -> list[str]:
 
 def _facts(summary: Mapping[str, Any]) -> str:
     lines = [f"Run {_shortened(str(summary.get('name', '')), WIDTH - 4)}".rstrip()]
-    lines += [f"  {name}: {value}" for name, value in tables.fact_rows(summary)]
+    lines += [f"  {name}: {value}" for name, value in run_figures.fact_rows(summary)]
     return "\n".join(lines)
 
 
 def _domains(summary: Mapping[str, Any]) -> str:
-    rows = tables.domain_rows(summary)
+    rows = run_figures.domain_rows(summary)
     if not rows:
         return ""
     planted = any(math.isfinite(row.quality) for row in rows)
@@ -72,27 +73,27 @@ def _domains(summary: Mapping[str, Any]) -> str:
 
 
 def _accuracies(summary: Mapping[str, Any]) -> str:
-    rows = tables.accuracy_rows(summary)
+    rows = run_figures.accuracy_rows(summary)
     if not rows:
         return ""
     title = "Best-of-N accuracy in %, below it the 95 % interval over questions"
     blocks = _suite_blocks(suite_names(summary), rows)
-    return "\n".join([title, *blocks, *_wrapped(tables.mean_meaning(summary))])
+    return "\n".join([title, *blocks, *_wrapped(run_figures.mean_meaning(summary))])
 
 
 def _differences(summary: Mapping[str, Any]) -> str:
-    rows = tables.difference_rows(summary)
+    rows = run_figures.difference_rows(summary)
     if not rows:
         return ""
     title = "Differences in points, with 95 % intervals over the same questions"
     return "\n".join([title, *_suite_blocks(suite_names(summary), rows)])
 
 
-def _suite_blocks(suites: Sequence[str], rows: Mapping[str, Sequence[tables.AccuracyCell]]) -> list[str]:
+def _suite_blocks(suites: Sequence[str], rows: Mapping[str, Sequence[Cell]]) -> list[str]:
     """As many suites side by side as fit; the rest in further blocks below."""
     name_width = min(34, max(_NAME, *(len(name) for name in rows)))
     # An interval must keep a space on its left; two more columns are for the margin.
-    longest = max((len(cell.interval) for row in rows.values() for cell in row), default=0)
+    longest = max((len(_below(cell)) for row in rows.values() for cell in row), default=0)
     cell_width = max(_CELL, longest + 2)
     fitting = max(1, (WIDTH - 2 - name_width) // cell_width)
     lines = []
@@ -101,23 +102,29 @@ def _suite_blocks(suites: Sequence[str], rows: Mapping[str, Sequence[tables.Accu
         heads = "".join(f"{_shortened(suites[k], cell_width - 1):>{cell_width}}" for k in shown)
         lines.append(f"  {'':<{name_width}}{heads}")
         for name, cells in rows.items():
-            accuracies = "".join(f"{cells[k].accuracy:>{cell_width}}" for k in shown)
+            accuracies = "".join(f"{cells[k].main:>{cell_width}}" for k in shown)
             lines.append(f"  {_shortened(name, name_width):<{name_width}}{accuracies}")
-            if any(cells[k].interval for k in shown):
-                intervals = "".join(f"{cells[k].interval:>{cell_width}}" for k in shown)
+            if any(cells[k].small for k in shown):
+                intervals = "".join(f"{_below(cells[k]):>{cell_width}}" for k in shown)
                 lines.append(f"  {'':<{name_width}}{intervals}")
     return lines
 
 
+def _below(cell: Cell) -> str:
+    return " ".join(cell.small)
+
+
 def _targets(summary: Mapping[str, Any]) -> str:
-    rows = tables.target_rows(summary)
+    rows = run_figures.target_rows(summary)
     width = min(60, max((len(row.name) for row in rows), default=0))
     lines = [
         f"  {'met' if row.met else 'MISSED':<6}  {_shortened(row.name, width):<{width}}"
         f"  measured {row.measured:>7}  target {row.target:>7}"
         for row in rows
     ]
-    return "\n".join((["Targets"] if lines else []) + lines + textwrap.wrap(tables.verdict(summary), WIDTH))
+    return "\n".join(
+        (["Targets"] if lines else []) + lines + textwrap.wrap(run_figures.verdict(summary), WIDTH)
+    )
 
 
 def _notes(summary: Mapping[str, Any]) -> str:

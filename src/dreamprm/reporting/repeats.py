@@ -1,12 +1,107 @@
-"""Several evaluations of the same suites: how far an accuracy moves from one to the next."""
+"""Repetitions: runs of one training with different seeds, and evaluations of the same suites.
+
+And in which settings several runs differ.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
+from dreamprm.config.errors import DataError
+from dreamprm.config.loading import flat, is_below
+from dreamprm.evaluation.number_text import MISSING, number
 from dreamprm.reporting.folders.evaluation import EvaluationFolder
+from dreamprm.reporting.folders.run import Run
+from dreamprm.training.settings import BESIDE_TRAINING
+
+OWN = ("name", "output", "seed", "resume", "overwrite")
+"""Settings that each run has for itself: they say nothing on what was trained."""
+
+
+def seed_of(run: Run) -> int | None:
+    """The run's seed; None where its summary has none."""
+    seed = number(run.summary.get("seed"))
+    return int(seed) if seed.is_integer() else None
+
+
+def seed_groups(runs: Sequence[Run]) -> list[tuple[Run, ...]]:
+    """Groups of runs that differ in their seeds alone, in the order of their first runs.
+
+    A path that names the run's own seed (data/sandbox/seed0) counts as the same in each run. A run without
+    config.yaml is in no group: nothing tells what it shares with others. A group has two seeds or more.
+
+    Raises: DataError where a config.yaml is no YAML mapping.
+    """
+    alike: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    for run in runs:
+        if run.config is not None and seed_of(run) is not None:
+            key = tuple(
+                sorted(
+                    (name, repr(value))
+                    for name, value in settings(run).items()
+                    if not is_below(name, (*OWN, *BESIDE_TRAINING))
+                )
+            )
+            alike.setdefault(key, []).append(run)
+    return [tuple(group) for group in alike.values() if len({seed_of(run) for run in group}) > 1]
+
+
+def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """{setting: its value in each run, None where it is absent} of the settings that are not the same in all.
+
+    Name, output and seed are left out; a path that names the run's own seed counts as in `seed_groups`.
+    Raises: DataError where a config.yaml is no YAML mapping.
+    """
+    each = [settings(run) for run in runs]
+    names = [name for name in dict.fromkeys(name for one in each for name in one) if not is_below(name, OWN)]
+    rows = {name: [one.get(name) for one in each] for name in names}
+    return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
+
+
+def settings(run: Run, *, star_seed: bool = True) -> dict[str, Any]:
+    """Every setting of config.yaml by its full name (`hypergrad.name`, `data.train[0].path`), in its order.
+
+    Args: star_seed: write `*` for the run's own seed in texts that name it (`data/sandbox/seed0`).
+    Raises: DataError where the file is no YAML mapping.
+    """
+    if run.config is None:
+        return {}
+    path = run.folder / "config.yaml"
+    try:
+        held = yaml.safe_load(run.config)
+    except yaml.YAMLError as error:
+        raise DataError(f"{path}: not YAML ({error}); the file is damaged") from error
+    if not isinstance(held, Mapping):
+        raise DataError(f"{path}: must be a mapping of settings, got {type(held).__name__}")
+    if not star_seed:
+        return dict(flat(held))
+    seed = held.get("seed", seed_of(run))
+    own = re.compile(rf"(seed[-_]?){re.escape(str(seed))}(?!\d)")
+    return {name: own.sub(r"\1*", value) if isinstance(value, str) else value for name, value in flat(held)}
+
+
+def shared_label(group: Sequence[Run], labels: Sequence[str]) -> str:
+    """One name for the runs of a group: that of all, with `*` for the seed, or all of them."""
+    starred = {
+        re.sub(rf"(seed[-_]?){seed_of(run)}(?!\d)", r"\1*", label)
+        for run, label in zip(group, labels, strict=True)
+    }
+    return starred.pop() if len(starred) == 1 else ", ".join(labels)
+
+
+def mean_and_range(values: Sequence[float], digits: int) -> str:
+    """Mean (smallest to largest) of the finite values in text; "n/a" where there is none."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return MISSING
+    mean = sum(finite) / len(finite)
+    return f"{mean:.{digits}f} ({min(finite):.{digits}f} to {max(finite):.{digits}f})"
 
 
 @dataclass(frozen=True)

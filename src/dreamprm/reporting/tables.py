@@ -1,139 +1,123 @@
-"""The figures of a summary as rows of text, for the console and the page alike."""
+"""The one form of the page's tables: cells with what stands small below them, rows, groups of rows.
+
+And what the tables of an evaluation share: its suites, its selectors in groups, counts and lists in words.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dreamprm.evaluation.number_text import decimal, number, percent, signed_points, suite_names
-from dreamprm.evaluation.selector_names import (
-    SHORT,
-)
-from dreamprm.reporting.trained import trained
-from dreamprm.runtime.progress import duration
-
-SELECTOR_MEANINGS: Mapping[str, str] = SHORT
-"""What each selector picks, for readers of a report."""
+from dreamprm.evaluation.number_text import MEAN, percent
+from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED, is_scorer, ordered_scorers
 
 
 @dataclass(frozen=True)
-class DomainRow:
-    """One domain: learned weight, and planted quality where the run knows it (else NaN)."""
+class Cell:
+    """A figure, and what stands small below it.
+
+    Attributes:
+        main: the figure.
+        small: lines below it, such as its interval.
+        marks: below them, of significance.
+        strong: whether it is printed bold.
+        resampled: whether the figure is undefined in some bootstrap samples, which a footnote then says.
+    """
+
+    main: str
+    small: tuple[str, ...] = ()
+    marks: str = ""
+    strong: bool = False
+    resampled: bool = False
+
+
+ABSENT = Cell("–")
+"""Where a suite lacks the selector."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table by the name that heads it.
+
+    Attributes:
+        small: what stands small below the name.
+        note: of a guess, what it answers; "" for a selector or scorer.
+    """
 
     name: str
-    weight: float
-    quality: float
-
-
-def domain_rows(summary: Mapping[str, Any]) -> list[DomainRow]:
-    """All domains, highest weight first; those without a finite weight last."""
-    quality = summary.get("quality") or {}
-    rows = [
-        DomainRow(name=name, weight=number(weight), quality=number(quality.get(name)))
-        for name, weight in (summary.get("weights") or {}).items()
-    ]
-    return sorted(rows, key=lambda row: (-row.weight if math.isfinite(row.weight) else math.inf, row.name))
+    cells: tuple[Cell, ...]
+    small: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
-class AccuracyCell:
-    """A selector's accuracy on one suite and its interval, as per cent in text; interval "" where unknown."""
+class Group:
+    """Rows under a heading of their own; `note` stands beside it, such as what the rows' mean is over."""
 
-    accuracy: str
-    interval: str
-
-
-def accuracy_rows(summary: Mapping[str, Any]) -> dict[str, list[AccuracyCell]]:
-    """{selector: one cell for each of suite_names}, in the order of the summary."""
-    intervals = summary.get("intervals") or {}
-    rows = {}
-    for selector, row in (summary.get("best_of_n") or {}).items():
-        known = intervals.get(selector) or {}
-        rows[selector] = [
-            AccuracyCell(percent(row.get(name)), _interval(known.get(name), percent, between="-"))
-            for name in suite_names(summary)
-        ]
-    return rows
-
-
-def difference_rows(summary: Mapping[str, Any]) -> dict[str, list[AccuracyCell]]:
-    """{"a minus b": one cell for each of suite_names}, in percentage points; empty where the run has none."""
-    rows = {}
-    for pair, row in (summary.get("differences") or {}).items():
-        values = [row.get(name) or [None, None, None] for name in suite_names(summary)]
-        rows[" minus ".join(pair.split("-"))] = [
-            AccuracyCell(signed_points(value[0]), _interval(value[1:], percent, between=", "))
-            for value in values
-        ]
-    return rows
-
-
-def _interval(ends: Any, show: Callable[[object], str], *, between: str) -> str:
-    if not ends or not all(math.isfinite(number(end)) for end in ends):
-        return ""
-    return f"{show(ends[0])}{between}{show(ends[1])}"
-
-
-def mean_meaning(summary: Mapping[str, Any]) -> str:
-    """What "mean" stands for in this run."""
-    shifted = summary.get("shifted_suites") or []
-    return "mean: over " + ("the shifted suites " + ", ".join(map(str, shifted)) if shifted else "all suites")
-
-
-def fact_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Name and value of the run's single figures; those that do not apply are left out."""
-    seconds = number(summary.get("seconds"))
-    facts = [
-        ("steps", _whole(summary.get("steps"))),
-        ("seed", _whole(summary.get("seed"))),
-        ("time", duration(seconds) if math.isfinite(seconds) else ""),
-        (
-            f"rank correlation of {trained(summary).weight} with planted quality",
-            _known(summary.get("spearman")),
-        ),
-        ("mean weight of good over bad domains", _known(summary.get("weight_ratio"))),
-        ("vanilla PRM", VANILLA_SOURCES.get(str(summary.get("vanilla_source")), "")),
-    ]
-    return [(name, value) for name, value in facts if value]
-
-
-VANILLA_SOURCES = {"live": "trained in this run", "recorded": "recorded figures, not trained in this run"}
-
-
-def _known(value: object) -> str:
-    return "" if value is None else decimal(value, 2)
-
-
-def _whole(value: object) -> str:
-    as_float = number(value)
-    return f"{as_float:.0f}" if math.isfinite(as_float) else ""
+    title: str
+    rows: tuple[Row, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
-class TargetRow:
-    """A target, what was measured, and whether it was met."""
+class Table:
+    """Groups of rows with the same columns.
 
-    name: str
-    target: str
-    measured: str
-    met: bool
+    Attributes:
+        head: of each column its name and what stands small below it; the names of the rows have no column.
+        groups: of rows with a cell for each column.
+    """
+
+    head: tuple[tuple[str, str], ...]
+    groups: tuple[Group, ...]
+
+    @property
+    def resampled(self) -> bool:
+        """Whether any cell needs the footnote that not all bootstrap samples count."""
+        return any(cell.resampled for group in self.groups for row in group.rows for cell in row.cells)
 
 
-def target_rows(summary: Mapping[str, Any]) -> list[TargetRow]:
-    """The targets in the order of the summary."""
-    return [
-        TargetRow(name, decimal(row.get("target")), decimal(row.get("measured")), row.get("met") is True)
-        for name, row in (summary.get("targets") or {}).items()
-    ]
+def places(result: Mapping[str, Any]) -> list[str]:
+    """The suites in their order, and their mean where there are several."""
+    names = list(result["suites"])
+    return [*names, MEAN] if len(names) > 1 else names
 
 
-def verdict(summary: Mapping[str, Any]) -> str:
-    """One sentence: whether the run met its targets; "" where it has none."""
-    if "targets_met" not in summary:
-        return ""
-    if summary["targets_met"] is True:
-        return "All targets are met."
-    missed = [row.name for row in target_rows(summary) if not row.met]
-    return "Targets not met: " + ", ".join(missed) + "." if missed else "The targets are not met."
+def grouped(selectors: Iterable[str], row: Callable[[str], Row]) -> tuple[Group, ...]:
+    """The selectors' rows in the order of the paper's table, by how they choose; no group is empty.
+
+    Scorers stand as `ordered_scorers` has them, dreamprm last; the ceiling is the last group.
+    """
+    there = list(dict.fromkeys(selectors))
+    weighted = ordered_scorers([name.removeprefix(WEIGHTED) for name in there if name.startswith(WEIGHTED)])
+    groups: Sequence[tuple[str, Sequence[str]]] = (
+        ("One response, or a vote", ("random", "first", "majority")),
+        ("A vote weighted by scores", [WEIGHTED + name for name in weighted]),
+        ("One generator throughout", (BEST_GENERATOR,)),
+        ("The highest score", ordered_scorers([name for name in there if is_scorer(name)])),
+        ("Ceiling", ("oracle",)),
+    )
+    shown = ((title, tuple(row(name) for name in names if name in there)) for title, names in groups)
+    return tuple(Group(title, rows) for title, rows in shown if rows)
+
+
+def counted(count: int, what: str) -> str:
+    """A number and a noun. Example: (1, "question") -> "1 question"."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def candidates_text(suite: Mapping[str, Any]) -> str:
+    """How many candidates the questions of a suite have. Example: "N = 8", "N = 1 to 8"."""
+    sizes = sorted(int(n) for n in suite["candidates"])
+    return f"N = {sizes[0]}" if len(sizes) == 1 else f"N = {sizes[0]} to {sizes[-1]}"
+
+
+def interval_text(interval: Sequence[float]) -> str:
+    """An interval of shares in per cent. Example: "[41.9, 53.6]"."""
+    return f"[{percent(interval[0])}, {percent(interval[1])}]"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Example: "a, b and c"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamprm.evaluation.plots.calibration import reliability_plot
-from dreamprm.evaluation.plots.threshold import threshold_plot
+from dreamprm.evaluation.plots.steps import reliability_plot, threshold_plot
 
 
 def held(*bins: tuple[int, float, float]) -> dict[str, Any]:

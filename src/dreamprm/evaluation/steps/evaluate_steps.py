@@ -229,9 +229,8 @@ def _curves_csv(thresholds: Mapping[str, Threshold]) -> str:
 
 def _plot(folder: Path, result: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> None:
     # Imported here: matplotlib takes half a second, and reading or refusing the files needs none of it.
-    from dreamprm.evaluation.plots.calibration import reliability_plot
+    from dreamprm.evaluation.plots.steps import reliability_plot, threshold_plot
     from dreamprm.evaluation.plots.style import png
-    from dreamprm.evaluation.plots.threshold import threshold_plot
 
     folder.mkdir()
     figures = {

@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 
 from dreamprm.evaluation.plots.best_of_n import mean_over_n, suites_with_all
 from dreamprm.reporting.folders.run import Run
-from dreamprm.reporting.plots.audit import audit
 from dreamprm.reporting.plots.difficulty import weights_against_difficulty
-from dreamprm.reporting.plots.losses import losses
+from dreamprm.reporting.plots.training import audit, losses
 from dreamprm.reporting.plots.weights import final_weights, weights_over_time
 
 RUN_LEVEL = 0.95

@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 
 from dreamprm.evaluation.number_text import decimal, number
 from dreamprm.evaluation.plots import style
-from dreamprm.reporting import tables
 from dreamprm.reporting.folders.run import Floats, Run, WeightHistory
-from dreamprm.reporting.trained import equally_weighted, trained
+from dreamprm.reporting.run_figures import domain_rows, equally_weighted, trained
 
 _NAMED = 24  # more names than this do not fit beside a plot; the highest and lowest are named then
 
@@ -84,7 +83,7 @@ def final_weights(run: Run) -> Figure | None:
 
     None without weights, and where nothing weighed the domains.
     """
-    rows = [row for row in tables.domain_rows(run.summary) if math.isfinite(row.weight)]
+    rows = [row for row in domain_rows(run.summary) if math.isfinite(row.weight)]
     if not rows or equally_weighted(run.summary):
         return None
     figure = style.new_figure(8.4, 1.5 + 0.29 * len(rows))

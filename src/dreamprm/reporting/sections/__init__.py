@@ -1,4 +1,4 @@
-"""The sections of a report, one file each: a function of the whole Report that yields those that apply."""
+"""The sections of a report: each a function of the whole Report that yields those that apply."""
 
 from __future__ import annotations
 
@@ -8,31 +8,28 @@ from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section
 from dreamprm.reporting.sections import (
     choices,
-    differences,
     examples,
     methods,
-    over_n,
     overview,
     provenance,
-    run_accuracy,
+    run,
+    selectors,
     steps,
-    training,
-    verdict,
     weights,
 )
 
 SECTIONS: tuple[Callable[[Report], Iterator[Section]], ...] = (
-    verdict.sections,
+    run.verdict,
     methods.sections,
-    over_n.sections,
-    differences.sections,
+    selectors.over_n,
+    selectors.differences,
     choices.sections,
     overview.sections,
-    run_accuracy.sections,
+    run.accuracy,
     weights.sections,
     steps.sections,
     examples.sections,
-    training.sections,
+    run.training,
     provenance.sections,
 )
 """In the order of the page."""

@@ -14,11 +14,11 @@ from dreamprm.evaluation.selector_names import (
 )
 from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
-from dreamprm.reporting.selector_tables import (
+from dreamprm.reporting.tables import (
     ABSENT,
     Cell,
+    Group,
     Row,
-    RowGroup,
     candidates_text,
     counted,
     interval_text,
@@ -88,12 +88,12 @@ def _picked(picked: Mapping[str, Any]) -> dict[str, Any] | None:
         )
         for scorer, row in picked.items()
     )
-    return {"head": [(name, "") for name in tried], "groups": [RowGroup("", rows)]}
+    return {"head": [(name, "") for name in tried], "groups": [Group("", rows)]}
 
 
-def _checkpoints(checkpoints: Mapping[str, Any]) -> list[RowGroup]:
+def _checkpoints(checkpoints: Mapping[str, Any]) -> list[Group]:
     return [
-        RowGroup(
+        Group(
             f"{model} is {choice['picked']}",
             tuple(
                 Row(scorer, (Cell(row["aggregation"]), _figure(row, strong=scorer == choice["picked"])))
@@ -131,7 +131,7 @@ def _generators(result: Mapping[str, Any]) -> dict[str, Any] | None:
     lacking = [suite for suite, one in best.items() if not one]
     if lacking:
         chosen.append(f"In {listed(lacking)} no generator answered every question, so there is none.")
-    return {"head": [(suite, "") for suite in held], "groups": [RowGroup("", rows)], "chosen": chosen}
+    return {"head": [(suite, "") for suite in held], "groups": [Group("", rows)], "chosen": chosen}
 
 
 def _chosen_on(what: str, result: Mapping[str, Any]) -> str:

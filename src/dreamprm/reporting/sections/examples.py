@@ -14,6 +14,7 @@ from dreamprm.data.records import OPTION_LETTERS
 from dreamprm.data.step_scores import probability
 from dreamprm.evaluation.example_records import Agreement, Example, PickedCandidate
 from dreamprm.evaluation.number_text import percent
+from dreamprm.evaluation.plots.style import QUALITY_COLOURS
 from dreamprm.evaluation.selector_names import (
     SINGLE,
     WEIGHTED,
@@ -22,7 +23,6 @@ from dreamprm.evaluation.selector_names import (
 from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, image, render
 from dreamprm.reporting.folders.evaluation import EvaluationFolder
-from dreamprm.reporting.shades import Shade, shade
 
 OPEN = 2
 """Cards of each kind that are not folded."""
@@ -32,6 +32,13 @@ OPEN = 2
 _TEX = re.compile(r"(\$\$[^$]+\$\$|\$[^$\n]+\$|\\\((?:(?!\\\().)+?\\\)|\\\[(?:(?!\\\[).)+?\\\])", re.DOTALL)
 _KINDS = {"png": "png", "jpg": "jpeg"}
 
+LIGHT_PAPER, DARK_PAPER = "#ffffff", "#17191c"
+"""--paper of page.css in the two colour schemes; a test holds them together."""
+
+# How much of the colour is laid on the paper, at one half and at 0 or 1. More would tire the eye; text on
+# the strongest shade keeps a contrast above 7:1.
+_LIGHT, _DARK = (0.12, 0.48), (0.12, 0.6)
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -39,6 +46,14 @@ class Piece:
 
     text: str
     tex: bool
+
+
+@dataclass(frozen=True)
+class Shade:
+    """Backgrounds as "#rrggbb": in the light and in the dark colour scheme."""
+
+    light: str
+    dark: str
 
 
 @dataclass(frozen=True)
@@ -145,6 +160,24 @@ def pieces(text: str) -> list[Piece]:
     """A text in parts: its mathematics ($...$, $$...$$, \\(...\\), \\[...\\]) and what is between."""
     parts = _TEX.split(text)
     return [Piece(part, bool(place % 2)) for place, part in enumerate(parts) if part]
+
+
+def shade(probability: float) -> Shade:
+    """Red-brown below one half, next to nothing at it, blue above: the scale of the plots, laid on the paper.
+
+    Args: probability: in [0, 1].
+    """
+    from matplotlib.colors import to_rgb
+
+    # A whole number would be taken for a place in the scale's table.
+    colour, distance = QUALITY_COLOURS(float(probability))[:3], abs(2.0 * probability - 1.0)
+
+    def on(paper: str, least: float, most: float) -> str:
+        share = least + (most - least) * distance
+        mixed = [share * ink + (1.0 - share) * white for ink, white in zip(colour, to_rgb(paper))]
+        return "#" + "".join(f"{round(255 * value):02x}" for value in mixed)
+
+    return Shade(on(LIGHT_PAPER, *_LIGHT), on(DARK_PAPER, *_DARK))
 
 
 def shown_probability(log_odds: float) -> str:

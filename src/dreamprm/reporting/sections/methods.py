@@ -24,7 +24,7 @@ from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.folders.evaluation import EvaluationFolder
 from dreamprm.reporting.repeats import over_evaluations, repeated_evaluations
-from dreamprm.reporting.selector_tables import (
+from dreamprm.reporting.tables import (
     ABSENT,
     Cell,
     Row,

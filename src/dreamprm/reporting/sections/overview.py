@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dreamprm.evaluation.number_text import MEAN, MISSING, decimal, number, percent, suite_names
-from dreamprm.reporting import tables
 from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.folders.run import Run
-from dreamprm.reporting.seeds import mean_and_range, seed_groups, seed_of, settings, shared_label
-from dreamprm.reporting.tables import AccuracyCell
-from dreamprm.reporting.trained import trained
+from dreamprm.reporting.repeats import mean_and_range, seed_groups, seed_of, settings, shared_label
+from dreamprm.reporting.run_figures import accuracy_rows, trained
+from dreamprm.reporting.tables import Cell
 from dreamprm.runtime.progress import duration
 
 
@@ -81,7 +80,7 @@ def shared_suites(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
     The mean, which comes last among the suites, is over the shifted ones where all runs agree on them and
     share them, else over all that they share. Both are empty where the runs share none.
     """
-    measured = [run.summary for run in runs if tables.accuracy_rows(run.summary)]
+    measured = [run.summary for run in runs if accuracy_rows(run.summary)]
     if not measured:
         return [], []
     each = [[name for name in suite_names(summary) if name != MEAN] for summary in measured]
@@ -99,14 +98,14 @@ def _accuracy(run: Run, suite: str, mean_of: Sequence[str]) -> float:
     return number(row.get(suite))
 
 
-def _accuracies(run: Run, suites: Sequence[str], mean_of: Sequence[str]) -> list[AccuracyCell]:
-    names, known = suite_names(run.summary), tables.accuracy_rows(run.summary)
+def _accuracies(run: Run, suites: Sequence[str], mean_of: Sequence[str]) -> list[Cell]:
+    names, known = suite_names(run.summary), accuracy_rows(run.summary)
     cells = known.get(trained(run.summary).selector)
     own = set(mean_of) == set(run.summary.get("shifted_suites") or [one for one in names if one != MEAN])
     return [
         cells[names.index(suite)]
         if cells and suite in names and (suite != MEAN or own)
-        else AccuracyCell(percent(_accuracy(run, suite, mean_of)), "")
+        else Cell(percent(_accuracy(run, suite, mean_of)))
         for suite in suites
     ]
 
@@ -117,7 +116,7 @@ def _mean_meaning(runs: Sequence[Run], suites: Sequence[str], mean_of: Sequence[
     shifted = all(
         list(mean_of) == list(run.summary.get("shifted_suites") or [])
         for run in runs
-        if tables.accuracy_rows(run.summary)
+        if accuracy_rows(run.summary)
     )
     return f"mean: over the {'shifted ' if shifted else ''}suites {', '.join(mean_of)}"
 

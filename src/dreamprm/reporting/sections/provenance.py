@@ -10,7 +10,7 @@ from dreamprm.reporting.contents import Folder, Report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.folders.evaluation import EvaluationFolder
 from dreamprm.reporting.folders.run import Run
-from dreamprm.reporting.seeds import differing_settings
+from dreamprm.reporting.repeats import differing_settings
 
 
 def sections(report: Report) -> Iterator[Section]:

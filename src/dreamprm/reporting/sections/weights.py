@@ -8,7 +8,6 @@ from typing import Any
 
 from dreamprm.evaluation.number_text import decimal, number, percent
 from dreamprm.evaluation.plots.style import png
-from dreamprm.reporting import tables
 from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.folders.run import Run
@@ -18,13 +17,13 @@ from dreamprm.reporting.plots.weights_of_runs import (
     final_weights_of_runs,
     weights_over_time_of_runs,
 )
-from dreamprm.reporting.seeds import mean_and_range, seed_groups, settings, shared_label
-from dreamprm.reporting.trained import equally_weighted, trained
+from dreamprm.reporting.repeats import mean_and_range, seed_groups, settings, shared_label
+from dreamprm.reporting.run_figures import domain_rows, equally_weighted, trained
 
 
 def sections(report: Report) -> Iterator[Section]:
     """The weights of all runs that have any: a single run by itself, several side by side."""
-    runs = [run for run in report.runs if tables.domain_rows(run.summary)]
+    runs = [run for run in report.runs if domain_rows(run.summary)]
     if not runs:
         return
     weighted = [run for run in runs if not equally_weighted(run.summary)]
@@ -47,7 +46,7 @@ def sections(report: Report) -> Iterator[Section]:
 
 
 def _single(report: Report, run: Run) -> dict[str, Any]:
-    rows = tables.domain_rows(run.summary)
+    rows = domain_rows(run.summary)
     known = run.summary.get("generator_accuracy") or {}
     top = max((row.weight for row in rows if math.isfinite(row.weight)), default=0.0)
     plots = report.plots(run)
@@ -139,7 +138,7 @@ def _difficulty(report: Report, runs: Sequence[Run], labels: Sequence[str]) -> d
 
 
 def _weights(run: Run) -> dict[str, float]:
-    return {row.name: row.weight for row in tables.domain_rows(run.summary)}
+    return {row.name: row.weight for row in domain_rows(run.summary)}
 
 
 def _quality(run: Run) -> dict[str, float]:

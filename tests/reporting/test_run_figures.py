@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dreamprm.evaluation.number_text import decimal, percent, signed_points
-from dreamprm.reporting import final_table, tables
+from dreamprm.reporting import final_table, run_figures
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def test_numbers_as_text():
 
 def test_domains_by_weight_with_unknown_ones_last():
     weights = {"b": 1.0, "lost": float("nan"), "a": 1.0, "top": 2.0}
-    rows = tables.domain_rows({"weights": weights, "quality": {"a": 0.5}})
+    rows = run_figures.domain_rows({"weights": weights, "quality": {"a": 0.5}})
     assert [row.name for row in rows] == ["top", "a", "b", "lost"]
     assert [row.quality == 0.5 for row in rows] == [False, True, False, False]
 
@@ -32,10 +32,10 @@ def test_verdict():
         "a": {"target": 1.0, "measured": 0.5, "met": False},
         "b": {"target": 0, "measured": 1, "met": True},
     }
-    assert tables.verdict({"targets_met": False, "targets": targets}) == "Targets not met: a."
-    assert tables.verdict({"targets_met": False}) == "The targets are not met."
-    assert tables.verdict({"targets_met": True, "targets": targets}) == "All targets are met."
-    assert tables.verdict({}) == ""
+    assert run_figures.verdict({"targets_met": False, "targets": targets}) == "Targets not met: a."
+    assert run_figures.verdict({"targets_met": False}) == "The targets are not met."
+    assert run_figures.verdict({"targets_met": True, "targets": targets}) == "All targets are met."
+    assert run_figures.verdict({}) == ""
 
 
 def test_table_shows_every_figure(summary):

@@ -1,33 +1,76 @@
-"""Differences between selectors on the same questions: plot, intervals and tests."""
+"""Selectors compared: accuracy over the number of candidates, and differences on the same questions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dreamprm.evaluation.number_text import (
-    level_text,
-    p_text,
-    signed_points,
-)
+from dreamprm.evaluation.number_text import level_text, p_text, percent, signed_points
+from dreamprm.evaluation.plots import best_of_n as accuracy
 from dreamprm.evaluation.plots.style import png
-from dreamprm.evaluation.significance import (
-    error_rate,
-    how_tested,
-)
+from dreamprm.evaluation.significance import error_rate, how_tested
 from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.plots.forest import forest
-from dreamprm.reporting.selector_tables import ABSENT, Cell, Row, RowGroup, places
+from dreamprm.reporting.tables import ABSENT, Cell, Group, Row, grouped, interval_text, places
 
 _LEARNED = "dreamprm"
 _SHORT = 12  # rows that are shown unfolded
 
 
-def sections(report: Report) -> Iterator[Section]:
+def over_n(report: Report) -> Iterator[Section]:
+    """Plots and a table for each evaluation."""
+    if report.evaluations:
+        yield Section(
+            "over-n",
+            "Accuracy over the number of candidates",
+            render(
+                "over_n.html",
+                evaluations=[
+                    {"label": report.label(one), **_accuracy_over_n(one.result)} for one in report.evaluations
+                ],
+            ),
+        )
+
+
+def _accuracy_over_n(result: Mapping[str, Any]) -> dict[str, Any]:
+    figures = accuracy.evaluation_figures(result)
+    drawn = (accuracy.mean_over_n(figures, level=result["level"]), accuracy.suites_over_n(figures))
+    mean, suites = (None if figure is None else png(figure) for figure in drawn)
+    everywhere = [name for name, row in figures["best_of_n"].items() if len(row) >= len(places(result))]
+    return {
+        "mean": mean,
+        "suites": suites,
+        "level": level_text(result["level"]),
+        "names": list(result["suites"]),
+        "partial": [name for name in figures["best_of_n"] if name not in everywhere],
+        "tables": [{"place": place, **_figures(result, place)} for place in places(result)],
+    }
+
+
+def _figures(result: Mapping[str, Any], place: str) -> dict[str, Any]:
+    rows = {name: by_place[place] for name, by_place in result["accuracy_by_n"].items() if place in by_place}
+    sizes = sorted({n for row in rows.values() for n in row}, key=int)
+
+    def row(selector: str) -> Row:
+        bands = result["intervals_by_n"][selector][place]
+        return Row(
+            selector,
+            tuple(
+                Cell(percent(rows[selector][n]), (interval_text(bands[n]),))
+                if n in rows[selector]
+                else ABSENT
+                for n in sizes
+            ),
+        )
+
+    return {"head": [(f"N = {n}", "") for n in sizes], "groups": grouped(rows, row)}
+
+
+def differences(report: Report) -> Iterator[Section]:
     """A plot of one method's differences and a table of all, for each evaluation that compared any."""
     shown = [
-        {"label": report.label(one), **_shown(result)}
+        {"label": report.label(one), **_compared(result)}
         for one in report.evaluations
         if (result := one.result)["differences"]
     ]
@@ -37,14 +80,14 @@ def sections(report: Report) -> Iterator[Section]:
         )
 
 
-def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
+def _compared(result: Mapping[str, Any]) -> dict[str, Any]:
     methods = list(dict.fromkeys(row["method"] for row in result["differences"]))
     method = _LEARNED if _LEARNED in methods else methods[0]
     figure = forest(result, method)
     there = {row["suite"] for row in result["differences"]}
     columns = [place for place in places(result) if place in there]
     groups = [
-        RowGroup(f"{one} minus", _rows(result, one, columns))
+        Group(f"{one} minus", _rows(result, one, columns))
         for one in (method, *(other for other in methods if other != method))
     ]
     return {

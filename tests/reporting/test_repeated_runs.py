@@ -6,7 +6,7 @@ import pytest
 
 from dreamprm.config.errors import DataError
 from dreamprm.reporting import read_run
-from dreamprm.reporting.seeds import differing_settings, mean_and_range, seed_groups, settings, shared_label
+from dreamprm.reporting.repeats import differing_settings, mean_and_range, seed_groups, settings, shared_label
 
 
 def names(groups):
