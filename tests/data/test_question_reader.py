@@ -79,10 +79,10 @@ def test_an_answer_with_options_becomes_a_letter(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"answer": None}, "field 'answer': got None; allowed: a text or a number"),
+        ({"answer": None}, "field 'answer': got None; allowed: a text that is not empty, or a number"),
         ({"answer": " "}, "field 'answer': got ' '"),
         ({"answer": True}, "field 'answer': got True"),
-        ({"answer": "z", "options": ["x", "y"]}, "one of the letters A, B, or the text of one option"),
+        ({"answer": "z", "options": ["x", "y"]}, "the text of one option, or one of the letters A, B"),
         ({"answer": "C", "options": ["x", "y"]}, "one of the letters A, B"),
         ({"answer": "x", "options": ["x", "x"]}, "one of the letters A, B"),
         ({"options": ["x"] * 27}, "field 'options': got '27 options'; allowed: at most 26 options"),

@@ -24,7 +24,7 @@ from dreamprm.formats.convert import convert_file
 from dreamprm.formats.format import ConvertReport
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.questions.field_map import FieldMap
-from dreamprm.formats.tables import read_table
+from dreamprm.formats.table_files import read_table
 from dreamprm.formats.writers import write_cells
 
 ROWS = [
@@ -362,20 +362,20 @@ def test_bad_rows_name_file_row_field_value_and_what_is_allowed(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"question": None}, "question must be a text that is not empty; got None"),
-        ({"answer": 3}, "answer must be a text that is not empty; got 3"),
+        ({"question": None}, "question must be a text, got None"),
+        ({"answer": 3}, "answer must be a text, got 3"),
         ({"options": []}, "options must name at least one field; write null for none"),
-        ({"image": ["a", 3]}, "image must be a text that is not empty, or null; got 3"),
+        ({"image": ["a", 3]}, "image must be a text that is not empty or null, got 3"),
         (
             {"answer_index": 2, "options": "o"},
-            "answer_index must be a whole number >= 0 and <= 1, or null; got 2",
+            "answer_index must be >= 0 and <= 1, got 2",
         ),
         (
             {"answer_index": True, "options": "o"},
-            "answer_index must be a whole number >= 0 and <= 1, or null; got True",
+            "answer_index must be a whole number >= 0 and <= 1 or null, got True",
         ),
         ({"answer_index": 0}, "answer_index needs options"),
-        ({"where": "split=test"}, "where must be a mapping of field to value or values; got 'split=test'"),
+        ({"where": "split=test"}, "where must be a mapping or null, got 'split=test'"),
     ],
 )
 def test_bad_maps(options: dict[str, Any], message: str) -> None:

@@ -107,7 +107,7 @@ def test_bad_rows_may_be_skipped_up_to_a_share(read: Read, write: Write, tmp_pat
     assert (report.rows, report.bad, len(report.left_out)) == (3, 1, 1)
     with pytest.raises(DataError, match="1 of 3 rows are bad, more than max_bad_fraction=0.3 allows"):
         list(read(path, on_error="skip", max_bad_fraction=0.3))
-    with pytest.raises(UserError, match="domain must be a text that is not empty, or null; got 5"):
+    with pytest.raises(UserError, match="domain must be a text or null, got 5"):
         list(read(path, domain=5))
 
 
@@ -129,9 +129,9 @@ def test_what_a_format_of_right_and_wrong_cannot_hold_names_the_option(write: Wr
     write([record(1, N, 0, id="gone"), record(1, 0)], path, unlabelled="skip")
     assert "q" in path.read_text() and "gone" not in path.read_text()
     for threshold in (-0.1, 1, True, "0"):
-        with pytest.raises(UserError, match="threshold must be a number >= 0 and < 1, or null; got"):
+        with pytest.raises(UserError, match="threshold must be (a number )?>= 0 and < 1( or null)?, got"):
             write([], path, threshold=threshold)
-    with pytest.raises(UserError, match="unlabelled must be one of error, skip; got 'zero'"):
+    with pytest.raises(UserError, match="unlabelled must be one of error, skip, got 'zero'"):
         write([], path, unlabelled="zero")
 
 
@@ -147,7 +147,7 @@ def test_formats_of_first_errors(name: str, tmp_path: Path) -> None:
         write([record(1, images=("i.png",))], path)
     write([record(1, images=("i.png",))], path, images="drop")
     assert [r.images for r in read(path)] == [()]
-    with pytest.raises(UserError, match="images must be one of error, drop; got 'keep'"):
+    with pytest.raises(UserError, match="images must be one of error, drop, got 'keep'"):
         write([], path, images="keep")
 
 
@@ -462,9 +462,9 @@ def test_visualprm_raw_holds_shares_and_what_is_not_sampled(tmp_path: Path) -> N
         assert path.read_text() == ""
     with pytest.raises(UserError, match="threshold is for form=conversations"):
         visualprm.write([], path, threshold=0)
-    with pytest.raises(UserError, match="form must be one of raw, conversations; got 'x'"):
+    with pytest.raises(UserError, match="form must be one of raw, conversations, got 'x'"):
         visualprm.write([], path, form="x")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="unsampled must be one of null, zero; got 'skip'"):
+    with pytest.raises(UserError, match="unsampled must be one of null, zero, got 'skip'"):
         list(visualprm.read(path, unsampled="skip"))  # type: ignore[arg-type]
 
 

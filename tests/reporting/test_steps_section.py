@@ -392,8 +392,12 @@ def test_a_folder_is_read_with_its_curves(folder: Path) -> None:
             "curves.csv:4: f1 must be a finite number",
         ),
         (
-            lambda text: text.replace("2,0.88,0,1,0", "2"),
+            lambda text: text.replace("2,0.88,0,1,0", "2,0.88,,1,0"),
             "curves.csv:4: f1 must be a finite number, got None",
+        ),
+        (
+            lambda text: text.replace("2,0.88,0,1,0", "2"),
+            "curves.csv:4: got 2 cells for 6 columns",
         ),
         (
             lambda text: text.replace("vanilla", "orm", 1),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dreamprm.config.errors import UserError, nearest
@@ -423,6 +425,8 @@ def _fits(kind: Any, value: Any) -> bool:
         return isinstance(value, list | tuple) and all(_fits(get_args(kind)[0], part) for part in value)
     if origin is dict:
         return isinstance(value, dict) and all(_fits(get_args(kind)[1], part) for part in value.values())
+    if kind is Path:
+        return isinstance(value, str | os.PathLike)
     return isinstance(value, str) if kind is str else _is_a(kind, value)
 
 

@@ -24,7 +24,7 @@ def describe(schema: type[Any]) -> str:
     paragraphs: list[str] = []
     for leaf in leaves(schema):
         if "open" not in leaf.metadata:
-            paragraphs.extend(_key(leaf, indent=2))
+            paragraphs.extend(key_lines(leaf, indent=2))
             continue
         parent = leaf.key.rpartition(".")[0]
         paragraphs.append(f"  {parent + '.' if parent else ''}*: {leaf.metadata['help']}")
@@ -41,11 +41,12 @@ def listing(registry: Any, *, indent: int = 0) -> str:
     for name in registry:
         paragraphs.append(_wrap(f"{name}: {registry.meaning(name)}", indent))
         for leaf in registry.declared(name, {}):
-            paragraphs.extend(_key(leaf, indent=indent + 4))
+            paragraphs.extend(key_lines(leaf, indent=indent + 4))
     return "\n".join(paragraphs)
 
 
-def _key(leaf: Leaf, *, indent: int) -> Iterator[str]:
+def key_lines(leaf: Leaf, *, indent: int) -> Iterator[str]:
+    """A key with its type, default and allowed values, then its meaning."""
     default = "required" if leaf.default == REQUIRED else f"default {yaml_text(leaf.default)}"
     choices = leaf.metadata.get("choices")
     allowed = f"one of {', '.join(choices)}" if choices else limits_text(leaf.metadata)

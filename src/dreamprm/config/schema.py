@@ -15,6 +15,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 REQUIRED = "???"  # OmegaConf's mark of a value that must be given
@@ -182,6 +183,8 @@ def type_name(kind: Any) -> str:
         name = "section"
     elif get_origin(kind) is Literal:
         name = "str"
+    elif kind is Path:
+        name = "path"
     else:
         name = "any value" if kind is Any else kind.__name__
     return name + (" or null" if optional else "")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from dreamprm.data.fields import Fields, ImagePolicy, MissingImage
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
@@ -58,7 +60,7 @@ def read_question_records(
         return QuestionRecord(
             question=fields.text("question"),
             images=record_images(fields, images, report),
-            answer=_answer(fields, options),
+            answer=letter_of(fields, "answer", options) if options else answer_text(fields, "answer"),
             options=options,
             domain=domain or fields.optional_text("domain") or path.stem,
             answer_type=answer_type,
@@ -71,23 +73,44 @@ def read_question_records(
     return parsed_records(path, parse, report, Tolerance(on_error, max_bad_fraction))
 
 
-def _answer(fields: Fields, options: tuple[str, ...]) -> str:
-    """The answer as text; of a question with options the letter of the one it names."""
-    given = fields.require("answer", "a text or a number")
-    if isinstance(given, bool) or not isinstance(given, str | int | float) or not str(given).strip():
-        raise fields.error("answer", "a text or a number")
-    answer = str(given).strip()
-    if not options:
-        return answer
+def answer_text(row: Fields, name: str) -> str:
+    """An answer that is a text or a number, as text.
+
+    Raises:
+        DataError: neither, or an empty text.
+    """
+    text = plain_text(row.require(name, "a text that is not empty, or a number"))
+    if text is None:
+        raise row.error(name, "a text that is not empty, or a number")
+    return text
+
+
+def letter_of(row: Fields, name: str, options: Sequence[str]) -> str:
+    """The letter of the option that a field names by its text, or else by its letter.
+
+    The options of a puzzle may be letters themselves, out of order: then the text decides.
+
+    Raises:
+        DataError: neither.
+    """
     letters = OPTION_LETTERS[: len(options)]
-    named = [letter for letter, text in zip(letters, options, strict=True) if text.strip() == answer]
-    # The options of a puzzle may be letters themselves, out of order: then the text decides.
+    given = answer_text(row, name)
+    named = [letter for letter, text in zip(letters, options, strict=True) if text.strip() == given]
     if len(named) == 1:
         return named[0]
-    letter = answer.strip("(). ").upper()
+    letter = given.strip("(). ").upper()
     if len(letter) == 1 and letter in letters:
         return letter
-    raise fields.error("answer", f"one of the letters {', '.join(letters)}, or the text of one option")
+    raise row.error(name, f"the text of one option, or one of the letters {', '.join(letters)}")
+
+
+def plain_text(value: Any) -> str | None:
+    """A text without white space around it, or a finite number as text; None for anything else."""
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return str(value)
 
 
 def _precision(fields: Fields) -> int | None:

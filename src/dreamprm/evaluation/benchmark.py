@@ -18,11 +18,12 @@ from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.record_table import write_records
 from dreamprm.evaluation.bootstrap import Estimate, QuestionDraws
 from dreamprm.files.atomic import write_atomically
-from dreamprm.formats.benchmarks.benchmark import Benchmark, QuestionSet
+from dreamprm.formats.benchmarks.base import Benchmark
 from dreamprm.formats.benchmarks.candidates import check_candidates, to_candidates
 from dreamprm.formats.benchmarks.checked import BenchmarkCandidates, write_candidates
 from dreamprm.formats.benchmarks.figures import Figure
 from dreamprm.formats.benchmarks.published_questions import read_questions
+from dreamprm.formats.benchmarks.question_set import QuestionSet
 from dreamprm.formats.benchmarks.registry import build_benchmark
 from dreamprm.formats.benchmarks.scores import figures_of
 from dreamprm.formats.image_folder import images_from

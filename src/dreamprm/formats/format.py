@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
-from dreamprm.config.errors import DataError
-from dreamprm.config.schema import setting
+from dreamprm.config.checking import check_settings
+from dreamprm.config.errors import DataError, UserError
+from dreamprm.config.schema import declared, setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.data.records import Record
 from dreamprm.formats.json_rows import json_rows
-from dreamprm.formats.options import check_options
 
 Kind = Literal["step", "meta", "candidate", "question"]
 Direction = Literal["in", "out"]
@@ -60,7 +60,11 @@ class Options(ABC):
     shared: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        check_options(self)
+        check_settings(self)
+        for leaf in declared(type(self)):
+            value = getattr(self, leaf.key)
+            if isinstance(value, str) and not value.strip():
+                raise UserError(f"{leaf.key} must be a text that is not empty, got {value!r}")
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dreamprm.config.schema import REQUIRED, open_settings, setting
+from dreamprm.config.help import key_lines
+from dreamprm.config.schema import REQUIRED, declared, open_settings, setting
 
 
 def format_listing() -> str:
@@ -13,7 +15,6 @@ def format_listing() -> str:
 
     Options that several formats have are described once, above the formats.
     """
-    from dreamprm.formats.options import option_lines
     from dreamprm.formats.registry import FORMATS
 
     sides = [side for form in FORMATS.values() for side in (form.reader, form.writer) if side is not None]
@@ -22,16 +23,23 @@ def format_listing() -> str:
     for side in sides:
         for base in side.__mro__:
             if base not in shared and base.__dict__.get("shared"):
-                shared[base] = base.__dict__["shared"]
-                lines += [f"[{shared[base]}]", *(f"    {line}" for line in option_lines(side, base))]
+                shared[base] = f"[{base.__dict__['shared']}]"
+                lines += [shared[base], *_options(side, base, indent=4)]
     for name, form in FORMATS.items():
         lines.append(f"{name} ({form.kind}): {form.help}")
         for direction, own in (("in", form.reader), ("out", form.writer)):
             if own is not None:
-                of = [shared[base] for base in own.__mro__ if base in shared]
-                lines += [f"    {direction} {line}" for line in option_lines(own, own)]
-                lines += [f"    {direction} options of: {'; '.join(of)}"] if of else []
+                also = " ".join(shared[base] for base in own.__mro__ if base in shared)
+                lines += [f"    direction={direction}: {also}".rstrip(" :"), *_options(own, own, indent=8)]
     return "\n".join(lines)
+
+
+def _options(side: type, declared_in: type, *, indent: int) -> Iterator[str]:
+    """The options that one of a reader's or writer's classes declares."""
+    own = declared_in.__dict__.get("__annotations__", {})
+    for leaf in declared(side):
+        if leaf.key in own:
+            yield from key_lines(leaf, indent=indent)
 
 
 @dataclass

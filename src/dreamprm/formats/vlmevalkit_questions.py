@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import base64
 import binascii
 import os
@@ -10,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamprm.data.fields import Fields
-from dreamprm.formats.choices import option_columns
+from dreamprm.formats.answer_fields import option_columns, parsed_list
 from dreamprm.formats.image_folder import ImageFolder
-from dreamprm.formats.tables import cell_text
+from dreamprm.formats.table_files import cell_text
 from dreamprm.generators.prompting import question_text
 
 _LONGEST_REFERENCE = 64
@@ -96,10 +95,9 @@ def _several(fields: Fields, name: str) -> list[str]:
     """A cell with one text, or with a list of them in Python's or JSON's notation."""
     value = fields.values.get(name)
     if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            raise fields.error(name, "a text, or a list of texts such as ['a', 'b']") from None
+        value = parsed_list(value)
+        if not isinstance(value, list):
+            raise fields.error(name, "a text, or a list of texts such as ['a', 'b']")
     if isinstance(value, list):
         if not all(isinstance(item, str) and item.strip() for item in value):
             raise fields.error(name, "a list of texts that are not empty")

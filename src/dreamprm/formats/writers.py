@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.config.errors import DataError
-from dreamprm.formats.tables import SEPARATORS, by_ending, openpyxl
+from dreamprm.formats.table_files import SEPARATORS, by_ending, openpyxl
 
 MAX_XLSX_CHARACTERS = 32767
 """The longest text that a cell of an .xlsx file holds."""

@@ -177,7 +177,7 @@ def test_a_judge_is_needed(questions, responses: Path) -> None:
     "settings, message",
     [
         ({"rules": "stated"}, "answers to MM-Vet are graded, so rules can only be 'own'"),
-        ({"max_tokens": 3}, "max_tokens must be >= 4 to hold a grade, got 3"),
+        ({"max_tokens": 3}, "max_tokens must be >= 4, got 3; it must hold a grade"),
     ],
 )
 def test_settings(settings, message: str) -> None:

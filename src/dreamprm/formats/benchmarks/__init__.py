@@ -7,17 +7,13 @@ for generator, outcomes in candidates.outcomes().items():
     print(generator, scores(benchmark, questions, outcomes)["accuracy"])
 """
 
-from dreamprm.formats.benchmarks.benchmark import (
-    Benchmark,
-    BenchmarkChecker,
-    BenchmarkQuestion,
-    Graded,
-    QuestionSet,
-)
+from dreamprm.formats.benchmarks.base import Benchmark
 from dreamprm.formats.benchmarks.candidates import check_candidates, to_candidates
 from dreamprm.formats.benchmarks.checked import BenchmarkCandidates, write_candidates
+from dreamprm.formats.benchmarks.checkers import BenchmarkChecker, Graded
 from dreamprm.formats.benchmarks.predictions import read_predictions
 from dreamprm.formats.benchmarks.published_questions import read_questions
+from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, QuestionSet
 from dreamprm.formats.benchmarks.registry import (
     BENCHMARKS,
     benchmark_settings,

@@ -11,15 +11,11 @@ from typing import Literal
 from dreamprm.answers import Judgement, Verdict, check_all
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.records import RIGHT_FROM, Candidate, CandidateRecord
-from dreamprm.formats.benchmarks.benchmark import (
-    Benchmark,
-    BenchmarkChecker,
-    BenchmarkQuestion,
-    Graded,
-    QuestionSet,
-)
+from dreamprm.formats.benchmarks.base import Benchmark
 from dreamprm.formats.benchmarks.checked import BenchmarkCandidates, CandidateReport
+from dreamprm.formats.benchmarks.checkers import BenchmarkChecker, Graded
 from dreamprm.formats.benchmarks.predictions import OtherQuestions, Prediction, Sources, read_predictions
+from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, QuestionSet
 from dreamprm.formats.candidate_groups import split_candidate
 from dreamprm.generators.base import Generator
 from dreamprm.generators.prompting import question_text
@@ -131,7 +127,7 @@ def check_candidates(
     known = list(records)
     try:
         calls = [
-            partial(checker.check, one.text, required(questions, record.id).record)
+            partial(checker.check, one.text, questions.required(record.id).record)
             if one.text != NO_RESPONSE
             else _no_response
             for record in known
@@ -149,22 +145,6 @@ def check_candidates(
             )
         checked.append(dataclasses.replace(record, candidates=tuple(candidates)))
     return BenchmarkCandidates(checked, report)
-
-
-def required(questions: QuestionSet, id: str) -> BenchmarkQuestion:
-    """The question of this record id or published id.
-
-    Raises:
-        DataError: there is none.
-    """
-    found = questions.named(id)
-    if found is None:
-        example = questions[0].record.id if len(questions) else "none"
-        raise DataError(
-            f"no question has the id {id!r} (they are like {example!r}); give the questions that "
-            "the candidates answer"
-        )
-    return found
 
 
 def _published(prediction: Prediction, *, graded: bool) -> Judgement:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from dreamprm.answers import Judgement
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.benchmarks.benchmark import Benchmark, BenchmarkChecker, BenchmarkQuestion, Questions
+from dreamprm.formats.answer_fields import answer_text, letter_given, number_type, option_texts
+from dreamprm.formats.benchmarks.base import Benchmark
+from dreamprm.formats.benchmarks.checkers import BenchmarkChecker
 from dreamprm.formats.benchmarks.mathv_answers import answer_in, equal
-from dreamprm.formats.choices import answer_text, letter_given, number_type, option_texts
-from dreamprm.formats.tables import cell_text
+from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, Questions
+from dreamprm.formats.table_files import cell_text
 from dreamprm.generators.base import Generator
 
 

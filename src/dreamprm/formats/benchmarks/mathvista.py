@@ -13,9 +13,10 @@ from dreamprm.answers.quantity import only_quantity, read_quantity
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import OPTION_LETTERS, QuestionRecord
-from dreamprm.formats.benchmarks.benchmark import Benchmark, BenchmarkChecker, BenchmarkQuestion, Questions
-from dreamprm.formats.benchmarks.groups import groups_of
-from dreamprm.formats.choices import answer_text, letter_of, option_texts
+from dreamprm.formats.answer_fields import answer_text, letter_of, option_texts
+from dreamprm.formats.benchmarks.base import Benchmark
+from dreamprm.formats.benchmarks.checkers import BenchmarkChecker
+from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, Questions, groups_of
 from dreamprm.generators.base import GenerationError, Generator
 
 _TYPES = {"integer": "integer", "float": "float", "list": "text", "text": "text"}

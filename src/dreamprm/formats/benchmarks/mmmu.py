@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from dreamprm.answers import Judgement, Verdict
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.benchmarks.benchmark import Benchmark, BenchmarkChecker, BenchmarkQuestion, Questions
-from dreamprm.formats.benchmarks.figures import Figure, mean_over_values, means_by_group
-from dreamprm.formats.benchmarks.groups import groups_of
+from dreamprm.formats.answer_fields import (
+    answer_text,
+    letter_given,
+    number_type,
+    option_columns,
+    option_texts,
+)
+from dreamprm.formats.benchmarks.base import Benchmark
+from dreamprm.formats.benchmarks.checkers import BenchmarkChecker
 from dreamprm.formats.benchmarks.mmmu_answers import holds_answer, open_answers, option_in
-from dreamprm.formats.benchmarks.stated import several_accepted
-from dreamprm.formats.choices import answer_text, letter_given, number_type, option_columns, option_texts
+from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, Questions, groups_of, several_accepted
 from dreamprm.generators.base import Generator
 
 DISCIPLINES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -66,6 +71,7 @@ class MMMU(Benchmark):
     title = "MMMU"
     vlmevalkit = ("MMMU_DEV_VAL", "MMMU_TEST")
     group_keys = ("discipline", "subject", "question_type")
+    mean_over = "subject"
     several_images = True
     image_fields = tuple(f"image_{number}" for number in range(1, 8))
 
@@ -95,13 +101,6 @@ class MMMU(Benchmark):
         """Comparison by `mmmu_answers`."""
         del judge
         return MMMUChecker(several_accepted(questions))
-
-    def figures(self, questions: Questions, outcomes: Sequence[float]) -> dict[str, Figure]:
-        """Accuracies by group, and their mean over subjects."""
-        groups = [question.groups for question in questions]
-        figures = means_by_group(outcomes, groups, keys=self.group_keys)
-        mean = mean_over_values(outcomes, groups, key="subject")
-        return figures if mean is None else figures | {"subject_mean": mean}
 
 
 @dataclass(frozen=True)

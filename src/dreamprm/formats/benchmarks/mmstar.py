@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dreamprm.answers import Judgement, Verdict
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import OPTION_LETTERS, QuestionRecord
-from dreamprm.formats.benchmarks.benchmark import Benchmark, BenchmarkChecker, BenchmarkQuestion, Questions
-from dreamprm.formats.benchmarks.figures import Figure, mean_over_values, means_by_group
-from dreamprm.formats.benchmarks.groups import groups_of
-from dreamprm.formats.choices import letter_given, option_columns
-from dreamprm.formats.tables import cell_text
+from dreamprm.formats.answer_fields import letter_given, option_columns
+from dreamprm.formats.benchmarks.base import Benchmark
+from dreamprm.formats.benchmarks.checkers import BenchmarkChecker
+from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, Questions, groups_of
+from dreamprm.formats.table_files import cell_text
 from dreamprm.generators.base import Generator
 
 
@@ -38,6 +37,7 @@ class MMStar(Benchmark):
     title = "MMStar"
     vlmevalkit = ("MMStar",)
     group_keys = ("category", "l2_category")
+    mean_over = "category"
     id_fields = ("index",)
 
     def question(self, row: Fields, published: str) -> BenchmarkQuestion:
@@ -67,13 +67,6 @@ class MMStar(Benchmark):
         """The letter that a response starts with."""
         del questions, judge
         return MMStarChecker()
-
-    def figures(self, questions: Questions, outcomes: Sequence[float]) -> dict[str, Figure]:
-        """Accuracies by group, and their mean over categories."""
-        groups = [question.groups for question in questions]
-        figures = means_by_group(outcomes, groups, keys=self.group_keys)
-        mean = mean_over_values(outcomes, groups, key="category")
-        return figures if mean is None else figures | {"category_mean": mean}
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,11 @@ from dreamprm.config.errors import UserError
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import RIGHT_FROM, QuestionRecord
-from dreamprm.formats.benchmarks.benchmark import (
-    Benchmark,
-    BenchmarkChecker,
-    BenchmarkQuestion,
-    Graded,
-    Questions,
-)
-from dreamprm.formats.choices import answer_text
-from dreamprm.formats.tables import cell_text
+from dreamprm.formats.answer_fields import answer_text
+from dreamprm.formats.benchmarks.base import Benchmark
+from dreamprm.formats.benchmarks.checkers import BenchmarkChecker, Graded
+from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, Questions
+from dreamprm.formats.table_files import cell_text
 from dreamprm.generators.base import GenerationError, Generator
 
 CAPABILITIES = ("rec", "ocr", "know", "gen", "spat", "math")

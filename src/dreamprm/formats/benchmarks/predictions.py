@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from dreamprm.config.errors import UserError
 from dreamprm.data.fields import Fields
-from dreamprm.formats.benchmarks.benchmark import Benchmark, BenchmarkQuestion, QuestionSet
+from dreamprm.formats.benchmarks.base import Benchmark
 from dreamprm.formats.benchmarks.published_questions import MEMBER, question_rows
+from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, QuestionSet
 from dreamprm.formats.json_rows import is_object, json_rows, raise_errors
-from dreamprm.formats.tables import cell_text, read_cells
+from dreamprm.formats.table_files import cell_text, read_cells
 
 Sources = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
 OtherQuestions = Literal["error", "skip"]

@@ -10,10 +10,11 @@ from typing import Literal
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.fields import Fields
-from dreamprm.formats.benchmarks.benchmark import Benchmark, BenchmarkQuestion, QuestionSet
+from dreamprm.formats.benchmarks.base import Benchmark
+from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, QuestionSet
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import is_object, named_rows, raise_errors
-from dreamprm.formats.tables import cell_text, read_table
+from dreamprm.formats.table_files import cell_text, read_table
 from dreamprm.formats.vlmevalkit_questions import BenchmarkQuestions
 
 Images = Literal["require", "ignore"]

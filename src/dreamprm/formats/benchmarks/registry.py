@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dreamprm.config.strategies import Registry
-from dreamprm.formats.benchmarks.benchmark import Benchmark
+from dreamprm.formats.benchmarks.base import Benchmark
 
 BENCHMARKS: Registry[Benchmark] = Registry(
     "benchmark",

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 
 from dreamprm.config.errors import DataError, UserError
-from dreamprm.formats.benchmarks.benchmark import Benchmark, QuestionSet
-from dreamprm.formats.benchmarks.candidates import required
+from dreamprm.formats.benchmarks.base import Benchmark
 from dreamprm.formats.benchmarks.figures import Figure
+from dreamprm.formats.benchmarks.question_set import QuestionSet
 
 
 def scores(benchmark: Benchmark, questions: QuestionSet, outcomes: Mapping[str, float]) -> dict[str, float]:
@@ -48,7 +48,7 @@ def _in_order(questions: QuestionSet, outcomes: Mapping[str, float]) -> list[flo
     for id, outcome in outcomes.items():
         if not 0 <= outcome <= 1:
             raise UserError(f"outcome of {id!r} must be in [0, 1], got {outcome!r}")
-        found[required(questions, id).record.id] = float(outcome)
+        found[questions.required(id).record.id] = float(outcome)
     missing = [question.published for question in questions if question.record.id not in found]
     if missing:
         raise DataError(

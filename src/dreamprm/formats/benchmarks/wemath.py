@@ -12,10 +12,12 @@ from dreamprm.answers import Judgement
 from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.benchmarks.benchmark import Benchmark, BenchmarkChecker, BenchmarkQuestion, Questions
+from dreamprm.formats.answer_fields import letter_given, lettered_columns
+from dreamprm.formats.benchmarks.base import Benchmark
+from dreamprm.formats.benchmarks.checkers import BenchmarkChecker
 from dreamprm.formats.benchmarks.figures import Figure, Floats, mean_where, rows_by
-from dreamprm.formats.choices import letter_given, lettered_columns
-from dreamprm.formats.tables import cell_text
+from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, Questions
+from dreamprm.formats.table_files import cell_text
 from dreamprm.generators.base import Generator
 
 _KEY = re.compile(r"(?P<steps>[23])steps_(?P<part>[1-3]|multi)")

@@ -10,11 +10,11 @@ from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields
 from dreamprm.data.json_stream import Row
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.choices import letter_at, option_texts
+from dreamprm.formats.answer_fields import letter_at, option_texts
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import as_fields, object_rows
 from dreamprm.formats.questions.layout import SplitLayout
-from dreamprm.formats.tables import read_table
+from dreamprm.formats.table_files import read_table
 
 
 @dataclass(frozen=True)

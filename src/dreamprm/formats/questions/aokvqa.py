@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.choices import letter_at, option_texts
+from dreamprm.formats.answer_fields import letter_at, option_texts
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.questions.layout import SplitLayout
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.choices import answer_text, number_type
+from dreamprm.formats.answer_fields import answer_text, number_type
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import member_rows
 from dreamprm.formats.questions.layout import QuestionLayout, SplitLayout
-from dreamprm.formats.tables import read_table
+from dreamprm.formats.table_files import read_table
 
 
 def clevr_rows(path: Path) -> Iterator[Fields | DataError]:

@@ -10,11 +10,11 @@ from dreamprm.config.errors import DataError
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.choices import answer_text, number_type
+from dreamprm.formats.answer_fields import answer_text, number_type
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.questions.layout import QuestionLayout
-from dreamprm.formats.tables import read_table
+from dreamprm.formats.table_files import read_table
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from dreamprm.config.errors import DataError, UserError
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import ANSWER_TYPES, QuestionRecord
-from dreamprm.formats.choices import answer_text, checked_options, letter_at, letter_of, option_texts
+from dreamprm.formats.answer_fields import answer_text, checked_options, letter_at, letter_of, option_texts
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import member_rows
 from dreamprm.formats.questions.layout import QuestionLayout
-from dreamprm.formats.tables import read_table
+from dreamprm.formats.table_files import read_table
 
 Names = str | list[str]
 
@@ -39,7 +39,7 @@ class FieldMap(QuestionLayout):
 
     question: str = setting("question", "the question's text")
     answer: str = setting("answer", "the answer; see answer_index")
-    options: Names | None = setting(
+    options: Any = setting(
         None,
         "a field with a list of options (or a text with a JSON or Python list), or the list of the fields"
         " that hold one option each, of which the last ones may be empty; null: all questions are open",
@@ -51,9 +51,7 @@ class FieldMap(QuestionLayout):
         minimum=0,
         maximum=1,
     )
-    image: Names | None = setting(
-        None, "one or several fields with images, in order; null: questions without images"
-    )
+    image: Any = setting(None, "one or several fields with images, in order; null: questions without images")
     id: str | None = setting(
         None,
         "a text or a whole number, of which each appears once; null: the source's name and the row's number",
@@ -81,12 +79,10 @@ class FieldMap(QuestionLayout):
             if isinstance(value, list) and not value:
                 raise UserError(f"{name} must name at least one field; write null for none")
             for part in value if isinstance(value, list) else [value]:
-                if part is not None and (not isinstance(part, str) or not part.strip()):
-                    raise UserError(f"{name} must be a text that is not empty, or null; got {part!r}")
+                if part is not None and not (isinstance(part, str) and part.strip()):
+                    raise UserError(f"{name} must be a text that is not empty or null, got {part!r}")
         if self.answer_index is not None and self.options is None:
             raise UserError("answer_index needs options: it says how an answer names one of them")
-        if self.where is not None and not isinstance(self.where, dict):
-            raise UserError(f"where must be a mapping of field to value or values; got {self.where!r}")
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """The rows of the table."""

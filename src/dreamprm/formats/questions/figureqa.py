@@ -9,7 +9,7 @@ from pathlib import Path
 from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.choices import answer_text
+from dreamprm.formats.answer_fields import answer_text
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import member_rows
 from dreamprm.formats.questions.layout import QuestionLayout

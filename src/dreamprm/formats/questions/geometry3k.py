@@ -9,12 +9,12 @@ from pathlib import Path
 from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.choices import answer_text, letter_given, number_type, option_texts
+from dreamprm.formats.answer_fields import answer_text, letter_given, number_type, option_texts
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import object_rows
 from dreamprm.formats.questions.layout import SplitLayout
-from dreamprm.formats.tables import read_table
+from dreamprm.formats.table_files import read_table
 
 _PLACEHOLDER = "<image>"
 

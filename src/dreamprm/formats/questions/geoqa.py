@@ -12,7 +12,7 @@ from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.json_stream import Row
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.choices import answer_text, checked_options, letter_at
+from dreamprm.formats.answer_fields import answer_text, checked_options, letter_at
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import as_fields

@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.choices import answer_text, checked_options, letter_at
+from dreamprm.formats.answer_fields import answer_text, checked_options, letter_at
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import object_rows
 from dreamprm.formats.questions.layout import QuestionLayout
-from dreamprm.formats.tables import read_table
+from dreamprm.formats.table_files import read_table
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.format import ConvertReport, NotChosen, RowReader
 from dreamprm.formats.image_folder import ImageFolder
-from dreamprm.formats.tables import read_table
+from dreamprm.formats.table_files import read_table
 
 WithoutImage = Literal["error", "skip", "keep"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.choices import letter_given, option_texts, with_context
+from dreamprm.formats.answer_fields import letter_given, option_texts, with_context
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.questions.layout import SplitLayout
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.choices import answer_text, letter_given, number_type, option_texts
+from dreamprm.formats.answer_fields import answer_text, letter_given, number_type, option_texts
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.questions.layout import SplitLayout

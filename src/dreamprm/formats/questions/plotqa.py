@@ -10,7 +10,7 @@ from dreamprm.config.errors import DataError
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.choices import answer_text, decimals_for, number_type
+from dreamprm.formats.answer_fields import answer_text, decimals_for, number_type
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import member_rows
 from dreamprm.formats.questions.layout import QuestionLayout

@@ -10,12 +10,12 @@ from dreamprm.config.errors import DataError
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.choices import letter_at, option_texts, with_context
+from dreamprm.formats.answer_fields import letter_at, option_texts, with_context
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import named_rows
 from dreamprm.formats.questions.layout import SplitLayout
-from dreamprm.formats.tables import read_table
+from dreamprm.formats.table_files import read_table
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dreamprm.config.errors import DataError
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.choices import answer_text, letter_of, number_type, option_texts
+from dreamprm.formats.answer_fields import answer_text, letter_of, number_type, option_texts
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import named_rows

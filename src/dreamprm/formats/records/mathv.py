@@ -13,6 +13,7 @@ from dreamprm.config.errors import DataError, UserError
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import CandidateRecord
+from dreamprm.formats.answer_fields import answer_text
 from dreamprm.formats.candidate_groups import CandidateGroups
 from dreamprm.formats.format import ConvertReport, Reader, Writer
 from dreamprm.formats.image_folder import images_of
@@ -70,7 +71,7 @@ class MathV(Reader):
                 fields.identifier(),
                 question=question_text(fields.text("question"), options),
                 images=tuple(_found(fields, image) for image in images_of(fields)),
-                answer=_plain(fields, "answer"),
+                answer=answer_text(fields, "answer"),
             )
         for file in _files(path):
             for fields in raise_errors(json_rows(file)):
@@ -122,14 +123,6 @@ def _files(path: Path) -> list[Path]:
 def _found(fields: Fields, image: str) -> str:
     path = os.path.join(os.path.abspath(fields.path.parent), image)
     return path if os.path.isfile(path) else image
-
-
-def _plain(fields: Fields, name: str) -> str:
-    """A text, or a number as text."""
-    value = fields.require(name, "a text or a number")
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
-        raise fields.error(name, "a text or a number")
-    return str(value)
 
 
 def _generator(fields: Fields) -> str | None:

@@ -14,7 +14,7 @@ from dreamprm.data.records import StepRecord
 from dreamprm.formats.image_folder import images_of
 from dreamprm.formats.json_rows import json_rows
 from dreamprm.formats.records.step_format import StepReader, StepWriter
-from dreamprm.formats.tables import read_table
+from dreamprm.formats.table_files import read_table
 
 
 @dataclass(frozen=True)

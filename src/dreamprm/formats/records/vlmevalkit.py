@@ -17,7 +17,7 @@ from dreamprm.data.records import RIGHT_FROM, Candidate, CandidateRecord, contra
 from dreamprm.formats.candidate_groups import CandidateGroups
 from dreamprm.formats.format import ConvertReport, Reader, Writer
 from dreamprm.formats.image_folder import ImageFolder
-from dreamprm.formats.tables import cell_text, read_cells
+from dreamprm.formats.table_files import cell_text, read_cells
 from dreamprm.formats.vlmevalkit_questions import BenchmarkQuestions
 from dreamprm.formats.writers import write_cells
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.data.fields import Fields
+from dreamprm.formats.json_rows import raise_errors
+from dreamprm.formats.table_files import read_table
 from dreamprm.reporting.folders.files import check_keys, file_text, parse_object
 
 RESULT, CURVES = "steps.json", "development_curves.csv"
@@ -78,29 +80,27 @@ def read_steps(folder: str | Path) -> StepsFolder:
 def _curves(path: Path, thresholds: Mapping[str, Any]) -> dict[str, DevelopmentCurve]:
     """The curves of the scorers that steps.json has thresholds of."""
     found: dict[str, list[tuple[float, float]]] = {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+    for row in raise_errors(read_table(path)):
+        missing = [column for column in _COLUMNS if column not in row.values]
         if missing:
             raise DataError(
                 f"{path}:1: column {missing[0]} is missing, got"
-                f" {', '.join(reader.fieldnames or ())}; run `dreamprm evaluate-steps` again"
+                f" {', '.join(row.values)}; run `dreamprm evaluate-steps` again"
             )
-        for row in reader:
-            line = reader.line_num
-            if row["scorer"] not in thresholds:
-                raise DataError(
-                    f"{path}:{line}: scorer must be one that {RESULT} has a threshold of"
-                    f" ({', '.join(thresholds) or 'none'}), got {row['scorer']!r}"
-                )
-            point = tuple(_finite(path, line, row, column) for column in _COLUMNS[1:])
-            before = found.setdefault(row["scorer"], [])
-            if before and point[0] <= before[-1][0]:
-                raise DataError(
-                    f"{path}:{line}: threshold_log_odds must rise within a scorer, got"
-                    f" {point[0]:g} after {before[-1][0]:g}"
-                )
-            before.append((point[0], point[1]))
+        scorer = row.values["scorer"]
+        if scorer not in thresholds:
+            raise DataError(
+                f"{path}:{row.line}: scorer must be one that {RESULT} has a threshold of"
+                f" ({', '.join(thresholds) or 'none'}), got {scorer!r}"
+            )
+        point = tuple(_finite(row, column) for column in _COLUMNS[1:])
+        before = found.setdefault(scorer, [])
+        if before and point[0] <= before[-1][0]:
+            raise DataError(
+                f"{path}:{row.line}: threshold_log_odds must rise within a scorer, got"
+                f" {point[0]:g} after {before[-1][0]:g}"
+            )
+        before.append((point[0], point[1]))
     for scorer, points in found.items():
         tried = (thresholds[scorer].get("development") or {}).get("thresholds_tried")
         if len(points) != tried:
@@ -111,11 +111,12 @@ def _curves(path: Path, thresholds: Mapping[str, Any]) -> dict[str, DevelopmentC
     return {scorer: DevelopmentCurve(*np.array(points).T) for scorer, points in found.items()}
 
 
-def _finite(path: Path, line: int, row: Mapping[str, str | None], column: str) -> float:
+def _finite(row: Fields, column: str) -> float:
+    given = row.values[column]
     try:
-        value = float(row[column] or "")
+        value = float(given or "")
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"{path}:{line}: {column} must be a finite number, got {row[column]!r}")
+        raise DataError(f"{row.path}:{row.line}: {column} must be a finite number, got {given!r}")
     return value

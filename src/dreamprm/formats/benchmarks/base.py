@@ -3,106 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-from dreamprm.answers import Checker, Judgement, build_checker
+from dreamprm.answers import build_checker
 from dreamprm.config.checking import check_settings
-from dreamprm.config.errors import DataError, UserError
+from dreamprm.config.errors import UserError
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.benchmarks.figures import Figure, means_by_group
-from dreamprm.formats.tables import cell_text
+from dreamprm.formats.benchmarks.checkers import BenchmarkChecker, StatedChecker
+from dreamprm.formats.benchmarks.figures import Figure, mean_over_values, means_by_group
+from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, Questions, several_accepted
+from dreamprm.formats.table_files import cell_text
 from dreamprm.generators.base import Generator
 
 Rules = Literal["own", "stated"]
-
-
-@dataclass(frozen=True, slots=True)
-class BenchmarkQuestion:
-    """A question with what its benchmark knows of it beside.
-
-    Attributes:
-        record: what is sampled for and judged by; its id is the benchmark's name, "-" and the published id.
-        published: the id as the benchmark publishes it.
-        groups: what figures are broken down by: subject, category, skills.
-        accepted: all right answers, where the benchmark accepts several; else empty.
-        index: the row's `index` in VLMEvalKit's table, or None.
-    """
-
-    record: QuestionRecord
-    published: str
-    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    accepted: tuple[str, ...] = ()
-    index: str | None = None
-
-
-Questions = Sequence[BenchmarkQuestion]
-
-
-class QuestionSet(Sequence[BenchmarkQuestion]):
-    """The questions of one file, in its order, found by any of their names.
-
-    Raises:
-        DataError: two questions of one id or index.
-    """
-
-    def __init__(self, questions: Sequence[BenchmarkQuestion]) -> None:
-        self._questions = tuple(questions)
-        self._by_id: dict[str, BenchmarkQuestion] = {}
-        self._by_published: dict[str, BenchmarkQuestion] = {}
-        self._by_index: dict[str, BenchmarkQuestion] = {}
-        for question in self._questions:
-            if question.record.id in self._by_id:
-                raise DataError(f"two questions have the id {question.published!r}; each may appear once")
-            self._by_id[question.record.id] = question
-            self._by_published[question.published] = question
-            if question.index in self._by_index:
-                raise DataError(f"two questions have the index {question.index!r}; each may appear once")
-            if question.index is not None:
-                self._by_index[question.index] = question
-
-    def __len__(self) -> int:
-        return len(self._questions)
-
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return self._questions[index]
-
-    def __iter__(self) -> Iterator[BenchmarkQuestion]:
-        return iter(self._questions)
-
-    def named(self, id: str) -> BenchmarkQuestion | None:
-        """The question with this record id or published id; None where there is none."""
-        return self._by_id.get(id) or self._by_published.get(id)
-
-    def published(self, id: str) -> BenchmarkQuestion | None:
-        """The question that the benchmark publishes under this id."""
-        return self._by_published.get(id)
-
-    def at_index(self, index: str) -> BenchmarkQuestion | None:
-        """The question with this `index` of VLMEvalKit's table."""
-        return self._by_index.get(index)
-
-
-@dataclass(frozen=True)
-class Graded(Judgement):
-    """A judgement with a grade.
-
-    Attributes:
-        credit: in [0, 1]; None where undecided.
-    """
-
-    credit: float | None = None
-
-
-class BenchmarkChecker(Checker):
-    """The answer rules of a benchmark."""
-
-    @abstractmethod
-    def compare(self, extracted: str, question: QuestionRecord) -> Judgement:
-        """Judge an answer that was taken out of a response already, by the benchmark's own extraction."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +37,7 @@ class Benchmark(ABC):
         headline: the figure that papers report.
         unit: what its intervals draw.
         group_keys: the groups that figures are broken down by.
+        mean_over: the one of them over whose values an unweighted mean is reported too, KEY_mean; or None.
         image_fields: fields of the benchmark's own file that may hold the image, the first that does is
             taken; of a benchmark with `several_images` all are, in order.
         image_folders: where their paths start from, seen from the file; the first that has the image.
@@ -133,6 +51,7 @@ class Benchmark(ABC):
     headline: ClassVar[str] = "accuracy"
     unit: ClassVar[str] = "questions"
     group_keys: ClassVar[tuple[str, ...]] = ()
+    mean_over: ClassVar[str | None] = None
     image_fields: ClassVar[tuple[str, ...]] = ("image",)
     several_images: ClassVar[bool] = False
     image_folders: ClassVar[tuple[str, ...]] = ("",)
@@ -183,11 +102,6 @@ class Benchmark(ABC):
         if judge is None and self.asks_judge == "always":
             raise UserError(f"answers to {self.title} are graded by a language model: give a judge")
         if self.rules == "stated" and self.asks_judge != "always":
-            from dreamprm.formats.benchmarks.stated import (  # it builds on this file
-                StatedChecker,
-                several_accepted,
-            )
-
             return StatedChecker(
                 build_checker("auto", judge=judge),
                 self.own_checker(questions, None),
@@ -207,7 +121,12 @@ class Benchmark(ABC):
             questions: all of them.
             outcomes: per question in [0, 1]: 1 right, 0 wrong, or an expectation or a grade between.
         """
-        return means_by_group(outcomes, [question.groups for question in questions], keys=self.group_keys)
+        groups = [question.groups for question in questions]
+        figures = means_by_group(outcomes, groups, keys=self.group_keys)
+        if self.mean_over is not None:
+            mean = mean_over_values(outcomes, groups, key=self.mean_over)
+            figures |= {} if mean is None else {f"{self.mean_over}_mean": mean}
+        return figures
 
     def published_id(self, row: Fields) -> str | None:
         """The id that the benchmark gives to a row's question; None where the row has none of its own."""

@@ -10,8 +10,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from dreamprm.data.fields import Fields
+from dreamprm.data.question_reader import answer_text, letter_of, plain_text
 from dreamprm.data.records import OPTION_LETTERS
-from dreamprm.formats.tables import cell_text
+from dreamprm.formats.table_files import cell_text
+
+__all__ = [
+    "answer_text",
+    "checked_options",
+    "decimals_for",
+    "letter_at",
+    "letter_given",
+    "letter_of",
+    "lettered_columns",
+    "number_type",
+    "option_columns",
+    "option_texts",
+    "parsed_list",
+    "with_context",
+]
 
 _INTEGER = re.compile(r"[+-]?\d+")
 _DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+)")
@@ -27,7 +43,7 @@ def option_texts(row: Fields, name: str) -> tuple[str, ...]:
     """
     value = row.require(name, "a list of options")
     if isinstance(value, str):
-        value = _parsed_list(value)
+        value = parsed_list(value)
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise row.error(name, "a list of options, or a text with a JSON or Python list")
     return checked_options(row, name, value)
@@ -41,7 +57,7 @@ def checked_options(row: Fields, name: str, values: Sequence[Any]) -> tuple[str,
     """
     if len(values) > len(OPTION_LETTERS):
         raise row.error(name, f"at most {len(OPTION_LETTERS)} options", f"{len(values)} options")
-    texts = [_as_text(value) for value in values]
+    texts = [plain_text(value) for value in values]
     for index, text in enumerate(texts):
         if text is None:
             raise row.error(f"{name}[{index}]", "a text that is not empty, or a number", values[index])
@@ -100,37 +116,6 @@ def letter_given(row: Fields, name: str, options: Sequence[str]) -> str:
     return letter
 
 
-def letter_of(row: Fields, name: str, options: Sequence[str]) -> str:
-    """The letter of the option that a field names by its text, or else by its letter.
-
-    The options of a puzzle may be letters themselves, out of order: then the text decides.
-
-    Raises:
-        DataError: neither.
-    """
-    letters = OPTION_LETTERS[: len(options)]
-    given = answer_text(row, name)
-    named = [letter for letter, text in zip(letters, options, strict=True) if text == given]
-    if len(named) == 1:
-        return named[0]
-    letter = given.strip("(). ").upper()
-    if len(letter) == 1 and letter in letters:
-        return letter
-    raise row.error(name, f"the text of one option, or one of the letters {', '.join(letters)}")
-
-
-def answer_text(row: Fields, name: str) -> str:
-    """An answer that is a text or a number, as text.
-
-    Raises:
-        DataError: neither, or an empty text.
-    """
-    text = _as_text(row.require(name, "a text that is not empty, or a number"))
-    if text is None:
-        raise row.error(name, "a text that is not empty, or a number")
-    return text
-
-
 def with_context(row: Fields, context: str | None) -> str:
     """The text in `question`, after that of the field `context` where there is one."""
     before = (row.optional_text(context) or "").strip() if context is not None else ""
@@ -162,15 +147,8 @@ def decimals_for(text: str, significant: int) -> int | None:
     return max(0, min(written, significant - 1 - math.floor(math.log10(size))))
 
 
-def _as_text(value: Any) -> str | None:
-    if isinstance(value, str):
-        return value.strip() or None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return str(value)
-
-
-def _parsed_list(text: str) -> Any:
+def parsed_list(text: str) -> Any:
+    """What a text holds as JSON or in Python's notation, which is parsed, never executed; else the text."""
     for parse in (json.loads, ast.literal_eval):
         try:
             return parse(text)

@@ -1,15 +1,34 @@
-"""The answer that a response states, whatever prompt it follows, compared by the rules of labels."""
+"""Answer rules of benchmarks: the base of each one's own, and the rule for answers stated in any form."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dreamprm.answers import Checker, Judgement, Verdict, stated_answer
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.benchmarks.benchmark import BenchmarkChecker, BenchmarkQuestion
+
+
+@dataclass(frozen=True)
+class Graded(Judgement):
+    """A judgement with a grade.
+
+    Attributes:
+        credit: in [0, 1]; None where undecided.
+    """
+
+    credit: float | None = None
+
+
+class BenchmarkChecker(Checker):
+    """The answer rules of a benchmark."""
+
+    @abstractmethod
+    def compare(self, extracted: str, question: QuestionRecord) -> Judgement:
+        """Judge an answer that was taken out of a response already, by the benchmark's own extraction."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +74,3 @@ def _bare_letter(response: str) -> str | None:
     stated = stated_answer(response)
     letter = re.fullmatch(r"\(?([A-Z])\)?\.?", stated.text.strip()) if stated is not None else None
     return letter[1] if letter else None
-
-
-def several_accepted(questions: Sequence[BenchmarkQuestion]) -> dict[str, tuple[str, ...]]:
-    """All accepted answers by record id, of the questions that have several."""
-    return {question.record.id: question.accepted for question in questions if question.accepted}
