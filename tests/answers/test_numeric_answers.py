@@ -165,5 +165,5 @@ def test_a_reference_that_is_no_number():
 
 @pytest.mark.parametrize("tolerance", [-0.1, 1.0, float("nan")])
 def test_a_tolerance_out_of_range(tolerance):
-    with pytest.raises(UserError, match="tolerance must be in"):
+    with pytest.raises(UserError, match="tolerance must be >= 0 and < 1, got"):
         build_checker("numeric", tolerance=tolerance)
