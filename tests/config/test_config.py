@@ -343,6 +343,42 @@ def test_the_papers_settings_are_the_defaults() -> None:
         ("hypergrad.lr=3", "hypergrad: .*lr"),
         ("inner.lr=0", "inner.lr must be > 0, got 0"),
         ("sandbox.hidden_size=40", "sandbox: hidden_size must be a multiple of 16, got 40"),
+        (
+            "weights.features=[loss]",
+            "weights.features is only read with kind=instance_net, and kind is domain",
+        ),
+        (
+            "weights.hidden=16",
+            "weights.hidden is only read with kind=instance_net, and kind is domain; leave it",
+        ),
+        (
+            "weights={kind: instance_net, normalisation: softplus}",
+            "normalisation is only read with kind=domain",
+        ),
+        (
+            "hypergrad={name: adjoint, radius: null}",
+            "radius is only read with hvp=finite_difference or forward",
+        ),
+        (
+            "upper.gamma=0.5",
+            "upper.gamma is only read with schedule=step, and schedule is constant; leave it",
+        ),
+        ("inner={schedule: cosine, step_size: 3}", "inner.step_size is only read with schedule=step"),
+        (
+            "inner.decay_start=0.7",
+            "decay_start is only read with schedule=linear_decay or cosine, and schedule",
+        ),
+        ("lm_batch_size=16", "lm_batch_size is only read where lm_weight is set, and lm_weight is 0.0"),
+        ("data.lm=x.jsonl", "data.lm is only read with lm_weight > 0; give lm_weight, or data.lm=null"),
+        (
+            "data.max_bad_fraction=0.01",
+            "max_bad_fraction is only read with on_error=skip, and on_error is error",
+        ),
+        ("hypergrad.audit_params=[]", "hypergrad.audit_params is only read where audit_every is set"),
+        (
+            "baseline={name: random_weights, run: r, spread: 0.25}",
+            "spread is only read with run=null, and run",
+        ),
         ("lr=3", "unknown key lr, did you mean 'inner.lr' or 'upper.lr'"),
     ],
 )
@@ -407,11 +443,54 @@ def _is_self(node: ast.Attribute) -> bool:
 def test_as_dict_holds_every_key_once() -> None:
     config = load_config(TrainConfig, None, TRAIN)
     content = as_dict(config)
-    assert list(content) == [field.name for field in dataclasses.fields(TrainConfig)]
-    assert content["hypergrad"] == {"name": "unrolled", "audit_every": 0, "audit_params": []}
+    assert list(content) == [f.name for f in dataclasses.fields(TrainConfig) if f.name != "lm_batch_size"]
+    assert content["hypergrad"] == {"name": "unrolled", "audit_every": 0}
+    assert list(content["inner"]) == ["lr", "weight_decay", "schedule"] + [
+        *("betas", "eps", "warmup", "step_size", "gamma", "no_decay", "max_grad_norm")
+    ]
 
 
 def test_the_labelling_schema_names_what_there_is() -> None:
     """It holds its own lists, since importing the prompts would make `--help` slow."""
     assert tuple(PROMPTS) == label.PROMPTS
     assert label.SPLITS == SPLITS
+
+
+def test_an_older_saved_configuration_with_every_key_is_read(tmp_path: Path) -> None:
+    """Saved files used to list the settings of every kind and schedule."""
+    text = (
+        "name: a\nlm_batch_size: 16\nlm_weight: 0.0\n"
+        "data: {train: [{path: t.json, domain: null}], meta: m.json, on_error: error, max_bad_fraction: 0.01}\n"
+        "weights: {kind: domain, normalisation: softplus, features: [loss], hidden: 16}\n"
+        "upper: {schedule: constant, step_size: 5000, gamma: 0.5, decay_start: 0.7, lr: 0.01}\n"
+        "hypergrad: {name: adjoint, audit_every: 0, audit_params: []}\n"
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match="is only read"):
+        load_config(TrainConfig, path)
+    path.write_text(text + "versions: {python: 3.11.7}\n")
+    now = load_config(TrainConfig, None, [*TRAIN, "hypergrad.name=adjoint"])
+    assert changed_keys(load_config(TrainConfig, path), now) == {}
+    changed = load_config(TrainConfig, path, ["weights.kind=instance_net", "upper.schedule=step"])
+    assert changed.weights.kind == "instance_net" and changed.upper.schedule == "step"
+
+
+def test_an_override_of_what_decides_leaves_the_files_settings_unread(tmp_path: Path) -> None:
+    path = tmp_path / "given.yaml"
+    path.write_text(
+        "name: a\ndata: {train: [t.json], meta: m.json}\ninner: {schedule: step, gamma: 0.3}\n"
+        "hypergrad: {name: first_order, mixed: forward_difference, radius: 0.1}\n"
+    )
+    config = load_config(TrainConfig, path, ["hypergrad.name=none", "inner.schedule=cosine"])
+    assert config.hypergrad.settings == {} and "gamma" not in as_dict(config)["inner"]
+    assert load_config(TrainConfig, path, ["hypergrad.mixed=forward_mode"]).hypergrad.settings == {
+        "mixed": "forward_mode"
+    }
+    with pytest.raises(
+        UserError, match="'none' has no setting 'radius', which adjoint, first_order, implicit"
+    ):
+        load_config(TrainConfig, path, ["hypergrad.name=none", "hypergrad.radius=0.1"])
+    path.write_text("name: a\ndata: {train: [t.json], meta: m.json}\nhypergrad: {name: none, radios: 1}\n")
+    with pytest.raises(UserError, match="'none' has no setting 'radios'"):
+        load_config(TrainConfig, path, ["hypergrad.name=unrolled", "hypergrad.name=none"])

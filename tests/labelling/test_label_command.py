@@ -202,7 +202,7 @@ def test_a_run_of_other_settings_is_refused(override: str, message: str, config:
         (["generator.seeed=1"], "has no setting 'seeed', did you mean 'seed'?"),
         (["questions.files=[]"], "questions.files must name at least one file"),
         (["questions.files=[nowhere.jsonl]"], "no such file: nowhere.jsonl"),
-        (["answers.kind=judge"], "answers.kind=judge needs answers.judge.name"),
+        (["answers.kind=judge"], "answers: kind=judge needs judge.name"),
         (["answers.kind=guess"], "guess"),
         (["label.candidates=nowhere.jsonl"], "no such file: nowhere.jsonl"),
     ],

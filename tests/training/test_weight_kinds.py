@@ -92,10 +92,19 @@ def test_the_nets_log_weighs_the_last_batch_of_each_window(tiny: TinyRun) -> Non
     ("setting", "message"),
     [
         ("weights.kind=sample", "weights.kind must be one of domain, instance_table, instance_net"),
-        ("weights.features=[]", "weights: features must be some of loss, steps, label, domain, each once"),
-        ("weights.features=[loss,length]", "features must be some of loss, steps, label, domain, each once"),
-        ("weights={kind: instance_net, normalisation: softmax}", "normalisation=softmax does nothing with"),
-        ("weights.hidden=0", "weights.hidden must be >= 1, got 0"),
+        (
+            "weights={kind: instance_net, features: []}",
+            "weights: features must be some of loss, steps, label, domain, each once",
+        ),
+        (
+            "weights={kind: instance_net, features: [loss, length]}",
+            "features must be some of loss, steps, label, domain, each once",
+        ),
+        (
+            "weights={kind: instance_net, normalisation: softmax}",
+            "weights.normalisation is only read with kind=domain or instance_table, and kind is instance_net",
+        ),
+        ("weights={kind: instance_net, hidden: 0}", "weights.hidden must be >= 1, got 0"),
     ],
 )
 def test_bad_settings_are_refused(

@@ -10,20 +10,31 @@ from dreamprm.generators.settings import JudgeSettings
 
 
 @dataclass
-class AnswerSettings:
-    """What counts as a right answer."""
+class JudgedAnswers:
+    """How answers are judged."""
 
     kind: str = setting(
         "auto", "how answers are compared; auto: told from each question's options, answer_type and answer"
     )
-    undecided: str = setting(
-        "wrong",
-        "a response whose answer cannot be read or compared counts as wrong, or is left out of the labels",
-        choices=("wrong", "leave_out"),
-    )
-    judge: JudgeSettings = section(JudgeSettings)
+    judge: JudgeSettings = section(JudgeSettings, when={"kind": ("auto", "judge")})
     settings: dict[str, Any] = open_settings(
         "the named kind's own settings, written beside kind:",
         registry="dreamprm.answers:CHECKERS",
         named_by="kind",
+    )
+
+    def check(self) -> None:
+        """A judge where one is needed."""
+        if self.kind == "judge" and self.judge.name is None:
+            raise ValueError("kind=judge needs judge.name (and its settings)")
+
+
+@dataclass
+class AnswerSettings(JudgedAnswers):
+    """What counts as a right answer."""
+
+    undecided: str = setting(
+        "wrong",
+        "a response whose answer cannot be read or compared counts as wrong, or is left out of the labels",
+        choices=("wrong", "leave_out"),
     )

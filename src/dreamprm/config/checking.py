@@ -151,25 +151,31 @@ class Given:
 
     Attributes:
         content: in the schema's own form (see `canonical`).
-        anew: None where a user wrote the content. Of a configuration that a command saved, which may list
-            every key, those that the user gave in addition: the others may have their default unread.
+        anew: the full names of the keys that were given on top of a file.
+        saved: whether the file is a configuration that a command has saved, which may list every key.
     """
 
     content: Any
-    anew: Collection[str] | None = None
+    anew: Collection[str] = ()
+    saved: bool = False
 
     def at(self, slot: Any) -> Given:
         """What was given for one key or member."""
-        return Given(self.content[slot] if self.holds(slot) else None, self.anew)
+        return dataclasses.replace(self, content=self.content[slot] if self.holds(slot) else None)
 
     def holds(self, slot: Any) -> bool:
         """Whether anything was given for one key or member."""
         content = self.content
         return isinstance(content, list) or (isinstance(content, dict) and content.get(slot, {}) != {})
 
-    def may_be_unread(self, key: str, *, is_default: bool) -> bool:
-        """Whether the key of this full name may stand there though nothing reads it."""
-        return self.anew is not None and is_default and key not in self.anew
+    def may_be_unread(self, key: str, *, is_default: bool, because_of: Iterable[str]) -> bool:
+        """Whether a key may stand there though nothing reads it: in a file, where a key that decides was
+        given anew, or where a saved configuration lists its default."""
+        if any(f"{key}.".startswith(f"{one}.") for one in self.anew):
+            return False
+        section = key.rpartition(".")[0]
+        deciding = {f"{section}.{name}" if section else name for name in because_of}
+        return (self.saved and is_default) or not deciding.isdisjoint(self.anew)
 
 
 def check_config(value: Any, given: Given, key: str = "") -> None:
@@ -192,7 +198,8 @@ def check_config(value: Any, given: Given, key: str = "") -> None:
         _check_length(part, full, field.metadata)
         condition = unmet(field.metadata.get("when"), lambda name: getattr(value, name))
         if condition is not None and given.holds(field.name):
-            if not given.may_be_unread(full, is_default=part == default_of(field)):
+            is_default = part == default_of(field)
+            if not given.may_be_unread(full, is_default=is_default, because_of=field.metadata["when"]):
                 raise UserError(f"{full} is only read {condition}; leave it out")
     try:
         if (name := open_field(type(value))) is not None:
@@ -205,7 +212,7 @@ def check_config(value: Any, given: Given, key: str = "") -> None:
 
 
 def _check_open(value: Any, name: str, given: Given, key: str) -> None:
-    """The settings of the strategy that a section names; of a saved configuration, unread defaults go."""
+    """Check the settings of the strategy that a section names; those that may stand unread are dropped."""
     fields = {field.name: field for field in dataclasses.fields(value)}
     named_by, place = fields[name].metadata["named_by"], fields[name].metadata["registry"]
     if place is None:
@@ -215,15 +222,19 @@ def _check_open(value: Any, name: str, given: Given, key: str) -> None:
         for setting in settings:
             raise UserError(f"{setting} is only read where {named_by} is set; leave it out")
         return
-    if given.anew is not None and chosen in registry:
+    if chosen in registry:
         for setting in _unread(registry, chosen, settings):
-            defaults = [leaf.default for leaf in _leaves_named(registry, setting).values()]
+            others = _leaves_named(registry, setting).values()
+            deciding = [named_by, *(name for leaf in others for name in leaf.metadata.get("when") or ())]
+            is_default = settings[setting] in [leaf.default for leaf in others]
             full = f"{key}.{setting}" if key else setting
-            if given.may_be_unread(full, is_default=settings[setting] in defaults):
+            if others and given.may_be_unread(full, is_default=is_default, because_of=deciding):
                 del settings[setting]
     check_chosen(registry, chosen, settings, beside=[key for key in fields if key != name])
     for setting, condition in _unread(registry, chosen, settings).items():
         raise UserError(f"{registry.what} {chosen!r}: {setting} is only read {condition}; leave it out")
+    if fields[name].metadata["build"]:
+        registry.build(chosen, **settings)
 
 
 def require_name(what: str, name: str, known: Collection[str]) -> None:

@@ -28,7 +28,7 @@ from dreamprm.config.checking import (
     unknown_key,
 )
 from dreamprm.config.errors import UserError
-from dreamprm.config.schema import REQUIRED, load, open_field, unmet, without_none
+from dreamprm.config.schema import REQUIRED, load, open_field, own_first, unmet, without_none
 
 C = TypeVar("C")
 
@@ -49,8 +49,9 @@ def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides:
 
     Raises:
         UserError: missing or malformed file, unknown key, wrong type, value out of range, or a required key
-            that is not given; the message names the source, the key and what is allowed. So is a key given
-            that nothing reads, except for the defaults in a configuration that a command has saved.
+            that is not given; or a key that is given but not read: unless it is the file's, and an override
+            of the key on which it depends is what leaves it unread, or the file is a configuration that a
+            command has saved and the value its default.
     """
     source = COMMAND_LINE if path is None else str(path)
     given: dict[str, Any] = {}
@@ -73,8 +74,8 @@ def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides:
         key = getattr(error, "full_key", None)
         raise UserError(f"{source}: {f'{key}: ' if key else ''}{reason}") from error
     assert isinstance(config, schema)
-    anew = {override.partition("=")[0].strip() for override in overrides} if saved else None
-    check_config(config, Given(given, anew))
+    anew = {override.partition("=")[0].strip() for override in overrides} if path is not None else ()
+    check_config(config, Given(given, anew, saved))
     return config
 
 
@@ -162,7 +163,7 @@ def as_dict(config: Any) -> dict[str, Any]:
     that is not.
     """
     result: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
+    for field in own_first(config):
         value = getattr(config, field.name)
         if "open" in field.metadata:
             result.update(_settings_read(config, value, field.metadata))

@@ -79,16 +79,25 @@ def open_settings(
     *,
     registry: str | None = None,
     named_by: str = "name",
+    build: bool = False,
     listing: Callable[[], str] | None = None,
 ) -> Any:
     """Declare the field (`dict[str, Any]`) that takes the section's keys which are not fields.
 
     Such keys are written directly in the section. They are the settings of the strategy that the section's
     key `named_by` names in a registry, written `module:NAME`: these are described by `--help` and checked.
+    With `build` the strategy is also made once, so that it refuses what only makes no sense together.
     Keys that depend on more than a name give `listing`, their text for `--help`, in place of a registry; the
     section's own `check`, or the command, must refuse the unknown ones.
     """
-    metadata = {"help": help, "open": True, "registry": registry, "named_by": named_by, "listing": listing}
+    metadata = {
+        "help": help,
+        "open": True,
+        "registry": registry,
+        "named_by": named_by,
+        "build": build,
+        "listing": listing,
+    }
     return dataclasses.field(default_factory=dict, metadata=metadata)
 
 
@@ -116,13 +125,19 @@ class Leaf:
     metadata: Mapping[str, Any]
 
 
+def own_first(schema: Any) -> list[dataclasses.Field[Any]]:
+    """The fields of a schema: first those that it declares itself, then those of the schema it extends."""
+    own = (schema if isinstance(schema, type) else type(schema)).__dict__.get("__annotations__", {})
+    return sorted(dataclasses.fields(schema), key=lambda field: field.name not in own)
+
+
 def leaves(schema: type[Any], prefix: str = "") -> Iterator[Leaf]:
     """Every key of the schema in order.
 
     Members of a list are named `list[].key`, those of a mapping `mapping.NAME.key`.
     """
     hints = get_type_hints(schema)
-    for field in dataclasses.fields(schema):
+    for field in own_first(schema):
         kind, _ = without_none(hints[field.name])
         key = prefix + field.name
         if dataclasses.is_dataclass(kind):

@@ -62,12 +62,10 @@ class BenchmarkConfig:
     settings: dict[str, Any] = open_settings(
         "the named benchmark's own settings, written beside name:",
         registry="dreamprm.formats.benchmarks:BENCHMARKS",
+        build=True,
     )
 
     def check(self) -> None:
-        """The benchmark has the settings given (makes it once); answers come from one place."""
-        from dreamprm.formats.benchmarks import build_benchmark
-
-        build_benchmark(self.name, **self.settings)
+        """Answers come from one place."""
         if self.predictions and self.candidates is not None:
             raise ValueError("give predictions or candidates, not both")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from dreamprm.answers.settings import JudgedAnswers
 from dreamprm.config.choices import AGGREGATIONS
-from dreamprm.config.schema import REQUIRED, open_settings, section, setting
-from dreamprm.generators.settings import JudgeSettings
+from dreamprm.config.schema import GIVEN, REQUIRED, section, setting
+from dreamprm.runtime.settings import BadRecordSettings
 
 PICK = "pick"
 
@@ -28,26 +28,6 @@ class SuiteFiles:
         "file of the suite's question records, found by id: their options and answer types tell how answers "
         "are compared; null: the candidate records' question and answer alone",
     )
-
-
-@dataclass
-class JudgedAnswers:
-    """How candidates are judged whose `correct` is null."""
-
-    kind: str = setting(
-        "auto", "how answers are compared; auto: told from each question's options, answer_type and answer"
-    )
-    judge: JudgeSettings = section(JudgeSettings)
-    settings: dict[str, Any] = open_settings(
-        "the named kind's own settings, written beside kind:",
-        registry="dreamprm.answers:CHECKERS",
-        named_by="kind",
-    )
-
-    def check(self) -> None:
-        """A judge where one is needed."""
-        if self.kind == "judge" and self.judge.name is None:
-            raise ValueError("kind=judge needs judge.name (and its settings)")
 
 
 @dataclass
@@ -74,15 +54,19 @@ class ExampleSettings:
         [],
         "pairs to take examples of; empty: dreamprm against those it is compared with, vanilla first; "
         "without dreamprm the first pair that is compared",
+        when={"count": GIVEN},
     )
-    most_pairs: int = setting(3, "with pairs empty: at most so many", minimum=1)
+    most_pairs: int = setting(3, "at most so many", minimum=1, when={"count": GIVEN, "pairs": ([],)})
     image_side: int = setting(
-        512, "longest side of the kept images in pixels; larger images are reduced", minimum=16
+        512,
+        "longest side of the kept images in pixels; larger images are reduced",
+        minimum=16,
+        when={"count": GIVEN},
     )
 
 
 @dataclass
-class EvaluateConfig:
+class EvaluateConfig(BadRecordSettings):
     """Which selector is best: best-of-N accuracy of every selector with intervals and tests."""
 
     output: str = setting(
@@ -111,7 +95,10 @@ class EvaluateConfig:
         "development stands for it",
     )
     temperature: float = setting(
-        1.0, "divides the aggregate before the sigmoid; weighted self-consistency alone feels it", above=0
+        1.0,
+        "divides the aggregate before the sigmoid in weighted self-consistency",
+        above=0,
+        when={"weighted": GIVEN},
     )
     weighted: bool = setting(True, "also show weighted self-consistency by each scorer")
     compare: list[ComparedPair] = setting(
@@ -138,12 +125,6 @@ class EvaluateConfig:
     )
     answers: JudgedAnswers | None = setting(
         None, "fills in `correct` where it is null; null: such a candidate is an error"
-    )
-    on_error: str = setting(
-        "error", "a bad record stops the run or is left out and listed", choices=("error", "skip")
-    )
-    max_bad_fraction: float = setting(
-        0.01, "with on_error=skip: the largest share of bad records", minimum=0, maximum=1
     )
 
     def check(self) -> None:

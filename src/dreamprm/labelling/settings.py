@@ -9,42 +9,19 @@ from dreamprm.answers.settings import AnswerSettings
 from dreamprm.config.choices import PROMPTS, SPLITS
 from dreamprm.config.schema import REQUIRED, open_settings, section, setting
 from dreamprm.generators.settings import GeneratorSettings
-from dreamprm.runtime.settings import ProgressSettings
+from dreamprm.runtime.settings import ProgressSettings, ReadingSettings, RecordFile
 
 
 @dataclass
-class QuestionFile:
-    """One file of question records."""
-
-    path: str = setting(REQUIRED, "JSON or JSONL file of question records", shorthand=True)
-    domain: str | None = setting(None, "domain of all its records; null: each record names its own")
-
-
-@dataclass
-class QuestionSettings:
+class QuestionSettings(ReadingSettings):
     """The questions, and how their files are read."""
 
-    files: list[QuestionFile] = setting(
+    files: list[RecordFile] = setting(
         [],
         "files of question records: plain paths, or sections with the keys below; may be empty where "
         "label.candidates holds questions and answers",
     )
     limit: int | None = setting(None, "only the first so many questions; null: all", minimum=1)
-    image_root: str | None = setting(
-        None, "folder the questions' image paths are relative to; null: the data file's own"
-    )
-    missing_image: str = setting(
-        "error",
-        "an image that is missing: stop, or go on with the text",
-        choices=("error", "text_only"),
-    )
-    allow_no_image: bool = setting(False, "accept questions that name no image")
-    on_error: str = setting(
-        "error", "a bad record stops the run or is left out and listed", choices=("error", "skip")
-    )
-    max_bad_fraction: float = setting(
-        0.01, "with on_error=skip: the largest share of bad records", minimum=0, maximum=1
-    )
 
 
 @dataclass
@@ -73,21 +50,19 @@ class LabelSettings:
         "file of candidate records whose CoTs are labelled (sampled before, or another generator's); null: "
         "sample them first",
     )
-    cots: int = setting(4, "CoTs sampled a question where candidates=null", minimum=1)
+    cots: int = setting(4, "CoTs sampled a question", minimum=1, when={"candidates": (None,)})
     method: str = setting("full", "which prefixes get how many rollouts")
     shard: str = setting("0/1", "i/n: this process takes every n-th question, starting at the i-th (from 0)")
     settings: dict[str, Any] = open_settings(
         "the named method's own settings, written beside method:",
         registry="dreamprm.labelling.rollouts:METHODS",
         named_by="method",
+        build=True,
     )
 
     def check(self) -> None:
-        """The shard is one of n; the method has the settings given (makes it once)."""
-        from dreamprm.labelling.rollouts import build_method
-
+        """The shard is one of n."""
         shard_of(self.shard)
-        build_method(self.method, **self.settings)
 
 
 @dataclass
@@ -117,9 +92,7 @@ class LabelConfig:
     log: ProgressSettings = section(ProgressSettings)
 
     def check(self) -> None:
-        """A judge where one is needed, and questions from somewhere."""
-        if self.answers.kind == "judge" and self.answers.judge.name is None:
-            raise ValueError("answers.kind=judge needs answers.judge.name (and its settings)")
+        """Questions from somewhere."""
         if not self.questions.files and self.label.candidates is None:
             raise ValueError("questions.files must name at least one file of question records, got []")
 

@@ -1,11 +1,11 @@
-"""What commands that go through files of any length show while they run."""
+"""Settings that several commands share: what they show while they run, and how they read files of records."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from dreamprm.config.choices import PROGRESS_MODES
-from dreamprm.config.schema import setting
+from dreamprm.config.schema import REQUIRED, setting
 
 
 @dataclass
@@ -18,3 +18,36 @@ class ProgressSettings:
         "bar on a terminal and lines elsewhere, or one of them always",
         choices=PROGRESS_MODES,
     )
+
+
+@dataclass
+class BadRecordSettings:
+    """What becomes of records that cannot be read."""
+
+    on_error: str = setting(
+        "error", "a bad record stops the run or is left out and listed", choices=("error", "skip")
+    )
+    max_bad_fraction: float = setting(
+        0.01, "the largest share of bad records", minimum=0, maximum=1, when={"on_error": ("skip",)}
+    )
+
+
+@dataclass
+class ReadingSettings(BadRecordSettings):
+    """How files of records with images are read."""
+
+    image_root: str | None = setting(None, "folder image paths are relative to; null: the data file's own")
+    missing_image: str = setting(
+        "error",
+        "an image that is missing or broken: stop, or go on with the text",
+        choices=("error", "text_only"),
+    )
+    allow_no_image: bool = setting(False, "accept records that name no image")
+
+
+@dataclass
+class RecordFile:
+    """One file of records, and the domain of what is in it."""
+
+    path: str = setting(REQUIRED, "JSON or JSONL file of records", shorthand=True)
+    domain: str | None = setting(None, "domain of all its records; null: each record names its own")

@@ -5,32 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dreamprm.config.schema import REQUIRED, section, setting
-from dreamprm.runtime.settings import ProgressSettings
+from dreamprm.runtime.settings import ProgressSettings, ReadingSettings
 
 
 @dataclass
-class ScoreDataSettings:
+class ScoreDataSettings(ReadingSettings):
     """How the files are read."""
 
-    image_root: str | None = setting(None, "folder image paths are relative to; null: the data file's own")
     missing_image: str = setting(
         "error",
         "an image that is missing or broken: stop, or score the text alone (where the file is missing the "
         "record is written without images)",
         choices=("error", "text_only"),
     )
-    allow_no_image: bool = setting(False, "accept records that name no image")
     stepless: str = setting(
         "error",
         "a candidate without steps: stop; skip: it gets no score (a step record is left out); whole: its "
         "whole text is its one step",
         choices=("error", "skip", "whole"),
-    )
-    on_error: str = setting(
-        "error", "a bad record stops the run or is left out and listed", choices=("error", "skip")
-    )
-    max_bad_fraction: float = setting(
-        0.01, "with on_error=skip: the largest share of bad records", minimum=0, maximum=1
     )
 
 

@@ -11,8 +11,7 @@ from types import TracebackType
 
 from dreamprm.config.errors import UserError
 from dreamprm.files.atomic import save_config
-from dreamprm.training.baseline_settings import BaselineSettings
-from dreamprm.training.level_settings import HypergradSettings
+from dreamprm.training.level_settings import BaselineSettings, HypergradSettings
 from dreamprm.training.run_folder import RunFolder
 from dreamprm.training.settings import TrainConfig
 

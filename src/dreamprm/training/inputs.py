@@ -11,7 +11,7 @@ from dreamprm.data.readers import require_steps
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import CandidateRecord, MetaRecord, StepRecord
 from dreamprm.data.shortcut_audit import audit_shortcuts, require_both_classes
-from dreamprm.training.data_settings import DataSettings
+from dreamprm.training.settings import DataSettings
 
 Say = Callable[[str], None]
 

@@ -1,4 +1,5 @@
-"""The two levels: what alpha weighs, how its gradient is found, and both optimizers."""
+"""The two levels: what alpha weighs, how its gradient is found, both optimizers; or a baseline in place of
+learned weights."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dreamprm.config.choices import NORMALISATIONS, SCHEDULES, WEIGHT_FEATURES, WEIGHT_KINDS
-from dreamprm.config.schema import open_settings, setting
+from dreamprm.config.schema import GIVEN, open_settings, setting
 
 
 @dataclass
@@ -21,16 +22,18 @@ class WeightSettings:
     )
     normalisation: str = setting(
         "softplus",
-        "domain, instance_table: softplus(raw)/mean (the paper's code), softmax(raw) times the number of "
-        "weights, or the raw weights",
+        "softplus(raw)/mean (the paper's code), softmax(raw) times the number of weights, or the raw weights",
         choices=NORMALISATIONS,
+        when={"kind": ("domain", "instance_table")},
     )
     features: list[str] = setting(
         ["loss"],
-        "instance_net: what it reads of a CoT, some of loss, steps (their number), label (the mean label), "
-        "domain",
+        "what the network reads of a CoT, some of loss, steps (their number), label (the mean label), domain",
+        when={"kind": ("instance_net",)},
     )
-    hidden: int = setting(16, "instance_net: width of its hidden layer", minimum=1)
+    hidden: int = setting(
+        16, "width of the network's hidden layer", minimum=1, when={"kind": ("instance_net",)}
+    )
 
     def check(self) -> None:
         """The network reads something, and only what there is."""
@@ -38,11 +41,6 @@ class WeightSettings:
         if unknown or not self.features or len(set(self.features)) < len(self.features):
             raise ValueError(
                 f"features must be some of {', '.join(WEIGHT_FEATURES)}, each once, got {self.features}"
-            )
-        if self.kind == "instance_net" and self.normalisation != "softplus":
-            raise ValueError(
-                f"normalisation={self.normalisation} does nothing with kind=instance_net, whose weights lie "
-                "in (0, 2); leave it out"
             )
 
 
@@ -63,22 +61,21 @@ class HypergradSettings:
         [],
         "where memory forbids the exact gradient: audit as if only the parameters whose names match one of "
         "these patterns (such as '*layers.27.*') were trained; empty: all",
+        when={"audit_every": GIVEN},
     )
     settings: dict[str, Any] = open_settings(
-        "the named estimator's own settings, written beside name:", registry="dreamprm.hypergrad:ESTIMATORS"
+        "the named estimator's own settings, written beside name:",
+        registry="dreamprm.hypergrad:ESTIMATORS",
+        build=True,
     )
 
     def check(self) -> None:
-        """Refuse unknown estimators, unknown or bad settings (makes the estimator once), and an audit of
-        nothing."""
-        from dreamprm.hypergrad import build_estimator
-
+        """Refuse an audit of nothing."""
         if self.name == "none" and self.audit_every:
             raise ValueError(
                 f"audit_every={self.audit_every} compares an estimator's gradient, name=none has none; "
                 "set audit_every=0"
             )
-        build_estimator(self.name, **self.settings)
 
 
 @dataclass
@@ -88,10 +85,16 @@ class LevelSettings:
     betas: list[float] = setting([0.9, 0.999], "decay of the two moments", minimum=0, below=1, length=2)
     eps: float = setting(1e-8, "added to the root of the second moment", above=0)
     warmup: int = setting(0, "steps (windows) of linear growth from 0 before the schedule", minimum=0)
-    step_size: int = setting(5000, "schedule=step: steps (windows) between two reductions", minimum=1)
-    gamma: float = setting(0.5, "schedule=step: factor of a reduction", above=0, maximum=1)
+    step_size: int = setting(
+        5000, "steps (windows) between two reductions", minimum=1, when={"schedule": ("step",)}
+    )
+    gamma: float = setting(0.5, "factor of a reduction", above=0, maximum=1, when={"schedule": ("step",)})
     decay_start: float = setting(
-        0.7, "schedule=linear_decay or cosine: share of the run before the decay starts", minimum=0, below=1
+        0.7,
+        "share of the run before the decay starts",
+        minimum=0,
+        below=1,
+        when={"schedule": ("linear_decay", "cosine")},
     )
     no_decay: list[str] = setting(
         [], "parameters without weight decay, by patterns of names such as '*norm*', '*.bias'"
@@ -124,4 +127,21 @@ class UpperSettings(LevelSettings):
         "constant",
         "learning rate over the windows: constant as the public code; linear_decay and cosine end at 0",
         choices=SCHEDULES,
+    )
+
+
+@dataclass
+class BaselineSettings:
+    """A reference run in place of learned weights; it fixes what it needs (hypergrad.name=none, for one)."""
+
+    name: str = setting(
+        "none",
+        "none: weights are learned as the other sections say; orm: one outcome label a CoT; car, s1: a "
+        "selected training set; meta_only, with_meta: trained on the meta set, alone or beside the rest; "
+        "random_weights, fixed_weights: weights that stay; doremi, doge: weights by another rule",
+    )
+    settings: dict[str, Any] = open_settings(
+        "the named baseline's own settings, written beside name:",
+        registry="dreamprm.training.baselines:BASELINES",
+        build=True,
     )

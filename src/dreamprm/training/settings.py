@@ -1,16 +1,20 @@
-"""`dreamprm train`: a run, its sections, and what is saved, shown and evaluated."""
+"""`dreamprm train`: a run, its data and model, and what is saved and shown."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dreamprm.config.choices import AGGREGATIONS, META_LOSSES, PROGRESS_MODES
-from dreamprm.config.schema import REQUIRED, section, setting
+from dreamprm.config.choices import AGGREGATIONS, HEADS, META_LOSSES, READOUTS
+from dreamprm.config.schema import GIVEN, REQUIRED, section, setting
+from dreamprm.runtime.settings import ProgressSettings, ReadingSettings, RecordFile
 from dreamprm.sandbox.settings import SandboxConfig
-from dreamprm.training.baseline_settings import BaselineSettings
-from dreamprm.training.data_settings import DataSettings
-from dreamprm.training.level_settings import HypergradSettings, InnerSettings, UpperSettings, WeightSettings
-from dreamprm.training.model_settings import ModelSettings
+from dreamprm.training.level_settings import (
+    BaselineSettings,
+    HypergradSettings,
+    InnerSettings,
+    UpperSettings,
+    WeightSettings,
+)
 
 BESIDE_TRAINING = (
     "evaluation",
@@ -26,6 +30,80 @@ BESIDE_TRAINING = (
 
 
 @dataclass
+class DataSettings(ReadingSettings):
+    """Files and how they are read."""
+
+    train: list[RecordFile] = setting(
+        REQUIRED, "files of step records: plain paths, or sections with the keys below"
+    )
+    meta: str = setting(REQUIRED, "JSON or JSONL file of meta records (whole CoTs with a right/wrong label)")
+    lm: str | None = setting(None, "JSONL pool for the language-modelling loss (needs lm_weight > 0)")
+    cache_dir: str = setting("data/cache", "folder of the memory-mapped copies of the files")
+    stepless: str = setting(
+        "error", "records without a CoT cannot train: stop, or leave them out", choices=("error", "skip")
+    )
+    audit_bound: float = setting(
+        0.65,
+        "warn when a trivial feature (has steps, length, ...) predicts the label of a meta or candidate set "
+        "with a larger AUC than this",
+        minimum=0.5,
+        maximum=1,
+    )
+    min_pixels: int = setting(
+        3136, "images are enlarged to at least this many pixels; stored with the model", minimum=1
+    )
+    max_pixels: int = setting(
+        262144, "images are reduced to at most this many pixels (512 x 512); stored with the model", minimum=1
+    )
+    num_workers: int = setting(
+        0, "processes that read and decode ahead of the loop; 0: in the loop", minimum=0
+    )
+    max_length: int | None = setting(
+        None, "longest CoT in tokens, a longer one is an error; null: no limit", minimum=1
+    )
+
+    def check(self) -> None:
+        """Refuse an empty list of files and an empty range of image sizes."""
+        if not self.train:
+            raise ValueError("train must name at least one file of step records, got []")
+        if self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels must be <= max_pixels, got {self.min_pixels} > {self.max_pixels}")
+
+
+@dataclass
+class ModelSettings:
+    """The PRM: backbone and step head."""
+
+    path: str | None = setting(
+        None, "checkpoint of the backbone, a folder or hub name; null: random from config"
+    )
+    config: str | None = setting(None, "JSON file of a transformers config, for random initialisation")
+    tokenizer: str | None = setting(None, "folder of the tokenizer; null: the checkpoint's")
+    head: str = setting(
+        "hidden",
+        "step head on hidden states, or on the vocabulary's logits",
+        choices=HEADS,
+    )
+    readout: str = setting(
+        "step_end",
+        "read each step at its own end (one pass per CoT), or after the chat template (public checkpoints)",
+        choices=READOUTS,
+    )
+    attn_implementation: str = setting(
+        "auto",
+        "attention; auto: eager for an estimator that takes gradients of gradients (fused attention has "
+        "none), sdpa for the others",
+        choices=("auto", "sdpa", "eager", "flash_attention_2"),
+    )
+    freeze_vision: bool = setting(False, "leave the vision tower as it is")
+
+    def check(self) -> None:
+        """Exactly one source of the backbone."""
+        if self.path is not None and self.config is not None:
+            raise ValueError(f"give path or config, not both (path={self.path}, config={self.config})")
+
+
+@dataclass
 class CheckpointSettings:
     """What an interrupted run continues from."""
 
@@ -34,15 +112,10 @@ class CheckpointSettings:
 
 
 @dataclass
-class LogSettings:
+class LogSettings(ProgressSettings):
     """What is written and shown while training."""
 
     every: int = setting(10, "windows between two lines shown where there is no terminal", minimum=1)
-    progress: str = setting(
-        "auto",
-        "bar on a terminal and lines elsewhere, or one of them always",
-        choices=PROGRESS_MODES,
-    )
 
 
 @dataclass
@@ -96,7 +169,9 @@ class TrainConfig:
     batch_size: int = setting(1, "CoTs in a micro-batch; with sampling=mixed: of each domain", minimum=1)
     meta_batch_size: int = setting(1, "meta CoTs of an upper step", minimum=1)
     aggregation: str = setting("sum_log_odds", "score of a CoT from its steps", choices=AGGREGATIONS)
-    lm_batch_size: int = setting(16, "texts in a micro-batch's language-modelling loss", minimum=1)
+    lm_batch_size: int = setting(
+        16, "texts in a micro-batch's language-modelling loss", minimum=1, when={"lm_weight": GIVEN}
+    )
     temperature: float = setting(1.0, "divides the aggregate before the sigmoid", above=0)
     meta_loss: str = setting(
         "aggregation", "on the CoT's score, or on single steps (ablation)", choices=META_LOSSES
@@ -129,3 +204,5 @@ class TrainConfig:
             raise ValueError(
                 f"lm_weight={self.lm_weight} needs a pool of texts: give data.lm, or lm_weight=0"
             )
+        if self.data.lm is not None and not self.lm_weight:
+            raise ValueError("data.lm is only read with lm_weight > 0; give lm_weight, or data.lm=null")

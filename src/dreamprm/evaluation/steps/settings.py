@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dreamprm.config.schema import REQUIRED, section, setting
+from dreamprm.runtime.settings import BadRecordSettings
 
 CHOSEN_ON = ("split", "subset", "file", "nothing")
 SCOPES = ("up_to_first_error", "all")
@@ -22,7 +23,13 @@ class ThresholdSettings:
         "file of its own; nothing: threshold.value is taken as it is",
         choices=CHOSEN_ON,
     )
-    fraction: float = setting(0.2, "with split: the share of the questions it is chosen on", above=0, below=1)
+    fraction: float = setting(
+        0.2,
+        "with split: the share of the questions it is chosen on",
+        above=0,
+        below=1,
+        when={"chosen_on": ("split",)},
+    )
     subset: str | None = setting(None, "with subset: its name in files")
     file: str | None = setting(None, "with file: scored step records whose questions are in none of files")
     value: float | None = setting(None, "with nothing: a probability", above=0, below=1)
@@ -37,7 +44,7 @@ class ThresholdSettings:
 
 
 @dataclass
-class EvaluateStepsConfig:
+class EvaluateStepsConfig(BadRecordSettings):
     """Scored step records in; first-error F1, step AUC and calibration out."""
 
     files: dict[str, str] = setting(
@@ -66,12 +73,6 @@ class EvaluateStepsConfig:
     seed: int = setting(0, "of the split and of the bootstrap", minimum=0)
     resamples: int = setting(2000, "bootstrap samples of the questions", minimum=100)
     level: float = setting(0.95, "of the intervals", above=0, below=1)
-    on_error: str = setting(
-        "error", "a bad record stops the evaluation or is left out and listed", choices=("error", "skip")
-    )
-    max_bad_fraction: float = setting(
-        0.01, "with on_error=skip: the largest share of bad records", minimum=0, maximum=1
-    )
     threshold: ThresholdSettings = section(ThresholdSettings)
 
     def check(self) -> None:

@@ -23,11 +23,11 @@ from dreamprm.config.errors import UserError
 from dreamprm.config.loading import as_dict
 from dreamprm.data.record_table import write_records
 from dreamprm.files.atomic import save_config, write_atomically
+from dreamprm.runtime.settings import RecordFile
 from dreamprm.training.assembly import Run, assemble
-from dreamprm.training.baseline_settings import BaselineSettings
 from dreamprm.training.baselines.base import Baseline, Selected, Selection, SelectionData, Weighting
 from dreamprm.training.companion import vanilla_config
-from dreamprm.training.data_settings import TrainFile
+from dreamprm.training.level_settings import BaselineSettings
 from dreamprm.training.run_folder import RunFolder
 from dreamprm.training.settings import TrainConfig
 from dreamprm.training.summary import open_suites
@@ -168,7 +168,7 @@ def on_selection(config: TrainConfig, folder: RunFolder) -> TrainConfig:
     return dataclasses.replace(
         config,
         data=dataclasses.replace(
-            data, train=[TrainFile(path=str(selected_file(folder)))], allow_no_image=without_images
+            data, train=[RecordFile(path=str(selected_file(folder)))], allow_no_image=without_images
         ),
     )
 
