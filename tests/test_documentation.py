@@ -7,6 +7,7 @@ that the page talks about. A block that cannot run here stands after a line `<!-
 from __future__ import annotations
 
 import configparser
+import importlib
 import importlib.util
 import re
 import shutil
@@ -196,3 +197,24 @@ def test_every_dependency_has_a_row_and_every_row_a_dependency() -> None:
     named = {package for row in rows for package in re.sub(r"\(.*?\)", "", row).replace(" ", "").split(",")}
     peers = {"betty-ml", "higher", "setuptools"}  # never required, or needed to build
     assert named - {"---"} == packages | peers
+
+
+ROOMS = {path.name for path in (ROOT / "src" / "dreamprm").iterdir() if path.is_dir()}
+NAMED = [page for page in LINKED if page.name != "CHANGELOG.md"]  # which names what was before, too
+
+
+@pytest.mark.parametrize("page", NAMED, ids=name)
+def test_modules_and_files_that_a_page_names_exist(page: Path) -> None:
+    for code in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")):
+        if re.fullmatch(r"dreamprm(\.\w+)+", code):
+            module, rest = code, []
+            while importlib.util.find_spec(module) is None:
+                module, _, attribute = module.rpartition(".")
+                rest.insert(0, attribute)
+            found = importlib.import_module(module)
+            for attribute in rest:
+                found = getattr(found, attribute)
+        elif re.fullmatch(r"(src|tests|experiments|docs)/[\w./-]+", code):
+            assert (ROOT / code).exists(), f"{name(page)}: {code}"
+        elif re.fullmatch(r"[a-z_]+/[a-z_/]*(\w+\.py)?", code) and code.partition("/")[0] in ROOMS:
+            assert (ROOT / "src" / "dreamprm" / code).exists(), f"{name(page)}: {code}"
