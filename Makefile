@@ -8,14 +8,14 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Two test processes of one thread each fit the smallest machine this is meant for.
+# Two test processes of one thread each fit the smallest machine that this is meant for.
 TEST_PROCESSES ?= 2
 
 .PHONY: setup train test coverage test-lowest lint docs bench study study-baselines
 
 setup: $(STAMP)
 
-# Made anew whenever what is to be installed changes. The stamp comes last: a broken install is tried again.
+# Installed again whenever the requirements change. The stamp comes last, so that a failed install is repeated.
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + "; give another: make setup PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
@@ -29,11 +29,11 @@ test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadgroup $(ARGS)
 
 lint: $(STAMP)
-	$(BIN)/ruff check .ci src tests $(wildcard experiments)
-	$(BIN)/ruff format --check .ci src tests $(wildcard experiments)
+	$(BIN)/ruff check .ci src tests docs $(wildcard experiments)
+	$(BIN)/ruff format --check .ci src tests docs $(wildcard experiments)
 	$(BIN)/python -m mypy
 
-# Lines of src that no test runs, the processes that tests start included.
+# Lines of src that no test runs, counting the processes that tests start.
 $(VENV)/.installed-coverage: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[coverage]"
 	@touch $@
@@ -41,7 +41,7 @@ $(VENV)/.installed-coverage: $(STAMP)
 coverage: $(VENV)/.installed-coverage
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadgroup --cov --cov-report=term $(ARGS)
 
-# The lowest versions that setup.cfg allows, but for torch: that one fits the machine.
+# The lowest versions that setup.cfg allows, except torch, whose build has to fit the machine.
 LOWEST := .venv-lowest
 
 $(LOWEST)/.installed: $(STAMP) setup.cfg .ci/lowest_environment.py
@@ -52,7 +52,7 @@ $(LOWEST)/.installed: $(STAMP) setup.cfg .ci/lowest_environment.py
 test-lowest: $(LOWEST)/.installed
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n $(TEST_PROCESSES) --dist loadgroup $(ARGS)
 
-# The site's own packages come on top when they are first asked for: `make train` and `make test` need none of them.
+# The site's own packages are installed when they are first needed: `make train` and `make test` do without.
 $(VENV)/.installed-docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	@touch $@
