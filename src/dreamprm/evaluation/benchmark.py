@@ -17,6 +17,7 @@ from dreamprm.config.loading import as_dict
 from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.record_table import write_records
 from dreamprm.evaluation.bootstrap import Estimate, QuestionDraws
+from dreamprm.evaluation.number_text import level_text, markdown_table, percent_interval
 from dreamprm.files.atomic import write_atomically
 from dreamprm.formats.benchmarks.base import Benchmark
 from dreamprm.formats.benchmarks.candidates import check_candidates, to_candidates
@@ -207,7 +208,7 @@ def scores_page(
     lines = [
         f"# {benchmark.title}",
         "",
-        f"{questions} questions; rules: {benchmark.rules}; in %, with {100 * level:g} % bootstrap "
+        f"{questions} questions; rules: {benchmark.rules}; in %, with {level_text(level)} bootstrap "
         f"intervals over {benchmark.unit}.",
         "",
     ]
@@ -223,23 +224,15 @@ def scores_page(
     ]
     for title, rows in (("Figures", whole), ("By group", [name for name in names if "/" in name])):
         if rows:
-            lines += [
-                f"## {title}",
-                "",
-                f"| figure | {' | '.join(figures)} |",
-                "|---" * (len(figures) + 1) + "|",
-            ]
-            for name in rows:
-                cells = " | ".join(_cell(found.get(name)) for found in figures.values())
-                lines.append(f"| {name} | {cells} |")
-            lines.append("")
+            cells = [[name, *(_cell(found.get(name)) for found in figures.values())] for name in rows]
+            lines += [f"## {title}", "", *markdown_table(["figure", *figures], cells), ""]
     return "\n".join(lines)
 
 
 def _cell(figure: Scored | None) -> str:
     if figure is None:
         return "-"
-    return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+    return percent_interval(figure.value, (figure.low, figure.high))
 
 
 def _candidates(config: BenchmarkConfig, benchmark: Benchmark, questions: QuestionSet) -> BenchmarkCandidates:

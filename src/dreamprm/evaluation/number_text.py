@@ -1,9 +1,9 @@
-"""Numbers of result files as text, and what is not a number as such."""
+"""Numbers of result files as text, and tables of them in Markdown; what is not a number is shown as such."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MISSING = "n/a"
@@ -32,6 +32,11 @@ def signed_points(value: object) -> str:
     return f"{as_float:+.1f}" if math.isfinite(as_float) else MISSING
 
 
+def percent_interval(value: float, interval: Sequence[float]) -> str:
+    """A share and its interval in per cent. Example: (0.5, [0.419, 0.536]) -> "50.0 [41.9, 53.6]"."""
+    return f"{percent(value)} [{percent(interval[0])}, {percent(interval[1])}]"
+
+
 def level_text(level: float) -> str:
     """A level in per cent. Example: 0.95 -> "95 %"."""
     return f"{100 * level:g} %"
@@ -47,3 +52,12 @@ def suite_names(summary: Mapping[str, Any]) -> list[str]:
     rows = (summary.get("best_of_n") or {}).values()
     names = list(dict.fromkeys(name for row in rows for name in row))
     return [name for name in names if name != MEAN] + [name for name in names if name == MEAN]
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """The lines of a table in Markdown; a vertical bar within a cell is escaped."""
+
+    def line(cells: Sequence[object]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(head), "|" + "---|" * len(head), *map(line, rows)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dreamprm.evaluation.number_text import (
     MEAN,
     level_text,
+    markdown_table,
     p_text,
+    percent_interval,
 )
 from dreamprm.evaluation.selector_names import (
     meaning,
@@ -151,14 +153,13 @@ def _accuracy(result: Mapping[str, Any]) -> list[str]:
             if place not in by_place:
                 cells.append("")
                 continue
-            low, high = result["intervals"][selector][place]
             mark = " ".join(sign + letters[name] for sign, name in marks.get((selector, place), []))
             cells.append(
-                f"{100 * by_place[place]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+                percent_interval(by_place[place], result["intervals"][selector][place])
                 + (f" {mark}" if mark else "")
             )
         rows.append([f"**{selector}**", *cells])
-    return _table(["selector", *places], rows)
+    return markdown_table(["selector", *places], rows)
 
 
 def _legend(result: Mapping[str, Any]) -> list[str]:
@@ -190,7 +191,7 @@ def _differences(result: Mapping[str, Any]) -> list[str]:
                 p_text(row["p_holm"]) + (" *" if row["significant"] else ""),
             ]
         )
-    return _table(["pair", "suite", "difference", "better/worse", "p", "Holm"], rows)
+    return markdown_table(["pair", "suite", "difference", "better/worse", "p", "Holm"], rows)
 
 
 def _over_n(result: Mapping[str, Any]) -> list[str]:
@@ -204,14 +205,10 @@ def _over_n(result: Mapping[str, Any]) -> list[str]:
                 rows.append(
                     [
                         selector,
-                        *(
-                            f"{100 * by_place[place][n]:.1f} "
-                            f"[{100 * bands[n][0]:.1f}, {100 * bands[n][1]:.1f}]"
-                            for n in sizes
-                        ),
+                        *(percent_interval(by_place[place][n], bands[n]) for n in sizes),
                     ]
                 )
-        lines += [f"### {place}", "", *_table(["selector", *(f"n = {n}" for n in sizes)], rows), ""]
+        lines += [f"### {place}", "", *markdown_table(["selector", *(f"n = {n}" for n in sizes)], rows), ""]
     return lines[:-1]
 
 
@@ -220,7 +217,6 @@ def _generators(result: Mapping[str, Any]) -> list[str]:
     for name, generators in result["generators"].items():
         best = generators["best"]
         for generator, row in generators["accuracy"].items():
-            low, high = row["interval"]
             questions = result["suites"][name]["questions"]
             share = "all" if row["questions"] == questions else f"{row['questions']} of {questions}"
             chosen = f"best, chosen on {best['chosen_on']}" if best and best["name"] == generator else ""
@@ -228,7 +224,7 @@ def _generators(result: Mapping[str, Any]) -> list[str]:
                 [
                     name,
                     generator,
-                    f"{100 * row['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
+                    percent_interval(row["accuracy"], row["interval"]),
                     share,
                     chosen,
                 ]
@@ -236,7 +232,7 @@ def _generators(result: Mapping[str, Any]) -> list[str]:
     return [
         "Mean over a generator's own candidates. Only one that answered every question can be the best.",
         "",
-        *_table(["suite", "generator", "accuracy", "questions", ""], rows),
+        *markdown_table(["suite", "generator", "accuracy", "questions", ""], rows),
     ]
 
 
@@ -246,9 +242,9 @@ def _picked(picked: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
         [
             scorer,
             *(
-                f"{'**' if name == row['aggregation'] else ''}{100 * figure['accuracy']:.1f} "
-                f"[{100 * figure['interval'][0]:.1f}, {100 * figure['interval'][1]:.1f}]"
-                f"{'**' if name == row['aggregation'] else ''}"
+                ("**{}**" if name == row["aggregation"] else "{}").format(
+                    percent_interval(figure["accuracy"], figure["interval"])
+                )
                 for name, figure in row["development"].items()
             ),
         ]
@@ -261,7 +257,7 @@ def _picked(picked: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
         f"Best-of-N accuracy with all candidates, mean over the development suites {development}; bold: "
         "picked.",
         "",
-        *_table(["scorer", *names], rows),
+        *markdown_table(["scorer", *names], rows),
     ]
 
 
@@ -269,17 +265,16 @@ def _checkpoints(result: Mapping[str, Any]) -> list[str]:
     rows = []
     for name, choice in result["checkpoints"].items():
         for scorer, figure in choice["development"].items():
-            low, high = figure["interval"]
             rows.append(
                 [
                     name,
                     scorer,
                     figure["aggregation"],
-                    f"{100 * figure['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]",
+                    percent_interval(figure["accuracy"], figure["interval"]),
                     "picked" if scorer == choice["picked"] else "",
                 ]
             )
-    return _table(["model", "checkpoint", "aggregation", "accuracy on development", ""], rows)
+    return markdown_table(["model", "checkpoint", "aggregation", "accuracy on development", ""], rows)
 
 
 def _suites(result: Mapping[str, Any]) -> list[str]:
@@ -295,7 +290,7 @@ def _suites(result: Mapping[str, Any]) -> list[str]:
                     ", ".join(suite["files"]),
                 ]
             )
-    return _table(["suite", "used for", "questions", "candidates a question", "files"], rows)
+    return markdown_table(["suite", "used for", "questions", "candidates a question", "files"], rows)
 
 
 def _places(result: Mapping[str, Any]) -> list[str]:
@@ -311,10 +306,3 @@ def _counts(candidates: Mapping[str, int]) -> str:
 
 def _bullets(lines: Iterable[str]) -> list[str]:
     return [f"- {line}" for line in lines]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    return [line(head), "|" + "---|" * len(head), *map(line, rows)]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dreamprm.evaluation.number_text import MEAN, MISSING, decimal, markdown_table, percent
 from dreamprm.evaluation.steps import wording
 from dreamprm.evaluation.steps.first_errors import GUESSES
 from dreamprm.evaluation.steps.wording import words
-
-MISSING = "n/a"
 
 
 def page(result: Mapping[str, Any]) -> str:
@@ -69,7 +68,7 @@ def _first_errors(result: Mapping[str, Any]) -> list[str]:
     for name, threshold in result["thresholds"].items():
         found = threshold.get("development")
         reached = (
-            [_percent(found[figure]) for figure in ("f1", "error_accuracy", "correct_accuracy")]
+            [percent(found[figure]) for figure in ("f1", "error_accuracy", "correct_accuracy")]
             if (found)
             else ["given", "", ""]
         )
@@ -110,19 +109,19 @@ def _calibration(result: Mapping[str, Any]) -> list[str]:
             chance = held["equal_mass"]["ece_if_calibrated"]
             by_chance = MISSING
             if chance is not None:
-                by_chance = f"{_decimal(chance['mean'])}, up to {_decimal(chance['high'])}"
+                by_chance = f"{decimal(chance['mean'])}, up to {decimal(chance['high'])}"
             rows.append(
                 [
                     scorer,
                     subset,
                     held["steps"],
-                    _decimal(held["mean_label"]),
-                    _decimal(held["mean_probability"]),
+                    decimal(held["mean_label"]),
+                    decimal(held["mean_probability"]),
                     _decimals(held["equal_width"]["ece"]),
                     _decimals(held["equal_mass"]["ece"]),
                     by_chance,
                     _decimals(held["brier"]),
-                    _decimal(held["base_rate_brier"]),
+                    decimal(held["base_rate_brier"]),
                 ]
             )
     head = [
@@ -162,7 +161,7 @@ def _left_out(result: Mapping[str, Any]) -> list[str]:
 
 
 def _subset_table(result: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]], cell: Any) -> str:
-    names = [*result["subsets"], "mean"]
+    names = [*result["subsets"], MEAN]
     used = [name for name in names if any(name in subsets for subsets in rows.values())]
     return _table(
         ["", *used], [[row, *(cell(subsets.get(name)) for name in used)] for row, subsets in rows.items()]
@@ -180,30 +179,21 @@ def _pairs(result: Mapping[str, Any], first: Mapping[str, Any], second: Mapping[
         lambda pair: (
             MISSING
             if pair is None
-            else " / ".join(MISSING if one is None else _percent(one["value"]) for one in pair)
+            else " / ".join(MISSING if one is None else percent(one["value"]) for one in pair)
         ),
     )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [[str(cell).replace("|", "\\|") for cell in line] for line in (head, ["---"] * len(head), *rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _decimal(value: float) -> str:
-    return f"{value:.3f}"
+    return "\n".join(markdown_table(head, rows))
 
 
 def _percents(estimate: Mapping[str, Any] | None) -> str:
-    return _cell(estimate, _percent)
+    return _cell(estimate, percent)
 
 
 def _decimals(estimate: Mapping[str, Any] | None) -> str:
-    return _cell(estimate, _decimal)
+    return _cell(estimate, decimal)
 
 
 def _cell(estimate: Mapping[str, Any] | None, shown: Any) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dreamprm.evaluation.number_text import level_text
+
 FIRST_ERROR = (
     "F1 is the harmonic mean of the accuracy on erroneous records (index of the first error exact) and"
     " on correct ones (none found), in %. A step below the threshold is an error."
@@ -30,7 +32,7 @@ def words(name: str) -> str:
 
 def level_of(result: Mapping[str, Any]) -> str:
     """The level of all intervals, for instance "95 %"."""
-    return f"{100 * result['settings']['level']:g} %"
+    return level_text(result["settings"]["level"])
 
 
 def shown_scope(result: Mapping[str, Any]) -> str:
