@@ -1,8 +1,9 @@
 # Everything runs in .venv, made by the first target that needs it.
 #   make train                                      the sandbox: data, training, evaluation, report
-#   make train CONFIG=my.yaml ARGS="seed=1 steps=500"
+#   make train ARGS="seed=1 steps=500"              the same with other settings; ARGS=--dry-run prints its commands
+#   make train CONFIG=my.yaml ARGS="seed=1"         dreamprm train my.yaml seed=1
 
-CONFIG ?= experiments/configs/sandbox.yaml
+CONFIG ?=
 ARGS ?=
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -33,7 +34,7 @@ $(TOOLS): $(STAMP)
 	@touch $@
 
 train: $(STAMP)
-	$(BIN)/dreamprm train $(CONFIG) $(ARGS)
+	$(if $(CONFIG),$(BIN)/dreamprm train $(CONFIG),$(BIN)/python experiments/sandbox_chain.py) $(ARGS)
 
 test: $(TOOLS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadgroup $(ARGS)

@@ -90,7 +90,9 @@ def test_the_step_evaluation_reads_what_its_page_scores() -> None:
 
 def test_a_misspelt_key_would_be_found() -> None:
     with pytest.raises(UserError, match="stpes.*steps"):
-        load_config(_load(COMMANDS["train"].schema), ROOT / "experiments/configs/sandbox.yaml", ["stpes=5"])
+        load_config(
+            _load(COMMANDS["train"].schema), ROOT / "experiments/configs/sandbox/train.yaml", ["stpes=5"]
+        )
 
 
 def test_override_syntax_of_the_pages_is_omegaconf_s() -> None:

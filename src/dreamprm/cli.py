@@ -10,21 +10,18 @@ from __future__ import annotations
 import errno
 import os
 import shlex
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from types import FrameType
 from typing import Any
 
 from dreamprm import __version__
 from dreamprm.config.errors import UserError
 from dreamprm.config.help import describe
 from dreamprm.config.loading import load_config
+from dreamprm.runtime.interruption import Terminated, sigterm_raises
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,8 @@ class Command:
 
     `run` and `schema` are `module:name`. Without a schema the function gets the arguments as they are,
     described by `arguments`. `resumes`: what an interrupted run goes on from, when the same command is given
-    again with the settings in `resume_with`; None where it does not.
+    again with the settings in `resume_with`; None where it does not. `then`: the command that is run on the
+    folder `output` afterwards.
     """
 
     help: str
@@ -42,6 +40,7 @@ class Command:
     arguments: str = "CONFIG.yaml [key=value ...]"
     resumes: str | None = None
     resume_with: tuple[str, ...] = ()
+    then: str | None = None
 
 
 COMMANDS = {
@@ -52,11 +51,12 @@ COMMANDS = {
         arguments="[CONFIG.yaml] [key=value ...]",
     ),
     "train": Command(
-        "train a PRM with learned domain weights, evaluate it, write the report",
+        "train a PRM with learned domain weights, and report on the training",
         "dreamprm.training.train:run_train",
         "dreamprm.training.settings:TrainConfig",
         resumes="from the last checkpoint",
         resume_with=("resume=auto",),
+        then="report",
     ),
     "sample": Command(
         "sample chains of thought for questions and check their answers (goes on where it stopped)",
@@ -115,15 +115,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says where a file cannot grow."""
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, raised where it arrived, so that a command saves as it does on Ctrl-C."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the process's exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _sigterm_raises():
+        with sigterm_raises():
             return _dispatch(arguments)
     except UserError as error:
         print(f"dreamprm: {error}", file=sys.stderr)
@@ -176,6 +172,8 @@ def _dispatch(arguments: list[str]) -> int:
     # Before the command's code is imported: a mistake in the configuration is told at once.
     config = load_config(_load(command.schema), path, overrides)
     _load(command.run)(config)
+    if command.then is not None:
+        _load(COMMANDS[command.then].run)([config.output])
     return 0
 
 
@@ -232,25 +230,3 @@ def _interrupted(arguments: list[str]) -> str:
     again = [part for part in arguments if not part.startswith(("resume=", "overwrite="))]
     text = shlex.join([*again, *command.resume_with])
     return f"dreamprm: interrupted; go on {command.resumes} with: dreamprm {text}"
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into `Terminated` meanwhile, unless the process was started to ignore it.
-
-    Signals can be handled in the main thread only.
-    """
-    main_thread = threading.current_thread() is threading.main_thread()
-    if not main_thread or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
-        yield
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

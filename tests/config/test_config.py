@@ -325,7 +325,6 @@ def test_the_papers_settings_are_the_defaults() -> None:
     assert (config.hypergrad.name, config.weights.normalisation) == ("unrolled", "softplus")
     assert (config.inner.lr, config.inner.step_size, config.inner.gamma) == (5e-7, 5000, 0.5)
     assert (config.upper.lr, config.upper.weight_decay) == (0.01, 1e-3)
-    assert config.sandbox is None
 
 
 @pytest.mark.parametrize(
@@ -338,11 +337,9 @@ def test_the_papers_settings_are_the_defaults() -> None:
         ("data.max_pixels=100", "data: min_pixels must be <= max_pixels, got 3136 > 100"),
         ("data.train=[]", "data: train must name at least one file"),
         ("model={path: a, config: b}", "model: give path or config, not both"),
-        ("evaluation.shifted=[x]", "evaluation: shifted names x; the suites are none"),
         ("hypergrad.name=unroled", "hypergrad: .*unrolled"),
         ("hypergrad.lr=3", "hypergrad: .*lr"),
         ("inner.lr=0", "inner.lr must be > 0, got 0"),
-        ("sandbox.hidden_size=40", "sandbox: hidden_size must be a multiple of 16, got 40"),
         (
             "weights.features=[loss]",
             "weights.features is only read with kind=instance_net, and kind",
@@ -378,6 +375,28 @@ def test_the_papers_settings_are_the_defaults() -> None:
         (
             "baseline={name: random_weights, run: r, spread: 0.25}",
             "spread is only read with run=null, and",
+        ),
+        (
+            "evaluation.suites={a: a.jsonl}",
+            "unknown key evaluation.suites: give the suites to `dreamprm score`",
+        ),
+        (
+            "evaluation.shifted=[x]",
+            r"unknown key evaluation.shifted: write mean_over=\[...\] to `dreamprm eval",
+        ),
+        (
+            "evaluation.vanilla=live",
+            "unknown key evaluation.vanilla: train the vanilla PRM by a command of its",
+        ),
+        (
+            "evaluation.base=true",
+            "unknown key evaluation.base: score the base checkpoint: .*scores=likelihood",
+        ),
+        ("evaluation.quality=q.json", "unknown key evaluation.quality: `python experiments/sandbox_targets"),
+        ("evaluation.level=1", "unknown key evaluation.level: training no longer evaluates"),
+        (
+            "sandbox.hidden_size=40",
+            "unknown key sandbox.hidden_size: make the world first, by `dreamprm sandbox",
         ),
         ("lr=3", "unknown key lr, did you mean 'inner.lr' or 'upper.lr'"),
     ],

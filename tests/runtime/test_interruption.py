@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dreamprm.runtime.process import DeferredInterrupt
+from dreamprm.runtime.interruption import DeferredInterrupt
 
 
 class Terminated(Exception):

@@ -18,6 +18,8 @@ from dreamprm.config.choices import AGGREGATIONS
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data import read_candidate_records, read_step_records
 from dreamprm.models import PRM, PRMProcessor
+from dreamprm.models.images import ImageStore
+from dreamprm.models.likelihood import mean_log_likelihood
 from dreamprm.models.public_checkpoint import load_public_checkpoint
 from dreamprm.scoring.score import ScoreStatus
 
@@ -382,3 +384,31 @@ def test_a_model_that_gives_no_numbers_is_refused(prm: PRM, tmp_path: Path) -> N
     with pytest.raises(UserError, match=r"in\.jsonl:1: the model gives log-odds \[nan.*must be a finite"):
         score(tmp_path / "broken", {"suite": source}, tmp_path / "out")
     assert yaml.safe_load((tmp_path / "out/config.yaml").read_text())["model"] == str(tmp_path / "broken")
+
+
+def test_a_base_checkpoint_scores_by_its_likelihood(tmp_path: Path, run_folder: Path, prm: PRM) -> None:
+    """One value a candidate, which is its mean log-likelihood a token; steps as a trained PRM has them."""
+    base = tmp_path / "base"
+    prm.backbone.save_pretrained(base)
+    prm.processor.tokenizer.save_pretrained(base)
+    prm.processor.image_processor.save_pretrained(base)
+    rows = candidate_rows(tmp_path, n=3)
+    source = write_rows(tmp_path / "in.jsonl", rows)
+    score(base, {"suite": source}, tmp_path / "out", scores="likelihood", name="base_likelihood")
+    images, seen = ImageStore(), set()
+    for given, row in zip(rows, read_rows(tmp_path / "out" / "suite.jsonl"), strict=True):
+        pixels = images.open_all([str(tmp_path / name) for name in given["images"]])
+        for before, after in zip(given["candidates"], row["candidates"], strict=True):
+            encoded = prm.processor.encode(given["question"], pixels, before["steps"], readout="step_end")
+            (value,) = after["scores"]["base_likelihood"]["log_odds"]
+            assert value == pytest.approx(float(mean_log_likelihood(prm.eval(), [encoded])), abs=2e-6)
+            seen.add(value)
+    assert len(seen) > 5 and max(seen) < 0
+    made_by = json.loads((tmp_path / "out" / "summary.json").read_text())["made_by"]
+    assert made_by["scores"] == "likelihood"
+    with pytest.raises(
+        UserError, match="scores=likelihood asks a language model, and .* was trained as a PRM"
+    ):
+        score(run_folder, {"suite": source}, tmp_path / "other", scores="likelihood")
+    with pytest.raises(UserError, match="does not exist; with scores=likelihood give a checkpoint's folder"):
+        score(tmp_path / "no", {"suite": source}, tmp_path / "other", scores="likelihood")

@@ -47,16 +47,6 @@ def settings(**sections: Any) -> Spoil:
     return spoil
 
 
-def suite(**fields: Any) -> Spoil:
-    """A suite to evaluate on whose second record is changed."""
-
-    def spoil(tiny: TinyRun) -> None:
-        tiny.config["evaluation"] = {"suites": {"first": str(tiny.folder / "first.jsonl")}}
-        change("first", **fields)(tiny)
-
-    return spoil
-
-
 def malformed(tiny: TinyRun) -> None:
     write_lines(tiny.folder / "maths.jsonl", [rows(tiny, "maths")[0], '{"question": "wh'])
 
@@ -71,8 +61,6 @@ def without_tokenizer(tiny: TinyRun) -> None:
     tiny.config["model"] = {"path": str(tiny.folder / "bare")}
 
 
-CANDIDATE = {"text": "one", "steps": ["one"], "correct": True}
-
 # What was done, and what the message must say: what was given, where, and what to do.
 BEFORE_THE_FIRST_STEP: dict[str, tuple[Spoil, list[str]]] = {
     "unknown key": (settings(iner={"lr": 1}), ["unknown key iner", "did you mean 'inner.lr'?"]),
@@ -84,24 +72,12 @@ BEFORE_THE_FIRST_STEP: dict[str, tuple[Spoil, list[str]]] = {
         ["multiple of inner_steps (T), got 7 and 2", "below: 6"],
     ),
     "lm_weight without a pool": (settings(lm_weight=0.5), ["lm_weight=0.5", "give data.lm, or lm_weight=0"]),
-    "a suite named mean": (
-        settings(evaluation={"suites": {"mean": "first.jsonl"}}),
-        ["mean", "another name"],
-    ),
     "missing training file": (
         settings(data={"train": ["nowhere.jsonl"]}),
         ["no such file: nowhere.jsonl", "give the path"],
     ),
     "missing meta file": (settings(data={"meta": "nowhere.jsonl"}), ["no such file: nowhere.jsonl"]),
     "missing pool": (settings(data={"lm": "nowhere.jsonl"}, lm_weight=0.5), ["nowhere.jsonl"]),
-    "missing suite": (
-        settings(evaluation={"suites": {"first": "nowhere.jsonl"}}),
-        ["no such file: nowhere.jsonl"],
-    ),
-    "missing quality file": (
-        settings(evaluation={"quality": "nowhere.json"}),
-        ["nowhere.json does not exist", "or null"],
-    ),
     "malformed line": (malformed, ["maths.jsonl:2", "JSON"]),
     "label above 1": (
         change("charts", steps=["a"], labels=[1.5]),
@@ -158,18 +134,6 @@ BEFORE_THE_FIRST_STEP: dict[str, tuple[Spoil, list[str]]] = {
     "tokenizer missing": (
         without_tokenizer,
         ["bare: the tokenizer has no token", "use a Qwen2-VL tokenizer"],
-    ),
-    "candidate without steps": (
-        suite(candidates=[CANDIDATE, CANDIDATE | {"steps": []}]),
-        ["first.jsonl", "candidate 1", "no steps"],
-    ),
-    "candidate without label": (
-        suite(candidates=[CANDIDATE, {"text": "a", "steps": ["a"]}]),
-        ["candidate 1", "no 'correct'"],
-    ),
-    "a candidate too few": (
-        suite(candidates=[CANDIDATE]),
-        ["has 1 candidates, the first has 2", "same number"],
     ),
     "checkpoint missing": (
         settings(resume="nowhere/step-000004"),

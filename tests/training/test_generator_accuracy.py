@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dreamprm.data.records import StepRecord
-from dreamprm.training.generator_accuracy import generator_accuracy
+from dreamprm.training.summary import generator_accuracy
 
 
 def record(domain: str, *labels: float | None) -> StepRecord:

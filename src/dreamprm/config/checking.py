@@ -135,7 +135,7 @@ def moved_to(key: str, schema: type[Any]) -> str | None:
     kind: Any = schema
     while parts and dataclasses.is_dataclass(kind):
         moved: Mapping[str, str] = getattr(kind, "moved", {})
-        for length in range(1, len(parts) + 1):
+        for length in range(len(parts), 0, -1):  # what is said of the key itself comes first
             if (text := moved.get(".".join(parts[:length]))) is not None:
                 return text
         kind, _ = without_none(get_type_hints(kind).get(parts.pop(0), None))

@@ -13,7 +13,6 @@ from dreamprm.evaluation.selectors import (
     subset_sizes,
 )
 from dreamprm.evaluation.significance import PairedTest, holm, mcnemar_p, paired_test
-from dreamprm.evaluation.suites import evaluate_suites
 from dreamprm.evaluation.votes import (
     weighted_vote_accuracy,
 )
@@ -23,7 +22,6 @@ __all__ = [
     "PairedTest",
     "best_of_n_accuracy",
     "bootstrap_interval",
-    "evaluate_suites",
     "first_accuracy",
     "holm",
     "majority_accuracy",

@@ -121,9 +121,14 @@ class Evaluation:
         }
 
     def accuracies(self, level: float) -> dict[str, Any]:
-        """`best_of_n`, `intervals`, `accuracy_by_n` and `intervals_by_n` in the form of `evaluate_suites`.
+        """Each selector's accuracy in each suite, as plain values.
 
-        A selector that some suite lacks has no "mean".
+        Returns:
+            best_of_n {selector: {suite: accuracy with all N candidates}};
+            intervals {selector: {suite: [lo, hi]}};
+            accuracy_by_n {selector: {suite: {"1": accuracy, ...}}}, intervals_by_n likewise with [lo, hi].
+            "mean" stands last among the suites of a selector that all suites of `mean_over` have; over n it
+            has those n that all of them have.
         """
         result: dict[str, Any] = {"best_of_n": {}, "intervals": {}, "accuracy_by_n": {}, "intervals_by_n": {}}
         for selector in self.selectors:
@@ -155,14 +160,15 @@ class Evaluation:
         )
 
     def _places(self, *selectors: str) -> list[tuple[str, list[str]]]:
-        """The suites that have all of the selectors, and their mean where all suites have."""
+        """The suites that have all of the selectors, and the mean where all that it is over have."""
         having = [
             name
             for name, selection in self.selections.items()
             if all(selector in selection.selectors for selector in selectors)
         ]
         places = [(name, [name]) for name in having]
-        return [*places, (MEAN, having)] if len(having) == len(self.suites) else places
+        members = self.config.mean_over or list(self.suites)
+        return [*places, (MEAN, members)] if set(members) <= set(having) else places
 
     def _estimate(
         self,

@@ -47,6 +47,7 @@ def run_evaluate(config: EvaluateConfig) -> None:
         "seed": config.seed,
         "resamples": config.resamples,
         "level": config.level,
+        "mean_over": config.mean_over or list(suites),
         **evaluation.figures(),
     }
     picks = {name: list(selection.picks()) for name, selection in evaluation.selections.items()}

@@ -61,3 +61,8 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> lis
         return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
     return [line(head), "|" + "---|" * len(head), *map(line, rows)]
+
+
+def mean_members(result: Mapping[str, Any]) -> list[str]:
+    """The suites that "mean" is over in an evaluation.json (all, in one that does not say)."""
+    return list(result.get("mean_over") or result["suites"])

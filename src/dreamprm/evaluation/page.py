@@ -9,6 +9,7 @@ from dreamprm.evaluation.number_text import (
     MEAN,
     level_text,
     markdown_table,
+    mean_members,
     p_text,
     percent_interval,
 )
@@ -41,6 +42,7 @@ def evaluation_page(result: Mapping[str, Any]) -> str:
         *_accuracy(result),
         "",
         *_legend(result),
+        *_mean_meaning(result),
         "",
         "What each selector picks:",
         "",
@@ -171,6 +173,13 @@ def _legend(result: Mapping[str, Any]) -> list[str]:
         f"Marks: + better, - worse than {listed}; only those compared below, and only where Holm's "
         f"adjusted p is below {error_rate(result)}."
     ]
+
+
+def _mean_meaning(result: Mapping[str, Any]) -> list[str]:
+    members = mean_members(result)
+    if set(members) == set(result["suites"]):
+        return []
+    return ["", f"mean: the unweighted mean over {', '.join(members)}."]
 
 
 def _differences_head(result: Mapping[str, Any], level: str) -> list[str]:

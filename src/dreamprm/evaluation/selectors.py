@@ -214,18 +214,6 @@ class CandidateScores:
         if reserved:
             raise ValueError(f"scores may not be named {', '.join(reserved)}: these selectors need no score")
 
-    @property
-    def size(self) -> int:
-        """N, the number of candidates of a question."""
-        return int(np.asarray(self.correct).shape[1])
-
-    @property
-    def selectors(self) -> tuple[str, ...]:
-        """Names of all selectors of this suite, in the order in which tables show them."""
-        known = [name for name in SCORED_ORDER if name in self.scores]
-        others = [name for name in self.scores if name not in SCORED_ORDER]
-        return ("random", "majority", *known, *others, "oracle")
-
     def accuracy(self, selector: str, n: int) -> Floats:
         """(Q,) expected accuracy of a selector with n candidates.
 
@@ -234,12 +222,10 @@ class CandidateScores:
         if selector in UNSCORED:
             return UNSCORED[selector](self, n)
         if selector not in self.scores:
-            raise ValueError(f"unknown selector {selector!r}; this suite has {', '.join(self.selectors)}")
+            known = ", ".join((*UNSCORED, *self.scores))
+            raise ValueError(f"unknown selector {selector!r}; this suite has {known}")
         return best_of_n_accuracy(self.scores[selector], self.correct, n)
 
-
-SCORED_ORDER = ("base_likelihood", "base_head", "vanilla", "dreamprm")
-"""The score-based selectors of every report, in the order of its rows; others follow them."""
 
 UNSCORED: Mapping[str, Callable[[CandidateScores, int], Floats]] = {
     "random": lambda suite, n: random_accuracy(suite.correct),

@@ -80,6 +80,7 @@ class EvaluateConfig(BadRecordSettings):
     development: dict[str, SuiteFiles] = setting(
         {}, "suites that choices are made on, where any is left open; no test question may be among them"
     )
+    mean_over: list[str] = setting([], "suites that the reported mean is over; empty: all")
     scorers: list[str] = setting([], "scorers to compare; empty: all that the suites hold")
     aggregation: str = setting(
         "sum_log_odds",
@@ -134,6 +135,11 @@ class EvaluateConfig(BadRecordSettings):
         for name in (*self.suites, *self.development):
             if name == "mean":
                 raise ValueError("a suite is named mean, as the mean over suites is; give it another name")
+        unknown = [name for name in self.mean_over if name not in self.suites]
+        if unknown:
+            raise ValueError(f"mean_over names {', '.join(unknown)}; the suites are {', '.join(self.suites)}")
+        if len(set(self.mean_over)) < len(self.mean_over):
+            raise ValueError(f"mean_over must name each suite once, got {', '.join(self.mean_over)}")
         picked = [self.aggregation, *self.aggregations.values()].count(PICK)
         if picked and not self.development:
             raise ValueError(

@@ -86,7 +86,12 @@ def scored_questions(
         (number of the question, a list a candidate of a log-odds a step), not in the questions' order.
     """
     if not can_share_prefixes(prm.backbone):
-        yield from _whole_rows(prm, questions, limits)
+
+        def step_scores(encoded: list[EncodedCoT]) -> list[list[float]]:
+            log_odds = prm(_on_device(prm, prm.processor.collate(encoded))).cpu()
+            return [part.tolist() for part in log_odds.split([one.n_steps for one in encoded])]
+
+        yield from whole_rows(questions, step_scores, limits)
         return
     trees = [question_tree(candidates) for candidates in questions]
     shared = [number for number, tree in enumerate(trees) if len(tree.prefix.input_ids)]
@@ -211,10 +216,16 @@ def _attention(
     return mask
 
 
-def _whole_rows(
-    prm: StepReader, questions: Sequence[Sequence[EncodedCoT]], limits: PassLimits
+def whole_rows(
+    questions: Sequence[Sequence[EncodedCoT]],
+    measure: Callable[[list[EncodedCoT]], list[list[float]]],
+    limits: PassLimits,
 ) -> Iterator[tuple[int, list[list[float]]]]:
-    """Every candidate in full, for attention that cannot go on from a prefix."""
+    """What `measure` finds of every candidate, each computed in full: nothing is shared between them.
+
+    Args:
+        measure: one pass: a list of values for each of its candidates.
+    """
     found: list[list[list[float] | None]] = [[None] * len(candidates) for candidates in questions]
     members = [
         (number, place) for number, candidates in enumerate(questions) for place in range(len(candidates))
@@ -228,12 +239,10 @@ def _whole_rows(
         return len(rows) * max(len(row.input_ids) for row in rows)
 
     for part in _passes(members, length, limits):
-        log_odds = prm(_on_device(prm, prm.processor.collate([encoded(member) for member in part]))).tolist()
-        begin = 0
-        for number, place in part:
-            steps = encoded((number, place)).n_steps
-            found[number][place] = log_odds[begin : begin + steps]
-            begin += steps
+        for (number, place), values_of_one in zip(
+            part, measure([encoded(member) for member in part]), strict=True
+        ):
+            found[number][place] = values_of_one
             whole = [values for values in found[number] if values is not None]
             if len(whole) == len(found[number]):
                 yield number, whole

@@ -15,7 +15,7 @@ import yaml
 
 from dreamprm.config.errors import DataError
 from dreamprm.config.loading import flat, is_below
-from dreamprm.evaluation.number_text import MISSING, number
+from dreamprm.evaluation.number_text import MISSING, mean_members, number
 from dreamprm.reporting.folders.evaluation import EvaluationFolder
 from dreamprm.reporting.folders.run import Run
 from dreamprm.training.settings import BESIDE_TRAINING
@@ -115,17 +115,19 @@ class Repeated:
 
 
 def repeated_evaluations(evaluations: Sequence[EvaluationFolder]) -> list[tuple[EvaluationFolder, ...]]:
-    """Groups of two or more evaluations whose suites have the same names, questions and candidates in number.
+    """Groups of two or more evaluations whose suites have the same names, questions and candidates in number,
+    and whose means are over the same suites.
 
     In the order of their first evaluations. That the questions themselves are the same is not checked: the
     folders do not hold them.
     """
     alike: dict[str, list[EvaluationFolder]] = {}
     for one in evaluations:
-        key = sorted(
+        suites = sorted(
             (name, suite["questions"], sorted(suite["candidates"].items()))
             for name, suite in one.result["suites"].items()
         )
+        key = (suites, sorted(mean_members(one.result)))
         alike.setdefault(repr(key), []).append(one)
     return [tuple(group) for group in alike.values() if len(group) > 1]
 

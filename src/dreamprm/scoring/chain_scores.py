@@ -10,6 +10,7 @@ from dreamprm.config.errors import UserError
 from dreamprm.models.candidate_scoring import PassLimits, scored_questions
 from dreamprm.models.encoding import EncodedCoT
 from dreamprm.models.images import ImageStore
+from dreamprm.models.likelihood import likelihood_of_questions
 from dreamprm.models.prm import PRM
 
 P = TypeVar("P")
@@ -52,8 +53,9 @@ def scored_chains(
     images: ImageStore,
     limits: PassLimits,
     refused: Refused[P] | None = None,
+    likelihood: bool = False,
 ) -> Iterator[tuple[P, list[float]]]:
-    """The log-odds of every chain's steps.
+    """The log-odds of every chain's steps, or one value a chain: its likelihood under the backbone.
 
     Chains of one question (the same text and images) share what they begin with where they stand near each
     other; equal ones are scored once. At most four times `WINDOW_PASSES` passes' chains are held at a time.
@@ -65,20 +67,22 @@ def scored_chains(
         limits: of one forward pass.
         refused: called with a chain that cannot be encoded (an image broken, too many tokens) and why; the
             chain then gets no scores. None raises.
+        likelihood: give each chain's mean log-likelihood per token (`likelihood_of_questions`).
 
     Yields:
-        (the chain's place, a log-odds a step), question by question, in no particular order within a window.
+        (the chain's place, its values), question by question, in no particular order within a window.
 
     Raises:
         UserError: what the processor or the image store refuse, where `refused` is None.
     """
     was_training = prm.training
     prm.eval()
+    values_of = likelihood_of_questions if likelihood else scored_questions
     try:
         for window in _windows(chains, WINDOW_PASSES * limits.rows):
             questions = _encoded(prm, window, images, refused)
             encoded = [question.encoded for question in questions]
-            for number, scores in scored_questions(prm, encoded, limits=limits):
+            for number, scores in values_of(prm, encoded, limits=limits):
                 for places, log_odds in zip(questions[number].places, scores, strict=True):
                     for place in places:
                         yield place, log_odds

@@ -51,7 +51,7 @@ def run_score(config: ScoreConfig) -> None:
     scorer = open_scorer(config)
     identity = {
         "model": scorer.fingerprint,
-        "scores": "response" if scorer.by_response else "step",
+        "scores": scorer.gives,
         "precision": config.precision,
         "kind": config.kind,
         "stepless": config.data.stepless,
@@ -179,10 +179,15 @@ def _score(
     limits = PassLimits(config.batch_size, config.batch_tokens)
     with status, _memory_told():
         for (number, i), log_odds in scored_chains(
-            scorer.prm, chains(), images=images, limits=limits, refused=refused
+            scorer.prm,
+            chains(),
+            images=images,
+            limits=limits,
+            refused=refused,
+            likelihood=scorer.gives == "likelihood",
         ):
             held = pending[number]
-            taken = log_odds[-1:] if scorer.by_response else log_odds
+            taken = log_odds[-1:] if scorer.gives == "response" else log_odds
             held.log_odds[i] = rounded(taken, held.row.where)
             finish(number, held)
     assert not pending, f"rows {sorted(pending)[:5]} were not scored"

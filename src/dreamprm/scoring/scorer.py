@@ -16,8 +16,8 @@ from dreamprm.models.public_checkpoint import HEAD_FILE, load_public_checkpoint
 from dreamprm.models.storage import SETTINGS_FILE
 from dreamprm.scoring.settings import ScoreConfig
 
-PUBLIC_MAX_PIXELS = 512 * 512
-"""The public code reduces images to 512 pixels on the long side."""
+DEFAULT_MAX_PIXELS = 512 * 512
+"""As the public code, which reduces images to 512 pixels on the long side, and as our training."""
 
 _WEIGHTS = (".safetensors", ".pt", ".bin", ".json", ".jinja", ".txt")
 _WHOLE_BYTES, _BLOCKS, _BLOCK_BYTES = 16 << 20, 256, 1 << 16
@@ -29,12 +29,13 @@ class Scorer:
 
     Attributes:
         prm: in evaluation mode, where it computes.
-        by_response: whether it gives one score a response, read at the last step (an ORM).
+        gives: `step`, log-odds of each step; `response`, one of the whole, read at the last step (an ORM);
+            `likelihood`, the mean log-likelihood of its tokens under the backbone alone.
         fingerprint: tells its weights and settings from others.
     """
 
     prm: PRM
-    by_response: bool
+    gives: str
     fingerprint: str
 
 
@@ -55,6 +56,8 @@ def open_scorer(config: ScoreConfig) -> Scorer:
     folder = Path(config.model)
     device = _device(config.device)
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    if config.scores == "likelihood":
+        return Scorer(_backbone(config, folder, dtype).to(device).eval(), "likelihood", fingerprint(folder))
     public = (folder / HEAD_FILE).is_file()
     if public:
         prm, trained_for = _public(config, folder, dtype), None
@@ -69,8 +72,9 @@ def open_scorer(config: ScoreConfig) -> Scorer:
         prm = PRM.from_pretrained(folder, dtype=dtype)
         settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
         trained_for = settings.get("training", {}).get("scores")
-    by_response = trained_for == "response" if config.scores == "auto" else config.scores == "response"
-    return Scorer(prm.to(device).eval(), by_response, fingerprint(folder))
+    as_trained = "response" if trained_for == "response" else "step"
+    gives = as_trained if config.scores == "auto" else config.scores
+    return Scorer(prm.to(device).eval(), gives, fingerprint(folder))
 
 
 def fingerprint(folder: Path) -> str:
@@ -93,6 +97,22 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def _backbone(config: ScoreConfig, folder: Path, dtype: torch.dtype) -> PRM:
+    """A plain checkpoint, as a PRM whose step head is not asked."""
+    for place in (folder, folder / "model"):
+        if (place / SETTINGS_FILE).is_file():
+            raise UserError(
+                f"scores=likelihood asks a language model, and {place} was trained as a PRM; give the "
+                "checkpoint that it was trained from (model.path of its config.yaml), or scores=auto"
+            )
+    if not folder.is_dir():
+        raise UserError(f"model={folder} does not exist; with scores=likelihood give a checkpoint's folder")
+    processor = PRMProcessor.from_pretrained(
+        config.processor or folder, readout="step_end", max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS
+    )
+    return PRM.from_backbone(folder, processor=processor, dtype=dtype)
+
+
 def _public(config: ScoreConfig, folder: Path, dtype: torch.dtype) -> PRM:
     if config.processor is None:
         raise UserError(
@@ -100,7 +120,7 @@ def _public(config: ScoreConfig, folder: Path, dtype: torch.dtype) -> PRM:
             "processor=, the Qwen2-VL checkpoint that it was trained from"
         )
     processor = PRMProcessor.from_pretrained(
-        config.processor, readout="chat_suffix", max_pixels=config.max_pixels or PUBLIC_MAX_PIXELS
+        config.processor, readout="chat_suffix", max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS
     )
     return load_public_checkpoint(folder, processor=processor, dtype=dtype)
 

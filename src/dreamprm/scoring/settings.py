@@ -33,7 +33,7 @@ class ScoreConfig:
     model: str = setting(
         REQUIRED,
         "a trained PRM: a run folder or its model/; or a folder of the public DreamPRM code (base_model/ and "
-        "LN_weights.pt)",
+        "LN_weights.pt); with scores=likelihood a plain checkpoint's folder",
     )
     name: str | None = setting(
         None, "name under which the scores stand; null: the name of the run folder (or of the model's)"
@@ -50,20 +50,21 @@ class ScoreConfig:
     )
     scores: str = setting(
         "auto",
-        "a score a step, or one a response, read at its last step (an outcome reward model); auto: as the "
-        "model was trained",
-        choices=("auto", "step", "response"),
+        "a score for each step, or one for the response, read at its last step (an outcome reward model); "
+        "auto: as the model was trained; likelihood: one value for the response, the mean log-likelihood "
+        "(nats per token) of its steps under a checkpoint that is not a PRM; it stands where log-odds do",
+        choices=("auto", "step", "response", "likelihood"),
     )
     replace: bool = setting(False, "replace scores of this name that a file holds already; else refuse them")
     processor: str | None = setting(
         None,
         "with a model of the public code, which stores none: folder or hub name of a Qwen2-VL whose "
-        "tokenizer and image processor it uses",
+        "tokenizer and image processor it uses; with scores=likelihood null is the checkpoint's own",
     )
     max_pixels: int | None = setting(
         None,
-        "with a model of the public code: images are reduced to at most this many pixels; null: 262144 "
-        "(512 x 512); our own models store theirs",
+        "with a model of the public code, or scores=likelihood: images are reduced to at most this many "
+        "pixels; null: 262144 (512 x 512); our own models store theirs",
         minimum=1,
     )
     batch_size: int = setting(32, "most candidates in one pass", minimum=1)

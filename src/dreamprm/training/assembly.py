@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,9 +31,10 @@ from dreamprm.models.weights import DomainWeights, InstanceNet, InstanceTable, W
 from dreamprm.training.baselines import UpperLevel, Weighting, build_baseline
 from dreamprm.training.bilevel import BilevelState, BilevelTrainer
 from dreamprm.training.inputs import Say, open_meta_data, open_training_data
+from dreamprm.training.level_settings import HypergradSettings
 from dreamprm.training.optimizers import make_optimizer
 from dreamprm.training.prm_problem import prm_problem
-from dreamprm.training.settings import TrainConfig
+from dreamprm.training.settings import DataSettings, TrainConfig
 
 # Seeds of the independent orders in which data is visited, beside the run's own seed.
 META_ORDER, TEXT_ORDER = 1, 2
@@ -43,8 +45,14 @@ BF16_RADIUS = 0.05
 
 @dataclass
 class Run:
-    """The parts of one training run; `memory` is the weights' own, for their logs."""
+    """The parts of one training run.
 
+    Attributes:
+        config: the settings that it trains by: the user's, with what a baseline fixes (`settled`).
+        memory: the weights' own, for their logs.
+    """
+
+    config: TrainConfig
     prm: PRM
     weights: Weights
     trainer: BilevelTrainer
@@ -56,7 +64,6 @@ class Run:
     step_batches: StepBatches
     meta_batches: MetaBatches
     images: ImageStore
-    notes: list[str] = field(default_factory=list)
 
     def named_weights(self) -> dict[str, float]:
         """The weights of the domains as they are now."""
@@ -105,20 +112,44 @@ def make_prm(config: TrainConfig) -> PRM:
     return PRM.from_backbone(source, processor=processor, head=model.head, attn_implementation=attention)
 
 
+def settled(config: TrainConfig) -> TrainConfig:
+    """The settings that a run trains by: those given, with what its baseline fixes.
+
+    Raises:
+        UserError: a setting that the baseline leaves without a meaning.
+    """
+    if config.baseline.name == "none":
+        return config
+    if config.weights.kind != "domain":
+        raise UserError(
+            f"weights.kind={config.weights.kind} learns weights of single CoTs, a baseline "
+            "learns none of them; set weights.kind=domain, or baseline.name=none"
+        )
+    if config.hypergrad.audit_every:
+        raise UserError(
+            f"hypergrad.audit_every={config.hypergrad.audit_every} compares an estimator's "
+            "gradient, a baseline has none; set hypergrad.audit_every=0"
+        )
+    fixes = build_baseline(config.baseline.name, **config.baseline.settings).fixes
+    return dataclasses.replace(config, hypergrad=HypergradSettings(name="none"), **fixes)
+
+
 def assemble(
-    config: TrainConfig, accelerator: Accelerator, *, reference: str | None = None, say: Say = print
+    config: TrainConfig, accelerator: Accelerator, *, data: DataSettings | None = None, say: Say = print
 ) -> Run:
     """Read the data, make the model, and put the bi-level trainer together.
 
-    A baseline that weighs the domains by another rule takes the place of the configured upper level; one that
-    selects its training set must have done so (`dreamprm.training.baselines.preparation`).
+    A baseline that weighs the domains by another rule takes the place of the configured upper level.
 
     Args:
-        reference: folder of the saved reference model, for a baseline that needs one.
+        data: in place of the configured one, where a baseline has selected its training set.
 
     Raises:
         UserError: whatever in the configuration or the files cannot work, before the first step.
     """
+    config = settled(config)
+    if data is not None:
+        config = dataclasses.replace(config, data=data)
     set_seed(config.seed)  # Python's, numpy's and torch's generators: two processes start alike
     table = open_training_data(config.data, say=say)
     meta = open_meta_data(config.data, say=say)
@@ -151,7 +182,7 @@ def assemble(
         assert config.data.lm is not None, "the schema wants data.lm with lm_weight > 0"
         texts = read_text_records(config.data.lm, image_root=config.data.image_root)
         text_sampler = EpochSampler(len(texts), config.lm_batch_size, seed=_seed(config, TEXT_ORDER))
-    level = _upper_level(config, table, estimator, prm=prm, reference=reference)
+    level = _upper_level(config, table, estimator, prm=prm)
     problem = prm_problem(
         prm,
         level.weights,
@@ -176,6 +207,7 @@ def assemble(
         audit=audit,
     )
     return Run(
+        config=config,
         prm=prm,
         weights=level.weights,
         trainer=trainer,
@@ -277,12 +309,11 @@ def _upper_level(
     estimator: Estimator,
     *,
     prm: PRM,
-    reference: str | None,
 ) -> UpperLevel:
     """The configured weights, estimator and optimizer, or those of a baseline that weighs the domains."""
     baseline = build_baseline(config.baseline.name, **config.baseline.settings)
     if isinstance(baseline, Weighting):
-        return baseline.upper_level(list(table.domains), seed=config.seed, prm=prm, reference=reference)
+        return baseline.upper_level(list(table.domains), seed=config.seed, prm=prm)
     weights = _weights(config, table)
     alpha = weights.init()
     optimizer = make_optimizer(

@@ -1,4 +1,4 @@
-"""A run's files, opened and checked: step records, meta set, suites of candidates."""
+"""A run's files, opened and checked: step records and meta set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dreamprm.config.errors import DataError
 from dreamprm.data.read_report import ReadReport
 from dreamprm.data.readers import require_steps
 from dreamprm.data.record_table import RecordTable
-from dreamprm.data.records import CandidateRecord, MetaRecord, StepRecord
+from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.shortcut_audit import audit_shortcuts, require_both_classes
 from dreamprm.training.settings import DataSettings
 
@@ -17,7 +17,11 @@ Say = Callable[[str], None]
 
 
 def open_training_data(data: DataSettings, *, say: Say = print) -> RecordTable[StepRecord]:
-    """All step records, as one memory-mapped table."""
+    """All step records, as one memory-mapped table.
+
+    Raises:
+        DataError: a bad record, or a file of which nothing is left.
+    """
     tables = []
     for file in data.train:
         table = RecordTable.open(
@@ -63,43 +67,6 @@ def open_meta_data(data: DataSettings, *, say: Say = print) -> list[MetaRecord]:
     _report(data.meta, [report], say)
     require_both_classes(kept)
     return kept
-
-
-def open_suite(data: DataSettings, path: str, *, say: Say = print) -> list[CandidateRecord]:
-    """The candidate records of one suite.
-
-    Raises:
-        DataError: a candidate that cannot be scored (no steps) or judged (no `correct`), or questions with
-            different numbers of candidates.
-    """
-    table = RecordTable.open(
-        path,
-        kind="candidate",
-        cache_dir=data.cache_dir,
-        max_bad_fraction=data.max_bad_fraction,
-        **_reading(data),
-    )
-    _report(path, table.reports, say)
-    records = list(table)
-    for record in records:
-        _check_candidates(path, record, expected=len(records[0].candidates))
-    return records
-
-
-def _check_candidates(path: str, record: CandidateRecord, *, expected: int) -> None:
-    if not record.candidates or len(record.candidates) != expected:
-        raise DataError(
-            f"{path}: record {record.id} has {len(record.candidates)} candidates, the first has "
-            f"{expected}; every question of a suite needs the same number, at least one"
-        )
-    for number, candidate in enumerate(record.candidates):
-        where = f"{path}: candidate {number} of record {record.id}"
-        if not candidate.steps:
-            raise DataError(
-                f"{where} has no steps and cannot be scored; give its steps, or leave its record out"
-            )
-        if candidate.correct is None:
-            raise DataError(f"{where} has no 'correct', so selection cannot be judged; give true or false")
 
 
 def _reading(data: DataSettings) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dreamprm.config.choices import AGGREGATIONS, HEADS, META_LOSSES, READOUTS
 from dreamprm.config.schema import GIVEN, REQUIRED, section, setting
 from dreamprm.runtime.settings import ProgressSettings, ReadingSettings, RecordFile
-from dreamprm.sandbox.settings import SandboxConfig
 from dreamprm.training.level_settings import (
     BaselineSettings,
     HypergradSettings,
@@ -17,7 +18,6 @@ from dreamprm.training.level_settings import (
 )
 
 BESIDE_TRAINING = (
-    "evaluation",
     "threads",
     "log",
     "checkpoint",
@@ -119,40 +119,27 @@ class LogSettings(ProgressSettings):
 
 
 @dataclass
-class EvaluationSettings:
-    """Best-of-N on held-out candidates after the training."""
-
-    suites: dict[str, str] = setting({}, "candidate files by name of suite")
-    shifted: list[str] = setting([], "suites that the reported mean is over; empty: all")
-    batch_size: int = setting(64, "CoTs scored in one pass", minimum=1)
-    base: bool = setting(False, "also select by the untrained model: likelihood, new head")
-    vanilla: str = setting(
-        "none",
-        "vanilla PRM (uniform weights, otherwise the same run) beside it: trained at the same time in a "
-        "process of its own, or not at all",
-        choices=("live", "none"),
-    )
-    quality: str | None = setting(
-        None, "JSON file of each domain's known quality, set against the learned weights after training"
-    )
-
-    def check(self) -> None:
-        """Every shifted suite is one of the suites, and none has the name of their mean."""
-        if "mean" in self.suites:
-            raise ValueError("suites holds one named mean, as the mean over suites is; give it another name")
-        unknown = [name for name in self.shifted if name not in self.suites]
-        if unknown:
-            known = ", ".join(self.suites) or "none"
-            raise ValueError(f"shifted names {', '.join(unknown)}; the suites are {known}")
-
-
-@dataclass
 class TrainConfig:
-    """Bi-level training of a PRM with learned domain weights, then evaluation and report."""
+    """Bi-level training of a PRM with learned domain weights."""
 
+    moved: ClassVar[Mapping[str, str]] = {
+        "evaluation": "training no longer evaluates; score its model by `dreamprm score`, then compare by "
+        "`dreamprm evaluate`",
+        "evaluation.suites": "give the suites to `dreamprm score` (files.NAME=...), and what it writes to "
+        "`dreamprm evaluate` (suites.NAME=...)",
+        "evaluation.shifted": "write mean_over=[...] to `dreamprm evaluate`",
+        "evaluation.batch_size": "write batch_size=... to `dreamprm score`",
+        "evaluation.base": "score the base checkpoint: `dreamprm score model=CHECKPOINT scores=likelihood "
+        "name=base_likelihood ...`",
+        "evaluation.vanilla": "train the vanilla PRM by a command of its own: `dreamprm train CONFIG.yaml "
+        "'hypergrad={name: none}' output=...`",
+        "evaluation.quality": "`python experiments/sandbox_targets.py` sets weights against known quality",
+        "sandbox": "make the world first, by `dreamprm sandbox experiments/configs/sandbox/world.yaml`; "
+        "data.* and model.path name its files",
+    }
     name: str = setting(REQUIRED, "name of the run")
     output: str = setting("runs/${name}", "run folder")
-    seed: int = setting(0, "seed of initialisation, order of the data and evaluation", minimum=0)
+    seed: int = setting(0, "seed of initialisation and of the order of the data", minimum=0)
     resume: str = setting(
         "auto",
         "auto: continue the run in the output folder, start where there is none, refuse a run of another "
@@ -190,8 +177,6 @@ class TrainConfig:
     upper: UpperSettings = section(UpperSettings)
     checkpoint: CheckpointSettings = section(CheckpointSettings)
     log: LogSettings = section(LogSettings)
-    evaluation: EvaluationSettings = section(EvaluationSettings)
-    sandbox: SandboxConfig | None = setting(None, "the generated world; null: real data")
 
     def check(self) -> None:
         """Settings that only make sense together."""

@@ -1,4 +1,4 @@
-"""`dreamprm train`: files in, a trained PRM with its domain weights, an evaluation and a report out."""
+"""`dreamprm train`: files in, a trained PRM with its domain weights out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 
 from dreamprm.config.errors import UserError
 from dreamprm.config.loading import changed_keys, load_config
@@ -16,13 +17,12 @@ from dreamprm.files.atomic import save_config
 from dreamprm.hypergrad import Status, WindowResult
 from dreamprm.hypergrad.audit import AuditResult
 from dreamprm.models.collation import Latest, batches
-from dreamprm.reporting import run_report
-from dreamprm.runtime.process import DeferredInterrupt, prepare_process
+from dreamprm.runtime.interruption import DeferredInterrupt
+from dreamprm.runtime.process import prepare_process
 from dreamprm.runtime.progress import Progress
-from dreamprm.sandbox.generate import ensure_sandbox
 from dreamprm.training.assembly import Run, assemble, make_accelerator, rehearse
-from dreamprm.training.baselines import build_baseline
-from dreamprm.training.baselines.preparation import prepare_training
+from dreamprm.training.baselines import Selection, build_baseline
+from dreamprm.training.baselines.base import SelectionData
 from dreamprm.training.checkpoint import (
     capture_random_state,
     latest_checkpoint,
@@ -31,63 +31,75 @@ from dreamprm.training.checkpoint import (
     restore_random_state,
     save_checkpoint,
 )
-from dreamprm.training.companion import VanillaCompanion
 from dreamprm.training.run_folder import RunFolder
+from dreamprm.training.selected_set import is_selected, select_training_set, selected_data
 from dreamprm.training.settings import BESIDE_TRAINING, TrainConfig
-from dreamprm.training.summary import open_suites, summarise
+from dreamprm.training.summary import summarise
 
 # What may differ between a run and its continuation.
 MAY_CHANGE = ("output", "resume", "overwrite", *BESIDE_TRAINING)
 
 
 def run_train(config: TrainConfig) -> None:
-    """Train, evaluate, report: everything `dreamprm train` does.
+    """Train, and leave a run folder: everything that `dreamprm train` does.
 
     Raises:
         UserError: the configuration, the data or the state of the run folder does not allow it.
     """
     started = time.monotonic()
-    given, baseline = config, build_baseline(config.baseline.name, **config.baseline.settings)
-    config = baseline.settle(given)
     prepare_process(config.threads)
     accelerator = make_accelerator(config)
-    fixed = [f"{key}={value}" for key, (_, value) in changed_keys(given, config).items() if value is not None]
-    if fixed:
-        accelerator.print(f"baseline {config.baseline.name} fixes {', '.join(fixed)}")
-    if config.sandbox is not None:
-        ensure_sandbox(dataclasses.replace(config.sandbox, seed=config.seed), say=accelerator.print)
     folder = RunFolder(config.output)
-    checkpoint = find_checkpoint(folder, given)
-    first = prepare_training(baseline, given, config, folder=folder, accelerator=accelerator, train=run_train)
-    config = first.config
-    run = assemble(config, accelerator, reference=first.reference, say=accelerator.print)
+    run = open_run(config, accelerator, folder)
+    train(run, config, folder)
+    save_model(run, folder)
+    folder.write_summary(summarise(run, folder) | {"seconds": time.monotonic() - started})
+
+
+def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -> Run:
+    """The run, ready for its next step, at its start or where it stopped; its folder is begun.
+
+    The folder is touched when everything that was given has been read: a refused run leaves it as it was.
+
+    Raises:
+        UserError: as `run_train`.
+    """
+    say = accelerator.print
+    baseline = build_baseline(config.baseline.name, **config.baseline.settings)
+    checkpoint = find_checkpoint(folder, config)
+    selects = isinstance(baseline, Selection)
+    selected = selects and not config.overwrite and is_selected(config, folder)
+    data = selected_data(config.data, folder) if selected else config.data
+    run = assemble(config, accelerator, data=data, say=say)
+    fixed = changed_keys(config, run.config, ignore=("data",))
+    if fixed:
+        settings = ", ".join(f"{key}={value}" for key, (_, value) in fixed.items() if value is not None)
+        say(f"baseline {config.baseline.name} fixes {settings}")
     rehearse(run)
-    suites = open_suites(given, say=accelerator.print)
+    if isinstance(baseline, Selection) and not selected:
+        begin(folder, config)
+        whole = SelectionData(run.records, run.meta, config.seed, run.prm, run.images, say)
+        select_training_set(baseline, whole, config=config, folder=folder, say=say)
+        run = assemble(config, accelerator, data=selected_data(config.data, folder), say=say)
     if checkpoint is not None:
         restore(run, checkpoint)
-        accelerator.print(f"continuing {folder.path} from step {run.state.inner.step}")
-    # Only now, when everything that was given has been read: a refused run leaves the folder as it was.
-    if config.overwrite and not first.started and folder.path.exists():
-        shutil.rmtree(folder.path)
-    folder.create()
+        say(f"continuing {folder.path} from step {run.state.inner.step}")
+    if selected or not selects:
+        begin(folder, config)
     folder.rewind(run.state.inner.step)
     remove_later_checkpoints(folder.checkpoints, run.state.inner.step)
-    save_config(folder.config, given)
+    return run
 
-    with VanillaCompanion(given, say=accelerator.print) as vanilla:
-        train(run, config, folder)
-        run.prm.load_params(run.state.params)
-        run.prm.save_pretrained(folder.model, training=training_facts(run, config))
-        each = run.weights.by_instance(run.state.alpha)
-        if each is not None:
-            folder.write_instance_weights(
-                {"id": record.id, "domain": record.domain, "weight": weight}
-                for record, weight in zip(run.records, each.tolist(), strict=True)
-            )
-        summary = summarise(run, config, folder, suites=suites, vanilla=vanilla, say=accelerator.print)
-    summary["seconds"] = time.monotonic() - started
-    folder.write_summary(summary)
-    run_report([str(folder.path)])
+
+def begin(folder: RunFolder, config: TrainConfig) -> None:
+    """Make the run's folder, in place of another run's with `overwrite`, and keep the configuration in it.
+
+    With its configuration the folder is a run's: one that is stopped after this resumes, or is overwritten.
+    """
+    if config.overwrite and folder.path.exists():
+        shutil.rmtree(folder.path)
+    folder.create()
+    save_config(folder.config, config)
 
 
 def find_checkpoint(folder: RunFolder, config: TrainConfig) -> str | None:
@@ -197,8 +209,21 @@ def way_out(folder: RunFolder) -> str:
     return f"Go on from before it with other settings and resume={latest}, or start anew with overwrite=true"
 
 
-def training_facts(run: Run, config: TrainConfig) -> dict[str, Any]:
+def save_model(run: Run, folder: RunFolder) -> None:
+    """The trained PRM, and the weights of single CoTs where there are any."""
+    run.prm.load_params(run.state.params)
+    run.prm.save_pretrained(folder.model, training=training_facts(run))
+    each = run.weights.by_instance(run.state.alpha)
+    if each is not None:
+        folder.write_instance_weights(
+            {"id": record.id, "domain": record.domain, "weight": weight}
+            for record, weight in zip(run.records, each.tolist(), strict=True)
+        )
+
+
+def training_facts(run: Run) -> dict[str, Any]:
     """What a model's card tells of its training: no file names, which stay in the run's folder."""
+    config = run.config
     baseline = build_baseline(config.baseline.name, **config.baseline.settings)
     told = {} if config.baseline.name == "none" else {"baseline": config.baseline.name, **baseline.facts()}
     return {

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_run import DOMAINS, TinyRun, trained
+from tiny_run import DOMAINS, TinyRun
+from tiny_run import trained as trained_parts
 from torch import Tensor
 
 from dreamprm.config.loading import load_config
@@ -19,15 +21,14 @@ from dreamprm.hypergrad import build_estimator
 from dreamprm.models import DomainWeights
 from dreamprm.models.images import ImageStore
 from dreamprm.models.prm import PRM
+from dreamprm.reporting.run_figures import trained
 from dreamprm.training.assembly import assemble, make_accelerator, make_prm
 from dreamprm.training.baselines.backbone_features import mean_log_likelihoods, mean_states
 from dreamprm.training.bilevel import BilevelState
 from dreamprm.training.checkpoint import load_checkpoint
-from dreamprm.training.companion import vanilla_config
 from dreamprm.training.optimizers import make_optimizer
 from dreamprm.training.prm_problem import prm_problem
 from dreamprm.training.settings import TrainConfig
-from dreamprm.training.summary import trained_name
 
 META = "meta"
 
@@ -39,7 +40,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "meta_only": (),
     "with_meta": ("baseline.labels=last",),
     "random_weights": ("baseline.spread=0.5",),
-    "doremi": ("baseline.lr=20",),
+    "doremi": ("baseline.lr=20", "baseline.reference=VANILLA"),
     "doge": ("baseline.lr=0.5",),
 }
 SELECTIONS = ("orm", "car", "s1", "meta_only", "with_meta")
@@ -48,7 +49,14 @@ SELECTIONS = ("orm", "car", "s1", "meta_only", "with_meta")
 @pytest.fixture(autouse=True)
 def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its plots take longer than the training; test_baseline_report.py has one."""
-    monkeypatch.setattr("dreamprm.training.train.run_report", lambda folders: None)
+    monkeypatch.setattr("dreamprm.reporting.run_report", lambda folders: None)
+
+
+def vanilla_run(tiny: TinyRun) -> Path:
+    """A finished run of the same settings without an upper level."""
+    folder = tiny.folder / "vanilla"
+    assert tiny.train("hypergrad.name=none", f"output={folder}") == 0
+    return folder
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -57,18 +65,19 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_baseline_trains_by_the_same_command_and_resumes_bit_for_bit(name: str, tiny: TinyRun) -> None:
-    tiny.config["evaluation"] = {"suites": {"first": str(tiny.folder / "first.jsonl")}}
     settings = (f"baseline.name={name}", *RUNS[name])
+    if name == "doremi":
+        settings = tuple(one.replace("VANILLA", str(vanilla_run(tiny))) for one in settings)
     assert tiny.train(*settings) == 0
     summary = tiny.summary()
     assert (summary["baseline"], summary["estimator"], summary["steps"]) == (name, "none", 8)
-    assert name in summary["best_of_n"] and not {"dreamprm", "vanilla"} & set(summary["best_of_n"])
+    # The selector that its PRM is scored under, unless it is given another name.
+    assert trained(summary).selector == name and not trained(summary).learned
     assert [row["status"] for row in tiny.lines("metrics.jsonl")] == ["ok"] * 4
     told = json.loads((tiny.output / "model" / "prm.json").read_text())["training"]
     assert told["baseline"] == name
     assert told.get("scores") == ("response" if name == "orm" else None)
     assert (tiny.output / "selected" / "train.jsonl").exists() == (name in SELECTIONS)
-    assert (tiny.output / "vanilla" / "model").exists() == (name == "doremi")
 
     weights = [row["weights"] for row in tiny.lines("domain_weights.jsonl")]
     if name in ("doremi", "doge"):
@@ -90,9 +99,9 @@ def test_a_baseline_trains_by_the_same_command_and_resumes_bit_for_bit(name: str
     whole = {file: (tiny.output / file).read_bytes() for file in files}
     shutil.rmtree(tiny.output / "checkpoints" / "step-000008")
     (tiny.output / "model" / "model.safetensors").unlink()
-    stage = [tiny.output / place for place in ("selected/train.jsonl", "vanilla/summary.json")]
+    stage = [tiny.output / place for place in ("selected/train.jsonl", "selected/report.json")]
     before = {path: path.stat().st_mtime_ns for path in stage if path.exists()}
-    assert len(before) == (name in (*SELECTIONS, "doremi"))
+    assert len(before) == 2 * (name in SELECTIONS)
     assert tiny.train(*settings) == 0
     for file, content in whole.items():
         assert (tiny.output / file).read_bytes() == content, file
@@ -131,7 +140,7 @@ def test_the_selected_file_is_what_is_trained_on(tiny: TinyRun) -> None:
 
 
 def test_a_selection_of_everything_is_the_vanilla_run(tiny: TinyRun) -> None:
-    vanilla, _, _ = trained(tiny, "hypergrad.name=none")
+    vanilla, _, _ = trained_parts(tiny, "hypergrad.name=none")
     assert tiny.train("baseline.name=s1", *RUNS["s1"], "baseline.keep=1") == 0
     tensors, _ = load_checkpoint(tiny.output / "checkpoints" / "step-000008")
     for name, value in vanilla.state.params.items():
@@ -166,15 +175,29 @@ def test_a_reference_of_another_form_is_refused(tiny: TinyRun, capsys: pytest.Ca
     assert f"the reference in {reference} is another model: head.weight is (1, " in message
 
 
-def test_doremi_takes_a_given_reference(tiny: TinyRun) -> None:
-    assert tiny.train("hypergrad.name=none", f"output={tiny.folder / 'first'}") == 0
-    reference = tiny.folder / "first" / "model"
-    assert tiny.train("baseline.name=doremi", "baseline.lr=20", f"baseline.reference={reference}") == 0
-    given = tiny.lines("domain_weights.jsonl")
-    assert not (tiny.output / "vanilla").exists()
-    assert tiny.train("baseline.name=doremi", "baseline.lr=20", f"output={tiny.folder / 'second'}") == 0
-    # the same vanilla run, trained first
-    assert tiny.lines("domain_weights.jsonl", run="second") == given
+def test_doremi_takes_a_run_folder_or_its_model(tiny: TinyRun) -> None:
+    reference = vanilla_run(tiny)
+    given = []
+    for number, folder in enumerate((reference, reference / "model")):
+        settings = ("baseline.name=doremi", "baseline.lr=20", f"baseline.reference={folder}")
+        assert tiny.train(*settings, f"output={tiny.folder / str(number)}") == 0
+        given.append(tiny.lines("domain_weights.jsonl", run=str(number)))
+    assert given[0] == given[1] and not (tiny.folder / "0" / "vanilla").exists()
+
+
+def test_doremi_says_which_command_makes_its_reference(
+    tiny: TinyRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tiny.train("baseline.name=doremi") == 2
+    message = capsys.readouterr().err
+    assert "baseline 'doremi': reference must be given: train the vanilla PRM first, by `dreamprm" in message
+    assert not tiny.output.exists()
+    # What it says to type is a vanilla run on the same data.
+    typed = re.findall(r'"(.*?)"', message)
+    assert typed == ["baseline={name: none}", "hypergrad={name: none}"]
+    config = load_config(TrainConfig, tiny.write(), ["baseline={name: car, top: 0.1}", *typed])
+    assert (config.baseline.name, config.baseline.settings, config.hypergrad.name) == ("none", {}, "none")
+    assert config.data == load_config(TrainConfig, tiny.write()).data
 
 
 def test_the_second_stage_of_doge_has_the_mean_weights_of_the_first(tiny: TinyRun) -> None:
@@ -190,22 +213,6 @@ def test_the_second_stage_of_doge_has_the_mean_weights_of_the_first(tiny: TinyRu
         assert weight == pytest.approx(sum(row[domain] for row in history) / 4, rel=1e-6)
 
 
-def test_the_vanilla_prm_beside_a_baseline_is_trained_on_everything(tiny: TinyRun) -> None:
-    config = load_config(TrainConfig, tiny.write(), ["baseline={name: car, top: 0.1}"])
-    vanilla = vanilla_config(config)
-    assert (vanilla.baseline.name, vanilla.baseline.settings, vanilla.hypergrad.name) == ("none", {}, "none")
-    assert vanilla.data == config.data
-    assert (trained_name(config), trained_name(vanilla)) == ("car", "vanilla")
-    assert trained_name(load_config(TrainConfig, tiny.write())) == "dreamprm"
-
-
-def test_known_quality_of_lost_domains_is_no_hindrance(tiny: TinyRun) -> None:
-    quality = tiny.folder / "quality.json"
-    quality.write_text(json.dumps(dict.fromkeys(DOMAINS, 0.5)))
-    assert tiny.train("baseline.name=meta_only", f"evaluation.quality={quality}", "steps=2") == 0
-    assert "spearman" not in tiny.summary() and tiny.summary()["quality"] == dict.fromkeys(DOMAINS, 0.5)
-
-
 REFUSED = {
     "unknown": (("baseline.name=car2",), "unknown baseline 'car2'"),
     "setting": (("baseline.name=s1", "baseline.top=1"), "baseline 's1' has no setting 'top'"),
@@ -214,7 +221,6 @@ REFUSED = {
     "reference": (("baseline.name=doremi", "baseline.reference=nowhere"), "nowhere holds no saved PRM"),
     "other domains": (("baseline.name=random_weights", "baseline.spread=1"), "too large for 2 domains"),
     "no run": (("baseline.name=fixed_weights", "baseline.run=nowhere"), "no weights of a run in nowhere"),
-    "bad suite": (("baseline.name=car", "evaluation.suites={a: nowhere.jsonl}"), "no such file: nowhere"),
 }
 
 
@@ -239,12 +245,12 @@ def test_a_selection_that_leaves_nothing_tells_why(tiny: TinyRun, capsys: pytest
     assert tiny.train("baseline.name=s1", *RUNS["s1"], "steps=2", "overwrite=true") == 0
 
 
-def test_overwriting_trains_the_reference_again(tiny: TinyRun) -> None:
-    assert tiny.train("baseline.name=doremi", "steps=2") == 0
-    marker = tiny.output / "vanilla" / "old"
+def test_overwriting_selects_again(tiny: TinyRun) -> None:
+    assert tiny.train("baseline.name=orm", "steps=2") == 0
+    marker = tiny.output / "selected" / "old"
     marker.touch()
-    assert tiny.train("baseline.name=doremi", "steps=2", "overwrite=true") == 0
-    assert not marker.exists() and (tiny.output / "vanilla" / "summary.json").exists()
+    assert tiny.train("baseline.name=orm", "steps=2", "overwrite=true") == 0
+    assert not marker.exists() and (tiny.output / "selected" / "report.json").exists()
 
 
 def test_records_whose_images_are_gone_are_selected_as_texts(tiny: TinyRun) -> None:
@@ -257,7 +263,7 @@ def test_records_whose_images_are_gone_are_selected_as_texts(tiny: TinyRun) -> N
 
 def test_without_a_baseline_nothing_has_changed(tiny: TinyRun) -> None:
     """The default run, bit for bit what the parts give when they are put together by hand."""
-    run, _, history = trained(tiny)
+    run, _, history = trained_parts(tiny)
     config = load_config(TrainConfig, tiny.write())
     parts = assemble(config, make_accelerator(config), say=lambda text: None)
     weights = DomainWeights(list(parts.records.domains), "softplus")

@@ -147,7 +147,7 @@ def test_an_optimizer_of_no_sense_is_refused(settings: dict[str, float], message
 def test_weights_follow_the_rule_from_uniform_ones() -> None:
     baseline = build_baseline("doge", lr=0.2, smoothing=0.0, normalise=False, slopes="exact")
     assert isinstance(baseline, Weighting)
-    level = baseline.upper_level(["a", "b", "c"], seed=0, prm=torch.nn.Identity(), reference=None)
+    level = baseline.upper_level(["a", "b", "c"], seed=0, prm=torch.nn.Identity())
     assert level.moves and level.weights.named(level.alpha) == {"a": 1.0, "b": 1.0, "c": 1.0}
     grad = run(level.estimator, batch(0, 1, 2)).alpha_grad
     alpha, _ = level.optimizer.step(level.alpha, grad, state=level.optimizer.init(level.alpha))
@@ -185,8 +185,8 @@ def upper_weights(
     name: str, *, seed: int = 0, domains: tuple[str, ...] = ("a", "b", "c"), **settings: Any
 ) -> list[float]:
     baseline = build_baseline(name, **settings)
-    assert isinstance(baseline, Weighting) and not baseline.needs_reference
-    level = baseline.upper_level(domains, seed=seed, prm=torch.nn.Identity(), reference=None)
+    assert isinstance(baseline, Weighting)
+    level = baseline.upper_level(domains, seed=seed, prm=torch.nn.Identity())
     assert not level.moves
     return list(level.weights.named(level.alpha).values())
 

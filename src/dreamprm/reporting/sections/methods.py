@@ -8,6 +8,7 @@ from typing import Any
 from dreamprm.evaluation.number_text import (
     MEAN,
     level_text,
+    mean_members,
     percent,
 )
 from dreamprm.evaluation.selector_names import (
@@ -92,7 +93,7 @@ def _table(result: Mapping[str, Any]) -> dict[str, Any]:
         "level": level_text(result["level"]),
         "resamples": f"{result['resamples']:,}",
         "seed": result["seed"],
-        "suites": list(result["suites"]),
+        "suites": mean_members(result),
         "best": any(best.values()),
         "outdone": _outdone(result, best),
         "compared": _compared(result),
@@ -133,7 +134,7 @@ def marks_text(marks: Iterable[tuple[str, str]]) -> str:
 
 def _size(result: Mapping[str, Any], place: str) -> str:
     if place == MEAN and place not in result["suites"]:
-        return f"of {len(result['suites'])} suites"
+        return f"of {len(mean_members(result))} suites"
     suite = result["suites"][place]
     return f"{counted(suite['questions'], 'question')}, {candidates_text(suite)}"
 
@@ -199,7 +200,7 @@ def _repeated(group: Sequence[EvaluationFolder], report: Report) -> dict[str, An
         "count": len(group),
         "head": [(place, _size(results[0], place)) for place in shown],
         "groups": groups,
-        "suites": list(results[0]["suites"]),
+        "suites": mean_members(results[0]),
         "absent": any(cell is ABSENT for group in groups for row in group.rows for cell in row.cells),
         "fewer": any(one is not None and one.count < len(results) for one in found.values()),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dreamprm.evaluation.number_text import level_text, p_text, percent, signed_points
+from dreamprm.evaluation.number_text import level_text, mean_members, p_text, percent, signed_points
 from dreamprm.evaluation.plots import best_of_n as accuracy
 from dreamprm.evaluation.plots.style import png
 from dreamprm.evaluation.significance import error_rate, how_tested
@@ -42,7 +42,7 @@ def _accuracy_over_n(result: Mapping[str, Any]) -> dict[str, Any]:
         "mean": mean,
         "suites": suites,
         "level": level_text(result["level"]),
-        "names": list(result["suites"]),
+        "names": mean_members(result),
         "partial": [name for name in figures["best_of_n"] if name not in everywhere],
         "tables": [{"place": place, **_figures(result, place)} for place in places(result)],
     }
@@ -101,7 +101,7 @@ def _compared(result: Mapping[str, Any]) -> dict[str, Any]:
         "tested": how_tested(result),
         "resamples": f"{result['resamples']:,}",
         "seed": result["seed"],
-        "suites": list(result["suites"]),
+        "suites": mean_members(result),
     }
 
 

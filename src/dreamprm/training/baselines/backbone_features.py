@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dreamprm.models.backbone import last_hidden_states, sequence_log_likelihood
+from dreamprm.models.backbone import last_hidden_states
 from dreamprm.models.encoding import EncodedCoT
 from dreamprm.models.images import ImageStore
+from dreamprm.models.likelihood import mean_log_likelihood
 from dreamprm.models.prm import PRM
 from dreamprm.training.baselines.base import Records
 
@@ -23,15 +25,8 @@ def mean_log_likelihoods(
 ) -> NDArray[np.float64]:
     """`(N,)` the mean log-likelihood per token (nats) of each CoT's steps, given question and images."""
 
-    def likelihood(encoded: Sequence[EncodedCoT]) -> Tensor:
-        inputs = _on_device(prm, prm.processor.collate_text(encoded))
-        rows = inputs["input_ids"].shape[0]
-        total = sequence_log_likelihood(
-            prm(inputs, output="token_logits"), inputs["token_targets"], inputs["token_rows"], rows
-        )  # (R,)
-        return total / torch.bincount(inputs["token_rows"], minlength=rows)
-
-    return _by_record(prm, records, likelihood, images=images, batch_size=batch_size)
+    measure = partial(mean_log_likelihood, prm)
+    return _by_record(prm, records, measure, images=images, batch_size=batch_size)
 
 
 def mean_states(prm: PRM, records: Records, *, images: ImageStore, batch_size: int) -> NDArray[np.float64]:

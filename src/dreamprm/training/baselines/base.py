@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from dreamprm.config.errors import UserError
 from dreamprm.data.records import MetaRecord, StepRecord
-from dreamprm.training.level_settings import HypergradSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
     from dreamprm.models.prm import PRM
     from dreamprm.models.weights import Weights
     from dreamprm.training.bilevel import UpperOptimizer
-    from dreamprm.training.settings import TrainConfig
 
 
 class Records(Protocol):
@@ -43,24 +39,8 @@ class Baseline(ABC):
     A frozen dataclass whose fields are its settings, checked when it is made.
     """
 
-    def settle(self, config: TrainConfig) -> TrainConfig:
-        """The settings of the training: those given, with what the baseline fixes; doing it twice changes
-        nothing more.
-
-        Raises:
-            UserError: a setting that the baseline leaves without a meaning.
-        """
-        if config.weights.kind != "domain":
-            raise UserError(
-                f"weights.kind={config.weights.kind} learns weights of single CoTs, a baseline "
-                "learns none of them; set weights.kind=domain, or baseline.name=none"
-            )
-        if config.hypergrad.audit_every:
-            raise UserError(
-                f"hypergrad.audit_every={config.hypergrad.audit_every} compares an estimator's "
-                "gradient, a baseline has none; set hypergrad.audit_every=0"
-            )
-        return dataclasses.replace(config, hypergrad=HypergradSettings(name="none"))
+    fixes: ClassVar[Mapping[str, Any]] = {}
+    """Settings of the training that it fixes, beside the weights, which no upper level moves."""
 
     def facts(self) -> dict[str, Any]:
         """What the saved model's settings tell of it, beside its name (JSON values)."""
@@ -163,22 +143,14 @@ class UpperLevel:
 class Weighting(Baseline):
     """A baseline that weighs the domains by another rule than the meta loss's hypergradient."""
 
-    @property
-    def needs_reference(self) -> bool:
-        """Whether a vanilla PRM must be trained first; its folder is handed to `upper_level`."""
-        return False
-
     @abstractmethod
-    def upper_level(
-        self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None
-    ) -> UpperLevel:
+    def upper_level(self, domains: Sequence[str], *, seed: int, prm: nn.Module) -> UpperLevel:
         """The run's upper level.
 
         Args:
             domains: names in the order of the batches' domain indices.
             seed: of the run.
             prm: the model before its first step, where it will be trained.
-            reference: folder of the saved reference model, where one is needed.
 
         Raises:
             UserError: what the settings name cannot be read, or does not fit the run.

@@ -74,11 +74,9 @@ class DoGE(Weighting):
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def upper_level(
-        self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None
-    ) -> UpperLevel:
+    def upper_level(self, domains: Sequence[str], *, seed: int, prm: nn.Module) -> UpperLevel:
         """Uniform weights, moved by the alignments."""
-        del seed, prm, reference
+        del seed, prm
         estimator = GradientAlignment(self.normalise, self.batches, self.slopes)
         return moving_weights(domains, estimator, lr=self.lr, smoothing=self.smoothing)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -34,15 +35,14 @@ class DoReMi(Weighting):
     favoured for that.
 
     Args:
-        reference: folder of a saved PRM (`RUN/model`); None: the vanilla PRM of this configuration is trained
-            first, in the run's folder `vanilla`, and is the reference.
+        reference: run folder of the vanilla PRM, which is trained before; or a saved PRM (its model/).
         lr: of the weights; > 0. The paper's is 1, for losses in nats; squared errors are smaller.
         smoothing: share of uniform weights mixed in, in [0, 1].
         batches: excess losses of the window's "last" batch, or of "all" its batches. Where micro-batches hold
             a single domain (sampling=single), all.
 
     Raises:
-        ValueError: a value outside of these.
+        ValueError: a value outside of these, or no reference.
         UserError: in `upper_level`, a reference that is no PRM.
 
     Source: Xie et al., arXiv 2305.10429, algorithm 1. Departures: it clips each token's excess at 0, we a
@@ -53,7 +53,7 @@ class DoReMi(Weighting):
     """
 
     reference: str | None = setting(
-        None, "folder of a saved PRM (RUN/model); null: the vanilla PRM of this configuration, trained first"
+        None, "run folder of the vanilla PRM, which is trained before, or a saved PRM; it must be given"
     )
     lr: float = lr_setting(1.0)
     smoothing: float = smoothing_setting(1e-3)
@@ -61,20 +61,18 @@ class DoReMi(Weighting):
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.reference is None:
+            raise ValueError(
+                "reference must be given: train the vanilla PRM first, by `dreamprm train` with the same "
+                'configuration and "baseline={name: none}" "hypergrad={name: none}" output=RUN, then give '
+                "baseline.reference=RUN"
+            )
 
-    @property
-    def needs_reference(self) -> bool:
-        """Unless one is given."""
-        return self.reference is None
-
-    def upper_level(
-        self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None
-    ) -> UpperLevel:
+    def upper_level(self, domains: Sequence[str], *, seed: int, prm: nn.Module) -> UpperLevel:
         """Uniform weights, moved by the excess losses."""
         del seed
-        folder = self.reference if self.reference is not None else reference
-        assert folder is not None, "needs_reference has it trained"
-        estimator = ExcessLoss(reference_params(folder, prm), self.batches)
+        assert self.reference is not None, "checked when it was made"
+        estimator = ExcessLoss(reference_params(self.reference, prm), self.batches)
         return moving_weights(domains, estimator, lr=self.lr, smoothing=self.smoothing)
 
 
@@ -119,7 +117,10 @@ def reference_params(folder: str, prm: nn.Module) -> dict[str, Tensor]:
         UserError: no PRM there, or one of another form than `prm`.
     """
     from dreamprm.models.prm import PRM
+    from dreamprm.models.storage import SETTINGS_FILE
 
+    if (Path(folder) / "model" / SETTINGS_FILE).is_file():
+        folder = str(Path(folder) / "model")
     own = dict(prm.named_parameters())
     found = {name: value.detach() for name, value in PRM.from_pretrained(folder).named_parameters()}
     for name in own.keys() | found.keys():

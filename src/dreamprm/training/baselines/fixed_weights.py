@@ -41,11 +41,9 @@ class FixedWeights(Weighting):
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def upper_level(
-        self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None
-    ) -> UpperLevel:
+    def upper_level(self, domains: Sequence[str], *, seed: int, prm: nn.Module) -> UpperLevel:
         """The run's weights, which stay."""
-        del seed, prm, reference
+        del seed, prm
         return staying(domains, for_domains(past_weights(self.run, take=self.take), domains, run=self.run))
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 from dreamprm.data.records import StepRecord
 from dreamprm.training.baselines.base import KEPT, Selected, Selection, SelectionData
-
-if TYPE_CHECKING:
-    from dreamprm.training.settings import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -30,9 +28,7 @@ class OutcomeRewardModel(Selection):
     the squared error of the PRM beside it, so that the labels are the only difference.
     """
 
-    def settle(self, config: TrainConfig) -> TrainConfig:
-        """Also `aggregation=last`, and the meta loss on it."""
-        return dataclasses.replace(super().settle(config), aggregation="last", meta_loss="aggregation")
+    fixes: ClassVar[Mapping[str, Any]] = {"aggregation": "last", "meta_loss": "aggregation"}
 
     def facts(self) -> dict[str, Any]:
         """`scores`: what a score of the model stands for; absent from the settings of a PRM."""

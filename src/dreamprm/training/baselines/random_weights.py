@@ -50,11 +50,9 @@ class RandomWeights(Weighting):
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def upper_level(
-        self, domains: Sequence[str], *, seed: int, prm: nn.Module, reference: str | None
-    ) -> UpperLevel:
+    def upper_level(self, domains: Sequence[str], *, seed: int, prm: nn.Module) -> UpperLevel:
         """The weights drawn, which stay."""
-        del prm, reference
+        del prm
         generator = np.random.default_rng(seed)
         if self.run is not None:
             values = np.array(for_domains(past_weights(self.run, take="last"), domains, run=self.run))

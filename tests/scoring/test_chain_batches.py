@@ -13,10 +13,12 @@ from tiny_models import tiny_cots, tiny_image, tiny_prm
 from dreamprm.config.choices import AGGREGATIONS
 from dreamprm.config.errors import DataError
 from dreamprm.data import Candidate, CandidateRecord
+from dreamprm.evaluation.selection import aggregate_candidates
 from dreamprm.models import PRM
 from dreamprm.models.aggregation import aggregate_logit
+from dreamprm.models.candidate_scoring import PassLimits
 from dreamprm.models.images import ImageStore
-from dreamprm.training.suite_scores import likelihood_scores, prm_scores
+from dreamprm.scoring.chain_scores import Chain, scored_chains
 
 # Padding changes the order of float64 operations, and float32 is used inside for norms and angles.
 ROUNDING = {"rtol": 1e-6, "atol": 1e-6}
@@ -50,15 +52,41 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[CandidateRecord]:
     return records
 
 
+def _values(
+    prm: PRM, records: Sequence[CandidateRecord], *, batch_size: int, likelihood: bool = False
+) -> list[list[list[float]]]:
+    """What each candidate of each record is given."""
+    chains = (
+        Chain(record.question, record.images, candidate.steps, (q, n))
+        for q, record in enumerate(records)
+        for n, candidate in enumerate(record.candidates)
+    )
+    found: list[list[list[float]]] = [[[] for _ in record.candidates] for record in records]
+    limits = PassLimits(batch_size)
+    for (q, n), values in scored_chains(
+        prm, chains, images=ImageStore(), limits=limits, likelihood=likelihood
+    ):
+        found[q][n] = values
+    return found
+
+
 def _scores(
     prm: PRM,
     records: Sequence[CandidateRecord],
     *,
     batch_size: int = 3,
-    **options: Any,
+    aggregation: str = "sum_log_odds",
+    temperature: float = 1.0,
 ) -> list[list[float]]:
-    settings: dict[str, Any] = {"aggregation": "sum_log_odds", "temperature": 1.0} | options
-    return prm_scores(prm, records, images=ImageStore(), batch_size=batch_size, **settings)
+    return [
+        aggregate_candidates(row, aggregation=aggregation, temperature=temperature).tolist()
+        for row in _values(prm, records, batch_size=batch_size)
+    ]
+
+
+def _likelihoods(prm: PRM, records: Sequence[CandidateRecord], *, batch_size: int) -> list[list[float]]:
+    rows = _values(prm, records, batch_size=batch_size, likelihood=True)
+    return [[value for (value,) in row] for row in rows]
 
 
 def _assert_close(one: list[list[float]], other: list[list[float]]) -> None:
@@ -151,13 +179,11 @@ def test_equal_candidates_of_a_question_are_scored_once(
     assert abs(scores[1][1] - x) > 1e-4
 
 
-@pytest.mark.parametrize("readout", ["step_end", "chat_suffix"])
 def test_likelihood_is_the_mean_log_probability_of_the_candidates_tokens(
+    prm: PRM,
     records: list[CandidateRecord],
-    readout: str,
 ) -> None:
-    prm = tiny_prm(dtype=torch.float64, layers=1, vision_layers=1, readout=readout)
-    scores = likelihood_scores(prm, records[:6], images=ImageStore(), batch_size=4)
+    scores = _likelihoods(prm, records[:6], batch_size=4)
     for record, row in zip(records[:6], scores):
         images = ImageStore().open_all(record.images)
         for candidate, score in zip(record.candidates, row):
@@ -189,15 +215,14 @@ def test_the_models_mode_is_put_back_also_after_an_error(
     assert prm.training == training
 
 
-def test_a_candidate_without_steps_is_named(prm: PRM) -> None:
-    record = CandidateRecord("what ?", (), "suite", "one", (_candidate(["one"]), _candidate([])), "q7")
-    for score in (
-        _scores,
-        lambda prm, records: likelihood_scores(prm, records, images=ImageStore(), batch_size=2),
-    ):
-        with pytest.raises(DataError, match="candidate 1 of q7 has no steps and cannot be scored"):
-            score(prm, [record])
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
+def test_likelihoods_do_not_depend_on_the_batch(
+    prm: PRM, records: list[CandidateRecord], batch_size: int
+) -> None:
+    one_by_one = [_likelihoods(prm, [record], batch_size=1)[0] for record in records]
+    assert len({value for row in one_by_one for value in row}) == 50
+    _assert_close(_likelihoods(prm, records, batch_size=batch_size), one_by_one)
 
 
 def test_no_question_no_score(prm: PRM, tmp_path: Path) -> None:
-    assert _scores(prm, []) == []
+    assert _scores(prm, []) == [] and _likelihoods(prm, [], batch_size=2) == []

@@ -1,0 +1,110 @@
+r"""What a run on the sandbox reached: its weights against planted quality, its accuracies, its targets.
+
+    python experiments/sandbox_targets.py run=runs/sandbox world=data/sandbox/seed0 \
+        evaluation=runs/sandbox/evaluation
+
+Adds to RUN/summary.json the domains' planted quality with the weights' rank correlation, the accuracies of
+the evaluation where one is given, and the targets where that compared learned weights with the vanilla PRM;
+prints the whole. Training never reads the planted quality: this is the one place where the two meet.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dreamprm.config.errors import UserError
+from dreamprm.evaluation import weight_summary
+from dreamprm.files.atomic import write_atomically
+from dreamprm.reporting import final_table
+from dreamprm.reporting.run_figures import trained
+from dreamprm.sandbox.targets import sandbox_targets
+
+ACCURACIES = ("best_of_n", "intervals", "accuracy_by_n", "intervals_by_n")
+
+
+def measured(
+    summary: Mapping[str, Any], quality: Mapping[str, float], evaluation: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The entries to add to a run's summary.
+
+    Args:
+        summary: as the training left it.
+        quality: planted quality by domain.
+        evaluation: what evaluation.json holds, of suites that the run's PRM was scored on.
+    """
+    entries: dict[str, Any] = {"quality": dict(quality)}
+    if trained(summary).learned or set(summary["weights"]) == set(quality):
+        # A baseline's selection may have lost domains, or brought the meta set in as one more.
+        entries |= weight_summary(summary["weights"], quality)
+    if evaluation is None:
+        return entries
+    entries |= {key: evaluation[key] for key in ACCURACIES}
+    entries["shifted_suites"] = list(evaluation["mean_over"])
+    differences: dict[str, dict[str, list[float]]] = {}
+    for row in evaluation["differences"]:
+        by_suite = differences.setdefault(f"{row['method']}-{row['baseline']}", {})
+        by_suite[row["suite"]] = [row["difference"], *row["interval"]]
+    entries["differences"] = differences
+    selectors = evaluation["best_of_n"]
+    if {"dreamprm", "vanilla"} <= set(selectors) and "heldout" in selectors["dreamprm"]:
+        targets = sandbox_targets(entries)
+        entries |= {
+            "vanilla_source": "live",
+            "targets": targets,
+            "targets_met": all(target["met"] for target in targets.values()),
+        }
+    return entries
+
+
+def read(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises: UserError where it is missing.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is missing; run the command that writes it first")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def add_to_summary(run: Path, world: Path, evaluation: Path | None = None) -> dict[str, Any]:
+    """Bring RUN/summary.json up to date and return it.
+
+    Raises: UserError where a file is missing.
+    """
+    summary: dict[str, Any] = read(run / "summary.json")
+    result = None if evaluation is None else read(evaluation / "evaluation.json")
+    summary |= measured(summary, read(world / "sealed" / "quality.json"), result)
+    if evaluation is not None:
+        summary["evaluation"] = str(evaluation)
+        summary["suite_files"] = {name: f"{world}/suites/{name}.jsonl" for name in result["suites"]}
+    clock = run / "logs" / "seconds.txt"  # of the chain that the run is part of
+    if clock.is_file():
+        summary["seconds"] = float(clock.read_text())
+    write_atomically(run / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    return summary
+
+
+def main(arguments: list[str]) -> int:
+    given = dict(one.partition("=")[::2] for one in arguments)
+    if not {"run", "world"} <= set(given) <= {"run", "world", "evaluation"}:
+        print("give run=FOLDER world=FOLDER [evaluation=FOLDER]", file=sys.stderr)
+        return 2
+    try:
+        summary = add_to_summary(
+            Path(given["run"]),
+            Path(given["world"]),
+            Path(given["evaluation"]) if "evaluation" in given else None,
+        )
+    except UserError as error:
+        print(f"sandbox_targets: {error}", file=sys.stderr)
+        return 2
+    print(final_table(summary))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

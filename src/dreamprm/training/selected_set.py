@@ -1,0 +1,95 @@
+"""The training set of a baseline that selects its own, kept in the run's folder.
+
+RUN/selected/train.jsonl   the training set, in our own form of step records, images by absolute paths
+RUN/selected/report.json   how many records of each domain were kept, and why the others were not
+
+Each appears whole or not at all. A resumed run finds and keeps them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from dreamprm.config.errors import UserError
+from dreamprm.config.loading import as_dict
+from dreamprm.data.record_table import write_records
+from dreamprm.files.atomic import write_atomically
+from dreamprm.runtime.settings import RecordFile
+from dreamprm.training.baselines.base import Selected, Selection, SelectionData
+from dreamprm.training.inputs import Say
+from dreamprm.training.run_folder import RunFolder
+from dreamprm.training.settings import DataSettings, TrainConfig
+
+
+def is_selected(config: TrainConfig, folder: RunFolder) -> bool:
+    """Whether the run's folder holds the training set that this configuration selects."""
+    if not _selected_file(folder).is_file() or not _report_file(folder).is_file():
+        return False
+    report = json.loads(_report_file(folder).read_text(encoding="utf-8"))
+    return bool(report.get("selected_by") == _selected_by(config))
+
+
+def select_training_set(
+    baseline: Selection, data: SelectionData, *, config: TrainConfig, folder: RunFolder, say: Say
+) -> None:
+    """Select the training set and write it with its report.
+
+    Raises:
+        UserError: nothing is left to train on.
+    """
+    chosen = baseline.select(data)
+    report = {"selected_by": _selected_by(config), **chosen.report(data.records)}
+    if not report["kept"] + report["added"]:
+        raise UserError(
+            f"baseline {config.baseline.name} leaves no CoT to train on: {_reasons(chosen)}; "
+            "loosen its settings"
+        )
+    _report_file(folder).unlink(missing_ok=True)
+    write_records(_selected_file(folder), chosen.records(data.records))
+    # Last, so that it vouches for the training set.
+    write_atomically(_report_file(folder), json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    say(
+        f"baseline {config.baseline.name}: {report['kept']} of {report['of']} CoTs kept"
+        + (f", {report['added']} added" if report["added"] else "")
+        + f"; {_selected_file(folder)}"
+    )
+    empty = [
+        name for name, counts in report["domains"].items() if not counts["kept"] and not counts.get("added")
+    ]
+    if empty and report["kept"]:
+        say(f"baseline {config.baseline.name}: no CoT is left of {', '.join(empty)}")
+
+
+def selected_data(data: DataSettings, folder: RunFolder) -> DataSettings:
+    """The run's data with the selected training set in place of its own."""
+    # Records whose missing images were dropped come back as records without images, which is not a mistake.
+    without_images = data.allow_no_image or data.missing_image == "text_only"
+    return dataclasses.replace(
+        data, train=[RecordFile(path=str(_selected_file(folder)))], allow_no_image=without_images
+    )
+
+
+def _selected_file(folder: RunFolder) -> Path:
+    return folder.path / "selected" / "train.jsonl"
+
+
+def _report_file(folder: RunFolder) -> Path:
+    return folder.path / "selected" / "report.json"
+
+
+def _selected_by(config: TrainConfig) -> dict[str, Any]:
+    """Everything that the selection follows from, as JSON holds it."""
+    full = as_dict(config)
+    data = {key: value for key, value in full["data"].items() if key not in ("num_workers", "cache_dir")}
+    known: dict[str, Any] = json.loads(
+        json.dumps({"baseline": full["baseline"], "seed": config.seed, "data": data, "model": full["model"]})
+    )
+    return known
+
+
+def _reasons(chosen: Selected) -> str:
+    counts = {fate: chosen.fates.count(fate) for fate in dict.fromkeys(chosen.fates)}
+    return ", ".join(f"{count} {fate}" for fate, count in counts.items())
