@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -38,6 +39,7 @@ def replace_command(monkeypatch: pytest.MonkeyPatch) -> Any:
     def replace(function: Any, command: str = "train") -> None:
         module, _, name = COMMANDS[command].run.partition(":")
         monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{name: function}))  # type: ignore[misc]
+        monkeypatch.setitem(COMMANDS, command, replace_fields(COMMANDS[command], then=None))
 
     return replace
 
@@ -87,6 +89,27 @@ def test_the_command_gets_the_configuration(config_file: str, replace_command: A
     replace_command(seen.append)
     assert main(["train", config_file, "seed=3", "inner.lr=1e-4"]) == 0
     assert (seen[0].name, seen[0].seed, seen[0].inner.lr) == ("a", 3, 1e-4)
+
+
+def test_a_training_is_followed_by_its_report(
+    config_file: str, replace_command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert COMMANDS["train"].then == "report"
+    done: list[Any] = []
+    replace_command(lambda config: done.append(config.name))
+    replace_command(done.append, "report")
+    monkeypatch.setitem(COMMANDS, "train", replace_fields(COMMANDS["train"], then="report"))
+    assert main(["train", config_file, "output=runs/there"]) == 0
+    assert done == ["a", ["runs/there"]]
+    # Nothing to report where the training did not come to its end.
+    done.clear()
+
+    def refuse(config: Any) -> None:
+        raise UserError("no")
+
+    replace_command(refuse)
+    monkeypatch.setitem(COMMANDS, "train", replace_fields(COMMANDS["train"], then="report"))
+    assert main(["train", config_file]) == 2 and done == []
 
 
 def test_a_command_without_schema_gets_its_arguments(replace_command: Any) -> None:
