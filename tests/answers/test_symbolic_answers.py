@@ -81,7 +81,7 @@ def test_a_worker_that_does_not_survive_is_replaced():
     try:
         for tower in ("9^{9^{9^{9}}}", "1000000000!"):
             assert checker.check("\\boxed{2/4}", question("\\frac12")).verdict == "right"
-            before = checker._worker.process
+            before = checker._worker.process  # type: ignore[attr-defined]
             start = time.perf_counter()
             judgement = checker.check(f"\\boxed{{{tower}}}", question("1"))
             assert time.perf_counter() - start < 10
@@ -89,7 +89,7 @@ def test_a_worker_that_does_not_survive_is_replaced():
             assert "not compared within 2 s" in judgement.reason
             assert before.poll() is not None
         checker.check("\\boxed{x}", question("x"))
-        checker._worker.process.kill()
+        checker._worker.process.kill()  # type: ignore[attr-defined]
         judgement = checker.check("\\boxed{x}", question("x"))
         assert judgement.verdict == "undecided" and "ended its worker" in judgement.reason
     finally:

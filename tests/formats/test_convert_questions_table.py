@@ -508,7 +508,7 @@ def test_the_first_records_keep_their_images_when_the_reader_wants_no_more(tmp_p
     source = put_parquet(tmp_path / "t.parquet", rows)
     reading = FieldMap(image="i", image_folder=tmp_path / "f").read(source, ConvertReport())
     record = next(reading)
-    reading.close()
+    reading.close()  # type: ignore[attr-defined]
     assert colour_of(record.images[0]) == "red"
     reading = FieldMap(image="i", image_folder=tmp_path / "g").read(source, ConvertReport())
     next(reading)

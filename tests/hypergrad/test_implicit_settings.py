@@ -19,7 +19,8 @@ def test_names_presets_and_objects_build_the_same():
         == build_estimator("implicit", solver="neumann", terms=3, hvp="finite_difference")
         == build_estimator("implicit", solver=NeumannSeries(terms=3), hvp="finite_difference")
     )
-    assert build_estimator("implicit", solver="cg", damping=0.5).solver == ConjugateGradient(damping=0.5)
+    estimator = build_estimator("implicit", solver="cg", damping=0.5)
+    assert estimator.solver == ConjugateGradient(damping=0.5)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def _by_hand() -> list[tuple[Tensor, Tensor, Tensor]]:
             (weights * _errors(w, b, batch)).mean().backward()
             inner.step()
 
-            loss = (torch.nn.functional.softplus(alpha) * _errors(*phi, batch)).mean()
+            loss = (torch.nn.functional.softplus(alpha) * _errors(*phi, batch)).mean()  # type: ignore[call-arg]
             done += 1
             after, new = [], []
             for p, g, (m, v) in zip(phi, torch.autograd.grad(loss, phi, create_graph=True), traced):
@@ -121,7 +121,7 @@ def _by_hand() -> list[tuple[Tensor, Tensor, Tensor]]:
                 new.append((m, v))
             phi, traced = after, new
         moments = [(m.detach(), v.detach()) for m, v in traced]
-        meta = _errors(*phi, OUTER_BATCHES[window]).sum()
+        meta = _errors(*phi, OUTER_BATCHES[window]).sum()  # type: ignore[call-arg]
         (alpha.grad,) = torch.autograd.grad(meta, alpha)
         upper.step()
         results.append((w.detach().clone(), b.detach().clone(), alpha.detach().clone()))
@@ -166,7 +166,7 @@ def test_a_loop_left_between_windows_goes_on_bit_for_bit(estimator: str) -> None
     parted = _start()
     windows = _run(_trainer(estimator), parted, windows=WINDOWS)
     next(windows), next(windows)
-    windows.close()
+    windows.close()  # type: ignore[attr-defined]
     # What a checkpoint would hold: other tensors with the same numbers.
     parted = copy.deepcopy(parted)
     list(_run(_trainer(estimator), parted, windows=WINDOWS - 2, first=2))

@@ -31,7 +31,7 @@ def test_reliability_draws_a_row_a_scorer_and_a_panel_a_subset() -> None:
     np.testing.assert_array_equal(diagonal.get_xdata(), [0, 1])
     np.testing.assert_array_equal(curve.get_xdata(), [0.2, 0.8])
     np.testing.assert_array_equal(curve.get_ydata(), [0.4, 0.9])
-    shares = [column.get_height() for column in panels[0].patches]
+    shares = [column.get_height() for column in panels[0].patches]  # type: ignore[attr-defined]
     assert shares == [0.75, 0.25]
     assert panels[0].texts[0].get_text() == "ECE 0.125"
     assert panels[2].get_ylabel() == "other\nmean label"
