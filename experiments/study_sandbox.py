@@ -91,8 +91,8 @@ def write_tables() -> None:
     lines = [
         "# The sandbox in figures",
         "",
-        "Made by `make study` (`python experiments/study_sandbox.py`) from "
-        "`experiments/configs/sandbox.yaml`; every figure is in `sandbox.json`, next to this page. "
+        "Made by `make study` (`python experiments/study_sandbox.py`) with the configuration that "
+        "`make train` uses; every figure is in `sandbox.json`, next to this page. "
         "Accuracies are best-of-8 in percent.",
         "",
     ]
