@@ -95,7 +95,7 @@ def test_the_text_pool_adds_its_weighted_loss(tiny: TinyRun) -> None:
     tiny.config["data"]["lm"] = str(tiny.folder / "pool.jsonl")
     run, (row,), _ = trained(tiny, *one_step, "lm_weight=0.25", "lm_batch_size=2")
     text = run.step_batches[0]["text"]
-    start = make_prm(load_config(TrainConfig, tiny.write()))
+    start = make_prm(load_config(TrainConfig, tiny.write(), ["lm_weight=0.25"]))
     with torch.no_grad():
         logits = start(text, output="token_logits")
     likelihood = torch.log_softmax(logits, -1)[torch.arange(len(logits)), text["token_targets"]].mean()
