@@ -257,6 +257,19 @@ def test_a_key_that_no_longer_exists_is_refused_with_what_to_do_now(
     assert str(caught.value).startswith(f"command line: unknown key {key}") and advice in str(caught.value)
 
 
+def test_outdated_sections_of_a_saved_configuration_are_passed_over(tmp_path: Path) -> None:
+    @dataclass
+    class Outdated(Shortened):
+        outdated: ClassVar[tuple[str, ...]] = ("evaluation",)
+
+    text = "steps: 4\nevaluation: {suites: {a: b}}\n"
+    (tmp_path / "config.yaml").write_text(text + "versions: {python: '3.11'}\n")
+    assert load_config(Outdated, tmp_path / "config.yaml").steps == 4
+    (tmp_path / "given.yaml").write_text(text)
+    with pytest.raises(UserError, match="unknown key evaluation"):
+        load_config(Outdated, tmp_path / "given.yaml")
+
+
 def test_keys_beside_those_that_moved_are_still_read(tmp_path: Path) -> None:
     (tmp_path / "given.yaml").write_text("now: {size: 4, widths: 1}")
     config = load_config(Shortened, tmp_path / "given.yaml", ["now.other=2"])

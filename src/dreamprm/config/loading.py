@@ -59,6 +59,8 @@ def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides:
     if path is not None:
         content = _read_yaml(Path(path))
         saved = content.pop(VERSIONS, None) is not None
+        for name in getattr(schema, "outdated", ()) if saved else ():
+            content.pop(name, None)
         given = canonical(schema, content, key="", origin=Origin(source, schema))
     for override in overrides:
         _apply_override(given, override, schema=schema)

@@ -5,7 +5,9 @@ its keys. A strategy (an estimator, a baseline, a checker ...) declares its own 
 `dreamprm.config.checking` checks what a user gave, `dreamprm.config.help` describes it.
 
 A schema may list keys and sections that no longer exist, dotted and relative to itself, with what to do now:
-`moved: ClassVar[Mapping[str, str]] = {"old_section.key": "write new_key"}`.
+`moved: ClassVar[Mapping[str, str]] = {"old_section.key": "write new_key"}`. Sections among them that never
+bore on the result stand in `outdated: ClassVar[tuple[str, ...]]`: in a configuration that a command saved
+they are passed over, so that folders of earlier versions can still be read.
 """
 
 from __future__ import annotations

@@ -122,6 +122,7 @@ class LogSettings(ProgressSettings):
 class TrainConfig:
     """Bi-level training of a PRM with learned domain weights."""
 
+    outdated: ClassVar[tuple[str, ...]] = ("evaluation", "sandbox")
     moved: ClassVar[Mapping[str, str]] = {
         "evaluation": "training no longer evaluates; score its model by `dreamprm score`, then compare by "
         "`dreamprm evaluate`",
