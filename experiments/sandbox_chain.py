@@ -33,6 +33,8 @@ from dreamprm.training.settings import TrainConfig
 
 CONFIGS = "experiments/configs/sandbox"
 SUITES = ("heldout", "combinations", "styles", "reasoner", "two_ops", "mixed")
+SHIFTED = SUITES[1:]
+"""Those that differ from the training data: the mean is over them."""
 VANILLA = "hypergrad={name: none}"
 
 

@@ -27,20 +27,23 @@ from study_runs import (
     RESULTS,
     ROOT,
     SEEDS,
+    SHIFTED,
     SHIPPED,
+    SUITES,
+    add_figures,
     command,
     folder,
     head,
     main,
     read_json,
     row,
+    run_shipped,
+    score_suites,
     side_by_side,
     train,
 )
 
 BASELINES = "experiments/configs/baselines/sandbox.yaml"
-SUITES = ("heldout", "combinations", "styles", "reasoner", "two_ops", "mixed")
-SHIFTED = SUITES[1:]
 LONGER = "vanilla_longer"
 MEANINGS: Mapping[str, str] = {
     "dreamprm": "learned weights, `first_order` (the shipped configuration)",
@@ -71,8 +74,8 @@ OBJECTIONS = (
     "(`looks.md`), so that a difference of a few points between two PRMs of one seed may be chance, `*` "
     "or not. Even three seeds that all agree give p = .25 by the two-sided sign test.",
     "**Compute.** Steps are equal, time is not: a step with learned weights takes as long as 1.4 vanilla "
-    "ones, DoReMi trains two models, DoGE takes three more forward passes per batch. Only `vanilla_longer` "
-    "is matched to DreamPRM's time. All PRMs here would gain from more steps: with twice the steps the "
+    "ones, DoReMi needs the vanilla PRM first, DoGE takes three more forward passes per batch. Only "
+    "`vanilla_longer` is matched to DreamPRM's time. All PRMs here would gain from more steps: with twice the steps the "
     "vanilla PRM of seed 0 is level on the shifted suites (`vanilla_search.md`).",
     "**The meta set's labels.** `with_meta` has the same labels as DreamPRM, but on every step of a CoT "
     "(right steps of a wrong CoT count as wrong), as one of sixteen equal domains, and draws 9,000 times "
@@ -97,17 +100,19 @@ UNTRAINED = ("random", "first", "majority", "oracle")
 
 
 def baseline_settings(name: str, seed: int) -> list[str]:
-    """The overrides of a baseline's training; its suites are scored afterwards."""
-    scored_later = ["evaluation.suites={}", "evaluation.shifted=[]"]
+    """The overrides of a baseline's training."""
     if name == LONGER:
-        return [*scored_later, "baseline={name: none}", *EQUAL_COMPUTE]
+        return ["baseline={name: none}", *EQUAL_COMPUTE]
     if name == "random_weights":
         learned = folder(SHIPPED, seed).relative_to(ROOT)
-        return [*scored_later, f"baseline={{name: random_weights, run: {learned}}}"]
+        return [f"baseline={{name: random_weights, run: {learned}}}"]
+    if name == "doremi":
+        vanilla = model_folder("vanilla", seed).relative_to(ROOT)
+        return [f"baseline={{name: doremi, reference: {vanilla}}}"]
     if name == "meta_only":
         # The batch size counts a domain's CoTs: with one domain instead of 15, six would be all of a step.
-        return [*scored_later, "baseline={name: meta_only}", "batch_size=90"]
-    return [*scored_later, f"baseline={{name: {name}}}"]
+        return ["baseline={name: meta_only}", "batch_size=90"]
+    return [f"baseline={{name: {name}}}"]
 
 
 def model_folder(name: str, seed: int) -> Path:
@@ -123,23 +128,11 @@ def scored_folder(name: str, seed: int) -> Path:
 
 def score(name: str, seed: int) -> None:
     """Let one PRM score every suite, unless it has."""
-    output, world = scored_folder(name, seed), Path("data/sandbox") / f"seed{seed}"
-    if not (output / "summary.json").exists():
-        command(
-            "score",
-            f"model={model_folder(name, seed).relative_to(ROOT)}",
-            f"name={name}",
-            "threads=1",
-            f"output={output.relative_to(ROOT)}",
-            f"data.image_root={world}",
-            "log.progress=lines",
-            *(f"files.{suite}={world}/suites/{suite}.jsonl" for suite in SUITES),
-            log=output.with_suffix(".log"),
-        )
+    score_suites(name, model_folder(name, seed), seed, scored_folder(name, seed))
 
 
 def train_and_score(name: str, seed: int) -> None:
-    train(name, seed, baseline_settings(name, seed), config=BASELINES)
+    add_figures(train(name, seed, baseline_settings(name, seed), config=BASELINES), seed)
     score(name, seed)
 
 
@@ -174,7 +167,7 @@ def jobs(seed: int) -> Iterator[Callable[[], None]]:
 def run_all() -> None:
     """Seed by seed, so that whatever is finished is a whole comparison."""
     for seed in SEEDS:
-        train(SHIPPED, seed)
+        run_shipped(seed)
         side_by_side(jobs(seed))
         if not (evaluation_folder(seed) / "evaluation.json").exists():
             evaluate(seed)

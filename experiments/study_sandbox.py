@@ -4,8 +4,9 @@
     make study ARGS=runs                         only the runs that are missing
     make study ARGS=tables                       only experiments/results/sandbox.{json,md}, of finished runs
 
-Every run is `dreamprm train experiments/configs/sandbox.yaml` with the overrides below; finished runs are
-kept and not repeated. Two run at a time, on a core each.
+Every run is `make train`, or `dreamprm train experiments/configs/sandbox/train.yaml` with the overrides below
+and the commands that score and evaluate it; finished runs are kept and not repeated. Two run at a time, on a
+core each.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from study_runs import (
     folder,
     head,
     main,
+    measure,
     percent,
     read_json,
     row,
+    run_shipped,
     side_by_side,
     train,
 )
@@ -41,13 +44,16 @@ SUITES = ("heldout", "combinations", "styles", "reasoner", "two_ops", "mixed")
 def run_all() -> None:
     """The shipped runs one after the other, then the variants two at a time."""
     for seed in SEEDS:
-        train(SHIPPED, seed)
-    alone = ["evaluation.vanilla=none", "evaluation.base=false"]
+        run_shipped(seed)
     side_by_side(
-        partial(train, name, seed, [*overrides, *alone])
+        partial(train_and_measure, name, seed, overrides)
         for name, overrides in VARIANTS.items()
         for seed in SEEDS
     )
+
+
+def train_and_measure(name: str, seed: int, overrides: list[str]) -> None:
+    measure(train(name, seed, overrides), seed)
 
 
 def summary(name: str, seed: int) -> dict[str, Any] | None:
@@ -113,7 +119,9 @@ def _targets(found: dict[Any, Any]) -> list[str]:
         measured = [run["targets"][name] for run in runs]
         cells = [f"{entry['measured']:.3f}{'' if entry['met'] else ' (missed)'}" for entry in measured]
         lines.append(row(name, f"{first['target']:.2f}", *cells))
-    lines.append(row("seconds of `dreamprm train`", "", *(f"{run['seconds']:.0f}" for run in runs)))
+    lines.append(
+        row("seconds of `make train`, without set-up", "", *(f"{run['seconds']:.0f}" for run in runs))
+    )
     differences = [[100 * x for x in run["differences"]["dreamprm-vanilla"]["mean"]] for run in runs]
     gains = " / ".join(f"{gain:.1f} [{low:.1f}, {high:.1f}]" for gain, low, high in differences)
     return [

@@ -17,11 +17,12 @@ import json
 from functools import partial
 from pathlib import Path
 
-from study_baselines import BASELINES, LONGER, SUITES, model_folder, scored_folder
+from study_baselines import BASELINES, LONGER, model_folder, scored_folder
 from study_runs import (
     RESULTS,
     ROOT,
     SEEDS,
+    SUITES,
     command,
     folder,
     head,
@@ -29,8 +30,10 @@ from study_runs import (
     percent,
     read_json,
     row,
+    score_suites,
     side_by_side,
     train,
+    world,
 )
 
 TRIED: dict[str, list[str]] = {
@@ -46,26 +49,6 @@ def place(name: str, seed: int) -> Path:
     return folder(name, seed) if name in TRIED else model_folder(name, seed)
 
 
-def score(name: str, seed: int, suites: tuple[str, ...], output: Path) -> None:
-    world = Path("data/sandbox") / f"seed{seed}"
-    paths = {
-        suite: world / "development.jsonl" if suite == "development" else world / f"suites/{suite}.jsonl"
-        for suite in suites
-    }
-    if not (output / "summary.json").exists():
-        command(
-            "score",
-            f"model={place(name, seed).relative_to(ROOT)}",
-            f"name={name}",
-            "threads=1",
-            f"output={output.relative_to(ROOT)}",
-            f"data.image_root={world}",
-            "log.progress=lines",
-            *(f"files.{suite}={path}" for suite, path in paths.items()),
-            log=output.with_suffix(".log"),
-        )
-
-
 def development_folder(name: str, seed: int) -> Path:
     return scored_folder(f"{name}-development", seed)
 
@@ -77,16 +60,15 @@ def train_and_score(name: str, seed: int) -> None:
             name,
             seed,
             [
-                "evaluation.suites={}",
-                "evaluation.shifted=[]",
                 "baseline={name: none}",
                 "hypergrad={name: none}",
                 *TRIED[name],
             ],
             config=BASELINES,
         )
-        score(name, seed, SUITES, scored_folder(name, seed))
-    score(name, seed, ("development",), development_folder(name, seed))
+        score_suites(name, place(name, seed), seed, scored_folder(name, seed))
+    development = f"files={{development: {world(seed)}/development.jsonl}}"
+    score_suites(name, place(name, seed), seed, development_folder(name, seed), development)
 
 
 def evaluation_folder(seed: int) -> Path:

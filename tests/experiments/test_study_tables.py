@@ -42,7 +42,7 @@ def test_a_vanilla_variant_has_a_row_of_its_own_accuracy_and_no_rank_correlation
 def test_baselines_train_with_the_shipped_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     study = load_script("study_baselines")
-    shipped = load_config(TrainConfig, study.ROOT / "experiments/configs/sandbox.yaml", [])
+    shipped = load_config(TrainConfig, study.ROOT / "experiments/configs/sandbox/train.yaml", [])
     baseline = load_config(TrainConfig, study.ROOT / study.BASELINES, study.baseline_settings(name, 0))
     domains = 1 if name == "meta_only" else 15
     # CoTs a step: those of the meta set that with_meta adds come on top.
