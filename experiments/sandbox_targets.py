@@ -11,6 +11,7 @@ prints the whole. Training never reads the planted quality: this is the one plac
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,7 +80,8 @@ def add_to_summary(run: Path, world: Path, evaluation: Path | None = None) -> di
     result = None if evaluation is None else read(evaluation / "evaluation.json")
     summary |= measured(summary, read(world / "sealed" / "quality.json"), result)
     if evaluation is not None:
-        summary["evaluation"] = str(evaluation)
+        # From the run's folder, so that the two can be moved together.
+        summary["evaluation"] = os.path.relpath(evaluation, run)
         summary["suite_files"] = {name: f"{world}/suites/{name}.jsonl" for name in result["suites"]}
     clock = run / "logs" / "seconds.txt"  # of the chain that the run is part of
     if clock.is_file():

@@ -75,8 +75,8 @@ OBJECTIONS = (
     "or not. Even three seeds that all agree give p = .25 by the two-sided sign test.",
     "**Compute.** Steps are equal, time is not: a step with learned weights takes as long as 1.4 vanilla "
     "ones, DoReMi needs the vanilla PRM first, DoGE takes three more forward passes per batch. Only "
-    "`vanilla_longer` is matched to DreamPRM's time. All PRMs here would gain from more steps: with twice the steps the "
-    "vanilla PRM of seed 0 is level on the shifted suites (`vanilla_search.md`).",
+    "`vanilla_longer` is matched to DreamPRM's time. All PRMs here would gain from more steps: with twice "
+    "the steps the vanilla PRM of seed 0 is level on the shifted suites (`vanilla_search.md`).",
     "**The meta set's labels.** `with_meta` has the same labels as DreamPRM, but on every step of a CoT "
     "(right steps of a wrong CoT count as wrong), as one of sixteen equal domains, and draws 9,000 times "
     "from its 1,200 CoTs where the upper level draws 28,800 times. `meta_only` goes through them many "

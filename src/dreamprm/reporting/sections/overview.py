@@ -123,10 +123,15 @@ def _mean_meaning(runs: Sequence[Run], suites: Sequence[str], mean_of: Sequence[
 
 def _own_suites(runs: Sequence[Run]) -> bool:
     """Whether some runs read the files of their suites from other places than others."""
+    # In the summary; a run that evaluated itself has them in its configuration.
     places = [
-        {name: value for name, value in _read(run).items() if name.startswith("evaluation.suites.")}
+        run.summary.get("suite_files")
+        or {
+            name.removeprefix("evaluation.suites."): value
+            for name, value in _read(run).items()
+            if name.startswith("evaluation.suites.")
+        }
         for run in runs
-        if run.config is not None
     ]
     return any(
         one.get(name) != value

@@ -60,8 +60,17 @@ def failed_windows(run: Run) -> str:
 
 
 def accuracy(report: Report) -> Iterator[Section]:
-    """The accuracies of each run that evaluated suites; folded where there are several runs."""
-    runs = [_accuracies(report, run) for run in report.runs if run_figures.accuracy_rows(run.summary)]
+    """The accuracies that runs' summaries hold; folded where there are several runs.
+
+    A summary that has them from an evaluation on the same page is left out.
+    """
+    evaluations = {one.folder.resolve() for one in report.evaluations}
+    runs = [
+        _accuracies(report, run)
+        for run in report.runs
+        if run_figures.accuracy_rows(run.summary)
+        and (run.folder / str(run.summary.get("evaluation", ""))).resolve() not in evaluations
+    ]
     if runs:
         title = "Best-of-N accuracy" + (
             " by run" if len(report.runs) > 1 else " at the end of training" if report.evaluations else ""
