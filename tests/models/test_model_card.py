@@ -12,12 +12,12 @@ from dreamprm.training.baselines.registry import BASELINES
     [
         (
             {"estimator": "first_order"},
-            "Trained with DreamPRM (arXiv 2505.20241): weights of its training data learned by bi-level "
-            "optimisation, the upper gradient by the estimator `first_order`.",
+            "Trained with DreamPRM (arXiv 2505.20241): the weights of its training data were learned by "
+            "bi-level optimisation, with upper gradients from the estimator `first_order`.",
         ),
         (
             {"estimator": "none"},
-            "A vanilla PRM, which DreamPRM is compared with: trained with equal weights, none was learned.",
+            "A vanilla PRM, which DreamPRM is compared with: trained with equal, not learned, weights.",
         ),
         (
             {"estimator": "none", "baseline": "meta_only"},

@@ -332,5 +332,5 @@ def test_wrong_names_and_parts_are_refused() -> None:
         PRM.from_backbone({"model_type": "bert"}, processor=tiny_processor())
     small = tiny_config()
     small.text_config.vocab_size = 12
-    with pytest.raises(UserError, match=r"the tokenizer has \d+ tokens, the backbone embeds 12"):
+    with pytest.raises(UserError, match=r"the tokenizer has \d+ tokens, but the backbone embeds 12"):
         PRM.from_backbone(small, processor=tiny_processor())

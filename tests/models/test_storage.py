@@ -148,7 +148,7 @@ def test_public_checkpoints_load(prefix: str, tmp_path: Path) -> None:
 
 
 def test_other_files_are_not_taken_for_public_checkpoints(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="read with chat_suffix, the processor has 'step_end'"):
+    with pytest.raises(UserError, match="read with chat_suffix, but the processor has 'step_end'"):
         load_public_checkpoint(tmp_path, processor=tiny_processor())
     with pytest.raises(UserError, match="cannot read .*LN_weights.pt"):
         read_public_head(tmp_path / "LN_weights.pt")

@@ -1,8 +1,8 @@
 """Aggregation of a chain of thought's step scores into one score (DreamPRM, arXiv 2505.20241).
 
 Everything here takes step *logits* z_i (log-odds): p_i = sigmoid(z_i), so log(p_i / (1 - p_i)) is z_i itself
-and needs no division. Pure functions, twice differentiable except where `min` and `max` switch from one step
-to another.
+and needs no division. The functions are pure, and twice differentiable except where `min` and `max` switch
+from one step to another.
 """
 
 import torch
@@ -18,8 +18,8 @@ def aggregate(
 ) -> Tensor:
     """One score in [0, 1] per CoT from its step logits: sigmoid(`aggregate_logit`).
 
-    Arguments, errors and source as for `aggregate_logit`; returns `(m,)`. Candidates are ranked alike by the
-    score and by its logit; rank by the logit where scores saturate.
+    Arguments, errors and source as for `aggregate_logit`; returns `(m,)`. The score and its logit rank
+    candidates identically; rank by the logit where scores saturate.
     """
     return torch.sigmoid(
         aggregate_logit(step_logits, cot, m, aggregation=aggregation, temperature=temperature)
@@ -31,20 +31,20 @@ def aggregate_logit(
 ) -> Tensor:
     """The aggregate of a CoT's steps as log-odds, divided by the temperature: A / temperature.
 
-    Log-odds forms: A is what the name says of the z_i.
+    Log-odds forms: A is the named statistic of the z_i.
         sum_log_odds    A = sum_i z_i             the paper's, the default
         mean_log_odds   A = (1/n) sum_i z_i       the public code's; does not grow with the number of steps
     Probability forms: A = logit(P), so that at temperature 1 the score is P itself.
         mean  P = (1/n) sum_i p_i      min  P = min_i p_i     max  P = max_i p_i
         prod  P = prod_i p_i           last P = p_n
-    Computed without ever forming P, so that |z| = 50 keeps its value and a finite gradient: `min`, `max` and
+    P itself is never formed, so that |z| = 50 keeps its value and a finite gradient: `min`, `max` and
     `last` commute with the logit (it is increasing), so A is the min, max or last z_i. `mean`: A =
     logsumexp_i log sigmoid(z_i) - logsumexp_i log sigmoid(-z_i). `prod`: with s = sum_i log sigmoid(z_i) =
-    log P, A = s - log(1 - exp(s)), the last term by expm1 near s = 0 and by log1p below.
+    log P, A = s - log(1 - exp(s)), with the last term computed by expm1 near s = 0 and by log1p below.
 
     Args:
-        step_logits: `(S,)`, log-odds z_i, the steps of a CoT in their order.
-        cot: `(S,)` long, the CoT of each step, 0..m-1; every CoT needs a step (loaders see to that).
+        step_logits: `(S,)`, log-odds z_i; the steps of a CoT are in order.
+        cot: `(S,)` long, the CoT of each step, in 0..m-1; every CoT needs a step (the loaders ensure it).
         m: number of CoTs.
         aggregation: one of `AGGREGATIONS`.
         temperature: positive; divides A before the sigmoid.
@@ -83,12 +83,12 @@ def aggregate_logit(
 
 
 def sum_by_group(values: Tensor, group: Tensor, n: int) -> Tensor:
-    """`(n,)` sums of `values` (S,) by the index `group` (S,) long, 0..n-1; 0 for an index without values."""
+    """`(n,)` sums of `values` (S,) by index `group` (S,) long, in 0..n-1; 0 for an index with no values."""
     return values.new_zeros(n).index_add(0, group, values)
 
 
 def mean_by_group(values: Tensor, group: Tensor, n: int) -> Tensor:
-    """The same for means."""
+    """`(n,)` means of `values` by `group`, as in `sum_by_group`."""
     counts = sum_by_group(torch.ones_like(values), group, n).clamp_min(1.0)
     return sum_by_group(values, group, n) / counts
 
@@ -116,7 +116,7 @@ def _logit_of_exp(log_p: Tensor) -> Tensor:
 
     1 - P loses all digits once P rounds to 1, so it is formed as -expm1(log P). log P itself is exact to
     rounding there (a sum of log sigmoids, each about -exp(-z)), and is below 0 unless every sigmoid rounds to
-    1 even in logs (z > 700); clamping at the least normal number keeps that finite.
+    1 even in logs (z > 700); clamping at the smallest normal number keeps that finite.
     """
     log_p = log_p.clamp_max(-torch.finfo(log_p.dtype).tiny)
     near_one = log_p > -0.5

@@ -30,10 +30,11 @@ def make_backbone(
         source: a checkpoint folder or hub name (weights are loaded), or a `transformers` config or its dict
             (weights are drawn from the current random state).
         attn_implementation: one of `ATTENTION_IMPLEMENTATIONS`.
-        dtype: of the weights; float32 masters for training, under autocast where bf16 is wanted.
+        dtype: of the weights; use float32 master weights for training, with autocast for bf16.
 
     Raises:
-        UserError: not a Qwen-VL of a family in `BACKBONES`, nothing readable there, or attention unknown.
+        UserError: not a Qwen-VL of a family in `BACKBONES`, nothing readable at `source`, or an unknown
+            attention implementation.
     """
     if attn_implementation not in ATTENTION_IMPLEMENTATIONS:
         raise UserError(
@@ -87,11 +88,11 @@ def last_hidden_states(
 
     Args:
         backbone: from `make_backbone`.
-        batch: as `PRMProcessor.collate` makes it, or `with_image_features` of that. A batch of other making
-            may lack `position_ids` (the backbone then derives them) and be padded on either side.
-        cache: keys and values that stand before the batch's own, which are added to it.
-        mask: `(R, 1, L, keys)` what each token attends to, in the form that the attention takes; None for
-            everything before it in its row.
+        batch: from `PRMProcessor.collate`, with or without `with_image_features`. A batch from elsewhere may
+            lack `position_ids` (the backbone then derives them) and may be padded on either side.
+        cache: keys and values that precede the batch's own, which are appended to it.
+        mask: `(R, 1, L, keys)`, what each token attends to, in the form the attention implementation expects;
+            None: everything before it in its row.
     """
     images: dict[str, Any] = {}
     if "image_features" in batch:
@@ -101,7 +102,7 @@ def last_hidden_states(
     elif "pixel_values" in batch:
         images["pixel_values"] = batch["pixel_values"]
         images["image_grid_thw"] = batch["image_grid_thw"]
-    # Position ids come from collate, which pads on the right. There no text token sees padding, as attention
+    # Position ids come from collate, which pads on the right. No text token then sees padding, as attention
     # is causal; without a mask the fused kernels take their fast causal path.
     if mask is None and "position_ids" not in batch:
         mask = batch["attention_mask"]
@@ -122,13 +123,13 @@ IMAGE_INPUTS = ("pixel_values", "image_grid_thw", "image_token_index")
 
 @torch.no_grad()
 def with_image_features(backbone: PreTrainedModel, batch: Mapping[str, Any]) -> dict[str, Any]:
-    """The batch with what a frozen vision tower makes of its images in the place of their pixels.
+    """The batch with the features of its images, from a frozen vision tower, in place of their pixels.
 
-    A bi-level window goes through every batch several times; the tower's part is the same each time, to the
-    bit, and no gradient passes through it.
+    A bi-level window passes over every batch several times; the tower's output is bit-identical each time,
+    and no gradient passes through it.
 
     Args:
-        batch: as `PRMProcessor.collate` makes it, on the backbone's device.
+        batch: from `PRMProcessor.collate`, on the backbone's device.
     """
     if "pixel_values" not in batch:
         return dict(batch)
@@ -143,14 +144,14 @@ def with_image_features(backbone: PreTrainedModel, batch: Mapping[str, Any]) -> 
 
 
 def _shared_image_features(backbone: PreTrainedModel, batch: Mapping[str, Tensor]) -> Any:
-    """Vision features of each different image, computed once and laid out for all the rows that show it."""
+    """Vision features of each distinct image, computed once and laid out for every row that shows it."""
     features = backbone.model.get_image_features(
         batch["pixel_values"], batch["image_grid_thw"], return_dict=True
     )
     index = batch["image_token_index"]  # (image tokens of all rows,)
 
     def laid_out(by_image: Sequence[Tensor]) -> tuple[Tensor]:
-        return (torch.cat(tuple(by_image)).index_select(0, index),)  # one "image" of all rows' tokens
+        return (torch.cat(tuple(by_image)).index_select(0, index),)  # all rows' tokens as one "image"
 
     features.pooler_output = laid_out(features.pooler_output)
     deepstack = getattr(features, "deepstack_features", None)  # Qwen3-VL's: features by layer, by image
@@ -168,7 +169,7 @@ def attention_in_use(backbone: PreTrainedModel) -> set[str]:
 
 
 def sdpa_is_math_only() -> bool:
-    """Whether every fused kernel of scaled_dot_product_attention is switched off in this process."""
+    """Whether all fused kernels of scaled_dot_product_attention are disabled in this process."""
     backends = torch.backends.cuda
     fused = (
         backends.flash_sdp_enabled(),
@@ -182,7 +183,7 @@ def language_model_loss(token_logits: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy of next tokens, - mean_j log softmax(logits_j)[target_j], in float32 or wider.
 
     Args:
-        token_logits: `(N, vocab)`, at the positions before the targets; `PRM.forward` gives them.
+        token_logits: `(N, vocab)`, at the positions before the targets, from `PRM.forward`.
         targets: `(N,)` long.
     """
     return functional.cross_entropy(_at_least_float32(token_logits), targets)
@@ -194,7 +195,7 @@ def sequence_log_likelihood(token_logits: Tensor, targets: Tensor, rows: Tensor,
     Args:
         token_logits: `(N, vocab)`.
         targets: `(N,)` long.
-        rows: `(N,)` long, the row of each target, 0..n-1.
+        rows: `(N,)` long, the row of each target, in 0..n-1.
         n: number of rows.
 
     Returns:

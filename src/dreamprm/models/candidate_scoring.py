@@ -1,4 +1,4 @@
-"""Step scores of whole questions: what the candidates of a question have in common is computed once."""
+"""Step scores for whole questions: what a question's candidates have in common is computed only once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dreamprm.models.processing import PRMProcessor
 
 
 class StepReader(Protocol):
-    """What this module needs of a PRM."""
+    """The parts of a PRM that this module uses."""
 
     @property
     def backbone(self) -> PreTrainedModel: ...
@@ -37,11 +37,11 @@ class StepReader(Protocol):
 
 @dataclass(frozen=True)
 class PassLimits:
-    """How much is computed in one forward pass.
+    """The size of one forward pass.
 
     Fields:
-        rows: most candidates.
-        tokens: most tokens, padding included; one candidate may be longer.
+        rows: the most candidates.
+        tokens: the most tokens, including padding; a single candidate may exceed it.
 
     Raises:
         UserError: a limit below 1.
@@ -57,9 +57,9 @@ class PassLimits:
 
 
 def can_share_prefixes(backbone: PreTrainedModel) -> bool:
-    """Whether rows may go on from a common prefix: the attention takes any mask, and no layer has a window.
+    """Whether rows can continue a shared prefix: the attention accepts any mask, and no layer is windowed.
 
-    Flash attention takes no mask of our own; a windowed layer's cache drops what lies outside.
+    Flash attention accepts no custom mask; the cache of a windowed layer drops what is outside the window.
     """
     text = backbone.config.get_text_config()
     layers = set(getattr(text, "layer_types", None) or ("full_attention",))
@@ -72,18 +72,18 @@ def scored_questions(
 ) -> Iterator[tuple[int, list[list[float]]]]:
     """The log-odds of every candidate's steps, question by question.
 
-    The tokens that all candidates of a question begin with (images, question, common first steps) are
-    computed once; the candidates attend to their keys and values. Equal to one candidate at a time up to
-    rounding.
-    The model should be in evaluation mode.
+    The tokens that all candidates of a question start with (images, question, common first steps) are
+    computed once; the candidates attend to their keys and values. The results equal those of scoring one
+    candidate at a time, up to rounding. The model should be in evaluation mode.
 
     Args:
-        prm: the model; where `can_share_prefixes` says no, every row is computed whole.
-        questions: the encoded candidates of each, at least one a question, all with the PRM's readout.
-        limits: of one pass. Questions of similar length go together; give many to choose from.
+        prm: the model; if `can_share_prefixes` is false, every row is computed in full.
+        questions: the encoded candidates of each question, at least one, all with the PRM's readout.
+        limits: of one pass. Questions of similar length are batched together, so pass many at a time.
 
     Yields:
-        (number of the question, a list a candidate of a log-odds a step), not in the questions' order.
+        (number of the question, for each candidate a list of per-step log-odds), not in the order of the
+        questions.
     """
     if not can_share_prefixes(prm.backbone):
 
@@ -104,7 +104,7 @@ def scored_questions(
 
 
 def _groups(numbers: list[int], trees: Sequence[QuestionTree], limits: PassLimits) -> Iterator[list[int]]:
-    """Questions whose prefixes, and as a rule whose candidates, fit into one pass; shorter ones first."""
+    """Groups of questions whose prefixes, and usually candidates, fit into one pass; shorter ones first."""
 
     def size(number: int) -> tuple[int, int]:
         tree = trees[number]
@@ -114,7 +114,7 @@ def _groups(numbers: list[int], trees: Sequence[QuestionTree], limits: PassLimit
     rows = 0
     for number in sorted(numbers, key=size):
         added = len(trees[number].branches)
-        longest = max(*size(number), 1)  # the last is the longest of a group, its padding included
+        longest = max(*size(number), 1)  # the last of a group is its longest, so this includes padding
         if group and (rows + added > limits.rows or (len(group) + 1) * longest > limits.tokens):
             yield group
             group, rows = [], 0
@@ -125,7 +125,7 @@ def _groups(numbers: list[int], trees: Sequence[QuestionTree], limits: PassLimit
 
 
 def _encode_prefixes(prm: StepReader, trees: Sequence[QuestionTree]) -> tuple[DynamicCache, Tensor]:
-    """Keys and values of the prefixes, a row each, padded on the right; and their lengths."""
+    """Keys and values of the prefixes, one row each, padded on the right; and the prefixes' lengths."""
     batch = _on_device(
         prm, prm.processor.collate([EncodedCoT(rows=(tree.prefix,), images=tree.images) for tree in trees])
     )
@@ -193,11 +193,11 @@ def _attention(
     """`(R, 1, L, width + L)`, what each token attends to: its row's prefix and its ancestors.
 
     Args:
-        before: `(R,)` the lengths of the rows' prefixes, which are padded to `width`.
+        before: `(R,)`, the lengths of the rows' prefixes, which are padded to `width`.
     """
     rows, length = input_ids.shape
     device = input_ids.device
-    # Padding stands behind every row: where all are chains, attending backwards is all there is to say.
+    # Rows are padded at the end: if all of them are chains, a causal mask is all that is needed.
     own = torch.ones(length, length, dtype=torch.bool, device=device).tril().expand(rows, length, length)
     if any(branch.ancestors is not None for branch in branches):
         own = own.clone()
@@ -221,10 +221,10 @@ def whole_rows(
     measure: Callable[[list[EncodedCoT]], list[list[float]]],
     limits: PassLimits,
 ) -> Iterator[tuple[int, list[list[float]]]]:
-    """What `measure` finds of every candidate, each computed in full: nothing is shared between them.
+    """What `measure` returns for every candidate, each computed in full: nothing is shared between them.
 
     Args:
-        measure: one pass: a list of values for each of its candidates.
+        measure: runs one pass and returns a list of values for each of its candidates.
     """
     found: list[list[list[float] | None]] = [[None] * len(candidates) for candidates in questions]
     members = [
@@ -251,7 +251,7 @@ def whole_rows(
 def _passes(
     members: Sequence[tuple[int, int]], length: Callable[[tuple[int, int]], int], limits: PassLimits
 ) -> Iterator[list[tuple[int, int]]]:
-    """Members by length, cut into passes within the limits."""
+    """The members, sorted by length and split into passes within the limits."""
     part: list[tuple[int, int]] = []
     for member in sorted(members, key=length):
         if part and (len(part) == limits.rows or (len(part) + 1) * length(member) > limits.tokens):
@@ -271,14 +271,14 @@ def _on_device(prm: StepReader, batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class SpreadLayer(CacheLayerMixin):
-    """One layer's prefixes in front of the rows' own keys and values; it keeps nothing of the rows.
+    """One layer's prefixes, put in front of the rows' own keys and values; nothing of the rows is kept.
 
-    The library would copy the prefix for every row in all layers at once: for eight candidates behind a
-    prefix of 336 tokens in Qwen2-VL-2B in bf16, 77 MB instead of 3.
+    The library would copy the prefix for every row in all layers at once: for eight candidates after a prefix
+    of 336 tokens, Qwen2-VL-2B in bf16 would need 77 MB instead of 3 MB.
 
     Args:
         prefixes: the layer after the pass over the prefixes, `(prefixes, heads, tokens, size)` each.
-        rows: `(rows,)` long, the prefix that each row continues.
+        rows: `(rows,)` long, the index of the prefix that each row continues.
     """
 
     def __init__(self, prefixes: DynamicLayer, rows: Tensor) -> None:
@@ -288,12 +288,12 @@ class SpreadLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing to do: the prefixes are there."""
+        """Does nothing: the prefixes are already there."""
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """The rows' keys and values behind those of their prefixes, `(rows, heads, tokens, size)`."""
+        """The rows' keys and values after those of their prefixes, `(rows, heads, tokens, size)`."""
         del args, kwargs
         assert self.keys is not None and self.values is not None
         keys, values = (
@@ -303,12 +303,12 @@ class SpreadLayer(CacheLayerMixin):
         return keys, values
 
     def get_seq_length(self) -> int:
-        """Tokens of the prefixes, padding included."""
+        """Number of tokens in the prefixes, including padding."""
         assert self.keys is not None
         return int(self.keys.shape[-2])
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Keys in all and their offset."""
+        """The total number of keys, and their offset."""
         return self.get_seq_length() + query_length, 0
 
     def get_max_length(self) -> int:
@@ -320,8 +320,8 @@ def spread_over(prefixes: DynamicCache, rows: Tensor) -> Cache:
     """A cache for one pass over rows that continue these prefixes.
 
     Args:
-        prefixes: filled by the pass over the prefixes; it is not changed.
-        rows: `(rows,)` long, the number of each row's prefix.
+        prefixes: filled by the pass over the prefixes; not modified.
+        rows: `(rows,)` long, the index of each row's prefix.
     """
     layers = []
     for layer in prefixes.layers:

@@ -1,4 +1,4 @@
-"""The chat text around a question: from the tokenizer's own chat template, else Qwen2-VL's."""
+"""The chat text around a question: from the tokenizer's own chat template, or else Qwen2-VL's."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ VISION_START = "<|vision_start|>"
 VISION_END = "<|vision_end|>"
 IMAGE_BLOCK = VISION_START + IMAGE_PAD + VISION_END
 
-# A text no template writes by itself; where it comes out is where the user's text goes.
+# A text that no template produces on its own; it marks where the user's text goes.
 _MARK = "\u2402user text\u2403"
 
 
 class ChatFrame:
     """The text before and after a user's text in a one-turn chat that ends with the assistant's prompt.
 
-    The template is rendered once per number of images and split at the user's text, so that encoding a
-    question costs no template engine. Images come before the text, as in the public DreamPRM code.
+    The template is rendered once per number of images and split at the user's text, so encoding a question
+    never runs the template engine. Images come before the text, as in the public DreamPRM code.
 
     Args:
-        tokenizer: a `transformers` tokenizer; its `chat_template` is used when it has one, else Qwen2-VL's.
+        tokenizer: a `transformers` tokenizer; its `chat_template` is used if it has one, else Qwen2-VL's.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -53,8 +53,7 @@ class ChatFrame:
         if len(pieces) != 2 or pads != n_images:
             raise UserError(
                 f"the tokenizer's chat template writes the user's text {len(pieces) - 1} times and {pads} "
-                f"image pads for {n_images} images; a template for content lists with images (Qwen2-VL's) is "
-                "needed. "
-                "Set tokenizer.chat_template to one, or to None for the built-in one"
+                f"image pads for {n_images} images; it must accept content lists with images, as Qwen2-VL's "
+                "does. Set tokenizer.chat_template to such a template, or to None for the built-in one"
             )
         return pieces[0], pieces[1]

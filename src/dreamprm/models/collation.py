@@ -1,7 +1,7 @@
 """From records to batches: a dataset's i-th item is the whole batch of step i, as CPU tensors.
 
-A batch is a function of the step alone, because the samplers are. So loader workers may prefetch, and a
-resumed run sees exactly the batches it would have seen.
+A batch is a function of the step alone, because the samplers are. Loader workers can therefore prefetch, and
+a resumed run sees exactly the batches it would have seen without the interruption.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Batch = dict[str, Any]
 
 
 class Rows(Protocol):
-    """Records, or their numbers, by position: a list, an array or a memory-mapped table."""
+    """Records, or their row numbers, by position: a list, an array or a memory-mapped table."""
 
     def __len__(self) -> int: ...
 
@@ -31,14 +31,14 @@ class Rows(Protocol):
 
 
 def records_at(records: Rows, numbers: Sequence[int]) -> list[Any]:
-    """The records of these numbers; of a table in one read, which takes a quarter of the time."""
+    """The records with these numbers; from a table in a single read, which takes a quarter of the time."""
     if isinstance(records, RecordTable):
         return records.get(numbers)
     return [records[number] for number in numbers]
 
 
 class StepBatches(Dataset[Batch]):
-    """Lower-level batches: CoTs with step labels, and texts beside them where there is a pool.
+    """Lower-level batches: CoTs with step labels, together with texts if there is a pool.
 
         inputs  what `PRM.forward` takes, with only the labelled steps as step ends
         labels  (S,) float32;  group (S,) long, each step's index into `domains` (n,) long
@@ -49,8 +49,8 @@ class StepBatches(Dataset[Batch]):
     Args:
         table: step records.
         rows: the numbers of each domain's records in the table; the order of its keys numbers the domains.
-        sampler: which records make up step i.
-        texts, text_sampler: the language-modelling pool; both or neither.
+        sampler: decides which records make up step i.
+        texts, text_sampler: the language-modelling pool; give both or neither.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class StepBatches(Dataset[Batch]):
         batch: Batch = {
             "inputs": inputs,
             "labels": torch.tensor(labels, dtype=torch.float32),
-            # A batch may hold no labelled step at all: the type must not follow from the list's content.
+            # A batch may have no labelled step at all, so the dtype must not depend on the list's content.
             "group": torch.tensor(group, dtype=torch.long),
             "domains": torch.tensor(domains),
             "cot": torch.tensor(cot, dtype=torch.long),
@@ -107,7 +107,7 @@ class StepBatches(Dataset[Batch]):
 
 
 class MetaBatches(Dataset[Batch]):
-    """Upper-level batches: complete CoTs, `cot` (S,) long and `correct` (M,) float32 beside the inputs."""
+    """Upper-level batches of complete CoTs: `inputs`, `cot` (S,) long and `correct` (M,) float32."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class MetaBatches(Dataset[Batch]):
 
 
 class Latest(Iterator[Batch]):
-    """Batches of another iterator; `last` is the one handed out last."""
+    """The batches of another iterator; `last` is the most recent one."""
 
     def __init__(self, source: Iterator[Batch]) -> None:
         self._source = source
@@ -144,7 +144,7 @@ class Latest(Iterator[Batch]):
 
 
 class _MistakesAsItems(Dataset[Any]):
-    """User errors become items: an exception of a worker would arrive with a traceback in its message."""
+    """Returns user errors as items: a worker's exception would arrive with a traceback in its message."""
 
     def __init__(self, dataset: Dataset[Batch]) -> None:
         self._dataset = dataset
@@ -157,10 +157,10 @@ class _MistakesAsItems(Dataset[Any]):
 
 
 def batches(dataset: Dataset[Batch], *, start: int, stop: int, workers: int = 0) -> Iterator[Batch]:
-    """The dataset's batches from `start` up to `stop`, read ahead by `workers` processes (0: in this one).
+    """The dataset's batches from `start` up to `stop`, prefetched by `workers` processes (0: in this one).
 
     Raises:
-        UserError: the dataset's own, when its batch's turn comes.
+        UserError: raised by the dataset; it surfaces when its batch is due.
     """
     loader: DataLoader[Batch] = DataLoader(
         _MistakesAsItems(dataset),
@@ -168,7 +168,7 @@ def batches(dataset: Dataset[Batch], *, start: int, stop: int, workers: int = 0)
         sampler=range(start, stop),
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
-        # The loader seeds its workers from a generator; from the global one, each start would move it on.
+        # The loader seeds its workers from a generator; using the global one would advance it at each start.
         generator=torch.Generator(),
     )
     for batch in loader:

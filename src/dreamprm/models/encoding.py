@@ -1,4 +1,4 @@
-"""Encoded chains of thought, and their batch: padded rows, step ends, each different image once."""
+"""Encoded chains of thought and their batches: padded rows, step ends, each distinct image once."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class EncodedRow:
 
 @dataclass(frozen=True)
 class EncodedCoT:
-    """Rows of one chain of thought and the images that every one of its rows shows.
+    """The rows of one chain of thought, and the images that each of these rows shows.
 
     Fields:
-        rows: one row with all step ends (`step_end`), or a row per step (`chat_suffix`).
+        rows: one row with all step ends (`step_end`), or one row per step (`chat_suffix`).
         images: `(3, height, width)` uint8 each, at their final size.
     """
 
@@ -45,21 +45,21 @@ class EncodedCoT:
 
     @property
     def n_steps(self) -> int:
-        """Number of steps that are read."""
+        """Number of steps that are scored."""
         return sum(len(row.reads) for row in self.rows)
 
 
 def multimodal_positions(token_types: np.ndarray, grids: Sequence[Grid], merge: int) -> np.ndarray:
     """Position ids `(3, L)` of one row, as `get_rope_index` of the Qwen-VL models computes them.
 
-    Text advances all three coordinates by one a token. An image's tokens sit at start + (t, h, w) of its
-    merged grid, and the text after it goes on at start + max(height, width) of that grid. Computed here,
-    once a row on the CPU, since the model's own loop takes 9 ms for 120 rows.
+    Each text token advances all three coordinates by one. An image's tokens are at start + (t, h, w) of its
+    merged grid, and the text after it continues at start + max(height, width) of that grid. Computed here,
+    once per row on the CPU, since the model's own loop takes 9 ms for 120 rows.
 
     Args:
         token_types: `(L,)`, 1 at image tokens.
-        grids: the grid of each image of the row, in order.
-        merge: patches merged into a token, along a side.
+        grids: the grid of each of the row's images, in order.
+        merge: patches merged into a token, per side.
     """
     positions = np.empty((3, token_types.shape[0]), dtype=np.int64)
     start, column = 0, 0
@@ -84,8 +84,8 @@ def collate(encoded: Sequence[EncodedCoT], *, patcher: ImagePatcher, pad_token_i
     Returns:
         `input_ids`, `attention_mask`, `mm_token_type_ids` (R, L) and `position_ids` (3, R, L) long, padded
         on the right; `step_rows`, `step_cols` (S,) long: every step end, CoT by CoT and in step order;
-        `pixel_values` (P, C) float32 and `image_grid_thw` (n, 3) long unless no row has an image. Where rows
-        share an image it is listed once, and `image_token_index` long names the visual token behind each
+        `pixel_values` (P, C) float32 and `image_grid_thw` (n, 3) long unless no row has an image. If rows
+        share an image, it is listed once, and `image_token_index` (long) gives the visual token for each
         image token of the rows.
     """
     rows = [(row, item.images) for item in encoded for row in item.rows]
@@ -120,15 +120,15 @@ def collate(encoded: Sequence[EncodedCoT], *, patcher: ImagePatcher, pad_token_i
 def text_targets(encoded: Sequence[EncodedCoT], input_ids: Tensor) -> dict[str, Tensor]:
     """The tokens to predict: `token_rows`, `token_cols` (N,) and `token_targets` (N,) long.
 
-    The token at (row, col) predicts the target, which stands at col + 1. Targets are the texts of
+    The token at (row, col) predicts the target, which is at col + 1. Targets are the texts of
     `PRMProcessor.encode_text`, and the steps of a CoT encoded with `readout="step_end"` (its likelihood).
 
     Args:
-        encoded: what the batch was made of.
+        encoded: what the batch was made from.
         input_ids: `(R, L)`, the batch's.
     """
     spans = [
-        # Nothing stands before the first token of a row, so it cannot be predicted.
+        # Nothing comes before the first token of a row, so it cannot be predicted.
         (index, max(row.text_start, 1), len(row.input_ids))
         for index, row in enumerate(row for item in encoded for row in item.rows)
     ]
@@ -138,7 +138,7 @@ def text_targets(encoded: Sequence[EncodedCoT], input_ids: Tensor) -> dict[str, 
 
 
 def _image_tensors(shown: Sequence[np.ndarray], patcher: ImagePatcher) -> dict[str, Tensor]:
-    """Patches of the different images, and which of their tokens each shown image consists of."""
+    """Patches of the distinct images, and which of their tokens make up each shown image."""
     places: dict[tuple[tuple[int, ...], bytes], int] = {}
     different: list[np.ndarray] = []
     order: list[int] = []

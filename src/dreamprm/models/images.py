@@ -1,4 +1,4 @@
-"""Images: decoded once, resized once for the vision tower, kept as bytes, cut into patches in batches."""
+"""Images: decoded once, resized once for the vision tower, stored as bytes, cut into patches by batch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Grid = tuple[int, int, int]
 
 
 def decode_image(path: str | Path) -> Image.Image:
-    """The one way to read an image: in RGB, what is transparent on white, as Qwen2-VL's own processing does.
+    """The one way to read an image: as RGB, with transparency on white, as Qwen2-VL's own processing does.
 
     Raises:
-        OSError, Image.DecompressionBombError: no such file, or none that can be decoded.
+        OSError, Image.DecompressionBombError: no such file, or not an image that can be decoded.
     """
     with Image.open(path) as file:
         if not file.has_transparency_data:
@@ -31,15 +31,15 @@ def decode_image(path: str | Path) -> Image.Image:
 
 
 class ImagePatcher:
-    """`Qwen2VLImageProcessorPil` in two halves: bytes per image, patches per batch; bit for bit its output.
+    """`Qwen2VLImageProcessorPil` in two halves, bytes per image and patches per batch; bit-identical output.
 
-    The processor takes about 0.2 ms for a 56x56 image, most of it in its own checks; this takes 0.05. An
+    The processor takes about 0.2 ms for a 56x56 image, mostly in its own checks; this takes 0.05 ms. An
     image is resized to its final size and stays uint8; a batch is normalised through a table of 256 values
-    per channel, which the processor itself fills in (so that equality is by construction), and cut into
-    patches at once.
+    per channel, which is filled in by the processor itself (so the outputs are equal by construction), and
+    cut into patches in one go.
 
     Args:
-        processor: size limits, normalisation and patch sizes are read from it.
+        processor: gives the size limits, normalisation and patch sizes.
     """
 
     def __init__(self, processor: Qwen2VLImageProcessorPil) -> None:
@@ -51,10 +51,10 @@ class ImagePatcher:
     def resized(self, image: Image.Image | np.ndarray) -> np.ndarray:
         """The image as `(3, height, width)` uint8 at its final size, a multiple of patch x merge.
 
-        An array is one that was resized before, and is returned as it is.
+        An array is taken to be an already resized image and is returned unchanged.
 
         Raises:
-            UserError: an aspect ratio above 200, which the backbone's resizing rule refuses.
+            UserError: an aspect ratio above 200, which the backbone's resizing rule rejects.
         """
         if isinstance(image, np.ndarray):
             return image
@@ -78,11 +78,11 @@ class ImagePatcher:
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
     def grid(self, pixels: np.ndarray) -> Grid:
-        """(time, height, width) of an image in patches, before merging."""
+        """(time, height, width) of an image, in patches before merging."""
         return 1, pixels.shape[1] // self.patch, pixels.shape[2] // self.patch
 
     def tokens(self, grid: Grid) -> int:
-        """Number of visual tokens, hence of image pads: time x height x width / merge^2."""
+        """Number of visual tokens, and so of image pads: time x height x width / merge^2."""
         return grid[0] * grid[1] * grid[2] // self.merge**2
 
     def patches(self, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -100,19 +100,19 @@ class ImagePatcher:
         cut = np.ascontiguousarray(cut.transpose(0, 2, 5, 3, 6, 1, 4, 7)).reshape(-1, channels, patch * patch)
         out = np.empty((cut.shape[0], channels, self.temporal, patch * patch), dtype=np.float32)
         for channel in range(channels):
-            # A still image fills all frames of the temporal patch.
+            # A still image is repeated in all frames of the temporal patch.
             out[:, channel] = np.take(self._values[channel], cut[:, channel])[:, None]
         return out.reshape(cut.shape[0], -1)
 
     def _table(self) -> np.ndarray:
-        """What the processor makes of the values 0..255 in each channel."""
+        """What the processor maps the values 0..255 to, by channel."""
         side = self.patch * self.merge
         tiles = -(-256 // (side * side))
         ramp = np.arange(tiles * side * side).astype(np.uint8).reshape(side, tiles * side)
         pixels = np.ascontiguousarray(np.broadcast_to(ramp[:, :, None], (*ramp.shape, 3)))
         patches = self._processor(images=[Image.fromarray(pixels)], do_resize=False, return_tensors="np")
         values = patches["pixel_values"].reshape(-1, 3, self.temporal, self.patch * self.patch)[:, :, 0]
-        # The same cutting applied to the bytes tells which value each output came from.
+        # Cutting the bytes in the same way shows which value each output came from.
         cut = pixels.reshape(1, self.merge, self.patch, tiles, self.merge, self.patch, 3)
         sources = cut.transpose(0, 3, 1, 4, 6, 2, 5).reshape(-1, 3, self.patch * self.patch)
         table = np.empty((3, 256), dtype=np.float32)
@@ -128,9 +128,9 @@ class ImageStore:
     """Opens images; the most recently used ones stay in memory, up to `limit_bytes` of pixels.
 
     Args:
-        prepare: what becomes of an image before it is kept, such as `ImagePatcher.resized`; None keeps it as
-            it was decoded. Training shows each image in every epoch: what is done here is done once.
-        limit_bytes: bound on the pixels held; 0 keeps nothing.
+        prepare: applied to an image before it is stored, such as `ImagePatcher.resized`; None stores it as
+            decoded. Training shows each image in every epoch, and this work is done only once.
+        limit_bytes: limit on the bytes of pixels held in memory; 0 stores nothing.
         missing: "error", or "text_only" to leave a missing or broken image out.
     """
 
@@ -146,11 +146,11 @@ class ImageStore:
         self._bytes = 0
 
     def open_all(self, paths: Sequence[str]) -> list[Opened]:
-        """The RGB images at these paths, in order, or what `prepare` made of them.
+        """The RGB images at these paths, in order, or what `prepare` returned for them.
 
         Raises:
-            DataError: a file is missing or is no image, unless missing ones are left out.
-            UserError: what `prepare` refuses.
+            DataError: a file is missing or not an image, unless such images are left out.
+            UserError: raised by `prepare`.
         """
         images = []
         for path in paths:
@@ -169,7 +169,7 @@ class ImageStore:
             if self._missing == "text_only":
                 return None
             raise DataError(
-                f"image {path} is missing or broken ({error}); mend it, leave its records out "
+                f"image {path} is missing or broken ({error}); fix it, leave its records out "
                 "(data.on_error=skip), or set data.missing_image=text_only"
             ) from error
         opened = image if self._prepare is None else self._prepare(image)

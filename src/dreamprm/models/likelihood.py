@@ -1,4 +1,4 @@
-"""How likely the backbone, as a language model, finds chains of thought."""
+"""The likelihood of chains of thought under the backbone as a language model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def mean_log_likelihood(prm: PRM, encoded: Sequence[EncodedCoT]) -> Tensor:
-    """`(R,)` 1/L sum_j log p(token_j | all before it) over the L tokens of each CoT's steps, in nats.
+    """`(R,)`, 1/L sum_j log p(token_j | all before it) over the L tokens of each CoT's steps, in nats.
 
-    The question and its images are given, not part of it. One forward pass; the step head is not used.
+    It is conditioned on the question and its images. One forward pass; the step head is not used.
 
     Args:
         prm: its backbone is the language model; in evaluation mode.
-        encoded: CoTs in one row each: encoded with the readout `step_end`.
+        encoded: CoTs of one row each, that is, encoded with the readout `step_end`.
     """
     device = prm.head.weight.device
     inputs = {name: value.to(device) for name, value in prm.processor.collate_text(encoded).items()}
@@ -37,9 +37,9 @@ def mean_log_likelihood(prm: PRM, encoded: Sequence[EncodedCoT]) -> Tensor:
 def likelihood_of_questions(
     prm: PRM, questions: Sequence[Sequence[EncodedCoT]], *, limits: PassLimits
 ) -> Iterator[tuple[int, list[list[float]]]]:
-    """`mean_log_likelihood` of every candidate, where `scored_questions` gives log-odds.
+    """`mean_log_likelihood` of every candidate, yielded like the log-odds of `scored_questions`.
 
-    Args, yields: as `scored_questions`; each candidate has a list of one value.
+    Arguments and yields as in `scored_questions`; each candidate has a list of one value.
     """
 
     def measure(encoded: list[EncodedCoT]) -> list[list[float]]:

@@ -26,7 +26,8 @@ def model_card(
         config: the backbone's.
         processor: the PRM's.
         training: settings to print; may be empty.
-        head: the head's kind; `parameters`: of the whole PRM.
+        head: the kind of head.
+        parameters: the number of parameters of the whole PRM.
     """
     text, size = config.get_text_config(), processor.image_processor.size
     settings = processor.settings
@@ -61,9 +62,9 @@ def model_card(
 
 
 def what_was_trained(training: Mapping[str, Any]) -> str:
-    """In a sentence: learned weights, and by which estimator; the vanilla PRM; or a baseline by its name.
+    """One sentence: learned weights and the estimator, the vanilla PRM, or the name of a baseline.
 
-    Args: training: the settings kept with the model; `baseline` and `estimator` decide.
+    Args: training: the settings stored with the model, of which `baseline` and `estimator` are used.
     """
     baseline, estimator = training.get("baseline"), training.get("estimator")
     if baseline is not None:
@@ -72,10 +73,10 @@ def what_was_trained(training: Mapping[str, Any]) -> str:
     if estimator is None:
         return "How it was trained was not recorded."
     if estimator == "none":
-        return "A vanilla PRM, which DreamPRM is compared with: trained with equal weights, none was learned."
+        return "A vanilla PRM, which DreamPRM is compared with: trained with equal, not learned, weights."
     return (
-        "Trained with DreamPRM (arXiv 2505.20241): weights of its training data learned by bi-level "
-        f"optimisation, the upper gradient by the estimator `{estimator}`."
+        "Trained with DreamPRM (arXiv 2505.20241): the weights of its training data were learned by bi-level "
+        f"optimisation, with upper gradients from the estimator `{estimator}`."
     )
 
 
@@ -87,7 +88,7 @@ def _table(rows: Mapping[str, str]) -> str:
 MODELS: Mapping[str, str] = MappingProxyType(
     {
         "vanilla": "PRM trained with equal weights",
-        "orm": "outcome reward model: trained on one outcome label a CoT, at its last step",
+        "orm": "outcome reward model: trained on one outcome label per CoT, at its last step",
         "car": "PRM trained with equal weights on data selected by cluster and rank",
         "s1": "PRM trained with equal weights on data selected by quality, difficulty and diversity",
         "meta_only": "PRM trained on the meta set alone",
@@ -99,4 +100,4 @@ MODELS: Mapping[str, str] = MappingProxyType(
         "dreamprm": "PRM trained with learned weights",
     }
 )
-"""Trained models by the name of their baseline; `vanilla` and `dreamprm` are none."""
+"""Trained models by the name of their baseline; `vanilla` and `dreamprm` are not baselines."""

@@ -1,6 +1,6 @@
-"""The encoded rows of one question as a tree: their common beginning, then each candidate's own tokens.
+"""The encoded rows of one question as a tree: their common prefix, then each candidate's own tokens.
 
-Pure token arithmetic: which tokens must be computed, where they stand, and what each of them may attend to.
+Pure token arithmetic: which tokens must be computed, their positions, and what each of them may attend to.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ class Branch:
     """The tokens of one candidate after the common prefix, each of them once.
 
     A candidate that is read at its step ends is a chain. One that is read after the chat template
-    (`chat_suffix`) has a row a step; these rows share the steps before, so that they form a tree whose twigs
-    are the template's closing tokens.
+    (`chat_suffix`) has one row per step; these rows share the earlier steps and so form a tree, with the
+    template's closing tokens as its side branches.
 
     Fields:
-        input_ids, token_types: `(L,)` int64; a parent stands before its children.
-        positions: `(3, L)` int64, those of the rows that the tokens come from.
+        input_ids, token_types: `(L,)` int64; a parent comes before its children.
+        positions: `(3, L)` int64, taken from the rows that the tokens come from.
         reads: where each step is read, in the order of the steps.
-        ancestors: `(L, L)` bool, [i, j] whether token i attends to token j; None for a chain (j <= i).
+        ancestors: `(L, L)` bool; [i, j] says whether token i attends to token j. None for a chain (j <= i).
     """
 
     input_ids: np.ndarray
@@ -43,9 +43,9 @@ class QuestionTree:
     """All candidates of a question.
 
     Fields:
-        prefix: the tokens that all rows begin with, without a read.
-        branches: one a candidate.
-        images: those that the rows show; their tokens are all in the prefix, or in each branch where the
+        prefix: the tokens that all rows start with; no step is read in it.
+        branches: one per candidate.
+        images: the images that the rows show; their tokens are all in the prefix, or in each branch if the
             prefix is empty.
     """
 
@@ -55,7 +55,7 @@ class QuestionTree:
 
 
 def question_tree(candidates: Sequence[EncodedCoT]) -> QuestionTree:
-    """The tree of a question's candidates; the prefix of a single one is empty, as nothing is shared.
+    """The tree of a question's candidates; with a single candidate the prefix is empty, as nothing is shared.
 
     Args:
         candidates: at least one, encoded with the same question, images and readout.
@@ -85,7 +85,7 @@ def _same_images(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool
 
 
 def _shared_length(candidates: Sequence[EncodedCoT]) -> int:
-    """How many tokens all rows begin with; every read and the token it is at stand after them."""
+    """How many tokens all rows start with; every read position comes after them."""
     rows = [row for candidate in candidates for row in candidate.rows]
     first = rows[0].input_ids
     shared = min(row.reads[0] for row in rows)
@@ -93,8 +93,8 @@ def _shared_length(candidates: Sequence[EncodedCoT]) -> int:
         differs = np.flatnonzero(first[:shared] != row.input_ids[:shared])
         if differs.size:
             shared = int(differs[0])
-    # Images stand before the question's text, which is the same in all rows.
-    assert not any(row.token_types[shared:].any() for row in rows), "an image stands after the shared tokens"
+    # Images come before the question's text, which is the same in all rows.
+    assert not any(row.token_types[shared:].any() for row in rows), "an image comes after the shared tokens"
     return shared
 
 
@@ -107,9 +107,9 @@ def _branch(rows: Sequence[EncodedRow], start: int) -> Branch:
             row.positions[:, start:],
             tuple(read - start for read in row.reads),
         )
-    places: dict[tuple[int, int], int] = {}  # (parent, token) -> where it stands
+    places: dict[tuple[int, int], int] = {}  # (parent, token) -> its place
     parents: list[int] = []
-    sources: list[tuple[int, int]] = []  # (row, column) a token is taken from
+    sources: list[tuple[int, int]] = []  # (row, column) that each token is taken from
     reads: list[int] = []
     for number, row in enumerate(rows):
         at, path = -1, []

@@ -1,4 +1,4 @@
-"""The process reward model: a Qwen-VL backbone and a head that reads a score at every step."""
+"""The process reward model: a Qwen-VL backbone and a head that reads out a score at every step."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,13 +30,13 @@ class PRM(nn.Module):
 
     Args:
         backbone: a Qwen2-VL, Qwen2.5-VL or Qwen3-VL with its language-model head.
-        processor: makes the batches; its image token and patch sizes must be the backbone's.
+        processor: makes the batches; its image token and patch sizes must match the backbone's.
         head: one of `HEADS`.
 
     Raises:
-        UserError: an unknown head, or a processor that does not fit the backbone.
+        UserError: an unknown head, or a processor that does not match the backbone.
 
-    Source: DreamPRM, arXiv 2505.20241; step-end reading is ours.
+    Source: DreamPRM, arXiv 2505.20241; reading at step ends is our addition.
     """
 
     def __init__(self, backbone: PreTrainedModel, processor: PRMProcessor, *, head: str = "hidden") -> None:
@@ -49,7 +49,7 @@ class PRM(nn.Module):
         self.processor = processor
         self.head_kind = head
         width = text.hidden_size if head == "hidden" else text.vocab_size
-        # The head stays in float32 or wider: a score near 0 or 1 needs its digits.
+        # The head stays in float32 or wider: a score near 0 or 1 needs the precision.
         dtype = torch.float64 if backbone.dtype == torch.float64 else torch.float32
         self.head = nn.Linear(width, 1, dtype=dtype, device=backbone.device)
 
@@ -57,10 +57,10 @@ class PRM(nn.Module):
         """Step logits, or next-token logits of the language model.
 
         Args:
-            batch: as `PRMProcessor.collate` (or `collate_text`) makes it, on the model's device.
+            batch: from `PRMProcessor.collate` (or `collate_text`), on the model's device.
             output: `step_logits`: `(S,)` log-odds of p_i at (`step_rows`, `step_cols`).
-                `token_logits`: `(N, vocab)` at (`token_rows`, `token_cols`), or `(R, L, vocab)` where the
-                batch does not name positions.
+                `token_logits`: `(N, vocab)` at (`token_rows`, `token_cols`), or `(R, L, vocab)` if the batch
+                names no positions.
 
         Returns:
             float32 (float64 for a float64 model), also under autocast.
@@ -86,7 +86,7 @@ class PRM(nn.Module):
 
     @property
     def supports_second_order(self) -> bool:
-        """Whether gradients of gradients exist: eager attention, or sdpa without its fused kernels."""
+        """Whether second-order gradients exist: eager attention, or sdpa without its fused kernels."""
         in_use = attention_in_use(self.backbone)
         return in_use == {"eager"} or (in_use <= {"eager", "sdpa"} and sdpa_is_math_only())
 
@@ -94,10 +94,11 @@ class PRM(nn.Module):
         """Master copies of the weights by name, for `torch.func.functional_call(prm, params, (batch,))`.
 
         Args:
-            freeze_vision: leave the vision tower out; functional_call then uses the module's own weights.
+            freeze_vision: leave the vision tower out; `functional_call` then uses the module's own weights
+                for it.
 
         Returns:
-            New leaf tensors that require gradients, float32 (float64 for a float64 model), sharing no
+            New leaf tensors that require gradients, float32 (float64 for a float64 model), which share no
             storage with the module; a tied weight appears once, under its first name.
         """
         return {
@@ -107,7 +108,7 @@ class PRM(nn.Module):
         }
 
     def load_params(self, params: Mapping[str, Tensor]) -> None:
-        """Copies trained weights, named as by `trainable_params`, into the module.
+        """Copies trained weights, named as in `trainable_params`, into the module.
 
         Raises:
             UserError: a name the module does not have.
@@ -135,10 +136,11 @@ class PRM(nn.Module):
             steps: the chain of thought, at least one step.
 
         Returns:
-            One number in [0, 1] a step.
+            One number in [0, 1] per step.
 
         Raises:
-            UserError: no step, an image that cannot be opened, or what `PRMProcessor.encode` refuses.
+            UserError: no step, an image that cannot be opened, or an input that `PRMProcessor.encode`
+                rejects.
         """
         encoded = self.processor.encode(question, _all_opened(image), steps)
         device = self.head.weight.device
@@ -159,21 +161,21 @@ class PRM(nn.Module):
         batch_size: int = 32,
         batch_tokens: int = 16384,
     ) -> list[list[float]]:
-        """`score` of several chains of thought of one question, which computes what they share once.
+        """`score` for several chains of thought of one question; what they share is computed only once.
 
-        For many questions use `dreamprm score`, which reads and writes files, or
+        For many questions, use `dreamprm score`, which reads and writes files, or
         `models.candidate_scoring.scored_questions`.
 
         Args:
             question, image: as for `score`.
-            candidates: the steps of each; at least one step each, none at all gives an empty list.
-            batch_size, batch_tokens: most candidates, and tokens with padding, in one pass.
+            candidates: the steps of each candidate, at least one each; no candidates give an empty list.
+            batch_size, batch_tokens: the most candidates, and tokens including padding, in one pass.
 
         Returns:
-            A list a candidate of one number in [0, 1] a step; equal to `score` up to rounding.
+            For each candidate, a list of one number in [0, 1] per step; equal to `score` up to rounding.
 
         Raises:
-            UserError: as `score`, or a limit below 1.
+            UserError: as for `score`, or a limit below 1.
         """
         limits = PassLimits(batch_size, batch_tokens)
         images = _all_opened(image)
@@ -205,12 +207,12 @@ class PRM(nn.Module):
             source: a checkpoint folder or hub name, a `transformers` config, or its dict (with `model_type`).
             processor: required with a config; read from the checkpoint if None.
             head: one of `HEADS`.
-            readout: with a checkpoint's own processor, `step_end` (default) or `chat_suffix`.
+            readout: `step_end` (default) or `chat_suffix`, when the processor comes from the checkpoint.
             attn_implementation: `sdpa`, `eager` (needed for second-order gradients) or `flash_attention_2`.
             dtype: of the weights.
 
         Raises:
-            UserError: nothing readable there, no processor for a config, parts that do not fit.
+            UserError: nothing readable at `source`, no processor for a config, or parts that do not match.
         """
         if processor is None:
             if not isinstance(source, str | Path):
@@ -226,15 +228,15 @@ class PRM(nn.Module):
         )
 
     def save_pretrained(self, folder: str | Path, *, training: Mapping[str, Any] | None = None) -> None:
-        """Writes weights, processor, settings and model card, whole or not at all.
+        """Writes weights, processor, settings and model card, either completely or not at all.
 
         Args:
-            folder: new, empty, or holding an earlier PRM, which is replaced.
+            folder: new, empty, or containing an earlier PRM, which is replaced.
             training: plain settings (JSON values) to keep in `prm.json` and print in the card, such as the
                 aggregation, estimator and data.
 
         Raises:
-            UserError: the folder holds something else.
+            UserError: the folder contains something else.
         """
         card = model_card(
             self.backbone.config,
@@ -260,12 +262,14 @@ class PRM(nn.Module):
 
         Args:
             folder: the folder.
-            head, readout: expected values; None takes what is stored. They decide what the weights mean.
+            head, readout: expected values, since they decide what the weights mean; None accepts the stored
+                ones.
             attn_implementation: as for `make_backbone`; not stored, since it changes no result.
             dtype: of the weights in memory.
 
         Raises:
-            UserError: no or a broken PRM there, a newer format, or a head or readout other than the stored.
+            UserError: no PRM or a broken one, a newer format, or a head or readout that differs from the
+                stored one.
         """
         parts = load_parts(
             folder, head=head, readout=readout, attn_implementation=attn_implementation, dtype=dtype
@@ -309,6 +313,6 @@ def _check_fit(config: PreTrainedConfig, processor: PRMProcessor) -> None:
     vocabulary = config.get_text_config().vocab_size
     if len(processor.tokenizer) > vocabulary:
         raise UserError(
-            f"the tokenizer has {len(processor.tokenizer)} tokens, the backbone embeds {vocabulary}; "
+            f"the tokenizer has {len(processor.tokenizer)} tokens, but the backbone embeds {vocabulary}; "
             "use the backbone's own tokenizer"
         )

@@ -1,4 +1,4 @@
-"""Questions, images and steps into token rows."""
+"""Turns questions, images and steps into token rows."""
 
 import json
 from collections.abc import Sequence
@@ -19,21 +19,21 @@ from dreamprm.models.encoding import EncodedCoT, EncodedRow, collate, multimodal
 from dreamprm.models.images import ImagePatcher
 
 SETTINGS_FILE = "prm_processor.json"
-# Questions and steps come again, with other CoTs and in later epochs.
+# Questions and steps recur, with other CoTs and in later epochs.
 CACHED_TEXTS = 1 << 16
 
 
 @dataclass(frozen=True)
 class ProcessorSettings:
-    """What decides the tokens of a chain of thought beside the tokenizer; stored with the model.
+    """What determines the tokens of a chain of thought besides the tokenizer; stored with the model.
 
     Fields:
         readout: `step_end` reads every step at its own last token, all in one causal pass; `chat_suffix`
             gives each step its own row and reads after the chat template, as the public DreamPRM checkpoints
             do.
-        step_separator: text after each step; part of the step's tokens, so that its step end comes after it.
+        step_separator: text after each step; part of the step's tokens, so the step is read after it.
         question_separator: text between question and steps (`chat_suffix`; two newlines in the public code).
-        max_length: most tokens a row may have, or None; a longer one is refused, never cut.
+        max_length: the most tokens a row may have, or None; a longer row is rejected, never truncated.
     """
 
     readout: str = "step_end"
@@ -51,11 +51,11 @@ class ProcessorSettings:
 class PRMProcessor:
     """Turns a question, its images and the steps of a CoT into what `PRM.forward` takes.
 
-    Composed of any tokenizer with Qwen2-VL's vision tokens and the PIL image processor: no torchvision.
+    Combines any tokenizer with Qwen2-VL's vision tokens and the PIL image processor; needs no torchvision.
 
     Args:
         tokenizer: a fast `transformers` tokenizer.
-        image_processor: size limits, normalisation, patch sizes; a default one if None.
+        image_processor: gives size limits, normalisation and patch sizes; a default one if None.
         settings: see `ProcessorSettings`.
 
     Raises:
@@ -102,19 +102,19 @@ class PRMProcessor:
     ) -> EncodedCoT:
         """Encodes one CoT.
 
-        step_end: one row, chat(question) + tokens(step_1) + .. + tokens(step_S), each step tokenised by
-        itself with its separator, so that the row of a prefix is a prefix of the row.
+        step_end: one row, chat(question) + tokens(step_1) + .. + tokens(step_S), with each step tokenised
+            separately, including its separator, so that the row of a prefix is a prefix of the row.
         chat_suffix: row i = chat(question + step_1..step_i), read at its last token.
 
         Args:
             question: the user's text.
             images: shown before the question, in order; none for a text-only question. An image that many
-                CoTs show may be given as `patcher.resized` made it, so that it is resized once.
+                CoTs share may be passed as returned by `patcher.resized`, so that it is resized once.
             steps: at least one.
             readout: overrides the processor's.
 
         Raises:
-            UserError: no step; a step without a token; an image token inside a text; a row above
+            UserError: no step; a step without tokens; an image token inside a text; a row longer than
                 `max_length`.
         """
         if not steps:
@@ -133,7 +133,7 @@ class PRMProcessor:
         for number, step in enumerate(steps, start=1):
             step_ids = self._tokens(step + self.settings.step_separator)
             if not step_ids:
-                raise UserError(f"step {number} is {step!r}, which has no token; a step needs a text")
+                raise UserError(f"step {number} is {step!r}, which has no tokens; a step needs a text")
             ids = ids + step_ids
             reads.append(len(ids) - 1)
         return EncodedCoT(rows=(self._row(ids, pixels, reads=reads, text_start=text_start),), images=pixels)
@@ -142,8 +142,8 @@ class PRMProcessor:
         """One row for language modelling: the images, then the text; only the text's tokens are targets.
 
         Raises:
-            UserError: fewer than two tokens to predict from and to; an image token inside the text; a row
-                above `max_length`.
+            UserError: fewer than two tokens, so that nothing can be predicted; an image token inside the
+                text; a row longer than `max_length`.
         """
         pixels = tuple(self.patcher.resized(image) for image in images)
         ids = self._tokens(IMAGE_BLOCK * len(pixels)) if pixels else []
@@ -154,16 +154,16 @@ class PRMProcessor:
         return EncodedCoT(rows=(self._row(ids, pixels, reads=[], text_start=text_start),), images=pixels)
 
     def collate(self, encoded: Sequence[EncodedCoT]) -> dict[str, Tensor]:
-        """A batch of CPU tensors, padded on the right; see `models.batching.collate`."""
+        """A batch of CPU tensors, padded on the right; see `models.encoding.collate`."""
         return collate(encoded, patcher=self.patcher, pad_token_id=self.pad_token_id)
 
     def collate_text(self, encoded: Sequence[EncodedCoT]) -> dict[str, Tensor]:
-        """`collate`, with the tokens a language model is to predict; see `models.batching.text_targets`."""
+        """`collate`, plus the tokens that a language model predicts; see `models.encoding.text_targets`."""
         batch = self.collate(encoded)
         return batch | text_targets(encoded, batch["input_ids"])
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes tokenizer, image processor and settings files into the folder, which is made if absent."""
+        """Writes the tokenizer, image processor and settings files to the folder, created if missing."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.tokenizer.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)
@@ -203,7 +203,7 @@ class PRMProcessor:
         try:
             return cls(tokenizer, image_processor, settings=ProcessorSettings(**{**stored, **changes}))
         except UserError as error:
-            # A folder without tokenizer files, for one: transformers makes an empty tokenizer of it.
+            # For a folder without tokenizer files, for example, transformers makes an empty tokenizer.
             raise UserError(f"{folder}: {error}") from error
 
     def _tokens(self, text: str) -> list[int]:
@@ -212,7 +212,7 @@ class PRMProcessor:
         if ids is None:
             if len(self._token_cache) >= CACHED_TEXTS:
                 self._token_cache.clear()
-            # The backend's own call: the wrapper's checks cost 0.2 ms a text.
+            # Calls the backend directly: the wrapper's checks cost 0.2 ms per text.
             ids = self._backend.encode(text, add_special_tokens=False).ids
             self._token_cache[text] = ids
         return ids
@@ -225,7 +225,7 @@ class PRMProcessor:
         reads: Sequence[int] | None,
         text_start: int = 0,
     ) -> EncodedRow:
-        """Expands image pads to the images' token counts; `reads` None reads at the last token."""
+        """Expands image pads to the images' token counts; `reads=None` reads at the last token."""
         grids = [self.patcher.grid(image) for image in pixels]
         pads = [index for index, token in enumerate(ids) if token == self.image_token_id]
         if len(pads) != len(grids):
@@ -244,12 +244,12 @@ class PRMProcessor:
         expanded += ids[done:]
         if self.settings.max_length is not None and len(expanded) > self.settings.max_length:
             raise UserError(
-                f"the record has {len(expanded)} tokens, max_length is {self.settings.max_length}; raise "
+                f"the record has {len(expanded)} tokens, but max_length is {self.settings.max_length}; raise "
                 "max_length, lower max_pixels, or leave the record out (data.on_error=skip)"
             )
         input_ids = np.array(expanded, dtype=np.int64)
         token_types = (input_ids == self.image_token_id).astype(np.int64)
-        # Images stand before every step, so all read positions move alike.
+        # Images come before every step, so all read positions shift equally.
         moved = (len(expanded) - 1,) if reads is None else tuple(read + shift for read in reads)
         return EncodedRow(
             input_ids=input_ids,

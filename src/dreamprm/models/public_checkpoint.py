@@ -22,25 +22,26 @@ def load_public_checkpoint(
 ) -> PRM:
     """A PRM from the files the public training code writes: `base_model/` and `LN_weights.pt`.
 
-    Its head reads vocabulary logits at the end of the chat template, one row a step: `vocab_logits` and
-    `chat_suffix`. The public code limits images to 512 pixels on the long side; give a processor with
+    Its head reads vocabulary logits at the end of the chat template, with one row per step: `vocab_logits`
+    and `chat_suffix`. The public code limits images to 512 pixels on the long side; give a processor with
     `max_pixels` to match.
 
     Args:
-        folder: holds `base_model` (a Qwen2-VL checkpoint) and `LN_weights.pt`.
+        folder: contains `base_model` (a Qwen2-VL checkpoint) and `LN_weights.pt`.
         processor: a processor with `readout="chat_suffix"`, or the checkpoint to read it from (the public
             code saves none; it uses Qwen2-VL-2B-Instruct's).
         attn_implementation, dtype: as for `PRM.from_backbone`.
 
     Raises:
-        UserError: files missing or unlike the public code's, or a processor with another readout.
+        UserError: files that are missing or differ from the public code's, or a processor with another
+            readout.
     """
     folder = Path(folder)
     if not isinstance(processor, PRMProcessor):
         processor = PRMProcessor.from_pretrained(processor, readout="chat_suffix")
     if processor.readout != "chat_suffix":
         raise UserError(
-            f"public checkpoints are read with chat_suffix, the processor has {processor.readout!r}"
+            f"public checkpoints are read with chat_suffix, but the processor has {processor.readout!r}"
         )
     head = read_public_head(folder / HEAD_FILE)
     prm = PRM.from_backbone(
@@ -63,7 +64,7 @@ def read_public_head(path: str | Path) -> dict[str, Tensor]:
     """`weight (1, vocab)` and `bias (1,)` of `Linear(vocab, 1)`, named `LN` in the public code.
 
     Raises:
-        UserError: no such file, or other tensors in it.
+        UserError: no such file, or it contains other tensors.
     """
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)

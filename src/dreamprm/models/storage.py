@@ -31,7 +31,7 @@ HEAD_FILE = "head.safetensors"
 
 @dataclass(frozen=True)
 class PRMParts:
-    """What a folder holds, for the PRM to assemble; its head's weights are read by `load_head`."""
+    """The contents of a folder, from which the PRM is assembled; `load_head` reads the head's weights."""
 
     backbone: PreTrainedModel
     processor: PRMProcessor
@@ -46,16 +46,16 @@ def save_parts(
     card: str,
     training: Mapping[str, Any],
 ) -> None:
-    """Writes the folder whole or not at all; a PRM that is already there is replaced.
+    """Writes the folder completely or not at all, replacing any PRM that is already there.
 
     Args:
-        folder: new, empty, or holding an earlier PRM.
+        folder: new, empty, or containing an earlier PRM.
         parts, head: the model's.
         card: the text of README.md.
         training: plain settings (JSON values) to keep in `prm.json`.
 
     Raises:
-        UserError: the folder holds something else.
+        UserError: the folder contains something else.
     """
     folder = Path(folder)
     if folder.exists() and (
@@ -82,13 +82,13 @@ def load_parts(
     attn_implementation: str,
     dtype: torch.dtype,
 ) -> PRMParts:
-    """Reads the parts of a PRM that `save_parts` wrote; arguments and errors as of `PRM.from_pretrained`."""
+    """Reads the parts of a PRM that `save_parts` wrote; arguments and errors as in `PRM.from_pretrained`."""
     folder = Path(folder)
     path = folder / SETTINGS_FILE
     if not path.exists():
         raise UserError(
             f"{folder} holds no saved PRM ({SETTINGS_FILE} is missing); for a plain Qwen2-VL checkpoint use "
-            "PRM.from_backbone, for a public DreamPRM one load_public_checkpoint"
+            "PRM.from_backbone, for a public DreamPRM checkpoint load_public_checkpoint"
         )
     try:
         settings = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -96,7 +96,7 @@ def load_parts(
         raise UserError(f"{path} is not the settings file of a saved PRM: {error}") from error
     if settings.get("format") != FORMAT:
         raise UserError(
-            f"{path} has format {settings.get('format')}, this version reads {FORMAT}; upgrade dreamprm"
+            f"{path} has format {settings.get('format')}, but this version reads {FORMAT}; upgrade dreamprm"
         )
     processor = PRMProcessor.from_pretrained(folder)
     for name, given, stored in (("head", head, settings["head"]), ("readout", readout, processor.readout)):
@@ -107,10 +107,10 @@ def load_parts(
 
 
 def load_head(head: nn.Module, folder: str | Path) -> None:
-    """Fill a head of the kind that `load_parts` named with the folder's weights.
+    """Load the folder's weights into a head of the kind that `load_parts` returned.
 
     Raises:
-        UserError: they are missing, broken or of another shape.
+        UserError: the weights are missing, broken or of another shape.
     """
     path = Path(folder) / HEAD_FILE
     try:

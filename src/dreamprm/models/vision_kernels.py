@@ -1,10 +1,10 @@
-"""Faster kernels for a Qwen-VL vision tower, with the same results: packed attention and the patch embedding.
+"""Faster kernels with the same results for a Qwen-VL vision tower: packed attention and patch embedding.
 
 Attention: transformers runs SDPA and eager attention in the tower image by image, in a Python loop; only
-flash attention gets all images in one call, with their boundaries. The two functions here take that call and
-use ordinary kernels, one call for all images of equal length. The results are those of the loop.
+flash attention gets all images in one call, with their boundaries. The two functions here accept that call
+and use ordinary kernels, once for all images of equal length. The results are those of the loop.
 
-Patch embedding: a 3-d convolution whose kernel covers its whole input, computed as the matrix product it is.
+Patch embedding: a 3-d convolution whose kernel covers its whole input is computed as a matrix product.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
-# transformers hands over whole packed sequences to implementations with "flash" in their name.
+# transformers passes whole packed sequences to implementations with "flash" in their name.
 PACKED = {"sdpa": "packed_flash_call_sdpa", "eager": "packed_flash_call_eager"}
 
 
 def pack_vision_attention(backbone: PreTrainedModel) -> None:
-    """Let the vision tower attend to all images of one size in one call, where it would loop over them.
+    """Make the vision tower attend to all images of one size in one call instead of looping over them.
 
-    Attention that is flash attention already is left as it is.
+    Flash attention is left as it is.
     """
     vision = backbone.config.vision_config
     packed = PACKED.get(vision._attn_implementation)
     if packed is not None:
-        # Registering again the same function under the same name changes nothing.
+        # Registering the same function again under the same name changes nothing.
         AttentionInterface.register(PACKED["sdpa"], packed_sdpa)
         AttentionInterface.register(PACKED["eager"], packed_eager)
         vision._attn_implementation = packed
@@ -49,11 +49,11 @@ def packed_sdpa(
     """Softmax attention within each packed sequence, by torch's fused kernels.
 
     Args:
-        query, key, value: `(1, heads, L, head_dim)`, the sequences one after the other.
-        cu_seq_lens_q: `(n + 1,)` their boundaries, from 0 to L.
+        query, key, value: `(1, heads, L, head_dim)`, the sequences one after another.
+        cu_seq_lens_q: `(n + 1,)`, their boundaries, from 0 to L.
 
     Returns:
-        `(1, L, heads, head_dim)` and no weights, as transformers' attention functions do.
+        `(1, L, heads, head_dim)`, and None for the attention weights, as transformers expects.
     """
     del module, attention_mask, unused
 
@@ -75,7 +75,7 @@ def packed_eager(
     cu_seq_lens_q: Tensor,
     **unused: Any,
 ) -> tuple[Tensor, None]:
-    """As `packed_sdpa`, written out: it can be differentiated twice."""
+    """Like `packed_sdpa`, written out in basic operations, so that it can be differentiated twice."""
     del attention_mask, unused
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ def _by_length(attend: Any, query: Tensor, key: Tensor, value: Tensor, boundarie
 
 
 class PatchProjection(nn.Conv3d):
-    """A 3-d convolution whose kernel covers its whole input: one matrix product, with the weights' own names.
+    """A 3-d convolution whose kernel covers its whole input, as one matrix product; parameter names stay.
 
     torch's convolution kernels have no fast path for this case.
     """

@@ -1,4 +1,4 @@
-"""The weights of the inner losses, learned by the upper level: a domain's, a CoT's, or a small network's."""
+"""The weights of the inner losses, learned by the upper level: one per domain, one per CoT, or a network."""
 
 from dreamprm.models.weights.base import Weights
 from dreamprm.models.weights.domain import DOMAIN_WEIGHTS, DomainWeights

@@ -1,4 +1,4 @@
-"""What all weights share: from the upper variables alpha to one weight for each loss of a batch."""
+"""The interface of all weights: from the upper variables alpha to one weight for each loss of a batch."""
 
 from __future__ import annotations
 
@@ -25,52 +25,52 @@ class Weights(ABC):
     """
 
     per_instance: ClassVar[bool]
-    """Whether a batch has one loss a CoT (True) or one a domain (False)."""
+    """Whether a batch has one loss per CoT (True) or one per domain (False)."""
     names: tuple[str, ...]
     """The domains, in the order of the batches' domain indices."""
 
     @abstractmethod
     def init(self) -> dict[str, Tensor]:
-        """alpha (float32) at which every weight is 1."""
+        """The initial alpha (float32), at which every weight is 1."""
 
     @abstractmethod
     def weights(self, alpha: Tensors, batch: Mapping[str, Any], losses: Tensor) -> Tensor:
-        """`(n,)` the weight of each of the batch's n losses, differentiable in alpha; losses are detached."""
+        """`(n,)`, the weight of each of the batch's losses, differentiable in alpha; losses are detached."""
 
     @abstractmethod
     def named(self, alpha: Tensors, memory: Tensors = NO_MEMORY) -> dict[str, float]:
-        """One weight by domain, as plain numbers for logs and reports; the mean over its CoTs where each has
-        a weight of its own. `memory` is what `remember` returned last."""
+        """One weight per domain, as plain numbers for logs and reports; the mean over the domain's CoTs if
+        each has its own weight. `memory` is what `remember` returned last."""
 
     def by_instance(self, alpha: Tensors) -> Tensor | None:
-        """`(N,)` the weight of every CoT of the training table; None where CoTs have none of their own."""
+        """`(N,)`, the weight of every CoT of the training table; None if CoTs have no own weights."""
         del alpha
         return None
 
     def memory(self) -> dict[str, Tensor]:
-        """What `named` needs beside alpha, before the first window: nothing, for most."""
+        """What `named` needs in addition to alpha, before the first window: nothing, for most weights."""
         return {}
 
     def remember(
         self, memory: Tensors, alpha: Tensors, *, last: Callable[[], tuple[Mapping[str, Any], Tensor]]
     ) -> dict[str, Tensor]:
-        """The memory after a window. `last()` gives the window's last inner batch and computes its losses, a
-        forward pass that only those do who call it."""
+        """The memory after a window. `last()` returns the window's last inner batch and its losses, computed
+        by a forward pass that runs only if it is called."""
         del alpha, last
         return dict(memory)
 
 
 def check_domains(names: Sequence[str]) -> None:
-    """Refuse no domain, or one named twice (UserError)."""
+    """Require at least one domain, each named once (UserError otherwise)."""
     if not names:
         raise UserError("domain weights need at least one domain, got none")
     repeated = sorted({name for name in names if list(names).count(name) > 1})
     if repeated:
-        raise UserError(f"each domain may be named once, got {', '.join(repeated)} more than once")
+        raise UserError(f"each domain must be named once, got {', '.join(repeated)} more than once")
 
 
 def check_normalisation(normalisation: str) -> None:
-    """Refuse what is not one of `NORMALISATIONS` (UserError)."""
+    """Require one of `NORMALISATIONS` (UserError otherwise)."""
     if normalisation not in NORMALISATIONS:
         raise UserError(
             f"unknown weight normalisation {normalisation!r}; use one of {', '.join(NORMALISATIONS)}"
@@ -87,11 +87,11 @@ def normalised(raw: Tensor, normalisation: str) -> Tensor:
 
     softplus:  w_i = softplus(a_i) / mean_j softplus(a_j)     the public code's form, the default
     softmax:   w_i = n exp(a_i) / sum_j exp(a_j)
-    none:      w_i = a_i                                      the paper's formula as it is written
+    none:      w_i = a_i                                      the paper's formula as written
 
     softplus and softmax weights are positive with mean 1, so alpha changes the mixture and never the overall
-    step size. `none` is neither clipped nor normalised: a weight may become negative (what it stands for is
-    then unlearned) and the sum may drift.
+    step size. `none` neither clips nor normalises: a weight may become negative (its domain or CoT is then
+    unlearned) and the sum may drift.
 
     Source: DreamPRM, arXiv 2505.20241; softplus form as in its public code.
     """

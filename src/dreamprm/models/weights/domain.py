@@ -25,10 +25,10 @@ DOMAIN_WEIGHTS = "domain_weights"
 class DomainWeights(Weights):
     """Weights of K domains, a function of the raw parameters alpha_1..alpha_K; `normalised` gives the forms.
 
-    Use it to learn which datasets to train on: few variables, each met by many batches.
+    Use it to learn which datasets to train on: there are few variables, and each occurs in many batches.
 
     Args:
-        names: the domains in the order of alpha; not empty, each once.
+        names: the domains in the order of alpha; at least one, each named once.
         normalisation: one of `NORMALISATIONS`.
 
     Raises:
@@ -52,11 +52,11 @@ class DomainWeights(Weights):
         return {DOMAIN_WEIGHTS: raw_start(len(self.names), self.normalisation)}
 
     def table(self, alpha: Tensors) -> Tensor:
-        """`(K,)` the weight of every domain, in the dtype of alpha, differentiable in it."""
+        """`(K,)`, the weight of every domain, in the dtype of alpha and differentiable in it."""
         return normalised(alpha[DOMAIN_WEIGHTS], self.normalisation)
 
     def weights(self, alpha: Tensors, batch: Mapping[str, Any], losses: Tensor) -> Tensor:
-        """`(n,)` the weights of the batch's domains, `batch["domains"]` (n,) long."""
+        """`(n,)`, the weights of the batch's domains, `batch["domains"]` (n,) long."""
         del losses  # a weight per domain does not depend on them
         return self.table(alpha)[batch["domains"]]
 

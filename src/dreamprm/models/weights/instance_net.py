@@ -1,4 +1,4 @@
-"""A small network from what is known of a CoT, above all its own loss, to its weight."""
+"""A small network that maps features of a CoT, above all its own loss, to its weight."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dreamprm.config.errors import UserError
 from dreamprm.models.weights.base import NO_MEMORY, Tensors, Weights, check_domains
 
 MEANS = "weight_means"
-# Share of a domain's logged mean that is kept when a new batch of it is weighed: about its last ten batches.
+# Decay of a domain's logged mean per batch: the mean covers about its last ten batches.
 KEPT = 0.9
 
 
@@ -23,31 +23,32 @@ KEPT = 0.9
 class InstanceNet(Weights):
     """w_i = 2 sigmoid(w2 . tanh(W1 x_i + b1) + b2), x_i the features of CoT i; alpha is (W1, b1, w2, b2).
 
-    Use it where there are too many CoTs for a table: what it learns on some CoTs holds for all. The weight
-    lies in (0, 2) and is 1 at the start (w2 = b2 = 0), so the start is the vanilla PRM. It is not normalised:
-    a batch may hold a single CoT, whose weight would then always be 1.
+    Use it if there are too many CoTs for a table: what it learns on some CoTs carries over to all. The weight
+    is in (0, 2) and starts at 1 (w2 = b2 = 0), so training starts as the vanilla PRM. It is not normalised: a
+    batch may hold a single CoT, whose weight would then always be 1.
 
     The features, in this order:
-        loss    the CoT's own loss (detached: how the weight changes with phi is left out, in all estimators)
-        steps   log(number of its labelled steps)
-        label   mean of its labels
+        loss    the CoT's own loss (detached: no estimator differentiates the weight with respect to phi)
+        steps   log(number of labelled steps)
+        label   mean label
         domain  one-hot, K entries
 
-    `named` tells the running mean of the weights given to each domain's CoTs: after every window the last
-    inner batch is weighed at the window's end (a forward pass without gradients, a few per cent of a
-    window), and the domains it holds keep 9/10 of their old mean. 1 until a domain has been met.
+    `named` returns the running mean of the weights given to each domain's CoTs: after every window, the
+    weights of its last inner batch are computed (a forward pass without gradients, a few per cent of the
+    window's time), and the domains in that batch keep 9/10 of their old mean. It is 1 until a domain first
+    occurs.
 
     Args:
         names: the domains in the order of the batches' domain indices.
         features: some of `WEIGHT_FEATURES`, at least one.
         hidden: width of the hidden layer.
-        seed: of W1 and b1, drawn as torch.nn.Linear does.
+        seed: for W1 and b1, which are initialised as in torch.nn.Linear.
 
     Raises:
-        UserError: no domain or a repeated one, no feature, an unknown or a repeated one, or hidden < 1.
+        UserError: no domain or a repeated one; no feature, or an unknown or repeated one; or hidden < 1.
 
     Source: DreamPRM-1.5's instance net (a weight from an instance's own loss); the form of Meta-Weight-Net,
-    arXiv 1902.07379. The other features, the factor 2 and tanh are ours.
+    arXiv 1902.07379. The other features, the factor 2 and tanh are our additions.
     """
 
     per_instance: ClassVar[bool] = True
@@ -92,10 +93,10 @@ class InstanceNet(Weights):
         }
 
     def weights(self, alpha: Tensors, batch: Mapping[str, Any], losses: Tensor) -> Tensor:
-        """`(n,)` the weights of the batch's CoTs, in the dtype of alpha.
+        """`(n,)`, the weights of the batch's CoTs, in the dtype of alpha.
 
         Args:
-            batch: `cot` (S,) each step's CoT in the batch, `labels` (S,), `cot_domains` (n,) long.
+            batch: `cot` (S,), each step's CoT in the batch; `labels` (S,); `cot_domains` (n,) long.
             losses: `(n,)`, detached.
         """
         x = self._inputs(batch, losses).to(alpha["w1"].dtype)  # (n, F)
@@ -104,7 +105,7 @@ class InstanceNet(Weights):
 
     def _inputs(self, batch: Mapping[str, Any], losses: Tensor) -> Tensor:
         labels = batch["labels"].to(losses.dtype)
-        # a CoT without a labelled step counts as one with a single step of label 0; its loss is 0
+        # A CoT without labelled steps is treated as having a single step with label 0; its loss is 0.
         steps = _sums(torch.ones_like(labels), batch["cot"], like=losses).clamp_min(1)
         columns = []
         for feature in self.features:
@@ -127,7 +128,7 @@ class InstanceNet(Weights):
     def remember(
         self, memory: Tensors, alpha: Tensors, *, last: Callable[[], tuple[Mapping[str, Any], Tensor]]
     ) -> dict[str, Tensor]:
-        """Running means that have moved by the last batch's weights."""
+        """The running means, updated with the last batch's weights."""
         batch, losses = last()
         weights = self.weights(alpha, batch, losses).cpu().double()
         domains, means = batch["cot_domains"].cpu(), memory[MEANS].clone()

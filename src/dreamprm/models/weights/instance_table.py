@@ -27,23 +27,23 @@ INSTANCE_WEIGHTS = "instance_weights"
 class InstanceTable(Weights):
     """Weights of N CoTs, a function of the raw parameters alpha_1..alpha_N; `normalised` gives the forms.
 
-    Use it where single CoTs are suspect and each is visited often enough to be judged: a weight moves when
-    its CoT is in a window, so a run needs many epochs. Not for one epoch over a million CoTs (take
-    InstanceNet or DomainWeights).
+    Use it if individual CoTs are suspect and each is visited often enough to be judged: a weight is updated
+    when its CoT is in a window, so a run needs many epochs. Do not use it for one epoch over a million CoTs
+    (use InstanceNet or DomainWeights).
 
-    alpha is one dense tensor, with the upper AdamW's two moments 12 bytes a CoT. Each use of softplus or
-    softmax passes once over the table for its mean; `none` reads the batch's entries only. AdamW moves
-    entries that no batch has met too: normalisation and momentum give them gradients, the same for all of
-    them, so that they keep their ratios to one another.
+    alpha is one dense tensor; with the two moments of the upper AdamW it takes 12 bytes per CoT. Each use of
+    softplus or softmax passes once over the table for its mean; `none` reads the batch's entries only. AdamW
+    also moves entries that have not been in any batch: normalisation and momentum give them gradients, the
+    same for all of them, so their ratios to one another do not change.
 
     Args:
-        rows: by domain, the row numbers of its CoTs in the training table; together 0..N-1, each once.
+        rows: for each domain, the row numbers of its CoTs in the training table; together 0..N-1, each once.
         normalisation: one of `NORMALISATIONS`.
 
     Raises:
         UserError: no domain, an unknown normalisation, or row numbers that are not 0..N-1.
 
-    Source: DreamPRM-1.5's instance table (one free weight an instance); softplus and mean as DreamPRM's.
+    Source: DreamPRM-1.5's instance table (one free weight per instance); softplus and mean as in DreamPRM.
     """
 
     per_instance: ClassVar[bool] = True
@@ -70,12 +70,12 @@ class InstanceTable(Weights):
         return {INSTANCE_WEIGHTS: raw_start(len(self._domains), self.normalisation)}
 
     def weights(self, alpha: Tensors, batch: Mapping[str, Any], losses: Tensor) -> Tensor:
-        """`(n,)` the weights of the batch's CoTs, `batch["cots"]` (n,) long."""
+        """`(n,)`, the weights of the batch's CoTs, `batch["cots"]` (n,) long."""
         del losses  # a free weight does not depend on them
         return normalised(alpha[INSTANCE_WEIGHTS], self.normalisation)[batch["cots"]]
 
     def by_instance(self, alpha: Tensors) -> Tensor:
-        """`(N,)` the weight of every CoT, detached."""
+        """`(N,)`, the weight of every CoT, detached."""
         return normalised(alpha[INSTANCE_WEIGHTS].detach(), self.normalisation)
 
     def named(self, alpha: Tensors, memory: Tensors = NO_MEMORY) -> dict[str, float]:
