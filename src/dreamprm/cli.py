@@ -1,8 +1,8 @@
 """The command line: `dreamprm COMMAND CONFIG.yaml [key=value ...]`.
 
-Exit codes: 0; 2 for a user's mistake (one message, no traceback); 130 after Ctrl-C and 143 after SIGTERM;
-1 for anything else (with its traceback). Each command's code is imported when it runs, so that `--help` is
-quick.
+Exit codes: 0 for success; 2 for a user error (one message, no traceback); 130 after Ctrl-C and 143 after
+SIGTERM; 1 for anything else (with a traceback). Each command's code is imported when it runs, so `--help` is
+fast.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from dreamprm.runtime.interruption import Terminated, sigterm_raises
 class Command:
     """A command: its one-line help, the function that runs it, and the schema of its configuration.
 
-    `run` and `schema` are `module:name`. Without a schema the function gets the arguments as they are,
-    described by `arguments`. `resumes`: what an interrupted run goes on from, when the same command is given
-    again with the settings in `resume_with`; None where it does not. `then`: the command that is run on the
+    `run` and `schema` are given as `module:name`. Without a schema, the function gets the raw arguments,
+    described by `arguments`. `resumes`: where an interrupted run resumes when the same command is run again
+    with the settings in `resume_with`; None if it cannot resume. `then`: the command that is run on the
     folder `output` afterwards.
     """
 
@@ -45,7 +45,7 @@ class Command:
 
 COMMANDS = {
     "sandbox": Command(
-        "make the generated world's data (nothing to do where it is complete)",
+        "generate the sandbox data (does nothing if they are complete)",
         "dreamprm.sandbox.generate:run_sandbox",
         "dreamprm.sandbox.settings:SandboxConfig",
         arguments="[CONFIG.yaml] [key=value ...]",
@@ -59,26 +59,26 @@ COMMANDS = {
         then="report",
     ),
     "sample": Command(
-        "sample chains of thought for questions and check their answers (goes on where it stopped)",
+        "sample chains of thought for questions and check their answers (resumes if interrupted)",
         "dreamprm.labelling.commands:run_sample",
         "dreamprm.labelling.settings:LabelConfig",
         resumes="from the last rollout",
     ),
     "label": Command(
-        "label the steps of chains of thought by Monte-Carlo rollouts (goes on where it stopped)",
+        "label the steps of chains of thought by Monte-Carlo rollouts (resumes if interrupted)",
         "dreamprm.labelling.commands:run_label",
         "dreamprm.labelling.settings:LabelConfig",
         resumes="from the last rollout",
     ),
     "benchmark": Command(
-        "read a benchmark's questions and predictions, check them by its rules, give its figures",
+        "read a benchmark's questions and predictions, check them by its rules, compute its figures",
         "dreamprm.evaluation.benchmark:run_benchmark",
         "dreamprm.evaluation.benchmark_settings:BenchmarkConfig",
         arguments="[CONFIG.yaml] [key=value ...]",
         resumes="(a judge's replies are kept)",
     ),
     "score": Command(
-        "score candidates or step records by a trained PRM (goes on where it stopped)",
+        "score candidates or step records with a trained PRM (resumes if interrupted)",
         "dreamprm.scoring.score:run_score",
         "dreamprm.scoring.settings:ScoreConfig",
         arguments="[CONFIG.yaml] [key=value ...]",
@@ -112,7 +112,7 @@ COMMANDS = {
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says where a file cannot grow."""
+"""The system's error codes when a file cannot grow."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -169,7 +169,7 @@ def _dispatch(arguments: list[str]) -> int:
     path, overrides = _split(rest)
     if path is None and not command.arguments.startswith("["):
         raise UserError(f"no configuration file given; write dreamprm {name} {command.arguments}")
-    # Before the command's code is imported: a mistake in the configuration is told at once.
+    # Before the command's code is imported, so that a mistake in the configuration is reported at once.
     config = load_config(_load(command.schema), path, overrides)
     _load(command.run)(config)
     if command.then is not None:
@@ -178,8 +178,8 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
-    """The configuration file, which comes first or not at all, and the overrides."""
-    # A file whose name holds "=" is still a file.
+    """The configuration file, which can only come first, and the overrides."""
+    # A file whose name contains "=" is still a file.
     first_is_file = bool(arguments) and ("=" not in arguments[0] or os.path.isfile(arguments[0]))
     overrides = arguments[1:] if first_is_file else arguments
     stray = [argument for argument in overrides if "=" not in argument]
@@ -203,7 +203,7 @@ def usage() -> str:
             "commands:",
             *lines,
             "",
-            "dreamprm COMMAND --help lists the command's settings; dreamprm --version tells the version.",
+            "dreamprm COMMAND --help lists the command's settings; dreamprm --version shows the version.",
         ]
     )
 
@@ -229,4 +229,4 @@ def _interrupted(arguments: list[str]) -> str:
         return "dreamprm: interrupted"
     again = [part for part in arguments if not part.startswith(("resume=", "overwrite="))]
     text = shlex.join([*again, *command.resume_with])
-    return f"dreamprm: interrupted; go on {command.resumes} with: dreamprm {text}"
+    return f"dreamprm: interrupted; resume {command.resumes} with: dreamprm {text}"

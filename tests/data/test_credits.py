@@ -91,10 +91,10 @@ def test_credits_beside_truth_values(tmp_path: Path, correct: bool | None, credi
         (
             True,
             0,
-            r"got 0; allowed: a number in \[0, 1\] that fits 'correct': what is right \(correct=true\) "
+            r"got 0; allowed: a number in \[0, 1\] that fits 'correct': a right answer \(correct=true\) "
             "earns more than 0",
         ),
-        (False, 1.0, r"got 1.0; allowed: .* what is wrong \(correct=false\) earns less than 1"),
+        (False, 1.0, r"got 1.0; allowed: .* a wrong answer \(correct=false\) earns less than 1"),
     ],
 )
 def test_bad_credits(tmp_path: Path, correct: bool | None, credit: Any, message: str) -> None:

@@ -81,7 +81,7 @@ def test_a_broken_array_names_the_line(tmp_path: Path, text: str, line: int, wha
     with pytest.raises(DataError) as caught:
         list(stream_json(path))
     assert str(caught.value).startswith(f"{path}:{line}: broken JSON array: {what}")
-    assert str(caught.value).endswith("mend the file")
+    assert str(caught.value).endswith("fix the file")
 
 
 def test_a_broken_array_is_found_before_the_file_is_read_on(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_values_come_before_the_file_is_read_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "the file is empty; allowed: a JSON array, or one JSON object a line"),
+        (b"", "the file is empty; allowed: a JSON array, or one JSON object per line"),
         (b" \n ", "the file is empty"),
         (b"question,answer\n", r"starts with 'q'; allowed: '\[' .* or '\{' "),
         (b'{"a": "\xff"}', "not UTF-8 text"),

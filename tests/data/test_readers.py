@@ -1,4 +1,4 @@
-"""Records are read from both forms, and a bad one is an error that says all that is needed to mend it."""
+"""Records are read from both forms, and a bad record is an error that says all that is needed to fix it."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_a_missing_image_is_an_error_or_text_only(
     report = ReadReport()
     (record,) = read_meta_records(path, missing_image="text_only", report=report)
     assert record.images == () and report.text_only == 1
-    assert report.lines() == ["1 of 1 go on without their images, which are missing or broken"]
+    assert report.lines() == ["1 of 1 are used without their images, which are missing or broken"]
 
 
 def test_broken_images_are_found_when_asked_for(folder: Path, write_rows: Any) -> None:
@@ -159,7 +159,7 @@ BAD = [
     (STEP, {"labels": [float("nan"), 1]}, "'labels[0]': got nan; allowed: " + LABEL),
     (STEP, {"labels": ["1", 1]}, "'labels[0]': got '1'; allowed: " + LABEL),
     (STEP, {"labels": [True, 1]}, "'labels[0]': got True; allowed: " + LABEL),
-    (STEP, {"labels": 1}, "'labels': got 1; allowed: a list of 2 numbers in [0, 1] or null, one a step"),
+    (STEP, {"labels": 1}, "'labels': got 1; allowed: a list of 2 numbers in [0, 1] or null, one per step"),
     (STEP, {"labels": [1]}, "'labels': got 1 values for 2 steps; allowed: a list of 2 numbers"),
     (STEP, {"labels": [None, None]}, "'labels': got [None, None]; allowed: at least one step with a label"),
     (STEP, {"rollouts": [8]}, "'rollouts': got 1 values for 2 steps; allowed: a list of 2 whole numbers"),

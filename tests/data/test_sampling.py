@@ -100,7 +100,7 @@ def test_epoch_sampler_visits_every_row_once_an_epoch() -> None:
     [
         (
             {"sizes": {"a": 5, "empty": 0, "none": 0}},
-            "no sample in domain 'empty', 'none'; every domain needs",
+            "no records in domain 'empty', 'none'; every domain needs",
         ),
         ({"sizes": {}}, "there is no training domain"),
         ({"mode": "all"}, "sampling must be 'single' or 'mixed', got 'all'"),

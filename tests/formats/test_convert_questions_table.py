@@ -317,7 +317,7 @@ def test_options_and_answers(
             {"answer": "x", "opts": []},
             {"options": "opt"},
             "field 'opt' is missing; allowed: a list of options, or "
-            "null for an open question; the nearest field there is 'opts'",
+            "null for an open question; the closest field is 'opts'",
         ),
         ({"answer": None}, {}, "field 'answer': got None; allowed: a text that is not empty, or a number"),
         ({"answer": [1]}, {}, "field 'answer': got [1]; allowed"),

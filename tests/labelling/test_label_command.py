@@ -377,7 +377,7 @@ def test_sigterm_keeps_what_is_there_and_says_how_to_go_on(config: Path, tmp_pat
         output, errors = process.communicate(timeout=120)
     assert process.returncode == 143
     assert errors.endswith(
-        f"dreamprm: interrupted; go on from the last rollout with: dreamprm label {config} label.cots=4000\n"
+        f"dreamprm: interrupted; resume from the last rollout with: dreamprm label {config} label.cots=4000\n"
     )
     assert "of 8 questions done" in output
     assert (tmp_path / "out" / "summary-steps.json").exists()

@@ -232,7 +232,7 @@ def test_a_loader_worker_gives_the_same_batches(pictures: list[str]) -> None:
 
 def test_what_the_processor_refuses_names_the_record() -> None:
     dataset = _dataset([_record("a", 7, (0.5, 0.5))], processor=tiny_processor(max_length=3))
-    with pytest.raises(DataError, match=r"record a-7: the record has \d+ tokens, max_length is 3"):
+    with pytest.raises(DataError, match=r"record a-7: the record has \d+ tokens, but max_length is 3"):
         dataset[0]
 
 

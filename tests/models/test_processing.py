@@ -169,7 +169,7 @@ def test_too_long_a_record_is_refused_with_its_length() -> None:
     processor = tiny_processor()
     length = len(processor.encode(QUESTION, [], STEPS).rows[0].input_ids)
     assert tiny_processor(max_length=length).encode(QUESTION, [], STEPS).n_steps == 3
-    with pytest.raises(UserError, match=f"the record has {length} tokens, max_length is {length - 1}"):
+    with pytest.raises(UserError, match=f"the record has {length} tokens, but max_length is {length - 1}"):
         tiny_processor(max_length=length - 1).encode(QUESTION, [], STEPS)
 
 
@@ -177,7 +177,7 @@ def test_what_cannot_be_encoded_is_refused() -> None:
     processor = tiny_processor(step_separator="")
     with pytest.raises(UserError, match="at least one step, got none"):
         processor.encode(QUESTION, [], [])
-    with pytest.raises(UserError, match="step 2 is ' ', which has no token"):
+    with pytest.raises(UserError, match="step 2 is ' ', which has no tokens"):
         processor.encode(QUESTION, [], ["one", " "])
     with pytest.raises(UserError, match="holds 1 <|image_pad|> tokens for 0 images".replace("|", r"\|")):
         processor.encode("what is <|image_pad|>", [], ["one"])

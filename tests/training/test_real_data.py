@@ -68,7 +68,7 @@ def test_the_public_meta_file_parses_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stepless", "message"),
     [
-        ("error", "a record can only train with at least one step"),
+        ("error", "a record needs at least one step to be trained on"),
         ("skip", "the meta set holds 128 right and 0 wrong answers; it needs both"),
     ],
 )
@@ -85,7 +85,7 @@ def test_the_public_meta_file_is_not_trained_on(
     written = capsys.readouterr()
     assert "249 right and 251 wrong answers with an AUC above 0.65" in written.out
     assert "(0.5 is chance): has steps 0.76" in written.out
-    assert "follow these instead of the reasoning" in written.out
+    assert "rely on these instead of the reasoning" in written.out
     assert message in written.err and "Traceback" not in written.err
     assert not (tmp_path / "run").exists()
 
@@ -106,7 +106,7 @@ def test_real_records_from_the_files_to_the_report(
     assert "wrote 400 step records" in written and "wrote 1000 step records" in written
 
     assert train(tmp_path, configuration(tmp_path, meta=meta, train=domains)) == 0
-    assert "760 of 760 go on without their images" in capsys.readouterr().out
+    assert "760 of 760 are used without their images" in capsys.readouterr().out
     run = tmp_path / "run"
     summary = json.loads((run / "summary.json").read_text())
     assert summary["steps"] == 6 and summary["weights"].keys() == {"gsm8k", "math"}

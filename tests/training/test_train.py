@@ -191,7 +191,7 @@ def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(
     )
     assert done.returncode == code, done.stderr
     assert done.stderr.splitlines()[-1] == (
-        "dreamprm: interrupted; go on from the last checkpoint with: "
+        "dreamprm: interrupted; resume from the last checkpoint with: "
         f"dreamprm {' '.join(arguments)} resume=auto"
     )
     assert "Traceback" not in done.stderr

@@ -1,5 +1,5 @@
-"""Checks of single fields, images among them; a bad one is a DataError naming file, line, field, value and
-what is allowed.
+"""Checks of single fields, including images; a bad field raises a DataError that gives file, line, field,
+value and what is allowed.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class Fields:
     """The fields of one record (or of an object inside it), read with checks.
 
     Args:
-        value: what the file holds there.
+        value: the value read from the file.
         path: the file, for messages.
         line: the record's line, for messages.
-        prefix: where this object stands inside the record, `candidates[2].` for instance.
+        prefix: where this object is inside the record, for instance `candidates[2].`.
 
     Raises:
-        DataError: the value is no JSON object.
+        DataError: the value is not a JSON object.
     """
 
     def __init__(self, value: Any, path: Path, *, line: int, prefix: str = "") -> None:
@@ -41,7 +41,7 @@ class Fields:
         return self.values.get(name) is not None
 
     def error(self, name: str, allowed: str, given: Any = ...) -> DataError:
-        """The error of a bad field; `given` where it is not the field's whole value."""
+        """The error for a bad field; pass `given` if it is not the field's whole value."""
         given = self.values.get(name) if given is ... else given
         return DataError(
             f"{self.path}:{self.line}: field '{self.prefix}{name}': got {shown(given)}; allowed: {allowed}"
@@ -56,12 +56,12 @@ class Fields:
         raise self.missing(name, allowed)
 
     def missing(self, name: str, allowed: str) -> DataError:
-        """The error of an absent field, with the nearest name that is there."""
+        """The error for a missing field, with the closest name that is present."""
         near = closest(name, self.values)
         hint = (
-            f"; the nearest field there is '{near}'"
+            f"; the closest field is '{near}'"
             if near
-            else f"; the record has {', '.join(map(repr, self.values)) or 'no field'}"
+            else f"; the record has {', '.join(map(repr, self.values)) or 'no fields'}"
         )
         return DataError(
             f"{self.path}:{self.line}: field '{self.prefix}{name}' is missing; allowed: {allowed}{hint}"
@@ -76,7 +76,7 @@ class Fields:
         return value
 
     def optional_text(self, name: str) -> str | None:
-        """A text, or None where the field is absent or null."""
+        """A text, or None if the field is absent or null."""
         if name not in self:
             return None
         value = self.values[name]
@@ -85,18 +85,18 @@ class Fields:
         return value
 
     def truth(self, name: str) -> bool:
-        """A required true or false."""
+        """A required boolean."""
         value = self.require(name, "true or false")
         if not isinstance(value, bool):
             raise self.error(name, "true or false")
         return value
 
     def optional_truth(self, name: str) -> bool | None:
-        """True or false, or None where the field is absent or null."""
+        """A boolean, or None if the field is absent or null."""
         return self.truth(name) if name in self else None
 
     def count(self, name: str) -> int | None:
-        """A whole number >= 1, or None where the field is absent or null."""
+        """A whole number >= 1, or None if the field is absent or null."""
         if name not in self:
             return None
         value = self.values[name]
@@ -113,7 +113,7 @@ class Fields:
         return float(value)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """A required list of texts that are not empty; the list itself may be."""
+        """A required list of texts that are not empty; the list itself may be empty."""
         allowed = "a list of texts"
         values = self._items(name, allowed)
         for index, value in enumerate(values):
@@ -122,8 +122,8 @@ class Fields:
         return tuple(values)
 
     def probabilities(self, name: str, length: int) -> tuple[float | None, ...]:
-        """A required list of `length` numbers in [0, 1], null for those that are not known."""
-        allowed = f"a list of {length} numbers in [0, 1] or null, one a step"
+        """A required list of `length` numbers in [0, 1], with null for unknown ones."""
+        allowed = f"a list of {length} numbers in [0, 1] or null, one per step"
         values = self._items(name, allowed, length)
         for index, value in enumerate(values):
             if value is not None and not _is_probability(value):
@@ -131,10 +131,10 @@ class Fields:
         return tuple(None if value is None else float(value) for value in values)
 
     def counts(self, name: str, length: int) -> tuple[int | None, ...]:
-        """A list of `length` whole numbers >= 1 or null; all unknown where the field is absent or null."""
+        """A list of `length` whole numbers >= 1 or null; all unknown if the field is absent or null."""
         if name not in self:
             return (None,) * length
-        values = self._items(name, f"a list of {length} whole numbers >= 1 or null, one a step", length)
+        values = self._items(name, f"a list of {length} whole numbers >= 1 or null, one per step", length)
         for index, value in enumerate(values):
             if value is not None and not _is_count(value):
                 raise self.error(f"{name}[{index}]", "a whole number >= 1, or null", value)
@@ -152,7 +152,7 @@ class Fields:
         ]
 
     def identifier(self) -> str:
-        """The record's `id` (a text or a whole number); file name and line where it has none."""
+        """The record's `id` (a text or a whole number); file name and line if it has none."""
         if "id" not in self:
             return f"{self.path.name}:{self.line}"
         value = self.values["id"]
@@ -174,7 +174,7 @@ class Fields:
 
 
 def shown(value: Any) -> str:
-    """A value as messages show it: its repr, cut where it is long."""
+    """A value as messages show it: its repr, truncated if long."""
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
 
@@ -193,19 +193,19 @@ MissingImage = Literal["error", "text_only", "keep"]
 
 @dataclass(frozen=True)
 class ImagePolicy:
-    """Where images lie and what is allowed of them.
+    """Where images are, and what is accepted.
 
     Attributes:
-        root: the folder that relative paths start from; None for the data file's own folder.
-        missing: what a missing or broken image does: an `error`, or the record goes on `text_only`, without
-            any of its images. `keep` looks at no image: paths stay as written, for a conversion between
-            files.
+        root: the folder that image paths are relative to; None for the data file's own folder.
+        missing: what happens if an image is missing or broken: an `error`, or `text_only` to use the record
+            without any of its images. `keep` checks no images and leaves paths as written, for conversions
+            between files.
         allow_none: whether a record may name no image at all.
         check: also open every image and verify its header and checksums. The images' existence is always
             checked; opening costs about a millisecond each.
 
     Raises:
-        UserError: `missing` is none of the three, or `root` is no folder.
+        UserError: `missing` is none of the three, or `root` is not a folder.
     """
 
     root: str | Path | None = None
@@ -218,7 +218,7 @@ class ImagePolicy:
             raise UserError(f"missing_image must be 'error' or 'text_only', got {self.missing!r}")
         if self.root is not None and not Path(self.root).is_dir():
             raise UserError(
-                f"image_root is not a folder: {self.root}; give the folder that image paths start from"
+                f"image_root is not a folder: {self.root}; give the folder that image paths are relative to"
             )
 
     def resolve(self, fields: Fields) -> tuple[tuple[str, ...], bool]:
@@ -227,7 +227,8 @@ class ImagePolicy:
         Read from `images` (a list) or from `image` or the public files' `image_path` (one path).
 
         Raises:
-            DataError: of the wrong type, named but missing or broken, or none where one is needed.
+            DataError: a field of the wrong type, an image that is missing or broken, or no image when one is
+                required.
         """
         name, given = self._named(fields)
         if self.missing == "keep":
@@ -262,7 +263,7 @@ class ImagePolicy:
         if not os.path.isfile(path):
             return "no such file"
         if self.check:
-            from PIL import Image  # only where images are opened: the import costs more than reading a file
+            from PIL import Image  # only if images are opened: the import takes longer than reading a file
 
             try:
                 with Image.open(path) as image:

@@ -14,7 +14,7 @@ CHUNK_CHARACTERS = 1 << 20
 """How much of a JSON array is read at a time."""
 
 MAX_VALUE_CHARACTERS = 1 << 26
-"""The longest value of a JSON array that is waited for: a lost closing quote would read to the end."""
+"""The longest accepted value of a JSON array: a missing closing quote would read to the end of the file."""
 
 
 class Row(NamedTuple):
@@ -28,15 +28,15 @@ class Row(NamedTuple):
 def stream_json(path: str | Path) -> Iterator[Row]:
     """Read a JSON array or a JSON Lines file one value at a time.
 
-    Which of the two it is follows from the first character that is not white space, `[` or `{`, never from
-    the file's name. A line of a JSON Lines file that is not JSON is yielded with its `problem`, since the
-    next line can still be read; a broken array cannot, and raises.
+    The first character that is not white space, `[` or `{`, decides which of the two it is, never the file's
+    name. A line of a JSON Lines file that is not JSON is yielded with its `problem`, since the next line can
+    still be read; a broken array raises, since it cannot be read further.
 
     Args:
         path: the file, UTF-8 with or without a byte order mark.
 
     Yields:
-        Rows in the order of the file. At most about one mebibyte of text, or one value, is held at a time.
+        Rows in file order. At most about one mebibyte of text, or one value, is held in memory at a time.
 
     Raises:
         UserError: there is no such file.
@@ -55,19 +55,19 @@ def stream_json(path: str | Path) -> Iterator[Row]:
                 yield from _lines(file)
             elif not first:
                 raise DataError(
-                    f"{path}: the file is empty; allowed: a JSON array, or one JSON object a line"
+                    f"{path}: the file is empty; allowed: a JSON array, or one JSON object per line"
                 )
             else:
                 raise DataError(
                     f"{path}: starts with {first!r}; allowed: '[' (a JSON array of objects)"
-                    " or '{' (one JSON object a line)"
+                    " or '{' (one JSON object per line)"
                 )
         except UnicodeDecodeError as error:
             raise not_utf8(path, error) from error
 
 
 def not_utf8(path: Path, error: UnicodeDecodeError) -> DataError:
-    """The error of a text file in another encoding, naming the first line that is not UTF-8."""
+    """The error for a text file in another encoding, with the first line that is not UTF-8."""
     with path.open("rb") as file:
         line = next((number for number, text in enumerate(file, start=1) if not _is_utf8(text)), 1)
     return DataError(f"{path}:{line}: not UTF-8 text ({error.reason}); save the file as UTF-8")
@@ -98,14 +98,14 @@ def _lines(file: IO[str]) -> Iterator[Row]:
             yield Row(
                 number,
                 None,
-                f"not a JSON object: {error.msg} at column {error.colno}; allowed: one JSON object a line",
+                f"not a JSON object: {error.msg} at column {error.colno}; allowed: one JSON object per line",
             )
         else:
             yield Row(number, value)
 
 
 class JsonText:
-    """The part of one long JSON value's text that is held: `text[position:]` is still to be read.
+    """The part of one long JSON value's text that is in memory: `text[position:]` is still to be read.
 
     Args:
         file: the open file.
@@ -123,14 +123,15 @@ class JsonText:
         self.position = end
 
     def extend(self) -> None:
-        """Drop what has been read and hold more; doubling it keeps the cost of a long value linear."""
+        """Drop what has been parsed and read more; doubling the size keeps the cost of a long value
+        linear."""
         rest = self.text[self.position :]
         more = self.file.read(max(CHUNK_CHARACTERS, len(rest)))
         self.ended = not more
         self.text, self.position = rest + more, 0
 
     def next_character(self) -> str:
-        """Skip white space; the character there, or "" at the end of the file."""
+        """Skip white space and return the next character, or "" at the end of the file."""
         while True:
             end = self.position
             while end < len(self.text) and self.text[end] in " \t\r\n":
@@ -144,7 +145,7 @@ class JsonText:
         line = self.line + self.text.count("\n", self.position, self.position if at is None else at)
         return DataError(
             f"{self.path}:{line}: broken JSON {self.what}: {what};"
-            " the rows after it cannot be read, mend the file"
+            " the rows after it cannot be read; fix the file"
         )
 
 
@@ -157,7 +158,7 @@ def _array(file: IO[str], path: Path) -> Iterator[Row]:
 
 
 def array_values(text: JsonText) -> Iterator[Row]:
-    """The values of the array whose bracket stands at the text's position, which moves behind its end."""
+    """The values of the array that opens at the text's position, which is moved past its end."""
     text.advance(text.position + 1)  # the opening bracket
     if text.next_character() == "]":
         text.advance(text.position + 1)
@@ -181,7 +182,7 @@ _CUT_TOLERANCE = 16
 
 
 def next_value(text: JsonText) -> Any:
-    """The value that starts at the text's position, which moves behind it."""
+    """The value that starts at the text's position, which is moved past it."""
     decoder = json.JSONDecoder()
     while True:
         try:
@@ -191,7 +192,7 @@ def next_value(text: JsonText) -> Any:
             if text.ended or not cut:
                 raise text.error(error.msg, error.pos) from error
         else:
-            # A number at the very end of the held text may go on in the next chunk.
+            # A number at the very end of the held text may continue in the next chunk.
             if end < len(text.text) or text.ended:
                 text.advance(end)
                 return value
@@ -203,7 +204,7 @@ def next_value(text: JsonText) -> Any:
 
 
 def stream_members(path: str | Path) -> Iterator[tuple[str, Row]]:
-    """Read the members of a file's one JSON object, one at a time.
+    """Read the members of a file that holds a single JSON object, one at a time.
 
     For files such as `{"1": {...}, "2": {...}}`, of any size.
 
@@ -223,7 +224,7 @@ def stream_members(path: str | Path) -> Iterator[tuple[str, Row]]:
 def stream_member_array(path: str | Path, member: str) -> Iterator[Row]:
     """Read the array that one member of a file's JSON object holds, value by value.
 
-    For files such as `{"info": {...}, "questions": [...]}`, of any size; the other members are passed over.
+    For files such as `{"info": {...}, "questions": [...]}`, of any size; the other members are skipped.
 
     Yields:
         The array's values with the lines they start on.
@@ -241,13 +242,15 @@ def stream_member_array(path: str | Path, member: str) -> Iterator[Row]:
             elif text.next_character() == "[":
                 yield from array_values(text)
             else:
-                raise DataError(f"{path}:{text.line}: member {member!r} is no array; allowed: a JSON array")
+                raise DataError(
+                    f"{path}:{text.line}: member {member!r} is not an array; allowed: a JSON array"
+                )
     if member not in seen:
         raise DataError(f"{path}: the object has no member {member!r}; it has {', '.join(seen) or 'none'}")
 
 
 def _names(text: JsonText) -> Iterator[str]:
-    """The object's names; whoever takes one moves the text behind its value before asking for the next."""
+    """The object's names; the caller must move the text past each value before asking for the next name."""
     text.advance(text.position + 1)  # the opening brace
     separator = ","
     if text.next_character() == "}":

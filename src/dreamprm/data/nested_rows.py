@@ -1,4 +1,4 @@
-"""The public DreamPRM training form, one row a prefix of a chain of thought, grouped by chain."""
+"""The public DreamPRM training form, one row per prefix of a chain of thought, grouped by chain."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dreamprm.data.records import StepRecord
 from dreamprm.responses import split_steps
 
 LOOKAHEAD_ROWS = 256
-"""A question's rows are waited for until this many rows have passed without one of its own."""
+"""A question's rows are collected until this many rows have passed without another of its own."""
 
-# A prefix cut in front of '### Step 2' or '**Step 2' ends with the marks of the heading that follows.
+# A prefix cut just before 'Step 2' in '### Step 2' or '**Step 2' ends with the marks of that heading.
 _CUT_MARKS = re.compile(r"(?:\A|\n)[ \t]*[#*_]{1,6}[ \t]*\Z")
 
 
@@ -29,7 +29,7 @@ class NestedRow:
     rollouts: int | None
     id: str | None
     name: str
-    """What messages call the record: the id where there is one, else file and line."""
+    """The record's name in messages: its id if it has one, else file and line."""
 
 
 @dataclass(slots=True)
@@ -41,11 +41,11 @@ class _Chain:
     rollouts: list[int | None] = field(default_factory=list)
 
     def extended_by(self, add: str) -> bool:
-        """Whether `add` goes on where this chain ends; a word that merely starts alike does not."""
+        """Whether `add` continues this chain; a mere common beginning of a word does not count."""
         return add.startswith(self.add) and add[len(self.add) :][:1].isspace()
 
     def extend(self, row: NestedRow) -> None:
-        """Add the row's step. Where rows between are missing, their steps are there without a label."""
+        """Add the row's step. If rows in between are missing, their steps are added without labels."""
         new = row.add[len(self.add) :].strip()
         steps = split_steps(new, len(self.steps) + 1) or (new,)
         unlabelled = [None] * (len(steps) - 1)
@@ -68,27 +68,27 @@ class _Chain:
 
 
 def without_cut_marks(add: str) -> str:
-    """A prefix without the white space and the heading marks (`###`) that cutting it left at its end."""
+    """A prefix without the white space and heading marks (`###`) that cutting it left at the end."""
     return _CUT_MARKS.sub("", add.strip()).strip()
 
 
 def group_nested(
     rows: Iterable[NestedRow | StepRecord], lookahead: int = LOOKAHEAD_ROWS
 ) -> Iterator[StepRecord]:
-    """Turn rows into one record a chain of thought, so that one forward pass scores all of its steps.
+    """Group rows into one record per chain of thought, so that one forward pass scores all of its steps.
 
-    Rows with equal id, question, image and domain belong to one question. Among them a row continues the
-    chain whose text it starts with (the longest such); a row that continues none starts a new chain. Several
-    chains of one question, and rows in any order, are thus told apart. A row that comes more than `lookahead`
-    rows after the last one of its question starts a new record whose earlier steps carry no label: nothing is
+    Rows with equal id, question, image and domain belong to one question. Among them, a row continues the
+    longest chain whose text it starts with; a row that continues none starts a new chain. Several chains of
+    one question are thus told apart, in whatever order the rows come. A row that comes more than `lookahead`
+    rows after the last one of its question starts a new record whose earlier steps have no labels: nothing is
     lost, and memory stays bounded.
 
     Args:
-        rows: rows of the public form; records pass through as they are.
+        rows: rows of the public form; records are passed through unchanged.
         lookahead: how many rows to wait for another row of a question.
 
     Yields:
-        Records, in the order in which their questions are complete.
+        Records, in the order in which their questions are completed.
     """
     waiting: OrderedDict[tuple[str | None, str, tuple[str, ...], str], tuple[int, list[NestedRow]]] = (
         OrderedDict()
@@ -100,10 +100,8 @@ def group_nested(
         key = (row.id, row.question, row.images, row.domain)
         members = waiting.pop(key, (number, []))[1]
         members.append(row)
-        waiting[key] = (
-            number,
-            members,
-        )  # at the end: the first is the one unheard of for longest
+        # Moved to the end: the first entry is the question that has waited longest for another row.
+        waiting[key] = (number, members)
         while number - next(iter(waiting.values()))[0] >= lookahead:
             yield from _records(waiting.popitem(last=False)[1][1])
     for _, members in waiting.values():
@@ -112,7 +110,7 @@ def group_nested(
 
 def _records(rows: list[NestedRow]) -> Iterator[StepRecord]:
     chains: list[_Chain] = []
-    for row in sorted(rows, key=lambda row: len(row.add)):  # stable: equal lengths stay in the file's order
+    for row in sorted(rows, key=lambda row: len(row.add)):  # stable: equal lengths stay in file order
         # Shorter rows came first, and equal ones fill the chains in order: the first match is the longest.
         chain = next((chain for chain in chains if chain.extended_by(row.add)), None)
         if chain is None:

@@ -1,4 +1,4 @@
-"""Read question records: what chains of thought are sampled for and judged by."""
+"""Read question records, for which chains of thought are sampled and by which they are judged."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ def read_question_records(
     domain: str | None = None,
     report: ReadReport | None = None,
 ) -> Iterator[QuestionRecord]:
-    """Read question records, of which each is a question with its answer.
+    """Read question records, each a question with its answer.
 
     A record holds `question`, `image` or `images`, `answer` (a text or a number), `domain` and optionally
-    `options` (a list of texts), `answer_type`, `precision`, `unit`, `id` (else the file's name and the row's
-    number, from 1). With options the answer is a letter or the text of one of them, and becomes its letter.
+    `options` (a list of texts), `answer_type`, `precision`, `unit`, `id` (by default the file's name and the
+    row's number, from 1). If there are options, the answer is the letter or the text of one of them, and is
+    read as its letter.
 
     Args:
         path: a JSON array or a JSON Lines file of any size; it is read row by row.
         image_root, missing_image, allow_no_image, check_images, on_error, max_bad_fraction, report: as in
             `read_step_records`.
-        domain: the domain of every record, whatever the file says; None: each names its own, or else takes
-            the file's name without its ending.
+        domain: the domain of every record, whatever the file says; None: each record names its own, or gets
+            the file's name without its suffix.
 
     Returns:
         An iterator of records.
 
     Raises:
-        UserError, DataError: as `read_step_records`.
+        UserError, DataError: as for `read_step_records`.
     """
     report = ReadReport() if report is None else report
     images = ImagePolicy(image_root, missing_image, allow_no_image, check_images)
@@ -74,10 +75,10 @@ def read_question_records(
 
 
 def answer_text(row: Fields, name: str) -> str:
-    """An answer that is a text or a number, as text.
+    """An answer given as a text or a number, as text.
 
     Raises:
-        DataError: neither, or an empty text.
+        DataError: the answer is neither, or an empty text.
     """
     text = plain_text(row.require(name, "a text that is not empty, or a number"))
     if text is None:
@@ -88,10 +89,10 @@ def answer_text(row: Fields, name: str) -> str:
 def letter_of(row: Fields, name: str, options: Sequence[str]) -> str:
     """The letter of the option that a field names by its text, or else by its letter.
 
-    The options of a puzzle may be letters themselves, out of order: then the text decides.
+    The options of a puzzle may themselves be letters, out of order; then the text decides.
 
     Raises:
-        DataError: neither.
+        DataError: the field names no option.
     """
     letters = OPTION_LETTERS[: len(options)]
     given = answer_text(row, name)
@@ -105,7 +106,7 @@ def letter_of(row: Fields, name: str, options: Sequence[str]) -> str:
 
 
 def plain_text(value: Any) -> str | None:
-    """A text without white space around it, or a finite number as text; None for anything else."""
+    """A text without surrounding white space, or a finite number as text; None for anything else."""
     if isinstance(value, str):
         return value.strip() or None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Statistics that depend on the order of values alone: average ranks, Spearman's correlation, the ROC AUC."""
+"""Statistics that depend only on the order of values: average ranks, Spearman's correlation, ROC AUC."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def spearman(x: ArrayLike, y: ArrayLike) -> float:
     """Spearman's rank correlation: Pearson's correlation of the average ranks, in [-1, 1].
 
     Args: x, y (n,) with n >= 2.
-    Raises: ValueError for lengths that differ or are below 2, NaN, or all values of one equal
-        (it is undefined then).
+    Raises: ValueError if the lengths differ or are below 2, if there is a NaN, or if all values of x or of y
+        are equal (the correlation is then undefined).
     """
     ranks_x, ranks_y = average_ranks(x), average_ranks(y)
     if ranks_x.size != ranks_y.size or ranks_x.size < 2:
@@ -48,24 +48,24 @@ def spearman(x: ArrayLike, y: ArrayLike) -> float:
 def auc(scores: ArrayLike, right: ArrayLike) -> float:
     """The area under the ROC curve: the share of (right, wrong) pairs in which the right one scores higher.
 
-    Ties count half. Equal to the Mann-Whitney statistic over the number of pairs.
+    Ties count half. Equal to the Mann-Whitney statistic divided by the number of pairs.
 
     Args:
         scores: (S,) float without NaN, higher is better.
         right: (S,) bool.
 
     Returns:
-        In [0, 1]; NaN where there is nothing right or nothing wrong.
+        A value in [0, 1]; NaN if none is right or none is wrong.
     """
     is_right = np.asarray(right, dtype=bool)
     return float(weighted_auc(scores, is_right, np.ones((1, len(is_right))))[0])
 
 
 def weighted_auc(scores: ArrayLike, right: ArrayLike, weights: Floats) -> Floats:
-    """(rows,) `auc` where item i counts weights[row, i] times; NaN where nothing is right or nothing wrong.
+    """(rows,) `auc` with item i counted weights[row, i] times; NaN if none is right or none is wrong.
 
     Args:
-        scores, right: (S,) as of `auc`.
+        scores, right: (S,) as for `auc`.
         weights: (rows, S) >= 0, for instance how often each item occurs in each bootstrap sample.
     """
     values, is_right = np.asarray(scores, dtype=np.float64), np.asarray(right, dtype=bool)

@@ -1,4 +1,4 @@
-"""What a reader left out, and when that is too much."""
+"""What a reader left out, and when that is too much to continue."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from dreamprm.config.errors import DataError, UserError
 OnError = Literal["error", "skip"]
 
 LISTED = 100
-"""How many left-out rows are kept by name; the others are only counted."""
+"""How many left-out rows are listed; the others are only counted."""
 
-# Among a few rows one bad one is a large share; from here on a long file is judged before its end.
+# Among a few rows, one bad row is a large share; from this row on, a long file is judged before its end.
 _EARLIEST_JUDGEMENT = 1000
 
 
 @dataclass
 class ReadReport:
-    """Counts of one reading; the reader fills it in, and it is complete when the reader has ended.
+    """Counts from reading a file; the reader fills it in, and it is complete when the reader has finished.
 
     Attributes:
-        rows: rows of the file, or lines.
+        rows: rows (or lines) of the file.
         bad: rows left out because they are bad (`on_error=skip`).
         stepless: records left out because they have no steps (`stepless=skip`).
-        text_only: records that lost their images because one was missing (`missing_image=text_only`).
+        text_only: records whose images were dropped because one was missing (`missing_image=text_only`).
         left_out: messages of the first hundred left-out rows, each with file, line and reason.
     """
 
@@ -36,12 +36,12 @@ class ReadReport:
     left_out: list[str] = field(default_factory=list)
 
     def leave_out(self, reason: str) -> None:
-        """Keep the message of a left-out row."""
+        """Record the message of a left-out row."""
         if len(self.left_out) < LISTED:
             self.left_out.append(reason)
 
     def lines(self, shown: int = 10) -> list[str]:
-        """What to print: empty where nothing was left out or changed, else counts and the first reasons."""
+        """What to print: counts and the first reasons; empty if nothing was left out or changed."""
         lines = []
         if count := self.bad + self.stepless:
             lines.append(f"left out {count} of {self.rows}:")
@@ -50,7 +50,7 @@ class ReadReport:
                 lines.append(f"  and {count - len(self.left_out[:shown])} more")
         if self.text_only:
             lines.append(
-                f"{self.text_only} of {self.rows} go on without their images, which are missing or broken"
+                f"{self.text_only} of {self.rows} are used without their images, which are missing or broken"
             )
         return lines
 
@@ -61,15 +61,15 @@ class ReadReport:
 
 @dataclass
 class Tolerance:
-    """Whether bad rows end the reading, and how many may be left out.
+    """Whether bad rows stop the reading, and how many may be left out.
 
     Attributes:
-        on_error: `error` ends at the first bad row, `skip` leaves it out, counts it and lists it.
-        max_bad_fraction: the share of bad rows, in [0, 1], above which `skip` ends the reading too. It is
-            judged at the file's end, and while reading from the thousandth row on.
+        on_error: `error` stops at the first bad row; `skip` leaves bad rows out, counts and lists them.
+        max_bad_fraction: the share of bad rows, in [0, 1], above which `skip` stops the reading too. It is
+            checked at the end of the file, and while reading from the thousandth row on.
 
     Raises:
-        UserError: `on_error` is neither of the two, or the fraction is outside [0, 1].
+        UserError: `on_error` is neither of these, or the fraction is outside [0, 1].
     """
 
     on_error: OnError = "error"
@@ -91,11 +91,11 @@ class Tolerance:
             self.judge(report, path)
 
     def judge(self, report: ReadReport, path: Path) -> None:
-        """Raise where too large a share of the rows was bad."""
+        """Raise a DataError if too large a share of the rows is bad."""
         if report.bad > self.max_bad_fraction * report.rows:
             reasons = "\n  ".join(report.left_out[:3])
             raise DataError(
                 f"{path}: {report.bad} of {report.rows} rows are bad, more than"
-                f" max_bad_fraction={self.max_bad_fraction} allows; mend the file or raise the limit."
+                f" max_bad_fraction={self.max_bad_fraction} allows; fix the file or raise the limit."
                 f" The first:\n  {reasons}"
             )

@@ -1,4 +1,4 @@
-"""Read step, meta, candidate and text records from the public DreamPRM files and from our own form."""
+"""Read step, meta, candidate and text records, in the public DreamPRM form and in our own."""
 
 from __future__ import annotations
 
@@ -34,32 +34,33 @@ def read_step_records(
     domain: str | None = None,
     report: ReadReport | None = None,
 ) -> Iterator[StepRecord]:
-    """Read training records: the public DreamPRM form, or our own with one chain of thought a line.
+    """Read training records: the public DreamPRM form, or our own with one chain of thought per line.
 
     Public form: `input` (question), `add` (the chain up to this step), `accuracy` in [0, 1], `dataset`,
-    `image_path`, optional `id`, `times` (rollouts); rows of one chain are grouped, see `group_nested`.
+    `image_path`, optional `id`, `times` (rollouts); the rows of a chain are grouped, see `group_nested`.
     Own form: `question`, `image` or `images`, `domain`, `steps`, `labels` (null = not labelled), optional
-    `rollouts`, `id`. Other fields are not read. DreamPRM, arXiv 2505.20241.
+    `rollouts`, `id`. Other fields are ignored. DreamPRM, arXiv 2505.20241.
 
     Args:
         path: a JSON array or a JSON Lines file of any size; it is read row by row.
-        image_root: the folder that relative image paths start from; None for the file's own folder.
-        missing_image: `error`, or `text_only` to go on without the record's images.
+        image_root: the folder that image paths are relative to; None for the file's own folder.
+        missing_image: `error`, or `text_only` to use the record without its images.
         allow_no_image: whether a record may name no image.
         check_images: also open and verify every image; their existence is always checked.
-        stepless: a record with an empty `steps` is an `error`, or is left out (`skip`).
-        on_error: `error` ends at the first bad row; `skip` leaves them out, counted and listed in `report`.
-        max_bad_fraction: the share of bad rows, in [0, 1], above which `skip` ends the reading too.
-        domain: the domain of every record, whatever the file says; needed where the file names none.
-        report: filled in while reading; a fresh one for every reading.
+        stepless: a record with empty `steps` is an `error`, or is left out (`skip`).
+        on_error: `error` stops at the first bad row; `skip` leaves bad rows out, counted and listed in
+            `report`.
+        max_bad_fraction: the share of bad rows, in [0, 1], above which `skip` stops the reading too.
+        domain: the domain of every record, whatever the file says; needed if the file names none.
+        report: filled in while reading; pass a new one each time.
 
     Returns:
         An iterator of records.
 
     Raises:
-        UserError: no such file, or a setting outside what is allowed.
-        DataError: a bad record, naming file, line, field, value and what is allowed; too many of them; a file
-            without any record.
+        UserError: no such file, or an invalid setting.
+        DataError: a bad record (with file, line, field, value and what is allowed), too many bad records, or
+            a file without any record.
     """
     report = ReadReport() if report is None else report
     images = ImagePolicy(image_root, missing_image, allow_no_image, check_images)
@@ -88,8 +89,8 @@ def read_meta_records(
 
     Public form: `input` (question and chain of thought in one text, split at its `Step 1` heading),
     `true_false`, `image_path`, optional `id`. Own form: `question`, `image` or `images`, `steps`,
-    `correct`, optional `id`. A record without a chain of thought is read, with `.steps` empty;
-    `require_steps` is what refuses it.
+    `correct`, optional `id`. A record without a chain of thought is read, with empty `.steps`;
+    `require_steps` rejects it.
 
     Args:
         path: a JSON array or a JSON Lines file of any size; it is read row by row.
@@ -100,7 +101,7 @@ def read_meta_records(
         An iterator of records.
 
     Raises:
-        UserError, DataError: as `read_step_records`.
+        UserError, DataError: as for `read_step_records`.
     """
     report = ReadReport() if report is None else report
     images = ImagePolicy(image_root, missing_image, allow_no_image, check_images)
@@ -135,12 +136,13 @@ def read_candidate_records(
     max_bad_fraction: float = 0.01,
     report: ReadReport | None = None,
 ) -> Iterator[CandidateRecord]:
-    """Read candidate records, of which each is a question of a benchmark with its N candidate answers.
+    """Read candidate records, each a benchmark question with its N candidate answers.
 
     A record holds `question`, `image` or `images`, `benchmark`, `answer`, `candidates` and optionally `id`.
-    A candidate holds `text` and optionally `steps` (else the text is split on its headings), `final_answer`
-    (else what the text states), `correct`, `credit` (in [0, 1], of a graded answer), `generator` and `scores`
-    (dreamprm.data.step_scores). Steps without a `text` are joined to one.
+    A candidate holds `text` and optionally `steps` (by default the text split at its headings),
+    `final_answer` (by default what the text states), `correct`, `credit` (in [0, 1], of a graded answer),
+    `generator` and `scores` (dreamprm.data.step_scores). If there is no `text`, the steps are joined to form
+    it.
 
     Args:
         path: a JSON array or a JSON Lines file of any size; it is read row by row.
@@ -151,7 +153,7 @@ def read_candidate_records(
         An iterator of records.
 
     Raises:
-        UserError, DataError: as `read_step_records`.
+        UserError, DataError: as for `read_step_records`.
     """
     report = ReadReport() if report is None else report
     images = ImagePolicy(image_root, missing_image, allow_no_image, check_images)
@@ -163,7 +165,7 @@ def read_candidate_records(
 
 
 def is_nested_row(fields: Fields) -> bool:
-    """Whether a row of step records is of the public DreamPRM form, a row a prefix."""
+    """Whether a row of step records has the public DreamPRM form, with one row per prefix."""
     return "steps" not in fields.values and ("add" in fields.values or "input" in fields.values)
 
 
@@ -175,11 +177,11 @@ def step_record(
     domain: str | None = None,
     stepless: Stepless = "error",
 ) -> StepRecord | None:
-    """The step record of one row in our own form; None where it has no steps and such are left out.
+    """The step record of one row in our own form; None if it has no steps and such rows are left out.
 
     Args:
-        fields: the row's.
-        images: where its images lie.
+        fields: the fields of the row.
+        images: where its images are.
         report: counts what is left out.
         domain, stepless: as in `read_step_records`.
 
@@ -209,7 +211,7 @@ def step_record(
 
 
 def candidate_record(fields: Fields, images: ImagePolicy, report: ReadReport) -> CandidateRecord:
-    """The candidate record of one row; arguments and errors as of `step_record`."""
+    """The candidate record of one row; arguments and errors as for `step_record`."""
     return CandidateRecord(
         question=fields.text("question"),
         images=record_images(fields, images, report),
@@ -223,19 +225,19 @@ def candidate_record(fields: Fields, images: ImagePolicy, report: ReadReport) ->
 def require_steps(
     records: Iterable[R], stepless: Stepless = "error", *, report: ReadReport | None = None
 ) -> Iterator[R]:
-    """Refuse, or leave out, records without steps: they parse, but a step score needs a step.
+    """Reject or leave out records without steps: they can be parsed, but a step score needs a step.
 
     Args:
         records: step or meta records.
-        stepless: `error` raises at the first one, `skip` leaves them out, counted and listed in `report`.
-        report: filled in where given.
+        stepless: `error` raises at the first one; `skip` leaves them out, counted and listed in `report`.
+        report: filled in if given.
 
     Returns:
         An iterator of the records that have steps.
 
     Raises:
-        UserError: `stepless` is neither of the two.
-        DataError: a record without steps (`stepless=error`), naming it.
+        UserError: `stepless` is neither of these.
+        DataError: a record without steps (`stepless=error`); the message names it.
     """
     _check_stepless(stepless)
     return _with_steps(records, stepless, report)
@@ -249,7 +251,7 @@ def _with_steps(records: Iterable[R], stepless: Stepless, report: ReadReport | N
         reason = f"record {record.id} has no steps (question: {record.question[:60]!r})"
         if stepless == "error":
             raise DataError(
-                f"{reason}; a record can only train with at least one step:"
+                f"{reason}; a record needs at least one step to be trained on:"
                 " give chains of thought with 'Step k:' headings,"
                 " or set stepless=skip to leave such records out"
             )
@@ -261,7 +263,7 @@ def _with_steps(records: Iterable[R], stepless: Stepless, report: ReadReport | N
 def parsed_records(
     path: Path, parse: Callable[[Fields], T | None], report: ReadReport, tolerance: Tolerance
 ) -> Iterator[T]:
-    """The records that `parse` makes of a file's rows; None is no record. Bad ones as `tolerance` says."""
+    """The records that `parse` returns for a file's rows (None: no record); `tolerance` handles bad rows."""
     for row in stream_json(path):
         report.rows += 1
         try:
@@ -316,7 +318,7 @@ def _candidate(fields: Fields) -> Candidate:
 
 
 def record_images(fields: Fields, policy: ImagePolicy, report: ReadReport) -> tuple[str, ...]:
-    """The record's image paths; counts it in `report` where they were dropped."""
+    """The record's image paths; if they were dropped, the record is counted in `report`."""
     paths, dropped = policy.resolve(fields)
     report.text_only += dropped
     return paths
@@ -340,10 +342,10 @@ def read_text_records(path: str | Path, *, image_root: str | Path | None = None)
 
     Args:
         path: the file; the pool is held in memory.
-        image_root: what relative image paths start from; the file's folder if None.
+        image_root: the folder that image paths are relative to; None for the file's own folder.
 
     Raises:
-        DataError: a row that is not such an object, or an empty pool; it names file, line, field and value.
+        DataError: a row that is not such an object (with file, line, field and value), or an empty pool.
     """
     root = Path(image_root) if image_root is not None else Path(path).parent
     records = []

@@ -1,4 +1,4 @@
-"""Files of records: written whole or not at all, and read as memory-mapped tables with fast random access."""
+"""Files of records: written atomically, and read as memory-mapped tables with fast random access."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from dreamprm.files.atomic import atomic_folder, write_lines_atomically
 R = TypeVar("R", StepRecord, MetaRecord, CandidateRecord)
 Kind = Literal["step", "meta", "candidate"]
 
-_FORM = 3  # part of the cache's key: raise it when the stored form or the readers' meaning changes
+_FORM = 3  # part of the cache key: raise it when the stored form or what the readers return changes
 _BATCH_ROWS = 1000
 _TABLE, _REPORT = "records.arrow", "report.json"
 
 
 def write_records(path: str | Path, records: Iterable[Record]) -> int:
-    """Write records in the package's own form, one JSON object a line.
+    """Write records in the package's own form, one JSON object per line.
 
-    The file appears whole or not at all.
+    The file is written completely or not at all.
 
     Args:
-        path: the file; its folder is made where it is missing, an older file of that name is replaced.
+        path: the file; its folder is created if missing, and an older file of that name is replaced.
         records: records of any kind.
 
     Returns:
         The number of records written.
 
     Raises:
-        ValueError: a label is not a number JSON can hold (NaN, infinity).
+        ValueError: a label is not a number that JSON can represent (NaN, infinity).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,18 +59,18 @@ def write_records(path: str | Path, records: Iterable[Record]) -> int:
 class RecordTable(Generic[R]):
     """Records of one or several files, memory-mapped: `table[i]`, `table.get(indices)`, `len(table)`.
 
-    The first `open` of a file validates it and stores it as Arrow under `cache_dir`; later ones, and loader
-    workers, map that copy, so that a file of any size takes no memory and starts at once. A table is pickled
-    as the paths of its copies.
+    The first `open` of a file validates it and stores it as Arrow under `cache_dir`; later calls, and loader
+    workers, map that copy, so a file of any size takes no memory and opens at once. A table is pickled as the
+    paths of its copies.
 
     Attributes:
-        reports: of each file what its reading left out.
-        domains: row numbers by domain, int64 in the files' order, domains in order of first appearance; empty
-            for records that have no domain.
+        reports: for each file, what was left out when it was read.
+        domains: row numbers by domain (int64, in file order), with domains in order of first appearance;
+            empty for records that have no domain.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        """Map finished copies; use `open` to make them."""
+        """Map existing copies; use `open` to create them."""
         self._folders = [Path(folder) for folder in folders]
         self.reports = [_stored_report(folder) for folder in self._folders]
         self._data = _memory_mapped([folder / _TABLE for folder in self._folders])
@@ -102,22 +102,22 @@ class RecordTable(Generic[R]):
     ) -> RecordTable[Any]:
         """Open a file of records, reading and validating it only if that has not been done before.
 
-        The stored copy belongs to the file's path, size and time of change and to the settings; a change of
-        any of them makes a new one. A file from which something was left out is read anew every time, since
-        images may have come meanwhile. Otherwise images are checked when the copy is made only.
+        The stored copy is keyed by the file's path, size and modification time and by the settings; if any of
+        them changes, a new copy is made. A file from which something was left out is read again every time,
+        since its images may have been added since. Otherwise images are checked only when the copy is made.
 
         Args:
             path: a JSON array or a JSON Lines file.
             kind: what its records are: `step`, `meta` or `candidate`.
-            cache_dir: the folder of the copies; may be shared by runs and processes.
-            settings: those of the kind's reader (`read_step_records` etc.), except `report`.
+            cache_dir: the folder for the copies; runs and processes may share it.
+            settings: arguments of the kind's reader (`read_step_records` etc.), except `report`.
 
         Returns:
             A table of the records; `table.reports[0]` says what was left out.
 
         Raises:
-            UserError, DataError: those of the reader; UserError for an unknown kind. Nothing half-written
-                stays behind.
+            UserError, DataError: raised by the reader; UserError also for an unknown kind. No half-written
+                copy is left behind.
         """
         if kind not in FORMS:
             raise UserError(f"kind must be one of {', '.join(FORMS)}; got {kind!r}")
@@ -131,7 +131,7 @@ class RecordTable(Generic[R]):
 
     @classmethod
     def concatenate(cls, tables: Sequence[RecordTable[R]]) -> RecordTable[R]:
-        """One table of the rows of several of the same kind, in their order.
+        """One table of the rows of several tables of the same kind, in order.
 
         Raises:
             UserError: no table, or tables of different kinds.
@@ -171,7 +171,7 @@ class RecordTable(Generic[R]):
 
 
 def _key(path: Path, kind: str, settings: dict[str, Any]) -> str:
-    """Names the stored copy: everything that its content follows from."""
+    """The key of the stored copy: a hash of everything that determines its content."""
     stat = path.stat()
     known = [_FORM, kind, str(path.resolve()), stat.st_size, stat.st_mtime_ns, sorted(settings.items())]
     return hashlib.sha256(json.dumps(known, default=str).encode()).hexdigest()[:16]
@@ -182,7 +182,7 @@ def _stored_report(folder: Path) -> ReadReport:
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether there is a copy that holds the whole file."""
+    """Whether there is a copy of the whole file, with nothing left out."""
     if not (folder / _TABLE).is_file():
         return False
     report = _stored_report(folder)
@@ -190,7 +190,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _build(folder: Path, path: Path, form: ArrowForm, settings: dict[str, Any]) -> None:
-    """Read the file into the folder, which appears when it is whole."""
+    """Read the file into the folder, which appears only once it is complete."""
     report = ReadReport()
     records = form.read(path, **settings, report=report)
     try:
@@ -201,21 +201,21 @@ def _build(folder: Path, path: Path, form: ArrowForm, settings: dict[str, Any]) 
                     writer.write_batch(form.batch(batch))
             (partial / _REPORT).write_text(json.dumps(report.to_json()), encoding="utf-8")
     except FileExistsError:
-        # Another process finished the same copy first; anything else that stands there is an error.
+        # Another process finished the same copy first; anything else at that place is an error.
         if not (folder / _TABLE).is_file():
             raise
 
 
 def _memory_mapped(paths: Sequence[Path]) -> Any:
     """The files as one memory-mapped `datasets.Dataset`."""
-    import datasets  # here, because its import takes longer than reading most files
+    import datasets  # imported here, because that takes longer than reading most files
 
     parts = [datasets.Dataset.from_file(str(path)) for path in paths]
     return parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
 
 
 def _rows_by_domain(data: Any) -> dict[str, np.ndarray]:
-    """Row numbers by domain, from the dictionary-encoded column: no text is compared in Python."""
+    """Row numbers by domain, from the dictionary-encoded column, without comparing strings in Python."""
     encoded = data.data.table.column("domain").dictionary_encode().combine_chunks()
     codes, names = encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist()
     order = np.argsort(codes, kind="stable")
@@ -245,7 +245,7 @@ class ArrowForm:
 
 
 def _plain(value: Any) -> Any:
-    """Candidates as dicts, which Arrow knows; everything else as it is."""
+    """Candidates as dicts, which Arrow can store; everything else unchanged."""
     if isinstance(value, tuple) and value and isinstance(value[0], Candidate):
         return [
             {name: getattr(one, name) for name in _CANDIDATE.names}

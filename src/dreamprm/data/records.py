@@ -1,4 +1,4 @@
-"""The four kinds of records that the pipeline's files hold, and their JSON form."""
+"""The four kinds of records in the pipeline's files, and their JSON form."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class StepRecord:
         images: paths of its images; empty for a text-only question.
         domain: the dataset it comes from; one weight is learned per domain.
         steps: the text of each step.
-        labels: per step the probability in [0, 1] that the prefix up to it leads to a correct answer (p_i;
-            DreamPRM, arXiv 2505.20241), or None where it was not labelled.
-        rollouts: per step the number of completions its label is estimated from, or None where unknown.
-        id: names the record in messages.
+        labels: for each step, the probability in [0, 1] that the prefix up to it leads to a correct answer
+            (p_i; DreamPRM, arXiv 2505.20241), or None if it was not labelled.
+        rollouts: for each step, the number of completions its label is estimated from, or None if unknown.
+        id: identifies the record in messages.
     """
 
     question: str
@@ -41,7 +41,7 @@ class StepRecord:
 class MetaRecord:
     """One complete chain of thought and whether its answer is right: what the upper level learns from.
 
-    `steps` is empty where the source holds no chain of thought; such a record cannot train
+    `steps` is empty if the source holds no chain of thought; such a record cannot be trained on
     (`dreamprm.data.require_steps`).
     """
 
@@ -58,16 +58,16 @@ class MetaRecord:
 
 
 RIGHT_FROM = 0.5
-"""Where a grade alone is known, the candidate is `correct` from this credit on."""
+"""If only a grade is known, the candidate is `correct` from this credit upwards."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One of the N answers among which a selector picks; `correct` is None where it is not known.
+    """One of the N answers from which a selector picks; `correct` is None if it is not known.
 
-    `scores` are the log-odds of its steps by scorer (dreamprm.data.step_scores). `credit` in [0, 1] is what a
-    graded answer earns (MM-Vet); None where answers are right or wrong. Accuracy is then the mean credit;
-    what needs right and wrong goes by `correct`.
+    `scores` are the log-odds of its steps, by scorer (dreamprm.data.step_scores). `credit` in [0, 1] is what
+    a graded answer earns (MM-Vet), and accuracy is then the mean credit; None if answers are only right or
+    wrong. Anything that needs right and wrong uses `correct`.
     """
 
     text: str
@@ -80,26 +80,26 @@ class Candidate:
 
     @property
     def outcome(self) -> float:
-        """What it earns: its credit where it is graded; else 1 where right, 0 where wrong or unknown."""
+        """What it earns: its credit if it is graded; otherwise 1 if right, 0 if wrong or unknown."""
         return float(bool(self.correct)) if self.credit is None else self.credit
 
 
 def contradicting(correct: bool | None, credit: float | None) -> str | None:
-    """Why a candidate cannot have both, or None.
+    """Why a candidate cannot have both values, or None if it can.
 
-    From which credit on an answer is right is the grader's choice (MM-Vet: .5), but a right one earns
-    something, and a wrong one not everything.
+    The credit from which an answer counts as right is the grader's choice (MM-Vet: .5), but a right answer
+    earns something, and a wrong one does not earn everything.
     """
     if correct is True and credit == 0:
-        return "what is right (correct=true) earns more than 0"
+        return "a right answer (correct=true) earns more than 0"
     if correct is False and credit == 1:
-        return "what is wrong (correct=false) earns less than 1"
+        return "a wrong answer (correct=false) earns less than 1"
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateRecord:
-    """One question of a benchmark with its reference answer and its N candidates."""
+    """One benchmark question with its reference answer and its N candidates."""
 
     question: str
     images: tuple[str, ...]
@@ -116,18 +116,18 @@ class CandidateRecord:
 
 @dataclass(frozen=True, slots=True)
 class QuestionRecord:
-    """A question with its answer: what chains of thought are sampled for and judged by.
+    """A question with its answer, for which chains of thought are sampled and by which they are judged.
 
     Attributes:
         question: the question's text, without its options.
         images: paths of its images; empty for a text-only question.
-        answer: the right answer; of a question with options the right one's letter.
+        answer: the right answer; for a question with options, the letter of the right one.
         options: the options' texts in order (A, B, ...); empty for an open question.
         domain: the dataset it comes from.
-        answer_type: one of `ANSWER_TYPES`; None: told from options and answer.
-        precision: decimals that a numeric answer is rounded to; None: as its answer is written.
+        answer_type: one of `ANSWER_TYPES`; None: inferred from options and answer.
+        precision: decimals that a numeric answer is rounded to; None: as many as the answer is written with.
         unit: the unit of a numeric answer, or None.
-        id: names the question; a CoT, its steps and their labels are kept under it.
+        id: identifies the question; its CoTs, their steps and labels are stored under it.
     """
 
     question: str
@@ -160,10 +160,10 @@ Record = StepRecord | MetaRecord | CandidateRecord | QuestionRecord
 
 
 def to_json(record: Record) -> dict[str, Any]:
-    """A record in the package's own form, as one line of a JSONL file holds it.
+    """A record in the package's own form, as stored in one line of a JSONL file.
 
-    The inverse of the readers: reading the line gives an equal record (image paths that are not absolute are
-    then resolved against the file's folder or `image_root`).
+    The inverse of the readers: reading the line returns an equal record (with relative image paths resolved
+    against the file's folder or `image_root`).
 
     Args:
         record: any of the four kinds.
@@ -213,9 +213,9 @@ def to_json(record: Record) -> dict[str, Any]:
 
 
 def _stated_answer(record: QuestionRecord) -> str:
-    """The answer as a file states it: a letter in brackets where it is another option's whole text.
+    """The answer as written to a file: a letter, in brackets if it is also another option's whole text.
 
-    The options of a puzzle may be letters themselves, out of order; the reader then goes by the text.
+    The options of a puzzle may themselves be letters, out of order; the reader then goes by the text.
     """
     options = zip(record.letters, record.options, strict=False)
     is_anothers_text = any(text.strip() == record.answer != letter for letter, text in options)

@@ -1,4 +1,4 @@
-"""Which rows a training step reads: a pure function of the step, so that resuming needs the step alone."""
+"""Which rows a training step reads: a pure function of the step, so resuming needs only the step number."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dreamprm.config.errors import UserError
 
 Sampling = Literal["single", "mixed"]
 
-# Names of the independent random streams that one seed gives.
+# Keys of the independent random streams derived from one seed.
 _ORDER, _ROWS = 0, 1
 
 
 class _Permutations:
-    """Seeded permutations of range(size), one an epoch; the last two are kept: a batch may span both."""
+    """Seeded permutations of range(size), one per epoch; the last two are kept, as a batch may span both."""
 
     def __init__(self, size: int, *key: int) -> None:
         self.size, self.key = size, key
@@ -39,24 +39,25 @@ class _Permutations:
 
 
 class DomainSampler:
-    """Rows of the training domains by step; every domain's rows are visited without replacement in an epoch.
+    """Rows of the training domains by step; within an epoch, a domain's rows are drawn without replacement.
 
-    `single` (the default of the configurations; DreamPRM, arXiv 2505.20241, trains on one domain a
-    micro-batch): a step holds `batch_size` rows of one domain, and each cycle of K steps visits all K
-    domains once, in a seeded order of its own. `mixed`: a step holds `batch_size` rows of every domain.
-    `rows(step)` depends on the arguments and the step only: there is nothing to store in a checkpoint,
-    loader workers may ask for steps in any order (in order is fastest), and equal seeds give equal rows as
-    long as numpy's `default_rng` gives equal permutations.
+    `single` (the default in the configurations; DreamPRM, arXiv 2505.20241, trains on one domain per
+    micro-batch): a step holds `batch_size` rows of one domain, and each cycle of K steps visits all K domains
+    once, in its own seeded order. `mixed`: a step holds `batch_size` rows of every domain. `rows(step)`
+    depends only on the arguments and the step: there is nothing to store in a checkpoint, loader workers can
+    request steps in any order (in sequence is fastest), and equal seeds give equal rows as long as numpy's
+    `default_rng` gives equal permutations.
 
     Args:
-        domain_sizes: the number of rows of every domain, in the order of the domains' indices.
+        domain_sizes: the number of rows in every domain, in the order of the domain indices.
         mode: `single` or `mixed`.
-        batch_size: rows of a step (`single`), or rows of every domain in a step (`mixed`); >= 1. Larger
-            than a domain, it repeats the domain's rows.
+        batch_size: rows per step (`single`), or rows per domain and step (`mixed`); >= 1. If it exceeds the
+            size of a domain, the domain's rows are repeated.
         seed: >= 0.
 
     Raises:
-        UserError: no domain, a domain without rows (named), an unknown mode, a batch size < 1, a seed < 0.
+        UserError: no domain, a domain without rows (it is named), an unknown mode, a batch size < 1 or a seed
+            < 0.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class DomainSampler:
             raise UserError("there is no training domain; give at least one file of step records")
         if empty := [name for name, size in domain_sizes.items() if size < 1]:
             raise UserError(
-                f"no sample in domain {', '.join(map(repr, empty))}; every domain needs at least one"
+                f"no records in domain {', '.join(map(repr, empty))}; every domain needs at least one"
             )
         self.mode, self.batch_size, self.seed = mode, batch_size, seed
         self.names = tuple(domain_sizes)
@@ -82,10 +83,10 @@ class DomainSampler:
         """The rows of one step.
 
         Args:
-            step: micro-batches before this one, >= 0.
+            step: the number of micro-batches before this one, >= 0.
 
         Returns:
-            (domain index, row within the domain) pairs; grouped by domain.
+            (domain index, row within the domain) pairs, grouped by domain.
         """
         if self.mode == "mixed":
             start = step * self.batch_size
@@ -99,7 +100,7 @@ class DomainSampler:
         return [(index, row) for row in self._domains[index].rows(cycle * self.batch_size, self.batch_size)]
 
     def positions(self, step: int) -> dict[str, dict[str, int]]:
-        """Where every domain stands before a step: finished epochs, rows visited of the current one."""
+        """Every domain's position before a step: epochs finished, and rows visited in the current one."""
         visits = dict.fromkeys(range(len(self.names)), step)
         if self.mode == "single":
             cycle, within = divmod(step, len(self.names))
@@ -112,18 +113,18 @@ class DomainSampler:
 
 
 class EpochSampler:
-    """Rows of one set by step, without replacement in an epoch: the meta set, the language-modelling pool.
+    """Rows of one set by step (the meta set, the language-modelling pool), without replacement in an epoch.
 
-    As `DomainSampler`, a pure function of the step. A batch at the end of an epoch takes its missing rows
-    from the next epoch, so that all batches have the same size.
+    Like `DomainSampler`, a pure function of the step. A batch at the end of an epoch takes its missing rows
+    from the next epoch, so all batches have the same size.
 
     Args:
-        size: rows of the set, >= 1.
-        batch_size: rows of a batch, >= 1.
-        seed: >= 0; sets drawn side by side need different ones to be independent.
+        size: rows in the set, >= 1.
+        batch_size: rows per batch, >= 1.
+        seed: >= 0; sets sampled alongside each other need different seeds to be independent.
 
     Raises:
-        UserError: an empty set, a batch size < 1, a seed < 0.
+        UserError: an empty set, a batch size < 1 or a seed < 0.
     """
 
     def __init__(self, size: int, batch_size: int, seed: int) -> None:
@@ -138,7 +139,7 @@ class EpochSampler:
         return self._rows.rows(step * self.batch_size, self.batch_size)
 
     def positions(self, step: int) -> dict[str, int]:
-        """Where the set stands before a step: finished epochs, rows visited of the current one."""
+        """The position before a step: epochs finished, and rows visited in the current one."""
         return _position(step * self.batch_size, self._rows.size)
 
 

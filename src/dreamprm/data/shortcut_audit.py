@@ -1,4 +1,4 @@
-"""Does something trivial give a meta or candidate set's labels away?"""
+"""Do trivial features give away the labels of a meta or candidate set?"""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class ShortcutAudit:
     Attributes:
         right: number of right chains of thought.
         wrong: number of wrong ones.
-        auc: by feature the area under the ROC curve, whichever direction predicts better, in [0.5, 1]; empty
-            where there is only one class. 0.5 tells nothing, 1 gives every label away.
+        auc: by feature, the area under the ROC curve in the direction that predicts better, in [0.5, 1];
+            empty if there is only one class. 0.5 predicts nothing, 1 gives away every label.
     """
 
     right: int
@@ -34,33 +34,33 @@ class ShortcutAudit:
     auc: dict[str, float]
 
     def warnings(self, bound: float = AUDIT_BOUND) -> list[str]:
-        """What to print: nothing where no feature is above `bound`, else the figures and what to do."""
+        """What to print: nothing if no feature is above `bound`, else the figures and what to do."""
         above = {name: value for name, value in self.auc.items() if value > bound}
         if not above:
             return []
         figures = ", ".join(f"{name} {value:.2f}" for name, value in above.items())
         return [
             f"trivial features predict the label of {self.right} right and {self.wrong} wrong answers with"
-            f" an AUC above {bound:.2f} (0.5 is chance): {figures}. Weights or selectors can follow these"
-            " instead of the reasoning; balance right and wrong answers in them, or leave out the records"
-            " that differ (stepless=skip for those without steps)."
+            f" an AUC above {bound:.2f} (0.5 is chance): {figures}. Weights or selectors can rely on these"
+            " instead of the reasoning; balance right and wrong answers in these features, or leave out the"
+            " records that differ (stepless=skip for those without steps)."
         ]
 
 
 def audit_shortcuts(records: Iterable[MetaRecord | CandidateRecord]) -> ShortcutAudit:
     """Measure how well features that say nothing about the reasoning predict whether an answer is right.
 
-    The features: has steps, number of steps, length in characters, has a final answer. Of each the AUC, the
-    share of (right, wrong) pairs that it orders, ties counting half; and the larger of AUC and 1 - AUC,
-    since a shortcut works in both directions. Run it on every meta and candidate set before it is used: in
-    the public DreamPRM meta file, "has steps" alone reaches .76.
+    The features: has steps, number of steps, length in characters, has a final answer. For each, the AUC is
+    the share of (right, wrong) pairs that it orders correctly, with ties counting half; the larger of AUC and
+    1 - AUC is reported, since a shortcut works in both directions. Run the audit on every meta and candidate
+    set before using it: in the public DreamPRM meta file, "has steps" alone reaches .76.
 
     Args:
-        records: meta records, or candidate records, whose candidates without a known label are left out.
+        records: meta records, or candidate records; candidates without a known label are left out.
 
     Returns:
         The counts and the AUC by feature. Small sets reach high values by chance: with 10 right and 10 wrong
-        answers a feature that says nothing exceeds .65 about one time in four.
+        answers, an uninformative feature exceeds .65 about one time in four.
     """
     labels: list[bool] = []
     features: list[tuple[float, ...]] = []
@@ -78,7 +78,7 @@ def audit_shortcuts(records: Iterable[MetaRecord | CandidateRecord]) -> Shortcut
 
 
 def require_both_classes(records: Iterable[MetaRecord]) -> tuple[int, int]:
-    """Refuse a meta set of right or of wrong answers only: its loss has nothing to tell apart.
+    """Reject a meta set of only right or only wrong answers: its loss has nothing to distinguish.
 
     Args:
         records: the meta set, as it will be trained on.
@@ -94,13 +94,13 @@ def require_both_classes(records: Iterable[MetaRecord]) -> tuple[int, int]:
     if not right or not wrong:
         raise DataError(
             f"the meta set holds {right} right and {wrong} wrong answers; it needs both, since the upper"
-            " level learns from what tells them apart: add chains of thought of the missing kind"
+            " level learns from what distinguishes them: add chains of thought of the missing kind"
         )
     return right, wrong
 
 
 def _answers(records: Iterable[MetaRecord | CandidateRecord]) -> Iterator[tuple[str, int, bool, bool]]:
-    """Text, number of steps, whether a final answer is stated, and label of every labelled answer."""
+    """For every labelled answer: text, number of steps, whether a final answer is stated, and label."""
     for record in records:
         if isinstance(record, MetaRecord):
             text = "\n".join(record.steps)

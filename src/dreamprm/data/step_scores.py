@@ -1,10 +1,10 @@
-"""Scores of steps, beside the candidates or step records that they belong to: by scorer, a number a step.
+"""Scores of steps, stored with the candidates or step records they belong to: one number per step, by scorer.
 
     "scores": {"dreamprm": {"log_odds": [2.1, -0.3], "steps": [0.891, 0.426], "sum_log_odds": 1.8, ...}}
 
-`log_odds` is what is computed with: where a probability has been rounded to 1 its step can no longer be told
-from a better one. `steps` are the probabilities, and the aggregates stand beside them for people and other
-programs; neither is needed when the file is read.
+`log_odds` is what computations use: once a probability has been rounded to 1, its step can no longer be told
+from a better one. `steps` are the probabilities; they and the aggregates are there for people and other
+programs, and neither is needed when the file is read.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 from dreamprm.data.fields import Fields
 
 Scores = Mapping[str, tuple[float, ...]]
-"""Log-odds by scorer, one a step; a single one where the scorer judges the whole response (an ORM)."""
+"""Log-odds by scorer, one per step; a single one if the scorer judges the whole response (an ORM)."""
 
-# A probability of exactly 0 or 1 says no more than that it is beyond this.
+# A probability of exactly 0 or 1 only says that it is beyond this limit.
 _SMALLEST = 1e-7
 
 
@@ -29,7 +29,7 @@ def scores_to_json(
 
     Args:
         scores: log-odds by scorer.
-        aggregates: by scorer, its aggregates by name; left out where None.
+        aggregates: by scorer, its aggregates by name; omitted if None.
     """
     return {
         name: {
@@ -46,10 +46,10 @@ def read_scores(fields: Fields, steps: int) -> dict[str, tuple[float, ...]]:
 
     Args:
         fields: the object that holds them.
-        steps: the number of its steps; a scorer has one value a step, or one in all.
+        steps: the number of its steps; a scorer has one value per step, or a single one.
 
     Raises:
-        DataError: not of the form above, a value that is not finite, or another number of values.
+        DataError: scores not in the form above, a value that is not finite, or a wrong number of values.
     """
     if "scores" not in fields:
         return {}
@@ -69,7 +69,9 @@ def probability(log_odds: float) -> float:
 
 def _log_odds(fields: Fields, name: str, value: Any, steps: int) -> tuple[float, ...]:
     where = f"scores.{name}"
-    allowed = f"an object with 'log_odds' (or 'steps', probabilities): {steps} finite numbers, or one in all"
+    allowed = (
+        f"an object with 'log_odds' (or 'steps', probabilities): {steps} finite numbers, or a single one"
+    )
     if not isinstance(value, dict):
         raise fields.error(where, allowed, value)
     if value.get("log_odds") is not None:

@@ -1,4 +1,5 @@
-"""JSON Lines that a long command resumes from: appended to, held by one process, whole after any kill."""
+"""JSON Lines files that a long command resumes from: append-only, locked by one process, safe after a
+kill."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from dreamprm.config.errors import DataError, UserError
 
 
 class Line(NamedTuple):
-    """A complete line of the file: its number from 1, the byte it begins at, its bytes."""
+    """A complete line of the file: its number (from 1), its byte offset, its bytes."""
 
     number: int
     place: int
@@ -24,27 +25,27 @@ class Line(NamedTuple):
 
 
 class AppendOnlyFile:
-    """A JSON Lines file of which each line is handed to the system as it is written.
+    """A JSON Lines file whose lines are passed to the system as they are written, without a buffer.
 
-    A line that was cut short, by a kill or a full disk, is dropped when the file is opened again and read.
-    Writing from several threads is the subclass's to order.
+    A line that was cut short, by a kill or a full disk, is dropped when the file is next opened and read. If
+    several threads write, the subclass must serialise them.
 
     Args:
-        path: the file; it and its folder are made where they are missing. `path.lock` stands beside it.
+        path: the file; it and its folder are created if missing. `path.lock` is next to it.
 
     Raises:
-        UserError: another process holds it, or the system lets nobody write there.
+        UserError: another process has locked it, or it cannot be written.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._failure: str | None = None
-        # The system lets go of the lock when its process dies, however it dies.
+        # The system releases the lock when the process dies, however it dies.
         self._lock = FileLock(f"{self.path}.lock")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
-            # Without a buffer: a line that cannot be written leaves nothing behind for the next one.
+            # Unbuffered: a line that cannot be written leaves nothing behind to precede the next one.
             self._file = self.path.open("ab", buffering=0)
         except Timeout:
             raise UserError(
@@ -57,7 +58,7 @@ class AppendOnlyFile:
             ) from error
 
     def close(self) -> None:
-        """Close the file and let go of it; closing twice is harmless."""
+        """Close the file and release its lock; closing twice is harmless."""
         self._file.close()
         self._lock.release()
 
@@ -71,12 +72,13 @@ class AppendOnlyFile:
         self.close()
 
     def _read(self, take: Callable[[Line, Any], None], *, what: str, advice: str) -> None:
-        """Hand every complete line and the JSON value it holds to `take`, in order; for the constructor.
+        """Pass every complete line and its JSON value to `take`, in order; for use in the constructor.
 
         Args:
-            take: raises ValueError, KeyError or TypeError where this program cannot have written the line, or
-                a UserError of its own. The file is closed then.
-            what: of what the file is a journal, for messages; `advice`: what to do about a line that is none.
+            take: raises ValueError, KeyError or TypeError if this program cannot have written the line, or a
+                UserError of its own. The file is then closed.
+            what: what the file is a journal of, for messages.
+            advice: what to do about a line that does not belong, for messages.
 
         Raises:
             DataError: a line that this program cannot have written.
@@ -96,7 +98,7 @@ class AppendOnlyFile:
             raise
 
     def _lines(self) -> Iterator[Line]:
-        """The complete lines; what stands behind the last of them is cut off once all have been taken."""
+        """The complete lines; anything after the last one is truncated once all have been read."""
         place = 0
         with self.path.open("rb") as file:
             for number, content in enumerate(file, start=1):
@@ -111,27 +113,28 @@ class AppendOnlyFile:
         """Write one line; returns its length in bytes.
 
         Raises:
-            UserError: the system cannot write, as where the disk is full; so does every later call.
+            UserError: the file cannot be written, for example because the disk is full; every later call then
+                raises too.
         """
         if self._failure is None:
             try:
                 return _write_line(self._file, row)
             except OSError as error:
-                # What may be there of the line would run into the next; reading the file again drops it.
+                # A partial line on disk would merge with the next one; reading the file again drops it.
                 self._file.close()
                 self._failure = (
-                    f"{self.path} cannot be written ({error}); all before is kept: make room, "
+                    f"{self.path} cannot be written ({error}); everything written before is kept: make room, "
                     "then start the same command again"
                 )
-        # Of several threads that write, any may be the one whose error is shown: all tell the first one's.
+        # If several threads write, any of their errors may be the one shown: all report the first failure.
         raise UserError(self._failure)
 
 
 def append_line(path: Path, row: Mapping[str, Any]) -> None:
-    """Write one line to a log that needs no lock and is not read back first; made where it is missing.
+    """Append one line to a log that needs no lock and is not read first; the file is created if missing.
 
     Raises:
-        UserError: the system cannot write, as where the disk is full.
+        UserError: the file cannot be written, for example because the disk is full.
     """
     try:
         with path.open("ab", buffering=0) as file:
@@ -143,7 +146,7 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def _write_line(file: RawIOBase, row: Mapping[str, Any]) -> int:
-    """Hand one line to the system, in one piece where it takes it; returns its length in bytes."""
+    """Pass one line to the system, in one piece if possible; returns its length in bytes."""
     line = rest = (json.dumps(row, ensure_ascii=False) + "\n").encode()
     while rest:
         rest = rest[file.write(rest) :]

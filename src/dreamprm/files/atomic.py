@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all: a crash leaves the old content or the new, never half.
+"""Atomic writes of files and folders: a crash leaves either the old content or the new, never a mixture.
 
-Every writer here does the same: it writes under a temporary name in the same folder, flushes the content to
-the disk, renames it into place and flushes the folder that holds the name.
+Every writer here works the same way: it writes under a temporary name in the same folder, flushes the content
+to disk, renames it into place and flushes the folder that contains the name.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from typing import Any
 from dreamprm.config.loading import config_yaml
 
 TEMPORARY = re.compile(r"\.(?P<name>.+)-[0-9a-f]{32}\.(?P<state>partial|replaced)(\.[^.]*)?")
-"""The temporary names used here, of what belongs at `name`; a killed process may leave some behind."""
+"""The temporary names used here for what belongs at `name`; a killed process may leave some behind."""
 
-# Flushing files one by one takes some 5 ms each; past this number one flush of everything is faster.
+# Flushing files one by one takes about 5 ms each; above this number, one flush of everything is faster.
 _MANY_FILES = 200
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace a file's content; a text is written as UTF-8, its line ends as they are.
+    """Replace a file's content; text is written as UTF-8 with its line ends unchanged.
 
-    Raises: OSError, naming the file, where the system cannot write it; what stood there is untouched.
+    Raises: OSError, naming the file, if it cannot be written; the old content is then untouched.
     """
     with atomic_path(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_lines_atomically(path: Path, lines: Iterable[str]) -> None:
-    """As `write_atomically`, for a file that is too large to be made in memory."""
+    """Like `write_atomically`, for a file that is too large to build in memory."""
     with atomic_path(path) as partial, partial.open("wb") as file:
         file.writelines(line.encode() for line in lines)
 
@@ -45,17 +45,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path to write a file to, with the same suffix; it replaces `path` when the block ends.
 
     For writers that need a path or a handle: `with atomic_path(path) as partial: table.save(partial)`. The
-    file must be closed inside the block. Where the block raises, the temporary file is removed and what stood
-    at `path` is untouched.
+    file must be closed inside the block. If the block raises, the temporary file is removed and the old
+    content of `path` is untouched.
 
-    Raises: OSError, naming `path`, where the system cannot write it.
+    Raises: OSError, naming `path`, if it cannot be written.
     """
     path = Path(path)
     partial = _beside(path, "partial" + path.suffix)
     try:
         yield partial
         _flush(partial)
-        os.chmod(partial, 0o644)  # whoever made it: a library's temporary files may be private
+        os.chmod(partial, 0o644)  # temporary files made by a library may be private
         os.replace(partial, path)
         _flush(path.parent)
     except OSError as error:
@@ -68,15 +68,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: str | Path) -> Iterator[Path]:
-    """A new temporary folder to write to; it replaces `folder` when the block ends. Parents are made.
+    """A new temporary folder to write to; it replaces `folder` when the block ends. Parents are created.
 
-    Where the block raises, the temporary folder is removed and what stood at `folder` is untouched. A process
-    killed between the two renames of a replacement leaves the old folder under a temporary name:
-    `restore_replaced` puts it back.
+    If the block raises, the temporary folder is removed and the old `folder` is untouched. A process killed
+    between the two renames of a replacement leaves the old folder under a temporary name; `restore_replaced`
+    puts it back.
 
     Raises:
-        FileExistsError: another process has put a folder there meanwhile; that one stays.
-        OSError: the system cannot write it.
+        FileExistsError: another process has created the folder in the meantime; that one stays.
+        OSError: the folder cannot be written.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
             os.rename(partial, folder)
         except OSError as error:
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
-                raise FileExistsError(errno.EEXIST, "another process has made it", str(folder)) from error
+                raise FileExistsError(errno.EEXIST, "another process has created it", str(folder)) from error
             raise
         _flush(folder.parent)
     finally:
@@ -102,16 +102,16 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder so that a removal cut short leaves no half of it under its name."""
+    """Remove a folder so that an interrupted removal leaves no partial folder under its name."""
     doomed = _beside(folder, "partial")
     os.rename(folder, doomed)
     shutil.rmtree(doomed)
 
 
 def restore_replaced(root: Path) -> None:
-    """Put back the folders in `root` that a kill left under a temporary name, their replacement never come.
+    """Put back the folders in `root` that a kill left under a temporary name before their replacement came.
 
-    Only where no other process writes to `root`.
+    Use it only if no other process writes to `root`.
     """
     for path, match in _leftovers(root):
         final = root / match["name"]
@@ -120,7 +120,7 @@ def restore_replaced(root: Path) -> None:
 
 
 def remove_leftovers(root: Path) -> None:
-    """As `restore_replaced`, then remove what kills have left in `root` half-written or half-removed."""
+    """`restore_replaced`, then remove what killed processes left half-written or half-removed in `root`."""
     restore_replaced(root)
     for path, _ in _leftovers(root):
         if path.is_dir():
@@ -130,7 +130,7 @@ def remove_leftovers(root: Path) -> None:
 
 
 def _beside(path: Path, state: str) -> Path:
-    """A temporary name in the same folder, so that a rename moves no bytes; no other process has it."""
+    """A unique temporary name in the same folder, so that a rename moves no bytes."""
     return path.with_name(f".{path.name}-{uuid.uuid4().hex}.{state}")
 
 
@@ -139,7 +139,7 @@ def _leftovers(root: Path) -> list[tuple[Path, re.Match[str]]]:
 
 
 def _flush(path: Path) -> None:
-    """Wait until a file's content, or a folder's names, are on the disk."""
+    """Wait until a file's content, or a folder's list of names, is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -159,5 +159,5 @@ def _flush_tree(folder: Path) -> None:
 
 
 def save_config(path: str | os.PathLike[str], config: Any, *, extra: Mapping[str, str] | None = None) -> None:
-    """Write `config_yaml` of the configuration; the file appears whole or not at all."""
+    """Write `config_yaml` of the configuration atomically."""
     write_atomically(Path(path), config_yaml(config, extra=extra))

@@ -1,1 +1,1 @@
-"""What a running command does with its process and its terminal: threads, signals, progress."""
+"""How a running command handles its process and terminal: threads, signals, progress."""

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: SIGTERM as an exception like Ctrl-C, and either of them at a chosen moment only."""
+"""Ctrl-C and SIGTERM: SIGTERM raised as an exception like Ctrl-C, and either deferred to a safe moment."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 
 
 class DeferredInterrupt:
-    """While active, the first Ctrl-C or SIGTERM is only remembered; a second one acts at once.
+    """While active, the first Ctrl-C or SIGTERM is only recorded; a second one takes effect at once.
 
-    A window updates parameters in place: torn apart, it leaves a state that no checkpoint should hold. The
-    loop asks `requested` after each window, saves, and calls `deliver`. A signal that the process was started
-    to ignore stays ignored: `dreamprm train ... &` in a script outlives a Ctrl-C meant for another job.
+    A window updates parameters in place: interrupted halfway, it leaves a state that no checkpoint should
+    hold. The loop checks `requested` after each window, saves, and calls `deliver`. A signal that the process
+    was started to ignore stays ignored: `dreamprm train ... &` in a script survives a Ctrl-C meant for
+    another job.
     """
 
     def __init__(self) -> None:
@@ -28,14 +29,14 @@ class DeferredInterrupt:
         return self._number is not None
 
     def deliver(self) -> None:
-        """Let the signal act as it would have without this object."""
+        """Let the signal take the effect it would have had without this object."""
         number, self._number = self._number, None
         self._restore()
         if number is not None:
             signal.raise_signal(number)
 
     def __enter__(self) -> DeferredInterrupt:
-        # Signals can be handled in the main thread only; elsewhere nothing is deferred.
+        # Signals can only be handled in the main thread; elsewhere nothing is deferred.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 if signal.getsignal(number) is signal.SIG_IGN:
@@ -66,14 +67,14 @@ class DeferredInterrupt:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, raised where it arrived, so that a command saves as it does on Ctrl-C."""
+    """SIGTERM, raised where it arrived, so that a command saves its state as it does on Ctrl-C."""
 
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Turn SIGTERM into `Terminated` meanwhile, unless the process was started to ignore it.
+    """Turn SIGTERM into `Terminated` inside the block, unless the process was started to ignore it.
 
-    Signals can be handled in the main thread only.
+    Signals can only be handled in the main thread; elsewhere this does nothing.
     """
     main_thread = threading.current_thread() is threading.main_thread()
     if not main_thread or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:

@@ -1,4 +1,4 @@
-"""What a command sets for its whole process before it starts."""
+"""Process-wide settings that a command makes before it starts."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import transformers
 
 
 def prepare_process(threads: int | None) -> None:
-    """Set the number of CPU threads, flush denormal numbers to zero, and quiet the libraries' own bars.
+    """Set the number of CPU threads, flush denormal numbers to zero, and turn off the libraries' own bars.
 
     Args:
-        threads: torch's threads; None leaves torch's own choice.
+        threads: the number of torch threads; None keeps torch's own choice.
     """
-    # Second moments of tiny gradients become denormal and slow a CPU several-fold; as zeros they change
-    # nothing.
+    # Second moments of tiny gradients become denormal and slow a CPU down several-fold; setting them to zero
+    # changes nothing.
     torch.set_flush_denormal(True)
     if threads is not None:
         torch.set_num_threads(threads)

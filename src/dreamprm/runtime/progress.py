@@ -1,7 +1,7 @@
 """The one progress display: a bar on a terminal, plain lines elsewhere, messages that do not break the bar.
 
-`Display` knows the stream; `CountingDisplay` counts towards a total (label, score and the judge each say what
-stands on their line); `Progress` shows a training.
+`Display` handles the stream; `CountingDisplay` counts towards a total (label, score and the judge each define
+the content of their line); `Progress` shows a training run.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from tqdm import tqdm
 from dreamprm.config.choices import PROGRESS_MODES
 
 _REFRESH_SECONDS = 0.1
-_SHOWN = 3  # weights named at either end
+_SHOWN = 3  # weights shown at either end
 
 
 class Display:
-    """What a person follows. Use it as a context manager: it leaves a terminal in order after an error too.
+    """What a person watches. Use it as a context manager: it restores the terminal even after an error.
 
     Attributes:
         mode: "bar", "lines" or "none".
 
     Args:
-        mode: "bar" (redrawn), "lines", "none", or "auto": bar where the stream is a terminal that
-            knows its size, else lines.
+        mode: "bar" (redrawn), "lines", "none", or "auto": a bar if the stream is a terminal that knows its
+            size, else lines.
         stream: where to write; standard error by default.
-        clock: seconds, rising; for tests.
+        clock: returns increasing seconds; for tests.
 
     Raises:
-        ValueError: a mode not listed.
+        ValueError: an unknown mode.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Display:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since it began."""
         return self._clock() - self._began
 
     def say(self, message: str) -> None:
-        """Print a message without breaking the bar; nothing with mode "none". From any thread."""
+        """Print a message without breaking the bar; prints nothing in mode "none". Thread-safe."""
         with self._mutex:
             if self._bars:
                 tqdm.write(message, file=self._stream)
@@ -71,7 +71,7 @@ class Display:
                 self._stream.flush()
 
     def close(self) -> None:
-        """Leave the last state on the terminal and free the lines; closing twice is harmless."""
+        """Leave the last state on the terminal and release its lines; closing twice is harmless."""
         with self._mutex:
             for bar in self._bars:
                 bar.refresh()
@@ -94,12 +94,12 @@ class Display:
 
 
 class CountingDisplay(Display):
-    """Counts towards a total: one bar, or a line every so many seconds and one at the end.
+    """Counts towards a total: one bar, or one line every `every` seconds and one at the end.
 
-    A subclass says what stands on its line (`_line`) and next to the bar (`_counts`).
+    A subclass defines what its line shows (`_line`) and what is next to the bar (`_counts`).
 
     Args:
-        mode, stream, clock: as of `Display`.
+        mode, stream, clock: as for `Display`.
         unit: what is counted, in the singular, for the bar.
         every: seconds between two lines.
     """
@@ -120,11 +120,11 @@ class CountingDisplay(Display):
         self.total = 0
 
     def begin(self, total: int, *, before: int = 0, label: str | None = None) -> None:
-        """Start the clock: so many are to be done, of which `before` were done in an earlier run."""
+        """Start the clock: `total` items are to be done, `before` of them already done in an earlier run."""
         self.total = total
         self._began = self._shown = self._clock()
         if self.mode == "bar":
-            # Without miniters=0 it would draw nothing new before one ends.
+            # Without miniters=0 it would not redraw until the first item is done.
             bar = tqdm(
                 total=total,
                 initial=before,
@@ -137,7 +137,7 @@ class CountingDisplay(Display):
             self._bars = (bar,)
 
     def advance(self, count: int = 0) -> None:
-        """So many more are done; with 0 only what stands on the line has changed."""
+        """`count` more items are done; with 0, only the content of the line has changed."""
         with self._mutex:
             self._news = True
             if self._bars:
@@ -148,7 +148,7 @@ class CountingDisplay(Display):
                 self._tell()
 
     def close(self) -> None:
-        """See `Display.close`; where lines are shown, the last one says how far it came."""
+        """See `Display.close`; in mode "lines", a last line shows how far it got."""
         with self._mutex:
             if self.mode == "lines" and self._news:
                 self._tell()
@@ -159,34 +159,36 @@ class CountingDisplay(Display):
         self.say("  ".join(part for part in self._line() if part))
 
     def _line(self) -> list[str]:
-        """The parts of a line; empty ones are left out."""
+        """The parts of a line; empty parts are left out."""
         raise NotImplementedError
 
     def _counts(self) -> str:
-        """What stands next to the bar."""
+        """What is shown next to the bar."""
         return ""
 
     def _left(self, drew: int, waiting: int) -> str:
-        """How long `waiting` more take if `drew` took the time until now; "" where nothing tells."""
+        """The time `waiting` more items take if `drew` items took the time so far; "" if unknown."""
         if not drew or not waiting:
             return ""
         return f"about {duration(self.seconds / drew * waiting)} left"
 
 
 class Progress(Display):
-    """A training: shows step, inner loss, meta loss, and the highest and lowest domain weights.
+    """A training run: shows step, inner loss, meta loss, and the highest and lowest domain weights.
 
     `with Progress(1800) as progress: progress.update(5, inner_loss=..., meta_loss=..., weights={...})`.
 
     Args:
         total_steps: inner steps of the whole run, >= 1.
-        mode: "bar" (three lines, redrawn), "lines" (one line every `every` updates), "none", or "auto": bar
-            where the stream is a terminal that knows its size, else lines.
-        every: updates (windows) a line stands for; the first and the last step get a line in any case.
+        mode: "bar" (three lines, redrawn), "lines" (one line every `every` updates), "none", or "auto": a bar
+            if the stream is a terminal that knows its size, else lines.
+        every: updates (windows) per line; the first and the last step always get a line.
         start: steps already done when this run resumes; they count as done but not towards the rate.
         stream: where to write; standard error by default.
-        clock: seconds, rising; for tests.
-    Raises: ValueError for a mode not listed, total_steps or every below 1, or a start outside 0..total_steps.
+        clock: returns increasing seconds; for tests.
+
+    Raises:
+        ValueError: an unknown mode, total_steps or every below 1, or a start outside 0..total_steps.
     """
 
     def __init__(
@@ -226,9 +228,9 @@ class Progress(Display):
         """Show the state after `step` inner steps.
 
         Args:
-            step: inner steps done in all.
+            step: total inner steps done.
             inner_loss: mean over the window; NaN is shown as such.
-            meta_loss: None where there is no upper level.
+            meta_loss: None if there is no upper level.
             weights: by domain; None or empty shows none.
             note: shown after the losses.
         """
@@ -256,7 +258,7 @@ class Progress(Display):
         for bar, text in zip(ends, _extremes(weights)):
             bar.set_description_str(text, refresh=False)
         steps.update(step - steps.n)
-        # A small model does hundreds of windows a second; drawing each would cost more than it shows.
+        # A small model does hundreds of windows per second; drawing each one would be wasteful.
         if self._clock() - self._drawn >= _REFRESH_SECONDS or step >= self._total:
             for bar in self._bars:
                 bar.refresh()
@@ -271,12 +273,12 @@ class Progress(Display):
 
 
 def say_beside_bars(message: str) -> None:
-    """Print a line to standard error without breaking a bar that somebody else shows there."""
+    """Print a line to standard error without breaking a bar that other code shows there."""
     tqdm.write(message, file=sys.stderr)
 
 
 def duration(seconds: float) -> str:
-    """Seconds as m:ss, or h:mm:ss from an hour on. Example: 75 -> "1:15"."""
+    """Seconds as m:ss, or as h:mm:ss from one hour. Example: 75 -> "1:15"."""
     whole = round(seconds)
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
@@ -284,17 +286,17 @@ def duration(seconds: float) -> str:
 
 
 def redraws(stream: TextIO) -> bool:
-    """Whether a bar can be drawn: a terminal without a size (some containers) would show empty lines."""
+    """Whether a bar can be drawn: a terminal that has no size (in some containers) would show empty lines."""
     if not stream.isatty():
         return False
     try:
         return os.get_terminal_size(stream.fileno()).columns > 0
-    except OSError:  # a terminal in name only, without a file descriptor: tqdm takes 80 columns
+    except OSError:  # not a real terminal, as it has no file descriptor: tqdm assumes 80 columns
         return True
 
 
 def _extremes(weights: Mapping[str, float]) -> tuple[str, str]:
-    """The highest and the lowest weights by name; all in the first where the two ends would overlap."""
+    """The highest and the lowest weights by name; all in the first text if the two would overlap."""
     ordered = sorted(weights.items(), key=lambda item: (-item[1], item[0]))
     shown = [f"{name} {value:.2f}" for name, value in ordered]
     if not shown:
