@@ -119,7 +119,9 @@ def test_a_prefix_is_continued_and_prefix_and_text_are_the_whole_response(tmp_pa
 
 
 def test_a_world_without_its_scenes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no sandbox world with its scenes.*FileNotFoundError.*anew: worlds"):
+    with pytest.raises(
+        UserError, match=r"not a sandbox world with its scenes.*FileNotFoundError.*again, as worlds"
+    ):
         SandboxGenerator(str(tmp_path))
     (tmp_path / "sealed").mkdir()
     (tmp_path / SCENES).write_text(json.dumps({"image": "a.png", "style": "baroque"}) + "\n")
@@ -137,7 +139,7 @@ def test_an_image_of_no_world_is_the_users_mistake(tmp_path: Path) -> None:
     generator = SandboxGenerator(str(tmp_path))
     with pytest.raises(UserError, match=r"no scene for the image '/elsewhere\.png'; give it the questions"):
         generator.complete(problem.question.text, "/elsewhere.png")
-    with pytest.raises(UserError, match="asked a question without an image"):
+    with pytest.raises(UserError, match="given a question without an image"):
         generator.complete(problem.question.text)
 
 

@@ -123,8 +123,7 @@ class JsonText:
         self.position = end
 
     def extend(self) -> None:
-        """Drop what has been parsed and read more; doubling the size keeps the cost of a long value
-        linear."""
+        """Drop the parsed text and read more; doubling the size keeps the cost of a long value linear."""
         rest = self.text[self.position :]
         more = self.file.read(max(CHUNK_CHARACTERS, len(rest)))
         self.ended = not more

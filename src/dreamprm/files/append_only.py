@@ -1,5 +1,4 @@
-"""JSON Lines files that a long command resumes from: append-only, locked by one process, safe after a
-kill."""
+"""Append-only JSON Lines files that a long command resumes from: one writer, and intact after a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base model: a small Qwen2-VL that learns to read from the pool and nothing about judging CoTs."""
+"""The base model: a small Qwen2-VL that learns to read from the pool, but nothing about judging CoTs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dreamprm.sandbox.tokenizer import build_tokenizer
 
 
 def base_config(settings: SandboxConfig, tokenizer: Any) -> Qwen2VLConfig:
-    """A Qwen2-VL of true structure: patch 14, merge 2, multimodal RoPE, grouped queries, tied embeddings."""
+    """A small Qwen2-VL with the full structure: patch 14, merge 2, multimodal RoPE, GQA, tied embeddings."""
     width, heads = settings.hidden_size, 4
     token = tokenizer.get_vocab()
     half = width // heads // 2  # rotary pairs of a head, shared among time, height and width
@@ -43,7 +43,7 @@ def base_config(settings: SandboxConfig, tokenizer: Any) -> Qwen2VLConfig:
                 "rope_theta": 10_000.0,
                 "mrope_section": [half - 2 * spatial, spatial, spatial],
             },
-            # Five times the usual spread: a model of width 64 then learns to read much sooner.
+            # Five times the usual standard deviation: a model of width 64 then learns to read much sooner.
             "initializer_range": 0.1,
             "bos_token_id": None,
             "eos_token_id": token["<|im_end|>"],
@@ -70,7 +70,7 @@ def base_config(settings: SandboxConfig, tokenizer: Any) -> Qwen2VLConfig:
 
 
 def build_processor() -> PRMProcessor:
-    """The sandbox's tokenizer with an image processor that leaves 56 x 56 images at their size."""
+    """The sandbox's tokenizer with an image processor that keeps 56 x 56 images at their size."""
     pixels = IMAGE_SIZE * IMAGE_SIZE
     return PRMProcessor(build_tokenizer(), Qwen2VLImageProcessorPil(min_pixels=pixels, max_pixels=pixels))
 
@@ -82,7 +82,7 @@ def train_base_model(
     seed: int,
     say: Callable[[str], None] = print,
 ) -> float:
-    """Train on FOLDER/pool.jsonl by next-token prediction alone; save the checkpoint in FOLDER/base.
+    """Train on FOLDER/pool.jsonl by next-token prediction only; save the checkpoint in FOLDER/base.
 
     Returns:
         The mean loss per token (nats) over the last tenth of the steps.
@@ -93,7 +93,7 @@ def train_base_model(
     texts = read_text_records(folder / "pool.jsonl")
     sampler = EpochSampler(len(texts), settings.base_batch, seed=seed)
     images = ImageStore(processor.patcher.resized)
-    # The pool is small and visited some seventeen times: each text is encoded once.
+    # The pool is small and is visited about seventeen times, so each text is encoded once.
     encoded = [processor.encode_text(text.text, images.open_all(text.images)) for text in texts]
     parameters = list(prm.backbone.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=settings.base_lr, weight_decay=0.01)
@@ -120,7 +120,7 @@ def train_base_model(
             )
     tail = losses[-max(1, steps // 10) :]
     mean = sum(tail) / len(tail)
-    say(f"base model: {mean:.3f} nats a token")
+    say(f"base model: {mean:.3f} nats per token")
     prm.backbone.save_pretrained(folder / "base")
     processor.save_pretrained(folder / "base")
     return mean

@@ -1,8 +1,8 @@
 """The language-modelling pool: captions and arithmetic exercises, none of them a chain of thought.
 
-It teaches the base model to see and to count, in sentences that no CoT holds, so that the base model can
-describe an image without being able to judge a CoT by its likelihood. A caption names each side by its place
-("left bar 3") or by its value ("3 on left bar"), the two sides in either order.
+It teaches the base model to see and to count, in sentences that occur in no CoT, so that the base model can
+describe an image but cannot judge a CoT by its likelihood. A caption starts each side with its place ("left
+bar 3") or with its value ("3 on left bar"), and gives the two sides in either order.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from dreamprm.sandbox.scenes import SKILLS, VALUES
 
 
 def generate_captions(count: int, *, seed: int) -> list[tuple[Problem, str]]:
-    """(problem, caption) pairs; the problem only carries the scene and its image path."""
+    """(problem, caption) pairs; only the problem's scene and image path are used."""
     rng = random.Random(f"{seed}/captions")
     pairs = []
     for i in range(count):
         left, right = rng.choice(SKILLS), rng.choice(SKILLS)
-        # Mostly one skill on both sides, as in the training sets; some captions mix them, as books do.
+        # Mostly one skill on both sides, as in the training sets; some captions mix two.
         problem = draw_problem(
             rng, f"images/pool/{i:05d}.png", skills=(left, left if rng.random() < 0.8 else right)
         )
         scene = problem.scene
-        # Named by its place or by its value: the reader learns to look both ways.
+        # Place first or value first, so that the model learns to read both ways.
         if rng.random() < 0.5:
             sides = [f"left {scene.left_skill} {scene.left}", f"right {scene.right_skill} {scene.right}"]
         else:
@@ -39,7 +39,7 @@ def generate_captions(count: int, *, seed: int) -> list[tuple[Problem, str]]:
 
 
 def generate_exercises() -> list[str]:
-    """Every exercise over the scene values once, and the sums and differences a second operation may need."""
+    """Every exercise on the scene values, and the sums and differences a second operation may need."""
     exercises = []
     for left in VALUES:
         for right in VALUES:

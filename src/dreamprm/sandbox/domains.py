@@ -1,19 +1,18 @@
 """Fifteen training domains of planted quality.
 
-Every domain draws from all skills in the same style, asks the same kinds of question and is answered by the
-same reasoner: were a fault tied to one kind of image, the image would tell it. What differs is what went
-wrong when the data were made, and only the labels (or the image they belong to) can show it:
+Every domain draws from all skills in the same style, asks the same kinds of questions and is answered by the
+same reasoner: if a fault were tied to one kind of image, the image would give it away. The domains differ in
+what went wrong when the data were made, and only the labels (or the image they belong to) show it:
 
-- ``clean``: nothing did.
-- ``wrong_key``: the questions are hard ones, and the answer key holds the reasoner's favourite wrong answer
-  (as keys do that were made by a model's majority vote), so that the rollouts reward the very mistakes a
-  verifier should catch.
+- ``clean``: nothing went wrong.
+- ``wrong_key``: the questions are hard, and the answer key holds the reasoner's favourite wrong answer (as do
+  keys made by a model's majority vote), so the rollouts reward the very mistakes a verifier should catch.
 - ``shuffled``: a share of the CoTs carry the labels of another CoT of the domain.
 - ``swapped``: each question shows another question's image.
-- ``easy``: questions on which the reasoner never errs; every label is 1, right and uninformative.
+- ``easy``: the reasoner never errs on these questions; every label is 1, right but uninformative.
 
-Planted quality = the share of a domain's labels that are right and informative. It is computed here while
-the labels are made and never reaches training.
+Planted quality = the share of a domain's labels that are right and informative. It is computed here as the
+labels are made, and training never sees it.
 """
 
 from __future__ import annotations
@@ -31,22 +30,21 @@ from dreamprm.sandbox.scene_questions import OPERATIONS, Question
 from dreamprm.sandbox.scenes import SKILLS, TRAINING_STYLE, VALUES, Scene, Style, held_out_pair
 
 ROLLOUTS = 8
-# A question is hard if the reasoner gives one and the same wrong answer in more than half of its samples.
-# Labels by wrong keys then have the mean of the clean ones: a shifted mean would give the domain away by
-# itself.
+# A question is hard if the reasoner gives the same wrong answer in more than half of its samples. Labels from
+# wrong keys then have the same mean as clean ones: a shifted mean alone would give the domain away.
 HARD = 0.55
 
 
 @dataclass(frozen=True)
 class DomainSpec:
-    """One domain: what went wrong when it was made (`fault`), and for which share of it."""
+    """One domain: what went wrong when it was made (`fault`), and in which share of it."""
 
     name: str
     fault: str
     share: float = 1.0
 
 
-# A third is clean. The names tell nothing; the order is arbitrary.
+# A third are clean. The names reveal nothing; the order is arbitrary.
 DOMAINS: tuple[DomainSpec, ...] = (
     DomainSpec("set-a", "shuffled", 0.6),
     DomainSpec("set-b", "clean"),
@@ -88,7 +86,7 @@ def draw_problem(
     held_out: bool = False,
     extra: int = 0,
 ) -> Problem:
-    """A random problem over (left, right) skills; its value pair is, or is not, one of the held-out pairs."""
+    """A random problem with (left, right) skills, whose value pair is a held-out one or not, as requested."""
     while True:
         left, right = rng.choice(VALUES), rng.choice(VALUES)
         if held_out_pair(left, right) == held_out:
@@ -109,7 +107,7 @@ def is_right(text: str, answer: int) -> bool:
 
 @dataclass
 class DomainData:
-    """A generated domain: its problems (with their scenes, for drawing), the answers in its key, records
+    """A generated domain: its problems (with their scenes, for drawing), the answers in its key, its records
     and planted quality."""
 
     problems: list[Problem]
@@ -119,7 +117,7 @@ class DomainData:
 
 
 def generate_domain(spec: DomainSpec, *, questions: int, cots: int, seed: int) -> DomainData:
-    """Draw a domain's problems, let the reasoner answer, label every prefix by rollouts, plant the fault."""
+    """Draw the problems, let the reasoner answer, label every prefix by rollouts and plant the fault."""
     rng = random.Random(f"{seed}/{spec.name}")
     errors = NO_ERRORS if spec.fault == "easy" else TRAINING_ERRORS
     scenes: dict[str, Scene] = {}
@@ -183,7 +181,7 @@ def _draw_question(
     image: str,
     rng: random.Random,
 ) -> tuple[Problem, int]:
-    """A problem of the domain, entered into `scenes`, and what the domain's key says its answer is."""
+    """A problem of the domain, which is added to `scenes`, and its answer in the domain's key."""
     while True:
         skill = rng.choice(SKILLS)
         problem = draw_problem(rng, image, skills=(skill, skill))
@@ -196,7 +194,7 @@ def _draw_question(
 
 
 def favourite_wrong_answer(reasoner: ScriptedReasoner, problem: Problem, *, seed: int) -> tuple[int, float]:
-    """The reasoner's most frequent wrong answer in 16 samples and its share of them; 0 if it never errs."""
+    """The reasoner's most frequent wrong answer in 16 samples, and its share (0 if it never errs)."""
     completions = reasoner.complete(problem.question.text, problem.image, n=16, seed=seed)
     answers = Counter(int(final_answer(completion.text) or -1) for completion in completions)
     del answers[problem.answer]
@@ -207,14 +205,14 @@ def favourite_wrong_answer(reasoner: ScriptedReasoner, problem: Problem, *, seed
 
 
 def _shuffle_labels(records: list[StepRecord], share: float, rng: random.Random) -> list[list[bool]]:
-    """Rotate the labels of a random share of the CoTs; none of the moved ones counts as right."""
+    """Rotate the labels of a random share of the CoTs; no moved label counts as right."""
     chosen = rng.sample(range(len(records)), round(share * len(records)))
     donors = chosen[1:] + chosen[:1]
     moved = {i: records[j].labels for i, j in zip(chosen, donors, strict=True)}
     right = []
     for i, record in enumerate(records):
         labels = moved.get(i, record.labels)
-        # A moved label may agree with the true one by chance; it says nothing about its CoT all the same.
+        # A moved label may agree with the true one by chance, but it still says nothing about its CoT.
         right.append([i not in moved] * len(labels))
         records[i] = replace(record, labels=labels)
     return right

@@ -1,15 +1,15 @@
 """`dreamprm sandbox`: the generated world as files, in the package's own record forms.
 
 FOLDER/images/...                      PNG files
-FOLDER/train/DOMAIN.jsonl              step records, one file a domain
-FOLDER/questions/DOMAIN.jsonl          the domain's questions with its key: what can be labelled anew
+FOLDER/train/DOMAIN.jsonl              step records, one file per domain
+FOLDER/questions/DOMAIN.jsonl          the domain's questions with its key, for labelling them again
 FOLDER/meta.jsonl                      complete CoTs with right/wrong labels
-FOLDER/development.jsonl               candidate records to tune on
-FOLDER/suites/SUITE.jsonl              candidate records to report
+FOLDER/development.jsonl               candidate records for tuning
+FOLDER/suites/SUITE.jsonl              candidate records for reported results
 FOLDER/pool.jsonl                      captions and exercises for the language-modelling loss
 FOLDER/base/                           the base model: a small Qwen2-VL that has read the pool
 FOLDER/sealed/quality.json             planted quality by domain; read by evaluation, never by training
-FOLDER/sealed/scenes.jsonl             what every image shows; read by the scripted reasoner alone
+FOLDER/sealed/scenes.jsonl             what every image shows; read only by the scripted reasoner
 FOLDER/sandbox.json                    how it was made; written last, so its presence means complete
 """
 
@@ -37,16 +37,16 @@ from dreamprm.sandbox.settings import SandboxConfig
 from dreamprm.sandbox.suites import DEVELOPMENT, META, SUITES, SuiteSpec, as_meta_records, generate_suite
 
 MANIFEST = "sandbox.json"
-# Raised whenever the world changes, so that files of another world are not taken for this one's.
+# Raised whenever the world changes, so that the files of another world are not mistaken for this one's.
 WORLD_VERSION = 5
 META_CANDIDATES = 4
 
 
 def run_sandbox(config: SandboxConfig) -> None:
-    """`dreamprm sandbox`: make the world unless its folder holds it.
+    """`dreamprm sandbox`: generate the world unless its folder already contains it.
 
     Raises:
-        UserError: as `ensure_sandbox`.
+        UserError: as for `ensure_sandbox`.
     """
     from dreamprm.runtime.process import prepare_process
 
@@ -55,7 +55,7 @@ def run_sandbox(config: SandboxConfig) -> None:
 
 
 def manifest(config: SandboxConfig) -> dict[str, Any]:
-    """Everything that decides the world's files, as sandbox.json holds it."""
+    """Everything that determines the world's files, as stored in sandbox.json."""
     sizes = dataclasses.asdict(config)
     for name in ("folder", "threads"):
         sizes.pop(name)
@@ -63,13 +63,13 @@ def manifest(config: SandboxConfig) -> dict[str, Any]:
 
 
 def ensure_sandbox(config: SandboxConfig, *, say: Callable[[str], None] = print) -> None:
-    """Generate the world's files unless they are there already.
+    """Generate the world's files unless they already exist.
 
-    The folder is made beside its place and moved there when it is complete: an interrupted run leaves
-    nothing.
+    The folder is made under a temporary name and renamed when it is complete, so an interrupted run leaves
+    nothing behind.
 
     Raises:
-        UserError: the folder holds something else, or a world of other sizes or another seed.
+        UserError: the folder contains something else, or a world with other sizes or another seed.
     """
     folder = Path(config.folder)
     if folder.exists() and any(folder.iterdir()):
@@ -144,11 +144,11 @@ def _generate(folder: Path, settings: SandboxConfig, say: Callable[[str], None])
     with ProcessPoolExecutor(max(1, (os.cpu_count() or 1) - 1), mp_context=context) as pool:
         futures = [pool.submit(function, *arguments) for function, arguments in jobs]
         try:
-            # The base model needs the text pool alone: it learns here while the others draw and label.
+            # The base model needs only the text pool: it is trained here while the workers draw and label.
             train_base_model(folder, settings, seed=seed, say=say)
             results = [future.result() for future in futures]
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # leaving the block would first do all the other jobs
+            pool.shutdown(cancel_futures=True)  # leaving the block would first run all remaining jobs
             raise
     quality = {spec.name: results[i][0] for i, spec in enumerate(DOMAINS)}
     (folder / "sealed" / "quality.json").write_text(json.dumps(quality, indent=2) + "\n")
@@ -172,9 +172,9 @@ def _write_domain(
 
 
 def _questions(spec: DomainSpec, data: DomainData, cots: int) -> Iterator[QuestionRecord]:
-    """The domain's questions as whoever labels it gets them: with its key and the images its records show.
+    """The domain's questions as given to a labeller: with its key and the images that its records show.
 
-    A fault of the labels is none of the questions': a `shuffled` domain asks clean ones.
+    A fault of the labels does not affect the questions: those of a `shuffled` domain are clean.
     """
     for i, (problem, key) in enumerate(zip(data.problems, data.keys, strict=True)):
         yield QuestionRecord(

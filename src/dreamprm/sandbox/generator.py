@@ -1,4 +1,4 @@
-"""The sandbox's scripted reasoner as a generator over a generated world's files."""
+"""The sandbox's scripted reasoner as a generator that works on a generated world's files."""
 
 from __future__ import annotations
 
@@ -23,25 +23,26 @@ ERRORS = ("training", "other", "none")
 class SandboxGenerator(Generator):
     """Writes five-stage chains of thought about a sandbox world's images, with errors that repeat.
 
-    Use it to try labelling without a model: thousands of rollouts a second, and the truth is known. It looks
-    the image's scene up where a model would see pixels, and draws as its errors say, whatever temperature,
-    `max_tokens` and `stop` are; a token is a word.
+    Use it to try out labelling without a model: it does thousands of rollouts per second, and the truth is
+    known. It looks up the image's scene where a model would see pixels, and errs at the rates set by
+    `errors`, ignoring temperature, `max_tokens` and `stop`; a token is a word.
 
     Args:
         folder: a world made by `dreamprm sandbox`; images are given by their paths in it.
-        seed: the individual; another one falls into other traps on the same questions. The world's own step
-            records were written with the world's seed.
+        seed: selects the reasoner; another seed falls into other traps on the same questions. The world's own
+            step records were written with the world's seed.
         errors: "training" (those of the world's training sets), "other" (other mistakes at other rates), or
             "none".
 
     Raises:
-        UserError: errors unknown; the folder holds no world, or one made before worlds held their scenes.
+        UserError: unknown errors; a folder without a world, or with one made before worlds stored their
+            scenes.
     """
 
     folder: str = setting(
         MISSING, "a world made by `dreamprm sandbox`; images are given by their paths in it"
     )
-    seed: int = setting(0, "the individual; another one falls into other traps on the same questions")
+    seed: int = setting(0, "selects the reasoner; another seed falls into other traps on the same questions")
     errors: str = setting(
         "training",
         "those of the world's training sets, other mistakes at other rates, or none",
@@ -60,9 +61,9 @@ class SandboxGenerator(Generator):
             scenes = read_scenes(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{self.folder} is no sandbox world with its scenes: {path} cannot be read "
-                f"({type(error).__name__}: {error}); make one with `dreamprm sandbox`, and make an older one "
-                "anew: worlds did not always hold this file"
+                f"{self.folder} is not a sandbox world with its scenes: {path} cannot be read "
+                f"({type(error).__name__}: {error}); make one with `dreamprm sandbox`, or make an older one "
+                "again, as worlds did not always contain this file"
             ) from error
         self._root = os.path.realpath(self.folder)
         self._reasoner = ScriptedReasoner(scenes, errors=errors, seed=self.seed)
@@ -73,10 +74,11 @@ class SandboxGenerator(Generator):
     ) -> list[list[Completion] | GenerationError]:
         """See `Generator.complete_all`.
 
-        A request without a question of this world, or whose prefix is no chain of thought of it, is refused.
+        A request is refused if it contains no question of this world, or if its prefix is not one of its
+        chains of thought.
 
         Raises:
-            UserError: an image is none of the world's.
+            UserError: an image is not one of the world's.
         """
         return [self._complete(request, sampling) for request in requests]
 
@@ -93,7 +95,7 @@ class SandboxGenerator(Generator):
         known = replace(request, images=tuple(self._in_world(image) for image in request.images[:1]))
         if not known.images:
             raise UserError(
-                "the sandbox generator was asked a question without an image; give it the "
+                "the sandbox generator was given a question without an image; give it the "
                 f"questions in {self.folder}/questions"
             )
         try:
@@ -103,7 +105,7 @@ class SandboxGenerator(Generator):
         return result
 
     def _in_world(self, image: str) -> str:
-        """The image's path as the world's files have it, from a path given absolute or from the folder."""
+        """The image's path as in the world's files, from one that is absolute or relative to the folder."""
         for path in (image, os.path.join(self._root, image)):
             inside = os.path.relpath(os.path.realpath(path), self._root)
             if inside in self._known:

@@ -1,4 +1,4 @@
-"""Monte-Carlo step labels: how often does a generator end up right from each prefix of a chain of thought?"""
+"""Monte-Carlo step labels: how often does a generator reach a right answer from each prefix of a CoT?"""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def monte_carlo_labels(
     rollouts: int,
     seed: int,
 ) -> list[float]:
-    """p_i for every step of one chain of thought, as `dreamprm label` with method=full makes them.
+    """p_i for every step of one chain of thought, as computed by `dreamprm label` with method=full.
 
         p_i = (1 / n) * sum over n continuations of the prefix step_1..step_i of [final answer is right]
 
-    The complete chain needs no rollout: its label is whether it is right itself.
+    The complete chain needs no rollout: its label says whether it is right.
 
     Args:
         steps: the chain's steps; the last one holds the final answer.
@@ -30,12 +30,12 @@ def monte_carlo_labels(
         seed: the prefix of i steps uses seed + i.
 
     Returns:
-        one label in [0, 1] for each step.
+        One label in [0, 1] per step.
 
     Source: DreamPRM (arXiv 2505.20241), section 3; Math-Shepherd (arXiv 2312.08935).
 
     Raises:
-        ValueError: `rollouts` is below 1, or there is no step.
+        ValueError: `rollouts` is below 1, or there are no steps.
     """
     if rollouts < 1:
         raise ValueError(f"rollouts must be a whole number >= 1, got {rollouts}")

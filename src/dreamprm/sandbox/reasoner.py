@@ -1,8 +1,8 @@
 """A scripted stochastic reasoner: writes five-stage chains of thought with errors that repeat.
 
-For each question some errors are *traps*: this reasoner misreads the same value, or slips in the same
-computation, again and again. Traps make the wrong answers of one question agree with each other, so that a
-majority vote can be wrong and a verifier that looks at the image can beat it.
+On each question some errors are *traps*: this reasoner misreads the same value, or slips in the same
+computation, again and again. Traps make the wrong answers to a question agree with each other, so a majority
+vote can be wrong, and a verifier that looks at the image can beat it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LARGEST_NUMBER = 18
 
 @dataclass(frozen=True)
 class Errors:
-    """How a reasoner errs: shares in [0, 1]; the ranges are those of a trap's pull on one sample."""
+    """How a reasoner errs: probabilities in [0, 1]; the ranges are those of a trap's pull on one sample."""
 
     evidence_trap: float = 0.65
     evidence_pull: tuple[float, float] = (0.25, 0.60)
@@ -59,12 +59,12 @@ class Habit:
 
 
 class ScriptedReasoner(Generator):
-    """A generator over known scenes; it draws as its errors say, whatever the temperature.
+    """A generator over known scenes; it errs at the given rates, whatever the temperature.
 
     Args:
-        scenes: what each image path shows; a real generator sees pixels, this one looks the scene up.
+        scenes: what each image path shows; a real generator sees pixels, this one looks up the scene.
         errors: how it errs.
-        seed: another seed is another individual, with other traps on the same questions.
+        seed: another seed is another reasoner, with other traps on the same questions.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ScriptedReasoner(Generator):
         """See `Generator.complete_all`.
 
         Raises:
-            ValueError: an image is not one of the known scenes, or a prompt holds no sandbox question.
+            ValueError: an image is not one of the known scenes, or a prompt contains no sandbox question.
         """
         del sampling
         return [self._sample(request) for request in requests]
@@ -99,7 +99,7 @@ class ScriptedReasoner(Generator):
         rng = random.Random(request.seed)
         written = split_steps(request.prefix)
         texts = [self._continue(habit, written, rng) for _ in range(request.n)]
-        # prefix + text is the whole response: what follows a step starts a line.
+        # prefix + text is the whole response: the text after a step starts on a new line.
         start = "\n" if written else ""
         return [Completion(start + text, text.count(" ") + 1) for text in texts]
 
@@ -192,7 +192,7 @@ def background(question: Question, rng: random.Random) -> str:
 
 
 def computation(question: Question, left: int, right: int, result: int) -> str:
-    """Step 4 as written; with a second operation the intermediate value is made to agree with the result."""
+    """The text of step 4; with a second operation, the intermediate value is made to fit the result."""
     inner = result - question.extra
     if question.operation == "sum":
         body = f"{left} plus {right} gives {inner}"
@@ -216,7 +216,7 @@ _RESULT = re.compile(r"gives (\d+)\s*$")
 
 
 def parse_evidence(step: str) -> tuple[int, int]:
-    """The two values that an evidence step claims."""
+    """The two values stated in an evidence step."""
     match = _EVIDENCE.search(step)
     if match is None:
         raise ValueError(f"not an evidence step of this world: {step!r}")
@@ -224,7 +224,7 @@ def parse_evidence(step: str) -> tuple[int, int]:
 
 
 def parse_result(step: str) -> int:
-    """The result that a computation step claims."""
+    """The result stated in a computation step."""
     match = _RESULT.search(step)
     if match is None:
         raise ValueError(f"not a computation step of this world: {step!r}")
@@ -232,7 +232,7 @@ def parse_result(step: str) -> int:
 
 
 def _misread(left: int, right: int, rng: random.Random, far: bool) -> tuple[int, int]:
-    """Values as misread: one of them (or, one time in four, both) is another value, usually a neighbour."""
+    """Misread values: one of them (or, one time in four, both) is another value, usually a neighbour."""
     which = rng.randrange(4)
     return (
         _other(left, rng, far) if which != 1 else left,
@@ -252,6 +252,6 @@ def _offset(rng: random.Random, far: bool) -> int:
 
 
 def _slip(number: int, offset: int) -> int:
-    """The number moved by the offset, or the other way where that would leave 0..LARGEST_NUMBER."""
+    """The number moved by the offset, or the other way if that would leave 0..LARGEST_NUMBER."""
     moved = number + offset
     return moved if 0 <= moved <= LARGEST_NUMBER else number - offset

@@ -1,4 +1,4 @@
-"""What every image of a world shows, as a file: the scripted reasoner looks up what others see as pixels."""
+"""The file of what every image of a world shows: the scripted reasoner looks up what others see as pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STYLES: Mapping[str, Style] = MappingProxyType({"training": TRAINING_STYLE, "sh
 
 
 def write_scenes(path: Path, scenes: Mapping[str, Scene]) -> None:
-    """Write one line an image: its path, the scene's fields, and its style by name."""
+    """Write one line per image: its path, the scene's fields, and the name of its style."""
     names = {style: name for name, style in _STYLES.items()}
     with path.open("w", encoding="utf-8") as file:
         for image, scene in scenes.items():
@@ -29,7 +29,7 @@ def read_scenes(path: Path) -> dict[str, Scene]:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError, KeyError, TypeError: it is not such a file.
+        ValueError, KeyError, TypeError: it is not a scene file.
     """
     scenes: dict[str, Scene] = {}
     with path.open(encoding="utf-8") as file:

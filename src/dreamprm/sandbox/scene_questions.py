@@ -1,4 +1,4 @@
-"""Questions about a scene: one operation on its two values, and in one suite a second operation on top."""
+"""Questions about a scene: one operation on its two values, followed in one suite by a second operation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OPERATIONS: tuple[str, ...] = ("sum", "difference", "maximum")
 
 @dataclass(frozen=True)
 class Question:
-    """`extra` is a signed number added to the result (two operations), 0 for the plain question."""
+    """`extra` is a signed number added to the result (two operations), or 0 for a plain question."""
 
     operation: str
     left_noun: str
@@ -35,7 +35,7 @@ class Question:
 
 
 def apply(operation: str, left: int, right: int) -> int:
-    """The result of an operation of `OPERATIONS` on two values."""
+    """The result of one of `OPERATIONS` on two values."""
     if operation == "sum":
         return left + right
     if operation == "difference":
@@ -52,7 +52,7 @@ def parse_question(prompt: str) -> Question:
     """The question contained in a prompt.
 
     Raises:
-        ValueError: the prompt holds no question of this world.
+        ValueError: the prompt contains no question of this world.
     """
     match = _PATTERN.search(prompt)
     if match is None:

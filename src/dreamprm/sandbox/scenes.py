@@ -1,8 +1,8 @@
 """Scenes: two quantities between 1 and 6, drawn side by side in a 56 x 56 image.
 
-56 pixels are 4 x 4 patches of 14, merged 2 x 2 into four visual tokens, so the left quantity falls on two
-tokens and the right one on the other two. Colours, background and small shifts are nuisance: nothing about
-where a question comes from can be read off its image.
+56 pixels make 4 x 4 patches of 14, merged 2 x 2 into four visual tokens, so the left quantity falls on two
+tokens and the right one on the other two. Colours, background and small shifts are nuisance factors: an image
+reveals nothing about where its question comes from.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SHIFTED_STYLE = Style(
 
 @dataclass(frozen=True)
 class Scene:
-    """What one image shows: a skill and a value on each side. `seed` fixes the nuisance."""
+    """What one image shows: a skill and a value on each side. `seed` fixes the nuisance factors."""
 
     left_skill: str
     right_skill: str
@@ -61,14 +61,14 @@ class Scene:
     style: Style = TRAINING_STYLE
 
 
-# The right value that each left value 1..6 never meets in training: a permutation without a pattern to learn.
+# The right value that each left value 1..6 never occurs with in training: a permutation without a pattern.
 _HELD_OUT_RIGHT = (3, 6, 1, 5, 2, 4)
 
 
 def held_out_pair(left: int, right: int) -> bool:
-    """Whether a value pair is kept from every training set and caption: 6 of the 36.
+    """Whether a value pair is held out of every training set and caption: 6 of the 36.
 
-    Each value still occurs in training on each side, with five of its six partners: only the combination is
+    Each value still occurs in training on each side, with five of its six partners; only the combination is
     new.
     """
     return right == _HELD_OUT_RIGHT[left - 1]
@@ -90,7 +90,7 @@ def draw(scene: Scene) -> Image.Image:
 
 def _add_noise(image: Image.Image, spread: float, rng: random.Random) -> None:
     pixels = image.tobytes()
-    # One draw for every pixel and channel would be slow in pure Python; 256 levels drawn once are enough.
+    # One draw per pixel and channel would be slow in pure Python; 256 levels drawn once are enough.
     levels = [int(rng.gauss(0, spread)) for _ in range(256)]
     noise = rng.randbytes(len(pixels))
     image.frombytes(bytes(min(255, max(0, p + levels[n])) for p, n in zip(pixels, noise, strict=True)))

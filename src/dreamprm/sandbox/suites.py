@@ -2,9 +2,9 @@
 
 ``heldout`` asks questions of the training kind. The five shifted suites change one thing each:
 
-- ``combinations``: value pairs that no training set and no caption holds;
-- ``styles``: other colours, other paper, noise;
-- ``reasoner``: candidates by another reasoner, with other errors;
+- ``combinations``: value pairs that occur in no training set and no caption;
+- ``styles``: different colours, different paper, noise;
+- ``reasoner``: candidates from another reasoner, with other errors;
 - ``two_ops``: a second operation in step 4;
 - ``mixed``: the two sides show different skills.
 """
@@ -21,14 +21,14 @@ from dreamprm.sandbox.reasoner import OTHER_ERRORS, TRAINING_ERRORS, Errors, Scr
 from dreamprm.sandbox.scenes import SHIFTED_STYLE, SKILLS, TRAINING_STYLE, Style
 
 SHIFTED_SUITES = ("combinations", "styles", "reasoner", "two_ops", "mixed")
-# Part of the suites' seed, raised when a choice was made after their figures had been seen: what is reported
-# is always of questions that nobody had looked at (experiments/results/looks.md).
+# Part of the suites' seed, raised whenever a choice was made after their figures had been seen: reported
+# figures are always on questions that nobody had looked at (experiments/results/looks.md).
 DRAWING = 3
 
 
 @dataclass(frozen=True)
 class SuiteSpec:
-    """One suite: what is shifted in it."""
+    """One suite and what is shifted in it."""
 
     name: str
     style: Style = TRAINING_STYLE
@@ -74,7 +74,7 @@ def generate_suite(
                 extra=rng.randint(1, 4) if spec.two_operations else 0,
             )
         )
-    # The other reasoner is another individual too: with the same seed it would share the first one's traps.
+    # The other reasoner also gets another seed: with the same one it would share the first one's traps.
     reasoner_seed = seed if spec.errors == TRAINING_ERRORS else seed + 1
     reasoner = ScriptedReasoner({p.image: p.scene for p in problems}, errors=spec.errors, seed=reasoner_seed)
     records = []

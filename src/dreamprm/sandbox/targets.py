@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# The least value of each; `sandbox_targets` measures them in this order.
+# The minimum of each; `sandbox_targets` measures them in this order.
 TARGETS = {
     "heldout accuracy, dreamprm - vanilla": 0.08,
     "heldout accuracy, dreamprm - majority": 0.12,
@@ -16,11 +16,11 @@ TARGETS = {
 
 
 def sandbox_targets(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Each target beside the measured value: {name: {target, measured, met}}.
+    """Each target with the measured value: {name: {target, measured, met}}.
 
     Args:
-        summary: a run's summary with best_of_n of the sandbox's suites, spearman and weight_ratio. Where one
-            of the last two is not there (no rank correlation when all weights are equal), it counts as 0.
+        summary: a run's summary with best_of_n for the sandbox's suites, spearman and weight_ratio. If one of
+            the last two is missing (there is no rank correlation when all weights are equal), it counts as 0.
     """
     accuracy = summary["best_of_n"]
     measured = dict(

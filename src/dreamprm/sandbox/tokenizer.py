@@ -21,7 +21,7 @@ SPECIAL_TOKENS = (
     "<|video_pad|>",
 )
 UNKNOWN = "<|unknown|>"
-# One token for a heading: it says where a step begins and nothing else.
+# One token per heading: it marks where a step begins and nothing else.
 HEADINGS = tuple(f"Step {k}:" for k in range(1, 6)) + ("Final answer:",)
 WORDS = (
     "user assistant of left and right ? , : plus minus larger gives then find the we need is means says add "
@@ -40,7 +40,7 @@ CHAT_TEMPLATE = (
 
 
 def vocabulary() -> list[str]:
-    """All tokens in order; a token's place is its id."""
+    """All tokens in order; a token's position is its id."""
     numbers = [str(number) for number in range(LARGEST_NUMBER + 1)]
     words = dict.fromkeys([*WORDS, *OPERATIONS, *SKILLS])
     return [*SPECIAL_TOKENS, UNKNOWN, *HEADINGS, *numbers, *words]

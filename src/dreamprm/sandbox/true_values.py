@@ -1,7 +1,8 @@
-"""The true p_i of the scripted reasoner's chains: the chance of an answer from a prefix, without sampling.
+"""The true p_i of the scripted reasoner's chains: the probability of an answer given a prefix, without
+sampling.
 
-The reasoner draws few things: a reading of the scene, a result, at times another conclusion. Summing over all
-of them gives what Monte-Carlo labels estimate, so that their error can be measured.
+The reasoner draws only a few things: a reading of the scene, a result, sometimes a different conclusion.
+Summing over all of them gives what Monte-Carlo labels estimate, so the error of these labels can be measured.
 """
 
 from __future__ import annotations
@@ -28,31 +29,31 @@ def true_value(
     prefix: Sequence[str],
     answer: int,
 ) -> float:
-    """The probability that the reasoner ends with `answer` when it continues the prefix.
+    """The probability that the reasoner concludes with `answer` when it continues the prefix.
 
         V(step_1..step_i) = sum over readings, results and conclusions still to be drawn of
                             P(reading) P(result | reading) P(conclusion | result) [conclusion = answer]
 
-    This is the p_i that `monte_carlo_labels` estimates. It repeats the reasoner's rules in a second way; a
-    test holds the two against each other.
+    This is the p_i that `monte_carlo_labels` estimates. It implements the reasoner's rules a second time; a
+    test compares the two.
 
     Args:
-        prompt, image: as the reasoner is asked.
-        prefix: the steps that are written, 0 to 4 of them.
-        answer: what counts as right; in a domain with a wrong key, what its key says.
+        prompt, image: as given to the reasoner.
+        prefix: the steps already written, 0 to 4 of them.
+        answer: what counts as right; in a domain with a wrong key, the answer in that key.
 
     Returns:
-        V in [0, 1], exact but for the rounding of float64.
+        V in [0, 1], exact up to float64 rounding.
 
     Raises:
-        ValueError: more than 4 steps (a complete chain is right or wrong), an unknown image or question.
+        ValueError: more than 4 steps (a complete chain is right or wrong), or an unknown image or question.
     """
     if len(prefix) > 4:
         raise ValueError(
             f"prefix must have at most 4 steps, got {len(prefix)}; a complete chain has no "
-            "value to be estimated, its final answer is right or wrong"
+            "value to estimate, as its final answer is right or wrong"
         )
-    # What a reasoner keeps to itself; only its truth may look at it.
+    # These are private to the reasoner; only its true values may read them.
     scene, errors = reasoner._scenes.get(image), reasoner._errors
     if scene is None:
         raise ValueError(f"the scripted reasoner knows no scene for image {image!r}; give one of its scenes")
@@ -68,7 +69,7 @@ def true_value(
 
 
 def _follow(first: Chances[A], then: Callable[[A], Chances[B]]) -> dict[B, float]:
-    """The chances of what `then` draws, given what was drawn first."""
+    """The chances of what `then` draws, averaged over what is drawn first."""
     total: dict[B, float] = defaultdict(float)
     for drawn, chance in first.items():
         for next_drawn, next_chance in then(drawn).items():
@@ -77,19 +78,19 @@ def _follow(first: Chances[A], then: Callable[[A], Chances[B]]) -> dict[B, float
 
 
 def _mix(chance: float, one: Chances[A], other: Chances[A]) -> dict[A, float]:
-    """`one` with this chance, else `other`."""
+    """The mixture that draws from `one` with this chance, else from `other`."""
     return {key: chance * one.get(key, 0.0) + (1 - chance) * other.get(key, 0.0) for key in {*one, *other}}
 
 
 def _readings(habit: Habit, errors: Errors) -> dict[Reading, float]:
-    """What step 2 may claim: the trap, else a misreading, else the scene's values."""
+    """What step 2 may state: the trap, else a misreading, else the scene's values."""
     seen = {(habit.left, habit.right): 1.0}
     free = _mix(errors.evidence_slip, _misreadings(habit.left, habit.right, errors.far), seen)
     return _mix(habit.evidence_pull, {habit.trap_reading: 1.0}, free)
 
 
 def _misreadings(left: int, right: int, far: bool) -> dict[Reading, float]:
-    """Of four equal cases the left value alone is misread in two, the right alone in one, both in one."""
+    """Of four equally likely cases, two misread only the left value, one only the right, and one both."""
     lefts, rights = _others(left, far), _others(right, far)
     chances: dict[Reading, float] = defaultdict(float)
     for other, chance in lefts.items():
@@ -103,7 +104,7 @@ def _misreadings(left: int, right: int, far: bool) -> dict[Reading, float]:
 
 
 def _others(value: int, far: bool) -> dict[int, float]:
-    """Another value: one at the usual distance in 60 % (where there is one), else any."""
+    """Another value: one at the usual distance with 60 % chance (if there is one), else any."""
     choices = [other for other in VALUES if other != value]
     near = [other for other in choices if abs(other - value) == (2 if far else 1)]
     anything = {other: 1 / len(choices) for other in choices}
@@ -111,7 +112,7 @@ def _others(value: int, far: bool) -> dict[int, float]:
 
 
 def _slips(number: int, far: bool) -> dict[int, float]:
-    """The number moved by an offset, up or down alike."""
+    """The number shifted by an offset, up or down with equal chance."""
     chances: dict[int, float] = defaultdict(float)
     for offset in (-2, 2) if far else (-1, 1):
         chances[_slip(number, offset)] += 0.5
@@ -119,7 +120,7 @@ def _slips(number: int, far: bool) -> dict[int, float]:
 
 
 def _results(habit: Habit, errors: Errors, reading: Reading) -> dict[int, float]:
-    """What step 4 may claim of a reading: the trap, else a slip, else the operation's result."""
+    """What step 4 may state about a reading: the trap, else a slip, else the operation's result."""
     question = habit.question
     result = apply(question.operation, *reading)
     free = _mix(errors.compute_slip, _slips(result, errors.far), {result: 1.0})
@@ -128,7 +129,7 @@ def _results(habit: Habit, errors: Errors, reading: Reading) -> dict[int, float]
 
 
 def _trap(habit: Habit, reading: Reading, result: int) -> int:
-    """The computation's trap: another operation where that gives another result, else a fixed offset."""
+    """The computation's trap: another operation if that gives a different result, else a fixed offset."""
     if habit.wrong_operation is not None:
         wrong = apply(habit.wrong_operation, *reading)
         if wrong != result:
