@@ -213,7 +213,7 @@ def test_every_section_of_a_page_can_be_reached(make_run):
 
 def test_sections_have_anchors_of_their_own(run_folder, monkeypatch):
     monkeypatch.setattr(sections, "SECTIONS", (provenance.sections, provenance.sections))
-    with pytest.raises(ValueError, match="anchors of their own; repeated: provenance"):
+    with pytest.raises(ValueError, match="needs its own anchor; repeated: provenance"):
         render_report(read_report([run_folder]))
 
 

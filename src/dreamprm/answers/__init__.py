@@ -1,4 +1,4 @@
-"""Checkers of answers, one file a kind: right, wrong or undecided, and what was read as the answer."""
+"""Answer checkers, one file per kind: right, wrong or undecided, and what was read as the answer."""
 
 from dreamprm.answers.base import Checker, Judgement, Verdict
 from dreamprm.answers.concurrency import check_all

@@ -1,1 +1,1 @@
-"""Other projects' files in and out of our own form: records, questions, benchmarks; one file each."""
+"""Conversion of other projects' records, questions and benchmarks to and from our own form, one file each."""

@@ -1,4 +1,4 @@
-"""Generators: whatever continues a chain of thought, behind one method; one file a backend."""
+"""Generators, which continue chains of thought, behind one method; one file per backend."""
 
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
 from dreamprm.generators.registry import GENERATORS, SERVING, build_generator, generator_settings

@@ -1,5 +1,7 @@
-"""Hypergradients of bilevel problems through windows of inner AdamW steps. Usable without the rest of
-dreamprm."""
+"""Hypergradients of bilevel problems through windows of inner AdamW steps.
+
+Usable without the rest of dreamprm.
+"""
 
 from dreamprm.hypergrad.adamw import AdamW, AdamWState
 from dreamprm.hypergrad.adjoint import Adjoint

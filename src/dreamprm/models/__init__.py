@@ -1,6 +1,6 @@
 """The process reward model, its processor and the domain weights.
 
-Importing this package imports neither torch nor transformers: its names are loaded when they are first used.
+Importing this package imports neither torch nor transformers: its names are loaded on first use.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Reports of finished runs and evaluations, made from the files of their folders alone."""
+"""Reports of finished runs and evaluations, made only from the files in their folders."""
 
 from dreamprm.reporting.console import final_table
 from dreamprm.reporting.folders.run import read_run

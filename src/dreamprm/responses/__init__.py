@@ -1,4 +1,4 @@
-"""Responses of generators taken apart: steps, final answer, and what is wrong with their form."""
+"""Parsing of generators' responses: steps, final answer, and what is malformed."""
 
 from dreamprm.responses.final_answers import final_answer
 from dreamprm.responses.headings import last_step_number, split_question, split_steps

@@ -1,5 +1,4 @@
-"""The true p_i of the scripted reasoner's chains: the probability of an answer given a prefix, without
-sampling.
+"""The true p_i of the scripted reasoner's chains: exact probabilities of an answer given a prefix.
 
 The reasoner draws only a few things: a reading of the scene, a result, sometimes a different conclusion.
 Summing over all of them gives what Monte-Carlo labels estimate, so the error of these labels can be measured.

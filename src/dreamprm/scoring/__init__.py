@@ -1,1 +1,1 @@
-"""`dreamprm score`: files of candidates or step records in, the same with a scorer's log-odds out."""
+"""`dreamprm score`: reads candidates or step records and writes them back with a scorer's log-odds."""

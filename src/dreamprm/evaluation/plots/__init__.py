@@ -1,1 +1,1 @@
-"""The plots of an evaluation and the look of every plot; each function returns a matplotlib figure."""
+"""The plots of an evaluation, and the style of all plots; each function returns a matplotlib figure."""

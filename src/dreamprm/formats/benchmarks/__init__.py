@@ -1,4 +1,4 @@
-"""Benchmarks: their published questions and predictions, their own answer rules and figures, one file each.
+"""Benchmarks, one file each: published questions and predictions, their own answer rules and figures.
 
 benchmark = build_benchmark("mathvision")
 questions = read_questions(benchmark, "testmini.jsonl")

@@ -1,1 +1,1 @@
-"""Questions of published datasets: one frozen dataclass a dataset, found by name in `FORMATS`."""
+"""Questions of published datasets: one frozen dataclass per dataset, found by name in `FORMATS`."""

@@ -1,1 +1,1 @@
-"""Formats of records: step labels, first errors, graded responses; read, and most of them written."""
+"""Formats of records: step labels, first errors, graded responses; all can be read, most also written."""

@@ -1,4 +1,4 @@
-"""Monte-Carlo labels of steps: how often is a generator right in the end, from each prefix of a chain?"""
+"""Monte-Carlo step labels: how often does a generator reach a right answer from each prefix of a chain?"""
 
 from dreamprm.labelling.rollouts.base import Ask, LabelMethod, Plan, StepLabel, Tally, run_plan
 from dreamprm.labelling.rollouts.registry import METHODS, build_method, method_settings

@@ -1,1 +1,1 @@
-"""The folders that reports are made of: what `train`, `evaluate` and `evaluate-steps` leave."""
+"""The folders that reports are made from: the output of `train`, `evaluate` and `evaluate-steps`."""

@@ -1,4 +1,4 @@
-"""The plots of a run: each takes a Run and returns a Figure, or None where the run has nothing to plot."""
+"""The plots of a run: each takes a Run and returns a Figure, or None if there is nothing to plot."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from dreamprm.reporting.plots.training import audit, losses
 from dreamprm.reporting.plots.weights import final_weights, weights_over_time
 
 RUN_LEVEL = 0.95
-"""Of the intervals in a run's summary."""
+"""The level of the intervals in a run's summary."""
 
 
 def accuracy_over_n(run: Run) -> Figure | None:
-    """`mean_over_n` of a training run's suites."""
+    """`mean_over_n` for a training run's suites."""
     return mean_over_n(run.summary, level=RUN_LEVEL)
 
 
 def best_of_n(run: Run) -> Figure | None:
-    """`suites_with_all` of a training run."""
+    """`suites_with_all` for a training run."""
     return suites_with_all(run.summary, level=RUN_LEVEL)
 
 
@@ -35,4 +35,4 @@ PLOTS: Mapping[str, Callable[[Run], Figure | None]] = {
     "accuracy_over_n": accuracy_over_n,
     "best_of_n": best_of_n,
 }
-"""File names (without .png) and the functions that draw them, in the order of the report."""
+"""File names (without .png) and the functions that draw the plots, in report order."""

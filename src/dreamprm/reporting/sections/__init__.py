@@ -1,4 +1,4 @@
-"""The sections of a report: each a function of the whole Report that yields those that apply."""
+"""The sections of a report: each function takes the whole Report and yields the sections that apply."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ SECTIONS: tuple[Callable[[Report], Iterator[Section]], ...] = (
     run.training,
     provenance.sections,
 )
-"""In the order of the page."""
+"""In page order."""
 
 
 def sections_of(report: Report) -> list[Section]:
-    """All that a report shows, in the order of the page.
+    """All sections of a report, in page order.
 
-    Raises: ValueError where two sections have one anchor.
+    Raises: ValueError if two sections have the same anchor.
     """
     found = [section for sections in SECTIONS for section in sections(report)]
     anchors = [section.anchor for section in found]
     repeated = sorted({anchor for anchor in anchors if anchors.count(anchor) > 1})
     if repeated:
-        raise ValueError(f"sections must have anchors of their own; repeated: {', '.join(repeated)}")
+        raise ValueError(f"each section needs its own anchor; repeated: {', '.join(repeated)}")
     return found
