@@ -42,6 +42,7 @@ test: $(TOOLS)
 lint: $(TOOLS)
 	$(BIN)/ruff check .ci src tests docs $(wildcard experiments)
 	$(BIN)/ruff format --check .ci src tests docs $(wildcard experiments)
+	$(BIN)/lint-imports
 	$(BIN)/python -m mypy
 
 # Lines of src that no test runs, counting the processes that tests start.
