@@ -399,7 +399,7 @@ def test_the_papers_settings_are_the_defaults() -> None:
         ),
         (
             "evaluation.vanilla=live",
-            "unknown key evaluation.vanilla: train the vanilla PRM by a command of its",
+            "unknown key evaluation.vanilla: train the vanilla PRM with a separate",
         ),
         (
             "evaluation.base=true",
@@ -409,7 +409,7 @@ def test_the_papers_settings_are_the_defaults() -> None:
         ("evaluation.level=1", "unknown key evaluation.level: training no longer evaluates"),
         (
             "sandbox.hidden_size=40",
-            "unknown key sandbox.hidden_size: make the world first, by `dreamprm sandbox",
+            "unknown key sandbox.hidden_size: make the world first, with `dreamprm sandbox",
         ),
         ("lr=3", "unknown key lr, did you mean 'inner.lr' or 'upper.lr'"),
     ],

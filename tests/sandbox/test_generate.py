@@ -246,7 +246,7 @@ def test_the_command_reads_settings_of_its_own(
     assert "seed is 0 there, 1 in this configuration" in capsys.readouterr().err
     # Settings of the generator stood in a section of the training's configuration before.
     assert main(["sandbox", "sandbox.captions=6"]) == 2
-    assert "sandbox.captions: the settings of the world stand at the top level" in capsys.readouterr().err
+    assert "sandbox.captions: the settings of the world are now at the top level" in capsys.readouterr().err
 
 
 def test_the_folder_is_named_for_the_seed() -> None:

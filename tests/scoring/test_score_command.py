@@ -311,7 +311,7 @@ def test_settings_that_cannot_work_are_refused(run_folder: Path, tmp_path: Path)
         ({"max_pixels": 100}, "are for models of the public code"),
         ({"processor": "x"}, "are for models of the public code"),
         ({"files": {}}, "must name at least one file"),
-        ({"files": {"a/b": str(source)}}, "may not be empty, start with a dot or hold a slash"),
+        ({"files": {"a/b": str(source)}}, "may not be empty, start with a dot or contain a slash"),
         ({"files": {"in": str(source)}, "output": str(tmp_path)}, "would be replaced by its own result"),
         ({"model": str(tmp_path)}, "holds no saved PRM"),
         ({"batch_size": 0}, "batch_size must be >= 1"),

@@ -198,7 +198,7 @@ def _batch(prm: Any, seed: int) -> dict[str, Any]:
         ),
         (
             ("hypergrad.name=none",),
-            "hypergrad: audit_every=1 compares an estimator's gradient, name=none has",
+            "hypergrad: audit_every=1 compares an estimator's gradient, but name=none has",
         ),
     ],
 )

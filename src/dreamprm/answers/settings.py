@@ -14,17 +14,18 @@ class JudgedAnswers:
     """How answers are judged."""
 
     kind: str = setting(
-        "auto", "how answers are compared; auto: told from each question's options, answer_type and answer"
+        "auto",
+        "how answers are compared; auto: inferred from each question's options, answer_type and answer",
     )
     judge: JudgeSettings = section(JudgeSettings, when={"kind": ("auto", "judge")})
     settings: dict[str, Any] = open_settings(
-        "the named kind's own settings, written beside kind:",
+        "the named kind's own settings, written next to kind:",
         registry="dreamprm.answers:CHECKERS",
         named_by="kind",
     )
 
     def check(self) -> None:
-        """A judge where one is needed."""
+        """Require a judge if answers are judged by one."""
         if self.kind == "judge" and self.judge.name is None:
             raise ValueError("kind=judge needs judge.name (and its settings)")
 
@@ -35,6 +36,7 @@ class AnswerSettings(JudgedAnswers):
 
     undecided: str = setting(
         "wrong",
-        "a response whose answer cannot be read or compared counts as wrong, or is left out of the labels",
+        "whether a response whose answer cannot be read or compared counts as wrong or is left out of the "
+        "labels",
         choices=("wrong", "leave_out"),
     )

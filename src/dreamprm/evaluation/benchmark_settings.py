@@ -14,12 +14,12 @@ from dreamprm.generators.settings import JudgeSettings
 class BenchmarkConfig:
     """A benchmark's questions, and answers to them checked by its own rules, with its own figures."""
 
-    name: str = setting(REQUIRED, "the benchmark; those that there are stand below")
+    name: str = setting(REQUIRED, "name of the benchmark; they are listed below")
     questions: str = setting(REQUIRED, "its questions: its own file or folder, or VLMEvalKit's .tsv")
     output: str = setting(
         REQUIRED,
-        "folder of questions.jsonl, candidates.jsonl, scores.json and scores.md; older ones are replaced. A "
-        "judge's replies are kept in its judge.jsonl: the same command goes on where it was stopped",
+        "folder for questions.jsonl, candidates.jsonl, scores.json and scores.md; older ones are replaced. A "
+        "judge's replies are kept in its judge.jsonl, so that the same command resumes",
     )
     predictions: list[str] = setting(
         [],
@@ -27,23 +27,25 @@ class BenchmarkConfig:
         "samples",
     )
     candidates: str | None = setting(
-        None, "file of candidate records instead, such as `dreamprm sample` writes; they are checked anew"
+        None, "file of candidate records instead, as `dreamprm sample` writes them; they are checked again"
     )
     images: str = setting(
-        "require", "every question needs its images, or they are left out", choices=("require", "ignore")
+        "require", "every question needs its images, or images are left out", choices=("require", "ignore")
     )
     image_root: str | None = setting(None, "folder that image paths start from; null: the questions' own")
-    split: str | None = setting(None, "of a folder of questions with several splits, which")
-    limit: int | None = setting(None, "only the first so many questions; null: all", minimum=1)
+    split: str | None = setting(None, "which split, if the folder of questions has several")
+    limit: int | None = setting(None, "use only this many questions, the first ones; null: all", minimum=1)
     steps: str = setting("paragraphs", "how predictions are split into steps", choices=SPLITS)
     outcomes: str = setting(
-        "check", "right by the benchmark's rules, or as flagged in the files", choices=("check", "published")
+        "check",
+        "what is right: decided by the benchmark's rules, or as flagged in the files",
+        choices=("check", "published"),
     )
     use_extracted: bool = setting(
-        True, "judge the answer that the benchmark's own extraction took out, where a file holds it"
+        True, "check the answer that the benchmark's own extraction found, if the file holds it"
     )
     empty: str = setting(
-        "error", "an empty prediction stops the run, or is wrong and counted", choices=("error", "wrong")
+        "error", "an empty prediction stops the run, or counts as wrong", choices=("error", "wrong")
     )
     incomplete: str = setting(
         "error",
@@ -52,20 +54,20 @@ class BenchmarkConfig:
     )
     other_questions: str = setting(
         "error",
-        "predictions for questions that are not there stop the run, or are left out",
+        "predictions for unknown questions stop the run, or are left out",
         choices=("error", "skip"),
     )
     judge: JudgeSettings = section(JudgeSettings)
-    seed: int = setting(0, "seed of the bootstrap", minimum=0)
+    seed: int = setting(0, "seed for the bootstrap", minimum=0)
     resamples: int = setting(2000, "bootstrap draws", minimum=1)
     level: float = setting(0.95, "share of the draws inside an interval", above=0, below=1)
     settings: dict[str, Any] = open_settings(
-        "the named benchmark's own settings, written beside name:",
+        "the named benchmark's own settings, written next to name:",
         registry="dreamprm.formats.benchmarks:BENCHMARKS",
         build=True,
     )
 
     def check(self) -> None:
-        """Answers come from one place."""
+        """Refuse two sources of answers."""
         if self.predictions and self.candidates is not None:
             raise ValueError("give predictions or candidates, not both")

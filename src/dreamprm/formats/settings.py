@@ -1,4 +1,4 @@
-"""`dreamprm convert`: files of other projects in, and ours out to them."""
+"""`dreamprm convert`: from other projects' files to ours, and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dreamprm.config.schema import REQUIRED, declared, open_settings, setting
 def format_listing() -> str:
     """Every foreign format with its meaning and its options in both directions, for `--help`.
 
-    Options that several formats have are described once, above the formats.
+    Options that several formats share are described once, above the formats.
     """
     from dreamprm.formats.registry import FORMATS
 
@@ -44,16 +44,16 @@ def _options(side: type, declared_in: type, *, indent: int) -> Iterator[str]:
 
 @dataclass
 class ConvertConfig:
-    """A file of another project in, one of our own form out; or the reverse."""
+    """A file of another project in, a file in our own form out; or the reverse."""
 
-    format: str = setting(REQUIRED, "the other project's form; the formats are listed below")
+    format: str = setting(REQUIRED, "the other project's format; they are listed below")
     source: str = setting(REQUIRED, "file to read; for some formats a folder")
-    destination: str = setting(REQUIRED, "file to write; appears whole or not at all")
+    destination: str = setting(REQUIRED, "file to write; it appears whole or not at all")
     direction: str = setting(
         "in",
         "in: read the format, write our JSONL; out: read our JSONL, write the format",
         choices=("in", "out"),
     )
     options: dict[str, Any] = open_settings(
-        "the format's own options, written beside the keys above:", listing=format_listing
+        "the format's own options, written next to the keys above:", listing=format_listing
     )

@@ -1,4 +1,4 @@
-"""Settings of whoever writes texts: the generator of a command, and the judge of its answers."""
+"""Settings of what writes texts: a command's generator, and the judge of answers."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from dreamprm.config.schema import REQUIRED, open_settings, setting
 
 @dataclass
 class GeneratorSettings:
-    """Who writes the chains of thought."""
+    """What writes the chains of thought."""
 
     name: str = setting(
         REQUIRED,
-        "openai: any server with that interface; transformers: a checkpoint in this process; sandbox",
+        "openai: any server with that interface; transformers: a checkpoint run in this process; sandbox: "
+        "the generated world's scripted reasoner",
     )
-    temperature: float = setting(1.0, "of the sampling", minimum=0)
+    temperature: float = setting(1.0, "sampling temperature", minimum=0)
     max_tokens: int = setting(1024, "longest completion in tokens", minimum=1)
     stop: list[str] = setting([], "texts that end a completion")
     settings: dict[str, Any] = open_settings(
-        "the named generator's own settings, written beside name:", registry="dreamprm.generators:GENERATORS"
+        "the named generator's own settings, written next to name:",
+        registry="dreamprm.generators:GENERATORS",
     )
 
     def check(self) -> None:
-        """Texts can be drawn like this (see `dreamprm.generators.base.Sampling`)."""
+        """Validate the sampling (see `dreamprm.generators.base.Sampling`)."""
         from dreamprm.generators.base import Sampling
 
         Sampling(self.temperature, self.max_tokens, tuple(self.stop))
@@ -34,7 +36,8 @@ class GeneratorSettings:
 class JudgeSettings:
     """A language model that judges open answers (answers.kind=judge)."""
 
-    name: str | None = setting(None, "the judge's generator, as generator.name; null: there is no judge")
+    name: str | None = setting(None, "the judge's generator, as in generator.name; null: no judge")
     settings: dict[str, Any] = open_settings(
-        "the named generator's own settings, written beside name:", registry="dreamprm.generators:GENERATORS"
+        "the named generator's own settings, written next to name:",
+        registry="dreamprm.generators:GENERATORS",
     )

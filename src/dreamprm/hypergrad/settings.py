@@ -1,7 +1,7 @@
-"""How estimators and solvers declare their settings, and the check of these when one is made.
+"""How estimators and solvers declare their settings, and how these are checked when one is made.
 
-A setting is a dataclass field whose metadata hold its meaning and what is allowed; a program that reads
-configurations finds there what it needs for a help text and for checks of its own.
+A setting is a dataclass field whose metadata holds its meaning and what is allowed: all that a program that
+reads configurations needs for help texts and checks of its own.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def setting(
 ) -> Any:
     """Declare a field of an estimator or a solver as one of its settings.
 
-    A number must be >= `minimum`, > `above` and < `below`, and finite; `advice` ends the message about one
-    that is not with what to do. `when` names the settings on which this one depends, with the values for
-    which it is read; otherwise only its default is accepted.
+    A number must be >= `minimum`, > `above` and < `below`, and finite; `advice` says what to do instead, at
+    the end of the message about one that is not. `when` names the settings on which this one depends, with
+    the values for which it is read; otherwise only its default is accepted.
     """
     metadata = {
         "help": meaning,
@@ -73,7 +73,7 @@ def check_settings(made: Any) -> None:
     """Check every setting of an estimator or a solver, for its `__post_init__`.
 
     Raises:
-        ValueError: a type or a value that is not allowed, or another value than the default for a setting
+        ValueError: a type or a value that is not allowed, or a value other than the default for a setting
             that is not read; the message names the setting, the value, and what to do.
     """
     for one in declared(type(made)):
@@ -110,7 +110,7 @@ def check_value(one: Declared, value: Any) -> None:
 
 
 def unmet(one: Declared, value_of: Callable[[str], Any]) -> str | None:
-    """Which condition keeps a setting from being read, for the values of the settings beside it; or None."""
+    """The condition that keeps a setting from being read, given the other settings' values; or None."""
     for key, values in (one.metadata["when"] or {}).items():
         if value_of(key) not in values:
             return f"with {key}={' or '.join(map(str, values))}, and {key} is {value_of(key)}"

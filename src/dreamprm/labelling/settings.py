@@ -18,26 +18,26 @@ class QuestionSettings(ReadingSettings):
 
     files: list[RecordFile] = setting(
         [],
-        "files of question records: plain paths, or sections with the keys below; may be empty where "
+        "files of question records: plain paths, or sections with the keys below; may be empty if "
         "label.candidates holds questions and answers",
     )
-    limit: int | None = setting(None, "only the first so many questions; null: all", minimum=1)
+    limit: int | None = setting(None, "use only this many questions, the first ones; null: all", minimum=1)
 
 
 @dataclass
 class SampleSettings:
     """`dreamprm sample`: chains of thought."""
 
-    n: int = setting(8, "CoTs a question (N)", minimum=1)
+    n: int = setting(8, "CoTs per question (N)", minimum=1)
     form: str = setting(
         "candidates",
-        "candidate records (a question with its N CoTs) or meta records (a CoT with right or wrong)",
+        "candidate records (a question with its N CoTs) or meta records (a CoT labelled right or wrong)",
         choices=("candidates", "meta"),
     )
     shard: str = setting("0/1", "i/n: this process takes every n-th question, starting at the i-th (from 0)")
 
     def check(self) -> None:
-        """The shard is one of n."""
+        """Validate the shard."""
         shard_of(self.shard)
 
 
@@ -47,21 +47,21 @@ class LabelSettings:
 
     candidates: str | None = setting(
         None,
-        "file of candidate records whose CoTs are labelled (sampled before, or another generator's); null: "
+        "file of candidate records whose CoTs are labelled (sampled earlier, or by another generator); null: "
         "sample them first",
     )
-    cots: int = setting(4, "CoTs sampled a question", minimum=1, when={"candidates": (None,)})
-    method: str = setting("full", "which prefixes get how many rollouts")
+    cots: int = setting(4, "CoTs sampled per question", minimum=1, when={"candidates": (None,)})
+    method: str = setting("full", "which prefixes get rollouts, and how many")
     shard: str = setting("0/1", "i/n: this process takes every n-th question, starting at the i-th (from 0)")
     settings: dict[str, Any] = open_settings(
-        "the named method's own settings, written beside method:",
+        "the named method's own settings, written next to method:",
         registry="dreamprm.labelling.rollouts:METHODS",
         named_by="method",
         build=True,
     )
 
     def check(self) -> None:
-        """The shard is one of n."""
+        """Validate the shard."""
         shard_of(self.shard)
 
 
@@ -70,11 +70,11 @@ class LabelConfig:
     """Questions in; chains of thought (`dreamprm sample`) or step labels (`dreamprm label`) out."""
 
     output: str = setting(
-        REQUIRED, "folder of the results; a run that was stopped goes on where it holds some already"
+        REQUIRED, "folder for the results; a run that was stopped resumes from those already there"
     )
-    seed: int = setting(0, "seed of the sampling", minimum=0)
+    seed: int = setting(0, "seed for the sampling", minimum=0)
     prompt: str = setting(
-        "five_stage", "the paper's five steps, or no structure asked for (ablation)", choices=PROMPTS
+        "five_stage", "ask for the paper's five steps, or for no structure (ablation)", choices=PROMPTS
     )
     split: str = setting(
         "headings",
@@ -82,7 +82,7 @@ class LabelConfig:
         choices=SPLITS,
     )
     max_failed_fraction: float = setting(
-        0.05, "largest share of the questions that may fail before the run stops", minimum=0, maximum=1
+        0.05, "largest share of questions that may fail before the run stops", minimum=0, maximum=1
     )
     questions: QuestionSettings = section(QuestionSettings)
     generator: GeneratorSettings = section(GeneratorSettings)
@@ -92,7 +92,7 @@ class LabelConfig:
     log: ProgressSettings = section(ProgressSettings)
 
     def check(self) -> None:
-        """Questions from somewhere."""
+        """Require a source of questions."""
         if not self.questions.files and self.label.candidates is None:
             raise ValueError("questions.files must name at least one file of question records, got []")
 

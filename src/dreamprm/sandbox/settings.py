@@ -14,27 +14,27 @@ class SandboxConfig:
     """The generated world: its folder, its seed and how large it is."""
 
     moved: ClassVar[Mapping[str, str]] = {
-        "sandbox": "the settings of the world stand at the top level now, such as folder=... or captions=100"
+        "sandbox": "the settings of the world are now at the top level, such as folder=... or captions=100"
     }
 
-    folder: str = setting("data/sandbox/seed${seed}", "folder the generated files go to")
-    seed: int = setting(0, "seed of everything that is generated, the base model included", minimum=0)
+    folder: str = setting("data/sandbox/seed${seed}", "folder for the generated files")
+    seed: int = setting(0, "seed for everything that is generated, including the base model", minimum=0)
     questions_per_domain: int = setting(1500, "questions in each of the 15 training domains", minimum=2)
-    cots_per_question: int = setting(2, "chains of thought for each training question", minimum=1)
-    meta_questions: int = setting(300, "questions of the meta set, four CoTs each", minimum=2)
-    development_questions: int = setting(300, "questions of the development set", minimum=2)
-    suite_questions: int = setting(800, "questions of each held-out suite", minimum=2)
-    candidates: int = setting(8, "candidates for each held-out question (N)", minimum=2)
+    cots_per_question: int = setting(2, "chains of thought per training question", minimum=1)
+    meta_questions: int = setting(300, "questions in the meta set, with four CoTs each", minimum=2)
+    development_questions: int = setting(300, "questions in the development set", minimum=2)
+    suite_questions: int = setting(800, "questions in each held-out suite", minimum=2)
+    candidates: int = setting(8, "candidates per held-out question (N)", minimum=2)
     captions: int = setting(4000, "image captions in the language-modelling pool", minimum=1)
     base_steps: int = setting(1200, "language-modelling steps of the base model", minimum=1)
-    base_batch: int = setting(64, "texts in a language-modelling step", minimum=1)
+    base_batch: int = setting(64, "texts per language-modelling step", minimum=1)
     base_lr: float = setting(2e-3, "peak learning rate of the base model's AdamW", minimum=0.0)
     hidden_size: int = setting(64, "width of the base model's language part and vision part", minimum=32)
     text_layers: int = setting(4, "layers of the base model's language part", minimum=1)
     vision_layers: int = setting(2, "layers of the base model's vision part", minimum=1)
-    threads: int | None = setting(None, "CPU threads of torch; null: torch's choice", minimum=1)
+    threads: int | None = setting(None, "CPU threads for torch; null: torch's default", minimum=1)
 
     def check(self) -> None:
-        """A width that four attention heads with rotary positions can share."""
+        """Require a width that four attention heads with rotary positions can share."""
         if self.hidden_size % 16:
             raise ValueError(f"hidden_size must be a multiple of 16, got {self.hidden_size}")

@@ -37,29 +37,33 @@ class DataSettings(ReadingSettings):
         REQUIRED, "files of step records: plain paths, or sections with the keys below"
     )
     meta: str = setting(REQUIRED, "JSON or JSONL file of meta records (whole CoTs with a right/wrong label)")
-    lm: str | None = setting(None, "JSONL pool for the language-modelling loss (needs lm_weight > 0)")
-    cache_dir: str = setting("data/cache", "folder of the memory-mapped copies of the files")
+    lm: str | None = setting(None, "JSONL pool of texts for the language-modelling loss (needs lm_weight > 0)")
+    cache_dir: str = setting("data/cache", "folder for memory-mapped copies of the files")
     stepless: str = setting(
-        "error", "records without a CoT cannot train: stop, or leave them out", choices=("error", "skip")
+        "error",
+        "if there are records without a CoT, which cannot train: stop, or leave them out",
+        choices=("error", "skip"),
     )
     audit_bound: float = setting(
         0.65,
-        "warn when a trivial feature (has steps, length, ...) predicts the label of a meta or candidate set "
-        "with a larger AUC than this",
+        "warn if a trivial feature (having steps, length, ...) predicts the labels of a meta or candidate "
+        "set with an AUC above this",
         minimum=0.5,
         maximum=1,
     )
     min_pixels: int = setting(
-        3136, "images are enlarged to at least this many pixels; stored with the model", minimum=1
+        3136, "images are scaled up to at least this many pixels; stored with the model", minimum=1
     )
     max_pixels: int = setting(
-        262144, "images are reduced to at most this many pixels (512 x 512); stored with the model", minimum=1
+        262144,
+        "images are scaled down to at most this many pixels (512 x 512); stored with the model",
+        minimum=1,
     )
     num_workers: int = setting(
-        0, "processes that read and decode ahead of the loop; 0: in the loop", minimum=0
+        0, "processes that read and decode ahead of the loop; 0: the loop does so itself", minimum=0
     )
     max_length: int | None = setting(
-        None, "longest CoT in tokens, a longer one is an error; null: no limit", minimum=1
+        None, "longest CoT in tokens; a longer one is an error; null: no limit", minimum=1
     )
 
     def check(self) -> None:
@@ -75,10 +79,10 @@ class ModelSettings:
     """The PRM: backbone and step head."""
 
     path: str | None = setting(
-        None, "checkpoint of the backbone, a folder or hub name; null: random from config"
+        None, "checkpoint of the backbone, a folder or hub name; null: random initialisation from config"
     )
     config: str | None = setting(None, "JSON file of a transformers config, for random initialisation")
-    tokenizer: str | None = setting(None, "folder of the tokenizer; null: the checkpoint's")
+    tokenizer: str | None = setting(None, "folder of the tokenizer; null: the checkpoint's own")
     head: str = setting(
         "hidden",
         "step head on hidden states, or on the vocabulary's logits",
@@ -91,31 +95,31 @@ class ModelSettings:
     )
     attn_implementation: str = setting(
         "auto",
-        "attention; auto: eager for an estimator that takes gradients of gradients (fused attention has "
-        "none), sdpa for the others",
+        "attention implementation; auto: eager for estimators that take gradients of gradients (fused "
+        "attention has none), sdpa for the others",
         choices=("auto", "sdpa", "eager", "flash_attention_2"),
     )
-    freeze_vision: bool = setting(False, "leave the vision tower as it is")
+    freeze_vision: bool = setting(False, "do not train the vision tower")
 
     def check(self) -> None:
-        """Exactly one source of the backbone."""
+        """Refuse two sources of the backbone."""
         if self.path is not None and self.config is not None:
             raise ValueError(f"give path or config, not both (path={self.path}, config={self.config})")
 
 
 @dataclass
 class CheckpointSettings:
-    """What an interrupted run continues from."""
+    """What an interrupted run resumes from."""
 
     every: int = setting(50, "windows (of inner_steps steps) between two checkpoints", minimum=1)
-    keep: int = setting(2, "checkpoints kept, the newest ones", minimum=1)
+    keep: int = setting(2, "number of newest checkpoints to keep", minimum=1)
 
 
 @dataclass
 class LogSettings(ProgressSettings):
     """What is written and shown while training."""
 
-    every: int = setting(10, "windows between two lines shown where there is no terminal", minimum=1)
+    every: int = setting(10, "windows between progress lines when there is no terminal", minimum=1)
 
 
 @dataclass
@@ -124,7 +128,7 @@ class TrainConfig:
 
     outdated: ClassVar[tuple[str, ...]] = ("evaluation", "sandbox")
     moved: ClassVar[Mapping[str, str]] = {
-        "evaluation": "training no longer evaluates; score its model by `dreamprm score`, then compare by "
+        "evaluation": "training no longer evaluates; score its model with `dreamprm score`, then compare with "
         "`dreamprm evaluate`",
         "evaluation.suites": "give the suites to `dreamprm score` (files.NAME=...), and what it writes to "
         "`dreamprm evaluate` (suites.NAME=...)",
@@ -132,43 +136,48 @@ class TrainConfig:
         "evaluation.batch_size": "write batch_size=... to `dreamprm score`",
         "evaluation.base": "score the base checkpoint: `dreamprm score model=CHECKPOINT scores=likelihood "
         "name=base_likelihood ...`",
-        "evaluation.vanilla": "train the vanilla PRM by a command of its own: `dreamprm train CONFIG.yaml "
+        "evaluation.vanilla": "train the vanilla PRM with a separate command: `dreamprm train CONFIG.yaml "
         "'hypergrad={name: none}' output=...`",
-        "evaluation.quality": "`python experiments/sandbox_targets.py` sets weights against known quality",
-        "sandbox": "make the world first, by `dreamprm sandbox experiments/configs/sandbox/world.yaml`; "
-        "data.* and model.path name its files",
+        "evaluation.quality": "`python experiments/sandbox_targets.py` compares weights with known quality",
+        "sandbox": "make the world first, with `dreamprm sandbox experiments/configs/sandbox/world.yaml`; "
+        "data.* and model.path then name its files",
     }
     name: str = setting(REQUIRED, "name of the run")
     output: str = setting("runs/${name}", "run folder")
-    seed: int = setting(0, "seed of initialisation and of the order of the data", minimum=0)
+    seed: int = setting(0, "seed for the initialisation and the order of the data", minimum=0)
     resume: str = setting(
         "auto",
-        "auto: continue the run in the output folder, start where there is none, refuse a run of another "
-        "configuration; never: start anew, refuse a folder that is not empty; or the path of a checkpoint",
+        "auto: continue the run in the output folder, or start one if there is none; a run with another "
+        "configuration is refused; never: start from scratch, in a folder that must be empty; or the path of "
+        "a checkpoint",
     )
-    overwrite: bool = setting(False, "start anew and replace what the output folder holds")
-    steps: int = setting(10000, "inner steps in all, a multiple of inner_steps", minimum=1)
+    overwrite: bool = setting(False, "start from scratch and replace what the output folder holds")
+    steps: int = setting(10000, "total number of inner steps, a multiple of inner_steps", minimum=1)
     inner_steps: int = setting(
-        5, "inner steps of a window, after which comes one upper step", minimum=1, symbol="T"
+        5, "inner steps per window, which is followed by one upper step", minimum=1, symbol="T"
     )
     sampling: str = setting(
-        "single", "micro-batches of one domain, or with rows of every domain", choices=("single", "mixed")
+        "single",
+        "single: each micro-batch is from one domain; mixed: each has rows from every domain",
+        choices=("single", "mixed"),
     )
-    batch_size: int = setting(1, "CoTs in a micro-batch; with sampling=mixed: of each domain", minimum=1)
-    meta_batch_size: int = setting(1, "meta CoTs of an upper step", minimum=1)
-    aggregation: str = setting("sum_log_odds", "score of a CoT from its steps", choices=AGGREGATIONS)
+    batch_size: int = setting(1, "CoTs per micro-batch; with sampling=mixed, per domain", minimum=1)
+    meta_batch_size: int = setting(1, "meta CoTs per upper step", minimum=1)
+    aggregation: str = setting(
+        "sum_log_odds", "how the scores of a CoT's steps become one", choices=AGGREGATIONS
+    )
     lm_batch_size: int = setting(
-        16, "texts in a micro-batch's language-modelling loss", minimum=1, when={"lm_weight": GIVEN}
+        16, "texts per micro-batch in the language-modelling loss", minimum=1, when={"lm_weight": GIVEN}
     )
     temperature: float = setting(1.0, "divides the aggregate before the sigmoid", above=0)
     meta_loss: str = setting(
-        "aggregation", "on the CoT's score, or on single steps (ablation)", choices=META_LOSSES
+        "aggregation", "taken on the CoT's score, or on single steps (ablation)", choices=META_LOSSES
     )
     lm_weight: float = setting(0.0, "weight of the language-modelling loss in the inner loss", minimum=0)
     precision: str = setting(
-        "fp32", "autocast of the forward pass; weights are fp32", choices=("fp32", "bf16")
+        "fp32", "precision of the forward pass (autocast); weights stay fp32", choices=("fp32", "bf16")
     )
-    threads: int | None = setting(None, "CPU threads of torch; null: torch's choice", minimum=1)
+    threads: int | None = setting(None, "CPU threads for torch; null: torch's default", minimum=1)
     data: DataSettings = section(DataSettings)
     model: ModelSettings = section(ModelSettings)
     weights: WeightSettings = section(WeightSettings)
@@ -180,7 +189,7 @@ class TrainConfig:
     log: LogSettings = section(LogSettings)
 
     def check(self) -> None:
-        """Settings that only make sense together."""
+        """Validate settings that depend on each other."""
         if self.steps % self.inner_steps:
             raise ValueError(
                 f"steps must be a multiple of inner_steps (T), got {self.steps} and {self.inner_steps}; "

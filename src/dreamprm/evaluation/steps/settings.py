@@ -1,4 +1,4 @@
-"""`dreamprm evaluate-steps`: step-level figures of scored step records."""
+"""`dreamprm evaluate-steps`: step-level figures from scored step records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ThresholdSettings:
         "split",
         "the development set. split: a share of each subset's questions, which the figures then leave out; "
         "subset: one of the subsets (ProcessBench's own way: gsm8k), which the means then leave out; file: a "
-        "file of its own; nothing: threshold.value is taken as it is",
+        "separate file; nothing: threshold.value is used as given",
         choices=CHOSEN_ON,
     )
     fraction: float = setting(
@@ -35,11 +35,11 @@ class ThresholdSettings:
     value: float | None = setting(None, "with nothing: a probability", above=0, below=1)
 
     def check(self) -> None:
-        """What the choice needs is given, and nothing that it does not read."""
+        """Require what the choice reads, and refuse what it does not."""
         for name, needed_by in (("subset", "subset"), ("file", "file"), ("value", "nothing")):
             given = getattr(self, name) is not None
             if given != (self.chosen_on == needed_by):
-                wanted = f"needs {name}" if not given else f"does not read {name}, which {needed_by} does"
+                wanted = f"needs {name}" if not given else f"does not read {name}, only chosen_on={needed_by} does"
                 raise ValueError(f"chosen_on={self.chosen_on} {wanted}; {name} is {getattr(self, name)!r}")
 
 
@@ -48,39 +48,39 @@ class EvaluateStepsConfig(BadRecordSettings):
     """Scored step records in; first-error F1, step AUC and calibration out."""
 
     files: dict[str, str] = setting(
-        REQUIRED, "files of step records with scores, by the name of the subset that each of them is"
+        REQUIRED, "files of scored step records, by the name of their subset"
     )
-    output: str = setting(REQUIRED, "folder of the results; it appears whole or not at all")
+    output: str = setting(REQUIRED, "folder for the results; it appears whole or not at all")
     overwrite: bool = setting(False, "replace an older evaluation in the output folder")
-    scorers: list[str] = setting([], "names of the scorers to evaluate; []: all that the files hold")
+    scorers: list[str] = setting([], "names of the scorers to evaluate; []: all in the files")
     baseline: str | None = setting(
         None, "a scorer that the others' F1 and AUC are compared with (paired); null: no differences"
     )
     label_threshold: float | None = setting(
         None,
-        "a step is right where its label is above this; null: labels are 0 or 1, and of Monte-Carlo "
+        "a step counts as right if its label is above this; null: labels are 0 or 1, and for Monte-Carlo "
         "labels only the calibration is measured",
         minimum=0,
         below=1,
     )
     scope: str = setting(
         "up_to_first_error",
-        "which steps the calibration in steps.md and in the plot is of: those up to the first error, or "
+        "which steps the calibration in steps.md and in the plot covers: those up to the first error, or "
         "every labelled step; steps.json has both",
         choices=SCOPES,
     )
     bins: int = setting(10, "bins of the reliability curves", minimum=1, maximum=1000)
-    seed: int = setting(0, "of the split and of the bootstrap", minimum=0)
+    seed: int = setting(0, "seed for the split and the bootstrap", minimum=0)
     resamples: int = setting(2000, "bootstrap samples of the questions", minimum=100)
-    level: float = setting(0.95, "of the intervals", above=0, below=1)
+    level: float = setting(0.95, "confidence level of the intervals", above=0, below=1)
     threshold: ThresholdSettings = section(ThresholdSettings)
 
     def check(self) -> None:
-        """Subsets have names of their own, and those that are named exist."""
+        """Validate the subsets' names and the settings that refer to them."""
         if not self.files:
             raise ValueError("files must name at least one file of scored step records, got {}")
         if "mean" in self.files:
-            raise ValueError("files: no subset may be named 'mean', under which the mean over subsets stands")
+            raise ValueError("files: no subset may be named 'mean', which is the name of the mean over subsets")
         if self.threshold.subset is not None and self.threshold.subset not in self.files:
             raise ValueError(
                 f"threshold.subset must be one of {', '.join(self.files)}, got {self.threshold.subset!r}"
