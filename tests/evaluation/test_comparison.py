@@ -138,7 +138,7 @@ def test_the_sandbox_size_takes_seconds():
     ("keys", "message"),
     [
         (["suites={}"], "suites must name at least one file of scored candidates"),
-        (["suites.mean=a.jsonl"], "a suite is named mean, which is the name of the mean over suites"),
+        (["suites.mean=a.jsonl"], "a suite is named mean, the name of the mean over suites"),
         (["suites.styles=a.jsonl", "mean_over=[style]"], "mean_over names style; the suites are styles"),
         (["suites.a=a.jsonl", "mean_over=[a, a]"], "mean_over must name each suite once, got a, a"),
     ],

@@ -21,8 +21,8 @@ class SuiteFiles:
     )
     joined: list[str] = setting(
         [],
-        "further files with other scorers' scores of the same candidates, joined by record id; the texts must "
-        "be equal",
+        "further files of the same candidates with other scorers' scores, joined by record id; the texts "
+        "must be equal",
     )
     questions: str | None = setting(
         None,
@@ -59,9 +59,7 @@ class ExampleSettings:
         "without dreamprm, the first compared pair",
         when={"count": GIVEN},
     )
-    most_pairs: int = setting(
-        3, "largest number of pairs", minimum=1, when={"count": GIVEN, "pairs": ([],)}
-    )
+    most_pairs: int = setting(3, "largest number of pairs", minimum=1, when={"count": GIVEN, "pairs": ([],)})
     image_side: int = setting(
         512,
         "longest side of the saved images in pixels; larger images are scaled down",
@@ -118,7 +116,7 @@ class EvaluateConfig(BadRecordSettings):
     )
     uneven: str = setting(
         "error",
-        "if a suite's questions differ in their number of candidates: stop, or let each question count at "
+        "if a suite's questions differ in their number of candidates: stop, or let each question enter at "
         "size n with min(n, its own number)",
         choices=("error", "own"),
     )
@@ -140,7 +138,9 @@ class EvaluateConfig(BadRecordSettings):
             raise ValueError("suites must name at least one file of scored candidates, got {}")
         for name in (*self.suites, *self.development):
             if name == "mean":
-                raise ValueError("a suite is named mean, which is the name of the mean over suites; rename it")
+                raise ValueError(
+                    "a suite is named mean, the name of the mean over suites; give it another name"
+                )
         unknown = [name for name in self.mean_over if name not in self.suites]
         if unknown:
             raise ValueError(f"mean_over names {', '.join(unknown)}; the suites are {', '.join(self.suites)}")

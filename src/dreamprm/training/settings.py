@@ -37,7 +37,9 @@ class DataSettings(ReadingSettings):
         REQUIRED, "files of step records: plain paths, or sections with the keys below"
     )
     meta: str = setting(REQUIRED, "JSON or JSONL file of meta records (whole CoTs with a right/wrong label)")
-    lm: str | None = setting(None, "JSONL pool of texts for the language-modelling loss (needs lm_weight > 0)")
+    lm: str | None = setting(
+        None, "JSONL pool of texts for the language-modelling loss (needs lm_weight > 0)"
+    )
     cache_dir: str = setting("data/cache", "folder for memory-mapped copies of the files")
     stepless: str = setting(
         "error",
@@ -128,8 +130,8 @@ class TrainConfig:
 
     outdated: ClassVar[tuple[str, ...]] = ("evaluation", "sandbox")
     moved: ClassVar[Mapping[str, str]] = {
-        "evaluation": "training no longer evaluates; score its model with `dreamprm score`, then compare with "
-        "`dreamprm evaluate`",
+        "evaluation": "training no longer evaluates; score its model with `dreamprm score`, then compare "
+        "with `dreamprm evaluate`",
         "evaluation.suites": "give the suites to `dreamprm score` (files.NAME=...), and what it writes to "
         "`dreamprm evaluate` (suites.NAME=...)",
         "evaluation.shifted": "write mean_over=[...] to `dreamprm evaluate`",

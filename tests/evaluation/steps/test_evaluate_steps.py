@@ -446,7 +446,7 @@ def test_an_older_folder_comes_back_where_the_new_one_cannot_take_its_place(
         (["files={mean: a.jsonl}"], "no subset may be named 'mean'"),
         (["threshold.chosen_on=subset"], "chosen_on=subset needs subset; subset is None"),
         (["threshold.chosen_on=subset", "threshold.subset=c"], "must be one of a, got 'c'"),
-        (["threshold.subset=a"], "chosen_on=split does not read subset, only chosen_on=subset does; subset is 'a'"),
+        (["threshold.subset=a"], "does not read subset, only chosen_on=subset does; subset is 'a'"),
         (["threshold.value=0.5"], "chosen_on=split does not read value, only chosen_on=nothing does"),
         (["threshold.chosen_on=nothing"], "chosen_on=nothing needs value"),
         (["threshold.chosen_on=file"], "chosen_on=file needs file"),

@@ -39,7 +39,8 @@ class ThresholdSettings:
         for name, needed_by in (("subset", "subset"), ("file", "file"), ("value", "nothing")):
             given = getattr(self, name) is not None
             if given != (self.chosen_on == needed_by):
-                wanted = f"needs {name}" if not given else f"does not read {name}, only chosen_on={needed_by} does"
+                unread = f"does not read {name}, only chosen_on={needed_by} does"
+                wanted = f"needs {name}" if not given else unread
                 raise ValueError(f"chosen_on={self.chosen_on} {wanted}; {name} is {getattr(self, name)!r}")
 
 
@@ -47,9 +48,7 @@ class ThresholdSettings:
 class EvaluateStepsConfig(BadRecordSettings):
     """Scored step records in; first-error F1, step AUC and calibration out."""
 
-    files: dict[str, str] = setting(
-        REQUIRED, "files of scored step records, by the name of their subset"
-    )
+    files: dict[str, str] = setting(REQUIRED, "files of scored step records, by the name of their subset")
     output: str = setting(REQUIRED, "folder for the results; it appears whole or not at all")
     overwrite: bool = setting(False, "replace an older evaluation in the output folder")
     scorers: list[str] = setting([], "names of the scorers to evaluate; []: all in the files")
@@ -80,7 +79,7 @@ class EvaluateStepsConfig(BadRecordSettings):
         if not self.files:
             raise ValueError("files must name at least one file of scored step records, got {}")
         if "mean" in self.files:
-            raise ValueError("files: no subset may be named 'mean', which is the name of the mean over subsets")
+            raise ValueError("files: no subset may be named 'mean', the name of the mean over subsets")
         if self.threshold.subset is not None and self.threshold.subset not in self.files:
             raise ValueError(
                 f"threshold.subset must be one of {', '.join(self.files)}, got {self.threshold.subset!r}"
