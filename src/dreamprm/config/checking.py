@@ -1,7 +1,7 @@
-"""Whether what a user gave fits what is declared: keys, types, limits, and whether it is read at all.
+"""Check what a user gave against what is declared: keys, types, limits, and whether it is read at all.
 
-`canonical` checks a file's content or an override against a schema, `check_config` what came out of them;
-`check_settings` is for strategies that are made in Python.
+`canonical` checks a file's content or an override against a schema, and `check_config` the resulting
+configuration; `check_settings` is for strategies made in Python.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dreamprm.config.schema import (
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where values come from and which schema they are for: what an error message needs."""
+    """Where values come from and which schema they are for, as needed in error messages."""
 
     source: str
     schema: type[Any]
@@ -42,7 +42,7 @@ def canonical(kind: Any, value: Any, *, key: str, origin: Origin) -> Any:
     """What the user gave at `key`, checked against the type and brought into the schema's own form.
 
     A string for a section becomes the section's shorthand field; keys of an open section move into its
-    open field. Interpolations (`${...}`) pass: they are checked once resolved.
+    open field. Interpolations (`${...}`) are let through: they are checked once resolved.
 
     Raises:
         UserError: unknown key (with the nearest known one) or wrong type, naming the source and the key.
@@ -113,8 +113,8 @@ def _is_a(kind: Any, value: Any) -> bool:
 
 
 def unknown_key(key: str, *, origin: Origin) -> UserError:
-    """The error for a key that the schema does not have: what to do now if it has moved (see `moved_to`),
-    otherwise the nearest keys that the schema has."""
+    """The error for a key that is not in the schema: what to do now if it has moved (see `moved_to`),
+    otherwise the nearest keys in the schema."""
     moved = moved_to(key, origin.schema)
     if moved is not None:
         return UserError(f"{origin.source}: unknown key {key}: {moved}")
@@ -130,12 +130,12 @@ def unknown_key(key: str, *, origin: Origin) -> UserError:
 
 
 def moved_to(key: str, schema: type[Any]) -> str | None:
-    """What to do instead of giving this key, where a schema lists it or a section that holds it as moved."""
+    """What to do instead of giving this key, if a schema lists it, or a section that holds it, as moved."""
     parts = re.split(r"[.\[]", key.replace("]", ""))
     kind: Any = schema
     while parts and dataclasses.is_dataclass(kind):
         moved: Mapping[str, str] = getattr(kind, "moved", {})
-        for length in range(len(parts), 0, -1):  # what is said of the key itself comes first
+        for length in range(len(parts), 0, -1):  # the text for the key itself comes first
             if (text := moved.get(".".join(parts[:length]))) is not None:
                 return text
         kind, _ = without_none(get_type_hints(kind).get(parts.pop(0), None))
@@ -146,13 +146,13 @@ def moved_to(key: str, schema: type[Any]) -> str | None:
 
 @dataclasses.dataclass(frozen=True)
 class Given:
-    """What a user gave for a schema or one of its sections: how a default that is written down differs from
-    one that is not.
+    """What a user gave for a schema or one of its sections; it tells a default that is written out from one
+    that is not.
 
     Attributes:
         content: in the schema's own form (see `canonical`).
-        anew: the full names of the keys that were given on top of a file.
-        saved: whether the file is a configuration that a command has saved, which may list every key.
+        anew: the full names of the keys that were given in addition to a file.
+        saved: whether the file is a configuration saved by a command, which may list every key.
     """
 
     content: Any
@@ -169,8 +169,8 @@ class Given:
         return isinstance(content, list) or (isinstance(content, dict) and content.get(slot, {}) != {})
 
     def may_be_unread(self, key: str, *, is_default: bool, because_of: Iterable[str]) -> bool:
-        """Whether a key may stand there though nothing reads it: in a file, where a key that decides was
-        given anew, or where a saved configuration lists its default."""
+        """Whether a key may be given although nothing reads it: in a file, if a key it depends on has been
+        overridden, or if a saved configuration lists its default."""
         if any(f"{key}.".startswith(f"{one}.") for one in self.anew):
             return False
         section = key.rpartition(".")[0]
@@ -179,8 +179,8 @@ class Given:
 
 
 def check_config(value: Any, given: Given, key: str = "") -> None:
-    """Check every choice, range and length of a schema instance, that each key given is read, and each
-    strategy's settings; then the sections' own `check` methods.
+    """Check every choice, range and length of a schema instance, that every given key is read, and each
+    strategy's settings; then call the sections' own `check` methods.
 
     Raises:
         UserError: naming the key, the value and what is allowed.
@@ -212,7 +212,7 @@ def check_config(value: Any, given: Given, key: str = "") -> None:
 
 
 def _check_open(value: Any, name: str, given: Given, key: str) -> None:
-    """Check the settings of the strategy that a section names; those that may stand unread are dropped."""
+    """Check the settings of the strategy that a section names; unread ones that are allowed are dropped."""
     fields = {field.name: field for field in dataclasses.fields(value)}
     named_by, place = fields[name].metadata["named_by"], fields[name].metadata["registry"]
     if place is None:
@@ -238,10 +238,10 @@ def _check_open(value: Any, name: str, given: Given, key: str) -> None:
 
 
 def require_name(what: str, name: str, known: Collection[str]) -> None:
-    """Refuse a name that there is not.
+    """Refuse an unknown name.
 
     Raises:
-        UserError: naming the nearest one and all of them.
+        UserError: naming the nearest known name and all of them.
     """
     if name not in known:
         raise UserError(f"unknown {what} {name!r}{nearest(name, known)}; known: {', '.join(known)}")
@@ -259,11 +259,11 @@ def require_settings(
     Args:
         what: the strategy, for messages.
         settings: names that were given.
-        known: names of the settings that there are.
-        hint: what to say of a name that is not known; None: the nearest known one.
+        known: names of the settings that it has.
+        hint: what to say about an unknown name; None: the nearest known one.
 
     Raises:
-        UserError: with the hint and all that are known.
+        UserError: with the hint and all known settings.
     """
     for key in settings:
         if key not in known:
@@ -280,9 +280,9 @@ def check_chosen(
 
     Args:
         registry: a `Registry`, or another mapping of names that has `what` and `declared(name, settings)`.
-        name: of the strategy.
-        settings: by name.
-        beside: keys of the section in which the settings are written, to guess at what was meant.
+        name: the strategy's name.
+        settings: values by name.
+        beside: keys of the section in which the settings are written, to guess what was meant.
 
     Raises:
         UserError: an unknown name or setting (with the nearest known one, and what reads it), a setting that
@@ -308,7 +308,7 @@ def check_chosen(
 
 
 def settings_read(registry: Any, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a strategy reads where these settings are given: setting and value, defaults included."""
+    """What a strategy reads when given these settings: setting and value, defaults included."""
     known = {leaf.key: leaf for leaf in registry.declared(name, settings)}
     values = {key: leaf.default for key, leaf in known.items()} | dict(settings)
     return {
@@ -319,7 +319,7 @@ def settings_read(registry: Any, name: str, settings: Mapping[str, Any]) -> dict
 
 
 def _unread(registry: Any, name: str, settings: Mapping[str, Any]) -> dict[str, str]:
-    """The settings given that the strategy does not read, with what does."""
+    """The given settings that the strategy does not read, each with the condition for being read."""
     known = {leaf.key: leaf for leaf in registry.declared(name, settings)}
     conditions = {
         key: unmet(known[key].metadata.get("when"), lambda other: settings.get(other, known[other].default))
@@ -344,7 +344,7 @@ def _leaves_named(registry: Any, key: str) -> dict[str, Leaf]:
 
 def check_settings(strategy: Any) -> None:
     """Check every setting of a strategy against its declaration: type, choices, range, length, and that
-    none which is not read has another value than its default. For `__post_init__`.
+    those which are not read have their default. For use in `__post_init__`.
 
     Raises:
         UserError: naming the setting, the value and what is allowed.
@@ -358,7 +358,7 @@ def check_settings(strategy: Any) -> None:
 
 
 def check_values(settings: Iterable[Leaf], values: Mapping[str, Any]) -> None:
-    """Check those values that are given: type, choices, range and length.
+    """Check the values that are given: type, choices, range and length.
 
     Raises:
         UserError: naming the setting, the value and what is allowed.
@@ -381,7 +381,7 @@ def check_values(settings: Iterable[Leaf], values: Mapping[str, Any]) -> None:
 
 
 def _members(value: Any, key: str) -> list[tuple[str, Any, Any]]:
-    """The value, or each member of a list or mapping with its own slot: full name, value, slot."""
+    """The value, or each member of a list or mapping with its slot: full name, value, slot."""
     if isinstance(value, list | tuple):
         return [(f"{key}[{i}]", item, i) for i, item in enumerate(value)]
     if isinstance(value, dict):

@@ -1,10 +1,10 @@
-"""The names that settings choose from, each list once: settings, `--help` and the code behind read them here.
+"""The names that settings choose from, each list once: settings, `--help` and the code itself read them here.
 
-They stand apart from that code so that reading a configuration imports neither torch nor transformers.
+They are kept apart from that code so that reading a configuration imports neither torch nor transformers.
 """
 
 AGGREGATIONS = ("sum_log_odds", "mean_log_odds", "mean", "min", "max", "prod", "last")
-"""How the scores of a CoT's steps become one (`dreamprm.models.aggregation`)."""
+"""How the scores of a CoT's steps are combined into one (`dreamprm.models.aggregation`)."""
 
 META_LOSSES = ("aggregation", "step")
 """Forms of the upper level's loss (`dreamprm.training.objectives.meta_loss`)."""
@@ -13,13 +13,13 @@ WEIGHT_KINDS = ("domain", "instance_table", "instance_net")
 """What alpha weighs (`dreamprm.models.weights`)."""
 
 WEIGHT_FEATURES = ("loss", "steps", "label", "domain")
-"""What an instance net reads of a CoT."""
+"""What an instance net reads from a CoT."""
 
 NORMALISATIONS = ("softplus", "softmax", "none")
-"""From raw weights to weights (`dreamprm.models.weights.base`)."""
+"""How raw weights become weights (`dreamprm.models.weights.base`)."""
 
 SCHEDULES = ("constant", "step", "linear_decay", "cosine")
-"""Learning rates over the steps (`dreamprm.training.schedules`)."""
+"""Learning-rate schedules (`dreamprm.training.schedules`)."""
 
 SPLITS = ("headings", "paragraphs", "sentences", "whole")
 """What a step of a response is (`dreamprm.responses`)."""

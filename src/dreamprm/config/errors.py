@@ -1,4 +1,4 @@
-"""Errors that are the user's to fix: the command line prints their one message and exits with 2."""
+"""User errors: the command line prints only their message and exits with status 2."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class DataError(UserError):
 
 
 def closest(given: str, known: Iterable[str]) -> str | None:
-    """The known name that is nearest to the one given; None where none is near."""
+    """The known name nearest to the one given; None if none is near."""
     return next(iter(difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)), None)
 
 
 def nearest(given: str, known: Iterable[str]) -> str:
-    """`, did you mean 'x'?`, where a known name is near the one given; else nothing."""
+    """`, did you mean 'x'?` if a known name is near the one given, else an empty string."""
     close = closest(given, known)
     return f", did you mean {close!r}?" if close is not None else ""

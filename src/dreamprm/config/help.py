@@ -36,7 +36,7 @@ def describe(schema: type[Any]) -> str:
 
 
 def listing(registry: Any, *, indent: int = 0) -> str:
-    """Every strategy of a registry with its meaning, then its settings like keys."""
+    """Every strategy of a registry with its meaning, followed by its settings, described like keys."""
     paragraphs = []
     for name in registry:
         paragraphs.append(_wrap(f"{name}: {registry.meaning(name)}", indent))
@@ -46,7 +46,7 @@ def listing(registry: Any, *, indent: int = 0) -> str:
 
 
 def key_lines(leaf: Leaf, *, indent: int) -> Iterator[str]:
-    """A key with its type, default and allowed values, then its meaning."""
+    """The lines for one key: its type, default and allowed values, then its meaning."""
     default = "required" if leaf.default == REQUIRED else f"default {yaml_text(leaf.default)}"
     choices = leaf.metadata.get("choices")
     allowed = f"one of {', '.join(choices)}" if choices else limits_text(leaf.metadata)

@@ -33,7 +33,9 @@ from dreamprm.config.schema import REQUIRED, load, open_field, own_first, unmet,
 C = TypeVar("C")
 
 COMMAND_LINE = "command line"
-VERSIONS = "versions"  # the key of a saved configuration that tells what it was made with; ignored when read
+VERSIONS = (
+    "versions"  # the key under which a saved configuration lists what it was made with; ignored when read
+)
 
 
 def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides: Sequence[str] = ()) -> C:
@@ -41,7 +43,7 @@ def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides:
 
     Args:
         schema: a dataclass declared with `dreamprm.config.schema`.
-        path: YAML file; None for the defaults and the overrides alone.
+        path: YAML file; None for only the defaults and the overrides.
         overrides: `dotted.key=value`, the value in YAML; list members as `data.train.0.path=...`.
 
     Returns:
@@ -49,9 +51,9 @@ def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides:
 
     Raises:
         UserError: missing or malformed file, unknown key, wrong type, value out of range, or a required key
-            that is not given; or a key that is given but not read: unless it is the file's, and an override
-            of the key on which it depends is what leaves it unread, or the file is a configuration that a
-            command has saved and the value its default.
+            that is not given; or a key that is given but not read. Such a key is accepted in a file if it is
+            unread only because an override changed the key on which it depends, or if the file is a
+            configuration saved by a command and the value is the default.
     """
     source = COMMAND_LINE if path is None else str(path)
     given: dict[str, Any] = {}
@@ -66,7 +68,7 @@ def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides:
         _apply_override(given, override, schema=schema)
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), given)
-        # Not OmegaConf.missing_keys, which also lists what interpolates a missing key.
+        # Not OmegaConf.missing_keys, which also lists keys that interpolate a missing key.
         missing = [key for key, value in flat(OmegaConf.to_container(merged)) if value == REQUIRED]
         if missing:
             raise UserError(f"{source}: {', '.join(missing)} must be given")
@@ -115,7 +117,7 @@ def _apply_override(given: dict[str, Any], override: str, *, schema: type[Any]) 
     origin = Origin(COMMAND_LINE, schema)
     node: Any = given
     kind: Any = schema
-    slot: Any  # a name, or the number of a list's member
+    slot: Any  # a name, or an index into a list
     parts = key.replace("[", ".").replace("]", "").split(".")
     for depth, part in enumerate(parts):
         kind, _ = without_none(kind)
@@ -125,8 +127,8 @@ def _apply_override(given: dict[str, Any], override: str, *, schema: type[Any]) 
                 held = len(node) if isinstance(node, list) else 0
                 where = ".".join(parts[:depth])
                 raise UserError(
-                    f"{COMMAND_LINE}: {key}: {where} holds {held} members here; {part!r} is not the number "
-                    f"of one (from 0 on); give the whole list, {where}=[...]"
+                    f"{COMMAND_LINE}: {key}: {where} has {held} members here; {part!r} is not the number "
+                    f"of one (counted from 0); give the whole list, {where}=[...]"
                 )
             kind, slot = get_args(kind)[0], int(part)
         elif get_origin(kind) is dict:
@@ -159,10 +161,10 @@ def _enter_section(node: Any, kind: Any, part: str, *, key: str, origin: Origin)
 
 
 def as_dict(config: Any) -> dict[str, Any]:
-    """The configuration as nested plain containers, in the form that a YAML file has.
+    """The configuration as nested plain containers, in the form of a YAML file.
 
-    It is complete and without ballast: every key that is read, those of the strategies included, and none
-    that is not.
+    It is complete and minimal: it holds every key that is read, including those of the strategies, and no
+    others.
     """
     result: dict[str, Any] = {}
     for field in own_first(config):
@@ -175,7 +177,7 @@ def as_dict(config: Any) -> dict[str, Any]:
 
 
 def _settings_read(config: Any, settings: dict[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the strategy that a section names, defaults included, where they are read."""
+    """The settings that the section's strategy reads, defaults included."""
     name = getattr(config, metadata["named_by"], None)
     if metadata["registry"] is None or name in (None, REQUIRED):
         return settings
@@ -193,7 +195,7 @@ def _plain(value: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a run's numbers; reads metadata, imports nothing."""
+    """Versions of Python and of the packages that affect a run's numbers; reads metadata, imports nothing."""
     found = {"python": platform.python_version()}
     for name in ("dreamprm", "torch", "transformers", "torchopt", "numpy", "accelerate"):
         try:
@@ -206,15 +208,15 @@ def versions() -> dict[str, str]:
 def config_yaml(config: Any, *, extra: Mapping[str, str] | None = None) -> str:
     """The resolved configuration as YAML; `load_config` gives the same configuration back.
 
-    A `versions` section tells what the run was made with, `extra` adds to it; both are ignored when read.
+    A `versions` section records what the run was made with; `extra` adds to it. Both are ignored when read.
     """
     content = as_dict(config) | {VERSIONS: versions() | dict(extra or {})}
     return OmegaConf.to_yaml(OmegaConf.create(content))
 
 
 def changed_keys(before: Any, after: Any, *, ignore: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose values differ between two configurations, with both values; `ignore` lists key
-    prefixes that do not count (`log`, `resume`)."""
+    """Dotted keys whose values differ between two configurations, with both values; `ignore` lists keys and
+    sections that do not count (`log`, `resume`)."""
     old, new = dict(flat(as_dict(before))), dict(flat(as_dict(after)))
     return {
         key: (old.get(key), new.get(key))

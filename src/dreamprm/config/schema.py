@@ -6,8 +6,8 @@ its keys. A strategy (an estimator, a baseline, a checker ...) declares its own 
 
 A schema may list keys and sections that no longer exist, dotted and relative to itself, with what to do now:
 `moved: ClassVar[Mapping[str, str]] = {"old_section.key": "write new_key"}`. Sections among them that never
-bore on the result stand in `outdated: ClassVar[tuple[str, ...]]`: in a configuration that a command saved
-they are passed over, so that folders of earlier versions can still be read.
+affected the result are listed in `outdated: ClassVar[tuple[str, ...]]`: they are ignored in configurations
+saved by a command, so that folders of earlier versions can still be read.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-REQUIRED = "???"  # OmegaConf's mark of a value that must be given
+REQUIRED = "???"  # OmegaConf's marker for a value that must be given
 
 GIVEN = "given"
-"""In a `when`: any value but null, 0, false and the empty ones."""
+"""In a `when`: any value except null, 0, false and empty ones."""
 
 
 def setting(
@@ -45,13 +45,13 @@ def setting(
 
     The limits hold for a number, or for each number of a list: `minimum` <= value <= `maximum`,
     `above` < value < `below`. `length` is the exact length of a list. `shorthand` marks the field that a
-    plain string stands for, where a whole section is expected. `symbol` is the paper's name, for messages;
-    `advice` ends the message about a value outside of the limits with what to do. A list or dict as default
-    is copied for every instance. Where there is no default, a schema has `REQUIRED` and a strategy
-    `dataclasses.MISSING`.
+    plain string is assigned to when a whole section is expected. `symbol` is the paper's name, for messages;
+    `advice` says what to do, at the end of the message about a value outside the limits. A list or dict as
+    default is copied for every instance. A setting without a default has `REQUIRED` in a schema and
+    `dataclasses.MISSING` in a strategy.
 
-    `when` names the settings beside this one on which it depends, with the values (a tuple, or `GIVEN`) for
-    which it is read: `when={"schedule": ("step",)}`. Given in any other case, it is refused.
+    `when` names the neighbouring settings on which this one depends, with the values (a tuple, or `GIVEN`)
+    for which it is read: `when={"schedule": ("step",)}`. Given in any other case, it is refused.
     """
     metadata = {
         "help": help,
@@ -84,13 +84,13 @@ def open_settings(
     build: bool = False,
     listing: Callable[[], str] | None = None,
 ) -> Any:
-    """Declare the field (`dict[str, Any]`) that takes the section's keys which are not fields.
+    """Declare the field (`dict[str, Any]`) that takes those keys of the section that are not fields.
 
     Such keys are written directly in the section. They are the settings of the strategy that the section's
-    key `named_by` names in a registry, written `module:NAME`: these are described by `--help` and checked.
-    With `build` the strategy is also made once, so that it refuses what only makes no sense together.
-    Keys that depend on more than a name give `listing`, their text for `--help`, in place of a registry; the
-    section's own `check`, or the command, must refuse the unknown ones.
+    key `named_by` names in `registry` (written `module:NAME`): they are described by `--help` and checked.
+    With `build`, the strategy is also made once, so that it can refuse invalid combinations. If the keys
+    depend on more than a name, give `listing`, their text for `--help`, instead of a registry; the section's
+    own `check`, or the command, must then refuse unknown keys.
     """
     metadata = {
         "help": help,
@@ -104,12 +104,12 @@ def open_settings(
 
 
 def open_field(schema: type[Any]) -> str | None:
-    """The name of the field declared with `open_settings`, where the schema has one."""
+    """The name of the field declared with `open_settings`, if the schema has one."""
     return next((field.name for field in dataclasses.fields(schema) if "open" in field.metadata), None)
 
 
 def load(place: str | type) -> Any:
-    """What `module:name` names; a class as it is."""
+    """What `module:name` names; a class is returned as it is."""
     if isinstance(place, type):
         return place
     module, _, name = place.partition(":")
@@ -162,7 +162,7 @@ def declared(strategy: type[Any]) -> tuple[Leaf, ...]:
 
 
 def _type_of(owner: type[Any], name: str) -> Any:
-    # Of this field alone: others may have types that are imported for type checkers only.
+    # Only this field's: others may have types that are imported for type checkers only.
     for kind in owner.__mro__:
         if name in kind.__dict__.get("__annotations__", {}):
             found = kind.__annotations__[name]
@@ -171,7 +171,7 @@ def _type_of(owner: type[Any], name: str) -> Any:
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
-    """The field's default; `REQUIRED` where it has none."""
+    """The field's default; `REQUIRED` if it has none."""
     if field.default is not dataclasses.MISSING:
         return field.default
     if field.default_factory is not dataclasses.MISSING:
@@ -208,14 +208,14 @@ def type_name(kind: Any) -> str:
 
 
 def limits_text(metadata: Mapping[str, Any]) -> str:
-    """The range in words: `>= 0 and < 1`; empty where there is none."""
+    """The range in words: `>= 0 and < 1`; empty if there is none."""
     signs = {"minimum": ">=", "above": ">", "maximum": "<=", "below": "<"}
     given = {sign: metadata.get(name) for name, sign in signs.items()}
     return " and ".join(f"{sign} {limit:g}" for sign, limit in given.items() if limit is not None)
 
 
 def unmet(when: Mapping[str, Any] | None, value_of: Callable[[str], Any]) -> str | None:
-    """Which condition of a `when` does not hold, for the values of the settings that it names."""
+    """The first condition of a `when` that does not hold for these values, in words; None if all hold."""
     for key, values in (when or {}).items():
         value = value_of(key)
         if not (value if values == GIVEN else value in values):
@@ -234,7 +234,7 @@ def condition_text(when: Mapping[str, Any]) -> str:
 
 
 def yaml_text(value: Any) -> str:
-    """A value as a YAML file writes it, on one line."""
+    """A value as written in a YAML file, on one line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Registries of named strategies: from a name and settings to the object, and what `--help` says of them."""
+"""Registries of named strategies: from a name and settings to the object, and the strategies' help texts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, str], Generic[T]):
-    """Strategies by name, as `module:class`; a module is imported when its strategy is asked for.
+    """Strategies by name, as `module:class`; a module is imported when its strategy is requested.
 
     Each class is a dataclass. Its settings are the fields declared with `dreamprm.config.schema.setting`;
-    further fields are parts that only code hands over. To add a strategy, write its file and one line in the
-    registry.
+    other fields are parts that only code passes in. To add a strategy, write its file and add one line to
+    the registry.
 
     Args:
         what: the kind of strategy, for messages: "label method".
@@ -51,12 +51,12 @@ class Registry(Mapping[str, str], Generic[T]):
         return found
 
     def declared(self, name: str, settings: Mapping[str, Any]) -> tuple[Leaf, ...]:
-        """The settings of a strategy as they are declared; they do not depend on those given."""
+        """The settings of a strategy as declared; they do not depend on those given."""
         del settings
         return declared(self.kind(name))
 
     def settings(self, name: str) -> dict[str, Any]:
-        """The settings of a strategy with their defaults; `schema.REQUIRED` where one must be given.
+        """The settings of a strategy with their defaults; `schema.REQUIRED` if one must be given.
 
         Raises:
             UserError: an unknown name.
@@ -77,10 +77,10 @@ class Registry(Mapping[str, str], Generic[T]):
         return self.assemble(name, settings)
 
     def assemble(self, name: str, settings: Mapping[str, Any], **parts: Any) -> T:
-        """As `build`, with the fields that are parts and not settings.
+        """Like `build`, with the fields that are parts rather than settings.
 
         Raises:
-            UserError: as `build`.
+            UserError: as in `build`.
         """
         check_chosen(self, name, settings)
         try:

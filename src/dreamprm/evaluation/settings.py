@@ -87,7 +87,7 @@ class EvaluateConfig(BadRecordSettings):
     scorers: list[str] = setting([], "scorers to compare; empty: all in the suites")
     aggregation: str = setting(
         "sum_log_odds",
-        "how the scores of a candidate's steps become one; pick: for each scorer, the most accurate "
+        "how the scores of a candidate's steps are combined; pick: for each scorer, the most accurate "
         "aggregation on development",
         choices=(*AGGREGATIONS, PICK),
     )

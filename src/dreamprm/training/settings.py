@@ -166,7 +166,7 @@ class TrainConfig:
     batch_size: int = setting(1, "CoTs per micro-batch; with sampling=mixed, per domain", minimum=1)
     meta_batch_size: int = setting(1, "meta CoTs per upper step", minimum=1)
     aggregation: str = setting(
-        "sum_log_odds", "how the scores of a CoT's steps become one", choices=AGGREGATIONS
+        "sum_log_odds", "how the scores of a CoT's steps are combined", choices=AGGREGATIONS
     )
     lm_batch_size: int = setting(
         16, "texts per micro-batch in the language-modelling loss", minimum=1, when={"lm_weight": GIVEN}

@@ -1,4 +1,4 @@
-"""What the backbone before training tells of chains of thought: their likelihood and their embedding."""
+"""Features of chains of thought from the backbone before training: their likelihood and their embedding."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ Batch = dict[str, Tensor]
 def mean_log_likelihoods(
     prm: PRM, records: Records, *, images: ImageStore, batch_size: int
 ) -> NDArray[np.float64]:
-    """`(N,)` the mean log-likelihood per token (nats) of each CoT's steps, given question and images."""
+    """`(N,)`: the mean log-likelihood per token (nats) of each CoT's steps, given question and images."""
 
     measure = partial(mean_log_likelihood, prm)
     return _by_record(prm, records, measure, images=images, batch_size=batch_size)
 
 
 def mean_states(prm: PRM, records: Records, *, images: ImageStore, batch_size: int) -> NDArray[np.float64]:
-    """`(N, hidden)` the mean of each CoT's last hidden states over the tokens of question and steps.
+    """`(N, hidden)`: the mean of each CoT's last hidden states over the tokens of question and steps.
 
-    The images' own tokens are left out: there are many more of them, and texts would hardly count; the text's
+    Image tokens are left out: there are so many of them that the text would hardly count, and the text's
     states have seen the images.
     """
 
@@ -71,10 +71,10 @@ def _by_record(
 def _batches(
     prm: PRM, records: Records, images: ImageStore, size: int
 ) -> Iterator[list[tuple[int, EncodedCoT]]]:
-    """Sorted by length within windows of 16 batches: never is the whole file held."""
+    """Batches sorted by length within windows of 16 batches, so that the whole file is never in memory."""
     window: list[tuple[int, EncodedCoT]] = []
     for row, record in enumerate(records):
-        # One row a CoT, also for a model that reads after the chat template.
+        # One row per CoT, even for a model that reads after the chat template.
         window.append(
             (
                 row,

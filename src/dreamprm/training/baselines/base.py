@@ -1,4 +1,5 @@
-"""What baselines share: the settings that they fix, and either a training set of their own or weights."""
+"""The interface of baselines: the settings they fix, and either their own training set or their own
+weights."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Records(Protocol):
-    """Step records, read one after another: a list or a memory-mapped table."""
+    """Step records, read one after another; a list or a memory-mapped table."""
 
     def __len__(self) -> int: ...
 
@@ -30,20 +31,20 @@ class Records(Protocol):
 
 
 KEPT = "kept"
-"""The fate of a record that is trained on; every other fate is the reason why it is not."""
+"""The fate of a record that is trained on; any other fate is the reason why a record is not."""
 
 
 class Baseline(ABC):
-    """A reference run, trained by the same command, data and settings as the run that it stands beside.
+    """A reference run, trained with the same command, data and settings as the run it is compared with.
 
     A frozen dataclass whose fields are its settings, checked when it is made.
     """
 
     fixes: ClassVar[Mapping[str, Any]] = {}
-    """Settings of the training that it fixes, beside the weights, which no upper level moves."""
+    """Training settings that it fixes, in addition to the weights, which no upper level moves."""
 
     def facts(self) -> dict[str, Any]:
-        """What the saved model's settings tell of it, beside its name (JSON values)."""
+        """What the saved model's settings record about it, in addition to its name (JSON values)."""
         return {}
 
 
@@ -54,10 +55,10 @@ class SelectionData:
     Attributes:
         records: the step records, all domains one after another.
         meta: the meta records.
-        seed: of the run.
-        prm: the model before its first step; None for selections that do not ask it.
+        seed: the run's seed.
+        prm: the model before its first step; None for selections that do not use it.
         images: opens the records' images.
-        say: takes a line for the user.
+        say: prints a line for the user.
     """
 
     records: Records
@@ -70,13 +71,13 @@ class SelectionData:
 
 @dataclass(frozen=True)
 class Selected:
-    """A training set made of another.
+    """A training set made from another.
 
     Attributes:
-        fates: of each record, `KEPT` or why it is left out.
-        change: what becomes of a kept record.
-        added: records beside the kept ones.
-        facts: what else the report tells (JSON values).
+        fates: for each record, `KEPT` or why it is left out.
+        change: applied to each kept record.
+        added: further records.
+        facts: additional entries of the report (JSON values).
     """
 
     fates: Sequence[str]
@@ -92,7 +93,7 @@ class Selected:
         yield from self.added
 
     def report(self, source: Records) -> dict[str, Any]:
-        """By domain, the number of records of each fate; `added` counts those that came beside them."""
+        """For each domain, the number of records of each fate; `added` counts the further records."""
         domains: dict[str, dict[str, int]] = {}
         for record, fate in zip(source, self.fates, strict=True):
             counts = domains.setdefault(record.domain, {KEPT: 0})
@@ -110,7 +111,7 @@ class Selected:
 
 
 class Selection(Baseline):
-    """A baseline that trains a vanilla PRM on a training set of its own, made of the run's."""
+    """A baseline that trains a vanilla PRM on its own training set, made from the run's."""
 
     @abstractmethod
     def select(self, data: SelectionData) -> Selected:
@@ -126,11 +127,11 @@ class UpperLevel:
     """What alpha is and how it moves.
 
     Attributes:
-        weights: of the inner losses, from alpha.
-        alpha: at the start.
-        estimator: the rule of alpha's gradient.
-        optimizer: what follows the gradient.
-        moves: whether it does; False leaves alpha where it starts.
+        weights: maps alpha to the weights of the inner losses.
+        alpha: its initial value.
+        estimator: computes alpha's gradient.
+        optimizer: moves alpha along the gradient.
+        moves: whether it does; with False, alpha keeps its initial value.
     """
 
     weights: Weights
@@ -141,7 +142,7 @@ class UpperLevel:
 
 
 class Weighting(Baseline):
-    """A baseline that weighs the domains by another rule than the meta loss's hypergradient."""
+    """A baseline that weights the domains by a rule other than the meta loss's hypergradient."""
 
     @abstractmethod
     def upper_level(self, domains: Sequence[str], *, seed: int, prm: nn.Module) -> UpperLevel:
@@ -149,9 +150,9 @@ class Weighting(Baseline):
 
         Args:
             domains: names in the order of the batches' domain indices.
-            seed: of the run.
-            prm: the model before its first step, where it will be trained.
+            seed: the run's seed.
+            prm: the model before its first step, on the device where it will be trained.
 
         Raises:
-            UserError: what the settings name cannot be read, or does not fit the run.
+            UserError: what the settings name cannot be read or does not fit the run.
         """

@@ -1,4 +1,4 @@
-"""CaR: cluster and rank. The best CoTs of all by quality, and the best of each cluster for diversity."""
+"""CaR: cluster and rank. The best CoTs overall for quality, and the best of each cluster for diversity."""
 
 from __future__ import annotations
 
@@ -28,41 +28,42 @@ NOT_CHOSEN = "neither among the best nor the best of its cluster"
 
 @dataclass(frozen=True)
 class ClusterAndRank(Selection):
-    """Kept are the `top` best CoTs of all, and the `per_cluster` best of each of k clusters.
+    """Keeps the `top` best CoTs overall, and the `per_cluster` best of each of k clusters.
 
-    Use it as the paper's baseline CaR-PRM: a vanilla PRM on data chosen by quality and diversity, without a
-    label of the meta set.
+    Use it as the paper's baseline CaR-PRM: a vanilla PRM on data chosen by quality and diversity, without
+    using any label of the meta set.
 
     Quality of a CoT:
         likelihood  mean log-likelihood per token of its steps under the backbone before training
-        certainty   mean |2 p_i - 1| over its labelled steps: how decided its labels are; needs no model
+        certainty   mean |2 p_i - 1| over its labelled steps: how certain its labels are; needs no model
     Embedding of question and steps, reduced by PCA to `variance` of its variance, clustered by k-means:
         backbone    mean of the backbone's last hidden states over the text's tokens
-        tfidf       TF-IDF of words in 100 latent dimensions; needs no model, sees no image
+        tfidf       TF-IDF of words in 100 latent dimensions; needs no model and ignores images
 
     Args:
         quality: one of `QUALITIES`.
         embedding: one of `EMBEDDINGS`.
-        top: share of all CoTs that is kept for quality, in [0, 1].
-        per_cluster: CoTs kept of each cluster, the best first; >= 0.
-        clusters: k; None: round down sqrt(N / 2), the paper's choice.
+        top: share of all CoTs kept for their quality, in [0, 1].
+        per_cluster: CoTs kept from each cluster, the best first; >= 0.
+        clusters: k; None: sqrt(N / 2) rounded down, the paper's choice.
         variance: share of the variance that PCA keeps, in (0, 1).
-        batch_size: CoTs in one pass of the backbone.
+        batch_size: CoTs per pass through the backbone.
 
     Raises:
-        ValueError: a value outside of these.
+        ValueError: a value that is not allowed.
         UserError: in `select`, scikit-learn is not installed.
 
     Source: Ge et al., arXiv 2402.18191, with PCA at 0.95 and k = sqrt(N / 2) as in its public code.
-    Departures: its quality is a scorer trained on experts' preferences between instructions (IQS) and its
-    embedding a sentence transformer; no such model knows CoTs with images, so the backbone stands in for
-    both. It keeps the best 1,000 of 52,002 and one of each cluster, 2 % in all, to fine-tune a generator; a
-    PRM of that few CoTs would be no opponent, so `top` is half.
+    Departures: its quality comes from a scorer trained on experts' preferences between instructions (IQS)
+    and its embedding from a sentence transformer; no such model handles CoTs with images, so the backbone
+    replaces both. It keeps the best 1,000 of 52,002 and one from each cluster, 2 % in total, to fine-tune a
+    generator; a PRM trained on that few CoTs would not be a serious competitor, so `top` is half.
     """
 
     quality: str = setting(
         "likelihood",
-        "of a CoT: its mean log-likelihood under the backbone before training, or how decided its labels are",
+        "quality of a CoT: its mean log-likelihood under the backbone before training, or how certain its "
+        "labels are",
         choices=QUALITIES,
     )
     embedding: str = setting(
@@ -70,13 +71,13 @@ class ClusterAndRank(Selection):
         "what is clustered: the backbone's hidden states, or TF-IDF of the words",
         choices=EMBEDDINGS,
     )
-    top: float = setting(0.5, "share of all CoTs that is kept for quality", minimum=0, maximum=1)
-    per_cluster: int = setting(1, "CoTs kept of each cluster, the best first", minimum=0)
-    clusters: int | None = setting(None, "their number k; null: sqrt(N / 2), rounded down", minimum=1)
+    top: float = setting(0.5, "share of all CoTs kept for their quality", minimum=0, maximum=1)
+    per_cluster: int = setting(1, "CoTs kept from each cluster, the best first", minimum=0)
+    clusters: int | None = setting(None, "number of clusters k; null: sqrt(N / 2), rounded down", minimum=1)
     variance: float = setting(
         0.95, "share of the variance that PCA keeps before clustering", above=0, below=1
     )
-    batch_size: int = setting(16, "CoTs in one pass of the backbone", minimum=1)
+    batch_size: int = setting(16, "CoTs per pass through the backbone", minimum=1)
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -84,7 +85,7 @@ class ClusterAndRank(Selection):
             raise ValueError("top=0 and per_cluster=0 keep nothing; raise one of them")
 
     def select(self, data: SelectionData) -> Selected:
-        """The CoTs chosen; the report tells k, the dimensions kept, and the mean quality before and after."""
+        """The chosen CoTs; the report gives k, the dimensions kept, and the mean quality before and after."""
         records = data.records
         quality = self._qualities(data)
         points = reduced(self._embeddings(data), variance=self.variance, seed=data.seed)
@@ -128,10 +129,10 @@ class ClusterAndRank(Selection):
 def cluster_and_rank(
     quality: NDArray[np.float64], clusters: NDArray[np.int64], *, top: int, per_cluster: int
 ) -> NDArray[np.int64]:
-    """The rows kept, in ascending order: the `top` of all, and the `per_cluster` of each cluster.
+    """The rows kept, in ascending order: the best `top` overall and the best `per_cluster` of each cluster.
 
     Args:
-        quality: `(N,)`, higher is better; equal ones rank by row.
+        quality: `(N,)`, higher is better; ties are broken by row.
         clusters: `(N,)`, the cluster of each row.
     """
     order = np.argsort(-quality, kind="stable")
@@ -152,9 +153,9 @@ def certainty(record: StepRecord) -> float:
 
 
 def reduced(points: NDArray[np.float64], *, variance: float, seed: int) -> NDArray[np.float64]:
-    """`(N, d)` the principal components that hold this share of the variance; d >= 1.
+    """`(N, d)`: the principal components that hold this share of the variance; d >= 1.
 
-    Points that are all equal have no variance to share: one component of zeros is left.
+    Points that are all equal have no variance: they are reduced to one component of zeros.
     """
     if not np.ptp(points, axis=0).any():
         return np.zeros((len(points), 1))
@@ -165,17 +166,17 @@ def reduced(points: NDArray[np.float64], *, variance: float, seed: int) -> NDArr
 
 
 def clustered(points: NDArray[np.float64], *, count: int, seed: int) -> NDArray[np.int64]:
-    """`(N,)` the k-means cluster of each point, 0..k-1; k is at most the number of different points."""
+    """`(N,)`: the k-means cluster of each point, 0..k-1; k is at most the number of distinct points."""
     count = min(count, len(np.unique(points, axis=0)))
     labels = _sklearn("cluster:KMeans")(n_clusters=count, random_state=seed, n_init=10).fit_predict(points)
-    # numbered as they first appear, without gaps: a cluster that ended empty would count otherwise
+    # numbered by first appearance, without gaps: otherwise clusters that ended up empty would count
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse].astype(np.int64)
 
 
 def tfidf(texts: Sequence[str], *, seed: int) -> NDArray[np.float64]:
-    """`(N, d)` TF-IDF vectors of the texts' words in at most `TFIDF_DIMENSIONS` latent dimensions."""
-    # Digits and signs are words here: in a calculation they are what tells two CoTs apart.
+    """`(N, d)`: TF-IDF vectors of the texts' words in at most `TFIDF_DIMENSIONS` latent dimensions."""
+    # Digits and signs count as words: in a calculation they are what distinguishes two CoTs.
     vectors = _sklearn("feature_extraction.text:TfidfVectorizer")(token_pattern=r"\w+|[^\w\s]").fit_transform(
         texts
     )
@@ -188,7 +189,7 @@ def tfidf(texts: Sequence[str], *, seed: int) -> NDArray[np.float64]:
 
 
 def _model(data: SelectionData) -> PRM:
-    assert data.prm is not None, "a training run hands its model over"
+    assert data.prm is not None, "a training run passes its model"
     return data.prm
 
 

@@ -1,4 +1,4 @@
-"""DoGE: weights grow where a domain's gradient points where the meta loss falls."""
+"""DoGE: a domain's weight grows if its gradient points in a direction that lowers the meta loss."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ SLOPES = ("finite_difference", "exact")
 class DoGE(Weighting):
     """After each window w_k <- w_k exp(lr W_k), normalised; W_k = <grad L_k, grad L_meta> / |grad L_meta|^2.
 
-    Use it as the cheap reference for learned weights: it sees the same meta set, but through the alignment of
-    gradients at one point. AdamW and the T steps in between do not enter, which `first_order` and the exact
-    estimators take into account.
+    Use it as the cheap reference for learned weights: it sees the same meta set, but only through the
+    alignment of gradients at one point. It ignores AdamW and the T steps in between, which `first_order` and
+    the exact estimators take into account.
 
     Args:
-        lr: of the weights; > 0. Stands for the paper's eta / mu.
+        lr: step size of the weights; > 0. It corresponds to the paper's eta / mu.
         smoothing: share of uniform weights mixed in, in [0, 1].
-        normalise: divide by |grad L_meta|^2: W_k is then the part of a descent step on the meta loss that one
-            on L_k takes, whatever the scale of the params; 1 for the meta set itself. False: the inner
-            product alone, as in the paper.
-        batches: alignment on the window's "last" batch, or on "all" of them. Where micro-batches hold a
-            single domain (sampling=single), all.
-        slopes: how <grad L_k, grad L_meta> is found: "finite_difference", three forward passes a batch; or
-            "exact", one backward pass for each domain of a batch.
+        normalise: divide by |grad L_meta|^2: W_k is then the fraction of a descent step on the meta loss that
+            a step on L_k achieves, whatever the scale of the params; it is 1 for the meta set itself. False:
+            the plain inner product, as in the paper.
+        batches: alignment on the window's "last" batch, or on "all" of them. If micro-batches hold a single
+            domain (sampling=single), use "all".
+        slopes: how <grad L_k, grad L_meta> is computed: "finite_difference", three forward passes per batch;
+            or "exact", one backward pass per domain of a batch.
 
     Raises:
-        ValueError: a value outside of these.
+        ValueError: a value that is not allowed.
 
-    Source: Fan et al., arXiv 2310.15393, with a target beside the training domains (its out-of-domain form).
-    Departures: both gradients are taken at the window's end, once a window; normalise; its weights of the run
-    are averaged and a larger model is trained with the average. Here the run with moving weights is the
-    result, as DreamPRM's is; for the second stage give the finished run to the baseline fixed_weights, with
-    take=mean.
+    Source: Fan et al., arXiv 2310.15393, with a target separate from the training domains (its out-of-domain
+    form). Departures: both gradients are taken at the window's end, once per window; `normalise`; the paper
+    averages the weights over the run and trains a larger model with the average. Here the run with moving
+    weights is the result, as in DreamPRM; for the second stage, give the finished run to the baseline
+    fixed_weights, with take=mean.
     """
 
     lr: float = lr_setting(0.02)
@@ -66,8 +66,8 @@ class DoGE(Weighting):
     batches: str = batches_setting()
     slopes: str = setting(
         "finite_difference",
-        "how <grad L_k, grad L_meta> is found: three forward passes a batch, or exactly by one backward pass "
-        "for each domain of a batch",
+        "how <grad L_k, grad L_meta> is computed: with three forward passes per batch, or exactly with one "
+        "backward pass per domain of a batch",
         choices=SLOPES,
     )
 
@@ -75,7 +75,7 @@ class DoGE(Weighting):
         check_settings(self)
 
     def upper_level(self, domains: Sequence[str], *, seed: int, prm: nn.Module) -> UpperLevel:
-        """Uniform weights, moved by the alignments."""
+        """Weights that start uniform and are moved by the alignments."""
         del seed, prm
         estimator = GradientAlignment(self.normalise, self.batches, self.slopes)
         return moving_weights(domains, estimator, lr=self.lr, smoothing=self.smoothing)
@@ -83,10 +83,10 @@ class DoGE(Weighting):
 
 @dataclass(frozen=True)
 class GradientAlignment(Estimator):
-    """alpha_grad_k = -<grad L_k, grad L_meta> (/ |grad L_meta|^2) at phi_T, the means over batches.
+    """alpha_grad_k = -<grad L_k, grad L_meta> (/ |grad L_meta|^2) at phi_T, averaged over batches.
 
-    Reads `domain_weights` (K,) and `batch["domains"]` (n,), the domains of the batch's n losses. Settings as
-    of `DoGE`.
+    Reads `domain_weights` (K,) and `batch["domains"]` (n,), the domains of the batch's n losses. For the
+    settings see `DoGE`.
     """
 
     normalise: bool = True
@@ -104,7 +104,7 @@ class GradientAlignment(Estimator):
             slopes = self._slopes(task, steps.params, batch, outer.params, norm)
             losses_seen += slopes.numel()
             aligned.add(batch["domains"], slopes)
-        # At a stationary point of the meta loss nothing is aligned: the slopes are 0, and so is the quotient.
+        # At a stationary point of the meta loss the slopes are 0, and so is the quotient.
         scale = 1.0 / norm**2 if self.normalise and norm > 0 else 1.0
         exact = self.slopes == "exact"
         return WindowResult(
@@ -127,7 +127,7 @@ class GradientAlignment(Estimator):
         direction: dict[str, Tensor],
         norm: float,
     ) -> Tensor:
-        """`(n,)` <grad L_i, direction>."""
+        """`(n,)`: <grad L_i, direction>."""
         if self.slopes == "finite_difference":
             mixed = finite_difference(
                 task.problem,
@@ -146,7 +146,7 @@ class GradientAlignment(Estimator):
         toward = list(direction.values())
         slopes: list[Any] = []
         for loss in losses:
-            # the graph stays for the other losses
+            # the graph is kept for the other losses
             grads = torch.autograd.grad(
                 loss, list(variables.values()), retain_graph=True, materialize_grads=True
             )

@@ -1,4 +1,4 @@
-"""DoReMi: weights grow where the model is worse than a reference model."""
+"""DoReMi: weights grow on the domains where the model is worse than a reference model."""
 
 from __future__ import annotations
 
@@ -30,30 +30,29 @@ from dreamprm.training.baselines.moving_weights import (
 class DoReMi(Weighting):
     """After each window w_k <- w_k exp(lr max(0, L_k(phi) - L_k(reference))), then normalised and smoothed.
 
-    Use it as the reference for weights that are learned without a meta set: it evens out what is left to
-    learn over the domains. A domain whose labels are noise has a high loss under both models and is not
-    favoured for that.
+    Use it as the reference for weights learned without a meta set: it balances what is left to learn across
+    the domains. A domain with noisy labels has a high loss under both models, and is not favoured for it.
 
     Args:
-        reference: run folder of the vanilla PRM, which is trained before; or a saved PRM (its model/).
-        lr: of the weights; > 0. The paper's is 1, for losses in nats; squared errors are smaller.
+        reference: run folder of the vanilla PRM, which must be trained first; or a saved PRM (its model/).
+        lr: step size of the weights; > 0. The paper's is 1, for losses in nats; squared errors are smaller.
         smoothing: share of uniform weights mixed in, in [0, 1].
-        batches: excess losses of the window's "last" batch, or of "all" its batches. Where micro-batches hold
-            a single domain (sampling=single), all.
+        batches: excess losses of the window's "last" batch, or of "all" its batches. If micro-batches hold a
+            single domain (sampling=single), use "all".
 
     Raises:
-        ValueError: a value outside of these, or no reference.
-        UserError: in `upper_level`, a reference that is no PRM.
+        ValueError: a value that is not allowed, or no reference.
+        UserError: in `upper_level`, a reference that is not a PRM.
 
-    Source: Xie et al., arXiv 2305.10429, algorithm 1. Departures: it clips each token's excess at 0, we a
-    domain's mean squared error; it trains a small proxy for the weights, averages them over the run and
-    trains a large model with the average. Here the run with moving weights is the result, as DreamPRM's is;
-    for the second stage give the finished run to the baseline fixed_weights, with take=mean. It updates
-    after every step, we after every window.
+    Source: Xie et al., arXiv 2305.10429, algorithm 1. Departures: the paper clips each token's excess at 0,
+    we clip a domain's mean squared error; it trains a small proxy for the weights, averages them over the run
+    and trains a large model with the average. Here the run with moving weights is the result, as in DreamPRM;
+    for the second stage, give the finished run to the baseline fixed_weights, with take=mean. It updates
+    after every step, we update after every window.
     """
 
     reference: str | None = setting(
-        None, "run folder of the vanilla PRM, which is trained before, or a saved PRM; it must be given"
+        None, "run folder of the vanilla PRM, which must be trained first, or a saved PRM; it must be given"
     )
     lr: float = lr_setting(1.0)
     smoothing: float = smoothing_setting(1e-3)
@@ -63,13 +62,13 @@ class DoReMi(Weighting):
         check_settings(self)
         if self.reference is None:
             raise ValueError(
-                "reference must be given: train the vanilla PRM first, by `dreamprm train` with the same "
+                "reference must be given: train the vanilla PRM first, using `dreamprm train` with the same "
                 'configuration and "baseline={name: none}" "hypergrad={name: none}" output=RUN, then give '
                 "baseline.reference=RUN"
             )
 
     def upper_level(self, domains: Sequence[str], *, seed: int, prm: nn.Module) -> UpperLevel:
-        """Uniform weights, moved by the excess losses."""
+        """Weights that start uniform and are moved by the excess losses."""
         del seed
         assert self.reference is not None, "checked when it was made"
         estimator = ExcessLoss(reference_params(self.reference, prm), self.batches)
@@ -78,13 +77,14 @@ class DoReMi(Weighting):
 
 @dataclass(frozen=True, eq=False)
 class ExcessLoss(Estimator):
-    """alpha_grad_k = -max(0, L_k(phi_T) - L_k(reference)), the means over the window's batches.
+    """alpha_grad_k = -max(0, L_k(phi_T) - L_k(reference)), averaged over the window's batches.
 
-    Costs two forward passes a batch beside the plain steps; reads `domain_weights` (K,) and
+    Costs two forward passes per batch in addition to the plain steps; reads `domain_weights` (K,) and
     `batch["domains"]` (n,), the domains of the batch's n losses.
 
     Args:
-        reference: the reference model's params by name, where the trained ones are; frozen ones included.
+        reference: the reference model's params by name, on the device of the trained ones, including frozen
+            ones.
         batches: one of `moving_weights.BATCHES`.
     """
 
@@ -114,7 +114,7 @@ def reference_params(folder: str, prm: nn.Module) -> dict[str, Tensor]:
     """All params of a saved PRM by name, detached, on the device of the model that is trained.
 
     Raises:
-        UserError: no PRM there, or one of another form than `prm`.
+        UserError: no PRM there, or one with other parameters than `prm`.
     """
     from dreamprm.models.prm import PRM
     from dreamprm.models.storage import SETTINGS_FILE

@@ -1,4 +1,4 @@
-"""Exponentiated gradient: the upper optimizer of weights that lie on a simplex."""
+"""Exponentiated gradient: the upper optimizer for weights on a simplex."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dreamprm.hypergrad import AdamWState
 
 
 def lr_setting(default: Any) -> Any:
-    """The declaration of `ExponentiatedGradient.lr`, for the baselines that hand it over too."""
+    """The declaration of `ExponentiatedGradient.lr`, also for the baselines that pass it on."""
     return setting(default, "step size of the weights", above=0)
 
 
@@ -28,19 +28,19 @@ def smoothing_setting(default: float) -> Any:
 class ExponentiatedGradient:
     """w_k <- (1 - c) K w_k exp(-lr g_k) / sum_j w_j exp(-lr g_j) + c, for K weights with mean 1.
 
-    Mirror descent with the entropy as its distance: weights stay positive and their mean stays 1. c mixes in
-    the uniform weights, so that none is lost for good. It has no state but the number of steps, and stands
-    where the training loop has AdamW otherwise (`init`, `step`, `learning_rate`).
+    Mirror descent with the negative entropy: weights stay positive and their mean stays 1. c mixes in the
+    uniform weights, so that no weight is lost for good. Its only state is the number of steps; it takes the
+    place of AdamW in the training loop (`init`, `step`, `learning_rate`).
 
     Args:
         lr: step size; > 0.
         smoothing: c, in [0, 1].
 
     Raises:
-        ValueError: a value outside of these.
+        ValueError: a value that is not allowed.
 
     Source: Kivinen and Warmuth, 1997; with smoothing as in DoReMi, arXiv 2305.10429, algorithm 1, whose
-    weights sum to 1 where ours have mean 1.
+    weights sum to 1, while ours have mean 1.
     """
 
     lr: float = lr_setting(MISSING)
@@ -50,12 +50,12 @@ class ExponentiatedGradient:
         check_settings(self)
 
     def init(self, params: Mapping[str, Tensor]) -> AdamWState:
-        """No step taken, no moments."""
+        """The state before the first step; it has no moments."""
         del params
         return AdamWState(step=0, exp_avg={}, exp_avg_sq={})
 
     def learning_rate(self, step: int) -> float:
-        """The same for every step."""
+        """The step size, which is the same for every step."""
         del step
         return self.lr
 

@@ -1,4 +1,4 @@
-"""Fixed weights: those of an earlier run, from the first step to the last."""
+"""Fixed weights: those of an earlier run, used from the first step to the last."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from dreamprm.training.baselines.past_weights import TAKES, for_domains, past_we
 
 @dataclass(frozen=True)
 class FixedWeights(Weighting):
-    """A PRM trained with the weights that another run ended with, or had on average; scaled to mean 1.
+    """A PRM trained with the weights that another run ended with, or their average, scaled to mean 1.
 
-    Use it for the second stage of DoReMi and DoGE (take=mean), or to ask of learned weights whether they are
-    worth as much from the start on.
+    Use it for the second stage of DoReMi and DoGE (take=mean), or to see whether learned weights are worth as
+    much when used from the start.
 
     Args:
         run: folder of a finished run with the same domains.
@@ -30,7 +30,7 @@ class FixedWeights(Weighting):
 
     Raises:
         ValueError: another take.
-        UserError: in `upper_level`, no such run, or one of other domains.
+        UserError: in `upper_level`, no such run, or one with other domains.
     """
 
     run: str = setting(MISSING, "folder of a finished run with the same domains")
@@ -42,13 +42,13 @@ class FixedWeights(Weighting):
         check_settings(self)
 
     def upper_level(self, domains: Sequence[str], *, seed: int, prm: nn.Module) -> UpperLevel:
-        """The run's weights, which stay."""
+        """The earlier run's weights, which stay fixed."""
         del seed, prm
         return staying(domains, for_domains(past_weights(self.run, take=self.take), domains, run=self.run))
 
 
 def staying(domains: Sequence[str], values: Sequence[float]) -> UpperLevel:
-    """Weights that no step moves: alpha is the weights themselves."""
+    """Weights that stay fixed: alpha is the weights themselves, and no step moves it."""
     alpha = {DOMAIN_WEIGHTS: torch.tensor(values, dtype=torch.float32)}
     return UpperLevel(
         DomainWeights(domains, "none"),

@@ -11,10 +11,10 @@ from dreamprm.training.baselines.meta_steps import as_step_record, labels_settin
 
 @dataclass(frozen=True)
 class MetaOnly(Selection):
-    """A PRM trained on the meta records, and on nothing else.
+    """A PRM trained on the meta records and nothing else.
 
-    Use it to see whether learned weights are worth more than the data that they are learned from. The number
-    of steps stays, so a small meta set is seen many times.
+    Use it to see whether learned weights are worth more than the data they are learned from. The number of
+    steps is unchanged, so a small meta set is seen many times.
 
     Args:
         labels: `all`: every step of a CoT has its right/wrong label r; `last`: only the last step has. With

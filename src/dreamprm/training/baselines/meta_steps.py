@@ -23,10 +23,10 @@ def labels_setting() -> Any:
 
 
 def as_step_record(record: MetaRecord, *, labels: str) -> StepRecord:
-    """A meta record with its label r as p_n, or as every p_i.
+    """A meta record as a step record, with its label r as p_n or as every p_i.
 
     all     p_i = r for every step: the target of DreamPRM's ablation with the meta loss on single steps
-    last    p_n = r, the others are not labelled: what is known for certain
+    last    p_n = r, and the others are not labelled: only what is known for certain
     """
     right, count = float(record.correct), len(record.steps)
     known: Sequence[float | None] = (right,) * count if labels == "all" else (None,) * (count - 1) + (right,)

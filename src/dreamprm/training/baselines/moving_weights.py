@@ -21,7 +21,7 @@ BATCHES = ("last", "all")
 def moving_weights(
     domains: Sequence[str], estimator: Estimator, *, lr: float, smoothing: float
 ) -> UpperLevel:
-    """alpha is the weights themselves, all 1 at the start."""
+    """An upper level whose alpha is the weights themselves, all 1 at the start."""
     weights = DomainWeights(domains, "none")
     return UpperLevel(weights, weights.init(), estimator, ExponentiatedGradient(lr, smoothing))
 
@@ -30,8 +30,8 @@ def batches_setting() -> Any:
     """The declaration of the setting `batches` of these baselines."""
     return setting(
         "all",
-        "read the window's last batch, or all of them; where micro-batches hold one domain "
-        "(sampling=single), all",
+        "read the window's last batch, or all of them; use all if micro-batches hold one domain "
+        "(sampling=single)",
         choices=BATCHES,
     )
 
@@ -42,17 +42,17 @@ def chosen_batches(task: WindowTask, batches: str) -> list[Any]:
 
 
 class DomainMeans:
-    """The mean of what batches tell of each domain; a domain that no batch holds has 0, and stays where it
-    is but for the normalisation."""
+    """The mean over batches of a value per domain; a domain that is in no batch has 0, so that only the
+    normalisation changes its weight."""
 
     def __init__(self, like: Tensor) -> None:
         self._sums, self._counts = torch.zeros_like(like), torch.zeros_like(like)
 
     def add(self, domains: Tensor, values: Tensor) -> None:
-        """`(n,)` the domains' indices, each once, and their values."""
+        """Add one batch: `(n,)` the domains' indices, each once, and their values."""
         self._sums.index_add_(0, domains, values.to(self._sums))
         self._counts.index_add_(0, domains, torch.ones_like(values).to(self._counts))
 
     def means(self) -> Tensor:
-        """`(K,)`."""
+        """`(K,)`: the mean of each domain's values."""
         return self._sums / self._counts.clamp_min(1.0)

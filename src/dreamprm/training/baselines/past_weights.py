@@ -20,7 +20,7 @@ def past_weights(run: str, *, take: str) -> dict[str, float]:
 
     Raises:
         UserError: no such file.
-        DataError: a line that holds no weights (the file was cut short), or other domains than the first.
+        DataError: a line without weights (the file was cut short), or with other domains than the first line.
     """
     path = Path(run) / "domain_weights.jsonl"
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Random weights: as far from uniform as learned ones, but on domains drawn by lot."""
+"""Random weights: as far from uniform as learned ones, but assigned to domains at random."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from dreamprm.training.baselines.past_weights import for_domains, past_weights
 
 @dataclass(frozen=True)
 class RandomWeights(Weighting):
-    """Fixed weights drawn from the run's seed: a run's own in a random order, or of a given spread.
+    """Fixed weights drawn with the run's seed: another run's in random order, or with a given spread.
 
-    Use it to see whether learned weights are worth more than any weights of their spread. Draw several seeds:
-    a single order may be a lucky one.
+    Use it to see whether learned weights are worth more than any weights with the same spread. Use several
+    seeds: a single order may be a lucky one.
 
     Args:
-        run: folder of a run with the same domains; its last weights, in a random order, are the weights (so
-            their spread is exactly that of the learned ones). None: `spread` decides.
+        run: folder of a run with the same domains, whose last weights are randomly permuted (so their spread
+            is exactly that of the learned ones). None: `spread` decides.
         spread: standard deviation of the weights over the domains, > 0. w_k = K softmax(s z)_k with z
-            standard normal and s such that the spread is met. The default is that of the weights that the
-            paper reports, 0.55 to about 1.5.
+            standard normal and s chosen to give this spread. The default is the spread of the weights that
+            the paper reports, 0.55 to about 1.5.
 
     Raises:
         ValueError: a spread that is not positive.
-        UserError: in `upper_level`, no such run, one of other domains, or a spread that the number of domains
-            does not allow.
+        UserError: in `upper_level`, no such run, one with other domains, or a spread that is too large for
+            the number of domains.
 
     Source: the range of learned weights, DreamPRM, arXiv 2505.20241.
     """
 
     run: str | None = setting(
         None,
-        "folder of a run with the same domains, whose last weights are dealt out in a random order; null: "
-        "spread decides",
+        "folder of a run with the same domains, whose last weights are randomly permuted; null: spread "
+        "decides",
     )
     spread: float = setting(
         0.25, "standard deviation of the weights over the domains", above=0, when={"run": (None,)}
@@ -51,7 +51,7 @@ class RandomWeights(Weighting):
         check_settings(self)
 
     def upper_level(self, domains: Sequence[str], *, seed: int, prm: nn.Module) -> UpperLevel:
-        """The weights drawn, which stay."""
+        """The drawn weights, which stay fixed."""
         del prm
         generator = np.random.default_rng(seed)
         if self.run is not None:
@@ -67,8 +67,8 @@ def of_spread(normal: np.ndarray, spread: float) -> list[float]:
         normal: z, `(K,)`.
 
     Raises:
-        UserError: one domain, whose weight is 1; or a spread of sqrt(K - 1) or more, which no positive
-            weights of mean 1 have.
+        UserError: a single domain, whose weight is always 1; or a spread of sqrt(K - 1) or more, which
+            positive weights with mean 1 cannot have.
     """
     count = len(normal)
     most = float(np.sqrt(count - 1))
@@ -82,7 +82,7 @@ def of_spread(normal: np.ndarray, spread: float) -> list[float]:
         exponents = scale * (normal - normal.max())
         return np.asarray(count * np.exp(exponents) / np.exp(exponents).sum())
 
-    # The spread grows with the scale, from 0 to sqrt(K - 1): halve an interval that holds it.
+    # The spread grows with the scale, from 0 to sqrt(K - 1): bisect an interval that contains it.
     low, high = 0.0, 1.0
     while weights(high).std() < spread:
         high *= 2

@@ -23,7 +23,7 @@ BASELINES: Registry[Baseline] = Registry(
 """Baselines by name; each class is a frozen dataclass whose fields are its settings."""
 
 build_baseline = BASELINES.build
-"""`build_baseline(name, **settings)`: the baseline of this name; defaults work where there are any
+"""`build_baseline(name, **settings)`: the baseline of this name; settings with a default may be left out
 (`Registry.build`)."""
 
 baseline_settings = BASELINES.settings

@@ -1,4 +1,4 @@
-"""s1: a training set filtered for quality, then for difficulty, then sampled for diversity."""
+"""s1: a training set filtered for quality and difficulty, then sampled for diversity."""
 
 from __future__ import annotations
 
@@ -24,41 +24,42 @@ _NAMES_IMAGE = re.compile(r"\b(?:image|picture|figure|diagram|photo)s?\b", re.IG
 
 @dataclass(frozen=True)
 class S1(Selection):
-    """Kept are CoTs without a fault of form, of questions that are not always solved, drawn domain by domain.
+    """Keeps well-formed CoTs, of questions that are not always solved, sampled across domains.
 
     Use it as the paper's baseline s1-PRM: a vanilla PRM on data chosen by quality, difficulty and diversity,
-    without a label of the meta set. It needs no model.
+    without using any label of the meta set. It needs no model.
 
-    1. Quality: out go CoTs with a step that comes twice, headings `Step k` out of order, words of an image
-       where there is none, no final answer (`final_answer`), another number of steps than `steps`.
-    2. Difficulty: of a question, s = share of its CoTs (of those left) that end right, by their last labels
-       (a label of at least 1/2 counts as right). Out go its CoTs where s > max_solved.
-    3. Diversity: until `keep` of all CoTs are drawn (or none is left): a domain by equal chances among those
-       that have some left, then one of its CoTs with chance 2^-rank, rank 0 the longest left (in characters):
-       longer reasoning stands for harder questions.
+    1. Quality: drop CoTs with a repeated step, with headings `Step k` out of order, that mention an image
+       when there is none, without a final answer (`final_answer`), or whose number of steps is not `steps`.
+    2. Difficulty: for each question, s = share of its remaining CoTs that end right, by their last labels
+       (a label of at least 1/2 counts as right). Drop its CoTs if s > max_solved.
+    3. Diversity: until `keep` of all CoTs are drawn (or none is left), pick a domain uniformly among those
+       with CoTs left, then one of its CoTs with probability proportional to 2^-rank, where rank 0 is the
+       longest one left (in characters): longer reasoning indicates harder questions.
 
     Args:
         final_answer: whether a CoT must state a final answer.
         steps: the number of steps a CoT must have; None: any.
-        max_solved: s above which a question is too easy, in [0, 1]; 1 switches the filter off.
+        max_solved: s above which a question is too easy, in [0, 1]; 1 disables the filter.
         keep: share of all CoTs that is drawn, in (0, 1].
 
     Raises:
-        ValueError: a value outside of these.
+        ValueError: a value that is not allowed.
 
-    Source: Muennighoff et al., arXiv 2501.19393, section 2; ranks and chances as in its public code.
-    Departures: two models try each of its questions and one that either solves is out; we have the generator
-    of the CoTs alone, and a PRM trained without right CoTs could tell nothing apart, so only questions that
-    it (nearly) always solves are out. Its domains are a classifier's subjects, ours the data's own; it draws
-    the last 300 of 1,000 by the benchmarks' subjects, we none. It keeps 1,000 of 59,000 to fine-tune a
-    generator; a PRM of that few CoTs would be no opponent, so `keep` is half.
+    Source: Muennighoff et al., arXiv 2501.19393, section 2; ranks and probabilities as in its public code.
+    Departures: the paper has two models try each question and drops it if either solves it; we only have the
+    generator of the CoTs, and a PRM trained without right CoTs could not learn to tell them apart, so only
+    questions that it (nearly) always solves are dropped. Its domains are subjects assigned by a classifier,
+    ours are the data's own; it draws the last 300 of 1,000 by the benchmarks' subjects, we do not. It keeps
+    1,000 of 59,000 to fine-tune a generator; a PRM trained on that few CoTs would not be a serious
+    competitor, so `keep` is half.
     """
 
     final_answer: bool = setting(True, "leave out CoTs that state no final answer")
     steps: int | None = setting(None, "the number of steps a CoT must have; null: any", minimum=1)
     max_solved: float = setting(
         0.9,
-        "leave out a question of whose CoTs a larger share ends right; 1 keeps all",
+        "leave out a question if a larger share of its CoTs ends right; 1 keeps all",
         minimum=0,
         maximum=1,
     )
@@ -74,12 +75,12 @@ class S1(Selection):
         check_settings(self)
 
     def select(self, data: SelectionData) -> Selected:
-        """The CoTs chosen; the report tells what each filter left out."""
+        """The chosen CoTs; the report says what each filter left out."""
         fates = [self.fault(record) or KEPT for record in data.records]
         solved = solved_shares(
             record for record, fate in zip(data.records, fates, strict=True) if fate == KEPT
         )
-        domains: dict[str, list[tuple[int, int]]] = {}  # of each domain (length, row)
+        domains: dict[str, list[tuple[int, int]]] = {}  # (length, row) by domain
         for row, record in enumerate(data.records):
             if fates[row] != KEPT:
                 continue
@@ -87,7 +88,7 @@ class S1(Selection):
                 fates[row] = TOO_EASY
             else:
                 domains.setdefault(record.domain, []).append((sum(map(len, record.steps)), row))
-        # Longest first; equal lengths in the file's order.
+        # Longest first; equal lengths in file order.
         ranked = {
             name: [row for _, row in sorted(rows, key=lambda item: (-item[0], item[1]))]
             for name, rows in domains.items()
@@ -98,7 +99,7 @@ class S1(Selection):
         )
 
     def fault(self, record: StepRecord) -> str | None:
-        """The first fault of form; None where there is none."""
+        """The first formal fault; None if there is none."""
         steps = record.steps
         if self.steps is not None and len(steps) != self.steps:
             return f"not of {self.steps} steps"
@@ -115,7 +116,7 @@ class S1(Selection):
 
 
 def solved_shares(records: Iterable[StepRecord]) -> dict[tuple[str, tuple[str, ...]], float]:
-    """The share of each question's CoTs that end right; without those whose last step is not labelled."""
+    """The share of each question's CoTs that end right, ignoring CoTs whose last step is not labelled."""
     outcomes: dict[tuple[str, tuple[str, ...]], list[bool]] = {}
     for record in records:
         if record.labels[-1] is not None:
@@ -124,11 +125,11 @@ def solved_shares(records: Iterable[StepRecord]) -> dict[tuple[str, tuple[str, .
 
 
 def diverse_sample(ranked: Mapping[str, Sequence[int]], count: int, *, seed: int) -> list[int]:
-    """Draw rows without replacement: a domain by equal chances, then its row of rank r with chance ~ 2^-r.
+    """Draw rows without replacement: a domain uniformly, then its row of rank r with probability ~ 2^-r.
 
     Args:
         ranked: rows by domain, rank 0 first.
-        count: rows to draw; all of them where there are fewer.
+        count: rows to draw; if there are fewer, all are drawn.
 
     Returns:
         the rows in the order drawn.
@@ -139,7 +140,7 @@ def diverse_sample(ranked: Mapping[str, Sequence[int]], count: int, *, seed: int
     while left and len(drawn) < count:
         name = list(left)[int(generator.integers(len(left)))]
         rows = left[name]
-        # P(rank <= r) = (1 - 2^-(r+1)) / (1 - 2^-n), inverted; computed so that ranks of any size do.
+        # P(rank <= r) = (1 - 2^-(r+1)) / (1 - 2^-n), inverted; in a form that works for ranks of any size.
         rank = int(-math.log2(1.0 - generator.random() * (1.0 - 2.0 ** -len(rows))))
         drawn.append(rows.pop(min(rank, len(rows) - 1)))
         if not rows:

@@ -1,4 +1,4 @@
-"""Everything and the meta set: what its labels are worth as one more training domain."""
+"""All domains and the meta set: what its labels are worth as one more training domain."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dreamprm.training.baselines.meta_steps import META_DOMAIN, as_step_record, 
 
 @dataclass(frozen=True)
 class WithMeta(Selection):
-    """A vanilla PRM on all domains and, as one domain more, the meta records.
+    """A vanilla PRM trained on all domains and, as one more domain, the meta records.
 
     Use it to see whether learned weights are worth more than the extra data: this run has seen every label
-    that a run with learned weights has. Each domain has weight 1, the meta set like the others.
+    that a run with learned weights has seen. Each domain, including the meta set, has weight 1.
 
     Args:
         labels: `all`: every step of a meta CoT has its right/wrong label r; `last`: only the last step has.
@@ -37,7 +37,7 @@ class WithMeta(Selection):
         """
         if any(record.domain == META_DOMAIN for record in data.records):
             raise UserError(
-                f"a training domain is named {META_DOMAIN!r}, as the meta set's own is; give it "
+                f"a training domain is named {META_DOMAIN!r}, like the meta set's own; give it "
                 "another name (data.train[].domain)"
             )
         return Selected(
