@@ -1,1 +1,1 @@
-"""Training a PRM: the bi-level loop, DreamPRM's problem, its assembly from a configuration, baselines."""
+"""Training a PRM: the bi-level loop, DreamPRM's problem, its assembly from a configuration, and baselines."""

@@ -36,10 +36,10 @@ from dreamprm.training.optimizers import make_optimizer
 from dreamprm.training.prm_problem import prm_problem
 from dreamprm.training.settings import DataSettings, TrainConfig
 
-# Seeds of the independent orders in which data is visited, beside the run's own seed.
+# Seeds for the independent orders in which data is visited, in addition to the run's own seed.
 META_ORDER, TEXT_ORDER = 1, 2
-# Norm of the differences' perturbation where the forward pass is autocast to bf16: the estimators' defaults,
-# which are for float32, are off by 30 % there, this one by 8 % (experiments/results/precision.md).
+# Perturbation norm of the finite differences if the forward pass is autocast to bf16. The estimators'
+# defaults, which are for float32, are then off by 30 %, this one by 8 % (experiments/results/precision.md).
 BF16_RADIUS = 0.05
 
 
@@ -48,8 +48,8 @@ class Run:
     """The parts of one training run.
 
     Attributes:
-        config: the settings that it trains by: the user's, with what a baseline fixes (`settled`).
-        memory: the weights' own, for their logs.
+        config: the settings it trains with: the user's, with what a baseline fixes (`settled`).
+        memory: what the weights remember for their logs.
     """
 
     config: TrainConfig
@@ -66,7 +66,7 @@ class Run:
     images: ImageStore
 
     def named_weights(self) -> dict[str, float]:
-        """The weights of the domains as they are now."""
+        """The current weights of the domains."""
         return self.weights.named(self.state.alpha, self.memory)
 
 
@@ -79,8 +79,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     accelerator = Accelerator(mixed_precision="bf16" if config.precision == "bf16" else "no")
     if accelerator.num_processes > 1:
         raise UserError(
-            f"training runs in one process, {accelerator.num_processes} were launched; start "
-            "`dreamprm train` without a launcher, one GPU holds the 2B model"
+            f"training runs in one process, but {accelerator.num_processes} were launched; start "
+            "`dreamprm train` without a launcher; one GPU holds the 2B model"
         )
     return accelerator
 
@@ -97,7 +97,7 @@ def make_prm(config: TrainConfig) -> PRM:
     source = model.path if model.path is not None else _read_model_config(model.config)
     if source is None or tokenizer is None:
         raise UserError(
-            "give model.path (a checkpoint), or model.config and model.tokenizer for a random start"
+            "give model.path (a checkpoint), or model.config and model.tokenizer for random initialisation"
         )
     processor = PRMProcessor.from_pretrained(
         tokenizer,
@@ -113,22 +113,22 @@ def make_prm(config: TrainConfig) -> PRM:
 
 
 def settled(config: TrainConfig) -> TrainConfig:
-    """The settings that a run trains by: those given, with what its baseline fixes.
+    """The settings that a run trains with: those given, with what its baseline fixes.
 
     Raises:
-        UserError: a setting that the baseline leaves without a meaning.
+        UserError: a setting that has no meaning for the baseline.
     """
     if config.baseline.name == "none":
         return config
     if config.weights.kind != "domain":
         raise UserError(
-            f"weights.kind={config.weights.kind} learns weights of single CoTs, a baseline "
-            "learns none of them; set weights.kind=domain, or baseline.name=none"
+            f"weights.kind={config.weights.kind} learns weights of single CoTs, but a baseline "
+            "learns none; set weights.kind=domain, or baseline.name=none"
         )
     if config.hypergrad.audit_every:
         raise UserError(
             f"hypergrad.audit_every={config.hypergrad.audit_every} compares an estimator's "
-            "gradient, a baseline has none; set hypergrad.audit_every=0"
+            "gradient, but a baseline has none; set hypergrad.audit_every=0"
         )
     fixes = build_baseline(config.baseline.name, **config.baseline.settings).fixes
     return dataclasses.replace(config, hypergrad=HypergradSettings(name="none"), **fixes)
@@ -137,15 +137,15 @@ def settled(config: TrainConfig) -> TrainConfig:
 def assemble(
     config: TrainConfig, accelerator: Accelerator, *, data: DataSettings | None = None, say: Say = print
 ) -> Run:
-    """Read the data, make the model, and put the bi-level trainer together.
+    """Read the data, make the model, and assemble the bi-level trainer.
 
-    A baseline that weighs the domains by another rule takes the place of the configured upper level.
+    A baseline that weights the domains by another rule replaces the configured upper level.
 
     Args:
-        data: in place of the configured one, where a baseline has selected its training set.
+        data: used instead of the configured data, if a baseline has selected its training set.
 
     Raises:
-        UserError: whatever in the configuration or the files cannot work, before the first step.
+        UserError: anything in the configuration or the files that cannot work, before the first step.
     """
     config = settled(config)
     if data is not None:
@@ -164,8 +164,8 @@ def assemble(
 
     if config.precision == "bf16" and "forward_difference" in config.hypergrad.settings.values():
         say(
-            "precision=bf16 with one-sided differences: bf16's rounding drowns them where a batch holds more "
-            "than one loss; take finite_difference instead of forward_difference, or look: "
+            "precision=bf16 with one-sided differences: bf16's rounding drowns them if a batch holds more "
+            "than one loss; use finite_difference instead of forward_difference, or check with "
             "hypergrad.audit_every"
         )
 
@@ -236,10 +236,10 @@ def assemble(
 
 
 def rehearse(run: Run) -> None:
-    """Try the shortest window that takes every derivative, where the model may lack one; nothing is changed.
+    """Try the shortest window that takes every derivative, if the model may lack one; nothing is changed.
 
     Raises:
-        UserError: the estimator takes a derivative that the model does not have.
+        UserError: the estimator takes a derivative that the model does not support.
     """
     trainer, state = run.trainer, run.state
     if not trainer.estimator.needs_forward_mode:
@@ -262,7 +262,8 @@ def rehearse(run: Run) -> None:
 def _to_device(
     prm: PRM, accelerator: Accelerator, *, frozen_vision: bool
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Brings a batch to the parameters; with a frozen vision tower, past it, once for the whole window."""
+    """A function that moves a batch to the parameters' device; with a frozen vision tower, it also computes
+    the image features, once for the whole window."""
 
     def to_device(batch: dict[str, Any]) -> dict[str, Any]:
         batch = send_to_device(batch, accelerator.device)
@@ -294,9 +295,9 @@ def _read_model_config(path: str | None) -> dict[str, Any] | None:
 
 
 def _share_weights(prm: PRM, params: dict[str, torch.Tensor]) -> None:
-    """Let the module's weights be the trained ones: a second copy of a 2B model would waste 9 GB.
+    """Make the module share the trained weights: a second copy of a 2B model would waste 9 GB.
 
-    Training runs through `functional_call` on `params`; the module is brought up to date by `load_params`.
+    Training runs through `functional_call` on `params`; `load_params` updates the module.
     """
     for name, parameter in prm.named_parameters():
         if name in params:
@@ -310,7 +311,7 @@ def _upper_level(
     *,
     prm: PRM,
 ) -> UpperLevel:
-    """The configured weights, estimator and optimizer, or those of a baseline that weighs the domains."""
+    """The configured weights, estimator and optimizer, or those of a baseline that weights the domains."""
     baseline = build_baseline(config.baseline.name, **config.baseline.settings)
     if isinstance(baseline, Weighting):
         return baseline.upper_level(list(table.domains), seed=config.seed, prm=prm)
@@ -353,7 +354,7 @@ def _audit(config: TrainConfig, prm: PRM, names: list[str]) -> Audit:
 
 
 def _estimator(config: TrainConfig) -> Estimator:
-    """The configured estimator; under bf16 with a radius that its rounding allows, unless one is given."""
+    """The configured estimator; under bf16, with a radius suited to its rounding unless one is given."""
     name, given = config.hypergrad.name, config.hypergrad.settings
     if config.precision == "bf16" and "radius" in settings_read(ESTIMATORS, name, given):
         given = {"radius": BF16_RADIUS, **given}

@@ -3,9 +3,9 @@
     repeat:  phi_0..phi_T   T AdamW steps on L_tr(phi, alpha) = mean_k alpha_k L_k(phi)    (lower level)
              alpha          one AdamW step along d L_meta(phi_T(alpha)) / d alpha          (upper level)
 
-The window of T steps is the training itself, not a rehearsal of it: parameters, moments, step count and
-learning-rate schedule go on from window to window. The loop holds an estimator, a problem and two optimizers
-and asks none of them what they are.
+The window of T steps is the training itself, not a rehearsal: parameters, moments, step count and
+learning-rate schedule carry over from window to window. The loop holds an estimator, a problem and two
+optimizers, and never asks which ones they are.
 
 Source: DreamPRM, arXiv 2505.20241, section 4.
 """
@@ -67,12 +67,12 @@ class BilevelTrainer:
 
     Args:
         problem: inner and outer loss.
-        estimator: how alpha's gradient is had from a window; any of `dreamprm.hypergrad.ESTIMATORS`.
+        estimator: computes alpha's gradient from a window; any of `dreamprm.hypergrad.ESTIMATORS`.
         inner: AdamW of the lower level.
-        upper: the upper level's, AdamW as a rule; None leaves alpha as it is.
+        upper: optimizer of the upper level, usually AdamW; None keeps alpha fixed.
         inner_steps: T, lower steps per upper step.
-        to_device: moves a batch to where the parameters are.
-        audit: which windows' gradients are compared with the exact one; the results stand in
+        to_device: moves a batch to the device of the parameters.
+        audit: which windows' gradients are compared with the exact one; the results are in
             `window.stats["audit"]`.
     """
 
@@ -96,16 +96,16 @@ class BilevelTrainer:
         outer_batches: Iterator[Any],
         windows: int,
     ) -> Iterator[WindowResult]:
-        """Train for `windows` windows; yields after each, with `state` brought up to date in place.
+        """Train for `windows` windows; yields after each, with `state` updated in place.
 
-        The generator may be left between windows (a checkpoint, an interruption) and a new one started from
-        the same state goes on as if nothing had happened, provided that the batches go on too. A window
+        The generator may be abandoned between windows (a checkpoint, an interruption); a new one started from
+        the same state continues as if nothing had happened, provided that the batches continue too. A window
         whose status is `nonfinite` or `diverged` leaves alpha and the upper optimizer as they were.
         """
         for _ in range(windows):
             batches = [self.to_device(next(inner_batches)) for _ in range(self.inner_steps)]
             meta = self.to_device(next(outer_batches))
-            audited = self._audit(state, batches, meta)  # first: the window overwrites what it starts from
+            audited = self._audit(state, batches, meta)  # first: the window overwrites its initial state
 
             window = self.estimator.run_window(
                 self.problem,
@@ -121,7 +121,7 @@ class BilevelTrainer:
             if audited is not None:
                 window.stats["audit"] = audited
 
-            # without a gradient alpha stays as it was, so that whoever sees the status can go on from here
+            # without a usable gradient alpha stays as it was, so that the caller can continue from here
             if self.upper is not None and window.status not in (Status.nonfinite, Status.diverged):
                 state.alpha, state.upper = self.upper.step(state.alpha, window.alpha_grad, state=state.upper)
             yield window

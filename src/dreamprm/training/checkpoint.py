@@ -1,7 +1,7 @@
-"""Checkpoints: tensors as safetensors and the rest as JSON, in a folder that is there whole or not at all.
+"""Checkpoints: tensors as safetensors and the rest as JSON, in a folder that appears whole or not at all.
 
-A new checkpoint is complete and on the disk before older ones are removed.
-Whatever decides the future of a run belongs in it; `capture_random_state` gives the random states.
+A new checkpoint is complete and on disk before older ones are removed.
+Everything that determines the rest of a run belongs in it; `capture_random_state` gives the random states.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def save_checkpoint(
     with atomic_folder(final) as partial:
         save_file(_storable(tensors), partial / TENSORS)
         (partial / STATE).write_text(text, encoding="utf-8")
-    # Newest means highest step, but what was just written stays even after a run went back.
+    # Newest means highest step, but the one just written stays even if the run went back to an earlier step.
     others = [path for path in _finished(root) if path != final]
     for path in others[: max(0, len(others) - (keep - 1))]:
         remove_folder(path)
@@ -77,9 +77,9 @@ def save_checkpoint(
 
 
 def latest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
-    """The finished checkpoint with the most steps in the folder; None where there is none.
+    """The finished checkpoint with the most steps in the folder; None if there is none.
 
-    Leftovers of a write that was cut short are never taken.
+    Leftovers of an interrupted write are never returned.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -90,9 +90,9 @@ def latest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
 
 
 def remove_later_checkpoints(folder: str | os.PathLike[str], step: int) -> None:
-    """Remove the checkpoints of more than `step` inner steps, for a run that goes back to there.
+    """Remove the checkpoints after `step` inner steps, for a run that goes back to that step.
 
-    They may come of other settings, and must not be what the next `latest_checkpoint` finds.
+    They may come from other settings, and the next `latest_checkpoint` must not find them.
     """
     root = Path(folder)
     if root.is_dir():
@@ -106,10 +106,10 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], di
     """Read a checkpoint: its tensors (on the CPU) by name, and its state.
 
     Raises:
-        UserError: the folder or one of its files is missing, cut short or not what it should be.
+        UserError: the folder or one of its files is missing, cut short or malformed.
     """
     folder = Path(path)
-    advice = "give an earlier checkpoint (resume=PATH), or start anew with resume=never overwrite=true"
+    advice = "give an earlier checkpoint (resume=PATH), or start again with resume=never overwrite=true"
     for name in (STATE, TENSORS):
         if not (folder / name).is_file():
             raise UserError(f"checkpoint {folder} is incomplete: {name} is missing; {advice}")
@@ -126,10 +126,10 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], di
 
 
 def capture_random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The states of Python's, numpy's and torch's global generators (CPU, and CUDA where present).
+    """The states of Python's, numpy's and torch's global generators (CPU, and CUDA if present).
 
     Returns:
-        tensors: names start with `random.`, to be stored beside a checkpoint's own tensors.
+        tensors: names start with `random.`, to be stored alongside a checkpoint's own tensors.
         state: JSON values, for `restore_random_state`.
     """
     version, words, gauss = random.getstate()
@@ -152,15 +152,17 @@ def capture_random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
 def restore_random_state(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Set the global generators to a captured state; `tensors` may hold a whole checkpoint's tensors.
 
-    GPUs that the captured state does not know keep their own state.
+    GPUs that are not in the captured state keep their own state.
 
     Raises:
-        UserError: a generator's state is not there; no generator is changed then.
+        UserError: a generator's state is missing; no generator is changed then.
     """
     missing = [RANDOM + name for name in ("python", "numpy", "torch") if RANDOM + name not in tensors]
     missing += [f"state of {name}" for name in ("python", "numpy") if name not in state]
     if missing:
-        raise UserError(f"the checkpoint holds no {', no '.join(missing)}; start anew with resume=never")
+        raise UserError(
+            f"the checkpoint holds no {', no '.join(missing)}; start again with resume=never overwrite=true"
+        )
     words = tuple(tensors[RANDOM + "python"].tolist())
     random.setstate((state["python"]["version"], words, state["python"]["gauss"]))
     keys = tensors[RANDOM + "numpy"].numpy().astype(np.uint32)
@@ -174,7 +176,7 @@ def restore_random_state(tensors: Mapping[str, Tensor], state: Mapping[str, Any]
 
 
 def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Detached CPU tensors, contiguous, no two in one storage (safetensors refuses both)."""
+    """Detached, contiguous CPU tensors with separate storages, as safetensors requires."""
     seen: set[int] = set()
     result = {}
     for name, tensor in tensors.items():
@@ -188,6 +190,6 @@ def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _finished(root: Path) -> list[Path]:
-    """Finished checkpoints by rising step."""
+    """Finished checkpoints in order of steps."""
     found = [(int(match[1]), path) for path in root.iterdir() if (match := _FINAL.fullmatch(path.name))]
     return [path for _, path in sorted(found)]

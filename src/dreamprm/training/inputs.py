@@ -20,7 +20,7 @@ def open_training_data(data: DataSettings, *, say: Say = print) -> RecordTable[S
     """All step records, as one memory-mapped table.
 
     Raises:
-        DataError: a bad record, or a file of which nothing is left.
+        DataError: a bad record, or a file from which every record was left out.
     """
     tables = []
     for file in data.train:
@@ -35,10 +35,10 @@ def open_training_data(data: DataSettings, *, say: Say = print) -> RecordTable[S
         )
         _report(file.path, table.reports, say)
         if not len(table):
-            # Without this a domain would vanish from the weights in silence.
+            # Without this check, a domain could silently vanish from the weights.
             domain = "its domain" if file.domain is None else f"domain {file.domain!r}"
             raise DataError(
-                f"{file.path}: every record was left out, so {domain} has no sample; mend the "
+                f"{file.path}: every record was left out, so {domain} has no sample; fix the "
                 "file or take it out of data.train"
             )
         tables.append(table)
@@ -46,7 +46,7 @@ def open_training_data(data: DataSettings, *, say: Say = print) -> RecordTable[S
 
 
 def open_meta_data(data: DataSettings, *, say: Say = print) -> list[MetaRecord]:
-    """The meta records that have steps, after the shortcut audit of all of them.
+    """The meta records that have steps; all records go through the shortcut audit first.
 
     Raises:
         UserError: records without steps (unless `stepless=skip`), or labels of one class only.

@@ -13,7 +13,7 @@ from dreamprm.models.aggregation import aggregate, mean_by_group
 
 
 def step_loss_by_group(step_logits: Tensor, labels: Tensor, group: Tensor, n: int) -> Tensor:
-    """Mean squared error of the step probabilities, domain by domain, or CoT by CoT.
+    """Mean squared error of the step probabilities, per domain or per CoT.
 
     L_k = mean over the steps i with group_i = k of (sigmoid(z_i) - label_i)^2
 
@@ -24,7 +24,7 @@ def step_loss_by_group(step_logits: Tensor, labels: Tensor, group: Tensor, n: in
         n: number of groups in the batch; each should have at least one step.
 
     Returns:
-        `(n,)`, in the dtype of the logits; 0 for an index no step has.
+        `(n,)`, in the dtype of the logits; 0 for a group without steps.
 
     Source: DreamPRM, arXiv 2505.20241, lower-level loss.
     """

@@ -17,7 +17,7 @@ def make_optimizer(
     """AdamW with the level's schedule over `steps`, its decay groups and its clipping.
 
     Args:
-        names: of the parameters that the level trains.
+        names: the names of the parameters that the level trains.
         section: the settings' name in the configuration, for messages.
 
     Raises:

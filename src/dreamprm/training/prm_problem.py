@@ -34,14 +34,14 @@ def prm_problem(
         inner loss = mean over the batch's domains k of w_k(alpha) L_k(phi)  +  lm_weight * L_lm(phi)
         outer loss = mean over meta CoTs of (sigmoid(A(p) / temperature) - r)^2
 
-    With weights of single CoTs (`weights.per_instance`), k runs over the batch's CoTs instead of its domains.
-    L_k is the mean over the labelled steps of k.
+    With weights for single CoTs (`weights.per_instance`), k runs over the batch's CoTs instead of its
+    domains. L_k is the mean over the labelled steps of k.
 
     Args:
-        prm: the model; its own parameters are not read, only its structure and the parameters left out of
-            `params` (a frozen vision tower).
-        weights: w_k from the upper variables alpha.
-        lm_weight: weight of a next-token loss on `batch["text"]`, which alpha does not touch.
+        prm: the model; only its structure is used, and those of its parameters that are not in `params` (a
+            frozen vision tower).
+        weights: computes w_k from the upper variables alpha.
+        lm_weight: weight of a next-token loss on `batch["text"]`, which does not depend on alpha.
         autocast: makes the context in which the model runs (mixed precision).
 
     Batches are those of `dreamprm.models.collation`.

@@ -1,4 +1,4 @@
-"""A run's folder: what is in it, and the append-only logs that survive an interruption."""
+"""A run's folder: its contents, and the append-only logs that survive an interruption."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ class RunFolder:
         append_line(self._weights, {"step": step, "weights": dict(weights)})
 
     def write_instance_weights(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write instance_weights.jsonl, a line a CoT, whole or not at all."""
+        """Write instance_weights.jsonl, with one line per CoT, whole or not at all."""
         write_atomically(self._instances, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
     def metrics(self) -> Iterator[dict[str, Any]]:
-        """The lines of metrics.jsonl; none where there is no file yet."""
+        """The lines of metrics.jsonl; none if there is no file yet."""
         if self._metrics.exists():
             with self._metrics.open(encoding="utf-8") as file:
                 yield from map(json.loads, file)
 
     def rewind(self, step: int) -> None:
-        """Drop what was logged after `step`: a resumed run writes those lines again."""
+        """Drop what was logged after `step`: a resumed run will write those lines again."""
         for path in (self._metrics, self._weights):
             if path.exists():
                 lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -64,7 +64,7 @@ class RunFolder:
 
 
 def _logged_step(line: str) -> float:
-    # A line cut short by a crash counts as later than everything: it is dropped.
+    # A line cut short by a crash counts as later than everything, so it is dropped.
     try:
         return float(json.loads(line)["step"])
     except (json.JSONDecodeError, KeyError):

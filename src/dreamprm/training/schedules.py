@@ -1,4 +1,4 @@
-"""Learning rates over the steps of the lower level and the windows of the upper one."""
+"""Learning-rate schedules over the steps of the lower level and the windows of the upper level."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def learning_rate_schedule(settings: InnerSettings | UpperSettings, *, steps: in
         linear_decay:  lr until decay_start * steps, then linearly to 0 at `steps`
         cosine:        lr until decay_start * steps, then a half cosine to 0 at `steps`
 
-    The step is that of the whole run: the schedule goes on from window to window.
+    Steps are counted over the whole run: the schedule carries over from window to window.
 
     Args:
         settings: the level's optimizer settings.
-        steps: the level's steps in the whole run; one a window for the upper level.
+        steps: the level's steps in the whole run; the upper level has one per window.
     """
     decay_from = settings.decay_start * steps
 

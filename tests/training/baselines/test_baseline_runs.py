@@ -190,7 +190,9 @@ def test_doremi_says_which_command_makes_its_reference(
 ) -> None:
     assert tiny.train("baseline.name=doremi") == 2
     message = capsys.readouterr().err
-    assert "baseline 'doremi': reference must be given: train the vanilla PRM first, by `dreamprm" in message
+    assert (
+        "baseline 'doremi': reference must be given: train the vanilla PRM first, using `dreamprm" in message
+    )
     assert not tiny.output.exists()
     # What it says to type is a vanilla run on the same data.
     typed = re.findall(r'"(.*?)"', message)
