@@ -197,4 +197,4 @@ def test_one_sided_differences_under_bf16_are_warned_about(
         tiny.train("steps=2", "precision=bf16", "hypergrad={name: first_order, mixed: forward_difference}")
         == 0
     )
-    assert "take finite_difference instead of forward_difference" in capsys.readouterr().out
+    assert "use finite_difference instead of forward_difference" in capsys.readouterr().out

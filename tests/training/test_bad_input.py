@@ -91,7 +91,7 @@ BEFORE_THE_FIRST_STEP: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "domain with no sample": (
         all_left_out,
-        ["maths.jsonl: every record was left out", "has no sample", "mend the file"],
+        ["maths.jsonl: every record was left out", "has no sample", "fix the file"],
     ),
     "too many bad records": (
         lambda tiny: (settings(data={"on_error": "skip"})(tiny), change("maths", labels=[7])(tiny)),

@@ -33,9 +33,7 @@ from dreamprm.config.schema import REQUIRED, load, open_field, own_first, unmet,
 C = TypeVar("C")
 
 COMMAND_LINE = "command line"
-VERSIONS = (
-    "versions"  # the key under which a saved configuration lists what it was made with; ignored when read
-)
+VERSIONS = "versions"  # where a saved configuration records what it was made with; ignored when read
 
 
 def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides: Sequence[str] = ()) -> C:

@@ -109,7 +109,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], di
         UserError: the folder or one of its files is missing, cut short or malformed.
     """
     folder = Path(path)
-    advice = "give an earlier checkpoint (resume=PATH), or start again with resume=never overwrite=true"
+    advice = (
+        "give an earlier checkpoint (resume=PATH), or start from scratch with resume=never overwrite=true"
+    )
     for name in (STATE, TENSORS):
         if not (folder / name).is_file():
             raise UserError(f"checkpoint {folder} is incomplete: {name} is missing; {advice}")
@@ -161,7 +163,7 @@ def restore_random_state(tensors: Mapping[str, Tensor], state: Mapping[str, Any]
     missing += [f"state of {name}" for name in ("python", "numpy") if name not in state]
     if missing:
         raise UserError(
-            f"the checkpoint holds no {', no '.join(missing)}; start again with resume=never overwrite=true"
+            f"the checkpoint holds no {', no '.join(missing)}; start from scratch with resume=never"
         )
     words = tuple(tensors[RANDOM + "python"].tolist())
     random.setstate((state["python"]["version"], words, state["python"]["gauss"]))
