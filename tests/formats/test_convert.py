@@ -104,7 +104,7 @@ def test_dreamprm15_comes_back_as_it_was(tmp_path: Path) -> None:
         ("human", "two\n\nlines"),
         ("gpt", "+"),
     ]
-    with pytest.raises(DataError, match="record c-3 has no steps, and a conversation has a turn for each"):
+    with pytest.raises(DataError, match="record c-3 has no steps, but a conversation has one turn per step"):
         dreamprm15.write([MetaRecord("q", (), (), True, "c-3")], tmp_path / "o.json")
 
 
@@ -163,7 +163,7 @@ def test_a_failed_conversion_writes_nothing(write_rows: Any, folder: Path) -> No
 
 def test_a_conversion_that_leaves_nothing_is_an_error(write_rows: Any, folder: Path) -> None:
     source = write_rows([conversation("q", "D")])
-    why = r"rows\.json: no record is left to write; left out 1 of 1: fewer than 2 steps"
+    why = r"rows\.json: no records left to write; left out 1 of 1: fewer than 2 steps"
     with pytest.raises(DataError, match=why):
         convert_file("dreamprm15", source, folder / "out.jsonl", min_steps=2)
     assert not (folder / "out.jsonl").exists()
@@ -171,7 +171,7 @@ def test_a_conversion_that_leaves_nothing_is_an_error(write_rows: Any, folder: P
 
 def test_json_lines_are_not_written_under_another_ending(write_rows: Any, folder: Path) -> None:
     source = write_rows([conversation("q", "D")])
-    with pytest.raises(UserError, match=r"out\.parquet ends as another kind of file; .* name it \.jsonl"):
+    with pytest.raises(UserError, match=r"out\.parquet has the ending of another file type; .* use \.jsonl"):
         convert_file("dreamprm15", source, folder / "out.parquet")
 
 
@@ -201,7 +201,7 @@ def test_unknown_names_are_told_with_the_nearest(
 
 def test_the_source_is_not_overwritten(write_rows: Any) -> None:
     source = write_rows([SOLUTION])
-    with pytest.raises(UserError, match="destination is the source"):
+    with pytest.raises(UserError, match="destination is the same file as source"):
         convert_file("processbench", source, source)
 
 

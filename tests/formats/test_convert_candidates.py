@@ -109,7 +109,7 @@ def test_mathv_errors(folder: Path) -> None:
     report = ConvertReport()
     kept = mathv.read(source, questions=questions, other_questions="skip", report=report)
     assert [r.id for r in kept] == ["4"]
-    left_out = "an answer to a question that the questions file does not hold"
+    left_out = "an answer to a question that is not in the questions file"
     assert (report.rows, report.not_chosen) == (2, {left_out: 1})
     with pytest.raises(UserError, match="other_questions must be one of error, skip, got 'x'"):
         list(mathv.read(source, questions=questions, other_questions="x"))  # type: ignore[arg-type]
@@ -324,7 +324,7 @@ def test_vlmevalkit_failures_are_no_answers(tmp_path: Path) -> None:
     report = ConvertReport()
     (record,) = vlmevalkit.read(path, benchmark="MMStar", empty="skip", report=report)
     assert (record.id, len(record.candidates)) == ("7", 1)
-    reason = "no answer, the prediction is empty or says that it failed"
+    reason = "no answer: the prediction is empty or reports a failure"
     assert report.lines() == [f"left out 1 of 2: {reason}"]
 
 
@@ -391,13 +391,13 @@ def test_vlmevalkit_images_come_from_the_questions(folder: Path) -> None:
         ({"answer": None}, "'answer': got None; allowed: the reference answer"),
         ({"prediction": None}, r"'prediction': got None; allowed: an answer \(empty=skip"),
         ({"prediction": "  "}, "'prediction': got '  '"),
-        ({"A": None}, "'A': got None; allowed: an option: a later one is given"),
+        ({"A": None}, "'A': got None; allowed: an option, since a later column has one"),
         ({"hit": "0.5"}, "'hit': got '0.5'; allowed: 0 or 1"),
         ({"hit": "yes"}, "'hit': got 'yes'; allowed: 0 or 1, or a number"),
         ({"score": "0.5"}, "'score': got '0.5'; allowed: 0 or 1; set min_score"),
         ({"image": "!" * 100}, "'image': got .*; allowed: the bytes of an image file in base64"),
         ({"image": "x" * 100}, "'image': got '75 bytes'; allowed: bytes of an image file"),
-        ({"image": "[1]"}, r"'image': got '\[1\]'; allowed: a list of texts"),
+        ({"image": "[1]"}, r"'image': got '\[1\]'; allowed: a list of non-empty texts"),
         ({"image": "[1"}, r"'image': got '\[1'; allowed: a text, or a list of texts"),
         (
             {"index": 7, "question": "Who?"},
@@ -432,7 +432,7 @@ def test_vlmevalkit_settings(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no such file: .*absent\.xlsx"):
         list(vlmevalkit.read(tmp_path / "absent.xlsx", benchmark="B"))
     (tmp_path / "m.pkl").touch()
-    with pytest.raises(UserError, match=r"name: '\.pkl'; allowed: \.xlsx, \.tsv, \.csv, \.json"):
+    with pytest.raises(UserError, match=r"table: '\.pkl'; allowed: \.xlsx, \.tsv, \.csv, \.json"):
         list(vlmevalkit.read(tmp_path / "m.pkl", benchmark="B"))
     with pytest.raises(UserError, match="min_score must be a number or null, got 'high'"):
         list(vlmevalkit.read(path, benchmark="B", min_score="high"))  # type: ignore[arg-type]
@@ -465,9 +465,11 @@ def test_a_cell_may_be_as_long_as_an_image_and_the_file_may_start_with_a_mark(
 
 
 def test_cells_that_xlsx_cannot_hold(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="row 2, column t: 32768 characters, and a cell of .xlsx holds 32767"):
+    with pytest.raises(
+        DataError, match="row 2, column t: 32768 characters, but an .xlsx cell holds at most 32767"
+    ):
         write_cells(tmp_path / "o.xlsx", ["t"], [{"t": "x" * 32768}])
-    with pytest.raises(DataError, match="row 2, column t: a control character"):
+    with pytest.raises(DataError, match="row 2, column t: contains a control character"):
         write_cells(tmp_path / "o.xlsx", ["t"], [{"t": "\x01"}])
 
 

@@ -163,7 +163,7 @@ def test_texts_of_a_csv_stay_as_they_are_written(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("", "t.csv:1: no column names"),
-        ("question,answer,answer\n", "t.csv:1: column names must differ, got twice: answer"),
+        ("question,answer,answer\n", "t.csv:1: column names must be unique; repeated: answer"),
         ("question,answer\nq\n", "t.csv:2: got 1 cells for 2 columns"),
         ('question,answer\nq,a\n"open,b\n', "broken table: unexpected end of data"),
     ],
@@ -233,7 +233,7 @@ def test_sources_that_are_no_table(tmp_path: Path) -> None:
     )
     assert "holds neither a saved dataset nor parquet files" in refusal(tmp_path / "again")
     assert "is one file" in refusal(as_json(tmp_path), split="train")
-    assert "one saved dataset without splits" in refusal(as_saved(tmp_path), split="train")
+    assert "a single saved dataset without splits" in refusal(as_saved(tmp_path), split="train")
 
 
 def test_splits_of_saved_datasets(tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ def test_options_and_answers(
             {"image": "i"},
             "'i': got {'path': 3}; allowed: an image path, the ",
         ),
-        ({"answer": "x", "i": "no.png"}, {"image": "i"}, "an image that is there (no such file: "),
+        ({"answer": "x", "i": "no.png"}, {"image": "i"}, "an existing image (no such file: "),
         (
             {"answer": "x"},
             {"without_image": "error"},
@@ -477,7 +477,7 @@ def test_embedded_images_are_named_by_content_and_ending(tmp_path: Path) -> None
     (path,) = ImageFolder(folder=tmp_path / "f").take(row, "i")
     assert os.path.dirname(path) == str(tmp_path / "f") and path.endswith(".jpg")
     assert len(Path(path).stem) == 32
-    with pytest.raises(UserError, match="holds its images; set image_folder"):
+    with pytest.raises(UserError, match="contains its images; set image_folder"):
         ImageFolder().take(row, "i")
     bad = Fields({"i": b"GIF89a"}, tmp_path / "t.json", line=4)
     with pytest.raises(
@@ -520,7 +520,7 @@ def test_the_first_records_keep_their_images_when_the_reader_wants_no_more(tmp_p
 def test_base64_is_no_image(tmp_path: Path) -> None:
     """A text is a path: what a table says in another way is told, not guessed."""
     row = {"question": "q", "answer": "a", "i": base64.b64encode(picture("red")).decode()}
-    assert "an image that is there (no such file" in refusal(put_json(tmp_path / "t.json", [row]), image="i")
+    assert "an existing image (no such file" in refusal(put_json(tmp_path / "t.json", [row]), image="i")
 
 
 @pytest.mark.parametrize(
@@ -583,7 +583,7 @@ def test_the_command_line_takes_a_map(tmp_path: Path, capsys: pytest.CaptureFixt
     ]
     assert json.loads((tmp_path / "o.jsonl").read_text())["domain"] == "mine"
     assert main([*arguments, "direction=out"]) == 2
-    assert "format table is only read (direction=in)" in capsys.readouterr().err
+    assert "format table can only be read (direction=in)" in capsys.readouterr().err
 
 
 def test_parts_that_are_numbers_belong_to_the_split_that_their_folder_names(tmp_path: Path) -> None:

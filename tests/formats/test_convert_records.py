@@ -139,7 +139,7 @@ def test_what_a_format_of_right_and_wrong_cannot_hold_names_the_option(write: Wr
 def test_formats_of_first_errors(name: str, tmp_path: Path) -> None:
     read, write = FORMATS[name]
     path = tmp_path / "out.json"
-    with pytest.raises(DataError, match=r"record q/m: labels\[2\] is 1 behind labels\[1\] = 0.* threshold=0"):
+    with pytest.raises(DataError, match=r"record q/m: labels\[2\] is 1 after labels\[1\] = 0.* threshold=0"):
         write([record(1, 0, 1)], path)
     write([record(0.75, 0.25, 0.75), record(0.5, 0.5)], path, threshold=0.25)
     assert [r.labels for r in read(path)] == [(1, 0, 0), (1, 1)]
@@ -164,7 +164,7 @@ def test_what_is_left_out_on_the_way_out_is_counted(write_rows: Any, folder: Pat
     assert done.records == 1 and len(path.read_text().splitlines()) == 1
     assert done.report.lines() == ["left out 2 of 3: a step has no label"]
     source = write_rows(rows[1:])
-    with pytest.raises(DataError, match="no record is left to write; a step has no label"):
+    with pytest.raises(DataError, match="no records left to write; a step has no label"):
         convert_file("trl", source, path, direction="out", unlabelled="skip")
     assert len(path.read_text().splitlines()) == 1 and not list(folder.glob(".*partial*"))
 
@@ -304,7 +304,7 @@ def test_mr_ben_rows(write_rows: Any, array: bool) -> None:
             "First_Error_Step': got 'N/A'; allowed: 'N/A' for a correct solution, and only",
         ),
         (solution(LINES, "1", correct=True), "Model_Solution_First_Error_Step': got '1'; allowed: 'N/A'"),
-        (solution([], "1"), r"Model_Solution_Steps': got \[\]; allowed: a list of texts"),
+        (solution([], "1"), r"Model_Solution_Steps': got \[\]; allowed: a non-empty list of texts"),
         (solution(" \n", "1"), "Model_Solution_Steps': got"),
         (solution(["a", None], "1"), "Model_Solution_Steps': got"),
         (solution(LINES, "1", Question=""), "Question': got ''"),
@@ -335,7 +335,9 @@ def test_mr_ben_as_written(tmp_path: Path) -> None:
     }
     assert [row["Model_Solution_First_Error_Step"] for row in content["u"]] == ["2", ""]
     assert [r.labels for r in mr_ben.read(path)] == [(1, 0), (N, N, 0), (1,)]
-    with pytest.raises(DataError, match="question u comes again after others.* sort the records by id"):
+    with pytest.raises(
+        DataError, match="question u appears again after other questions.* sort the records by id"
+    ):
         mr_ben.write([record(1, id="u/x"), record(1, id="v"), record(1, id="u/y")], path)
     with pytest.raises(DataError, match="record q/m: its steps have 'Step k' headings that do not"):
         mr_ben.write([record(1, 0, steps=("Step 2: a", "Step 3: b"))], path)
@@ -460,7 +462,7 @@ def test_visualprm_raw_holds_shares_and_what_is_not_sampled(tmp_path: Path) -> N
             visualprm.write([record(*labels)], path)
         visualprm.write([record(*labels)], path, unlabelled="skip")
         assert path.read_text() == ""
-    with pytest.raises(UserError, match="threshold is for form=conversations"):
+    with pytest.raises(UserError, match="threshold is only for form=conversations"):
         visualprm.write([], path, threshold=0)
     with pytest.raises(UserError, match="form must be one of raw, conversations, got 'x'"):
         visualprm.write([], path, form="x")  # type: ignore[arg-type]
@@ -512,7 +514,7 @@ def test_visualprm_conversations(write_rows: Any, tmp_path: Path) -> None:
         ),
         (
             {"conversations": turns(FIRST)},
-            r"conversations': .* a gpt turn with \+ or - behind every human turn",
+            r"conversations': .* a gpt turn with \+ or - after every human turn",
         ),
         (
             {"conversations": turns("Find x.", "+")},

@@ -138,7 +138,7 @@ def test_references_outside_and_broken_bytes(tmp_path: Path) -> None:
         ),
         (
             [geo_problem(image=np.full((2, 2), 256))],
-            "(2, 2) from 256 to 256'; allowed: an array of (height, width)",
+            "(2, 2) from 256 to 256'; allowed: an array of shape (height, width)",
         ),
         ([geo_problem(image=np.full((2, 2), np.nan))], "(2, 2) from nan to nan'"),
         ([geo_problem(), geo_problem()], "a second question is named geoqa-1500"),

@@ -1,4 +1,4 @@
-"""Questions, options and answers as foreign files state them, in our form: texts, letters, numbers."""
+"""Reads questions, options and answers from other projects' rows into our form: texts, letters, numbers."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+)")
 
 
 def option_texts(row: Fields, name: str) -> tuple[str, ...]:
-    """The options that one field holds: a list of texts or numbers, or a text with such a list.
+    """The options in one field: a list of texts or numbers, or a text that contains such a list.
 
-    A text is read as JSON or as a Python list (as MMMU writes it), which is parsed, never executed.
+    A text is parsed as JSON or as a Python literal (MMMU's notation); it is never executed.
 
     Raises:
-        DataError: no such list, an empty option, or more options than letters.
+        DataError: not such a list, an empty option, or more options than letters.
     """
     value = row.require(name, "a list of options")
     if isinstance(value, str):
@@ -50,10 +50,10 @@ def option_texts(row: Fields, name: str) -> tuple[str, ...]:
 
 
 def checked_options(row: Fields, name: str, values: Sequence[Any]) -> tuple[str, ...]:
-    """Texts or numbers as the texts of options.
+    """Validate option values and return them as texts.
 
     Raises:
-        DataError: an option that is empty or neither, or more options than letters.
+        DataError: an option that is empty or is neither a text nor a number, or more options than letters.
     """
     if len(values) > len(OPTION_LETTERS):
         raise row.error(name, f"at most {len(OPTION_LETTERS)} options", f"{len(values)} options")
@@ -65,30 +65,30 @@ def checked_options(row: Fields, name: str, values: Sequence[Any]) -> tuple[str,
 
 
 def option_columns(row: Fields) -> tuple[str, ...]:
-    """The options of the columns A, B, ... in order; none where all are empty.
+    """The options in the columns A, B, ..., in order; empty if all columns are empty.
 
     Raises:
-        DataError: a column is empty and a later one is not: letters must not move.
+        DataError: a column is empty but a later one is not, so the letters would shift.
     """
     options = lettered_columns(row)
     pairs = zip(OPTION_LETTERS, options, strict=False)
     gap = next((letter for letter, given in pairs if given != letter), None)
     if gap is not None:
-        raise row.error(gap, "an option: a later one is given, and letters must not move")
+        raise row.error(gap, "an option, since a later column has one and letters must not shift")
     return tuple(options.values())
 
 
 def lettered_columns(row: Fields) -> dict[str, str]:
-    """The options of the columns A, B, ... by letter, those that are not empty."""
+    """The non-empty options in the columns A, B, ..., by letter."""
     cells = {letter: cell_text(row, letter) for letter in OPTION_LETTERS}
     return {letter: text for letter, text in cells.items() if text is not None}
 
 
 def letter_at(row: Fields, name: str, options: Sequence[str], *, first: int = 0) -> str:
-    """The letter of the option whose number a field holds; options are numbered from `first` on.
+    """The letter of the option whose number is in a field; options are numbered from `first`.
 
     Raises:
-        DataError: no whole number (or its digits), or none of an option.
+        DataError: not a whole number (or a text of digits), or not the number of an option.
     """
     allowed = f"the number of an option, {first} to {first + len(options) - 1}"
     value = row.require(name, allowed)
@@ -102,10 +102,10 @@ def letter_at(row: Fields, name: str, options: Sequence[str], *, first: int = 0)
 
 
 def letter_given(row: Fields, name: str, options: Sequence[str]) -> str:
-    """The letter that a field holds: `B`, `b`, `(B)` or `B.`.
+    """The letter in a field: `B`, `b`, `(B)` or `B.`.
 
     Raises:
-        DataError: no letter of an option.
+        DataError: not the letter of an option.
     """
     letters = OPTION_LETTERS[: len(options)]
     allowed = f"one of the letters {', '.join(letters)}"
@@ -117,16 +117,16 @@ def letter_given(row: Fields, name: str, options: Sequence[str]) -> str:
 
 
 def with_context(row: Fields, context: str | None) -> str:
-    """The text in `question`, after that of the field `context` where there is one."""
+    """The text in `question`, preceded by the text of the field `context` if there is any."""
     before = (row.optional_text(context) or "").strip() if context is not None else ""
     text = row.text("question").strip()
     return f"{before}\n{text}" if before else text
 
 
 def number_type(text: str) -> str | None:
-    """`integer` or `float` where a text is written as such a number and nothing else, or None.
+    """`integer` or `float` if the text is exactly such a number, else None.
 
-    Texts with units, signs of money, thousands commas or fractions are None.
+    Texts with units, currency signs, thousands separators or fractions give None.
     """
     if _INTEGER.fullmatch(text):
         return "integer"
@@ -134,9 +134,9 @@ def number_type(text: str) -> str | None:
 
 
 def decimals_for(text: str, significant: int) -> int | None:
-    """The decimals to which a number is rounded so that at most `significant` digits are kept.
+    """The number of decimals to round to so that at most `significant` digits are kept.
 
-    Never more than it is written with, nor fewer than 0; None where it is no decimal number.
+    Never more than the text has, and never negative; None if the text is not a decimal number.
     """
     if number_type(text) != "float":
         return None
@@ -148,7 +148,7 @@ def decimals_for(text: str, significant: int) -> int | None:
 
 
 def parsed_list(text: str) -> Any:
-    """What a text holds as JSON or in Python's notation, which is parsed, never executed; else the text."""
+    """A text parsed as JSON or as a Python literal (never executed); the text itself if it is neither."""
     for parse in (json.loads, ast.literal_eval):
         try:
             return parse(text)

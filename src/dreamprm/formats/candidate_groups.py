@@ -14,7 +14,7 @@ from dreamprm.responses import parse_response
 
 
 class _Answer(NamedTuple):
-    """A candidate before it is split: its text in UTF-8, which takes no more memory than the file."""
+    """A candidate before it is split; its text is kept as UTF-8, which takes no more memory than the file."""
 
     text: bytes
     final_answer: str | None
@@ -32,13 +32,13 @@ class _Group:
 
 
 class CandidateGroups:
-    """Questions by id, each with the candidates that were added to it.
+    """Questions by id, each with the candidates added to it.
 
-    Their texts are held in memory, once; steps are made when the records are.
+    Texts are held in memory once; they are split into steps only when records are made.
 
     Args:
-        benchmark: the name that the records carry.
-        split: how texts are split into steps, see `dreamprm.responses.parse_response`.
+        benchmark: the `benchmark` of the records.
+        split: how texts are split into steps; see `dreamprm.responses.parse_response`.
 
     Raises:
         UserError: an unknown `split`.
@@ -54,11 +54,11 @@ class CandidateGroups:
         return id in self._groups
 
     def question(self, id: str) -> str:
-        """The text of a question that was added."""
+        """The text of a question added earlier."""
         return self._groups[id].question
 
     def add_question(self, id: str, *, question: str, images: tuple[str, ...], answer: str) -> None:
-        """Add a question; records come in the order in which questions are added."""
+        """Add a question; records are yielded in the order in which questions were added."""
         self._groups[id] = _Group(question, images, answer)
 
     def add(
@@ -74,17 +74,17 @@ class CandidateGroups:
         """Add a candidate to a question; candidates keep their order.
 
         Args:
-            id: of a question that was added.
-            text, final_answer, correct, generator, credit: as of `split_candidate`.
+            id: the id of a question added earlier.
+            text, final_answer, correct, generator, credit: as in `split_candidate`.
         """
         generator = None if generator is None else sys.intern(generator)
-        # Any text of a file is kept, also what UTF-8 has no form for (a lone surrogate in JSON).
+        # Keeps any text that a file can hold, even what UTF-8 cannot encode (a lone surrogate in JSON).
         self._groups[id].answers.append(
             _Answer(text.encode(errors="surrogatepass"), final_answer, correct, generator, credit)
         )
 
     def records(self) -> Iterator[CandidateRecord]:
-        """One record a question that has candidates."""
+        """One record per question that has candidates."""
         for id, group in self._groups.items():
             if group.answers:
                 yield CandidateRecord(
@@ -116,13 +116,13 @@ def split_candidate(
     generator: str | None,
     credit: float | None = None,
 ) -> Candidate:
-    """A candidate from a model's free text.
+    """Build a candidate from a model's free text.
 
     Args:
-        text: the response, not blank.
-        split: how it is split into steps, see `dreamprm.responses.parse_response`.
-        final_answer: the answer as the source states it; None: the one that the text states, if any.
-        correct, generator, credit: as of `Candidate`.
+        text: the response; must not be blank.
+        split: how it is split into steps; see `dreamprm.responses.parse_response`.
+        final_answer: the answer given by the source; None: the one stated in the text, if any.
+        correct, generator, credit: as in `Candidate`.
 
     Raises:
         UserError: an unknown `split`.

@@ -1,4 +1,4 @@
-"""Other projects' data files into our own form and back: one file a format, found by name in `FORMATS`."""
+"""Converts other projects' data files to our own form and back; `FORMATS` lists the formats by name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OTHER_ENDINGS = (".parquet", ".arrow", ".csv", ".tsv", ".xlsx")
 
 @dataclass(frozen=True)
 class Converted:
-    """What a conversion wrote: the records' kind and number, and what was left out."""
+    """The result of a conversion: the kind and number of records written, and what was left out."""
 
     kind: str
     records: int
@@ -40,7 +40,7 @@ class Converted:
 
 
 class ConvertSettings(Protocol):
-    """What `run_convert` reads of the command's configuration."""
+    """The part of the command's configuration that `run_convert` reads."""
 
     format: str
     source: str
@@ -52,27 +52,29 @@ class ConvertSettings(Protocol):
 def convert_file(
     format: str, source: str | Path, destination: str | Path, *, direction: Direction = "in", **options: Any
 ) -> Converted:
-    """Turn a file of another project into our own form, or one of ours into theirs, whole or not at all.
+    """Convert another project's file to our own form, or one of ours to theirs.
 
-    `in` reads the foreign form and writes our JSON Lines; image paths below the destination's folder are
-    written relative to it, so that the two can be moved together. `out` reads our form and writes the foreign
-    one; image paths are handed over as our file has them, and no image is opened.
+    The destination appears whole or not at all. `in` reads the foreign format and writes our JSON Lines;
+    image paths below the destination's folder are written relative to it, so that the two can be moved
+    together. `out` reads our form and writes the foreign format; image paths are copied as they are, and no
+    image is opened.
 
     Args:
         format: a name in `FORMATS`.
         source: the file to read; some formats take a folder.
-        destination: the file to write; its folder is made where it is missing, an older file is replaced.
+        destination: the file to write; its folder is created if missing, and an existing file is replaced.
         direction: `in` or `out`.
-        options: the format's own (`FORMATS[format].options(direction)`). `image_folder`, where a format has
-            it, is by default a folder beside the destination, named after it.
+        options: the format's own options (`FORMATS[format].options(direction)`). `image_folder`, if the
+            format has it, defaults to a folder next to the destination, named after it.
 
     Returns:
-        The kind of the records, their number, and a report of what was left out.
+        The kind and number of the records, and a report of what was left out.
 
     Raises:
-        UserError: an unknown format or option (with the nearest known one), a direction that the format does
-            not have, no such source, or a destination that is the source.
-        DataError: a bad record, naming file, line, field, value and what is allowed; or nothing to write.
+        UserError: an unknown format or option (the message suggests the nearest known one), a direction that
+            the format does not support, a missing source, or a destination that is the source.
+        DataError: a bad record (the message names file, line, field, value and what is allowed), or nothing
+            to write.
     """
     require_name("format", format, FORMATS)
     chosen = FORMATS[format]
@@ -80,20 +82,24 @@ def convert_file(
         raise UserError(f"direction must be 'in' or 'out', got {direction!r}")
     if direction == "out" and chosen.writer is None:
         writable = ", ".join(name for name, form in FORMATS.items() if form.writer is not None)
-        raise UserError(f"format {format} is only read (direction=in); written can be: {writable or 'none'}")
+        raise UserError(
+            f"format {format} can only be read (direction=in);"
+            f" formats that can be written: {writable or 'none'}"
+        )
     require_settings(f"format {format!r} (direction={direction})", options, chosen.options(direction))
     source, destination = Path(source), Path(destination)
     if source.resolve() == destination.resolve():
-        raise UserError(f"destination is the source: {source}; name another file to write")
+        raise UserError(f"destination is the same file as source: {source}; choose another file to write")
     if destination.is_dir():
-        raise UserError(f"destination is a folder: {destination}; name the file to write")
+        raise UserError(f"destination is a folder: {destination}; give the path of a file to write")
     if direction == "out":
         return _write_foreign(chosen, source, destination, options)
     if "image_folder" in chosen.options() and options.get("image_folder") is None:
         options["image_folder"] = destination.parent / f"{destination.stem}_images"
     if destination.suffix.lower() in _OTHER_ENDINGS:
         raise UserError(
-            f"destination {destination} ends as another kind of file; JSON Lines are written, name it .jsonl"
+            f"destination {destination} has the ending of another file type;"
+            " the output is JSON Lines, use .jsonl"
         )
     report = ConvertReport()
     records = _at_least_one(chosen.read(source, report=report, **options), source, report)
@@ -102,7 +108,7 @@ def convert_file(
 
 
 def run_convert(config: ConvertSettings) -> None:
-    """The command `dreamprm convert`: convert one file, say what was written and what was left out."""
+    """The command `dreamprm convert`: convert one file and report what was written and what was left out."""
     done = convert_file(
         config.format, config.source, config.destination, direction=config.direction, **config.options
     )
@@ -120,7 +126,7 @@ def _write_foreign(chosen: Format, source: Path, destination: Path, options: dic
             count += 1
             yield record
 
-    # Questions may go without an image, and their images need not be here: nobody looks at them.
+    # Questions without images are accepted, and images need not exist on this machine: none is opened.
     read: Any = _OWN_READERS[chosen.kind]
     records = read(source, allow_no_image=True, missing_image="keep")
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +134,7 @@ def _write_foreign(chosen: Format, source: Path, destination: Path, options: dic
         chosen.write(counted(records), partial, report=report, **options)
         written = count - sum(report.not_chosen.values())
         if not written:
-            raise DataError(f"{source}: no record is left to write; {'; '.join(report.not_chosen)}")
+            raise DataError(f"{source}: no records left to write; {'; '.join(report.not_chosen)}")
     return Converted(chosen.kind, written, report)
 
 
@@ -139,4 +145,4 @@ def _at_least_one(records: Iterator[Record], source: Path, report: ConvertReport
         yield record
     if empty:
         why = "; ".join(report.lines()) or "check the file and the format's options"
-        raise DataError(f"{source}: no record is left to write; {why}")
+        raise DataError(f"{source}: no records left to write; {why}")

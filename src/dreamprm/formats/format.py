@@ -1,4 +1,4 @@
-"""What a foreign format is: a reader into our records and, for some, a writer back."""
+"""Base classes of foreign formats: a reader into our records and, for some formats, a writer back."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ R = TypeVar("R", bound=Record)
 
 
 class NotChosen(Exception):
-    """A row that the options do not choose; the message says why, and rows are counted by it."""
+    """A row that the options exclude; the message gives the reason, and rows are counted per reason."""
 
 
 @dataclass
 class ConvertReport(ReadReport):
-    """What a conversion left out: bad rows (`on_error=skip`), and rows that the options do not choose.
+    """What a conversion left out: bad rows (`on_error=skip`) and rows that the options exclude.
 
     Attributes:
-        not_chosen: the number of rows by reason.
+        not_chosen: the number of excluded rows, by reason.
     """
 
     not_chosen: dict[str, int] = field(default_factory=dict)
 
     def pass_over(self, reason: str) -> None:
-        """Count a row that the options do not choose."""
+        """Count a row that the options exclude."""
         self.not_chosen[reason] = self.not_chosen.get(reason, 0) + 1
 
     def lines(self, shown: int = 10) -> list[str]:
-        """What to print: empty where nothing was left out."""
+        """The lines to print; empty if nothing was left out."""
         passed = [f"left out {count} of {self.rows}: {reason}" for reason, count in self.not_chosen.items()]
         return passed + super().lines(shown)
 
@@ -51,10 +51,10 @@ class Options(ABC):
     """A frozen dataclass whose fields, declared by `setting`, are the options of one direction of a format.
 
     Attributes:
-        shared: of a class whose options several formats have, which formats those are, for `--help`.
+        shared: for a class whose options several formats share, the heading of those options in `--help`.
 
     Raises:
-        UserError: an option outside what is allowed.
+        UserError: an option with a value that is not allowed.
     """
 
     shared: ClassVar[str] = ""
@@ -64,7 +64,7 @@ class Options(ABC):
         for leaf in declared(type(self)):
             value = getattr(self, leaf.key)
             if isinstance(value, str) and not value.strip():
-                raise UserError(f"{leaf.key} must be a text that is not empty, got {value!r}")
+                raise UserError(f"{leaf.key} must be a non-empty text, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Reader(Options):
     """How a foreign format is read.
 
     Attributes:
-        kind: what its records are in our form.
-        help: one line for `--help`.
+        kind: the kind of our records that it yields.
+        help: its line in `--help`.
     """
 
     kind: ClassVar[Kind]
@@ -81,10 +81,9 @@ class Reader(Options):
 
     @abstractmethod
     def read(self, path: Path, report: ConvertReport) -> Iterator[Record]:
-        """The records of a file or folder, in its order.
+        """Yield the records of a file or folder, in order.
 
-        An image path that the format resolves itself is absolute; one that it cannot resolve stays as
-        written.
+        Image paths that the format resolves are absolute; those that it cannot resolve stay as written.
 
         Args:
             path: the source.
@@ -92,27 +91,30 @@ class Reader(Options):
 
         Raises:
             UserError: no such file.
-            DataError: a bad record, naming file, line, field, value and what is allowed.
+            DataError: a bad record; the message names file, line, field, value and what is allowed.
         """
 
 
 @dataclass(frozen=True)
 class RowReader(Reader):
-    """Reads files of which each row is one record, or is left out."""
+    """Reads files in which each row is one record, or is left out."""
 
-    shared = "files of which each row is one record"
+    shared = "files with one record per row"
 
     on_error: OnError = setting(
         "error",
-        "a bad row is an error, or is left out (skip), counted and listed",
+        "what to do with a bad row: error, or skip (it is left out, counted and listed)",
         choices=("error", "skip"),
     )
     max_bad_fraction: float = setting(
-        0.01, "the share of bad rows above which skip is an error too", minimum=0, maximum=1
+        0.01,
+        "with on_error=skip, the fraction of bad rows above which reading fails anyway",
+        minimum=0,
+        maximum=1,
     )
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """The rows of a file, in order; an error stands for a row that cannot be read."""
+        """Yield the rows of a file, in order; a row that cannot be read is yielded as an error."""
         return json_rows(path)
 
     def records_of(
@@ -123,13 +125,14 @@ class RowReader(Reader):
         *,
         limit: int | None = None,
     ) -> Iterator[R]:
-        """The records of the rows, of which each is read on its own.
+        """Yield one record per row; each row is read independently.
 
         Args:
             path: the source.
-            record: makes the record of one row; `DataError` for a bad one, `NotChosen` for one to pass over.
-            report: filled in.
-            limit: stop after so many records.
+            record: makes the record of one row; raises `DataError` for a bad row, `NotChosen` for one to pass
+                over.
+            report: filled in while reading.
+            limit: stop after this many records.
 
         Raises:
             DataError: a bad row, or too many of them.
@@ -156,7 +159,7 @@ class RowReader(Reader):
 
 @dataclass(frozen=True)
 class Writer(Options):
-    """How our records are written as a foreign format."""
+    """How our records are written in a foreign format."""
 
     @abstractmethod
     def write(self, records: Iterable[Any], path: Path, report: ConvertReport) -> None:
@@ -164,12 +167,11 @@ class Writer(Options):
 
         Args:
             records: the records.
-            path: the file, whose ending is that of the destination. It is written as it stands: the caller
-                renames it when it is whole.
+            path: a temporary file with the destination's ending; the caller renames it once it is complete.
             report: counts what is left out.
 
         Raises:
-            DataError: a record that the format cannot hold, naming it and the option that decides.
+            DataError: a record that the format cannot represent; the message names it and the option to set.
         """
 
 
@@ -178,8 +180,8 @@ class Format:
     """One foreign format.
 
     Attributes:
-        reader: reads it.
-        writer: writes it; None where the format is only read.
+        reader: the class that reads it.
+        writer: the class that writes it; None if the format can only be read.
     """
 
     reader: type[Reader]
@@ -187,16 +189,16 @@ class Format:
 
     @property
     def kind(self) -> Kind:
-        """What its records are in our form."""
+        """The kind of our records that it yields."""
         return self.reader.kind
 
     @property
     def help(self) -> str:
-        """One line for `--help`."""
+        """Its line in `--help`."""
         return self.reader.help
 
     def options(self, direction: Direction = "in") -> tuple[str, ...]:
-        """Names of the format's options in one direction: first its own, then those of others too."""
+        """Names of the format's options in one direction: its own first, then the shared ones."""
         side = self.reader if direction == "in" else self.writer
         if side is None:
             return ()
@@ -207,7 +209,7 @@ class Format:
     def read(
         self, path: str | Path, *, report: ConvertReport | None = None, **options: Any
     ) -> Iterator[Record]:
-        """The records of a file or folder, see `Reader.read`; options are those of direction `in`."""
+        """Read a file or folder (see `Reader.read`); the options are those of direction `in`."""
         return self.reader(**options).read(Path(path), ConvertReport() if report is None else report)
 
     def write(
@@ -218,6 +220,6 @@ class Format:
         report: ConvertReport | None = None,
         **options: Any,
     ) -> None:
-        """Write records, see `Writer.write`; options are those of direction `out`."""
-        assert self.writer is not None, "the format is only read"
+        """Write records (see `Writer.write`); the options are those of direction `out`."""
+        assert self.writer is not None, "the format can only be read"
         self.writer(**options).write(records, Path(path), ConvertReport() if report is None else report)

@@ -1,4 +1,4 @@
-"""Images of foreign files: their paths as written, found on disk, or written where a table holds them."""
+"""Images of foreign files: paths as written, resolved on disk, or extracted from tables that embed them."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _IMAGE = "an image path, the bytes of an image file, {'bytes', 'path'}, a list o
 
 
 def images_of(fields: Fields, name: str = "image") -> tuple[str, ...]:
-    """A field's image paths as written: one path, a list of them, or none where it is null or absent."""
+    """A field's image paths as written: one path or a list of paths; empty if it is null or absent."""
     if name not in fields or fields.values[name] == []:
         return ()
     return fields.texts(name) if isinstance(fields.values[name], list) else (fields.text(name),)
 
 
 def image_value(images: tuple[str, ...]) -> str | list[str] | None:
-    """What `images_of` reads back: a path, a list of several, or null."""
+    """The inverse of `images_of`: a path, a list of several, or null."""
     return list(images) if len(images) > 1 else next(iter(images), None)
 
 
 def images_from(record: R, folder: str | Path) -> R:
-    """A record whose image paths below a folder start from it, so that both can be moved together.
+    """Make image paths below a folder relative to it, so that file and images can be moved together.
 
     Args:
-        record: with absolute paths.
-        folder: that of the file it is written to.
+        record: a record with absolute image paths.
+        folder: the folder of the file that the record is written to.
     """
     root = os.path.join(os.path.abspath(folder), "")
     images = tuple(path.removeprefix(root) for path in record.images)
@@ -45,20 +45,20 @@ def images_from(record: R, folder: str | Path) -> R:
 
 
 class ImageFolder:
-    """Turns what foreign rows say of their images into paths of files that exist.
+    """Turns the image fields of foreign rows into paths of existing files.
 
-    An embedded image becomes a file of `folder`, named by its content's SHA-256: an image that many rows
-    share is written once, and a second conversion writes nothing new. A file appears whole or not at all.
+    An embedded image is written to `folder` under the SHA-256 of its content, so an image shared by many rows
+    is written once, and a second conversion writes nothing new. A file appears whole or not at all.
 
     Args:
-        root: what relative paths start from; None for the folder that the layout names, else the file's own.
-        folder: where embedded images go; made where it is missing; None refuses them.
+        root: the folder that relative paths start from; None: the layout's own folder, or else the file's.
+        folder: where embedded images are written, created if missing; None: embedded images are an error.
     """
 
     def __init__(self, root: str | Path | None = None, folder: str | Path | None = None) -> None:
         if root is not None and not Path(root).is_dir():
             raise UserError(
-                f"image_root is not a folder: {root}; give the folder that image paths start from"
+                f"image_root is not a folder: {root}; give the folder that image paths are relative to"
             )
         self._root = None if root is None else os.path.abspath(root)
         self._folder = None if folder is None else Path(os.path.abspath(folder))
@@ -66,34 +66,34 @@ class ImageFolder:
         self._made_folder = False
 
     def find(self, row: Fields, name: str, candidates: Iterable[str], *, base: Path | None = None) -> str:
-        """The absolute path of the first of several places where an image may lie.
+        """The absolute path of the first existing file among several candidates.
 
         Args:
-            row: the row, for messages and for the file's folder.
+            row: the row; used in messages, and for the file's folder.
             name: the field that names the image.
             candidates: paths, relative to `root` or else to `base`; at least one.
-            base: the layout's own folder of images; None for the file's folder.
+            base: the layout's own image folder; None: the file's folder.
 
         Raises:
-            DataError: none of them is a file.
+            DataError: none of them exists.
         """
         root = self._root or os.path.abspath(base or row.path.parent)
         tried = [os.path.join(root, candidate) for candidate in candidates]
         for path in tried:
             if os.path.isfile(path):
                 return path
-        looked = tried[0] + (f" nor {len(tried) - 1} other places" if len(tried) > 1 else "")
-        raise row.error(name, f"an image that is there (no such file: {looked}; set image_root)")
+        looked = tried[0] + (f" nor at {len(tried) - 1} other places" if len(tried) > 1 else "")
+        raise row.error(name, f"an existing image (no such file: {looked}; set image_root)")
 
     def take(self, row: Fields, name: str, *, base: Path | None = None) -> tuple[str, ...]:
-        """The paths of the images that a field holds, in order; empty where it is absent or null.
+        """The paths of a field's images, in order; empty if the field is absent or null.
 
-        A field holds a path, the bytes of an image file, `{"bytes", "path"}` (as the hub's parquet files
-        do), or a list of these.
+        A field holds a path, the bytes of an image file, `{"bytes", "path"}` (as in the hub's parquet files),
+        or a list of these.
 
         Raises:
-            DataError: anything else, bytes that are no image, or a path without a file.
-            UserError: bytes, and no folder to write them to.
+            DataError: anything else, bytes that are not an image, or a path that does not exist.
+            UserError: the field holds bytes, but no folder is set to write them to.
         """
         if name not in row:
             return ()
@@ -105,10 +105,12 @@ class ImageFolder:
         return tuple(path for path in items if path is not None)
 
     def embed(self, row: Fields, name: str, content: bytes) -> str:
-        """The path of a file with these bytes, which must be an image's."""
+        """Write the bytes of an image file to the folder and return the file's path."""
         if self._folder is None:
-            raise UserError(f"{row.path} holds its images; set image_folder to the folder to write them to")
-        from PIL import Image  # only where a table holds images
+            raise UserError(
+                f"{row.path} contains its images; set image_folder to the folder to write them to"
+            )
+        from PIL import Image  # only needed if a table holds images
 
         try:
             with Image.open(io.BytesIO(content)) as image:
@@ -120,11 +122,11 @@ class ImageFolder:
         return str(self._store(content, suffix))
 
     def embed_pixels(self, row: Fields, name: str) -> str:
-        """The path of a PNG file of a field's pixels, `(height, width)` or `(height, width, 3)`, 0 to 255."""
+        """Write pixels of shape `(height, width)` or `(height, width, 3)`, 0 to 255, as a PNG file."""
         import numpy as np
         from PIL import Image
 
-        allowed = "an array of (height, width) or (height, width, 3) numbers from 0 to 255"
+        allowed = "an array of shape (height, width) or (height, width, 3) with whole numbers from 0 to 255"
         pixels = np.asarray(row.require(name, allowed))
         grey_or_colour = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
         given = f"an array of {pixels.dtype} {pixels.shape}"
@@ -138,11 +140,11 @@ class ImageFolder:
 
     @property
     def written(self) -> int:
-        """How many files were written so far."""
+        """The number of files written so far."""
         return len(self._written)
 
     def discard(self, after: int = 0) -> None:
-        """Remove the files that were written after so many, and the folder if it was made and is empty."""
+        """Remove files written after the first `after`; also the folder, if created here and now empty."""
         for path in self._written[after:]:
             path.unlink(missing_ok=True)
         del self._written[after:]

@@ -1,4 +1,4 @@
-"""Rows of JSON files as projects publish them: arrays, lines, objects of rows by name, one object a file."""
+"""Rows of published JSON files: arrays, JSON Lines, objects of named rows, one object per file."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from dreamprm.data.json_stream import Row, not_utf8, stream_json, stream_member_
 def json_rows(path: str | Path) -> Iterator[Fields | DataError]:
     """The rows of a JSON array or a JSON Lines file of any size, ready to be checked field by field.
 
-    An error stands for a row that is no JSON object, and the rows after it follow.
+    A row that is not a JSON object is yielded as an error, and the rows after it follow.
 
     Raises:
         UserError: no such file.
-        DataError: a file that is neither.
+        DataError: the file is neither.
     """
     yield from as_fields(stream_json(path), Path(path))
 
 
 def member_rows(path: Path, member: str) -> Iterator[Fields | DataError]:
-    """The rows of the array that one member of a file's object holds: `{"info": ..., "questions": [...]}`."""
+    """The rows of the array in one member of a file's object, such as `{"info": ..., "questions": [...]}`."""
     yield from as_fields(stream_member_array(path, member), path)
 
 
 def named_rows(path: Path, *, name: str, text: str | None = None) -> Iterator[Fields | DataError]:
-    """The rows of `{"1": {...}, "2": {...}}`, each with its name as one more field.
+    """The rows of `{"1": {...}, "2": {...}}`, each with its name as an additional field.
 
     Args:
         path: the file, of any size.
-        name: the field that gets the name.
-        text: the field that a text in place of a row stands for; None: it is an error.
+        name: the field to store the name in.
+        text: where a name maps to a text instead of a row, the field to store the text in; None: this is an
+            error.
     """
     for given, row in stream_members(path):
         value = {text: row.value} if text is not None and isinstance(row.value, str) else row.value
@@ -45,7 +46,7 @@ def named_rows(path: Path, *, name: str, text: str | None = None) -> Iterator[Fi
 
 
 def object_rows(paths: Iterable[Path]) -> Iterator[Fields | DataError]:
-    """The objects of several small files as rows; an error stands for a file that cannot be read."""
+    """The objects of several small files as rows; a file that cannot be read is yielded as an error."""
     for path in paths:
         try:
             row = read_object(path)
@@ -56,10 +57,10 @@ def object_rows(paths: Iterable[Path]) -> Iterator[Fields | DataError]:
 
 
 def read_object(path: Path) -> Fields:
-    """The object that a small file holds, such as one problem's `data.json`; it is read whole.
+    """The object in a small file, such as one problem's `data.json`; the file is read whole.
 
     Raises:
-        DataError: broken JSON, or no object.
+        DataError: broken JSON, or not an object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -71,7 +72,7 @@ def read_object(path: Path) -> Fields:
 
 
 def is_object(path: Path) -> bool:
-    """Whether a file is JSON whose one value is an object (`{"1": ..., "2": ...}`)."""
+    """Whether a file is JSON with an object as its single value (`{"1": ..., "2": ...}`)."""
     if path.suffix.lower() != ".json" or not path.is_file():
         return False
     with path.open(encoding="utf-8-sig", errors="replace") as file:
@@ -79,12 +80,12 @@ def is_object(path: Path) -> bool:
 
 
 def as_fields(rows: Iterable[Row], path: Path, *, prefix: str = "") -> Iterator[Fields | DataError]:
-    """JSON values as rows of a file; an error stands for one that is no object.
+    """JSON values as rows of a file; one that is not an object is yielded as an error.
 
     Args:
-        rows: the values with their lines.
+        rows: the values with their line numbers.
         path: the file, for messages.
-        prefix: where the rows stand in the file, as of `Fields`.
+        prefix: where the rows are in the file, as in `Fields`.
     """
     for row in rows:
         try:
@@ -98,7 +99,7 @@ def as_fields(rows: Iterable[Row], path: Path, *, prefix: str = "") -> Iterator[
 
 
 def raise_errors(rows: Iterable[Fields | DataError]) -> Iterator[Fields]:
-    """The rows, for a reader that leaves none out.
+    """The rows, for a reader that does not skip bad ones.
 
     Raises:
         DataError: the first error among them.

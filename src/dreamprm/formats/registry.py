@@ -1,4 +1,4 @@
-"""The foreign formats by name; a new one is one file, one import and one line here."""
+"""The foreign formats by name; adding one takes one file, one import and one line here."""
 
 from __future__ import annotations
 

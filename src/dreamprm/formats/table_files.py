@@ -16,7 +16,7 @@ from dreamprm.data.json_stream import MAX_VALUE_CHARACTERS, not_utf8
 from dreamprm.formats.json_rows import json_rows, raise_errors
 
 SEPARATORS = {".tsv": "\t", ".csv": ","}
-"""What stands between two cells, by a file's ending."""
+"""Cell separators by file ending."""
 
 _BATCH_ROWS = 64  # a row of a hub table may hold megabytes of images
 _SHARD = re.compile(r"(?P<split>.+?)(-\d{5}-of-\d{5}.*)?")
@@ -25,25 +25,25 @@ _SHARD = re.compile(r"(?P<split>.+?)(-\d{5}-of-\d{5}.*)?")
 def read_table(path: str | Path, *, split: str | None = None) -> Iterator[Fields | DataError]:
     """Read a local table row by row, in bounded memory.
 
-    JSON (an array, or one object a line), CSV and TSV are read as text, so that rows may differ in their
-    fields and "1.50" stays as it is written; an empty cell of a CSV or TSV file counts as null. Of an .xlsx
-    file the first sheet is read. Parquet files are read in batches, arrow files and datasets saved with
-    `save_to_disk` through `datasets`, memory-mapped; images stay undecoded.
+    JSON (an array, or one object per line), CSV and TSV are read as text, so rows may differ in their fields
+    and "1.50" stays as it is written; an empty cell of a CSV or TSV file counts as null. Only the first sheet
+    of an .xlsx file is read. Parquet files are read in batches; arrow files and datasets saved with
+    `save_to_disk` are memory-mapped by `datasets`. Images stay undecoded.
 
     Args:
-        path: a file, known by its ending (.json .jsonl .ndjson .csv .tsv .xlsx .parquet .arrow), a folder
-            that `save_to_disk` wrote, or a folder with parquet files as the hub has them
-            (`train-00000-of-00004.parquet`, also in folders below it; or `train/0000.parquet`, ... as its own
+        path: a file, recognised by its ending (.json .jsonl .ndjson .csv .tsv .xlsx .parquet .arrow), a
+            folder written by `save_to_disk`, or a folder of parquet files as published on the hub
+            (`train-00000-of-00004.parquet`, also in subfolders, or `train/0000.parquet`, ... as the hub's own
             converter names them).
-        split: of a folder that holds several splits, which.
+        split: which split of a folder that holds several.
 
     Yields:
-        Rows with their file and line (of binary files and datasets the row's number, from 1 on). An error
-        stands for a row that cannot be read.
+        Rows with their file and line number (for binary files and datasets the row's number, from 1). A row
+        that cannot be read is yielded as an error.
 
     Raises:
-        UserError: no such file, an unknown ending, an unknown split, several splits and none chosen, or
-            openpyxl is missing for .xlsx.
+        UserError: no such file, an unknown ending, an unknown split, several splits with none chosen, or an
+            .xlsx file without openpyxl installed.
         DataError: the file is broken.
     """
     path = Path(path)
@@ -61,17 +61,17 @@ def read_table(path: str | Path, *, split: str | None = None) -> Iterator[Fields
 
 
 def read_cells(path: str | Path) -> Iterator[Fields]:
-    """The rows of a table of cells; an empty cell (in JSON also NaN) is null, and a bad row is an error.
+    """Read a table of cells; an empty cell (in JSON also NaN) is null, and a bad row is an error.
 
-    Texts stay as they are: "None", "NA" or "1.50" are no missing values and no numbers.
+    Texts stay as they are: "None", "NA" and "1.50" are neither missing values nor numbers.
 
     Args:
         path: a file that ends in .xlsx (its first sheet), .tsv, .csv or .json.
 
     Raises:
-        UserError: no such file, another ending, or openpyxl is missing for .xlsx.
-        DataError: the file cannot be read as what its ending says, or a row has more or fewer cells than
-            there are columns.
+        UserError: no such file, another ending, or an .xlsx file without openpyxl installed.
+        DataError: the file's content does not match its ending, or a row has more or fewer cells than there
+            are columns.
     """
     path = Path(path)
     read = by_ending(path, {ending: _READERS[ending] for ending in (".xlsx", ".tsv", ".csv", ".json")})
@@ -83,7 +83,7 @@ def read_cells(path: str | Path) -> Iterator[Fields]:
 
 
 def cell_text(fields: Fields, name: str) -> str | None:
-    """A cell's text, of a number as it is written without a needless ".0"; None where it is empty."""
+    """A cell's text (a number is written without a needless ".0"); None if the cell is empty."""
     value = fields.values.get(name)
     if value is None or isinstance(value, str):
         return value if value is None or value.strip() else None
@@ -99,13 +99,13 @@ def by_ending(path: Path, functions: Mapping[str, Callable[..., Any]]) -> Callab
         UserError: there is none.
     """
     if path.suffix.lower() not in functions:
-        # Without the name: what is written has another one until it is whole.
-        raise UserError(f"unknown ending of a table's name: {path.suffix!r}; allowed: {', '.join(functions)}")
+        # The name is not shown, since a file being written has a temporary one.
+        raise UserError(f"unknown file ending of a table: {path.suffix!r}; allowed: {', '.join(functions)}")
     return functions[path.suffix.lower()]
 
 
 def openpyxl() -> Any:
-    """The library of .xlsx files.
+    """The library that reads and writes .xlsx files.
 
     Raises:
         UserError: it is not installed.
@@ -130,16 +130,16 @@ def _csv_rows(path: Path) -> Iterator[Fields | DataError]:
             rows = _long_cells(reader)
             names = next(rows, None)
             if not names:
-                raise DataError(f"{path}:1: no column names; allowed: a first line with the names")
+                raise DataError(f"{path}:1: no column names; the first line must hold them")
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
-                raise DataError(f"{path}:1: column names must differ, got twice: {', '.join(twice)}")
+                raise DataError(f"{path}:1: column names must be unique; repeated: {', '.join(twice)}")
             line = reader.line_num + 1
             for cells in rows:
                 if len(cells) == len(names):
                     values = {name: cell or None for name, cell in zip(names, cells, strict=True)}
                     yield Fields(values, path, line=line)
-                elif cells:  # an empty line is none
+                elif cells:  # an empty line is not a row
                     yield DataError(f"{path}:{line}: got {len(cells)} cells for {len(names)} columns")
                 line = reader.line_num + 1
         except csv.Error as error:
@@ -149,7 +149,7 @@ def _csv_rows(path: Path) -> Iterator[Fields | DataError]:
 
 
 def _long_cells(reader: Any) -> Iterator[list[str]]:
-    """The rows of a csv reader, whose module refuses cells as long as an image unless it is told."""
+    """The rows of a csv reader; by default the csv module rejects cells as long as an encoded image."""
     while True:
         before = csv.field_size_limit(MAX_VALUE_CHARACTERS)
         try:
@@ -172,7 +172,8 @@ def _xlsx_rows(path: Path) -> Iterator[Fields | DataError]:
         names = [None if name is None else str(name) for name in next(rows, ())]
         for line, cells in enumerate(rows, start=2):
             if any(cell is not None for cell in cells):
-                row = dict(itertools.zip_longest(names, cells[: len(names)]))  # rows end at their last cell
+                # Rows stop at their last non-empty cell.
+                row = dict(itertools.zip_longest(names, cells[: len(names)]))
                 yield Fields({name: value for name, value in row.items() if name}, path, line=line)
     finally:
         book.close()
@@ -182,8 +183,8 @@ def _parquet_rows(path: Path) -> Iterator[Fields | DataError]:
     import pyarrow
     import pyarrow.parquet
 
-    # Not through `datasets`, whose streams leave a thread behind where reading ends early: at times it aborts
-    # the process at its end, after all was done.
+    # `datasets` is avoided here: its streams leave a thread behind if reading stops early, which sometimes
+    # aborts the process at exit, after all work is done.
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             batches = file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False)
@@ -206,7 +207,7 @@ def _arrow_rows(path: Path) -> Iterator[Fields | DataError]:
 
 
 def _arrow_batches(data: Any, path: Path) -> Iterator[Fields]:
-    """The rows of a `datasets` object as stored: its arrow form holds images undecoded."""
+    """The rows of a `datasets` object as stored; its arrow format leaves images undecoded."""
     line = 0
     for table in data.with_format("arrow").iter(batch_size=_BATCH_ROWS):
         for values in table.to_pylist():
@@ -223,14 +224,16 @@ def _folder_rows(path: Path, split: str | None) -> Iterator[Fields | DataError]:
             name = _chosen_split(path, list(data), split)
             yield from _arrow_batches(data[name], path / name)
         elif split is not None:
-            raise UserError(f"split={split}: {path} is one saved dataset without splits; leave split out")
+            raise UserError(
+                f"split={split}: {path} is a single saved dataset without splits; leave out split"
+            )
         else:
             yield from _arrow_batches(data, path)
         return
     shards: dict[str, list[Path]] = {}
     for file in sorted(path.rglob("*.parquet")):
         matched = _SHARD.fullmatch(file.stem)
-        assert matched is not None  # the pattern takes every name
+        assert matched is not None  # the pattern matches any name
         name = file.parent.name if file.stem.isdecimal() else matched["split"]
         shards.setdefault(name, []).append(file)
     if not shards:

@@ -1,4 +1,4 @@
-"""Questions of a benchmark as VLMEvalKit's TSV files hold them, with their images."""
+"""A benchmark's questions, with their images, from VLMEvalKit's TSV files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dreamprm.formats.table_files import cell_text
 from dreamprm.generators.prompting import question_text
 
 _LONGEST_REFERENCE = 64
-"""A shorter `image` is no base64 but the index of the row that has it (VLMEvalKit's own rule)."""
+"""An `image` no longer than this is the index of the row with the image, not base64 (VLMEvalKit's rule)."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class _Question:
 
 
 class BenchmarkQuestions:
-    """Questions by index; images in base64 are written to a folder as they come.
+    """Questions by index; base64 images are written to a folder as rows are added.
 
     Args:
-        folder: where embedded images go.
-        image_root: what image paths start from; None for the table's folder.
+        folder: where embedded images are written.
+        image_root: the folder that image paths are relative to; None: the table's folder.
     """
 
     def __init__(self, folder: ImageFolder, image_root: str | Path | None) -> None:
@@ -46,11 +46,11 @@ class BenchmarkQuestions:
         return self._questions[index].text
 
     def answer(self, index: str) -> str:
-        """The reference answer: of a question with options the letter."""
+        """The reference answer; for a question with options, the letter."""
         return self._questions[index].answer
 
     def images(self, index: str) -> tuple[str, ...]:
-        """Paths of the question's images; of a row that refers to another one's image, that one's."""
+        """Paths of the question's images; a row may refer to the images of another row."""
         question = self._questions[index]
         if question.same_image_as in self._questions:
             return self._questions[question.same_image_as].images
@@ -60,24 +60,24 @@ class BenchmarkQuestions:
         """Add a row: `index`, `question`, `answer`, options `A`, `B`, ..., `hint`, `image`, `image_path`.
 
         Raises:
-            DataError: a missing question or answer, options with a gap, or an image that is none.
-            UserError: an image in base64, and no folder to write it to.
+            DataError: a missing question or answer, options with a gap, or an invalid image.
+            UserError: an image in base64, but no folder to write it to.
         """
         index = cell_text(fields, "index")
         if index is None:
             raise fields.error("index", "the question's index")
         question, answer = cell_text(fields, "question"), cell_text(fields, "answer")
         if question is None:
-            raise fields.error("question", "a text that is not empty")
+            raise fields.error("question", "a non-empty text")
         if answer is None:
-            raise fields.error("answer", "the reference answer, without which there are no candidate records")
+            raise fields.error("answer", "the reference answer, which candidate records need")
         hint = cell_text(fields, "hint")
         images, other = self._images(fields)
         text = question_text(question if hint is None else f"{hint}\n{question}", option_columns(fields))
         self._questions[index] = _Question(text, answer, images, other)
 
     def _images(self, fields: Fields) -> tuple[tuple[str, ...], str | None]:
-        """The row's images, and the index of the row that has them where this one only names it."""
+        """The row's images, or the index of the row that has them if this one only refers to it."""
         encoded = _several(fields, "image")
         if len(encoded) == 1 and len(encoded[0]) <= _LONGEST_REFERENCE:
             return (), encoded[0]
@@ -92,7 +92,7 @@ class BenchmarkQuestions:
 
 
 def _several(fields: Fields, name: str) -> list[str]:
-    """A cell with one text, or with a list of them in Python's or JSON's notation."""
+    """The texts in a cell: one text, or a list in Python or JSON notation."""
     value = fields.values.get(name)
     if isinstance(value, str) and value.lstrip().startswith("["):
         value = parsed_list(value)
@@ -100,7 +100,7 @@ def _several(fields: Fields, name: str) -> list[str]:
             raise fields.error(name, "a text, or a list of texts such as ['a', 'b']")
     if isinstance(value, list):
         if not all(isinstance(item, str) and item.strip() for item in value):
-            raise fields.error(name, "a list of texts that are not empty")
+            raise fields.error(name, "a list of non-empty texts")
         return value
     text = cell_text(fields, name)
     return [] if text is None else [text]

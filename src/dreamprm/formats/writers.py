@@ -1,4 +1,4 @@
-"""Rows written as other projects' files: JSON Lines, JSON arrays, and tables (.xlsx, .tsv, .csv, .json)."""
+"""Writes rows as other projects' files: JSON Lines, JSON arrays, and tables (.xlsx, .tsv, .csv, .json)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from dreamprm.config.errors import DataError
 from dreamprm.formats.table_files import SEPARATORS, by_ending, openpyxl
 
 MAX_XLSX_CHARACTERS = 32767
-"""The longest text that a cell of an .xlsx file holds."""
+"""The longest text that an .xlsx cell can hold."""
 
 
 def write_json_lines(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write one JSON object a line."""
+    """Write one JSON object per line."""
     with Path(path).open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(_json(row) + "\n")
 
 
 def write_json_array(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write a JSON array, row by row, so that it may be longer than memory."""
+    """Write a JSON array row by row, so it need not fit in memory."""
     with Path(path).open("w", encoding="utf-8") as file:
         separator = "[\n"
         for row in rows:
@@ -37,7 +37,7 @@ def write_cells(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping
     """Write a table; a missing or null value is an empty cell.
 
     Raises:
-        UserError: an ending that is not .xlsx, .tsv, .csv or .json, or openpyxl is missing for .xlsx.
+        UserError: an ending other than .xlsx, .tsv, .csv or .json, or .xlsx without openpyxl installed.
         DataError: a text that an .xlsx cell cannot hold.
     """
     path = Path(path)
@@ -61,23 +61,23 @@ def _write_xlsx(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
                 continue
             if isinstance(value, str) and len(value) > MAX_XLSX_CHARACTERS:
                 raise DataError(
-                    f"row {line}, column {name}: {len(value)} characters, and a cell of .xlsx holds"
-                    f" {MAX_XLSX_CHARACTERS}; write .tsv or .json"
+                    f"row {line}, column {name}: {len(value)} characters, but an .xlsx cell holds"
+                    f" at most {MAX_XLSX_CHARACTERS}; write .tsv or .json"
                 )
             try:
                 cell = sheet.cell(line, column, value)
             except IllegalCharacterError as error:
                 raise DataError(
-                    f"row {line}, column {name}: a control character, which .xlsx cannot hold;"
+                    f"row {line}, column {name}: contains a control character, which .xlsx cannot hold;"
                     " write .tsv or .json"
                 ) from error
             if isinstance(value, str):
-                cell.data_type = "s"  # a text that starts with "=" is no formula
+                cell.data_type = "s"  # a text that starts with "=" is not a formula
     book.save(path)
 
 
 def _write_separated(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    # Every cell quoted, as the authors write them, so that line ends inside a text stay.
+    # Every cell is quoted, as in the authors' files, so that line breaks inside texts survive.
     with path.open("w", encoding="utf-8", newline="") as file:
         separator = SEPARATORS[path.suffix.lower()]
         writer = csv.writer(file, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n")

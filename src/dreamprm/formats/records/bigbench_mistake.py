@@ -1,4 +1,4 @@
-"""BIG-Bench-Mistake (arXiv 2311.08516): traces of reasoning with the index of their first mistake."""
+"""BIG-Bench-Mistake (arXiv 2311.08516): reasoning traces with the index of their first mistake."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ class BigBenchMistake(StepReader):
     """A BIG-Bench-Mistake file: `input`, `steps`, `mistake_index` (0-based; null: no mistake).
 
     JSON Lines or a JSON array. A step's label is 1 before the first mistake and 0 from it on
-    (`first_error_labels`), all 1 where there is none. The annotators judged the logic, not the answer: a
-    trace without a mistake may end in a wrong answer and the reverse; the labels follow the annotation.
-    `answer` and `target` are not kept. The question is `input` as it is: for dyck_languages, word_sorting and
-    multistep_arithmetic it does not say what is asked. A blank step (one in the published 2,186 traces) is
-    left out; see `without_blank`. The files have no ids: a record's is file name and line.
+    (`first_error_labels`); all labels are 1 if there is none. The annotators judged the logic, not the
+    answer: a trace without a mistake may end in a wrong answer, and vice versa; the labels follow the
+    annotation. `answer` and `target` are not kept. The question is `input` unchanged, which for
+    dyck_languages, word_sorting and multistep_arithmetic does not say what is asked. A blank step (one in the
+    2,186 published traces) is left out; see `without_blank`. The files have no ids, so a record's id is its
+    file name and line.
     Source: Tyen et al., "LLMs cannot find reasoning errors, but can correct them given the error location";
     files as in github.com/WHGTyen/BIG-Bench-Mistake, Apache-2.0.
     """
@@ -38,7 +39,7 @@ class BigBenchMistake(StepReader):
 
 @dataclass(frozen=True)
 class BigBenchMistakeWriter(FirstErrorWriter):
-    """Writes JSON Lines. `answer` and `target` are null: our records do not know them. `id` is added."""
+    """Writes JSON Lines. `answer` and `target` are null, as our records lack them. `id` is added."""
 
     def row(self, record: StepRecord) -> dict[str, Any]:
         """The row of one trace."""
@@ -54,7 +55,7 @@ class BigBenchMistakeWriter(FirstErrorWriter):
 
 
 def _steps(row: Fields) -> list[str]:
-    allowed = "a list of texts, at least one of them not empty"
+    allowed = "a list of texts, at least one of them non-empty"
     steps = row.require("steps", allowed)
     if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
         raise row.error("steps", allowed)

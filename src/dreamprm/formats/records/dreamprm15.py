@@ -1,4 +1,4 @@
-"""The meta files of DreamPRM-1.5: conversations with one turn a step and a right/wrong label."""
+"""DreamPRM-1.5's meta files: conversations with one turn per step and a right/wrong label."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _INSTRUCTION = (
 class DreamPRM15(RowReader):
     """A DreamPRM-1.5 meta file: `id`, `true_false`, `image`, `conversations` of {`from`, `value`} turns.
 
-    A JSON array or JSON Lines. The first human turn is the question (without its "### Question:" heading),
+    A JSON array or JSON Lines. The first human turn is the question (its "### Question:" heading is removed);
     the other human turns are the steps. The system turn is an instruction to another model, the gpt turns are
-    placeholders ("+" on every step of right and wrong answers alike), and `response` repeats the steps: none
-    is kept. Image paths are kept as written; point `image_root` at the folder they start from when the result
-    is read. The project's training files are of another form, which format `visualprm` reads. In the public
-    MMMU-Pro file 896 of 1,656 records have a single step, often the bare answer; `min_steps=2` keeps the 760
-    others.
+    placeholders ("+" on every step of right and wrong answers alike), and `response` repeats the steps; none
+    of these is kept. Image paths are kept as written; set `image_root` to the folder they are relative to
+    when reading the result. The project's training files have another layout, which format `visualprm` reads.
+    In the public MMMU-Pro file, 896 of 1,656 records have a single step, often the bare answer; `min_steps=2`
+    keeps the other 760.
     Source: github.com/coder-qicao/DreamPRM-1.5, arXiv 2509.05542.
     """
 
     kind = "meta"
-    help = "DreamPRM-1.5 meta files: conversations with one turn a step, as meta records"
+    help = "DreamPRM-1.5 meta files: conversations with one turn per step, as meta records"
 
     min_steps: int = setting(1, "leave out records with fewer steps", minimum=1)
 
     def read(self, path: Path, report: ConvertReport) -> Iterator[MetaRecord]:
-        """One record a row."""
+        """One record per row."""
         return self.records_of(path, self.record, report)
 
     def record(self, row: Fields) -> MetaRecord:
@@ -50,7 +50,7 @@ class DreamPRM15(RowReader):
 
         Raises:
             DataError: a bad row.
-            NotChosen: it has too few steps.
+            NotChosen: the row has too few steps.
         """
         question, steps = _question_and_steps(row)
         if len(steps) < self.min_steps:
@@ -68,14 +68,13 @@ class DreamPRM15(RowReader):
 class DreamPRM15Writer(Writer):
     """Writes a JSON array of meta records with at least one step.
 
-    The gpt turns are "+" throughout, as in the public file: single steps have no label there either. The
-    system turn is our own wording; `response` is the steps joined by blank lines. Several images become a
-    list of paths, which the public loader does not read. White space around question and steps is not kept by
-    the reader.
+    All gpt turns are "+", as in the public file, where single steps have no label either. The system turn is
+    worded by us; `response` is the steps joined by blank lines. Several images become a list of paths, which
+    the public loader does not read. The reader strips white space around question and steps.
     """
 
     def write(self, records: Iterable[MetaRecord], path: Path, report: ConvertReport) -> None:
-        """Write all of them."""
+        """Write all records."""
         del report
         write_json_array(path, map(_row, records))
 
@@ -90,7 +89,7 @@ def _question_and_steps(fields: Fields) -> tuple[str, tuple[str, ...]]:
             human.append(turn.text("value").strip())
     if len(human) < 2:
         turns = f"{len(human)} human turns"
-        raise fields.error("conversations", "a human turn with the question and one for every step", turns)
+        raise fields.error("conversations", "a human turn with the question and one per step", turns)
     question = human[0].removeprefix(_QUESTION_HEADING).strip()
     if not question:
         raise fields.error("conversations", "a question in the first human turn", human[0])
@@ -100,7 +99,7 @@ def _question_and_steps(fields: Fields) -> tuple[str, tuple[str, ...]]:
 def _row(record: MetaRecord) -> dict[str, Any]:
     if not record.steps:
         raise DataError(
-            f"record {record.id} has no steps, and a conversation has a turn for each; leave such records out"
+            f"record {record.id} has no steps, but a conversation has one turn per step; leave it out"
         )
     turns = [("system", _INSTRUCTION), ("human", f"{_QUESTION_HEADING}\n{record.question}")]
     for step in record.steps:

@@ -1,4 +1,4 @@
-"""MATH-V (arXiv 2402.14804): the published answers of models to its questions, as candidates."""
+"""MATH-V (arXiv 2402.14804): models' published answers to its questions, as candidates."""
 
 from __future__ import annotations
 
@@ -26,31 +26,30 @@ OtherQuestions = Literal["error", "skip"]
 
 @dataclass(frozen=True)
 class MathV(Reader):
-    """Outputs of one or several models; the answers to one question become its candidates.
+    """The outputs of one or several models; the answers to a question become its candidates.
 
-    A file of outputs, or a folder whose .jsonl files are read in the order of their names. Outputs are JSON
-    Lines with `id`, `response`, `model` (else the file's name is the generator), `model_answer` (the answer
-    as the authors extracted it, in lower case and without spaces; where it is absent, the one that the
-    response states) and `correct`. The questions file has `id`, `question`, `options`, `answer`, `image`;
-    options are put below the question as `question_text` of `dreamprm.generators.prompting` writes them. An
-    image that lies beside the questions file gets an absolute path, others stay as written. `level`,
-    `subject` and `solution` are not kept. Records come in the order of the questions file, one for each
-    question that has an answer. Nearly none of the published outputs have headings; most are a few
-    paragraphs.
+    Reads one file of outputs, or a folder whose .jsonl files are read in order of their names. Outputs are
+    JSON Lines with `id`, `response`, `model` (if absent, the generator is the file's name), `model_answer`
+    (the answer as the authors extracted it, in lower case and without spaces; if absent, the one stated in
+    the response) and `correct`. The questions file has `id`, `question`, `options`, `answer`, `image`;
+    options are put below the question by `dreamprm.generators.prompting.question_text`. An image found
+    relative to the questions file gets an absolute path; other paths stay as written. `level`, `subject` and
+    `solution` are not kept. Records are in the order of the questions file, one per question that has an
+    answer. Hardly any of the published outputs have headings; most are a few paragraphs.
     Source: github.com/mathllm/MATH-V, MIT.
     """
 
     kind = "candidate"
-    help = "MATH-V: published outputs of models with its questions file, as candidate records"
+    help = "MATH-V: models' published outputs, with the questions file, as candidate records"
 
     questions: Path | None = setting(
-        None, "the benchmark's questions, testmini.jsonl or test.jsonl; must be given"
+        None, "the benchmark's questions file, testmini.jsonl or test.jsonl; required"
     )
-    benchmark: str = setting("MATH-V", "the name that the records carry")
+    benchmark: str = setting("MATH-V", "the `benchmark` of the records")
     split: str = setting("paragraphs", "how responses are split into steps", choices=SPLITS)
     other_questions: OtherQuestions = setting(
         "error",
-        "an answer to a question that the questions file does not hold is an error, or is left out (skip)",
+        "what to do with an answer to a question that is not in the questions file: error, or skip",
         choices=("error", "skip"),
     )
 
@@ -62,7 +61,7 @@ class MathV(Reader):
             )
 
     def read(self, path: Path, report: ConvertReport) -> Iterator[CandidateRecord]:
-        """One record a question."""
+        """One record per question."""
         assert self.questions is not None
         groups = CandidateGroups(self.benchmark, split=self.split)
         for fields in raise_errors(json_rows(self.questions)):
@@ -89,7 +88,7 @@ class MathV(Reader):
                     allowed = f"an id of {self.questions} (other_questions=skip leaves others out)"
                     raise fields.error("id", allowed, id)
                 else:
-                    report.pass_over("an answer to a question that the questions file does not hold")
+                    report.pass_over("an answer to a question that is not in the questions file")
         yield from groups.records()
 
 
@@ -97,16 +96,16 @@ class MathV(Reader):
 class MathVWriter(Writer):
     """Writes MATH-V outputs, JSON Lines: `id`, `model`, `response`, `model_answer`, `correct`.
 
-    Questions, images, answers, steps and credits are not in this format: reading it back needs the questions
-    file, and splits the responses anew.
+    This format has no questions, images, answers, steps or credits: reading it back needs the questions file,
+    and splits the responses again.
     """
 
     generator: str | None = setting(
-        None, "write this generator's candidates only; null: all, as the reader takes them back"
+        None, "write only this generator's candidates; null: all of them, which the reader can read back"
     )
 
     def write(self, records: Iterable[CandidateRecord], path: Path, report: ConvertReport) -> None:
-        """Write the candidates that the options choose."""
+        """Write the candidates selected by the options."""
         del report
         write_json_lines(path, (row for record in records for row in _rows(record, self.generator)))
 
@@ -116,7 +115,7 @@ def _files(path: Path) -> list[Path]:
         return [path]
     files = sorted(path.glob("*.jsonl"))
     if not files:
-        raise UserError(f"{path} holds no .jsonl file; give a file of outputs, or a folder of them")
+        raise UserError(f"{path} holds no .jsonl file; give an outputs file, or a folder of them")
     return files
 
 

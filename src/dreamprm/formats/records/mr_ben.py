@@ -1,20 +1,19 @@
-"""MR-Ben (arXiv 2406.13975): models' solutions in six subjects with their first error step.
+"""MR-Ben (arXiv 2406.13975): models' solutions in six subjects, with the first error step of each.
 
-What a step of a solution is, and which one the number (or the line) of the first error means: the published
-lists hold *lines*, and `Model_Solution_First_Error_Step` is the number in a line's "Step k"
-heading, which is not always the line's place in the list: in 502 of the 2,572 wrong solutions of the five
-subjects with headings it is not, since steps have several lines, or blank ones between them. That the heading
-is meant shows in the annotators' own step ("Model_Solution_Rectified_First_Error_Step"): among the 807 wrong
-solutions whose headings do not count the lines, it carries the same number in 801. So:
+How solutions are divided into steps, and which step the number (or the line) of the first error refers to:
+the published lists hold *lines*, and `Model_Solution_First_Error_Step` is the number in a line's "Step k"
+heading, which is not always the line's position in the list. In 502 of the 2,572 wrong solutions of the five
+subjects with headings the two differ, because steps span several lines or have blank lines between them. The
+annotators' own step ("Model_Solution_Rectified_First_Error_Step") shows that the heading is meant: among the
+807 wrong solutions whose headings do not count the lines, it carries the same number in 801. Therefore:
 
-- Where every line "Step k" is the k-th of the list, or no line has a heading, each line is a step and the
-  number is its place (a last line "Solution: ..." counts as one).
-- Else a step goes from its heading to the next one, a line "Solution: ..." is a step of its own, and the
-  number is the heading's. Where several headings have that number (choices examined one by one, each from
-  "Step 1" on), the error may be in any of them.
-- A program's steps are its lines. The error is given as the text of a line, which may stand in several
-  places.
-- Where nothing fits (no such number, no such line, a blank), the error may be in any step.
+- If every line "Step k" is the k-th of the list, or no line has a heading, each line is a step and the number
+  is its position (a last line "Solution: ..." counts as a step).
+- Otherwise a step extends from its heading to the next one, a line "Solution: ..." is a step of its own, and
+  the number is the heading's. If several headings have that number (choices examined one by one, each
+  starting at "Step 1"), the error may be in any of them.
+- A program's steps are its lines. The error is given as the text of a line, which may occur several times.
+- If nothing matches (no such number, no such line, a blank), the error may be in any step.
 """
 
 from __future__ import annotations
@@ -43,19 +42,20 @@ _SOLUTION = re.compile(r"\s*solution\s*:", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class MRBen(StepReader):
-    """An MR-Ben file: an object of lists of solutions by question, or one solution a row.
+    """An MR-Ben file: an object that maps questions to lists of solutions, or one solution per row.
 
-    Read are `Question`, `Options` (put below the question), `Sampled_Model`, `Model_Solution_Steps`,
-    `Model_Solution_Correctness` (`correct`, `incorrect`) and `Model_Solution_First_Error_Step` (`N/A` where
-    correct). A step's label is 1 before the first error and 0 from it on (`first_error_labels`); the steps
-    between which the error must lie are null. The answers, the annotators' reasons and their rectified steps
-    are not kept. A record's id is `Question_UUID/Sampled_Model`. Published as Randolphzeng/Mr-Ben, MIT.
+    Reads `Question`, `Options` (put below the question), `Sampled_Model`, `Model_Solution_Steps`,
+    `Model_Solution_Correctness` (`correct`, `incorrect`) and `Model_Solution_First_Error_Step` (`N/A` if
+    correct). A step's label is 1 before the first error and 0 from it on (`first_error_labels`); if the error
+    may be in several steps, the labels between them are null. The answers, the annotators' reasons and their
+    rectified steps are not kept. A record's id is `Question_UUID/Sampled_Model`. Published as
+    Randolphzeng/Mr-Ben, MIT.
     """
 
     help = "MR-Ben: solutions labelled with their first error step, as step records"
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a solution."""
+        """One row per solution."""
         if not _is_by_question(path):
             yield from json_rows(path)
             return
@@ -78,13 +78,13 @@ class MRBen(StepReader):
 
 @dataclass(frozen=True)
 class MRBenWriter(FirstErrorWriter):
-    """Writes an object of lists of solutions by question.
+    """Writes an object that maps questions to lists of solutions.
 
-    A record's id is taken apart at its first "/" into `Question_UUID` and `Sampled_Model`. Records of one
-    question must follow one another. Options stay in `Question`; the answers, reasons and rectified steps are
-    "", since our records do not know them. A record that is known to be wrong but not where (null, ..., null,
-    0) is written with "" as its error step, as the published coding file does. A record whose steps have
-    headings that do not count them is an error, since the number of the error step would be read differently.
+    A record's id is split at its first "/" into `Question_UUID` and `Sampled_Model`. Records of one question
+    must be consecutive. Options stay in `Question`; the answers, reasons and rectified steps are "", since
+    our records do not have them. A record known to be wrong, but not where (null, ..., null, 0), is written
+    with "" as its error step, as in the published coding file. A record whose steps have headings that do not
+    count them is an error, since the number of the error step would be misread.
     """
 
     def holds_null(self, record: StepRecord) -> bool:
@@ -100,7 +100,7 @@ class MRBenWriter(FirstErrorWriter):
         if steps != record.steps or isinstance(first, int) and places.of(number) != (first,):
             raise DataError(
                 f"record {record.id}: its steps have 'Step k' headings that do not count them"
-                f" ({', '.join(repr(step[:20]) for step in record.steps[:4])}, ...), and MR-Ben names the"
+                f" ({', '.join(repr(step[:20]) for step in record.steps[:4])}, ...), but MR-Ben names the"
                 " error step by its heading; remove or correct the headings"
             )
         return {
@@ -121,15 +121,15 @@ class MRBenWriter(FirstErrorWriter):
         }
 
     def write_rows(self, path: Path, rows: Iterator[dict[str, Any]]) -> None:
-        """One object; the rows of a question are one of its members."""
+        """Write one object with one member per question."""
         written: set[str] = set()
         with path.open("w", encoding="utf-8") as file:
             separator = "{\n"
             for question, group in groupby(rows, key=lambda row: str(row["Question_UUID"])):
                 if question in written:
                     raise DataError(
-                        f"question {question} comes again after others; MR-Ben lists the solutions of a"
-                        " question together: sort the records by id"
+                        f"question {question} appears again after other questions, but MR-Ben lists the"
+                        " solutions of a question together; sort the records by id"
                     )
                 written.add(question)
                 file.write(f"{separator}{json.dumps(question, ensure_ascii=False)}: ")
@@ -139,16 +139,16 @@ class MRBenWriter(FirstErrorWriter):
 
 
 def _is_by_question(path: Path) -> bool:
-    """Whether the file is one object of lists; else it is an array or JSON Lines."""
+    """Whether the file is a single object of lists; otherwise it is an array or JSON Lines."""
     try:
         first = next(stream_members(path), None)
     except DataError:
-        return False  # no object, or a broken one: the reader of rows says what is wrong
+        return False  # not an object, or a broken one: the row reader reports what is wrong
     return first is None or isinstance(first[1].value, list)
 
 
 def _judged_steps(fields: Fields) -> tuple[tuple[str, ...], tuple[float | None, ...]]:
-    allowed = "a list of texts, or the lines of a program as one text; not empty"
+    allowed = "a non-empty list of texts, or the lines of a program as one text"
     given = fields.require(f"{_PREFIX}Steps", allowed)
     is_code = isinstance(given, str)
     lines = given.split("\n") if is_code else given
@@ -201,22 +201,22 @@ def _is_unplaced(record: StepRecord) -> bool:
 
 @dataclass(frozen=True)
 class ErrorPlaces:
-    """Where the first error can be, by the name that the file gives it."""
+    """The possible positions of the first error, by the name that the file gives it."""
 
     steps: int
     by_name: Mapping[str, tuple[int, ...]]
 
     def of(self, name: str) -> tuple[int, ...]:
-        """The indices of the steps that `name` may mean; all of them where it means none."""
+        """The indices of the steps that `name` may refer to; all steps if it matches none."""
         return self.by_name.get(name) or tuple(range(self.steps))
 
 
 def numbered_steps(lines: Sequence[str]) -> tuple[tuple[str, ...], ErrorPlaces]:
-    """The steps of a solution given as lines, and where an error of a given number is.
+    """The steps of a solution given as lines, and the positions that an error number refers to.
 
     Returns:
-        The steps, in which every line is kept (blank ones at the end of a step excepted), and the places of
-        the numbers "1", "2", ...
+        The steps, which keep every line except blank ones at the end of a step, and the positions of the
+        numbers "1", "2", ...
     """
     headings = [_heading(line) for line in lines]
     if all(heading is None or heading == place for place, heading in enumerate(headings, start=1)):
@@ -241,7 +241,7 @@ def numbered_steps(lines: Sequence[str]) -> tuple[tuple[str, ...], ErrorPlaces]:
 
 
 def code_steps(lines: Sequence[str]) -> tuple[tuple[str, ...], ErrorPlaces]:
-    """The lines of a program as steps, and where an error in a given line is."""
+    """The lines of a program as steps, and the positions of each line's text."""
     places: dict[str, tuple[int, ...]] = {}
     for index, line in enumerate(lines):
         if line.strip():

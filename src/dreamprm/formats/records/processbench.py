@@ -1,4 +1,4 @@
-"""ProcessBench (arXiv 2412.06559): solutions of mathematical problems with their first wrong step."""
+"""ProcessBench (arXiv 2412.06559): solutions of mathematical problems, with the first wrong step of each."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class ProcessBench(StepReader):
     """A ProcessBench file: `id`, `problem`, `steps`, `label` (the first wrong step's index, or -1).
 
     JSON Lines or a JSON array. A step's label is 1 before the first wrong step and 0 from it on
-    (`first_error_labels`). No rollouts, no images. `generator` and `final_answer_correct` are not kept.
-    Published by its authors as Qwen/ProcessBench, Apache-2.0.
+    (`first_error_labels`). There are no rollouts or images. `generator` and `final_answer_correct` are not
+    kept. Published by its authors as Qwen/ProcessBench, Apache-2.0.
     """
 
     help = "ProcessBench: solutions labelled with their first wrong step, as step records"
@@ -40,7 +40,7 @@ class ProcessBench(StepReader):
 
 @dataclass(frozen=True)
 class ProcessBenchWriter(FirstErrorWriter):
-    """Writes a JSON array. `generator` and `final_answer_correct` are null: our records do not know them."""
+    """Writes a JSON array. `generator` and `final_answer_correct` are null, as our records lack them."""
 
     def row(self, record: StepRecord) -> dict[str, Any]:
         """The row of one solution."""
@@ -56,5 +56,5 @@ class ProcessBenchWriter(FirstErrorWriter):
         }
 
     def write_rows(self, path: Path, rows: Iterator[dict[str, Any]]) -> None:
-        """One array."""
+        """Write one array."""
         write_json_array(path, rows)

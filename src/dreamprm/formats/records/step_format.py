@@ -1,4 +1,4 @@
-"""What formats of step records have in common: rows into records, and labels into right and wrong steps."""
+"""Base classes for formats of step records: rows to records, and labels to right and wrong steps."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Unlabelled = Literal["error", "skip"]
 
 @dataclass(frozen=True)
 class StepReader(RowReader):
-    """Reads a file of which each row is one chain of thought; a format says what a row holds."""
+    """Reads a file with one chain of thought per row; subclasses define what a row holds."""
 
     kind = "step"
     shared = "step records"
 
     domain: str | None = setting(
         None,
-        "the domain of every record; null: each row's own `domain`, or else the file's name without its"
+        "the domain of all records; null: each row's own `domain`, or else the file's name without its"
         " ending",
     )
 
@@ -40,7 +40,7 @@ class StepReader(RowReader):
         """
 
     def read(self, path: Path, report: ConvertReport) -> Iterator[StepRecord]:
-        """One record a row."""
+        """One record per row."""
         return self.records_of(path, self.record, report)
 
     def step_record(
@@ -54,13 +54,13 @@ class StepReader(RowReader):
         rollouts: tuple[int | None, ...] | None = None,
         id: str | None = None,
     ) -> StepRecord:
-        """The record of a row with these parts.
+        """Build the record of a row from its parts.
 
         Args:
-            row: where they stand.
-            question, steps, labels, images: as of `StepRecord`.
-            rollouts: None: not known of any step.
-            id: None: the row's `id`, or else file name and line.
+            row: the row that the parts come from.
+            question, steps, labels, images: as in `StepRecord`.
+            rollouts: None if unknown for all steps.
+            id: None for the row's `id`, or else file name and line.
         """
         return StepRecord(
             question=question,
@@ -75,31 +75,31 @@ class StepReader(RowReader):
 
 @dataclass(frozen=True)
 class StepWriter(Writer):
-    """Writes step records, one a row, in a format that knows only right and wrong steps.
+    """Writes step records, one per row, in a format that knows only right and wrong steps.
 
-    A label in [0, 1] is a right step where it is above the threshold; 0 is the rule of VisualPRM
-    (arXiv 2503.10291): right where any completion was.
+    A step is right if its label in [0, 1] is above the threshold; 0 is the rule of VisualPRM (arXiv
+    2503.10291): a step is right if any completion was.
     """
 
     shared = "steps that are right or wrong"
 
     threshold: float | None = setting(
-        None, "labels above it are right; null: they must be 0 or 1", minimum=0, below=1
+        None, "steps with labels above it are right; null: labels must be 0 or 1", minimum=0, below=1
     )
     unlabelled: Unlabelled = setting(
-        "error", "a record with a null label is an error, or is left out (skip)", choices=("error", "skip")
+        "error", "what to do with a record with a null label: error, or skip", choices=("error", "skip")
     )
 
     @abstractmethod
     def row(self, record: StepRecord) -> dict[str, Any]:
-        """The row of one record, of which every label is known, or the format holds it (`holds_null`).
+        """The row of one record; its null labels, if any, are ones that the format can hold (`holds_null`).
 
         Raises:
-            DataError: the format cannot hold it.
+            DataError: the format cannot represent it.
         """
 
     def write_rows(self, path: Path, rows: Iterator[dict[str, Any]]) -> None:
-        """How rows stand in the file: one a line."""
+        """Write the rows to a file, one per line."""
         write_json_lines(path, rows)
 
     def holds_null(self, record: StepRecord) -> bool:
@@ -108,14 +108,14 @@ class StepWriter(Writer):
         return False
 
     def write(self, records: Iterable[StepRecord], path: Path, report: ConvertReport) -> None:
-        """Write the records that the options choose."""
+        """Write the records selected by the options."""
         self.write_rows(path, (self.row(record) for record in self.kept(records, report)))
 
     def kept(self, records: Iterable[StepRecord], report: ConvertReport) -> Iterator[StepRecord]:
-        """The records that are written: a step without a label takes one out, or is an error.
+        """The records to write; one with an unlabelled step is left out or is an error.
 
         Raises:
-            DataError: a step without a label, where `unlabelled` is `error`.
+            DataError: a step without a label, if `unlabelled` is `error`.
         """
         for record in records:
             report.rows += 1
@@ -125,25 +125,25 @@ class StepWriter(Writer):
                 report.pass_over("a step has no label")
             else:
                 raise DataError(
-                    f"record {record.id}: labels[{record.labels.index(None)}] is null, and the format holds"
-                    " only labelled steps; set unlabelled=skip to leave such records out"
+                    f"record {record.id}: labels[{record.labels.index(None)}] is null, but the format holds"
+                    " only labelled steps; set unlabelled=skip to leave out such records"
                 )
 
     def right(self, record: StepRecord) -> tuple[bool, ...]:
-        """Per step whether it is right.
+        """For each step, whether it is right.
 
         Raises:
-            DataError: a label that is neither 0 nor 1, where there is no threshold.
+            DataError: a label that is neither 0 nor 1, if there is no threshold.
         """
         labels = [label for label in record.labels if label is not None]
-        assert len(labels) == len(record.labels), "records with unlabelled steps are taken out first"
+        assert len(labels) == len(record.labels), "records with unlabelled steps are removed first"
         if self.threshold is not None:
             return tuple(label > self.threshold for label in labels)
         for index, label in enumerate(labels):
             if label not in (0.0, 1.0):
                 raise DataError(
-                    f"record {record.id}: labels[{index}] is {label}, and the format holds only right and"
-                    " wrong steps; give a threshold (a step is right where its label is above it),"
+                    f"record {record.id}: labels[{index}] is {label}, but the format holds only right and"
+                    " wrong steps; give a threshold (a step is right if its label is above it),"
                     " for instance threshold=0"
                 )
         return tuple(label == 1.0 for label in labels)

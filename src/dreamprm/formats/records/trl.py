@@ -1,4 +1,4 @@
-"""TRL's stepwise supervision: a prompt, its completions (the steps) and a boolean for each."""
+"""TRL's stepwise supervision: a prompt, its completions (the steps), and a boolean for each completion."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from dreamprm.formats.table_files import read_table
 class TRL(StepReader):
     """A file of TRL's stepwise-supervision type: `prompt`, `completions`, `labels`.
 
-    JSON Lines, a JSON array, parquet, arrow, or a folder of the parquet files that the hub has. A label is
-    true or false; numbers in [0, 1] are read too, since some files of this type hold them. Image paths are
-    taken, as written, from the optional columns `images` or `image`.
+    JSON Lines, a JSON array, parquet, arrow, or a folder of parquet files as published on the hub. A label is
+    true or false; numbers in [0, 1] are also accepted, since some files of this type contain them. Image
+    paths are taken as written from the optional column `images` or `image`.
     Source: "Dataset formats and types" of TRL's documentation, type "stepwise supervision" (standard format;
     the type has no conversational one); `trl-lib/math_shepherd` is an example.
     """
 
     help = "TRL stepwise supervision: prompt, completions, boolean labels, as step records"
 
-    split: str | None = setting(None, "of a folder with several splits, which")
+    split: str | None = setting(None, "which split of a folder with several splits")
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """The rows of the table, or of JSON under any name."""
+        """The rows of the table, or of a JSON file with any ending."""
         known = path.is_dir() or path.suffix.lower() in (".parquet", ".arrow")
         return read_table(path, split=self.split) if known or self.split is not None else json_rows(path)
 
@@ -53,9 +53,9 @@ class TRL(StepReader):
 
 @dataclass(frozen=True)
 class TRLWriter(StepWriter):
-    """Writes JSON Lines, which `datasets.load_dataset("json", data_files=...)` opens.
+    """Writes JSON Lines that `datasets.load_dataset("json", data_files=...)` can load.
 
-    Numbers of rollouts are not kept. `id` and `domain` are added, and `images` where there are any.
+    Rollout counts are not kept. `id` and `domain` are added, and `images` if there are any.
     """
 
     def row(self, record: StepRecord) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class TRLWriter(StepWriter):
 
 
 def _labels(row: Fields, steps: int) -> tuple[float | None, ...]:
-    allowed = f"a list of {steps} values true or false, one a completion"
+    allowed = f"a list of {steps} values true or false, one per completion"
     labels = row.require("labels", allowed)
     if not isinstance(labels, list):
         raise row.error("labels", allowed)

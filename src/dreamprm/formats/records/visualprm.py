@@ -35,30 +35,30 @@ class VisualPRM(StepReader):
     """An annotation file of VisualPRM400K or VisualPRM400K-v1.1, in either published form.
 
     Raw (the datasets named "-Raw"): `image`, `question`, `steps_with_score`, a list of {`step`, `score`,
-    `num_mc_correct`, `num_mc_total`}; the score is the share of completions that ended right, our p_i, and
-    `num_mc_total` (or else the row's `num_mc_sequences`) the number of rollouts. `question` is the prompt
-    that the completions were sampled with, instruction and all: where the row has `question_orig`, the
-    question alone, that is taken. The authors split responses at blank lines; a step without text, with
-    nothing to score, is left out. `answer` and `response` are not kept.
+    `num_mc_correct`, `num_mc_total`}. The score is the fraction of completions that ended right, our p_i, and
+    `num_mc_total` (or else the row's `num_mc_sequences`) is the number of rollouts. `question` is the whole
+    prompt used for sampling the completions, including the instruction; if the row has `question_orig`, the
+    question alone, that is used instead. The authors split responses at blank lines; a step without text has
+    nothing to score and is left out. `answer` and `response` are not kept.
 
-    Conversations: `image`, `conversations`; the first human turn holds question and first step under
-    "### Question:" and "### Solution Process:", each later one a step, and the gpt turns say "+" (label 1:
-    some completion was right) or "-" (label 0). Which form a row has is seen from its fields.
+    Conversations: `image`, `conversations`; the first human turn holds the question and the first step under
+    "### Question:" and "### Solution Process:", each later one holds a step, and the gpt turns are "+" (label
+    1: some completion was right) or "-" (label 0). A row's form is detected from its fields.
 
-    The authors stop sampling behind a step none of whose completions was right: later steps have score 0 with
-    `num_mc_total` 0. Nobody sampled there, so the label is null; `unsampled=zero` takes the 0 instead.
+    The authors stop sampling after a step with no right completion: later steps have score 0 with
+    `num_mc_total` 0. Nothing was sampled there, so the label is null; `unsampled=zero` uses the 0 instead.
 
-    Source: OpenGVLab/VisualPRM400K, -v1.1 and -v1.1-Raw, MIT; the layout as their data cards and the pipeline
-    in github.com/OpenGVLab/InternVL (internvl_chat/tools/reasoning_data_pipeline) have it. JSON Lines or a
-    JSON array, one file a dataset. The published rows have no id (or -1 for each): a record's is file name
-    and line. Image paths are kept as written. "<image>" lines in front of the question, one an image, are
-    taken off; marks inside it stay.
+    Source: OpenGVLab/VisualPRM400K, -v1.1 and -v1.1-Raw, MIT; the layout follows their data cards and the
+    pipeline in github.com/OpenGVLab/InternVL (internvl_chat/tools/reasoning_data_pipeline). JSON Lines or a
+    JSON array, one file per dataset. The published rows have no id (or all have -1), so a record's id is its
+    file name and line. Image paths are kept as written. "<image>" lines before the question, one per image,
+    are removed; marks inside it stay.
     """
 
     help = "VisualPRM400K jsonl, raw (Monte-Carlo scores) or conversations (+ and -), as step records"
 
     unsampled: Unsampled = setting(
-        "null", "the label of a step with score 0 and no rollout", choices=("null", "zero")
+        "null", "the label of a step with score 0 and no rollouts", choices=("null", "zero")
     )
 
     def record(self, row: Fields) -> StepRecord:
@@ -84,26 +84,28 @@ class VisualPRM(StepReader):
 class VisualPRMWriter(StepWriter):
     """Writes JSON Lines; `id` and `domain` are added in both forms.
 
-    Raw: `answer` is null, since our records do not know it, and `response` is the steps joined by blank
-    lines. Without a number of rollouts a step has a score only; `num_mc_correct` is null where score times
-    rollouts is no whole number. Null labels behind a 0 are written as the authors do, score 0 and no
-    rollouts, and `unsampled=null` reads them back. Conversations: labels become "+" and "-" (the authors take
-    threshold 0), numbers of rollouts are not kept.
+    Raw: `answer` is null, since our records do not have it, and `response` is the steps joined by blank
+    lines. A step without a number of rollouts has only a score; `num_mc_correct` is null if score times
+    rollouts is not a whole number. Null labels after a 0 are written as the authors do, with score 0 and no
+    rollouts, and `unsampled=null` reads them back. Conversations: labels become "+" and "-" (the authors use
+    threshold 0), and rollout counts are not kept.
     """
 
     form: Form = setting(
         "raw",
-        "raw scores, or conversations, which alone need a threshold",
+        "raw scores, or conversations (the only form that uses a threshold)",
         choices=("raw", "conversations"),
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.form == "raw" and self.threshold is not None:
-            raise UserError("threshold is for form=conversations; the raw form holds the labels as they are")
+            raise UserError(
+                "threshold is only for form=conversations; the raw form holds the labels unchanged"
+            )
 
     def holds_null(self, record: StepRecord) -> bool:
-        """Whether all null labels stand at the end, behind a 0: there the authors stop sampling too."""
+        """Whether all null labels are at the end, after a 0, which is where the authors stop sampling."""
         labels = list(record.labels)
         while labels and labels[-1] is None:
             labels.pop()
@@ -136,7 +138,7 @@ def _scored_steps(fields: Fields, unsampled: Unsampled) -> tuple[_Steps, _Labels
                 scored.count("num_mc_total") if "num_mc_total" in scored else fields.count("num_mc_sequences")
             )
     if all(label is None for label in labels):
-        allowed = "at least one step with rollouts (unsampled=zero takes the scores as they are)"
+        allowed = "at least one step with rollouts (unsampled=zero uses the scores as they are)"
         raise fields.error("steps_with_score", allowed)
     return tuple(steps), tuple(labels), tuple(rollouts)
 
@@ -157,7 +159,7 @@ def _judged_turns(fields: Fields) -> tuple[str, _Steps, _Labels, _Rollouts]:
             raise turn.error("value", "'+' or '-'")
         labels.append(_SIGNS[sign])
     if not steps or len(labels) != len(steps):
-        raise fields.error("conversations", "a gpt turn with + or - behind every human turn")
+        raise fields.error("conversations", "a gpt turn with + or - after every human turn")
     question, mark, first = steps[0].partition(_SOLUTION)
     question = question.removeprefix(_IMAGE_MARK * len(images_of(fields))).removeprefix(_QUESTION)
     kept = [index for index, step in enumerate((first, *steps[1:])) if step.strip()]
@@ -197,7 +199,7 @@ def _raw_row(record: StepRecord) -> dict[str, Any]:
 
 
 def _marked_question(record: StepRecord) -> str:
-    """The question with a mark for every image in front, unless it has marks of its own."""
+    """The question, preceded by one mark per image unless it has marks of its own."""
     marks = "" if "<image>" in record.question else _IMAGE_MARK * len(record.images)
     return marks + record.question
 
@@ -208,14 +210,17 @@ def _score(label: float | None, rollouts: int | None) -> dict[str, Any]:
     if rollouts is None:
         return {"score": label}
     correct = round(label * rollouts)
-    # A share such as 1/3 is not exact as a float.
+    # A fraction such as 1/3 is not exact as a float.
     is_whole = abs(correct - label * rollouts) <= 1e-9 * rollouts
     return {"score": label, "num_mc_correct": correct if is_whole else None, "num_mc_total": rollouts}
 
 
 def _conversation_row(record: StepRecord, right: Iterable[bool]) -> dict[str, Any]:
     if _SOLUTION in record.question:
-        raise DataError(f"record {record.id}: the question holds {_SOLUTION!r}, which ends the question here")
+        raise DataError(
+            f"record {record.id}: the question contains {_SOLUTION!r},"
+            " which marks the end of the question in this format"
+        )
     turns = [("system", _INSTRUCTION)]
     for index, (step, is_right) in enumerate(zip(record.steps, right, strict=True)):
         text = f"{_QUESTION}{_marked_question(record)}{_SOLUTION}{step}" if index == 0 else step

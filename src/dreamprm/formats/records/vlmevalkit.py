@@ -1,4 +1,4 @@
-"""VLMEvalKit (arXiv 2407.11691): prediction files of vision-language models, as candidates."""
+"""VLMEvalKit (arXiv 2407.11691): vision-language models' prediction files, as candidates."""
 
 from __future__ import annotations
 
@@ -25,60 +25,57 @@ Empty = Literal["error", "skip"]
 _ENDINGS = (".xlsx", ".tsv", ".csv", ".json")
 
 _FAILED = "Failed to obtain answer"
-"""What VLMEvalKit writes where a server or a model gave no answer, with the reason behind it."""
+"""What VLMEvalKit writes if a server or a model gave no answer; the reason follows."""
 
 
 @dataclass(frozen=True)
 class VLMEvalKit(Reader):
-    """Prediction files of one benchmark; predictions with one `index` become its candidates.
+    """Prediction files of one benchmark; predictions with the same `index` become a question's candidates.
 
-    A file, or a folder whose files named "*_BENCHMARK.xlsx" (.tsv, .csv, .json) are read in the order of
-    their names; a pattern such as "outputs/*/*_MMStar_*_result.xlsx" chooses others. A file has `index`,
-    `question`, `answer`, `prediction`, the options in columns `A`, `B`, ..., perhaps `hint` and `thinking`.
-    Options are put below the question as `question_text` of `dreamprm.generators.prompting` writes them, a
-    hint above it. Text of a candidate is the prediction, with its `thinking` above it where there is one.
-    `correct` is the column `hit` (0 or 1) of a result file (`..._result.xlsx`), or else its `score`, or
-    else null: the checking of answers belongs to `dreamprm evaluate`. A graded `score` (MM-Vet) is the
-    candidate's `credit`. `final_answer` is the column `extracted` or `res` where there is one, else what the
-    text states. The generator is what the file's name has in front of "_BENCHMARK". `category`,
-    `l2-category`, `split` and `log` are not kept. Records come in the order in which questions first come;
-    their id is the index.
+    Reads one file, or a folder whose files named "*_BENCHMARK.xlsx" (.tsv, .csv, .json) are read in order of
+    their names; a pattern such as "outputs/*/*_MMStar_*_result.xlsx" selects others. A file has `index`,
+    `question`, `answer`, `prediction`, the options in columns `A`, `B`, ..., and optionally `hint` and
+    `thinking`. Options are put below the question by `dreamprm.generators.prompting.question_text`, and a
+    hint above it. A candidate's text is the prediction, preceded by its `thinking` if there is any. `correct`
+    is the column `hit` (0 or 1) of a result file (`..._result.xlsx`), or else its `score`, or else null;
+    checking answers is left to `dreamprm evaluate`. A graded `score` (MM-Vet) is the candidate's `credit`.
+    `final_answer` is the column `extracted` or `res` if there is one, else the answer stated in the text. The
+    generator is the part of the file's name before "_BENCHMARK". `category`, `l2-category`, `split` and `log`
+    are not kept. Records are in the order in which questions first appear; their id is the index.
 
-    Prediction files come without images: VLMEvalKit drops that column. `questions` names the benchmark's own
-    TSV, whose `image` (base64, one or a list, or the index of the row that has it) is written to
-    `image_folder`, named by its content; an `image_path` is looked up below `image_root` and else stays as
-    written. Without either the records are text only, which readers refuse unless told otherwise.
+    Prediction files have no images: VLMEvalKit drops that column. `questions` names the benchmark's own TSV,
+    whose `image` (base64, one or a list, or the index of the row that has it) is written to `image_folder`,
+    named by its content; an `image_path` is looked up below `image_root`, or else stays as written. Without
+    either, the records are text only, which readers reject unless configured otherwise.
 
     Source: github.com/open-compass/VLMEvalKit, `vlmeval/inference.py`, `vlmeval/smp/file.py` and
-    `docs/en/Development.md`, Apache-2.0. There is no such file among the real data that this was tested on.
+    `docs/en/Development.md`, Apache-2.0. This was not tested on a real file of this format.
     """
 
     kind = "candidate"
     help = "VLMEvalKit prediction files (.xlsx, .tsv, .csv, .json), one or several, as candidate records"
 
     benchmark: str | None = setting(
-        None, "the benchmark's name as in the files' names, MMMU_DEV_VAL for instance; must be given"
+        None, "the benchmark's name as in the files' names, for instance MMMU_DEV_VAL; required"
     )
     questions: Path | None = setting(
         None, "the benchmark's TSV; null: questions and answers come from the prediction files"
     )
     image_root: Path | None = setting(
-        None, "the folder that `image_path` starts from; null: the questions file's folder"
+        None, "the folder that `image_path` is relative to; null: the questions file's folder"
     )
     image_folder: Path | None = setting(
-        None, "where images in base64 are written; null: a folder beside the destination"
+        None, "where base64 images are written; null: a folder next to the destination"
     )
     split: str = setting("paragraphs", "how predictions are split into steps", choices=SPLITS)
     min_score: float | None = setting(
         None,
-        "a `score` from this on is correct; null: scores must be 0 or 1, or, where they are grades, 0.5 is"
-        " taken",
+        "a `score` of at least this is correct; null: scores must be 0 or 1 (for grades, null means 0.5)",
     )
-    graded: bool = setting(False, "whether scores are grades in [0, 1], and kept as credits")
+    graded: bool = setting(False, "whether scores are grades in [0, 1], which are kept as credits")
     empty: Empty = setting(
         "error",
-        "an empty prediction, or one that only says that VLMEvalKit got no answer, is an error, or is left"
-        " out (skip)",
+        "what to do with a prediction that is empty or says that VLMEvalKit got no answer: error, or skip",
         choices=("error", "skip"),
     )
 
@@ -90,12 +87,12 @@ class VLMEvalKit(Reader):
         super().__post_init__()
 
     def read(self, path: Path, report: ConvertReport) -> Iterator[CandidateRecord]:
-        """One record a question.
+        """One record per question.
 
         Raises:
-            UserError: no such file, no file of the benchmark, or a missing library.
-            DataError: a bad row, naming file, row, column, value and what is allowed. Images that were
-                written meanwhile are removed.
+            UserError: no such file, no file of this benchmark, or a missing library.
+            DataError: a bad row; the message names file, row, column, value and what is allowed. Images
+                written so far are removed.
         """
         assert self.benchmark is not None
         files = _files(path, self.benchmark)
@@ -113,7 +110,7 @@ class VLMEvalKit(Reader):
                     index = _group_of(fields, groups, known, from_questions=self.questions is not None)
                     prediction = _prediction(fields, self.empty)
                     if prediction is None:
-                        report.pass_over("no answer, the prediction is empty or says that it failed")
+                        report.pass_over("no answer: the prediction is empty or reports a failure")
                         continue
                     correct, credit = _outcome(fields, self.min_score, self.graded)
                     groups.add(
@@ -125,32 +122,36 @@ class VLMEvalKit(Reader):
                         credit=credit,
                     )
         except BaseException:
-            images.discard()  # nothing half-done stays
+            images.discard()  # leave nothing half-done behind
             raise
         yield from groups.records()
 
 
 @dataclass(frozen=True)
 class VLMEvalKitWriter(Writer):
-    """Writes one candidate of each record as a prediction file; the ending says which kind.
+    """Writes one candidate of each record as a prediction file, of the type given by its ending.
 
     Columns: `index`, `question` (with its options, which get no columns of their own), `answer`,
-    `prediction`, `image_path` where a record has images, `extracted` (the final answer), `hit` (0, 1, or
-    empty where it is not known) and `score` where candidates have a credit (graded=true reads it back). A
-    file holds one model and one sample: write one for each, named MODEL_BENCHMARK. Steps are not kept; the
-    reader splits anew.
+    `prediction`, `image_path` if a record has images, `extracted` (the final answer), `hit` (0, 1, or empty
+    if unknown) and `score` if candidates have a credit (graded=true reads it back). A file holds one model
+    and one sample: write one file for each, named MODEL_BENCHMARK. Steps are not kept; the reader splits the
+    text again.
     """
 
-    generator: str | None = setting(None, "whose candidates are written; null: all must be of one generator")
-    sample: int = setting(0, "which of a record's candidates of that generator is written, from 0", minimum=0)
+    generator: str | None = setting(
+        None, "the generator whose candidates are written; null: all must be of one generator"
+    )
+    sample: int = setting(
+        0, "which of a record's candidates of that generator is written, counted from 0", minimum=0
+    )
 
     def write(self, records: Iterable[CandidateRecord], path: Path, report: ConvertReport) -> None:
-        """Write the candidates that the options choose.
+        """Write the candidates selected by the options.
 
         Raises:
-            UserError: another ending than .xlsx, .tsv, .csv, .json, or a missing library.
-            DataError: a record without such a candidate, or with candidates of several generators and none
-                named.
+            UserError: an ending other than .xlsx, .tsv, .csv, .json, or a missing library.
+            DataError: a record without such a candidate, or with candidates of several generators when none
+                is named.
         """
         del report
         rows = [_row(record, _chosen(record, self.generator, self.sample)) for record in records]
@@ -171,11 +172,11 @@ def _files(path: str | Path, benchmark: str) -> list[Path]:
         twice = next((stem for stem in stems if stems.count(stem) > 1), None)
         if twice is not None:
             raise UserError(
-                f"{path} holds {twice} with several endings, and its answers would count twice; remove"
-                " all but one, or choose by a pattern such as *.xlsx"
+                f"{path} holds {twice} with several endings, so its answers would count twice; remove"
+                " all but one, or use a pattern such as *.xlsx"
             )
     else:
-        # A pattern: the folder in front of the first part with a wildcard, and the rest.
+        # A pattern: split it before the first part that has a wildcard.
         parts = folder.parts
         first = next((k for k, part in enumerate(parts) if any(mark in part for mark in "*?[")), None)
         if first is None:
@@ -189,28 +190,28 @@ def _files(path: str | Path, benchmark: str) -> list[Path]:
 def _group_of(
     fields: Fields, groups: CandidateGroups, known: BenchmarkQuestions, *, from_questions: bool
 ) -> str:
-    """The index of the row's question, which is added to the groups where it is new."""
+    """The index of the row's question, which is added to the groups if it is new."""
     index = cell_text(fields, "index")
     if index is None:
         raise fields.error("index", "the question's index")
     if not from_questions:
         known.add(fields)
     elif index not in known:
-        raise fields.error("index", "an index of the questions file", index)
+        raise fields.error("index", "an index in the questions file", index)
     question = known.question(index)
     if index not in groups:
         groups.add_question(index, question=question, images=known.images(index), answer=known.answer(index))
     elif groups.question(index) != question:
-        raise fields.error("question", f"the question that other files have at index {index}", question)
+        raise fields.error("question", f"the same question as in other files at index {index}", question)
     return index
 
 
 def _prediction(fields: Fields, empty: Empty) -> str | None:
-    """The row's answer with the thinking above it; None where it is left out."""
+    """The row's answer, preceded by its thinking; None if it is left out."""
     prediction, thinking = cell_text(fields, "prediction"), cell_text(fields, "thinking")
     if prediction is None or prediction.startswith(_FAILED):
         if empty == "error":
-            raise fields.error("prediction", "an answer (empty=skip leaves out where there is none)")
+            raise fields.error("prediction", "an answer (empty=skip leaves out rows without one)")
         return None
     return prediction if thinking is None else f"{thinking}\n\n{prediction}"
 
@@ -228,7 +229,7 @@ def _outcome(fields: Fields, min_score: float | None, graded: bool) -> tuple[boo
 
 
 def _credit(fields: Fields) -> float | None:
-    """The grade in the column `score`; None where the cell is empty."""
+    """The grade in the column `score`; None if the cell is empty."""
     text = cell_text(fields, "score")
     if text is None:
         return None
@@ -250,12 +251,12 @@ def _correct(fields: Fields, min_score: float | None) -> bool | None:
             number = float({"true": 1, "false": 0}.get(str(value).strip().lower(), value))
         except ValueError:
             raise fields.error(name, "0 or 1, or a number") from None
-        if number != number:  # NaN is below every min_score, and so would be wrong in silence
-            raise fields.error(name, "0 or 1, or a number; empty where it is not known")
+        if number != number:  # NaN is not >= any min_score, so it would silently count as wrong
+            raise fields.error(name, "0 or 1, or a number; empty if unknown")
         if name == "score" and min_score is not None:
             return number >= min_score
         if number not in (0.0, 1.0):
-            hint = "; set min_score to say from which score on an answer is correct" * (name == "score")
+            hint = "; set min_score to the lowest score of a correct answer" * (name == "score")
             raise fields.error(name, f"0 or 1{hint}")
         return bool(number)
     return None
@@ -265,8 +266,8 @@ def _chosen(record: CandidateRecord, generator: str | None, sample: int) -> Cand
     named = list(dict.fromkeys(one.generator for one in record.candidates))
     if generator is None and len(named) > 1:
         raise DataError(
-            f"record {record.id} has candidates of {', '.join(map(repr, named))}, and a prediction file holds"
-            " one model's; choose one with generator="
+            f"record {record.id} has candidates of {', '.join(map(repr, named))}, but a prediction file holds"
+            " only one model's; choose one with generator="
         )
     chosen = [one for one in record.candidates if generator is None or one.generator == generator]
     if sample >= len(chosen):
