@@ -148,7 +148,7 @@ def test_a_published_split_without_answers_says_so(tmp_path: Path) -> None:
             "field 'image': got 'x.png'; allowed: an existing image",
         ),
         ("dvqa", dvqa_release, {"question": " "}, "field 'question': got ' '; allowed: a text"),
-        ("dvqa", dvqa_release, {"question_id": 7}, "a second question is named dvqa-7"),
+        ("dvqa", dvqa_release, {"question_id": 7}, "a second question has the id dvqa-7"),
         (
             "aokvqa",
             aokvqa_release,
@@ -223,7 +223,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path, capsys: pytest.CaptureFixtu
         "left out 1 of 3: split is not train",
     ]
     done = convert_file("unigeo", unigeo_pickle(tmp_path), tmp_path / "u.jsonl")
-    assert done.report.lines() == ["left out 1 of 3: a proof, which has no final answer"]
+    assert done.report.lines() == ["left out 1 of 3: a proof has no final answer"]
     done = convert_file("chartqa", chartqa_hub(tmp_path), tmp_path / "c.jsonl", author="machine")
     assert done.report.lines() == ["left out 1 of 2: the question is not by machine (author)"]
 

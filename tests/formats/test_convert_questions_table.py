@@ -186,7 +186,7 @@ def test_the_array_inside_of_an_object(tmp_path: Path) -> None:
     assert [record.answer for record in questions(source, member="data")] == ["2", "x"]
     (tmp_path / "converted.jsonl").unlink()
     assert "no member 'dat'; it has info, data" in refusal(source, member="dat")
-    assert "give one of them" in refusal(source, member="data", split="train")
+    assert "give only one of them" in refusal(source, member="data", split="train")
 
 
 def test_rows_that_are_left_out_leave_no_images(tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ def test_bad_rows_name_file_row_field_value_and_what_is_allowed(
         ({"question": None}, "question must be a text, got None"),
         ({"answer": 3}, "answer must be a text, got 3"),
         ({"options": []}, "options must name at least one field; write null for none"),
-        ({"image": ["a", 3]}, "image must be a text that is not empty or null, got 3"),
+        ({"image": ["a", 3]}, "image must be a non-empty text or null, got 3"),
         (
             {"answer_index": 2, "options": "o"},
             "answer_index must be >= 0 and <= 1, got 2",
@@ -430,7 +430,7 @@ def test_where_chooses_rows(where: dict[str, Any], kept: list[str], tmp_path: Pa
 
 def test_ids_must_differ(tmp_path: Path) -> None:
     source = put_json(tmp_path / "t.json", [{"question": "q", "answer": "a", "k": 1}] * 2)
-    assert "a second question is named 1; each name may appear once" in refusal(source, id="k")
+    assert "a second question has the id 1; ids must be unique" in refusal(source, id="k")
 
 
 def test_images_of_every_form(tmp_path: Path) -> None:

@@ -335,7 +335,8 @@ def test_mr_ben_as_written(tmp_path: Path) -> None:
     }
     assert [row["Model_Solution_First_Error_Step"] for row in content["u"]] == ["2", ""]
     assert [r.labels for r in mr_ben.read(path)] == [(1, 0), (N, N, 0), (1,)]
-    with pytest.raises(
+    message = "question u appears again after other questions.* sort the records by id"
+    with pytest.raises(DataError, match=message):
         DataError, match="question u appears again after other questions.* sort the records by id"
     ):
         mr_ben.write([record(1, id="u/x"), record(1, id="v"), record(1, id="u/y")], path)

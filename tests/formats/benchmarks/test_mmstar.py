@@ -147,7 +147,8 @@ def test_bad_rows(tmp_path: Path, change, message: str) -> None:
 def test_a_gap_in_the_columns_is_refused(tmp_path: Path) -> None:
     row = {"index": 0, "question": "Which?", "A": "a", "B": None, "C": "c", "answer": "A"}
     path = table(tmp_path / "MMStar.tsv", [row])
-    with pytest.raises(
+    message = "field 'B': got None; allowed: an option, since a later column has one"
+    with pytest.raises(DataError, match=message):
         DataError, match="field 'B': got None; allowed: an option, since a later column has one"
     ):
         read_questions(MMSTAR, path, images="ignore")

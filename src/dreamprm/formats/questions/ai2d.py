@@ -1,4 +1,4 @@
-"""AI2D: diagrams of grade-school science with multiple-choice questions."""
+"""AI2D: grade-school science diagrams with multiple-choice questions."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class AI2D(SplitLayout):
     Two layouts are read:
 
     - the release: a folder with `questions/NAME.png.json`, each `{"imageName", "questions": {TEXT:
-      {"questionId", "answerTexts", "correctAnswer", "abcLabel"}}}`, and `images/NAME.png`. Of a question with
-      `abcLabel` the options are letters drawn over the diagram's labels: its image is taken from
-      `abc_images/NAME.png` where that folder is there (InternLM-XComposer provides it), else the plain image,
-      on which the letters are missing;
-    - the hub's `lmms-lab/ai2d`: columns `question`, `options`, `answer` (the option's index as text),
+      {"questionId", "answerTexts", "correctAnswer", "abcLabel"}}}`, and `images/NAME.png`. The options of a
+      question with `abcLabel` are letters drawn over the diagram's labels: its image is taken from
+      `abc_images/NAME.png` if that folder exists (InternLM-XComposer provides it), else it is the plain
+      image, which lacks the letters;
+    - the hub's `lmms-lab/ai2d`: columns `question`, `options`, `answer` (the option's index as a text),
       `image`.
     """
 
@@ -37,7 +37,7 @@ class AI2D(SplitLayout):
     help = "AI2D: the release's folder, or the hub's lmms-lab/ai2d"
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a question."""
+        """One row per question."""
         if not (path / "questions").is_dir():
             yield from read_table(path, split=self.split)
             return
@@ -47,7 +47,7 @@ class AI2D(SplitLayout):
                 continue
             parts = page.values.get("questions")
             if not isinstance(parts, dict) or not all(isinstance(part, dict) for part in parts.values()):
-                yield page.error("questions", "an object of questions (objects) by their texts")
+                yield page.error("questions", "an object that maps each question's text to an object")
                 continue
             image = {"imageName": page.values.get("imageName")}
             values = ({"question": text, **image, **part} for text, part in parts.items())

@@ -1,4 +1,4 @@
-"""A-OKVQA: questions about photographs that need knowledge of the world."""
+"""A-OKVQA: questions about photographs that require world knowledge."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class AOKVQA(SplitLayout):
     Two layouts are read:
 
     - the release: `aokvqa_v1p0_SPLIT.json`, an array of `question_id`, `image_id`, `question`, `choices`,
-      `correct_choice_idx`, `direct_answers`, `split`; the images are COCO 2017's, named by the image's
+      `correct_choice_idx`, `direct_answers`, `split`; the images are those of COCO 2017, named by the image's
       number in twelve digits: set `image_root` to COCO's folder (with `train2017`, `val2017`, ...) or to one
-      of these;
+      of these subfolders;
     - the hub's `HuggingFaceM4/A-OKVQA`: the same columns, with `image` in place of `image_id`.
 
-    The direct answers (ten people's words) are not used: a question record has one answer. The test split is
-    published without answers and cannot be read.
+    The direct answers (from ten people) are not used, since a question record has one answer. The test split
+    is published without answers and cannot be read.
     """
 
     name = "A-OKVQA"

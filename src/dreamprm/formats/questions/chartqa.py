@@ -1,4 +1,4 @@
-"""ChartQA: open questions about charts, written by people or generated."""
+"""ChartQA: open questions about charts, human-written or generated."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ class ChartQA(SplitLayout):
     Four layouts are read:
 
     - the release: `SPLIT/SPLIT_human.json` or `SPLIT/SPLIT_augmented.json`, an array of `imgname`, `query`,
-      `label`; the images are in `png/` beside it;
+      `label`; the images are in `png/` next to it;
     - the hub's `HuggingFaceM4/ChartQA`: `image`, `query`, `label` (a list of one text),
       `human_or_machine` (0 or 1, or their names);
-    - the authors' own table on the hub, `ahmed-masry/ChartQA`: the release's fields with `image` and `type`;
+    - the authors' own table on the hub, `ahmed-masry/ChartQA`: the release's fields, plus `image` and `type`;
     - the hub's `lmms-lab/ChartQA`: `image`, `question`, `answer`, `type`.
 
-    Ratios and means are written with many digits ("1.216666667"), and the benchmark counts a number as right
-    within 5 %. Here a decimal answer is rounded to `significant` digits, and so many decimals must be right.
+    Ratios and means are written with many digits ("1.216666667"), and the benchmark accepts a number within 5%. Here a decimal answer is rounded to `significant` digits, and those decimals must match.
     """
 
     name = "ChartQA"
@@ -36,11 +35,11 @@ class ChartQA(SplitLayout):
 
     author: str | None = setting(
         None,
-        "questions by human or machine only (in the release the file says which); null: all",
+        "only questions by human or by machine (in the release, the file determines which); null: all",
         choices=("human", "machine"),
     )
     significant: int = setting(
-        3, "digits that are kept of a decimal answer; never more decimals than it has", minimum=1
+        3, "significant digits kept of a decimal answer; never more decimals than it has", minimum=1
     )
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
@@ -76,7 +75,7 @@ class ChartQA(SplitLayout):
         kind = kinds.get(str(given))
         if kind is None:
             name = "type" if "type" in row.values else "human_or_machine"
-            raise row.error(name, "who wrote the question (author): human or 0, machine or 1")
+            raise row.error(name, "the question's author: human or 0, machine or 1")
         if kind != self.author:
             raise NotChosen(f"the question is not by {self.author} (author)")
 

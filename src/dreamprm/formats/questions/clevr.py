@@ -1,4 +1,4 @@
-"""CLEVR-Math and Super-CLEVR: questions about rendered scenes, in CLEVR's form."""
+"""CLEVR-Math and Super-CLEVR: questions about rendered scenes, in CLEVR's layout."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def clevr_rows(path: Path) -> Iterator[Fields | DataError]:
 
 
 def clevr_record(layout: QuestionLayout, row: Fields, images: ImageFolder) -> QuestionRecord:
-    """The question of one row: `question`, `answer`, `image_filename` and perhaps `split`.
+    """The question of one row: `question`, `answer`, `image_filename` and optionally `split`.
 
-    The image is looked for as CLEVR lays it out (`images/SPLIT/NAME`) and in plainer places. Answers true and
-    false become yes and no, CLEVR's own words for them.
+    The image is looked up where CLEVR puts it (`images/SPLIT/NAME`) and in simpler places. The answers true
+    and false become yes and no, CLEVR's own words for them.
     """
     name, split = row.text("image_filename"), row.optional_text("split")
     places = ([f"images/{split}/{name}", f"{split}/{name}"] if split else []) + [f"images/{name}", name]
@@ -45,7 +45,7 @@ class CLEVRMath(SplitLayout):
 
     Two layouts are read:
 
-    - the release: `clevr-math-SPLIT.json`, CLEVR's form (`clevr_record`), with CLEVR's images: set
+    - the release: `clevr-math-SPLIT.json` in CLEVR's layout (`clevr_record`), with CLEVR's images: set
       `image_root` to `CLEVR_v1.0`;
     - the hub's `dali-does/clevr-math` as a table: `id` (the image's name, not unique), `question`, `image`,
       `label` (the number), `template`.
@@ -56,7 +56,7 @@ class CLEVRMath(SplitLayout):
     help = "CLEVR-Math: the release's clevr-math-SPLIT.json with CLEVR's images, or the hub's table"
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a question."""
+        """One row per question."""
         yield from clevr_rows(path) if path.suffix == ".json" else read_table(path, split=self.split)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
@@ -75,21 +75,21 @@ class CLEVRMath(SplitLayout):
 class SuperCLEVR(QuestionLayout):
     """Super-CLEVR (Li et al., CVPR 2023, arXiv 2212.00259; CC BY 4.0).
 
-    Read is the release's `superCLEVR_questions_30k.json` (or its NoRedundant and AllRedundant forms), on
-    GitHub and the hub's `RyanWW/Super-CLEVR`: CLEVR's form (`clevr_record`). The images of `images.zip` are
-    looked for in `images/` beside it. The fields are those of the samples in the project's repository; the
-    full file was not seen.
+    Reads the release's `superCLEVR_questions_30k.json` (or its NoRedundant and AllRedundant variants), from
+    GitHub or the hub's `RyanWW/Super-CLEVR`, in CLEVR's layout (`clevr_record`). The images of `images.zip`
+    are looked up in `images/` next to it. The fields are those of the samples in the project's repository;
+    this was not tested on the full file.
 
-    Answers are numbers, words for attributes, and true or false (written as yes and no, see `clevr_record`):
-    open questions all of them.
+    Answers are numbers, words for attributes, and true or false (written as yes and no, see `clevr_record`);
+    all questions are open.
     """
 
     name = "Super-CLEVR"
     prefix = "super-clevr"
-    help = "Super-CLEVR: superCLEVR_questions_30k.json with images/ beside it"
+    help = "Super-CLEVR: superCLEVR_questions_30k.json with images/ next to it"
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a question."""
+        """One row per question."""
         yield from clevr_rows(path)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:

@@ -21,12 +21,12 @@ from dreamprm.formats.table_files import read_table
 class DVQA(QuestionLayout):
     """DVQA (Kafle et al., CVPR 2018, arXiv 1801.08163; CC BY-NC 4.0).
 
-    Read is the release's `SPLIT_qa.json` (train, val_easy, val_hard): an array of `question`, `answer`,
-    `image` (`bar_SPLIT_00000000.png`), `question_id`, `template_id` (structure, data or reasoning; in the
-    release's own description `question_type`), `answer_bbox`. The images are in `images/` beside it.
+    Reads the release's `SPLIT_qa.json` (train, val_easy, val_hard): an array of `question`, `answer`, `image`
+    (`bar_SPLIT_00000000.png`), `question_id`, `template_id` (structure, data or reasoning; called
+    `question_type` in the release's own description), `answer_bbox`. The images are in `images/` next to it.
 
-    Digits stand for values and words (one, two) for counts; answers are kept as they are written. Yes/no
-    questions are open questions with the text yes or no.
+    Answers are kept as written: values are in digits and counts in words (one, two). Yes/no questions are
+    open questions with the answer yes or no.
     """
 
     name = "DVQA"
@@ -34,11 +34,11 @@ class DVQA(QuestionLayout):
     help = "DVQA: the release's SPLIT_qa.json"
 
     template: str | None = setting(
-        None, "questions of this kind only; null: all", choices=("structure", "data", "reasoning")
+        None, "only questions of this kind; null: all", choices=("structure", "data", "reasoning")
     )
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a question."""
+        """One row per question."""
         yield from read_table(path)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:

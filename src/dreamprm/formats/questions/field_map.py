@@ -1,4 +1,4 @@
-"""Questions from any local table: a map from our fields to the table's."""
+"""Questions from any local table, by a map from our fields to the table's."""
 
 from __future__ import annotations
 
@@ -26,50 +26,51 @@ _SINGLE = ("question", "answer", "id", "domain_field", "answer_type", "unit", "p
 
 @dataclass(frozen=True)
 class FieldMap(QuestionLayout):
-    """Which fields of a table hold the parts of a question.
+    """Maps the parts of a question to fields of a table.
 
-    Every option but `answer_index`, `where`, `split` and `member` names a field; a dot reaches into an object
-    (`metadata.subject`). A row without options is an open question. An image is a path, the bytes of an image
-    file, `{"bytes", "path"}`, or a list of these.
+    Every option except `answer_index`, `where`, `split` and `member` names a field; a dot reaches into an
+    object (`metadata.subject`). A row without options is an open question. An image is a path, the bytes of
+    an image file, `{"bytes", "path"}`, or a list of these.
     """
 
     name = "table"
     prefix = "table"
     help = "any local table (JSON, CSV, TSV, Excel, parquet, arrow, saved dataset), by a map of its fields"
 
-    question: str = setting("question", "the question's text")
-    answer: str = setting("answer", "the answer; see answer_index")
+    question: str = setting("question", "the field with the question's text")
+    answer: str = setting("answer", "the field with the answer; see answer_index")
     options: Any = setting(
         None,
-        "a field with a list of options (or a text with a JSON or Python list), or the list of the fields"
-        " that hold one option each, of which the last ones may be empty; null: all questions are open",
+        "a field with a list of options (or a text with a JSON or Python list), or a list of fields with one"
+        " option each, the last of which may be empty; null: all questions are open",
     )
     answer_index: int | None = setting(
         None,
-        "how the answer of a question with options names the right one: null, by its text or its letter;"
-        " 0 or 1, by its number, counted from there",
+        "how the answer of a question with options names the right one: null, by its text or letter;"
+        " 0 or 1, by its number, counted from that",
         minimum=0,
         maximum=1,
     )
-    image: Any = setting(None, "one or several fields with images, in order; null: questions without images")
+    image: Any = setting(None, "one or several fields with images, in order; null: questions have no images")
     id: str | None = setting(
         None,
-        "a text or a whole number, of which each appears once; null: the source's name and the row's number",
+        "a field with a unique text or whole number; null: the source's name and the row's number",
     )
     domain_field: str | None = setting(
-        None, "the domain; null: the source's name without its ending, unless `domain` is given"
+        None,
+        "the field with the domain; null: the source's name without its ending, unless `domain` is given",
     )
     answer_type: str | None = setting(None, f"a field with one of {', '.join(ANSWER_TYPES)}")
     unit: str | None = setting(None, "a field with the unit")
     precision: str | None = setting(None, "a field with the number of decimals")
     where: dict[str, Any] | None = setting(
         None,
-        "rows are chosen whose fields have these values: {split: test, grade: [7, 8]}; a value is compared as"
-        " text, null is a field that is absent or null",
+        "keep only rows whose fields have these values: {split: test, grade: [7, 8]}; values are compared as"
+        " texts, and null matches a field that is absent or null",
     )
-    split: str | None = setting(None, "which split of a folder")
+    split: str | None = setting(None, "which split of a folder with several splits")
     member: str | None = setting(
-        None, "of a JSON file that holds one object, which of its members is the array of rows"
+        None, "for a JSON file that holds one object, the member that is the array of rows"
     )
 
     def __post_init__(self) -> None:
@@ -80,20 +81,20 @@ class FieldMap(QuestionLayout):
                 raise UserError(f"{name} must name at least one field; write null for none")
             for part in value if isinstance(value, list) else [value]:
                 if part is not None and not (isinstance(part, str) and part.strip()):
-                    raise UserError(f"{name} must be a text that is not empty or null, got {part!r}")
+                    raise UserError(f"{name} must be a non-empty text or null, got {part!r}")
         if self.answer_index is not None and self.options is None:
-            raise UserError("answer_index needs options: it says how an answer names one of them")
+            raise UserError("answer_index needs options, since it says how an answer names one of them")
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """The rows of the table."""
         if self.member is None:
             return read_table(path, split=self.split)
         if self.split is not None:
-            raise UserError("split is for folders and member for a JSON file; give one of them")
+            raise UserError("split is for folders and member is for JSON files; give only one of them")
         return member_rows(path, self.member)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
-        """The question of one row, by the map."""
+        """The question of one row, according to the map."""
         row = self._with_dotted(row)
         self._check_chosen(row)
         options = self._options(row)
@@ -111,7 +112,7 @@ class FieldMap(QuestionLayout):
         )
 
     def _with_dotted(self, row: Fields) -> Fields:
-        """The row with a field of its own for each dotted name of the map."""
+        """The row with an additional field for each dotted name in the map."""
         single = [getattr(self, option) for option in _SINGLE]
         names = [name for name in single if name is not None]
         names += [*_listed(self.options), *_listed(self.image), *(self.where or {})]
@@ -137,7 +138,7 @@ class FieldMap(QuestionLayout):
                 values.pop()
             for name, value in zip(self.options, values, strict=False):
                 if value is None or value == "":
-                    raise row.error(name, "a text, since an option after it has one")
+                    raise row.error(name, "a text, since a later option has one")
             return checked_options(row, "+".join(self.options), values)
         if self.options is None:
             return ()
@@ -187,7 +188,7 @@ def _reach(values: Any, name: str) -> Any:
 
 
 def _same(value: Any, wanted: Any) -> bool:
-    """Compared as text: a CSV file holds texts only, and YAML reads `split: 1` as a number."""
+    """Compare as texts, since a CSV file holds only texts and YAML reads `split: 1` as a number."""
     if value is None or wanted is None:
         return value is wanted
     if isinstance(value, bool) or isinstance(wanted, bool):

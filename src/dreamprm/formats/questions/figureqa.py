@@ -19,12 +19,12 @@ from dreamprm.formats.questions.layout import QuestionLayout
 class FigureQA(QuestionLayout):
     """FigureQA (Kahou et al., 2017, arXiv 1710.07300).
 
-    Read is the release's folder of a split (train1, validation1, validation2) or its `qa_pairs.json`:
+    Reads the release's folder of a split (train1, validation1, validation2) or its `qa_pairs.json`:
     `{"qa_pairs": [{"question_string", "answer" (1 yes, 0 no), "image_index", "question_id", ...}]}`, with the
-    images in `png/INDEX.png` beside it. The test splits are published without answers and cannot be read.
+    images in `png/INDEX.png` next to it. The test splits are published without answers and cannot be read.
 
-    All questions are yes/no questions, so each gets the options (Yes, No): a response is then judged by one
-    letter, as for other questions with options.
+    All questions are yes/no questions, so each gets the options (Yes, No) and is judged by a letter, like
+    other questions with options.
     """
 
     name = "FigureQA"
@@ -32,7 +32,7 @@ class FigureQA(QuestionLayout):
     help = "FigureQA: a split's folder, or its qa_pairs.json; yes/no questions get the options Yes and No"
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a question."""
+        """One row per question."""
         file = path / "qa_pairs.json" if path.is_dir() else path
         yield from member_rows(file, "qa_pairs")
 
@@ -51,5 +51,5 @@ class FigureQA(QuestionLayout):
         )
 
     def source_name(self, path: Path) -> str:
-        """The split's folder: its file has the same name in every split."""
+        """The name of the split's folder, since the file has the same name in every split."""
         return (path if path.is_dir() else path.parent).resolve().name

@@ -25,11 +25,11 @@ class Geometry3K(SplitLayout):
 
     Two layouts are read:
 
-    - the release: a folder with one folder a problem (`train/0`, ...), in it `data.json` (`id`,
+    - the release: a folder with one folder per problem (`train/0`, ...), which contains `data.json` (`id`,
       `problem_text`, `choices`, `answer` (a letter), `data_type` (the split)) and `img_diagram.png`;
-    - the hub's `hiyouga/geometry3k`: `images`, `problem`, `answer`. It has no options: the answers are
-      LaTeX and compared as expressions. The `<image>` at the head of each problem, a placeholder of a chat
-      template, is left out.
+    - the hub's `hiyouga/geometry3k`: `images`, `problem`, `answer`. It has no options; the answers are LaTeX
+      and are compared as expressions. The `<image>` at the start of each problem, a chat template's
+      placeholder, is removed.
     """
 
     name = "Geometry3K"
@@ -37,7 +37,7 @@ class Geometry3K(SplitLayout):
     help = "Geometry3K: the release's folder, or the hub's hiyouga/geometry3k"
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a problem; those of the release in order of their numbers."""
+        """One row per problem; those of the release are in numerical order."""
         files = path.rglob("data.json") if path.is_dir() else iter(())
         problems = sorted(
             files, key=lambda file: (not file.parent.name.isdigit(), file.parent.name.zfill(12), str(file))
@@ -63,7 +63,7 @@ class Geometry3K(SplitLayout):
             raise NotChosen(f"data_type is not {self.split} (split)")
         options = option_texts(row, "choices")
         own = answer_text(row, "id")
-        # An image root holds the problems' folders; without one the image is beside its data.json.
+        # An image root contains the problems' folders; without one, the image is next to its data.json.
         places = ["img_diagram.png", f"{row.path.parent.name}/img_diagram.png"]
         return self.question_record(
             question=row.text("problem_text").strip(),

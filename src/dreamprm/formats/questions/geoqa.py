@@ -1,4 +1,4 @@
-"""GeoQA, GeoQA+ and UniGeo: pickled lists of geometry problems with their diagrams inside."""
+"""GeoQA, GeoQA+ and UniGeo: pickled lists of geometry problems with embedded diagrams."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ PICKLES = (".pk", ".pkl", ".pickle")
 
 @dataclass(frozen=True)
 class GeoProblems(SplitLayout):
-    """A pickled list of problems (plain data only, see `load_plain_pickle`), or a table with the same fields.
+    """Reads a pickled list of problems (plain data, see `load_plain_pickle`), or a table with the same fields.
 
     A problem has `id`, the question in one of several languages, `choices`, `choice_nums`, `label` (the right
     one's index) and `image` or `img`. The options are the texts in `choices`, or else the numbers in
-    `choice_nums`. The diagram is an array of pixels, written to `image_folder` as a PNG file, or what
-    `ImageFolder.take` reads.
+    `choice_nums`. The diagram is an array of pixels, which is written to `image_folder` as a PNG file, or
+    anything that `ImageFolder.take` accepts.
     """
 
     text: str = setting("subject", "the field with the question")
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a problem."""
+        """One row per problem."""
         if path.suffix.lower() not in PICKLES:
             yield from super().rows(path)
             return
         problems = load_plain_pickle(path)
         if not isinstance(problems, list | tuple):
-            raise DataError(f"{path}: holds {type(problems).__name__}; allowed: a list of problems")
+            raise DataError(f"{path}: contains {type(problems).__name__}; allowed: a list of problems")
         yield from as_fields((Row(index, value) for index, value in enumerate(problems, start=1)), path)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
@@ -65,7 +65,7 @@ class GeoProblems(SplitLayout):
 
 
 def _plain(value: Any) -> Any:
-    """A numpy number as Python's; anything else as it is."""
+    """Convert a numpy number to a Python number; return anything else unchanged."""
     return value.item() if hasattr(value, "dtype") and value.ndim == 0 else value
 
 
@@ -73,12 +73,12 @@ def _plain(value: Any) -> Any:
 class GeoQAPlus(GeoProblems):
     """GeoQA+ (Cao and Xiao, COLING 2022) and GeoQA (Chen et al., Findings of ACL 2021, arXiv 2105.14517).
 
-    Read are the release's pickles (`train.pk`, `Mix-train.pk`, `new-test.pk`, ...): a list of problems with
-    `id`, `subject` (the question, in Chinese), `choices`, `choice_nums`, `label` (the right one's index),
-    `image` (an array of grey values), beside `answer` (the solution), `manual_program` and others. The
-    fields are those that the projects' own readers use; that every problem has the texts in `choices` was
-    not verified, and `choice_nums` are taken where it lacks them. A pickle is read as plain data only, see
-    `load_plain_pickle`. Tables (JSON, parquet) with the same fields are read as well.
+    Reads the release's pickles (`train.pk`, `Mix-train.pk`, `new-test.pk`, ...): a list of problems with
+    `id`, `subject` (the question, in Chinese), `choices`, `choice_nums`, `label` (the right one's index) and
+    `image` (an array of grey values), in addition to `answer` (the solution), `manual_program` and others.
+    The fields are those that the projects' own readers use. It was not verified that every problem has texts
+    in `choices`; `choice_nums` is used for a problem without them. Pickles are read as plain data only; see
+    `load_plain_pickle`. Tables (JSON, parquet) with the same fields can be read as well.
 
     Diagrams are written to `image_folder` as PNG files.
     """
@@ -88,7 +88,7 @@ class GeoQAPlus(GeoProblems):
     help = "GeoQA and GeoQA+: the release's pickles (read as plain data only), or a table with their fields"
 
     text: str = setting(
-        "subject", "the field with the question; `English_problem` where a translation was added"
+        "subject", "the field with the question; use `English_problem` if a translation was added"
     )
 
 
@@ -96,12 +96,12 @@ class GeoQAPlus(GeoProblems):
 class UniGeo(GeoProblems):
     """UniGeo (Chen et al., EMNLP 2022, arXiv 2212.02746).
 
-    Read are the release's `calculation_train.pk`, `calculation_val.pk`, `calculation_test.pk`: pickled lists
+    Reads the release's `calculation_train.pk`, `calculation_val.pk`, `calculation_test.pk`: pickled lists
     with GeoQA's fields (see `GeoQAPlus`) and `English_problem`, the question in English. Tables (JSON,
-    parquet) with the same fields are read as well.
+    parquet) with the same fields can be read as well.
 
-    The proving problems (`proving_*.pk`: `input_text`, `proving_sequence`) ask for a proof, which no checker
-    of final answers can judge: they are left out and counted.
+    The proving problems (`proving_*.pk`: `input_text`, `proving_sequence`) ask for a proof, which a
+    final-answer checker cannot judge; they are left out and counted.
     """
 
     name = "UniGeo"
@@ -113,5 +113,5 @@ class UniGeo(GeoProblems):
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""
         if "proving_sequence" in row.values:
-            raise NotChosen("a proof, which has no final answer")
+            raise NotChosen("a proof has no final answer")
         return super().record(row, images)

@@ -1,4 +1,4 @@
-"""GEOS: geometry questions of the SAT, with diagrams."""
+"""GEOS: SAT geometry questions with diagrams."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class GEOS(QuestionLayout):
 
     Two layouts of the authors' `geosolver` are read:
 
-    - a folder with one folder a question, in it `question.json` (`key`, `text`, `choices` {"1": TEXT, ...},
-      `answer`, the right one's number from 1 on) and `diagram.png`, as in the project's demonstration
-      (verified there);
-    - the questions as its server gave them: a JSON array with `pk`, `text`, `choices`, `answer`,
-      `diagram_url`; the images lie under the URL's last part in `image_root`. (Field names from the
-      project's reader; that `answer` is among them was not verified.)
+    - a folder with one folder per question, which contains `question.json` (`key`, `text`, `choices` {"1":
+      TEXT, ...}, `answer`, the right one's number, counted from 1) and `diagram.png`, as in the project's
+      demonstration (verified there);
+    - the questions as returned by its server: a JSON array with `pk`, `text`, `choices`, `answer`,
+      `diagram_url`; the images are in `image_root`, named by the last part of the URL. (The field names are
+      from the project's reader; it was not verified that `answer` is among them.)
 
-    Options are in the project's formula language (`30*\\degree`) where it parsed them, and are kept so.
+    Options that the project parsed are in its formula language (`30*\\degree`) and are kept as they are.
     """
 
     name = "GEOS"
@@ -43,7 +43,9 @@ class GEOS(QuestionLayout):
             return
         files = sorted(path.rglob("question.json"), key=lambda file: (file.parent.name.zfill(12), str(file)))
         if not files:
-            raise DataError(f"{path}: holds no question.json; allowed: one folder a question with that file")
+            raise DataError(
+                f"{path}: holds no question.json; allowed: one folder per question with that file"
+            )
         yield from object_rows(files)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
@@ -52,8 +54,8 @@ class GEOS(QuestionLayout):
         own = answer_text(row, "key" if "key" in row.values else "pk")
         given = "diagram_path" if "diagram_path" in row.values else "diagram_url"
         file = PurePosixPath(row.optional_text(given) or "diagram.png").name
-        beside = f"{row.path.parent.name}/diagram.png"  # where an image root holds the questions' folders
-        places = ["diagram.png", beside, file] if row.path.name == "question.json" else [file]
+        nested = f"{row.path.parent.name}/diagram.png"  # if image_root contains the questions' folders
+        places = ["diagram.png", nested, file] if row.path.name == "question.json" else [file]
         return self.question_record(
             question=row.text("text").strip(),
             images=(images.find(row, given, places),),

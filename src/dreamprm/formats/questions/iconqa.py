@@ -1,4 +1,4 @@
-"""IconQA: questions about icon drawings, with texts or images as options, or a blank to fill."""
+"""IconQA: questions about icon drawings, with texts or images as options, or a blank to fill in."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _TASKS = ("choose_txt", "choose_img", "fill_in_blank")
 class IconQA(QuestionLayout):
     """IconQA (Lu et al., NeurIPS 2021 Datasets and Benchmarks, arXiv 2110.13214; CC BY-NC-SA 4.0).
 
-    Read is the release's folder `iconqa_data`: a problem's folder `iconqa/SPLIT/QUES_TYPE/NUMBER` holds
-    `image.png`, with `choice_0.png`, ... where images are the options, and `data.json` with `question`,
+    Reads the release's folder `iconqa_data`: a problem's folder `iconqa/SPLIT/QUES_TYPE/NUMBER` contains
+    `image.png`, also `choice_0.png`, ... if the options are images, and `data.json` with `question`,
     `choices`, `answer` (an index, or the text to fill in) and `ques_type` (choose_txt, choose_img,
-    fill_in_blank). Where the source is `problems.json`, or a folder that holds it, the problems are taken
-    from there by their numbers; it lies in `iconqa_data` or beside it. Where they name no split, it is taken
-    from `pid_splits.json` ({"choose_txt_train": [NUMBER, ...]}).
+    fill_in_blank). If the source is `problems.json`, or a folder that contains it, the problems are taken
+    from that file, by number; it is in `iconqa_data` or next to it. If they name no split, it is taken from
+    `pid_splits.json` ({"choose_txt_train": [NUMBER, ...]}).
 
-    A question with images as options gets all of them as its images, the drawing first, and the options
-    `<image 2>`, `<image 3>`, ..., as MMMU refers to images.
+    If the options are images, the question's images are the drawing followed by the options' images, and the
+    options are `<image 2>`, `<image 3>`, ..., which is how MMMU refers to images.
     """
 
     name = "IconQA"
@@ -39,10 +39,10 @@ class IconQA(QuestionLayout):
     help = "IconQA: the release's folder iconqa_data; images as options become <image 2>, <image 3>, ..."
 
     split: str | None = setting(None, "which of its splits; null: all", choices=("train", "val", "test"))
-    task: str | None = setting(None, "questions of this kind only; null: all", choices=_TASKS)
+    task: str | None = setting(None, "only questions of this kind; null: all", choices=_TASKS)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a problem, with its number and split."""
+        """One row per problem, with its number and split."""
         file = path / "problems.json" if path.is_dir() else path
         if path.is_dir() and not file.is_file():
             yield from _own_files(path)
@@ -65,7 +65,7 @@ class IconQA(QuestionLayout):
             raise NotChosen(f"ques_type is not {self.task} (task)")
         place = f"{split}/{task}/{number}"
 
-        own = row.path.name == "data.json"  # the problem's folder is the file's
+        own = row.path.name == "data.json"  # the file is in the problem's folder
 
         def find(name: str) -> str:
             places = [f"iconqa/{place}/{name}", f"{place}/{name}", f"iconqa_data/iconqa/{place}/{name}"]
@@ -93,7 +93,7 @@ def _own_files(folder: Path) -> Iterator[Fields | DataError]:
     """The problems of `SPLIT/QUES_TYPE/NUMBER/data.json`, each with its number and split."""
     files = sorted(folder.rglob("data.json"), key=lambda file: (file.parts[:-2], file.parent.name.zfill(12)))
     if not files:
-        raise DataError(f"{folder}: holds neither problems.json nor folders of problems with a data.json")
+        raise DataError(f"{folder}: contains neither problems.json nor problem folders with a data.json")
     for row in object_rows(files):
         if isinstance(row, Fields):
             split, _, number = row.path.parts[-4:-1]
@@ -102,7 +102,7 @@ def _own_files(folder: Path) -> Iterator[Fields | DataError]:
 
 
 def _split_of_problem(path: Path) -> dict[str, str]:
-    """The split of each problem's number; of the file's lists those of one task and one split."""
+    """The split by problem number, from those of the file's lists that are for one task and one split."""
     names = [f"{task}_{split}" for task in _TASKS for split in ("train", "val", "test")]
     lists = read_object(path)
     return {

@@ -1,4 +1,4 @@
-"""What a published layout of questions is, and how its rows become question records."""
+"""Base classes of published question layouts, and how their rows become question records."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class QuestionLayout(RowReader):
 
     Attributes:
         name: the domain of its questions.
-        prefix: what the ids of its questions start with, so that those of several datasets differ.
+        prefix: the prefix of its questions' ids, so that ids of different datasets differ.
     """
 
     kind = "question"
@@ -34,34 +34,34 @@ class QuestionLayout(RowReader):
     name: ClassVar[str]
     prefix: ClassVar[str]
 
-    domain: str | None = setting(None, "the domain of every question; null: the layout's own")
+    domain: str | None = setting(None, "the domain of all questions; null: the layout's own")
     image_root: Path | None = setting(
-        None, "what relative image paths start from; null: where the layout has its images"
+        None, "the folder that image paths are relative to; null: where the layout has its images"
     )
     image_folder: Path | None = setting(
-        None, "where images that a table holds are written; null: a folder beside the destination"
+        None, "where images embedded in a table are written; null: a folder next to the destination"
     )
     without_image: WithoutImage = setting(
         "error",
-        "what a question without an image does: an error, is left out (skip) and counted, or is kept",
+        "what to do with a question without an image: error, skip (leave it out and count it), or keep",
         choices=("error", "skip", "keep"),
     )
-    limit: int | None = setting(None, "stop after so many questions; null: all", minimum=1)
+    limit: int | None = setting(None, "stop after this many questions; null: all", minimum=1)
 
     @abstractmethod
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """The rows of a file or folder, in order; an error stands for a row that cannot be read."""
+        """Yield the rows of a file or folder, in order; a row that cannot be read is yielded as an error."""
 
     @abstractmethod
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row.
 
-        An empty domain stands for the source's name; an empty id for one made of the source's name and the
-        row's number.
+        An empty domain is replaced by the source's name, and an empty id by one made of the source's name and
+        the row's number.
 
         Raises:
             DataError: a bad row.
-            NotChosen: the options do not choose it.
+            NotChosen: the options exclude it.
         """
 
     def question_record(
@@ -76,7 +76,7 @@ class QuestionLayout(RowReader):
         unit: str | None = None,
         id: str = "",
     ) -> QuestionRecord:
-        """A question of the layout's own domain; one with options is a choice, whatever `answer_type`."""
+        """Build a question of the layout's domain; with options it is a choice, whatever `answer_type` is."""
         return QuestionRecord(
             question=question,
             images=images,
@@ -90,7 +90,7 @@ class QuestionLayout(RowReader):
         )
 
     def source_name(self, path: Path) -> str:
-        """What tells this source from others of the same layout, in ids made from a row's number."""
+        """The name that distinguishes sources of the same layout in ids made from row numbers."""
         split = getattr(self, "split", None)
         name = _name(path)
         return name if path.is_file() or split is None else f"{name}-{split}"
@@ -100,12 +100,12 @@ class QuestionLayout(RowReader):
 
         Raises:
             UserError: no such file or folder.
-            DataError: a bad row, naming file, row, field, value and what is allowed; or too many of them. The
-                images written meanwhile are removed.
+            DataError: a bad row (the message names file, row, field, value and what is allowed), or too many
+                of them. Images written so far are removed.
         """
         images = ImageFolder(self.image_root, self.image_folder)
         if not path.exists():
-            raise UserError(f"no such file or folder: {path}; give the {self.name} source as it is published")
+            raise UserError(f"no such file or folder: {path}; give the {self.name} source as published")
         name, place = _name(path), f"{self.prefix}-{self.source_name(path)}"
         names: set[int] = set()  # hashes, since a source may hold millions of questions
 
@@ -127,7 +127,7 @@ class QuestionLayout(RowReader):
 
         try:
             yield from self.records_of(path, checked, report, limit=self.limit)
-        except GeneratorExit:  # the reader wants no more: what it got stays
+        except GeneratorExit:  # the consumer stopped early: keep what it got
             raise
         except BaseException:
             images.discard()
@@ -136,12 +136,12 @@ class QuestionLayout(RowReader):
 
 @dataclass(frozen=True)
 class SplitLayout(QuestionLayout):
-    """A layout that the hub holds as a table with splits; its other layouts override `rows`."""
+    """A layout available on the hub as a table with splits; datasets with other layouts override `rows`."""
 
     shared = "questions in tables with splits"
 
     split: str | None = setting(
-        None, "which of several splits; null: all that a file holds, or a folder's only one"
+        None, "which of several splits; null: everything in a file, or a folder's only split"
     )
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
@@ -150,7 +150,7 @@ class SplitLayout(QuestionLayout):
 
 
 def _name(path: Path) -> str:
-    """A file's name without its ending, or a folder's; of a numbered part (`train/0000.parquet`) both."""
+    """The name of a folder, or of a file without its ending; both for a numbered part (`train/0000.parquet`)."""
     path = path.resolve()
     if not path.is_file():
         return path.name
@@ -164,15 +164,15 @@ def _check_image(record: QuestionRecord, row: Fields, without_image: WithoutImag
         raise NotChosen("without an image (without_image=skip)")
     named = f"question {record.id}" if record.id else "the question"
     raise DataError(
-        f"{row.path}:{row.line}: {named} has no image; set without_image=skip to leave such"
-        " questions out, or without_image=keep for text-only questions"
+        f"{row.path}:{row.line}: {named} has no image; set without_image=skip to leave out such"
+        " questions, or without_image=keep for text-only questions"
     )
 
 
 def _check_new(record: QuestionRecord, row: Fields, names: set[int]) -> None:
     if hash(record.id) in names:
         raise DataError(
-            f"{row.path}:{row.line}: a second question is named {record.id}; each name may appear once,"
-            " since chains of thought and their labels are kept under it"
+            f"{row.path}:{row.line}: a second question has the id {record.id}; ids must be unique,"
+            " since chains of thought and their labels are stored by id"
         )
     names.add(hash(record.id))

@@ -16,18 +16,18 @@ from dreamprm.formats.questions.layout import SplitLayout
 class M3CoT(SplitLayout):
     """M3CoT (Chen et al., ACL 2024, arXiv 2405.16473).
 
-    Read are the release's `train.jsonl`, `dev.jsonl`, `test.jsonl` and the hub's `LightChen2333/M3CoT`. Rows
-    hold `id`, `question`, `context`, `choices`, `answer` (a letter), `image` (a path in the release, the
-    image itself on the hub) or `image_path`, beside `rationale`, `domain`, `topic`, `category`, `split`. The
-    release's image paths start from the folder of its scripts or lie in `images/ID.png` beside the file;
-    both are tried.
+    Reads the release's `train.jsonl`, `dev.jsonl`, `test.jsonl` and the hub's `LightChen2333/M3CoT`. Rows
+    have `id`, `question`, `context`, `choices`, `answer` (a letter), `image` (a path in the release, the
+    image itself on the hub) or `image_path`, in addition to `rationale`, `domain`, `topic`, `category`,
+    `split`. The release's images are found by paths relative to the folder of its scripts, or as
+    `images/ID.png` next to the file; both are tried.
     """
 
     name = "M3CoT"
     prefix = "m3cot"
     help = "M3CoT: the release's SPLIT.jsonl, or the hub's LightChen2333/M3CoT"
 
-    context: bool = setting(True, "whether the context stands before the question")
+    context: bool = setting(True, "whether to put the context before the question")
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""

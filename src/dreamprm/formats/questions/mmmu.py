@@ -1,4 +1,4 @@
-"""MMMU: college questions of thirty subjects, with up to seven images; the meta set's questions."""
+"""MMMU: college questions in thirty subjects, with up to seven images; the questions of the meta set."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _TYPES = ("multiple-choice", "open")
 class MMMU(SplitLayout):
     """MMMU (Yue et al., CVPR 2024, arXiv 2311.16502; Apache-2.0).
 
-    Read are the hub's parquet files `MMMU/MMMU` (a folder of one subject, or of all of them): `id`,
-    `question`, `options` (a Python list in a text), `answer`, `question_type` (multiple-choice or open),
-    `image_1` to `image_7`, `subfield`. `<image 1>` in questions and options refers to the images, which are
-    kept in order, and stays in the text.
+    Reads the hub's parquet files `MMMU/MMMU` (a folder of one subject, or of all of them): `id`, `question`,
+    `options` (a Python list in a text), `answer`, `question_type` (multiple-choice or open), `image_1` to
+    `image_7`, `subfield`. `<image 1>` in questions and options refers to the images, which are kept in order;
+    these marks stay in the text.
 
-    The answers of the test split are not published ("?"). An open question may have several accepted
-    answers, a Python list in a text: the first one is taken, since a question record has one.
+    The answers of the test split are not published ("?"). An open question may have several accepted answers
+    (a Python list in a text); the first is taken, since a question record has one answer.
     """
 
     name = "MMMU"
     prefix = "mmmu"
     help = "MMMU: the hub's parquet files of MMMU/MMMU"
 
-    question_type: str | None = setting(None, "questions of this kind only; null: all", choices=_TYPES)
+    question_type: str | None = setting(None, "only questions of this kind; null: all", choices=_TYPES)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""

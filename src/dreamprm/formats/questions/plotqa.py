@@ -20,13 +20,12 @@ from dreamprm.formats.questions.layout import QuestionLayout
 class PlotQA(QuestionLayout):
     """PlotQA (Methani et al., WACV 2020, arXiv 1909.00997; CC BY 4.0).
 
-    Read is the release's `qa_pairs_V1.json` or `qa_pairs_V2.json` of a split: `{"qa_pairs":
+    Reads the release's `qa_pairs_V1.json` or `qa_pairs_V2.json` of a split: `{"qa_pairs":
     [{"question_string", "answer" (a text or a number), "image_index", "question_id", ...}]}`, with the images
-    in `png/INDEX.png` beside it. The files hold millions of questions and are read in bounded memory.
+    in `png/INDEX.png` next to it. The files hold millions of questions and are read in bounded memory.
 
-    Many answers are computed means and differences with a dozen decimals, and the benchmark counts a number
-    as right within 5 %. Here a decimal answer is rounded to `significant` digits, and so many decimals must
-    be right.
+    Many answers are computed means and differences with a dozen decimals, and the benchmark accepts a number
+    within 5%. Here a decimal answer is rounded to `significant` digits, and those decimals must match.
     """
 
     name = "PlotQA"
@@ -34,11 +33,11 @@ class PlotQA(QuestionLayout):
     help = "PlotQA: a split's qa_pairs_V1.json or qa_pairs_V2.json"
 
     significant: int = setting(
-        3, "digits that are kept of a decimal answer; never more decimals than it has", minimum=1
+        3, "significant digits kept of a decimal answer; never more decimals than it has", minimum=1
     )
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a question."""
+        """One row per question."""
         yield from member_rows(path, "qa_pairs")
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
@@ -53,5 +52,5 @@ class PlotQA(QuestionLayout):
         )
 
     def source_name(self, path: Path) -> str:
-        """The split's folder too: its file has the same name in every split."""
+        """The name includes the split's folder, since the file has the same name in every split."""
         return f"{path.resolve().parent.name}-{path.stem}"

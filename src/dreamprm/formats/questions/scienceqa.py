@@ -24,24 +24,25 @@ class ScienceQA(SplitLayout):
 
     Two layouts are read:
 
-    - the release: `problems.json` (or the folder that holds it), an object of problems by number with
+    - the release: `problems.json` (or the folder that contains it), an object of problems by number with
       `question`, `choices`, `answer` (an index), `hint`, `image` ("image.png" or null), `split`; the images
-      are `images/SPLIT/NUMBER/image.png` beside it, or `SPLIT/NUMBER/image.png`;
-    - the hub's `derek-thomas/ScienceQA`: the same columns, with the image in the row and without number and
+      are `images/SPLIT/NUMBER/image.png` next to it, or `SPLIT/NUMBER/image.png`;
+    - the hub's `derek-thomas/ScienceQA`: the same columns, with the image in the row, but without number and
       split.
 
-    Splits are `train`, `val` and `test` (on the hub `train`, `validation` and `test`); a release without
-    `split` is read whole. Half of the questions have no image: say with `without_image` what becomes of them.
+    Splits are `train`, `val` and `test` (on the hub `train`, `validation` and `test`); all splits of a
+    release are read if `split` is not set. Half of the questions have no image; `without_image` decides what
+    to do with them.
     """
 
     name = "ScienceQA"
     prefix = "scienceqa"
     help = "ScienceQA: the release's problems.json, or the hub's derek-thomas/ScienceQA"
 
-    hint: bool = setting(True, "whether the problem's hint (its context) stands before the question")
+    hint: bool = setting(True, "whether to put the problem's hint (its context) before the question")
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a problem."""
+        """One row per problem."""
         file = path / "problems.json" if path.is_dir() else path
         if file.name.endswith("problems.json") and file.is_file():
             yield from named_rows(file, name="pid")

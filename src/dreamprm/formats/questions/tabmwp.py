@@ -1,4 +1,4 @@
-"""TabMWP: word problems about tables, which are given as images and as text."""
+"""TabMWP: word problems about tables, which are provided as images and as text."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from dreamprm.formats.questions.layout import SplitLayout
 class TabMWP(SplitLayout):
     """TabMWP (Lu et al., PromptPG, ICLR 2023, arXiv 2209.14610; CC BY-NC-SA 4.0).
 
-    Read is the release's `problems_SPLIT.json`: an object of problems by number with `question`, `choices`
-    (a list or null), `answer` (a text; of a question with choices one of them), `unit`, `table_title`,
-    `table`, `ques_type` (multi_choice or free_text), `ans_type` (integer_number, decimal_number, ...),
-    `split`. The tables' images are `tables/NUMBER.png` beside it.
+    Reads the release's `problems_SPLIT.json`: an object of problems by number with `question`, `choices` (a
+    list or null), `answer` (a text; one of the choices if there are any), `unit`, `table_title`, `table`,
+    `ques_type` (multi_choice or free_text), `ans_type` (integer_number, decimal_number, ...), `split`. The
+    tables' images are `tables/NUMBER.png` next to it.
 
     A file that holds several splits (`train`, `dev`, `test`) is read whole unless `split` names one. A
     fraction ("3/4"), which the release counts among the decimal numbers, is compared as an expression.
@@ -32,14 +32,14 @@ class TabMWP(SplitLayout):
 
     name = "TabMWP"
     prefix = "tabmwp"
-    help = "TabMWP: the release's problems_SPLIT.json with tables/ beside it"
+    help = "TabMWP: the release's problems_SPLIT.json with tables/ next to it"
 
     table_text: bool = setting(
-        False, "whether the table, as the release writes it in text, stands before the question"
+        False, "whether to put the release's text version of the table before the question"
     )
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a problem."""
+        """One row per problem."""
         yield from named_rows(path, name="pid")
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
@@ -73,5 +73,5 @@ def _answer_type(row: Fields, answer: str) -> str:
         return "text"
     if "/" in answer:
         return "symbolic"
-    # Thousands stand with commas ("1,200"): a number all the same, as the release says.
+    # Thousands are written with commas ("1,200"), but the release counts them as numbers.
     return number_type(answer) or ("integer" if kind == "integer_number" else "float")
