@@ -337,8 +337,6 @@ def test_mr_ben_as_written(tmp_path: Path) -> None:
     assert [r.labels for r in mr_ben.read(path)] == [(1, 0), (N, N, 0), (1,)]
     message = "question u appears again after other questions.* sort the records by id"
     with pytest.raises(DataError, match=message):
-        DataError, match="question u appears again after other questions.* sort the records by id"
-    ):
         mr_ben.write([record(1, id="u/x"), record(1, id="v"), record(1, id="u/y")], path)
     with pytest.raises(DataError, match="record q/m: its steps have 'Step k' headings that do not"):
         mr_ben.write([record(1, 0, steps=("Step 2: a", "Step 3: b"))], path)

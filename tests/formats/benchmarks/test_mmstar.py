@@ -149,8 +149,6 @@ def test_a_gap_in_the_columns_is_refused(tmp_path: Path) -> None:
     path = table(tmp_path / "MMStar.tsv", [row])
     message = "field 'B': got None; allowed: an option, since a later column has one"
     with pytest.raises(DataError, match=message):
-        DataError, match="field 'B': got None; allowed: an option, since a later column has one"
-    ):
         read_questions(MMSTAR, path, images="ignore")
 
 

@@ -26,7 +26,8 @@ class ChartQA(SplitLayout):
     - the authors' own table on the hub, `ahmed-masry/ChartQA`: the release's fields, plus `image` and `type`;
     - the hub's `lmms-lab/ChartQA`: `image`, `question`, `answer`, `type`.
 
-    Ratios and means are written with many digits ("1.216666667"), and the benchmark accepts a number within 5%. Here a decimal answer is rounded to `significant` digits, and those decimals must match.
+    Ratios and means are written with many digits ("1.216666667"), and the benchmark accepts a number within
+    5%. Here a decimal answer is rounded to `significant` digits, and those decimals must match.
     """
 
     name = "ChartQA"

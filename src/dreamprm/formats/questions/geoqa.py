@@ -24,7 +24,7 @@ PICKLES = (".pk", ".pkl", ".pickle")
 
 @dataclass(frozen=True)
 class GeoProblems(SplitLayout):
-    """Reads a pickled list of problems (plain data, see `load_plain_pickle`), or a table with the same fields.
+    """Reads a pickled list of problems (see `load_plain_pickle`), or a table with the same fields.
 
     A problem has `id`, the question in one of several languages, `choices`, `choice_nums`, `label` (the right
     one's index) and `image` or `img`. The options are the texts in `choices`, or else the numbers in

@@ -150,7 +150,7 @@ class SplitLayout(QuestionLayout):
 
 
 def _name(path: Path) -> str:
-    """The name of a folder, or of a file without its ending; both for a numbered part (`train/0000.parquet`)."""
+    """A folder's name, or a file's without its ending; both for a numbered part (`train/0000.parquet`)."""
     path = path.resolve()
     if not path.is_file():
         return path.name
