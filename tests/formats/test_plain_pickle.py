@@ -122,7 +122,7 @@ def test_references_outside_and_broken_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"a": 1}, "p.pk: holds dict; allowed: a list of problems"),
+        ({"a": 1}, "p.pk: contains dict; allowed: a list of problems"),
         ([1], "p.pk:1: the record: got 1; allowed: a JSON object"),
         ([geo_problem(label=4)], "p.pk:1: field 'label': got 4; allowed: the number of an option, 0 to 3"),
         ([geo_problem(label=None)], "field 'label': got None"),

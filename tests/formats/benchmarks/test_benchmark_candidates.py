@@ -134,7 +134,7 @@ def test_published_flags(questions, tmp_path: Path) -> None:
     assert [(one.correct, one.final_answer) for one in (first, second)] == [(True, "7"), (True, "7")]
     assert all(one.credit is None for record in done.records for one in record.candidates)
     graded = outputs(tmp_path / "n.jsonl", ("4", "6"), score=0.3)
-    with pytest.raises(DataError, match=r"n\.jsonl:1: a grade of 0.3; allowed: 0 or 1"):
+    with pytest.raises(DataError, match=r"n\.jsonl:1: got a grade of 0.3; allowed: 0 or 1"):
         to_candidates(MATHV, questions, graded, outcomes="published", incomplete="keep")
 
 
@@ -153,13 +153,13 @@ def test_candidates_of_any_origin_are_checked_anew(questions, tmp_path: Path) ->
     done = check_candidates(build_benchmark("mathvision", rules="stated"), questions, records)
     assert [record.candidates[0].correct for record in done.records] == [True, None]
     assert done.records[0].candidates[0].steps == records[0].candidates[0].steps
-    # A judge decides what no rule does.
+    # A judge decides what the rules cannot.
     judge = ScriptedJudge(["Verdict: right"])
     judged = check_candidates(build_benchmark("mathvision", rules="stated"), questions, records, judge=judge)
     assert [record.candidates[0].correct for record in judged.records] == [True, True]
     mmstar = build_benchmark("mmstar")
     others = read_questions(mmstar, save(tmp_path / "mmstar.json", mmstar_rows()), images="ignore")
-    with pytest.raises(DataError, match="no question has the id 'mathvision-4' .they are like 'mmstar-0'"):
+    with pytest.raises(DataError, match="no question has the id 'mathvision-4' .ids look like 'mmstar-0'"):
         check_candidates(mmstar, others, records)
 
 
@@ -206,7 +206,7 @@ def test_options_are_checked(questions, tmp_path: Path) -> None:
             "field 'id' is missing; allowed: the question's id as MATH-V publishes it, or index",
         ),
         ({"id": "9", "response": "6"}, "field 'id': got '9'; allowed: the id of one of the 2 questions"),
-        ({"index": 3, "prediction": "6"}, "field 'index': got 3; allowed: .*an index belongs to questions"),
+        ({"index": 3, "prediction": "6"}, "field 'index': got 3; allowed: .*an index refers to questions"),
         ({"id": "4", "text": "6"}, "field 'prediction or response' is missing"),
         ({"id": "4", "response": ["6"]}, r"field 'response': got \['6'\]; allowed: a text or a number"),
         (
@@ -267,12 +267,12 @@ def test_bad_reading_settings(tmp_path: Path, settings, message: str) -> None:
 def test_bad_question_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no such file or folder: .*gone\.json; give the questions of"):
         read_questions(MATHV, tmp_path / "gone.json")
-    with pytest.raises(DataError, match="two questions have the id '4'; each may appear once"):
+    with pytest.raises(DataError, match="two questions have the id '4'; ids must be unique"):
         read_questions(MATHV, save(tmp_path / "q.jsonl", [mathv_rows()[0]] * 2), images="ignore")
     rows = [{"index": 1, "id": id, "question": "q", "choices": "[]", "answer": "6"} for id in ("4", "5")]
-    with pytest.raises(DataError, match="two questions have the index '1'; each may appear once"):
+    with pytest.raises(DataError, match="two questions have the index '1'; indices must be unique"):
         read_questions(MATHV, table(tmp_path / "MathVision.tsv", rows), images="ignore")
-    with pytest.raises(DataError, match=r"q\.json: holds no question; allowed: at least one"):
+    with pytest.raises(DataError, match=r"q\.json: contains no questions; allowed: at least one"):
         read_questions(MATHV, save(tmp_path / "q.json", []), images="ignore")
     with pytest.raises(DataError, match=r"q\.jsonl:2"):
         (tmp_path / "q.jsonl").write_text(json.dumps(mathv_rows()[0]) + "\n{broken\n")

@@ -179,5 +179,5 @@ def test_answers_that_are_not_published_are_refused(tmp_path: Path) -> None:
 def test_no_judge_is_asked(questions) -> None:
     from scripted_judge import ScriptedJudge
 
-    with pytest.raises(UserError, match="own rules of MMMU ask no judge; leave it out, or set rules=stated"):
+    with pytest.raises(UserError, match="MMMU's own rules use no judge; leave it out, or set rules=stated"):
         MMMU.checker(questions, ScriptedJudge(["x"]))

@@ -176,7 +176,7 @@ def test_a_judge_is_needed(questions, responses: Path) -> None:
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"rules": "stated"}, "answers to MM-Vet are graded, so rules can only be 'own'"),
+        ({"rules": "stated"}, "answers to MM-Vet are graded, so rules must be 'own'"),
         ({"max_tokens": 3}, "max_tokens must be >= 4, got 3; it must hold a grade"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a benchmark is: its questions, its answer rules, its figures."""
+"""The base class of benchmarks: questions, answer rules and figures."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ class Benchmark(ABC):
     """One benchmark; a frozen dataclass whose fields are its settings.
 
     Attributes:
-        rules: `own`: responses are read and compared as the benchmark's own script does it, which expects the
-            form that its own prompt asks for. `stated`: the answer that a response states in whatever form
-            ("Final answer: B", a box, "the answer is B"), compared by the rules that labels are made with
-            (`dreamprm.answers.auto`). Take `stated` for responses to other prompts, so for our five-step
+        rules: `own`: responses are parsed and compared as in the benchmark's own script, which expects the
+            form that its own prompt asks for. `stated`: the answer stated in a response, in any form ("Final
+            answer: B", a box, "the answer is B"), is compared by the rules used for making labels
+            (`dreamprm.answers.auto`). Use `stated` for responses to other prompts, such as our five-step
             prompt: the own rules of WeMath and MMStar find no letter in them.
-        name, title: of the benchmark, in commands and in tables.
+        name, title: the benchmark's name in commands and in tables.
         vlmevalkit: its names in VLMEvalKit's prediction files, MODEL_NAME.xlsx.
-        headline: the figure that papers report.
-        unit: what its intervals draw.
-        group_keys: the groups that figures are broken down by.
-        mean_over: the one of them over whose values an unweighted mean is reported too, KEY_mean; or None.
-        image_fields: fields of the benchmark's own file that may hold the image, the first that does is
-            taken; of a benchmark with `several_images` all are, in order.
-        image_folders: where their paths start from, seen from the file; the first that has the image.
-        id_fields: fields that hold a question's id.
-        asks_judge: whether its own rules ask a language model.
+        headline: the figure reported in papers.
+        unit: what is resampled for its confidence intervals.
+        group_keys: the keys that figures are broken down by.
+        mean_over: the key over whose values an unweighted mean, KEY_mean, is reported too; or None.
+        image_fields: fields of the benchmark's own file that may hold the image; the first that does is used,
+            or all of them, in order, for a benchmark with `several_images`.
+        image_folders: folders that image paths may be relative to, as seen from the file; the first that has
+            the image is used.
+        id_fields: fields that may hold a question's id.
+        asks_judge: whether its own rules query a language model.
     """
 
     name: ClassVar[str]
@@ -60,8 +61,8 @@ class Benchmark(ABC):
 
     rules: Rules = setting(
         "own",
-        "responses are read and compared by the benchmark's own script, or by the rules that labels are made "
-        "with (for responses to other prompts than its own)",
+        "own: responses are parsed and compared as in the benchmark's own script; stated: by the rules used "
+        "for making labels (for responses to other prompts than the benchmark's)",
         choices=get_args(Rules),
     )
 
@@ -73,8 +74,8 @@ class Benchmark(ABC):
         """The question of one row, without its images.
 
         Args:
-            row: of the benchmark's own file or of VLMEvalKit's table.
-            published: its id.
+            row: a row of the benchmark's own file or of VLMEvalKit's table.
+            published: the question's published id.
 
         Raises:
             DataError: a bad row.
@@ -82,7 +83,7 @@ class Benchmark(ABC):
 
     @abstractmethod
     def own_checker(self, questions: Questions, judge: Generator | None) -> BenchmarkChecker:
-        """The benchmark's own rules; `judge` is None where `asks_judge` is "never"."""
+        """The benchmark's own rules; `judge` is None if `asks_judge` is "never"."""
 
     def checker(
         self,
@@ -92,12 +93,12 @@ class Benchmark(ABC):
         """The answer rules.
 
         Args:
-            questions: tell what a record does not: all answers that are accepted.
-            judge: who extracts or grades, where the rules ask a language model. With rules=stated it decides
-                what no rule does. The caller's to close.
+            questions: the benchmark's questions, which list all accepted answers (a record holds only one).
+            judge: the language model that extracts or grades, if the rules use one. With rules=stated it
+                decides what the rules cannot. The caller must close it.
 
         Raises:
-            UserError: a judge that the rules have no use for, or one that is missing.
+            UserError: a judge that the rules do not use, or a missing judge.
         """
         if judge is None and self.asks_judge == "always":
             raise UserError(f"answers to {self.title} are graded by a language model: give a judge")
@@ -109,8 +110,8 @@ class Benchmark(ABC):
             )
         if judge is not None and self.asks_judge == "never":
             raise UserError(
-                f"the own rules of {self.title} ask no judge; leave it out, or set rules=stated, "
-                "where it decides what no rule does"
+                f"{self.title}'s own rules use no judge; leave it out, or set rules=stated, "
+                "where it decides what the rules cannot"
             )
         return self.own_checker(questions, judge)
 
@@ -119,7 +120,8 @@ class Benchmark(ABC):
 
         Args:
             questions: all of them.
-            outcomes: per question in [0, 1]: 1 right, 0 wrong, or an expectation or a grade between.
+            outcomes: one value in [0, 1] per question: 1 right, 0 wrong, or an expectation or grade in
+                between.
         """
         groups = [question.groups for question in questions]
         figures = means_by_group(outcomes, groups, keys=self.group_keys)
@@ -129,7 +131,7 @@ class Benchmark(ABC):
         return figures
 
     def published_id(self, row: Fields) -> str | None:
-        """The id that the benchmark gives to a row's question; None where the row has none of its own."""
+        """The benchmark's own id of a row's question; None if the row has none."""
         texts = (cell_text(row, name) for name in self.id_fields)
         return next((text for text in texts if text is not None), None)
 
@@ -144,12 +146,12 @@ class Benchmark(ABC):
         precision: int | None = None,
         unit: str | None = None,
     ) -> QuestionRecord:
-        """The record of one of its questions, without images.
+        """Build the record of one of the benchmark's questions, without images.
 
         Args:
             published: the question's id.
-            question, answer, options, precision, unit: as of `QuestionRecord`.
-            open_type: the answer's type where there are no options.
+            question, answer, options, precision, unit: as in `QuestionRecord`.
+            open_type: the answer's type if there are no options.
         """
         return QuestionRecord(
             question=question,
@@ -164,5 +166,5 @@ class Benchmark(ABC):
         )
 
     def record_id(self, published: str) -> str:
-        """The id of a record, which differs from those of other benchmarks' records."""
+        """The id of a record, unique across benchmarks."""
         return f"{self.name}-{published}"

@@ -1,4 +1,4 @@
-"""Published questions and predictions as candidate records, checked by the benchmark's rules."""
+"""Turns published questions and predictions into candidate records, checked by the benchmark's rules."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Empty = Literal["error", "wrong"]
 Incomplete = Literal["error", "keep"]
 
 NO_RESPONSE = "(no response)"
-"""The text of a candidate whose model gave none; such a candidate is wrong."""
+"""The text of a candidate whose model gave no response; such a candidate is wrong."""
 
 
 def to_candidates(
@@ -41,25 +41,27 @@ def to_candidates(
     incomplete: Incomplete = "error",
     other_questions: OtherQuestions = "error",
 ) -> BenchmarkCandidates:
-    """Predictions of several models or samples as the candidates of each question.
+    """Collect the predictions of several models or samples as candidates of each question.
 
     Args:
-        benchmark: whose rules decide what is right.
-        questions: as `read_questions` gives them; their images are the records'.
-        predictions: files or folders, see `read_predictions`.
-        judge: for benchmarks whose rules ask a language model.
-        outcomes: `check`: the benchmark's rules decide; `published`: the flags or grades in the files.
-        use_extracted: judge the answer that the benchmark's own extraction took out, where the file holds it;
-            else always the response.
-        split: how responses are split into steps, see `dreamprm.responses.parse_response`.
-        empty: an empty response is an `error`, or a `wrong` candidate with the text `NO_RESPONSE`, counted.
+        benchmark: the benchmark whose rules decide what is right.
+        questions: as returned by `read_questions`; their images become the records' images.
+        predictions: files or folders; see `read_predictions`.
+        judge: the language model, for benchmarks whose rules use one.
+        outcomes: `check`: the benchmark's rules decide; `published`: the flags or grades in the files are
+            used.
+        use_extracted: judge the answer from the benchmark's own extraction if the file has it; if False,
+            always judge the response.
+        split: how responses are split into steps; see `dreamprm.responses.parse_response`.
+        empty: an empty response is an `error`, or a `wrong` candidate with the text `NO_RESPONSE`, which is
+            counted.
         incomplete: questions with fewer candidates than others are an `error`, or are kept (`keep`).
         other_questions: see `read_predictions`.
 
     Raises:
         UserError: a bad option, no such file, a missing judge.
         DataError: a bad row; a prediction without an outcome (`outcomes=published`); an empty response; no
-            prediction at all; questions with fewer candidates than others.
+            predictions; questions with fewer candidates than others.
     """
     for name, value, allowed in (
         ("outcomes", outcomes, ("check", "published")),
@@ -93,7 +95,10 @@ def to_candidates(
         if checker is not None:
             checker.close()
     if not found:
-        raise DataError("the predictions answer none of the questions; check that they belong together")
+        raise DataError(
+            "the predictions answer none of the questions; check that both belong to the same benchmark "
+            "and split"
+        )
     asked = [question for question in questions if question.record.id in found]
     if incomplete == "error":
         _require_complete(questions, found)
@@ -107,20 +112,20 @@ def check_candidates(
     *,
     judge: Generator | None = None,
 ) -> BenchmarkCandidates:
-    """Candidates of any origin with `correct` and `credit` by the benchmark's rules, whatever they were.
+    """Check candidates of any origin by the benchmark's rules, replacing their `correct` and `credit`.
 
-    Use it for candidates that `dreamprm sample` drew; their responses follow our prompt, so build the
-    benchmark with rules="stated". Scores and steps stay.
+    Use it for candidates sampled by `dreamprm sample`; their responses follow our prompt, so build the
+    benchmark with rules="stated". Scores and steps are kept.
 
     Args:
-        benchmark: whose rules decide.
-        questions: those that the records answer, by record id or published id.
+        benchmark: the benchmark whose rules decide.
+        questions: the questions that the records answer, matched by record id or published id.
         records: candidate records.
-        judge: for benchmarks whose rules ask a language model.
+        judge: the language model, for benchmarks whose rules use one.
 
     Raises:
-        DataError: a record whose question is not among them.
-        UserError: a missing judge, or one that gave no reply to some.
+        DataError: a record whose question is not in `questions`.
+        UserError: a missing judge, or one that did not reply to every request.
     """
     report, checked = CandidateReport(), []
     checker = benchmark.checker(questions, judge)
@@ -148,14 +153,16 @@ def check_candidates(
 
 
 def _published(prediction: Prediction, *, graded: bool) -> Judgement:
-    """The flag or grade in the file."""
+    """The judgement given by the flag or grade in the file."""
     outcome = prediction.outcome
     if outcome is None:
-        raise prediction.row.missing("true_false, correct, hit or score", "what outcomes=published reads")
+        raise prediction.row.missing(
+            "true_false, correct, hit or score", "a flag or grade, which outcomes=published reads"
+        )
     if not graded and outcome not in (0.0, 1.0):
         where = f"{prediction.row.path}:{prediction.row.line}"
         raise DataError(
-            f"{where}: a grade of {outcome:g}; allowed: 0 or 1, since this benchmark does not grade"
+            f"{where}: got a grade of {outcome:g}; allowed: 0 or 1, since this benchmark does not grade"
         )
     verdict: Verdict = "right" if outcome >= RIGHT_FROM else "wrong"
     return Graded(verdict, prediction.extracted, "as published", outcome if graded else None)
@@ -168,7 +175,7 @@ def _checked(
     use_extracted: bool,
     empty: Empty,
 ) -> Iterator[tuple[Prediction, Judgement]]:
-    """Predictions with the checker's judgement; with a judge all are read before it is asked."""
+    """Predictions with the checker's judgements; if there is a judge, all are read before it is queried."""
     if judge is None:
         for one in predictions:
             yield one, _call(one, checker, use_extracted, empty)()
@@ -185,7 +192,7 @@ def _call(
         if empty == "error":
             raise prediction.row.error(
                 "response",
-                "a text that is not empty (empty=wrong counts empty responses as wrong)",
+                "a non-empty text (empty=wrong counts empty responses as wrong)",
                 prediction.response,
             )
         return _no_response
@@ -228,7 +235,7 @@ def _record(
 
 
 def _require_complete(questions: QuestionSet, found: dict[str, list[Candidate]]) -> None:
-    """Every question has as many candidates of every generator."""
+    """Require that all questions have the same number of candidates of each generator."""
     counts = {id: Counter(str(one.generator) for one in ones) for id, ones in found.items()}
     most: Counter[str] = Counter()
     for count in counts.values():
@@ -239,5 +246,5 @@ def _require_complete(questions: QuestionSet, found: dict[str, list[Candidate]])
             names = ", ".join(f"{generator} ({number})" for generator, number in missing.items())
             raise DataError(
                 f"question {question.published} lacks candidates that other questions have: {names}; figures "
-                "would leave it out: complete the predictions, or set incomplete=keep"
+                "would leave it out; complete the predictions, or set incomplete=keep"
             )

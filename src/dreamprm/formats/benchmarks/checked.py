@@ -1,4 +1,4 @@
-"""What checking made of candidates: records and counts, and how they are written."""
+"""The result of checking candidates: records and counts, and how they are written."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from dreamprm.formats.image_folder import images_from
 
 @dataclass
 class CandidateReport:
-    """What became of the predictions.
+    """What happened to the predictions.
 
     Attributes:
-        verdicts: by generator the number of candidates that are right, wrong or undecided.
-        empty: by generator the number of empty responses, which are among the wrong ones.
-        reasons: why candidates are undecided, with their number.
+        verdicts: for each generator, the number of right, wrong and undecided candidates.
+        empty: for each generator, the number of empty responses; they are included in the wrong ones.
+        reasons: reasons why candidates are undecided, with their counts.
     """
 
     verdicts: dict[str, Counter[str]] = field(default_factory=dict)
@@ -26,7 +26,7 @@ class CandidateReport:
     reasons: Counter[str] = field(default_factory=Counter)
 
     def lines(self) -> list[str]:
-        """What to print: a line a generator, then what is undecided and why."""
+        """The lines to print: one per generator, then what is undecided and why."""
         lines = []
         for generator, counts in self.verdicts.items():
             parts = ", ".join(f"{counts[name]} {name}" for name in ("right", "wrong", "undecided"))
@@ -38,11 +38,11 @@ class CandidateReport:
 
 @dataclass(frozen=True)
 class BenchmarkCandidates:
-    """Candidate records with what each candidate is worth, and the counts.
+    """Checked candidate records, and the counts.
 
     Attributes:
-        records: one a question that was answered, in the order of the questions. Where the benchmark grades
-            (MM-Vet) candidates have a `credit`, unless they are undecided.
+        records: one per answered question, in the order of the questions. If the benchmark grades (MM-Vet),
+            candidates have a `credit` unless they are undecided.
         report: counts.
     """
 
@@ -50,9 +50,9 @@ class BenchmarkCandidates:
     report: CandidateReport
 
     def outcomes(self) -> dict[str, dict[str, float]]:
-        """By generator and record id the mean outcome of its candidates; undecided ones count 0.
+        """The mean outcome of the candidates, by generator and record id; undecided candidates count as 0.
 
-        A mean over several samples is the expected outcome of one of them.
+        A mean over several samples is the expected outcome of a randomly chosen one.
         """
         found: dict[str, dict[str, list[float]]] = {}
         for record in self.records:
@@ -66,7 +66,7 @@ class BenchmarkCandidates:
 
 
 def write_candidates(path: str | Path, candidates: BenchmarkCandidates) -> int:
-    """Write candidate records as JSON Lines, images below the file's folder relative to it.
+    """Write candidate records as JSON Lines; image paths below the file's folder become relative to it.
 
     The file appears whole or not at all.
 

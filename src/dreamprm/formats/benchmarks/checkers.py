@@ -1,4 +1,4 @@
-"""Answer rules of benchmarks: the base of each one's own, and the rule for answers stated in any form."""
+"""Answer rules of benchmarks: the base class of their own rules, and the rule for answers in any form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Graded(Judgement):
     """A judgement with a grade.
 
     Attributes:
-        credit: in [0, 1]; None where undecided.
+        credit: in [0, 1]; None if undecided.
     """
 
     credit: float | None = None
@@ -28,20 +28,20 @@ class BenchmarkChecker(Checker):
 
     @abstractmethod
     def compare(self, extracted: str, question: QuestionRecord) -> Judgement:
-        """Judge an answer that was taken out of a response already, by the benchmark's own extraction."""
+        """Judge an answer already extracted from a response by the benchmark's own method."""
 
 
 @dataclass(frozen=True)
 class StatedChecker(BenchmarkChecker):
-    """Right where one of the accepted answers is; undecided where none is and one comparison is undecided.
+    """Right if any accepted answer matches; undecided if none matches but a comparison is undecided.
 
-    A bare letter is the option with this letter, also where it is another option's text: benchmarks ask for
-    letters. (Labels leave it undecided.)
+    A bare letter means the option with this letter, even if it is also another option's text, since
+    benchmarks ask for letters. (When labels are made, it is undecided.)
 
     Attributes:
-        answers: reads and compares: `AutoChecker`, with a judge or without.
-        own: the benchmark's rules, for answers that its own extraction took out.
-        accepted: by record id all accepted answers, of questions that have several.
+        answers: extracts and compares answers: `AutoChecker`, with or without a judge.
+        own: the benchmark's rules, for answers extracted by its own method.
+        accepted: all accepted answers by record id, for questions that have several.
     """
 
     answers: Checker
@@ -49,7 +49,7 @@ class StatedChecker(BenchmarkChecker):
     accepted: Mapping[str, tuple[str, ...]]
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
-        """Judge by the answer that the response states."""
+        """Judge by the answer stated in the response."""
         judgements: list[Judgement] = []
         for answer in self.accepted.get(question.id, (question.answer,)):
             judgements.append(self.answers.check(response, dataclasses.replace(question, answer=answer)))
@@ -57,20 +57,20 @@ class StatedChecker(BenchmarkChecker):
                 return judgements[-1]
         if judgements[0].verdict == "undecided" and (letter := _bare_letter(response)) in question.letters:
             verdict: Verdict = "right" if letter == question.answer else "wrong"
-            return Judgement(verdict, letter, "a bare letter is an option's")
+            return Judgement(verdict, letter, "a bare letter names an option")
         return next((one for one in judgements if one.verdict == "undecided"), judgements[0])
 
     def compare(self, extracted: str, question: QuestionRecord) -> Judgement:
-        """Judge an answer that was taken out already, by the benchmark's own rules."""
+        """Judge an already extracted answer by the benchmark's own rules."""
         return self.own.compare(extracted, question)
 
     def close(self) -> None:
-        """End what compares expressions."""
+        """Shut down the checker that compares expressions."""
         self.answers.close()
 
 
 def _bare_letter(response: str) -> str | None:
-    """The letter that is all of the stated answer, or None."""
+    """The letter if the stated answer is a single letter, else None."""
     stated = stated_answer(response)
     letter = re.fullmatch(r"\(?([A-Z])\)?\.?", stated.text.strip()) if stated is not None else None
     return letter[1] if letter else None

@@ -1,4 +1,4 @@
-"""Figures of a benchmark as ratios of sums over units, so that one bootstrap serves all of them."""
+"""A benchmark's figures as ratios of sums over units, so that one bootstrap covers all of them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Figure:
-    """value = mean over parts of (sum_u numerator_u / sum_u denominator_u), u the units that are drawn.
+    """value = mean over parts of (sum_u numerator_u / sum_u denominator_u) over resampled units u.
 
-    An accuracy has one part; a mean over categories has one part a category.
+    An accuracy has one part; a mean over categories has one part per category.
 
     Attributes:
         parts: pairs (numerator, denominator), each (U,) float64.
@@ -24,13 +24,13 @@ class Figure:
     parts: tuple[tuple[Floats, Floats], ...]
 
     def value(self, weights: ArrayLike | None = None) -> Floats:
-        """The figure where unit u counts weights[..., u] times; all count once where None.
+        """The figure with unit u counted weights[..., u] times; each counts once if None.
 
         Args:
             weights: (U,) or (R, U).
 
         Returns:
-            () or (R,); NaN where a denominator is 0 (no such question was drawn, or there is none).
+            () or (R,); NaN where a denominator is 0 (no such question was drawn, or none exists).
         """
         ratios = []
         for numerator, denominator in self.parts:
@@ -42,7 +42,7 @@ class Figure:
 
 
 def mean_where(values: ArrayLike, chosen: ArrayLike) -> Figure:
-    """The mean of the values of some units.
+    """The mean of the values of the chosen units.
 
     Args:
         values: (U,) in [0, 1].
@@ -65,7 +65,7 @@ def means_by_group(
     Args:
         outcomes: (Q,) in [0, 1].
         groups: the questions' groups.
-        keys: which are reported.
+        keys: the keys to report.
     """
     figures = {"accuracy": mean_where(outcomes, np.ones(len(outcomes)))}
     for key in keys:
@@ -77,9 +77,9 @@ def means_by_group(
 def mean_over_values(
     outcomes: Sequence[float], groups: Sequence[Mapping[str, tuple[str, ...]]], *, key: str
 ) -> Figure | None:
-    """The unweighted mean over a key's values of their accuracies; None where no question has the key.
+    """The unweighted mean of the accuracies of a key's values; None if no question has the key.
 
-    Args: outcomes, groups: as `means_by_group`.
+    Args: outcomes, groups: as in `means_by_group`.
     """
     values = dict.fromkeys(value for group in groups for value in group.get(key, ()))
     if not values:

@@ -9,23 +9,24 @@ _LONGEST = 200
 _TOKEN = re.compile(
     r"\s+|(?P<number>\d+(?:\.\d*)?|\.\d+)|(?P<command>\\[a-zA-Z]+)|(?P<sign>[-+*/:^(){}\[\]])"
 )
-_FACTORS = ("(", "{", "\\frac", "\\sqrt", "\\pi")  # may follow without a sign: 2\pi, 3(1+2)
+_FACTORS = ("(", "{", "\\frac", "\\sqrt", "\\pi")  # may follow without an operator: 2\pi, 3(1+2)
 _IGNORED = ("\\displaystyle", "\\textstyle")
 _OPENING = {"(": ")", "{": "}", "[": "]"}
 
 
 def latex_value(text: str) -> float | None:
-    """The number that an expression is.
+    """The numerical value of an expression.
 
-    Read are decimal numbers, + - * / : (a ratio is a quotient) and ^, brackets of all kinds, products without
-    a sign, `\\frac`, `\\sqrt` (with a root's degree), `\\pi` or the word pi, `\\cdot`, `\\times`, `\\div`.
+    Supports decimal numbers, + - * / : (a ratio is a quotient) and ^, brackets of all kinds, implicit
+    products, `\\frac`, `\\sqrt` (with an optional degree), `\\pi` or the word pi, `\\cdot`, `\\times`,
+    `\\div`.
 
     Args:
         text: without dollar signs.
 
     Returns:
-        None for everything else (letters, equations, tuples), for a division by zero, a root of a negative
-        number, and what exceeds a float.
+        The value, or None for anything else (letters, equations, tuples), for a division by zero, a root of a
+        negative number, or a value beyond the range of a float.
     """
     if len(text) > _LONGEST:
         return None
@@ -49,7 +50,7 @@ def latex_value(text: str) -> float | None:
 
 
 class _NotRead(Exception):
-    """The tokens are no such expression."""
+    """The tokens are not a supported expression."""
 
 
 class _Reader:

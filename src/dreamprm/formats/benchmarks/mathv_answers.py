@@ -1,7 +1,7 @@
 """MATH-V's rules: which part of a response is its answer, and when two answers are equal.
 
-The source is `evaluation/evaluate.py` and `evaluation/utils.py` of github.com/mathllm/MATH-V (MIT): what is
-described here in our own words and code.
+Reimplements `evaluation/evaluate.py` and `evaluation/utils.py` of github.com/mathllm/MATH-V (MIT) in our own
+words and code.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dreamprm.formats.benchmarks.latex_value import latex_value
 
 _LETTERS = "ABCDE"
 _ANSWER_IS = ("the final answer is", "the answer is", "the correct answer is", "the answer should be")
-_WITHOUT = (  # taken out of an answer, in this order
+_WITHOUT = (  # removed from an answer, in this order
     " ",
     "\\,",
     "\\text",
@@ -37,10 +37,10 @@ _WITHOUT = (  # taken out of an answer, in this order
 def answer_in(response: str) -> str:
     """The answer of a response, in lower case and without spaces.
 
-    In this order: a letter A to E that ends the response ("... B.", "... (B).") or stands alone in its first
-    line; the number behind the last "is"; the last box; what follows "the answer is" (or one of its three
-    kin) in its sentence; else the whole response. Units, dollar signs, degrees and fonts go; of an equation
-    the right side stays; brackets around a letter go.
+    Tried in this order: a letter A to E that ends the response ("... B.", "... (B).") or is alone on its
+    first line; the number after the last "is"; the last box; what follows "the answer is" (or one of three
+    variants) in its sentence; else the whole response. Units, dollar signs, degrees, fonts and brackets
+    around a letter are removed, and only the right side of an equation is kept.
 
     Args:
         response: what a model wrote.
@@ -72,11 +72,11 @@ def answer_in(response: str) -> str:
 def equal(reference: str, answer: str) -> bool:
     """Whether two answers are equal: as texts in lower case, item by item, or rounded to two decimals.
 
-    Items of a tuple or list (`(1,2)`, `[0,1]`) are rounded to two decimals each, and compared as texts.
+    Items of a tuple or list (`(1,2)`, `[0,1]`) are each rounded to two decimals and compared as texts.
 
     Args:
         reference: the right answer, or the right option's text.
-        answer: as `answer_in` gives it.
+        answer: as returned by `answer_in`.
     """
     reference, answer = reference.lower(), answer.lower()
     if not reference.strip() or not answer.strip():
@@ -90,7 +90,7 @@ def equal(reference: str, answer: str) -> bool:
 
 
 def _unboxed(text: str) -> str:
-    """What the box holds, up to the text's last brace; cut at a brace that nothing opened."""
+    """The content of the box, up to the text's last brace; cut at an unmatched closing brace."""
     box = re.search(r"oxed\{(.*)\}", text, re.DOTALL)
     if box is not None:
         text = box[1]
@@ -115,7 +115,7 @@ def _normalised(text: str) -> str:
 
 
 def _balanced(text: str) -> str:
-    """A text up to the first brace that nothing opened: what is left over of a sentence is not read."""
+    """A text up to the first unmatched closing brace, which drops the remainder of a sentence."""
     depth = 0
     for position, character in enumerate(text):
         depth += (character == "{") - (character == "}")

@@ -1,4 +1,4 @@
-"""MATH-V (MathVision): 3,040 competition problems in pictures, 304 of them as testmini."""
+"""MATH-V (MathVision): 3,040 competition problems with images, 304 of them in testmini."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from dreamprm.generators.base import Generator
 class MathVision(Benchmark):
     """MATH-V (Wang et al., NeurIPS 2024, arXiv 2402.14804; github.com/mathllm/MATH-V, MIT).
 
-    Questions: `testmini.jsonl` or `test.jsonl` with `images/` beside it (`id`, `question`, `options`,
+    Questions: `testmini.jsonl` or `test.jsonl` with `images/` next to it (`id`, `question`, `options`,
     `answer`, `level`, `subject`, `image`); the hub's parquet files `MathLLMs/MathVision` (the image in
     `decoded_image`); VLMEvalKit's `MathVision.tsv`, `MathVision_MINI.tsv` (`choices`, `category`).
-    Predictions: the benchmark's JSON Lines (`id`, `response`, perhaps `model`, `model_answer`, `correct`), or
-    VLMEvalKit's.
+    Predictions: the benchmark's JSON Lines (`id`, `response`, optionally `model`, `model_answer`, `correct`),
+    or VLMEvalKit's.
 
     Own rules: `mathv_answers`. They agree with the published flags on 48,628 of the 48,640 responses in
-    the authors' repository; the differences are sentences that run into a formula, numbers beyond a
-    float, and two fractions that the authors' parser does not read. VLMEvalKit lets a language model take
-    out the answer instead (column `res`), which is then compared by these rules.
+    the authors' repository; the differences are sentences that run into a formula, numbers beyond the range
+    of a float, and two fractions that the authors' parser does not read. VLMEvalKit lets a language model
+    extract the answer instead (column `res`), which is then compared by these rules.
 
     Figures: accuracy, by subject and by level, as `math_level_subject_acc` counts them.
     """
@@ -68,10 +68,10 @@ class MathVision(Benchmark):
 
 @dataclass(frozen=True)
 class MathVChecker(BenchmarkChecker):
-    """Right where the answer is the reference, or the right option's text; every response is decided."""
+    """Right if the answer equals the reference or the right option's text; no response is undecided."""
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
-        """Judge the answer that MATH-V's script takes from a response."""
+        """Judge the answer that MATH-V's script extracts from a response."""
         return self.compare(answer_in(response), question)
 
     def compare(self, extracted: str, question: QuestionRecord) -> Judgement:

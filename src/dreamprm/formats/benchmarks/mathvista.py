@@ -1,4 +1,4 @@
-"""MathVista: mathematical questions on pictures from 28 datasets and three of its own."""
+"""MathVista: mathematical questions about images, from 28 existing and three new datasets."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _TYPES = {"integer": "integer", "float": "float", "list": "text", "text": "text"
 class MathVista(Benchmark):
     """MathVista (Lu et al., ICLR 2024, arXiv 2310.02255; github.com/lupantech/MathVista, CC BY-SA 4.0).
 
-    Questions: `testmini.json`, an object by `pid` with `images/` beside it (`question`, `choices`, `answer`,
+    Questions: `testmini.json`, an object by `pid` with `images/` next to it (`question`, `choices`, `answer`,
     `question_type`, `answer_type`, `precision`, `unit`, `metadata`); the hub's parquet files
     `AI4Math/MathVista` (the image in `decoded_image`); VLMEvalKit's `MathVista_MINI.tsv`. Predictions: the
-    benchmark's object by `pid` (`response`, perhaps `extraction`, `true_false`), or VLMEvalKit's (`res`).
+    benchmark's object by `pid` (`response`, optionally `extraction`, `true_false`), or VLMEvalKit's (`res`).
 
-    Own rules, `evaluation/extract_answer.py` and `calculate_score.py`: a language model takes the answer
-    out of the response; a choice's letter, or else the option with the smallest edit distance, is compared
-    with the right option; an integer is `int(float(x))`; a float is rounded to `precision`; a list is
-    compared as a text. An `extraction` in the file is judged as it is; without one the `judge` extracts,
-    with a prompt of ours. Departures: without a judge, rules extract, and where they find nothing the
-    candidate is undecided; an empty extraction is not compared with the options (the script takes the
-    shortest one): where the judge's reply is empty, or cut off at `max_tokens`, the candidate is undecided.
-    A judge that reasons first needs a larger `max_tokens`.
+    Own rules, `evaluation/extract_answer.py` and `calculate_score.py`: a language model extracts the answer
+    from the response; a choice's letter, or else the option with the smallest edit distance, is compared with
+    the right option; an integer is `int(float(x))`; a float is rounded to `precision`; a list is compared as
+    a text. An `extraction` in the file is judged as it is; without one the `judge` extracts, with our own
+    prompt. Departures: without a judge, rules extract the answer, and if they find nothing the candidate is
+    undecided. An empty extraction is not compared with the options (the script takes the shortest one): if
+    the judge's reply is empty, or cut off at `max_tokens`, the candidate is undecided. A judge that reasons
+    first needs a larger `max_tokens`.
 
     Figures: accuracy, by question_type, answer_type, language, source, category, task, context, grade and
     skills.
@@ -64,7 +64,7 @@ class MathVista(Benchmark):
 
     max_tokens: int = setting(
         64,
-        "the judge's longest extraction; a judge that reasons first needs more",
+        "the maximum length of the judge's extraction; a judge that reasons first needs more",
         minimum=4,
         advice="it must hold an answer",
         when={"rules": ("own",)},
@@ -98,21 +98,21 @@ class MathVista(Benchmark):
 
 @dataclass(frozen=True)
 class MathVistaChecker(BenchmarkChecker):
-    """MathVista's comparison of an answer that a judge, or else a rule, takes out of the response.
+    """MathVista's comparison of an answer extracted from the response by a judge or by rules.
 
     Attributes:
-        judge: who extracts; None: rules.
-        max_tokens: the longest extraction.
+        judge: the language model that extracts; None: rules extract.
+        max_tokens: the maximum length of an extraction.
     """
 
     judge: Generator | None = None
     max_tokens: int = 64
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
-        """Extract, then compare; undecided where nothing could be extracted.
+        """Extract, then compare; undecided if nothing could be extracted.
 
         Raises:
-            GenerationError: the judge gave no reply, and may give one later.
+            GenerationError: the judge gave no reply, but may give one later.
         """
         whole = response.strip()
         if not whole:
@@ -127,12 +127,12 @@ class MathVistaChecker(BenchmarkChecker):
         else:
             extracted = _by_rule(whole, question)
         if not extracted:
-            return Judgement("undecided", None, "MathVista: no rule finds an answer; a judge could")
+            return Judgement("undecided", None, "MathVista: no rule finds an answer; a judge might")
         return self.compare(extracted, question)
 
     def compare(self, extracted: str, question: QuestionRecord) -> Judgement:
         """Judge an extraction as `normalize_extracted_answer` and `safe_equal` do."""
-        text, verdict = extracted.strip(), Judgement("wrong", extracted, "MathVista: another answer")
+        text, verdict = extracted.strip(), Judgement("wrong", extracted, "MathVista: a different answer")
         right = dataclasses.replace(verdict, verdict="right", reason="MathVista: the same answer")
         if question.options:
             option = _option(text, question)
@@ -166,11 +166,11 @@ class MathVistaChecker(BenchmarkChecker):
 
 
 def extraction_prompt(question: QuestionRecord, response: str) -> str:
-    """Ask for the answer that a response states; the wording and the examples are ours.
+    """The prompt that asks for the answer stated in a response; wording and examples are ours.
 
     Args:
-        question: its text, options and kind are shown, its answer is not.
-        response: stands between marks, and the judge is told that it is no instruction.
+        question: its text, options and kind are shown; its answer is not.
+        response: put between marks; the prompt says that it is not an instruction.
     """
     options = "".join(
         f"\n({letter}) {text}" for letter, text in zip(question.letters, question.options, strict=True)
@@ -208,19 +208,19 @@ def edit_distance(first: str, second: str) -> int:
 
 
 def _extraction(reply: str) -> str:
-    """The line that the judge was asked for: the first one, behind its reasoning where it shows any."""
+    """The line that the judge was asked for: the first one after its reasoning, if it shows any."""
     text = reply.rpartition("</think>")[2].strip().removeprefix("Answer:").strip()
     return text.partition("\n")[0].strip()
 
 
 def _letter(row: Fields, options: Sequence[str]) -> str:
-    """The right option's letter; of options with one text the first, since texts are what is compared."""
+    """The right option's letter; the first of options with the same text, since texts are compared."""
     given = answer_text(row, "answer")
     return OPTION_LETTERS[options.index(given)] if given in options else letter_of(row, "answer", options)
 
 
 def _option(text: str, question: QuestionRecord) -> str:
-    """The option of a letter, else the nearest one by edit distance; of equally near ones the first."""
+    """The option with this letter, else the nearest by edit distance (the first of equally near ones)."""
     bracketed = re.search(r"\(([a-zA-Z])\)", text)
     letter = bracketed[1].upper() if bracketed else text
     if letter in question.letters:
@@ -229,7 +229,7 @@ def _option(text: str, question: QuestionRecord) -> str:
 
 
 def _by_rule(response: str, question: QuestionRecord) -> str | None:
-    """What our rules take for the answer; None where they find none."""
+    """The answer according to our rules; None if they find none."""
     stated = stated_answer(response)
     if stated is None:
         return None
@@ -245,7 +245,7 @@ def _by_rule(response: str, question: QuestionRecord) -> str | None:
 
 
 def _number(text: str) -> str | None:
-    """A text that Python reads as a finite number."""
+    """The text if Python reads it as a finite number, else None."""
     try:
         return text if abs(float(text)) < float("inf") else None
     except ValueError:
@@ -253,7 +253,7 @@ def _number(text: str) -> str | None:
 
 
 def _precision(row: Fields) -> int:
-    """The decimals of a float answer; those that it is written with where the file says none."""
+    """The decimals of a float answer; if the file does not give them, those that it is written with."""
     if "precision" not in row:
         return len(answer_text(row, "answer").partition(".")[2])
     value = row.values["precision"]

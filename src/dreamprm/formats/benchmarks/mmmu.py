@@ -1,4 +1,4 @@
-"""MMMU: college questions of thirty subjects with up to seven images."""
+"""MMMU: college questions in thirty subjects, with up to seven images."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ class MMMU(Benchmark):
 
     Questions: the hub's parquet files `MMMU/MMMU` (`id`, `question`, `options`, `answer`, `question_type`,
     `image_1` to `image_7`); VLMEvalKit's `MMMU_DEV_VAL.tsv` (options in columns A, B, ...). Predictions: a
-    folder of subjects' folders with an `output.json` each (`id`, `response`), a JSON object of answers by
-    id, or VLMEvalKit's.
+    folder of subject folders, each with an `output.json` (`id`, `response`), a JSON object of answers by id,
+    or VLMEvalKit's.
 
     Own rules: `mmmu_answers`. An open question may have several accepted answers. Departures: a response that
-    names no option is wrong, where MMMU's script guesses at random; of two options that stand at one place
-    the first is taken. VLMEvalKit turns open questions into a choice between the answer and "Other Answers";
-    here they are judged by MMMU's rules.
+    names no option is wrong, whereas MMMU's script guesses at random; of two options found at the same
+    position the first is taken. VLMEvalKit turns open questions into a choice between the answer and "Other
+    Answers"; here they are judged by MMMU's rules.
 
     Figures: accuracy (over all questions, MMMU's Overall), by subject, discipline and question_type;
     subject_mean, the unweighted mean over subjects.
@@ -105,10 +105,10 @@ class MMMU(Benchmark):
 
 @dataclass(frozen=True)
 class MMMUChecker(BenchmarkChecker):
-    """MMMU's rules; every response is decided.
+    """MMMU's rules; no response is undecided.
 
     Attributes:
-        accepted: by record id all accepted answers, of open questions that have several.
+        accepted: all accepted answers by record id, for open questions that have several.
     """
 
     accepted: Mapping[str, tuple[str, ...]]
@@ -118,7 +118,7 @@ class MMMUChecker(BenchmarkChecker):
         if question.options:
             letter = option_in(response, dict(zip(question.letters, question.options, strict=True)))
             if letter is None:
-                return Judgement("wrong", None, "MMMU: names no option (the script guesses here)")
+                return Judgement("wrong", None, "MMMU: names no option (MMMU's script guesses)")
             verdict: Verdict = "right" if letter == question.answer else "wrong"
             return Judgement(verdict, letter, "MMMU: the option chosen")
         answers = open_answers(response)
@@ -127,17 +127,17 @@ class MMMUChecker(BenchmarkChecker):
         return Judgement("right" if right else "wrong", shown.strip() or None, "MMMU: open answer")
 
     def compare(self, extracted: str, question: QuestionRecord) -> Judgement:
-        """Judge an extracted answer, by the same rules."""
+        """Judge an extracted answer by the same rules."""
         return self.check(extracted, question)
 
 
 def _listed(row: Fields) -> tuple[str, ...]:
-    """The options in `options`; none where the list is empty."""
+    """The options in `options`; empty if the list is empty."""
     return option_texts(row, "options") if "options" in row else ()
 
 
 def _accepted(row: Fields) -> tuple[str, ...]:
-    """The accepted answers of an open question: one, or a list, also as a text in Python's notation."""
+    """The accepted answers of an open question: one, or a list, possibly as a Python literal in a text."""
     value = row.require("answer", "an answer, or a list of answers")
     is_listed = isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]")
     if is_listed or isinstance(value, list):

@@ -1,7 +1,7 @@
-"""MMMU's rules: which option a response chooses, and whether an open response holds an accepted answer.
+"""MMMU's rules: which option a response chooses, and whether an open response contains an accepted answer.
 
-The source is `mmmu/utils/eval_utils.py` of github.com/MMMU-Benchmark/MMMU (Apache-2.0): what is described
-here in our own words and code.
+Reimplements `mmmu/utils/eval_utils.py` of github.com/MMMU-Benchmark/MMMU (Apache-2.0) in our own words and
+code.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Normal = str | float
 
 
 def option_in(response: str, options: Mapping[str, str]) -> str | None:
-    """The letter of the option that a response chooses, or None where it names none.
+    """The letter of the option that a response chooses, or None if it names none.
 
-    Letters in brackets, `(A)`, count; else letters between spaces, ` A `; else, in a response of more than
-    five words, options whose text occurs in it. Of several the one that stands last is taken.
+    Looks for letters in brackets, `(A)`; else for letters between spaces, ` A `; else, in a response of more
+    than five words, for the texts of options. If several are found, the last one is taken.
 
     Args:
         response: what a model wrote.
-        options: texts by letter.
+        options: the options' texts by letter.
     """
     for mark in _ENDS:
         response = response.strip(mark)
@@ -46,8 +46,8 @@ def option_in(response: str, options: Mapping[str, str]) -> str | None:
 def open_answers(response: str) -> list[Normal]:
     """The words and numbers of an open response that may be its answer, normalised.
 
-    Of each line the shortest end behind a word such as "is", "so", "answer" (in the last line also "="); the
-    whole response where no line has one; and all numbers in these.
+    From each line, the shortest ending after a word such as "is", "so", "answer" (in the last line also "="),
+    or the whole response if no line has one; and all numbers in these.
 
     Args:
         response: what a model wrote.
@@ -70,10 +70,10 @@ def open_answers(response: str) -> list[Normal]:
 
 
 def holds_answer(answers: Sequence[Normal], accepted: Sequence[str]) -> bool:
-    """Whether one of the words holds an accepted text, or one of the numbers is an accepted number.
+    """Whether one of the texts contains an accepted text, or one of the numbers is an accepted number.
 
     Args:
-        answers: as `open_answers` gives them.
+        answers: as returned by `open_answers`.
         accepted: the right answers as published.
     """
     right = [value for answer in accepted for value in normalised(answer)]
@@ -85,7 +85,7 @@ def holds_answer(answers: Sequence[Normal], accepted: Sequence[str]) -> bool:
 
 
 def normalised(text: str) -> list[Normal]:
-    """A number rounded to two decimals; else the text in lower case, one character with a space beside it."""
+    """A number rounded to two decimals, else the text in lower case (one character: with a space added)."""
     text = text.strip()
     try:
         return [round(float(text.replace(",", "")), 2)]

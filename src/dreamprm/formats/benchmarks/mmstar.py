@@ -1,4 +1,4 @@
-"""MMStar: 1,500 choices that need the image, in six capabilities of 250."""
+"""MMStar: 1,500 multiple-choice questions that need the image, 250 for each of six capabilities."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class MMStar(Benchmark):
 
     Own rules, `eval/vlmeval/evaluate/mmstar.py`: in lower case the response starts with the right letter,
     "(" and the letter, "option " and the letter, or "the answer is " and the letter; everything else is
-    wrong. So "Bananas" is B: the rule expects bare letters. VLMEvalKit itself lets a language model match
-    longer responses. Take rules=stated for chains of thought.
+    wrong. "Bananas" thus counts as B: the rule expects bare letters. VLMEvalKit itself lets a language model
+    match longer responses. Use rules=stated for chains of thought.
 
-    Figures: accuracy, by category and l2_category, and category_mean; MMStar divides by its fixed sizes, 250
-    and 1,500, which is the same on the whole set.
+    Figures: accuracy, by category and l2_category, and category_mean; MMStar divides by the fixed sizes 250
+    and 1,500, which gives the same values on the whole set.
     """
 
     name = "mmstar"
@@ -41,7 +41,7 @@ class MMStar(Benchmark):
     id_fields = ("index",)
 
     def question(self, row: Fields, published: str) -> BenchmarkQuestion:
-        """The question of one row; options in the text are taken out of it."""
+        """The question of one row; options in its text are removed from it."""
         text, options = row.text("question").strip(), option_columns(row)
         if not options:
             text, options = options_in_text(text)
@@ -71,10 +71,10 @@ class MMStar(Benchmark):
 
 @dataclass(frozen=True)
 class MMStarChecker(BenchmarkChecker):
-    """MMStar's rule; every response is decided."""
+    """MMStar's rule; no response is undecided."""
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
-        """Judge by what a response starts with."""
+        """Judge by how a response starts."""
         text = response.strip().replace("\n", " ")
         letter = re.match(r"(?:\(|option |the answer is )?([a-z])", text, re.IGNORECASE)
         found = {text[:1].upper()} | ({letter[1].upper()} if letter else set())
@@ -83,15 +83,15 @@ class MMStarChecker(BenchmarkChecker):
         return Judgement(verdict, question.answer if verdict == "right" else shown, "MMStar: how it starts")
 
     def compare(self, extracted: str, question: QuestionRecord) -> Judgement:
-        """Judge an extracted answer, by the same rule."""
+        """Judge an extracted answer by the same rule."""
         return self.check(extracted, question)
 
 
 def options_in_text(text: str) -> tuple[str, tuple[str, ...]]:
-    """A question without the options at its end, and these; no options where it is written otherwise.
+    """Split a question from the options at its end; no options if it has another form.
 
-    Read are `Options: A: x, B: y`, and lines `(A) x` with or without `Choices:` above them; letters run from
-    A without a gap. These are all forms of the 1,500 questions.
+    Recognises `Options: A: x, B: y`, and lines `(A) x` with or without `Choices:` above them; letters run
+    from A without gaps. These are all forms that occur in the 1,500 questions.
 
     Args:
         text: a question of the hub's file.

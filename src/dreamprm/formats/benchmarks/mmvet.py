@@ -1,4 +1,4 @@
-"""MM-Vet: 218 open questions that need several capabilities at once, graded by a language model."""
+"""MM-Vet: 218 open questions that combine several capabilities, graded by a language model."""
 
 from __future__ import annotations
 
@@ -31,19 +31,21 @@ _GRADE = re.compile(
 class MMVet(Benchmark):
     """MM-Vet (Yu et al., ICML 2024, arXiv 2308.02490; github.com/yuweihao/MM-Vet, data CC BY-NC 4.0).
 
-    Questions: `mm-vet.json`, an object by id (`imagename` in `images/` beside it, `question`, `answer`,
+    Questions: `mm-vet.json`, an object by id (`imagename` in `images/` next to it, `question`, `answer`,
     `capability`); the hub's parquet files `lmms-lab/MMVet` (`question_id`, `image`); VLMEvalKit's `MMVet.tsv`
-    (the capabilities in `category`, with commas). Predictions: the benchmark's object of responses by id, or
-    VLMEvalKit's (`score` once it is graded).
+    (the capabilities in `category`, separated by commas). Predictions: the benchmark's object of responses by
+    id, or VLMEvalKit's (`score` once graded).
 
     Own rule: a language model grades the whole response from 0.0 to 1.0 against the reference, in which
-    <AND> joins what must all be there and <OR> what may stand for another. Ours asks for the same with a
-    prompt of our own words and examples, so grades are not comparable to the leaderboard's, whose judge is
-    gpt-4-0613 with the authors' prompt; use one judge for all methods that are compared. A reply without a
-    grade is asked for again, five times in all with a rising temperature as in the authors' script; then the
-    candidate is undecided and counted, where the script gives 0. Figures count it as 0.
+    <AND> joins parts that are all required and <OR> joins alternatives. We ask for the same with a prompt in
+    our own words and with our own examples, so grades are not comparable to the leaderboard's, whose judge is
+    gpt-4-0613 with the authors' prompt; use the same judge for all methods that are compared. If a reply has
+    no grade, the judge is asked again, up to five times in all, with rising temperature as in the authors'
+    script; after that the candidate is undecided and counted, whereas the script gives 0. Figures count it as
+    0.
 
-    A grade is a candidate's `credit`. Its `correct` is credit >= 0.5, for what needs right and wrong.
+    The grade becomes the candidate's `credit`; its `correct` is credit >= 0.5, for uses that need right and
+    wrong.
 
     Figures: accuracy is the mean credit (MM-Vet's total); by capability, and by combination of capabilities.
     """
@@ -57,12 +59,14 @@ class MMVet(Benchmark):
     id_fields = ("question_id",)
     asks_judge = "always"
 
-    max_tokens: int = setting(256, "the judge's longest reply", minimum=4, advice="it must hold a grade")
+    max_tokens: int = setting(
+        256, "the maximum length of the judge's reply", minimum=4, advice="it must hold a grade"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.rules != "own":
-            raise UserError("answers to MM-Vet are graded, so rules can only be 'own', got 'stated'")
+            raise UserError("answers to MM-Vet are graded, so rules must be 'own', got 'stated'")
 
     def question(self, row: Fields, published: str) -> BenchmarkQuestion:
         """The question of one row."""
@@ -77,21 +81,21 @@ class MMVet(Benchmark):
         return BenchmarkQuestion(record, published, groups if capabilities else {})
 
     def own_checker(self, questions: Questions, judge: Generator | None) -> BenchmarkChecker:
-        """A grade of the judge."""
+        """A grade given by the judge."""
         del questions
-        assert judge is not None  # `checker` refuses its absence
+        assert judge is not None  # `checker` requires it
         return GradingChecker(judge, self.max_tokens)
 
 
 @dataclass(frozen=True)
 class GradingChecker(BenchmarkChecker):
-    """Grades a whole response from 0 to 1; right from 0.5 on.
+    """Grades a whole response from 0 to 1; it is right from 0.5.
 
     Attributes:
-        judge: who grades.
-        max_tokens: the longest reply.
-        tries: how often a reply without a grade is asked for again in all; the k-th time at temperature
-            k / 2.
+        judge: the language model that grades.
+        max_tokens: the maximum length of a reply.
+        tries: the number of requests in all, if replies have no grade; attempt k = 0, 1, ... is made at
+            temperature k / 2.
     """
 
     judge: Generator
@@ -99,10 +103,10 @@ class GradingChecker(BenchmarkChecker):
     tries: int = 5
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
-        """Ask for a grade; undecided where no reply holds one, or the judge refuses the request.
+        """Ask for a grade; undecided if no reply has one, or if the judge refuses the request.
 
         Raises:
-            GenerationError: the judge gave no reply, and may give one later.
+            GenerationError: the judge gave no reply, but may give one later.
         """
         if not response.strip():
             return Graded("wrong", None, "MM-Vet: the response is empty", 0.0)
@@ -117,7 +121,7 @@ class GradingChecker(BenchmarkChecker):
                     raise GenerationError(f"MM-Vet: no grade ({error})") from error
                 return Graded("undecided", None, f"MM-Vet: the judge gave no reply ({error})")
             reply = completion.text
-            # A line that was cut off may be the beginning of another grade: 0 of 0.5.
+            # A truncated line may be the beginning of another grade, such as the 0 of 0.5.
             credit = read_grade(reply if completion.finished else reply.rpartition("\n")[0])
             if credit is not None:
                 verdict: Verdict = "right" if credit >= RIGHT_FROM else "wrong"
@@ -126,17 +130,17 @@ class GradingChecker(BenchmarkChecker):
         return Graded("undecided", None, reason)
 
     def compare(self, extracted: str, question: QuestionRecord) -> Judgement:
-        """Grade an extracted answer as a response."""
+        """Grade an extracted answer like a response."""
         return self.check(extracted, question)
 
 
 def read_grade(reply: str) -> float | None:
-    """The grade that is a reply's last line, or else its first one; None outside 0 to 1.
+    """The grade in a reply's last line, or else in its first; None if it is outside [0, 1].
 
-    Read are `0.6`, `Grade: 0.6`, `**Score: 1.0**`, `0.5/1`.
+    Recognises `0.6`, `Grade: 0.6`, `**Score: 1.0**`, `0.5/1`.
 
     Args:
-        reply: a judge's text.
+        reply: the judge's text.
     """
     lines = [line.strip() for line in reply.strip().splitlines() if line.strip()]
     for line in dict.fromkeys((*lines[-1:], *lines[:1])):
@@ -147,11 +151,11 @@ def read_grade(reply: str) -> float | None:
 
 
 def grading_prompt(question: QuestionRecord, response: str) -> str:
-    """Ask for a grade of a response; the wording and the examples are ours.
+    """The prompt that asks for a grade of a response; wording and examples are ours.
 
     Args:
         question: its text and reference are shown.
-        response: stands between marks, and the judge is told that it is no instruction.
+        response: put between marks; the prompt says that it is not an instruction.
     """
     reference = re.sub(r"\s*<(AND|OR)>\s*", r" <\1> ", question.answer).strip()
     return (
@@ -182,7 +186,7 @@ def grading_prompt(question: QuestionRecord, response: str) -> str:
 
 
 def _capabilities(row: Fields) -> tuple[str, ...]:
-    """`capability`, a list or a text with commas, or VLMEvalKit's `category`; in the paper's order."""
+    """The capabilities in `capability` (list or comma-separated text) or `category`, in the paper's order."""
     value = row.values.get("capability")
     if not isinstance(value, list):
         value = (cell_text(row, "capability") or cell_text(row, "category") or "").split(",")

@@ -1,4 +1,4 @@
-"""Prediction files as VLMEvalKit or the benchmarks write them: who answered what to which question."""
+"""Prediction files of VLMEvalKit or the benchmarks: which model answered what to which question."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Prediction:
     """One response to one question.
 
     Attributes:
-        question: what was asked.
-        generator: who answered.
-        response: the text; "" where the model gave none.
-        extracted: the answer as the benchmark's own extraction took it out, where the file holds it.
-        outcome: in [0, 1], as the file flags or grades it; None where it does not.
-        row: where it stands.
+        question: the question that was asked.
+        generator: the model that answered.
+        response: the text; "" if the model gave none.
+        extracted: the answer from the benchmark's own extraction, if the file has it.
+        outcome: the file's flag or grade, in [0, 1]; None if it has none.
+        row: the row of the file.
     """
 
     question: BenchmarkQuestion
@@ -55,24 +55,25 @@ def read_predictions(
     """Read the responses of one or several models, or of several samples.
 
     A file is JSON Lines, a JSON array, a JSON object of rows or of responses by id, or VLMEvalKit's table
-    (.xlsx, .tsv, or .json). A folder holds one file a model, or the MMMU form: subjects' folders with an
-    `output.json` each, together one model. The response is in `prediction` (with `thinking` above it) or
-    `response`.
+    (.xlsx, .tsv, or .json). A folder holds one file per model, or has MMMU's layout: subject folders, each
+    with an `output.json`, which together are one model's. The response is in `prediction` (preceded by
+    `thinking`) or `response`.
 
-    A row's question is named by the benchmark's id where the row has one, else by VLMEvalKit's `index`, for
-    which `questions` must come from VLMEvalKit's table. The generator is the row's `model`, else for
-    VLMEvalKit's files what their name has in front of "_BENCHMARK", else the file's or folder's name.
+    A row's question is identified by the benchmark's id if the row has one, else by VLMEvalKit's `index`, for
+    which `questions` must be read from VLMEvalKit's table. The generator is the row's `model`, else for
+    VLMEvalKit's files the part of their name before "_BENCHMARK", else the file's or folder's name.
 
     Args:
-        benchmark: which.
-        sources: a path, several, or paths by the name that their generator gets.
-        questions: those that may be answered.
+        benchmark: the benchmark.
+        sources: a path, several paths, or paths by generator name.
+        questions: the questions that may be answered.
         other_questions: a response to a question that is not among them is an `error`, or is left out
-            (`skip`): a model's answers to the whole test set, and the questions of testmini.
+            (`skip`), for instance if a model answered the whole test set, but the questions are those of
+            testmini.
 
     Raises:
         UserError: no such file, a folder without predictions, or a bad option.
-        DataError: a bad row, naming file, line, field, value and what is allowed.
+        DataError: a bad row; the message names file, line, field, value and what is allowed.
     """
     if other_questions not in ("error", "skip"):
         raise UserError(f"other_questions must be 'error' or 'skip', got {other_questions!r}")
@@ -93,7 +94,7 @@ def read_predictions(
 
 
 def _files(benchmark: Benchmark, sources: Sources) -> Iterator[tuple[str | None, Path]]:
-    """Files with the name of their generator where it is not for the file to say."""
+    """Files, each with the name of its generator unless the file itself determines it."""
     if isinstance(sources, str | Path):
         sources = [sources]
     named: list[tuple[str | None, str | Path]] = (
@@ -114,13 +115,13 @@ def _files(benchmark: Benchmark, sources: Sources) -> Iterator[tuple[str | None,
             if not files:
                 raise UserError(
                     f"{path} holds no predictions; allowed: files ending in "
-                    f"{', '.join(_ENDINGS)}, or subjects' folders with output.json"
+                    f"{', '.join(_ENDINGS)}, or subject folders with output.json"
                 )
             yield from ((generator, file) for file in files)
 
 
 def _generator(benchmark: Benchmark, path: Path) -> str:
-    # The longest name first: MathVision_MINI, then MathVision.
+    # Try the longest name first: MathVision_MINI, then MathVision.
     for name in sorted(benchmark.vlmevalkit, key=len, reverse=True):
         model = path.stem.rpartition(f"_{name}")[0]
         if model:
@@ -156,8 +157,8 @@ def _asked(
         raise row.missing(benchmark.id_fields[0], allowed)
     raise row.error(
         name,
-        f"the id of one of the {len(questions)} questions (other_questions=skip leaves others out); an "
-        "index belongs to questions read from VLMEvalKit's .tsv",
+        f"the id of one of the {len(questions)} questions (other_questions=skip leaves out others); an "
+        "index refers to questions read from VLMEvalKit's .tsv",
     )
 
 

@@ -1,4 +1,4 @@
-"""Question files as benchmarks and VLMEvalKit publish them, read into questions with their groups."""
+"""Reads question files, as published by benchmarks and VLMEvalKit, into questions with their groups."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dreamprm.formats.vlmevalkit_questions import BenchmarkQuestions
 
 Images = Literal["require", "ignore"]
 MEMBER = "__member__"
-"""The field under which a row holds its name in a file that is one object of rows by name."""
+"""The field that holds a row's name if the file is a single object of named rows."""
 
 
 def read_questions(
@@ -35,20 +35,20 @@ def read_questions(
     """Read a benchmark's question file.
 
     Args:
-        benchmark: which; what it reads stands in its class.
+        benchmark: the benchmark; its class documents the files that it reads.
         path: the benchmark's own file (.json, .jsonl, .parquet, a folder of parquet files), or VLMEvalKit's
             table (.tsv).
-        images: `require`: every question's images are found, or written to `image_folder` where the file
-            holds them; `ignore`: records have none, which serves checking and scoring.
-        image_root: what relative image paths start from; None for the file's folder.
-        image_folder: where images that the file holds are written, named by their content.
-        split: of a folder with several splits, which.
-        limit: stop after so many questions, >= 1; None for all.
+        images: `require`: every question's images are looked up, or written to `image_folder` if the file
+            contains them; `ignore`: records have no images, which is enough for checking and scoring.
+        image_root: the folder that image paths are relative to; None: the file's folder.
+        image_folder: where images in the file are written, named by their content.
+        split: which split of a folder with several splits.
+        limit: stop after this many questions, >= 1; None: read all.
 
     Raises:
-        UserError: no such file, a bad option, or images in the file and no folder for them.
-        DataError: a bad row, naming file, line, field, value and what is allowed; two questions of one id; no
-            question at all. Images that were written meanwhile are removed.
+        UserError: no such file, a bad option, or images in the file but no folder for them.
+        DataError: a bad row (the message names file, line, field, value and what is allowed), two questions
+            with the same id, or no questions. Images written so far are removed.
     """
     if images not in ("require", "ignore"):
         raise UserError(f"images must be 'require' or 'ignore', got {images!r}")
@@ -69,7 +69,7 @@ def read_questions(
                 found = _images(benchmark, row, folder)
                 question = _with_images(question, found, row)
             elif images == "require":
-                # Only what concerns images is handed over: options are read by the benchmark.
+                # Pass on only the image fields, since the benchmark reads the options.
                 kept = {name: row.values.get(name) for name in ("image", "image_path")}
                 given = {"index": question.index, "question": "-", "answer": "-"} | kept
                 table.add(Fields(given, row.path, line=row.line))
@@ -77,7 +77,7 @@ def read_questions(
             if len(questions) == limit:
                 break
         if images == "require":
-            # A row of VLMEvalKit's table may name another one that has its image.
+            # A row of VLMEvalKit's table may refer to another row that has its image.
             questions = [
                 question
                 if question.index is None
@@ -85,7 +85,7 @@ def read_questions(
                 for position, question in enumerate(questions, start=2)
             ]
         if not questions:
-            raise DataError(f"{path}: holds no question; allowed: at least one")
+            raise DataError(f"{path}: contains no questions; allowed: at least one")
         return QuestionSet(questions)
     except BaseException:
         folder.discard()
@@ -93,7 +93,7 @@ def read_questions(
 
 
 def question_rows(path: Path, *, split: str | None = None) -> Iterator[Fields]:
-    """Rows of a table, or of a .json file that is one object of rows by name.
+    """Rows of a table, or of a .json file that is a single object of named rows.
 
     Raises:
         DataError: a row that cannot be read.

@@ -1,4 +1,4 @@
-"""Questions of a benchmark, with what it knows of them beyond a record: ids, groups, accepted answers."""
+"""A benchmark's questions with data beyond their records: ids, groups, accepted answers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from dreamprm.formats.answer_fields import parsed_list
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkQuestion:
-    """A question with what its benchmark knows of it beside.
+    """A question with additional data from its benchmark.
 
     Attributes:
-        record: what is sampled for and judged by; its id is the benchmark's name, "-" and the published id.
+        record: the record used for sampling and judging; its id is the benchmark's name, "-" and the
+            published id.
         published: the id as the benchmark publishes it.
-        groups: what figures are broken down by: subject, category, skills.
-        accepted: all right answers, where the benchmark accepts several; else empty.
+        groups: the values that figures are broken down by: subject, category, skills.
+        accepted: all right answers if the benchmark accepts several, else empty.
         index: the row's `index` in VLMEvalKit's table, or None.
     """
 
@@ -35,10 +36,10 @@ Questions = Sequence[BenchmarkQuestion]
 
 
 class QuestionSet(Sequence[BenchmarkQuestion]):
-    """The questions of one file, in its order, found by any of their names.
+    """The questions of one file, in order; they can be looked up by any of their ids.
 
     Raises:
-        DataError: two questions of one id or index.
+        DataError: two questions with the same id or index.
     """
 
     def __init__(self, questions: Sequence[BenchmarkQuestion]) -> None:
@@ -48,11 +49,11 @@ class QuestionSet(Sequence[BenchmarkQuestion]):
         self._by_index: dict[str, BenchmarkQuestion] = {}
         for question in self._questions:
             if question.record.id in self._by_id:
-                raise DataError(f"two questions have the id {question.published!r}; each may appear once")
+                raise DataError(f"two questions have the id {question.published!r}; ids must be unique")
             self._by_id[question.record.id] = question
             self._by_published[question.published] = question
             if question.index in self._by_index:
-                raise DataError(f"two questions have the index {question.index!r}; each may appear once")
+                raise DataError(f"two questions have the index {question.index!r}; indices must be unique")
             if question.index is not None:
                 self._by_index[question.index] = question
 
@@ -66,7 +67,7 @@ class QuestionSet(Sequence[BenchmarkQuestion]):
         return iter(self._questions)
 
     def named(self, id: str) -> BenchmarkQuestion | None:
-        """The question with this record id or published id; None where there is none."""
+        """The question with this record id or published id; None if there is none."""
         return self._by_id.get(id) or self._by_published.get(id)
 
     def required(self, id: str) -> BenchmarkQuestion:
@@ -79,37 +80,37 @@ class QuestionSet(Sequence[BenchmarkQuestion]):
         if found is None:
             example = self[0].record.id if len(self) else "none"
             raise DataError(
-                f"no question has the id {id!r} (they are like {example!r}); give the questions that "
+                f"no question has the id {id!r} (ids look like {example!r}); give the questions that "
                 "the candidates answer"
             )
         return found
 
     def published(self, id: str) -> BenchmarkQuestion | None:
-        """The question that the benchmark publishes under this id."""
+        """The question with this published id; None if there is none."""
         return self._by_published.get(id)
 
     def at_index(self, index: str) -> BenchmarkQuestion | None:
-        """The question with this `index` of VLMEvalKit's table."""
+        """The question with this `index` in VLMEvalKit's table; None if there is none."""
         return self._by_index.get(index)
 
 
 def several_accepted(questions: Sequence[BenchmarkQuestion]) -> dict[str, tuple[str, ...]]:
-    """All accepted answers by record id, of the questions that have several."""
+    """All accepted answers by record id, for questions that have several."""
     return {question.record.id: question.accepted for question in questions if question.accepted}
 
 
 def groups_of(row: Fields, names: Iterable[str], *, inside: str | None = None) -> dict[str, tuple[str, ...]]:
     """The values of some fields, each as a tuple of texts; absent and empty ones are left out.
 
-    A value is a text, a number, or a list of them, also one that a table's cell holds in Python's notation.
+    A value is a text, a number, or a list of these, which may also be a Python literal in a table's cell.
 
     Args:
         row: the row.
-        names: its fields.
-        inside: an object in the row that may hold them instead, such as `metadata`.
+        names: the fields to read.
+        inside: the name of an object in the row that may hold them instead, such as `metadata`.
 
     Raises:
-        DataError: a value that is none of these.
+        DataError: a value of another type.
     """
     held = row.values.get(inside) if inside is not None else None
     nested: Mapping[str, Any] = held if isinstance(held, dict) else {}

@@ -1,4 +1,4 @@
-"""Benchmarks by name, and from a name with settings to the benchmark."""
+"""Benchmarks by name, and how to build one from its name and settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BENCHMARKS: Registry[Benchmark] = Registry(
 """Benchmarks by name; each class is a frozen dataclass whose fields are its settings."""
 
 build_benchmark = BENCHMARKS.build
-"""`build_benchmark(name, **settings)`: the benchmark of this name (`Registry.build`)."""
+"""`build_benchmark(name, **settings)`: build the benchmark with this name (`Registry.build`)."""
 
 benchmark_settings = BENCHMARKS.settings
 """`benchmark_settings(name)`: the settings of a benchmark with their defaults."""

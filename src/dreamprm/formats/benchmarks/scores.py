@@ -1,4 +1,4 @@
-"""The figures of a benchmark from per-question outcomes."""
+"""Computes a benchmark's figures from per-question outcomes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from dreamprm.formats.benchmarks.question_set import QuestionSet
 
 
 def scores(benchmark: Benchmark, questions: QuestionSet, outcomes: Mapping[str, float]) -> dict[str, float]:
-    """All figures of a benchmark as fractions; `benchmark.headline` names the one that papers report.
+    """All figures of a benchmark as fractions; `benchmark.headline` names the one reported in papers.
 
     Args:
-        benchmark: whose figures.
-        questions: all of its questions, of a split or a named part.
+        benchmark: the benchmark.
+        questions: all of its questions, those of a split or those of a named part.
         outcomes: by record id or published id: 1 right, 0 wrong, a grade, or the expected outcome of a
             selector. Every question needs one.
 
     Returns:
-        {figure: value}; a rate of something that does not occur is absent.
+        {figure: value}; rates with a denominator of 0 are left out.
 
     Raises:
-        DataError: a question without an outcome, or an outcome of no question.
+        DataError: a question without an outcome, or an outcome that belongs to no question.
         UserError: an outcome outside [0, 1].
     """
     figures = figures_of(benchmark, questions, outcomes)
@@ -35,9 +35,9 @@ def scores(benchmark: Benchmark, questions: QuestionSet, outcomes: Mapping[str, 
 def figures_of(
     benchmark: Benchmark, questions: QuestionSet, outcomes: Mapping[str, float]
 ) -> dict[str, Figure]:
-    """The same figures before they are worked out, so that questions can be drawn anew.
+    """The same figures before they are evaluated, so that questions can be resampled.
 
-    Args, Raises: as `scores`.
+    Args, Raises: as in `scores`.
     """
     return dict(benchmark.figures(list(questions), _in_order(questions, outcomes)))
 
@@ -54,6 +54,6 @@ def _in_order(questions: QuestionSet, outcomes: Mapping[str, float]) -> list[flo
         raise DataError(
             f"{len(missing)} of {len(questions)} questions have no outcome, the first is "
             f"{missing[0]!r}; unanswered questions are wrong: give them 0, or leave them out of "
-            "the questions and say so"
+            "the questions and report that"
         )
     return [found[question.record.id] for question in questions]

@@ -1,4 +1,4 @@
-"""WeMath: two- and three-step problems, each with the one-step problems that it is made of."""
+"""WeMath: two- and three-step problems, each with the one-step problems that make it up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dreamprm.formats.table_files import cell_text
 from dreamprm.generators.base import Generator
 
 _KEY = re.compile(r"(?P<steps>[23])steps_(?P<part>[1-3]|multi)")
-# "...to get Shape ;C.; B. ..." occurs: a letter that no text follows belongs to the option before it.
+# "...to get Shape ;C.; B. ..." occurs: a letter without text after it belongs to the option before it.
 _MARK = re.compile(r"(?:^|;)\s*([A-H])\s*[.\uff0e]\s*(?=[^;\s])")
 
 
@@ -36,14 +36,14 @@ class WeMath(Benchmark):
     concept`) with its images' folder as image_root; VLMEvalKit's `WeMath.tsv` (options in columns A, B,
     ...). Predictions: the questions' rows with `response`, or VLMEvalKit's.
 
-    Own rule, `evaluation/four_dimensional_metrics.py`: behind the last "Answer" the marks < > : . are taken
-    out, and a first character from A to H is the choice; else there is none, and the response is wrong. Its
-    prompt asks for "<Answer>: ...". VLMEvalKit lets a language model match instead (`hit`). Take rules=stated
-    for responses that say "Final answer: B", in which the rule finds no letter. Options are lettered anew in
-    their order: one of the 1,740 questions goes from C to F.
+    Own rule, `evaluation/four_dimensional_metrics.py`: after the last "Answer", the marks < > : . are
+    removed, and a first character from A to H is the choice; otherwise there is none, and the response is
+    wrong. Its prompt asks for "<Answer>: ...". VLMEvalKit lets a language model match instead (`hit`). Use
+    rules=stated for responses that say "Final answer: B", in which the rule finds no letter. Options are
+    relettered in order, since one of the 1,740 questions goes from C to F.
 
-    Figures, as fractions of all problems of two or three steps (the script divides by 525, their number in
-    testmini), m right or wrong in its steps and as a whole:
+    Figures, as fractions of all problems with two or three steps (the script divides by 525, their number in
+    testmini), by whether a problem's steps and the whole are right:
 
         ik          a step wrong, the whole wrong: insufficient knowledge
         ig          all steps right, the whole wrong: inadequate generalisation
@@ -51,11 +51,11 @@ class WeMath(Benchmark):
         rm_strict   a step wrong, the whole right: rote memorisation;    rm_loose: all steps wrong
         score_strict = 1 - ik - ig / 2 - rm_strict,  score_loose = 1 - ik - ig / 2 - rm_loose
 
-    `rm_strict_rate` and `rm_loose_rate` divide by the problems whose whole is right, as the paper's tables
-    do. `one_step`, `two_step`, `three_step` are accuracies; `accuracy` is that of all questions. Accuracies
-    by area of knowledge, which need a second file, are not computed.
+    `rm_strict_rate` and `rm_loose_rate` divide by the number of problems whose whole is right, as in the
+    paper's tables. `one_step`, `two_step`, `three_step` are accuracies; `accuracy` is over all questions.
+    Accuracies by area of knowledge, which need a second file, are not computed.
 
-    An expected outcome between 0 and 1 gives the expectation of every figure but the two rates, since answers
+    For expected outcomes between 0 and 1, every figure except the two rates is an expectation, since answers
     to different questions are chosen independently; the rates are ratios of expectations.
     """
 
@@ -93,7 +93,7 @@ class WeMath(Benchmark):
         return BenchmarkQuestion(record, published, groups | ({"concept": (concept,)} if concept else {}))
 
     def own_checker(self, questions: Questions, judge: Generator | None) -> BenchmarkChecker:
-        """The first letter behind "Answer"."""
+        """The first letter after "Answer"."""
         del questions, judge
         return WeMathChecker()
 
@@ -113,7 +113,7 @@ class WeMath(Benchmark):
             if sorted(parts) != expected or len(rows) != len(expected):
                 raise DataError(
                     f"problem {questions[rows[0]].groups['problem'][0]} has the parts "
-                    f"{', '.join(sorted(parts))}; its figures need {', '.join(expected)}, each once"
+                    f"{', '.join(sorted(parts))}; its figures need {', '.join(expected)}, each exactly once"
                 )
             single = np.array([parts[name] for name in expected[:-1]])
             all_right[number], all_wrong[number] = single.prod(), (1 - single).prod()
@@ -141,22 +141,22 @@ def _four_dimensions(all_right: Floats, all_wrong: Floats, whole: Floats) -> dic
 
 @dataclass(frozen=True)
 class WeMathChecker(BenchmarkChecker):
-    """WeMath's rule; every response is decided."""
+    """WeMath's rule; no response is undecided."""
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
-        """Judge by the letter behind the last "Answer"."""
+        """Judge by the letter after the last "Answer"."""
         return self.compare(response.split("Answer")[-1], question)
 
     def compare(self, extracted: str, question: QuestionRecord) -> Judgement:
-        """Judge by the first character from A to H once < > : . are taken out."""
+        """Judge by the first character after removing < > : . if it is from A to H."""
         first = re.sub(r"[<>:.]", "", extracted.strip()).strip()[:1]
         if not first or first not in "ABCDEFGH":
-            return Judgement("wrong", None, "WeMath: no letter where its prompt asks for one")
+            return Judgement("wrong", None, "WeMath: no letter where the prompt asks for one")
         return Judgement("right" if first == question.answer else "wrong", first, "WeMath: the letter")
 
 
 def _options(row: Fields) -> dict[str, str]:
-    """The options by the letters that they have in the file, which may leave one out."""
+    """The options by their letters in the file, which may skip letters."""
     if "option" not in row:
         columns = lettered_columns(row)
         if len(columns) < 2:
@@ -170,5 +170,5 @@ def _options(row: Fields) -> dict[str, str]:
     ]
     letters = [mark[1] for mark in marks]
     if len(letters) < 2 or letters != sorted(set(letters)) or not all(texts):
-        raise row.error("option", "options in the order of their letters, 'A. x; B. y'")
+        raise row.error("option", "options in order of their letters, 'A. x; B. y'")
     return dict(zip(letters, texts, strict=True))
