@@ -377,7 +377,7 @@ def test_vlmevalkit_images_come_from_the_questions(folder: Path) -> None:
         list(vlmevalkit.read(source, benchmark="B", questions=questions))
     late = table(folder / "m_B.tsv", [*predictions, {"index": 5, "prediction": "x"}], ["index", "prediction"])
     with pytest.raises(
-        DataError, match=r"m_B\.tsv:7: field 'index': got '5'; allowed: an index of the quest"
+        DataError, match=r"m_B\.tsv:7: field 'index': got '5'; allowed: an index in the quest"
     ):
         list(vlmevalkit.read(late, benchmark="B", questions=questions, image_folder=folder / "new"))
     assert not (folder / "new").exists()
@@ -401,7 +401,7 @@ def test_vlmevalkit_images_come_from_the_questions(folder: Path) -> None:
         ({"image": "[1"}, r"'image': got '\[1'; allowed: a text, or a list of texts"),
         (
             {"index": 7, "question": "Who?"},
-            r"'question': got 'Who\?\\nOptions.*; allowed: the question that other",
+            r"'question': got 'Who\?\\nOptions.*; allowed: the same question as in other",
         ),
     ],
 )

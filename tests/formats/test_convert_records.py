@@ -122,9 +122,9 @@ RIGHT_OR_WRONG = {
 @pytest.mark.parametrize("write", RIGHT_OR_WRONG.values(), ids=RIGHT_OR_WRONG)
 def test_what_a_format_of_right_and_wrong_cannot_hold_names_the_option(write: Write, tmp_path: Path) -> None:
     path = tmp_path / "out.json"
-    with pytest.raises(DataError, match=r"record q/m: labels\[1\] is 0\.25, and .* threshold=0"):
+    with pytest.raises(DataError, match=r"record q/m: labels\[1\] is 0\.25, but .* threshold=0"):
         write([record(1, 0.25, 0)], path)
-    with pytest.raises(DataError, match=r"record q/m: labels\[1\] is null, and .* unlabelled=skip"):
+    with pytest.raises(DataError, match=r"record q/m: labels\[1\] is null, but .* unlabelled=skip"):
         write([record(1, N, 0)], path)
     write([record(1, N, 0, id="gone"), record(1, 0)], path, unlabelled="skip")
     assert "q" in path.read_text() and "gone" not in path.read_text()
@@ -488,7 +488,7 @@ def test_visualprm_conversations(write_rows: Any, tmp_path: Path) -> None:
     assert list(visualprm.read(tmp_path / "o.jsonl")) == [read]
     visualprm.write([record(0.5, 0.25)], tmp_path / "o.jsonl", form="conversations", threshold=0.25)
     assert next(visualprm.read(tmp_path / "o.jsonl")).labels == (1, 0)
-    with pytest.raises(DataError, match="the question holds .*Solution Process"):
+    with pytest.raises(DataError, match="the question contains .*Solution Process"):
         visualprm.write(
             [record(1, question="a\n\n### Solution Process:\nb")], tmp_path / "o.jsonl", form="conversations"
         )

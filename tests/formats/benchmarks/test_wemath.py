@@ -212,7 +212,7 @@ def test_own_predictions(tmp_path: Path) -> None:
     [
         ({"key": "4steps_1"}, "field 'key': got '4steps_1'; allowed: one of 2steps_1"),
         ({"answer": "D"}, "field 'answer': got 'D'; allowed: one of the letters A, B, C, F"),
-        ({"option": "3 cm or 4 cm"}, "field 'option': got '3 cm or 4 cm'; allowed: options in the order"),
+        ({"option": "3 cm or 4 cm"}, "field 'option': got '3 cm or 4 cm'; allowed: options in order"),
         ({"option": None}, "field 'option' is missing"),
         ({"ID": None}, "field 'ID or index' is missing; allowed: the question's id, as WeMath publishes it"),
     ],

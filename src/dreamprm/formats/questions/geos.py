@@ -37,7 +37,7 @@ class GEOS(QuestionLayout):
     help = "GEOS: geosolver's folders of question.json and diagram.png, or its questions as one JSON array"
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
-        """One row a question."""
+        """One row per question."""
         if not path.is_dir():
             yield from read_table(path)
             return
