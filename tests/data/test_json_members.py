@@ -66,7 +66,7 @@ def test_a_member_that_is_absent_or_no_array(tmp_path: Path) -> None:
     path = written(tmp_path, '{"a": {}, "b": []}')
     with pytest.raises(DataError, match="no member 'questions'; it has a, b"):
         list(stream_member_array(path, "questions"))
-    with pytest.raises(DataError, match="o.json:1: 'a' is not an array"):
+    with pytest.raises(DataError, match="o.json:1: member 'a' is not an array"):
         list(stream_member_array(path, "a"))
 
 

@@ -71,7 +71,7 @@ def test_probabilities_alone_will_do(tmp_path: Path) -> None:
     [
         ([0.5], "field 'candidates[0].scores': got [0.5]; allowed: an object of scores by scorer"),
         ({"x": [0.5, 0.5]}, "field 'candidates[0].scores.x'"),
-        ({"x": {}}, "2 finite numbers, or one"),
+        ({"x": {}}, "2 finite numbers, or a single one"),
         ({"x": {"log_odds": []}}, "2 finite numbers"),
         ({"x": {"log_odds": [1, 2, 3]}}, "2 finite numbers"),
         ({"x": {"log_odds": [1, None]}}, "2 finite numbers"),
