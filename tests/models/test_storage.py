@@ -101,7 +101,7 @@ def test_what_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read the head from"):
         PRM.from_pretrained(folder)
     (folder / "prm.json").write_text('{"format": 2}')
-    with pytest.raises(UserError, match="has format 2, this version reads 1"):
+    with pytest.raises(UserError, match="has format 2, but this version reads 1"):
         PRM.from_pretrained(folder)
     (folder / "prm.json").write_text("{")
     with pytest.raises(UserError, match="prm.json is not the settings file of a saved PRM"):
