@@ -3,10 +3,10 @@
     python experiments/answer_agreement.py [../shared/data/mathvision] > experiments/results/answers.md
 
 Reads MATH-V testmini (github.com/mathllm/MATH-V: `testmini.jsonl`, and `outputs/*.jsonl` with the responses
-of five models, the answer that was taken from each, `model_answer`, and a flag, `correct`). Beside it, where
-they are there: MMMU-Pro responses of DreamPRM-1.5 and the solutions of ProcessBench, which have flags and no
-references; there the answer of one response that is flagged right stands in for the reference of the others
-to the same question.
+of five models, the answer extracted from each, `model_answer`, and a flag, `correct`). In addition, if they
+are there: MMMU-Pro responses of DreamPRM-1.5 and the solutions of ProcessBench, which have flags but no
+references; there the answer of one response flagged right serves as the reference for the other responses to
+the same question.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CAUSES = {
         "InternLM-XComposer2-VL-CoT": "1284",
     },
 }
-"""What each disagreement comes from, as read by a person. One that is not here is reported as not read."""
+"""The cause of each disagreement, as read by a person. Those not listed are reported as not read."""
 
 PROCESSBENCH_READ = (
     "The clear disagreements on olympiadbench, read one by one: in three, the flags of two solutions "
@@ -72,7 +72,7 @@ class Row:
 
     @property
     def agrees(self) -> bool:
-        """An answer that is undecided is not right."""
+        """Whether our judgement equals the flag; an undecided answer counts as not right."""
         return (self.judgement.verdict == "right") == self.flag
 
     @property
@@ -101,7 +101,7 @@ def mathvision(folder: Path, checker: Checker) -> Iterator[Row]:
 
 
 def mmmu_pro(path: Path, checker: Checker) -> Counter[tuple[str, bool]]:
-    """Verdicts on responses that are not the reference themselves, by their flag."""
+    """Verdicts on all responses except the reference itself, by their flag."""
     groups: dict[str, list[dict[str, object]]] = defaultdict(list)
     for row in json.loads(path.read_text(encoding="utf-8")):
         groups[row["id"]].append(row)

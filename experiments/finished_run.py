@@ -15,7 +15,7 @@ from dreamprm.training.train import restore
 
 
 def read_config(folder: Path) -> TrainConfig:
-    """The run's configuration, with eager attention: it has second-order gradients, for all alike."""
+    """The run's configuration with eager attention for all estimators, as it has second-order gradients."""
     config = load_config(TrainConfig, folder / "config.yaml")
     return dataclasses.replace(
         config,
@@ -38,7 +38,7 @@ def open_run(config: TrainConfig, checkpoint: Path | None) -> Run:
 
 
 def windows(run: Run, config: TrainConfig, *, count: int) -> Iterator[tuple[list[Any], Any]]:
-    """(inner batches, meta batch) of the windows that follow the run's present state."""
+    """(inner batches, meta batch) of the windows that follow the run's current state."""
     length = config.inner_steps
     first = run.state.inner.step // length
     for window in range(first, first + count):

@@ -1,4 +1,4 @@
-"""Float64 all the way through a model that rounds to float32 inside."""
+"""True float64 through a model that internally rounds to float32."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.overrides import TorchFunctionMode
 
 
 class Float64Inside(TorchFunctionMode):
-    """A context in which whoever asks torch for float32 gets float64.
+    """A context in which code that asks torch for float32 gets float64.
 
-    transformers' norms, rotary embeddings and softmax work in float32 whatever the model's dtype is. Under
-    this context a float64 model is one: nothing is patched, and outside the context nothing changes.
+    transformers' norms, rotary embeddings and softmax work in float32 whatever the model's dtype. In this
+    context a float64 model really computes in float64; nothing is patched, and outside it nothing changes.
     """
 
     def __torch_function__(

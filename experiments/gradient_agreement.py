@@ -2,9 +2,9 @@
 
     python experiments/gradient_agreement.py runs/sandbox [windows]
 
-For each checkpoint that the run kept, and for its start: from that state, every estimator takes the same
-windows (the batches that the run saw next), and its gradient is compared with `unrolled`'s. Printed are
-medians over windows of the cosine and of the ratio of norms, with the least and the most.
+For the run's start and each checkpoint it kept, every estimator takes the same windows from that state (with
+the batches that the run saw next), and its gradient is compared with `unrolled`'s. Prints the median, the
+least and the greatest cosine and ratio of norms over windows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ESTIMATORS = {
 
 
 def compare(config: TrainConfig, checkpoint: Path | None, count: int) -> None:
-    """Print the agreement from one state on."""
+    """Print the agreement over the windows that follow one state."""
     run = open_run(config, checkpoint)
     state, first = run.state, run.state.inner.step
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ESTIMATORS}
@@ -38,7 +38,7 @@ def compare(config: TrainConfig, checkpoint: Path | None, count: int) -> None:
         for name, settings in ESTIMATORS.items():
             got = build_estimator(**settings).run_window(*arguments, inner_batches=batches, outer_batch=meta)
             found[name].append(agreement(got.alpha_grad, exact.alpha_grad))
-        # alpha stays as it is here: the windows differ by their batches and by the steps taken.
+        # alpha stays fixed here: the windows differ in their batches and in the steps taken before.
         state.params, state.inner = exact.params, exact.state
     print(f"from step {first}, {count} windows")
     for name, pairs in found.items():

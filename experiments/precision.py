@@ -2,9 +2,9 @@
 
     python experiments/precision.py runs/study/shipped-seed0 [windows] > experiments/results/precision.md
 
-Truth is `unrolled` on the model in float64 all through (float64.py). From the checkpoint's state, every
-estimator takes the same windows of the batches that come next, at four inner learning rates. Each cell is the
-median over windows of a relative error |got - truth| / |truth| or of a cosine, with the least and the most.
+The truth is `unrolled` on the model entirely in float64 (float64.py). From the checkpoint's state, every
+estimator takes the same windows, with the batches that come next, at four inner learning rates. Each cell is
+the median over windows of a relative error |got - truth| / |truth| or a cosine, with the range.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ ESTIMATORS: dict[str, dict[str, Any]] = {
 
 @dataclasses.dataclass
 class Start:
-    """Where every window begins, in one precision."""
+    """The state from which every window begins, in one precision."""
 
     problem: BilevelProblem
     params: dict[str, Tensor]
@@ -150,7 +150,7 @@ def measure(config: TrainConfig, checkpoint: Path, *, count: int) -> None:
 
 
 def cells(ended: list[WindowResult], truths: list[Gradient]) -> tuple[str, str]:
-    """Relative error and cosine over the windows, or the statuses where a solver did not succeed."""
+    """Relative error and cosine over the windows, or the statuses if a solver did not succeed."""
     failed = sorted({window.status.value for window in ended} - {"ok"})
     if failed:
         return ", ".join(failed), ", ".join(failed)

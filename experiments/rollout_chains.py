@@ -21,7 +21,7 @@ PREFIXES = 4
 
 @dataclass(frozen=True)
 class Chain:
-    """A CoT with what is true of its prefixes and the rollouts that were sampled from each."""
+    """A CoT with the true values of its prefixes and the rollouts sampled from each."""
 
     question: tuple[int, str, int]
     fault: str
@@ -33,7 +33,8 @@ class Chain:
 
 
 def domain_chains(spec: DomainSpec, *, questions: int, seed: int, strangers: bool = False) -> Iterator[Chain]:
-    """The domain's CoTs, labelled by its own reasoner; `strangers`: CoTs written by another one."""
+    """The domain's CoTs with rollouts of its own reasoner; with `strangers`, another reasoner wrote the
+    CoTs."""
     data = generate_domain(spec, questions=questions, cots=COTS, seed=seed)
     scenes = {problem.image: problem.scene for problem in data.problems}
     errors = NO_ERRORS if spec.fault == "easy" else TRAINING_ERRORS
@@ -83,7 +84,8 @@ def _chain(
 
 
 def independent_chains(count: int, *, seed: int) -> Iterator[Chain]:
-    """No sandbox: values drawn uniformly, each for itself, so that neighbours say nothing of each other."""
+    """Not from the sandbox: values drawn uniformly and independently, so that neighbours carry no
+    information."""
     rng = np.random.default_rng(seed)
     for i in range(count):
         values = rng.random(PREFIXES)
@@ -100,9 +102,9 @@ def independent_chains(count: int, *, seed: int) -> Iterator[Chain]:
 
 
 def closed_form_check(prefixes: int, *, rollouts: int) -> tuple[float, float]:
-    """(largest, mean square) distance of the true values from that many rollouts, in standard errors.
+    """(largest, mean square) distance between true values and that many rollouts, in standard errors.
 
-    Of prefixes whose value is not 0 or 1; the mean square of such distances is 1 where the values are right.
+    Only for prefixes whose value is not 0 or 1; the mean square should be 1 if the values are right.
     """
     distances: list[float] = []
     for number, spec in enumerate(DOMAINS):

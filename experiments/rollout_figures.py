@@ -14,7 +14,7 @@ from dreamprm.labelling.rollouts import Ask, LabelMethod, Tally, build_method, r
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method made of some chains; (chains, prefixes), NaN where it gave no label."""
+    """A method's results on some chains; (chains, prefixes), NaN where it gave no label."""
 
     labels: np.ndarray
     rollouts: np.ndarray
@@ -70,12 +70,12 @@ def mean_and_interval(chains: Sequence[Chain], values: np.ndarray) -> tuple[floa
 class Figures:
     """One row of the table."""
 
-    cost: float  # rollouts a labelled step
+    cost: float  # rollouts per labelled step
     tokens: float
     labelled: float
     error: tuple[float, float, float]  # mean absolute, with its interval
     bias: tuple[float, float, float]
-    slope: float  # of the label over the truth: 1 where it is not shrunk
+    slope: float  # of the label against the truth: 1 if labels are not shrunk
     wrong_side: float
 
 
@@ -85,7 +85,7 @@ def figures(method: LabelMethod, chains: Sequence[Chain]) -> Figures:
     off = outcome.labels - values
     labels, true = outcome.labels[given], values[given]
     variance = np.var(true, ddof=1)
-    # A label of exactly one half lies on neither side: half wrong.
+    # A label of exactly one half is on neither side and counts as half wrong.
     wrong = np.where(labels == 0.5, 0.5, (labels > 0.5) != (true > 0.5))
     return Figures(
         cost=outcome.rollouts.sum() / given.sum(),
@@ -99,17 +99,18 @@ def figures(method: LabelMethod, chains: Sequence[Chain]) -> Figures:
 
 
 def paired(chains: Sequence[Chain], one: LabelMethod, other: LabelMethod) -> tuple[float, float, float]:
-    """The difference of two methods' mean absolute errors on the same steps, with its interval."""
+    """The difference between two methods' mean absolute errors on the same steps, with its interval."""
     values = truth(chains)
     errors = [np.abs(label(method, chains).labels - values) for method in (one, other)]
     return mean_and_interval(chains, errors[0] - errors[1])
 
 
 def first_errors(chains: Sequence[Chain], rollouts: int) -> tuple[float, float, float, int]:
-    """Of the wrong chains: how often the search's step is the one of two truths; prefixes visited; how many.
+    """For the wrong chains: how often the search finds each of two true steps, prefixes visited, and their
+    number.
 
-    The truths: the first step from which the true value is 0 (what more and more rollouts would find), and
-    the first that more than halves it (what a reader would call the error). Step 5, the end, has value 0.
+    The true steps: the first one from which the true value is 0 (found with ever more rollouts), and the
+    first one that more than halves it (what a reader would call the error). Step 5, the end, has value 0.
     """
     wrong = [chain for chain in chains if not chain.correct]
     method = build_method("first_error", rollouts=rollouts, fill="next")

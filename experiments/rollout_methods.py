@@ -1,11 +1,11 @@
-"""What the label methods cost and how far their labels are off, where the truth is known: the sandbox.
+"""What the label methods cost and how far off their labels are, on the sandbox, where the truth is known.
 
-    python experiments/rollout_methods.py [questions a domain, 40]
+    python experiments/rollout_methods.py [questions per domain, 40]
 
 Two CoTs for each question of the fifteen training domains of seeds 0, 1, 2, made in memory; the methods'
 settings were chosen on seeds 3 and 4. Every method reads the same 32 rollouts of each prefix, in order, so
-that methods differ by what they read and not by luck. True values: dreamprm.sandbox.true_values. Writes
-experiments/results/rollouts.{md,png}; three minutes of one core.
+that methods differ in what they read and not by chance. True values: dreamprm.sandbox.true_values. Writes
+experiments/results/rollouts.{md,png}; takes three minutes on one core.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ ROWS: dict[str, LabelMethod] = {
 
 
 def main(questions: int) -> None:
-    """Sample, label by every method, write the page and the plot."""
+    """Sample, label with every method, and write the page and the plot."""
     start = time.monotonic()
     chains = [
         chain

@@ -1,4 +1,4 @@
-"""experiments/results/rollouts.md: the tables of rollout_methods.py and what they say."""
+"""experiments/results/rollouts.md: the tables of rollout_methods.py and what they show."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def page(
     default: str,
     questions: int,
 ) -> str:
-    """The whole page; `default` names the row of `adaptive` as it is by default."""
+    """The whole page; `default` names the row of `adaptive` with its default settings."""
     furthest, square = closed_form_check(CHECKED, rollouts=20_000)
     text = f"""# Label methods: error against cost
 
@@ -101,7 +101,7 @@ def answer(
     *,
     default: str,
 ) -> str:
-    """Whether 60 % of the rollouts are enough, and what that is due to."""
+    """Whether 60 % of the rollouts are enough, and what contributes to it."""
     full, own = rows["full, n = 8"], rows[default]
     needed = {
         name: cost_at([x.cost for x in found], [x.error[0] for x in found], full.error[0])
@@ -157,7 +157,7 @@ def expected_error(values: np.ndarray, *, rollouts: int) -> float:
 
 
 def cost_at(costs: Sequence[float], errors: Sequence[float], wanted: float) -> float:
-    """The cost at which a curve's error falls to `wanted`: between its points, error is a line in log cost.
+    """The cost at which a curve's error falls to `wanted`; between points, error is linear in log cost.
 
     The points come in order of falling error.
     """
@@ -169,7 +169,7 @@ def row(*cells: object) -> str:
 
 
 def table(*cells: str) -> str:
-    """A table's head."""
+    """A table's header."""
     return row(*cells) + "\n|" + " --- |" * len(cells)
 
 

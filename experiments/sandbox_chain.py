@@ -5,8 +5,8 @@ r"""`make train`: the whole pipeline on the sandbox, as a chain of the commands 
     sandbox -> train ------------------------------> score -\
             -> vanilla -> score_vanilla, and base -----------+-> evaluate -> targets -> report
 
-The learned weights and the vanilla PRM, which is the same training without an upper level, are trained on a
-core each. Every command is printed before it runs; --dry-run prints them and runs none. Logs are in RUN/logs.
+The learned weights and the vanilla PRM, which is the same training without an upper level, train on one core
+each. Every command is printed before it runs; --dry-run prints them and runs none. Logs are in RUN/logs.
 Ctrl-C stops all of it, and the same command resumes.
 
 Keys: output=runs/sandbox, seed=0 (of the world and both trainings), overwrite=true (replace the run that is
@@ -34,12 +34,12 @@ from dreamprm.training.settings import TrainConfig
 CONFIGS = "experiments/configs/sandbox"
 SUITES = ("heldout", "combinations", "styles", "reasoner", "two_ops", "mixed")
 SHIFTED = SUITES[1:]
-"""Those that differ from the training data: the mean is over them."""
+"""Suites that differ from the training data; the mean is taken over them."""
 VANILLA = "hypergrad={name: none}"
 
 
 def score(name: str, model: str, *, world: str, output: str, settings: Sequence[str] = ()) -> tuple[str, ...]:
-    """The command that lets a model score all suites of a world."""
+    """The command that scores all suites of a world with a model."""
     return (
         *("dreamprm", "score", f"{CONFIGS}/score.yaml"),
         *(f"model={model}", f"name={name}", f"output={output}", f"data.image_root={world}"),
@@ -48,7 +48,7 @@ def score(name: str, model: str, *, world: str, output: str, settings: Sequence[
 
 
 def chain(output: str, seed: int, world: Mapping[str, str], training: Sequence[str]) -> list[Stage]:
-    """All stages, those that take longest first among those that can run at once."""
+    """All stages; among those that can run at the same time, the longest first."""
     data = world.get("folder", f"data/sandbox/seed{seed}")
     run, vanilla, evaluation = output, f"{output}/vanilla", f"{output}/evaluation"
     common = (
@@ -139,14 +139,14 @@ def chain(output: str, seed: int, world: Mapping[str, str], training: Sequence[s
 
 
 class _Clock:
-    """The seconds that the chain has taken, over all its starts, in a file for `sandbox_targets.py`."""
+    """The seconds the chain has taken, summed over all its starts, in a file for `sandbox_targets.py`."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._began = path, time.monotonic()
         self._before = float(path.read_text()) if path.exists() else 0.0
 
     def write(self) -> None:
-        """Bring the file up to date."""
+        """Update the file."""
         write_atomically(self._path, f"{self._before + time.monotonic() - self._began:.1f}\n")
 
 
@@ -170,7 +170,7 @@ def planned(given: Sequence[str]) -> tuple[str, bool, list[Stage]]:
         raise UserError("data.image_root is the world's folder; write sandbox.folder=...")
     world = {key.partition(".")[2]: keys.pop(key) for key in list(keys) if key.startswith("sandbox.")}
     training = [f"{key}={value}" for key, value in keys.items()]
-    # A misspelt key shows now, not after the world has been made.
+    # A misspelt key is reported now, not after the world has been made.
     sizes = [f"seed={seed}", *(f"{key}={value}" for key, value in world.items())]
     config = load_config(SandboxConfig, ROOT / CONFIGS / "world.yaml", sizes)
     load_config(TrainConfig, ROOT / CONFIGS / "train.yaml", training)

@@ -1,11 +1,12 @@
-r"""What a run on the sandbox reached: its weights against planted quality, its accuracies, its targets.
+r"""What a run on the sandbox achieved: its weights compared with planted quality, its accuracies, its
+targets.
 
     python experiments/sandbox_targets.py run=runs/sandbox world=data/sandbox/seed0 \
         evaluation=runs/sandbox/evaluation
 
 Adds to RUN/summary.json the domains' planted quality with the weights' rank correlation, the accuracies of
-the evaluation where one is given, and the targets where that compared learned weights with the vanilla PRM;
-prints the whole. Training never reads the planted quality: this is the one place where the two meet.
+the evaluation if one is given, and the targets if that compared learned weights with the vanilla PRM; prints
+all of it. Training never reads the planted quality: this is the only place where the two meet.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ def measured(
     """The entries to add to a run's summary.
 
     Args:
-        summary: as the training left it.
+        summary: as written by the training.
         quality: planted quality by domain.
-        evaluation: what evaluation.json holds, of suites that the run's PRM was scored on.
+        evaluation: the content of evaluation.json, for suites that the run's PRM has scored.
     """
     entries: dict[str, Any] = {"quality": dict(quality)}
     if trained(summary).learned or set(summary["weights"]) == set(quality):
-        # A baseline's selection may have lost domains, or brought the meta set in as one more.
+        # A baseline's selection may have lost domains, or added the meta set as one more.
         entries |= weight_summary(summary["weights"], quality)
     if evaluation is None:
         return entries
@@ -64,7 +65,7 @@ def measured(
 def read(path: Path) -> Any:
     """The content of a JSON file.
 
-    Raises: UserError where it is missing.
+    Raises: UserError if it is missing.
     """
     if not path.is_file():
         raise UserError(f"{path} is missing; run the command that writes it first")
@@ -72,9 +73,9 @@ def read(path: Path) -> Any:
 
 
 def add_to_summary(run: Path, world: Path, evaluation: Path | None = None) -> dict[str, Any]:
-    """Bring RUN/summary.json up to date and return it.
+    """Update RUN/summary.json and return it.
 
-    Raises: UserError where a file is missing.
+    Raises: UserError if a file is missing.
     """
     summary: dict[str, Any] = read(run / "summary.json")
     result = None if evaluation is None else read(evaluation / "evaluation.json")
@@ -83,7 +84,7 @@ def add_to_summary(run: Path, world: Path, evaluation: Path | None = None) -> di
         # From the run's folder, so that the two can be moved together.
         summary["evaluation"] = os.path.relpath(evaluation, run)
         summary["suite_files"] = {name: f"{world}/suites/{name}.jsonl" for name in result["suites"]}
-    clock = run / "logs" / "seconds.txt"  # of the chain that the run is part of
+    clock = run / "logs" / "seconds.txt"  # written by the chain that the run is part of
     if clock.is_file():
         summary["seconds"] = float(clock.read_text())
     write_atomically(run / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")

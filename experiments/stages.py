@@ -1,8 +1,8 @@
 """Commands that depend on each other, run two at a time, with one display of their progress.
 
-A stage is a command. What it writes goes to LOGS/NAME.log; its progress is shown here with its name in front.
-A stage that has ended well leaves LOGS/NAME.done, which holds its command: where the same command is to be
-run again, its outputs are there and nothing before it has run anew, it is skipped.
+A stage is a command. Its output goes to LOGS/NAME.log, and its progress is shown here, prefixed with its
+name. A stage that succeeds leaves LOGS/NAME.done, which holds its command. It is skipped if its command has
+not changed, its outputs exist and no stage before it has run again.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Stage:
     """One command of a chain.
 
     Attributes:
-        name: of its log, and before its lines.
+        name: names its log, and prefixes its lines.
         words: the command as a user types it: `dreamprm ...`, or `python experiments/...`.
         after: names of the stages that it needs.
-        outputs: files that are there when it has ended well.
-        prints: what becomes of its output here: `hidden`, `marked` with its name like its progress, or
-            `plain` where it is the result. The log has all of it.
+        outputs: files that exist after it has succeeded.
+        prints: how its output is shown here: `hidden`, `marked` with its name like its progress, or `plain`
+            if it is a result. The log has all of it.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Stage:
         return shlex.join(self.words)
 
     def arguments(self) -> list[str]:
-        """The command by this interpreter, whatever PATH says."""
+        """The command, run with this interpreter whatever PATH says."""
         program = [sys.executable, "-m", "dreamprm"] if self.words[0] == "dreamprm" else [sys.executable]
         return [*program, *self.words[1:]]
 
 
 class StageFailed(Exception):
-    """A stage ended badly: its exit code, and what to tell."""
+    """A stage failed: its exit code, and the message to show."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -81,7 +81,7 @@ class _Running:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            # Ctrl-C reaches this process, which then stops that one: it must not be hit twice.
+            # Ctrl-C reaches this process, which then stops the other: it must not get the signal twice.
             start_new_session=True,
         )
         # Results are printed to stdout, progress to stderr.
@@ -114,20 +114,20 @@ class _Running:
 def run_stages(
     stages: Sequence[Stage], logs: Path, *, at_once: int = 2, tick: Callable[[], None] = lambda: None
 ) -> None:
-    """Run all stages, each when what it needs has ended, in their order, so many at once.
+    """Run all stages in order, each after the stages it needs, with at most `at_once` at the same time.
 
     Args:
         tick: called before a stage begins, and at the end.
 
     Raises:
-        StageFailed: one ended badly; the others were stopped.
-        KeyboardInterrupt: after all were stopped; they save what they have.
+        StageFailed: a stage failed; the others were stopped.
+        KeyboardInterrupt: after all were stopped; they save their progress.
     """
     logs.mkdir(parents=True, exist_ok=True)
     ended: set[str] = set()
     skipped: set[str] = set()
     waiting, running = list(stages), list[_Running]()
-    # A signal is acted on between two looks at the processes, so that none is left running.
+    # Signals are handled between two polls of the processes, so that none is left running.
     with DeferredInterrupt() as interrupt:
         try:
             while (waiting or running) and not interrupt.requested:
@@ -179,7 +179,7 @@ def _require_success(one: _Running, logs: Path) -> None:
 
 
 def _stop(running: Sequence[_Running]) -> None:
-    """Let what still runs save and end: SIGTERM does what Ctrl-C does to a command."""
+    """Let running stages save and end: SIGTERM has the same effect on a command as Ctrl-C."""
     for one in running:
         if one.process.poll() is None:
             one.process.terminate()

@@ -9,8 +9,8 @@ suites, and `dreamprm evaluate` compares them (runs/study/evaluation-seedS). `ta
 experiments/results/baselines.{json,md} of the seeds that are complete.
 
 Nothing is tuned or chosen here: every baseline runs once in each world, with its own defaults, under the
-settings of the shipped configuration, and all PRMs are read with the aggregation that it trains with. What
-may be said against the comparison stands on its page (`OBJECTIONS`).
+settings of the shipped configuration, and all PRMs are read with the aggregation that it trains with.
+Objections to the comparison are listed on its page (`OBJECTIONS`).
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ OBJECTIONS = (
     "**Not run.** The clean domains alone (a ceiling), the learned weights from the first step "
     "(`fixed_weights`), domains dropped by their own meta loss, a smaller share of corrupted domains.",
 )
-"""What a sceptical reader would hold against the comparison."""
+"""Objections that a sceptical reader would raise against the comparison."""
 UNTRAINED = ("random", "first", "majority", "oracle")
 
 
@@ -127,7 +127,7 @@ def scored_folder(name: str, seed: int) -> Path:
 
 
 def score(name: str, seed: int) -> None:
-    """Let one PRM score every suite, unless it has."""
+    """Score every suite with one PRM, unless that is done already."""
     score_suites(name, model_folder(name, seed), seed, scored_folder(name, seed))
 
 
@@ -165,7 +165,7 @@ def jobs(seed: int) -> Iterator[Callable[[], None]]:
 
 
 def run_all() -> None:
-    """Seed by seed, so that whatever is finished is a whole comparison."""
+    """Go seed by seed, so that each finished seed is a complete comparison."""
     for seed in SEEDS:
         run_shipped(seed)
         side_by_side(jobs(seed))
@@ -286,7 +286,7 @@ def _differences(found: Found) -> list[str]:
 
 
 def _weights(seeds: Iterable[int]) -> list[str]:
-    """Whom the weights of each run with weights of its own favour."""
+    """Which domains are favoured by each run that has its own weights."""
     lines = [
         "## Weights",
         "",

@@ -1,4 +1,4 @@
-"""Many training runs of the sandbox, two at a time; finished ones are kept and not repeated."""
+"""Many training runs on the sandbox, two at a time; finished ones are kept and not repeated."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def world(seed: int) -> Path:
 def command(*words: str, log: Path) -> None:
     """Run `dreamprm WORDS` (or `python experiments/... WORDS`), its output in a file.
 
-    Raises: CalledProcessError where it fails.
+    Raises: CalledProcessError if it fails.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     stage = Stage(log.stem, words if words[0] == "python" else ("dreamprm", *words))
@@ -59,7 +59,7 @@ def command(*words: str, log: Path) -> None:
 def train(name: str, seed: int, overrides: Iterable[str] = (), *, config: str = CONFIG) -> Path:
     """One run, unless it is finished; returns its folder.
 
-    Raises: SystemExit where a finished run has other settings: its figures would stand under a wrong name.
+    Raises: SystemExit if a finished run has other settings: its figures would appear under a wrong name.
     """
     target = folder(name, seed)
     settings = [f"seed={seed}", f"output={target.relative_to(ROOT)}", "log.progress=lines", *overrides]
@@ -89,7 +89,7 @@ def make_world(seed: int) -> None:
 def run_shipped(seed: int) -> Path:
     """`make train` of a seed, unless it is finished; returns the run folder.
 
-    Raises: CalledProcessError where it fails, as on the finished run of other settings.
+    Raises: CalledProcessError if it fails, for instance on a finished run with other settings.
     """
     target = folder(SHIPPED, seed)
     command(
@@ -100,7 +100,7 @@ def run_shipped(seed: int) -> Path:
 
 
 def score_suites(name: str, model: Path, seed: int, output: Path, *settings: str) -> None:
-    """Let one PRM score every suite of the seed's world, unless it has."""
+    """Score every suite of the seed's world with one PRM, unless that is done already."""
     if not (output / "summary.json").exists():
         words = score(
             name,
@@ -113,7 +113,7 @@ def score_suites(name: str, model: Path, seed: int, output: Path, *settings: str
 
 
 def measure(run: Path, seed: int) -> None:
-    """Score and evaluate a run's PRM by itself, and add its figures to its summary.json, unless it has them.
+    """Score and evaluate a run's PRM on its own, and add its figures to its summary.json, unless it has them.
 
     The figures of a run of `make train` are there already.
     """
@@ -137,21 +137,22 @@ def measure(run: Path, seed: int) -> None:
 
 
 def add_figures(run: Path, seed: int, evaluation: Path | None = None) -> None:
-    """Add to a run's summary.json its weights against the planted quality, and an evaluation's figures."""
+    """Add to a run's summary.json the comparison of its weights with the planted quality, and an evaluation's
+    figures."""
     summary = read_json(run / "summary.json")
     if summary is not None and "quality" not in summary:
         add_to_summary(run, ROOT / world(seed), evaluation)
 
 
 def side_by_side(jobs: Iterable[Callable[[], Any]]) -> None:
-    """Call the jobs, two at a time, in their order; the first error is raised when those begun have ended."""
+    """Call the jobs in order, two at a time; the first error is raised after all started ones have ended."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         for future in [pool.submit(job) for job in jobs]:
             future.result()
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A finished run's file; None where it is not there."""
+    """A finished run's file; None if it does not exist."""
     return json.loads(path.read_text()) if path.exists() else None
 
 
@@ -166,15 +167,15 @@ def head(*cells: str) -> list[str]:
 
 
 def percent(values: list[float]) -> str:
-    """Shares of the seeds as per cent, and their mean."""
+    """The seeds' shares in percent, and their mean."""
     shown = " / ".join(f"{100 * value:.1f}" for value in values)
     return f"{shown} (mean {100 * mean(values):.1f})" if len(values) > 1 else shown
 
 
 def main(runs: Callable[[], None], tables: Callable[[], None]) -> None:
-    """The parts of a study that the command line names, `runs` or `tables`; both where it names none.
+    """Run the parts of a study that the command line names, `runs` or `tables`; both if it names none.
 
-    Raises: SystemExit for a part that is not known.
+    Raises: SystemExit for an unknown part.
     """
     known = {"runs": runs, "tables": tables}
     wanted = sys.argv[1:] or list(known)

@@ -5,8 +5,8 @@
     make study ARGS=tables                       only experiments/results/sandbox.{json,md}, of finished runs
 
 Every run is `make train`, or `dreamprm train experiments/configs/sandbox/train.yaml` with the overrides below
-and the commands that score and evaluate it; finished runs are kept and not repeated. Two run at a time, on a
-core each.
+and the commands that score and evaluate it; finished runs are kept and not repeated. Two run at a time, on
+one core each.
 """
 
 from __future__ import annotations

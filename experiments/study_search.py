@@ -1,13 +1,13 @@
-"""The vanilla PRM with a search of its own on the sandbox: is learned weights' gain only a better tuned run?
+"""The vanilla PRM with its own search on the sandbox: is the gain of learned weights just better tuning?
 
     python experiments/study_search.py            all of it, after the baselines' study: about half an hour
     python experiments/study_search.py tables     only the tables
 
 Learned weights train with the shipped settings. Their steps and upper learning rate were chosen on other
 worlds (seeds 3 and 4), the lower level's settings, which the vanilla PRM shares, on the clean domains and the
-development set of seed 0 (experiments/results/looks.md). Here the vanilla PRM has a choice in every world
-itself: half and twice the learning rate, 1.4 times and twice the steps, and the most accurate of these five
-by the world's development set stands for it. The suites choose nothing.
+development set of seed 0 (experiments/results/looks.md). Here the vanilla PRM is tuned in every world itself:
+half and twice the learning rate, 1.4 times and twice the steps; the most accurate of these five on the
+world's development set is used. Nothing is chosen on the suites.
 Runs: runs/study/; tables: experiments/results/vanilla_search.{json,md}.
 """
 
@@ -54,7 +54,7 @@ def development_folder(name: str, seed: int) -> Path:
 
 
 def train_and_score(name: str, seed: int) -> None:
-    """Train what is missing; score the development set, and the suites where the baselines' study has not."""
+    """Train what is missing; score the development set, and the suites if the baselines' study has not."""
     if name in TRIED:
         train(
             name,

@@ -1,4 +1,4 @@
-"""Activation checkpointing of decoder layers that is right under `torch.func.functional_call`."""
+"""Activation checkpointing of decoder layers that is correct under `torch.func.functional_call`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.utils.checkpoint import checkpoint
 class CheckpointedLayer(nn.Module):
     """Keeps a layer's input and its parameters, and runs the layer again in the backward pass.
 
-    transformers' own checkpointing recomputes after functional_call has put the module's parameters back, so
-    that its gradients are those of other weights. Here the parameters in use during the forward pass travel
-    into the recomputation as arguments.
+    transformers' own checkpointing recomputes after functional_call has restored the module's parameters, so
+    that its gradients belong to other weights. Here the parameters used in the forward pass are passed to the
+    recomputation as arguments.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -33,7 +33,7 @@ class CheckpointedLayer(nn.Module):
 def checkpoint_layers(backbone: nn.Module) -> None:
     """Wrap every layer of the language model and every block of the vision tower.
 
-    Names of the parameters change (`layers.0.x` becomes `layers.0.layer.x`): call it before they are read.
+    Parameter names change (`layers.0.x` becomes `layers.0.layer.x`): call it before they are read.
     """
     for stack in (backbone.model.language_model.layers, backbone.model.visual.blocks):
         assert isinstance(stack, nn.ModuleList)

@@ -15,7 +15,7 @@ from experiments.benchmarks.workload import Workload
 
 
 class Taken(NamedTuple):
-    """What a window gave: alpha's gradient (empty for plain training), and what there is to say about it."""
+    """A window's result: alpha's gradient (empty for plain training), and notes on it."""
 
     alpha_grad: dict[str, Tensor]
     note: str = ""
@@ -35,7 +35,7 @@ class Case:
 
     @property
     def model(self) -> str:
-        """The model variant that the row runs on: fused attention wherever it can.
+        """The model variant that the row runs on: fused attention if possible.
 
         Raises:
             ValueError: an estimator or setting that does not exist.
@@ -49,15 +49,15 @@ class Case:
         return "eager" if build_estimator(self.estimator, **self.settings).needs_second_order else "sdpa"
 
     def prepare(self, workload: Workload, *, consume: bool = False) -> Run:
-        """Do everything that a training loop has done before a window; the window itself is left to run.
+        """Do everything that a training loop does before a window; the window itself remains to be run.
 
-        The window may overwrite its tensors, as a training loop lets it: copies of the workload's, or with
-        `consume` the workload's own, which is then spent (where two copies do not fit).
+        The window may overwrite its tensors, as in a training loop: copies of the workload's, or with
+        `consume` the workload's own, which cannot be used again (for when two copies do not fit).
 
         Raises:
             ImportError: the peer is not installed.
             ValueError: an estimator or setting that does not exist.
-            ArithmeticError: from the window itself, where it gave no gradient.
+            ArithmeticError: from the window itself, if it gave no gradient.
         """
         if self.peer:
             window = PEERS[self.peer].prepare(workload)
@@ -104,7 +104,7 @@ CASES: dict[str, Case] = {
     "adjoint, on disk": Case("adjoint", {"offload": "disk"}),
     "first_order, on disk": Case("first_order", {"offload": "disk"}),
     "unrolled": Case("unrolled"),
-    # A random model's inner loss is not convex: at their defaults both report, rightly, that they diverge.
+    # A random model's inner loss is not convex: with their defaults both correctly report that they diverge.
     # The 5M model has a curvature of -74.
     "neumann": Case("neumann", {"step": 1e-3}),
     "cg": Case("cg", {"damping": 100.0, "max_iterations": 20}),

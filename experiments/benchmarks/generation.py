@@ -58,7 +58,7 @@ Way = Callable[[], int]
 
 @dataclass(frozen=True)
 class Point:
-    """What was measured of one model and shape: tokens a second of each way, repetition by repetition."""
+    """The measurements of one model and shape: tokens per second of each way, for each repetition."""
 
     size: str
     parameters: int
@@ -89,7 +89,7 @@ def save_checkpoint(folder: Path, size: str) -> Path:
 
 
 def requests(folder: Path, *, prefixes: int, n: int, tokens: int) -> list[Request]:
-    """One image and prefixes of random words: the first `tokens` long, each next one by an eighth shorter."""
+    """One image and prefixes of random words: the first `tokens` long, each next one an eighth shorter."""
     generator = np.random.default_rng(0)
     image = folder / "image.png"
     Image.fromarray(generator.integers(0, 256, (IMAGE_SIDE, IMAGE_SIDE, 3), dtype=np.uint8)).save(image)
@@ -102,7 +102,7 @@ def requests(folder: Path, *, prefixes: int, n: int, tokens: int) -> list[Reques
 
 
 def ways(generator: TransformersGenerator, asked: Sequence[Request], *, new: int) -> dict[str, Way]:
-    """The four ways to the same samples; each returns how many tokens it made."""
+    """The four ways to get the same samples; each returns the number of tokens it made."""
     local: LocalModel = generator._local()
     model = local.model
     inputs = [local.encoder.encode([request]) for request in asked]
@@ -188,7 +188,7 @@ def measure(
             asked = requests(folder, prefixes=prefixes, n=n, tokens=tokens)
             all_ways = ways(generator, asked, new=new)
             speeds: dict[str, list[float]] = {name: [] for name in all_ways}
-            all_ways["generator"]()  # the first call sets up what later ones find
+            all_ways["generator"]()  # the first call sets up what later ones reuse
             for _ in range(repetitions):
                 for name, way in all_ways.items():
                     started = time.process_time()

@@ -6,8 +6,8 @@
 Weights are random (from the config; nothing is downloaded), ids are random, images are random pixels in the
 real token layout: a row is one image of 504 x 504 (324 tokens) and text. fp32 master weights and moments,
 bf16 autocast, activation checkpointing in every layer unless --no-checkpointing. Each estimator runs in a
-process of its own: one that runs out of memory gives a row that says so. "fits" compares the memory that
-torch reserved at its peak with the GPU's size, and so leaves nothing for anybody else on it.
+separate process: one that runs out of memory gives a row that says so. "fits" compares torch's peak reserved
+memory with the GPU's size, and so leaves nothing for other users of the GPU.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from experiments.benchmarks.workload import DOMAINS, STEP_ENDS, Workload, domain
 RESULTS = Path("experiments/results/hypergradients_2b.json")
 GIB = 2**30
 GPUS = {"80 GB": 80e9, "139 GiB": 139 * GIB}
-TEXT_TOKENS, GRID = 256, 36  # patches a side; two by two of them make a token
+TEXT_TOKENS, GRID = 256, 36  # patches per side; two by two of them make a token
 # Under bf16 a difference over the default radius drowns in rounding, and a one-sided one over any
 # (experiments/results/precision.md).
 BF16_RADIUS = 0.05
@@ -130,7 +130,7 @@ def build(case: Case, options: argparse.Namespace) -> Workload:
     )
     optimizer = AdamW(lr=5e-7, weight_decay=0.01)
     state = optimizer.init(params)
-    # warm without warming up: moments of gradients of size 1e-4 over a thousand steps; from zero moments the
+    # warm without a warm-up: moments of gradients of size 1e-4 over a thousand steps; from zero moments the
     # first update is the gradient's sign, whose derivative is zero
     state.step = 1000
     for name in params:
@@ -150,7 +150,7 @@ def build(case: Case, options: argparse.Namespace) -> Workload:
 def random_batch(
     prm: PRM, domains: list[int], *, tiny: bool, generator: torch.Generator, device: str
 ) -> dict[str, Any]:
-    """A row for each domain: an image, then text with STEP_ENDS step ends."""
+    """One row per domain: an image, then text with STEP_ENDS step ends."""
     rows, grid = len(domains), 4 if tiny else GRID
     image, text = grid * grid // 4, 20 if tiny else TEXT_TOKENS
     token, config = prm.processor.image_token_id, prm.backbone.config
@@ -224,7 +224,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def ask(name: str, arguments: list[str]) -> dict[str, Any]:
-    """`measure` in a process of its own."""
+    """`measure` in a separate process."""
     child = subprocess.run(
         [sys.executable, "-m", "experiments.benchmarks.gpu_2b", *arguments, "--row", name],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Peak memory of a piece of work beyond what was in use before it, on a CPU (Linux) or a CUDA device."""
+"""Peak memory of a piece of work above what was in use before, on a CPU (Linux) or a CUDA device."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 import torch
 
 MIB = 2**20
-# For processes that measure memory on a CPU: glibc otherwise raises the size from which it asks the kernel
-# for a mapping of its own, and keeps freed tensors in its heap, where later ones may or may not fit.
+# For processes that measure memory on a CPU: otherwise glibc raises the size above which it asks the kernel
+# for a separate mapping, and keeps freed tensors in its heap, where later ones may or may not fit.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
 
 
 def extra_peak(work: Callable[[], Any], *, device: str = "cpu") -> float:
-    """MiB that `work` needed at its peak beyond what was in use when it began.
+    """MiB that `work` needed at its peak above what was in use when it began.
 
-    On a CPU it is resident memory, all of it: tensors, the kernels' scratch, Python. The kernel's high-water
+    On a CPU this is all resident memory: tensors, the kernels' scratch space, Python. The kernel's high-water
     mark is reset first (/proc/self/clear_refs) and read afterwards; start the process with `ALLOCATOR` in its
-    environment and let the same kind of work run once before, so that freed memory goes back at once and
+    environment and run the same kind of work once before, so that freed memory is returned immediately and
     what libraries allocate on first use is not counted. On CUDA it is the caching allocator's peak.
 
     Raises:

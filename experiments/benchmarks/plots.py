@@ -1,4 +1,4 @@
-"""The benchmark's plots: what a window costs over T, and what its gradient is worth for it."""
+"""The benchmark's plots: a window's cost over T, and the accuracy of its gradient against its cost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COLOURS = {
 }
 MARKERS = "osD^vPX*"
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)))
-# Ratios that an axis names, where they fall into its range.
+# Ratios labelled on an axis, if they are in its range.
 RATIOS = [0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024]
 # 1 - cosine below this is float32 rounding of the two dot products; it is drawn at this level.
 ROUNDING = 1e-8
@@ -53,7 +53,7 @@ def looks(case: str) -> dict[str, Any]:
 
 
 def over_steps(points: list[dict[str, Any]], ratio: Ratio, *, what: str) -> Figure | None:
-    """A panel for each size and kind, one line a row of the table over T; None with fewer than two T."""
+    """A panel for each size and kind, with one line over T per table row; None with fewer than two T."""
     steps = sorted({point["steps"] for point in points})
     if len(steps) < 2:
         return None
@@ -93,9 +93,9 @@ def over_steps(points: list[dict[str, Any]], ratio: Ratio, *, what: str) -> Figu
 
 
 def cost_against_agreement(points: list[dict[str, Any]]) -> Figure | None:
-    """1 - cosine over time as a ratio to plain, a column for each learning rate, a row for each kind.
+    """1 - cosine over time relative to plain training; one column per learning rate, one row per kind.
 
-    Drawn for the largest size at the T nearest to 5; None where no agreement was measured.
+    Drawn for the largest size at the T nearest to 5; None if no agreement was measured.
     """
     measured = [p for p in points if any("agreement" in row for row in p["rows"].values())]
     if not measured:

@@ -36,19 +36,19 @@ def write(results: dict[str, Any], out: Path) -> list[Path]:
 
 
 def time_ratio(point: dict[str, Any], case: str) -> list[float] | None:
-    """Seconds as a multiple of plain training's, repetition by repetition; None where not measured."""
+    """Seconds as a multiple of plain training's, for each repetition; None if not measured."""
     own, plain = (point["rows"].get(name, {}).get("seconds") for name in (case, PLAIN))
     return [a / b for a, b in zip(own, plain, strict=True)] if own and plain else None
 
 
 def memory_ratio(point: dict[str, Any], case: str) -> list[float] | None:
-    """Extra peak memory as a multiple of plain training's; None where not measured."""
+    """Extra peak memory as a multiple of plain training's; None if not measured."""
     own, plain = (point["rows"].get(name, {}).get("extra_mib") for name in (case, PLAIN))
     return [own / plain] if own and plain else None
 
 
 def short(value: Any) -> str:
-    """A number, or the median of a list of them, in at most four digits; other values as they are."""
+    """A number, or the median of a list of them, with at most four digits; other values unchanged."""
     if isinstance(value, list):
         return short(median(value)) if value else "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -62,8 +62,8 @@ Way = Callable[["Question"], Scores]
 
 @dataclass(frozen=True)
 class Question:
-    """One question's candidates, encoded whole and prefix by prefix; every candidate with image bytes of its
-    own, as ways that do not share encode them."""
+    """One question's candidates, encoded whole and prefix by prefix; every candidate has its own image bytes,
+    as encoded by the ways that do not share them."""
 
     whole: list[EncodedCoT]
     prefixes: list[list[EncodedCoT]]
@@ -71,12 +71,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Point:
-    """What was measured of one model.
+    """The measurements of one model.
 
     Fields:
-        speeds: candidates a second of each way, repetition by repetition.
-        error: of each way the largest difference of a step's score (its probability) from prefix by prefix.
-        log_odds_error: of its log-odds.
+        speeds: candidates per second of each way, for each repetition.
+        error: for each way, the largest difference of a step's score (a probability) from prefix by prefix.
+        log_odds_error: the same for its log-odds.
         deviation: the log-odds' own standard deviation.
     """
 
@@ -113,7 +113,7 @@ def make_prm(size: str, readout: str, *, side: int = IMAGE_SIDE) -> PRM:
 def make_questions(
     prm: PRM, count: int, *, question: int, step: int, side: int = IMAGE_SIDE
 ) -> list[Question]:
-    """Random images and words; texts of exactly so many tokens."""
+    """Random images and words, with texts of exact numbers of tokens."""
     generator = np.random.default_rng(0)
     words = ["left", "right", "is", "and", "plus", "gives", "3", "4", "5", "so", "we", "get"]
     questions = []
@@ -138,12 +138,12 @@ def make_questions(
 
 
 def ways(prm: PRM) -> dict[str, Way]:
-    """The ways to the scores of one question."""
+    """The ways to score one question's candidates."""
 
     def logits(items: Sequence[EncodedCoT], *, share_images: bool = False) -> list[float]:
         batch: dict[str, Any] = prm.processor.collate(items)
         if not share_images and "image_token_index" in batch:
-            # Undo the sharing of equal images: one copy a row.
+            # Undo the sharing of equal images: one copy per row.
             copies = len(items)
             batch["pixel_values"] = batch["pixel_values"].repeat(copies, 1)
             batch["image_grid_thw"] = batch["image_grid_thw"].repeat(copies, 1)

@@ -9,8 +9,8 @@ Points already in the results file are kept, so that an interrupted run resumes;
 
 Every figure is a ratio to plain training: T inner steps and one outer gradient, a forward and a
 backward pass each, with fused attention and updates in place; estimators that need gradients of gradients
-pay for eager attention. Memory of each row is measured in a process of its own (memory.py says how), time in
-one process for all rows, in turn (worker.py), agreement against the exact gradient in float64.
+pay for eager attention. Memory is measured in a separate process for each row (see memory.py), time in one
+process for all rows in turn (worker.py), agreement against the exact gradient in float64.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def read_plan(arguments: list[str]) -> Plan:
-    """The plan of a command line: a preset's name, if any, then `key=value`.
+    """The plan from a command line: a preset's name, if any, then `key=value`.
 
     Raises:
         UserError: an unknown preset, key, case, size or kind, or a value of the wrong type.
@@ -119,7 +119,7 @@ def measure(setting: Setting, plan: Plan) -> dict[str, Any]:
 
 
 def ask(job: str, setting: Setting, cases: list[str], plan: Plan) -> dict[str, dict[str, Any]]:
-    """Have one job done by a process of its own; one that dies gives an error for each case."""
+    """Run one job in a separate process; one that dies gives an error for each case."""
     order = {
         "job": job,
         "cases": cases,
@@ -157,7 +157,7 @@ def key(setting: Setting) -> str:
 
 
 def conditions(plan: Plan) -> dict[str, Any]:
-    """Where and with what the figures were measured."""
+    """The machine and versions with which the figures were measured."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -188,7 +188,7 @@ def machine(device: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Measure every point of the plan that the results file lacks; write tables and plots next to it."""
+    """Measure every point of the plan that is not in the results file; write tables and plots next to it."""
     try:
         plan = read_plan(arguments)
     except UserError as error:

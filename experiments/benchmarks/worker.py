@@ -1,4 +1,4 @@
-"""One measurement in a process of its own; `windows.py` starts it and reads the one line it prints.
+"""One measurement in a separate process; `windows.py` starts it and reads the one line it prints.
 
 python -m experiments.benchmarks.worker '{"job": "memory", "cases": ["unrolled"], "setting": {...}}'
 """
@@ -44,10 +44,10 @@ class Models:
 
 
 def measure_memory(setting: Setting, cases: Sequence[str]) -> dict[str, Outcome]:
-    """{"extra_mib"} of each case: peak memory beyond model, params and moments.
+    """{"extra_mib"} of each case: peak memory above model, params and moments.
 
-    Each in a process of its own, forked from this one, which has imported what takes long and computed
-    nothing; there a window of one step warms up first.
+    Each case runs in a separate process, forked from this one, which has done the slow imports but no
+    computation; there a window of one step is run first as a warm-up.
     """
     context = multiprocessing.get_context("fork")
     found: dict[str, Outcome] = {}
@@ -75,10 +75,10 @@ def _measure_memory_here(setting: Setting, case: str, sender: Connection) -> Non
 
 
 def measure_seconds(setting: Setting, cases: Sequence[str], repetitions: int) -> dict[str, Outcome]:
-    """{"seconds": one number a repetition} for each case.
+    """{"seconds": one number per repetition} for each case.
 
-    Every repetition runs all cases in turn, so that a drift of the machine's speed falls on all alike; the
-    first round warms up and is not counted. A case that fails drops out with its "error".
+    Every repetition runs all cases in turn, so that a drift in the machine's speed affects all of them alike;
+    the first round is a warm-up and does not count. A case that fails drops out with its "error".
     """
     models, found = Models(setting), {case: Outcome(seconds=[]) for case in cases}
     for repetition in range(repetitions + 1):
@@ -114,7 +114,7 @@ def measure_agreement(setting: Setting, cases: Sequence[str]) -> dict[str, Outco
 
 
 def exact_gradient(setting: Setting) -> dict[str, Tensor]:
-    """alpha's gradient in float64, by `adjoint` with exact products (flat in memory), else by `unrolled`."""
+    """alpha's gradient in float64, by `adjoint` with exact products (constant memory), else by `unrolled`."""
     workload = build_workload(setting, model="eager", dtype=torch.float64)
     estimator = build_estimator("adjoint" if "adjoint" in ESTIMATORS else "unrolled")
     return estimator.run_window(
@@ -130,7 +130,7 @@ def exact_gradient(setting: Setting) -> dict[str, Tensor]:
 
 
 def agreement(found: Tensor, truth: Tensor) -> Outcome:
-    """Cosine and |found - truth| / |truth|; a cosine of None where the gradient found is zero."""
+    """Cosine and |found - truth| / |truth|; the cosine is None if the gradient found is zero."""
     norms = float(found.norm() * truth.norm())
     return {
         "cosine": float(found @ truth) / norms if norms else None,
@@ -167,7 +167,7 @@ JOBS: dict[str, Callable[[Setting, dict[str, Any]], dict[str, Outcome]]] = {
 
 
 def main() -> None:
-    """Do the one job of the command line and print its outcome as JSON."""
+    """Run the job given on the command line and print its result as JSON."""
     order = json.loads(sys.argv[1])
     prepare_process(order.get("threads", 1))
     if order.get("limit_bytes"):
@@ -181,7 +181,7 @@ def main() -> None:
 
 
 def _finite(value: Any) -> Any:
-    """Non-finite numbers as None, for which JSON has a word."""
+    """Non-finite numbers as None, which JSON can represent."""
     if isinstance(value, dict):
         return {key: _finite(part) for key, part in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -17,8 +17,8 @@ from dreamprm.sandbox.settings import SandboxConfig
 from dreamprm.training.prm_problem import prm_problem
 
 ROWS, TOKENS, STEP_ENDS, DOMAINS = 4, 128, 5, 4
-# From zero moments the first update is the gradient's sign, whose derivative is zero: no window of a training
-# run but the first looks like that, so every measurement starts after this many steps.
+# From zero moments the first update is the gradient's sign, whose derivative is zero: only the first window
+# of a training run looks like that, so every measurement starts after this many steps.
 WARM_STEPS = 5
 KINDS = ("single", "mixed")
 MODELS = ("sdpa", "eager", "forward_mode")
@@ -27,9 +27,9 @@ SIZES = {"tiny": (32, 1), "1M": (128, 7), "5M": (256, 8), "20M": (512, 8)}  # wi
 
 @dataclass(frozen=True)
 class Setting:
-    """One point of the benchmark: model size, steps of a window, what a batch holds, inner learning rate.
+    """One point of the benchmark: model size, steps per window, kind of batch, inner learning rate.
 
-    A batch of kind "single" has one domain (another one each step), one of kind "mixed" all four.
+    A batch of kind "single" has one domain (a different one each step), a batch of kind "mixed" all four.
 
     Raises:
         ValueError: a size or kind that does not exist, or fewer steps than 1.
@@ -51,7 +51,7 @@ class Setting:
 
 @dataclass
 class Workload:
-    """A setting's problem and the point at which its window starts; `params` and `state` must not be
+    """A setting's problem and the state from which its window starts; `params` and `state` must not be
     written to."""
 
     problem: BilevelProblem
@@ -108,7 +108,7 @@ def build_workload(setting: Setting, *, model: str = "sdpa", dtype: torch.dtype 
 
     Args:
         model: "sdpa" (fused attention), "eager" (attention with gradients of gradients) or "forward_mode"
-            (eager, with activations that forward mode knows).
+            (eager, with activations that forward mode supports).
         dtype: of params, moments and alpha; float64 starts from the float32 run's numbers.
 
     Raises:
@@ -164,7 +164,7 @@ def build_workload(setting: Setting, *, model: str = "sdpa", dtype: torch.dtype 
 
 
 def parameters(size: str) -> int:
-    """How many numbers a window trains at this size."""
+    """The number of parameters that a window trains at this size."""
     with torch.device("meta"):
         return sum(p.numel() for p in _trained(_prm(size, attention="sdpa")).values())
 
@@ -179,7 +179,7 @@ def _prm(size: str, *, attention: str) -> PRM:
 
 
 def _trained(prm: PRM) -> dict[str, Tensor]:
-    # The batches are texts: a vision tower would be trained by nothing, which some of the peers refuse.
+    # The batches are text only: a vision tower would get no gradient, which some of the peers refuse.
     return {name: p.detach() for name, p in prm.trainable_params(freeze_vision=True).items()}
 
 

@@ -1,4 +1,4 @@
-"""The training set of a baseline that selects its own, kept in the run's folder.
+"""The training set of a baseline that selects its own, saved in the run's folder.
 
 RUN/selected/train.jsonl   the training set, in our own form of step records, images by absolute paths
 RUN/selected/report.json   how many records of each domain were kept, and why the others were not
@@ -49,7 +49,7 @@ def select_training_set(
         )
     _report_file(folder).unlink(missing_ok=True)
     write_records(_selected_file(folder), chosen.records(data.records))
-    # Last, so that it vouches for the training set.
+    # Written last: its presence means that the training set is complete.
     write_atomically(_report_file(folder), json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     say(
         f"baseline {config.baseline.name}: {report['kept']} of {report['of']} CoTs kept"
@@ -65,7 +65,7 @@ def select_training_set(
 
 def selected_data(data: DataSettings, folder: RunFolder) -> DataSettings:
     """The run's data with the selected training set in place of its own."""
-    # Records whose missing images were dropped come back as records without images, which is not a mistake.
+    # Records whose missing images were dropped are read back without images, which is not an error here.
     without_images = data.allow_no_image or data.missing_image == "text_only"
     return dataclasses.replace(
         data, train=[RecordFile(path=str(_selected_file(folder)))], allow_no_image=without_images
@@ -81,7 +81,7 @@ def _report_file(folder: RunFolder) -> Path:
 
 
 def _selected_by(config: TrainConfig) -> dict[str, Any]:
-    """Everything that the selection follows from, as JSON holds it."""
+    """Everything that determines the selection, as JSON values."""
     full = as_dict(config)
     data = {key: value for key, value in full["data"].items() if key not in ("num_workers", "cache_dir")}
     known: dict[str, Any] = json.loads(

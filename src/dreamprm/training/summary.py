@@ -14,7 +14,7 @@ from dreamprm.training.run_folder import RunFolder
 
 
 def summarise(run: Run, folder: RunFolder) -> dict[str, Any]:
-    """The entries of summary.json, but for the seconds."""
+    """The entries of summary.json, except the seconds."""
     config = run.config
     summary: dict[str, Any] = {
         "name": config.name,
@@ -32,15 +32,15 @@ def summarise(run: Run, folder: RunFolder) -> dict[str, Any]:
 
 
 def generator_accuracy(records: Iterable[StepRecord]) -> dict[str, float]:
-    """How hard each domain is for the generator that its CoTs come from: its share of right completions.
+    """How hard each domain is for the generator of its CoTs: the generator's share of right completions.
 
-    The mean over the domain's CoTs of the first known label. A CoT's first labelled step stands at (or next
-    to) the question, and over CoTs that were sampled, not chosen, E[p_1] = E[p_0]: the mean is the
-    generator's accuracy on the domain's questions. It is that of the labels as they are: a wrong answer key
-    lowers it like a hard question, and CoTs that were chosen by their outcome shift it.
+    The mean over the domain's CoTs of the first known label. A CoT's first labelled step comes right (or
+    soon) after the question, and for CoTs that were sampled, not selected, E[p_1] = E[p_0]: the mean is the
+    generator's accuracy on the domain's questions. It takes the labels as they are: a wrong answer key lowers
+    it just as a hard question does, and CoTs selected by their outcome shift it.
 
     Args:
-        records: step records; those without a single label do not count.
+        records: step records; those without any label do not count.
     Returns:
         accuracy in [0, 1] by domain, in order of first appearance; a domain without labels is absent.
     """
@@ -55,12 +55,12 @@ def generator_accuracy(records: Iterable[StepRecord]) -> dict[str, float]:
 
 
 def window_summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The entries of summary.json on how well the upper gradients were had, from the lines of metrics.jsonl.
+    """The entries of summary.json on the quality of the upper gradients, from the lines of metrics.jsonl.
 
     Returns:
-        `not_converged`: windows whose solver stopped short. `audit`, where windows were audited: `exact` (the
-        estimators compared with), `windows`, `undefined` (those of them without a cosine), and of the others
-        `cosine` {median, least} and `norm_ratio` {median, least, most}.
+        `not_converged`: number of windows whose solver stopped early. `audit`, if windows were audited:
+        `exact` (the estimators compared with), `windows`, `undefined` (how many of them have no cosine), and
+        for the others `cosine` {median, least} and `norm_ratio` {median, least, most}.
     """
     stopped_short, audited = 0, []
     for row in rows:

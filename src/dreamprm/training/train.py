@@ -57,9 +57,9 @@ def run_train(config: TrainConfig) -> None:
 
 
 def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -> Run:
-    """The run, ready for its next step, at its start or where it stopped; its folder is begun.
+    """The run, ready for its first step or for the next one after it stopped; its folder is prepared.
 
-    The folder is touched when everything that was given has been read: a refused run leaves it as it was.
+    The folder is touched only after all inputs have been read: a refused run leaves it as it was.
 
     Raises:
         UserError: as `run_train`.
@@ -92,9 +92,9 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
 
 
 def begin(folder: RunFolder, config: TrainConfig) -> None:
-    """Make the run's folder, in place of another run's with `overwrite`, and keep the configuration in it.
+    """Make the run's folder, replacing another run's with `overwrite`, and save the configuration in it.
 
-    With its configuration the folder is a run's: one that is stopped after this resumes, or is overwritten.
+    The configuration marks the folder as a run's: a run stopped after this can be resumed or overwritten.
     """
     if config.overwrite and folder.path.exists():
         shutil.rmtree(folder.path)
@@ -103,13 +103,13 @@ def begin(folder: RunFolder, config: TrainConfig) -> None:
 
 
 def find_checkpoint(folder: RunFolder, config: TrainConfig) -> str | None:
-    """The checkpoint to continue from; nothing is changed on the disk.
+    """The checkpoint to continue from; nothing is changed on disk.
 
     Returns:
-        the checkpoint's path; None to start anew.
+        the checkpoint's path; None to start from scratch.
 
     Raises:
-        UserError: the folder holds another run, something else than a run, or anything at all with
+        UserError: the folder holds another run, something other than a run, or anything at all with
             resume=never.
     """
     if folder.path.exists() and not folder.path.is_dir():
@@ -145,7 +145,7 @@ def find_checkpoint(folder: RunFolder, config: TrainConfig) -> str | None:
 
 
 def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
-    """Run the remaining windows, logging each and saving a checkpoint at every `checkpoint.every`-th."""
+    """Run the remaining windows, logging each and saving a checkpoint after every `checkpoint.every`-th."""
     state, length = run.state, config.inner_steps
     first, last = state.inner.step // length, config.steps // length
     inner_batches = Latest(
@@ -165,7 +165,7 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
                 converging = False
                 progress.say(
                     f"step {state.inner.step}: {window.message}. Training goes on; metrics.jsonl "
-                    "tells which windows were like this, summary.json how many"
+                    "shows which windows did not converge, summary.json how many"
                 )
             run.memory = run.weights.remember(
                 run.memory, state.alpha, last=lambda: last_losses(run, inner_batches.last)
@@ -191,13 +191,13 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
 
 @torch.no_grad()
 def last_losses(run: Run, batch: dict[str, Any]) -> tuple[dict[str, Any], torch.Tensor]:
-    """A batch where the parameters are, and its losses at the parameters as they are now."""
+    """A batch on the parameters' device, and its losses at the current parameters."""
     batch = run.trainer.to_device(batch)
     return batch, run.trainer.problem.inner_losses(run.state.params, batch)
 
 
 def audit_note(result: AuditResult) -> str:
-    """An audit on the line shown while training."""
+    """An audit's result, for the progress line."""
     return f"audit cos {result.cosine:.3f} norm x{result.norm_ratio:.2f}"
 
 
@@ -210,7 +210,7 @@ def way_out(folder: RunFolder) -> str:
 
 
 def save_model(run: Run, folder: RunFolder) -> None:
-    """The trained PRM, and the weights of single CoTs where there are any."""
+    """Save the trained PRM, and the weights of single CoTs if there are any."""
     run.prm.load_params(run.state.params)
     run.prm.save_pretrained(folder.model, training=training_facts(run))
     each = run.weights.by_instance(run.state.alpha)
@@ -222,7 +222,7 @@ def save_model(run: Run, folder: RunFolder) -> None:
 
 
 def training_facts(run: Run) -> dict[str, Any]:
-    """What a model's card tells of its training: no file names, which stay in the run's folder."""
+    """What a model's card says about its training: no file names, which stay in the run's folder."""
     config = run.config
     baseline = build_baseline(config.baseline.name, **config.baseline.settings)
     told = {} if config.baseline.name == "none" else {"baseline": config.baseline.name, **baseline.facts()}
@@ -246,7 +246,7 @@ def training_facts(run: Run) -> dict[str, Any]:
 
 
 def metrics(run: Run, window: WindowResult, *, number: int, seconds: float) -> dict[str, Any]:
-    """One line of metrics.jsonl; `seconds` are those of this process's loop."""
+    """One line of metrics.jsonl; `seconds` counts from the start of this process's loop."""
     step = run.state.inner.step
     upper = run.trainer.upper
     squares = sum(float(grad.square().sum()) for grad in window.alpha_grad.values())
@@ -276,7 +276,7 @@ def metrics(run: Run, window: WindowResult, *, number: int, seconds: float) -> d
 
 
 def save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
-    """A checkpoint of everything that decides the future of the run."""
+    """Save a checkpoint of everything that determines the rest of the run."""
     state = run.state
     random_tensors, random_state = capture_random_state()
     tensors = dict(random_tensors)
