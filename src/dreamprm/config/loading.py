@@ -125,7 +125,7 @@ def _apply_override(given: dict[str, Any], override: str, *, schema: type[Any]) 
                 held = len(node) if isinstance(node, list) else 0
                 where = ".".join(parts[:depth])
                 raise UserError(
-                    f"{COMMAND_LINE}: {key}: {where} has {held} members here; {part!r} is not the number "
+                    f"{COMMAND_LINE}: {key}: {where} holds {held} members here; {part!r} is not the number "
                     f"of one (counted from 0); give the whole list, {where}=[...]"
                 )
             kind, slot = get_args(kind)[0], int(part)
