@@ -119,7 +119,7 @@ def test_a_call_that_hangs_is_ended_by_closing_the_judge(monkeypatch) -> None:
             judge=judge,
             display=display,
         )
-    assert stream.getvalue() == "waiting up to 0.05 s for 1 calls under way\n"
+    assert stream.getvalue() == "waiting up to 0.05 s for 1 calls in progress\n"
 
 
 def test_it_says_how_far_it_is() -> None:

@@ -151,7 +151,7 @@ def test_another_judge_prompt_or_response_is_asked_anew(
 ) -> None:
     run(files, judge)
     said = capsys.readouterr().out
-    assert "judge: 24 requests were answered with 48 tokens; 0 replies were there before\n" in said
+    assert "judge: 24 requests were answered with 48 tokens; 0 replies were already in the journal\n" in said
     asked = len(judge.exchanges)
     assert asked == QUESTIONS
     run(files, judge, "judge.model=other")
@@ -165,7 +165,7 @@ def test_another_judge_prompt_or_response_is_asked_anew(
     assert len(judge.exchanges) == 4 * QUESTIONS + 1
     assert credits(files)[0] == credit(7)
     said = capsys.readouterr().out.splitlines()
-    assert "judge: 1 requests were answered with 2 tokens; 96 replies were there before" in said
+    assert "judge: 1 requests were answered with 2 tokens; 96 replies were already in the journal" in said
 
 
 def test_undecided_answers_are_told_beside_the_figures(files: Path) -> None:

@@ -18,7 +18,7 @@ from dreamprm.generators import Completion, GenerationError, Generator, Request,
         ({"temperature": math.nan}, "temperature must be >= 0 and finite, got nan"),
         ({"temperature": math.inf}, "temperature must be >= 0 and finite, got inf"),
         ({"max_tokens": 0}, "max_tokens must be >= 1, got 0"),
-        ({"stop": ("a", "")}, "stop holds an empty text"),
+        ({"stop": ("a", "")}, "stop contains an empty text"),
     ],
 )
 def test_sampling_is_checked(settings: dict[str, Any], message: str) -> None:
@@ -27,7 +27,7 @@ def test_sampling_is_checked(settings: dict[str, Any], message: str) -> None:
 
 
 def test_a_request_is_for_at_least_one_completion() -> None:
-    with pytest.raises(ValueError, match="n must be >= 1 completions, got 0"):
+    with pytest.raises(ValueError, match=r"n \(the number of completions\) must be >= 1, got 0"):
         Request("q", n=0)
 
 

@@ -95,7 +95,7 @@ def test_what_passes_is_tried_again_a_bounded_number_of_times(
         ("malformed", 'an answer that is not JSON: \'{"choices": [{"message": \''),
         ("empty_choices", 'an answer without choices: {"choices": []}'),
         ("error_with_200", "an answer without choices: the engine died"),
-        ("no_message", "an answer whose choices do not all hold a text"),
+        ("no_message", "an answer in which not every choice has a text"),
     ],
 )
 def test_the_last_failure_is_told_in_its_words(name: str, words: str) -> None:
@@ -140,7 +140,7 @@ def test_a_wait_beyond_the_longest_ends_the_request() -> None:
         with pytest.raises(GenerationError) as caught:
             generator.complete("q")
         assert str(caught.value) == (
-            "HTTP 429: slow down (tried 1 times; it asks to wait 3600 s, longest_wait is 5)"
+            "HTTP 429: slow down (tried 1 times; it asks to wait 3600 s; longest_wait is 5 s)"
         )
         generator.close()
 
@@ -155,8 +155,8 @@ def test_a_refused_request_is_not_tried_again_and_leaves_the_others(code: int) -
         bad, good = generator.complete_all([Request("long", n=2), Request("short", n=2)], Sampling())
         assert isinstance(bad, GenerationError) and bad.refused
         assert str(bad) == (
-            f"HTTP {code}: the prompt is too long; if the server gives one completion at a "
-            "time, set samples_per_request to 1"
+            f"HTTP {code}: the prompt is too long; if the server returns only one completion "
+            "per request, set samples_per_request to 1"
         )
         assert not isinstance(good, GenerationError) and len(good) == 2
         assert len(server.exchanges) == 2
@@ -235,7 +235,7 @@ def test_the_key_is_in_no_failure_of_an_answer_that_repeats_it(logs: pytest.LogC
 @pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY} ", f"\u00e4{KEY}"])
 def test_a_key_that_no_header_can_hold_is_refused_unseen(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv("A_KEY", key)
-    with pytest.raises(UserError, match="the environment variable A_KEY holds white space") as caught:
+    with pytest.raises(UserError, match="the environment variable A_KEY contains white space") as caught:
         OpenAIGenerator("m", base_url="http://127.0.0.1:1/v1", api_key_env="A_KEY")
     assert KEY not in str(caught.value)
 

@@ -194,7 +194,7 @@ REST = "\nStep 3: conclude.\nFinal answer: B"
 
 def test_a_prefix_is_an_open_turn_where_the_server_continues_it(serve: Serve) -> None:
     server, generator = serve(server_prefix="continues", words=lambda body, number, index: REST)
-    assert generator.describe()["prefix"] == "auto: not needed so far"
+    assert generator.describe()["prefix"] == "auto: no prefix so far"
     requests = [Request("q", prefix=PREFIX, seed=k) for k in range(6)]
     for result in generator.complete_all(requests, Sampling()):
         assert not isinstance(result, GenerationError)
@@ -280,7 +280,7 @@ def test_a_last_turn_that_must_be_open_is_continued(serve: Serve) -> None:
 
     _, generator = serve(server_prefix="continues", fault_of=closed_turn)
     generator.complete("q", prefix=PREFIX)
-    assert generator.describe()["prefix"].startswith("continue: the server takes a last turn")
+    assert generator.describe()["prefix"].startswith("continue: the server accepts a final assistant turn")
 
 
 def test_a_failed_probe_decides_nothing(serve: Serve) -> None:
@@ -310,10 +310,10 @@ def test_a_failed_probe_decides_nothing(serve: Serve) -> None:
             "token_limit must be one of max_tokens, max_completion_tokens or null, got 'n'",
         ),
         ({"image_detail": "x"}, "image_detail must be one of low, high, auto or null, got 'x'"),
-        ({"extra_body": {"n": 3}}, "extra_body must not hold n"),
+        ({"extra_body": {"n": 3}}, "extra_body must not contain n"),
         ({"base_url": "localhost:8000"}, "base_url must be like http://localhost:8000/v1"),
         ({"base_url": "http://[::1/v1"}, "base_url is no address"),
-        ({"base_url": "http://me:secret@host/v1"}, "base_url must hold no user, password or query"),
+        ({"base_url": "http://me:secret@host/v1"}, "base_url must not contain a user, password or query"),
         ({"base_url": None}, "set the environment variable OPENAI_API_KEY"),
     ],
 )

@@ -97,7 +97,7 @@ def test_marks_of_images_are_put_into_words(question: str, shown: str) -> None:
 
 def test_more_options_than_letters() -> None:
     assert question_text("Which?", ["x"] * 26).endswith("\n(Z) x")
-    with pytest.raises(ValueError, match="at most 26 options have a letter, got 27"):
+    with pytest.raises(ValueError, match="there are letters for at most 26 options, got 27"):
         question_text("Which?", ["x"] * (len(OPTION_LETTERS) + 1))
 
 

@@ -396,8 +396,8 @@ def test_memory_that_runs_out_halves_the_batch_and_changes_nothing(
     assert generator.complete_all(asked, sampling) == expected
     assert sizes == [8, 4, 2, 2, 2, 2, 2, 2]
     assert capsys.readouterr().err == (
-        f"{folder}: memory ran out with 8 samples at once; going on with 4\n"
-        f"{folder}: memory ran out with 4 samples at once; going on with 2\n"
+        f"{folder}: memory ran out with 8 samples at once; continuing with 4\n"
+        f"{folder}: memory ran out with 4 samples at once; continuing with 2\n"
     )
     assert generator.describe()["batch_size"] == "2"
     limit = 0
@@ -471,7 +471,7 @@ def test_output_that_is_not_finite_is_told(loaded: Callable[[str], LocalModel], 
     local = loaded("llama")
     with torch.no_grad():
         local.model.lm_head.weight[3] = float("nan")
-    with pytest.raises(GenerationError, match="holds NaN or infinity; use dtype=float32 or bfloat16"):
+    with pytest.raises(GenerationError, match="contains NaN or infinity; use dtype=float32 or bfloat16"):
         local.complete([Part(Request("Sum?"), range(2))], Sampling(temperature=temperature, max_tokens=3))
 
 
@@ -481,7 +481,7 @@ def test_output_that_is_not_finite_is_told(loaded: Callable[[str], LocalModel], 
         ({"dtype": "fp8"}, "dtype must be one of auto, float32, bfloat16, float16, float64, got 'fp8'"),
         ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
         ({"together": True}, "together must be a whole number >= 1, got True"),
-        ({"min_pixels": 200, "max_pixels": 100}, r"min_pixels \(200\) is above max_pixels \(100\)"),
+        ({"min_pixels": 200, "max_pixels": 100}, r"min_pixels \(200\) must be <= max_pixels \(100\)"),
     ],
 )
 def test_settings_are_checked_when_it_is_made(settings: dict[str, Any], message: str) -> None:
@@ -504,10 +504,10 @@ def test_a_model_that_cannot_be_used_is_the_users_mistake(
         "device 'cuda:97' cannot be used: .*; use auto, cpu, cuda or cuda:N",
         device="cuda:97",
     )
-    refused(checkpoint("llava"), r"max_pixels can be set for the Qwen-VL families alone", max_pixels=784)
+    refused(checkpoint("llava"), r"max_pixels can be set only for the Qwen-VL families", max_pixels=784)
     plain = save_local_checkpoint(tmp_path / "plain", "qwen2_vl")
     (plain / "chat_template.jinja").unlink()
-    refused(plain, "has no chat template; give an instruction-tuned checkpoint")
+    refused(plain, "has no chat template; use an instruction-tuned checkpoint")
     (plain / "tokenizer.json").unlink()
     refused(plain, "cannot read a model from")
 

@@ -195,7 +195,7 @@ def test_a_run_of_other_settings_is_refused(override: str, message: str, config:
         (["label.shard=3/3"], "label: shard i/n needs 0 <= i < n, got 3/3"),
         (["label.shard=half"], "label: shard must be written i/n, such as 0/8, got 'half'"),
         (["label.methd=full"], "methd"),
-        (['generator.stop=[""]'], "generator: stop holds an empty text"),
+        (['generator.stop=[""]'], "generator: stop contains an empty text"),
         (["generator.temperature=.inf"], "generator.temperature must be finite and >= 0, got inf"),
         (["label.rollouts=0"], "label: label method 'full': rollouts must be >= 1, got 0"),
         (["generator.name=sandbx"], "unknown generator 'sandbx', did you mean 'sandbox'?"),

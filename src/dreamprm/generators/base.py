@@ -16,7 +16,7 @@ class Completion:
     Attributes:
         text: what follows the prefix; prefix + text is the whole response.
         tokens: its length in the generator's tokens.
-        finished: False where it was cut off at `max_tokens`.
+        finished: False if it was cut off at `max_tokens`.
     """
 
     text: str
@@ -26,7 +26,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for of one prefix: the arguments of `Generator.complete` that differ between prefixes.
+    """A request for continuations of one prefix: the arguments of `Generator.complete` that vary by prefix.
 
     Raises:
         ValueError: n is below 1.
@@ -40,20 +40,20 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.n < 1:
-            raise ValueError(f"n must be >= 1 completions, got {self.n}")
+            raise ValueError(f"n (the number of completions) must be >= 1, got {self.n}")
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How texts are drawn; the same for all requests of a run.
+    """How texts are sampled; the same for all requests of a run.
 
     Attributes:
         temperature: divides the logits, >= 0; 0 takes the most likely token.
-        max_tokens: longest completion in the generator's tokens, without the prefix, >= 1.
-        stop: texts that end a completion where they appear; they are not part of it.
+        max_tokens: length limit of a completion in the generator's tokens, without the prefix, >= 1.
+        stop: texts that end a completion when they appear; they are not part of it.
 
     Raises:
-        ValueError: a value below its bound, or an empty stop text.
+        ValueError: a value is below its bound, or a stop text is empty.
     """
 
     temperature: float = 1.0
@@ -66,16 +66,16 @@ class Sampling:
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens must be >= 1, got {self.max_tokens}")
         if "" in self.stop:
-            raise ValueError("stop holds an empty text, which would end every completion; leave it out")
+            raise ValueError("stop contains an empty text, which would end every completion; remove it")
 
 
 class GenerationError(Exception):
-    """One request came to nothing, after its retries; others may still succeed.
+    """One request failed after all its retries; others may still succeed.
 
     Attributes:
-        refused: the generator understood the request and will not serve it (a prompt that is too long), so
-            that nothing was tried again.
-        completions: the first of the request's n, where it failed after these; they were paid for.
+        refused: the generator understood the request but will not serve it (for example, the prompt is too
+            long), so it was not retried.
+        completions: the completions received before the failure; they have been paid for.
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class GenerationError(Exception):
 
 
 class Generator(ABC):
-    """Continues a partial chain of thought; a scripted one, a local model and a server look the same."""
+    """Continues a partial chain of thought: a local model, a server and the sandbox share this interface."""
 
     parallel: int = 1
     """How many calls may run at once, from threads of one process."""
 
     together: int = 1
-    """From how many chains of thought one `complete_all` call should be made up (batching)."""
+    """How many chains of thought one `complete_all` call should combine (batching)."""
 
     @abstractmethod
     def complete_all(
@@ -102,16 +102,17 @@ class Generator(ABC):
         """Sample every request's n continuations.
 
         Args:
-            requests: their prompts hold the question with its instructions, their images are paths, their
-                prefixes the text of the response so far; "" starts from the question. Equal requests with
-                equal seeds give equal completions, as far as the generator can.
-            sampling: how texts are drawn.
+            requests: their prompts hold the question with its instructions, their images are paths, and
+                their prefixes are the text of the response so far; "" starts from the question. Equal
+                requests with equal seeds give equal completions, as far as the generator can ensure it.
+            sampling: how texts are sampled.
 
         Returns:
-            For each request its n completions, or why there are none; a failure of one leaves the others.
+            For each request, its n completions or the error that prevented them; one request's failure does
+            not affect the others.
 
         Raises:
-            UserError: nothing can work as configured (no such model, a key that is refused).
+            UserError: no request can succeed as configured (an unknown model, a rejected key).
         """
 
     def complete(
@@ -130,18 +131,18 @@ class Generator(ABC):
 
         Args:
             prompt: the question with its instructions.
-            image: path of the question's image, several paths, or None.
+            image: the path of the question's image, several paths, or None.
             prefix: the text of the response so far; "" starts from the question.
-            n: how many continuations, >= 1.
+            n: number of continuations, >= 1.
             temperature, max_tokens, stop: as in `Sampling`.
-            seed: equal seeds give equal continuations, as far as the generator can.
+            seed: equal seeds give equal continuations, as far as the generator can ensure it.
 
         Returns:
             n completions, each with its text (without the prefix) and its length in tokens.
 
         Raises:
-            GenerationError: the request came to nothing.
-            UserError: nothing can work as configured.
+            GenerationError: the request failed.
+            UserError: no request can succeed as configured.
         """
         images = () if image is None else (image,) if isinstance(image, str) else tuple(image)
         sampling = Sampling(temperature=temperature, max_tokens=max_tokens, stop=tuple(stop))
@@ -151,15 +152,16 @@ class Generator(ABC):
         return result
 
     def describe(self) -> dict[str, str]:
-        """What a run's summary should know of it (model, how prefixes are continued); never a key."""
+        """What a run's summary says about the generator (model, how prefixes are continued); never a
+        key."""
         return {}
 
     def close(self) -> None:
-        """Free what it holds (connections, a model)."""
+        """Release its resources (connections, a model)."""
 
 
 GRACE_SECONDS = 20.0
-"""How long calls under way are waited for when a run is stopped."""
+"""How long to wait for calls in progress when a run is stopped."""
 
 
 def shutdown(
@@ -169,24 +171,26 @@ def shutdown(
     grace: float,
     say: Callable[[str], None],
 ) -> None:
-    """After an error or a signal: calls not begun never are, those under way may end, within `grace`.
+    """After an error or a signal: cancel the calls that have not started, and give the others `grace`
+    seconds.
 
-    They get a while, as what they bring is paid for; but who sent SIGTERM will not wait for long.
+    Calls in progress get some time because their results are paid for, but a process that receives SIGTERM
+    does not have long.
 
     Args:
-        flying: the calls; each writes what it brings by itself.
-        generators: closed at the end, so that calls still under way fail.
-        grace: seconds, as a rule `GRACE_SECONDS`.
-        say: is told what is waited for.
+        flying: the calls; each writes its own results.
+        generators: closed at the end, so that calls still in progress fail.
+        grace: seconds, usually `GRACE_SECONDS`.
+        say: receives the progress message.
     """
-    # All are cancelled before any is waited for: a worker that comes free begins none.
+    # Cancel all of them before waiting for any, so that a worker that becomes free does not start another.
     under_way = [future for future in flying if not future.cancel()]
     under_way = [future for future in under_way if not future.done()]
     try:
         if under_way:
-            say(f"waiting up to {grace:g} s for {len(under_way)} calls under way")
+            say(f"waiting up to {grace:g} s for {len(under_way)} calls in progress")
             wait(under_way, timeout=grace)
-    finally:  # also for who presses Ctrl-C again
+    finally:  # also after a second Ctrl-C
         for generator in generators:
             if generator is not None:
                 generator.close()

@@ -1,4 +1,4 @@
-"""The one way never to ask a judge twice: a generator whose replies are kept in a journal between runs."""
+"""A generator that keeps its replies in a journal between runs, so that a judge is never asked twice."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Answer = list[Completion] | GenerationError
 
 
 class ReplyJournal(AppendOnlyFile):
-    """Replies by what was asked, kept in a JSON Lines file that survives being killed at any moment.
+    """Replies keyed by request, kept in a JSON Lines file that survives a kill at any moment.
 
-    A line holds `asked`, the digest of who was asked what (`digest_of`), and `replies`, the n completions. A
-    line that was cut short by a kill is dropped when the file is opened again, so that its request is asked
-    anew. Replies to other requests, or of other generators, are never found, so one file may hold those of
-    several. The file is held by one process at a time; any of its threads may read and write.
+    A line holds `asked`, the digest of the generator and the request (`digest_of`), and `replies`, the n
+    completions. A line cut short by a kill is dropped when the file is opened again, so its request is asked
+    again. Replies are found only for the same request and generator, so one file can serve several
+    generators. One process at a time holds the file; any of its threads may read and write.
 
     Args:
-        path: the file; it and its folder are made where they are missing. `path.lock` stands beside it.
+        path: the file; it and its folder are created if missing, with `path.lock` next to it.
 
     Raises:
-        UserError: another process holds it, or the system lets nobody write there.
+        UserError: another process holds the file, or it cannot be written.
         DataError: a line that this program cannot have written.
     """
 
@@ -49,7 +49,7 @@ class ReplyJournal(AppendOnlyFile):
         return len(self._replies)
 
     def find(self, asked: str) -> list[Completion] | None:
-        """The completions of the request with this digest, or None where it was not answered yet."""
+        """The completions of the request with this digest, or None if it has not been answered yet."""
         with self._mutex:
             found = self._replies.get(asked)
         return None if found is None else list(found)
@@ -58,7 +58,7 @@ class ReplyJournal(AppendOnlyFile):
         """Write the completions of a request.
 
         Raises:
-            UserError: the system cannot write, as where the disk is full.
+            UserError: the file cannot be written, for example because the disk is full.
         """
         with self._mutex:
             assert asked not in self._replies, f"request {asked} was answered twice"
@@ -85,17 +85,17 @@ class ReplyJournal(AppendOnlyFile):
             )
         ):
             raise ValueError(
-                "allowed: a text 'asked', and at least one of 'replies' with a text, a "
-                "number of 'tokens' and 'finished', true or false"
+                "expected a string 'asked' and at least one entry in 'replies', each with a string 'text', "
+                "an integer 'tokens' and a boolean 'finished'"
             )
         self._replies[asked] = replies
 
 
 def digest_of(who: Mapping[str, Any], request: Request, sampling: Sampling) -> str:
-    """Names all that a reply follows from: with any of it changed it is another one's.
+    """A digest of everything that determines a reply: if any of it changes, the digest changes.
 
     Args:
-        who: JSON values that tell the generator: its name and settings.
+        who: JSON values that identify the generator: its name and settings.
         request, sampling: what it is asked.
     """
     asked = [
@@ -114,7 +114,7 @@ def digest_of(who: Mapping[str, Any], request: Request, sampling: Sampling) -> s
 
 @dataclass(eq=False)
 class _Call:
-    """Requests of one thread, which may be served together with those of others."""
+    """One thread's requests, which may be served together with those of other threads."""
 
     requests: Sequence[Request]
     sampling: Sampling
@@ -122,23 +122,24 @@ class _Call:
 
 
 class CachedGenerator(Generator):
-    """Passes requests on to a generator and keeps every reply in a journal before anybody sees it.
+    """Passes requests on to a generator and writes every reply to a journal before returning it.
 
-    Use it for a judge: its replies are small, paid for, and wanted again by every run over the same answers.
-    A request that is in the journal is answered from there; one that another thread has under way is waited
-    for; so equal requests, with equal seeds, get one reply. Failures are not kept: they may pass.
+    Use it for a judge: its replies are small, paid for, and needed again by every run over the same answers.
+    A request that is in the journal is answered from there, and a request that another thread has already
+    sent is waited for, so equal requests with equal seeds get one reply. Failures are not kept, because they
+    may be temporary.
 
-    Ask it from up to `parallel` threads at once. A generator that batches (`together` > 1) gets the requests
-    that arrive while it is busy in one call.
+    Up to `parallel` threads may call it at once. A generator that batches (`together` > 1) receives the
+    requests that arrive while it is busy in one call.
 
     Attributes:
-        before: how many replies were in the journal at the start.
-        asked: how many requests were answered since; `tokens`: of these replies.
+        before: number of replies in the journal at the start.
+        asked, tokens: number of requests answered since then, and number of tokens in these replies.
 
     Args:
-        generator: who is asked; closed with this one.
-        journal: of its replies; the caller's to close, once no thread asks any more.
-        who: JSON values that tell the generator from others, for the journal.
+        generator: the generator that is asked; closed together with this one.
+        journal: the journal of its replies; the caller closes it, once no thread is asking any more.
+        who: JSON values that identify the generator in the journal.
     """
 
     def __init__(self, generator: Generator, journal: ReplyJournal, who: Mapping[str, Any]) -> None:
@@ -157,7 +158,7 @@ class CachedGenerator(Generator):
         """See `Generator.complete_all`.
 
         Raises:
-            UserError: also where the journal cannot be written.
+            UserError: also if the journal cannot be written.
         """
         asked = [digest_of(self._who, request, sampling) for request in requests]
         answers: dict[str, Future[Answer]] = {}
@@ -180,10 +181,10 @@ class CachedGenerator(Generator):
         return [answers[name].result() for name in asked]
 
     def costs(self) -> str:
-        """What was asked in this run, for a person."""
+        """A summary for the user of what was asked in this run."""
         return (
             f"{self.asked:,} requests were answered with {self.tokens:,} tokens; {self.before:,} "
-            "replies were there before"
+            "replies were already in the journal"
         )
 
     def describe(self) -> dict[str, str]:
@@ -191,13 +192,13 @@ class CachedGenerator(Generator):
         return self.generator.describe()
 
     def close(self) -> None:
-        """Close the generator: what it still brings is written, and nothing more is asked."""
-        # Threads that wait for their turn would have a local model loaded once more.
+        """Close the generator: replies that still arrive are written, and nothing more is asked."""
+        # Threads waiting for their turn would otherwise load a local model again.
         self._closed.set()
         self.generator.close()
 
     def _bring(self, mine: Mapping[str, Request], sampling: Sampling) -> None:
-        """Ask for these requests, write what comes, and tell who waits for it."""
+        """Send these requests, write the replies, and notify the threads that wait for them."""
         failure: BaseException | None = None
         found: dict[str, Answer] = {}
         try:
@@ -226,7 +227,8 @@ class CachedGenerator(Generator):
         call = _Call(requests, sampling)
         with self._mutex:
             self._waiting.append(call)
-        # Who comes first serves all that wait; the others find their answers there when it is their turn.
+        # The first thread serves all waiting calls; the others then find their answers
+        # ready.
         with self._busy:
             if not call.answers.done():
                 self._serve(sampling)
@@ -260,20 +262,20 @@ def _stopped() -> GenerationError:
 def cached_generator(
     name: str, path: str | Path, *, say: Callable[[str], None] | None = None, **settings: Any
 ) -> Iterator[CachedGenerator]:
-    """The generator of this name with its settings, its replies kept in a file.
+    """The generator of this name with its settings, with its replies kept in a file.
 
     Settings that say how requests are served, not what is asked (`SERVING`), may differ between runs: a reply
-    is found again at another address. So name the model exactly.
+    is found again even if the server's address has changed. Therefore name the model exactly.
 
     Args:
         name: a key of `GENERATORS`.
         path: the journal's file.
-        say: is told at the end what the judge was asked; None: nobody.
-        settings: the generator's.
+        say: receives a summary of the judge's requests at the end; None: no summary.
+        settings: the generator's settings.
 
     Raises:
-        UserError: as `build_generator`; another process holds the file, or nobody may write there.
-        DataError: the file is no journal of replies.
+        UserError: as `build_generator`; another process holds the file, or it cannot be written.
+        DataError: the file is not a journal of replies.
     """
     who = {"generator": name, **{key: value for key, value in settings.items() if key not in SERVING}}
     generator = build_generator(name, **settings)

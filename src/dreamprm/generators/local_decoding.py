@@ -1,8 +1,8 @@
-"""Prefixes encoded once, then all their samples decoded together, row by row out of the batch as they end.
+"""Encodes each prefix once, then decodes all samples together; rows leave the batch as they end.
 
-The library's own `generate` encodes the prefixes: it knows each family's images, masks and positions. It
+The library's own `generate` encodes the prefixes: it handles each family's images, masks and positions. It
 could decode too (`past_key_values`, or `num_return_sequences`), but it draws from one random stream for the
-whole batch, keeps rows in it that have ended, and encodes a prefix again for each of its samples.
+whole batch, keeps finished rows in the batch, and encodes a prefix again for each of its samples.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from dreamprm.generators.base import Completion
 
 @dataclass
 class EncodedPrefixes:
-    """What the model knows after reading some prefixes.
+    """The model's state after reading some prefixes.
 
     Attributes:
-        logits: `(prefixes, vocabulary)` of the first new token.
-        cache: keys and values, a row a prefix.
+        logits: `(prefixes, vocabulary)`, for the first new token.
+        cache: keys and values, one row per prefix.
         mask: `(prefixes, tokens)`, 0 at the padding on the left.
         positions: of the next token, `(prefixes, 1)`, or `(3, prefixes, 1)` for rotary positions of images.
     """
@@ -39,7 +39,7 @@ class EncodedPrefixes:
 
 
 class NonFiniteLogits(Exception):
-    """The model's output holds NaN or infinity: nothing can be drawn from it."""
+    """The model's output contains NaN or infinity, so nothing can be sampled from it."""
 
 
 @torch.inference_mode()
@@ -47,7 +47,7 @@ def encode_prefixes(model: Any, inputs: Mapping[str, Tensor], *, pad_token_id: i
     """Read the prefixes in one forward pass.
 
     Args:
-        model: a `transformers` model that generates.
+        model: a generative `transformers` model.
         inputs: its inputs for the prefixes, padded on the left.
         pad_token_id: any id; it is masked.
     """
@@ -61,7 +61,7 @@ def encode_prefixes(model: Any, inputs: Mapping[str, Tensor], *, pad_token_id: i
     out = model.generate(**inputs, generation_config=config)
     mask = inputs["attention_mask"]
     positions = mask.sum(dim=1, keepdim=True)
-    # The Qwen-VL families: an image takes fewer positions than tokens. The model keeps the difference.
+    # In the Qwen-VL families an image takes fewer positions than tokens. The model stores the difference.
     offsets = getattr(model.base_model, "rope_deltas", None)
     if offsets is not None:
         positions = (positions + offsets.to(positions.device)).expand(3, -1, -1)
@@ -76,16 +76,16 @@ def decode(
     *,
     temperature: float,
 ) -> None:
-    """Continue each completion to its end. The prefixes' cache is used up.
+    """Continue each completion to its end. The prefixes' cache is consumed.
 
     Args:
-        model: the one that encoded the prefixes.
+        model: the model that encoded the prefixes.
         prefixes: from `encode_prefixes`.
-        completions: each with the number of its prefix.
+        completions: each with the index of its prefix.
         temperature: divides the logits; 0 takes the largest.
 
     Raises:
-        NonFiniteLogits: NaN or infinity in the model's output.
+        NonFiniteLogits: the model's output contains NaN or infinity.
     """
     taken = inspect.signature(model.forward).parameters
     extra: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in taken else {}
@@ -93,7 +93,8 @@ def decode(
     rows = torch.tensor([prefix for prefix, _ in completions], device=prefixes.mask.device)
     logits, cache = prefixes.logits[rows], prefixes.cache
     positions = prefixes.positions.index_select(-2, rows)
-    # Without padding there is nothing to mask, and fused attention need not copy the keys for its heads.
+    # Without padding there is nothing to mask, and fused attention need not copy the keys for its
+    # heads.
     mask = prefixes.mask[rows] if (prefixes.mask == 0).any() else None
     spread_rows(cache, rows)
     while True:
@@ -113,7 +114,7 @@ def decode(
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         if "position_ids" in taken:
             extra["position_ids"] = positions
-        # Families differ here too: PaliGemma counts positions from 1.
+        # Families differ here as well: PaliGemma counts positions from 1.
         step = model.prepare_inputs_for_generation(
             tokens[:, None], past_key_values=cache, attention_mask=mask, use_cache=True, **extra
         )
@@ -123,7 +124,7 @@ def decode(
 
 
 def pick(logits: Tensor, *, temperature: float, draws: Tensor) -> Tensor:
-    """The next token of each row: where the row's draw falls in softmax(logits / temperature), summed up.
+    """The next token of each row: where the row's draw falls in the cumulative softmax(logits / temperature).
 
     Args:
         logits: `(rows, vocabulary)`.
@@ -134,12 +135,13 @@ def pick(logits: Tensor, *, temperature: float, draws: Tensor) -> Tensor:
         `(rows,)` token ids.
 
     Raises:
-        NonFiniteLogits: NaN or infinity among the logits.
+        NonFiniteLogits: the logits contain NaN or infinity.
     """
     if temperature == 0:
         total, tokens = logits.max(dim=-1)
     else:
-        # Summed in float64: in float32 the rounding of 150,000 sums would be a token's whole share.
+        # Summed in float64: in float32 the rounding error of 150,000 sums can be a token's whole
+        # probability.
         summed = torch.softmax(logits / temperature, dim=-1).cumsum(dim=-1, dtype=torch.float64)
         total = summed[:, -1]
         tokens = torch.searchsorted(summed, (draws * total)[:, None], right=True).squeeze(1)
@@ -149,22 +151,22 @@ def pick(logits: Tensor, *, temperature: float, draws: Tensor) -> Tensor:
     return tokens
 
 
-_CONTEXT = 4  # tokens before the completion that its first token is decoded with
+_CONTEXT = 4  # number of tokens before the completion that are decoded along with its first token
 
 
 class OpenCompletion:
-    """Takes tokens one by one until an end token, a stop text or the limit.
+    """Takes tokens one by one until an end token, a stop text or the length limit.
 
-    Its random numbers come from (seed, sample) alone: what it is batched with does not change them.
+    Its random numbers depend only on (seed, sample), not on the rest of the batch.
 
     Args:
-        decode: from token ids to text, special tokens left out.
-        before: ids of the prompt with the prefix, or their end. The first new token is decoded after them: a
-            SentencePiece tokenizer drops the space before a text's first word, which it is not.
-        seed, sample: the request's seed, and which of its samples this is.
+        decode: converts token ids to text, without special tokens.
+        before: the ids of the prompt with the prefix, or the last of them. The first new token is decoded
+            after them, because a SentencePiece tokenizer drops the space before the first word of a text.
+        seed, sample: the request's seed, and the index of this sample among the request's samples.
         end: ids that end the response; not part of it.
-        max_tokens: the limit, >= 1.
-        stop: texts that end it; cut off, with what follows.
+        max_tokens: the length limit, >= 1.
+        stop: texts that end the completion; cut off together with what follows.
     """
 
     def __init__(
@@ -184,8 +186,8 @@ class OpenCompletion:
         self._random = random.Random(f"{seed}/{sample}")
         self._end, self._max_tokens = end, max_tokens
         self._stop = tuple(text for text in stop if text)
-        # A token has a byte or more, so a stop text that ends now began no earlier; a few tokens more, so
-        # that it is not read from the middle of a character.
+        # A token has at least one byte, so a stop text that ends here begins within this many tokens; a few
+        # more, so that decoding does not start in the middle of a character.
         self._window = max((len(text.encode()) for text in self._stop), default=0) + _CONTEXT
         self._ids: list[int] = []
         self._ended = False
@@ -195,18 +197,19 @@ class OpenCompletion:
         return self._random.random()
 
     def add(self, token: int) -> bool:
-        """Take the next token; whether the completion is over."""
+        """Add the next token; returns whether the completion is finished."""
         if token in self._end:
             self._ended = True
             return True
         self._ids.append(token)
         if self._stop and self._stopped_in(self._decode(self._ids[-self._window :])) is not None:
-            # The window may read otherwise than the whole does: the whole decides.
+            # The window may decode differently from the whole; the whole decides.
             self._ended = self._stopped_in(self._text(len(self._ids))) is not None
         return self._ended or len(self._ids) >= self._max_tokens
 
     def completion(self) -> Completion:
-        """What there is, cut before the first stop text; its tokens are those that the text needs."""
+        """The completion so far, cut before the first stop text; counts only the tokens of that
+        text."""
         count = len(self._ids)
         text = self._text(count)
         cut = self._stopped_in(text)
@@ -227,17 +230,17 @@ class OpenCompletion:
         whole = self._decode(self._context + ids)
         if whole.startswith(self._context_text):
             return whole[len(self._context_text) :]
-        return self._decode(ids)  # a tokenizer that rewrites what stands before
+        return self._decode(ids)  # a tokenizer that rewrites the preceding text
 
 
-_ROOM = 64  # tokens that are made room for at once
+_ROOM = 64  # number of tokens that a buffer grows by
 
 
 class RoomyLayer(DynamicLayer):
-    """A layer's keys and values at the beginning of buffers that are longer; for decoding, which only adds.
+    """A layer's keys and values at the beginning of larger buffers; for decoding, which only appends.
 
     The library's `DynamicLayer` copies all of them for every new token, which for many rows of long prefixes
-    costs more than the model. The values are the same.
+    takes longer than the model itself. The values are the same.
     """
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
@@ -263,7 +266,7 @@ class RoomyLayer(DynamicLayer):
         return keys, values
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Keep these rows, in this order; a row may be named several times."""
+        """Keep these rows, in this order; a row may occur several times."""
         self._buffers = [buffer.index_select(0, beam_idx) for buffer in self._buffers]
         self.keys, self.values = self._views()
 
@@ -273,11 +276,11 @@ class RoomyLayer(DynamicLayer):
 
 
 def spread_rows(cache: Any, rows: Tensor) -> None:
-    """Make the cache's rows the named ones, and give its plain layers room for what follows.
+    """Select rows of the cache, and give its plain layers room for new tokens.
 
     Args:
-        cache: a `transformers` cache. Layers that are not plain (sliding windows, say) stay as they are.
-        rows: `(rows,)` their numbers; each may be named several times.
+        cache: a `transformers` cache. Layers that are not plain (such as sliding windows) stay unchanged.
+        rows: `(rows,)`, the row indices; each may occur several times.
     """
     cache.reorder_cache(rows)
     if type(cache) is DynamicCache:
@@ -287,7 +290,7 @@ def spread_rows(cache: Any, rows: Tensor) -> None:
 
 
 def _longer(states: Tensor, length: int, needed: int = 0) -> Tensor:
-    """A buffer that begins with the first `length` tokens of the states and has room for more."""
+    """A buffer that starts with the first `length` tokens of the states and has room for more."""
     rows, heads, _, size = states.shape
     buffer = states.new_empty(rows, heads, max(length, needed) + _ROOM, size)
     buffer[..., :length, :] = states[..., :length, :]

@@ -1,4 +1,4 @@
-"""From requests to a model's inputs: by the checkpoint's chat template, tokenizer and image processor."""
+"""From requests to model inputs, using the checkpoint's chat template, tokenizer and image processor."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from dreamprm.models.images import decode_image
 
 
 class InputEncoder(ABC):
-    """Renders requests as open assistant turns and encodes some of them as one batch, padded on the left.
+    """Renders requests as open assistant turns and encodes several of them as one left-padded batch.
 
     Args:
         tokenizer: a `transformers` tokenizer.
-        template: whatever applies the checkpoint's chat template (a processor or the tokenizer).
-        source: the checkpoint, for messages.
+        template: the object that applies the checkpoint's chat template (a processor or the tokenizer).
+        source: the checkpoint's name, for messages.
 
     Raises:
         UserError: the checkpoint has no chat template.
@@ -33,18 +33,18 @@ class InputEncoder(ABC):
     def __init__(self, tokenizer: Any, template: Any, *, source: str) -> None:
         if not template.chat_template:
             raise UserError(
-                f"{source} has no chat template; give an instruction-tuned checkpoint, or put its family's "
-                "template beside it as chat_template.jinja"
+                f"{source} has no chat template; use an instruction-tuned checkpoint, or add its family's "
+                "template to the checkpoint's folder as chat_template.jinja"
             )
         tokenizer.padding_side = "left"
         if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token  # masked, so that any token will do
+            tokenizer.pad_token = tokenizer.eos_token  # masked, so any token will do
         self.tokenizer = tokenizer
         self.source = source
         self._template = template
 
     def text(self, request: Request) -> str:
-        """The chat up to where the model goes on: the prefix is the beginning of its answer."""
+        """The chat up to the point where the model continues: the prefix is the beginning of its answer."""
         content: Any = request.prompt
         if self.takes_images:
             content = [*({"type": "image"} for _ in request.images), {"type": "text", "text": request.prompt}]
@@ -55,14 +55,15 @@ class InputEncoder(ABC):
 
     @abstractmethod
     def encode(self, requests: Sequence[Request]) -> dict[str, Tensor]:
-        """The model's inputs for these requests; all of them have images, or none has.
+        """The model's inputs for these requests, of which either all or none have images.
 
         Raises:
-            GenerationError: a request whose text and images do not belong together.
+            GenerationError: a request's text and images do not match.
         """
 
     def _special(self, texts: Sequence[str]) -> bool:
-        """Whether the tokenizer is to add its special tokens: not where the template wrote them already."""
+        """Whether the tokenizer should add its special tokens: not if the template already wrote
+        them."""
         begin = self.tokenizer.bos_token
         return not (begin and texts[0].startswith(begin))
 
@@ -73,7 +74,7 @@ class TextInputs(InputEncoder):
     takes_images = False
 
     def encode(self, requests: Sequence[Request]) -> dict[str, Tensor]:
-        # A chat template writes whatever special tokens there are.
+        # The chat template writes all special tokens.
         encoded = self.tokenizer(
             [self.text(request) for request in requests],
             padding=True,
@@ -84,7 +85,7 @@ class TextInputs(InputEncoder):
 
 
 class ProcessorInputs(InputEncoder):
-    """Any family through its own processor."""
+    """Any model family, through its own processor."""
 
     def __init__(self, processor: Any, *, source: str) -> None:
         template = processor if getattr(processor, "chat_template", None) else processor.tokenizer
@@ -107,16 +108,16 @@ class ProcessorInputs(InputEncoder):
             raise GenerationError(
                 f"{self.source} cannot encode the request: {error}", refused=True
             ) from error
-        # PaliGemma's processor makes labels unasked.
+        # PaliGemma's processor adds labels without being asked.
         return {
             name: value for name, value in encoded.items() if isinstance(value, Tensor) and name != "labels"
         }
 
 
 class QwenVLInputs(InputEncoder):
-    """The Qwen-VL families, composed of tokenizer and PIL image processor.
+    """The Qwen-VL families, using the tokenizer and the PIL image processor.
 
-    Their own processor needs torchvision (for videos); what it does with images is little.
+    Their own processor needs torchvision (for videos); it does little with images.
     """
 
     def __init__(self, tokenizer: Any, image_processor: Any, *, source: str) -> None:
@@ -132,7 +133,7 @@ class QwenVLInputs(InputEncoder):
         if images:
             try:
                 pixels = self._image_processor(images=images, return_tensors="pt")
-            except ValueError as error:  # an aspect ratio above 200, for one
+            except ValueError as error:  # for example, an aspect ratio above 200
                 raise GenerationError(f"an image cannot be used: {error}", refused=True) from error
             shown = {"pixel_values": pixels["pixel_values"], "image_grid_thw": pixels["image_grid_thw"]}
             counts = (shown["image_grid_thw"].prod(dim=1) // self._image_processor.merge_size**2).tolist()
@@ -152,11 +153,11 @@ class QwenVLInputs(InputEncoder):
 
 
 def _widened(text: str, counts: Sequence[int]) -> str:
-    """The text with each image's one pad written as often as the image has tokens."""
+    """The text with each image's single pad token repeated once per token of the image."""
     pieces = text.split(IMAGE_PAD)
     if len(pieces) != len(counts) + 1:
         raise GenerationError(
-            f"the text holds {len(pieces) - 1} {IMAGE_PAD} tokens for {len(counts)} images; prompt and "
+            f"the text contains {len(pieces) - 1} {IMAGE_PAD} tokens for {len(counts)} images; prompt and "
             "prefix must not contain this token themselves",
             refused=True,
         )
@@ -166,10 +167,10 @@ def _widened(text: str, counts: Sequence[int]) -> str:
 
 
 def open_images(request: Request) -> list[Image.Image]:
-    """The request's images, decoded; transparent ones on white.
+    """The request's decoded images; transparent ones are placed on white.
 
     Raises:
-        GenerationError: one is missing or broken.
+        GenerationError: an image is missing or broken.
     """
     images = []
     for path in request.images:

@@ -1,4 +1,4 @@
-"""A checkpoint on this machine that continues texts: loaded, and asked for one batch at a time."""
+"""A local checkpoint that continues texts, one batch at a time."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ _LOADING_ERRORS = (OSError, ImportError, ValueError, KeyError, SafetensorError)
 
 @dataclass(frozen=True)
 class Part:
-    """Some samples of one request: those that one batch decodes."""
+    """Some samples of one request, decoded in one batch."""
 
     request: Request
     samples: Sequence[int]
 
 
 class LocalModel:
-    """A model with what turns requests into its inputs.
+    """A model together with the encoder that turns requests into its inputs.
 
     Args:
-        model: an evaluation-mode `transformers` model that generates, on its device.
-        encoder: makes its inputs.
+        model: a generative `transformers` model in evaluation mode, on its device.
+        encoder: produces its inputs.
 
     Attributes:
-        end: the token ids that end a response: the checkpoint's generation configuration names them, or its
-            tokenizer does.
+        end: the token ids that end a response, from the checkpoint's generation configuration or else from
+            its tokenizer.
     """
 
     def __init__(self, model: Any, encoder: InputEncoder) -> None:
@@ -57,7 +57,7 @@ class LocalModel:
         if named is None:
             named = encoder.tokenizer.eos_token_id
         self.end = frozenset([named] if isinstance(named, int) else named or [])
-        # A checkpoint's own top-k, penalties and the like would make the samples another distribution.
+        # A checkpoint's own top-k, penalties etc. would change the distribution of the samples.
         model.generation_config = GenerationConfig()
         self._longest: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
@@ -65,10 +65,10 @@ class LocalModel:
         """Decode all samples of the parts as one batch.
 
         Args:
-            parts: requests of which all have images, or none has.
+            parts: requests of which either all or none have images.
 
         Returns:
-            For each part the completions of its samples.
+            For each part, the completions of its samples.
 
         Raises:
             GenerationError: one of the requests cannot be served.
@@ -105,8 +105,8 @@ class LocalModel:
             )
         except NonFiniteLogits:
             raise GenerationError(
-                "the model's output holds NaN or infinity; use dtype=float32 or bfloat16, "
-                "or a sound checkpoint"
+                "the model's output contains NaN or infinity; use dtype=float32 or bfloat16, "
+                "or another checkpoint"
             ) from None
         return [[one.completion() for one in group] for group in completions]
 
@@ -115,7 +115,7 @@ class LocalModel:
         if self._longest is not None and longest + max_tokens > self._longest:
             raise GenerationError(
                 f"a prompt with its prefix has {longest} tokens; with max_tokens={max_tokens} that is more "
-                f"than the {self._longest} the model is made for; lower max_tokens or max_pixels",
+                f"than the {self._longest} the model supports; lower max_tokens or max_pixels",
                 refused=True,
             )
 
@@ -131,7 +131,7 @@ def load_local_model(
     """Load a checkpoint folder or hub name; see `TransformersGenerator` for the settings.
 
     Raises:
-        UserError: nothing readable there, a family that cannot be used, or a device that is not there.
+        UserError: the checkpoint cannot be read, its family is not supported, or the device is not available.
     """
     place = _device(device)
     kind = torch.float32 if dtype == "auto" and place.type == "cpu" else dtype
@@ -145,8 +145,8 @@ def load_local_model(
     if config.is_encoder_decoder or crossed or not (shows or family in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
         raise UserError(
             f"{source} is a {family!r} model; the transformers generator needs a decoder that reads images "
-            "as tokens (Qwen-VL, InternVL, LLaVA, Gemma 3, Idefics 3, ...) or a language model. Serve others "
-            "behind an OpenAI-compatible server and use generator=openai"
+            "as tokens (Qwen-VL, InternVL, LLaVA, Gemma 3, Idefics 3, ...) or a language model. Serve other "
+            "models through an OpenAI-compatible server and use generator=openai"
         )
     auto = AutoModelForImageTextToText if shows else AutoModelForCausalLM
     try:
@@ -161,7 +161,7 @@ def load_local_model(
 
 def _unreadable(source: str, error: Exception) -> str:
     return (
-        f"cannot read a model from {source}: {error}; give a checkpoint's folder (its weights, "
+        f"cannot read a model from {source}: {error}; give a checkpoint's folder (with weights, "
         "configuration and tokenizer) or its name on the hub"
     )
 
@@ -182,7 +182,7 @@ def _device(name: str) -> torch.device:
 def _encoder(
     source: str, family: str | None, *, min_pixels: int | None, max_pixels: int | None
 ) -> InputEncoder:
-    """The encoder of an image-text family, or with None of a language model."""
+    """The encoder of an image-text family; None for `family` means a language model."""
     given = {"min_pixels": min_pixels, "max_pixels": max_pixels}
     limits: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if family in BACKBONES:
@@ -190,8 +190,8 @@ def _encoder(
         return QwenVLInputs(AutoTokenizer.from_pretrained(source), images, source=source)
     if limits:
         raise UserError(
-            f"{' and '.join(limits)} can be set for the Qwen-VL families alone "
-            f"({', '.join(BACKBONES)}); {source} is of another: leave them out"
+            f"{' and '.join(limits)} can be set only for the Qwen-VL families "
+            f"({', '.join(BACKBONES)}); {source} belongs to another family: remove them"
         )
     if family is None:
         tokenizer = AutoTokenizer.from_pretrained(source)

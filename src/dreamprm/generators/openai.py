@@ -53,48 +53,51 @@ IN_SECONDS = "it is in seconds"
 class OpenAIGenerator(Generator):
     """Chat completions of an OpenAI-compatible server, with bounded concurrency and retries.
 
-    A request's n completions are asked for in one chat request where the server allows; where it returns
-    fewer, the missing ones are asked for again, and surplus ones are left out. 408, 409, 429, 5xx, cut
-    connections, time-outs, malformed and empty answers are tried again (`Retries`), and after the last try
-    the request is a `GenerationError`. 400, 413 and 422 refuse one request, which is not tried again; every
-    other 4xx (a wrong key, model or address) is a `UserError`. Both carry the server's words, never the key.
+    A request's n completions are requested in one chat request if the server allows it; if it returns fewer,
+    the missing ones are requested again, and surplus ones are dropped. 408, 409, 429, 5xx, broken
+    connections, time-outs, and malformed or empty answers are retried (`Retries`); after the last try the
+    request fails with a `GenerationError`. 400, 413 and 422 refuse a single request, which is not retried;
+    every other 4xx (a wrong key, model or address) is a `UserError`. Both errors quote the server's message
+    and never contain the key.
 
-    Seeds: the request for the completions from the k-th on carries a seed derived from the request's seed and
-    k, so that no two of them share one. How a server spreads one seed over the n samples of one request is
-    its own affair (vLLM counts up from it), and whether equal seeds give equal texts too.
+    Seeds: the chat request for the completions from the k-th on carries a seed derived from the request's
+    seed and k, so that no two of them share a seed. How the n samples of one chat request use one seed
+    depends on the server (vLLM counts up from it), and so does whether equal seeds give equal texts.
 
-    Tokens: servers report the sum over the choices of a chat request. It is exact for one choice; for several
-    it is divided in proportion to the texts' lengths (the sum stays exact). A server that reports none gets
-    the estimate of one token for four bytes of UTF-8, and `describe` says so. By instruction, tokens also
-    count a repetition of the prefix that was cut from the text: they are what the server generated.
+    Tokens: servers report the total over the choices of a chat request. It is exact for one choice; for
+    several it is divided in proportion to the lengths of the texts (the total stays exact). If a server
+    reports no tokens, one token per four bytes of UTF-8 is assumed, and `describe` says so. With
+    prefix=instruct, tokens also count a repetition of the prefix that was cut from the text: they are what
+    the server generated.
 
     Attributes:
         model: the model's name on the server.
         base_url: the API's address, such as http://localhost:8000/v1; None: the environment variable
             OPENAI_BASE_URL, or OpenAI's own.
-        api_key_env: the environment variable that holds the key. Where it is not set none is sent ("EMPTY"),
-            which servers of one's own accept; OpenAI's own address needs one.
-        concurrency: how many chat requests may be under way at once, >= 1.
-        timeout: seconds without a byte after which a try has failed, > 0.
-        retries: how often a chat request is tried again, >= 0.
+        api_key_env: the environment variable that holds the key. If it is not set, no key is sent ("EMPTY"),
+            which self-hosted servers accept; OpenAI's own address needs one.
+        concurrency: maximum number of chat requests in progress at once, >= 1.
+        timeout: seconds without receiving a byte after which a try has failed, > 0.
+        retries: how often a chat request is retried, >= 0.
         backoff: seconds before the first retry, doubled for each further one.
-        longest_wait: bounds the wait before a retry in seconds; a server whose Retry-After asks for more ends
-            the request.
-        prefix: `continue`: prefixes are sent as an open turn of the assistant (`CONTINUE_FLAGS`); `instruct`:
-            the model is told to go on, and a repetition of the prefix is cut from its reply; `auto`: two
-            requests of one token find out which, before the first prefix. `continue` also fits servers that
-            always continue a last turn of the assistant and ignore the flags (llama.cpp, LMDeploy), which
-            `auto` cannot tell.
-        samples_per_request: completions asked for in one chat request, >= 1; None: all n. 1 for servers that
-            refuse more.
-        token_limit: the field that carries the length limit: `max_tokens`, `max_completion_tokens` (OpenAI's
-            newer models take no other), or None: the second for OpenAI's own address, else the first.
-        send_seed: False leaves the seed out, for servers that refuse it.
-        image_detail: OpenAI's `detail` of each image (`low`, `high`, `auto`); None sends none.
+        longest_wait: longest wait before a retry in seconds; if the server's Retry-After asks for more, the
+            request fails.
+        prefix: `continue`: prefixes are sent as an open assistant turn (`CONTINUE_FLAGS`); `instruct`: the
+            model is instructed to continue, and a repetition of the prefix is cut from its reply; `auto`: two
+            one-token requests, sent before the first prefix, find out which of the two the server supports.
+            Set `continue` for servers that always continue a final assistant turn and ignore the flags
+            (llama.cpp, LMDeploy), which `auto` cannot detect.
+        samples_per_request: completions asked for in one chat request, >= 1; None: all n. Use 1 for servers
+            that refuse more.
+        token_limit: the field that carries the length limit: `max_tokens` or `max_completion_tokens`
+            (OpenAI's newer models accept only the latter); None: `max_completion_tokens` for OpenAI's own
+            address, otherwise `max_tokens`.
+        send_seed: whether to send the seed; False for servers that refuse it.
+        image_detail: OpenAI's `detail` for each image (`low`, `high`, `auto`); None sends none.
         extra_body: further fields of the request's JSON, such as {"top_p": 0.9}.
 
     Raises:
-        UserError: a value that is not allowed, a key that is missing or malformed, no openai package.
+        UserError: a value is not allowed, the key is missing or malformed, or the openai package is missing.
     """
 
     model: str = setting(MISSING, "the model's name on the server")
@@ -102,42 +105,42 @@ class OpenAIGenerator(Generator):
         None, "the API's address, such as http://localhost:8000/v1; null: $OPENAI_BASE_URL, or OpenAI's own"
     )
     api_key_env: str = setting(
-        "OPENAI_API_KEY", "the environment variable that holds the key; where it is not set none is sent"
+        "OPENAI_API_KEY", "the environment variable that holds the key; if it is not set, no key is sent"
     )
-    concurrency: int = setting(8, "chat requests under way at once", minimum=1)
+    concurrency: int = setting(8, "maximum number of chat requests in progress at once", minimum=1)
     timeout: float = setting(
-        600.0, "seconds without a byte after which a try has failed", above=0, advice=IN_SECONDS
+        600.0, "seconds without receiving a byte after which a try has failed", above=0, advice=IN_SECONDS
     )
-    retries: int = setting(6, "how often a chat request is tried again", minimum=0)
+    retries: int = setting(6, "how often a chat request is retried", minimum=0)
     backoff: float = setting(
         1.0, "seconds before the first retry, doubled for each further one", minimum=0, advice=IN_SECONDS
     )
     longest_wait: float = setting(
         120.0,
-        "bounds the wait before a retry, in seconds; a server that asks for more ends the request",
+        "longest wait before a retry, in seconds; if the server asks for more, the request fails",
         minimum=0,
         advice=IN_SECONDS,
     )
     prefix: str = setting(
         "auto",
-        "continue: a beginning is sent as an open turn of the assistant; instruct: the model is told to go "
-        "on; auto: two requests of one token find out which",
+        "continue: prefixes are sent as an open assistant turn; instruct: the model is asked to continue; "
+        "auto: two one-token requests find out which the server supports",
         choices=("auto", "continue", "instruct"),
     )
     samples_per_request: int | None = setting(
         None,
-        "completions asked for in one chat request; null: all; 1 for servers that refuse more",
+        "completions asked for in one chat request; null: all; use 1 for servers that refuse more",
         minimum=1,
     )
     token_limit: str | None = setting(
         None,
-        "the field that carries the length limit; null: max_completion_tokens for OpenAI's own address, else "
-        "max_tokens",
+        "the field that carries the length limit; null: max_completion_tokens for OpenAI's own address, "
+        "otherwise max_tokens",
         choices=("max_tokens", "max_completion_tokens"),
     )
     send_seed: bool = setting(True, "send the request's seed; false for servers that refuse it")
     image_detail: str | None = setting(
-        None, "OpenAI's `detail` of each image; null sends none", choices=("low", "high", "auto")
+        None, "OpenAI's `detail` for each image; null sends none", choices=("low", "high", "auto")
     )
     extra_body: dict[str, Any] | None = setting(
         None, "further fields of the request's JSON, such as {top_p: 0.9}"
@@ -150,7 +153,8 @@ class OpenAIGenerator(Generator):
         hosted = is_hosted(self._address)
         self._limit_field = self.token_limit or ("max_completion_tokens" if hosted else "max_tokens")
         require_openai()
-        # Only looked at here, to fail early: this object, whose repr and fields are logged, never keeps it.
+        # Only checked here, to fail early: this object, whose repr and fields are logged, never stores
+        # it.
         read_key(self.api_key_env, self._address)
         self.parallel = self.concurrency
         self._under_way = threading.BoundedSemaphore(self.concurrency)
@@ -160,7 +164,7 @@ class OpenAIGenerator(Generator):
         self._continuation_lock = threading.Lock()
         self._continuation = None if self.prefix == "auto" else Continuation(self.prefix, "as set")
         self._tokens_estimated = False
-        # Only spreads the waits; which numbers it draws is of no consequence to any result.
+        # Only spreads out the waits; its random numbers do not affect any result.
         self._jitter = random.Random()
 
     def complete_all(
@@ -173,39 +177,40 @@ class OpenAIGenerator(Generator):
             futures = [pool.submit(self._complete, request, sampling) for request in requests]
             return [future.result() for future in futures]
         finally:
-            # After a UserError or Ctrl-C what has not begun never will, and what waits is left to `close`.
+            # After a UserError or Ctrl-C, requests not yet started are cancelled; `close` ends the
+            # others.
             pool.shutdown(wait=False, cancel_futures=True)
 
     def describe(self) -> dict[str, str]:
         found = self._continuation
-        how = f"{found.how}: {found.why}" if found else "auto: not needed so far"
+        how = f"{found.how}: {found.why}" if found else "auto: no prefix so far"
         said = {"generator": "openai", "model": self.model, "server": self._address, "prefix": how}
         if self._tokens_estimated:
-            said["tokens"] = "estimated from the texts (4 bytes each): the server reports none"
+            said["tokens"] = "estimated from the texts (4 bytes per token): the server reports none"
         return said
 
     def close(self) -> None:
-        """End waits between tries and close the connections; requests under way end as failed."""
+        """End waits between tries and close the connections; requests in progress fail."""
         self._closed.set()
         with self._client_lock:
             if self._client is not None:
                 self._client.close()
 
     def _complete(self, request: Request, sampling: Sampling) -> list[Completion] | GenerationError:
-        """A request's n completions: as many chat requests as it takes."""
+        """A request's n completions, from as many chat requests as it takes."""
         try:
             message = user_message(request.prompt, request.images, detail=self.image_detail)
         except OSError as error:
             return GenerationError(f"an image cannot be sent: {error}", refused=True)
         body: dict[str, Any] = {"messages": [message]}
         how = None
-        if request.prefix.strip():  # white space alone is no beginning: the response starts afresh
+        if request.prefix.strip():  # a prefix of white space alone counts as none
             found = self._how_to_continue()
             if isinstance(found, Failure):
                 return self._error(
                     found,
                     "while finding out how prefixes are continued (set prefix to "
-                    "'continue' or 'instruct' to leave that out): ",
+                    "'continue' or 'instruct' to skip this): ",
                 )
             how = found.how
         if how == "continue":
@@ -221,7 +226,8 @@ class OpenAIGenerator(Generator):
         completions: list[Completion] = []
         while len(completions) < request.n:
             missing = request.n - len(completions)
-            # At temperature 0 one at a time: vLLM refuses several greedy samples, which are all the same.
+            # At temperature 0 one at a time: vLLM refuses several greedy samples, as they are all the
+            # same.
             count = min(missing, self.samples_per_request or missing) if sampling.temperature else 1
             if self.send_seed:
                 body["seed"] = _derived_seed(request.seed, len(completions))
@@ -230,7 +236,7 @@ class OpenAIGenerator(Generator):
                 so_far = f"after {len(completions)} of {request.n} completions: " if completions else ""
                 return self._error(answer, so_far, several=count > 1, completions=completions)
             if any(choice.reason == "content_filter" for choice in answer.choices[:count]):
-                # Asking again until one passes would draw from another distribution than the model's.
+                # Asking again until one passes would not sample from the model's own distribution.
                 return GenerationError(
                     "the server's content filter cut a completion", refused=True, completions=completions
                 )
@@ -241,7 +247,7 @@ class OpenAIGenerator(Generator):
         return completions
 
     def _how_to_continue(self) -> Continuation | Failure:
-        """How prefixes are continued; found out once, while other threads that need it wait."""
+        """How prefixes are continued; determined once, while other threads that need it wait."""
         with self._continuation_lock:
             if self._continuation is None:
                 limit = {self._limit_field: 1}
@@ -255,7 +261,7 @@ class OpenAIGenerator(Generator):
         """One chat request with its retries.
 
         Raises:
-            UserError: a failure that every request will meet.
+            UserError: a failure that would affect every request.
         """
         body = {"model": self.model, **body, **(self.extra_body or {})}
         failures = 0
@@ -275,9 +281,9 @@ class OpenAIGenerator(Generator):
             if wait is None:
                 asked = ""
                 if answer.asked is not None and answer.asked > self.longest_wait:
-                    asked = f"; it asks to wait {answer.asked:g} s, longest_wait is {self.longest_wait:g}"
+                    asked = f"; it asks to wait {answer.asked:g} s; longest_wait is {self.longest_wait:g} s"
                 return Failure("again", f"{answer.words} (tried {failures} times{asked})")
-            self._closed.wait(wait)  # outside the bound, so that others may go on; close() ends it
+            self._closed.wait(wait)  # outside the semaphore, so that others can continue; close() ends it
         return Failure("again", "the generator was closed")
 
     def _connected(self) -> ChatClient:
@@ -296,7 +302,7 @@ class OpenAIGenerator(Generator):
         completions: Sequence[Completion] = (),
     ) -> GenerationError:
         hint = (
-            "; if the server gives one completion at a time, set samples_per_request to 1"
+            "; if the server returns only one completion per request, set samples_per_request to 1"
             if several and failure.kind == "refused"
             else ""
         )
@@ -314,13 +320,13 @@ class OpenAIGenerator(Generator):
         taken = [name for name in self.extra_body or {} if name in _OWN_FIELDS]
         if taken:
             raise UserError(
-                f"openai generator: extra_body must not hold {', '.join(taken)}: the generator "
+                f"openai generator: extra_body must not contain {', '.join(taken)}: the generator "
                 "sets these from its own settings"
             )
 
 
 def _completion(text: str, tokens: int, reason: str | None, stop: Sequence[str]) -> Completion:
-    """A completion without its stop text, which some servers (`transformers serve`) leave at the end."""
+    """A completion without its stop text, which some servers (`transformers serve`) keep at the end."""
     ends = [position for position in (text.find(word) for word in stop) if position >= 0]
     if ends:
         return Completion(text[: min(ends)], tokens)
@@ -328,5 +334,5 @@ def _completion(text: str, tokens: int, reason: str | None, stop: Sequence[str])
 
 
 def _derived_seed(seed: int, index: int) -> int:
-    """31 bits, which every server takes; equal for equal arguments on every machine."""
+    """31 bits, which every server accepts; equal for equal arguments on every machine."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{index}".encode(), digest_size=4).digest()) >> 1

@@ -1,4 +1,4 @@
-"""The connection to an OpenAI-compatible server: address, key, one request, when to send it again."""
+"""The connection to an OpenAI-compatible server: address, key, single requests, and when to retry them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server answered: its choices, and the tokens it counted (None where it does not say)."""
+    """A server's answer: its choices, and the tokens it counted (None if it does not report them)."""
 
     choices: tuple[Choice, ...]
     prompt_tokens: int | None
@@ -44,10 +44,10 @@ class Failure:
     """Why there is no answer.
 
     Attributes:
-        kind: `again` may pass when it is sent again; `refused` is this request's own fault; `hopeless` will
-            meet every request (a wrong key, model or address).
-        words: the reason, with the server's words, without the key.
-        asked: seconds that the server asks to wait, or None.
+        kind: `again`: the request may succeed if it is sent again; `refused`: the fault lies in this request;
+            `hopeless`: every request will fail (a wrong key, model or address).
+        words: the reason, with the server's message, without the key.
+        asked: how many seconds the server asks to wait, or None.
     """
 
     kind: Literal["again", "refused", "hopeless"]
@@ -56,7 +56,7 @@ class Failure:
 
 
 def require_openai() -> None:
-    """Check that the client library is there, without importing it.
+    """Check that the client library is installed, without importing it.
 
     Raises:
         UserError: it is not installed.
@@ -66,15 +66,15 @@ def require_openai() -> None:
 
 
 class ChatClient:
-    """Sends single chat requests; safe for threads.
+    """Sends single chat requests; thread-safe.
 
-    The library's own retries are off: they neither see a malformed answer nor end when the run does. Nothing
-    that leaves this class contains the key, also where the server repeats it.
+    The library's own retries are off: they do not cover malformed answers and do not stop when the run ends.
+    Nothing that leaves this class contains the key, even if the server repeats it.
 
     Args:
         base_url: the address of the API, such as http://localhost:8000/v1.
-        key: sent as bearer token.
-        timeout: seconds without a byte after which a request counts as failed.
+        key: sent as the bearer token.
+        timeout: seconds without receiving a byte after which a request counts as failed.
     """
 
     def __init__(self, base_url: str, *, key: str, timeout: float) -> None:
@@ -97,11 +97,11 @@ class ChatClient:
         """Send one request to `chat/completions`.
 
         Args:
-            body: the request's JSON; `model` and `messages` at least.
+            body: the request's JSON, with at least `model` and `messages`.
 
         Returns:
-            The answer, or the failure: failures are values here, so that no traceback carries a request's
-            headers.
+            The answer, or the failure: failures are returned, not raised, so that no traceback contains a
+            request's headers.
         """
         fields = dict(body)
         model, messages = fields.pop("model"), fields.pop("messages")
@@ -122,12 +122,12 @@ class ChatClient:
         return self._read(content)
 
     def close(self) -> None:
-        """Close the connections; requests under way fail at once."""
-        # A thread that waits for an answer does not notice that its socket is closed: it must be shut down.
+        """Close the connections; requests in progress fail at once."""
+        # A thread waiting for an answer does not notice that its socket is closed: it must be shut down.
         with self._sockets_lock:
             connections = list(self._sockets)
         for connection in connections:
-            with suppress(OSError):  # not connected any more
+            with suppress(OSError):  # no longer connected
                 connection.shutdown(socket.SHUT_RDWR)
         self._client.close()
 
@@ -135,7 +135,7 @@ class ChatClient:
         request.extensions = {**request.extensions, "trace": self._connected}
 
     def _connected(self, event: str, info: Mapping[str, Any]) -> None:
-        """httpcore's trace of a request: keeps its socket, which TLS wraps into another one."""
+        """httpcore's trace callback: stores the request's socket, which TLS wraps in another one."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             with self._sockets_lock:
                 self._sockets.add(info["return_value"].get_extra_info("socket"))
@@ -150,7 +150,7 @@ class ChatClient:
     def _read(self, content: bytes) -> Answer | Failure:
         try:
             data = json.loads(content)
-        except ValueError:  # also bytes that are no UTF-8
+        except ValueError:  # also bytes that are not UTF-8
             shown = content[:100].decode("utf-8", "replace")
             return Failure("again", self._clean(f"an answer that is not JSON: {shown!r}"))
         choices = data.get("choices") if isinstance(data, dict) else None
@@ -160,7 +160,7 @@ class ChatClient:
             return Failure("again", self._clean(f"an answer without choices: {words}"))
         texts = [_choice(choice) for choice in choices]
         if None in texts:
-            return Failure("again", "an answer whose choices do not all hold a text")
+            return Failure("again", "an answer in which not every choice has a text")
         usage = data.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         return Answer(
@@ -180,8 +180,8 @@ def _choice(given: Any) -> Choice | None:
     message = given.get("message") if isinstance(given, dict) else None
     if not isinstance(message, dict):
         return None
-    # `refusal` stands in for the content where the model declines; a null content with neither is an empty
-    # text: a model that reasons apart from its answer may use up its tokens before the answer begins.
+    # `refusal` replaces the content if the model declines; if both are null, the text is empty: a model
+    # that reasons separately from its answer may use up its tokens before the answer begins.
     text = message.get("content")
     if text is None:
         text = message.get("refusal") or ""
@@ -192,7 +192,7 @@ def _choice(given: Any) -> Choice | None:
 
 
 def _is_unicode(text: str) -> bool:
-    """False for half a surrogate pair, which JSON can escape and no file can hold."""
+    """False for half a surrogate pair, which JSON can escape but no file can store."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -205,7 +205,7 @@ def _count(given: Any) -> int | None:
 
 
 def _server_words(text: str) -> str:
-    """What an error body says: OpenAI's `error.message`, FastAPI's `detail`, or the body itself."""
+    """The message of an error body: OpenAI's `error.message`, FastAPI's `detail`, or the body itself."""
     try:
         body = json.loads(text)
     except ValueError:
@@ -217,21 +217,22 @@ def _server_words(text: str) -> str:
                 words = words.get("message")
             if isinstance(words, str) and words:
                 return words
-    return text or "(no words)"
+    return text or "(empty)"
 
 
 HOSTED = "https://api.openai.com/v1"
 
 NO_KEY = "EMPTY"
-"""Sent as key where none is set: servers of one's own ignore it, the client library insists on one."""
+"""Sent as the key if none is set: self-hosted servers ignore it, but the client library requires one."""
 
 
 def api_address(base_url: str | None) -> str:
-    """The API's address: as given, else the environment variable OPENAI_BASE_URL, else OpenAI's own.
+    """The API's address: as given, or the environment variable OPENAI_BASE_URL, or OpenAI's
+    own.
 
     Raises:
-        UserError: no http address, or one with user, password or query: those would put a secret into files
-            and messages.
+        UserError: it is not an http address, or it has a user, password or query, which would put a secret
+            into files and messages.
     """
     address = base_url or os.environ.get("OPENAI_BASE_URL") or HOSTED
     try:
@@ -239,11 +240,11 @@ def api_address(base_url: str | None) -> str:
         valid = parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:  # unbalanced brackets, as in http://[::1/v1
         raise UserError(
-            "openai generator: base_url is no address; give one like http://localhost:8000/v1"
+            "openai generator: base_url is not a valid address; give one like http://localhost:8000/v1"
         ) from None
     if parts.username or parts.password or parts.query or parts.fragment:
         raise UserError(
-            "openai generator: base_url must hold no user, password or query; a key belongs into "
+            "openai generator: base_url must not contain a user, password or query; a key belongs in "
             "the environment variable that api_key_env names"
         )
     if not valid:
@@ -257,10 +258,11 @@ def is_hosted(address: str) -> bool:
 
 
 def read_key(variable: str, address: str) -> str:
-    """The key for an address from an environment variable; `NO_KEY` where it is not set.
+    """The key for an address, from an environment variable; `NO_KEY` if it is not set.
 
     Raises:
-        UserError: no key for OpenAI's own address, or one that cannot be a key. The message does not show it.
+        UserError: no key for OpenAI's own address, or a malformed one. The message does not show
+            it.
     """
     key = os.environ.get(variable, "")
     if not key:
@@ -270,30 +272,30 @@ def read_key(variable: str, address: str) -> str:
                 "base_url for another server"
             )
         return NO_KEY
-    # Nothing else can be sent in a header, and the HTTP library's message would show the key.
+    # Such characters cannot be sent in a header, and the HTTP library's error message would show the key.
     if not (key.isascii() and key.isprintable() and " " not in key):
         raise UserError(
-            f"the key in the environment variable {variable} holds white space or characters "
-            "that no key has; set it without them"
+            f"the key in the environment variable {variable} contains white space or characters "
+            "that cannot be part of a key; set it without them"
         )
     return key
 
 
 @dataclass(frozen=True)
 class Retries:
-    """Exponential back-off with jitter that never comes before the time the server asked for.
+    """Exponential back-off with jitter, never shorter than the wait that the server asked for.
 
         wait_k = max(asked, min(longest, first 2^k) u),  u uniform in [1/2, 1),  k = 0, 1, ...
 
-    The jitter keeps requests that failed together from coming back together.
+    The jitter keeps requests that failed together from being retried together.
 
     Attributes:
-        count: how often one request is sent again, >= 0.
-        first: k = 0's wait in seconds before jitter, >= 0.
-        longest: bounds a wait in seconds; a server that asks for more ends the request.
+        count: how often one request is retried, >= 0.
+        first: the wait for k = 0 in seconds, before jitter, >= 0.
+        longest: longest wait in seconds; if the server asks for more, the request fails.
 
     Raises:
-        UserError: a value below its bound.
+        UserError: a value is below its bound.
     """
 
     count: int = 6
@@ -315,12 +317,12 @@ class Retries:
             uniform: a draw from [0, 1).
 
         Returns:
-            The wait; None where no further try should be made: all are spent, or the server asks for more
-            than `longest`.
+            The wait; None if no further try should be made: all are used up, or the server asks for more than
+            `longest`.
         """
         if failures > self.count or (asked is not None and asked > self.longest):
             return None
-        # 2^k overflows a float at k = 1024; long before, every wait is `longest`.
+        # 2^k overflows a float at k = 1024; every wait reaches `longest` long before that.
         backoff = min(self.longest, self.first * 2.0 ** min(failures - 1, 64))
         return max(asked or 0.0, backoff * (0.5 + uniform / 2))
 
@@ -329,11 +331,11 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
     """The seconds that a Retry-After header asks for: a number, or an HTTP date (RFC 9110, 10.2.3).
 
     Args:
-        value: the header, or None where there is none.
-        now: the time that a date is compared with; None: now.
+        value: the header, or None if it is missing.
+        now: the time that a date is compared with; None: the current time.
 
     Returns:
-        Seconds >= 0, or None where the header is missing or neither of the two.
+        Seconds >= 0, or None if the header is missing or neither a number nor a date.
     """
     if value is None:
         return None
@@ -344,8 +346,8 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
             date = parsedate_to_datetime(value)
         except ValueError:
             return None
-        if date.tzinfo is None:  # "-0000": a date in UTC of a source that does not know its own zone
+        if date.tzinfo is None:  # "-0000": a UTC date from a source that does not know its own time zone
             date = date.replace(tzinfo=UTC)
         seconds = (date - (now or datetime.now(UTC))).total_seconds()
-    # A NaN compares False; an infinite wait stays one, and ends the request.
+    # A NaN compares False; an infinite wait stays infinite and makes the request fail.
     return max(seconds, 0.0) if seconds == seconds else None

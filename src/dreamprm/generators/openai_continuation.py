@@ -1,4 +1,4 @@
-"""How a server continues a given prefix: as an open turn of the assistant, or asked to by instruction."""
+"""How a server continues a given prefix: as an open assistant turn, or by instruction."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from dreamprm.generators.openai_client import Answer, Failure
 from dreamprm.responses import split_steps
 
 CONTINUE_FLAGS = MappingProxyType({"add_generation_prompt": False, "continue_final_message": True})
-"""Leaves the last message open, so that the model goes on inside it. vLLM, SGLang and others that render the
-chat with transformers' `apply_chat_template` take them; they are no part of OpenAI's API."""
+"""Leaves the last message open, so that the model continues inside it. vLLM, SGLang and others that render
+the chat with transformers' `apply_chat_template` accept these flags; they are not part of OpenAI's API."""
 
 
 @dataclass(frozen=True)
 class Continuation:
-    """How prefixes are continued, and why so; `how` is `continue` or `instruct`."""
+    """How prefixes are continued, and why; `how` is `continue` or `instruct`."""
 
     how: str
     why: str
 
 
 def find_continuation(ask: Callable[[dict[str, Any]], Answer | Failure]) -> Continuation | Failure:
-    """Find out whether a server continues an open turn, by two requests of one token.
+    """Find out whether a server continues an open turn, with two one-token requests.
 
     The same messages are sent with and without `CONTINUE_FLAGS`. A server that honours them renders a shorter
-    prompt (no end of turn, no new turn) and so counts other prompt tokens; one that ignores them counts the
-    same; one that does not know them may refuse.
+    prompt (no end of turn, no new turn) and therefore counts fewer prompt tokens; one that ignores them
+    counts the same number; one that does not know them may refuse the request.
 
     Args:
         ask: sends messages, flags and `max_tokens`, with retries.
 
     Returns:
-        What was found; `instruct` in every case of doubt. A failure that says nothing about the flags is
-        returned as it is.
+        The result; `instruct` in every case of doubt. A failure that says nothing about the flags is
+        returned unchanged.
     """
     messages = [
         {"role": "user", "content": "Count to three."},
@@ -51,10 +51,10 @@ def find_continuation(ask: Callable[[dict[str, Any]], Answer | Failure]) -> Cont
     plain = ask({"messages": messages})
     if isinstance(plain, Failure):
         if plain.kind == "refused":
-            return Continuation("continue", "the server takes a last turn of the assistant only when open")
+            return Continuation("continue", "the server accepts a final assistant turn only if it is open")
         return plain
     if flagged.prompt_tokens is None or plain.prompt_tokens is None:
-        return Continuation("instruct", "the server does not report prompt_tokens, which would tell")
+        return Continuation("instruct", "the server does not report prompt_tokens, which would show it")
     counts = f"{flagged.prompt_tokens} prompt tokens with an open last turn, {plain.prompt_tokens} without"
     if flagged.prompt_tokens < plain.prompt_tokens:
         return Continuation("continue", f"the server leaves the last turn open ({counts})")
@@ -63,25 +63,27 @@ def find_continuation(ask: Callable[[dict[str, Any]], Answer | Failure]) -> Cont
 
 # The tags around the beginning in `continue_instruction`, which a reply may repeat with it.
 _TAGS = re.compile(r"[ \t]*</?begun>[ \t]*\n?")
-# Marks and white space that may differ between a text and its repetition.
+# Markup and white space that may differ between a text and its repetition.
 _INSIGNIFICANT = frozenset(" \t\r\n*_#>`")
 _CLOSING_MARKS = "*_`"
 _HEADING = re.compile(r"^[ \t#>*_\-]*step[ \t]*(\d+)\b", re.IGNORECASE | re.MULTILINE)
 
-# A repetition shorter than this may be chance, unless it begins with a heading.
+# A repetition shorter than this may be a coincidence, unless it begins with a heading.
 _SHORTEST_REPETITION = 20
-# Words that a reworded step shares with the step it restates; a renumbered new step shares few.
+# The share of words that a reworded step has in common with the step it restates; a new step has
+# fewer.
 _SAME_STEP = 0.5
 
 
 def fit_to_prefix(prefix: str, reply: str) -> str:
     """The part of a reply by instruction that continues the prefix: prefix + result is the whole response.
 
-    Taken off the reply's beginning is, in this order: a repetition of the prefix or of its last steps word
-    by word (white space, Markdown marks and the instruction's tags aside); steps that have the numbers of the
-    prefix's steps and restate them, where the reply goes on to a later number. Anything else stays, also an
-    introduction before the first heading: it cannot be told from content. Where neither side brings white
-    space a line break joins them, since prefixes end where a step does.
+    The following are removed from the beginning of the reply, in this order: a verbatim repetition of the
+    prefix or of its last steps (ignoring white space, Markdown marks and the instruction's tags); steps that
+    have the numbers of the prefix's steps and restate them, if the reply continues to a later number.
+    Everything else stays, including an introduction before the first heading, which cannot be distinguished
+    from content. If neither side has white space where they meet, a line break joins them, because prefixes
+    end at the end of a step.
 
     Args:
         prefix: the response so far, not empty.
@@ -99,7 +101,8 @@ def fit_to_prefix(prefix: str, reply: str) -> str:
 
 
 def _without_repetition(prefix: str, reply: str) -> str | None:
-    """The reply after a literal repetition of the prefix, or of the prefix from one of its headings on."""
+    """The reply after a literal repetition of the prefix, or of its part from one of its headings
+    on."""
     written, said = _significant(prefix), _significant(reply)
     starts = sorted({0, *(len(_significant(prefix[: match.start()])) for match in _HEADING.finditer(prefix))})
     text = "".join(character for character, _ in said)
@@ -119,14 +122,14 @@ def _without_repetition(prefix: str, reply: str) -> str | None:
 
 
 def _without_restated_steps(prefix: str, reply: str) -> str:
-    """The reply from its first step that the prefix does not have, where the ones before restate it."""
+    """The reply from its first step that is not in the prefix, if the steps before it restate the prefix."""
     had = split_steps(prefix)
     heading = _HEADING.search(reply)
     if not had or heading is None or not 1 <= int(heading.group(1)) <= len(had):
         return reply
     first = int(heading.group(1))
     steps = split_steps(reply, first)
-    again = len(had) - first + 1  # how many of the reply's steps carry a number that the prefix has
+    again = len(had) - first + 1  # how many of the reply's steps have a number that is in the prefix
     if len(steps) <= again:
         return reply
     before, now = had[first - 1].casefold().split(), steps[0].casefold().split()
@@ -139,7 +142,7 @@ def _without_restated_steps(prefix: str, reply: str) -> str:
 
 
 def _significant(text: str) -> list[tuple[str, int]]:
-    """The characters that a repetition must share, lower case, each with its place in the text."""
+    """The characters that a repetition must match, in lower case, each with its position in the text."""
     return [
         (lower, index)
         for index, character in enumerate(text)

@@ -1,4 +1,4 @@
-"""What is sent to a chat server and counted of its answers: messages with images, tokens of each choice."""
+"""Messages with images for a chat server, and the token counts of the choices it returns."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from dreamprm.generators.openai_client import Answer
 def user_message(text: str, images: Sequence[str], *, detail: str | None = None) -> dict[str, Any]:
     """The user's turn: its images, then its text.
 
-    Without images the content is a plain string, which servers of text-only models want.
+    Without images the content is a plain string, as servers of text-only models require.
 
     Args:
         images: paths; each file's bytes are sent as they are.
-        detail: OpenAI's `detail` of each image; None sends none.
+        detail: OpenAI's `detail` for each image; None sends none.
 
     Raises:
         OSError: an image cannot be read.
@@ -34,17 +34,17 @@ def user_message(text: str, images: Sequence[str], *, detail: str | None = None)
 
 
 def with_text(message: dict[str, Any], text: str) -> dict[str, Any]:
-    """A user's turn with another text and the same images."""
+    """The user's turn with a different text and the same images."""
     if isinstance(message["content"], str):
         return message | {"content": text}
     return message | {"content": [*message["content"][:-1], {"type": "text", "text": text}]}
 
 
 def data_url(path: str) -> str:
-    """A file as a data URL (RFC 2397) with the media type that its content shows, whatever its name says.
+    """A file as a data URL (RFC 2397), with the media type taken from its content, not its name.
 
     Raises:
-        OSError: the file cannot be read, or is no image.
+        OSError: the file cannot be read, or is not an image.
     """
     try:
         with Image.open(path) as image:  # reads the header only
@@ -52,19 +52,19 @@ def data_url(path: str) -> str:
     except UnidentifiedImageError as error:
         raise OSError(f"not an image: {path}") from error
     if kind is None:
-        raise OSError(f"an image of a kind without a media type: {path}")
+        raise OSError(f"an image format without a media type: {path}")
     return f"data:{kind};base64,{base64.b64encode(Path(path).read_bytes()).decode('ascii')}"
 
 
 BYTES_PER_TOKEN = 4
-"""Of English text in the vocabularies of today's models, roughly; used where a server reports no tokens."""
+"""A rough figure for English text in current models' vocabularies; used if a server reports no tokens."""
 
 
 def tokens_by_choice(answer: Answer) -> list[int]:
-    """Each choice's tokens: the server's sum, divided in proportion to the lengths of the texts in bytes.
+    """Each choice's tokens: the server's total, divided in proportion to the lengths of the texts in bytes.
 
-    Exact for one choice; for several the sum is. An answer without a sum gets a token for each
-    `BYTES_PER_TOKEN` bytes begun.
+    Exact for one choice; for several, only the total is exact. Without a total, each text counts one token
+    per `BYTES_PER_TOKEN` bytes, rounded up.
     """
     sizes = [len(choice.text.encode()) for choice in answer.choices]
     if answer.completion_tokens is None:
@@ -73,11 +73,11 @@ def tokens_by_choice(answer: Answer) -> list[int]:
 
 
 def shares(total: int, sizes: Sequence[int]) -> list[int]:
-    """Whole numbers that add up to `total`, in proportion to `sizes` (by largest remainder).
+    """Integers that add up to `total`, in proportion to `sizes` (largest remainder method).
 
     Args:
         total: >= 0.
-        sizes: each >= 0, at least one of them; where all are 0 the shares are equal.
+        sizes: each >= 0, at least one of them; if all are 0, the shares are equal.
     """
     weights = list(sizes) if any(sizes) else [1] * len(sizes)
     whole = sum(weights)

@@ -22,7 +22,8 @@ FIVE_STAGES = (
 # "<image1>" (MATH-V), "<image 1>" (MMMU), "<image>" (LLaVA, InternVL).
 _IMAGE_MARK = re.compile(r"<image[ _]?(\d*)>", re.IGNORECASE)
 
-# A mark that is no part of a sentence: alone on its line (which goes with it), or after one at a line's end.
+# A mark outside any sentence: alone on its line (which goes with it), or after a sentence at a line's
+# end.
 _MARK_APART = re.compile(
     r"^[ \t]*<image[ _]?\d*>[ \t]*(?:\n|\Z)|(?<=[.?!:])[ \t]*<image[ _]?\d*>[ \t]*$",
     re.IGNORECASE | re.MULTILINE,
@@ -30,16 +31,16 @@ _MARK_APART = re.compile(
 
 
 def five_stage_prompt(question: str, options: Sequence[str] = ()) -> str:
-    """Ask for a chain of thought of exactly the five stages and a final-answer line.
+    """Ask for a chain of thought with exactly the five stages and a final-answer line.
 
     Use it to sample chains of thought from an instruction-tuned generator; the reply is read back with
-    `dreamprm.responses.parse_response`. The wording is ours, the stages are the paper's
+    `dreamprm.responses.parse_response`. The wording is ours; the stages are the paper's
     (DreamPRM, arXiv 2505.20241).
 
     Args:
-        question: the question; not empty. Marks for its images (`<image1>`, `<image 1>`, `<image>`) are taken
-            out or put into words, as `question_text` says.
-        options: the texts of its options, in order; none where the question is open or lists them itself.
+        question: the question; not empty. Marks for its images (`<image1>`, `<image 1>`, `<image>`) are
+            removed or put into words, as described in `question_text`.
+        options: the texts of its options, in order; none if the question is open or lists them itself.
 
     Returns:
         The instruction, followed by the question and its options.
@@ -58,10 +59,10 @@ def five_stage_prompt(question: str, options: Sequence[str] = ()) -> str:
 
 
 def plain_prompt(question: str, options: Sequence[str] = ()) -> str:
-    """Ask for a chain of thought of no given structure and a final-answer line.
+    """Ask for a chain of thought without a prescribed structure, and a final-answer line.
 
-    Use it for the ablation without structured thinking (DreamPRM, arXiv 2505.20241): the same final-answer
-    line, so that answers are read alike, but no stages and no headings.
+    Use it for the ablation without structured thinking (DreamPRM, arXiv 2505.20241): the final-answer line
+    is the same, so that answers are read in the same way, but there are no stages and no headings.
 
     Args, Returns, Raises: as `five_stage_prompt`.
     """
@@ -75,26 +76,27 @@ def plain_prompt(question: str, options: Sequence[str] = ()) -> str:
 PROMPTS: Mapping[str, Callable[[str, Sequence[str]], str]] = MappingProxyType(
     {"five_stage": five_stage_prompt, "plain": plain_prompt}
 )
-"""The prompts by the name that a configuration gives them."""
+"""The prompts by the name used in a configuration."""
 
 
 def continue_instruction(prefix: str) -> str:
-    """Ask for the rest of a response that is begun, where a server cannot continue a text itself.
+    """Ask for the rest of a partial response, for servers that cannot continue a text themselves.
 
-    Prefer a generator that continues the text: a model that is told to go on may reword what is there, begin
-    anew, or greet. It is put after the prompt, in the same turn or in one of its own.
+    Prefer a generator that continues the text: a model that is instructed to continue may reword the text,
+    start over, or add a greeting. Put the instruction after the prompt, in the same turn or
+    another.
 
     Args:
         prefix: the response so far; not empty.
 
     Returns:
-        The instruction, with the prefix in it word for word.
+        The instruction, which contains the prefix verbatim.
 
     Raises:
         ValueError: the prefix is empty.
     """
     if not prefix.strip():
-        raise ValueError("prefix must not be empty: nothing is there to be continued; send the prompt alone")
+        raise ValueError("prefix must not be empty: there is nothing to continue; send the prompt alone")
     number = last_step_number(prefix)
     following = "" if number is None else f" The next heading is 'Step {number + 1}:'."
     return (
@@ -106,25 +108,26 @@ def continue_instruction(prefix: str) -> str:
 
 
 def question_text(question: str, options: Sequence[str] = ()) -> str:
-    """A question and its options as a prompt shows them.
+    """A question and its options as they appear in a prompt.
 
-    The images themselves are given beside the text, in their order. A mark for the only image is left out
-    where it stands apart (alone on its line, or after a sentence) and becomes "the image" inside a sentence.
-    Marks for several become `[image 1]`, `[image 2]`, ... (unnumbered ones in order), since the text then
-    says which is meant; MATH-V has several marks for parts of one file, which carry these names in it.
-    A tag is never left: chat templates may take `<image>` for an image of its own.
+    The images themselves are passed separately from the text, in their order. A mark for the only image is
+    removed if it stands apart (alone on its line, or after a sentence) and becomes "the image" inside a
+    sentence. Marks for several images become `[image 1]`, `[image 2]`, ... (unnumbered ones in order),
+    because the text then says which one is meant; MATH-V has several marks for parts of one file, and the
+    parts are labelled with these names in it. Tags are never kept: a chat template may expand
+    `<image>`.
 
-    A question that is but a mark is in the picture, and a sentence says so.
+    If the question is only a mark, it is in the image, and a sentence says so.
 
-    Each option has a line, `(A) text`. Options that are but their own letters are pictured in the image, and
-    one line says so.
+    Each option has its own line, `(A) text`. Options that are only their own letters are shown in the image,
+    and one line says so.
 
     Args:
         question: the question; not empty.
         options: the texts of its options, in order.
 
     Returns:
-        The text, without white space around it.
+        The text, without surrounding white space.
 
     Raises:
         ValueError: the question is empty, or there are more options than letters.
@@ -132,7 +135,7 @@ def question_text(question: str, options: Sequence[str] = ()) -> str:
     if not question.strip():
         raise ValueError("question must not be empty")
     if len(options) > len(OPTION_LETTERS):
-        raise ValueError(f"at most {len(OPTION_LETTERS)} options have a letter, got {len(options)}")
+        raise ValueError(f"there are letters for at most {len(OPTION_LETTERS)} options, got {len(options)}")
     text = question.strip()
     if not _IMAGE_MARK.sub("", text).strip():
         text = "The question is in the image."
@@ -148,7 +151,7 @@ def question_text(question: str, options: Sequence[str] = ()) -> str:
 def _final_answer_line(options: Sequence[str]) -> str:
     if not options:
         return "'Final answer: ' with the answer alone (the option's letter, where options are given)."
-    # "(A) B, (B) C, (C) A": a bare letter would name one option and be the text of another.
+    # "(A) B, (B) C, (C) A": a bare letter could be one option's label or another option's text.
     letters = OPTION_LETTERS[: len(options)]
     mixed = any(
         _is_letter(option, other)
@@ -175,5 +178,5 @@ def _with_image_marks_worded(text: str) -> str:
 def _the_image(mark: re.Match[str]) -> str:
     before, after = mark.string[: mark.start()], mark.string[mark.end() :]
     article = "The" if re.search(r"(?:[.?!]\s+|\A\s*)\Z", before) else "the"
-    # MATH-V has marks without a space beside them: "so\n<image1>that one can travel".
+    # MATH-V has marks without a space next to them: "so\n<image1>that one can travel".
     return " " * before[-1:].isalnum() + f"{article} image" + " " * after[:1].isalnum()

@@ -1,4 +1,4 @@
-"""Generators by name, and from a name with settings to the generator."""
+"""Generators by name, and how to build one from a name and its settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GENERATORS: Registry[Generator] = Registry(
         "sandbox": "dreamprm.sandbox.generator:SandboxGenerator",
     },
 )
-"""Generators by name; the libraries behind them are optional, and imported on use."""
+"""Generators by name; the libraries behind them are optional and imported on first use."""
 
 SERVING = (
     "base_url",
@@ -29,13 +29,13 @@ SERVING = (
     "batch_size",
     "together",
 )
-"""Settings of generators that say how requests are served, not what is asked: a run that goes on may have
-others."""
+"""Settings of how requests are served, not of what is asked: they may change when a run is
+resumed."""
 
 
 build_generator = GENERATORS.build
-"""`build_generator(name, **settings)`: the generator of this name (`Registry.build`); a UserError also where
-its library is not installed."""
+"""`build_generator(name, **settings)`: the generator of this name (`Registry.build`). It also raises a
+UserError if the generator's library is not installed."""
 
 generator_settings = GENERATORS.settings
-"""`generator_settings(name)`: the settings of a generator with their defaults."""
+"""`generator_settings(name)`: a generator's settings with their defaults."""

@@ -22,38 +22,38 @@ DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 
 @dataclass
 class TransformersGenerator(Generator):
-    """Samples from an image-text-to-text model, or a language model, loaded into this process.
+    """Samples from an image-text-to-text model or a language model, loaded into this process.
 
     Each prefix is encoded once for all of its samples, and samples of several prefixes are decoded in one
-    batch, which they leave as they end. Use it where one GPU (or a CPU) and one process are enough; a server
+    batch, which they leave as they end. Use it if one GPU (or a CPU) and one process are enough; a server
     (`generator=openai` with vLLM or SGLang) is faster for large models and many questions.
 
-    The prompt is put into the checkpoint's own chat template, its images before it, and the prefix is the
-    beginning of the answer, in the model's own tokens. Samples come from softmax(logits / temperature) and
-    nothing else: a checkpoint's own top-k, top-p and penalties are left out. The random numbers of a sample
-    come from its request's seed and its own number; what it is batched with only rounds the logits otherwise.
+    The prompt is formatted with the checkpoint's own chat template, with the images first, and the prefix is
+    the beginning of the answer, in the model's own tokens. Samples are drawn from softmax(logits /
+    temperature) only: the checkpoint's own top-k, top-p and penalties are ignored. A sample's random numbers
+    depend on its request's seed and its index; the rest of the batch affects only the rounding of the logits.
 
     Args:
-        model: a checkpoint's folder or hub name. No code of the checkpoint's is run.
-        device: "auto" (the first GPU, else the CPU), or a torch device.
+        model: a checkpoint's folder or hub name. No code from the checkpoint is run.
+        device: "auto" (the first GPU, otherwise the CPU), or a torch device.
         dtype: of the weights; "auto" is the checkpoint's own on a GPU and float32 on a CPU.
-        batch_size: samples decoded at once, >= 1; halved, with a line that says so, when memory runs out.
-        together: chains of thought from which one call should be made up, >= 1.
+        batch_size: samples decoded at once, >= 1; halved, with a message, when memory runs out.
+        together: number of chains of thought that one call should combine, >= 1.
         min_pixels, max_pixels: size limits of images for the Qwen-VL families; None keeps the checkpoint's.
 
     Raises:
-        UserError: a setting outside what is allowed.
+        UserError: a setting is outside its allowed range.
     """
 
-    model: str = setting(MISSING, "a checkpoint's folder or hub name; no code of the checkpoint's is run")
-    device: str = setting("auto", "auto: the first GPU, else the CPU; or a torch device")
+    model: str = setting(MISSING, "a checkpoint's folder or hub name; no code from the checkpoint is run")
+    device: str = setting("auto", "auto: the first GPU, otherwise the CPU; or a torch device")
     dtype: str = setting(
         "auto", "of the weights; auto: the checkpoint's own on a GPU, float32 on a CPU", choices=DTYPES
     )
     batch_size: int = setting(
-        32, "samples decoded at once; halved, with a line that says so, when memory runs out", minimum=1
+        32, "samples decoded at once; halved, with a message, when memory runs out", minimum=1
     )
-    together: int = setting(8, "chains of thought from which one call is made up", minimum=1)
+    together: int = setting(8, "number of chains of thought that one call combines", minimum=1)
     min_pixels: int | None = setting(
         None,
         "images are enlarged to at least this many pixels (Qwen-VL); null: the checkpoint's limit",
@@ -70,7 +70,7 @@ class TransformersGenerator(Generator):
     def __post_init__(self) -> None:
         check_settings(self)
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
-            raise UserError(f"min_pixels ({self.min_pixels}) is above max_pixels ({self.max_pixels})")
+            raise UserError(f"min_pixels ({self.min_pixels}) must be <= max_pixels ({self.max_pixels})")
         self._rows = self.batch_size
 
     def complete_all(
@@ -78,8 +78,8 @@ class TransformersGenerator(Generator):
     ) -> list[list[Completion] | GenerationError]:
         """See `Generator.complete_all`.
 
-        Refused: an image that cannot be read, more tokens than the model is made for, and images for a model
-        that takes none.
+        A request is refused if an image cannot be read, if it has more tokens than the model supports, or if
+        it has images and the model takes none.
 
         Raises:
             UserError: the model cannot be loaded.
@@ -96,7 +96,7 @@ class TransformersGenerator(Generator):
                 )
             else:
                 numbered.append((index, _whole(request)))
-        # Prefixes of like length share a batch: less of it is padding.
+        # Prefixes of similar length share a batch, so that there is less padding.
         numbered.sort(key=lambda entry: (len(entry[1].request.images), _length(entry[1].request)))
         batches = deque(_batches(numbered, self._rows))
         while batches:
@@ -117,13 +117,13 @@ class TransformersGenerator(Generator):
                     continue
                 self._rows = max(1, rows // 2)
                 say_beside_bars(
-                    f"{self.model}: memory ran out with {rows} samples at once; going on with {self._rows}"
+                    f"{self.model}: memory ran out with {rows} samples at once; continuing with {self._rows}"
                 )
                 left = [entry for waiting in (batch, *batches) for entry in waiting]
                 batches = deque(_batches(left, self._rows))
             elif len(batch) == 1:
                 results[batch[0][0]] = outcome
-            else:  # one of them is at fault: each by itself
+            else:  # one of them is at fault: try each on its own
                 batches.extendleft([entry] for entry in reversed(batch))
         return results
 
@@ -165,7 +165,7 @@ class TransformersGenerator(Generator):
     def _attempt(
         local: LocalModel, parts: Sequence[Part], sampling: Sampling
     ) -> list[list[Completion]] | GenerationError | None:
-        """The batch's completions, why it cannot be served, or None where memory ran out."""
+        """The batch's completions, the reason why it cannot be served, or None if memory ran out."""
         try:
             return local.complete(parts, sampling)
         except GenerationError as error:
@@ -173,7 +173,7 @@ class TransformersGenerator(Generator):
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
-        # Outside the handler: the error's traceback holds the batch's tensors.
+        # Outside the handler, because the error's traceback keeps the batch's tensors alive.
         _free_memory()
         return None
 
@@ -189,7 +189,7 @@ def _length(request: Request) -> int:
 
 
 def _batches(parts: Sequence[tuple[int, Part]], rows: int) -> Iterator[list[tuple[int, Part]]]:
-    """The parts in order, as batches of at most `rows` samples, with images or without."""
+    """The parts in order, as batches of at most `rows` samples, either all with images or all without."""
     from dreamprm.generators.local_model import Part
 
     batch: list[tuple[int, Part]] = []
@@ -201,7 +201,7 @@ def _batches(parts: Sequence[tuple[int, Part]], rows: int) -> Iterator[list[tupl
         left = part.samples
         while left:
             if not free or (batch and len(left) > free and len(left) <= rows):
-                # A part is split, and its prefix encoded twice, only where it must be.
+                # Split a part, and encode its prefix twice, only if it is unavoidable.
                 yield batch
                 batch, free = [], rows
             batch.append((index, Part(part.request, left[:free])))
@@ -214,7 +214,7 @@ def _batches(parts: Sequence[tuple[int, Part]], rows: int) -> Iterator[list[tupl
 def _is_out_of_memory(error: BaseException) -> bool:
     import torch
 
-    # On a CPU torch raises a plain RuntimeError.
+    # On a CPU, torch raises a plain RuntimeError.
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
