@@ -47,7 +47,7 @@ def test_each_is_built_by_its_name_alone(name):
         ("judge", {}, "needs a generator"),
         ("text", {"judge": Scripted("")}, "asks no judge"),
         ("auto", {"generator": Scripted("")}, "no setting 'generator'"),
-        ("auto", {"tolerance": 2}, "tolerance must be >= 0 and < 1, got 2; 0 demands equal"),
+        ("auto", {"tolerance": 2}, "tolerance must be >= 0 and < 1, got 2; 0 requires equal"),
     ],
 )
 def test_mistakes_are_the_users(name, settings, message):

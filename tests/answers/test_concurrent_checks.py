@@ -77,8 +77,8 @@ def test_a_missing_reply_leaves_the_others_and_is_told_at_the_end() -> None:
     calls[9] = fails(GenerationError("still busy"))
     with pytest.raises(
         UserError,
-        match=r"no reply to 2 of 40 answers, the first: busy\. .*"
-        "start the same command again: its other replies are kept",
+        match=r"no reply for 2 of 40 answers; the first: busy\. .*"
+        "run the same command again: the other replies are kept",
     ):
         check_all(calls, judge=Judge(parallel=2))
     assert sorted(seen) == [k for k in range(40) if k not in (7, 9)]
@@ -92,7 +92,7 @@ def test_a_judge_that_is_gone_is_not_asked_on() -> None:
         raise GenerationError("no route")
 
     judge = Judge(parallel=2)
-    with pytest.raises(UserError, match=r"of 200 answers, the first: no route"):
+    with pytest.raises(UserError, match=r"of 200 answers; the first: no route"):
         check_all([gone] * 200, judge=judge)
     # More than 5 % and what was under way, far from all.
     assert 11 <= len(asked) <= 20 and judge.closed.is_set()

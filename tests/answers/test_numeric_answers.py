@@ -160,7 +160,7 @@ def test_what_is_extracted():
 
 def test_a_reference_that_is_no_number():
     judgement = CHECKER.check("5", question("a cat"))
-    assert judgement.verdict == "undecided" and "reference 'a cat' is no number" in judgement.reason
+    assert judgement.verdict == "undecided" and "reference 'a cat' is not a number" in judgement.reason
 
 
 @pytest.mark.parametrize("tolerance", [-0.1, 1.0, float("nan")])

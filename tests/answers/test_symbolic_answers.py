@@ -91,7 +91,7 @@ def test_a_worker_that_does_not_survive_is_replaced():
         checker.check("\\boxed{x}", question("x"))
         checker._worker.process.kill()  # type: ignore[attr-defined]
         judgement = checker.check("\\boxed{x}", question("x"))
-        assert judgement.verdict == "undecided" and "ended its worker" in judgement.reason
+        assert judgement.verdict == "undecided" and "crashed its worker" in judgement.reason
     finally:
         checker.close()
 

@@ -163,7 +163,7 @@ def test_answers_of_a_judge_are_kept_and_the_rest_is_asked_for(tmp_path: Path, j
     ]
     given = [*suites, "answers.kind=judge", "answers.judge.name=openai", "answers.judge.model=m"]
     failing = judged_by(Judge(fails=2))
-    with pytest.raises(UserError, match="no reply to [12] of 24 answers, the first: judge: no reply .gone"):
+    with pytest.raises(UserError, match="no reply for [12] of 24 answers; the first: judge: no reply .gone"):
         evaluate(tmp_path, *given)
     assert not (tmp_path / "out/evaluation.json").exists()
     kept = (tmp_path / "out/judge.jsonl").read_text().count("\n")

@@ -219,7 +219,7 @@ def test_a_checker_that_does_not_suit_a_question_is_told_and_what_was_sampled_is
     config: Path, tmp_path: Path, capsys: Any
 ) -> None:
     assert main(["label", str(config), "answers.kind=choice"]) == 2
-    assert "has no options; check it with another checker: answers.kind=auto" in capsys.readouterr().err
+    assert "has no options; use another checker: answers.kind=auto" in capsys.readouterr().err
     kept = _rows(tmp_path / "out" / "rollouts.jsonl")
     assert kept and {row["verdict"] for row in kept} == {"unjudged"}
     # Its texts belong to its settings, judged or not.

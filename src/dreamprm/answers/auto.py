@@ -1,4 +1,4 @@
-"""The checker that suits each question."""
+"""Chooses the right checker for each question."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ from dreamprm.generators.base import Generator
 
 @dataclass
 class AutoChecker(Checker):
-    """Checks each question by its kind; the one to take where questions are mixed.
+    """Checks each question according to its kind; use it for mixed questions.
 
-    The kind is the question's `answer_type`; where that is None it is told from the question: with options
-    `choice`; a reference that `read_quantity` reads: numeric; one with LaTeX, brackets or operators:
-    symbolic; else text. An answer that its kind leaves undecided goes on, to the first that decides:
+    The kind is the question's `answer_type`. If that is None, the kind follows from the question: `choice` if
+    it has options, numeric if `read_quantity` can read the reference, symbolic if the reference contains
+    LaTeX, brackets or operators, and otherwise text. If the checker of this kind leaves an answer undecided,
+    the following are tried until one decides:
 
-    - a choice whose words name no option: as an expression against the right option's text, where that is
+    - a choice whose words name no option: as an expression, against the right option's text if that is
       mathematics (`\\frac{\\sqrt2}{2}` for the option `1/\\sqrt2`);
     - a number: as an expression (`2^{10}` for 1024);
-    - any kind: the judge, where there is one.
+    - any kind: the judge, if there is one.
 
-    Without math-verify (the extra `math`) expressions are compared as words: right where they are the same,
-    undecided where not. So the extra decides more; it turns no verdict round.
+    Without math-verify (the extra `math`) expressions are compared as words: right if they are the same,
+    otherwise undecided. The extra thus decides more answers, but never reverses a verdict.
 
     Attributes:
-        tolerance: of `NumericChecker`.
-        timeout: of `SymbolicChecker`, seconds.
-        judge: who judges what no rule decides; None: it stays undecided. The caller's to close.
+        tolerance: as in `NumericChecker`.
+        timeout: as in `SymbolicChecker`, in seconds.
+        judge: judges what no rule decides; None: such answers stay undecided. The caller closes it.
     """
 
     tolerance: float = tolerance_setting()
@@ -56,7 +57,8 @@ class AutoChecker(Checker):
         self._judge = JudgeChecker(self.judge) if self.judge is not None else None
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
-        """Judge by the first kind that decides; else undecided, with the reason of its own kind.
+        """Judge by the first checker that decides; if none does, undecided, with the first one's
+        reason.
 
         Raises:
             GenerationError: as `JudgeChecker.check`.
@@ -96,7 +98,7 @@ class AutoChecker(Checker):
         return self._expression(stated, question.answer)
 
     def _or(self, undecided: Judgement, stated: Stated, reference: str) -> Judgement:
-        """What comparing as expressions decides; else the judgement that there is."""
+        """The judgement from comparing as expressions if that decides, otherwise the given one."""
         judgement = self._expression(stated, reference)
         return undecided if judgement.verdict == "undecided" else judgement
 

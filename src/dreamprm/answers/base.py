@@ -1,4 +1,4 @@
-"""What a checker of answers is asked, and what it says."""
+"""The interface of answer checkers, and their judgements."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Judgement:
     """Whether a response answers its question.
 
     Attributes:
-        verdict: `undecided` where no answer could be taken from the response, or where the two could not be
-            compared (a time limit, a judge that gave no verdict).
-        extracted: the answer taken from the response, as it was compared; None where there is none.
-        reason: one line for a person who reads a disagreement: which rule decided, or why none could.
+        verdict: `undecided` if no answer could be extracted from the response, or if the two answers could
+            not be compared (a time limit, a judge that gave no verdict).
+        extracted: the answer extracted from the response, as it was compared; None if there is none.
+        reason: one line for people who inspect a verdict: which rule decided, or why none could.
     """
 
     verdict: Verdict
@@ -28,19 +28,19 @@ class Judgement:
 
 
 class Checker(ABC):
-    """One kind of answer: takes it out of a response and compares it with the question's."""
+    """Extracts one kind of answer from a response and compares it with the question's answer."""
 
     @abstractmethod
     def check(self, response: str, question: QuestionRecord) -> Judgement:
         """Judge a whole response (the chain of thought with its final answer).
 
         Args:
-            response: the generator's text; may state no answer, or several (the last one counts).
-            question: its `answer`, `options`, `precision` and `unit` say what is right.
+            response: the generator's text; it may state no answer, or several (the last one counts).
+            question: its `answer`, `options`, `precision` and `unit` define what is right.
 
         Raises:
-            GenerationError: a judge gave no reply, and may give one later.
+            GenerationError: the judge did not reply, but may do so later.
         """
 
     def close(self) -> None:
-        """Free what it holds (a worker process, a generator)."""
+        """Release its resources (a worker process, a generator)."""

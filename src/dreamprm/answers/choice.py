@@ -1,4 +1,4 @@
-"""Answers among options: the letter in all its dress, or the option's text."""
+"""Answers to multiple-choice questions: the option's letter in its many forms, or the option's text."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from dreamprm.data.records import QuestionRecord
 
 @dataclass(frozen=True)
 class ChoiceChecker(Checker):
-    """Right where the option that a response chooses is the question's; it has no settings.
+    """Right if the response chooses the question's right option; it has no settings.
 
-    Read are, in this order:
+    The following are recognised, in this order:
 
-    1. a letter alone or before its option: `B`, `(B)`, `b`, `B.`, `(B) text`, `B: text`, `\\text{B}`, "option
-    B";
-    2. an option's text: equal after normalising, or as a number (`0.5` is the option `1/2`, 2.236 rounds to
+    1. a letter alone or before its option: `B`, `(B)`, `b`, `B.`, `(B) text`, `B: text`, `\\text{B}`,
+       "option B";
+    2. an option's text: equal after normalisation, or as a number (`0.5` is the option `1/2`, 2.236 rounds to
        2.24);
-    3. in a sentence, a letter that stands as one: "... is (B)", "... is D", "B, because ...";
-    4. at a sentence's end an option's text: "the letters are P and N".
+    3. a letter used as one in a sentence: "... is (B)", "... is D", "B, because ...";
+    4. an option's text at the end of a sentence: "the letters are P and N".
 
-    A letter in lower case counts only alone, in brackets or after "option". Undecided are two letters ("A and
-    C"), a letter that stands before another option's text, a letter that is also another option's text
-    (options `T`, `M`, `A`), and words that name no option. Wrong without a choice is a number that is near no
-    option, where all options are numbers.
+    A lower-case letter counts only alone, in brackets or after "option". The following are undecided: two
+    letters ("A and C"), a letter followed by another option's text, a letter that is also another option's
+    text (options `T`, `M`, `A`), and words that name no option. If all options are numbers, a number that is
+    not close to any of them is wrong.
     """
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
@@ -41,8 +41,8 @@ class ChoiceChecker(Checker):
         """
         if not question.options:
             raise UserError(
-                f"question {question.id!r} has no options; check it with another checker: "
-                "answers.kind=auto takes the one that suits each question"
+                f"question {question.id!r} has no options; use another checker: "
+                "answers.kind=auto chooses the right one for each question"
             )
         stated = stated_answer(response)
         if stated is None:
@@ -50,7 +50,7 @@ class ChoiceChecker(Checker):
         return self.compare(stated, question)
 
     def compare(self, stated: Stated, question: QuestionRecord) -> Judgement:
-        """Judge an answer that was taken out of a response already."""
+        """Judge an answer that has already been extracted from a response."""
         choice = chosen(stated, question)
         if choice.letter is None:
             return Judgement(
@@ -62,7 +62,7 @@ class ChoiceChecker(Checker):
 
 @dataclass(frozen=True)
 class Choice:
-    """The letter of the option chosen, or None; `none_of_them`: an answer that certainly is no option."""
+    """The letter of the chosen option, or None; `none_of_them`: the answer certainly is not an option."""
 
     letter: str | None
     reason: str
@@ -70,7 +70,7 @@ class Choice:
 
 
 def chosen(stated: Stated, question: QuestionRecord) -> Choice:
-    """Which option an answer names, and by which rule."""
+    """The option that an answer names, and the rule that found it."""
     text = plain(stated.text)
     options = _Options(question)
     return (
@@ -88,7 +88,7 @@ class _Options:
     def __init__(self, question: QuestionRecord) -> None:
         self.letters = question.letters
         self.texts = dict(zip(self.letters, map(plain, question.options), strict=True))
-        # Options that are only their own letter (pictured in the image), or a placeholder of an image.
+        # Options that are only their own letter (shown in the image), or an image placeholder.
         self.pictured = {
             letter
             for letter, text in self.texts.items()
@@ -114,7 +114,8 @@ class _Options:
         return [letter for letter, option in self.words.items() if option and option == words]
 
     def by_number(self, quantity: Quantity | None) -> list[str]:
-        """The options that are this number; else those with decimals that it rounds to (2.236 is 2.24)."""
+        """The options equal to this number; otherwise the decimal ones that it rounds to (2.236 to
+        2.24)."""
         if quantity is None:
             return []
         equal = [letter for letter, option in self.quantities.items() if _equal(quantity, option)]
@@ -128,7 +129,7 @@ class _Options:
         ]
 
     def near(self, quantity: Quantity) -> bool:
-        """Whether a number is within a hundredth of an option's: it may be this one, rounded."""
+        """Whether a number is within 1% of an option's number, and so may be that option, rounded."""
         return any(
             abs(quantity.value - option.value) * 100 <= abs(option.value)
             for option in self.quantities.values()
@@ -146,8 +147,8 @@ _LEADING = re.compile(
 )
 _BRACKETED = re.compile(r"(?:(?<=\s)|^|(?<=[:=]))[(\[]\s*([A-Za-z])\s*[)\]](?![\w(])")
 _AFTER_NAME = re.compile(r"\b(?:option|choice|answer|letter)\s+[(\[]?([A-Za-z])\b(?!['\w])", re.IGNORECASE)
-# "... ends at D", "... is C)": a capital at the end, behind a word that points at it; or, where the options
-# are nothing but letters, behind any word ("in region A").
+# "... ends at D", "... is C)": a capital at the end, after a word that points to it; or, if the options are
+# only letters, after any word ("in region A").
 _AT_END = re.compile(
     r"(?:\b(?:is|are|be|at|by|to|choose|select|pick|figure|picture|image|shape|diagram|graph|number)|[:=])\s+"
     r"([A-Z])\s*[).]?\s*$"
@@ -169,9 +170,9 @@ def _leading_letter(text: str, options: _Options) -> Choice | None:
         return None
     labelled = bool(match["named"] or match["bracket"])
     if not labelled and not rest and options.means_another(letter):
-        return Choice(None, f"{letter} is a letter and another option's text")
+        return Choice(None, f"{letter} is an option's letter and another option's text")
     if not labelled and rest:
-        # "a, b" and "I. e." are no choices: lower case needs a bracket, and a comma a capital.
+        # "a, b" and "I. e." are not choices: lower case needs a bracket, and a comma needs a capital.
         if written.islower() and match["mark"].strip() != ")":
             return None
         if match["mark"].strip() == "," and re.match(r"[A-Za-z]\b|\d", rest):
@@ -179,7 +180,7 @@ def _leading_letter(text: str, options: _Options) -> Choice | None:
     if rest:
         named = options.by_words(rest) or options.by_number(read_quantity(rest))
         if named and letter not in named:
-            return Choice(None, f"letter {letter} stands before the text of {named[0]}")
+            return Choice(None, f"letter {letter} is followed by the text of {named[0]}")
         others = {found.upper() for found in _BRACKETED.findall(rest)} & set(options.letters) - {letter}
         if others and not named:
             return Choice(None, "names several options")
@@ -216,7 +217,7 @@ def _option_at_end(text: str, options: _Options) -> Choice | None:
     if _NOT.search(text):
         return None
     words = normalised(text)
-    # A text of one letter or digit ends many sentences by chance.
+    # Many sentences end in a one-letter or one-digit text by chance.
     named = [
         letter
         for letter, option in options.words.items()
@@ -243,17 +244,18 @@ def _bare(text: str) -> str:
 
 
 def _without_label(text: str, letter: str) -> str:
-    """An option's text without its own label, which some files repeat: `(B) a square`."""
+    """An option's text without its label, which some files repeat: `(B) a square`."""
     return re.sub(rf"^(?:\({letter}\)|{letter}[.)])\s+(?=\S)", "", text)
 
 
 def _one_kind(one: Quantity, other: Quantity) -> bool:
-    """Whether two numbers can be compared as written: no two units, percent signs on both or none."""
+    """Whether two numbers can be compared as written: no different units, percent signs on both or
+    neither."""
     return one.percent == other.percent and (not one.unit or not other.unit or one.unit == other.unit)
 
 
 def _equal(one: Quantity, other: Quantity) -> bool:
-    """Equal numbers of one unit, where both have one; a percentage as its hundredth beside a bare number."""
+    """Whether two numbers are equal, with the same unit if both have one; 25% equals 0.25 without a sign."""
     if one.unit and other.unit and one.unit != other.unit:
         return False
     if one.value == other.value:

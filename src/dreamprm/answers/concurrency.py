@@ -1,4 +1,4 @@
-"""Many answers checked, with a judge asked for several at once."""
+"""Checks many answers, with several requests to the judge at once."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dreamprm.runtime.progress import CountingDisplay, duration
 J = TypeVar("J", bound=Judgement)
 
 MAX_FAILED = 0.05
-"""The share of answers without a reply of the judge above which nothing more is asked: it is not there."""
+"""If more than this share of answers gets no reply, the judge is taken to be down and is not asked again."""
 
 
 class JudgeDisplay(CountingDisplay):
-    """How far the judging is; see `CountingDisplay`."""
+    """Shows the progress of the judging; see `CountingDisplay`."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class JudgeDisplay(CountingDisplay):
         self._judged = self._failed = 0
 
     def count(self, *, judged: int, failed: int) -> None:
-        """So many are judged by now, and so many got no reply."""
+        """Report how many answers have been judged so far, and how many got no reply."""
         ended = judged + failed - self._judged - self._failed
         self._judged, self._failed = judged, failed
         self.advance(ended)
@@ -57,21 +57,21 @@ def check_all(
     judge: Generator | None = None,
     display: JudgeDisplay | None = None,
 ) -> list[J]:
-    """What each call of a checker says, in their order.
+    """The results of calls of a checker, in order.
 
-    Without a judge they run one after another. With one, `judge.parallel` of them run at once, each in a
-    thread. Where one gets no reply (GenerationError) the others go on, so that a judge that keeps its replies
-    (`dreamprm.generators.cached_generator`) has to be asked for the missing ones alone, when the same is run
-    again.
+    Without a judge the calls run one after another. With a judge, `judge.parallel` of them run at once, each
+    in its own thread. If a call gets no reply (GenerationError), the others continue, so that a judge that
+    keeps its replies (`dreamprm.generators.cached_generator`) has to be asked only for the missing ones when
+    the same command is run again.
 
     Args:
-        calls: of `Checker.check` and the like.
-        judge: whom they ask. Closed when they end by an error or a signal.
-        display: shows how far it is; None: on standard error.
+        calls: calls of `Checker.check` or similar.
+        judge: the generator that they ask. Closed if they end with an error or a signal.
+        display: shows the progress; None: on standard error.
 
     Raises:
-        UserError: answers that are not judged, as the judge gave no reply; after all others, or as soon as
-            they are more than `MAX_FAILED` of all.
+        UserError: some answers were not judged because the judge gave no reply; raised after all other calls,
+            or as soon as more than `MAX_FAILED` of all calls have failed.
     """
     if judge is None:
         return [call() for call in calls]
@@ -84,7 +84,7 @@ def check_all(
     with shown, ThreadPoolExecutor(max(judge.parallel, 1), "judge") as pool:
         try:
             while True:
-                # As many again wait for a free thread, no more: what fails ends the asking soon.
+                # Queue at most twice as many calls as threads, so that failures stop the run soon.
                 for number, call in islice(waiting, 2 * judge.parallel - len(flying)):
                     flying[pool.submit(call)] = number
                 if not flying:
@@ -96,7 +96,7 @@ def check_all(
                         found[number] = future.result()
                     except GenerationError as error:
                         failures[number] = error
-                # A server that went away fails all that it had under way.
+                # When a server goes down, all of its requests in progress fail.
                 if len(failures) > max(MAX_FAILED * len(calls), judge.parallel):
                     raise _unanswered(failures, len(calls))
                 shown.count(judged=len(found), failed=len(failures))
@@ -111,6 +111,6 @@ def check_all(
 def _unanswered(failures: Mapping[int, GenerationError], total: int) -> UserError:
     first = failures[min(failures)]
     return UserError(
-        f"the judge gave no reply to {len(failures)} of {total} answers, the first: {first}. See to it, "
-        "then start the same command again: its other replies are kept, and only the rest is asked for"
+        f"the judge gave no reply for {len(failures)} of {total} answers; the first: {first}. Fix the cause, "
+        "then run the same command again: the other replies are kept, and only the missing ones are requested"
     )

@@ -1,4 +1,4 @@
-"""From a whole response to the answer that it states."""
+"""Finds the answer that a response states."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ How = Literal["final answer", "boxed", "answer is", "whole response", "last line
 
 @dataclass(frozen=True)
 class Stated:
-    """The answer that a response states, and by which mark it was found.
+    """The answer that a response states, and the mark by which it was found.
 
     Attributes:
         text: the answer as written, on one line, with its LaTeX.
         how: the mark. `final answer`, `boxed`, `answer is`: the response says that this is its answer.
-            `whole response`: it is short and nothing else. `last line`: nothing marks an answer; this is the
-            last line's last sentence, which may or may not hold one.
+            `whole response`: the response is short and contains nothing else. `last line`: nothing marks an
+            answer; this is the last sentence of the last line, which may or may not contain one.
     """
 
     text: str
@@ -32,8 +32,8 @@ class Stated:
         return self.how != "last line"
 
 
-# 'the answer is', 'The correct option is:', 'Answer: 5', '**Answer:** B', 'answer = 5'. `an answer is` or
-# 'the answers are' in running text state no answer; 'is not', 'is that' and 'is no' before more neither.
+# 'the answer is', 'The correct option is:', 'Answer: 5', '**Answer:** B', 'answer = 5'. `an answer is` and
+# 'the answers are' in running text state no answer; neither do 'is not', 'is that', and 'is no' before more.
 _ANSWER_IS = re.compile(
     r"\b(?:(?:the|my|our|your|so)\s+|(?=correct\s|final\s))"
     r"(?:(?:correct|right|final|best|required|closest|desired)\s+)*(?:answer|option|choice)"
@@ -52,10 +52,10 @@ _ANSWER_LINE = re.compile(
 _FINAL_HEADING = re.compile(r"final[ \t]+answer", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)|\\boxed\s+(?=[^\s{])")
 _TAG = re.compile(r"<answer>([^<]*(?:<(?!/?answer>)[^<]*)*)</answer>", re.IGNORECASE)
-# `#### Step 4` is a heading of Markdown; GSM8K's mark is followed by a number.
+# `#### Step 4` is a Markdown heading; GSM8K's mark is followed by a number.
 _HASHES = re.compile(r"^[ \t]*####[ \t]*([-+$\u20ac\u00a3]?[ \t]*\.?\d[^\n]*)", re.MULTILINE)
 _TOKEN = re.compile(r"[^\s$]+")
-# A character that is more than the marks around a formula.
+# A character other than the marks around a formula.
 _CONTENT = re.compile(r"[^\s$*_\[\]\\:]")
 
 # What may stand between two boxes that together are one answer: $x=\boxed{2}$ and $y=\boxed{3}$.
@@ -63,35 +63,35 @@ _BETWEEN_BOXES = re.compile(
     r"[ \t$\\(),;]*+(?:\b(?:and|or)\b)?[ \t$\\(),;]*+(?:[a-zA-Z][ \t]*=[ \t]*)?[ \t]*"
 )
 
-# An end of a sentence: a stop that is followed by a space and a capital, a backslash or a mark.
+# The end of a sentence: a full stop followed by a space and a capital, a backslash or a mark.
 _SENTENCE_END = re.compile(r"(?<=[^\s.])\.(?=\s+[A-Z\\$*<]|\s*$|\$\s)|[!?](?=\s|$)")
 
 _LONGEST_END = 20_000
-"""So many of a response's last characters are read; an answer stands at the end."""
+"""How many of a response's last characters are read; the answer is at the end."""
 
 _LONGEST_LINE = 1_000
-"""So many characters behind "the answer is" are read; no answer is longer."""
+"""How many characters after "the answer is" are read; no answer is longer."""
 
 _LONGEST_BARE = 60
-"""A response of one line and at most so many characters is its answer as a whole."""
+"""A response of one line with at most this many characters is taken as the answer."""
 
 
 def stated_answer(response: str) -> Stated | None:
     """The last answer that a response states.
 
-    Marks of an answer are a `Final answer:` line, `\\boxed{...}`, sentences such as "the answer is X",
-    "the correct option is X", lines such as "Answer: X", `<answer>X</answer>` and GSM8K's `#### X`. The one
-    that begins last counts, whatever its kind; but a sentence that goes on in lower case ("the answer is
-    found by adding") only where nothing else is marked. An answer that is itself a box is what the box holds.
-    Boxes that stand side by side (`\\boxed{2}` and `\\boxed{3}`) are one answer, "2, 3". Without a mark, a
-    response of one short line is the answer, and of a longer one its last sentence. Of a response of more
-    than 20,000 characters the last 20,000 are read.
+    An answer is marked by a `Final answer:` line, `\\boxed{...}`, sentences such as "the answer is X" or "the
+    correct option is X", lines such as "Answer: X", `<answer>X</answer>` and GSM8K's `#### X`. The mark that
+    begins last counts, whatever its kind, except that a sentence that continues in lower case ("the answer is
+    found by adding") counts only if nothing else is marked. If an answer is itself a box, the answer is the
+    content of the box. Adjacent boxes (`\\boxed{2}` and `\\boxed{3}`) are one answer, "2, 3". Without a mark,
+    the answer is the whole response if it is one short line, and otherwise its last sentence. Only the last
+    20,000 characters of a response are read.
 
     Args:
         response: a generator's text.
 
     Returns:
-        The answer and how it was found; None where the response is empty.
+        The answer and how it was found; None if the response is empty.
     """
     response = response[-_LONGEST_END:]
     if not response.strip():
@@ -125,11 +125,11 @@ def stated_answer(response: str) -> Stated | None:
 
 
 _Found = tuple[int, Stated]
-"""Where a statement begins, and what it states; below 0 for one that only counts where there is no other."""
+"""Where a statement begins, and what it states; a position below 0 counts only if there is no other."""
 
 
 def _last_box(response: str) -> _Found | None:
-    """The last run of boxes; a box that is never closed states nothing."""
+    """The last run of adjacent boxes; a box that is never closed states nothing."""
     pairs = brace_pairs(response)
     run: tuple[int, int, list[str]] | None = None
     for match in _BOX.finditer(response):
@@ -140,7 +140,7 @@ def _last_box(response: str) -> _Found | None:
             token = _TOKEN.match(response, match.end())
             begin, end = match.end(), token.end() if token else -1
         text = response[begin:end].strip()
-        # A box of nothing, of a stop or of a question mark states nothing; one inside a box is part of it.
+        # A box with nothing, a full stop or a question mark states nothing; a box inside a box is part of it.
         if end < 0 or not re.search(r"\w", text) or (run is not None and match.start() < run[1]):
             continue
         if run is not None and _BETWEEN_BOXES.fullmatch(response, run[1], match.start()):
@@ -152,10 +152,10 @@ def _last_box(response: str) -> _Found | None:
 
 
 def _last_sentence_with(mark: re.Pattern[str], response: str) -> _Found | None:
-    """What follows the last "the answer is" or "Answer:", up to the sentence's end."""
+    """What follows the last "the answer is" or "Answer:", up to the end of the sentence."""
     prose: _Found | None = None
     for match in reversed(list(mark.finditer(response))):
-        # 'The answer is:' at a line's end: the answer is on the next line with text.
+        # 'The answer is:' at the end of a line: the answer is on the next line that has text.
         content = _CONTENT.search(response, match.end())
         if content is None:
             continue
@@ -172,7 +172,7 @@ def _last_sentence_with(mark: re.Pattern[str], response: str) -> _Found | None:
 
 
 def _last_tag(response: str) -> _Found | None:
-    """What the last `<answer>` or `####` holds."""
+    """The content of the last `<answer>` or `####`."""
     tags = [match for pattern in (_TAG, _HASHES) for match in pattern.finditer(response)]
     start, text = max(((tag.start(), tag[1].strip()) for tag in tags), default=(-1, ""))
     return (start, Stated(_unboxed(text), "answer is")) if text else None
@@ -192,6 +192,6 @@ def _last_sentence(line: str) -> str:
 
 
 def _unboxed(text: str) -> str:
-    """What the last box of an answer holds; the answer itself where it holds none."""
+    """The content of an answer's last box; the answer itself if it has no box."""
     box = _last_box(text)
     return box[1].text if box is not None else text

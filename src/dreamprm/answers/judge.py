@@ -22,30 +22,30 @@ _VERDICT = re.compile(
 
 @dataclass(frozen=True)
 class JudgeChecker(Checker):
-    """Right where a language model says so; for answers that no rule compares.
+    """Right if a language model says so; for answers that no rule can compare.
 
-    The judge sees the question's text and options, the reference and the answer, no image: it compares two
-    answers and solves nothing. It is asked at temperature 0 for a last line `Verdict: right` or
-    `Verdict: wrong`. Undecided are a reply without such a line or with both, and a request that the judge
-    refuses; one that came to nothing for another reason is an error, as it may pass. Its
-    mistakes are those of the model: measure it on answers that you know.
+    The judge sees the question's text and options, the reference and the answer, but no image: it compares
+    two answers and does not solve the question. It is asked at temperature 0 to end with a line
+    `Verdict: right` or `Verdict: wrong`. A reply without such a line or with both is undecided, and so is a
+    request that the judge refuses; a request that fails for another reason is an error, because it may
+    succeed later. The judge makes the model's mistakes: measure it on answers that you know.
 
     Attributes:
-        judge: who judges; any of `dreamprm.generators`. It is the caller's to close.
+        judge: the generator that judges, any of `dreamprm.generators`. The caller closes it.
         shows: `answer`: the answer that the response states, or its last line; `response`: all of it.
-        max_tokens: the longest reply, >= 8; a judge that reasons first needs more.
+        max_tokens: length limit of a reply, >= 8; a judge that reasons first needs more.
         seed: passed to the generator.
     """
 
     judge: Generator
     shows: Shown = setting(
-        "answer", "what the judge sees: the answer stated, or the whole response", choices=get_args(Shown)
+        "answer", "what the judge sees: the stated answer, or the whole response", choices=get_args(Shown)
     )
     max_tokens: int = setting(
         512,
-        "the longest reply; a judge that reasons first needs more",
+        "length limit of a reply, in tokens; a judge that reasons first needs more",
         minimum=8,
-        advice="it must hold a verdict",
+        advice="a reply must have room for a verdict",
     )
     seed: int = setting(0, "passed to the judge's generator")
 
@@ -56,7 +56,7 @@ class JudgeChecker(Checker):
         """Ask the judge; `extracted` is the answer that the response states.
 
         Raises:
-            GenerationError: the judge gave no reply, and may give one later.
+            GenerationError: the judge did not reply, but may do so later.
         """
         stated = stated_answer(response)
         if stated is None:
@@ -80,11 +80,12 @@ class JudgeChecker(Checker):
 
 
 def judge_prompt(question: QuestionRecord, answer: str) -> str:
-    """Ask whether an answer agrees with the reference; the wording is ours.
+    """The prompt that asks whether an answer agrees with the reference; the wording is ours.
 
     Args:
         question: its text, options, reference answer and unit are shown.
-        answer: what is judged. It stands between marks, and the judge is told that it is no instruction.
+        answer: the answer to judge. It is placed between tags, and the judge is told that it is not an
+            instruction.
     """
     lettered = zip(question.letters, question.options, strict=True)
     options = "".join(f"\n({letter}) {text}" for letter, text in lettered)

@@ -1,4 +1,4 @@
-"""Numerals in all their spellings, as exact numbers; and the words for small ones."""
+"""Numerals in all their spellings, as exact numbers, and the words for small numbers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ class Numeral:
 
     Attributes:
         value: exact.
-        decimals: digits after the point, 0 for a whole number; None where it is no decimal number (a
-            fraction,
-            a power of ten), so that nothing says how it was rounded.
-        end: the position behind it.
+        decimals: digits after the point, 0 for a whole number; None if it is not a decimal number (a fraction
+            or a power of ten), so that it does not show how it was rounded.
+        end: the position after it.
     """
 
     value: Fraction
@@ -30,7 +29,7 @@ class Numeral:
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d{1,3}(?: \d{3})+(?!\d)|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d+|\.(?!\d))?|\.\d+)"
 _SIGN = r"(?P<sign>[-+]?)\s*"
-# Four digits of an exponent are more than any answer has, and bound the work.
+# No answer has an exponent of more than four digits; the limit bounds the work.
 _EXPONENT = r"(?:\{\s*(?P<braced>[-+]?\d{1,4})\s*\}|(?P<open>[-+]?\d{1,4})(?!\d))"
 
 _MIXED_FRAC = re.compile(
@@ -51,18 +50,18 @@ _PLAIN = re.compile(rf"{_SIGN}(?P<digits>{_DECIMAL})")
 _LONGEST = 120
 
 START = re.compile(r"(?:[-+]\s*)?(?:\\frac|\.?\d)")
-"""Where a numeral may begin."""
+"""Matches where a numeral may begin."""
 
 
 def numeral_at(text: str, start: int = 0) -> Numeral | None:
-    """The numeral that begins at a position; the longest spelling that fits.
+    """The numeral that begins at a position, in the longest spelling that fits.
 
-    Read are decimals (`.5`, `5.`), thousands separated by commas or spaces (`12,000`, `12 000`), simple and
-    mixed fractions (`3/4`, `\\frac{3}{4}`, `\\frac34`, `1 1/2`), powers of ten (`1.2e-3`, `1.2 \\times
-    10^{-3}`, `10^5`). A comma as decimal sign is not: `3,5` may be two numbers.
+    It reads decimals (`.5`, `5.`), thousands separated by commas or spaces (`12,000`, `12 000`), simple and
+    mixed fractions (`3/4`, `\\frac{3}{4}`, `\\frac34`, `1 1/2`) and powers of ten (`1.2e-3`, `1.2 \\times
+    10^{-3}`, `10^5`), but no decimal commas: `3,5` may be two numbers.
 
     Returns:
-        None where none begins there, for a division by zero and for one of more than 120 characters.
+        The numeral; None if none begins there, it divides by zero, or it has more than 120 characters.
     """
     for pattern, read in _SPELLINGS:
         match = pattern.match(text, start)

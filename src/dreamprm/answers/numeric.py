@@ -1,4 +1,4 @@
-"""Numbers, compared exactly or as they are rounded."""
+"""Numbers, compared exactly or after rounding."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from dreamprm.data.records import QuestionRecord
 
 
 def tolerance_setting() -> Any:
-    """The declaration of `NumericChecker.tolerance`, for the checker that hands it over too."""
+    """The declaration of `NumericChecker.tolerance`, shared with the checker that passes it on."""
     return setting(
         1e-6,
-        "largest relative difference between two numbers where nothing is rounded",
+        "largest relative difference between two numbers if nothing is rounded",
         minimum=0,
         below=1,
-        advice="0 demands equal numbers",
+        advice="0 requires equal numbers",
     )
 
 
 @dataclass(frozen=True)
 class NumericChecker(Checker):
-    """Right where the number stated is the question's, after rounding as the question says.
+    """Right if the stated number equals the question's, after rounding as the question specifies.
 
-    With `precision` both numbers are rounded to so many decimals, as MathVista's evaluation does with answers
-    of type float (`round(float(x), precision)`, evaluation/calculate_score.py of
-    github.com/lupantech/MathVista). Without, the reference says how far it was rounded: a stated number is
-    rounded to the reference's decimals (2.52 is 2.5). Whole references, fractions and powers of ten are not
-    rounded: the two may differ by `tolerance`, relative to the reference. Departures from MathVista: a tie is
-    right either way (0.125 is 0.12, as Python rounds, and 0.13, as people do); an integer is not cut
-    (MathVista's `int(float(x))` takes 5.9 as 5).
+    With `precision`, both numbers are rounded to that many decimals, as MathVista's evaluation does for
+    answers of type float (`round(float(x), precision)`, evaluation/calculate_score.py of
+    github.com/lupantech/MathVista). Without it, the reference shows how far it was rounded: a stated number
+    is rounded to the reference's decimals (2.52 equals 2.5). Whole references, fractions and powers of ten
+    are not rounded: the two numbers may differ by `tolerance`, relative to the reference. Departures from
+    MathVista: a tie is right either way (0.125 equals 0.12, as Python rounds, and 0.13, as people do); an
+    integer is not truncated (MathVista's `int(float(x))` reads 5.9 as 5).
 
-    Units: a known unit (`quantity.py`) on one side only is left out; on both sides it must be the same, and
-    different ones are undecided, since nothing is converted. Other words are what is counted ("5 apples"). A
-    percentage is compared with a percentage; with a bare reference r, 25% is right for r = 0.25, and for r =
-    25 (|r| > 1, or `unit` is %). In a sentence with several numbers the one behind the last "=" or "is"
-    counts, where it is the sentence's end; else the answer is undecided.
+    Units: a known unit (`quantity.py`) on one side only is ignored; on both sides it must be the same, and
+    different units are undecided, because nothing is converted. Any other words name what is counted ("5
+    apples"). A percentage is compared with a percentage; if the reference r has no sign, 25% is right for
+    r = 0.25, and for r = 25 (|r| > 1, or `unit` is %). In a sentence with several numbers, the one after the
+    last "=" or "is" counts if it ends the sentence; otherwise the answer is undecided.
 
     Attributes:
-        tolerance: largest relative difference where nothing is rounded, >= 0.
+        tolerance: largest relative difference if nothing is rounded, >= 0.
     """
 
     tolerance: float = tolerance_setting()
@@ -55,21 +55,21 @@ class NumericChecker(Checker):
         check_settings(self)
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
-        """Judge by the number; `extracted` is the answer as it was read."""
+        """Judge by the number; `extracted` is the answer as read."""
         stated = stated_answer(response)
         if stated is None:
             return Judgement("undecided", None, "the response is empty")
         return self.compare(stated, question)
 
     def compare(self, stated: Stated, question: QuestionRecord) -> Judgement:
-        """Judge an answer that was taken out of a response already."""
+        """Judge an answer that has already been extracted from a response."""
         extracted = plain(stated.text)
         reference = read_quantity(question.answer)
         if reference is None:
-            return Judgement("undecided", extracted, f"the reference {question.answer!r} is no number")
+            return Judgement("undecided", extracted, f"the reference {question.answer!r} is not a number")
         given = _read(extracted)
         if given is None:
-            return Judgement("undecided", extracted or None, f"{stated.how}: no number, or several")
+            return Judgement("undecided", extracted or None, f"{stated.how}: no number or several")
         extracted = given.written
         unit = reference.unit or (canonical_unit(question.unit) if question.unit else None)
         if given.unit and unit and given.unit != unit:
@@ -79,14 +79,14 @@ class NumericChecker(Checker):
         for value in _readings(given, reference.value, in_percent):
             if self._equal(value, reference, question):
                 return Judgement("right", extracted, f"{stated.how}: the same number")
-        return Judgement("wrong", extracted, f"{stated.how}: another number")
+        return Judgement("wrong", extracted, f"{stated.how}: a different number")
 
     def _equal(self, value: Fraction, reference: Quantity, question: QuestionRecord) -> bool:
         if question.answer_type == "integer" and reference.value.denominator == 1:
             return value == reference.value
         decimals = question.precision
         if decimals is None:
-            # A whole number may be a count: it says nothing of rounding.
+            # A whole number may be a count: it says nothing about rounding.
             decimals = reference.decimals or None
         if decimals is None:
             return abs(value - reference.value) <= Fraction(self.tolerance) * abs(reference.value)
@@ -95,18 +95,18 @@ class NumericChecker(Checker):
 
 
 def _readings(given: Quantity, reference: Fraction, in_percent: bool) -> list[Fraction]:
-    """The numbers that a stated one may mean, beside a reference that is in percent or not."""
+    """The numbers that a stated one may mean, given whether the reference is in percent."""
     if in_percent:
-        # 25 and 25% are the same; 0.25 is its hundredth.
+        # 25 and 25% are the same; 0.25 may be the same as a fraction.
         return [given.value] if given.percent else [given.value, given.value * 100]
     if given.percent:
-        # A reference above 1 in size can only be percents whose sign was left out.
+        # A reference with |r| > 1 can only be a percentage whose sign was left out.
         return [given.value / 100, given.value] if abs(reference) > 1 else [given.value / 100]
     return [given.value]
 
 
 def _read(text: str) -> Quantity | None:
-    """The number that a text is, that ends it behind "=" or "is", or that is the only one in it."""
+    """The number that is the whole text, that ends it after "=" or "is", or that is the only one in it."""
     quantity = read_quantity(text)
     if quantity is not None:
         return quantity

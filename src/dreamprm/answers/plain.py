@@ -1,4 +1,4 @@
-"""An answer without the dress that LaTeX and Markdown put on it."""
+"""Removes LaTeX and Markdown formatting from an answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SPACES = re.compile(r"\\[,;:!> ]|\\q?quad\b|~")
 _SIZES = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits)(?![a-zA-Z])")
 _MATH_MARKS = re.compile(r"\\[()\[\]]|\$\$")
 
-# What one `$...$` pair holds. A dollar before a number that has no partner is a currency and stays.
+# The content of one `$...$` pair. An unpaired dollar before a number is a currency sign and stays.
 _MATH_PAIR = re.compile(r"(?<!\\)\$([^$]*)(?<!\\)\$")
 
 _EMPHASIS = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1")
@@ -42,14 +42,13 @@ _SYMBOLS = {
 
 
 def plain(text: str) -> str:
-    """Take off what only says how an answer is set: math marks, fonts, sizes, spacing, emphasis, an end stop.
+    """Remove an answer's formatting: math delimiters, fonts, sizes, spacing, emphasis and a final full stop.
 
-    Use it before an answer is compared as a letter, a number or words. The mathematics itself
-    (`\\frac`, `\\sqrt`, `^`) stays; so do a currency's dollar (`\\$5`, `\\textdollar 5`, `$5`) and
-    brackets.
+    Use it before comparing an answer as a letter, a number or words. The mathematics itself (`\\frac`,
+    `\\sqrt`, `^`) stays, and so do a currency's dollar sign (`\\$5`, `\\textdollar 5`, `$5`) and brackets.
 
     Args:
-        text: an answer, a few words or one line.
+        text: an answer, of a few words or one line.
 
     Returns:
         The answer on one line, `\\dfrac` and `\\tfrac` as `\\frac`, Unicode signs as LaTeX or ASCII.
@@ -60,7 +59,7 @@ def plain(text: str) -> str:
     text = _MATH_PAIR.sub(r" \1 ", _MATH_MARKS.sub(" ", text))
     text = re.sub(r"\\\$|\\(?:text)?dollar(?![a-zA-Z])\s*", "$", text).replace(r"\%", "%").replace("{,}", ",")
     text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", text)
-    # `1\,000` is one number; elsewhere the thin space separates.
+    # `1\,000` is one number; elsewhere a thin space separates.
     text = re.sub(r"(?<=\d)\\[,!](?=\d{3}(?!\d))", ",", text)
     text = _SPACES.sub(" ", _SIZES.sub("", text))
     text = re.sub(r"\^\{?\s*\\circ\s*\}?|\\degree\b", "\u00b0", text)
@@ -70,10 +69,10 @@ def plain(text: str) -> str:
 
 
 def brace_pairs(text: str) -> dict[int, int]:
-    """Where every brace that opens is closed; one that is never closed (a response cut off) is left out."""
+    """Maps each opening brace to its closing brace; one that is never closed (truncated text) is left out."""
     pairs: dict[int, int] = {}
     opened: list[int] = []
-    for match in re.finditer(r"\\.|[{}]", text, re.DOTALL):  # \{ and \} are no braces
+    for match in re.finditer(r"\\.|[{}]", text, re.DOTALL):  # \{ and \} are not braces
         if match.group() == "{":
             opened.append(match.start())
         elif match.group() == "}" and opened:
@@ -86,10 +85,10 @@ def _unwrapped(text: str) -> str:
     pairs = brace_pairs(text)
     dropped: set[int] = set()
     for match in _WRAPPER.finditer(text):
-        # Of a command that is cut off, what is there of its argument stays.
+        # If a command is cut off, the existing part of its argument stays.
         dropped.update(range(match.start(), match.end() + 1), [pairs.get(match.end(), match.end())])
     text = "".join(character for position, character in enumerate(text) if position not in dropped)
-    # A group around the whole answer, `{parrot}`, is dress as well; a set is written `\{1, 2\}`.
+    # A group around the whole answer, `{parrot}`, is formatting too; a set is written `\{1, 2\}`.
     while (bare := text.strip()).startswith("{") and brace_pairs(bare).get(0) == len(bare) - 1:
         text = bare[1:-1]
     return text

@@ -1,4 +1,4 @@
-"""A number with its unit, read from a short text; the spellings of common units."""
+"""Reads a number with its unit from a short text; knows the spellings of common units."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Quantity:
     """A number as it was written.
 
     Attributes:
-        value: exact; a percentage as the number before its sign (25% has the value 25).
+        value: exact; for a percentage, the number before the sign (25% has the value 25).
         decimals: as in `Numeral`.
-        percent: a percent sign follows.
-        unit: the known unit's one spelling ("cm", "m^2"), or None; words that are no unit are left out.
-        written: the number with what was read as its unit.
+        percent: whether a percent sign follows.
+        unit: the canonical spelling of a known unit ("cm", "m^2"), or None; other words are ignored.
+        written: the number with the text that was read as its unit.
     """
 
     value: Fraction
@@ -38,16 +38,16 @@ _LEAD = re.compile(
 
 _ABOUT = re.compile(r"\\approx(?:eq)?(?![a-zA-Z])|\\simeq(?![a-zA-Z])|\u2248")
 
-# `x = 5`, `\angle ABC = 40`, `2 + 3 = 5`: the number stands behind the last sign. `3x = 5` and `x = 2, y = 3`
-# do not state the number behind it.
+# `x = 5`, `\angle ABC = 40`, `2 + 3 = 5`: the number is after the last equals sign. `3x = 5` and `x = 2, y =
+# 3` do not state the number after it.
 _EQUATION = re.compile(r"^(?!\s*\d+\s*\\?[a-zA-Z])[^<>,;]*(?<![<>!:])=\s*(?=[^=\s])(?=[^=]*$)")
 
-# What may follow a number: a unit or words. Operators, letters with powers and further numbers may not.
+# What may follow a number: a unit or words, but no operators, letters with powers or further numbers.
 _REST = re.compile(
     r"^[\s-]*+(?:%|\u00b0[CF]?|[a-zA-Z][a-zA-Z.'-]*+(?:\s*\^\s*\{?\s*[23]\s*\}?)?|[/()\u20ac\u00a3$\u03bc]"
     r"|,(?=\s*[a-zA-Z])|\s)*+$"
 )
-# `5 and a half`, `5 or more`, `two thirds`: the number is only a part.
+# `5 and a half`, `5 or more`, `two thirds`: the number is only part of the answer.
 _JOINED = re.compile(
     r"\b(?:or|and|to|plus|minus|through|half|halves|thirds?|quarters?|fourths?|fifths?)\b", re.IGNORECASE
 )
@@ -58,21 +58,21 @@ _SCALE = re.compile(rf"\s*({'|'.join(_SCALES)})\b", re.IGNORECASE)
 _WORD = re.compile(rf"({'|'.join(sorted(WORDS, key=len, reverse=True))})\b(?!-)", re.IGNORECASE)
 
 _LONGEST = 120
-"""Longer texts are no quantity."""
+"""Longer texts are not quantities."""
 
 
 def read_quantity(text: str) -> Quantity | None:
-    """The number that a whole text is, with its unit; nothing else may stand in the text.
+    """Read a text that is a number with its unit and contains nothing else.
 
-    Read are numerals (`numeral_at`), percentages, a currency before or a unit behind, words for what is
-    counted, number words up to ninety-nine and the scales hundred to trillion (`3 million`), after `x =` or
-    "about".
+    It reads numerals (`numeral_at`), percentages, a currency before or a unit after the number, words for
+    what is counted, number words up to ninety-nine and the scales from hundred to trillion (`3 million`),
+    also after `x =` or "about".
 
     Args:
         text: an answer, with or without LaTeX.
 
     Returns:
-        The quantity; None for everything else, so for `2\\pi`, `3:4` and `3 or 4`.
+        The quantity; None for everything else, such as `2\\pi`, `3:4` and `3 or 4`.
     """
     text = plain(text)
     if len(text) > _LONGEST:
@@ -95,7 +95,7 @@ def read_quantity(text: str) -> Quantity | None:
     if not _REST.match(rest) or _JOINED.search(rest) or (word is None and _is_product(rest)):
         return None
     percent = _PERCENT.match(rest) is not None
-    if currency is not None:  # "$5 per year": what stands behind divides what stands before
+    if currency is not None:  # "$5 per year": the currency is divided by what follows
         rest = currency[2] + rest if _PER.match(rest) else currency[2]
     unit = None if percent else canonical_unit(rest)
     return Quantity(value, decimals, percent, unit, text)
@@ -107,12 +107,13 @@ _UNIT = re.compile(r"[\s-]*(?:%|[\u00b0a-zA-Z$\u20ac\u00a3]+(?:\s*\^\s*\{?[23]\}
 
 
 def only_quantity(text: str) -> Quantity | None:
-    """The one number in a sentence, with the unit behind it.
+    """The only number in a sentence, with the unit after it.
 
-    Use it where `read_quantity` finds that a text is more than a number. Digits of names (x_1, A4) are none.
+    Use it if `read_quantity` finds that a text is more than a number. Digits in names (x_1, A4) do not count.
 
     Returns:
-        None where the sentence holds no number, several, or one that is part of an expression (`8 - 6\\pi`).
+        The quantity; None if the sentence contains no number, several, or one that is part of an expression
+        (`8 - 6\\pi`).
     """
     text = plain(text)
     found: list[Quantity] = []
@@ -143,14 +144,14 @@ def only_quantity(text: str) -> Quantity | None:
 
 
 def _is_product(rest: str) -> bool:
-    """Whether what follows a number makes a product, `5x` or `5ab`, rather than a unit or words."""
+    """Whether the text after a number makes it a product, `5x` or `5ab`, instead of being a unit or words."""
     letters = re.match(r"(\s*)([a-zA-Z]+)", rest)
     if letters is None or canonical_unit(letters[2]) is not None:
         return False
     return len(letters[2]) == 1 or (len(letters[2]) == 2 and not letters[1])
 
 
-# Each unit with its spellings besides the first; plurals in -s are found by themselves.
+# Each unit with its other spellings; plurals in -s are added automatically.
 _SPELLINGS = {
     "mm": "millimeter millimetre",
     "cm": "centimeter centimetre",
@@ -213,14 +214,14 @@ _POWER = re.compile(r"^\^\s*\{?\s*([23])\s*\}?$")
 
 
 def canonical_unit(text: str) -> str | None:
-    """The one spelling of the unit that a text is.
+    """The canonical spelling of a unit.
 
     Args:
-        text: what stands behind (or, of a currency, before) a number: "square centimetres", "cm^{2}",
+        text: the text after a number (or before it, for a currency): "square centimetres", "cm^{2}",
             "km / h", "apples".
 
     Returns:
-        The unit, "cm^2"; None where the text is empty or is no unit that is known here.
+        The unit, such as "cm^2"; None if the text is empty or not a known unit.
     """
     text = text.strip(" .,;()-")
     if _DEGREES.match(text):
@@ -243,6 +244,6 @@ def canonical_unit(text: str) -> str | None:
     if len(names) != 1:
         return None
     name = names[0]
-    # One letter is a unit only as it is written: `m` and `M` differ.
+    # The case of a one-letter unit matters: `m` and `M` differ.
     unit = _UNITS.get(name) or (_UNITS.get(name.lower()) if len(name) > 1 else None)
     return unit + power if unit else None

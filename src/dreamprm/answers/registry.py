@@ -1,4 +1,4 @@
-"""Checkers by name, and from a name with settings to the checker."""
+"""Checkers by name, and how to build one from a name and its settings."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ CHECKERS: Registry[Checker] = Registry(
 """Checkers by name."""
 
 JUDGED = ("auto", "judge")
-"""Checkers with a judge, their field `judge`: `auto` may have one, `judge` needs one."""
+"""Checkers with a judge (the field `judge`): optional for `auto`, required for `judge`."""
 
 
 def build_checker(name: str, *, judge: Generator | None = None, **settings: Any) -> Checker:
     """The checker of this name (a key of `CHECKERS`) with its settings.
 
     Args:
-        judge: the generator that judges; `judge` needs one, `auto` asks it what no rule decides. The caller
-            closes it.
-        settings: as `checker_settings(name)` lists them.
+        judge: the generator that judges; `judge` needs one, `auto` asks it about answers that no rule
+            decides. The caller closes it.
+        settings: as listed by `checker_settings(name)`.
 
     Raises:
-        UserError: an unknown name or setting (with the nearest known one), a value that the checker refuses,
-            a judge that is missing or that the checker has no use for, a library that is not installed.
+        UserError: an unknown name or setting (with the nearest known one), a value that the checker rejects,
+            a judge that is missing or not used by the checker, or a library that is not installed.
     """
     check_chosen(CHECKERS, name, settings)
     if judge is None:
         if name == "judge":
-            raise UserError("checker 'judge' needs a generator that judges; give one, or take checker 'auto'")
+            raise UserError("checker 'judge' needs a generator that judges; give one, or use checker 'auto'")
         return CHECKERS.build(name, **settings)
     if name not in JUDGED:
-        raise UserError(f"checker {name!r} asks no judge; leave it out, or take one of {', '.join(JUDGED)}")
+        raise UserError(f"checker {name!r} uses no judge; leave it out, or use one of {', '.join(JUDGED)}")
     return CHECKERS.assemble(name, settings, judge=judge)
 
 
 checker_settings = CHECKERS.settings
-"""`checker_settings(name)`: the settings of a checker with their defaults; its judge is not among them."""
+"""`checker_settings(name)`: a checker's settings with their defaults; the judge is not one of them."""

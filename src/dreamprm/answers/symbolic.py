@@ -23,32 +23,32 @@ from dreamprm.config.schema import setting
 from dreamprm.data.records import QuestionRecord
 
 _LONGEST = 400
-"""Longer answers are prose or would take the time limit to parse."""
+"""Longer answers are prose, or would exceed the time limit in parsing."""
 
 _START_SECONDS = 120.0
-"""How long a worker may take to import sympy, on a busy machine."""
+"""How long a worker may take to import sympy on a busy machine."""
 
 
 def timeout_setting() -> Any:
-    """The declaration of `SymbolicChecker.timeout`, for the checker that hands it over too."""
-    return setting(5.0, "seconds for one comparison of expressions; then it is undecided", above=0)
+    """The declaration of `SymbolicChecker.timeout`, shared with the checker that passes it on."""
+    return setting(5.0, "seconds for one comparison of expressions; after that it is undecided", above=0)
 
 
 @dataclass
 class SymbolicChecker(Checker):
-    """Right where the two expressions are equal: `\\frac{\\sqrt2}{2}` is `1/\\sqrt{2}`.
+    """Right if the two expressions are equal: `\\frac{\\sqrt2}{2}` equals `1/\\sqrt{2}`.
 
-    Use it for expressions, tuples, sets, intervals and equations. Comparing is math-verify's
-    (github.com/huggingface/Math-Verify, on sympy); numbers are equal to six decimals. One worker process
-    serves all calls, one at a time (calls from several threads wait for each other); it starts with the first
-    call (about half a second), and a new one starts after a comparison that it did not survive. Undecided are
-    such comparisons, and answers that are words or that math-verify cannot read. Of a sentence the formula
-    that ends it behind "is" is compared ("The length is 6\\sqrt{2}").
+    Use it for expressions, tuples, sets, intervals and equations. The comparison is done by math-verify
+    (github.com/huggingface/Math-Verify, based on sympy); numbers are compared to six decimals. One worker
+    process serves all calls, one at a time (calls from several threads wait for each other); it starts with
+    the first call (about half a second) and is replaced after a comparison that ended it. Such comparisons
+    are undecided, and so are answers that are words or that math-verify cannot read. In a sentence, the
+    formula that ends it after "is" is compared ("The length is 6\\sqrt{2}").
 
     Attributes:
-        timeout: seconds for one comparison, > 0; then the worker is killed.
-        memory_mb: limit of the worker's address space in MiB, >= 512, where the system has one (Linux); 0:
-            none.
+        timeout: seconds for one comparison, > 0; after that the worker is killed.
+        memory_mb: limit of the worker's address space in MiB, >= 512, if the system supports it (Linux); 0:
+            no limit.
 
     Raises:
         UserError: math-verify is not installed, or a setting is out of range.
@@ -56,7 +56,7 @@ class SymbolicChecker(Checker):
 
     timeout: float = timeout_setting()
     memory_mb: int = setting(
-        2048, "limit of the worker's address space in MiB, >= 512 (on Linux); 0: none", minimum=0
+        2048, "limit of the worker's address space in MiB, >= 512 (on Linux); 0: no limit", minimum=0
     )
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
     _worker: _Worker | None = field(default=None, init=False, repr=False, compare=False)
@@ -65,22 +65,22 @@ class SymbolicChecker(Checker):
         check_settings(self)
         if self.memory_mb != 0 and self.memory_mb < 512:
             raise UserError(
-                f"memory_mb must be 0 (no limit) or >= 512, got {self.memory_mb}; sympy alone takes about 200"
+                f"memory_mb must be 0 (no limit) or >= 512, got {self.memory_mb}; sympy alone needs about 200"
             )
         if not installed():
             raise UserError(
-                "symbolic answers need math-verify: pip install 'dreamprm[math]'; or choose another checker"
+                "symbolic answers need math-verify: pip install 'dreamprm[math]', or choose another checker"
             )
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
-        """Judge by mathematical equality; `extracted` is the answer as it was written."""
+        """Judge by mathematical equality; `extracted` is the answer as written."""
         stated = stated_answer(response)
         if stated is None:
             return Judgement("undecided", None, "the response is empty")
         return self.compare(stated, question.answer)
 
     def compare(self, stated: Stated, reference: str) -> Judgement:
-        """Judge an answer that was taken out of a response already."""
+        """Judge an answer that has already been extracted from a response."""
         extracted = plain(stated.text)
         if reads_as_words(extracted):
             # "The length of AB is 6\\sqrt{2}": the formula that ends a sentence.
@@ -90,7 +90,7 @@ class SymbolicChecker(Checker):
             return Judgement("undecided", extracted, "no answer is marked")
         for text, whose in ((reference, "the reference is"), (extracted, f"{stated.how}:")):
             if reads_as_words(plain(text)):
-                return Judgement("undecided", extracted, f"{whose} words, no expression")
+                return Judgement("undecided", extracted, f"{whose} words, not an expression")
         if len(extracted) > _LONGEST:
             return Judgement("undecided", extracted, f"{stated.how}: longer than {_LONGEST} characters")
         reply = self._ask({"reference": plain(reference), "stated": extracted})
@@ -98,15 +98,15 @@ class SymbolicChecker(Checker):
             return Judgement("undecided", extracted, f"{stated.how}: {reply['what']}")
         if reply["verdict"] == "equal":
             return Judgement("right", extracted, f"{stated.how}: equal expressions")
-        return Judgement("wrong", extracted, f"{stated.how}: expressions that are not equal")
+        return Judgement("wrong", extracted, f"{stated.how}: unequal expressions")
 
     def close(self) -> None:
-        """End the worker; a later call starts a new one."""
+        """Stop the worker; a later call starts a new one."""
         with self._lock:
             self._stop()
 
     def _ask(self, request: dict[str, str]) -> dict[str, Any]:
-        """The worker's reply; `unread`, with the reason, where it did not survive the request."""
+        """The worker's reply; `unread`, with the reason, if the worker did not survive the request."""
         with self._lock:
             if self._worker is None:
                 self._worker = _Worker(self.timeout, self.memory_mb)
@@ -117,9 +117,9 @@ class SymbolicChecker(Checker):
                 return {"verdict": "unread", "what": f"not compared within {self.timeout:g} s"}
             except EOFError:
                 self._stop()
-                return {"verdict": "unread", "what": "the comparison ended its worker (memory?)"}
+                return {"verdict": "unread", "what": "the comparison crashed its worker (out of memory?)"}
             except BaseException:
-                # Interrupted (Ctrl-C): a reply may still come, and would be taken for the next one's.
+                # Interrupted (Ctrl-C): a late reply would be taken for the reply to the next request.
                 self._stop()
                 raise
 
@@ -130,12 +130,12 @@ class SymbolicChecker(Checker):
 
 
 def installed() -> bool:
-    """Whether math-verify is there (the extra `math`)."""
+    """Whether math-verify is installed (the extra `math`)."""
     return importlib.util.find_spec("math_verify") is not None
 
 
 def reads_as_words(text: str) -> bool:
-    """Whether an answer is prose: a parser of formulas would read its letters as a product of variables."""
+    """Whether an answer is prose, whose letters a formula parser would read as a product of variables."""
     return _WORDS.search(_NAMES.sub(" ", text)) is not None
 
 
@@ -149,11 +149,11 @@ _WORDS = re.compile(
 
 
 class _Worker:
-    """One process that compares; it lives until it is killed or its parent ends."""
+    """A process that compares expressions; it runs until it is killed or its parent ends."""
 
     def __init__(self, timeout: float, memory_mb: int) -> None:
-        # -P: the worker's folder holds modules of ours that must not shadow others.
-        # A session of its own: Ctrl-C is for the parent, which says what is to end.
+        # -P: modules of ours in the worker's folder must not shadow others.
+        # Its own session: Ctrl-C goes only to the parent, which decides what to stop.
         self.process = subprocess.Popen(
             [
                 sys.executable,
@@ -170,7 +170,7 @@ class _Worker:
             start_new_session=True,
         )
         self._finalizer = weakref.finalize(self, _kill, self.process)
-        # A thread waits for lines, so that waiting has a limit on every system.
+        # A thread reads the lines, so that waiting can have a time limit on every system.
         self._lines: queue.Queue[str] = queue.Queue()
         assert self.process.stdout is not None
         threading.Thread(target=_forward, args=(self.process.stdout, self._lines), daemon=True).start()
@@ -179,7 +179,7 @@ class _Worker:
         except (TimeoutError, EOFError) as error:
             self.kill()
             raise RuntimeError(
-                "the worker that compares expressions did not start; "
+                "the worker process for comparing expressions did not start; "
                 "does `python -c 'import math_verify'` work?"
             ) from error
 
@@ -187,7 +187,8 @@ class _Worker:
         """Send one request and wait for its reply.
 
         Raises:
-            TimeoutError, EOFError: no reply in time; the worker ended.
+            TimeoutError: there was no reply in time.
+            EOFError: the worker ended.
         """
         assert self.process.stdin is not None
         try:
@@ -198,7 +199,7 @@ class _Worker:
         return self._read(timeout)
 
     def kill(self) -> None:
-        """End the process and free its pipes."""
+        """Kill the process and close its pipes."""
         self._finalizer()
 
     def _read(self, timeout: float) -> dict[str, Any]:
@@ -226,5 +227,5 @@ def _kill(process: subprocess.Popen[str]) -> None:
         try:
             process.stdin.close()
         except OSError:
-            pass  # what was not written yet has no reader any more
+            pass  # unwritten data no longer has a reader
     process.wait()

@@ -1,8 +1,9 @@
-"""The process behind `SymbolicChecker`: compares two expressions a line with math-verify, until it is killed.
+"""The worker process of `SymbolicChecker`: compares pairs of expressions with math-verify until it is killed.
 
-Run by its path, so that nothing of this package is imported. It reads a JSON object a line, {"reference":
-LaTeX, "stated": LaTeX}, and writes one, {"verdict": "equal" | "different" | "unread", "what": str}.
-Simplifying may take for ever (9^{9^{9^9}}); the time limit is the parent's, which kills this process.
+It is run by its path, so that nothing from this package is imported. It reads one JSON object per line,
+{"reference": LaTeX, "stated": LaTeX}, and answers with {"verdict": "equal" | "different" | "unread",
+"what": str}. Simplification may never end (9^{9^{9^9}}); the parent kills this process at its time
+limit.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ from typing import Any
 
 
 def serve(seconds: float, memory_mb: int) -> None:
-    """Answer requests from standard input until it ends.
+    """Answer requests from standard input until it is closed.
 
     Args:
-        seconds: a request's own limit, longer than the parent's: it ends a worker whose parent is gone.
-        memory_mb: limit of this process's address space, for numbers too large to write; 0: none.
+        seconds: time limit of a request, longer than the parent's; it ends a worker whose parent is
+            gone.
+        memory_mb: limit of this process's address space in MiB, against numbers too large to store; 0: none.
     """
-    # Libraries may print: only our own lines go to the parent.
+    # Libraries may print; only our own lines go to the parent.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     _limit_memory(memory_mb)
-    # A third of a second; the parent waits for the line that follows.
+    # Takes a third of a second; the parent waits for the line that follows.
     import math_verify
 
     print(json.dumps({"ready": math_verify.__name__}), file=answers, flush=True)
@@ -37,7 +39,7 @@ def serve(seconds: float, memory_mb: int) -> None:
             reply = _compare(request["reference"], request["stated"])
         except MemoryError:
             reply = {"verdict": "unread", "what": f"needs more than {memory_mb} MB"}
-        except Exception as error:  # whatever a parser of free text raises: the parent reports it
+        except Exception as error:  # a parser of free text may raise anything; the parent reports it
             reply = {"verdict": "unread", "what": f"{type(error).__name__}: {error}"[:200]}
         _alarm(0)
         print(json.dumps(reply), file=answers, flush=True)
@@ -46,8 +48,8 @@ def serve(seconds: float, memory_mb: int) -> None:
 def _compare(reference: str, stated: str) -> dict[str, Any]:
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
-    # No limits of math-verify's own: they raise inside Python code only, and one long multiplication of
-    # integers never gets there.
+    # Do not use math-verify's own limits: they raise only inside Python code, which one long integer
+    # multiplication never reaches.
     reading: dict[str, Any] = {
         "extraction_config": [LatexExtractionConfig(), ExprExtractionConfig()],
         "parsing_timeout": None,
@@ -56,23 +58,24 @@ def _compare(reference: str, stated: str) -> dict[str, Any]:
     }
     right = parse(_as_math(reference), **reading)
     if not right:
-        return {"verdict": "unread", "what": "the reference is no expression"}
+        return {"verdict": "unread", "what": "the reference is not an expression"}
     given = parse(_as_math(stated), **reading)
     if not given:
-        return {"verdict": "unread", "what": "no expression"}
+        return {"verdict": "unread", "what": "not an expression"}
     equal = verify(right, given, timeout_seconds=None, raise_on_error=True)
     return {"verdict": "equal" if equal else "different", "what": ""}
 
 
 def _as_math(text: str) -> str:
-    """The whole text as one formula, so that nothing is searched for within it; ASCII spellings as LaTeX."""
+    """The whole text as one formula, so that no part of it is extracted; ASCII spellings become LaTeX."""
     text = text.replace("**", "^").replace("\u00b0", r"^\circ").replace("$", "")
     text = re.sub(r"(?<![a-zA-Z\\])pi(?![a-zA-Z])", r"\\pi ", text)
     return f"${text}$"
 
 
 def _alarm(seconds: float) -> None:
-    """End this process after so many seconds, wherever it is: the signal's default action needs no Python."""
+    """End this process after this many seconds, whatever it is doing: the default action needs no
+    Python."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
 

@@ -1,4 +1,4 @@
-"""Answers in words, compared after normalising."""
+"""Answers in words, compared after normalisation."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from dreamprm.data.records import QuestionRecord
 
 @dataclass(frozen=True)
 class TextChecker(Checker):
-    """Right where the words are the same after normalising (`normalised`); it has no settings.
+    """Right if the words are the same after normalisation (`normalised`); it has no settings.
 
-    Use it for names and short phrases. Where the reference is yes, no, true or false, the first word of the
-    answer decides ("No, because ..."). Undecided where one of the two contains the other ("Paris" and "Paris,
-    France", "no" and "no change"), which a judge or a person has to tell, and where nothing marks an answer
-    and the response's last line is another text. A list is right in its order only.
+    Use it for names and short phrases. If the reference is yes, no, true or false, the first word of the
+    answer decides ("No, because ..."). Undecided if one of the two contains the other ("Paris" and "Paris,
+    France", "no" and "no change"), which a judge or a person has to decide, and if nothing marks an answer
+    and the response's last line is a different text. A list is right only in the same order.
     """
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
-        """Judge by the words; `extracted` is the answer as it was written."""
+        """Judge by the words; `extracted` is the answer as written."""
         stated = stated_answer(response)
         if stated is None:
             return Judgement("undecided", None, "the response is empty")
         return self.compare(stated, question.answer)
 
     def compare(self, stated: Stated, reference: str) -> Judgement:
-        """Judge an answer that was taken out of a response already."""
+        """Judge an answer that has already been extracted from a response."""
         extracted = plain(stated.text)
         given, right = normalised(stated.text), normalised(reference)
         if not given:
@@ -43,10 +43,12 @@ class TextChecker(Checker):
             agrees: Verdict = "right" if first == right else "wrong"
             return Judgement(agrees, extracted, f"{stated.how}: its first word")
         if not stated.marked:
-            return Judgement("undecided", extracted, "no answer is marked, and the last line is another text")
+            return Judgement(
+                "undecided", extracted, "no answer is marked, and the last line is different"
+            )
         if f" {right} " in f" {given} " or f" {given} " in f" {right} ":
             return Judgement("undecided", extracted, f"{stated.how}: one contains the other")
-        return Judgement("wrong", extracted, f"{stated.how}: other words")
+        return Judgement("wrong", extracted, f"{stated.how}: different words")
 
 
 # `a` may be a letter: in "A, B" and "A and B", and before one letter.
@@ -57,18 +59,18 @@ _MARKS = re.compile(r"[^\w\s+\-*/^=<>\\%\u00b0.:]|(?<!\d)[.:]|[.:](?!\d)|(?<=[^\
 
 
 def normalised(text: str) -> str:
-    """Words as they are compared: without dress, case, accents of width, articles, punctuation and extra
+    """Words as they are compared: without markup, case, width variants, articles, punctuation and extra
     space.
 
-    Number words up to ninety-nine become digits, "&" becomes "and", and the marks between the items of a list
-    (comma, semicolon, "and") are one. Signs that carry meaning stay: `+ - * / ^ = < > \\ %` and the point or
-    colon within a number. A text that is only an article ("A") keeps it.
+    Number words up to ninety-nine become digits, "&" becomes "and", and all separators of list items (comma,
+    semicolon, "and") are treated alike. Signs that carry meaning stay: `+ - * / ^ = < > \\ %` and the point
+    or colon within a number. A text that is only an article ("A") keeps it.
 
     Args:
         text: an answer or an option, with or without LaTeX.
 
     Returns:
-        Lower-case words with single spaces; "" where only punctuation was there.
+        Lower-case words with single spaces; "" if there was only punctuation.
     """
     words = unicodedata.normalize("NFKC", plain(text)).casefold()
     words = re.sub(r"\\[{}]", " ", words).replace("&", " and ")

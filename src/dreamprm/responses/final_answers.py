@@ -1,4 +1,4 @@
-"""The final answer that a response states."""
+"""Finds the final answer that a response states."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import islice
 
 from dreamprm.responses.headings import MARKS, unmarked
 
-# The line that our prompts ask for.
+# The line requested by our prompts.
 _FINAL_ANSWER = re.compile(
     rf"^{MARKS}final[ \t]+answer(?:[ \t]+is\b)?[ \t]*[*_]*[ \t]*(?:[:\uFF1A]|$)(.*)$",
     re.IGNORECASE | re.MULTILINE,
@@ -17,8 +17,8 @@ _ANSWER = re.compile(
     rf"^{MARKS}(?:the[ \t]+)?(?:(?:correct|right|best)[ \t]+)?answer[ \t]*[*_]*[ \t]*[:\uFF1A](.*)$",
     re.IGNORECASE | re.MULTILINE,
 )
-# "Final Answer: The final answer is 5. I hope it is correct.": the form of Minerva's prompt for MATH
-# (arXiv 2206.14858, appendix), which models learned by heart.
+# "Final Answer: The final answer is 5. I hope it is correct.": the form in Minerva's prompt for MATH
+# (arXiv 2206.14858, appendix), which models have memorised.
 _MINERVA_HEAD = re.compile(r"\A(?:the[ \t]+)?final[ \t]+answer[ \t]+is\b:?[ \t]*", re.IGNORECASE)
 _MINERVA_TAIL = re.compile(r"\.?[ \t]*I[ \t]+hope[ \t]+it[ \t]+is[ \t]+correct\.?\s*\Z", re.IGNORECASE)
 
@@ -33,41 +33,41 @@ _SENTENCE = re.compile(
 )
 _SUPPOSED = re.compile(r"\b(?:if|whether|that|unless|suppose|assume|assuming|say)[ \t]+\Z", re.IGNORECASE)
 
-# What "the answer is ..." may go on with. Words beyond these may be a reason, a refusal or a condition.
+# What may follow "the answer is". Other words may be a reason, a refusal or a condition.
 _LETTER_AND_TEXT = re.compile(r"\([A-Z]\)(?:[ \t,.:].*)?")
 _NUMBER_AND_UNIT = re.compile(r"[-+]?\$?[\d.,]*\d[ \t]+[^\W\d_]+")
 _ONE_WORD = re.compile(r"yes|no|true|false|\*\*[^*]+\*\*", re.IGNORECASE)
 _FORMULA = re.compile(r"\$[^$]+\$|\\\(.+\\\)|\\\[.+\\\]")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 
-# What a line under the heading "Final answer" may hold beside the answer: the rules and delimiters around it.
+# What lines under the heading "Final answer" may contain besides the answer: rules and delimiters around it.
 _ONLY_DELIMITERS = re.compile(r"\s*(?:\\[\[\]()]|\$\$?|`{3,}\w*|-{3,}|={3,})?\s*")
 _LINE = re.compile(r"[^\n]+")
-_LINES_BELOW = 10  # a heading that nothing follows soon has no answer; the bound keeps loops cheap
+_LINES_BELOW = 10  # a heading with no text soon after it has no answer; the bound keeps loops cheap
 _ANNOUNCES = re.compile(r"(?:[:\uFF1A]|\b(?:is|are|by))\Z")
 
 
 def final_answer(text: str) -> str | None:
     r"""The answer that a response states.
 
-    The first of these that the text has, and of several of one kind the last:
+    The first of these forms that occurs in the text; if it occurs several times, the last one:
 
-    1. a line `Final answer: X`, with or without Markdown marks. Where the line ends after the heading
-       (`### Final Answer`), the next line is the answer that has text and does not announce another ("The
-       value is:"). A box on the line is opened;
-    2. a box, `\boxed{X}` or `\fbox{X}`, with whatever braces are in it; `\text{...}` around all of X goes;
+    1. a line `Final answer: X`, with or without Markdown marks. If the line ends after the heading
+       (`### Final Answer`), the answer is the next line that has text and does not announce another ("The
+       value is:"). A box on the line is unwrapped;
+    2. a box, `\boxed{X}` or `\fbox{X}`, with any braces inside; `\text{...}` around all of X is removed;
     3. a line `Answer: X` of one sentence;
     4. a sentence that ends its line, "the (correct) answer is X", where X is a letter, a number, a formula,
        an option with its text, yes or no. "The answer is based on ..." states nothing.
 
-    An answer without any such word (a response that is just "9") is not taken here: of a longer text it
-    cannot be told whether its end is meant as the answer (see `dreamprm.answers`, which knows the question).
+    An answer without any such words (a response that is just "9") is not recognised here: for a longer text
+    it is not clear whether its end is meant as the answer (see `dreamprm.answers`, which knows the question).
 
     Args:
         text: the response of a generator, or its last step.
 
     Returns:
-        The answer without Markdown marks and surrounding white space; None where the text states none.
+        The answer without Markdown marks and surrounding white space; None if the text states none.
     """
     for find in (_final_answer_lines, _boxes, _answer_lines, _sentences):
         stated = list(find(text))
@@ -77,7 +77,7 @@ def final_answer(text: str) -> str | None:
 
 
 def states_only_an_answer(passage: str) -> bool:
-    """Whether a passage is but an answer (`Final answer: B`, `Answer: B`, a box): it reasons nothing."""
+    """Whether a passage is only an answer (`Final answer: B`, `Answer: B`, a box), without any reasoning."""
     bare = passage.strip()
     if "\n" not in bare and (_FINAL_ANSWER.match(bare) or _ANSWER.match(bare)):
         return final_answer(bare) is not None
@@ -123,13 +123,13 @@ def _boxes(text: str) -> Iterator[str]:
 
 
 def _unboxed(line: str) -> str | None:
-    """What the line's only box holds; None where it has none or several."""
+    """The content of the line's only box; None if it has none or several."""
     boxes = list(_boxes(line))
     return boxes[0] if len(boxes) == 1 else None
 
 
 def _is_a_box(line: str) -> bool:
-    """Whether a line is one box, but for formula delimiters, emphasis and a full stop."""
+    """Whether a line is one box, apart from formula delimiters, emphasis and a full stop."""
     parts = list(_box_parts(line))
     if len(parts) != 1:
         return False
@@ -138,7 +138,7 @@ def _is_a_box(line: str) -> bool:
 
 
 def _box_parts(text: str) -> Iterator[tuple[str, str, str]]:
-    """Of every box that is closed: the text before it, what it holds, and the text after it."""
+    """For every closed box: the text before it, its content, and the text after it."""
     boxes = list(_BOX.finditer(text))
     closings = _closing_braces(text) if boxes else {}
     for box in boxes:
@@ -148,10 +148,10 @@ def _box_parts(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _closing_braces(text: str) -> dict[int, int]:
-    """By the place of every opening brace that is closed the place of the brace that closes it."""
+    """Maps the position of each opening brace to that of its closing brace; unclosed ones are left out."""
     closings: dict[int, int] = {}
     opened: list[int] = []
-    for match in re.finditer(r"\\.|[{}]", text, re.DOTALL):  # \{ and \} are no braces
+    for match in re.finditer(r"\\.|[{}]", text, re.DOTALL):  # \{ and \} are not braces
         if match.group() == "{":
             opened.append(match.start())
         elif match.group() == "}" and opened:
@@ -161,7 +161,7 @@ def _closing_braces(text: str) -> dict[int, int]:
 
 def _unwrapped(content: str) -> str:
     content = unmarked(content)
-    for _ in range(4):  # \text{\textbf{(A)}} is as deep as it gets
+    for _ in range(4):  # \text{\textbf{(A)}} is as deep as nesting gets
         match = _WRAPPER.match(content)
         if match is None or _closing_braces(content).get(match.end() - 1) != len(content) - 1:
             break

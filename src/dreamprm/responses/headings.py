@@ -1,4 +1,4 @@
-"""Step headings, the Markdown around them, and the steps that they begin."""
+"""Step headings, the Markdown around them, and the steps they introduce."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 MARKS = r"[ \t#>*_\-]*"
 """What generators put before a heading on its line: '### Step 1', '**Step 1:**', '- Step 1.', '> Step 1'.
 
-One character class, not a repeated group: that takes time exponential in the length of a line of dashes.
+One character class, not a repeated group, which would take exponential time on a long line of dashes.
 """
 
 
 def unmarked(line: str) -> str:
-    """A line without the Markdown emphasis and the white space around it."""
+    """A line without surrounding Markdown emphasis and white space."""
     return line.strip().strip("*_").strip()
 
 
-# A heading opens a line and is closed by a mark or by the line's end, so that prose such as "Step 2 showed
-# that" or "as in Step 1:" starts no step. A title in brackets may stand before the mark: 'Step 1 (Restate):'.
-# A number that goes on ("Step 2.1", "Step 2-3") is another one. Bold type or a Markdown heading need no mark
-# after the number: '**Step 1** Restate', '## Step 1 Restate'.
+# A heading starts a line and is ended by a mark or the end of the line, so that prose such as "Step 2 showed
+# that" or "as in Step 1:" starts no step. A title in brackets may come before the mark: 'Step 1 (Restate):'.
+# A number that continues ("Step 2.1", "Step 2-3") is a different one. Bold text and Markdown headings need no
+# mark after the number: '**Step 1** Restate', '## Step 1 Restate'.
 _HEADING = re.compile(
     rf"^{MARKS}\[?step[ \t]*"
     r"(\d{1,4})"
@@ -35,31 +35,32 @@ _HEADING = re.compile(
 
 @dataclass(frozen=True)
 class Heading:
-    """A step heading: the number it gives, and where its line begins in the text."""
+    """A step heading: its number, and the position in the text where its line begins."""
 
     number: int
     start: int
 
 
 def find_headings(text: str) -> tuple[Heading, ...]:
-    """All step headings of a text in their order, whatever their numbers."""
+    """All step headings of a text in order, whatever their numbers."""
     matches = _HEADING.finditer(text)
     return tuple(Heading(int(next(filter(None, m.groups()))), m.start()) for m in matches)
 
 
 def ascending(headings: Sequence[Heading]) -> tuple[Heading, ...]:
-    """The headings at which a response is cut: the longest run of them whose numbers rise.
+    """The headings at which a response is cut: their longest subsequence with increasing numbers.
 
-    A step that names an earlier or a later one at the start of a line is thus not cut there, and a response
-    without its third heading is still cut at the fourth. Of runs of one length the one with the smallest
-    numbers is taken, of headings with one number the first. Longest increasing subsequence by patience
-    sorting, O(n log n): a generator that fell into a loop writes thousands of headings.
+    A step that mentions an earlier or a later one at the start of a line is thus not cut there, and a
+    response without its third heading is still cut at the fourth. Among subsequences of equal length, the one
+    with the smallest numbers is taken, and among headings with the same number, the first. Longest increasing
+    subsequence by patience sorting, O(n log n): a generator that fell into a loop writes thousands of
+    headings.
 
     Args:
-        headings: all headings of a text in their order.
+        headings: all headings of a text, in order.
 
     Returns:
-        Some of them, in their order.
+        The chosen headings, in order.
     """
     lasts: list[int] = []  # lasts[k]: the smallest number with which a run of k + 1 headings can end,
     ends: list[int] = []  # and which heading that is
@@ -81,27 +82,27 @@ def ascending(headings: Sequence[Heading]) -> tuple[Heading, ...]:
 
 
 def last_step_number(text: str) -> int | None:
-    """The number of the last of the headings at which a text is cut; None where it has no heading."""
+    """The number of the last heading at which a text is cut; None if it has no heading."""
     run = ascending(find_headings(text))
     return run[-1].number if run else None
 
 
 def split_steps(text: str, first: int = 1) -> tuple[str, ...]:
-    """Split a chain of thought on its `Step k:` headings; every step keeps its heading.
+    """Split a chain of thought at its `Step k:` headings; every step keeps its heading.
 
-    A heading stands at the start of a line, with or without Markdown marks (`### Step 1`, `**Step 1:**`), and
-    counts only where it continues the numbering first, first + 1, ...: a step that mentions an earlier one is
-    not cut. Text before the first heading belongs to the first step, a final-answer line to the last.
+    A heading is at the start of a line, with or without Markdown marks (`### Step 1`, `**Step 1:**`), and
+    counts only if it continues the numbering first, first + 1, ...: a step that mentions an earlier one is
+    not cut. Text before the first heading belongs to the first step, and a final-answer line to the last.
 
-    Use it for texts that are known to be well-formed; `parse_response` also takes the others, and says what
-    is wrong with them.
+    Use it for texts that are known to be well-formed; `parse_response` also accepts other texts and reports
+    what is wrong with them.
 
     Args:
         text: the response of a generator.
         first: the number of the first heading; a continuation after two steps starts at 3.
 
     Returns:
-        The steps, stripped of surrounding white space; empty where there is no heading numbered `first`.
+        The steps, stripped of surrounding white space; empty if there is no heading numbered `first`.
     """
     starts = _starts(text, first)
     if not starts:
@@ -111,16 +112,16 @@ def split_steps(text: str, first: int = 1) -> tuple[str, ...]:
 
 
 def split_question(text: str) -> tuple[str, tuple[str, ...]]:
-    """Split a text that holds a question and its chain of thought, as the public DreamPRM meta file does.
+    """Split a text that contains a question and its chain of thought, as in the public DreamPRM meta file.
 
-    The question is what stands before the first `Step 1` heading. A sentence that the generator wrote before
-    its first heading ("Let's analyse ...") cannot be told from the question and stays with it.
+    The question is the text before the first `Step 1` heading. A sentence that the generator wrote before its
+    first heading ("Let's analyse ...") cannot be distinguished from the question and stays with it.
 
     Args:
-        text: question, then the chain of thought if there is one.
+        text: the question, followed by the chain of thought if there is one.
 
     Returns:
-        The question and the steps; no steps where the text has no `Step 1` heading.
+        The question and the steps; no steps if the text has no `Step 1` heading.
     """
     starts = _starts(text, 1)
     if not starts:

@@ -1,4 +1,4 @@
-"""Paragraphs and sentences as steps: where each ends, and the formulas and code that no cut may fall into."""
+"""Paragraphs and sentences as steps: where each ends, without cutting inside formulas and code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GAP = re.compile(r"\n(?:[ \t]*\n)+")
 _BULLET = re.compile(r"[ \t]*[-*+\u2022][ \t]")
 _NUMBER = re.compile(r"[ \t]*\(?\d+[.)][ \t]")
 _INDENTED = re.compile(r"\t| {2,}")
-# A sentence in bold type ends with a full stop, a heading does not.
+# A sentence in bold ends with a full stop; a heading does not.
 _HEADING_ONLY = re.compile(
     r"[ \t]*(?:#.*|\*\*[^*\n]*[^*\n.!?]\*\*:?|__[^_\n]*[^_\n.!?]__:?|\[[^\]\n]+\]|[-=*_]{3,})[ \t]*"
 )
@@ -23,19 +23,20 @@ _HEADING_ONLY = re.compile(
 def paragraph_ends(text: str) -> tuple[int, ...]:
     """Cut a text into paragraphs that can stand as steps of reasoning.
 
-    Paragraphs end at blank lines. Kept together with what is before them are
-    - all of a formula or code block, and one that makes a paragraph of its own, or a table;
-    - what a paragraph ending in ":" or "," announces, and what begins in lower case and so goes on with it;
-    - a bullet after a bullet, and what is indented under an item (numbered items that blank lines part are
+    Paragraphs end at blank lines. The following stay together with the text before them:
+    - the rest of a formula or code block, and a formula, code block or table that is a paragraph of its own;
+    - text announced by a paragraph that ends in ":" or ",", and text that begins in lower
+      case;
+    - a bullet after a bullet, and text indented under an item (numbered items separated by blank lines are
       steps, as in the public DreamPRM-1.5 file);
-    - a last paragraph that holds only the answer (`Final answer: B`, a box).
-    A heading goes with what is after it.
+    - a last paragraph that contains only the answer (`Final answer: B`, a box).
+    A heading stays together with the text after it.
 
     Args:
         text: the response of a generator.
 
     Returns:
-        Where each paragraph ends in the text, without the white space after it; empty for a blank text.
+        The position in the text where each paragraph ends, excluding white space; empty for a blank text.
     """
     unbroken = Unbroken.of(text)
     gaps = [gap for gap in _GAP.finditer(text) if unbroken.allows(gap.start() + 1)]
@@ -57,7 +58,7 @@ def paragraph_ends(text: str) -> tuple[int, ...]:
 
 
 class _Unit:
-    """Blocks that belong together: what has to be known of them to tell whether the next one does."""
+    """Blocks that belong together, with what is needed to decide whether the next block does too."""
 
     def __init__(self, start: int, end: int, block: str) -> None:
         self.start = start
@@ -81,13 +82,13 @@ def _goes_on(unit: _Unit, block: str) -> bool:
 
 
 def _formula_bounds(block: str, start: int) -> tuple[int, int]:
-    """Where a block would begin and end that were a formula, with or without a full stop after it."""
+    """Where the block would begin and end if it were a formula, with or without a full stop after it."""
     bare = block.strip()
     begin = start + block.index(bare)
     return begin, begin + len(bare.rstrip(".,"))
 
 
-# Closing quotes, brackets, emphasis and formula delimiters belong to the sentence that they close.
+# Closing quotes, brackets, emphasis and formula delimiters belong to the sentence they close.
 _STOP = re.compile(
     r"(?<![.!?\u2026])[.!?\u2026]+[\"'\u201D\u2019)\]*_]*(?:\\\)|\\\]|\$\$?)?(?=\s)|[\u3002\uFF01\uFF1F]+"
 )
@@ -105,18 +106,18 @@ _BEFORE_A_NUMBER = frozenset("fig figs eq eqs eqn no nos sec ch p pp vol ref ref
 def sentence_ends(text: str) -> tuple[int, ...]:
     """Cut a text into sentences.
 
-    A sentence ends at `.`, `!`, `?` or their closing marks before white space, at a paragraph's end, before a
-    list item, and after a displayed formula where the next line begins with a capital; not in decimals,
-    formulas and code, not after abbreviations (`e.g.`, `Fig. 3`) and the number of a list item, not before
-    lower case. A last sentence that holds only the answer goes with the one before.
+    A sentence ends at `.`, `!` or `?`, with any closing marks, before white space; at the end of a paragraph;
+    before a list item; and after a displayed formula if the next line begins with a capital. It does not end
+    inside decimals, formulas and code, after abbreviations (`e.g.`, `Fig. 3`) or the number of a list item,
+    or before lower case. A last sentence that contains only the answer is joined to the one before.
 
-    Use it for generators that write one paragraph; the rules are for English, and for Chinese full stops.
+    Use it for generators that write a single paragraph; the rules cover English and Chinese full stops.
 
     Args:
         text: the response of a generator.
 
     Returns:
-        Where each sentence ends in the text, without the white space after it; empty for a blank text.
+        The position in the text where each sentence ends, excluding white space; empty for a blank text.
     """
     unbroken = Unbroken.of(text)
     cuts = set(paragraph_ends(text))
@@ -152,7 +153,7 @@ def _ends_a_sentence(text: str, stop: re.Match[str], unbroken: Unbroken) -> bool
 
 
 def _near(position: int) -> int:
-    """From where an abbreviation or the mark of an item can begin that ends at `position`."""
+    """The earliest position at which an abbreviation or item mark that ends at `position` can begin."""
     return max(0, position - 40)
 
 
@@ -162,14 +163,15 @@ def _without_white_space(text: str, end: int) -> int:
     return end
 
 
-# What opens a passage. Code and formulas within a line are matched whole: they cannot be longer than it.
+# What opens a formula or code block. Inline code and formulas are matched whole: they end on the same line.
 _OPENING = re.compile(
     r"^[ \t]*(?P<fence>`{3,}|~{3,})[^\n`]*$"
     r"|(?P<display>\$\$|(?<!\\)\\\[)"
     r"|\\begin\{(?P<environment>\w+\*?)\}"
     r"|(?P<inline>(?<!\\)\\\()"
     r"|`[^`\n]+`"
-    # As Pandoc tells a formula from an amount of money: no space inside the dollars, no digit after them.
+    # Pandoc's rule to tell a formula from an amount of money: no space inside the dollars, no digit
+    # after.
     r"|\$(?![\s$])(?:\\.|[^$\n\\])+?(?<!\s)\$(?!\d)",
     re.MULTILINE,
 )
@@ -179,14 +181,14 @@ _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 
 @dataclass(frozen=True)
 class Unbroken:
-    """Where the formulas and code blocks of a text stand; one without its end counts as plain text."""
+    """The positions of the formulas and code blocks of a text; one without an end counts as plain text."""
 
     starts: tuple[int, ...]
     ends: tuple[int, ...]
 
     @classmethod
     def of(cls, text: str) -> Unbroken:
-        """Those of a text, in time that grows with its length alone (generators fall into loops)."""
+        """Find those of a text, in time linear in its length (generators can fall into loops)."""
         closings = _Closings(text)
         starts: list[int] = []
         ends: list[int] = []
@@ -205,13 +207,14 @@ class Unbroken:
         return span < 0 or self.ends[span] <= position
 
     def fills(self, start: int, end: int) -> bool:
-        """Whether nothing else stands from `start` to `end`: the passage is one formula or code block."""
+        """Whether the passage from `start` to `end` is exactly one formula or code block."""
         span = bisect_right(self.starts, start) - 1
         return span >= 0 and self.starts[span] == start and self.ends[span] == end
 
 
 class _Closings:
-    """Finds what closes an opening, and remembers what it found: no part of the text is searched twice."""
+    """Finds what closes an opening, with a cache, so that no part of the text is searched
+    twice."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -222,7 +225,7 @@ class _Closings:
             self._fences[fence.group(1)].append(fence.end())
 
     def after(self, opening: re.Match[str]) -> int | None:
-        """Where the passage ends that is opened there; None where nothing closes it."""
+        """Where the passage opened there ends; None if nothing closes it."""
         if fence := opening["fence"]:
             ends = self._fences[fence]
             at = bisect_right(ends, opening.end())
@@ -234,7 +237,7 @@ class _Closings:
         if opening["inline"]:
             end = self._next(r"\)", opening.end())
             gap = bisect_left(self._gaps, opening.end())
-            # A formula within a sentence does not go past a blank line: its end is missing.
+            # An inline formula does not extend past a blank line: its end is missing.
             return None if end is not None and gap < len(self._gaps) and self._gaps[gap] < end else end
         return opening.end()
 

@@ -1,4 +1,4 @@
-"""A response taken apart: its steps, where they end, its final answer, and what is wrong with its form."""
+"""Parses a response: its steps, where they end, its final answer, and what is wrong with its form."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from dreamprm.responses.passages import paragraph_ends, sentence_ends
 
 MALFORMED: Mapping[str, str] = MappingProxyType(
     {
-        "empty": "there is no text; nothing else is said of it but whether it was cut off",
-        "truncated": "it was cut off at the generator's longest length",
-        "no_headings": "it was to be split at its headings and has none: the whole text is one step",
-        "missing_steps": "a number between 1 and the last (or the expected last) has no heading; of a text "
+        "empty": "there is no text; the only other problem reported for it is `truncated`",
+        "truncated": "it was cut off at the generator's length limit",
+        "no_headings": "it should be split at its headings but has none: the whole text is one step",
+        "missing_steps": "a number between 1 and the last (or the expected last) has no heading; for a text "
         "that is not split at headings: it has fewer steps than expected",
         "repeated_steps": "a number has more than one heading",
-        "unordered_steps": "the headings' numbers, each where it first stands, do not rise",
+        "unordered_steps": "the headings' numbers, in order of first occurrence, do not increase",
         "surplus_steps": "it has more steps, or a heading with a higher number, than expected",
-        "no_final_answer": "it states no final answer in any of the forms that `final_answer` knows",
+        "no_final_answer": "it states no final answer in any form known to `final_answer`",
     }
 )
-"""What can be wrong with a response's form. Such a response is kept, counted and labelled as such."""
+"""What can be wrong with a response's form. Such a response is kept, counted and marked."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Response:
     """A response and its parts.
 
     Attributes:
-        text: all of it, as it was given.
-        steps: the text of each step, without white space around it; joined they are the whole text but for
-            white space. None of a blank text.
-        ends: where in `text` each step ends, without the white space after it; rising.
-        final_answer: the answer that it states, see `final_answer`; None where it states none.
-        split: how it was split in the end, one of `SPLITS`: `whole` where there were no headings.
-        malformed: names of `MALFORMED`, in that order; empty for a well-formed response.
+        text: the whole response, as given.
+        steps: the text of each step, without surrounding white space; joined, they are the whole text except
+            for white space. A blank text has no steps.
+        ends: the positions in `text` where the steps end, excluding white space; increasing.
+        final_answer: the answer that it states, see `final_answer`; None if it states none.
+        split: how it was actually split, one of `SPLITS`: `whole` if there were no headings.
+        malformed: names from `MALFORMED`, in that order; empty for a well-formed response.
     """
 
     text: str
@@ -51,38 +51,39 @@ class Response:
     malformed: tuple[str, ...]
 
     def prefix(self, step: int) -> str:
-        """The text up to the end of step `step`, without the white space after it; "" for 0.
+        """The text up to the end of step `step`, without trailing white space; "" for 0.
 
         Raises:
             ValueError: there is no such step.
         """
         if not 0 <= step <= len(self.ends):
-            raise ValueError(f"step must be in 0..{len(self.ends)}, the response's steps, got {step}")
+            raise ValueError(f"step must be in 0..{len(self.ends)}, the number of steps, got {step}")
         return self.text[: self.ends[step - 1]] if step else ""
 
 
 def parse_response(
     text: str, *, split: str = "headings", expected_steps: int | None = None, finished: bool = True
 ) -> Response:
-    """Take a response apart.
+    """Split a response into its parts.
 
-    At headings it is cut where their numbers rise (`dreamprm.responses.headings.ascending`): a response
-    without its third step is cut at the fourth; a heading that repeats a number or goes back cuts nothing,
-    and its text stays in the step where it stands. Text before the first heading belongs to the first step,
-    the final-answer line to the last. Nothing of the text is lost, whatever is wrong with it.
+    With `split="headings"` it is cut at headings with increasing numbers
+    (`dreamprm.responses.headings.ascending`): a response without its third step is cut at the fourth; a
+    heading that repeats a number or goes back does not start a step, and its text stays in the step where it
+    occurs. Text before the first heading belongs to the first step, and the final-answer line to the last. No
+    text is lost, whatever is wrong with it.
 
     Args:
         text: the response of a generator.
         split: one of `SPLITS`.
         expected_steps: how many steps the prompt asked for; None: any number is right.
-        finished: whether the generator ended it, and was not cut off.
+        finished: whether the generator ended it, as opposed to being cut off.
 
     Returns:
-        The response with its parts. A text without headings that was to be split at them is one step, and is
-        named `no_headings`.
+        The response with its parts. If a text should be split at headings but has none, it is one step and is
+        marked `no_headings`.
 
     Raises:
-        UserError: `split` is none of `SPLITS`, or `expected_steps` is < 1.
+        UserError: `split` is not one of `SPLITS`, or `expected_steps` is < 1.
     """
     if split not in SPLITS:
         raise UserError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
@@ -126,7 +127,7 @@ def _heading_ends(text: str, headings: Sequence[Heading]) -> tuple[int, ...]:
 
 def _wrong_headings(headings: Sequence[Heading], steps: int, expected: int | None) -> set[str]:
     counts = Counter(heading.number for heading in headings)
-    numbers = list(counts)  # each where it first stands
+    numbers = list(counts)  # in order of first occurrence
     wrong = set()
     if max(counts.values()) > 1:
         wrong.add("repeated_steps")

@@ -136,7 +136,7 @@ def test_a_request_that_the_judge_refuses_is_undecided(questions, responses: Pat
 
 def test_a_judge_that_gives_no_reply_stops_the_command_after_the_others(questions, responses: Path) -> None:
     judge = ScriptedJudge([GenerationError("busy"), "Grade: 1"])
-    with pytest.raises(UserError, match=r"1 of 2 answers, the first: MM-Vet: no grade \(busy\)"):
+    with pytest.raises(UserError, match=r"1 of 2 answers; the first: MM-Vet: no grade \(busy\)"):
         to_candidates(MMVET, questions, responses, judge=judge)
     assert len(judge.asked) == 2
 
