@@ -108,7 +108,7 @@ def test_several_requests_are_under_way_at_once(files: Path, judge: ScriptedServ
 def test_a_judge_that_fails_is_asked_for_the_rest_by_the_same_command(files: Path, concurrency: int) -> None:
     failing = {5: status(500, "out of memory")}
     with ScriptedServer(words=grade, fault_of=lambda n, body: failing.get(n)).serving() as judge:
-        with pytest.raises(UserError, match="for 1 of 24 answers; the first: MM-Vet: no grade.*out of memory"):
+        with pytest.raises(UserError, match="1 of 24 answers; the first: MM-Vet: no grade.*out of memory"):
             run(files, judge, f"judge.concurrency={concurrency}")
         assert (len(judge.exchanges), journalled(files)) == (QUESTIONS, QUESTIONS - 1)
         assert not (files / "out/candidates.jsonl").exists()

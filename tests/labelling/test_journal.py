@@ -108,7 +108,7 @@ def test_a_rollout_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
 def test_a_rollout_of_another_text_is_refused(tmp_path: Path) -> None:
     with Journal(tmp_path / "j.jsonl") as journal:
         journal.append([_rollout(0)])
-        with pytest.raises(UserError, match="question q, CoT 1, step 0 that continues another text"):
+        with pytest.raises(UserError, match="question q, CoT 1, step 0 with a different prefix"):
             journal.find(Key("q", 1, 0, 0), "another")
 
 
@@ -120,7 +120,7 @@ def test_a_rollout_without_a_verdict_waits_for_it(tmp_path: Path) -> None:
     with Journal(path) as journal:
         assert journal.find(waiting.key, "abc") is None and len(journal) == 0
         assert journal.unjudged(waiting.key, "abc") == waiting
-        with pytest.raises(UserError, match="judged by another answer"):
+        with pytest.raises(UserError, match="different prefix or right answer"):
             journal.unjudged(waiting.key, "another")
         journal.append([_rollout(0, step=1)])
     with Journal(path) as journal:

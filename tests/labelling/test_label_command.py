@@ -192,7 +192,7 @@ def test_a_run_of_other_settings_is_refused(override: str, message: str, config:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["label.shard=3/3"], "label: shard i/n needs 0 <= i < n, got 3/3"),
+        (["label.shard=3/3"], "label: shard i/n must have 0 <= i < n, got 3/3"),
         (["label.shard=half"], "label: shard must be written i/n, such as 0/8, got 'half'"),
         (["label.methd=full"], "methd"),
         (['generator.stop=[""]'], "generator: stop contains an empty text"),
@@ -261,10 +261,10 @@ def test_candidates_of_strange_questions_and_double_ids_are_refused(
     moved.write_text("".join(json.dumps(row | {"id": f"x{row['id']}"}) + "\n" for row in rows))
     capsys.readouterr()
     assert main(["label", str(config), f"label.candidates={moved}"]) == 2
-    assert "8 of 8 records have an id that no question of questions.files has" in capsys.readouterr().err
+    assert "8 of 8 records have an id that no question in questions.files has" in capsys.readouterr().err
     # Also where only the first questions are wanted: the candidates are of other questions all the same.
     assert main(["label", str(config), f"label.candidates={moved}", "questions.limit=2"]) == 2
-    assert "8 of 8 records have an id that no question of questions.files has" in capsys.readouterr().err
+    assert "8 of 8 records have an id that no question in questions.files has" in capsys.readouterr().err
     moved.write_text("".join(json.dumps(row) + "\n" for row in rows * 2))
     assert main(["label", str(config), f"label.candidates={moved}"]) == 2
     assert f"two records have the id {rows[0]['id']!r}" in capsys.readouterr().err
@@ -404,6 +404,6 @@ def test_an_estimate_for_own_chains_is_warned_of_where_they_are_not(
     foreign.write_text(path.read_text().replace('"generator": "sandbox"', '"generator": "another"'))
     again = [f"label.candidates={foreign}", f"output={tmp_path / 'again'}"]
     assert main(["label", str(config), *again]) == 0
-    assert "are not all by sandbox, which continues them" in capsys.readouterr().out
+    assert "were written by sandbox, which continues them" in capsys.readouterr().out
     assert main(["label", str(config), *again, "label.estimate=share"]) == 0
     assert "label.estimate=share" not in capsys.readouterr().out

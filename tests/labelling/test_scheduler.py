@@ -152,7 +152,7 @@ def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
         with pytest.raises(
             UserError,
             match=r"3 of 10 questions failed, more than max_failed_fraction=0.2 "
-            r"allows; the last one, q\d: HTTP 500\. What was sampled",
+            r"allows; the last one, q\d: HTTP 500\. The rollouts are kept",
         ):
             _run(generator, journal, _tasks(10), max_failed_fraction=0.2)
     assert len(generator.calls) <= 5  # those under way, and no more
@@ -210,7 +210,7 @@ def test_a_verdict_is_not_taken_for_another_chain_or_answer(changed: list[Task[A
         assert results[0][0].labels == (StepLabel(1.0, 1),)
         assert (status.rollouts, status.verdicts) == (0, Counter())
     with Journal(tmp_path / "j.jsonl") as journal:
-        with pytest.raises(UserError, match="question q1, CoT 0, step 0 that continues another text or is"):
+        with pytest.raises(UserError, match="question q1, CoT 0, step 0 with a different prefix or right"):
             _run(ScriptedGenerator(), journal, changed)
 
 

@@ -132,7 +132,9 @@ def test_scores_of_the_same_name_are_replaced_only_where_that_is_said(
     rows[1]["candidates"][2]["scores"] = {"tiny-run": {"log_odds": [9.0]}}
     source = write_rows(tmp_path / "in.jsonl", rows)
     skip = {"allow_no_image": True, "on_error": "skip"}  # of bad records; this is none
-    with pytest.raises(UserError, match=r"in\.jsonl:2: field 'candidates\[2\]\.scores' holds scores of"):
+    with pytest.raises(
+        UserError, match=r"in\.jsonl:2: field 'candidates\[2\]\.scores' already has scores of"
+    ):
         score(run_folder, {"suite": source}, tmp_path / "out", data=skip)
     assert not (tmp_path / "out").exists()
     score(run_folder, {"suite": source}, tmp_path / "named", name="again")
@@ -293,7 +295,7 @@ def test_a_checkpoint_of_the_public_code(tmp_path: Path) -> None:
     for row in rows:
         row["candidates"] = row["candidates"][:2]
     source = write_rows(tmp_path / "in.jsonl", rows)
-    with pytest.raises(UserError, match="stores no tokenizer; give processor="):
+    with pytest.raises(UserError, match="stores no tokenizer; set processor to"):
         score(folder, {"suite": source}, tmp_path / "out")
     score(folder, {"suite": source}, tmp_path / "out", processor=str(folder / "base_model"), max_pixels=3136)
     processor = PRMProcessor.from_pretrained(folder / "base_model", readout="chat_suffix", max_pixels=3136)
@@ -370,7 +372,7 @@ def test_a_file_that_changes_meanwhile_is_told(
         close(status)
 
     monkeypatch.setattr(ScoreStatus, "close", grown)
-    with pytest.raises(UserError, match=r"in\.jsonl has changed while it was scored"):
+    with pytest.raises(UserError, match=r"in\.jsonl changed while it was being scored"):
         score(run_folder, {"suite": source}, tmp_path / "out")
     assert [path.suffix for path in (tmp_path / "out").iterdir() if path.name.startswith("suite.j")] == []
 

@@ -17,7 +17,7 @@ def test_lines_tell_count_rate_and_what_is_left() -> None:
             status.add(10, 30)
     assert (status.scored, status.steps, status.seconds) == (60, 180, 24.0)
     assert stream.getvalue().splitlines() == [
-        "suite: going on, 20 of 100 are scored already",
+        "suite: resuming, 20 of 100 are already scored",
         "suite: scored 50/100  0:12  2.5 a second  about 0:20 left",
         "suite: scored 80/100  0:24  2.5 a second  about 0:08 left",
     ]

@@ -114,8 +114,7 @@ class _Options:
         return [letter for letter, option in self.words.items() if option and option == words]
 
     def by_number(self, quantity: Quantity | None) -> list[str]:
-        """The options equal to this number; otherwise the decimal ones that it rounds to (2.236 to
-        2.24)."""
+        """The options equal to this number; otherwise the decimal ones that it rounds to (2.236 to 2.24)."""
         if quantity is None:
             return []
         equal = [letter for letter, option in self.quantities.items() if _equal(quantity, option)]

@@ -74,8 +74,7 @@ def _as_math(text: str) -> str:
 
 
 def _alarm(seconds: float) -> None:
-    """End this process after this many seconds, whatever it is doing: the default action needs no
-    Python."""
+    """End this process after this many seconds, whatever it is doing: the default action needs no Python."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
 

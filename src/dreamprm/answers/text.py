@@ -43,9 +43,7 @@ class TextChecker(Checker):
             agrees: Verdict = "right" if first == right else "wrong"
             return Judgement(agrees, extracted, f"{stated.how}: its first word")
         if not stated.marked:
-            return Judgement(
-                "undecided", extracted, "no answer is marked, and the last line is different"
-            )
+            return Judgement("undecided", extracted, "no answer is marked, and the last line is different")
         if f" {right} " in f" {given} " or f" {given} " in f" {right} ":
             return Judgement("undecided", extracted, f"{stated.how}: one contains the other")
         return Judgement("wrong", extracted, f"{stated.how}: different words")

@@ -152,8 +152,7 @@ class Generator(ABC):
         return result
 
     def describe(self) -> dict[str, str]:
-        """What a run's summary says about the generator (model, how prefixes are continued); never a
-        key."""
+        """What a run's summary says about the generator (model, how prefixes are continued); never a key."""
         return {}
 
     def close(self) -> None:

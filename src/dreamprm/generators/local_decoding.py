@@ -208,8 +208,7 @@ class OpenCompletion:
         return self._ended or len(self._ids) >= self._max_tokens
 
     def completion(self) -> Completion:
-        """The completion so far, cut before the first stop text; counts only the tokens of that
-        text."""
+        """The completion so far, cut before the first stop text; counts only the tokens of that text."""
         count = len(self._ids)
         text = self._text(count)
         cut = self._stopped_in(text)

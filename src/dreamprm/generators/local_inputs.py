@@ -62,8 +62,7 @@ class InputEncoder(ABC):
         """
 
     def _special(self, texts: Sequence[str]) -> bool:
-        """Whether the tokenizer should add its special tokens: not if the template already wrote
-        them."""
+        """Whether the tokenizer should add its special tokens: not if the template already wrote them."""
         begin = self.tokenizer.bos_token
         return not (begin and texts[0].startswith(begin))
 

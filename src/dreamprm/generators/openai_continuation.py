@@ -101,8 +101,7 @@ def fit_to_prefix(prefix: str, reply: str) -> str:
 
 
 def _without_repetition(prefix: str, reply: str) -> str | None:
-    """The reply after a literal repetition of the prefix, or of its part from one of its headings
-    on."""
+    """The reply after a literal repetition of the prefix, or of its part from one of its headings on."""
     written, said = _significant(prefix), _significant(reply)
     starts = sorted({0, *(len(_significant(prefix[: match.start()])) for match in _HEADING.finditer(prefix))})
     text = "".join(character for character, _ in said)

@@ -29,8 +29,7 @@ SERVING = (
     "batch_size",
     "together",
 )
-"""Settings of how requests are served, not of what is asked: they may change when a run is
-resumed."""
+"""Settings of how requests are served, not of what is asked: they may change when a run is resumed."""
 
 
 build_generator = GENERATORS.build

@@ -1,4 +1,4 @@
-"""`dreamprm sample` and `dreamprm label`: questions in, records out, whatever happens in between."""
+"""The commands `dreamprm sample` and `dreamprm label`, which turn questions into records."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from dreamprm.labelling.scheduler import Scheduler, Task
 from dreamprm.labelling.settings import LabelConfig, shard_of
 from dreamprm.labelling.status import LabelStatus, describe_summary
 
-# What may differ between a run and its continuation: it does not change what a rollout is.
+# What may differ between a run and its resumption, because it does not affect the rollouts.
 MAY_CHANGE = ("output", "log", "max_failed_fraction", "questions", "sample", "label", "answers.undecided")
 
 
 def run_sample(config: LabelConfig) -> None:
-    """`dreamprm sample`: chains of thought of every question, as candidate or meta records.
+    """`dreamprm sample`: chains of thought for every question, as candidate or meta records.
 
     Raises:
-        UserError: the configuration, the data, the generator or what the output folder holds forbid it.
+        UserError: a problem with the configuration, the data, the generator or the output folder.
     """
     if not config.questions.files:
         raise UserError("questions.files must name at least one file of question records, got []")
@@ -57,7 +57,8 @@ def run_label(config: LabelConfig) -> None:
     """`dreamprm label`: Monte-Carlo labels of every step, as step records.
 
     Raises:
-        UserError: the configuration, the data, the generator or what the output folder holds forbid it.
+        UserError: a problem with the configuration, the data, the generator or the output
+            folder.
     """
     questions = open_questions(config.questions, say=_say)
     given = None
@@ -69,8 +70,8 @@ def run_label(config: LabelConfig) -> None:
         writers = {candidate.generator for one in given.values() for candidate in one.candidates}
         if writers != {_name(config)}:
             _say(
-                f"the CoTs of {config.label.candidates} are not all by {_name(config)}, which continues "
-                f"them, and label.method={config.label.method} estimates as if they were: set "
+                f"not all CoTs of {config.label.candidates} were written by {_name(config)}, which continues "
+                f"them, but label.method={config.label.method} assumes that they were: set "
                 "label.estimate=share"
             )
     with _run(config, "rollouts", config.label.shard) as run:
@@ -130,7 +131,7 @@ class _Run:
         name: str,
         more: Callable[[], dict[str, Any]] = dict,
     ) -> None:
-        """Run the tasks; write what ended, also where an error or a signal ends the run."""
+        """Run the tasks; write the finished ones, even if an error or a signal ends the run."""
         scheduler = Scheduler(
             self.generator,
             self.sampling,
@@ -170,13 +171,13 @@ class _Run:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """What the system says while files are written is the user's to mend."""
+    """Turn system errors while writing files into user errors."""
     try:
         yield
     except OSError as error:
         raise UserError(
             f"{folder} cannot be written ({error}); the rollouts are kept in the journal there: "
-            "make room, then start the same command again"
+            "fix the cause, then run the same command again"
         ) from error
 
 
@@ -211,7 +212,7 @@ def _run(config: LabelConfig, journal: str, shard_text: str) -> Iterator[_Run]:
 def _checker(config: LabelConfig, replies: Path, stack: ExitStack) -> tuple[Checker, Generator | None]:
     judge = None
     if config.answers.judge.name is not None:
-        # Rollouts of one question often end in the same answer: it is judged once.
+        # Rollouts of one question often end in the same answer, which is judged only once.
         judge = stack.enter_context(
             cached_generator(config.answers.judge.name, replies, say=_say, **config.answers.judge.settings)
         )
@@ -221,7 +222,7 @@ def _checker(config: LabelConfig, replies: Path, stack: ExitStack) -> tuple[Chec
 
 
 def _same_run(config: LabelConfig, path: Path, *, started: bool) -> None:
-    """Refuse to go on with other texts than the journal's; else remember what this run is."""
+    """Refuse to resume with settings that change the rollouts; otherwise save this run's configuration."""
     if started and path.exists():
         before = load_config(LabelConfig, path)
         serving = tuple(f"{where}.{key}" for where in ("generator", "answers.judge") for key in SERVING)
@@ -229,8 +230,8 @@ def _same_run(config: LabelConfig, path: Path, *, started: bool) -> None:
         if changed:
             listed = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in changed.items())
             raise UserError(
-                f"{path.parent} holds rollouts of other settings ({listed}); give another output, or remove "
-                "this one"
+                f"{path.parent} holds rollouts made with other settings ({listed}); choose another output or "
+                "remove this one"
             )
     with _writing(path.parent):
         save_config(path, config)

@@ -1,8 +1,8 @@
-"""What has to be done for one question: which rollouts are wanted next, and what comes of them.
+"""The work for one question: which rollouts are needed next, and what results from them.
 
 A job is a Python generator: it yields a round of `Want`s, is sent their rollouts in the same order, and
-returns the question's result. It draws nothing and reads no file, so that a job that was interrupted is
-repeated from the journal and comes to the same point.
+returns the question's result. It samples nothing and reads no files, so that an interrupted job can be
+replayed from the journal and reaches the same point.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Chain:
     Attributes:
         text: the whole response.
         steps: the text of each step.
-        ends: where in `text` each step ends.
+        ends: the positions in `text` where the steps end.
         final_answer: the answer that it states, or None.
         split: how it was split (`headings`, `paragraphs`, `sentences`, `whole`; `given`: it came in steps).
-        malformed: what is wrong with its form; names of `dreamprm.responses.MALFORMED`.
-        correct: whether it ends right; None where that is not known yet.
+        malformed: what is wrong with its form; names from `dreamprm.responses.MALFORMED`.
+        correct: whether its final answer is right; None if that is not known yet.
     """
 
     text: str
@@ -45,12 +45,12 @@ class Chain:
     correct: bool | None = None
 
     def prefix(self, step: int) -> str:
-        """The text up to the end of step `step` (1 is the first), without the white space after it."""
+        """The text up to the end of step `step` (1 is the first), without trailing white space."""
         return self.text[: self.ends[step - 1]].rstrip()
 
 
 def sampled_chain(text: str, *, split: str, expected_steps: int | None, finished: bool) -> Chain:
-    """The chain of a response that was sampled here."""
+    """The chain of a response sampled in this run."""
     response = parse_response(text, split=split, expected_steps=expected_steps, finished=finished)
     return Chain(
         text, response.steps, response.ends, response.final_answer, response.split, response.malformed
@@ -58,9 +58,9 @@ def sampled_chain(text: str, *, split: str, expected_steps: int | None, finished
 
 
 def candidate_chain(candidate: Candidate, *, split: str, expected_steps: int | None) -> Chain:
-    """The chain of a candidate record: its own steps where it has some, else its text, split as told.
+    """The chain of a candidate record: its own steps if it has any, otherwise its text, split as specified.
 
-    A reader cuts a text that came without steps at its headings: such steps are not the record's own.
+    A reader splits a text without steps at its headings; such steps do not count as the record's own.
     """
     chain = sampled_chain(candidate.text, split=split, expected_steps=expected_steps, finished=True)
     if candidate.steps in ((), chain.steps, split_steps(candidate.text)):
@@ -72,7 +72,7 @@ def candidate_chain(candidate: Candidate, *, split: str, expected_steps: int | N
 
 
 def _located(text: str, steps: Sequence[str]) -> tuple[str, tuple[int, ...]]:
-    """Where the steps end in the text; in their own concatenation where the text is not made of them."""
+    """The text and the ends of the steps in it; if the text does not consist of them, their concatenation."""
     ends: list[int] = []
     position = 0
     for step in steps:
@@ -97,10 +97,10 @@ class Want:
     """Rollouts of one prefix.
 
     Attributes:
-        keys: one for each rollout that is wanted.
+        keys: one for each rollout.
         prefix: the text that they continue; "" for a whole response.
-        given: a response that is there already, so that it is only judged; its key is one.
-        correct: whether `given` is right, where its source says so: then it is not judged either.
+        given: an existing response, which only has to be judged; it has a single key.
+        correct: whether `given` is right, if its source says so; then it is not judged either.
     """
 
     keys: tuple[Key, ...]
@@ -111,15 +111,15 @@ class Want:
 
 @dataclass(frozen=True)
 class LabelledChain:
-    """A chain with a label for each of its steps; its last one is whether it is right itself.
+    """A chain with a label for each of its steps; the last label says whether the chain itself is right.
 
     Attributes:
-        chain: an empty one has neither steps nor labels.
-        labels: one a step.
+        chain: an empty chain has neither steps nor labels.
+        labels: one per step.
         verdict: of the chain itself.
-        number: the chain's among those of its question.
-        rollouts: spent on its prefixes, also those that count for nothing.
-        tokens: of these rollouts.
+        number: the chain's index among those of its question.
+        rollouts: number of rollouts spent on its prefixes, including those that do not count.
+        tokens: number of tokens in these rollouts.
     """
 
     chain: Chain
@@ -140,8 +140,8 @@ class Instructions:
 
     Attributes:
         prompt: a name in `dreamprm.generators.prompting.PROMPTS`.
-        split: how a response is cut into steps.
-        leave_out_undecided: whether an undecided rollout counts for nothing, or as wrong.
+        split: how a response is split into steps.
+        leave_out_undecided: whether an undecided rollout is left out; otherwise it counts as wrong.
     """
 
     prompt: str
@@ -150,15 +150,15 @@ class Instructions:
 
     @property
     def expected_steps(self) -> int | None:
-        """How many steps the prompt asks for; None where it asks for no number."""
+        """How many steps the prompt asks for; None if it asks for no particular number."""
         return FIVE_STEPS if self.prompt == "five_stage" and self.split == "headings" else None
 
     def prompt_of(self, question: QuestionRecord) -> str:
-        """The text that is put to the generator."""
+        """The prompt for the generator."""
         return PROMPTS[self.prompt](question.question, question.options)
 
     def correct(self, verdict: Verdict) -> bool | None:
-        """Whether a response counts as right; None where it counts for nothing."""
+        """Whether a response counts as right; None if it is left out."""
         if verdict == "undecided":
             return None if self.leave_out_undecided else False
         return verdict == "right"
@@ -168,7 +168,7 @@ def sample_job(question: QuestionRecord, instructions: Instructions, *, n: int) 
     """Sample n chains of thought for a question.
 
     Returns:
-        (as a job) the chains, each with its verdict.
+        (by the job) the chains, each with its verdict.
     """
     keys = tuple(Key(question.id, cot, 0, 0) for cot in range(n))
     (rollouts,) = yield [Want(keys)]
@@ -188,12 +188,12 @@ def label_job(
         p_i = (1 / n_i) * sum over n_i continuations of step_1..step_i of [final answer is right]
 
     Args:
-        method: how many rollouts each prefix gets.
-        cots: how many chains are sampled first, where `chains` is None.
-        chains: the chains to label, where they are there already.
+        method: decides how many rollouts each prefix gets.
+        cots: how many chains are sampled first if `chains` is None.
+        chains: existing chains to label, or None.
 
     Returns:
-        (as a job) the chains with their labels; an empty chain is not continued.
+        (by the job) the chains with their labels; an empty chain is not continued.
 
     Source: DreamPRM (arXiv 2505.20241), section 3.
     """
@@ -233,14 +233,14 @@ def _run_plans(
 ) -> PythonGenerator[
     Sequence[Want], Sequence[Sequence[Rollout]], tuple[dict[int, list[StepLabel]], list[list[Rollout]]]
 ]:
-    """Run the plans of all chains side by side, so that each round's asks can be served together.
+    """Run the plans of all chains in parallel, so that the asks of a round can be served together.
 
     Returns:
-        (in the end) labels by a chain's number, and each chain's rollouts.
+        (by the generator) the labels by chain number, and each chain's rollouts.
     """
     labels: dict[int, list[StepLabel]] = {}
     spent: list[list[Rollout]] = [[] for _ in chains]
-    done: Counter[tuple[int, int]] = Counter()  # rollouts so far of a chain's step
+    done: Counter[tuple[int, int]] = Counter()  # rollouts so far, by chain and step
     asked: dict[int, Sequence[Ask]] = {}
 
     def step(number: int, tallies: Sequence[Tally] | None) -> None:
@@ -286,11 +286,11 @@ def _chain(rollout: Rollout, instructions: Instructions) -> Chain:
 
 
 def _verdict(rollout: Rollout) -> Verdict:
-    """A job is only sent rollouts that are judged."""
+    """The rollout's verdict; a job is sent only rollouts that have been judged."""
     assert rollout.verdict is not None
     return rollout.verdict
 
 
 def _last_label(correct: bool | None) -> StepLabel:
-    """The complete chain needs no rollout: it is one."""
+    """The label of the complete chain, which is itself its only rollout."""
     return StepLabel(None, 0) if correct is None else StepLabel(float(correct), 1)

@@ -1,4 +1,4 @@
-"""The journal of a run: every rollout that was paid for, a line each, written as soon as it is there."""
+"""The journal of a run: every rollout that was paid for, one per line, written to disk as it arrives."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from dreamprm.answers.base import Verdict
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.files.append_only import AppendOnlyFile, Line
 
-# "unjudged" stands in the line of a rollout that was sampled and whose judge gave no reply.
+# "unjudged" marks a rollout that was sampled but for which the judge gave no reply.
 _VERDICTS: Mapping[str, Verdict | None] = MappingProxyType(
     {"right": "right", "wrong": "wrong", "undecided": "undecided", "unjudged": None}
 )
 
 
 class Key(NamedTuple):
-    """Which rollout: of which question, chain of thought (CoT), step and number.
+    """Identifies a rollout by question, chain of thought (CoT), step and number.
 
-    Step 0 is the question itself: its rollout 0 is the CoT. Steps 1, 2, ... are the prefixes that end there.
+    Step 0 is the question itself; its rollout 0 is the CoT. Steps 1, 2, ... are the prefixes that end there.
     """
 
     question: str
@@ -34,19 +34,20 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One completion, judged.
+    """One completion with its verdict.
 
     Attributes:
-        key: where it belongs.
-        input: digest of what it continues and is judged by.
+        key: identifies the rollout.
+        input: digest of the text that it continues and the answer that it is compared with.
         text: the completion, without its prefix.
         tokens: its length in the generator's tokens.
-        finished: False where it was cut off.
-        verdict: of the whole response, prefix and completion; None where it is not judged yet.
-        answer: what was read as its answer.
-        reason: why it was judged so.
+        finished: False if it was cut off.
+        verdict: of the whole response, prefix and completion; None if it has not been judged yet.
+        answer: the text that was read as its answer.
+        reason: the reason for the verdict.
 
-    Of steps >= 1 text, answer and reason are on file only: "", None and "" once it is in the journal.
+    For steps >= 1, text, answer and reason are stored only in the file: in memory they become "", None and
+    "".
     """
 
     key: Key
@@ -60,20 +61,20 @@ class Rollout:
 
 
 class Journal(AppendOnlyFile):
-    """Rollouts by key, kept in a JSON Lines file that survives being killed at any moment.
+    """Rollouts by key, kept in a JSON Lines file that survives a kill at any moment.
 
-    A line is written and handed to the system at once. A line that was cut short by a kill is dropped when
-    the file is opened again, so that its rollout is sampled anew: none is lost, none counted twice. The file
-    is held by one process at a time.
+    A line is written and flushed at once. A line cut short by a kill is dropped when the file is opened
+    again, so that its rollout is sampled again: none is lost, none counted twice. One process at a time holds
+    the file.
 
-    A rollout whose judge gave no reply is kept without a verdict: `find` does not know it, `unjudged` does,
-    and its verdict is another line.
+    A rollout for which the judge gave no reply is kept without a verdict: it is found by `unjudged`, not by
+    `find`, and its verdict is written later as another line.
 
     Args:
-        path: the file; it and its folder are made where they are missing. `path.lock` stands beside it.
+        path: the file; it and its folder are created if missing, with `path.lock` next to it.
 
     Raises:
-        UserError: another process holds it, or the system lets nobody write there.
+        UserError: another process holds the file, or it cannot be written.
         DataError: a line that this program cannot have written.
     """
 
@@ -82,18 +83,18 @@ class Journal(AppendOnlyFile):
         self._mutex = threading.Lock()
         self._rollouts: dict[Key, Rollout] = {}
         self._unjudged: dict[Key, Rollout] = {}
-        self._read(self._take, what="a journal", advice="restore the file, or give another output")
+        self._read(self._take, what="a journal", advice="restore the file, or choose another output")
 
     def find(self, key: Key, input: str) -> Rollout | None:
-        """The rollout of this key, or None where it is not there yet.
+        """The rollout of this key, or None if there is none yet.
 
         Raises:
-            UserError: there is one, of another prompt, prefix or right answer.
+            UserError: there is one, but with a different prompt, prefix or right answer.
         """
         return self._same_input(self._rollouts.get(key), input)
 
     def unjudged(self, key: Key, input: str) -> Rollout | None:
-        """The rollout of this key that waits for its verdict, with its text, or None.
+        """The rollout of this key that has no verdict yet, with its text, or None.
 
         Raises:
             UserError: as `find`.
@@ -101,10 +102,10 @@ class Journal(AppendOnlyFile):
         return self._same_input(self._unjudged.get(key), input)
 
     def append(self, rollouts: Sequence[Rollout]) -> None:
-        """Write rollouts, a line each; from any thread.
+        """Write rollouts, one per line; may be called from any thread.
 
         Raises:
-            UserError: the system cannot write, as where the disk is full.
+            UserError: the file cannot be written, for example because the disk is full.
         """
         with self._mutex:
             for rollout in rollouts:
@@ -113,7 +114,7 @@ class Journal(AppendOnlyFile):
                 self._keep(rollout)
 
     def _keep(self, rollout: Rollout) -> None:
-        """Remember it, of a prefix's rollout only what labels are made of: there are millions."""
+        """Keep it in memory; for a prefix's rollout only what labels need, because there are millions."""
         if rollout.verdict is None:
             self._unjudged[rollout.key] = rollout
             return
@@ -137,8 +138,8 @@ class Journal(AppendOnlyFile):
             key = found.key
             raise UserError(
                 f"{self.path} holds a rollout of question {key.question}, CoT {key.cot}, step {key.step} "
-                "that continues another text or is judged by another answer: the question or the CoT has "
-                "changed since; give another output, or remove that question's lines from the file"
+                "with a different prefix or right answer: the question or the CoT has changed "
+                "since; choose another output, or remove that question's lines from the file"
             )
         return found
 
@@ -157,7 +158,7 @@ class Journal(AppendOnlyFile):
         key = Key(question, cot, step, number)
         if key in self._rollouts:
             raise DataError(
-                f"{self.path}:{line.number}: rollout {tuple(key)} stands there twice; remove one of the lines"
+                f"{self.path}:{line.number}: rollout {tuple(key)} occurs twice; remove one of the lines"
             )
         self._keep(Rollout(key, input, text, tokens, finished, _VERDICTS[verdict], answer, reason))
 

@@ -1,4 +1,4 @@
-"""Results as records of the package's own form, with what is known of each chain beside it."""
+"""Results as records in the package's own format, with additional fields about each chain."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNDECIDED = "undecided CoTs"
 
 @dataclass
 class Written:
-    """The lines of one output file by their question, and counts of what is in them and what is not."""
+    """The lines of one output file by question, with counts of what is in them and what was left out."""
 
     folder: Path
     lines: dict[str, list[str]] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Written:
     right: int = 0
 
     def add(self, question: QuestionRecord, record: Record, extra: dict[str, Any]) -> None:
-        """One record; images are named from the file's folder on, so that both can be moved together."""
+        """Add a record; image paths are relative to the file's folder, so that both can be moved together."""
         row = to_json(record)
         if "image" in row:
             row["image"] = os.path.relpath(row["image"], self.folder)
@@ -51,14 +51,14 @@ class Written:
         self.lines.setdefault(question.id, []).append(line)
 
     def count(self, chain: Chain) -> None:
-        """One chain, whatever becomes of it."""
+        """Count a chain, whether or not it is written."""
         self.cots += 1
         self.right += chain.correct is True
         self.malformed.update(chain.malformed)
         self.left_out[EMPTY] += not chain.text.strip()
 
     def save(self, path: Path, order: Iterable[QuestionRecord]) -> int:
-        """Write the file whole or not at all, the questions in this order; returns how many records."""
+        """Write the file atomically, with the questions in this order; returns the number of records."""
         records = [line for question in order for line in self.lines.get(question.id, ())]
         write_lines_atomically(path, records)
         return len(records)
@@ -67,7 +67,7 @@ class Written:
 def write_candidates(
     written: Written, question: QuestionRecord, sampled: Sequence[tuple[Chain, Verdict]], *, generator: str
 ) -> None:
-    """A question with its chains as one candidate record."""
+    """Add a question with its chains as one candidate record."""
     kept = [chain for chain, _ in sampled if chain.text.strip()]
     _count_all(written, sampled)
     if not kept:
@@ -87,7 +87,7 @@ def write_candidates(
 
 
 def write_meta(written: Written, question: QuestionRecord, sampled: Sequence[tuple[Chain, Verdict]]) -> None:
-    """Every chain as a meta record; those that are neither right nor wrong are counted only."""
+    """Add every chain as a meta record; chains that are neither right nor wrong are only counted."""
     _count_all(written, sampled)
     for number, (chain, _) in enumerate(sampled):
         if not chain.text.strip():
@@ -107,7 +107,7 @@ def write_meta(written: Written, question: QuestionRecord, sampled: Sequence[tup
 
 @dataclass
 class LabelCounts:
-    """How many incomplete prefixes have a label, and what they all cost."""
+    """How many incomplete prefixes have a label, and the total cost of labelling."""
 
     steps: int = 0
     rollouts: int = 0
@@ -121,7 +121,7 @@ def write_steps(
     labelled: Iterable[LabelledChain],
     instructions: Instructions,
 ) -> None:
-    """Every chain as a step record."""
+    """Add every chain as a step record."""
     for one in labelled:
         chain = one.chain
         correct = instructions.correct(one.verdict)
@@ -147,7 +147,7 @@ def write_steps(
 
 
 def _as_shown(question: QuestionRecord) -> str:
-    """The question as the generator read it, with its options: a PRM judges what answers that."""
+    """The question as the generator saw it, with its options: a PRM judges responses to this text."""
     return question_text(question.question, question.options)
 
 

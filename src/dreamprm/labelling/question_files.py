@@ -1,4 +1,4 @@
-"""The questions of a run, and the chains that are there already."""
+"""Reads a run's questions, and existing chains of thought."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Say = Callable[[str], None]
 
 
 def open_questions(settings: QuestionSettings, *, say: Say = print) -> list[QuestionRecord]:
-    """All question records of the files, in their order; `questions.limit` is left to `share`.
+    """All question records of the files, in order; `questions.limit` is applied by `share`.
 
     Raises:
-        UserError, DataError: those of the reader.
-        DataError: two questions of one id.
+        UserError, DataError: as raised by the reader.
+        DataError: two questions have the same id.
     """
     records: list[QuestionRecord] = []
     for file in settings.files:
@@ -37,17 +37,18 @@ def open_questions(settings: QuestionSettings, *, say: Say = print) -> list[Ques
 def open_candidates(
     path: str, settings: QuestionSettings, questions: Sequence[QuestionRecord], *, say: Say = print
 ) -> tuple[list[QuestionRecord], dict[str, CandidateRecord]]:
-    """Candidate records, and the questions that they answer: those given, else as they say themselves.
+    """Candidate records and the questions they answer: the given ones, or those in the records themselves.
 
-    Images are the questions'; those of records that stand alone start from `image_root` or their own folder.
+    With given questions, the images are theirs; otherwise the records' image paths are relative to
+    `image_root` or the records' own folder.
 
     Raises:
-        UserError, DataError: those of the reader.
-        DataError: two records of one id, or of an id that none of the given questions has.
+        UserError, DataError: as raised by the reader.
+        DataError: two records have the same id, or an id belongs to none of the given questions.
     """
     report = ReadReport()
     reading = _reading(settings)
-    if settings.files:  # the images are the questions'; what the candidates say of them is not read
+    if settings.files:  # the images are the questions'; those of the candidates are not read
         reading |= {"image_root": None, "missing_image": "text_only", "allow_no_image": True}
     records = list(read_candidate_records(path, report=report, **reading))
     report.text_only *= not settings.files
@@ -61,14 +62,14 @@ def open_candidates(
     strange = [record.id for record in records if record.id not in known]
     if strange:
         raise DataError(
-            f"{path}: {len(strange)} of {len(records)} records have an id that no question of "
-            f"questions.files has, the first is {strange[0]!r}; give the questions that they answer, or "
-            "leave questions.files out to take question and answer from the records themselves"
+            f"{path}: {len(strange)} of {len(records)} records have an id that no question in "
+            f"questions.files has; the first is {strange[0]!r}. Give the questions that they answer, or "
+            "omit questions.files to take question and answer from the records themselves"
         )
     answered = [question for question in questions if question.id in by_id]
     if len(answered) < len(questions):
         say(
-            f"{path}: holds no CoT for {len(questions) - len(answered)} of {len(questions)} questions; they "
+            f"{path}: no CoT for {len(questions) - len(answered)} of {len(questions)} questions; they "
             "are left out"
         )
     return answered, by_id
@@ -77,20 +78,20 @@ def open_candidates(
 def share(
     questions: Sequence[QuestionRecord], settings: QuestionSettings, shard: str
 ) -> list[QuestionRecord]:
-    """Of the first `questions.limit` questions every n-th, starting at the i-th, of a shard written i/n."""
+    """Every n-th of the first `questions.limit` questions, starting at the i-th, for a shard written i/n."""
     first, step = shard_of(shard)
     return list(questions[: settings.limit][first::step])
 
 
-# As `dreamprm.generators.prompting.question_text` ends a question with options.
+# How `dreamprm.generators.prompting.question_text` ends a question with options.
 _LETTERS_SHOWN = re.compile(r"\nOptions: (?P<letters>[A-Z](?:, [A-Z])+) \(shown in the image\)\Z")
 _LETTERED = re.compile(r"\nOptions:(?P<lines>(?:\n\([A-Z]\) .*)+)\Z")
 
 
 def _question(record: CandidateRecord) -> QuestionRecord:
-    """The question that a candidate record answers, its options taken out of the text again.
+    """The question that a candidate record answers, with its options parsed from the text.
 
-    Without them "(B) 4 cm" could not be compared with the answer "B".
+    Without the options, "(B) 4 cm" could not be compared with the answer "B".
     """
     text, options = _without_options(record.question)
     if record.answer not in tuple(OPTION_LETTERS[: len(options)]) or (
@@ -133,7 +134,7 @@ def _require_unique(ids: Sequence[str], where: str) -> None:
     for id in ids:
         if id in seen:
             raise DataError(
-                f"{where}: two records have the id {id!r}; ids name CoTs and labels, give each "
-                "its own (across all files)"
+                f"{where}: two records have the id {id!r}; ids identify CoTs and labels, so they must be "
+                "unique (across all files)"
             )
         seen.add(id)

@@ -1,4 +1,4 @@
-"""Brings jobs the rollouts they want: from the journal, or from the generator, judged."""
+"""Supplies jobs with the rollouts they ask for: from the journal, or from the generator, judged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Task(Generic[T]):
-    """A question, the prompt it is put with, and how its job is started."""
+    """A question, its prompt, and a function that starts its job."""
 
     question: QuestionRecord
     prompt: str
@@ -39,7 +39,7 @@ class Task(Generic[T]):
 
 @dataclass(eq=False)
 class _Active:
-    """A task under way: its job and the round that it waits for; `drew`: not all came from the journal."""
+    """A task in progress: its job and the round it waits for; `drew`: not all came from the journal."""
 
     task: Task[Any]
     number: int
@@ -52,7 +52,7 @@ class _Active:
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """The part of a want that the journal does not hold; `there`: a text that only has to be judged."""
+    """The part of a want that is not in the journal; `there`: a text that only has to be judged."""
 
     active: _Active
     keys: tuple[Key, ...]
@@ -63,14 +63,14 @@ class _Piece:
 
 @dataclass
 class Scheduler:
-    """Runs the jobs of many questions over one generator.
+    """Runs the jobs of many questions with one generator.
 
-    With a server each want is a call of its own, `generator.parallel` of them at a time. A generator that
-    batches (`generator.together` > 1) gets the wants of that many questions in one call. What a call brings
-    is judged and written to the journal before anything else happens to it; where the judge gives no reply
-    it is written without a verdict, and only judged when the run is started again.
+    With a server, each want is a separate call, and `generator.parallel` calls run at a time. A generator
+    that batches (`generator.together` > 1) gets the wants of that many questions in one call. The results of
+    a call are judged and written to the journal before anything else happens to them; if the judge gives no
+    reply, they are written without a verdict and judged when the run is started again.
 
-    A question whose request fails is counted and left; the others go on, until more than
+    A question whose request fails is counted and skipped; the others continue until more than
     `max_failed_fraction` of all questions have failed.
     """
 
@@ -86,14 +86,14 @@ class Scheduler:
     _answered: bool = field(default=False, init=False)
 
     def run(self, tasks: Sequence[Task[T]]) -> Iterator[tuple[int, T]]:
-        """Run all tasks; yields each one's number and result as it ends. Failed ones yield nothing.
+        """Run all tasks; yields the number and result of each task as it ends. Failed tasks yield nothing.
 
         Raises:
-            UserError: too many questions failed; the generator can serve nothing; the journal holds rollouts
-                of other texts.
+            UserError: too many questions failed, the generator cannot serve any request, or the journal holds
+                rollouts of other texts.
         """
         self.status.begin(len(tasks))
-        # A generator that has served this run before is not refusing everything.
+        # A generator that has already served this run does not refuse everything.
         self._answered = any(rollout.tokens for rollout in self.journal)
         batching = self.generator.together > 1
         places = self.generator.together if batching else 2 * self.generator.parallel
@@ -132,7 +132,7 @@ class Scheduler:
     def _advance(
         self, one: _Active, rollouts: list[list[Rollout]] | None, active: list[_Active]
     ) -> Iterator[tuple[int, Any]]:
-        """Let a job go on until it wants something that the journal does not hold, or ends."""
+        """Run a job until it asks for something that is not in the journal, or ends."""
         while True:
             try:
                 one.wants = next(one.job) if rollouts is None else one.job.send(rollouts)
@@ -207,7 +207,8 @@ class Scheduler:
         )
 
     def _keep(self, piece: _Piece, answer: Sequence[Completion] | GenerationError) -> GenerationError | None:
-        """Judge and write what there is, whatever else failed; returns the piece's failure, if any."""
+        """Judge and write the completions, even if something else failed; returns the piece's failure, if
+        any."""
         failure: Exception | None = None
         if isinstance(answer, GenerationError):
             failure, answer = answer, answer.completions
@@ -216,7 +217,7 @@ class Scheduler:
             piece.keys, answer if piece.there is None else [piece.there], strict=failure is None
         ):
             judgement = None
-            if judging is None:  # who gave no reply is not asked for the rest
+            if judging is None:  # a judge that gave no reply is not asked about the rest
                 try:
                     judgement = self._judgement(piece, completion)
                 except Exception as error:
@@ -234,7 +235,7 @@ class Scheduler:
     def _judgement(self, piece: _Piece, completion: Completion) -> Judgement:
         want = piece.want
         if want.correct is not None:
-            return Judgement("right" if want.correct else "wrong", None, "as its source says")
+            return Judgement("right" if want.correct else "wrong", None, "according to its source")
         return self.checker.check(want.prefix + completion.text, piece.active.task.question)
 
     def _arrived(
@@ -261,8 +262,8 @@ class Scheduler:
         if failed > self.max_failed_fraction * total:
             raise UserError(
                 f"{failed} of {total} questions failed, more than max_failed_fraction="
-                f"{self.max_failed_fraction:g} allows; the last one, {question.id}: {failure}. What was "
-                "sampled is kept: mend the cause and start the same command again"
+                f"{self.max_failed_fraction:g} allows; the last one, {question.id}: {failure}. The "
+                "rollouts are kept: fix the cause and run the same command again"
             )
 
 
@@ -276,7 +277,7 @@ def _rollout(key: Key, input: str, completion: Completion, judgement: Judgement 
 
 
 def _digest(task: Task[Any], want: Want) -> str:
-    """Of all that a rollout and its verdict follow from: with any of it changed it is another one's."""
+    """A digest of everything that determines a rollout and its verdict."""
     question = task.question
     whole = (
         task.prompt,
@@ -292,6 +293,6 @@ def _digest(task: Task[Any], want: Want) -> str:
 
 
 def _request_seed(seed: int, key: Key) -> int:
-    """Another seed for every key; 31 bits, which every server takes."""
+    """A different seed for every key; 31 bits, which every server accepts."""
     text = f"{seed}/{key.question}/{key.cot}/{key.step}/{key.rollout}"
     return int.from_bytes(hashlib.sha1(text.encode()).digest()[:4], "big") >> 1

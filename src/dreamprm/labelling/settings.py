@@ -108,5 +108,5 @@ def shard_of(text: str) -> tuple[int, int]:
         raise ValueError(f"shard must be written i/n, such as 0/8, got {text!r}")
     i, n = int(first), int(second)
     if not 0 <= i < n:
-        raise ValueError(f"shard i/n needs 0 <= i < n, got {text}; the first of {n or 8} is 0/{n or 8}")
+        raise ValueError(f"shard i/n must have 0 <= i < n, got {text}; the first of {n or 8} is 0/{n or 8}")
     return i, n

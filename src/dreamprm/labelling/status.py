@@ -1,4 +1,4 @@
-"""How far a run is: counts, a bar or lines while it runs, and the summary at its end."""
+"""The progress of a run: counts, a bar or lines while it runs, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from dreamprm.labelling.journal import Journal, Rollout
 from dreamprm.runtime.progress import CountingDisplay, duration
 
 LISTED = 20
-"""How many failed questions are named in the summary; all are counted."""
+"""How many failed questions the summary lists; all are counted."""
 
 
 class LabelStatus(CountingDisplay):
     """Counts what happens and shows it.
 
     Args:
-        journal: what it holds at the start was sampled before.
-        mode: "bar", "lines", "none", or "auto": bar on a terminal, else lines.
+        journal: its rollouts at the start were sampled before.
+        mode: "bar", "lines", "none", or "auto": a bar on a terminal, otherwise lines.
         every: seconds between two lines.
         stream: where to write; standard error by default.
-        clock: seconds, rising; for tests.
+        clock: returns seconds, increasing; for tests.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class LabelStatus(CountingDisplay):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(mode, unit="question", every=every, stream=stream, clock=clock)
-        self._live = 0  # questions that ended and were not all in the journal: what the rate is taken from
+        self._live = 0  # finished questions not entirely in the journal; the rate is computed from them
         self.finished = 0
         self.failures = 0
         self.reasons: Counter[str] = Counter()
@@ -47,13 +47,13 @@ class LabelStatus(CountingDisplay):
         self.verdicts: Counter[str] = Counter()
 
     def begin(self, total: int, *, before: int = 0, label: str | None = None) -> None:
-        """The run has so many questions."""
+        """Start a run with this many questions."""
         super().begin(total, before=before, label=label)
         if self.mode == "lines" and self.before:
-            self.say(f"going on: {self.before:,} rollouts are there already")
+            self.say(f"resuming: {self.before:,} rollouts are already in the journal")
 
     def sampled(self, rollout: Rollout) -> None:
-        """A rollout was sampled and written; from any thread."""
+        """Report that a rollout was sampled and written; may be called from any thread."""
         with self._mutex:
             self.rollouts += 1
             self.tokens += rollout.tokens
@@ -62,14 +62,14 @@ class LabelStatus(CountingDisplay):
             self.advance()
 
     def done(self, *, drew: bool) -> None:
-        """A question has its result; `drew`: not all of it was in the journal."""
+        """Report that a question is done; `drew`: not all of its rollouts were in the journal."""
         with self._mutex:
             self.finished += 1
             self._live += drew
             self.advance(1)
 
     def failed(self, question: str, reason: str) -> None:
-        """A question's request came to nothing; the first of each reason is told at once."""
+        """Report that a question's request failed; the first failure of each reason is shown at once."""
         if reason not in self.reasons and len(self.reasons) < LISTED:
             self.say(f"question {question} failed: {reason}")
         with self._mutex:
@@ -109,24 +109,24 @@ class LabelStatus(CountingDisplay):
 
 
 def describe_summary(summary: Mapping[str, Any]) -> str:
-    """The end of a run in a person's words, a few lines."""
+    """The summary of a run as a few lines of text."""
     questions = summary["questions"]
     lines = [
         f"{questions['done']:,} of {questions['total']:,} questions done, {questions['failed']:,} failed; "
-        f"{summary['rollouts_sampled']:,} rollouts ({summary['rollouts_before']:,} were there before), "
+        f"{summary['rollouts_sampled']:,} rollouts ({summary['rollouts_before']:,} sampled before), "
         f"{summary['tokens_sampled']:,} tokens, {duration(summary['seconds'])}"
     ]
     if "labelled_steps" in summary:
         lines.append(
             f"{summary['cots']:,} CoTs, {summary['right']:,} right; {summary['labelled_steps']:,} labelled "
-            f"prefixes that are not whole CoTs, each for {summary['rollouts_per_labelled_step']:.2f} "
-            f"rollouts and {summary['tokens_per_labelled_step']:.0f} tokens"
+            f"prefixes that are not whole CoTs, at {summary['rollouts_per_labelled_step']:.2f} "
+            f"rollouts and {summary['tokens_per_labelled_step']:.0f} tokens each"
         )
     elif "cots" in summary:
         lines.append(f"{summary['cots']:,} CoTs, {summary['right']:,} right")
     if summary.get("malformed"):
         named = ", ".join(f"{name} {count:,}" for name, count in summary["malformed"].items())
-        lines.append(f"malformed CoTs, kept and marked: {named}")
+        lines.append(f"malformed CoTs (kept and marked): {named}")
     if summary.get("left_out"):
         named = ", ".join(f"{count:,} {reason}" for reason, count in summary["left_out"].items())
         lines.append(f"not written: {named}")

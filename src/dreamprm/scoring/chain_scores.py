@@ -1,4 +1,4 @@
-"""A stream of chains of thought into the log-odds of their steps; what they share is computed once."""
+"""Turns a stream of chains of thought into the log-odds of their steps; shared parts are computed once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dreamprm.models.prm import PRM
 P = TypeVar("P")
 
 WINDOW_PASSES = 8
-"""Chains are sorted by length within so many full passes; so many encoded chains are held."""
+"""Chains are sorted by length within this many full passes, whose encoded chains are held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ Refused = Callable[[Chain[P], UserError], None]
 
 @dataclass
 class _Question(Generic[P]):
-    """Chains of one question in a window: encoded once each, however many places want the scores."""
+    """Chains of one question in a window; each is encoded once, even if its scores go to several places."""
 
     encoded: list[EncodedCoT] = field(default_factory=list)
     places: list[list[P]] = field(default_factory=list)
@@ -57,8 +57,9 @@ def scored_chains(
 ) -> Iterator[tuple[P, list[float]]]:
     """The log-odds of every chain's steps, or one value a chain: its likelihood under the backbone.
 
-    Chains of one question (the same text and images) share what they begin with where they stand near each
-    other; equal ones are scored once. At most four times `WINDOW_PASSES` passes' chains are held at a time.
+    Chains of one question (the same text and images) that are near each other share the computation of their
+    common beginnings; equal ones are scored once. At most the chains of `4 * WINDOW_PASSES` passes are held
+    at a time.
 
     Args:
         prm: the model; it is in evaluation mode while the iterator runs.
@@ -73,7 +74,7 @@ def scored_chains(
         (the chain's place, its values), question by question, in no particular order within a window.
 
     Raises:
-        UserError: what the processor or the image store refuse, where `refused` is None.
+        UserError: the processor or the image store rejects a chain, and `refused` is None.
     """
     was_training = prm.training
     prm.eval()
@@ -91,10 +92,10 @@ def scored_chains(
 
 
 def _windows(chains: Iterable[Chain[P]], size: int) -> Iterator[list[Chain[P]]]:
-    """Cut the stream into windows of so many chains or some more, as a rule between two questions."""
+    """Cut the stream into windows of at least `size` chains, usually between two questions."""
     window: list[Chain[P]] = []
     for chain in chains:
-        # A file of one question alone must not be held whole either.
+        # A file with only one question must not be held in memory as a whole either.
         if len(window) >= size and (_key(chain) != _key(window[-1]) or len(window) >= 4 * size):
             yield window
             window = []

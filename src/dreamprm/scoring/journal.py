@@ -1,4 +1,4 @@
-"""The journal of a scored file: each row's log-odds as soon as they are known, in whatever order."""
+"""The journal of a scored file: each row's log-odds, written as soon as they are known, in any order."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ LogOdds = Sequence[list[float] | None]
 
 
 class Entry(NamedTuple):
-    """What is known of a row: its chains' log-odds (None: a chain without scores), or why it is left out."""
+    """A row's result: its chains' log-odds (None: a chain without scores), or why it was left out."""
 
     log_odds: list[list[float] | None]
     left_out: str | None
 
 
 class ScoreJournal(AppendOnlyFile):
-    """Scores by number of the row, kept in a JSON Lines file that survives being killed at any moment.
+    """Scores by row number, kept in a JSON Lines file that survives a kill at any moment.
 
-    The first line tells what the scores were made by; each other one holds a row's. A line that was cut short
-    by a kill is dropped when the file is opened again, so that its row is scored anew; so are rows that were
-    left out. Of the rows only their places in the file are held in memory. The file is held by one process at
-    a time.
+    The first line says how the scores were made; each further line holds one row's scores. A line cut short
+    by a kill is dropped when the file is opened again, so that its row is scored again; so are rows that were
+    left out. Only the rows' positions in the file are held in memory. One process at a time holds the file.
 
     Args:
-        path: the file; it and its folder are made where they are missing. `path.lock` stands beside it.
-        identity: JSON values that decide the scores: model, precision, how rows are read.
+        path: the file; it and its folder are created if missing, with `path.lock` next to it.
+        identity: JSON values that determine the scores: model, precision, how rows are read.
 
     Raises:
-        UserError: another process holds it, it holds scores of another identity, or nobody may write there.
+        UserError: another process holds the file, it contains scores of another identity, or it cannot be
+            written.
         DataError: a line that this program cannot have written.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         super().__init__(path)
-        self._rows: dict[int, tuple[int, str]] = {}  # number -> (place in the file, digest)
+        self._rows: dict[int, tuple[int, str]] = {}  # number -> (position in the file, digest)
         self._end = 0  # bytes of the file
         self._read(
             partial(self._take, dict(identity)),
             what="a journal of scores",
-            advice="restore the file, or give another output",
+            advice="restore the file, or choose another output",
         )
         if not self._end:
             self._end += self._append({"format": FORMAT, "made_by": dict(identity)})
@@ -59,13 +59,13 @@ class ScoreJournal(AppendOnlyFile):
         """Whether the row has been scored, or left out by this process.
 
         Raises:
-            UserError: another row has, under this number: the input is not the one that it was.
+            UserError: the journal has a different row with this number: the input has changed.
         """
         known = self._rows.get(number)
         if known is not None and known[1] != digest:
             raise UserError(
-                f"{self.path} holds scores of another record {number} (counted from 0): the input has "
-                "changed since; give another output, or remove this file to score everything again"
+                f"{self.path} holds scores of a different record {number} (counted from 0): the input has "
+                "changed since; choose another output, or remove this file to score everything again"
             )
         return known is not None
 
@@ -73,7 +73,7 @@ class ScoreJournal(AppendOnlyFile):
         """Write a row's log-odds, or why it is left out.
 
         Raises:
-            UserError: the system cannot write, as where the disk is full.
+            UserError: the file cannot be written, for example because the disk is full.
         """
         assert number not in self._rows, f"row {number} was scored twice"
         fields = {"log_odds": list(log_odds)} if left_out is None else {"left_out": left_out}
@@ -82,7 +82,7 @@ class ScoreJournal(AppendOnlyFile):
         self._rows[number] = (place, digest)
 
     def read(self, number: int) -> Entry:
-        """What was written of a row."""
+        """What was written for a row."""
         place, _ = self._rows[number]
         with self.path.open("rb") as file:
             file.seek(place)
@@ -98,7 +98,7 @@ class ScoreJournal(AppendOnlyFile):
             self._check_identity(row["made_by"], identity)
         elif "log_odds" in row:
             self._rows[row["row"]] = line.place, row["digest"]
-        # What was left out is tried again: an image may have been added or replaced meanwhile.
+        # Rows that were left out are tried again: an image may have been added or replaced since.
         self._end += len(line.content)
 
     def _check_identity(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -109,6 +109,6 @@ class ScoreJournal(AppendOnlyFile):
         ]
         if changed:
             raise UserError(
-                f"{self.path} holds scores made otherwise ({'; '.join(changed)}); give another "
+                f"{self.path} holds scores made differently ({'; '.join(changed)}); choose another "
                 "output, or remove this file to score everything again"
             )

@@ -1,4 +1,4 @@
-"""Rows of a file to score: what is scored in each, and the row with the scores beside it."""
+"""Rows of a file to score: what is scored in each, and the row with its scores added."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Stepless = Literal["error", "skip", "whole"]
 LogOdds = Sequence[list[float] | None]
 
 DECIMALS = 6
-"""Of the numbers written: finer than what float32 computes."""
+"""Decimals of the written numbers: finer than float32 precision."""
 
 _IMAGE_FIELDS = ("image", "images", "image_path")
 
@@ -43,10 +43,10 @@ class Row:
     """One row of the file.
 
     Attributes:
-        given: the row as it is there; empty where several rows make up the record.
-        record: what our reader makes of it.
-        chains: the steps of each candidate (of a step record: of the record), None where it is not scored.
-        where: the row in messages.
+        given: the row as it is in the file; empty if several rows make up the record.
+        record: the record that our reader makes of it.
+        chains: the steps of each candidate (or of the step record), None if it is not scored.
+        where: the row's location, for messages.
     """
 
     given: Mapping[str, Any]
@@ -56,19 +56,19 @@ class Row:
 
     @property
     def digest(self) -> str:
-        """Of all that its scores depend on: question, images' paths and steps."""
+        """A digest of everything that its scores depend on: question, image paths and steps."""
         content = json.dumps([self.record.question, self.record.images, self.chains])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def scored(self, name: str, log_odds: LogOdds, *, folder: Path) -> dict[str, Any]:
-        """The row with the scores added, as a file in `folder` holds it.
+        """The row with the scores added, as written to a file in `folder`.
 
-        What our reader does not know stays. Image paths below the folder are written relative to it, others
-        absolute.
+        Fields unknown to our reader are kept. Image paths below the folder are written relative to it, others
+        as absolute paths.
 
         Args:
-            name: of the scorer.
-            log_odds: of each chain, None where it has none.
+            name: the scorer's name.
+            log_odds: of each chain, None if it has none.
         """
         root = os.path.join(os.path.abspath(folder), "")
         own = to_json(self.record)
@@ -82,7 +82,7 @@ class Row:
         if isinstance(self.record, StepRecord):
             return kept | own | _with(self.given, fields[0])
         given = self.given["candidates"]
-        # Numbers stay as they are written there; only the new scores are ours.
+        # Existing numbers stay as they are written; only the new scores are ours.
         own["candidates"] = [
             before
             | {key: value for key, value in candidate.items() if key not in ("scores", "credit")}
@@ -97,11 +97,12 @@ class Source:
     """A file of rows and how it is read.
 
     Attributes:
-        path: JSON array or JSON Lines, of any size.
-        kind: what its records are.
-        name: the scorer, whose scores the rows may not hold yet, unless `replace`.
-        stepless: what a candidate without steps is; a step record without steps is left out with `skip`.
-        images, tolerance: as of the readers.
+        path: a JSON array or JSON Lines, of any size.
+        kind: the kind of its records.
+        name: the scorer's name; the rows must not contain its scores yet, unless `replace`.
+        stepless: what to do with a candidate without steps; a step record without steps is left out with
+            `skip`.
+        image_root, missing_image, allow_no_image, tolerance: as for the readers.
     """
 
     path: Path
@@ -118,9 +119,10 @@ class Source:
         """The rows in the file's order; `report` is filled in.
 
         Raises:
-            UserError, DataError: those of the readers; a candidate without steps, or scores of this name.
+            UserError, DataError: as raised by the readers; a candidate without steps; existing scores of this
+                name.
         """
-        # A step record has no text beside its steps that could be scored as a whole.
+        # A step record has no text apart from its steps that could be scored as a whole.
         stepless: Literal["error", "skip"] = "skip" if self.stepless == "skip" else "error"
         if self.kind == "step" and self._is_nested():
             for record in read_step_records(
@@ -173,17 +175,17 @@ class Source:
             raise fields.error(
                 "steps",
                 "at least one step, or a text with 'Step k:' headings (stepless=skip leaves such "
-                "candidates without a score, stepless=whole takes the text as one step)",
+                "candidates without a score, stepless=whole treats the text as one step)",
                 text,
             )
         return (text,) if self.stepless == "whole" else None
 
     def _require_new(self, fields: Fields) -> None:
         if not self.replace and self.name in (fields.values.get("scores") or {}):
-            # Not a DataError: on_error=skip is for bad records, these are scored ones.
+            # Not a DataError: on_error=skip is for bad records; this one is good but already scored.
             raise UserError(
-                f"{fields.path}:{fields.line}: field '{fields.prefix}scores' holds scores of {self.name!r} "
-                "already; give this scorer another name (name=...), or replace=true"
+                f"{fields.path}:{fields.line}: field '{fields.prefix}scores' already has scores of "
+                f"{self.name!r}; give this scorer another name (name=...), or set replace=true"
             )
 
 
@@ -214,16 +216,16 @@ def aggregates_of(log_odds: Sequence[Sequence[float]]) -> list[dict[str, float]]
 
 
 def rounded(log_odds: Sequence[float], where: str) -> list[float]:
-    """The numbers as they are written.
+    """The numbers rounded as they are written.
 
     Raises:
-        UserError: one is not finite.
+        UserError: a number is not finite.
     """
     values = [round(value, DECIMALS) for value in log_odds]
     if not all(abs(value) < float("inf") for value in values):
         raise UserError(
-            f"{where}: the model gives log-odds {values}; a score must be a finite number: check "
-            "that its training did not diverge, or give precision=fp32"
+            f"{where}: the model gives log-odds {values}, but scores must be finite: check "
+            "that its training did not diverge, or set precision=fp32"
         )
     return values
 

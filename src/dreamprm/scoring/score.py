@@ -1,4 +1,4 @@
-"""`dreamprm score`: files in, the same with a scorer's log-odds out; goes on where it was stopped."""
+"""`dreamprm score`: adds a scorer's log-odds to files; resumes where it was stopped."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from dreamprm.scoring.rows import Kind, Row, Source, Stepless, rounded
 from dreamprm.scoring.scorer import Scorer, open_scorer, scorer_name
 from dreamprm.scoring.settings import ScoreConfig
 
-# A chain's place: (number of the row, number of the chain in it).
+# A chain's place: (index of the row, index of the chain in it).
 Place = tuple[int, int]
 
 
 def run_score(config: ScoreConfig) -> None:
     """Score every file; write OUTPUT/NAME.jsonl, OUTPUT/NAME.scores.jsonl (the journal) and summary.json.
 
-    Every file is read through before the model is, so that a bad record shows at once. A run that was stopped
-    goes on from the journal; so does one whose files have grown since.
+    All files are read once before the model is loaded, so that a bad record shows at once. An interrupted run
+    resumes from the journal, even if its files have grown since.
 
     Raises:
-        UserError: the configuration, the model or what the output folder holds forbid it.
+        UserError: a problem with the configuration, the model or the contents of the output folder.
         DataError: a bad record.
     """
     prepare_process(config.threads)
@@ -45,7 +45,7 @@ def run_score(config: ScoreConfig) -> None:
     for label, source in sources.items():
         if source.path.resolve() == (folder / f"{label}.jsonl").resolve():
             raise UserError(
-                f"files.{label}={source.path} would be replaced by its own result; give another output"
+                f"files.{label}={source.path} would be replaced by its own result; choose another output"
             )
     counts = {label: _Counts.of(source, say=_say) for label, source in sources.items()}
     scorer = open_scorer(config)
@@ -61,7 +61,7 @@ def run_score(config: ScoreConfig) -> None:
     summary: dict[str, Any] = {"scorer": name, "model": config.model, "made_by": identity, "files": {}}
     for label, source in sources.items():
         with ScoreJournal(folder / f"{label}.scores.jsonl", identity) as journal:
-            save_config(folder / "config.yaml", config)  # not before the journal has been found to fit
+            save_config(folder / "config.yaml", config)  # only after the journal has been found to match
             status = _score(config, scorer, source, journal, label=label, counts=counts[label])
             path = folder / f"{label}.jsonl"
             written = _write(source, journal, path, name)
@@ -76,7 +76,7 @@ def run_score(config: ScoreConfig) -> None:
         }
         _say(
             f"{path}: {written.rows:,} records with scores of {name!r}; {status.scored:,} candidates with "
-            f"{status.steps:,} steps scored in {duration(status.seconds)}"
+            f"{status.steps:,} steps were scored in {duration(status.seconds)}"
         )
         for line in written.report.lines():
             _say(f"{source.path}: {line}")
@@ -85,7 +85,7 @@ def run_score(config: ScoreConfig) -> None:
 
 @dataclass
 class _Counts:
-    """What a file holds."""
+    """What a file contains."""
 
     records: int = 0
     candidates: int = 0
@@ -94,10 +94,10 @@ class _Counts:
 
     @classmethod
     def of(cls, source: Source, *, say: Any) -> _Counts:
-        """Read the file through.
+        """Count the contents of a file.
 
         Raises:
-            UserError, DataError: those of `Source.rows`.
+            UserError, DataError: as raised by `Source.rows`.
         """
         counts, report = cls(), ReadReport()
         for row in source.rows(report):
@@ -106,7 +106,7 @@ class _Counts:
             counts.stepless += row.chains.count(None)
             counts.steps += sum(len(chain) for chain in row.chains if chain)
         if not counts.records:
-            raise DataError(f"{source.path}: every record was left out; mend the file")
+            raise DataError(f"{source.path}: every record was left out; fix the file")
         for line in report.lines():
             say(f"{source.path}: {line}")
         if counts.stepless:
@@ -117,7 +117,7 @@ class _Counts:
         return counts
 
     def to_json(self) -> dict[str, int]:
-        """As in the summary."""
+        """The counts as they appear in the summary."""
         return {
             "records": self.records,
             "candidates": self.candidates,
@@ -139,7 +139,7 @@ class _Pending:
 def _score(
     config: ScoreConfig, scorer: Scorer, source: Source, journal: ScoreJournal, *, label: str, counts: _Counts
 ) -> ScoreStatus:
-    """Bring every row of the file into the journal."""
+    """Score every row of the file that is not in the journal, and write it there."""
     report = ReadReport()
     pending: dict[int, _Pending] = {}
     before = _scored_before(source, journal) if len(journal) else 0
@@ -196,18 +196,18 @@ def _score(
 
 @contextmanager
 def _memory_told() -> Iterator[None]:
-    """Say what to do where the GPU's memory is too small."""
+    """Say what to do if the GPU runs out of memory."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise UserError(
-            "the GPU's memory is too small for one pass; lower batch_tokens (or batch_size, or "
-            f"set precision=bf16), then start the same command again: {error}"
+            "the GPU's memory is too small for one pass; lower batch_tokens or batch_size, or "
+            f"set precision=bf16, then run the same command again: {error}"
         ) from error
 
 
 def _scored_before(source: Source, journal: ScoreJournal) -> int:
-    """How many candidates the journal holds scores of."""
+    """How many candidates already have scores in the journal."""
     return sum(
         len(row.chains)
         for number, row in enumerate(source.rows(ReadReport()))
@@ -224,14 +224,14 @@ class _Written:
 
 
 def _write(source: Source, journal: ScoreJournal, path: Path, name: str) -> _Written:
-    """The file's rows with their scores, whole or not at all."""
+    """Write the file's rows with their scores, atomically."""
     written = _Written()
 
     def lines() -> Iterator[str]:
         for number, row in enumerate(source.rows(written.report)):
             if not journal.has(number, row.digest):
                 raise UserError(
-                    f"{source.path} has changed while it was scored; start the same command again"
+                    f"{source.path} changed while it was being scored; run the same command again"
                 )
             entry = journal.read(number)
             if entry.left_out is not None:
@@ -244,7 +244,7 @@ def _write(source: Source, journal: ScoreJournal, path: Path, name: str) -> _Wri
         source.tolerance.judge(written.report, source.path)
         if not written.rows:
             raise DataError(
-                f"{source.path}: every record was left out, the first: {written.report.left_out[0]}"
+                f"{source.path}: every record was left out; the first: {written.report.left_out[0]}"
             )
 
     write_lines_atomically(path, lines())
@@ -271,13 +271,13 @@ def _say(line: str) -> None:
 
 
 class ScoreStatus(CountingDisplay):
-    """Counts the chains of one file and shows them.
+    """Counts the scored chains of one file and shows the progress.
 
     Args:
         label: the file's name.
-        total: chains in all.
-        before: those that were scored in an earlier run.
-        mode, every, stream, clock: as of `CountingDisplay`.
+        total: number of chains in all.
+        before: number of chains scored in an earlier run.
+        mode, every, stream, clock: as in `CountingDisplay`.
     """
 
     def __init__(
@@ -296,10 +296,10 @@ class ScoreStatus(CountingDisplay):
         self.scored = self.steps = 0
         self.begin(total, before=before, label=label)
         if self.mode == "lines" and before:
-            self.say(f"{label}: going on, {before:,} of {total:,} are scored already")
+            self.say(f"{label}: resuming, {before:,} of {total:,} are already scored")
 
     def add(self, chains: int, steps: int) -> None:
-        """So many chains with so many steps have been scored and written."""
+        """Report that this many chains, with this many steps, have been scored and written."""
         self.scored += chains
         self.steps += steps
         self.advance(chains)

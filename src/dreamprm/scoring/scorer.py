@@ -1,4 +1,4 @@
-"""The model that scores: read from a run, a saved PRM or a checkpoint of the public code, and told apart."""
+"""The model that scores: loads a run, a saved PRM or a checkpoint of the public code, and fingerprints it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WHOLE_BYTES, _BLOCKS, _BLOCK_BYTES = 16 << 20, 256, 1 << 16
 
 @dataclass(frozen=True)
 class Scorer:
-    """A model and how its scores are to be taken.
+    """A model and how its scores are read.
 
     Attributes:
         prm: in evaluation mode, where it computes.
@@ -40,7 +40,7 @@ class Scorer:
 
 
 def scorer_name(config: ScoreConfig) -> str:
-    """The name under which the scores stand: the configured one, else the run's folder's."""
+    """The name under which scores are stored: the configured one, otherwise the name of the run's folder."""
     if config.name is not None:
         return config.name
     folder = Path(config.model).resolve()
@@ -48,10 +48,10 @@ def scorer_name(config: ScoreConfig) -> str:
 
 
 def open_scorer(config: ScoreConfig) -> Scorer:
-    """The model of `model`, on its device, in its precision.
+    """Load the configured model, on its device and in its precision.
 
     Raises:
-        UserError: no PRM there, one that cannot be read, settings that do not belong to it, no such device.
+        UserError: there is no readable PRM, a setting does not apply to it, or the device does not exist.
     """
     folder = Path(config.model)
     device = _device(config.device)
@@ -67,7 +67,7 @@ def open_scorer(config: ScoreConfig) -> Scorer:
         if config.processor is not None or config.max_pixels is not None:
             raise UserError(
                 "processor and max_pixels are for models of the public code; the model in "
-                f"{folder} stores its own, leave them null"
+                f"{folder} stores its own: leave them null"
             )
         prm = PRM.from_pretrained(folder, dtype=dtype)
         settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
@@ -78,10 +78,10 @@ def open_scorer(config: ScoreConfig) -> Scorer:
 
 
 def fingerprint(folder: Path) -> str:
-    """16 hexadecimal digits that differ where the model's files do.
+    """16 hexadecimal digits that differ if the model's files differ.
 
-    Of a large file its size and 256 blocks spread over it are read: training changes nearly every number, and
-    a model of many gigabytes need not be read twice.
+    For a large file, only its size and 256 blocks spread over it are read: training changes nearly every
+    number, and a model of many gigabytes does not have to be read twice.
     """
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.suffix in _WEIGHTS and path.is_file()):
@@ -116,8 +116,8 @@ def _backbone(config: ScoreConfig, folder: Path, dtype: torch.dtype) -> PRM:
 def _public(config: ScoreConfig, folder: Path, dtype: torch.dtype) -> PRM:
     if config.processor is None:
         raise UserError(
-            f"{folder} is a model of the public DreamPRM code, which stores no tokenizer; give "
-            "processor=, the Qwen2-VL checkpoint that it was trained from"
+            f"{folder} is a model of the public DreamPRM code, which stores no tokenizer; set "
+            "processor to the Qwen2-VL checkpoint that it was trained from"
         )
     processor = PRMProcessor.from_pretrained(
         config.processor, readout="chat_suffix", max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS
@@ -129,5 +129,5 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device=cuda, but torch finds no GPU; set device=auto or cpu")
+        raise UserError("device=cuda, but torch finds no GPU; use device=auto or device=cpu")
     return torch.device(name)

@@ -109,7 +109,7 @@ def test_shares_of_an_unbiased_plan_have_the_chances_as_mean() -> None:
     "settings, message",
     [
         ({"initial": 0}, "initial must be >= 1, got 0"),
-        ({"budget": 1.5}, "budget must be >= initial=2, which every prefix gets; got 1.5"),
+        ({"budget": 1.5}, "budget must be >= initial=2, the rollouts that every prefix gets; got 1.5"),
         ({"budget": "8"}, "budget must be a number > 0, got '8'"),
         ({"maximum": 1}, "maximum must be >= initial=2"),
         ({"half_width": 0.5}, "half_width must be > 0 and < 0.5, got 0.5"),

@@ -27,7 +27,7 @@ def test_each_round_is_answered_and_the_labels_returned() -> None:
 @pytest.mark.parametrize(
     "tallies, message",
     [
-        ([], "a round of 1 asks needs as many tallies, got 0"),
+        ([], "a round of 1 asks needs 1 tallies, got 0"),
         ([Tally(3, 3)], "0 <= right <= total <= 2"),
         ([Tally(2, 1)], "total <= 2"),
         ([Tally(-1, 1)], "right=-1"),

@@ -40,7 +40,11 @@ def test_nothing_is_known_without_rollouts() -> None:
 
 @pytest.mark.parametrize(
     "right, total, z, message",
-    [(3, 2, 1.0, "right must be 0 to total=2, got 3"), (-1, 2, 1.0, "got -1"), (1, 2, 0.0, "z must be > 0")],
+    [
+        (3, 2, 1.0, "must be between 0 and total=2, got 3"),
+        (-1, 2, 1.0, "got -1"),
+        (1, 2, 0.0, "z must be > 0"),
+    ],
 )
 def test_impossible_counts_are_refused(right: int, total: int, z: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""How the labels p_i of one chain of thought are estimated: which prefixes get how many rollouts, when."""
+"""How the labels p_i of a chain of thought are estimated: how many rollouts each prefix gets, and when."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Tally:
-    """What an `Ask` brought: how many of its rollouts ended right, of how many that count."""
+    """The result of an `Ask`: how many of its rollouts ended right, and how many count."""
 
     right: int
     total: int
@@ -26,26 +26,26 @@ class Tally:
 
 @dataclass(frozen=True)
 class StepLabel:
-    """The label of one step: p in [0, 1], or None where the method leaves it open; and its rollouts."""
+    """The label of one step: p in [0, 1], or None if the method gives none; and its number of rollouts."""
 
     p: float | None
     rollouts: int
 
 
 Plan = PythonGenerator[Sequence[Ask], Sequence[Tally], list[StepLabel]]
-"""Yields what it wants next (all asks of a round may run at once), is sent a tally for each in the same
-order, and returns the labels. It holds no clock, no file and no model, so that an interrupted one is repeated
-from the rollouts that are there."""
+"""Yields rounds of asks (the asks of a round may all run at once), is sent a tally for each in the same order,
+and finally returns the labels. It depends on no clock, file or model, so that an interrupted plan can be
+replayed from the existing rollouts."""
 
 
 def check_prefixes(prefixes: int) -> None:
-    """Refuse a negative number of prefixes to plan for.
+    """Validate the number of prefixes to plan for.
 
     Raises:
-        ValueError: with the number.
+        ValueError: the number is negative.
     """
     if prefixes < 0:
-        raise ValueError(f"prefixes must be >= 0, got {prefixes}; it is one less than the chain's steps")
+        raise ValueError(f"prefixes must be >= 0, got {prefixes}; it is the number of steps minus one")
 
 
 class LabelMethod(ABC):
@@ -53,18 +53,18 @@ class LabelMethod(ABC):
 
     @property
     def takes_chains_for_own(self) -> bool:
-        """Whether its labels rest on the chain being written by the generator that continues it."""
+        """Whether its labels assume that the chain was written by the generator that continues it."""
         return False
 
     @abstractmethod
     def plan(self, prefixes: int, *, correct: bool | None) -> Plan:
         """Plan the labels of the steps 1..prefixes.
 
-        The complete chain is not among them: its label is whether it is right itself.
+        The complete chain is not included: its label is whether it is right itself.
 
         Args:
-            prefixes: the number of incomplete prefixes, >= 0 (one less than the steps).
-            correct: whether the chain itself ends right; None where that is not known.
+            prefixes: the number of incomplete prefixes, >= 0 (the number of steps minus one).
+            correct: whether the chain itself ends right; None if that is not known.
 
         Returns:
             The plan; it returns one label for each prefix.
@@ -75,16 +75,16 @@ def run_plan(plan: Plan, ask: Callable[[Sequence[Ask]], Sequence[Tally]]) -> lis
     """Answer a plan's rounds with `ask` until it returns its labels.
 
     Args:
-        plan: from `LabelMethod.plan`, not begun.
-        ask: brings a tally for each ask of a round, in the same order. What it raises leaves through here;
-            the plan is then over, and a new one may be answered from the rollouts that are there.
+        plan: from `LabelMethod.plan`, not started.
+        ask: returns a tally for each ask of a round, in the same order. Its exceptions are passed on; the
+            plan is then over, and a new one can be answered from the existing rollouts.
 
     Returns:
         One label for each prefix.
 
     Raises:
-        ValueError: `ask` brought another number of tallies, or one that counts more rollouts than were asked
-            for or more right ones than there are.
+        ValueError: `ask` returned the wrong number of tallies, or a tally that counts more rollouts than were
+            asked for or more right ones than rollouts.
     """
     tallies: Sequence[Tally] | None = None
     while True:
@@ -95,10 +95,10 @@ def run_plan(plan: Plan, ask: Callable[[Sequence[Ask]], Sequence[Tally]]) -> lis
             return labels
         tallies = ask(asks)
         if len(tallies) != len(asks):
-            raise ValueError(f"a round of {len(asks)} asks needs as many tallies, got {len(tallies)}")
+            raise ValueError(f"a round of {len(asks)} asks needs {len(asks)} tallies, got {len(tallies)}")
         for wanted, tally in zip(asks, tallies, strict=True):
             if not 0 <= tally.right <= tally.total <= wanted.count:
                 raise ValueError(
-                    f"a tally needs 0 <= right <= total <= {wanted.count}, the rollouts asked for; got "
-                    f"{tally}"
+                    f"a tally must satisfy 0 <= right <= total <= {wanted.count}, the rollouts asked for; "
+                    f"got {tally}"
                 )

@@ -13,32 +13,32 @@ FILLS = ("null", "next")
 
 @dataclass(frozen=True)
 class FirstError(LabelMethod):
-    """OmegaPRM's search: the middle prefix gets n rollouts; where one ends right the error is later.
+    """OmegaPRM's search: the middle prefix gets n rollouts; if one of them ends right, the error is later.
 
-    Invariant: from step `low` some rollout ended right (0 is the question itself, taken to be solvable), from
-    step `high` none did (the complete chain, which is wrong, at first). The search ends with
-    high = low + 1, the first error, after at most ceil(log2(prefixes + 1)) rounds of one prefix each.
+    Invariant: some rollout from step `low` ended right (0 is the question itself, assumed to be solvable),
+    and none from step `high` did (initially the complete chain, which is wrong). The search ends with high =
+    low + 1, the first error, after at most ceil(log2(prefixes + 1)) rounds of one prefix each.
 
-    Use it for long chains of which the place of the first error is all that is wanted: its cost grows with
-    the logarithm of the length. Not for training on p_i of every step: few steps are visited, and only in
-    wrong chains. n rollouts miss a value p with probability (1 - p)^n, so with few of them a hard step is
-    taken for an error.
+    Use it for long chains if only the position of the first error matters: its cost grows with the logarithm
+    of the length. Do not use it to train on p_i of every step: few steps are visited, and only in wrong
+    chains. n rollouts miss a value p with probability (1 - p)^n, so with few of them a hard step is mistaken
+    for an error.
 
-    A chain that is right holds no such step, as it is itself a rollout from each of its prefixes that ended
-    right: nothing is asked for. Where `correct` is None the chain is searched as if it were wrong.
+    A right chain has no such step, because it is itself a rollout that ended right from each of its prefixes:
+    nothing is asked for. If `correct` is None, the chain is searched as if it were wrong.
 
     Args:
         rollouts: n, from each visited prefix.
-        fill: what a step gets that was not visited. `null`: no label, since nothing was measured there.
-            `next`: the label of the next visited step, and of the complete chain (1 right, 0 wrong) where
-            none follows. That is the paper's reading: steps between two visited states form one edge of its
-            tree, and the state at its end holds the estimate. After the first error it gives 0, as it must
-            be; before it, a value that later steps may have lowered.
+        fill: the label of a step that was not visited. `null`: no label, because nothing was measured there.
+            `next`: the label of the next visited step, or of the complete chain (1 right, 0 wrong) if no
+            visited step follows. This follows the paper: steps between two visited states form one edge of
+            its tree, and the state at its end holds the estimate. After the first error this gives 0, as it
+            should; before it, a value that later steps may have lowered.
 
     Visited steps keep their shares right / total (the paper's soft labels).
 
     Raises:
-        ValueError: rollouts is no whole number >= 1, or an unknown fill.
+        ValueError: rollouts is not an integer >= 1, or fill is unknown.
 
     Source: Luo et al., arXiv 2406.06592, section 3 (the binary search alone, without the tree
     search that chooses which rollouts are searched).
@@ -47,7 +47,7 @@ class FirstError(LabelMethod):
     rollouts: int = setting(8, "rollouts from each visited prefix", minimum=1)
     fill: str = setting(
         "null",
-        "a step that was not visited gets no label, or the label of the next visited step",
+        "the label of a step that was not visited: null: none; next: the label of the next visited step",
         choices=FILLS,
     )
 
@@ -70,7 +70,7 @@ class FirstError(LabelMethod):
             middle = (low + high) // 2
             (tally,) = yield [Ask(middle, self.rollouts)]
             if not tally.total:
-                break  # None of its rollouts counts, so that neither half is known to hold the error.
+                break  # None of its rollouts counts, so neither half is known to contain the error.
             found[middle] = tally
             low, high = (middle, high) if tally.right else (low, middle)
         labels = []

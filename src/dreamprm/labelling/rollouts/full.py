@@ -13,15 +13,15 @@ from dreamprm.labelling.rollouts.base import Ask, LabelMethod, Plan, StepLabel, 
 class Full(LabelMethod):
     """p_i = (1 / n) * sum over n rollouts from the prefix step_1..step_i of [final answer is right].
 
-    Use it where labels must be unbiased, step by step, whoever wrote the chain: nothing but the prefix's own
-    rollouts enters its label. It is the most expensive of the methods; all rollouts are one round.
+    Use it if every step's label must be unbiased, whoever wrote the chain: a label depends only on the
+    prefix's own rollouts. It is the most expensive method; all rollouts are asked for in one round.
 
     Args:
         rollouts: n, from each prefix. The standard error of p_i is sqrt(p_i (1 - p_i) / n), at most
             0.18 for 8.
 
     Raises:
-        ValueError: rollouts is no whole number >= 1.
+        ValueError: rollouts is not an integer >= 1.
 
     Source: DreamPRM (arXiv 2505.20241), section 3; Math-Shepherd (arXiv 2312.08935).
     """
@@ -34,7 +34,7 @@ class Full(LabelMethod):
         check_settings(self)
 
     def plan(self, prefixes: int, *, correct: bool | None) -> Plan:
-        """See `LabelMethod.plan`. A prefix none of whose rollouts counts is not labelled.
+        """See `LabelMethod.plan`. A prefix gets no label if none of its rollouts counts.
 
         Raises:
             ValueError: prefixes is negative.

@@ -1,4 +1,4 @@
-"""Label methods by name, and from a name with settings to the method."""
+"""Label methods by name, and how to build one from a name and its settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METHODS: Registry[LabelMethod] = Registry(
 """Methods by name; each class is a frozen dataclass whose fields are its settings."""
 
 build_method = METHODS.build
-"""`build_method(name, **settings)`: the label method of this name; defaults alone work (`Registry.build`)."""
+"""`build_method(name, **settings)`: the label method of this name; all settings have defaults."""
 
 method_settings = METHODS.settings
-"""`method_settings(name)`: the settings of a label method with their defaults."""
+"""`method_settings(name)`: a label method's settings with their defaults."""
