@@ -186,7 +186,7 @@ def test_a_run_of_other_settings_is_refused(override: str, message: str, config:
     capsys.readouterr()
     assert main(["label", str(config), override]) == 2
     shown = capsys.readouterr().err
-    assert message in shown and "give another output" in shown
+    assert message in shown and "choose another output" in shown
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_a_full_disk_is_told_and_costs_no_rollout(fits: str, config: Path, tmp_p
         check=False,
     )
     assert done.returncode == 2 and "cannot be written ([Errno 27]" in done.stderr
-    assert "Traceback" not in done.stderr and "start the same command again" in done.stderr
+    assert "Traceback" not in done.stderr and "the same command again" in done.stderr
     kept = (tmp_path / "out" / "samples.jsonl").read_text().count("\n")
     assert kept == 20 if fits == "the journal" else 0 <= kept < 20
     assert main(command) == 0

@@ -132,7 +132,7 @@ def test_other_inputs_models_and_settings_are_refused(run_folder: Path, tmp_path
         score(run_folder, {"suite": source}, tmp_path / "out", precision="bf16")
     rows[1]["candidates"][0]["steps"][0] = "six"
     write_rows(source, rows)
-    with pytest.raises(UserError, match="another record 1 .*the input has changed"):
+    with pytest.raises(UserError, match="different record 1 .*the input has changed"):
         score(run_folder, {"suite": source}, tmp_path / "out")
     assert (tmp_path / "out/suite.jsonl").read_bytes() == before
     # The configuration that the results were made with is kept too.

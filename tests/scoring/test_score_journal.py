@@ -61,11 +61,12 @@ def test_what_was_left_out_is_tried_again(tmp_path: Path) -> None:
 def test_other_makers_and_other_rows_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     before = _written(path)
-    with pytest.raises(
-        UserError, match=r"made differently \(kind was None, is 'x'; model was 'abc', is 'd'\)"
-    ):
+    with pytest.raises(UserError, match=r"differently \(kind was None, is 'x'; model was 'abc', is 'd'\)"):
         ScoreJournal(path, MADE_BY | {"model": "d", "kind": "x"})
-    with ScoreJournal(path, MADE_BY) as journal, pytest.raises(UserError, match="another record 4 .*changed"):
+    with (
+        ScoreJournal(path, MADE_BY) as journal,
+        pytest.raises(UserError, match="record 4 .*changed"),
+    ):
         journal.has(4, "other")
     assert path.read_bytes() == before
 

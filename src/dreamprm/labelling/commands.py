@@ -57,8 +57,7 @@ def run_label(config: LabelConfig) -> None:
     """`dreamprm label`: Monte-Carlo labels of every step, as step records.
 
     Raises:
-        UserError: a problem with the configuration, the data, the generator or the output
-            folder.
+        UserError: a problem with the configuration, the data, the generator or the output folder.
     """
     questions = open_questions(config.questions, say=_say)
     given = None

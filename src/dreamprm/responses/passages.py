@@ -213,8 +213,7 @@ class Unbroken:
 
 
 class _Closings:
-    """Finds what closes an opening, with a cache, so that no part of the text is searched
-    twice."""
+    """Finds what closes an opening, with a cache, so that no part of the text is searched twice."""
 
     def __init__(self, text: str) -> None:
         self._text = text

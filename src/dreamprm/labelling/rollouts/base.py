@@ -33,7 +33,7 @@ class StepLabel:
 
 
 Plan = PythonGenerator[Sequence[Ask], Sequence[Tally], list[StepLabel]]
-"""Yields rounds of asks (the asks of a round may all run at once), is sent a tally for each in the same order,
+"""Yields rounds of asks (the asks of a round may run at once), is sent a tally for each in the same order,
 and finally returns the labels. It depends on no clock, file or model, so that an interrupted plan can be
 replayed from the existing rollouts."""
 
