@@ -44,7 +44,7 @@ class Adaptive(LabelMethod):
         half_width: half the width of the Wilson interval at which a prefix is known well enough, in (0, 0.5);
             with 0.2, a prefix is closed after 6 rollouts that agree. Lower it as well if you want a lower
             error than the default's.
-        z: width of that interval in standard errors; 1.96 for 95 %.
+        z: half the width of that interval in standard errors; 1.96 for 95 %.
         threshold: in (0, 1), if it only matters on which side of it p_i is (hard labels); None if the value
             of p_i matters.
         estimate: what becomes the label. `martingale`: the posterior mean of `ChainValues`, which also uses
@@ -79,7 +79,10 @@ class Adaptive(LabelMethod):
         below=0.5,
     )
     z: float = setting(
-        1.96, "width of that interval in standard errors", above=0, advice="1.96 gives an interval of 95 %"
+        1.96,
+        "half the width of that interval in standard errors",
+        above=0,
+        advice="1.96 gives an interval of 95 %",
     )
     threshold: float | None = setting(
         None,
