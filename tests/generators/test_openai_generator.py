@@ -312,7 +312,7 @@ def test_a_failed_probe_decides_nothing(serve: Serve) -> None:
         ({"image_detail": "x"}, "image_detail must be one of low, high, auto or null, got 'x'"),
         ({"extra_body": {"n": 3}}, "extra_body must not contain n"),
         ({"base_url": "localhost:8000"}, "base_url must be like http://localhost:8000/v1"),
-        ({"base_url": "http://[::1/v1"}, "base_url is no address"),
+        ({"base_url": "http://[::1/v1"}, "base_url is not a valid address"),
         ({"base_url": "http://me:secret@host/v1"}, "base_url must not contain a user, password or query"),
         ({"base_url": None}, "set the environment variable OPENAI_API_KEY"),
     ],

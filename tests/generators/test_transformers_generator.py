@@ -438,7 +438,7 @@ def test_a_request_that_cannot_be_served_leaves_the_others(
     for result, message in (
         (broken, r"broken.png cannot be read: UnidentifiedImageError"),
         (missing, "none.png cannot be read: FileNotFoundError"),
-        (padded, r"holds 2 <\|image_pad\|> tokens for 1 images"),
+        (padded, r"contains 2 <\|image_pad\|> tokens for 1 images"),
         (long, r"has 8\d\d tokens; with max_tokens=4 that is more than the 512"),
     ):
         assert isinstance(result, GenerationError) and result.refused
