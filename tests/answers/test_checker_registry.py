@@ -45,7 +45,7 @@ def test_each_is_built_by_its_name_alone(name):
         ("numeric", {"tolerence": 1}, "no setting 'tolerence', did you mean 'tolerance'"),
         ("choice", {"timeout": 1}, "its settings: none"),
         ("judge", {}, "needs a generator"),
-        ("text", {"judge": Scripted("")}, "asks no judge"),
+        ("text", {"judge": Scripted("")}, "uses no judge"),
         ("auto", {"generator": Scripted("")}, "no setting 'generator'"),
         ("auto", {"tolerance": 2}, "tolerance must be >= 0 and < 1, got 2; 0 requires equal"),
     ],

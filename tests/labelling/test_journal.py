@@ -101,7 +101,7 @@ def test_a_rollout_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
         with pytest.raises(AssertionError, match="sampled twice"):
             journal.append([_rollout(0)])
     path.write_text(path.read_text(encoding="utf-8") * 2, encoding="utf-8")
-    with pytest.raises(DataError, match=r"j.jsonl:2: rollout \('q', 1, 0, 0\) stands there twice"):
+    with pytest.raises(DataError, match=r"j.jsonl:2: rollout \('q', 1, 0, 0\) occurs twice"):
         Journal(path)
 
 

@@ -83,7 +83,7 @@ def test_labels_are_step_records_that_can_train(config: Path, tmp_path: Path, ca
     tokens = sum(row["tokens"] for row in journal if row["step"])
     assert summary["tokens_per_labelled_step"] == round(tokens / 64, 2)
     shown = capsys.readouterr().out
-    assert "8 of 8 questions done, 0 failed; 208 rollouts (0 were there before)" in shown
+    assert "8 of 8 questions done, 0 failed; 208 rollouts (0 sampled before)" in shown
     assert f"{out / 'steps.jsonl'}: 16 records" in shown
 
 
@@ -155,7 +155,7 @@ def test_a_second_run_repeats_nothing(config: Path, tmp_path: Path, capsys: Any)
     capsys.readouterr()
     assert main(["label", str(config)]) == 0
     assert (tmp_path / "out" / "steps.jsonl").read_text() == first
-    assert "0 rollouts (208 were there before)" in capsys.readouterr().out
+    assert "0 rollouts (208 sampled before)" in capsys.readouterr().out
     # More rollouts than before: only what is missing is sampled.
     assert main(["label", str(config), "label.rollouts=4"]) == 0
     assert _summary(tmp_path / "out", "steps")["rollouts_sampled"] == 64

@@ -210,7 +210,7 @@ def test_a_server_that_goes_down_stops_the_run_and_one_that_is_back_finishes_it(
     with ScriptedServer(prefix="continues", words=other_words).serving() as server:
         assert main(["label", config, f"generator.base_url={server.url}"]) == 0
         count(server.chats)
-    assert f"({before} were there before)" in capsys.readouterr().out
+    assert f"({before} sampled before)" in capsys.readouterr().out
     assert Counter(row["text"] for row in _journal(tmp_path)) == texts
     _check_labels(tmp_path, 10)
 

@@ -126,7 +126,7 @@ def test_other_inputs_models_and_settings_are_refused(run_folder: Path, tmp_path
     before = (tmp_path / "out/suite.jsonl").read_bytes()
     other = tiny_prm(seed=1, layers=1, vision_layers=1)
     other.save_pretrained(tmp_path / "other")
-    with pytest.raises(UserError, match="made otherwise .*model was"):
+    with pytest.raises(UserError, match="made differently .*model was"):
         score(tmp_path / "other", {"suite": source}, tmp_path / "out")
     with pytest.raises(UserError, match="precision was 'fp32', is 'bf16'"):
         score(run_folder, {"suite": source}, tmp_path / "out", precision="bf16")
