@@ -90,7 +90,7 @@ def test_the_commands_are_what_a_user_would_type(monkeypatch: pytest.MonkeyPatch
     ("argument", "message"),
     [
         ("stpes=5", "unknown key stpes, did you mean 'steps'"),
-        ("evaluation.vanilla=none", "unknown key evaluation.vanilla: train the vanilla PRM by a command"),
+        ("evaluation.vanilla=none", "unknown key evaluation.vanilla: train the vanilla PRM with a separate"),
         ("sandbox.hidden_size=40", "hidden_size must be a multiple of 16, got 40"),
         ("seed=x", "seed must be int"),
         ("steps", "'steps' is not a key=value argument"),
