@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 
 def run_benchmark(config: BenchmarkConfig) -> None:
-    """Read questions, check the answers to them, write records and figures, say what came out.
+    """Read the questions, check the answers, write records and figures, and print a summary.
 
-    Without predictions and candidates only the question records are written, for `dreamprm sample`.
+    Without predictions or candidates, only the question records are written, for `dreamprm sample`.
 
     Raises:
         UserError, DataError: those of `read_questions`, `to_candidates` and `check_candidates`.
@@ -60,7 +60,7 @@ def run_benchmark(config: BenchmarkConfig) -> None:
         return
     candidates = _candidates(config, benchmark, questions)
     for name in ("scores.json", "scores.md"):
-        (folder / name).unlink(missing_ok=True)  # of other candidates than those that are written now
+        (folder / name).unlink(missing_ok=True)  # figures of earlier candidates
     count = write_candidates(folder / "candidates.jsonl", candidates)
     print(f"wrote {count} candidate records to {folder / 'candidates.jsonl'}")
     for line in candidates.report.lines():
@@ -70,8 +70,8 @@ def run_benchmark(config: BenchmarkConfig) -> None:
         missing = [one.record.id for one in questions if one.record.id not in outcomes]
         if missing and config.incomplete == "error":
             raise DataError(
-                f"{generator} answers {len(outcomes)} of {len(questions)} questions, not "
-                f"{missing[0]!r}; set incomplete=keep to count those as wrong"
+                f"{generator} answers {len(outcomes)} of {len(questions)} questions, not {missing[0]!r}; "
+                "set incomplete=keep to count unanswered questions as wrong"
             )
         unanswered[generator] = len(missing)
         figures[generator] = scores_with_intervals(
@@ -120,7 +120,7 @@ class Scored:
 
     Attributes:
         value: the figure.
-        low, high: of the bootstrap interval.
+        low, high: ends of the bootstrap interval.
     """
 
     value: float
@@ -137,14 +137,14 @@ def scores_with_intervals(
     level: float = 0.95,
     resamples: int = 2000,
 ) -> dict[str, Scored]:
-    """`scores` with percentile bootstrap intervals; drawn are questions, in WeMath whole groups of them.
+    """The benchmark's figures with percentile bootstrap intervals over questions (for WeMath, groups of them).
 
     Args:
-        benchmark, questions, outcomes: as in `scores`.
+        benchmark, questions, outcomes: as in `figures_of`.
         seed, level, resamples: of the bootstrap.
 
     Raises:
-        DataError, UserError: as `scores`.
+        DataError, UserError: as `figures_of`.
         ValueError: resamples < 1, or a level outside (0, 1).
     """
     figures = figures_of(benchmark, questions, outcomes)
@@ -159,18 +159,18 @@ def intervals(
     level: float = 0.95,
     resamples: int = 2000,
 ) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap intervals of all figures from the same draws of units with replacement.
+    """Percentile bootstrap intervals of all figures, from the same draws of units with replacement.
 
-    A draw in which a figure's denominator is 0 says nothing of it and is left out for that figure.
+    Draws in which a figure's denominator is 0 are left out for that figure.
 
     Args:
         figures: over the same units.
         seed: of the draws.
-        level: share of the draws inside, in (0, 1).
+        level: share of the draws inside the interval, in (0, 1).
         resamples: number of draws, >= 1.
 
     Returns:
-        (lo, hi) by name; a figure without a value has none.
+        (lo, hi) by name; a figure without a value has no entry.
 
     Raises:
         ValueError: resamples < 1, or a level outside (0, 1).
@@ -196,11 +196,11 @@ def scores_page(
     """The figures as Markdown tables: those of the whole benchmark, then those of its groups.
 
     Args:
-        benchmark: whose figures.
-        questions: their number.
+        benchmark: the benchmark.
+        questions: number of questions.
         figures: by generator and name.
-        unanswered: by generator the number of questions that count as wrong because nobody answered.
-        undecided: by generator the number of answers that count as wrong because nothing decided them.
+        unanswered: by generator, the number of questions that count as wrong because they have no answer.
+        undecided: by generator, the number of answers that count as wrong because they could not be judged.
         level: of the intervals.
     """
     names = list(dict.fromkeys(name for found in figures.values() for name in found))
@@ -245,7 +245,7 @@ def _candidates(config: BenchmarkConfig, benchmark: Benchmark, questions: Questi
                 )
             )
         if config.candidates is not None:
-            # Nobody looks at the images here.
+            # The images are not used here.
             reading: dict[str, Any] = {"allow_no_image": True, "missing_image": "keep"}
             records = read_candidate_records(config.candidates, **reading)
             return check_candidates(benchmark, questions, records, judge=judge)

@@ -1,9 +1,9 @@
 """The one bootstrap over questions: draws, estimates from them, percentile intervals.
 
 An interval says what a figure could have been with other questions of the same kind. It says nothing about
-other training seeds; those need other runs.
+other training seeds; those need further runs.
 
-Questions are drawn, not answers or records: what makes a question hard for two scorers stays out of their
+Questions are drawn, not answers or records: what makes a question hard for two scorers cancels out of their
 difference, and the records of one question (MR-Ben holds several models' solutions of each) are drawn
 together, because they are correlated.
 """
@@ -30,7 +30,7 @@ class QuestionDraws:
     differences are paired.
 
     Attributes:
-        questions: number of questions, >= 1; as many are drawn, with replacement.
+        questions: number of questions, >= 1; each sample draws as many, with replacement.
         seed: of the draws.
         resamples: number of samples, >= 1.
 
@@ -45,13 +45,13 @@ class QuestionDraws:
     def __post_init__(self) -> None:
         if self.questions < 1:
             raise ValueError(
-                f"questions must be >= 1, got {self.questions}; a bootstrap needs a question at least"
+                f"questions must be >= 1, got {self.questions}; a bootstrap needs at least one question"
             )
         if self.resamples < 1:
             raise ValueError(f"resamples must be >= 1, got {self.resamples}")
 
     def __iter__(self) -> Iterator[Floats]:
-        """(rows, questions) counts, a block of samples at a time; all blocks have `resamples` rows."""
+        """(rows, questions) counts, a block of samples at a time; `resamples` rows in all."""
         generator = np.random.default_rng(self.seed)
         for start in range(0, self.resamples, at_once := max(1, _COUNTS_AT_ONCE // self.questions)):
             rows = min(at_once, self.resamples - start)
@@ -122,11 +122,11 @@ class Estimate:
     drawn: Floats
 
     def __sub__(self, other: Estimate) -> Estimate:
-        """The difference; paired where both were made from the same draws."""
+        """The difference; paired if both come from the same draws."""
         return Estimate(self.value - other.value, self.drawn - other.drawn)
 
     def interval(self, level: float) -> tuple[float, float]:
-        """The percentile interval over the samples in which the figure is defined; NaN where none is.
+        """The percentile interval over the samples in which the figure is defined; NaN if there are none.
 
         Raises: ValueError unless 0 < level < 1.
         """
@@ -136,7 +136,7 @@ class Estimate:
         """`value`, `low` and `high` (percentile bootstrap); None where the figure is undefined.
 
         Samples in which it is undefined (no erroneous record was drawn, say) do not count towards the
-        interval; `undefined_resamples` is their number, where there are any.
+        interval; `undefined_resamples` is their number, if there are any.
         """
         if not np.isfinite(self.value):
             return None
@@ -179,7 +179,7 @@ class PairedOutcomes:
 
 
 def percentile_interval(drawn: Floats, *, level: float) -> tuple[float, float]:
-    """(low, high): the central `level` of bootstrap values (percentile method); NaN where there are none.
+    """(low, high): the central `level` of bootstrap values (percentile method); NaN if there are none.
 
     Raises: ValueError unless 0 < level < 1.
     """
@@ -226,7 +226,7 @@ def paired_bootstrap(
     Resampling questions, not answers, keeps what makes a question hard for both out of the interval.
 
     Args: as for bootstrap_interval; a and b hold the same questions in the same order.
-    Raises: ValueError where a and b differ in shape, and as bootstrap_interval does.
+    Raises: ValueError if a and b differ in shape, and as bootstrap_interval does.
     """
     first, second = _as_suites(a), _as_suites(b)
     if [x.shape for x in first] != [y.shape for y in second]:
@@ -272,7 +272,7 @@ def _as_suites(values: ArrayLike | Sequence[ArrayLike]) -> list[Floats]:
         suites = [np.asarray(suite, dtype=np.float64) for suite in values]  # type: ignore[union-attr]
     if not suites or any(suite.ndim != 1 for suite in suites):
         raise ValueError(
-            f"need one value a question, (Q,), or a list of such vectors; got shapes "
+            f"need one value per question, (Q,), or a list of such vectors; got shapes "
             f"{[suite.shape for suite in suites]}"
         )
     return suites

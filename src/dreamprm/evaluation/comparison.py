@@ -30,12 +30,12 @@ Suites = Mapping[str, ScoredSuite]
 
 
 class Evaluation:
-    """Everything that is computed from the test suites under choices made without their answers.
+    """Everything that is computed from the test suites, given choices made without their answers.
 
     Args:
         config: the settings.
         suites: the test suites by name.
-        development: the suites that choices are made on.
+        development: the suites on which choices are made.
     Raises: UserError for scorers, sizes or pairs that the suites do not have.
     """
 
@@ -88,7 +88,8 @@ class Evaluation:
     def figures(self) -> dict[str, Any]:
         """Accuracies, intervals, differences, generators and choices as plain values, ready for JSON.
 
-        Those of `accuracies`, and `differences`: a member a pair and suite, the mean over suites last.
+        Includes those of `accuracies`; `differences` has one entry per pair and suite, the mean over suites
+        last.
         """
         errors: dict[str, dict[str, dict[str, float]]] = {}
         for selector in self.selectors:
@@ -127,8 +128,8 @@ class Evaluation:
             best_of_n {selector: {suite: accuracy with all N candidates}};
             intervals {selector: {suite: [lo, hi]}};
             accuracy_by_n {selector: {suite: {"1": accuracy, ...}}}, intervals_by_n likewise with [lo, hi].
-            "mean" stands last among the suites of a selector that all suites of `mean_over` have; over n it
-            has those n that all of them have.
+            "mean" comes last, for selectors that all suites of `mean_over` have; over n, it has the n that
+            all of them have.
         """
         result: dict[str, Any] = {"best_of_n": {}, "intervals": {}, "accuracy_by_n": {}, "intervals_by_n": {}}
         for selector in self.selectors:
@@ -160,7 +161,7 @@ class Evaluation:
         )
 
     def _places(self, *selectors: str) -> list[tuple[str, list[str]]]:
-        """The suites that have all of the selectors, and the mean where all that it is over have."""
+        """The suites that have all of the selectors, and the mean if all the suites it covers have them."""
         having = [
             name
             for name, selection in self.selections.items()
@@ -247,7 +248,9 @@ def _scorers(config: EvaluateConfig, suites: Suites) -> list[str]:
     wanted = [name for name in there if name in config.scorers] if config.scorers else there
     for name in wanted:
         if not is_scorer(name):
-            raise UserError(f"a scorer is named {name!r}, as a selector is; score again under another name")
+            raise UserError(
+                f"a scorer is named {name!r}, which is the name of a selector; score again under another name"
+            )
     return wanted
 
 
@@ -255,7 +258,7 @@ def _sizes(config: EvaluateConfig, name: str, size: int) -> tuple[int, ...]:
     beyond = [n for n in config.sizes if n > size]
     if beyond:
         raise UserError(
-            f"sizes holds {beyond[0]}, but suite {name} has {size} candidates a question; take it out"
+            f"sizes holds {beyond[0]}, but suite {name} has {size} candidates per question; remove it"
         )
     return tuple(sorted({*config.sizes, size})) if config.sizes else subset_sizes(size)
 
@@ -282,7 +285,7 @@ def _pairs(
 
 
 def _in_order(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The selectors of all suites in one order, which is that of each suite."""
+    """The selectors of all suites in one order, the same as within each suite."""
     there = {name for row in rows for name in row}
     scorers = ordered_scorers([name for row in rows for name in row if is_scorer(name)])
     order = [

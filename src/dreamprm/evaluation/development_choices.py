@@ -25,9 +25,10 @@ class AggregationChoice:
     """How a scorer's steps become one score.
 
     Attributes:
-        aggregation: the one used. A scorer of whole responses has one value, which all leave as it is.
+        aggregation: the one used. A scorer of whole responses has one value, which all aggregations leave
+            unchanged.
         chosen: `fixed`, `development`, or `one value a response`.
-        development: by aggregation the accuracy with all N candidates on the development suites' mean and
+        development: by aggregation, the accuracy with all N candidates (mean over the development suites) and
             its interval; empty unless it was picked.
     """
 
@@ -44,20 +45,20 @@ def choose_aggregation(
     *,
     bootstrap: Bootstrap,
 ) -> AggregationChoice:
-    """Settle a scorer's aggregation without a look at the test suites' answers.
+    """Choose a scorer's aggregation without using the test suites' answers.
 
     `pick` takes the aggregation with the highest best-of-N accuracy with all N candidates, mean over the
-    development suites; of equals the first in `AGGREGATIONS`, in which the paper's stands first.
+    development suites; ties go to the first in `AGGREGATIONS`, where the paper's comes first.
 
     Args:
         scorer: its name.
         wanted: an aggregation, or `pick`.
-        suites: the test suites; only the number of their values is looked at.
+        suites: the test suites; only the number of values per response is used.
         development: the suites to pick on.
         bootstrap: of the development figures' intervals.
 
     Raises:
-        UserError: `pick`, and a development suite lacks the scorer.
+        UserError: `pick` is given and a development suite lacks the scorer.
     """
     if is_single(scorer, suites):
         return AggregationChoice(AGGREGATIONS[0], SINGLE)
@@ -95,26 +96,26 @@ def development_figure(
 
 
 def most_accurate(figures: Mapping[str, Mapping[str, Any]]) -> str:
-    """The name with the highest accuracy; of equals the first."""
+    """The name with the highest accuracy; ties go to the first."""
     # Means of the same outcomes in another order differ by rounding, which must not decide.
     best = max(figure["accuracy"] for figure in figures.values()) - 1e-12
     return next(name for name, figure in figures.items() if figure["accuracy"] >= best)
 
 
 def is_single(scorer: str, suites: Suites) -> bool:
-    """Whether a scorer has one value a response in every suite that holds it."""
+    """Whether a scorer has one value per response in every suite that holds it."""
     values = [one for suite in suites.values() for row in suite.log_odds.get(scorer, ()) for one in row]
     return all(len(one) == 1 for one in values)
 
 
 @dataclass(frozen=True)
 class CheckpointChoice:
-    """The checkpoint that stands for a model.
+    """The checkpoint that represents a model.
 
     Attributes:
         picked: its scorer.
-        development: of each checkpoint the `aggregation` it is judged with (its best one, where that is to
-            be picked too), its `accuracy` on the development suites' mean, and the `interval`.
+        development: for each checkpoint, the `aggregation` it is judged with (its best one, if that is picked
+            too), its `accuracy` (mean over the development suites) and the `interval`.
     """
 
     picked: str
@@ -130,17 +131,18 @@ def choose_checkpoint(
     *,
     bootstrap: Bootstrap,
 ) -> CheckpointChoice:
-    """Pick the checkpoint with the highest best-of-N accuracy on development; of equals the first given.
+    """Pick the checkpoint with the highest best-of-N accuracy on development; ties go to the first given.
 
     Args:
         name: of the model, for messages.
         checkpoints: the scorers to choose from.
         wanted: the model's aggregation, or `pick`: each checkpoint is then judged with its best one.
-        suites, development: the test suites, which must hold all of them, and those to pick on.
+        suites, development: the test suites and those to pick on; both must hold all checkpoints.
         bootstrap: of the figures' intervals.
 
     Raises:
-        UserError: a suite lacks a checkpoint, or has another scorer of the model's name; none to choose from.
+        UserError: a suite lacks a checkpoint, or has another scorer with the model's name; no checkpoints
+            given.
     """
     if not checkpoints:
         raise UserError(f"checkpoints.{name} is empty; give the scorers to choose from")
@@ -174,7 +176,7 @@ def choose_checkpoint(
 
 
 def with_checkpoints(suites: Suites, choices: Mapping[str, CheckpointChoice]) -> dict[str, ScoredSuite]:
-    """The suites with each model under its own name and its checkpoints' scores taken out."""
+    """The suites with each model under its own name and its checkpoints' scores removed."""
     dropped = {scorer for choice in choices.values() for scorer in choice.development}
     return {
         suite_name: dataclasses.replace(
@@ -200,13 +202,14 @@ def best_generator(
     suite: ScoredSuite,
     development: Sequence[ScoredSuite] = (),
 ) -> BestGenerator | None:
-    """The generator with the highest mean accuracy, chosen on the development suites where they allow it.
+    """The generator with the highest mean accuracy, chosen on the development suites if possible.
 
-    Only generators that answered every question take part: one that answered the easy ones alone would win
-    unfairly. The development suites must hold all of those of `suite`; else, and without any, the choice is
-    made on the suite itself, so that its accuracy is a little too high. Of equals the first counts.
+    Only generators that answered every question take part: one that answered only the easy ones would win
+    unfairly. The development suites must hold all of the generators of `suite`; otherwise, or without
+    development suites, the choice is made on the suite itself, which makes the accuracy slightly too high.
+    Ties go to the first.
 
-    Returns: the generator; None where the suite's candidates come from one, or none answered everything.
+    Returns: the generator; None if the suite's candidates come from one, or none answered everything.
     """
     here = _complete_means(generator_outcomes(suite))
     if not here:

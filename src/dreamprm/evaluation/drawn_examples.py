@@ -27,23 +27,23 @@ from dreamprm.evaluation.thumbnails import ThumbnailFolder
 from dreamprm.files.atomic import write_atomically
 
 Picks = Sequence[Mapping[str, Mapping[str, Any]]]
-"""Question by question, as `Selection.picks` gives them."""
+"""Per question, as returned by `Selection.picks`."""
 
 Names = tuple[str, str]
-"""Of the method and of the baseline."""
+"""The names of the method and of the baseline."""
 
 Pair = tuple[int, int]
 """The candidates of the method and of the baseline."""
 
 _WITHOUT_PICK = ("random", BEST_GENERATOR, "oracle")
-_STREAM = 1  # of the evaluation's seed and the suite: the bootstrap has the stream without it
+_STREAM = 1  # appended to the evaluation's seed and the suite; the bootstrap uses the stream without it
 
 
 @dataclass(frozen=True)
 class DrawnQuestion:
     """A question that was drawn as an example.
 
-    Attributes: agreement: of the two selectors; question: its place in the suite; picked: the candidates of
+    Attributes: agreement: of the two selectors; question: its index in the suite; picked: the candidates of
     the method and of the baseline.
     """
 
@@ -59,15 +59,15 @@ def example_pairs(
 ) -> list[Names]:
     """The pairs to take examples of.
 
-    Those of the settings; else dreamprm against each selector that it is compared with, the vanilla PRM
-    first, then in the order of the comparison, at most `most_pairs`; without dreamprm the first pair that is
-    compared. Left out are selectors that pick no candidate: random, oracle, the best single generator.
+    Those of the settings, if any; otherwise dreamprm against each selector that it is compared with (the
+    vanilla PRM first, then in the order of the comparison), at most `most_pairs`; without dreamprm, the first
+    compared pair. Selectors that pick no candidate (random, oracle, the best single generator) are left out.
 
     Args:
         settings: the section of the configuration.
-        selectors: all that the evaluation has.
+        selectors: all selectors of the evaluation.
         compared: (method, baseline) of the pairs whose difference is tested.
-    Raises: UserError: the settings name a selector that there is not, or one that picks no candidate.
+    Raises: UserError: the settings name an unknown selector, or one that picks no candidate.
     """
     given = [(pair.method, pair.baseline) for pair in settings.pairs]
     for name in (name for pair in given for name in pair):
@@ -78,8 +78,8 @@ def example_pairs(
             )
         if name in _WITHOUT_PICK:
             raise UserError(
-                f"examples.pairs names {name!r}, which picks no candidate by a rule of its own; "
-                f"take one of {', '.join(one for one in selectors if one not in _WITHOUT_PICK)}"
+                f"examples.pairs names {name!r}, which has no rule that picks a candidate; use one of "
+                f"{', '.join(one for one in selectors if one not in _WITHOUT_PICK)}"
             )
     if given:
         return list(dict.fromkeys(given))
@@ -89,17 +89,17 @@ def example_pairs(
 
 
 def definite_pick(suite: ScoredSuite, question: int, named: Sequence[int] | None) -> int | None:
-    """The candidate that a selector's pick is shown by, or None where the pick is not simply right or wrong.
+    """The candidate to show as a selector's pick, or None if the pick is not simply right or wrong.
 
-    A selector names all candidates that tie for it, and a vote all that gave a winning answer. Where all that
-    it names are right, or all are wrong, so is the selector, whichever of them a draw would take, and the
-    first is shown. Where they differ (a tie between a right and a wrong answer, one answer that was judged
-    in two ways), where one has partial credit, and where a vote finds no answer at all, there is none: such
-    a question is counted as unclear.
+    A selector names all tied candidates, and a vote all that gave a winning answer. If all of them are right,
+    or all are wrong, so is the selector, whichever would be drawn, and the first is shown. If they differ (a
+    tie between a right and a wrong answer, one answer that was judged in two ways), if one has partial
+    credit, or if a vote finds no answer at all, there is no definite pick, and the question counts as
+    unclear.
 
     Args:
         suite: the candidates.
-        question: its place in the suite.
+        question: its index in the suite.
         named: the candidates that the selector names (`Selection.picks`).
     """
     if not named:
@@ -115,14 +115,14 @@ def draw_examples(
 ) -> tuple[list[Agreement], list[DrawnQuestion]]:
     """How often the selectors of each pair agree, and some of the questions where they do not.
 
-    Of every suite, pair and kind (only the method right, only the baseline right) the first `count` questions
-    in an order drawn by the evaluation's seed once a suite: each kind's examples are a simple random sample
-    of it, and one question serves several pairs where it can. Nothing is chosen by score.
+    For each suite, pair and kind (only the method right, only the baseline right), the first `count`
+    questions are taken, in an order drawn once per suite from the evaluation's seed: each kind's examples are
+    a simple random sample, and one question can serve several pairs. Nothing is chosen by score.
 
     Args:
-        evaluation: the suites under the choices made; its settings tell pairs and numbers.
+        evaluation: the evaluated suites; its settings give the pairs and the number of examples.
         picks: by suite, what every selector picks.
-        compared: as of `example_pairs`.
+        compared: as in `example_pairs`.
     Raises: UserError: as `example_pairs`.
     """
     settings, seed = evaluation.config.examples, evaluation.config.seed
@@ -165,10 +165,11 @@ def write_examples(
     picks: Mapping[str, Picks],
     drawn: Sequence[DrawnQuestion],
 ) -> None:
-    """Write examples.jsonl and the images that it names; those of an earlier evaluation are taken out.
+    """Write examples.jsonl and the images that it names; those of an earlier evaluation are removed.
 
     Every file appears whole or not at all, the images before the lines that name them. An image that is
-    missing or cannot be opened is told in its line. With `examples.count` 0 there is neither.
+    missing or cannot be opened is reported in the example's line. With `examples.count` 0, neither is
+    written.
     """
     settings = evaluation.config.examples
     images = ThumbnailFolder(folder / FOLDER, side=settings.image_side)
@@ -176,7 +177,7 @@ def write_examples(
     examples = [_example(evaluation, picks, one, images) for one in drawn]
     images.keep_only({name for example in examples for name in example.images})
     if settings.count:
-        # ASCII: a text may hold half of a surrogate pair, which UTF-8 cannot.
+        # ASCII: a text may hold half of a surrogate pair, which UTF-8 cannot encode.
         write_atomically(folder / FILE, "".join(json.dumps(one.to_json()) + "\n" for one in examples))
 
 
@@ -185,7 +186,7 @@ def _by_outcome(
     order: Sequence[int],
     named: Sequence[tuple[Any, Any]],
 ) -> dict[tuple[bool, bool], dict[int, Pair]]:
-    """By (method is right, baseline is right) the questions of that kind in `order`, each with both picks."""
+    """By (method is right, baseline is right): the questions of that kind in `order`, with both picks."""
     kinds: dict[tuple[bool, bool], dict[int, Pair]] = {
         (one, other): {} for one in (True, False) for other in (True, False)
     }

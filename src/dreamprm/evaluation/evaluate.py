@@ -1,4 +1,4 @@
-"""`dreamprm evaluate`: scored candidates in; tables, picks question by question and plots out."""
+"""`dreamprm evaluate`: scored candidates in; tables, per-question picks and plots out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Suites = dict[str, ScoredSuite]
 
 
 def run_evaluate(config: EvaluateConfig) -> None:
-    """`dreamprm evaluate`: which selector is best on the suites, and how sure that is.
+    """`dreamprm evaluate`: which selector is best on the suites, and how certain that is.
 
     Writes to the output folder, each file whole or not at all: evaluation.json (every figure),
     evaluation.md (the tables), per_question.jsonl (which candidate each selector picks), examples.jsonl and
@@ -57,10 +57,10 @@ def run_evaluate(config: EvaluateConfig) -> None:
     result |= {"notes": notes(result), "config": as_dict(config), "versions": versions()}
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
-    # Written last, so that where it is, all of one evaluation is.
+    # Written last: if it exists, the evaluation is complete.
     (folder / "evaluation.json").unlink(missing_ok=True)
     save_config(folder / "config.yaml", config)
-    # ASCII: an answer may hold half of a surrogate pair, which UTF-8 cannot.
+    # ASCII: an answer may hold half of a surrogate pair, which UTF-8 cannot encode.
     lines = (json.dumps(line) + "\n" for line in _per_question(evaluation, picks))
     write_lines_atomically(folder / "per_question.jsonl", lines)
     page = evaluation_page(result)
@@ -95,9 +95,11 @@ def _open(
 
 
 def _check(config: EvaluateConfig, stack: ExitStack) -> Check | None:
-    """Judges answers. The checker is made when it is first needed: a judge may be several gigabytes.
+    """A function that judges answers, or None without a checker.
 
-    A judge's replies are kept in OUTPUT/judge.jsonl, so that the same command, started again, goes on.
+    The checker is built on first use, as a judge may take several gigabytes.
+
+    A judge's replies are kept in OUTPUT/judge.jsonl, so that running the same command again resumes.
     """
     answers = config.answers
     if answers is None:
@@ -130,9 +132,9 @@ def _refuse_test_in_development(suites: Suites, development: Suites) -> None:
             shared = shared_questions(suite, held)
             if shared:
                 raise UserError(
-                    f"{len(shared)} questions of test suite {name} are in development suite {other} too, the "
-                    f"first is {shared[0]!r}; what is picked on test answers cannot be judged by them: take "
-                    "them out of one of the two"
+                    f"{len(shared)} questions of test suite {name} are also in development suite {other} "
+                    f"(the first: {shared[0]!r}); what is picked on test answers cannot be judged by them: "
+                    "remove them from one of the two"
                 )
 
 
@@ -171,7 +173,7 @@ def _per_question(evaluation: Evaluation, picks: Mapping[str, Picks]) -> Iterato
 
 
 def _write_plots(folder: Path, result: Mapping[str, Any]) -> None:
-    """Accuracy over N, of the mean and by suite, and of all N. Weighted votes stand in the tables."""
+    """Plot accuracy over N (mean and by suite) and with all N. Weighted votes are only in the tables."""
     from dreamprm.evaluation.plots import best_of_n as accuracy
     from dreamprm.evaluation.plots import style
 

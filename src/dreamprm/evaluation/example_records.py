@@ -15,7 +15,7 @@ from dreamprm.data.step_scores import Scores, read_scores
 from dreamprm.evaluation.thumbnails import THUMBNAIL
 
 FILE, FOLDER = "examples.jsonl", "examples"
-"""Below the evaluation's folder: a line an example, and the images that they name."""
+"""In the evaluation's folder: one line per example, and the images that they name."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Agreement:
     """How often two selectors of a suite agree, in questions.
 
     Attributes:
-        suite, method, baseline: whose.
-        both_right, method_only, baseline_only, both_wrong: questions by who is right.
-        unclear: questions on which one of the two is neither simply right nor wrong: ties between right and
-            wrong candidates, partial credit (`dreamprm.evaluation.drawn_examples.definite_pick`).
+        suite, method, baseline: the suite and the two selectors.
+        both_right, method_only, baseline_only, both_wrong: number of questions by which of the two is right.
+        unclear: number of questions on which one of the two is neither simply right nor wrong: ties between
+            right and wrong candidates, partial credit (`dreamprm.evaluation.drawn_examples.definite_pick`).
     """
 
     suite: str
@@ -40,7 +40,7 @@ class Agreement:
 
     @property
     def questions(self) -> int:
-        """All of them."""
+        """The number of questions."""
         return sum(getattr(self, name) for name in _COUNTS)
 
 
@@ -57,13 +57,13 @@ class PickedCandidate:
     """A candidate that one of the two selectors picks.
 
     Attributes:
-        index: its place among the question's candidates, from 0.
-        steps: its steps, whole.
-        final_answer: None where it has none.
+        index: its index among the question's candidates, from 0.
+        steps: the full text of its steps.
+        final_answer: None if it has none.
         correct: whether it is right.
-        generator: who wrote it; None where unknown.
-        log_odds: by scorer those of its steps; a single one where the scorer judges the whole response.
-        aggregates: by scorer its score as log-odds, by which the scorer picks.
+        generator: the generator that wrote it; None if unknown.
+        log_odds: by scorer, those of its steps; a single one if the scorer judges the whole response.
+        aggregates: by scorer, the score in log-odds by which the scorer picks.
     """
 
     index: int
@@ -81,12 +81,13 @@ class Example:
 
     Attributes:
         agreement: suite and selectors, and how many such questions there are.
-        id, question, options, answer: the question's; options are empty unless a question file gave them.
+        id, question, options, answer: those of the question; options are empty unless a question file gave
+            them.
         images: names of its images in the folder `FOLDER`.
         images_missing: its images that could not be kept.
         picked: the candidates that the method and the baseline pick; exactly one of them is right.
-        picks: by selector the candidates that it names, None where it picks by no rule of its own.
-        candidates: how many the question has.
+        picks: by selector, the candidates that it names; None if it has no rule that picks one.
+        candidates: number of candidates of the question.
     """
 
     agreement: Agreement
@@ -106,7 +107,7 @@ class Example:
         return self.picked[0].correct
 
     def to_json(self) -> dict[str, Any]:
-        """The example as a line of the file holds it."""
+        """The example as one line of the file holds it."""
         pair = (self.agreement.method, self.agreement.baseline)
         return {
             "suite": self.agreement.suite,
@@ -132,9 +133,9 @@ _COUNTS = ("both_right", "method_only", "baseline_only", "both_wrong", "unclear"
 
 
 def read_examples(path: Path) -> tuple[Example, ...]:
-    """The examples of a file in their order.
+    """The examples of a file, in order.
 
-    Raises: DataError for a line that holds none, with file, line and field.
+    Raises: DataError for a line that is not a valid example, with file, line and field.
     """
     with path.open(encoding="utf-8") as stream:
         return tuple(
@@ -145,10 +146,10 @@ def read_examples(path: Path) -> tuple[Example, ...]:
 
 
 def read_agreements(result: Mapping[str, Any], path: Path) -> tuple[Agreement, ...]:
-    """The agreements that evaluation.json lists; none where it kept no examples, or is older than they are.
+    """The agreements that evaluation.json lists; empty if no examples were kept, or the file predates them.
 
-    Args: result: the file's content; path: where it stands, for messages.
-    Raises: DataError for a member that is none.
+    Args: result: the file's content; path: of the file, for messages.
+    Raises: DataError for an entry that is not a valid agreement.
     """
     if not result.get("examples"):
         return ()
@@ -183,7 +184,7 @@ def _example(value: Any, path: Path, line: int) -> Example:
     counts = Fields(row.require("counts", "an object of counts"), path, line=line, prefix="counts.")
     images = row.texts("images")
     for index, name in enumerate(images):
-        # The page takes in the files that are named here: none but our own may be.
+        # The report embeds the files named here, so only names of our own are allowed.
         if not THUMBNAIL.fullmatch(name):
             raise row.error(f"images[{index}]", "a name such as 0123456789abcdef.png", name)
     first, second = _two(row)

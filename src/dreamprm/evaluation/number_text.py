@@ -1,4 +1,4 @@
-"""Numbers of result files as text, and tables of them in Markdown; what is not a number is shown as such."""
+"""Numbers from result files as text, and Markdown tables of them; what is not a number is shown as n/a."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def number(value: object) -> float:
 
 
 def decimal(value: object, digits: int = 3) -> str:
-    """A number with fixed decimals; "n/a" for what is absent, not a number or not finite."""
+    """A number with fixed decimals; "n/a" if it is absent, not a number or not finite."""
     as_float = number(value)
     return f"{as_float:.{digits}f}" if math.isfinite(as_float) else MISSING
 
@@ -64,5 +64,5 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> lis
 
 
 def mean_members(result: Mapping[str, Any]) -> list[str]:
-    """The suites that "mean" is over in an evaluation.json (all, in one that does not say)."""
+    """The suites that "mean" covers in an evaluation.json (all, if it does not say)."""
     return list(result.get("mean_over") or result["suites"])

@@ -1,4 +1,4 @@
-"""The figures of an evaluation as Markdown, for people."""
+"""The figures of an evaluation as a Markdown page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FEW = 50
 
 
 def evaluation_page(result: Mapping[str, Any]) -> str:
-    """The whole of evaluation.md from what evaluation.json holds."""
+    """The text of evaluation.md, from the content of evaluation.json."""
     level = level_text(result["level"])
     parts = [
         "# Evaluation",
@@ -36,7 +36,7 @@ def evaluation_page(result: Mapping[str, Any]) -> str:
         "",
         "## Accuracy with all N candidates",
         "",
-        f"Per cent; in brackets the {level} bootstrap interval over questions "
+        f"In %; in brackets, the {level} bootstrap interval over questions "
         f"({result['resamples']:,} resamples, seed {result['seed']}).",
         "",
         *_accuracy(result),
@@ -75,7 +75,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     for name, suite in result["suites"].items():
         if suite["questions"] < _FEW:
             found.append(
-                f"{name} has {suite['questions']} questions; bootstrap intervals of so few are too narrow."
+                f"{name} has {suite['questions']} questions; bootstrap intervals over so few are too narrow."
             )
         if suite["judged"]:
             counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(suite["judged"].items()))
@@ -85,21 +85,22 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             )
         if suite["graded"]:
             found.append(
-                f"{name}: {suite['graded']} candidates carry a credit between 0 and 1; accuracy is its mean."
+                f"{name}: {suite['graded']} candidates have a credit between 0 and 1; accuracy is the mean "
+                "credit."
             )
         if suite["without_answer"]:
             candidates = sum(int(n) * count for n, count in suite["candidates"].items())
             found.append(
                 f"{name}: {suite['without_answer']} of {candidates} candidates state no final "
-                "answer; they have no vote, and where none of a question has one, majority and "
+                "answer; they have no vote, and if no candidate of a question has one, majority and "
                 "weighted votes count as wrong."
             )
         if suite["left_out"]:
             found.append(f"{name}: {suite['left_out']} bad records were left out.")
         if len(suite["candidates"]) > 1:
             found.append(
-                f"{name}: questions have {_counts(suite['candidates'])}; at size n one with fewer "
-                "enters with all that it has."
+                f"{name}: candidates per question: {_counts(suite['candidates'])}; at size n, a question "
+                "with fewer candidates enters with all of them."
             )
         found += [f"{name}: {warning}" for warning in suite["warnings"]]
         flat = [
@@ -109,14 +110,14 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         ]
         if flat:
             found.append(
-                f"{name}: every question earns the same under {', '.join(flat)}, so the interval is "
-                "one point and says nothing about other questions."
+                f"{name}: every question has the same outcome under {', '.join(flat)}, so the interval is a "
+                "single point and says nothing about other questions."
             )
     best = {name: row["best"] for name, row in result["generators"].items() if row["best"]}
     if any(row["chosen_on"] == "test" for row in best.values()):
         found.append(
-            "The best single generator was chosen on the test answers themselves: its accuracy is a "
-            "little too high, which is in its favour."
+            "The best single generator was chosen on the test answers themselves, which makes its accuracy "
+            "slightly too high, in its favour."
         )
     if result["monte_carlo_standard_errors"]:
         worst = max(
@@ -126,8 +127,8 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             for error in by_n.values()
         )
         found.append(
-            "Some subsets are too many to count; they are drawn, with a standard error of the mean "
-            f"of at most {100 * worst:.2f} points."
+            "Where there are too many subsets to enumerate, they are sampled, with a standard error of the "
+            f"mean of at most {100 * worst:.2f} points."
         )
     picked = [name for name, row in result["aggregations"].items() if "development" in row]
     for name, choice in result["checkpoints"].items():
@@ -170,7 +171,7 @@ def _legend(result: Mapping[str, Any]) -> list[str]:
         return []
     listed = ", ".join(f"{letter}: {name}" for name, letter in letters.items())
     return [
-        f"Marks: + better, - worse than {listed}; only those compared below, and only where Holm's "
+        f"Marks: + better, - worse than {listed}; only for pairs compared below, and only if Holm's "
         f"adjusted p is below {error_rate(result)}."
     ]
 
@@ -239,7 +240,8 @@ def _generators(result: Mapping[str, Any]) -> list[str]:
                 ]
             )
     return [
-        "Mean over a generator's own candidates. Only one that answered every question can be the best.",
+        "Mean over a generator's own candidates. Only a generator that answered every question can be the "
+        "best.",
         "",
         *markdown_table(["suite", "generator", "accuracy", "questions", ""], rows),
     ]
@@ -299,7 +301,7 @@ def _suites(result: Mapping[str, Any]) -> list[str]:
                     ", ".join(suite["files"]),
                 ]
             )
-    return markdown_table(["suite", "used for", "questions", "candidates a question", "files"], rows)
+    return markdown_table(["suite", "used for", "questions", "candidates per question", "files"], rows)
 
 
 def _places(result: Mapping[str, Any]) -> list[str]:

@@ -13,12 +13,12 @@ def weight_summary(weights: Mapping[str, float], quality: Mapping[str, float]) -
     """The `spearman` and `weight_ratio` entries of summary.json.
 
     weight_ratio = (mean weight of the domains of quality >= 1/2) / (mean weight of those below).
-    An entry that is undefined is absent: no rank correlation where all weights (training without an upper
-    level) or all qualities are equal, no ratio without domains on both sides or with a mean bad weight not
-    above 0.
+    Undefined entries are absent: no rank correlation if all weights (training without an upper level) or all
+    qualities are equal, no ratio without domains on both sides or if the mean weight of the bad domains is
+    not above 0.
 
-    Args: weights and quality by domain, of the same domains.
-    Raises: ValueError where the two name different domains.
+    Args: weights and quality by domain, for the same domains.
+    Raises: ValueError if the two name different domains.
     """
     if set(weights) != set(quality):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""One suite of scored candidates: read, joined from several files, judged where it is not yet."""
+"""One suite of scored candidates: read its files, join them, judge the candidates that have no verdict."""
 
 from __future__ import annotations
 
@@ -26,19 +26,18 @@ LogOdds = tuple[tuple[tuple[float, ...], ...], ...]
 
 @dataclass(frozen=True)
 class ScoredSuite:
-    """What selection needs of a suite; all tuples hold a member a question, and one a candidate in it.
+    """What selection needs from a suite; tuples hold one entry per question, nested ones one per candidate.
 
     Attributes:
-        records: the records themselves, for messages and examples; their images may not be there.
-        correct: what each candidate earns: 1 where it is right, 0 where it is wrong or undecided, and its
-            credit where it was graded.
-        votes: the name under which its answer is counted (`vote_of`); None where it has none.
-        log_odds: by scorer, of each candidate its steps' log-odds, or one value in all.
-        graded: the number of candidates that carry a credit.
-        judged: verdicts of the candidates that came without `correct`.
-        left_out: bad records left out of the files.
+        records: the records themselves, for messages and examples; their images may be missing.
+        correct: each candidate's outcome: 1 if right, 0 if wrong or undecided, its credit if graded.
+        votes: the name under which each answer is counted (`vote_of`); None without an answer.
+        log_odds: by scorer, each candidate's per-step log-odds, or a single value for the whole response.
+        graded: number of candidates that have a credit.
+        judged: counts of the verdicts on candidates that came without `correct`.
+        left_out: number of bad records that were left out.
         warnings: trivial features that predict `correct`.
-        options: of each question, as a question file gives them; empty where there is none.
+        options: each question's options, from a question file; empty without one.
     """
 
     records: tuple[CandidateRecord, ...]
@@ -70,24 +69,25 @@ def open_scored_suite(
     """Read the files of one suite.
 
     Args:
-        paths: files of the same candidates with scores of different scorers; the first's order counts.
+        paths: files of the same candidates with scores of different scorers; the first file sets the order.
         questions: file of question records with the suite's ids, or None.
-        check: judges the candidates with neither `correct` nor `credit`, all at once; called where there is
-            one. None: such a candidate is an error.
+        check: judges the candidates with neither `correct` nor `credit`, all at once; called only if there
+            are any. None: such a candidate is an error.
         uneven: whether questions may have different numbers of candidates.
-        on_error, max_bad_fraction: as of the readers. A record left out of one file must be left out of all.
-        say: is told what was left out.
+        on_error, max_bad_fraction: as in the readers. A record left out of one file must be left out of all.
+        say: receives messages about records that were left out.
 
     Raises:
         UserError, DataError: those of the readers.
-        DataError: two records of one id, files that do not hold the same candidates or contradict each other,
-            a candidate that some scorer did not score or that cannot be judged, uneven questions.
+        DataError: two records with the same id, files that do not hold the same candidates or contradict each
+            other, a candidate that some scorer did not score or that cannot be judged, questions with
+            different numbers of candidates.
     """
     joined: list[CandidateRecord] = []
     left_out = 0
     for path in paths:
         report = ReadReport()
-        # Images are not needed to compare answers: none is looked for, and examples tell what is missing.
+        # Images are not needed to compare answers, so they are not checked; examples report missing ones.
         records = [
             _with_image_paths(record, path)
             for record in read_candidate_records(
@@ -109,7 +109,7 @@ def open_scored_suite(
     asked = _questions(questions, joined, paths[0])
     known, judged = _judged(joined, asked, check, paths[0])
     correct = tuple(tuple(candidate.outcome for candidate in record.candidates) for record in known)
-    # Only a question file tells options; the record's own question has none.
+    # Only a question file has options; the record's own question has none.
     votes = tuple(
         tuple(vote_of(one.final_answer, asked[record.id]) for one in record.candidates) for record in joined
     )
@@ -127,7 +127,7 @@ def open_scored_suite(
 
 
 def shared_questions(one: ScoredSuite, other: ScoredSuite) -> list[str]:
-    """Ids of the first suite's questions that the other has too: the same id and text, or text and images."""
+    """Ids of the first suite's questions that the other has too: same id and text, or text and images."""
     by_id = {(record.id, record.question) for record in other.records}
     pictured = {(record.question, record.images) for record in other.records if record.images}
     return [
@@ -149,8 +149,8 @@ def _joined(
     if only or strange:
         lacking, id = (path, only[0]) if only else (first, strange[0])
         raise DataError(
-            f"{first} and {path} are to be joined by id, but {len(only) + len(strange)} ids stand in one "
-            f"of them alone, such as {id!r}, which {lacking} lacks; give every record an id, one in both"
+            f"{first} and {path} are joined by id, but {len(only) + len(strange)} ids occur in only one of "
+            f"them, such as {id!r}, which {lacking} lacks; give every record an id, the same in both files"
         )
     result = []
     for record in base:
@@ -159,13 +159,13 @@ def _joined(
             if getattr(record, name) != getattr(other, name):
                 raise DataError(
                     f"{first} and {path}: record {record.id} has {name} {shown(getattr(record, name))} in "
-                    f"the one and {shown(getattr(other, name))} in the other; {_SAME}"
+                    f"one and {shown(getattr(other, name))} in the other; {_SAME}"
                 )
         candidates = other.candidates
         if [one.text for one in record.candidates] != [one.text for one in candidates]:
             raise DataError(
-                f"{first} and {path}: record {record.id} has other candidates in the one than in "
-                f"the other; {_SAME}, in one order"
+                f"{first} and {path}: record {record.id} has different candidates in the two files; "
+                f"{_SAME}, in the same order"
             )
         result.append(
             replace(
@@ -187,22 +187,24 @@ def _merged(mine: Candidate, theirs: Candidate, where: str) -> Candidate:
     for name in ("correct", "credit"):
         one, other = getattr(mine, name), getattr(theirs, name)
         if None not in (one, other) and one != other:
-            raise DataError(f"{where}: {name!r} is {one} in the one and {other} in the other; {_ONCE}")
+            raise DataError(f"{where}: {name!r} is {one} in one and {other} in the other; {_ONCE}")
     # An answer counts as a vote, and every step has its score: neither may depend on which file comes first.
     for name in ("final_answer", "generator"):
         one, other = getattr(mine, name), getattr(theirs, name)
         if None not in (one, other) and one != other:
             raise DataError(
-                f"{where}: {name!r} is {shown(one)} in the one and {shown(other)} in the other; {_SAME}"
+                f"{where}: {name!r} is {shown(one)} in one and {shown(other)} in the other; {_SAME}"
             )
     if mine.steps != theirs.steps and any(len(values) > 1 for values in theirs.scores.values()):
         raise DataError(
-            f"{where}: has {len(mine.steps)} steps in the one and {len(theirs.steps)} other ones "
-            f"in the other; {_SAME}"
+            f"{where}: has {len(mine.steps)} steps in one and {len(theirs.steps)} different ones in the "
+            f"other; {_SAME}"
         )
     for name in set(mine.scores) & set(theirs.scores):
         if tuple(mine.scores[name]) != tuple(theirs.scores[name]):
-            raise DataError(f"{where}: both hold scores of {name!r}, and they differ; rename one scorer")
+            raise DataError(
+                f"{where}: both files hold scores of {name!r}, and they differ; rename one of the scorers"
+            )
     merged = replace(
         mine,
         correct=theirs.correct if mine.correct is None else mine.correct,
@@ -214,14 +216,14 @@ def _merged(mine: Candidate, theirs: Candidate, where: str) -> Candidate:
     contradiction = contradicting(merged.correct, merged.credit)
     if contradiction is not None:
         raise DataError(
-            f"{where}: 'correct' is {merged.correct} in the one and 'credit' {merged.credit} in "
-            f"the other, but {contradiction}; {_ONCE}"
+            f"{where}: 'correct' is {merged.correct} in one and 'credit' is {merged.credit} in the other, "
+            f"but {contradiction}; {_ONCE}"
         )
     return merged
 
 
 def _with_image_paths(record: CandidateRecord, path: str) -> CandidateRecord:
-    """The record with its image paths resolved as the readers do it, from its file's folder."""
+    """The record with its image paths resolved relative to its file's folder, as the readers do."""
     folder = os.path.dirname(os.path.abspath(path))
     return replace(record, images=tuple(os.path.join(folder, image) for image in record.images))
 
@@ -230,9 +232,8 @@ def _require_unique(path: str, records: Sequence[CandidateRecord]) -> None:
     repeated = [id for id, count in Counter(record.id for record in records).items() if count > 1]
     if repeated:
         raise DataError(
-            f"{path}: {len(repeated)} ids stand at several records, the first is "
-            f"{repeated[0]!r}; a question may enter once: give each its own id, or take out "
-            "the copies"
+            f"{path}: {len(repeated)} ids occur in several records (the first: {repeated[0]!r}); a question "
+            "may occur only once: give each its own id, or remove the duplicates"
         )
 
 
@@ -242,8 +243,8 @@ def _require_even(path: str, records: Sequence[CandidateRecord]) -> None:
         if len(record.candidates) != expected:
             raise DataError(
                 f"{path}: record {record.id} has {len(record.candidates)} candidates, the first has "
-                f"{expected}; give every question the same number, or set uneven=own, which lets a question "
-                "enter with those that it has"
+                f"{expected}; give every question the same number, or set uneven=own, which uses as many as "
+                "each question has"
             )
 
 
@@ -274,8 +275,8 @@ def _questions(
     absent = [record.id for record in records if record.id not in known]
     if absent:
         raise DataError(
-            f"{path}: holds no question for {len(absent)} of {len(records)} records of {source}, "
-            f"the first is {absent[0]!r}; give the questions that they answer, with their ids"
+            f"{path}: has no question for {len(absent)} of {len(records)} records of {source} (the first: "
+            f"{absent[0]!r}); give the questions that they answer, with the same ids"
         )
     return known
 
@@ -286,7 +287,7 @@ def _judged(
     check: Check | None,
     path: str,
 ) -> tuple[list[CandidateRecord], dict[str, int]]:
-    """The records with a verdict on every candidate that is not graded, and the counts of the new ones."""
+    """The records with a verdict on every candidate that is not graded, and counts of the new ones."""
     open_ones = [
         (record, number)
         for record in records
@@ -330,8 +331,9 @@ def _log_odds(path: str, records: Sequence[CandidateRecord]) -> dict[str, LogOdd
             lacking = [name for name in names if name not in candidate.scores]
             if lacking:
                 raise DataError(
-                    f"{path}: candidate {number} of record {record.id} has no score of {lacking[0]!r}, "
-                    "which others have; score all candidates of a suite, or leave the scorer out of all"
+                    f"{path}: candidate {number} of record {record.id} has no score by {lacking[0]!r}, "
+                    "which other candidates have; score all candidates of a suite, or remove the scorer "
+                    "from all of them"
                 )
     return {
         name: tuple(

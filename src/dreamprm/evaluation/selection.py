@@ -22,11 +22,11 @@ class Selection:
 
     Args:
         suite: the candidates.
-        aggregations: the aggregation of each scorer to show, by its name.
-        temperature: divides the aggregates; weighted self-consistency alone feels it.
-        weighted: whether there is weighted self-consistency by each scorer.
-        best_generator: the generator that stands for the best single one, or None.
-        seed: of subsets that are drawn (see `weighted_vote_accuracy`).
+        aggregations: the aggregation of each scorer to show, by scorer name.
+        temperature: divides the aggregates; affects only weighted self-consistency.
+        weighted: whether to include weighted self-consistency by each scorer.
+        best_generator: the generator shown as the best single one, or None.
+        seed: of sampled subsets (see `weighted_vote_accuracy`).
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Selection:
         return max(self._groups)
 
     def outcome(self, selector: str, n: int) -> Floats:
-        """(Q,) expected accuracy with n candidates (all that a question has, where that is fewer).
+        """(Q,) expected accuracy with n candidates (all of a question's candidates, if it has fewer).
 
         Raises: ValueError for an unknown selector, or n outside 1..N.
         """
@@ -87,19 +87,19 @@ class Selection:
                 )
             else:
                 result[rows] = table.accuracy(selector, own)
-        # Questions are drawn for independently.
+        # Subsets are drawn independently for each question.
         self._errors[selector, n] = float(np.sqrt((errors**2).sum()) / len(errors))
         return result
 
     def standard_error(self, selector: str, n: int) -> float:
-        """Of the mean outcome, from drawing subsets where they are too many; 0 where it is exact."""
+        """The standard error of the mean outcome due to sampling subsets; 0 if the outcome is exact."""
         return self._errors.get((selector, n), 0.0)
 
     def picks(self) -> Iterator[dict[str, dict[str, Any]]]:
-        """Question by question, by selector: `candidates` it picks among all N, and expected `accuracy`.
+        """For each question, by selector: the `candidates` it picks among all N, and its expected `accuracy`.
 
-        Candidates that tie are all named; of a vote, all that gave a winning answer. Random, oracle and the
-        best single generator pick by no rule of their own: their accuracy alone is told.
+        All tied candidates are named; for a vote, all that gave a winning answer. Random, oracle and the best
+        single generator have no rule that picks a candidate: only their accuracy is given.
         """
         earned = {selector: self.outcome(selector, self.size) for selector in self.selectors}
         for question, votes in enumerate(self._suite.votes):
@@ -131,7 +131,7 @@ def scores_of(
     *,
     temperature: float = 1.0,
 ) -> list[Floats]:
-    """A vector a question of one score a candidate, A / temperature."""
+    """One vector per question with one score per candidate, A / temperature."""
     rows = suite.log_odds[scorer]
     flat = aggregate_candidates(
         [values for row in rows for values in row], aggregation=aggregation, temperature=temperature
@@ -144,10 +144,11 @@ def aggregate_candidates(
 ) -> Floats:
     """(M,) float64 A / temperature of M candidates (`dreamprm.models.aggregation.aggregate_logit`).
 
-    A scorer of whole responses (an ORM) has one value a candidate, which every aggregation leaves as it is.
+    A scorer of whole responses (an ORM) has one value per candidate, which every aggregation leaves
+    unchanged.
 
     Args:
-        log_odds: of each candidate its steps' log-odds, at least one.
+        log_odds: each candidate's per-step log-odds, at least one.
         aggregation: one of `dreamprm.config.choices.AGGREGATIONS`.
         temperature: > 0.
 
@@ -172,7 +173,7 @@ def aggregate_candidates(
 def generator_outcomes(suite: ScoredSuite) -> dict[str, Floats]:
     """(Q,) mean of `correct` over each generator's own candidates; NaN for a question it did not answer.
 
-    Empty where the candidates come from one generator, or do not name theirs.
+    Empty if all candidates come from one generator, or do not name theirs.
     """
     names = list(
         dict.fromkeys(

@@ -1,6 +1,6 @@
-"""Selectors: their names, their order in tables, and what each stands for in a few words.
+"""Selectors: their names, their order in tables, and what each of them means, in a few words.
 
-The one source for pages, plots and model cards.
+The single source for pages, plots and model cards.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from dreamprm.models.model_card import MODELS
 
 WEIGHTED = "weighted_"
-"""Before a scorer's name: weighted self-consistency by it."""
+"""Prefix of a scorer's name: self-consistency weighted by that scorer."""
 
 BEST_GENERATOR = "best_generator"
 
@@ -23,7 +23,7 @@ UNSCORED: Mapping[str, str] = MappingProxyType(
     {
         "random": "one candidate at random: the mean accuracy of all",
         "first": "zero-shot: the first candidate, whatever N is",
-        "majority": "self-consistency: the most frequent final answer; ties are drawn",
+        "majority": "self-consistency: the most frequent final answer; ties are broken at random",
         BEST_GENERATOR: "the best single generator, without selection",
         "oracle": "right if any candidate is: the ceiling",
     }
@@ -36,7 +36,7 @@ BACKBONES: Mapping[str, str] = MappingProxyType(
         "base_head": "the PRM before training: its step head is untrained",
     }
 )
-"""Scorers that nothing was trained for, by name."""
+"""Scorers that need no training, by name."""
 
 PAPER_NAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -55,7 +55,7 @@ SINGLE = "one value a response"
 """How the aggregation of a scorer of whole responses was chosen: there is nothing to choose."""
 
 SHORT: Mapping[str, str] = MappingProxyType({**UNSCORED, **BACKBONES, **MODELS})
-"""All of them."""
+"""Unscored selectors, backbones and trained models, by name."""
 
 
 def ordered_scorers(names: Sequence[str]) -> list[str]:
@@ -65,18 +65,19 @@ def ordered_scorers(names: Sequence[str]) -> list[str]:
 
 
 def is_scorer(selector: str) -> bool:
-    """Whether a selector takes the highest score: no vote, and none that needs no score."""
+    """Whether a selector takes the highest score: neither a vote nor one that needs no score."""
     return selector not in UNSCORED and not selector.startswith(WEIGHTED)
 
 
 def meaning(selector: str, aggregations: Mapping[str, Any] | None = None) -> str:
     """What a selector picks.
 
-    A scorer that is not known by name is told as "scores of NAME".
+    An unknown scorer is described as "scores of NAME".
 
     Args:
         selector: its name.
-        aggregations: the entry of evaluation.json; with it, how a scorer's steps become one score.
+        aggregations: the entry of evaluation.json; if given, the text also says how a scorer's steps become
+            one score.
     """
     if selector in UNSCORED:
         return UNSCORED[selector]
@@ -91,5 +92,5 @@ def meaning(selector: str, aggregations: Mapping[str, Any] | None = None) -> str
         return known
     how = choice["chosen"]
     if how == SINGLE:
-        return f"{known}; highest score, {SINGLE}"
+        return f"{known}; highest score, one value per response"
     return f"{known}; highest {choice['aggregation']} of the steps ({how})"

@@ -2,11 +2,11 @@
 
 A question has N sampled candidates. What a selector would score with n <= N candidates is reported as the
 mean over *all* subsets of size n, in closed form, so the figure neither depends on which n were kept nor can
-be chosen on the test answers (DreamPRM, arXiv 2505.20241, draws its 4 of 8 that way; we do not).
+be chosen on the test answers (DreamPRM, arXiv 2505.20241, picks its 4 of 8 that way; we do not).
 
-`correct` is right or wrong, or a credit in [0, 1] where answers are graded; a pick earns its credit.
+`correct` is right or wrong, or a credit in [0, 1] if answers are graded; a pick earns its credit.
 
-Every function returns one value a question, (Q,) float64 in [0, 1]; means and intervals are taken later
+Every function returns one value per question, (Q,) float64 in [0, 1]; means and intervals are taken later
 (dreamprm.evaluation.bootstrap).
 """
 
@@ -25,13 +25,13 @@ Answers = Sequence[Sequence[str | None]]
 
 
 def checked_correct(correct: ArrayLike, n: int) -> Floats:
-    """(Q, N) float64 outcomes in [0, 1], where n is a size that subsets of N can have.
+    """Check `correct` and the subset size n; returns (Q, N) float64 outcomes in [0, 1].
 
     Raises: ValueError for anything but a non-empty (Q, N) array of bool or of floats in [0, 1], or n outside
         1..N.
     """
     array = np.asarray(correct)
-    # Whole numbers are refused: they may be option numbers or counts by mistake.
+    # Integers are rejected: they may be option numbers or counts passed by mistake.
     if array.dtype.kind not in "bf" or array.ndim != 2 or 0 in array.shape:
         raise ValueError(
             f"correct must be a non-empty (questions, candidates) array of bool, or of credits "
@@ -61,10 +61,10 @@ def random_accuracy(correct: ArrayLike) -> Floats:
 
 
 def first_accuracy(correct: ArrayLike) -> Floats:
-    """Accuracy of the first candidate as the file has them, whatever n is: the zero-shot response.
+    """Accuracy of the first candidate in file order, whatever n is: the zero-shot response.
 
-    It is one draw of what `random_accuracy` expects, and the only selector that depends on the order of the
-    candidates.
+    It is one draw of what `random_accuracy` averages over, and the only selector that depends on the order of
+    the candidates.
 
     Args: correct (Q, N) bool, or credits. Returns: (Q,).
     Raises: ValueError as `checked_correct`.
@@ -75,7 +75,7 @@ def first_accuracy(correct: ArrayLike) -> Floats:
 def oracle_accuracy(correct: ArrayLike, n: int) -> Floats:
     """Ceiling of every selector: 1 - C(wrong, n) / C(N, n), the chance that n candidates hold a right one.
 
-    Of credits, the expected highest one: what best-of-n earns with the credits themselves as scores.
+    With credits, the expected maximum: what best-of-n earns with the credits themselves as scores.
 
     Args: correct (Q, N) bool, or credits; n in 1..N. Returns: (Q,).
     Raises: ValueError for a bad shape or n.
@@ -90,9 +90,9 @@ def oracle_accuracy(correct: ArrayLike, n: int) -> Floats:
 def best_of_n_accuracy(scores: ArrayLike, correct: ArrayLike, n: int) -> Floats:
     """Expected accuracy of the highest-scored of n candidates, averaged over all subsets of size n.
 
-    For candidate j let l_j be the candidates scored strictly lower and e_j those tied with it, itself
-    included. One of its tie group wins if the subset lies within the l_j + e_j candidates scored at most as
-    high, and not within the l_j lower ones; ties are shared equally:
+    For candidate j, let l_j be the number of candidates scored strictly lower and e_j of those tied with it,
+    itself included. One of its tie group wins if the subset lies within the l_j + e_j candidates scored at
+    most as high, and not within the l_j lower ones; ties are shared equally:
         sum_j correct_j * [C(l_j + e_j, n) - C(l_j, n)] / (e_j * C(N, n)).
 
     Args:
@@ -124,12 +124,12 @@ def best_of_n_accuracy(scores: ArrayLike, correct: ArrayLike, n: int) -> Floats:
 def majority_accuracy(answers: Answers, correct: ArrayLike, n: int) -> Floats:
     """Expected accuracy of the most frequent final answer among n candidates, averaged over all subsets.
 
-    Self-consistency. Answers that tie for the most votes are drawn with equal chance. A candidate without an
-    answer (None) takes a place in the subset but cannot be voted for; a subset without any answer is wrong.
-    Where candidates with one answer differ in `correct`, the vote earns their mean.
+    Self-consistency. Ties for the most votes are broken uniformly at random. A candidate without an answer
+    (None) takes a place in the subset but cannot be voted for; a subset without any answer is wrong. If
+    candidates with the same answer differ in `correct`, the vote earns their mean.
 
     Args:
-        answers: Q lists of N normalised final answers, compared as strings; None where there is none.
+        answers: Q lists of N normalised final answers, compared as strings; None without an answer.
         correct: (Q, N) bool, or credits in [0, 1].
         n: size of the subsets, 1..N.
     Returns: (Q,).
@@ -137,7 +137,7 @@ def majority_accuracy(answers: Answers, correct: ArrayLike, n: int) -> Floats:
     """
     right = checked_correct(correct, n)
     require_answers(answers, right)
-    # Few patterns of vote counts occur, so each is worked out once.
+    # Few patterns of vote counts occur, so each is computed once.
     chances: dict[tuple[int, ...], dict[int, float]] = {}
     result = np.zeros(len(right))
     for index, row in enumerate(answers):
@@ -153,14 +153,14 @@ def majority_accuracy(answers: Answers, correct: ArrayLike, n: int) -> Floats:
 
 
 def require_answers(answers: Answers, correct: Floats) -> None:
-    """Refuse answers that are not Q lists of N.
+    """Check that the answers are Q lists of N.
 
     Raises: ValueError with both shapes.
     """
     if len(answers) != len(correct) or any(len(row) != correct.shape[1] for row in answers):
         sizes = sorted({len(row) for row in answers})
         raise ValueError(
-            f"answers must hold one entry a candidate, {correct.shape[0]} lists of "
+            f"answers must hold one entry per candidate, {correct.shape[0]} lists of "
             f"{correct.shape[1]}; got {len(answers)} lists of {sizes}"
         )
 
@@ -168,7 +168,7 @@ def require_answers(answers: Answers, correct: Floats) -> None:
 def _winning_chances(sizes: tuple[int, ...], total: int, n: int) -> dict[int, float]:
     """{size: chance that an answer given by so many of the `total` candidates wins the vote in an n-subset}.
 
-    Counts subsets exactly: an answer wins with v votes where no other has more; with t others at v its share
+    Counts subsets exactly: an answer wins with v votes if no other has more; with t others at v, its share
     is 1 / (t + 1). ways[t, k] counts how the other answers give k candidates, none above v, t exactly at v.
     """
     silent = total - sum(sizes)
@@ -217,7 +217,7 @@ class CandidateScores:
     def accuracy(self, selector: str, n: int) -> Floats:
         """(Q,) expected accuracy of a selector with n candidates.
 
-        Raises: ValueError for an unknown selector (named beside the known ones) or a bad n.
+        Raises: ValueError for an unknown selector (the message lists the known ones) or a bad n.
         """
         if selector in UNSCORED:
             return UNSCORED[selector](self, n)

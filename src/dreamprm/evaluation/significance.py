@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 DRAWS = 99_999
-"""Sign flips drawn where the exact test does not apply; the smallest p they can show is 1e-5."""
+"""Sign flips drawn if the exact test does not apply; the smallest p they can give is 1e-5."""
 
 # Outcomes are shares with small denominators; sums of them in another order differ by rounding.
 _EQUAL = 1e-9
@@ -27,7 +27,8 @@ class PairedTest:
 
     Attributes:
         better, worse: questions on which the first one earns more, or less (the discordant ones).
-        p: of the null hypothesis that exchanging the two selectors' outcomes on any question is as likely.
+        p: p value under the null hypothesis that exchanging the two selectors' outcomes on any question is
+            equally likely.
         method: `mcnemar`, exact; or `sign_flip`, by random draws.
     """
 
@@ -40,8 +41,8 @@ class PairedTest:
 def mcnemar_p(better: int, worse: int) -> float:
     """Two-sided p of McNemar's exact test: min(1, 2 P(X <= min(b, c))), X binomial(b + c, 1/2).
 
-    Use it where each selector is right or wrong on each question. b and c count the questions that only one
-    of the two gets right; the others tell nothing. 1 where there are none.
+    Use it if each selector is right or wrong on each question. b and c count the questions that only one
+    of the two gets right; the others carry no information. Returns 1 if both are 0.
 
     Raises: ValueError for a negative count.
     Source: McNemar, Psychometrika 12 (1947) 153; in its exact form the sign test on discordant pairs.
@@ -60,13 +61,14 @@ def mcnemar_p(better: int, worse: int) -> float:
 def paired_test(gaps: Sequence[ArrayLike], *, seed: int, draws: int = DRAWS) -> PairedTest:
     """Test the mean over suites of each suite's mean outcome gap.
 
-    Where all gaps that are not 0 count the same (0/1 outcomes of one suite), this is McNemar's exact test.
-    Outcomes may also be fractions: a tie earns its expected share. McNemar's test is then not defined, and
-    the test it is a case of takes its place: under the null hypothesis every gap keeps or turns its sign
-    with equal chance, and p = (1 + #{|flipped mean| >= |mean|}) / (1 + draws) over seeded random flips.
+    If all nonzero gaps have the same size (0/1 outcomes of one suite), this is McNemar's exact test. Outcomes
+    may also be fractions: a tie earns its expected share. McNemar's test is then undefined, and the sign-flip
+    test, of which it is a special case, takes its place: under the null hypothesis, every gap keeps or flips
+    its sign with equal probability, and p = (1 + #{|flipped mean| >= |mean|}) / (1 + draws) over seeded
+    random flips.
 
     Args:
-        gaps: a vector a suite, of one gap a question (first selector's outcome minus the second's).
+        gaps: one vector per suite, with one gap per question (first selector's outcome minus the second's).
         seed: of the flips.
         draws: number of flips, >= 1.
     Returns: the test.
@@ -98,10 +100,10 @@ def paired_test(gaps: Sequence[ArrayLike], *, seed: int, draws: int = DRAWS) -> 
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values adjusted so that calling all those below a level false alarms at most that often in all.
+    """Adjusted p values: rejecting all those below a level bounds the family-wise error rate by that level.
 
-    In ascending order, p_(i) (i = 1..m) becomes max over k <= i of min(1, (m - k + 1) p_(k)). Valid however
-    the tests depend on each other.
+    In ascending order, p_(i) (i = 1..m) becomes max over k <= i of min(1, (m - k + 1) p_(k)). Valid under any
+    dependence between the tests.
 
     Source: Holm, Scandinavian Journal of Statistics 6 (1979) 65.
     """
@@ -116,7 +118,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def baseline_letters(result: Mapping[str, Any]) -> dict[str, str]:
     """A letter for each baseline of the differences: a, b, ..., z, aa, bb, ...
 
-    Args: result: what evaluation.json holds.
+    Args: result: the content of evaluation.json.
     """
     baselines = dict.fromkeys(row["baseline"] for row in result["differences"])
     return {name: _ALPHABET[k % 26] * (k // 26 + 1) for k, name in enumerate(baselines)}
@@ -125,7 +127,7 @@ def baseline_letters(result: Mapping[str, Any]) -> dict[str, str]:
 def significant_against(result: Mapping[str, Any]) -> dict[tuple[str, str], list[tuple[str, str]]]:
     """By (method, suite) the ("+" or "-", baseline) of each significant difference: better or worse.
 
-    Only pairs that were compared can be among them; a baseline carries no mark for losing.
+    Only compared pairs can have marks, and the mark is the method's: a baseline gets none for losing.
     """
     marks: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for row in result["differences"]:
@@ -136,16 +138,17 @@ def significant_against(result: Mapping[str, Any]) -> dict[tuple[str, str], list
 
 
 def error_rate(result: Mapping[str, Any]) -> str:
-    """1 - level as text: the bound of the adjusted p. Example: level 0.95 -> "0.05"."""
+    """1 - level as text: the bound on the adjusted p. Example: level 0.95 -> "0.05"."""
     return f"{1 - result['level']:.3g}"
 
 
 def how_tested(result: Mapping[str, Any]) -> str:
-    """What better/worse, p, its mark ~ and Holm's adjusted p are, in sentences."""
+    """Sentences that explain better/worse, p, its mark ~ and Holm's adjusted p."""
     return (
-        "better/worse: questions on which the method earns more or less. p: McNemar's exact test where every "
-        "outcome is right or wrong and one suite is tested; else (ties earn their expected share; a mean "
-        "weighs suites) the sign-flip test that it is a case of, marked ~, by 99,999 seeded draws. Holm: "
-        f"adjusted for all {len(result['differences'])} differences of this evaluation; * where it is below "
+        "better/worse: questions on which the method scores higher or lower. p: McNemar's exact test if "
+        "every outcome is right or wrong and one suite is tested; otherwise (ties earn their expected "
+        "share; a mean weights suites) the sign-flip test, of which it is a special case, marked ~, with "
+        f"99,999 seeded draws. Holm: adjusted for all {len(result['differences'])} differences of this "
+        "evaluation; *: below "
         f"{error_rate(result)}."
     )

@@ -1,4 +1,4 @@
-"""Reduced copies of images, small enough to be kept beside an evaluation and inside its page."""
+"""Reduced copies of images, small enough to be kept with an evaluation and inside its page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ThumbnailFolder:
     """A folder of reduced images, named by their content: questions that share an image share the file.
 
     Args:
-        folder: made when the first image is written.
+        folder: created when the first image is written.
         side: the longest side in pixels; smaller images keep their size.
     """
 
@@ -39,7 +39,7 @@ class ThumbnailFolder:
     def add(self, path: str) -> str:
         """Write the reduced copy of an image; it appears whole or not at all.
 
-        Returns: the file's name. Raises: DataError where the image is missing or cannot be opened.
+        Returns: the file's name. Raises: DataError if the image is missing or cannot be opened.
         """
         content, kind = thumbnail(path, side=self._side)
         target = self._folder / f"{hashlib.sha256(content).hexdigest()[:16]}.{kind}"
@@ -49,7 +49,7 @@ class ThumbnailFolder:
         return target.name
 
     def keep_only(self, names: Collection[str]) -> None:
-        """Take out all other files with names of ours, and the folder if it is then empty."""
+        """Remove all other files with names of ours, and the folder if it is then empty."""
         if not self._folder.is_dir():
             return
         for path in self._folder.iterdir():
@@ -62,33 +62,34 @@ class ThumbnailFolder:
 
 
 def thumbnail(path: str, *, side: int) -> tuple[bytes, str]:
-    """An image reduced and encoded anew, as PNG or JPEG, whichever is smaller.
+    """An image scaled down and re-encoded as PNG or JPEG, whichever is smaller.
 
-    Drawings of few colours are smaller as PNG and photographs as JPEG. What is transparent becomes white, as
-    for the model. Nothing else of the file is kept: no place, no camera, no embedded text.
+    Drawings of few colours are smaller as PNG and photographs as JPEG. Transparent areas become white, as for
+    the model. Metadata (place, camera, embedded text) is not kept.
 
     Args:
-        path: an image of any kind and mode that Pillow reads; of a moving one the first frame is taken.
+        path: an image of any kind and mode that Pillow reads; of an animated one, the first frame is used.
         side: the longest side in pixels, >= 1.
 
     Returns:
         The bytes, and "png" or "jpg".
 
     Raises:
-        DataError: no such file, no image, a damaged one, or more pixels than Pillow holds to be safe
+        DataError: no such file, not an image, a damaged one, or more pixels than Pillow considers safe
             (`Image.MAX_IMAGE_PIXELS`, 89 million).
     """
     from PIL import Image, ImageOps  # only where images are opened
 
-    if not os.path.isfile(path):  # opening a pipe would wait for ever
+    if not os.path.isfile(path):  # opening a pipe would wait forever
         raise DataError(f"{path}: no such file")
     try:
         with warnings.catch_warnings():
-            # A decoder's remarks on odd metadata help nobody here; too large an image must not be decoded.
+            # A decoder's warnings about odd metadata are of no use here; too large an image must not be
+            # decoded.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
-                file.draft(None, (side, side))  # JPEG alone: decoded at a fraction of its size
+                file.draft(None, (side, side))  # JPEG only: decoded at a fraction of its size
                 image = _on_white(ImageOps.exif_transpose(file))
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
         png, jpeg = io.BytesIO(), io.BytesIO()
@@ -103,7 +104,7 @@ def thumbnail(path: str, *, side: int) -> tuple[bytes, str]:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """The image as RGB with nothing beside its pixels."""
+    """The image as RGB, with nothing but its pixels."""
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):
@@ -121,11 +122,11 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """A grey image of 16 or 32 bits a pixel as one of 8, which Pillow would cut off at 255."""
+    """A grey image of 16 or 32 bits per pixel converted to 8; Pillow would clip it at 255."""
     from PIL import Image
 
     values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    if image.mode == "F":  # no range of its own: from black to white
+    if image.mode == "F":  # no fixed range: scaled from black to white
         low, high = float(values.min()), float(values.max())
         values = (values - low) * (255.0 / (high - low) if high > low else 0.0)
     elif image.mode != "I" or values.max() > 255:  # older Pillow opens PNG of 16 bits as "I"

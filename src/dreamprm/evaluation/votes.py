@@ -17,30 +17,30 @@ from dreamprm.data.records import QuestionRecord
 from dreamprm.evaluation.selectors import Answers, Floats, checked_correct, require_answers
 
 MOST_SUBSETS = 20_000
-"""Up to so many subsets of one size are all counted: every size up to 16 candidates."""
+"""Up to this many subsets of one size are all enumerated, which covers every size up to 16 candidates."""
 
 DRAWS = 2_000
-"""Subsets drawn a question where there are more."""
+"""Subsets sampled per question if there are more."""
 
 # Sums of the same weights in another order differ by rounding; they are still a tie.
 _TIE = 1e-12
-_CELLS_AT_ONCE = 2_000_000  # subset x answer sums held in memory at a time: 16 MB an array
+_CELLS_AT_ONCE = 2_000_000  # subset x answer sums held in memory at a time: 16 MB per array
 
 
 def vote_of(final_answer: str | None, question: QuestionRecord | None = None) -> str | None:
     """The name under which a final answer is counted: equal names are votes for one answer.
 
     In this order: with options, the letter of the option that it names; a number with its unit, by value
-    (`0.50`, `.5` and `1/2`; `25%` is not `0.25`); else its words, without dress, case, articles and
-    punctuation (`dreamprm.answers.text.normalised`). The right answer is never looked at, so the vote cannot
-    lean to it. Two expressions that are equal only after algebra count as different answers.
+    (`0.50`, `.5` and `1/2`; `25%` is not `0.25`); else its words, without formatting, case, articles and
+    punctuation (`dreamprm.answers.text.normalised`). The reference answer is never used, so it cannot bias
+    the vote. Two expressions that are equal only after algebra count as different answers.
 
     Args:
         final_answer: as the candidate states it.
-        question: where known; only its options are read.
+        question: if known; only its options are read.
 
     Returns:
-        The name, such as `option B`, `number 1/2 cm`, `words parrot`; None where there is no answer.
+        The name, such as `option B`, `number 1/2 cm`, `words parrot`; None if there is no answer.
     """
     if final_answer is None or not final_answer.strip():
         return None
@@ -53,7 +53,7 @@ def vote_of(final_answer: str | None, question: QuestionRecord | None = None) ->
         unit = "%" if quantity.percent else quantity.unit
         return f"number {quantity.value}{f' {unit}' if unit else ''}"
     words = normalised(final_answer)
-    # Only punctuation: still an answer of its own ("?"), told apart as it is written.
+    # Only punctuation: still an answer ("?"), compared as it is written.
     return f"words {words or final_answer.strip()}"
 
 
@@ -70,27 +70,27 @@ def weighted_vote_accuracy(
     """Expected accuracy of the answer with the most weight among n candidates, averaged over all subsets.
 
     The answer chosen from a subset S is argmax_a sum_{j in S, answer_j = a} sigmoid(A_j), A_j the candidate's
-    score as log-odds. Answers that tie are drawn with equal chance. A candidate without an answer (None)
-    takes a place in the subset but has no vote; a subset without any answer is wrong. Where the subset's
-    candidates with one answer differ in `correct`, the answer earns their mean. All of this is as in
-    `majority_accuracy`, which it equals where all scores are the same.
+    score as log-odds. Ties are broken uniformly at random. A candidate without an answer (None)
+    takes a place in the subset but has no vote; a subset without any answer is wrong. If the subset's
+    candidates with the same answer differ in `correct`, the answer earns their mean. All of this is as in
+    `majority_accuracy`, which it equals if all scores are the same.
 
-    Unlike the highest score, the heaviest answer follows no order of the candidates, so no closed form is
-    known to us: all C(N, n) subsets are counted where they are at most `most_subsets`, else `draws` subsets
-    a question are drawn at random.
+    Unlike the highest score, the heaviest answer does not follow from an ordering of the candidates, and no
+    closed form is known to us: all C(N, n) subsets are enumerated if there are at most `most_subsets`, else
+    `draws` random subsets per question are sampled.
 
     Args:
-        answers: Q lists of N normalised final answers, compared as strings; None where there is none.
-        log_odds: (Q, N) finite float. Only their sigmoids' ratios within a question count, so a weight
-            below 1e-300 of the question's largest counts as none at all.
+        answers: Q lists of N normalised final answers, compared as strings; None without an answer.
+        log_odds: (Q, N) finite float. Only the ratios of their sigmoids within a question matter, so a weight
+            below 1e-300 of the question's largest counts as 0.
         correct: (Q, N) bool, or credits in [0, 1].
         n: size of the subsets, 1..N.
-        seed: of the drawn subsets; has no effect where all are counted.
+        seed: of the sampled subsets; has no effect if all are enumerated.
         most_subsets, draws: as above, >= 1.
-    Returns: (accuracy, standard error of the drawing), each (Q,); the second is 0 where all are counted.
+    Returns: (accuracy, standard error due to sampling), each (Q,); the second is 0 if all are enumerated.
     Raises: ValueError for shapes that differ, a bad n, or a score that is not finite.
-    Source: the voting verifier of Li et al., arXiv 2206.02336 (DiVeRSe), section 3.2; known as weighted
-        best-of-N too. The paper's vote takes the verifier's probability, and so does this one.
+    Source: the voting verifier of Li et al., arXiv 2206.02336 (DiVeRSe), section 3.2; also known as weighted
+    best-of-N. As in the paper, votes are weighted by the verifier's probability.
     """
     right = checked_correct(correct, n)
     require_answers(answers, right)
@@ -124,9 +124,9 @@ def winning_candidates(answers: Sequence[str | None], log_odds: ArrayLike) -> li
     """The candidates that gave an answer with the most weight among all N; several answers may tie.
 
     Args:
-        answers: N final answers as of `weighted_vote_accuracy`.
+        answers: N final answers, as in `weighted_vote_accuracy`.
         log_odds: (N,) scores; all equal for the plain majority.
-    Returns: their numbers, ascending; none where no candidate has an answer.
+    Returns: their indices, ascending; empty if no candidate has an answer.
     """
     given = sorted({answer for answer in answers if answer is not None})
     log_weights = -np.logaddexp(0.0, -np.asarray(log_odds, dtype=np.float64))
@@ -176,7 +176,7 @@ def _all_subsets(total: int, n: int) -> Floats:
 
 
 def _drawn_subsets(generator: np.random.Generator, questions: int, total: int, n: int, draws: int) -> Floats:
-    """(q, draws, N) 1 for the members of random subsets, drawn for each question anew."""
+    """(q, draws, N) 1 for the members of random subsets, drawn separately for each question."""
     keys = generator.random((questions, draws, total))
     members = np.argpartition(keys, n - 1, axis=-1)[..., :n]
     chosen = np.zeros_like(keys)

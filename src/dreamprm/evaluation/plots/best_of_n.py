@@ -1,4 +1,4 @@
-"""Plots of best-of-N accuracy: over N for the mean of the suites and for each, and by suite for all N."""
+"""Plots of best-of-N accuracy: over N (mean of the suites, and each suite), and by suite with all N."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from dreamprm.evaluation.number_text import (
 from dreamprm.evaluation.plots import style
 from dreamprm.evaluation.selector_names import WEIGHTED
 
-_PANELS_A_ROW = 4
+_PANELS_PER_ROW = 4
 _TITLE_INCHES = 6.0
-_MOST_BANDS = 8  # more of them cover each other
+_MOST_BANDS = 8  # more would overlap
 _BOLD = "dreamprm"
 
 Points = dict[int, float]
 
 
 def evaluation_figures(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What the plots show of an evaluation: all but the weighted votes, whose lines lie on one another.
+    """The part of an evaluation that the plots show: all except the weighted votes, whose lines overlap.
 
-    The mean of a single suite is left out: it would show the suite twice. The plot of the mean takes only
+    The mean of a single suite is left out: it would show the suite twice. The plot of the mean includes only
     selectors that every suite has.
 
     Args: result: what evaluation.json holds.
@@ -46,13 +46,13 @@ def evaluation_figures(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mean_over_n(summary: Mapping[str, Any], *, level: float) -> Figure | None:
-    """One line a selector: accuracy over the number of candidates, mean of the suites, with intervals.
+    """Accuracy over the number of candidates, mean over the suites: one line per selector, with intervals.
 
     Args:
         summary: accuracy_by_n and intervals_by_n (or intervals) by selector and suite, as in summary.json.
-            Where it holds `stated_means`, a selector that states no mean over several suites has none.
+            With `stated_means`, a selector for which no mean over several suites is stated is not drawn.
         level: of the intervals.
-    Returns: None where there is nothing to plot: no line, or lines of a single N.
+    Returns: the figure; None if there is nothing to plot: no lines, or only one N.
     """
     lines = _mean_lines(summary)
     every = sorted({n for points in lines.values() for n in points})
@@ -97,10 +97,10 @@ def mean_over_n(summary: Mapping[str, Any], *, level: float) -> Figure | None:
 
 
 def suites_over_n(summary: Mapping[str, Any]) -> Figure | None:
-    """A panel a suite, each with a scale of its own: accuracy over the number of candidates, no intervals.
+    """Accuracy over the number of candidates: one panel per suite, each with its own scale; no intervals.
 
-    Args: summary: as of `mean_over_n`.
-    Returns: None without at least two suites (one is what `mean_over_n` shows) and two N.
+    Args: summary: as in `mean_over_n`.
+    Returns: the figure; None with fewer than two suites (`mean_over_n` shows a single one) or two N.
     """
     rows = summary.get("accuracy_by_n") or {}
     suites = [name for name in suite_names(summary) if name != MEAN]
@@ -128,7 +128,7 @@ def suites_over_n(summary: Mapping[str, Any]) -> Figure | None:
         _candidates_axis(panel, sorted(every))
         panel.set_xlabel("candidates N", fontsize=8.5)
         style.tidy(panel)
-    # In the order of the tables, whichever suite a selector first appears in.
+    # In the order of the tables, regardless of which suite a selector first appears in.
     names = [name for name in rows if name in handles]
     figure.legend(
         [handles[name] for name in names],
@@ -152,12 +152,12 @@ def suites_over_n(summary: Mapping[str, Any]) -> Figure | None:
 
 
 def suites_with_all(summary: Mapping[str, Any], *, level: float) -> Figure | None:
-    """A panel a suite: each selector's accuracy with all N candidates and its interval.
+    """Each selector's accuracy with all N candidates and its interval: one panel per suite.
 
     Args:
         summary: best_of_n and intervals by selector and suite, as in summary.json.
         level: of the intervals.
-    Returns: None where there is nothing to plot.
+    Returns: the figure; None if there is nothing to plot.
     """
     rows = summary.get("best_of_n") or {}
     suites = suite_names(summary)
@@ -165,7 +165,7 @@ def suites_with_all(summary: Mapping[str, Any], *, level: float) -> Figure | Non
         return None
     selectors = list(rows)
     styles = style.selector_styles(selectors)
-    columns = min(_PANELS_A_ROW, len(suites))
+    columns = min(_PANELS_PER_ROW, len(suites))
     height = -(-len(suites) // columns)
     # The title is wider than a single panel.
     width = max(1.6 + 2.1 * columns, _TITLE_INCHES)
@@ -238,7 +238,7 @@ def _draw_band(
     selector: str,
     place: str,
 ) -> bool:
-    """Intervals at every N, or a bar at the last one where the summary has that alone; whether it has any."""
+    """Draw intervals at every N, or a bar at the last N if the summary has only that; False without any."""
     known = ((summary.get("intervals_by_n") or {}).get(selector) or {}).get(place) or {}
     band = [[100 * number(end) for end in known.get(str(n)) or (None, None)] for n in points]
     if any(math.isfinite(low) for low, _ in band):
@@ -274,13 +274,13 @@ def _suites_meant(summary: Mapping[str, Any]) -> str:
 
 
 def _mean_place(summary: Mapping[str, Any]) -> str:
-    """Where the figures of the mean stand: with a single suite and no mean beside it, there."""
+    """The key of the mean's figures: `mean`, or the only suite if no mean is stated."""
     places = suite_names(summary)
     return places[0] if len(places) == 1 else MEAN
 
 
 def _mean_lines(summary: Mapping[str, Any]) -> dict[str, Points]:
-    """{selector: {N: accuracy}} of the mean over suites; worked out where the summary has suites alone."""
+    """{selector: {N: accuracy}} of the mean over suites; computed if the summary has only the suites."""
     lines: dict[str, Points] = {}
     several = len([name for name in suite_names(summary) if name != MEAN]) > 1
     for selector, suites in (summary.get("accuracy_by_n") or {}).items():

@@ -19,9 +19,9 @@ _PANEL = 2.5  # inches
 def reliability_plot(
     calibration: Mapping[str, Any], *, scope: str, level: float, binning: str = "equal_mass"
 ) -> Figure | None:
-    """A row a scorer, a panel a subset; the points' bars are intervals, the columns below how many steps.
+    """Reliability curves with intervals and the share of steps: one row per scorer, one panel per subset.
 
-    Equal mass by default: each point then rests on as many steps as any other. None without any step.
+    Equal mass by default, so that all points rest on the same number of steps. None if there are no steps.
 
     Args:
         calibration: the `calibration` entry of steps.json.
@@ -64,10 +64,12 @@ def reliability_plot(
 
 
 def threshold_plot(curves: Mapping[str, tuple[Floats, Floats, float]]) -> Figure | None:
-    """One curve a scorer, over the threshold as a probability, with the chosen one marked; None without any.
+    """F1 over the threshold as a probability: one curve per scorer, the chosen threshold marked.
 
     Args:
-        curves: by scorer thresholds (T,) in log-odds, rising, the F1 of each, and the chosen threshold.
+        curves: by scorer: thresholds (T,) in log-odds, ascending; the F1 of each; the chosen threshold.
+
+    Returns: the figure; None without curves.
     """
     if not curves:
         return None

@@ -1,4 +1,4 @@
-"""How the plots look: colours that colour-blind readers tell apart, labels on the lines themselves."""
+"""The style of all plots: colours that colour-blind readers can tell apart, lines labelled directly."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GRID = "#e2e2e2"
 PLAIN = "#3d6d99"
 DPI = 130
 
-# Red-brown below one half (bad), grey at it, blue above: apart for all common kinds of colour blindness.
+# Red-brown below one half (bad), grey at it, blue above: distinct for all common kinds of colour blindness.
 QUALITY_COLOURS = LinearSegmentedColormap.from_list(
     "planted_quality", ["#a63603", "#d9772f", "#a8a29a", "#4a86b8", "#08519c"]
 )
@@ -39,7 +39,7 @@ class LineStyle:
     Attributes:
         colour: "#rrggbb".
         marker, dash: as matplotlib names them.
-        filled: whether the marker is.
+        filled: whether the marker is filled.
     """
 
     colour: str
@@ -53,8 +53,8 @@ class LineStyle:
         return self.colour if self.filled else "white"
 
 
-# The first seven from Okabe and Ito's palette. No two have one marker, and where two colours look alike to
-# readers with any of the common kinds of colour blindness, their dashes differ (a test works it out).
+# The first seven are from Okabe and Ito's palette. No two share a marker, and where two colours look alike to
+# readers with any of the common kinds of colour blindness, their dashes differ (a test checks this).
 _SELECTORS = {
     "dreamprm": LineStyle("#d55e00", "o", "-"),
     "vanilla": LineStyle("#0072b2", "s", "-"),
@@ -87,8 +87,8 @@ _DASHES = ("-", "--", "-.", ":")
 def selector_styles(selectors: Sequence[str]) -> dict[str, LineStyle]:
     """A style for each selector, no two alike.
 
-    A selector that the package does not know takes a spare style, in turn; where those run out, they come
-    again with other dashes. A weighted vote has its scorer's colour and marker, the marker hollow.
+    Selectors that the package does not know take the spare styles in turn; once these run out, they repeat
+    with other dashes. A weighted vote has its scorer's colour and marker, with the marker hollow.
     """
     scorers = dict.fromkeys(name.removeprefix(WEIGHTED) for name in selectors)
     spare = {name: _spare(k) for k, name in enumerate(name for name in scorers if name not in _SELECTORS)}
@@ -110,7 +110,7 @@ def _hollow(look: LineStyle) -> LineStyle:
 
 
 class _PlainTextFigure(Figure):
-    """A figure whose texts stand as they are: names with "$" are no mathematics, and would not parse."""
+    """A figure that shows its texts verbatim: a name with "$" is not mathematics and might not parse."""
 
     def draw(self, renderer: RendererBase) -> None:
         for text in self.findobj(Text):
@@ -119,7 +119,7 @@ class _PlainTextFigure(Figure):
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that makes room for its own labels; no global pyplot state."""
+    """An empty figure (size in inches) that makes room for its labels; uses no global pyplot state."""
     layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09)
     return _PlainTextFigure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
 
@@ -136,7 +136,7 @@ def tidy(axes: Axes, *, grid: str = "y") -> None:
 
 
 def limit_steps(axes: Axes, steps: NDArray[np.float64]) -> None:
-    """From the first to the last of the steps (n,), and a little room where there is one alone."""
+    """Set the x limits to the first and last of the steps (n,), with a little room if there is only one."""
     first, last = np.nanmin(steps), np.nanmax(steps)
     axes.set_xlim(first if last > first else first - 1, last if last > first else last + 1)
 
@@ -166,8 +166,8 @@ def spread(
 ) -> NDArray[np.float64]:
     """(n,) positions moved as little as possible (least squares) so that neighbours are `gap` apart.
 
-    Labels that would overlap form a block around their mean; blocks that then touch merge. All stay
-    between low and high; where they do not fit, they reach over both ends alike.
+    Labels that would overlap form a block around their mean; blocks that then touch merge. All stay between
+    low and high; if they do not fit, they overrun both ends equally.
     """
     wanted = np.asarray(positions, dtype=np.float64)
     order = np.argsort(wanted, kind="stable")
@@ -189,7 +189,7 @@ def spread(
 
 
 def _darker(colour: str) -> tuple[float, float, float]:
-    """The colour as text: thin strokes of a pale colour are hard to read on white."""
+    """The colour for text: thin strokes of a pale colour are hard to read on white."""
     red, green, blue = to_rgb(colour)
     return 0.78 * red, 0.78 * green, 0.78 * blue
 
@@ -204,8 +204,8 @@ def label_line_ends(
 ) -> None:
     """Name lines at their right ends, outside the axes, spread so that no two names overlap.
 
-    Call it after the axes' limits are final: positions are worked out from them.
-    Args: ends (x, y) in data units of a linear y axis; texts and colours, one a line.
+    Call it after the axes' limits are final: positions are computed from them.
+    Args: ends (x, y) in data units of a linear y axis; texts and colours, one per line.
     """
     low, high = axes.get_ylim()
     height_points = axes.get_position().height * axes.figure.get_figheight() * 72  # type: ignore[union-attr]

@@ -2,7 +2,7 @@
 
     AUC = share of (right, wrong) pairs of steps in which the right one scores higher, ties counting half
 
-No threshold enters. `pooled` compares steps of different records too, so a scorer that only tells easy
+No threshold is involved. `pooled` compares steps of different records too, so a scorer that only tells easy
 questions from hard ones gains; `per record` is the mean over records that have both kinds, and sees only
 whether a record's own wrong steps score lower.
 """

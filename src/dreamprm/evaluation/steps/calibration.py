@@ -30,7 +30,7 @@ from dreamprm.evaluation.steps.scored_steps import ScoredSteps
 
 BINNINGS = ("equal_width", "equal_mass")
 SIMULATIONS = 200
-"""How often labels are drawn for `ece_if_calibrated`."""
+"""How many times labels are drawn for `ece_if_calibrated`."""
 
 
 def probabilities(log_odds: Floats) -> Floats:
@@ -40,10 +40,10 @@ def probabilities(log_odds: Floats) -> Floats:
 
 
 def inner_edges(values: Floats, bins: int, binning: str) -> Floats:
-    """The rising edges between bins; a value on an edge belongs to the bin above it.
+    """The ascending edges between bins; a value on an edge belongs to the bin above it.
 
     `equal_width`: k / bins for k = 1..bins-1. `equal_mass`: values at the ranks k n / bins; equal values
-    share a bin, so that there are fewer bins where many are equal.
+    share a bin, so there are fewer bins if many values are equal.
 
     Args:
         values: (n,) probabilities, n >= 1.
@@ -91,7 +91,7 @@ class Labelled:
     Attributes:
         probability: (n,).
         label: (n,) in [0, 1].
-        rollouts: (n,) behind each label: 1 for a judgement, 0 where unknown.
+        rollouts: (n,) number of rollouts behind each label: 1 for a judgement, 0 if unknown.
         owner: (n,) the question of each step.
         draws: of the questions.
     """
@@ -121,9 +121,9 @@ class Labelled:
 
 
 def brier(data: Labelled) -> Estimate:
-    """Mean squared difference of probability and label; NaN where there is no step.
+    """Mean squared difference of probability and label; NaN without steps.
 
-    Half of it can be noise of the labels: beside it, `base_rate_brier` is that of the best constant.
+    Half of it can be label noise: compare it with `base_rate_brier`, that of the best constant.
     """
     errors = (data.probability - data.label) ** 2
     drawn = data.draws.sums(_by_question(data, np.stack([errors, np.ones(len(data))], axis=1)))
@@ -139,7 +139,7 @@ def base_rate_brier(data: Labelled) -> float:
 def reliability(data: Labelled, *, bins: int, binning: str, level: float) -> Reliability:
     """The reliability curve and the ECE.
 
-    Bins stay as they are in bootstrap samples: those of the data, not of each sample.
+    Bootstrap samples use the bins of the data; bins are not recomputed for each sample.
 
     Args:
         data: at least one step.
@@ -171,20 +171,20 @@ def reliability(data: Labelled, *, bins: int, binning: str, level: float) -> Rel
 def ece_if_calibrated(
     data: Labelled, *, bins: int, binning: str, seed: int, level: float
 ) -> dict[str, float] | None:
-    """The ECE that chance alone gives: of labels drawn with the scorer's own probabilities.
+    """The ECE by chance alone: that of labels drawn with the scorer's own probabilities.
 
-    An ECE below `high` is no evidence against calibration. Labels are drawn independently, a binomial share
-    of as many rollouts as stand behind each. Real labels of one record hang together, so that chance gives
-    somewhat more than this.
+    An ECE below `high` is no evidence against calibration. Labels are drawn independently, each as a binomial
+    share of as many rollouts as the real label has. Real labels of one record are correlated, so chance gives
+    a somewhat higher ECE than this.
 
     Args:
         data: at least one step.
-        bins, binning: as of `reliability`.
+        bins, binning: as in `reliability`.
         seed: of the draws.
-        level: `high` is exceeded by chance (1 - level) of the times.
+        level: `high` is exceeded by chance (1 - level) of the time.
 
     Returns:
-        `mean` and `high` over `SIMULATIONS` draws; None where a number of rollouts is unknown.
+        `mean` and `high` over `SIMULATIONS` draws; None if a number of rollouts is unknown.
     """
     if not data.rollouts.all():
         return None
@@ -201,7 +201,7 @@ def ece_if_calibrated(
 
 
 def _ece(sums: Floats) -> Floats:
-    """(rows,) of (rows, 3 B) sums: counts, probabilities and labels by bin."""
+    """(rows,) ECE from (rows, 3 B) sums: counts, probabilities and labels by bin."""
     count, probability, label = np.split(sums, 3, axis=1)
     return ratio(np.abs(label - probability).sum(axis=1), count.sum(axis=1))
 

@@ -1,4 +1,4 @@
-"""Which records the threshold is chosen on: never one that the reported figures count."""
+"""Which records the threshold is chosen on: never any that the reported figures count."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Parts:
     """Development and test records.
 
     Attributes:
-        development: what the threshold is chosen on; None where it is given.
-        test: by subset what the figures count.
+        development: the records that the threshold is chosen on; None if it is given.
+        test: by subset, the records that the figures count.
         apart: the subset that is the development set itself; its figures do not enter the means.
     """
 
@@ -32,8 +32,8 @@ class Parts:
 def split_questions(subsets: Mapping[str, ScoredSteps], *, fraction: float, seed: int) -> Parts:
     """A share of each subset's questions for development, drawn by a hash of seed and question.
 
-    All records of a question fall on the same side, also where it occurs in several subsets, whatever the
-    order of the records. The share is therefore met on average only.
+    All records of a question fall on the same side, even if it occurs in several subsets, and whatever the
+    order of the records. The share is therefore met only on average.
 
     Raises:
         UserError: nothing is left on one side of a subset.
@@ -53,7 +53,7 @@ def split_questions(subsets: Mapping[str, ScoredSteps], *, fraction: float, seed
 
 
 def set_subset_apart(subsets: Mapping[str, ScoredSteps], name: str) -> Parts:
-    """One of the subsets is the development set, as GSM8K is in ProcessBench's paper.
+    """Use one of the subsets as the development set, like GSM8K in ProcessBench's paper.
 
     Raises:
         DataError: another subset holds one of its questions.
@@ -65,7 +65,7 @@ def set_subset_apart(subsets: Mapping[str, ScoredSteps], name: str) -> Parts:
 
 
 def other_records(subsets: Mapping[str, ScoredSteps], development: ScoredSteps, file: str) -> Parts:
-    """A file of its own is the development set.
+    """Use a separate file as the development set.
 
     Raises:
         DataError: a subset holds one of its questions.
@@ -76,7 +76,7 @@ def other_records(subsets: Mapping[str, ScoredSteps], development: ScoredSteps, 
 
 
 def refuse_shared(development: ScoredSteps, test: ScoredSteps, file: str, subset: str) -> None:
-    """Refuse a test question that the threshold would be chosen on.
+    """Reject test questions that the threshold would be chosen on.
 
     Raises:
         DataError: naming the first such record and their number.
@@ -85,14 +85,14 @@ def refuse_shared(development: ScoredSteps, test: ScoredSteps, file: str, subset
     if shared.any():
         first = test.ids[int(np.argmax(shared))]
         raise DataError(
-            f"{int(shared.sum())} records of {subset} have questions that the development set {file} holds"
-            f" too (the first: {first}), so their figures would be chosen on themselves; take them out of one"
-            " of the two, or use threshold.chosen_on=split"
+            f"{int(shared.sum())} records of {subset} have questions that are also in the development set "
+            f"{file} (the first: {first}), so the threshold would be chosen on test questions; remove them "
+            "from one of the two, or use threshold.chosen_on=split"
         )
 
 
 def joined(parts: Sequence[ScoredSteps]) -> ScoredSteps:
-    """The records of several subsets with the same scorers, one after another."""
+    """The records of several subsets with the same scorers, concatenated."""
     offsets = [parts[0].offsets]
     for part in parts[1:]:
         offsets.append(part.offsets[1:] + offsets[-1][-1])
@@ -114,6 +114,6 @@ def _drawn(questions: NDArray[np.uint64], fraction: float, seed: int) -> NDArray
 
 
 def _share(seed: int, key: int) -> float:
-    """A number in [0, 1) that seed and question decide."""
+    """A number in [0, 1) that seed and question determine."""
     digest = hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=7).digest()
     return int.from_bytes(digest, "big") / 2**56

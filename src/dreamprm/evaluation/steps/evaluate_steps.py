@@ -45,7 +45,7 @@ def run_evaluate_steps(config: EvaluateStepsConfig) -> None:
     """Evaluate every scorer on every subset; write steps.json, steps.md, config.yaml, curves and plots.
 
     Raises:
-        UserError: the output folder holds something, or the settings do not fit the files.
+        UserError: the output folder is not empty, or the settings do not fit the files.
         DataError: a bad record.
     """
     output = Path(config.output)
@@ -148,7 +148,7 @@ def _read(config: EvaluateStepsConfig, path: str) -> StepFile:
     for line in file.report.lines():
         print(f"{path}: {line}")
     if file.whole_response:
-        print(f"{path}: left out, since they give one value a response: {', '.join(file.whole_response)}")
+        print(f"{path}: left out, since they give one value per response: {', '.join(file.whole_response)}")
     return file
 
 
@@ -164,7 +164,7 @@ def _check_scorers(config: EvaluateStepsConfig, files: Mapping[str, StepFile]) -
     guesses = [name for name in names[first] if name in GUESSES]
     if guesses:
         raise UserError(
-            f"a scorer may not be named {guesses[0]!r}: a guess stands under that name; rename it in the"
+            f"a scorer may not be named {guesses[0]!r}: a guess has that name; rename it in the"
             " files, or leave it out (scorers=[...])"
         )
     if config.baseline is not None and config.baseline not in names[first]:
@@ -206,7 +206,7 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
     if any(output.iterdir()):
         if not (output / RESULT).is_file():
             raise UserError(
-                f"output {output} holds something else than a step evaluation; name another folder"
+                f"output {output} holds something other than a step evaluation; name another folder"
             )
         if not overwrite:
             raise UserError(
@@ -215,7 +215,7 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
 
 
 def _curves_csv(thresholds: Mapping[str, Threshold]) -> str:
-    """The development set's F1 of every threshold tried, by scorer."""
+    """F1 on the development set for every threshold tried, by scorer."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["scorer", "threshold_log_odds", "threshold_probability", *FIGURES])
@@ -228,7 +228,8 @@ def _curves_csv(thresholds: Mapping[str, Threshold]) -> str:
 
 
 def _plot(folder: Path, result: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> None:
-    # Imported here: matplotlib takes half a second, and reading or refusing the files needs none of it.
+    # Imported here: matplotlib takes half a second to import, and reading or rejecting files does not need
+    # it.
     from dreamprm.evaluation.plots.steps import reliability_plot, threshold_plot
     from dreamprm.evaluation.plots.style import png
 

@@ -1,6 +1,6 @@
 """ProcessBench's protocol: the first error's index is predicted, and judged by the F1 of two accuracies.
 
-    prediction = the first step whose score is below the threshold; -1 where none is
+    prediction = the first step whose score is below the threshold; -1 if there is none
     error accuracy   = share of erroneous samples whose first error is predicted exactly
     correct accuracy = share of error-free samples that are predicted to be so (-1)
     F1 = 2 error_accuracy * correct_accuracy / (error_accuracy + correct_accuracy)
@@ -9,15 +9,15 @@ The harmonic mean gives 0 to a scorer that finds no error and to one that sees e
 Zheng et al., "ProcessBench", arXiv 2412.06559, section 3; there, scalar scores are made binary by the
 threshold with the highest F1 on the GSM8K subset, and "average" is the mean of the subsets' F1.
 
-Guesses look at no step: next to them, a scorer's F1 says what it is worth.
+Guesses do not look at the steps: they show what a scorer's F1 is worth.
 
     always_correct   -1 for every record
     random           one of -1 and the record's n steps, each with chance 1 / (n + 1)
     majority         the commonest answer of the development set (an index or -1), for every record
     blind            -1 with chance q, else the commonest index k of the development set's first errors
 
-The first and the third name one answer for all records, so that one of the two accuracies is 0, and with
-it F1. `blind` hedges: with s the share of the development set's erroneous records whose first error is k, its
+The first and the third give one answer for all records, so that one of the two accuracies is 0, and so is F1.
+`blind` hedges: with s the share of the development set's erroneous records whose first error is k, its
 accuracies are (1 - q) s and q, and their harmonic mean is greatest at q = sqrt(s) / (1 + sqrt(s)), where it
 is 2 s / (1 + sqrt(s))^2.
 """
@@ -53,14 +53,14 @@ GUESSES = {
 
 
 def predict_first_errors(steps: ScoredSteps, scorer: str, threshold: float) -> Integers:
-    """(R,) per record the first step whose log-odds are below `threshold` (log-odds), -1 where none is."""
+    """(R,) each record's first step whose log-odds are below `threshold` (log-odds); -1 if there is none."""
     below = steps.log_odds[scorer] < threshold
     ends = [np.flatnonzero(below[a:b]) for a, b in zip(steps.offsets, steps.offsets[1:])]
     return np.array([places[0] if places.size else ERROR_FREE for places in ends], dtype=np.int64)
 
 
 def hits(predictions: ArrayLike, steps: ScoredSteps) -> Floats:
-    """(R,) 1 where the prediction (R,) is the first error's index, else 0; 0 too where that is unknown."""
+    """(R,) 1 where the prediction (R,) is the first error's index, else 0; also 0 where that is unknown."""
     return (np.asarray(predictions) == steps.first_error).astype(np.float64)
 
 
@@ -90,7 +90,7 @@ def score_first_errors(hit: Floats, steps: ScoredSteps, draws: QuestionDraws) ->
         draws: of its questions.
 
     Returns:
-        NaN for an accuracy over no record, and for an F1 with such an accuracy.
+        The figures; NaN for an accuracy over no records, and for an F1 with such an accuracy.
     """
     erroneous, correct = steps.first_error >= 0, steps.first_error == ERROR_FREE
     columns = np.stack([erroneous * hit, erroneous, correct * hit, correct], axis=1).astype(np.float64)
@@ -108,7 +108,7 @@ def _accuracies(sums: Floats) -> Mapping[str, Floats]:
 
 
 def counts(steps: ScoredSteps) -> dict[str, int]:
-    """How many records the figures rest on: erroneous, correct, and those left out."""
+    """How many records the figures are based on: erroneous, correct, and those left out."""
     return {
         "erroneous": int((steps.first_error >= 0).sum()),
         "correct": int((steps.first_error == ERROR_FREE).sum()),
@@ -119,7 +119,7 @@ def counts(steps: ScoredSteps) -> dict[str, int]:
 def guess_hits(steps: ScoredSteps, development: ScoredSteps | None) -> dict[str, Floats]:
     """(R,) by guess: how likely it is to be right about each record.
 
-    Accuracies are then expected ones, and F1 is the harmonic mean of those.
+    Accuracies are then expected accuracies, and F1 is the harmonic mean of those.
 
     Args:
         steps: the records that are guessed about.
@@ -142,7 +142,7 @@ def guess_hits(steps: ScoredSteps, development: ScoredSteps | None) -> dict[str,
 
 
 def most_common(answers: np.ndarray) -> int:
-    """The commonest of (n,) whole numbers, n >= 1; the least where several are."""
+    """The commonest of (n,) integers, n >= 1; the smallest if several are."""
     values, number = np.unique(answers, return_counts=True)
     return int(values[np.argmax(number)])
 

@@ -1,4 +1,4 @@
-"""steps.md: the figures of a step evaluation for a reader, with what they rest on."""
+"""steps.md: the figures of a step evaluation, and what they are based on."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _first_errors(result: Mapping[str, Any]) -> list[str]:
         heading,
         f"{wording.FIRST_ERROR} {wording.threshold_choice(result)}",
         _subset_table(result, figures["f1"], _percents),
-        "Guesses look at no step: "
+        "Guesses do not look at the steps: "
         + "; ".join(f"{name}: {meaning}" for name, meaning in GUESSES.items() if name in figures["f1"])
         + ".",
         "Accuracy on erroneous / on correct records (%):",

@@ -1,4 +1,4 @@
-"""Reading step records with `scores` beside `labels`."""
+"""Reading step records with `scores` alongside `labels`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class StepFile:
 
     Attributes:
         steps: its records.
-        whole_response: scorers that give one value a response, which is no score of steps; left out.
-        report: the reading's counts.
+        whole_response: scorers that give one value per response instead of step scores; left out.
+        report: counts of what was read and left out.
     """
 
     steps: ScoredSteps
@@ -38,21 +38,21 @@ def read_scored_steps(
     label_threshold: float | None = None,
     tolerance: Tolerance | None = None,
 ) -> StepFile:
-    """Read step records with `scores` beside `labels`, as `dreamprm score` writes them.
+    """Read step records with `scores` alongside `labels`, as `dreamprm score` writes them.
 
-    Own form of step records (`dreamprm.data.read_step_records`): `question`, `steps`, `labels`, optional
-    `rollouts`, `id`, and `scores` (dreamprm.data.step_scores). Images are not opened.
+    The package's own form of step records (`dreamprm.data.read_step_records`): `question`, `steps`, `labels`,
+    optional `rollouts`, `id`, and `scores` (dreamprm.data.step_scores). Images are not opened.
 
     Args:
         path: a JSON array or a JSON Lines file; its labels and scores are held in memory.
-        scorers: the scorers to read; empty: all of them, of which every record then needs the same.
-        label_threshold: as of `ScoredSteps.of`.
-        tolerance: what becomes of bad rows; None: the first one is an error.
+        scorers: the scorers to read; empty: all of them, and every record then needs the same ones.
+        label_threshold: as in `ScoredSteps.of`.
+        tolerance: how bad rows are handled; None: the first one is an error.
 
     Raises:
         UserError: no such file, or a named scorer that judges whole responses.
-        DataError: a bad record, naming file, line, field, value and what is allowed; no record at all; no
-            scorer of steps.
+        DataError: a bad record, naming file, line, field, value and what is allowed; no records; no scorer of
+            steps.
     """
     path, report = Path(path), ReadReport()
     wanted: list[str] = list(scorers)
@@ -79,14 +79,14 @@ def read_scored_steps(
     records = list(parsed_records(path, parse, report, tolerance or Tolerance()))
     if whole and scorers:
         raise UserError(
-            f"{path}: scorer {sorted(whole)[0]!r} gives one value a response, and steps are judged here;"
-            " name scorers with a value a step"
+            f"{path}: scorer {sorted(whole)[0]!r} gives one value per response, but steps are judged here; "
+            "name scorers with one value per step"
         )
     kept = [name for name in wanted if name not in whole]
     if not kept:
         raise DataError(
-            f"{path}: no scorer with a value a step; there are {', '.join(sorted(whole)) or 'none'}:"
-            " score the file with a PRM (dreamprm score)"
+            f"{path}: no scorer with one value per step (scorers: {', '.join(sorted(whole)) or 'none'}); "
+            "score the file with a PRM (dreamprm score)"
         )
     if whole:
         records = [record._replace(scores={name: record.scores[name] for name in kept}) for record in records]
@@ -95,7 +95,7 @@ def read_scored_steps(
 
 
 def question_key(question: str, images: Iterable[str] = ()) -> int:
-    """64 bits that stand for a question: its text, white space aside, and the names of its image files."""
+    """A 64-bit hash of a question: its text, with normalised white space, and its image files' names."""
     content = json.dumps([" ".join(question.split()), [Path(image).name for image in images]])
     return int.from_bytes(hashlib.blake2b(content.encode(), digest_size=8).digest(), "big")
 
@@ -111,7 +111,7 @@ def _check_scorers(fields: Fields, scores: Scores, wanted: Sequence[str], *, nam
         raise fields.error(
             "scores",
             f"the scorers of the first record ({', '.join(wanted)}); name those to evaluate"
-            " (scorers=[...]) where the records have different ones",
+            " (scorers=[...]) if the records have different ones",
             more,
         )
 

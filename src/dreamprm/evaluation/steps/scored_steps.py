@@ -1,4 +1,4 @@
-"""Step records with labels and scores, as flat arrays: what every figure of the evaluation is made of."""
+"""Step records with labels and scores, as flat arrays, from which every figure is computed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ ERROR_FREE = -1
 """First error of a record without one, as in ProcessBench."""
 
 UNKNOWN = -2
-"""First error of a record that does not tell it."""
+"""First error of a record for which it is unknown."""
 
 
 class ScoredRecord(NamedTuple):
     """One chain of thought.
 
     Attributes:
-        question: a number that stands for its question and images (`reader.question_key`).
-        labels: per step a number in [0, 1], or None where it is unknown.
-        rollouts: per step the number of rollouts behind the label, or None.
-        scores: log-odds by scorer, one a step.
+        question: a number that identifies its question and images (`reader.question_key`).
+        labels: per step, a number in [0, 1], or None if it is unknown.
+        rollouts: per step, the number of rollouts behind the label, or None.
+        scores: log-odds by scorer, one per step.
     """
 
     id: str
@@ -45,7 +45,7 @@ class ScoredSteps:
         questions: (R,) uint64; equal for records of one question.
         offsets: (R + 1,) int64.
         labels: (S,) in [0, 1]; NaN where unknown.
-        rollouts: (S,) int64 behind each label; 0 where unknown.
+        rollouts: (S,) int64 number of rollouts behind each label; 0 where unknown.
         right: (S,) 1 for a right step, 0 for a wrong one, NaN where that is not known.
         first_error: (R,) index of the first wrong step, `ERROR_FREE` or `UNKNOWN`.
         log_odds: (S,) by scorer.
@@ -64,16 +64,16 @@ class ScoredSteps:
 
     @classmethod
     def of(cls, records: Sequence[ScoredRecord], *, label_threshold: float | None = None) -> ScoredSteps:
-        """Records into arrays; every record has the same scorers.
+        """Convert records to arrays; every record has the same scorers.
 
         Labels that are all 0 or 1 are judgements. If any lies between, all of them are estimates (Monte-Carlo
         shares): then no step is right or wrong and no first error is known, unless `label_threshold` says so.
-        The first error is the first step judged wrong. It is unknown where a step before it, or any step of
-        a record without a wrong one, is not judged.
+        The first error is the first step judged wrong. It is unknown if a step before it, or any step of a
+        record without a wrong one, is not judged.
 
         Args:
             records: at least one step in all.
-            label_threshold: a step is right where its label is above it; None: where its label is 1.
+            label_threshold: a step is right if its label is above it; None: if its label is 1.
         """
         offsets = np.cumsum([0, *(len(record.labels) for record in records)], dtype=np.int64)
         given = [label for record in records for label in record.labels]
@@ -125,12 +125,12 @@ class ScoredSteps:
     def in_scope(self, scope: str) -> NDArray[np.bool_]:
         """(S,) which steps count, all of them with a label.
 
-        `all`: every labelled step. By the first-error convention the steps behind the first error are wrong,
-        since the chain that leads to them is: right for a scorer of prefixes, as a PRM is (p_i: does the
-        prefix lead to a right answer?). But such steps are easy to tell by their place alone, and nobody has
-        judged them in themselves. `up_to_first_error`: the steps before the first error and that error, of
-        records whose first error is known: each step was judged by a person. With soft labels there is no
-        first error, and nothing is in that scope.
+        `all`: every labelled step. By the first-error convention, the steps after the first error are wrong,
+        since the chain that leads to them is. That suits a scorer of prefixes such as a PRM (p_i: does the
+        prefix lead to a right answer?), but such steps are easy to recognise by position alone, and nobody
+        has judged them on their own merits. `up_to_first_error`: the steps up to and including the first
+        error, of records whose first error is known: each step was judged by a person. With soft labels there
+        is no first error, and this scope is empty.
         """
         labelled = ~np.isnan(self.labels)
         if scope == "all":

@@ -37,7 +37,7 @@ from dreamprm.evaluation.steps.threshold import ThresholdCurve, threshold_curve
 
 @dataclass(frozen=True)
 class Threshold:
-    """A scorer's threshold in log-odds, and the development set's curve it is the best of, if any."""
+    """A scorer's threshold in log-odds, and the development set's curve that it was chosen from, if any."""
 
     log_odds: float
     curve: ThresholdCurve | None = None
@@ -127,8 +127,8 @@ def calibration_figures(parts: Parts, bootstrap: Bootstrap, *, bins: int) -> dic
 def with_mean(figures: Mapping[str, Estimate], apart: str | None) -> dict[str, Estimate]:
     """The subsets' figures and the unweighted mean of those that are defined.
 
-    The development subset does not count in it. Whether a figure is defined follows from the labels, so that
-    all scorers' means are over the same subsets. No mean stands there where fewer than two count.
+    The development subset is excluded. Whether a figure is defined depends only on the labels, so all
+    scorers' means are over the same subsets. There is no mean over fewer than two.
     """
     counted = [figure for name, figure in figures.items() if name != apart and np.isfinite(figure.value)]
     if len(counted) < 2:
@@ -139,7 +139,7 @@ def with_mean(figures: Mapping[str, Estimate], apart: str | None) -> dict[str, E
 def differences(
     figures: Mapping[str, Mapping[str, Estimate]], baseline: str
 ) -> dict[str, dict[str, Estimate]]:
-    """{other scorer: {subset: its figure minus the baseline's}}, paired; means as they stand there."""
+    """{other scorer: {subset: its figure minus the baseline's}}, paired; the same for the means."""
     of_baseline = figures[baseline]
     return {
         scorer: {name: one - of_baseline[name] for name, one in subsets.items() if name in of_baseline}
@@ -149,7 +149,7 @@ def differences(
 
 
 def development_counts(parts: Parts) -> dict[str, int] | None:
-    """What the development set holds; None where there is none."""
+    """What the development set holds; None if there is none."""
     if parts.development is None:
         return None
     held = parts.development
@@ -157,7 +157,7 @@ def development_counts(parts: Parts) -> dict[str, int] | None:
 
 
 def subset_counts(subsets: Mapping[str, ScoredSteps], parts: Parts) -> dict[str, dict[str, Any]]:
-    """What each subset holds and what of it the figures count."""
+    """What each subset holds, and which part of it the figures count."""
     result = {}
     for name, steps in subsets.items():
         test = parts.test[name]

@@ -1,4 +1,4 @@
-"""The threshold with the highest F1, exactly: every threshold that makes a difference is tried."""
+"""The threshold with the highest F1, found exactly: every threshold that makes a difference is tried."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dreamprm.evaluation.steps.scored_steps import ERROR_FREE, ScoredSteps
 
 @dataclass(frozen=True)
 class ThresholdCurve:
-    """F1 over all thresholds that predict differently, in rising order.
+    """F1 over all thresholds that predict differently, in ascending order.
 
     Attributes:
-        thresholds: (T,) log-odds, one for each interval of thresholds that predict alike: its middle, or its
-            finite end.
+        thresholds: (T,) log-odds, one for each interval of thresholds with the same predictions: its middle,
+            or its finite end.
         error_accuracy, correct_accuracy, f1: (T,).
     """
 
@@ -31,7 +31,7 @@ class ThresholdCurve:
 
     @property
     def best(self) -> int:
-        """The place of the highest F1; the lowest threshold where several reach it."""
+        """The index of the highest F1; the lowest threshold if several reach it."""
         return int(np.argmax(self.f1))
 
 
@@ -44,7 +44,7 @@ def threshold_curve(steps: ScoredSteps, scorer: str) -> ThresholdCurve:
 
     Args:
         steps: the development records; those with an unknown first error do not count.
-        scorer: one of theirs.
+        scorer: one of their scorers.
 
     Raises:
         UserError: no erroneous or no error-free record: F1 is then undefined, or 0 whatever the threshold.
@@ -74,7 +74,7 @@ def threshold_curve(steps: ScoredSteps, scorer: str) -> ThresholdCurve:
 
 
 def _between(ends: Floats) -> Floats:
-    """A threshold of each of the intervals (-inf, e_0], (e_0, e_1], ..., (e_last, inf)."""
+    """One threshold in each of the intervals (-inf, e_0], (e_0, e_1], ..., (e_last, inf)."""
     middles = ends[:-1] + (ends[1:] - ends[:-1]) / 2
     # The middle of neighbouring floats rounds to one of them; the lower one belongs to the interval before.
     middles = np.where(middles > ends[:-1], middles, ends[1:])

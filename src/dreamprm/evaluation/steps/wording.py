@@ -1,4 +1,4 @@
-"""The sentences that say what a step evaluation's figures mean; steps.md and the report share them."""
+"""The sentences that explain a step evaluation's figures; steps.md and the report share them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 from dreamprm.evaluation.number_text import level_text
 
 FIRST_ERROR = (
-    "F1 is the harmonic mean of the accuracy on erroneous records (index of the first error exact) and"
-    " on correct ones (none found), in %. A step below the threshold is an error."
+    "F1 is the harmonic mean of the accuracy on erroneous records (exact index of the first error) and on"
+    " correct ones (no error found), in %. A step below the threshold counts as an error."
 )
 NO_FIRST_ERROR = (
-    "Not measured: no record tells its first error. Labels between 0 and 1 are estimates;"
-    " label_threshold says which of them are right."
+    "Not measured: no record's first error is known. Labels between 0 and 1 are estimates;"
+    " label_threshold says which of them count as right."
 )
 AUC = (
     "The share of (right, wrong) pairs of steps in which the right one scores higher; 0.5 is chance."
-    " Pooled compares steps of all records, per record those of one record. By the labels' convention"
-    ' every step behind the first error is wrong: "all" counts them, "up to first error" does not.'
+    " Pooled compares steps of all records, per record only those of the same record. By the labelling"
+    ' convention, every step after the first error is wrong: "all" counts them, "up to first error" does not.'
 )
 FEW = 50
-"""Records of a kind in a subset; below it, bootstrap intervals of an accuracy over them are too narrow."""
-PAIRED = "Paired: both scorers on the same drawn questions."
+"""With fewer records of a kind in a subset, bootstrap intervals of an accuracy over them are too narrow."""
+PAIRED = "Paired: both scorers are compared on the same resampled questions."
 
 
 def words(name: str) -> str:
@@ -36,21 +36,21 @@ def level_of(result: Mapping[str, Any]) -> str:
 
 
 def shown_scope(result: Mapping[str, Any]) -> str:
-    """The scope of the calibration that is shown: the one asked for, or `all` where that holds nothing."""
+    """The scope of the calibration that is shown: the one asked for, or `all` if that is empty."""
     wanted = str(result["settings"]["scope"])
     held = any(scopes.get(wanted) for scopes in result["calibration"].values())
     return wanted if held else "all"
 
 
 def threshold_choice(result: Mapping[str, Any]) -> str:
-    """How the thresholds came about, and what the development set held."""
+    """How the thresholds were chosen, and what the development set held."""
     settings = result["settings"]
     ways = {
         "split": "The threshold is the one with the highest F1 on the development questions of all subsets,"
-        " which no figure counts",
+        " which are not counted in any figure",
         "subset": f"The threshold is the one with the highest F1 on {settings['development_subset']}, whose"
-        " own figures are therefore too good and do not enter the mean",
-        "file": "The threshold is the one with the highest F1 on a development file of its own",
+        " own figures are therefore too good and not included in the mean",
+        "file": "The threshold is the one with the highest F1 on a separate development file",
         "nothing": "The threshold was given",
     }
     held = result.get("development")
@@ -59,17 +59,17 @@ def threshold_choice(result: Mapping[str, Any]) -> str:
 
 
 def without_finds(result: Mapping[str, Any]) -> str:
-    """A sentence on scorers that find nothing on the development set; "" where there are none."""
+    """A sentence on scorers that find nothing on the development set; "" if there are none."""
     poor = [
         name for name, one in result["thresholds"].items() if (one.get("development") or {}).get("f1") == 0
     ]
     if not poor:
         return ""
-    return f"No threshold gives {', '.join(poor)} a development F1 above 0; the lowest one is taken."
+    return f"No threshold gives {', '.join(poor)} a development F1 above 0; the lowest one is used."
 
 
 def cautions(result: Mapping[str, Any]) -> list[str]:
-    """What a reader must know before trusting the first errors' intervals, a sentence each."""
+    """What a reader must know before trusting the first errors' intervals, one sentence each."""
     figures = result["first_error"]
     found = []
     for subset, held in result["subsets"].items() if figures.get("f1") else ():
@@ -77,7 +77,7 @@ def cautions(result: Mapping[str, Any]) -> list[str]:
         few = [f"{held[kind]} {kind}" for kind in kinds if 0 < held[kind] < FEW]
         if few:
             found.append(
-                f"{subset} has {' and '.join(few)} records; bootstrap intervals of so few are too narrow."
+                f"{subset} has {' and '.join(few)} records; bootstrap intervals over so few are too narrow."
             )
     flat = [
         scorer
@@ -86,8 +86,8 @@ def cautions(result: Mapping[str, Any]) -> list[str]:
     ]
     if flat:
         found.append(
-            f"Some accuracies of {', '.join(flat)} have an interval of one point: every record"
-            " counts alike, and the bootstrap cannot say what other questions would give."
+            f"Some accuracies of {', '.join(flat)} have an interval of a single point: every record has the "
+            "same outcome, and the bootstrap cannot say what other questions would give."
         )
     return found
 
@@ -97,22 +97,22 @@ def _is_one_point(estimate: Mapping[str, Any] | None) -> bool:
 
 
 def chance_meaning(result: Mapping[str, Any]) -> str:
-    """What stands beside an ECE as its value by chance."""
+    """What the value by chance next to an ECE is."""
     return (
-        "ECE is above 0 by chance too: the column beside it is that of labels drawn with the scorer's own"
-        f" probabilities (mean, and what {level_of(result)} of the draws do not exceed)."
+        "ECE is above 0 by chance too: the column next to it shows the ECE of labels drawn with the scorer's"
+        f" own probabilities (mean, and the value that {level_of(result)} of the draws do not exceed)."
     )
 
 
 def left_out(result: Mapping[str, Any]) -> list[str]:
-    """What of the files no figure counts, a line each."""
+    """What was left out of all figures, one line each."""
     lines = []
     for subset, held in result.get("left_out", {}).items():
         if held["bad_records"]:
             lines.append(f"{subset}: {held['bad_records']} bad records; the first: {held['reasons'][0]}")
         if held["whole_response_scorers"]:
             lines.append(
-                f"{subset}: {', '.join(held['whole_response_scorers'])}: one value a response, no"
-                " score of steps"
+                f"{subset}: {', '.join(held['whole_response_scorers'])}: one value per response, no step "
+                "scores"
             )
     return lines
