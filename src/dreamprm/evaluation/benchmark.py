@@ -137,7 +137,7 @@ def scores_with_intervals(
     level: float = 0.95,
     resamples: int = 2000,
 ) -> dict[str, Scored]:
-    """The benchmark's figures with percentile bootstrap intervals over questions (for WeMath, groups of them).
+    """The benchmark's figures with percentile bootstrap intervals over questions (WeMath: groups of them).
 
     Args:
         benchmark, questions, outcomes: as in `figures_of`.

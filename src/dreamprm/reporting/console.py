@@ -22,7 +22,7 @@ def final_table(summary: Mapping[str, Any]) -> str:
     """Domains with planted quality and learned weight, accuracy of each selector on each suite, targets.
 
     Args: summary, the contents of summary.json; parts whose keys are absent are left out.
-    Returns: lines of at most 110 columns, joined by newlines; plain ASCII where names and notes are.
+    Returns: lines of at most 110 columns, joined by newlines; plain ASCII if names and notes are.
     """
     parts = [
         _facts(summary),
@@ -76,7 +76,7 @@ def _accuracies(summary: Mapping[str, Any]) -> str:
     rows = run_figures.accuracy_rows(summary)
     if not rows:
         return ""
-    title = "Best-of-N accuracy in %, below it the 95 % interval over questions"
+    title = "Best-of-N accuracy in %, with the 95 % interval over questions below it"
     blocks = _suite_blocks(suite_names(summary), rows)
     return "\n".join([title, *blocks, *_wrapped(run_figures.mean_meaning(summary))])
 

@@ -1,4 +1,4 @@
-"""What one report is of: runs, evaluations of selectors, evaluations of steps, in any number."""
+"""What a report covers: any number of runs, evaluations of selectors and evaluations of steps."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Report:
         return ", ".join(count for count in counts if count)
 
     def plots(self, run: Run) -> Mapping[str, bytes]:
-        """The plots of one of the runs, PNG by file name in their order; what it has nothing of is absent."""
+        """The plots of one of the runs: PNG by file name, in order; plots without data are absent."""
         return next(plots for one, plots in zip(self.runs, self._drawn, strict=True) if one is run)
 
     @cached_property
@@ -57,13 +57,13 @@ class Report:
         )
 
     def label(self, folder: Folder) -> str:
-        """The name a folder goes by on the page: its own, or as much of its path as tells it from others."""
+        """The name a folder has on the page: its own, or as much of its path as makes it unique."""
         taken = {name for other in self.folders if other is not folder for name in _names(other)}
         return next((name for name in _names(folder) if name not in taken), str(folder.folder))
 
 
 def _names(folder: Folder) -> list[str]:
-    """What a folder may be called, shortest first: its name, the end of its path, ever more of it."""
+    """What a folder may be called, shortest first: its name, then longer and longer ends of its path."""
     parts = folder.folder.resolve().parts[1:]
     return [folder.name, *("/".join(parts[-length:]) for length in range(1, len(parts) + 1))]
 
@@ -73,9 +73,9 @@ def _counted(count: int, what: str) -> str:
 
 
 def read_folder(path: str | Path) -> Folder:
-    """Read a folder of any of the three kinds, told by the file that each kind ends with.
+    """Read a folder of any of the three kinds, recognised by the file that its command writes last.
 
-    Raises: UserError where it is none of them; those of the kind's reader.
+    Raises: UserError if it is none of them; and as the kind's reader does.
     """
     folder = Path(path)
     if (folder / evaluation.RESULT).is_file():
@@ -84,8 +84,8 @@ def read_folder(path: str | Path) -> Folder:
         return read_steps(folder)
     if folder.is_dir() and not (folder / "metrics.jsonl").is_file():
         raise UserError(
-            f"{folder} is none of the folders that a report is made of: those of `dreamprm train` (with "
-            f"metrics.jsonl), of `dreamprm evaluate` ({evaluation.RESULT}) and of `dreamprm evaluate-steps` "
+            f"{folder} is not a folder that a report can be made of: those are written by `dreamprm train` "
+            f"(with metrics.jsonl), `dreamprm evaluate` ({evaluation.RESULT}) and `dreamprm evaluate-steps` "
             f"({steps.RESULT}); name one of these, or let its command finish first"
         )
     return read_run(folder)
@@ -94,7 +94,7 @@ def read_folder(path: str | Path) -> Folder:
 def read_report(paths: Sequence[str | Path]) -> Report:
     """Read all folders; one that is given twice is shown once.
 
-    Raises: UserError where no folder is given or one cannot be read.
+    Raises: UserError if no folder is given or one cannot be read.
     """
     if not paths:
         raise UserError("no folder given; use `dreamprm report FOLDER...`, for instance runs/sandbox")

@@ -1,4 +1,4 @@
-"""The page: its sections, written by templates that escape whatever they are given."""
+"""The page: its sections, written by templates that escape all their values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Section:
     Attributes:
         anchor: names it in links; unique on the page, of letters, digits and hyphens.
         title: its heading.
-        body: its HTML, by `render`.
+        body: its HTML, from `render`.
     """
 
     anchor: str
@@ -29,20 +29,20 @@ class Section:
 
 
 def render(template: str, **values: Any) -> Markup:
-    """One of templates/*.html with the values given; every text in them is escaped unless it is Markup.
+    """Render one of templates/*.html; every text in the values is escaped unless it is Markup.
 
-    Raises: jinja2.UndefinedError where the template names a value that is not given.
+    Raises: jinja2.UndefinedError if the template names a value that is not given.
     """
     return Markup(_environment().get_template(template).render(**values))
 
 
 def page(title: str, sections: Sequence[Section]) -> str:
-    """The whole page as text; it needs nothing beside itself, and the same sections give the same text."""
+    """The whole page as text; it is self-contained, and the same sections give the same text."""
     return str(render("page.html", title=title, sections=sections)) + "\n"
 
 
 def image(data: bytes, *, kind: str = "png") -> str:
-    """The address of an image that the page holds itself. kind: "png", "jpeg", "svg+xml"."""
+    """The data URL of an image that is embedded in the page. kind: "png", "jpeg", "svg+xml"."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 

@@ -1,6 +1,6 @@
 """Repetitions: runs of one training with different seeds, and evaluations of the same suites.
 
-And in which settings several runs differ.
+And the settings in which several runs differ.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from dreamprm.reporting.folders.run import Run
 from dreamprm.training.settings import BESIDE_TRAINING
 
 OWN = ("name", "output", "seed", "resume", "overwrite")
-"""Settings that each run has for itself: they say nothing on what was trained."""
+"""Settings that are specific to each run: they say nothing about what was trained."""
 
 
 def seed_of(run: Run) -> int | None:
-    """The run's seed; None where its summary has none."""
+    """The run's seed; None if its summary has none."""
     seed = number(run.summary.get("seed"))
     return int(seed) if seed.is_integer() else None
 
 
 def seed_groups(runs: Sequence[Run]) -> list[tuple[Run, ...]]:
-    """Groups of runs that differ in their seeds alone, in the order of their first runs.
+    """Groups of runs that differ only in their seeds, in the order of their first runs.
 
     A path that names the run's own seed (data/sandbox/seed0) counts as the same in each run. A run without
-    config.yaml is in no group: nothing tells what it shares with others. A group has two seeds or more.
+    config.yaml is in no group: what it shares with others is unknown. A group has at least two seeds.
 
-    Raises: DataError where a config.yaml is no YAML mapping.
+    Raises: DataError if a config.yaml is not a YAML mapping.
     """
     alike: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in runs:
@@ -53,10 +53,10 @@ def seed_groups(runs: Sequence[Run]) -> list[tuple[Run, ...]]:
 
 
 def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """{setting: its value in each run, None where it is absent} of the settings that are not the same in all.
+    """{setting: its value in each run, None if it is absent} for the settings that differ between the runs.
 
     Name, output and seed are left out; a path that names the run's own seed counts as in `seed_groups`.
-    Raises: DataError where a config.yaml is no YAML mapping.
+    Raises: DataError if a config.yaml is not a YAML mapping.
     """
     each = [settings(run) for run in runs]
     names = [name for name in dict.fromkeys(name for one in each for name in one) if not is_below(name, OWN)]
@@ -68,7 +68,7 @@ def settings(run: Run, *, star_seed: bool = True) -> dict[str, Any]:
     """Every setting of config.yaml by its full name (`hypergrad.name`, `data.train[0].path`), in its order.
 
     Args: star_seed: write `*` for the run's own seed in texts that name it (`data/sandbox/seed0`).
-    Raises: DataError where the file is no YAML mapping.
+    Raises: DataError if the file is not a YAML mapping.
     """
     if run.config is None:
         return {}
@@ -87,7 +87,7 @@ def settings(run: Run, *, star_seed: bool = True) -> dict[str, Any]:
 
 
 def shared_label(group: Sequence[Run], labels: Sequence[str]) -> str:
-    """One name for the runs of a group: that of all, with `*` for the seed, or all of them."""
+    """One name for the runs of a group: their common name with `*` for the seed, or all their names."""
     starred = {
         re.sub(rf"(seed[-_]?){seed_of(run)}(?!\d)", r"\1*", label)
         for run, label in zip(group, labels, strict=True)
@@ -96,7 +96,7 @@ def shared_label(group: Sequence[Run], labels: Sequence[str]) -> str:
 
 
 def mean_and_range(values: Sequence[float], digits: int) -> str:
-    """Mean (smallest to largest) of the finite values in text; "n/a" where there is none."""
+    """Mean (smallest to largest) of the finite values as text; "n/a" if there are none."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return MISSING
@@ -106,7 +106,7 @@ def mean_and_range(values: Sequence[float], digits: int) -> str:
 
 @dataclass(frozen=True)
 class Repeated:
-    """An accuracy over evaluations: mean, least, most, and how many have it."""
+    """An accuracy over evaluations: mean, smallest, largest, and how many evaluations have it."""
 
     mean: float
     least: float
@@ -115,11 +115,11 @@ class Repeated:
 
 
 def repeated_evaluations(evaluations: Sequence[EvaluationFolder]) -> list[tuple[EvaluationFolder, ...]]:
-    """Groups of two or more evaluations whose suites have the same names, questions and candidates in number,
-    and whose means are over the same suites.
+    """Groups of two or more evaluations whose suites have the same names and sizes.
 
-    In the order of their first evaluations. That the questions themselves are the same is not checked: the
-    folders do not hold them.
+    Their means are over the same suites; sizes are the numbers of questions and candidates. Groups are in the
+    order of their first evaluations. That the questions themselves are the same is not checked: the folders
+    do not hold them.
     """
     alike: dict[str, list[EvaluationFolder]] = {}
     for one in evaluations:
@@ -137,7 +137,7 @@ def over_evaluations(results: Sequence[Mapping[str, Any]], selector: str, place:
 
     Args:
         results: what each evaluation.json holds.
-    Returns: None where none has it.
+    Returns: None if none has it.
     """
     values = [
         result["best_of_n"][selector][place]

@@ -1,4 +1,4 @@
-"""`dreamprm report`: one page over folders of runs and evaluations, and the plots of each run."""
+"""`dreamprm report`: one page on folders of runs and evaluations, and the plots of each run."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ KNOWN = "output=PAGE.html, the page to write"
 
 
 def run_report(arguments: Sequence[str]) -> None:
-    """Write one page over all folders, and the plots of each run.
+    """Write one page that covers all folders, and the plots of each run.
 
     The command is `dreamprm report FOLDER... [output=PAGE.html]`. The page of one folder is its report.html,
     that of several is report.html in the folder that holds all of them, unless `output` says otherwise. The
     table of a single run is printed too. All folders are read, and the page is made, before anything is
     written.
 
-    Raises: UserError where no folder is given, one is missing or its files are missing or damaged, a setting
-        is unknown, or the page cannot be written where it belongs.
+    Raises: UserError if no folder is given, one is missing or its files are missing or damaged, a setting is
+    unknown, or the page cannot be written to its place.
     """
     folders, output = _parsed(arguments)
     report = read_report(folders)
@@ -39,10 +39,10 @@ def run_report(arguments: Sequence[str]) -> None:
 def write_report(report: Report | Run | str | Path, output: Path | None = None) -> Path:
     """Write the page, and plots/*.png into each run folder; plots of an earlier report are replaced.
 
-    A run folder that cannot be written to keeps the plots it has, which is said.
+    A run folder that is not writable keeps its old plots, and a message says so.
 
     Args:
-        report: or one run, or the folder of one.
+        report: a report, a run, or a run folder.
         output: the page; by default where `run_report` puts it.
     Returns: the path of the page.
     Raises: UserError as run_report does.
@@ -62,7 +62,7 @@ def write_report(report: Report | Run | str | Path, output: Path | None = None) 
 
 def render_report(report: Report) -> str:
     """The page of a report as text, without writing a file; the same folders give the same text."""
-    # Imported here: the sections draw by matplotlib, which takes half a second.
+    # Imported here: the sections need matplotlib, which takes half a second to import.
     from dreamprm.reporting.document import page
     from dreamprm.reporting.sections import sections_of
 
@@ -87,13 +87,13 @@ def _parsed(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
 
 
 def _place(report: Report, output: Path | None) -> Path:
-    """Where the page goes, which can be written to."""
+    """The path of the page, which is checked to be writable."""
     if output is not None:
         place, advice = output, "name a folder that exists and can be written to"
     elif len(report.folders) == 1:
-        place, advice = report.folders[0].folder / PAGE, "name another place by output=PAGE.html"
+        place, advice = report.folders[0].folder / PAGE, "name another path with output=PAGE.html"
     else:
-        # Of the folders that hold them: of a run and a folder inside it, that is the one around the run.
+        # The common folder of their parents: for a run and a folder inside it, the one around the run.
         holders = [str(one.folder.resolve().parent) for one in report.folders]
         try:
             common = Path(os.path.commonpath(holders))
@@ -101,10 +101,10 @@ def _place(report: Report, output: Path | None) -> Path:
             common = Path(Path(holders[0]).anchor)
         if common == Path(common.anchor):
             raise UserError(
-                f"the folders share no parent folder but {common}; say where the page goes by "
-                f"output=PAGE.html"
+                f"the folders share no parent folder except {common}; name the page's path with "
+                "output=PAGE.html"
             )
-        place, advice = common / PAGE, "say where it goes by output=PAGE.html"
+        place, advice = common / PAGE, "name its path with output=PAGE.html"
     parent = place.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         reason = "cannot be written to" if parent.is_dir() else "does not exist"

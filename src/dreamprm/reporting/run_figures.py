@@ -45,7 +45,7 @@ def trained(summary: Mapping[str, Any]) -> Trained:
 
 
 def equally_weighted(summary: Mapping[str, Any]) -> bool:
-    """Whether all domains weigh the same because nothing weighed them: a vanilla PRM, or such a baseline."""
+    """Whether all domains weigh the same because nothing weighted them: a vanilla PRM, or such a baseline."""
     weights = [number(value) for value in (summary.get("weights") or {}).values()]
     return (
         bool(weights)
@@ -56,7 +56,7 @@ def equally_weighted(summary: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class DomainRow:
-    """One domain: learned weight, and planted quality where the run knows it (else NaN)."""
+    """One domain: learned weight, and planted quality if the run knows it (else NaN)."""
 
     name: str
     weight: float
@@ -87,7 +87,7 @@ def accuracy_rows(summary: Mapping[str, Any]) -> dict[str, list[Cell]]:
 
 
 def difference_rows(summary: Mapping[str, Any]) -> dict[str, list[Cell]]:
-    """{"a minus b": one cell for each of suite_names}, in percentage points; empty where the run has none."""
+    """{"a minus b": one cell for each of suite_names}, in percentage points; empty if the run has none."""
     rows = {}
     for pair, row in (summary.get("differences") or {}).items():
         values = [row.get(name) or [None, None, None] for name in suite_names(summary)]
@@ -157,7 +157,7 @@ def target_rows(summary: Mapping[str, Any]) -> list[TargetRow]:
 
 
 def verdict(summary: Mapping[str, Any]) -> str:
-    """One sentence: whether the run met its targets; "" where it has none."""
+    """One sentence: whether the run met its targets; "" if it has none."""
     if "targets_met" not in summary:
         return ""
     if summary["targets_met"] is True:

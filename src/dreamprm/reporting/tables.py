@@ -1,4 +1,4 @@
-"""The one form of the page's tables: cells with what stands small below them, rows, groups of rows.
+"""The tables of the page: cells with small print below them, rows, groups of rows.
 
 And what the tables of an evaluation share: its suites, its selectors in groups, counts and lists in words.
 """
@@ -15,12 +15,12 @@ from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED, is_scor
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure, and what stands small below it.
+    """A figure and the small print below it.
 
     Attributes:
         main: the figure.
         small: lines below it, such as its interval.
-        marks: below them, of significance.
+        marks: significance marks below them.
         strong: whether it is printed bold.
         resampled: whether the figure is undefined in some bootstrap samples, which a footnote then says.
     """
@@ -33,16 +33,16 @@ class Cell:
 
 
 ABSENT = Cell("–")
-"""Where a suite lacks the selector."""
+"""Shown if a suite lacks the selector."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table by the name that heads it.
+    """A row of a table and the name that heads it.
 
     Attributes:
-        small: what stands small below the name.
-        note: of a guess, what it answers; "" for a selector or scorer.
+        small: small print below the name.
+        note: for a guess, what it answers; "" for a selector or scorer.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows under a heading of their own; `note` stands beside it, such as what the rows' mean is over."""
+    """Rows under a heading of their own; `note` is shown next to it, such as the suites in the rows' mean."""
 
     title: str
     rows: tuple[Row, ...]
@@ -65,7 +65,7 @@ class Table:
     """Groups of rows with the same columns.
 
     Attributes:
-        head: of each column its name and what stands small below it; the names of the rows have no column.
+        head: for each column, its name and the small print below it; the row names have no entry.
         groups: of rows with a cell for each column.
     """
 
@@ -79,15 +79,15 @@ class Table:
 
 
 def places(result: Mapping[str, Any]) -> list[str]:
-    """The suites in their order, and their mean where there are several."""
+    """The suites in their order, and their mean if there are several."""
     names = list(result["suites"])
     return [*names, MEAN] if len(names) > 1 else names
 
 
 def grouped(selectors: Iterable[str], row: Callable[[str], Row]) -> tuple[Group, ...]:
-    """The selectors' rows in the order of the paper's table, by how they choose; no group is empty.
+    """The selectors' rows in the order of the paper's table, grouped by how they choose; no group is empty.
 
-    Scorers stand as `ordered_scorers` has them, dreamprm last; the ceiling is the last group.
+    Scorers are in the order of `ordered_scorers`, dreamprm last; the ceiling is the last group.
     """
     there = list(dict.fromkeys(selectors))
     weighted = ordered_scorers([name.removeprefix(WEIGHTED) for name in there if name.startswith(WEIGHTED)])

@@ -52,10 +52,10 @@ class EvaluationFolder:
 
     Attributes:
         folder: where its files are.
-        result: evaluation.json as it stands.
-        examples: those of examples.jsonl; none where the evaluation kept none. Their images are files of
+        result: the content of evaluation.json.
+        examples: those of examples.jsonl; empty if the evaluation kept none. Their images are files in
             `images`.
-        agreements: how often the selectors of each example's pair agree, also of pairs without an example.
+        agreements: how often the selectors of each pair agree, including pairs without an example.
     """
 
     folder: Path
@@ -70,15 +70,15 @@ class EvaluationFolder:
 
     @property
     def images(self) -> Path:
-        """The folder of the examples' images; absent where they have none."""
+        """The folder of the examples' images; absent if they have none."""
         return self.folder / example_records.FOLDER
 
 
 def read_evaluation(folder: str | Path) -> EvaluationFolder:
-    """Read evaluation.json and, where it is there, examples.jsonl.
+    """Read evaluation.json and, if it exists, examples.jsonl.
 
-    Raises: UserError where the first is missing; DataError for a file that does not parse or lacks what a
-        report is made of.
+    Raises: UserError if the first is missing; DataError for a file that does not parse or lacks fields that a
+    report needs.
     """
     path = Path(folder)
     if not (path / RESULT).is_file():
@@ -95,7 +95,7 @@ def read_evaluation(folder: str | Path) -> EvaluationFolder:
 
 
 def _check(file: Path, result: Mapping[str, Any]) -> None:
-    """Whether the suites, differences and accuracies have the fields that the tables are made of."""
+    """Check that the suites, differences and accuracies have the fields that the tables need."""
 
     def check(place: str, held: Any, wanted: Iterable[str]) -> None:
         check_keys(file, place, held, tuple(wanted), command="dreamprm evaluate")

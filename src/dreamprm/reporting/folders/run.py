@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 class WeightHistory:
     """Domain weights over the run.
 
-    Attributes: names (K), steps (W,) inner steps done, values (W, K); NaN where a line lacks a domain.
+    Attributes: names (K), steps (W,) inner steps done, values (W, K); NaN if a line lacks a domain.
     """
 
     names: tuple[str, ...]
@@ -31,16 +31,16 @@ class WeightHistory:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, as its folder tells it.
+    """A finished run, as recorded in its folder.
 
     Attributes:
         folder: the run folder.
-        summary: summary.json as it stands; keys that do not apply to this run are absent.
-        metrics: {name: (W,) float} of metrics.jsonl, one value a line, NaN where a line lacks the name or its
-            value is no number.
+        summary: the content of summary.json; keys that do not apply to this run are absent.
+        metrics: {name: (W,) float} of metrics.jsonl, one value per line, NaN if a line lacks the name or its
+            value is not a number.
         statuses: (W) status of each line, "" where absent.
-        weights: domain_weights.jsonl; None where the run has none.
-        config: text of config.yaml; None where absent.
+        weights: domain_weights.jsonl; None if the run has none.
+        config: text of config.yaml; None if absent.
     """
 
     folder: Path
@@ -57,9 +57,9 @@ class Run:
 
 
 def read_run(folder: str | Path) -> Run:
-    """Read what training left: summary.json and metrics.jsonl; domain_weights.jsonl and config.yaml if there.
+    """Read summary.json and metrics.jsonl, and domain_weights.jsonl and config.yaml if present.
 
-    Raises: UserError where the folder or one of the first two files is missing; DataError for a file that
+    Raises: UserError if the folder or one of the first two files is missing; DataError for a file that
         does not parse, with file and line.
     """
     path = Path(folder)
@@ -70,7 +70,7 @@ def read_run(folder: str | Path) -> Run:
     for name in ("summary.json", "metrics.jsonl"):
         if not (path / name).is_file():
             raise UserError(
-                f"{path} has no {name}: it is no run folder, or its training has not finished; "
+                f"{path} has no {name}: it is not a run folder, or its training has not finished; "
                 f"train to the end (an interrupted run resumes), then report"
             )
     summary = parse_object(path / "summary.json", file_text(path / "summary.json"), line=1)

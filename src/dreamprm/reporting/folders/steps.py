@@ -29,7 +29,7 @@ _COLUMNS = ("scorer", "threshold_log_odds", "f1")
 class DevelopmentCurve:
     """F1 on the development set over the thresholds tried.
 
-    Attributes: log_odds (T,) the thresholds, rising; f1 (T,) in [0, 1].
+    Attributes: log_odds (T,) the thresholds, ascending; f1 (T,) in [0, 1].
     """
 
     log_odds: NDArray[np.float64]
@@ -42,8 +42,8 @@ class StepsFolder:
 
     Attributes:
         folder: where its files are.
-        result: steps.json as it stands.
-        curves: development_curves.csv by scorer; empty where it is absent or the thresholds were given.
+        result: the content of steps.json.
+        curves: development_curves.csv by scorer; empty if it is absent or the thresholds were given.
     """
 
     folder: Path
@@ -57,12 +57,12 @@ class StepsFolder:
 
 
 def read_steps(folder: str | Path) -> StepsFolder:
-    """Read steps.json and, where it is there, development_curves.csv.
+    """Read steps.json and, if it exists, development_curves.csv.
 
     Raises:
         UserError: steps.json is missing.
-        DataError: a file does not parse or lacks what the figures are made of, or the curves are not those
-            that the thresholds of steps.json come from; with file and line or field.
+        DataError: a file does not parse or lacks fields that the figures need, or the curves are not those
+            that the thresholds of steps.json come from; names file and line or field.
     """
     path = Path(folder)
     file = path / RESULT
@@ -78,7 +78,7 @@ def read_steps(folder: str | Path) -> StepsFolder:
 
 
 def _curves(path: Path, thresholds: Mapping[str, Any]) -> dict[str, DevelopmentCurve]:
-    """The curves of the scorers that steps.json has thresholds of."""
+    """The curves of the scorers that steps.json has thresholds for."""
     found: dict[str, list[tuple[float, float]]] = {}
     for row in raise_errors(read_table(path)):
         missing = [column for column in _COLUMNS if column not in row.values]
@@ -90,7 +90,7 @@ def _curves(path: Path, thresholds: Mapping[str, Any]) -> dict[str, DevelopmentC
         scorer = row.values["scorer"]
         if scorer not in thresholds:
             raise DataError(
-                f"{path}:{row.line}: scorer must be one that {RESULT} has a threshold of"
+                f"{path}:{row.line}: scorer must be one that {RESULT} has a threshold for"
                 f" ({', '.join(thresholds) or 'none'}), got {scorer!r}"
             )
         point = tuple(_finite(row, column) for column in _COLUMNS[1:])
@@ -105,8 +105,8 @@ def _curves(path: Path, thresholds: Mapping[str, Any]) -> dict[str, DevelopmentC
         tried = (thresholds[scorer].get("development") or {}).get("thresholds_tried")
         if len(points) != tried:
             raise DataError(
-                f"{path}: holds {len(points)} thresholds of {scorer}, but {RESULT} says that {tried} were"
-                " tried: they are of different evaluations; run `dreamprm evaluate-steps` again"
+                f"{path}: holds {len(points)} thresholds for {scorer}, but {RESULT} says that {tried} were"
+                " tried: they come from different evaluations; run `dreamprm evaluate-steps` again"
             )
     return {scorer: DevelopmentCurve(*np.array(points).T) for scorer, points in found.items()}
 

@@ -1,4 +1,4 @@
-"""Domain weights against difficulty: how often the generator solves a domain, and what the domain weighs."""
+"""Domain weights against difficulty: the generator's accuracy on a domain, and its weight."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from dreamprm.reporting.folders.run import Run
 from dreamprm.reporting.plots.weights import domain_colours, quality_bar
 from dreamprm.reporting.run_figures import domain_rows, equally_weighted, trained
 
-_ACROSS = "generator's accuracy on the domain (%): harder at the left"
+_ACROSS = "generator's accuracy on the domain (%): harder on the left"
 _COLUMNS = 2
 _PANEL = (4.7, 3.9)  # inches
 
-_CLEARANCE = 5.0  # pixels around a point that a name keeps away from
+_CLEARANCE = 5.0  # pixels around a point that names keep clear
 _RINGS = (6.0, 13.0, 22.0, 33.0, 47.0, 64.0)  # points between a point and its name, tried in turn
-# Right and left first: names beside their points read best.
+# Right and left first: names next to their points read best.
 _DIRECTIONS = tuple(math.radians(angle) for angle in (0, 180, 90, 270, 35, 145, 325, 215, 60, 120, 300, 240))
 
 
 @dataclass(frozen=True)
 class DomainPoint:
-    """A domain: the share of completions that the generator ends right on it, in [0, 1], and its weight."""
+    """A domain: the share of the generator's completions on it that are right, in [0, 1], and its weight."""
 
     name: str
     accuracy: float
@@ -47,7 +47,7 @@ def difficulty_points(summary: Mapping[str, Any]) -> list[DomainPoint]:
 
 
 def rank_correlation(points: Sequence[DomainPoint]) -> float | None:
-    """Spearman's between the generator's accuracy and the weight; None where it is undefined."""
+    """Spearman's rank correlation of generator's accuracy and weight; None if it is undefined."""
     accuracies, weights = [one.accuracy for one in points], [one.weight for one in points]
     if len(points) < 2 or np.ptp(accuracies) == 0 or np.ptp(weights) == 0:
         return None
@@ -55,12 +55,12 @@ def rank_correlation(points: Sequence[DomainPoint]) -> float | None:
 
 
 def weights_against_difficulty(run: Run) -> Figure | None:
-    """A point a domain: its weight over the generator's accuracy on it, coloured by planted quality."""
+    """One point per domain: its weight over the generator's accuracy on it, coloured by planted quality."""
     return difficulty_of_runs([run], [""])
 
 
 def difficulty_of_runs(runs: Sequence[Run], labels: Sequence[str]) -> Figure | None:
-    """A panel a run, on the same axes; runs of which nothing is known are left out, None if that is all."""
+    """One panel per run, on the same axes; runs without these figures are left out; None without any."""
     shown = [
         (run, label, points)
         for run, label in zip(runs, labels, strict=True)
@@ -129,7 +129,7 @@ def difficulty_of_runs(runs: Sequence[Run], labels: Sequence[str]) -> Figure | N
 
 
 def _limit(axes: Axes, points: Sequence[DomainPoint]) -> None:
-    """Room around the points for their names; the share cannot leave 0 to 100 %."""
+    """Set the axes' limits so that there is room around the points for their names."""
     xs, ys = [100 * one.accuracy for one in points], [1.0, *(one.weight for one in points)]
     across, up = max(np.ptp(xs), 5.0), max(np.ptp(ys), 0.1)
     axes.set_xlim(min(xs) - 0.14 * across, max(xs) + 0.14 * across)
@@ -139,9 +139,9 @@ def _limit(axes: Axes, points: Sequence[DomainPoint]) -> None:
 def name_points(
     axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str], *, size: float = 8.0
 ) -> list[Annotation]:
-    """Name each point inside the axes: the nearest free place wins, the last one tried where none is free.
+    """Name each point inside the axes: the nearest free place wins, or the last one tried if none is free.
 
-    Call it after the axes' limits and the figure's layout are final: places are worked out from them.
+    Call it after the axes' limits and the figure's layout are final: places are computed from them.
     Args: points (x, y) in data units, each with its name; size of the letters in points.
     """
     figure = axes.figure
@@ -186,7 +186,7 @@ def name_points(
 
 
 def _offsets(width: float, height: float) -> Iterator[tuple[float, float, float]]:
-    """(ring, x, y): middles of a name of this size around its point, in points, nearest first."""
+    """(ring, x, y): centres of a name of this size around its point, in points, nearest first."""
     for ring in _RINGS:
         for angle in _DIRECTIONS:
             across, up = math.cos(angle), math.sin(angle)

@@ -1,4 +1,4 @@
-"""Differences of one selector from others: a dot and an interval each, beside the line of no difference."""
+"""Differences of one selector from others: a dot and an interval for each, and a line at no difference."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from dreamprm.evaluation.number_text import (
 )
 from dreamprm.evaluation.plots import style
 
-_PANELS_A_ROW = 4
+_PANELS_PER_ROW = 4
 
 
 def forest(result: Mapping[str, Any], method: str) -> Figure | None:
-    """A panel a suite and one of their mean, a row a baseline: the method's gain in points.
+    """The method's gain in points: one panel per suite and one for their mean, one row per baseline.
 
     Args:
         result: what evaluation.json holds.
         method: whose differences are shown.
-    Returns: None where it was compared with nothing.
+    Returns: the figure; None if the method was not compared with anything.
     """
     rows = [row for row in result["differences"] if row["method"] == method]
     baselines = list(dict.fromkeys(row["baseline"] for row in rows))
     places = [name for name in (*result["suites"], MEAN) if any(row["suite"] == name for row in rows)]
     if not rows:
         return None
-    columns = min(_PANELS_A_ROW, len(places))
+    columns = min(_PANELS_PER_ROW, len(places))
     height = -(-len(places) // columns)
     styles = style.selector_styles(list(result["best_of_n"]))
     figure = style.new_figure(max(1.8 + 2.1 * columns, 6.6), height * (0.8 + 0.27 * len(baselines)) + 1.0)

@@ -1,4 +1,4 @@
-"""How a training went: the losses of both levels, and the audit of the upper gradient with its meaning."""
+"""How a training went: the losses of both levels, and the audit of the upper gradient in plots and words."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dreamprm.reporting.folders.run import Floats, Run
 LOSSES = {
     "inner_loss": ("Inner loss", "weighted step loss"),
     "meta_loss": ("Meta loss", "squared error"),
-    "lm_loss": ("Language-modelling loss", "cross-entropy in nats a token"),
+    "lm_loss": ("Language-modelling loss", "cross-entropy in nats per token"),
 }
 """Columns of metrics.jsonl that are plotted: title and unit."""
 
-# Bounds of the sentence: within 8 degrees of the exact direction, and within 30.
+# Bounds on the cosine in `audit_sentence`: within 8 degrees of the exact direction, and within 30.
 GOOD, FAIR = 0.99, 0.87
 
 
@@ -72,7 +72,7 @@ def moving_mean(values: Floats, window: int) -> Floats:
 
 
 def audit(run: Run) -> Figure | None:
-    """Cosine and norm ratio of the estimator against the exact gradient, over inner steps; None unaudited."""
+    """Cosine and norm ratio of estimator and exact gradient over inner steps; None without an audit."""
     cosine = run.metrics.get("audit_cosine")
     if cosine is None or not np.isfinite(cosine).any():
         return None
@@ -95,7 +95,7 @@ def audit(run: Run) -> Figure | None:
 
 
 def audit_sentence(summary: Mapping[str, Any]) -> str:
-    """What the audit found, for a reader who has not met it before; "" where the run has none."""
+    """What the audit found, for a reader who does not know it; "" if the run has none."""
     found = summary.get("audit")
     if not found:
         return ""
@@ -113,12 +113,12 @@ def audit_sentence(summary: Mapping[str, Any]) -> str:
         verdict = "the upper steps went roughly where the exact gradient would have sent them"
     else:
         verdict = (
-            "the upper steps did not go where the exact gradient would have sent them: take a more "
-            "exact estimator (adjoint), or a lower inner learning rate"
+            "the upper steps did not go where the exact gradient would have sent them: use a more exact "
+            "estimator (adjoint) or a lower inner learning rate"
         )
     return (
         f"{counted}. Median cosine {_digits(median)} (least {_digits(least)}): {verdict}. Median norm "
-        f"ratio {ratio:.2f}, which the upper optimizer's own scaling mostly evens out."
+        f"ratio {ratio:.2f}, which the upper optimizer's own scaling mostly compensates for."
     )
 
 

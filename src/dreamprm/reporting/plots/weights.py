@@ -16,13 +16,13 @@ from dreamprm.evaluation.plots import style
 from dreamprm.reporting.folders.run import Floats, Run, WeightHistory
 from dreamprm.reporting.run_figures import domain_rows, equally_weighted, trained
 
-_NAMED = 24  # more names than this do not fit beside a plot; the highest and lowest are named then
+_NAMED = 24  # more names than this do not fit next to a plot; then only the highest and lowest are named
 
 
 def weights_over_time(run: Run) -> Figure | None:
-    """One line a domain over inner steps, coloured by planted quality where known, named at its end.
+    """One line per domain over inner steps, coloured by planted quality where known, named at its end.
 
-    None without a history, and where nothing weighed the domains.
+    None without a history, or if nothing weighted the domains.
     """
     history = run.weights
     if history is None or equally_weighted(run.summary):
@@ -65,7 +65,7 @@ def draw_over_time(axes: Axes, history: WeightHistory, colours: Mapping[str, str
 
 
 def name_ends(axes: Axes, history: WeightHistory, colours: Mapping[str, str], *, size: float = 8.5) -> None:
-    """Name the lines at their ends with their last weights, the highest and lowest where they are many."""
+    """Name the lines at their ends with their last weights; if they are many, only the highest and lowest."""
     names, last = history.names, history.values[-1]
     ends = np.where(np.isfinite(last), last, 1.0)
     named = _ends_named(ends)
@@ -81,7 +81,7 @@ def name_ends(axes: Axes, history: WeightHistory, colours: Mapping[str, str], *,
 def final_weights(run: Run) -> Figure | None:
     """Bars of the final weights, highest first, coloured by planted quality where known.
 
-    None without weights, and where nothing weighed the domains.
+    None without weights, or if nothing weighted the domains.
     """
     rows = [row for row in domain_rows(run.summary) if math.isfinite(row.weight)]
     if not rows or equally_weighted(run.summary):
@@ -129,7 +129,7 @@ def _ends_named(ends: Floats) -> list[int]:
 
 
 def domain_colours(run: Run, names: tuple[str, ...] | list[str]) -> tuple[dict[str, str], bool]:
-    """Colour by domain, and whether it tells the planted quality; domains of unknown quality stay plain."""
+    """Colour by domain, and whether it shows the planted quality; domains of unknown quality stay plain."""
     quality = {name: number(value) for name, value in (run.summary.get("quality") or {}).items()}
     known = {name: quality.get(name, math.nan) for name in names}
     colours: dict[str, str] = {
@@ -140,7 +140,7 @@ def domain_colours(run: Run, names: tuple[str, ...] | list[str]) -> tuple[dict[s
 
 
 def quality_bar(figure: Figure, axes: Sequence[Axes]) -> None:
-    """The scale of planted quality beside the axes whose colours tell it."""
+    """Add the scale of planted quality next to the axes whose colours show it."""
     scale = ScalarMappable(norm=Normalize(0, 1), cmap=style.QUALITY_COLOURS)
     bar = figure.colorbar(scale, ax=list(axes), fraction=0.025, pad=0.02, aspect=30, ticks=[0, 0.5, 1])
     bar.set_label("planted quality", fontsize=8.5, color=style.INK)

@@ -20,16 +20,16 @@ _SERIES = tuple(
         strict=True,
     )
 )
-"""Okabe and Ito's palette, darkened; with a marker each, so that no two series differ by colour alone."""
+"""Okabe and Ito's palette, darkened, with a marker per colour: no two series differ by colour alone."""
 _COLUMNS = 2
 
 
 def final_weights_of_runs(series: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure | None:
-    """A line a domain, a row of marks a series: each of its weights small, their mean large, a bar between.
+    """One line per domain, one row of marks per series: each weight small, the mean large, a bar between.
 
     Args:
-        series: {name: {domain: weight} of each of its runs}; a series of one run has a mark alone.
-    Returns: None where no weight is finite.
+        series: {name: {domain: weight} of each of its runs}; a series of one run has a single mark.
+    Returns: the figure; None if no weight is finite.
     """
     weights = {
         (name, domain): values
@@ -84,7 +84,7 @@ def final_weights_of_runs(series: Mapping[str, Sequence[Mapping[str, float]]]) -
 
 
 def _look(place: int) -> style.LineStyle:
-    """Of the series at this place: past the palette's end, its colours come with the next marker."""
+    """The style of the series at this place: past the palette's end, colours repeat with the next marker."""
     colour, marker = _SERIES[place % len(_SERIES)], _SERIES[(place + place // len(_SERIES)) % len(_SERIES)]
     return style.LineStyle(colour.colour, marker.marker, "-")
 
@@ -99,7 +99,7 @@ def by_weight(runs: Sequence[Mapping[str, float]]) -> list[str]:
 
 
 def weights_over_time_of_runs(runs: Sequence[Run], labels: Sequence[str]) -> Figure | None:
-    """A panel a run on the same axes: one line a domain, named at its end; None without any history."""
+    """One panel per run on the same axes: one line per domain, named at its end; None without any history."""
     shown = [(run, label) for run, label in zip(runs, labels, strict=True) if run.weights is not None]
     if not shown:
         return None

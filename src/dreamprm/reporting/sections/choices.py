@@ -28,12 +28,12 @@ from dreamprm.reporting.tables import (
 _HOW = {
     "fixed": "fixed in the configuration",
     "development": "picked on development",
-    SINGLE: "none: one value a response",
+    SINGLE: "none: one value per response",
 }
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """The choices of each evaluation, folded where there are several."""
+    """The choices of each evaluation, folded if there are several."""
     if report.evaluations:
         yield Section(
             "choices",
@@ -72,7 +72,7 @@ def _figure(row: Mapping[str, Any], *, strong: bool = False) -> Cell:
 
 
 def _picked(picked: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Scorers by the aggregations they were tried with, the picked one of each strong."""
+    """Scorers by the aggregations they were tried with, the picked one of each in bold."""
     if not picked:
         return None
     tried = list(dict.fromkeys(name for row in picked.values() for name in row["development"]))
@@ -105,7 +105,7 @@ def _checkpoints(checkpoints: Mapping[str, Any]) -> list[Group]:
 
 
 def _generators(result: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Generators by suite, the best one of each strong."""
+    """Generators by suite, the best one of each in bold."""
     held = {suite: row for suite, row in result["generators"].items() if row["accuracy"]}
     if not held:
         return None
@@ -130,14 +130,14 @@ def _generators(result: Mapping[str, Any]) -> dict[str, Any] | None:
     ]
     lacking = [suite for suite, one in best.items() if not one]
     if lacking:
-        chosen.append(f"In {listed(lacking)} no generator answered every question, so there is none.")
+        chosen.append(f"In {listed(lacking)} no generator answered every question, so there is no best one.")
     return {"head": [(suite, "") for suite in held], "groups": [Group("", rows)], "chosen": chosen}
 
 
 def _chosen_on(what: str, result: Mapping[str, Any]) -> str:
     if what == "development":
         return f"development ({', '.join(result['development'])})"
-    return "the test answers themselves, which makes its accuracy a little too high"
+    return "the test answers themselves, which makes its accuracy slightly too high"
 
 
 def _suites(result: Mapping[str, Any]) -> list[list[str]]:

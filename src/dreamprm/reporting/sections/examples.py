@@ -25,24 +25,24 @@ from dreamprm.reporting.document import Section, image, render
 from dreamprm.reporting.folders.evaluation import EvaluationFolder
 
 OPEN = 2
-"""Cards of each kind that are not folded."""
+"""How many cards of each kind are not folded."""
 
-# Mathematics as TeX marks it. None of it holds its own opening mark: else each of many marks that nothing
-# closes would be searched for to the end of the text.
+# Mathematics as TeX marks it. No match may contain its own opening mark: otherwise every unclosed mark would
+# cause a search to the end of the text.
 _TEX = re.compile(r"(\$\$[^$]+\$\$|\$[^$\n]+\$|\\\((?:(?!\\\().)+?\\\)|\\\[(?:(?!\\\[).)+?\\\])", re.DOTALL)
 _KINDS = {"png": "png", "jpg": "jpeg"}
 
 LIGHT_PAPER, DARK_PAPER = "#ffffff", "#17191c"
-"""--paper of page.css in the two colour schemes; a test holds them together."""
+"""--paper of page.css in the two colour schemes; a test keeps them in step."""
 
-# How much of the colour is laid on the paper, at one half and at 0 or 1. More would tire the eye; text on
+# The opacity of the colour on the paper, at one half and at 0 or 1. More would tire the eye; text on
 # the strongest shade keeps a contrast above 7:1.
 _LIGHT, _DARK = (0.12, 0.48), (0.12, 0.6)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a text; `tex` where it is mathematics, shown as its source."""
+    """A part of a text; `tex` if it is mathematics, which is shown as its source."""
 
     text: str
     tex: bool
@@ -76,7 +76,7 @@ class Step:
 
     @property
     def shade(self) -> Shade | None:
-        """None where no scorer has a score of the step."""
+        """None if no scorer has a score for the step."""
         return self.scores[0].shade if self.scores else None
 
 
@@ -88,9 +88,9 @@ class Pick:
         selector: its name.
         candidate: the pick; `number` counts it from 1.
         tied: numbers of the other candidates that it names.
-        totals: a sentence a scorer on the whole candidate.
+        totals: one sentence per scorer on the whole candidate.
         steps: the steps, and their scores by the scorers of the two selectors, its own first.
-        also: the selectors that name this candidate too, with a remark where they name others beside it.
+        also: the selectors that also name this candidate, with a remark if they name others too.
     """
 
     selector: str
@@ -121,7 +121,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Kind:
-    """The questions on which only one is right: who, how many there are, and cards of some."""
+    """The questions on which only one is right: which one, how many there are, and cards for some of them."""
 
     right: str
     count: int
@@ -157,19 +157,19 @@ def sections(report: Report) -> Iterator[Section]:
 
 
 def pieces(text: str) -> list[Piece]:
-    """A text in parts: its mathematics ($...$, $$...$$, \\(...\\), \\[...\\]) and what is between."""
+    """A text in parts: its mathematics ($...$, $$...$$, \\(...\\), \\[...\\]) and the text between."""
     parts = _TEX.split(text)
     return [Piece(part, bool(place % 2)) for place, part in enumerate(parts) if part]
 
 
 def shade(probability: float) -> Shade:
-    """Red-brown below one half, next to nothing at it, blue above: the scale of the plots, laid on the paper.
+    """Red-brown below one half, almost no colour at it, blue above: the plots' scale, blended with the paper.
 
     Args: probability: in [0, 1].
     """
     from matplotlib.colors import to_rgb
 
-    # A whole number would be taken for a place in the scale's table.
+    # An integer would be taken as an index into the scale's table.
     colour, distance = QUALITY_COLOURS(float(probability))[:3], abs(2.0 * probability - 1.0)
 
     def on(paper: str, least: float, most: float) -> str:
@@ -181,7 +181,7 @@ def shade(probability: float) -> Shade:
 
 
 def shown_probability(log_odds: float) -> str:
-    """p with two decimals; one that would be shown as 0 or 1 says on which side of it it lies."""
+    """p with two decimals; "< 0.01" and "> 0.99" instead of 0 and 1."""
     p = probability(log_odds)
     return "< 0.01" if p < 0.005 else "> 0.99" if p >= 0.995 else f"{p:.2f}"
 
@@ -232,7 +232,7 @@ def _card(folder: EvaluationFolder, aggregations: Mapping[str, Any], example: Ex
 
 
 def _options(example: Example) -> list[tuple[str, list[Piece]]]:
-    """Letter and text of each option; none where they are but letters, or the question lists them itself."""
+    """Letter and text of each option; empty if they are only letters, or the question lists them itself."""
     lettered = list(zip(OPTION_LETTERS, example.options, strict=False))
     if all(option == letter or _lists(example.question, letter, option) for letter, option in lettered):
         return []
@@ -240,7 +240,7 @@ def _options(example: Example) -> list[tuple[str, list[Piece]]]:
 
 
 def _lists(question: str, letter: str, option: str) -> bool:
-    """Whether the option stands behind its letter, as in "(A) three" and "A: three"."""
+    """Whether the option follows its letter in the question, as in "(A) three" and "A: three"."""
     return re.search(rf"(?<!\w){letter}[).:]*\s*{re.escape(option)}(?!\w)", question) is not None
 
 
@@ -266,7 +266,7 @@ def _pick(
         totals.append(
             f"{name}: {how} {value}"
             if name in by_step
-            else f"{name}: {value} for the whole response; it has no score of single steps"
+            else f"{name}: {value} for the whole response; it has no scores of single steps"
         )
     steps = [
         Step(pieces(text), [_step_score(name, candidate.log_odds[name][place]) for name in by_step])
@@ -283,7 +283,7 @@ def _pick(
 
 
 def _scorer(selector: str, candidate: PickedCandidate) -> str | None:
-    """The scorer that a selector goes by; None for those that go by none."""
+    """The scorer that a selector uses; None if it uses none."""
     name = selector.removeprefix(WEIGHTED)
     return name if name in candidate.log_odds else None
 
@@ -295,7 +295,7 @@ def _step_score(scorer: str, log_odds: float) -> StepScore:
 
 
 def _others(example: Example, pair: Sequence[str]) -> str:
-    """What the selectors pick that name neither of the two candidates."""
+    """The picks of the selectors that name neither of the two candidates."""
     shown = {candidate.index for candidate in example.picked}
     rest = [
         f"{name}: {' or '.join(str(index + 1) for index in indices)}"

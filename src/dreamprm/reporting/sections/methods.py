@@ -106,10 +106,10 @@ def _table(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def best_scorers(accuracies: Mapping[str, float]) -> set[str]:
-    """The scorers with the highest accuracy, all of them where several are equal; never a vote or the oracle.
+    """The scorers with the highest accuracy, all of them if they tie; never a vote or the oracle.
 
     Args: accuracies by selector.
-    Returns: their names; none where there is a single scorer, which is the best of nothing.
+    Returns: their names; empty if there is a single scorer, with nothing to be better than.
     """
     scorers = {name: value for name, value in accuracies.items() if is_scorer(name)}
     top = max(scorers.values(), default=0.0)
@@ -140,7 +140,7 @@ def _size(result: Mapping[str, Any], place: str) -> str:
 
 
 def _outdone(result: Mapping[str, Any], best: Mapping[str, set[str]]) -> list[str]:
-    """Suites in which a selector without reward model is above every scorer: bold must not hide that."""
+    """Suites in which a selector without a reward model is above every scorer: bold must not hide that."""
     found = []
     for place, names in best.items():
         top = max((result["best_of_n"][name][place] for name in names), default=1.0)
@@ -174,7 +174,8 @@ def _repeated(group: Sequence[EvaluationFolder], report: Report) -> dict[str, An
     shown = places(results[0])
     names = list(dict.fromkeys(name for result in results for name in result["best_of_n"]))
     found = {(name, place): over_evaluations(results, name, place) for name in names for place in shown}
-    # A selector that some evaluations lack is the mean of others: it is not set against those of all.
+    # The mean of a selector that some evaluations lack is over fewer of them: it is not compared with the
+    # others.
     best = {
         place: best_scorers(
             {name: one.mean for name in names if (one := found[name, place]) and one.count == len(results)}

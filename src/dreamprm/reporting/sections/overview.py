@@ -17,7 +17,7 @@ from dreamprm.runtime.progress import duration
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """A row a run and a row a group of seeds; a single run has a verdict instead."""
+    """One row per run and one per group of seeds; a single run has a verdict instead."""
     if len(report.runs) < 2:
         return
     suites, mean_of = shared_suites(report.runs)
@@ -77,8 +77,8 @@ def sections(report: Report) -> Iterator[Section]:
 def shared_suites(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
     """The suites that all runs with accuracies have, and those of them that the mean is over.
 
-    The mean, which comes last among the suites, is over the shifted ones where all runs agree on them and
-    share them, else over all that they share. Both are empty where the runs share none.
+    The mean, which comes last among the suites, is over the shifted ones if all runs agree on them and share
+    them, else over all that they share. Both are empty if the runs share none.
     """
     measured = [run.summary for run in runs if accuracy_rows(run.summary)]
     if not measured:
@@ -91,7 +91,7 @@ def shared_suites(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
 
 
 def _accuracy(run: Run, suite: str, mean_of: Sequence[str]) -> float:
-    """Of the PRM that the run trained, in [0, 1]; NaN where it is not known."""
+    """The accuracy of the PRM that the run trained, in [0, 1]; NaN if it is not known."""
     row = (run.summary.get("best_of_n") or {}).get(trained(run.summary).selector) or {}
     if suite == MEAN:
         return sum(number(row.get(name)) for name in mean_of) / len(mean_of)

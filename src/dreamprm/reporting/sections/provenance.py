@@ -14,7 +14,7 @@ from dreamprm.reporting.repeats import differing_settings
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """Every report has them."""
+    """The provenance, which every report shows."""
     several = len(report.runs) > 1
     yield Section(
         "provenance",

@@ -49,11 +49,11 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         facts.append(("estimator of the upper gradient", str(estimator)))
     facts += run_figures.fact_rows(run.summary)
     failed = failed_windows(run)
-    return [*facts, ("windows that did not end well", failed)] if failed else facts
+    return [*facts, ("windows with a status other than ok", failed)] if failed else facts
 
 
 def failed_windows(run: Run) -> str:
-    """How many windows ended in which status other than ok; "" where none did."""
+    """How many windows ended with each status other than ok; "" if none did."""
     failed = [status for status in run.statuses if status not in ("", "ok")]
     kinds = ", ".join(f"{failed.count(kind)} {kind}" for kind in sorted(set(failed)))
     return f"{kinds}, of {len(run.statuses)}" if failed else ""
@@ -97,7 +97,7 @@ def _accuracies(report: Report, run: Run) -> dict[str, Any]:
 
 
 def training(report: Report) -> Iterator[Section]:
-    """Losses and audit of each run that has any; folded where there are several runs."""
+    """Losses and audit of each run that has any; folded if there are several runs."""
     runs = [shown for run in report.runs if (shown := _course(report, run))]
     if runs:
         yield Section("training", "Training", render("training.html", runs=runs, folded=len(report.runs) > 1))

@@ -1,4 +1,4 @@
-"""Step-level evaluations, a section each: first errors, step AUC, calibration, and what they rest on."""
+"""Step-level evaluations, one section each: first errors, step AUC, calibration, and their records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dreamprm.reporting.tables import Cell, Group, Row, Table
 
 FIGURES = {
     "f1": "F1 (%)",
-    "error_accuracy": "Accuracy on erroneous records (%): index of the first error exact",
+    "error_accuracy": "Accuracy on erroneous records (%): exact index of the first error",
     "correct_accuracy": "Accuracy on correct records (%): no error found",
 }
 """The figures of first errors, by their key in steps.json."""
@@ -29,7 +29,7 @@ Show = Callable[[object], str]
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """A section for each folder of `dreamprm evaluate-steps`, with its plots drawn anew."""
+    """A section for each folder of `dreamprm evaluate-steps`, with its plots redrawn."""
     for number, folder in enumerate(report.steps, start=1):
         name = "" if len(report.folders) == 1 else f": {report.label(folder)}"
         body = render("steps.html", **_values(folder))
@@ -69,7 +69,7 @@ def _png(figure: Figure | None) -> bytes | None:
 
 
 def estimate_cell(estimate: Estimate, show: Show) -> Cell:
-    """A figure and its interval; "n/a" where it is undefined or has none."""
+    """A figure and its interval; "n/a" if it is undefined or has none."""
     if estimate is None:
         return Cell(MISSING)
     if estimate["low"] is None:
@@ -79,7 +79,7 @@ def estimate_cell(estimate: Estimate, show: Show) -> Cell:
 
 
 def record_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
-    """What each subset holds and what of it is counted: the head, of subsets, and a row a count."""
+    """What each subset holds and how much of it is counted: the head, of subsets, and one row per count."""
     counts = {
         "labels": "labels",
         "records": "records",
@@ -100,12 +100,12 @@ def record_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[object]
 
 
 def column_name(result: Mapping[str, Any], subset: str) -> str:
-    """A subset's name, marked where the thresholds were chosen on it."""
+    """A subset's name, marked if the thresholds were chosen on it."""
     return f"{subset} (development)" if subset == result["settings"]["development_subset"] else subset
 
 
 def first_error_table(result: Mapping[str, Any]) -> Table:
-    """A group a figure, a row a scorer and a guess."""
+    """One group per figure, one row per scorer and guess."""
     groups = {
         title: {name: (row, GUESSES.get(name, "")) for name, row in result["first_error"][figure].items()}
         for figure, title in FIGURES.items()
@@ -114,7 +114,7 @@ def first_error_table(result: Mapping[str, Any]) -> Table:
 
 
 def auc_table(result: Mapping[str, Any]) -> Table:
-    """A group a scope and a way of pairing steps, a row a scorer; none where no subset has pairs."""
+    """One group per scope and way of pairing steps, one row per scorer; no group if no subset has pairs."""
     groups: dict[str, dict[str, tuple[Mapping[str, Estimate], str]]] = {}
     for scorer, scopes in result["auc"].items():
         for scope, kinds in scopes.items():
@@ -126,7 +126,7 @@ def auc_table(result: Mapping[str, Any]) -> Table:
 
 
 def difference_table(result: Mapping[str, Any]) -> Table:
-    """A group a figure, a row a scorer: its figure minus the baseline's; none without a baseline."""
+    """One group per figure, one row per scorer: its figure minus the baseline's; none without one."""
     names = FIGURES | {
         f"auc_{kind}": f"Step AUC, {wording.words(kind)}, steps counted: {wording.words('up_to_first_error')}"
         for kind in ("pooled", "per_record")
@@ -143,7 +143,7 @@ def difference_table(result: Mapping[str, Any]) -> Table:
 
 
 def signed(value: object) -> str:
-    """A difference with its sign and three decimals; "n/a" for what is no number."""
+    """A difference with its sign and three decimals; "n/a" if it is not a number."""
     text = decimal(value)
     return text if text == MISSING or text.startswith("-") else f"+{text}"
 
@@ -166,7 +166,7 @@ def threshold_rows(result: Mapping[str, Any]) -> list[list[object]]:
 
 
 def calibration_table(result: Mapping[str, Any]) -> Table:
-    """A group a subset, a row a scorer, of the shown scope."""
+    """One group per subset, one row per scorer, for the scope that is shown."""
     scope = wording.shown_scope(result)
     head = (
         "steps",
@@ -212,9 +212,9 @@ def _table(
     groups: Mapping[str, Mapping[str, tuple[Mapping[str, Estimate], str]]],
     show: Callable[[str], Show],
 ) -> Table:
-    """Columns of the subsets that any row has, and their mean.
+    """One column for each subset that any row has, and one for their mean.
 
-    Args: groups {title: {row: (estimates by subset, note)}}; show: how the figures of a title are written.
+    Args: groups {title: {row: (estimates by subset, note)}}; show: how the figures of a title are formatted.
     """
     places = [
         name
@@ -241,7 +241,7 @@ def _table(
 
 
 def mean_meaning(result: Mapping[str, Any], rows: Sequence[Mapping[str, Estimate]]) -> str:
-    """Which subsets the mean of a group is over: those that have the figure, the development subset apart."""
+    """The subsets that a group's mean is over: those that have the figure, except the development subset."""
     if not any(MEAN in row for row in rows):
         return ""
     apart = result["settings"]["development_subset"]

@@ -1,4 +1,4 @@
-"""The weights of the domains: at the end, over training, and against how hard the domains are."""
+"""The weights of the domains: at the end, over training, and against the domains' difficulty."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dreamprm.reporting.run_figures import domain_rows, equally_weighted, traine
 
 
 def sections(report: Report) -> Iterator[Section]:
-    """The weights of all runs that have any: a single run by itself, several side by side."""
+    """The weights of all runs that have any: a single run on its own, several side by side."""
     runs = [run for run in report.runs if domain_rows(run.summary)]
     if not runs:
         return
@@ -74,7 +74,7 @@ def _share(weight: float, top: float) -> float:
 
 
 def _several(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Any]:
-    """The values of weights.html for a table of all runs, those of one training with their mean and range."""
+    """The values of weights.html for a table of all runs, with mean and range over seeds."""
     weights = [_weights(run) for run in runs]
     label_of = dict(zip(map(id, runs), labels, strict=True))
     groups: list[tuple[str, tuple[Run, ...]]] = []
@@ -119,7 +119,7 @@ def _several(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Any]:
 
 
 def _difficulty(report: Report, runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Any]:
-    """What is known of the weights against the generator's accuracy, and of which runs it is not."""
+    """Weights against the generator's accuracy, and the runs for which that accuracy is unknown."""
     known = [(run, label) for run, label in zip(runs, labels) if difficulty_points(run.summary)]
     if len(known) == 1:
         plot = report.plots(known[0][0]).get("weights_against_difficulty")
@@ -146,16 +146,16 @@ def _quality(run: Run) -> dict[str, float]:
 
 
 def _same_domains(runs: Sequence[Run]) -> bool:
-    """Whether no name stands for domains of different planted quality."""
+    """Whether every domain has the same planted quality in all runs."""
     return all(_quality(run) == _quality(runs[0]) for run in runs)
 
 
 def _common_quality(runs: Sequence[Run]) -> dict[str, float]:
-    """The planted quality by domain where all runs that know it agree; else nothing."""
+    """The planted quality by domain if all runs that know it agree; else empty."""
     known = [run for run in runs if _quality(run)]
     return _quality(known[0]) if known and _same_domains(known) else {}
 
 
 def _by_instance(run: Run) -> bool:
-    """Whether single CoTs were weighted, so that the weights here are means over a domain's."""
+    """Whether single CoTs were weighted, so that the weights here are means over a domain's CoTs."""
     return settings(run).get("weights.kind", "domain") != "domain"
