@@ -95,8 +95,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: bootstrap_interval(np.zeros(0), seed=0), "a question at least"),
-        (lambda: bootstrap_interval([], seed=0), "need one value a question"),
+        (lambda: bootstrap_interval(np.zeros(0), seed=0), "at least one question"),
+        (lambda: bootstrap_interval([], seed=0), "need one value per question"),
         (lambda: bootstrap_interval(np.zeros((3, 2)), seed=0), r"got shapes \[\(3, 2\)\]"),
         (lambda: bootstrap_interval([1.0, float("nan")], seed=0), "must be finite"),
         (lambda: bootstrap_interval([1.0, 0.0], seed=0, level=95), "between 0 and 1, got 95"),

@@ -284,7 +284,7 @@ def test_an_outcome_model_needs_no_aggregation(data, tmp_path):
     }
     assert (result["best_of_n"]["orm"]["a"], result["best_of_n"]["prm"]["a"]) == (1.0, 0.0)
     # All questions alike: the interval is a point, and the page says what that is worth.
-    assert any("every question earns the same under" in note for note in result["notes"])
+    assert any("every question has the same outcome under" in note for note in result["notes"])
 
 
 def test_unjudged_candidates_are_judged_counted_and_told(tmp_path):
@@ -361,7 +361,7 @@ def test_uneven_questions_enter_with_their_own(tmp_path):
         ),
         (
             ["suites.a={a}", "development.d={a}"],
-            "80 questions of test suite a are in development suite d too, the first is 'a0'",
+            "80 questions of test suite a are also in development suite d [(]the first: 'a0'[)]",
         ),
         (
             ["suites.a={a}", "development.d={plain}", "aggregation=pick"],

@@ -49,7 +49,9 @@ def test_the_pairs_asked_for():
     with pytest.raises(UserError, match="examples.pairs names 'vanila', did you mean 'vanilla'"):
         example_pairs(ExampleSettings(pairs=[ComparedPair("dreamprm", "vanila")]), SELECTORS, COMPARED)
     for name in ("random", "oracle", "best_generator"):
-        with pytest.raises(UserError, match=f"names '{name}', which picks no candidate.*take one of first"):
+        with pytest.raises(
+            UserError, match=f"names '{name}', which has no rule that picks a candidate.*use one of first"
+        ):
             example_pairs(ExampleSettings(pairs=[ComparedPair("dreamprm", name)]), SELECTORS, COMPARED)
 
 

@@ -72,7 +72,7 @@ def change(row: dict, **fields: object) -> dict:
 @pytest.mark.parametrize(
     "one, other, message",
     [
-        ({}, {"credit": 0.7}, "'credit' is 0.6 in the one and 0.7 in the other"),
+        ({}, {"credit": 0.7}, "'credit' is 0.6 in one and 0.7 in the other"),
         (
             {"credit": None},
             {"correct": None, "credit": 0.0},
@@ -82,7 +82,7 @@ def change(row: dict, **fields: object) -> dict:
         (
             {"credit": None},
             {"correct": False, "credit": None},
-            "'correct' is True in the one and False in the other",
+            "'correct' is True in one and False in the other",
         ),
     ],
 )

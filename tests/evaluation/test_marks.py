@@ -58,10 +58,10 @@ def test_level_and_p_as_text():
 @pytest.mark.parametrize(
     ("selector", "words"),
     [
-        ("majority", "self-consistency: the most frequent final answer; ties are drawn"),
+        ("majority", "self-consistency: the most frequent final answer; ties are broken at random"),
         ("weighted_mine", "self-consistency, votes weighted by the probability that mine gives"),
         ("dreamprm", "PRM trained with learned weights; highest min of the steps (fixed)"),
-        ("mine", "scores of mine; highest score, one value a response"),
+        ("mine", "scores of mine; highest score, one value per response"),
     ],
 )
 def test_what_a_selector_picks(selector, words):

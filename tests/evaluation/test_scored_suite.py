@@ -131,8 +131,7 @@ def test_credits_stand_in_for_right_and_wrong(tmp_path):
     other = write(tmp_path / "c.jsonl", rows)
     with pytest.raises(
         DataError,
-        match="a.jsonl and .*c.jsonl: candidate 0 of record q1: "
-        "'credit' is 0.7 in the one and 0.8 in the other",
+        match="a.jsonl and .*c.jsonl: candidate 0 of record q1: 'credit' is 0.7 in one and 0.8 in the other",
     ):
         open_scored_suite([path, other])
     rows[0]["candidates"][0]["credit"] = 7
@@ -150,7 +149,7 @@ def change(records, **changes):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda r: [r, r[1:]], "1 ids stand in one of them alone, such as 'q0', which .*b1.jsonl lacks"),
+        (lambda r: [r, r[1:]], "1 ids occur in only one of them, such as 'q0', which .*b1.jsonl lacks"),
         (lambda r: [r[1:], r], "such as 'q0', which .*b0.jsonl lacks"),
         (lambda r: [r, change(r, text="another")], "record q1 has other candidates"),
         (
@@ -159,38 +158,38 @@ def change(records, **changes):
         ),
         (
             lambda r: [r, change(r, scores={"vanilla": {"log_odds": [1.0, 2.0, 3.0]}})],
-            "both hold scores of 'vanilla', and they differ",
+            "both files hold scores of 'vanilla', and they differ",
         ),
         # What the first file says would count in silence, and the second one's scores would have no steps.
         (
             lambda r: [r, change(r, final_answer="77")],
-            "candidate 0 of record q1: 'final_answer' is .* in the one and '77' in the other",
+            "candidate 0 of record q1: 'final_answer' is .* in one and '77' in the other",
         ),
         (
             lambda r: [change(r, generator="g"), change(r, generator="h")],
-            "'generator' is 'g' in the one and 'h' in",
+            "'generator' is 'g' in one and 'h' in",
         ),
         (
             lambda r: [r, change(r, steps=["one", "two"], scores={"orm": {"log_odds": [1.0, 2.0]}})],
-            "candidate 0 of record q1: has 3 steps in the one and 2 other ones in the other; "
+            "candidate 0 of record q1: has 3 steps in one and 2 different ones in the other; "
             "join files that were",
         ),
         (
             lambda r: [r, [r[0], r[1] | {"question": "Another?"}, *r[2:]]],
-            "record q1 has question 'q1[?]' in the one and 'Another[?]' in the other",
+            "record q1 has question 'q1[?]' in one and 'Another[?]' in the other",
         ),
         (
             lambda r: [r, [r[0], r[1] | {"answer": "5"}, *r[2:]]],
-            "record q1 has answer '4' in the one and '5'",
+            "record q1 has answer '4' in one and '5'",
         ),
-        (lambda r: [[*r, r[0]]], "1 ids stand at several records, the first is 'q0'"),
+        (lambda r: [[*r, r[0]]], "1 ids occur in several records [(]the first: 'q0'[)]"),
         (
             lambda r: [[r[0], r[1] | {"candidates": r[1]["candidates"][:2]}]],
             "record q1 has 2 candidates, the first has 6; .* uneven=own",
         ),
         (
             lambda r: [change(r, scores={"vanilla": {"log_odds": [1.0]}})],
-            "candidate 0 of record q1 has no score of 'dreamprm', which others have",
+            "candidate 0 of record q1 has no score by 'dreamprm', which other candidates have",
         ),
     ],
 )

@@ -187,11 +187,11 @@ def test_each_pick_shows_its_own_scorer_first_and_every_step(body):
     html = body(rows(), pair("dreamprm", "vanilla"))
     assert picks(html) == [
         "dreamprm picks candidate 1 of 4: ✓ right Final answer: 4 written by model g "
-        "dreamprm: sum_log_odds +3.00 vanilla: sum_log_odds -1.00 picked by first, weighted_dreamprm too "
+        "dreamprm: sum_log_odds +3.00 vanilla: sum_log_odds -1.00 also picked by first, weighted_dreamprm "
         "Step 1 dreamprm p = 0.73 vanilla p = 0.27 first step "
         "Step 2 dreamprm p = 0.88 vanilla p = 0.50 second step",
         "vanilla picks candidate 2 of 4: ✗ wrong Final answer: 5 "
-        "vanilla: sum_log_odds +0.50 dreamprm: sum_log_odds -7.00 picked by weighted_vanilla too "
+        "vanilla: sum_log_odds +0.50 dreamprm: sum_log_odds -7.00 also picked by weighted_vanilla "
         "Step 1 vanilla p = 0.62 dreamprm p = 0.27 first step "
         "Step 2 vanilla p = 0.50 dreamprm p < 0.01 second step",
     ]
@@ -209,7 +209,7 @@ def test_each_pick_shows_its_own_scorer_first_and_every_step(body):
 
 def test_one_score_for_the_whole_response_is_not_one_of_its_steps(body):
     own, other = picks(body(rows(), pair("dreamprm", "orm")))
-    assert "orm: +0.25 for the whole response; it has no score of single steps" in own
+    assert "orm: +0.25 for the whole response; it has no scores of single steps" in own
     assert "Step 1 dreamprm p = 0.73 first step" in own and "orm p =" not in own + other
     assert "orm picks candidate 3 of 4" in other and "Step 1 dreamprm p = 0.12 first step" in other
     # Without a scorer of steps there is no shade.
@@ -235,7 +235,7 @@ def test_a_vote_tells_who_gave_its_answer(body):
     html = body(rows(), pair("dreamprm", "majority"))
     assert (
         "majority picks candidate 3 of 4: ✗ wrong Final answer: 6 "
-        "it names candidate 4 too, wrong as well; the first is shown "
+        "it also names candidate 4, wrong as well; the first is shown "
         "dreamprm: sum_log_odds -4.00"
     ) in picks(html)[1]
 
@@ -244,8 +244,8 @@ def test_a_selector_that_names_several_does_not_seem_to_pick_both(body):
     tied = rows()
     tied[0]["candidates"][3].update(final_answer="7")  # four answers, a vote each
     own, other = picks(body(tied, pair("dreamprm", "vanilla")))
-    assert "picked by first, majority (among others), weighted_dreamprm too" in own
-    assert "picked by majority (among others), weighted_vanilla too" in other
+    assert "also picked by first, majority (among others), weighted_dreamprm" in own
+    assert "also picked by majority (among others), weighted_vanilla" in other
 
 
 def test_the_table_counts_every_question(body):

@@ -55,7 +55,7 @@ def test_an_unnamed_run_is_named_after_its_folder(run_folder):
 @pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl"])
 def test_missing_file(run_folder, name):
     (run_folder / name).unlink()
-    with pytest.raises(UserError, match=f"has no {name}: it is no run folder, or its training has not"):
+    with pytest.raises(UserError, match=f"has no {name}: it is not a run folder, or its training has not"):
         read_run(run_folder)
 
 
@@ -67,7 +67,7 @@ def test_missing_folder(tmp_path):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("metrics.jsonl", '{"step": 5}\n{"step": \n', r"metrics.jsonl:2: not JSON .*make it again"),
+        ("metrics.jsonl", '{"step": 5}\n{"step": \n', r"metrics.jsonl:2: not JSON .*create it again"),
         ("metrics.jsonl", "[5]\n", r"metrics.jsonl:1: must be a JSON object, got list"),
         ("summary.json", '{\n"name": oops}', r"summary.json:2: not JSON"),
         ("domain_weights.jsonl", '{"step": 5, "weights": [1]}\n', r"object 1: weights must be .* got \[1\]"),

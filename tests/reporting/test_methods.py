@@ -182,7 +182,7 @@ def test_a_vote_above_all_scorers_is_told(tmp_path):
     (section,) = methods.sections(Report(evaluations=(folder(tmp_path, result),)))
     text = " ".join(str(section.body).split())
     assert "In s, majority is above every scorer." in text
-    assert "90 % bootstrap interval over questions (1,000 resamples, seed 3)" in text
+    assert "90 % bootstrap intervals over questions (1,000 resamples, seed 3)" in text
     assert (
         "No two selectors were compared" in text
         and "mean" not in Tables(text).tables["Accuracy by selector and suite, one"]
@@ -261,7 +261,10 @@ def test_choices_name_what_was_picked_on_what(folders, page):
     ]
     assert ("vanilla", 1 + tried.index(choice["aggregation"])) in parsed.bold
     assert "Picked on the development set dev (40 questions)" in page["choices"]
-    assert parsed.tables["Aggregation of each scorer, seed0"]["orm"] == [[""], ["none: one value a response"]]
+    assert parsed.tables["Aggregation of each scorer, seed0"]["orm"] == [
+        [""],
+        ["none: one value per response"],
+    ]
     best = result["generators"]["mathvista"]["best"]["name"]
     assert (best, 1) in parsed.bold
     assert f"In mathvista it is {best}, chosen on the test answers themselves" in page["choices"]

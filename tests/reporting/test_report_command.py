@@ -72,7 +72,7 @@ def test_a_folder_whose_name_holds_an_equals_sign(make_run):
 def test_folders_that_share_no_parent(make_run, monkeypatch):
     folders = [str(make_run("a")), str(make_run("b"))]
     monkeypatch.setattr(os.path, "commonpath", lambda paths: "/")
-    with pytest.raises(UserError, match="no parent folder but /; say where the page goes by output=PAGE"):
+    with pytest.raises(UserError, match="no parent folder except /; name the page's path with output=PAGE"):
         run_report(folders)
 
 
@@ -80,7 +80,7 @@ def test_a_parent_that_cannot_be_written_to(make_run, monkeypatch):
     folders = [make_run("a"), make_run("b")]
     parent = folders[0].parent
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != parent)
-    with pytest.raises(UserError, match="runs cannot be written to; say where it goes by output=PAGE.html"):
+    with pytest.raises(UserError, match="runs cannot be written to; name its path with output=PAGE.html"):
         run_report([str(folder) for folder in folders])
     assert not (folders[0] / "plots").exists()
 
@@ -135,5 +135,8 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(make_run, monkeypatch, pl
 
 def test_a_folder_of_another_command_is_refused_with_the_three_kinds(tmp_path):
     (tmp_path / "summary.json").write_text("{}")
-    with pytest.raises(UserError, match=r"none of the folders .*metrics.jsonl.*evaluation.json.*steps.json"):
+    with pytest.raises(
+        UserError,
+        match=r"not a folder that a report can be made of.*metrics.jsonl.*evaluation.json.*steps.json",
+    ):
         read_report([tmp_path])

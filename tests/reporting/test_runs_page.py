@@ -150,7 +150,7 @@ def test_other_domains_under_the_same_names_are_not_averaged(make_run):
     report = read_report([make_run("a0", 0), make_run("a1", 1, quality={"charts_bars": 0.1})])
     section = only(weights, report)
     assert table(section)[0] == ["domain", "a0", "a1"]
-    assert "the seeds have other domains under the same names" in section.body
+    assert "the seeds have different domains under the same names" in section.body
 
 
 def test_a_run_that_does_not_know_the_difficulty_says_so(make_run):

@@ -284,14 +284,14 @@ def test_the_section_says_level_choice_and_what_was_left_out() -> None:
     assert "90 % intervals, percentile bootstrap over questions (300 samples, seed 7)" in text
     assert "95 %" not in text
     assert (
-        "the highest F1 on gsm8k, whose own figures are therefore too good and do not enter the mean (21"
+        "the highest F1 on gsm8k, whose own figures are therefore too good and not included in the mean (21"
         " erroneous and 27 correct records)."
     ) in text
     assert "No threshold gives vanilla a development F1 above 0" in text
     assert "61.0 [56.0, 66.0]" in text and "what 90 % of the draws do not exceed" in text
     assert "† In some of the 300 bootstrap samples" in text
     assert "math: 1 bad records; the first: m.jsonl:3: <b>" in text and "&lt;b&gt;" in page
-    assert "orm: one value a response" in text
+    assert "orm: one value per response" in text
     assert "blind : -1 or the commonest first error" in text and "majority" not in text
 
 
@@ -311,14 +311,14 @@ def test_given_thresholds_and_soft_labels_show_what_there_is() -> None:
     given = {"dreamprm": {"probability": 0.5, "log_odds": 0.0}}
     text = text_of(section_of(result_of(settings=settings, thresholds=given, development=None)))
     assert "The threshold was given; there is no development set." in text
-    assert "A step is right where its label is above 0.25." in text
+    assert "A step is right if its label is above 0.25." in text
     bare = result_of(first_error={"f1": {}}, thresholds={}, auc={}, left_out={}, differences=None)
     text = text_of(section_of(bare))
-    assert "Not measured: no record tells its first error" in text and "Step AUC" not in text
+    assert "Not measured: no record's first error is known" in text and "Step AUC" not in text
     assert "Left out" not in text
     older = result_of()
     del older["development"]
-    assert "own figures are therefore too good and do not enter the mean." in text_of(section_of(older))
+    assert "own figures are therefore too good and not included in the mean." in text_of(section_of(older))
 
 
 def test_few_records_and_intervals_of_one_point_are_told() -> None:
@@ -328,13 +328,13 @@ def test_few_records_and_intervals_of_one_point_are_told() -> None:
         "gsm8k": result["subsets"]["gsm8k"] | {"erroneous": 50, "correct": 0},
     }
     assert cautions(result) == [
-        "math has 49 erroneous records; bootstrap intervals of so few are too narrow."
+        "math has 49 erroneous records; bootstrap intervals over so few are too narrow."
     ]
     rows = {name: {"math": estimate(value, half=0.0)} for name, value in (("dreamprm", 1.0), ("blind", 0.0))}
     figures = dict.fromkeys(("f1", "error_accuracy", "correct_accuracy"), rows)
     text = text_of(section_of(result_of(first_error=figures)))
     assert "math has 21 erroneous and 27 correct records" in text
-    assert "Some accuracies of dreamprm have an interval of one point" in text
+    assert "Some accuracies of dreamprm have an interval of a single point" in text
     assert cautions(result_of(first_error={"f1": {}})) == []
 
 

@@ -180,7 +180,7 @@ def test_the_published_way_with_gsm8k_as_development_set(tmp_path: Path) -> None
     page = (tmp_path / "out" / "steps.md").read_text()
     assert "| gsm8k (development) | hard | 400 | 0 | 400 | 207 | 193 |" in page
     assert "the highest F1 on gsm8k, whose own figures are therefore too good" in page
-    assert "do not enter the mean (207 erroneous and 193 correct records)." in page
+    assert "not included in the mean (207 erroneous and 193 correct records)." in page
 
 
 def test_a_tiny_prm_on_real_records(tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_labels_of_rollouts_are_measured_by_calibration_alone(tmp_path: Path, wi
     assert calibration["brier"]["value"] == pytest.approx(0.5 * 0.125**2, rel=1e-12)
     assert result["calibration"]["s"]["up_to_first_error"] == {}
     page = (tmp_path / "out" / "steps.md").read_text()
-    assert "no record tells its first error" in page and "Steps counted: all." in page
+    assert "no record's first error is known" in page and "Steps counted: all." in page
     assert (tmp_path / "out" / "plots" / "reliability.png").exists()
     assert not (tmp_path / "out" / "plots" / "development_f1.png").exists()
     # Right above 0: the first error is the second step of every other record.
@@ -341,7 +341,9 @@ def test_an_own_development_file(scored: dict[str, Path], tmp_path: Path) -> Non
     assert result["subsets"]["a"]["test_records"] == 120
     held = result["development"]
     assert held["records"] == held["questions"] == held["erroneous"] + held["correct"] == 120
-    with pytest.raises(DataError, match="120 records of a have questions that the development set"):
+    with pytest.raises(
+        DataError, match="120 records of a have questions that are also in the development set"
+    ):
         evaluated(
             tmp_path,
             {"a": scored["a"]},
@@ -382,7 +384,7 @@ def test_bad_records_and_scorers_of_responses_are_told(
     result = evaluated(tmp_path, {"a": path}, "overwrite=true")
     assert result["left_out"]["a"]["whole_response_scorers"] == ["orm"]
     assert result["scorers"] == ["good", "poor"]
-    assert "give one value a response: orm" in capsys.readouterr().out
+    assert "give one value per response: orm" in capsys.readouterr().out
 
 
 def test_output_folders(scored: dict[str, Path], tmp_path: Path) -> None:
@@ -394,7 +396,7 @@ def test_output_folders(scored: dict[str, Path], tmp_path: Path) -> None:
         evaluated(tmp_path, scored, "seed=3")
     assert (out / "steps.json").read_text() == before
     (out / "steps.json").rename(out / "mine.json")
-    with pytest.raises(UserError, match="holds something else than a step evaluation"):
+    with pytest.raises(UserError, match="holds something other than a step evaluation"):
         evaluated(tmp_path, scored, "overwrite=true")
     with pytest.raises(UserError, match="output is a file"):
         evaluated(tmp_path, scored, f"output={scored['a']}")
@@ -465,7 +467,7 @@ def test_files_that_do_not_fit_are_refused(scored: dict[str, Path], tmp_path: Pa
     named = write_scored(
         tmp_path / "named.jsonl", records(5, 30), lambda record: {"random": oracle(record)["oracle"]}
     )
-    with pytest.raises(UserError, match="a scorer may not be named 'random': a guess stands under that name"):
+    with pytest.raises(UserError, match="a scorer may not be named 'random': a guess has that name"):
         evaluated(tmp_path, {"named": named})
     other = write_scored(tmp_path / "other.jsonl", records(5, 30, prefix="o"), oracle)
     with pytest.raises(UserError, match="all subsets need the same scorers: a has good, poor, o has oracle"):

@@ -70,10 +70,10 @@ def test_scorers_of_whole_responses_are_left_out_or_refused(tmp_path: Path) -> N
     path = write(tmp_path, row(scores=scores), row(scores=scores))
     file = read_scored_steps(path)
     assert list(file.steps.log_odds) == ["prm"] and file.whole_response == ("orm",)
-    with pytest.raises(UserError, match="scorer 'orm' gives one value a response"):
+    with pytest.raises(UserError, match="scorer 'orm' gives one value per response"):
         read_scored_steps(path, scorers=["prm", "orm"])
     only = write(tmp_path, row(scores={"orm": {"log_odds": [3]}}))
-    with pytest.raises(DataError, match="no scorer with a value a step; there are orm"):
+    with pytest.raises(DataError, match="no scorer with one value per step [(]scorers: orm[)]"):
         read_scored_steps(only)
 
 

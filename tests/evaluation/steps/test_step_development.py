@@ -54,7 +54,9 @@ def test_a_subset_apart_shares_no_question() -> None:
     steps = random_steps(0, 10)
     parts = set_subset_apart({"a": steps, "b": shifted(steps, 100)}, "a")
     assert parts.apart == "a" and parts.development is steps and list(parts.test) == ["a", "b"]
-    with pytest.raises(DataError, match=r"1 records of b have questions that the development set a.*r0"):
+    with pytest.raises(
+        DataError, match=r"1 records of b have questions that are also in the development set a.*r0"
+    ):
         set_subset_apart({"a": steps, "b": shifted(steps, 9)}, "a")
 
 
@@ -62,7 +64,9 @@ def test_another_file_shares_no_question() -> None:
     steps = random_steps(0, 10)
     parts = other_records({"a": steps}, shifted(steps, 100), "dev.jsonl")
     assert parts.test["a"] is steps and parts.development is not None
-    with pytest.raises(DataError, match="10 records of a have questions that the development set dev.jsonl"):
+    with pytest.raises(
+        DataError, match="10 records of a have questions that are also in the development set dev.jsonl"
+    ):
         other_records({"a": steps}, steps, "dev.jsonl")
 
 
