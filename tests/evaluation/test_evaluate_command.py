@@ -367,7 +367,7 @@ def test_uneven_questions_enter_with_their_own(tmp_path):
             ["suites.a={a}", "development.d={plain}", "aggregation=pick"],
             "development suite 'd' holds no scores of it",
         ),
-        (["suites.a={named}"], "a scorer is named 'weighted_x', as a selector is"),
+        (["suites.a={named}"], "a scorer is named 'weighted_x', which is the name of a selector"),
         (["suites.a=missing.jsonl"], "missing.jsonl"),
         (["suites.a={a}", "answers.kind=judge"], "kind=judge needs judge.name"),
     ],

@@ -151,7 +151,7 @@ def change(records, **changes):
     [
         (lambda r: [r, r[1:]], "1 ids occur in only one of them, such as 'q0', which .*b1.jsonl lacks"),
         (lambda r: [r[1:], r], "such as 'q0', which .*b0.jsonl lacks"),
-        (lambda r: [r, change(r, text="another")], "record q1 has other candidates"),
+        (lambda r: [r, change(r, text="another")], "record q1 has different candidates in the two files"),
         (
             lambda r: [r, change(r, correct=not r[1]["candidates"][0]["correct"])],
             "candidate 0 of record q1: 'correct' is",

@@ -57,7 +57,7 @@ def test_the_sentence_judges_the_median_cosine(median, shown, verdict):
     sentence = audit_sentence(entry(median))
     assert sentence.startswith("7 windows of first_order were compared with the exact gradient (adjoint). ")
     assert f"Median cosine {shown} (least 0.500)" in sentence and verdict in sentence
-    assert "norm ratio 1.50" in sentence and ("adjoint), or a lower" in sentence) == (median < 0.87)
+    assert "norm ratio 1.50" in sentence and ("adjoint) or a lower" in sentence) == (median < 0.87)
 
 
 def test_the_sentence_tells_undefined_cosines():

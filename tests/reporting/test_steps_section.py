@@ -402,7 +402,7 @@ def test_a_folder_is_read_with_its_curves(folder: Path) -> None:
         (
             lambda text: text.replace("vanilla", "orm", 1),
             "curves.csv:5: scorer must be one that steps.json has a"
-            r" threshold of \(dreamprm, vanilla\), got 'orm'",
+            r" threshold for \(dreamprm, vanilla\), got 'orm'",
         ),
         (
             lambda text: text.replace("dreamprm,2", "dreamprm,-2"),
