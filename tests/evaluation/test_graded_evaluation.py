@@ -76,7 +76,7 @@ def change(row: dict, **fields: object) -> dict:
         (
             {"credit": None},
             {"correct": None, "credit": 0.0},
-            r"'correct' is True in the one and 'credit' 0.0 in the other, "
+            r"'correct' is True in one and 'credit' is 0.0 in the other, "
             r"but a right answer \(correct=true\) earns",
         ),
         (

@@ -410,7 +410,7 @@ def test_a_folder_is_read_with_its_curves(folder: Path) -> None:
         ),
         (
             lambda text: text.replace("dreamprm,2,0.88,0,1,0\n", ""),
-            "holds 2 thresholds of dreamprm, but steps.json says that 3 were tried",
+            "holds 2 thresholds for dreamprm, but steps.json says that 3 were tried",
         ),
     ],
 )

@@ -122,7 +122,7 @@ def _mean_meaning(runs: Sequence[Run], suites: Sequence[str], mean_of: Sequence[
 
 
 def _own_suites(runs: Sequence[Run]) -> bool:
-    """Whether some runs read the files of their suites from other places than others."""
+    """Whether some runs read the files of their suites from different places than others."""
     # In the summary; a run that evaluated itself has them in its configuration.
     places = [
         run.summary.get("suite_files")

@@ -60,7 +60,7 @@ def failed_windows(run: Run) -> str:
 
 
 def accuracy(report: Report) -> Iterator[Section]:
-    """The accuracies that runs' summaries hold; folded where there are several runs.
+    """The accuracies that runs' summaries hold; folded if there are several runs.
 
     A summary that has them from an evaluation on the same page is left out.
     """
