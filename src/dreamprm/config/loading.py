@@ -18,16 +18,9 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dreamprm.config.checking import (
-    Given,
-    Origin,
-    canonical,
-    check_config,
-    moved_to,
-    settings_read,
-    unknown_key,
-)
+from dreamprm.config.checking import Given, check_config, settings_read
 from dreamprm.config.errors import UserError
+from dreamprm.config.keys import Origin, canonical, moved_to, unknown_key
 from dreamprm.config.schema import REQUIRED, load, open_field, own_first, unmet, without_none
 
 C = TypeVar("C")
