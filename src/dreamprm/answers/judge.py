@@ -1,4 +1,7 @@
-"""Open answers, judged by a language model."""
+"""Open answers, judged by a language model.
+
+Its replies are kept, so that nothing is asked twice, by `dreamprm.generators.cached_generator`.
+"""
 
 from __future__ import annotations
 

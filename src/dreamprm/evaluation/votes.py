@@ -1,4 +1,7 @@
-"""Votes: when two answers are the same, and self-consistency weighted by the scores' probabilities."""
+"""Votes: when two answers are the same, and self-consistency weighted by the scores' probabilities.
+
+Plain majority vote, in closed form, is `majority_accuracy` in `dreamprm.evaluation.selectors`.
+"""
 
 from __future__ import annotations
 
