@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.config.errors import UserError
-from dreamprm.evaluation import weight_summary
 from dreamprm.files.atomic import write_atomically
 from dreamprm.reporting import final_table
 from dreamprm.reporting.run_figures import trained
-from dreamprm.sandbox.targets import sandbox_targets
+from dreamprm.sandbox.targets import sandbox_targets, weight_summary
 
 ACCURACIES = ("best_of_n", "intervals", "accuracy_by_n", "intervals_by_n")
 

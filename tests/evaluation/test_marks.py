@@ -2,22 +2,9 @@
 
 import pytest
 
-from dreamprm.evaluation.number_text import (
-    level_text,
-    p_text,
-)
-from dreamprm.evaluation.selector_names import (
-    SHORT,
-    UNSCORED,
-    is_scorer,
-    meaning,
-)
-from dreamprm.evaluation.significance import (
-    baseline_letters,
-    error_rate,
-    how_tested,
-    significant_against,
-)
+from dreamprm.evaluation.number_text import level_text, p_text
+from dreamprm.evaluation.selector_names import SHORT, UNSCORED, is_scorer, meaning
+from dreamprm.evaluation.significance import baseline_letters, error_rate, how_tested, significant_against
 from dreamprm.training.baselines.registry import BASELINES
 
 

@@ -7,14 +7,9 @@ from scored_candidates import candidate, random_records, record, write
 
 from dreamprm.answers import build_checker
 from dreamprm.config.errors import DataError
-from dreamprm.evaluation.development_choices import (
-    BestGenerator,
-    best_generator,
-)
+from dreamprm.evaluation.development_choices import BestGenerator, best_generator
 from dreamprm.evaluation.scored_suite import open_scored_suite, shared_questions
-from dreamprm.evaluation.selection import (
-    generator_outcomes,
-)
+from dreamprm.evaluation.selection import generator_outcomes
 
 
 def split_by_scorer(records, name):

@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 
 from dreamprm.evaluation import majority_accuracy, random_accuracy
-from dreamprm.evaluation.votes import (
-    weighted_vote_accuracy,
-    winning_candidates,
-)
+from dreamprm.evaluation.votes import weighted_vote_accuracy, winning_candidates
 
 
 def plain_enumeration(answers, scores, correct, n):
@@ -114,9 +111,7 @@ def test_drawn_subsets_agree_with_all_of_them_within_the_stated_error():
 
 
 def test_pieces_change_nothing(monkeypatch):
-    from dreamprm.evaluation import (
-        votes as weighted_votes,
-    )
+    from dreamprm.evaluation import votes as weighted_votes
 
     answers, scores, correct = random_suite(5)
     whole, _ = weighted_vote_accuracy(answers, scores, correct, 4)

@@ -9,12 +9,8 @@ import pytest
 from evaluated_folders import DIFFICULTY, STRENGTHS, evaluated, write_evaluation, write_suite
 
 from dreamprm.config.errors import DataError
-from dreamprm.evaluation.number_text import (
-    p_text,
-)
-from dreamprm.evaluation.significance import (
-    baseline_letters,
-)
+from dreamprm.evaluation.number_text import p_text
+from dreamprm.evaluation.significance import baseline_letters
 from dreamprm.reporting.contents import Report
 from dreamprm.reporting.folders.evaluation import EvaluationFolder, read_evaluation
 from dreamprm.reporting.repeats import over_evaluations, repeated_evaluations

@@ -7,9 +7,7 @@ import pytest
 
 from dreamprm.evaluation.plots import style
 from dreamprm.evaluation.plots.style import selector_styles
-from dreamprm.evaluation.selector_names import (
-    SHORT,
-)
+from dreamprm.evaluation.selector_names import SHORT
 
 UNKNOWN = [f"mine{k}" for k in range(4)]
 # Machado, Oliveira and Fernandes, IEEE TVCG 15 (2009) 1291, severity 1: linear RGB as each reader sees it.

@@ -19,7 +19,7 @@ NORMALISATIONS = ("softplus", "softmax", "none")
 """How raw weights become weights (`dreamprm.models.weights.base`)."""
 
 SCHEDULES = ("constant", "step", "linear_decay", "cosine")
-"""Learning-rate schedules (`dreamprm.training.schedules`)."""
+"""Learning-rate schedules (`dreamprm.training.optimizers`)."""
 
 SPLITS = ("headings", "paragraphs", "sentences", "whole")
 """What a step of a response is (`dreamprm.responses`)."""

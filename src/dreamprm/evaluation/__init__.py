@@ -2,7 +2,6 @@
 
 from dreamprm.data.rank_statistics import spearman
 from dreamprm.evaluation.bootstrap import bootstrap_interval, paired_bootstrap
-from dreamprm.evaluation.ranking import weight_summary
 from dreamprm.evaluation.selectors import (
     CandidateScores,
     best_of_n_accuracy,
@@ -13,9 +12,7 @@ from dreamprm.evaluation.selectors import (
     subset_sizes,
 )
 from dreamprm.evaluation.significance import PairedTest, holm, mcnemar_p, paired_test
-from dreamprm.evaluation.votes import (
-    weighted_vote_accuracy,
-)
+from dreamprm.evaluation.votes import weighted_vote_accuracy
 
 __all__ = [
     "CandidateScores",
@@ -32,6 +29,5 @@ __all__ = [
     "random_accuracy",
     "spearman",
     "subset_sizes",
-    "weight_summary",
     "weighted_vote_accuracy",
 ]

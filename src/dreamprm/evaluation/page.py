@@ -13,15 +13,8 @@ from dreamprm.evaluation.number_text import (
     p_text,
     percent_interval,
 )
-from dreamprm.evaluation.selector_names import (
-    meaning,
-)
-from dreamprm.evaluation.significance import (
-    baseline_letters,
-    error_rate,
-    how_tested,
-    significant_against,
-)
+from dreamprm.evaluation.selector_names import meaning
+from dreamprm.evaluation.significance import baseline_letters, error_rate, how_tested, significant_against
 
 _FEW = 50
 

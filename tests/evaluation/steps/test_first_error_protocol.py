@@ -17,9 +17,7 @@ from dreamprm.evaluation.steps import (
     score_first_errors,
     threshold_curve,
 )
-from dreamprm.evaluation.steps.first_errors import (
-    hits,
-)
+from dreamprm.evaluation.steps.first_errors import hits
 
 
 def published_f1(predictions: list[int], labels: list[int]) -> tuple[float, float, float]:

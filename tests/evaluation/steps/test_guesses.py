@@ -7,12 +7,7 @@ import pytest
 from scored_records import steps_of
 
 from dreamprm.evaluation.steps import f1_of
-from dreamprm.evaluation.steps.first_errors import (
-    GUESSES,
-    guess_hits,
-    hedge,
-    most_common,
-)
+from dreamprm.evaluation.steps.first_errors import GUESSES, guess_hits, hedge, most_common
 
 STEPS = steps_of(([1, 0, 0], [0] * 3), ([0], [0]), ([1, 0], [0] * 2), ([1, 1, 1, 1], [0] * 4), ([1], [0]))
 DEVELOPMENT = steps_of(

@@ -8,11 +8,7 @@ from scored_records import random_steps, record, steps_of
 
 from dreamprm.evaluation.bootstrap import QuestionDraws
 from dreamprm.evaluation.steps import ScoredSteps
-from dreamprm.evaluation.steps.auc import (
-    mean_record_auc,
-    pooled_auc,
-    record_aucs,
-)
+from dreamprm.evaluation.steps.auc import mean_record_auc, pooled_auc, record_aucs
 
 DRAWS = QuestionDraws(40, (0,), 5)
 

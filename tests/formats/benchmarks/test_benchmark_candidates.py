@@ -15,9 +15,7 @@ from dreamprm.config.help import listing
 from dreamprm.data import read_candidate_records
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.record_table import write_records
-from dreamprm.evaluation.benchmark import (
-    scores_with_intervals,
-)
+from dreamprm.evaluation.benchmark import scores_with_intervals
 from dreamprm.formats.benchmarks import (
     BENCHMARKS,
     build_benchmark,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dreamprm.evaluation.benchmark import (
-    intervals,
-)
+from dreamprm.evaluation.benchmark import intervals
 from dreamprm.formats.benchmarks.figures import Figure, mean_of, mean_where, means_by_group
 
 

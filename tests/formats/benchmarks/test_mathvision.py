@@ -11,9 +11,7 @@ from shared_data import shared_file
 
 from dreamprm.config.errors import DataError
 from dreamprm.data import read_candidate_records
-from dreamprm.evaluation.benchmark import (
-    scores_with_intervals,
-)
+from dreamprm.evaluation.benchmark import scores_with_intervals
 from dreamprm.formats.benchmarks import (
     build_benchmark,
     check_candidates,

@@ -9,9 +9,7 @@ import pytest
 from published_layouts import encoded, images, save, table, wemath_rows
 
 from dreamprm.config.errors import DataError
-from dreamprm.evaluation.benchmark import (
-    scores_with_intervals,
-)
+from dreamprm.evaluation.benchmark import scores_with_intervals
 from dreamprm.formats.benchmarks import build_benchmark, read_questions, to_candidates
 from dreamprm.formats.benchmarks.scores import scores
 

@@ -9,12 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dreamprm.evaluation.number_text import (
-    MEAN,
-    level_text,
-    number,
-    suite_names,
-)
+from dreamprm.evaluation.number_text import MEAN, level_text, number, suite_names
 from dreamprm.evaluation.plots import style
 from dreamprm.evaluation.selector_names import WEIGHTED
 

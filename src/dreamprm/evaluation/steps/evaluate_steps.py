@@ -15,10 +15,7 @@ from dreamprm.config.loading import versions
 from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.step_scores import probability
 from dreamprm.evaluation.steps.development import Parts, other_records, set_subset_apart, split_questions
-from dreamprm.evaluation.steps.first_errors import (
-    FIGURES,
-    GUESSES,
-)
+from dreamprm.evaluation.steps.first_errors import FIGURES, GUESSES
 from dreamprm.evaluation.steps.page import page
 from dreamprm.evaluation.steps.reader import StepFile, read_scored_steps
 from dreamprm.evaluation.steps.scored_steps import ScoredSteps

@@ -31,14 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dreamprm.evaluation.bootstrap import (
-    Estimate,
-    Floats,
-    Integers,
-    QuestionDraws,
-    ratio,
-    sums_by_question,
-)
+from dreamprm.evaluation.bootstrap import Estimate, Floats, Integers, QuestionDraws, ratio, sums_by_question
 from dreamprm.evaluation.steps.scored_steps import ERROR_FREE, UNKNOWN, ScoredSteps
 
 FIGURES = ("f1", "error_accuracy", "correct_accuracy")

@@ -8,9 +8,7 @@ import numpy as np
 
 from dreamprm.config.errors import UserError
 from dreamprm.evaluation.bootstrap import Floats
-from dreamprm.evaluation.steps.first_errors import (
-    f1_of,
-)
+from dreamprm.evaluation.steps.first_errors import f1_of
 from dreamprm.evaluation.steps.scored_steps import ERROR_FREE, ScoredSteps
 
 

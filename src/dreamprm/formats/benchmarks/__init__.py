@@ -14,11 +14,7 @@ from dreamprm.formats.benchmarks.checkers import BenchmarkChecker, Graded
 from dreamprm.formats.benchmarks.predictions import read_predictions
 from dreamprm.formats.benchmarks.published_questions import read_questions
 from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, QuestionSet
-from dreamprm.formats.benchmarks.registry import (
-    BENCHMARKS,
-    benchmark_settings,
-    build_benchmark,
-)
+from dreamprm.formats.benchmarks.registry import BENCHMARKS, benchmark_settings, build_benchmark
 from dreamprm.formats.benchmarks.scores import scores
 
 __all__ = [

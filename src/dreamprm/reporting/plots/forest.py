@@ -7,10 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from dreamprm.evaluation.number_text import (
-    MEAN,
-    level_text,
-)
+from dreamprm.evaluation.number_text import MEAN, level_text
 from dreamprm.evaluation.plots import style
 
 _PANELS_PER_ROW = 4

@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dreamprm.evaluation.number_text import (
-    level_text,
-    percent,
-)
-from dreamprm.evaluation.selector_names import (
-    SINGLE,
-)
+from dreamprm.evaluation.number_text import level_text, percent
+from dreamprm.evaluation.selector_names import SINGLE
 from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.tables import (

@@ -15,11 +15,7 @@ from dreamprm.data.step_scores import probability
 from dreamprm.evaluation.example_records import Agreement, Example, PickedCandidate
 from dreamprm.evaluation.number_text import percent
 from dreamprm.evaluation.plots.style import QUALITY_COLOURS
-from dreamprm.evaluation.selector_names import (
-    SINGLE,
-    WEIGHTED,
-    meaning,
-)
+from dreamprm.evaluation.selector_names import SINGLE, WEIGHTED, meaning
 from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, image, render
 from dreamprm.reporting.folders.evaluation import EvaluationFolder

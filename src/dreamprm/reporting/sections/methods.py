@@ -5,22 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dreamprm.evaluation.number_text import (
-    MEAN,
-    level_text,
-    mean_members,
-    percent,
-)
-from dreamprm.evaluation.selector_names import (
-    PAPER_NAMES,
-    is_scorer,
-    meaning,
-)
-from dreamprm.evaluation.significance import (
-    baseline_letters,
-    error_rate,
-    significant_against,
-)
+from dreamprm.evaluation.number_text import MEAN, level_text, mean_members, percent
+from dreamprm.evaluation.selector_names import PAPER_NAMES, is_scorer, meaning
+from dreamprm.evaluation.significance import baseline_letters, error_rate, significant_against
 from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, render
 from dreamprm.reporting.folders.evaluation import EvaluationFolder

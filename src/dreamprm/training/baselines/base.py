@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dreamprm.hypergrad import Estimator
-    from dreamprm.models.images import (
-        ImageStore,
-    )
+    from dreamprm.models.images import ImageStore
     from dreamprm.models.prm import PRM
     from dreamprm.models.weights import Weights
     from dreamprm.training.bilevel import UpperOptimizer

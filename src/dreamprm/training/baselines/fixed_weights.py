@@ -2,19 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from dreamprm.config.checking import check_settings
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.config.schema import setting
 from dreamprm.hypergrad import build_estimator
 from dreamprm.models.weights import DOMAIN_WEIGHTS, DomainWeights
 from dreamprm.training.baselines.base import UpperLevel, Weighting
 from dreamprm.training.baselines.exponentiated import ExponentiatedGradient
-from dreamprm.training.baselines.past_weights import TAKES, for_domains, past_weights
+
+TAKES = ("last", "mean")
+
+
+def past_weights(run: str, *, take: str) -> dict[str, float]:
+    """A run's weights by domain, from its domain_weights.jsonl: the last line, or the mean over all lines.
+
+    Args:
+        run: the run's folder.
+        take: one of `TAKES`.
+
+    Raises:
+        UserError: no such file.
+        DataError: a line without weights (the file was cut short), or with other domains than the first line.
+    """
+    path = Path(run) / "domain_weights.jsonl"
+    if not path.is_file():
+        raise UserError(f"no weights of a run in {path}; give the folder that `dreamprm train` wrote")
+    rows: list[dict[str, float]] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            rows.append({str(name): float(value) for name, value in json.loads(line)["weights"].items()})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{path}:{number}: must be an object with 'weights' by domain, got "
+                f"{line[:60]!r}; finish that run (resume=auto) first"
+            ) from error
+        if rows[-1].keys() != rows[0].keys():
+            raise DataError(f"{path}:{number}: has other domains than the first line")
+    if not rows:
+        raise UserError(f"{path} is empty: the run has made no upper step yet")
+    if take == "last":
+        return rows[-1]
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+
+def for_domains(weights: Mapping[str, float], domains: Sequence[str], *, run: str) -> list[float]:
+    """The weights in the order of `domains`, scaled to mean 1.
+
+    Raises:
+        UserError: the run had other domains, or weights that do not add up to a positive number.
+    """
+    if set(weights) != set(domains):
+        different = ", ".join(sorted(set(weights) ^ set(domains)))
+        raise UserError(
+            f"{run} has weights of other domains than this run's data; only in one of them: {different}"
+        )
+    mean = sum(weights.values()) / len(weights)
+    if not mean > 0:
+        raise UserError(f"the weights of {run} have mean {mean}; it must be positive to be scaled to 1")
+    return [weights[name] / mean for name in domains]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dreamprm.config.checking import check_settings
 from dreamprm.training.baselines.base import Selected, Selection, SelectionData
-from dreamprm.training.baselines.meta_steps import as_step_record, labels_setting
+from dreamprm.training.baselines.with_meta import as_step_record, labels_setting
 
 
 @dataclass(frozen=True)

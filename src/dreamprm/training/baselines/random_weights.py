@@ -12,8 +12,7 @@ from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
 from dreamprm.config.schema import setting
 from dreamprm.training.baselines.base import UpperLevel, Weighting
-from dreamprm.training.baselines.fixed_weights import staying
-from dreamprm.training.baselines.past_weights import for_domains, past_weights
+from dreamprm.training.baselines.fixed_weights import for_domains, past_weights, staying
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dreamprm.evaluation import weight_summary
+from dreamprm.sandbox.targets import weight_summary
 
 
 def test_weight_summary():

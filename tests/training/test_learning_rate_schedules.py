@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dreamprm.training.level_settings import InnerSettings, UpperSettings
-from dreamprm.training.schedules import learning_rate_schedule
+from dreamprm.training.optimizers import learning_rate_schedule
 
 STEPS = 10
 COSINE = [0.5 * (1 - math.cos(math.pi * left)) for left in (1.0, 0.8, 0.6, 0.4, 0.2)]
