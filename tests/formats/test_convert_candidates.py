@@ -287,9 +287,9 @@ def test_vlmevalkit_grades(
         ({"score": "nan"}, "allowed: a grade in"),
         (
             {"score": "0", "hit": "1"},
-            "'score': got '0'; allowed: a grade that fits 'hit' or min_score: what is",
+            "'score': got '0'; allowed: a grade that fits 'hit' or min_score: a right answer",
         ),
-        ({"score": "1", "hit": "0"}, "what is wrong .correct=false. earns less than 1"),
+        ({"score": "1", "hit": "0"}, "a wrong answer .correct=false. earns less than 1"),
     ],
 )
 def test_vlmevalkit_bad_grades(tmp_path: Path, cells: Any, message: str) -> None:

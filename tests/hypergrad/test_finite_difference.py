@@ -169,7 +169,7 @@ def test_weights_see_the_losses_at_phi():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"preconditioner": "adam"}, "preconditioner must be None or \"adamw\", got 'adam'"),
+        ({"preconditioner": "adam"}, "preconditioner must be one of adamw or None, got 'adam'"),
         ({"point": "end"}, "point must be one of after, before, got 'end'"),
         ({"radius": 0.0}, "radius must be > 0, got 0.0; use None for the default of the dtype"),
         ({"radius": math.nan}, "radius must be > 0, got nan"),

@@ -288,7 +288,7 @@ def test_the_section_says_level_choice_and_what_was_left_out() -> None:
         " erroneous and 27 correct records)."
     ) in text
     assert "No threshold gives vanilla a development F1 above 0" in text
-    assert "61.0 [56.0, 66.0]" in text and "what 90 % of the draws do not exceed" in text
+    assert "61.0 [56.0, 66.0]" in text and "the value that 90 % of the draws do not exceed" in text
     assert "† In some of the 300 bootstrap samples" in text
     assert "math: 1 bad records; the first: m.jsonl:3: <b>" in text and "&lt;b&gt;" in page
     assert "orm: one value per response" in text

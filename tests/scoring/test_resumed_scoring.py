@@ -103,7 +103,7 @@ def test_ctrl_c_says_how_to_go_on(
     with monkeypatch.context() as patch:
         patch.setattr(PRM, "read", stopped)
         assert main(arguments) == 130
-    assert f"go on from the last question with: dreamprm {' '.join(arguments)}" in capsys.readouterr().err
+    assert f"resume from the last question with: dreamprm {' '.join(arguments)}" in capsys.readouterr().err
     assert main(arguments) == 0
     assert _scored_now(tmp_path / "out") == 8
 

@@ -20,8 +20,9 @@ from dreamprm.reporting.folders.evaluation import EvaluationFolder
 from dreamprm.reporting.folders.run import Run
 from dreamprm.training.settings import BESIDE_TRAINING
 
-OWN = ("name", "output", "seed", "resume", "overwrite")
-"""Settings that are specific to each run: they say nothing about what was trained."""
+OWN = ("name", "output", "seed", "resume", "overwrite", "evaluation")
+"""Settings that are specific to each run: they say nothing about what was trained. Runs of version 0.1 have
+a section `evaluation`."""
 
 
 def seed_of(run: Run) -> int | None:
