@@ -1,6 +1,8 @@
-"""The patcher equals the image processor bit for bit, on every size and mode, and is fast enough."""
+"""The patcher equals the image processor bit for bit, on every size and mode, and costs less."""
 
+import statistics
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -53,13 +55,20 @@ def test_an_extreme_aspect_ratio_is_the_users_error() -> None:
         ImagePatcher(Qwen2VLImageProcessorPil()).resized(tiny_image(0, size=(300, 1)))
 
 
-def test_a_sandbox_image_costs_little() -> None:
-    patcher = ImagePatcher(Qwen2VLImageProcessorPil())
+def test_a_sandbox_image_costs_less_than_by_the_library() -> None:
+    """A ratio within one run, so that the machine's speed and load do not matter."""
+    processor = Qwen2VLImageProcessorPil()
+    patcher = ImagePatcher(processor)
     images = [tiny_image(seed) for seed in range(120)]
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        patcher.patches([patcher.resized(image) for image in images])
-        seconds.append(time.perf_counter() - start)
-    # 0.05 ms was measured; the bound leaves room for a shared machine.
-    assert min(seconds) / len(images) < 2e-4
+
+    def seconds(run: Callable[[], object]) -> float:
+        start = time.process_time()
+        run()
+        return time.process_time() - start
+
+    ratios = [
+        seconds(lambda: patcher.patches([patcher.resized(image) for image in images]))
+        / seconds(lambda: processor(images))
+        for _ in range(5)
+    ]
+    assert statistics.median(ratios) < 1.0  # 0.4 to 0.5 was measured
