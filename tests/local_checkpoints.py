@@ -188,7 +188,7 @@ def _save_paligemma(folder: Path, tokenizer: Any) -> None:
     )
     PaliGemmaForConditionalGeneration(config).save_pretrained(folder)
     images = SiglipImageProcessorPil(size={"height": 28, "width": 28})
-    images.image_seq_length = 4
+    images.image_seq_length = 4  # type: ignore[attr-defined]
     PaliGemmaProcessor(images, tokenizer, chat_template=chat_template("<image>")).save_pretrained(folder)
 
 

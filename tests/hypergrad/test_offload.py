@@ -71,7 +71,7 @@ def test_dropped_room_on_disk_is_used_again():
             kept = store.keep({"a": torch.full((100,), float(value)), "b": torch.full((50,), float(value))})
             assert torch.equal(kept.load()["b"], torch.full((50,), float(value)))
             kept.drop()
-        assert store.size == 600
+        assert store.size == 600  # type: ignore[attr-defined]
 
 
 def test_the_file_is_closed_with_the_store():
