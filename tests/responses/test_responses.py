@@ -247,7 +247,15 @@ def test_any_number_of_steps_is_right_where_none_is_expected() -> None:
 
 
 def test_every_name_of_malformed_is_given_to_some_response() -> None:
-    texts = ["", "x", FIVE.replace("Step 3", "x"), FIVE * 2, "Step 2: b\nStep 1: a", FIVE + "\nStep 6: x"]
+    texts = [
+        "",
+        "<think>x",
+        "x",
+        FIVE.replace("Step 3", "x"),
+        FIVE * 2,
+        "Step 2: b\nStep 1: a",
+        FIVE + "\nStep 6: x",
+    ]
     responses = [parse_response(text, expected_steps=5, finished=False) for text in texts]
     assert {name for response in responses for name in response.malformed} == set(MALFORMED)
 

@@ -7,6 +7,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dreamprm.responses.visible import Visible, visible
+
 MARKS = r"[ \t#>*_\-]*"
 """What generators put before a heading on its line: '### Step 1', '**Step 1:**', '- Step 1.', '> Step 1'.
 
@@ -93,6 +95,7 @@ def split_steps(text: str, first: int = 1) -> tuple[str, ...]:
     A heading is at the start of a line, with or without Markdown marks (`### Step 1`, `**Step 1:**`), and
     counts only if it continues the numbering first, first + 1, ...: a step that mentions an earlier one is
     not cut. Text before the first heading belongs to the first step, and a final-answer line to the last.
+    Thinking and template marks (`dreamprm.responses.visible`) belong to none.
 
     Use it for texts that are known to be well-formed; `parse_response` also accepts other texts and reports
     what is wrong with them.
@@ -104,11 +107,7 @@ def split_steps(text: str, first: int = 1) -> tuple[str, ...]:
     Returns:
         The steps, stripped of surrounding white space; empty if there is no heading numbered `first`.
     """
-    starts = _starts(text, first)
-    if not starts:
-        return ()
-    bounds = [0, *starts[1:], len(text)]
-    return tuple(text[begin:end].strip() for begin, end in zip(bounds, bounds[1:], strict=False))
+    return _steps(visible(text), first)
 
 
 def split_question(text: str) -> tuple[str, tuple[str, ...]]:
@@ -123,10 +122,19 @@ def split_question(text: str) -> tuple[str, tuple[str, ...]]:
     Returns:
         The question and the steps; no steps if the text has no `Step 1` heading.
     """
-    starts = _starts(text, 1)
+    shown = visible(text)
+    starts = _starts(shown.text, 1)
     if not starts:
         return text.strip(), ()
-    return text[: starts[0]].strip(), split_steps(text[starts[0] :])
+    return shown.passage(0, starts[0]), split_steps(shown.passage(starts[0], len(text)))
+
+
+def _steps(shown: Visible, first: int) -> tuple[str, ...]:
+    starts = _starts(shown.text, first)
+    if not starts:
+        return ()
+    bounds = [0, *starts[1:], len(shown.text)]
+    return tuple(shown.passage(begin, end) for begin, end in zip(bounds, bounds[1:], strict=False))
 
 
 def _starts(text: str, first: int) -> list[int]:

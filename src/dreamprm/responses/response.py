@@ -12,10 +12,13 @@ from dreamprm.config.errors import UserError
 from dreamprm.responses.final_answers import final_answer
 from dreamprm.responses.headings import Heading, ascending, find_headings
 from dreamprm.responses.passages import paragraph_ends, sentence_ends
+from dreamprm.responses.visible import visible
 
 MALFORMED: Mapping[str, str] = MappingProxyType(
     {
         "empty": "there is no text; the only other problem reported for it is `truncated`",
+        "only_thinking": "all of it is thinking (a block that never ends, or nothing after it) or marks of a "
+        "chat template: one step that states no answer",
         "truncated": "it was cut off at the generator's length limit",
         "no_headings": "it should be split at its headings but has none: the whole text is one step",
         "missing_steps": "a number between 1 and the last (or the expected last) has no heading; for a text "
@@ -35,8 +38,9 @@ class Response:
 
     Attributes:
         text: the whole response, as given.
-        steps: the text of each step, without surrounding white space; joined, they are the whole text except
-            for white space. A blank text has no steps.
+        steps: the text of each step, without surrounding white space; joined, they are the whole visible text
+            (`dreamprm.responses.visible`: no thinking, no template marks) except for white space. A blank
+            text has no steps, and a text that is all thinking has one, the whole of it.
         ends: the positions in `text` where the steps end, excluding white space; increasing.
         final_answer: the answer that it states, see `final_answer`; None if it states none.
         split: how it was actually split, one of `SPLITS`: `whole` if there were no headings.
@@ -92,22 +96,26 @@ def parse_response(
     wrong = set() if finished else {"truncated"}
     if not text.strip():
         return Response(text, (), (), None, split, _in_order(wrong | {"empty"}))
+    shown = visible(text)
+    if not shown.text.strip():
+        wrong |= {"only_thinking", "no_final_answer"}
+        return Response(text, (text.strip(),), _whole(text), None, "whole", _in_order(wrong))
     if split == "headings":
-        headings = find_headings(text)
-        ends = _heading_ends(text, headings)
+        headings = find_headings(shown.text)
+        ends = _heading_ends(shown.text, headings)
         if headings:
             wrong |= _wrong_headings(headings, len(ends), expected_steps)
         else:
             split = "whole"
             wrong.add("no_headings")
     else:
-        ends = _ENDS[split](text)
+        ends = _ENDS[split](shown.text)
         if expected_steps is not None and len(ends) != expected_steps:
             wrong.add("missing_steps" if len(ends) < expected_steps else "surplus_steps")
     answer = final_answer(text)
     if answer is None:
         wrong.add("no_final_answer")
-    steps = tuple(text[a:b].strip() for a, b in zip((0, *ends), ends, strict=False))
+    steps = tuple(shown.passage(a, b) for a, b in zip((0, *ends), ends, strict=False))
     return Response(text, steps, ends, answer, split, _in_order(wrong))
 
 
