@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from dreamprm.data.readers import (
 )
 from dreamprm.data.records import CandidateRecord, StepRecord, to_json
 from dreamprm.data.step_scores import read_scores, scores_to_json
+from dreamprm.files.content import FileDigests, content_key, image_contents
 from dreamprm.models.aggregation import aggregate_logit
 
 Kind = Literal["candidate", "step"]
@@ -54,11 +53,19 @@ class Row:
     chains: tuple[tuple[str, ...] | None, ...]
     where: str
 
-    @property
-    def digest(self) -> str:
-        """A digest of everything that its scores depend on: question, image paths and steps."""
-        content = json.dumps([self.record.question, self.record.images, self.chains])
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+    def keys(self, digests: FileDigests, *, text_only: bool) -> list[str]:
+        """The keys under which scores of this row may be stored, the last one for new scores.
+
+        A key covers everything that the scores depend on except the scorer: question, what the images hold,
+        and steps; not where the row or an image is. With `text_only`, an image that turns out to be broken
+        is left out, so such scores have a key of their own; those of a row with all its images serve too.
+        """
+        images = image_contents(self.record.images, digests)
+        content = {"question": self.record.question, "images": images, "chains": self.chains}
+        whole = content_key(content)
+        return (
+            [whole, content_key(content | {"broken_images": "left out"})] if text_only and images else [whole]
+        )
 
     def scored(self, name: str, log_odds: LogOdds, *, folder: Path) -> dict[str, Any]:
         """The row with the scores added, as written to a file in `folder`.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.files.atomic import save_config, write_atomically, write_lines_atomically
+from dreamprm.files.content import FileDigests, content_key, image_contents
 from dreamprm.models.candidate_scoring import PassLimits
 from dreamprm.models.images import ImageStore
 from dreamprm.runtime.process import prepare_process
@@ -33,7 +35,8 @@ def run_score(config: ScoreConfig) -> None:
     """Score every file; write OUTPUT/NAME.jsonl, OUTPUT/NAME.scores.jsonl (the journal) and summary.json.
 
     All files are read once before the model is loaded, so that a bad record shows at once. An interrupted run
-    resumes from the journal, even if its files have grown since.
+    resumes from the journal: rows whose content (question, steps, what the images hold) is unchanged keep their
+    scores, wherever they are now, and the others are scored.
 
     Raises:
         UserError: a problem with the configuration, the model or the contents of the output folder.
@@ -48,26 +51,31 @@ def run_score(config: ScoreConfig) -> None:
                 f"files.{label}={source.path} would be replaced by its own result; choose another output"
             )
     counts = {label: _Counts.of(source, say=_say) for label, source in sources.items()}
-    scorer = open_scorer(config)
+    digests = FileDigests()
+    scorer = open_scorer(config, digests)
     identity = {
-        "model": scorer.fingerprint,
+        "model": content_key(scorer.files["model"]),
         "scores": scorer.gives,
         "precision": config.precision,
         "kind": config.kind,
         "stepless": config.data.stepless,
-        "processor": config.processor,
         "max_pixels": config.max_pixels,
+        "files": scorer.files,
     }
     summary: dict[str, Any] = {"scorer": name, "model": config.model, "made_by": identity, "files": {}}
     for label, source in sources.items():
         with ScoreJournal(folder / f"{label}.scores.jsonl", identity) as journal:
             save_config(folder / "config.yaml", config)  # only after the journal has been found to match
-            status = _score(config, scorer, source, journal, label=label, counts=counts[label])
+            stored = _Stored(journal, digests, text_only=config.data.missing_image == "text_only")
+            before = _before(source, stored, label=label) if len(journal) else _Before()
+            status = _score(config, scorer, source, stored, label=label, counts=counts[label], before=before)
             path = folder / f"{label}.jsonl"
-            written = _write(source, journal, path, name)
+            written = _write(source, stored, path, name)
         summary["files"][label] = {
             "source": str(source.path),
             **counts[label].to_json(),
+            "records_scored_before": before.records,
+            "stored_scores_not_used": before.not_used,
             "scored_now": status.scored,
             "seconds": round(status.seconds, 3),
             "candidates_per_second": round(status.scored / status.seconds, 3) if status.scored else None,
@@ -126,40 +134,79 @@ class _Counts:
         }
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """The journal of a file, asked by row."""
+
+    journal: ScoreJournal
+    digests: FileDigests
+    text_only: bool
+
+    def rows(self, source: Source, report: ReadReport) -> Iterator[tuple[Row, list[str]]]:
+        """The rows of the file with `Row.keys`; the n-th row with the same content has keys of its own."""
+        times: Counter[str] = Counter()
+        for row in source.rows(report):
+            keys = row.keys(self.digests, text_only=self.text_only)
+            times[keys[0]] += 1
+            again = times[keys[0]]
+            yield row, keys if again == 1 else [f"{key}-{again}" for key in keys]
+
+    def key(self, keys: Sequence[str]) -> str | None:
+        """The key under which a row's scores are stored; None if there are none."""
+        return next((key for key in keys if key in self.journal), None)
+
+
+@dataclass
+class _Before:
+    """What the journal holds of a file at the start: rows, their candidates, and keys of no row."""
+
+    records: int = 0
+    candidates: int = 0
+    not_used: int = 0
+
+
 @dataclass
 class _Pending:
-    """A row whose chains are being scored."""
+    """A row whose chains are being scored, and the key of its scores."""
 
     row: Row
+    key: str
     open: int
     log_odds: list[list[float] | None]
     left_out: str | None = None
 
 
 def _score(
-    config: ScoreConfig, scorer: Scorer, source: Source, journal: ScoreJournal, *, label: str, counts: _Counts
+    config: ScoreConfig,
+    scorer: Scorer,
+    source: Source,
+    stored: _Stored,
+    *,
+    label: str,
+    counts: _Counts,
+    before: _Before,
 ) -> ScoreStatus:
-    """Score every row of the file that is not in the journal, and write it there."""
+    """Score every row of the file whose content is not in the journal, and write it there."""
     report = ReadReport()
     pending: dict[int, _Pending] = {}
-    before = _scored_before(source, journal) if len(journal) else 0
     status = ScoreStatus(
-        label, counts.candidates, before=before, mode=config.log.progress, every=config.log.every
+        label, counts.candidates, before=before.candidates, mode=config.log.progress, every=config.log.every
     )
 
     def finish(number: int, held: _Pending) -> None:
         held.open -= 1
         if held.open <= 0:
-            journal.append(number, held.row.digest, held.log_odds, held.left_out)
+            image_contents(held.row.record.images, stored.digests)  # raises if one was replaced meanwhile
+            stored.journal.append(held.key, held.log_odds, held.left_out, row=number)
             pending.pop(number, None)
             status.add(len(held.log_odds), sum(len(values) for values in held.log_odds if values))
 
     def chains() -> Iterator[Chain[Place]]:
-        for number, row in enumerate(source.rows(report)):
-            if journal.has(number, row.digest):
+        for number, (row, keys) in enumerate(stored.rows(source, report)):
+            if stored.key(keys) is not None:
                 continue
             members = [(i, steps) for i, steps in enumerate(row.chains) if steps is not None]
-            held = pending[number] = _Pending(row, len(members), [None] * len(row.chains))
+            held = pending[number] = _Pending(row, keys[-1], len(members), [None] * len(row.chains))
             if not members:
                 finish(number, held)
             for i, steps in members:
@@ -206,13 +253,25 @@ def _memory_told() -> Iterator[None]:
         ) from error
 
 
-def _scored_before(source: Source, journal: ScoreJournal) -> int:
-    """How many candidates already have scores in the journal."""
-    return sum(
-        len(row.chains)
-        for number, row in enumerate(source.rows(ReadReport()))
-        if journal.has(number, row.digest)
+def _before(source: Source, stored: _Stored, *, label: str) -> _Before:
+    """What the journal holds of the file, and say how much of the file is scored again."""
+    before, records, used = _Before(), 0, set()
+    for row, keys in stored.rows(source, ReadReport()):
+        records += 1
+        key = stored.key(keys)
+        if key is not None:
+            before.records += 1
+            before.candidates += len(row.chains)
+            used.add(key)
+    before.not_used = len(stored.journal) - len(used)
+    told = (
+        f"{label}: {before.records:,} of {records:,} records keep their stored scores; "
+        f"{records - before.records:,} are new or have changed, and are scored"
     )
+    if before.not_used:
+        told += f"; {before.not_used:,} stored scores are of content that the file no longer has"
+    _say(told)
+    return before
 
 
 @dataclass
@@ -223,17 +282,18 @@ class _Written:
     report: ReadReport = field(default_factory=ReadReport)
 
 
-def _write(source: Source, journal: ScoreJournal, path: Path, name: str) -> _Written:
+def _write(source: Source, stored: _Stored, path: Path, name: str) -> _Written:
     """Write the file's rows with their scores, atomically."""
     written = _Written()
 
     def lines() -> Iterator[str]:
-        for number, row in enumerate(source.rows(written.report)):
-            if not journal.has(number, row.digest):
+        for row, keys in stored.rows(source, written.report):
+            key = stored.key(keys)
+            if key is None:
                 raise UserError(
                     f"{source.path} changed while it was being scored; run the same command again"
                 )
-            entry = journal.read(number)
+            entry = stored.journal.read(key)
             if entry.left_out is not None:
                 written.report.bad += 1
                 written.report.leave_out(entry.left_out)

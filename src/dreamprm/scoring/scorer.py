@@ -1,15 +1,18 @@
-"""The model that scores: loads a run, a saved PRM or a checkpoint of the public code, and fingerprints it."""
+"""The model that scores: loads a run, a saved PRM or a checkpoint of the public code."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dreamprm.config.errors import UserError
+from dreamprm.files.content import FileDigests
+from dreamprm.models.checkpoint_files import checkpoint_contents
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.public_checkpoint import HEAD_FILE, load_public_checkpoint
@@ -18,9 +21,6 @@ from dreamprm.scoring.settings import ScoreConfig
 
 DEFAULT_MAX_PIXELS = 512 * 512
 """As the public code, which reduces images to 512 pixels on the long side, and as our training."""
-
-_WEIGHTS = (".safetensors", ".pt", ".bin", ".json", ".jinja", ".txt")
-_WHOLE_BYTES, _BLOCKS, _BLOCK_BYTES = 16 << 20, 256, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,13 @@ class Scorer:
         prm: in evaluation mode, where it computes.
         gives: `step`, log-odds of each step; `response`, one of the whole, read at the last step (an ORM);
             `likelihood`, the mean log-likelihood of its tokens under the backbone alone.
-        fingerprint: tells its weights and settings from others.
+        files: digests of the files that it was loaded from by name, for `model` and, if it was read from
+            elsewhere, `processor`.
     """
 
     prm: PRM
     gives: str
-    fingerprint: str
+    files: Mapping[str, Mapping[str, str | None]]
 
 
 def scorer_name(config: ScoreConfig) -> str:
@@ -47,7 +48,7 @@ def scorer_name(config: ScoreConfig) -> str:
     return folder.parent.name if folder.name == "model" else folder.name
 
 
-def open_scorer(config: ScoreConfig) -> Scorer:
+def open_scorer(config: ScoreConfig, digests: FileDigests) -> Scorer:
     """Load the configured model, on its device and in its precision.
 
     Raises:
@@ -56,45 +57,48 @@ def open_scorer(config: ScoreConfig) -> Scorer:
     folder = Path(config.model)
     device = _device(config.device)
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    if config.scores == "likelihood":
-        return Scorer(_backbone(config, folder, dtype).to(device).eval(), "likelihood", fingerprint(folder))
-    public = (folder / HEAD_FILE).is_file()
-    if public:
-        prm, trained_for = _public(config, folder, dtype), None
+    gives, public = config.scores, (folder / HEAD_FILE).is_file()
+    if not (public or gives == "likelihood"):
+        folder = _saved_prm(config, folder)
+    files = _files(config, folder, digests)
+    if gives == "likelihood":
+        prm = _backbone(config, folder, dtype)
+    elif public:
+        prm = _public(config, folder, dtype)
     else:
-        if not (folder / SETTINGS_FILE).is_file() and (folder / "model" / SETTINGS_FILE).is_file():
-            folder = folder / "model"
-        if config.processor is not None or config.max_pixels is not None:
-            raise UserError(
-                "processor and max_pixels are for models of the public code; the model in "
-                f"{folder} stores its own: leave them null"
-            )
         prm = PRM.from_pretrained(folder, dtype=dtype)
-        settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-        trained_for = settings.get("training", {}).get("scores")
-    as_trained = "response" if trained_for == "response" else "step"
-    gives = as_trained if config.scores == "auto" else config.scores
-    return Scorer(prm.to(device).eval(), gives, fingerprint(folder))
+    if gives == "auto":
+        gives = "response" if _trained_for(folder, public=public) == "response" else "step"
+    _files(config, folder, digests)  # raises if they changed while they were loaded
+    return Scorer(prm.to(device).eval(), gives, files)
 
 
-def fingerprint(folder: Path) -> str:
-    """16 hexadecimal digits that differ if the model's files differ.
+def _saved_prm(config: ScoreConfig, folder: Path) -> Path:
+    """The folder of a PRM of ours, given itself or its run's folder."""
+    if not (folder / SETTINGS_FILE).is_file() and (folder / "model" / SETTINGS_FILE).is_file():
+        folder = folder / "model"
+    if config.processor is not None or config.max_pixels is not None:
+        raise UserError(
+            "processor and max_pixels are for models of the public code; the model in "
+            f"{folder} stores its own: leave them null"
+        )
+    return folder
 
-    For a large file, only its size and 256 blocks spread over it are read: training changes nearly every
-    number, and a model of many gigabytes does not have to be read twice.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in _WEIGHTS and path.is_file()):
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
-        with path.open("rb") as file:
-            if size <= _WHOLE_BYTES:
-                digest.update(file.read())
-                continue
-            for block in range(_BLOCKS):
-                file.seek(block * (size - _BLOCK_BYTES) // (_BLOCKS - 1))
-                digest.update(file.read(_BLOCK_BYTES))
-    return digest.hexdigest()[:16]
+
+def _files(config: ScoreConfig, folder: Path, digests: FileDigests) -> dict[str, dict[str, str | None]]:
+    """What the model is loaded from; nothing for a folder that does not exist, which loading refuses."""
+    sources = {"model": folder if folder.is_dir() else None, "processor": config.processor}
+    return {
+        what: checkpoint_contents(source, digests) for what, source in sources.items() if source is not None
+    }
+
+
+def _trained_for(folder: Path, *, public: bool) -> Any:
+    """What a model's scores were trained to be, as it says itself; None if it does not."""
+    if public:
+        return None
+    settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    return settings.get("training", {}).get("scores")
 
 
 def _backbone(config: ScoreConfig, folder: Path, dtype: torch.dtype) -> PRM:
