@@ -1,4 +1,4 @@
-"""Files whose content is replaced as unobtrusively as a user can: same path, same size, same modification time."""
+"""Files replaced as unobtrusively as a user can: same path, same size, same modification time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What a stored result belongs to: files known by their bytes, and requests known by everything in them.
 
-A path says nothing about what it holds: a picture may be replaced, a model trained again, a folder moved. Every
+A path does not say what it holds: a picture may be replaced, a model trained again, a folder moved. Every
 journal, cache and checkpoint is therefore keyed by digests made here.
 """
 
@@ -43,9 +43,9 @@ class _Stamp(NamedTuple):
 class FileDigests:
     """SHA-256 digests of files, each read once per command; one object serves a whole command.
 
-    A file is read again only if its device, inode, size, modification or change time differ from those it had.
-    A copy of the same size with the same modification time has another inode or change time, so it is noticed.
-    Digests are kept in memory only. Reading takes about 1 s per GB and core, asking again about 5 microseconds.
+    A file is read again only if its device, inode, size, modification or change time are not those it had.
+    A copy of equal size and modification time has another inode or change time, so it is noticed. Digests are
+    kept in memory only. Reading takes about 1 s per GB and core, asking again about 5 microseconds.
 
     Within one command a file must stay as it is: results computed from its earlier bytes would otherwise be
     stored under its later ones. May be used by several threads.

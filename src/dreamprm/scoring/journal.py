@@ -1,4 +1,4 @@
-"""The journal of a scored file: log-odds by the content that they belong to, written as soon as they are known."""
+"""The journal of a scored file: log-odds by the content they belong to, written as soon as they are known."""
 
 from __future__ import annotations
 
@@ -104,9 +104,9 @@ class ScoreJournal(AppendOnlyFile):
             return
         if written == 1:
             raise UserError(
-                f"{self.path} holds scores of version 0.2.0 or older, which recorded the paths of images and not "
-                "what they held, so it is not known which pictures the scores belong to; choose another output, "
-                "or remove this file to score everything again"
+                f"{self.path} holds scores of version 0.2.0 or older, which recorded the paths of images and "
+                "not what they held, so it is not known which pictures the scores belong to; choose another "
+                "output, or remove this file to score everything again"
             )
         raise UserError(
             f"{self.path} has format {written}, but this version reads {FORMAT}; upgrade dreamprm, or choose "

@@ -35,8 +35,8 @@ def run_score(config: ScoreConfig) -> None:
     """Score every file; write OUTPUT/NAME.jsonl, OUTPUT/NAME.scores.jsonl (the journal) and summary.json.
 
     All files are read once before the model is loaded, so that a bad record shows at once. An interrupted run
-    resumes from the journal: rows whose content (question, steps, what the images hold) is unchanged keep their
-    scores, wherever they are now, and the others are scored.
+    resumes from the journal: rows whose content (question, steps, what the images hold) is unchanged keep
+    their scores, wherever they are now, and the others are scored.
 
     Raises:
         UserError: a problem with the configuration, the model or the contents of the output folder.
