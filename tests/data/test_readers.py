@@ -137,7 +137,10 @@ def test_a_missing_image_is_an_error_or_text_only(
     report = ReadReport()
     (record,) = read_meta_records(path, missing_image="text_only", report=report)
     assert record.images == () and report.text_only == 1
-    assert report.lines() == ["1 of 1 are used without their images, which are missing or broken"]
+    assert report.lines() == [
+        "1 of 1 are used without their images, which are missing or broken",
+        f"  {path}:1: {path.parent / 'no.png'}: no such file",
+    ]
 
 
 def test_broken_images_are_found_when_asked_for(folder: Path, write_rows: Any) -> None:

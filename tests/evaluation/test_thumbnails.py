@@ -53,7 +53,7 @@ def made(mode: str) -> Image.Image:
     if mode == "32 bits":
         return Image.fromarray(np.full((40, 40), 128, dtype=np.int32))
     if mode == "float":
-        return Image.fromarray(np.linspace(-3, 5, 1600, dtype=np.float32).reshape(40, 40))
+        return Image.fromarray(np.linspace(0, 1, 1600, dtype=np.float32).reshape(40, 40))
     grey = Image.new("RGB", (40, 40), (128, 128, 128))
     return grey.quantize(2) if mode == "P" else grey.convert(mode)
 

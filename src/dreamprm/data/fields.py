@@ -192,6 +192,21 @@ MissingImage = Literal["error", "text_only", "keep"]
 
 
 @dataclass(frozen=True)
+class FoundImages:
+    """A record's images.
+
+    Attributes:
+        paths: of all of them, in order; empty if there are none, or if they are left out.
+        lost: why they are left out: the first that is missing or broken.
+        cut_off: the first that is cut off, and how, if such images are used.
+    """
+
+    paths: tuple[str, ...]
+    lost: str | None = None
+    cut_off: str | None = None
+
+
+@dataclass(frozen=True)
 class ImagePolicy:
     """Where images are, and what is accepted.
 
@@ -201,8 +216,9 @@ class ImagePolicy:
             without any of its images. `keep` checks no images and leaves paths as written, for conversions
             between files.
         allow_none: whether a record may name no image at all.
-        check: also open every image and verify its header and checksums. The images' existence is always
-            checked; opening costs about a millisecond each.
+        check: also decode every image. The images' existence is always checked; decoding costs some
+            milliseconds each.
+        truncated: with `check`, whether an image that is cut off may be read as far as it goes.
 
     Raises:
         UserError: `missing` is none of the three, or `root` is not a folder.
@@ -212,6 +228,7 @@ class ImagePolicy:
     missing: MissingImage = "error"
     allow_none: bool = False
     check: bool = False
+    truncated: bool = False
 
     def __post_init__(self) -> None:
         if self.missing not in ("error", "text_only", "keep"):
@@ -221,8 +238,8 @@ class ImagePolicy:
                 f"image_root is not a folder: {self.root}; give the folder that image paths are relative to"
             )
 
-    def resolve(self, fields: Fields) -> tuple[tuple[str, ...], bool]:
-        """The record's image paths, and whether images were dropped (`text_only`).
+    def resolve(self, fields: Fields) -> FoundImages:
+        """The record's image paths, and what happened to them.
 
         Read from `images` (a list) or from `image` or the public files' `image_path` (one path).
 
@@ -232,20 +249,23 @@ class ImagePolicy:
         """
         name, given = self._named(fields)
         if self.missing == "keep":
-            return given, False
+            return FoundImages(given)
         root = os.path.abspath(fields.path.parent if self.root is None else self.root)
         paths = tuple(os.path.join(root, path) for path in given)
+        cut_off = None
         for index, path in enumerate(paths):
-            problem = self._problem(path)
+            problem, warning = self._problem(path)
             if problem and self.missing == "text_only":
-                return (), True
+                # All of them: without the first, the second would be taken for it.
+                return FoundImages((), lost=f"{path}: {problem}")
+            cut_off = cut_off or (f"{path}: {warning}" if warning else None)
             if problem:
                 where = f"{name}[{index}]" if name == "images" else name
                 allowed = (
                     f"a readable image file ({problem}: {path}; set image_root, or missing_image=text_only)"
                 )
                 raise fields.error(where, allowed, given[index])
-        return paths, False
+        return FoundImages(paths, cut_off=cut_off)
 
     def _named(self, fields: Fields) -> tuple[str, tuple[str, ...]]:
         if "images" in fields and fields.values["images"] != []:
@@ -259,15 +279,16 @@ class ImagePolicy:
         present = next((name for name in ("image", "images", "image_path") if name in fields.values), None)
         raise fields.error(present, needed) if present else fields.missing("image", needed)
 
-    def _problem(self, path: str) -> str | None:
+    def _problem(self, path: str) -> tuple[str | None, str | None]:
+        """Why an image cannot be used, and how it is cut off if it is."""
         if not os.path.isfile(path):
-            return "no such file"
-        if self.check:
-            from PIL import Image  # only if images are opened: the import takes longer than reading a file
+            return "is a folder" if os.path.isdir(path) else "no such file", None
+        if not self.check:
+            return None, None
+        # Only if images are opened: the import takes longer than reading a file.
+        from dreamprm.data.image_decoder import ImageError, open_image
 
-            try:
-                with Image.open(path) as image:
-                    image.verify()
-            except Exception as error:  # a decoder may raise anything on broken bytes
-                return f"broken image, {type(error).__name__}"
-        return None
+        try:
+            return None, open_image(path, truncated=self.truncated).cut_off
+        except ImageError as error:
+            return f"broken image, {error.reason}", None

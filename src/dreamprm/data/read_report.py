@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,19 +27,30 @@ class ReadReport:
         bad: rows left out because they are bad (`on_error=skip`).
         stepless: records left out because they have no steps (`stepless=skip`).
         text_only: records whose images were dropped because one was missing (`missing_image=text_only`).
+        cut_off: records with an image that is cut off, and is used as far as it goes; counted only where
+            images are decoded while reading.
         left_out: messages of the first hundred left-out rows, each with file, line and reason.
+        without_images, cut_off_images: the same for the records counted by `text_only` and by `cut_off`.
     """
 
     rows: int = 0
     bad: int = 0
     stepless: int = 0
     text_only: int = 0
+    cut_off: int = 0
     left_out: list[str] = field(default_factory=list)
+    without_images: list[str] = field(default_factory=list)
+    cut_off_images: list[str] = field(default_factory=list)
 
     def leave_out(self, reason: str) -> None:
         """Record the message of a left-out row."""
-        if len(self.left_out) < LISTED:
-            self.left_out.append(reason)
+        self.note(self.left_out, reason)
+
+    @staticmethod
+    def note(listed: list[str], reason: str) -> None:
+        """Add a message to one of the lists, unless it is full."""
+        if len(listed) < LISTED:
+            listed.append(reason)
 
     def lines(self, shown: int = 10) -> list[str]:
         """What to print: counts and the first reasons; empty if nothing was left out or changed."""
@@ -48,15 +60,33 @@ class ReadReport:
             lines += [f"  {reason}" for reason in self.left_out[:shown]]
             if count > len(self.left_out[:shown]):
                 lines.append(f"  and {count - len(self.left_out[:shown])} more")
-        if self.text_only:
-            lines.append(
-                f"{self.text_only} of {self.rows} are used without their images, which are missing or broken"
-            )
+        lines += image_lines(self.text_only, self.rows, WITHOUT_IMAGES, self.without_images)
+        lines += image_lines(self.cut_off, self.rows, CUT_OFF, self.cut_off_images)
         return lines
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values; `ReadReport(**values)` is its inverse."""
         return asdict(self)
+
+
+WITHOUT_IMAGES = "are used without their images, which are missing or broken"
+CUT_OFF = "are used with an image that is cut off"
+
+
+def image_lines(count: int, of: int, what: str, reasons: Sequence[str], shown: int = 3) -> list[str]:
+    """How many records lost their images, or have one that is cut off, and the first of them; no line for 0.
+
+    Args:
+        count, of: the number of such records, and of all.
+        what: `WITHOUT_IMAGES` or `CUT_OFF`.
+        reasons: record and image of each, or of the first ones.
+        shown: how many of them are listed.
+    """
+    if not count:
+        return []
+    lines = [f"{count} of {of} {what}"] + [f"  {reason}" for reason in reasons[:shown]]
+    more = count - len(reasons[:shown])
+    return lines + ([f"  and {more} more"] if more else [])
 
 
 @dataclass

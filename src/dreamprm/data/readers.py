@@ -319,9 +319,15 @@ def _candidate(fields: Fields) -> Candidate:
 
 def record_images(fields: Fields, policy: ImagePolicy, report: ReadReport) -> tuple[str, ...]:
     """The record's image paths; if they were dropped, the record is counted in `report`."""
-    paths, dropped = policy.resolve(fields)
-    report.text_only += dropped
-    return paths
+    found = policy.resolve(fields)
+    where = f"{fields.path}:{fields.line}"
+    if found.lost is not None:
+        report.text_only += 1
+        report.note(report.without_images, f"{where}: {found.lost}")
+    if found.cut_off is not None:
+        report.cut_off += 1
+        report.note(report.cut_off_images, f"{where}: {found.cut_off}")
+    return found.paths
 
 
 def _check_stepless(stepless: str) -> None:

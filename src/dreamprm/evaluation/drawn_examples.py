@@ -172,7 +172,7 @@ def write_examples(
     written.
     """
     settings = evaluation.config.examples
-    images = ThumbnailFolder(folder / FOLDER, side=settings.image_side)
+    images = ThumbnailFolder(folder / FOLDER, side=settings.image_side, ground=settings.image_ground)
     (folder / FILE).unlink(missing_ok=True)
     examples = [_example(evaluation, picks, one, images) for one in drawn]
     images.keep_only({name for example in examples for name in example.images})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dreamprm.answers.settings import JudgedAnswers
 from dreamprm.config.choices import AGGREGATIONS
 from dreamprm.config.schema import GIVEN, REQUIRED, section, setting
-from dreamprm.runtime.settings import BadRecordSettings
+from dreamprm.runtime.settings import BadRecordSettings, ground_colour, image_ground_setting
 
 PICK = "pick"
 
@@ -66,6 +66,11 @@ class ExampleSettings:
         minimum=16,
         when={"count": GIVEN},
     )
+    image_ground: str = image_ground_setting(when={"count": GIVEN})
+
+    def check(self) -> None:
+        """Validate the colour."""
+        ground_colour(self.image_ground)
 
 
 @dataclass

@@ -110,14 +110,14 @@ class ImageFolder:
             raise UserError(
                 f"{row.path} contains its images; set image_folder to the folder to write them to"
             )
-        from PIL import Image  # only needed if a table holds images
+        from dreamprm.data.image_decoder import ImageError, open_image  # only if a table holds images
 
         try:
-            with Image.open(io.BytesIO(content)) as image:
-                kind = str(image.format).lower()
-        except Exception as error:  # a decoder may raise anything on broken bytes
+            # Cut-off files are kept: whether they are used is a setting of the commands that show them.
+            kind = str(open_image(content, truncated=True).format).lower()
+        except ImageError as error:
             given = f"{len(content)} bytes"
-            raise row.error(name, f"bytes of an image file ({type(error).__name__})", given) from error
+            raise row.error(name, f"bytes of an image file ({error.kind}: {error.reason})", given) from error
         suffix = {"jpeg": "jpg", "mpo": "jpg", "tiff": "tif"}.get(kind, kind)
         return str(self._store(content, suffix))
 

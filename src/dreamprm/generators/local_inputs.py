@@ -11,9 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from dreamprm.config.errors import UserError
+from dreamprm.data.image_decoder import ImageError, ImageReading
 from dreamprm.generators.base import GenerationError, Request
 from dreamprm.models.chat import IMAGE_PAD
-from dreamprm.models.images import decode_image
+from dreamprm.models.images import ImagePatcher
 
 
 class InputEncoder(ABC):
@@ -23,6 +24,9 @@ class InputEncoder(ABC):
         tokenizer: a `transformers` tokenizer.
         template: the object that applies the checkpoint's chat template (a processor or the tokenizer).
         source: the checkpoint's name, for messages.
+
+    Attributes:
+        reading: how images are opened.
 
     Raises:
         UserError: the checkpoint has no chat template.
@@ -41,6 +45,7 @@ class InputEncoder(ABC):
             tokenizer.pad_token = tokenizer.eos_token  # masked, so any token will do
         self.tokenizer = tokenizer
         self.source = source
+        self.reading = ImageReading()
         self._template = template
 
     def text(self, request: Request) -> str:
@@ -52,6 +57,22 @@ class InputEncoder(ABC):
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
         return str(chat) + request.prefix
+
+    def open_images(self, request: Request) -> list[Image.Image]:
+        """The request's images, decoded.
+
+        Raises:
+            GenerationError: an image is missing or broken.
+        """
+        images = []
+        for path in request.images:
+            try:
+                images.append(self.reading.open(path).image)
+            except ImageError as error:
+                raise GenerationError(
+                    f"the image {path} cannot be read: {error.kind}: {error.reason}", refused=True
+                ) from error
+        return images
 
     @abstractmethod
     def encode(self, requests: Sequence[Request]) -> dict[str, Tensor]:
@@ -93,7 +114,7 @@ class ProcessorInputs(InputEncoder):
 
     def encode(self, requests: Sequence[Request]) -> dict[str, Tensor]:
         texts = [self.text(request) for request in requests]
-        images = [open_images(request) for request in requests]
+        images = [self.open_images(request) for request in requests]
         shown = {"images": images} if images[0] else {}
         try:
             encoded = self._processor(
@@ -114,28 +135,32 @@ class ProcessorInputs(InputEncoder):
 
 
 class QwenVLInputs(InputEncoder):
-    """The Qwen-VL families, using the tokenizer and the PIL image processor.
+    """The Qwen-VL families, using the tokenizer and the PRM's own way from images to patches.
 
     Their own processor needs torchvision (for videos); it does little with images.
     """
 
-    def __init__(self, tokenizer: Any, image_processor: Any, *, source: str) -> None:
+    def __init__(self, tokenizer: Any, patcher: ImagePatcher, *, source: str) -> None:
         super().__init__(tokenizer, tokenizer, source=source)
-        self._image_processor = image_processor
+        self._patcher = patcher
         self._pad = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
 
     def encode(self, requests: Sequence[Request]) -> dict[str, Tensor]:
         texts = [self.text(request) for request in requests]
-        images = [image for request in requests for image in open_images(request)]
+        images = [image for request in requests for image in self.open_images(request)]
         shown: dict[str, Tensor] = {}
         counts: list[int] = []
         if images:
             try:
-                pixels = self._image_processor(images=images, return_tensors="pt")
-            except ValueError as error:  # for example, an aspect ratio above 200
+                pixels = [self._patcher.resized(image) for image in images]
+            except UserError as error:  # for example, an aspect ratio above 200
                 raise GenerationError(f"an image cannot be used: {error}", refused=True) from error
-            shown = {"pixel_values": pixels["pixel_values"], "image_grid_thw": pixels["image_grid_thw"]}
-            counts = (shown["image_grid_thw"].prod(dim=1) // self._image_processor.merge_size**2).tolist()
+            grids = [self._patcher.grid(image) for image in pixels]
+            shown = {
+                "pixel_values": torch.from_numpy(self._patcher.patches(pixels)),
+                "image_grid_thw": torch.tensor(grids),
+            }
+            counts = [self._patcher.tokens(grid) for grid in grids]
         expanded, done = [], 0
         for request, text in zip(requests, texts, strict=True):
             own = counts[done : done + len(request.images)]
@@ -163,20 +188,3 @@ def _widened(text: str, counts: Sequence[int]) -> str:
     return pieces[0] + "".join(
         IMAGE_PAD * count + piece for count, piece in zip(counts, pieces[1:], strict=True)
     )
-
-
-def open_images(request: Request) -> list[Image.Image]:
-    """The request's decoded images; transparent ones are placed on white.
-
-    Raises:
-        GenerationError: an image is missing or broken.
-    """
-    images = []
-    for path in request.images:
-        try:
-            images.append(decode_image(path))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise GenerationError(
-                f"the image {path} cannot be read: {type(error).__name__}: {error}", refused=True
-            ) from error
-    return images

@@ -23,10 +23,12 @@ from transformers.models.auto.modeling_auto import (
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from dreamprm.config.errors import UserError
+from dreamprm.data.image_decoder import ImageReading
 from dreamprm.generators.base import Completion, GenerationError, Request, Sampling
 from dreamprm.generators.local_decoding import NonFiniteLogits, OpenCompletion, decode, encode_prefixes
 from dreamprm.generators.local_inputs import InputEncoder, ProcessorInputs, QwenVLInputs, TextInputs
 from dreamprm.models.backbone import BACKBONES
+from dreamprm.models.images import ImagePatcher
 
 _LOADING_ERRORS = (OSError, ImportError, ValueError, KeyError, SafetensorError)
 
@@ -126,9 +128,18 @@ class LocalModel:
 
 
 def load_local_model(
-    source: str, *, device: str, dtype: str, min_pixels: int | None, max_pixels: int | None
+    source: str,
+    *,
+    device: str,
+    dtype: str,
+    min_pixels: int | None,
+    max_pixels: int | None,
+    images: ImageReading | None = None,
 ) -> LocalModel:
     """Load a checkpoint folder or hub name; see `TransformersGenerator` for the settings.
+
+    Args:
+        images: how images are opened; None: on white, and only if they are whole.
 
     Raises:
         UserError: the checkpoint cannot be read, its family is not supported, or the device is not available.
@@ -151,6 +162,7 @@ def load_local_model(
     auto = AutoModelForImageTextToText if shows else AutoModelForCausalLM
     try:
         encoder = _encoder(source, family if shows else None, min_pixels=min_pixels, max_pixels=max_pixels)
+        encoder.reading = images or ImageReading()
         model: Any = auto.from_pretrained(source, dtype=kind)
     except UserError:
         raise
@@ -186,7 +198,7 @@ def _encoder(
     given = {"min_pixels": min_pixels, "max_pixels": max_pixels}
     limits: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if family in BACKBONES:
-        images = Qwen2VLImageProcessorPil.from_pretrained(source, **limits)
+        images = ImagePatcher(Qwen2VLImageProcessorPil.from_pretrained(source, **limits))
         return QwenVLInputs(AutoTokenizer.from_pretrained(source), images, source=source)
     if limits:
         raise UserError(

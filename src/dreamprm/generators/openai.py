@@ -13,6 +13,7 @@ from typing import Any
 from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
 from dreamprm.config.schema import setting
+from dreamprm.data.image_decoder import ImageError, ImageReading
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
 from dreamprm.generators.openai_client import (
     Answer,
@@ -30,8 +31,9 @@ from dreamprm.generators.openai_continuation import (
     find_continuation,
     fit_to_prefix,
 )
-from dreamprm.generators.openai_messages import tokens_by_choice, user_message, with_text
+from dreamprm.generators.openai_messages import DataUrls, tokens_by_choice, user_message, with_text
 from dreamprm.generators.prompting import continue_instruction
+from dreamprm.runtime.settings import ground_colour, image_ground_setting, truncated_image_setting
 
 _OWN_FIELDS = (
     "model",
@@ -94,6 +96,9 @@ class OpenAIGenerator(Generator):
             address, otherwise `max_tokens`.
         send_seed: whether to send the seed; False for servers that refuse it.
         image_detail: OpenAI's `detail` for each image (`low`, `high`, `auto`); None sends none.
+        image_ground: the colour that transparent areas of images show; such images are sent as PNG files of
+            what our decoder reads, plain ones as they are (`data_url`).
+        truncated_image: `read` also sends images that are cut off, as far as they go; `error` refuses them.
         extra_body: further fields of the request's JSON, such as {"top_p": 0.9}.
 
     Raises:
@@ -142,6 +147,8 @@ class OpenAIGenerator(Generator):
     image_detail: str | None = setting(
         None, "OpenAI's `detail` for each image; null sends none", choices=("low", "high", "auto")
     )
+    image_ground: str = image_ground_setting()
+    truncated_image: str = truncated_image_setting()
     extra_body: dict[str, Any] | None = setting(
         None, "further fields of the request's JSON, such as {top_p: 0.9}"
     )
@@ -152,6 +159,7 @@ class OpenAIGenerator(Generator):
         self._address = api_address(self.base_url)
         hosted = is_hosted(self._address)
         self._limit_field = self.token_limit or ("max_completion_tokens" if hosted else "max_tokens")
+        self._url_of = DataUrls(ImageReading(self.image_ground, self.truncated_image == "read"))
         require_openai()
         # Only checked here, to fail early: this object, whose repr and fields are logged, never stores
         # it.
@@ -199,8 +207,10 @@ class OpenAIGenerator(Generator):
     def _complete(self, request: Request, sampling: Sampling) -> list[Completion] | GenerationError:
         """A request's n completions, from as many chat requests as it takes."""
         try:
-            message = user_message(request.prompt, request.images, detail=self.image_detail)
-        except OSError as error:
+            message = user_message(
+                request.prompt, request.images, detail=self.image_detail, url_of=self._url_of
+            )
+        except ImageError as error:
             return GenerationError(f"an image cannot be sent: {error}", refused=True)
         body: dict[str, Any] = {"messages": [message]}
         how = None
@@ -313,6 +323,7 @@ class OpenAIGenerator(Generator):
     def _check(self) -> None:
         try:
             check_settings(self)
+            ground_colour(self.image_ground)
         except UserError as error:
             raise UserError(f"openai generator: {error}") from error
         if not self.model:

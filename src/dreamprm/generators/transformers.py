@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
 from dreamprm.config.schema import setting
+from dreamprm.data.image_decoder import ImageReading
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
 from dreamprm.runtime.progress import say_beside_bars
+from dreamprm.runtime.settings import ground_colour, image_ground_setting, truncated_image_setting
 
 if TYPE_CHECKING:
     from dreamprm.generators.local_model import LocalModel, Part
@@ -40,6 +42,8 @@ class TransformersGenerator(Generator):
         batch_size: samples decoded at once, >= 1; halved, with a message, when memory runs out.
         together: number of chains of thought that one call should combine, >= 1.
         min_pixels, max_pixels: size limits of images for the Qwen-VL families; None keeps the checkpoint's.
+        image_ground: the colour that transparent areas of images show.
+        truncated_image: `read` also shows images that are cut off, as far as they go; `error` refuses them.
 
     Raises:
         UserError: a setting is outside its allowed range.
@@ -64,6 +68,8 @@ class TransformersGenerator(Generator):
         "images are reduced to at most this many pixels (Qwen-VL); null: the checkpoint's limit",
         minimum=1,
     )
+    image_ground: str = image_ground_setting()
+    truncated_image: str = truncated_image_setting()
     _loaded: LocalModel | None = field(init=False, default=None, repr=False, compare=False)
     _rows: int = field(init=False, default=0, repr=False, compare=False)
 
@@ -71,6 +77,7 @@ class TransformersGenerator(Generator):
         check_settings(self)
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
             raise UserError(f"min_pixels ({self.min_pixels}) must be <= max_pixels ({self.max_pixels})")
+        ground_colour(self.image_ground)
         self._rows = self.batch_size
 
     def complete_all(
@@ -158,6 +165,7 @@ class TransformersGenerator(Generator):
                 dtype=self.dtype,
                 min_pixels=self.min_pixels,
                 max_pixels=self.max_pixels,
+                images=ImageReading(self.image_ground, self.truncated_image == "read"),
             )
         return self._loaded
 

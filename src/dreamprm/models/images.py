@@ -5,29 +5,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from transformers.image_transforms import convert_to_rgb
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.data.image_decoder import WHITE, ImageError, decode_image, open_image, rgb
+
+__all__ = ["Grid", "ImagePatcher", "ImageStore", "decode_image"]
 
 Grid = tuple[int, int, int]
-
-
-def decode_image(path: str | Path) -> Image.Image:
-    """The one way to read an image: as RGB, with transparency on white, as Qwen2-VL's own processing does.
-
-    Raises:
-        OSError, Image.DecompressionBombError: no such file, or not an image that can be decoded.
-    """
-    with Image.open(path) as file:
-        if not file.has_transparency_data:
-            return file.convert("RGB")
-        opaque = file.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB")
 
 
 class ImagePatcher:
@@ -38,14 +26,27 @@ class ImagePatcher:
     per channel, which is filled in by the processor itself (so the outputs are equal by construction), and
     cut into patches in one go.
 
+    Departures from the processor: images are read by `dreamprm.data.image_decoder` (orientation, grey of more
+    than 8 bits, the ground), and very thin ones stay within `max_pixels` (`final_size`).
+
     Args:
         processor: gives the size limits, normalisation and patch sizes.
+        ground: the colour under transparent areas; the processor's own is white.
+
+    Raises:
+        UserError: size limits that no image can keep, or a ground that is not a colour.
     """
 
-    def __init__(self, processor: Qwen2VLImageProcessorPil) -> None:
-        self._processor = processor
+    def __init__(self, processor: Qwen2VLImageProcessorPil, *, ground: str = WHITE) -> None:
+        self._processor, self._ground = processor, ground
         self.patch, self.merge = processor.patch_size, processor.merge_size
         self.temporal = processor.temporal_patch_size
+        side, longest = self.patch * self.merge, processor.size["longest_edge"]
+        if longest < side * side:
+            raise UserError(
+                f"max_pixels must be >= {side * side}, the pixels of one visual token ({side} x {side}), "
+                f"got {longest}"
+            )
         self._values = self._table()  # (3, 256) float32
 
     def resized(self, image: Image.Image | np.ndarray) -> np.ndarray:
@@ -54,28 +55,41 @@ class ImagePatcher:
         An array is taken to be an already resized image and is returned unchanged.
 
         Raises:
+            ImageError: the image cannot be read.
             UserError: an aspect ratio above 200, which the backbone's resizing rule rejects.
         """
         if isinstance(image, np.ndarray):
             return image
-        size = self._processor.size
-        try:
-            height, width = smart_resize(
-                image.height,
-                image.width,
-                factor=self.patch * self.merge,
-                min_pixels=size["shortest_edge"],
-                max_pixels=size["longest_edge"],
-            )
-        except ValueError as error:
-            raise UserError(
-                f"an image of {image.width} x {image.height} pixels cannot be used: {error}"
-            ) from error
-        if image.mode != "RGB" or image.info.get("transparency") is not None:
-            image = Image.fromarray(np.asarray(convert_to_rgb(image, return_numpy=True)))  # alpha onto white
+        image = rgb(image, ground=self._ground)
+        height, width = self.final_size(image.height, image.width)
         if image.size != (width, height):
             image = image.resize((width, height), resample=Image.Resampling(self._processor.resample))
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+    def final_size(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width to which an image is resized: those of `smart_resize`, within `max_pixels`.
+
+        That rule gives each side at least one visual token (28 pixels), and rounds up to reach `min_pixels`.
+        A thin image can then get several times `max_pixels`: with 3136, one of 2983 x 15 gets 784 x 28, seven
+        times as many. This happens only above an aspect ratio of `max_pixels` / 784 (so never with our
+        default of 262144), or if `min_pixels` is close to `max_pixels`. The longer side of such an image is
+        shortened to the most that `max_pixels` allows; all others keep the rule's size.
+
+        Raises:
+            UserError: an aspect ratio above 200.
+        """
+        side = self.patch * self.merge
+        least, most = self._processor.size["shortest_edge"], self._processor.size["longest_edge"]
+        try:
+            height, width = smart_resize(height, width, factor=side, min_pixels=least, max_pixels=most)
+        except ValueError as error:
+            raise UserError(f"an image of {width} x {height} pixels cannot be used: {error}") from error
+        while height * width > most:
+            if height > width:
+                height = max(side, most // width // side * side)
+            else:
+                width = max(side, most // height // side * side)
+        return height, width
 
     def grid(self, pixels: np.ndarray) -> Grid:
         """(time, height, width) of an image, in patches before merging."""
@@ -125,13 +139,16 @@ Opened = Image.Image | np.ndarray
 
 
 class ImageStore:
-    """Opens images; the most recently used ones stay in memory, up to `limit_bytes` of pixels.
+    """Opens the images of records; the most recently used ones stay in memory, up to `limit_bytes` of pixels.
 
     Args:
         prepare: applied to an image before it is stored, such as `ImagePatcher.resized`; None stores it as
             decoded. Training shows each image in every epoch, and this work is done only once.
         limit_bytes: limit on the bytes of pixels held in memory; 0 stores nothing.
-        missing: "error", or "text_only" to leave a missing or broken image out.
+        missing: "error", or "text_only" to use a record without any of its images if one is missing or
+            broken: without the first one, the second would be taken for it.
+        truncated: "error", or "read" for files that are cut off (see `open_image`).
+        ground: the colour under transparent areas.
     """
 
     def __init__(
@@ -140,39 +157,64 @@ class ImageStore:
         *,
         limit_bytes: int = 256 << 20,
         missing: str = "error",
+        truncated: str = "error",
+        ground: str = WHITE,
     ) -> None:
         self._prepare, self._limit, self._missing = prepare, limit_bytes, missing
+        self._truncated, self._ground = truncated == "read", ground
         self._held: OrderedDict[str, Opened] = OrderedDict()
         self._bytes = 0
+        self._broken: dict[str, str] = {}
+        self._cut_off: dict[str, str] = {}
 
     def open_all(self, paths: Sequence[str]) -> list[Opened]:
-        """The RGB images at these paths, in order, or what `prepare` returned for them.
+        """The RGB images of a record, in order, or what `prepare` returned for them.
+
+        Empty if one of them is missing or broken, and such records are used without images; `lost` then says
+        why.
 
         Raises:
-            DataError: a file is missing or not an image, unless such images are left out.
+            DataError: a file is missing or not an image.
             UserError: raised by `prepare`.
         """
         images = []
         for path in paths:
             image = self._open(path)
-            if image is not None:
-                images.append(image)
+            if image is None:
+                return []
+            images.append(image)
         return images
+
+    def lost(self, paths: Sequence[str]) -> str | None:
+        """Why `open_all` left these images out: the missing or broken one; None if it did not."""
+        return next((f"{path}: {self._broken[path]}" for path in paths if path in self._broken), None)
+
+    def cut_off(self, paths: Sequence[str]) -> str | None:
+        """Which of these images `open_all` has read although it is cut off, and where; None if none."""
+        return next((f"{path}: {self._cut_off[path]}" for path in paths if path in self._cut_off), None)
 
     def _open(self, path: str) -> Opened | None:
         if path in self._held:
             self._held.move_to_end(path)
             return self._held[path]
+        if path in self._broken:
+            return None
         try:
-            image = decode_image(path)
-        except (OSError, Image.DecompressionBombError) as error:
+            decoded = open_image(path, ground=self._ground, truncated=self._truncated)
+        except ImageError as error:
             if self._missing == "text_only":
+                self._broken[path] = error.reason
                 return None
             raise DataError(
-                f"image {path} is missing or broken ({error}); fix it, leave its records out "
+                f"image {path} is missing or broken ({error.reason}); fix it, leave its records out "
                 "(data.on_error=skip), or set data.missing_image=text_only"
             ) from error
-        opened = image if self._prepare is None else self._prepare(image)
+        if decoded.cut_off is not None:
+            self._cut_off[path] = decoded.cut_off
+        try:
+            opened = decoded.image if self._prepare is None else self._prepare(decoded.image)
+        except UserError as error:
+            raise UserError(f"image {path}: {error}") from error
         size = _size(opened)
         if size <= self._limit:
             self._held[path] = opened

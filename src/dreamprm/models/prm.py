@@ -11,9 +11,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from dreamprm.config.choices import HEADS
 from dreamprm.config.errors import UserError
+from dreamprm.data.image_decoder import ImageError, ImageSource, decode_image
 from dreamprm.models.backbone import attention_in_use, last_hidden_states, make_backbone, sdpa_is_math_only
 from dreamprm.models.candidate_scoring import PassLimits, scored_questions
-from dreamprm.models.images import decode_image
 from dreamprm.models.model_card import model_card
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.storage import PRMParts, load_head, load_parts, save_parts
@@ -125,14 +125,15 @@ class PRM(nn.Module):
     def score(
         self,
         question: str,
-        image: Image.Image | str | Path | Sequence[Image.Image | str | Path] | None = None,
+        image: ImageSource | Sequence[ImageSource] | None = None,
         steps: Sequence[str] = (),
     ) -> list[float]:
         """Probability, for each step, that the chain of thought up to it leads to a right answer.
 
         Args:
             question: the question's text.
-            image: an image, its path, several of either, or None for a text-only question.
+            image: an image (a path, a Pillow image, or the bytes of a file; read as `open_image` in
+                `dreamprm.data.image_decoder` says), several of these, or None for a text-only question.
             steps: the chain of thought, at least one step.
 
         Returns:
@@ -142,7 +143,7 @@ class PRM(nn.Module):
             UserError: no step, an image that cannot be opened, or an input that `PRMProcessor.encode`
                 rejects.
         """
-        encoded = self.processor.encode(question, _all_opened(image), steps)
+        encoded = self.processor.encode(question, self._opened(image), steps)
         device = self.head.weight.device
         batch = {name: value.to(device) for name, value in self.processor.collate([encoded]).items()}
         was_training = self.training
@@ -155,7 +156,7 @@ class PRM(nn.Module):
     def score_candidates(
         self,
         question: str,
-        image: Image.Image | str | Path | Sequence[Image.Image | str | Path] | None = None,
+        image: ImageSource | Sequence[ImageSource] | None = None,
         candidates: Sequence[Sequence[str]] = (),
         *,
         batch_size: int = 32,
@@ -178,7 +179,7 @@ class PRM(nn.Module):
             UserError: as for `score`, or a limit below 1.
         """
         limits = PassLimits(batch_size, batch_tokens)
-        images = _all_opened(image)
+        images = self._opened(image)
         encoded = [self.processor.encode(question, images, steps) for steps in candidates]
         if not encoded:
             return []
@@ -189,6 +190,20 @@ class PRM(nn.Module):
         finally:
             self.train(was_training)
         return [torch.sigmoid(torch.tensor(values, dtype=torch.float64)).tolist() for values in log_odds]
+
+    def _opened(self, image: ImageSource | Sequence[ImageSource] | None) -> list[Image.Image]:
+        """The images as the model sees them, before they are resized."""
+        if image is None:
+            return []
+        # Anything else that is no list of images is named by the decoder's error.
+        several = image if isinstance(image, Sequence) and not isinstance(image, str | bytes) else [image]
+        ground, opened = self.processor.settings.image_ground, []
+        for one in several:
+            try:
+                opened.append(decode_image(one, ground=ground))
+            except ImageError as error:
+                raise UserError(f"cannot open the image {error}") from error
+        return opened
 
     @classmethod
     def from_backbone(
@@ -277,24 +292,6 @@ class PRM(nn.Module):
         prm = cls(parts.backbone, parts.processor, head=parts.head_kind)
         load_head(prm.head, folder)
         return prm.eval()
-
-
-def _all_opened(
-    image: Image.Image | str | Path | Sequence[Image.Image | str | Path] | None,
-) -> list[Image.Image]:
-    if image is None:
-        return []
-    several = [image] if isinstance(image, Image.Image | str | Path) else image
-    return [_opened(one) for one in several]
-
-
-def _opened(image: Image.Image | str | Path) -> Image.Image:
-    if isinstance(image, Image.Image):
-        return image
-    try:
-        return decode_image(image)
-    except OSError as error:
-        raise UserError(f"cannot open the image {image}: {error}") from error
 
 
 def _check_fit(config: PreTrainedConfig, processor: PRMProcessor) -> None:

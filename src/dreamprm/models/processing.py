@@ -14,9 +14,11 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from dreamprm.config.choices import READOUTS
 from dreamprm.config.errors import UserError
+from dreamprm.data.image_decoder import WHITE
 from dreamprm.models.chat import IMAGE_BLOCK, IMAGE_PAD, VISION_END, VISION_START, ChatFrame
 from dreamprm.models.encoding import EncodedCoT, EncodedRow, collate, multimodal_positions, text_targets
-from dreamprm.models.images import ImagePatcher
+from dreamprm.models.images import ImagePatcher, ImageStore
+from dreamprm.runtime.settings import ground_colour
 
 SETTINGS_FILE = "prm_processor.json"
 # Questions and steps recur, with other CoTs and in later epochs.
@@ -34,18 +36,21 @@ class ProcessorSettings:
         step_separator: text after each step; part of the step's tokens, so the step is read after it.
         question_separator: text between question and steps (`chat_suffix`; two newlines in the public code).
         max_length: the most tokens a row may have, or None; a longer row is rejected, never truncated.
+        image_ground: the colour under transparent areas of images, such as `white` or `#f0f0f0`.
     """
 
     readout: str = "step_end"
     step_separator: str = "\n"
     question_separator: str = "\n\n"
     max_length: int | None = None
+    image_ground: str = WHITE
 
     def __post_init__(self) -> None:
         if self.readout not in READOUTS:
             raise UserError(f"unknown readout {self.readout!r}; use one of {', '.join(READOUTS)}")
         if self.max_length is not None and self.max_length < 1:
             raise UserError(f"max_length must be >= 1, got {self.max_length}; None sets no limit")
+        ground_colour(self.image_ground)
 
 
 class PRMProcessor:
@@ -82,7 +87,7 @@ class PRMProcessor:
         self.image_token_id: int = vocabulary[IMAGE_PAD]
         # Padding is masked, so any id that is not the image's will do.
         self.pad_token_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-        self.patcher = ImagePatcher(self.image_processor)
+        self.patcher = ImagePatcher(self.image_processor, ground=self.settings.image_ground)
         self._chat = ChatFrame(tokenizer)
         self._backend = tokenizer.backend_tokenizer
         self._token_cache: dict[str, list[int]] = {}
@@ -91,6 +96,12 @@ class PRMProcessor:
     def readout(self) -> str:
         """`step_end` or `chat_suffix`."""
         return self.settings.readout
+
+    def image_store(self, *, missing: str = "error", truncated: str = "error") -> ImageStore:
+        """A store that opens images as this processor shows them; arguments as for `ImageStore`."""
+        return ImageStore(
+            self.patcher.resized, missing=missing, truncated=truncated, ground=self.settings.image_ground
+        )
 
     def encode(
         self,
@@ -115,7 +126,7 @@ class PRMProcessor:
 
         Raises:
             UserError: no step; a step without tokens; an image token inside a text; a row longer than
-                `max_length`.
+                `max_length`; an image that cannot be read.
         """
         if not steps:
             raise UserError("a chain of thought needs at least one step, got none")

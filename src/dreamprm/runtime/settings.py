@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from dreamprm.config.choices import PROGRESS_MODES
+from dreamprm.config.errors import UserError, nearest
 from dreamprm.config.schema import REQUIRED, setting
 
 
@@ -34,6 +37,44 @@ class BadRecordSettings:
     )
 
 
+def image_ground_setting(
+    default: str | None = "white", more: str = "", *, when: Mapping[str, Any] | None = None
+) -> Any:
+    """The declaration of `image_ground`, for every command and generator that opens images."""
+    help = f"colour that transparent areas of images show, such as white, black or #f0f0f0{more}"
+    return setting(default, help, when=when)
+
+
+def ground_colour(ground: str) -> tuple[int, int, int]:
+    """The colour that a name (`white`), `#rrggbb` or another notation of CSS stands for.
+
+    Raises:
+        UserError: not an opaque colour.
+    """
+    from PIL import ImageColor  # `--help` does without
+
+    try:
+        colour = ImageColor.getrgb(ground)
+    except (ValueError, AttributeError, TypeError):
+        near = nearest(str(ground), ImageColor.colormap)
+        raise UserError(
+            f"image_ground must be a colour such as white, black or #f0f0f0, got {ground!r}{near}"
+        ) from None
+    if len(colour) != 3:
+        raise UserError(f"image_ground must be an opaque colour such as white or #f0f0f0, got {ground!r}")
+    return colour
+
+
+def truncated_image_setting() -> Any:
+    """The declaration of `truncated_image`, for every command and generator that opens images."""
+    return setting(
+        "error",
+        "an image file that is cut off counts as broken (error), or is read as far as it goes, by Pillow's "
+        "own switch, and counted (read)",
+        choices=("error", "read"),
+    )
+
+
 @dataclass
 class ReadingSettings(BadRecordSettings):
     """How files of records with images are read."""
@@ -43,7 +84,8 @@ class ReadingSettings(BadRecordSettings):
     )
     missing_image: str = setting(
         "error",
-        "if an image is missing or broken: stop, or continue with the text alone",
+        "if one of a record's images is missing or broken: stop, or use its text alone, without any of its "
+        "images, and count it",
         choices=("error", "text_only"),
     )
     allow_no_image: bool = setting(False, "accept records that name no image")

@@ -14,7 +14,6 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from dreamprm.data.readers import read_text_records
 from dreamprm.data.sampling import EpochSampler
 from dreamprm.models.backbone import language_model_loss
-from dreamprm.models.images import ImageStore
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.sandbox.scenes import IMAGE_SIZE
@@ -92,7 +91,7 @@ def train_base_model(
     prm = PRM.from_backbone(base_config(settings, processor.tokenizer), processor=processor)
     texts = read_text_records(folder / "pool.jsonl")
     sampler = EpochSampler(len(texts), settings.base_batch, seed=seed)
-    images = ImageStore(processor.patcher.resized)
+    images = processor.image_store()
     # The pool is small and is visited about seventeen times, so each text is encoded once.
     encoded = [processor.encode_text(text.text, images.open_all(text.images)) for text in texts]
     parameters = list(prm.backbone.parameters())
