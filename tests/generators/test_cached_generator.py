@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 from loopback_servers import ScriptedServer
+from replaced_files import bitmap, flip_last_bit, redraw, touch
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
@@ -267,3 +270,96 @@ def test_the_generator_is_closed_also_where_the_journal_cannot_be_opened(
         judge.complete("ab")
     assert scribe.closed == 2
     ReplyJournal(tmp_path / "j.jsonl").close()  # let go of
+
+
+def _kept(path: Path, images: tuple[str, ...]) -> int:
+    """How many requests of one about these images have to be asked."""
+    scribe = Scribe()
+    with ReplyJournal(path) as journal:
+        CachedGenerator(scribe, journal, {}).complete_all([Request("ab", images)], GREEDY)
+    return len(scribe.asked)
+
+
+def test_images_are_known_by_what_they_hold(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    one, other = (bitmap(tmp_path / "pictures" / name, seed) for seed, name in enumerate(("a.bmp", "b.bmp")))
+    images = (str(one), str(other))
+    assert [_kept(path, images) for _ in range(2)] == [1, 0]
+    assert [_kept(path, images[::-1]) for _ in range(2)] == [1, 0]
+    touch(one)
+    assert _kept(path, images) == 0
+    (tmp_path / "pictures").rename(tmp_path / "drawings")
+    moved = tuple(image.replace("pictures", "drawings") for image in images)
+    assert _kept(path, moved) == 0
+    redraw(Path(moved[0]), 7)
+    assert [_kept(path, moved) for _ in range(2)] == [1, 0]
+
+
+def test_an_image_replaced_while_it_is_asked_about_is_refused(tmp_path: Path) -> None:
+    picture = bitmap(tmp_path / "a.bmp", 0)
+    scribe = Scribe(before=lambda requests: redraw(picture, 1))
+    with Opened(tmp_path / "j.jsonl", scribe) as generator:
+        with pytest.raises(DataError, match=r"a\.bmp was changed while this command was running"):
+            generator.complete_all([Request("ab", (str(picture),))], GREEDY)
+        assert len(generator.journal) == 0
+
+
+def test_a_local_judge_is_known_by_its_files(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    """Not by its folder: a moved model is the same one, other weights at its path are not."""
+    model = Path(shutil.copytree(tiny_checkpoint, tmp_path / "model"))
+    (model / "chat_template.jinja").write_text("{% for message in messages %}one {% endfor %}")
+    path = tmp_path / "j.jsonl"
+
+    def asked(model: Path, **settings: Any) -> int:
+        with cached_generator("transformers", path, model=str(model), **settings) as judge:
+            (reply,) = judge.complete("one plus two", temperature=0.0, max_tokens=2)
+            assert reply.tokens > 0
+            return judge.asked
+
+    assert [asked(model) for _ in range(2)] == [1, 0]
+    touch(model / "model.safetensors")
+    assert asked(model, batch_size=2, dtype="auto") == 0  # how it is served, and a default
+    moved = model.rename(tmp_path / "moved")
+    assert asked(moved) == 0
+    assert [asked(moved, dtype="float64") for _ in range(2)] == [1, 0]
+    flip_last_bit(moved / "model.safetensors")
+    assert [asked(moved) for _ in range(2)] == [1, 0]
+
+
+def _as_version_0_2_0(path: Path, who: dict[str, Any], images: tuple[str, ...] = ()) -> None:
+    content = [who, "ab", images, "", 1, 0, 0.0, 8, []]
+    asked = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    reply = {"text": "kept", "tokens": 3, "finished": True}
+    path.write_text(json.dumps({"asked": asked, "replies": [reply]}) + "\n")
+
+
+def test_older_replies_of_a_server_to_texts_say_all_and_serve(tmp_path: Path) -> None:
+    pytest.importorskip("openai", reason="the openai extra is not installed")
+    path = tmp_path / "j.jsonl"
+    _as_version_0_2_0(path, {"generator": "openai", "model": "m", "prefix": "auto"})
+    said: list[str] = []
+    with ScriptedServer().serving() as server:
+        settings = {"base_url": server.url, "model": "m", "prefix": "auto"}
+        with cached_generator("openai", path, say=said.append, **settings) as judge:
+            assert judge.complete("ab", temperature=0.0, max_tokens=8) == [Completion("kept", 3)]
+    assert said == ["judge: 0 requests were answered with 0 tokens; 1 replies were already in the journal"]
+
+
+@pytest.mark.parametrize("what", ["files", "images"])
+def test_older_replies_that_do_not_say_all_are_kept_and_not_used(what: str, tmp_path: Path) -> None:
+    path, picture = tmp_path / "j.jsonl", str(bitmap(tmp_path / "a.bmp", 0))
+    images = (picture,) if what == "images" else ()
+    who = {"generator": "g", "model": "m"}
+    _as_version_0_2_0(path, who, images)
+    before = path.read_bytes()
+    scribe = Scribe()
+    with ReplyJournal(path) as journal:
+        generator = CachedGenerator(scribe, journal, who, formerly=who if what == "images" else None)
+        if what == "files":
+            generator._who["model"] = {"model.safetensors": "1"}
+        generator.complete_all([Request("ab", images)], GREEDY)
+        assert (
+            "1 replies were already in the journal, of which 1 are of version 0.2.0 or older"
+            in generator.costs()
+        )
+    assert scribe.asked == ["ab"] and path.read_bytes().startswith(before)

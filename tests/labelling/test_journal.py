@@ -105,11 +105,45 @@ def test_a_rollout_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
         Journal(path)
 
 
-def test_a_rollout_of_another_text_is_refused(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j.jsonl") as journal:
-        journal.append([_rollout(0)])
-        with pytest.raises(UserError, match="question q, CoT 1, step 0 with a different prefix"):
-            journal.find(Key("q", 1, 0, 0), "another")
+OTHER = "0123456789abcdef"  # what is asked, as the first half of an input
+
+
+def test_a_rollout_belongs_to_its_input_and_others_of_its_key_stay(tmp_path: Path) -> None:
+    one, other = (replace(_rollout(0, text=half), input=OTHER + half) for half in ("a" * 16, "b" * 16))
+    path = tmp_path / "j.jsonl"
+    with Journal(path) as journal:
+        journal.append([_rollout(0), one, other])
+    with Journal(path) as journal:
+        assert len(journal) == 3 and journal.find(one.key, "another") is None
+        assert [journal.find(one.key, each.input) for each in (_rollout(0), one, other)] == [
+            _rollout(0),
+            one,
+            other,
+        ]
+        assert journal.chains() == {"abc": 1, OTHER: 1}
+        assert (journal.questions(OTHER), journal.questions("abc"), journal.questions("x")) == (
+            {"q"},
+            {"q"},
+            set(),
+        )
+
+
+def test_the_text_of_a_rollout_is_found_by_what_was_asked(tmp_path: Path) -> None:
+    """Of a prefix's rollout too, whose text is not held in memory."""
+    path = tmp_path / "j.jsonl"
+    judged = replace(_rollout(0, step=2, text="judged"), input=OTHER + "a" * 16)
+    waiting = replace(_rollout(1, step=2, text="waiting"), input=OTHER + "a" * 16, verdict=None)
+    old = replace(_rollout(2, step=2, text="old"), input="fedcba9876543210")
+    with Journal(path) as journal:
+        journal.append([judged, waiting, old])
+    with Journal(path) as journal:
+        assert journal.sampled(judged.key, OTHER) == judged
+        assert journal.sampled(waiting.key, OTHER) == waiting
+        assert journal.sampled(old.key, "fedcba9876543210") == old
+        assert journal.sampled(old.key, OTHER) is None and journal.sampled(judged.key, "x") is None
+        later = replace(judged, key=Key("q", 1, 2, 9))
+        journal.append([later])  # after the file was searched
+        assert journal.sampled(later.key, OTHER) == later
 
 
 def test_a_rollout_without_a_verdict_waits_for_it(tmp_path: Path) -> None:
@@ -120,8 +154,7 @@ def test_a_rollout_without_a_verdict_waits_for_it(tmp_path: Path) -> None:
     with Journal(path) as journal:
         assert journal.find(waiting.key, "abc") is None and len(journal) == 0
         assert journal.unjudged(waiting.key, "abc") == waiting
-        with pytest.raises(UserError, match="different prefix or right answer"):
-            journal.unjudged(waiting.key, "another")
+        assert journal.unjudged(waiting.key, "another") is None
         journal.append([_rollout(0, step=1)])
     with Journal(path) as journal:
         assert journal.unjudged(waiting.key, "abc") is None

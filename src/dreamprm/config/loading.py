@@ -205,6 +205,12 @@ def config_yaml(config: Any, *, extra: Mapping[str, str] | None = None) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(content))
 
 
+def saved_versions(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The `versions` section of a saved configuration; empty if there is none."""
+    content = _read_yaml(Path(path)).get(VERSIONS)
+    return {str(name): str(value) for name, value in content.items()} if isinstance(content, dict) else {}
+
+
 def changed_keys(before: Any, after: Any, *, ignore: Collection[str] = ()) -> dict[str, tuple[Any, Any]]:
     """Dotted keys whose values differ between two configurations, with both values; `ignore` lists keys and
     sections that do not count (`log`, `resume`)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from io import RawIOBase
 from pathlib import Path
@@ -26,8 +27,9 @@ class Line(NamedTuple):
 class AppendOnlyFile:
     """A JSON Lines file whose lines are passed to the system as they are written, without a buffer.
 
-    A line that was cut short, by a kill or a full disk, is dropped when the file is next opened and read. If
-    several threads write, the subclass must serialise them.
+    A line that was cut short, by a kill or a full disk, is dropped when the file is next opened and read. One
+    process at a time holds the file; if several of its threads write, the subclass serialises them with
+    `_mutex`.
 
     Args:
         path: the file; it and its folder are created if missing. `path.lock` is next to it.
@@ -39,6 +41,7 @@ class AppendOnlyFile:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._failure: str | None = None
+        self._mutex = threading.Lock()
         # The system releases the lock when the process dies, however it dies.
         self._lock = FileLock(f"{self.path}.lock")
         try:

@@ -8,6 +8,8 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any
 
+from dreamprm.files.content import FileDigests
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -150,6 +152,15 @@ class Generator(ABC):
         if isinstance(result, GenerationError):
             raise result
         return result
+
+    def contents(self, digests: FileDigests) -> dict[str, dict[str, str | None]]:
+        """Digests of the files that its replies depend on: by file name, by the setting that names them.
+
+        Replies that are kept between runs belong to these, wherever the files are. Empty for a server, whose
+        files nobody here can see: it is known by its model's name.
+        """
+        del digests
+        return {}
 
     def describe(self) -> dict[str, str]:
         """What a run's summary says about the generator (model, how prefixes are continued); never a key."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -13,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.files.append_only import AppendOnlyFile, Line
+from dreamprm.files.content import FileDigests, content_key, image_contents
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
-from dreamprm.generators.registry import SERVING, build_generator
+from dreamprm.generators.registry import SERVING, build_generator, generator_identity
+
+FORM = 2
+"""Of a journal's lines; those of version 0.2.0 and older name none, and knew files by their paths."""
 
 Answer = list[Completion] | GenerationError
 
@@ -23,22 +25,19 @@ class ReplyJournal(AppendOnlyFile):
     """Replies keyed by request, kept in a JSON Lines file that survives a kill at any moment.
 
     A line holds `asked`, the digest of the generator and the request (`digest_of`), and `replies`, the n
-    completions. A line cut short by a kill is dropped when the file is opened again, so its request is asked
-    again. Replies are found only for the same request and generator, so one file can serve several
-    generators. One process at a time holds the file; any of its threads may read and write.
+    completions. A request whose line was cut short is asked again. Replies are found only for the same
+    request and generator, so one file can serve several generators. Any thread may read and write.
 
-    Args:
-        path: the file; it and its folder are created if missing, with `path.lock` next to it.
+    Attributes:
+        older: number of replies that version 0.2.0 or an older one wrote.
 
-    Raises:
-        UserError: another process holds the file, or it cannot be written.
-        DataError: a line that this program cannot have written.
+    Args, Raises: as `AppendOnlyFile`; also DataError for a line that this program cannot have written.
     """
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
-        self._mutex = threading.Lock()
         self._replies: dict[str, tuple[Completion, ...]] = {}
+        self.older = 0
         self._read(
             self._take,
             what="a journal of replies",
@@ -64,6 +63,7 @@ class ReplyJournal(AppendOnlyFile):
             assert asked not in self._replies, f"request {asked} was answered twice"
             self._append(
                 {
+                    "form": FORM,
                     "asked": asked,
                     "replies": [
                         {"text": one.text, "tokens": one.tokens, "finished": one.finished} for one in replies
@@ -75,6 +75,7 @@ class ReplyJournal(AppendOnlyFile):
     def _take(self, line: Line, row: Any) -> None:
         del line
         asked, rows = row["asked"], row["replies"]
+        self.older += "form" not in row
         replies = tuple(Completion(one["text"], one["tokens"], one["finished"]) for one in rows)
         if (
             not isinstance(asked, str)
@@ -91,25 +92,29 @@ class ReplyJournal(AppendOnlyFile):
         self._replies[asked] = replies
 
 
-def digest_of(who: Mapping[str, Any], request: Request, sampling: Sampling) -> str:
+def digest_of(
+    who: Mapping[str, Any], request: Request, sampling: Sampling, digests: FileDigests | None = None
+) -> str:
     """A digest of everything that determines a reply: if any of it changes, the digest changes.
 
     Args:
-        who: JSON values that identify the generator: its name and settings.
-        request, sampling: what it is asked.
+        who: JSON values that identify the generator (`generator_identity`).
+        request, sampling: what it is asked; images count by what they hold.
+        digests: of the running command; None: images are read anew.
     """
-    asked = [
-        who,
-        request.prompt,
-        request.images,
-        request.prefix,
-        request.n,
-        request.seed,
-        sampling.temperature,
-        sampling.max_tokens,
-        sampling.stop,
-    ]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
+    return content_key(
+        [
+            who,
+            request.prompt,
+            image_contents(request.images, digests or FileDigests()),
+            request.prefix,
+            request.n,
+            request.seed,
+            sampling.temperature,
+            sampling.max_tokens,
+            sampling.stop,
+        ]
+    )
 
 
 @dataclass(eq=False)
@@ -139,15 +144,28 @@ class CachedGenerator(Generator):
     Args:
         generator: the generator that is asked; closed together with this one.
         journal: the journal of its replies; the caller closes it, once no thread is asking any more.
-        who: JSON values that identify the generator in the journal.
+        who: JSON values that identify the generator in the journal (`generator_identity`).
+        digests: of the running command, for images; None: of its own.
+        formerly: what older versions put in place of `who`, if that said as much: a server, known by its
+            settings. Its replies to requests without images are then found too. None: nothing older counts.
     """
 
-    def __init__(self, generator: Generator, journal: ReplyJournal, who: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        journal: ReplyJournal,
+        who: Mapping[str, Any],
+        *,
+        digests: FileDigests | None = None,
+        formerly: Mapping[str, Any] | None = None,
+    ) -> None:
         self.generator, self.journal = generator, journal
         self.parallel = max(generator.parallel, generator.together)
         self.before = len(journal)
         self.asked = self.tokens = 0
-        self._who = dict(who)
+        self._who, self._formerly = dict(who), formerly
+        self._digests = FileDigests() if digests is None else digests
+        self._images = False
         self._mutex = threading.Lock()
         self._under_way: dict[str, Future[Answer]] = {}
         self._waiting: list[_Call] = []
@@ -160,14 +178,14 @@ class CachedGenerator(Generator):
         Raises:
             UserError: also if the journal cannot be written.
         """
-        asked = [digest_of(self._who, request, sampling) for request in requests]
+        asked = [digest_of(self._who, request, sampling, self._digests) for request in requests]
         answers: dict[str, Future[Answer]] = {}
         mine: dict[str, Request] = {}
         with self._mutex:
             for name, request in zip(asked, requests, strict=True):
                 if name in answers:
                     continue
-                known = self.journal.find(name)
+                known = self._kept(name, request, sampling)
                 if known is not None:
                     answers[name] = Future()
                     answers[name].set_result(known)
@@ -182,10 +200,20 @@ class CachedGenerator(Generator):
 
     def costs(self) -> str:
         """A summary for the user of what was asked in this run."""
+        older = ""
+        if self.journal.older and (self._formerly is None or self._images):
+            older = (
+                f", of which {self.journal.older:,} are of version 0.2.0 or older, do not say what the files "
+                "of model and images held, and were not used"
+            )
         return (
             f"{self.asked:,} requests were answered with {self.tokens:,} tokens; {self.before:,} "
-            "replies were already in the journal"
+            f"replies were already in the journal{older}"
         )
+
+    def contents(self, digests: FileDigests) -> dict[str, dict[str, str | None]]:
+        """See `Generator.contents`."""
+        return self.generator.contents(digests)
 
     def describe(self) -> dict[str, str]:
         """See `Generator.describe`."""
@@ -197,6 +225,13 @@ class CachedGenerator(Generator):
         self._closed.set()
         self.generator.close()
 
+    def _kept(self, name: str, request: Request, sampling: Sampling) -> list[Completion] | None:
+        self._images |= bool(request.images)
+        known = self.journal.find(name)
+        if known is None and self._formerly is not None and self.journal.older and not request.images:
+            known = self.journal.find(digest_of(self._formerly, request, sampling))
+        return known
+
     def _bring(self, mine: Mapping[str, Request], sampling: Sampling) -> None:
         """Send these requests, write the replies, and notify the threads that wait for them."""
         failure: BaseException | None = None
@@ -205,6 +240,7 @@ class CachedGenerator(Generator):
             found = dict(zip(mine, self._ask(list(mine.values()), sampling), strict=True))
             for name, answer in found.items():
                 if not isinstance(answer, GenerationError):
+                    image_contents(mine[name].images, self._digests)  # raises if one was replaced meanwhile
                     self.journal.append(name, answer)
                     with self._mutex:
                         self.asked += 1
@@ -265,7 +301,8 @@ def cached_generator(
     """The generator of this name with its settings, with its replies kept in a file.
 
     Settings that say how requests are served, not what is asked (`SERVING`), may differ between runs: a reply
-    is found again even if the server's address has changed. Therefore name the model exactly.
+    is found again even if the server's address has changed. Therefore name the model exactly. A local model
+    is known by its files, wherever they are.
 
     Args:
         name: a key of `GENERATORS`.
@@ -277,11 +314,19 @@ def cached_generator(
         UserError: as `build_generator`; another process holds the file, or it cannot be written.
         DataError: the file is not a journal of replies.
     """
-    who = {"generator": name, **{key: value for key, value in settings.items() if key not in SERVING}}
-    generator = build_generator(name, **settings)
+    generator, digests = build_generator(name, **settings), FileDigests()
     try:
         with ReplyJournal(path) as journal:
-            judge = CachedGenerator(generator, journal, who)
+            formerly = None
+            if not generator.contents(digests):
+                formerly = {"generator": name, **{k: v for k, v in settings.items() if k not in SERVING}}
+            judge = CachedGenerator(
+                generator,
+                journal,
+                generator_identity(name, settings, generator, digests),
+                digests=digests,
+                formerly=formerly,
+            )
             try:
                 yield judge
             finally:

@@ -12,6 +12,7 @@ from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
 from dreamprm.config.schema import setting
 from dreamprm.data.image_decoder import ImageReading
+from dreamprm.files.content import FileDigests
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
 from dreamprm.runtime.progress import say_beside_bars
 from dreamprm.runtime.settings import ground_colour, image_ground_setting, truncated_image_setting
@@ -133,6 +134,12 @@ class TransformersGenerator(Generator):
             else:  # one of them is at fault: try each on its own
                 batches.extendleft([entry] for entry in reversed(batch))
         return results
+
+    def contents(self, digests: FileDigests) -> dict[str, dict[str, str | None]]:
+        """See `Generator.contents`."""
+        from dreamprm.models.checkpoint_files import checkpoint_contents
+
+        return {"model": checkpoint_contents(self.model, digests)}
 
     def describe(self) -> dict[str, str]:
         """See `Generator.describe`."""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dreamprm.answers import Checker, build_checker
+from dreamprm.answers import CHECKERS, Checker, build_checker
 from dreamprm.config.errors import UserError
-from dreamprm.config.loading import changed_keys, load_config
+from dreamprm.config.loading import changed_keys, load_config, saved_versions
 from dreamprm.data.records import QuestionRecord
 from dreamprm.files.atomic import save_config, write_atomically
+from dreamprm.files.content import FileDigests, changed_parts
 from dreamprm.generators import SERVING, Generator, Sampling, build_generator
 from dreamprm.generators.cached_generator import cached_generator
+from dreamprm.generators.registry import generator_identity
+from dreamprm.labelling.contents import Contents
 from dreamprm.labelling.jobs import Instructions, candidate_chain, label_job, sample_job
 from dreamprm.labelling.journal import Journal
 from dreamprm.labelling.outputs import LabelCounts, Written, write_candidates, write_meta, write_steps
@@ -27,7 +30,10 @@ from dreamprm.labelling.settings import LabelConfig, shard_of
 from dreamprm.labelling.status import LabelStatus, describe_summary
 
 # What may differ between a run and its resumption, because it does not affect the rollouts.
-MAY_CHANGE = ("output", "log", "max_failed_fraction", "questions", "sample", "label", "answers.undecided")
+MAY_CHANGE = (
+    *("output", "log", "max_failed_fraction", "older_rollouts"),
+    *("questions", "sample", "label", "answers.undecided"),
+)
 
 
 def run_sample(config: LabelConfig) -> None:
@@ -121,6 +127,8 @@ class _Run:
     status: LabelStatus
     seed: int
     max_failed_fraction: float
+    contents: Contents
+    older_rollouts: bool
 
     def finish(
         self,
@@ -140,6 +148,8 @@ class _Run:
             seed=self.seed,
             max_failed_fraction=self.max_failed_fraction,
             judge=self.judge,
+            contents=self.contents,
+            older_rollouts=self.older_rollouts,
         )
         try:
             for number, result in scheduler.run(tasks):
@@ -190,7 +200,15 @@ def _run(config: LabelConfig, journal: str, shard_text: str) -> Iterator[_Run]:
         stack.callback(generator.close)
         checker, judge = _checker(config, folder / f"judge-{journal}{part}.jsonl", stack)
         held = stack.enter_context(Journal(folder / f"{journal}{part}.jsonl"))
-        _same_run(config, folder / f"config-{journal}{part}.yaml", started=held.path.stat().st_size > 0)
+        digests = FileDigests()
+        files = {
+            f"{section}.{key}/{name}": digest
+            for section, one in (("generator", generator), ("answers.judge", judge))
+            for key, found in (one.contents(digests) if one is not None else {}).items()
+            for name, digest in found.items()
+        }
+        path = folder / f"config-{journal}{part}.yaml"
+        _same_run(config, path, files, started=held.path.stat().st_size > 0)
         status = LabelStatus(held, config.log.progress, every=config.log.every)
         stack.callback(status.close)
         yield _Run(
@@ -205,6 +223,8 @@ def _run(config: LabelConfig, journal: str, shard_text: str) -> Iterator[_Run]:
             status,
             config.seed,
             config.max_failed_fraction,
+            _contents(config, generator, judge, digests),
+            config.older_rollouts == "reuse",
         )
 
 
@@ -220,20 +240,55 @@ def _checker(config: LabelConfig, replies: Path, stack: ExitStack) -> tuple[Chec
     return checker, judge
 
 
-def _same_run(config: LabelConfig, path: Path, *, started: bool) -> None:
-    """Refuse to resume with settings that change the rollouts; otherwise save this run's configuration."""
+def _contents(
+    config: LabelConfig, generator: Generator, judge: Generator | None, digests: FileDigests
+) -> Contents:
+    """What texts and verdicts of this run belong to, apart from the questions."""
+    writes, answers = config.generator, config.answers
+    defaults = CHECKERS.settings(answers.kind)
+    checker: dict[str, Any] = {
+        "kind": answers.kind,
+        **{key: value for key, value in answers.settings.items() if value != defaults.get(key)},
+    }
+    if judge is not None:
+        assert answers.judge.name is not None
+        checker["judge"] = generator_identity(answers.judge.name, answers.judge.settings, judge, digests)
+    return Contents(
+        {
+            **generator_identity(writes.name, writes.settings, generator, digests),
+            "sampling": [writes.temperature, writes.max_tokens, writes.stop],
+            "run_seed": config.seed,
+        },
+        checker,
+        digests,
+    )
+
+
+def _same_run(config: LabelConfig, path: Path, files: Mapping[str, str | None], *, started: bool) -> None:
+    """Refuse to resume with settings that change the rollouts; otherwise save this run's configuration.
+
+    Files that a setting names count by what they hold, not by their path, from version 0.3 on.
+
+    Args:
+        files: digests by setting and file name, such as `generator.model/config.json`.
+    """
+    now = {name: str(digest) for name, digest in files.items()}
     if started and path.exists():
         before = load_config(LabelConfig, path)
+        held = {name: value for name, value in saved_versions(path).items() if "/" in name}
         serving = tuple(f"{where}.{key}" for where in ("generator", "answers.judge") for key in SERVING)
-        changed = changed_keys(before, config, ignore=(*MAY_CHANGE, *serving))
-        if changed:
-            listed = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in changed.items())
+        by_content = {name.partition("/")[0] for name in held} & {name.partition("/")[0] for name in now}
+        changed = changed_keys(before, config, ignore=(*MAY_CHANGE, *serving, *by_content))
+        listed = [f"{key} was {old!r}, is {new!r}" for key, (old, new) in changed.items()]
+        if by_content:
+            listed += changed_parts(held, now)
+        if listed:
             raise UserError(
-                f"{path.parent} holds rollouts made with other settings ({listed}); choose another output or "
-                "remove this one"
+                f"{path.parent} holds rollouts made with other settings ({'; '.join(listed)}); choose "
+                "another output or remove this one"
             )
     with _writing(path.parent):
-        save_config(path, config)
+        save_config(path, config, extra=now)
 
 
 def _task(question: QuestionRecord, run: _Run, start: Callable[[], Any]) -> Task[Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,12 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dreamprm.answers.base import Verdict
-from dreamprm.config.errors import DataError, UserError
+from dreamprm.config.errors import DataError
 from dreamprm.files.append_only import AppendOnlyFile, Line
+
+ASKED = 16
+"""How many digits of an input are of what was asked (`dreamprm.labelling.contents`); the others are of how
+its answer is judged. Journals of version 0.2.0 and older have inputs of 16 digits, which leave out files."""
 
 # "unjudged" marks a rollout that was sampled but for which the judge gave no reply.
 _VERDICTS: Mapping[str, Verdict | None] = MappingProxyType(
@@ -38,7 +42,7 @@ class Rollout:
 
     Attributes:
         key: identifies the rollout.
-        input: digest of the text that it continues and the answer that it is compared with.
+        input: digest of everything that determines its text and its verdict.
         text: the completion, without its prefix.
         tokens: its length in the generator's tokens.
         finished: False if it was cut off.
@@ -61,45 +65,73 @@ class Rollout:
 
 
 class Journal(AppendOnlyFile):
-    """Rollouts by key, kept in a JSON Lines file that survives a kill at any moment.
+    """Rollouts by input and key, kept in a JSON Lines file that survives a kill at any moment.
 
-    A line is written and flushed at once. A line cut short by a kill is dropped when the file is opened
-    again, so that its rollout is sampled again: none is lost, none counted twice. One process at a time holds
-    the file.
+    A line is written and flushed at once. One cut short is sampled again: none is lost, none counted twice.
+    A rollout is found only for the input that it was sampled and judged for; the texts of others stay, and
+    serve where only the judging differs. Any thread may read and write.
 
     A rollout for which the judge gave no reply is kept without a verdict: it is found by `unjudged`, not by
     `find`, and its verdict is written later as another line.
 
-    Args:
-        path: the file; it and its folder are created if missing, with `path.lock` next to it.
-
-    Raises:
-        UserError: another process holds the file, or it cannot be written.
-        DataError: a line that this program cannot have written.
+    Args, Raises: as `AppendOnlyFile`; also DataError for a line that this program cannot have written.
     """
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
-        self._mutex = threading.Lock()
-        self._rollouts: dict[Key, Rollout] = {}
-        self._unjudged: dict[Key, Rollout] = {}
+        self._rollouts: dict[str, dict[Key, Rollout]] = {}  # by input
+        self._unjudged: dict[str, dict[Key, Rollout]] = {}
+        self._inputs: dict[str, set[str]] = {}  # by what was asked, the first half of an input
+        self._places: dict[tuple[str, Key], int] = {}  # of lines, by what was asked; filled when needed
+        self._count = 0
         self._read(self._take, what="a journal", advice="restore the file, or choose another output")
 
     def find(self, key: Key, input: str) -> Rollout | None:
-        """The rollout of this key, or None if there is none yet.
-
-        Raises:
-            UserError: there is one, but with a different prompt, prefix or right answer.
-        """
-        return self._same_input(self._rollouts.get(key), input)
+        """The rollout of this key for this input, or None if there is none yet."""
+        return self._rollouts.get(input, {}).get(key)
 
     def unjudged(self, key: Key, input: str) -> Rollout | None:
-        """The rollout of this key that has no verdict yet, with its text, or None.
+        """The rollout of this key for this input that has no verdict yet, with its text, or None."""
+        return self._unjudged.get(input, {}).get(key)
 
-        Raises:
-            UserError: as `find`.
+    def sampled(self, key: Key, asked: str) -> Rollout | None:
+        """A rollout of this key with its text, whatever it was judged by, or None.
+
+        Args:
+            asked: the first half of an input; or a whole one of version 0.2.0 or older.
         """
-        return self._same_input(self._unjudged.get(key), input)
+        with self._mutex:
+            inputs = self._inputs.get(asked, ())
+            if not any(key in held.get(input, {}) for input in inputs for held in self._held):
+                return None
+            if (asked, key) not in self._places:
+                # Texts are not held in memory: they are needed only where answers are judged anew.
+                for line in self._lines():
+                    row = json.loads(line.content)
+                    self._places[row["input"][:ASKED], _key(row)] = line.place
+            place = self._places[asked, key]
+        with self.path.open("rb") as file:
+            file.seek(place)
+            return _rollout(json.loads(file.readline()))
+
+    def questions(self, asked: str) -> set[str]:
+        """The ids under which rollouts of this content are stored."""
+        return {
+            key.question
+            for input in self._inputs.get(asked, ())
+            for held in self._held
+            for key in held.get(input, ())
+        }
+
+    def chains(self) -> dict[str, int]:
+        """The number of whole CoTs by the first half of their input."""
+        counts: dict[str, int] = {}
+        for asked, inputs in self._inputs.items():
+            keys = {key for input in inputs for held in self._held for key in held.get(input, ())}
+            chains = sum(not key.step for key in keys)
+            if chains:
+                counts[asked] = chains
+        return counts
 
     def append(self, rollouts: Sequence[Rollout]) -> None:
         """Write rollouts, one per line; may be called from any thread.
@@ -109,58 +141,44 @@ class Journal(AppendOnlyFile):
         """
         with self._mutex:
             for rollout in rollouts:
-                assert rollout.key not in self._rollouts, f"rollout {rollout.key} was sampled twice"
+                assert self.find(rollout.key, rollout.input) is None, (
+                    f"rollout {rollout.key} was sampled twice"
+                )
                 self._append(_row(rollout))
                 self._keep(rollout)
 
-    def _keep(self, rollout: Rollout) -> None:
-        """Keep it in memory; for a prefix's rollout only what labels need, because there are millions."""
-        if rollout.verdict is None:
-            self._unjudged[rollout.key] = rollout
-            return
-        self._unjudged.pop(rollout.key, None)
-        if rollout.key.step:
-            key = rollout.key._replace(question=sys.intern(rollout.key.question))
-            rollout = Rollout(
-                key,
-                sys.intern(rollout.input),
-                "",
-                rollout.tokens,
-                rollout.finished,
-                rollout.verdict,
-                None,
-                "",
-            )
-        self._rollouts[rollout.key] = rollout
-
-    def _same_input(self, found: Rollout | None, input: str) -> Rollout | None:
-        if found is not None and found.input != input:
-            key = found.key
-            raise UserError(
-                f"{self.path} holds a rollout of question {key.question}, CoT {key.cot}, step {key.step} "
-                "with a different prefix or right answer: the question or the CoT has changed "
-                "since; choose another output, or remove that question's lines from the file"
-            )
-        return found
-
     def __len__(self) -> int:
-        return len(self._rollouts)
+        return self._count
 
     def __iter__(self) -> Iterator[Rollout]:
-        return iter(list(self._rollouts.values()))
+        return iter([rollout for held in list(self._rollouts.values()) for rollout in held.values()])
+
+    @property
+    def _held(self) -> tuple[dict[str, dict[Key, Rollout]], ...]:
+        return self._rollouts, self._unjudged
+
+    def _keep(self, rollout: Rollout) -> None:
+        """Keep it in memory; for a prefix's rollout only what labels need, because there are millions."""
+        input = sys.intern(rollout.input)
+        self._inputs.setdefault(input[:ASKED], set()).add(input)
+        if rollout.verdict is None:
+            self._unjudged.setdefault(input, {})[rollout.key] = rollout
+            return
+        self._unjudged.get(input, {}).pop(rollout.key, None)
+        if rollout.key.step:
+            key = rollout.key._replace(question=sys.intern(rollout.key.question))
+            rollout = Rollout(key, input, "", rollout.tokens, rollout.finished, rollout.verdict, None, "")
+        self._rollouts.setdefault(input, {})[rollout.key] = rollout
+        self._count += 1
 
     def _take(self, line: Line, row: Any) -> None:
-        question, cot, step, number, input, text, tokens, finished, verdict, answer, reason = (
-            row[name] for name in _FIELDS
-        )
-        if len(row) != len(_FIELDS):
-            raise ValueError(f"unknown fields {sorted(row.keys() - set(_FIELDS))}")
-        key = Key(question, cot, step, number)
-        if key in self._rollouts:
+        rollout = _rollout(row)
+        if self.find(rollout.key, rollout.input) is not None:
             raise DataError(
-                f"{self.path}:{line.number}: rollout {tuple(key)} occurs twice; remove one of the lines"
+                f"{self.path}:{line.number}: rollout {tuple(rollout.key)} occurs twice; remove one of the "
+                "lines"
             )
-        self._keep(Rollout(key, input, text, tokens, finished, _VERDICTS[verdict], answer, reason))
+        self._keep(rollout)
 
 
 _FIELDS = (
@@ -176,6 +194,24 @@ _FIELDS = (
     "answer",
     "reason",
 )
+
+
+def _key(row: Mapping[str, Any]) -> Key:
+    return Key(row["question"], row["cot"], row["step"], row["rollout"])
+
+
+def _rollout(row: Mapping[str, Any]) -> Rollout:
+    """The rollout of a line.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not one.
+    """
+    input, text, tokens, finished, verdict, answer, reason = (row[name] for name in _FIELDS[4:])
+    if len(row) != len(_FIELDS):
+        raise ValueError(f"unknown fields {sorted(row.keys() - set(_FIELDS))}")
+    if not isinstance(input, str):
+        raise ValueError(f"'input' must be a text, got {input!r}")
+    return Rollout(_key(row), input, text, tokens, finished, _VERDICTS[verdict], answer, reason)
 
 
 def _row(rollout: Rollout) -> dict[str, object]:

@@ -6,7 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from dreamprm.answers.base import Checker, Judgement
@@ -21,8 +21,9 @@ from dreamprm.generators.base import (
     Sampling,
     shutdown,
 )
+from dreamprm.labelling.contents import Contents, QuestionContent
 from dreamprm.labelling.jobs import Want
-from dreamprm.labelling.journal import Journal, Key, Rollout
+from dreamprm.labelling.journal import ASKED, Journal, Key, Rollout
 from dreamprm.labelling.status import LabelStatus
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class _Active:
     task: Task[Any]
     number: int
     job: Any
+    content: QuestionContent
     wants: Sequence[Want] = ()
     missing: int = 0
     failure: GenerationError | None = None
@@ -72,6 +74,11 @@ class Scheduler:
 
     A question whose request fails is counted and skipped; the others continue until more than
     `max_failed_fraction` of all questions have failed.
+
+    A rollout in the journal is used for the content that it was sampled for, also if its question has another
+    id or place now; a content that the journal does not have is sampled. Where only the answer or the checker
+    has changed, the text is judged again. With `older_rollouts`, texts of version 0.2.0 and older are judged
+    again too; otherwise they are refused.
     """
 
     generator: Generator
@@ -82,17 +89,21 @@ class Scheduler:
     seed: int
     max_failed_fraction: float
     judge: Generator | None = None
+    contents: Contents = field(default_factory=Contents)
+    older_rollouts: bool = False
     _ready: deque[_Piece] = field(default_factory=deque, init=False)
     _answered: bool = field(default=False, init=False)
+    _names: dict[str, str] = field(default_factory=dict, init=False)  # in the journal, by question id
 
     def run(self, tasks: Sequence[Task[T]]) -> Iterator[tuple[int, T]]:
         """Run all tasks; yields the number and result of each task as it ends. Failed tasks yield nothing.
 
         Raises:
-            UserError: too many questions failed, the generator cannot serve any request, or the journal holds
-                rollouts of other texts.
+            UserError: too many questions failed, the generator cannot serve any request, an image was
+                replaced while it was used, or the journal holds rollouts that do not say what they belong to.
         """
         self.status.begin(len(tasks))
+        self._find_names(tasks)
         # A generator that has already served this run does not refuse everything.
         self._answered = any(rollout.tokens for rollout in self.journal)
         batching = self.generator.together > 1
@@ -125,7 +136,7 @@ class Scheduler:
             if following is None:
                 return
             number, task = following
-            one = _Active(task, number, task.start())
+            one = _Active(task, number, task.start(), self.contents.of(task.question, task.prompt))
             active.append(one)
             yield from self._advance(one, None, active)
 
@@ -135,7 +146,8 @@ class Scheduler:
         """Run a job until it asks for something that is not in the journal, or ends."""
         while True:
             try:
-                one.wants = next(one.job) if rollouts is None else one.job.send(rollouts)
+                wants = next(one.job) if rollouts is None else one.job.send(rollouts)
+                one.wants = [self._named(want) for want in wants]
             except StopIteration as stop:
                 active.remove(one)
                 self.status.done(drew=one.drew)
@@ -151,12 +163,13 @@ class Scheduler:
     def _missing(self, one: _Active) -> list[_Piece]:
         pieces = []
         for want in one.wants:
-            input = _digest(one.task, want)
+            input = one.content.input(want)
             fresh = []
             for key in want.keys:
                 if self.journal.find(key, input) is not None:
                     continue
-                before = self.journal.unjudged(key, input)
+                before = self.journal.unjudged(key, input) or self.journal.sampled(key, input[:ASKED])
+                before = before or self._older(key, one.content.old_input(want))
                 if before is not None:
                     there = Completion(before.text, before.tokens, before.finished)
                     pieces.append(_Piece(one, (key,), want, input, there))
@@ -171,11 +184,68 @@ class Scheduler:
     def _collect(self, one: _Active) -> list[list[Rollout]]:
         found = []
         for want in one.wants:
-            input = _digest(one.task, want)
+            input = one.content.input(want)
             rollouts = [self.journal.find(key, input) for key in want.keys]
             found.append([rollout for rollout in rollouts if rollout is not None])
             assert len(found[-1]) == len(want.keys)
         return found
+
+    def _older(self, key: Key, old_input: str) -> Rollout | None:
+        """A rollout of version 0.2.0 or older, which knew neither images nor the generator's files."""
+        found = self.journal.sampled(key, old_input)
+        if found is not None and not self.older_rollouts:
+            raise UserError(
+                f"{self.journal.path} holds rollouts of version 0.2.0 or older (the first: question "
+                f"{key.question}), which do not say what the images and the model's files held. If none was "
+                "replaced since, set older_rollouts=reuse: the texts are kept, and their answers are judged "
+                "again. Otherwise choose another output"
+            )
+        return found
+
+    def _find_names(self, tasks: Sequence[Task[Any]]) -> None:
+        """Find the name under which the journal has each question, and say how much of it is there.
+
+        Usually it is the question's id. But ids may be numbers of rows, which change if a row is inserted:
+        then the content finds the rollouts, under a name that no other question of this content has.
+        """
+        if not self.journal.chains():
+            return
+        firsts: dict[int, list[str]] = {}  # what is asked first, by task
+        names: dict[str, set[str]] = {}  # that the journal has for it
+        held: dict[int, bool] = {}
+        for number, task in enumerate(tasks):
+            content = self.contents.of(task.question, task.prompt)
+            job = task.start()
+            wants: Sequence[Want] = next(job, ())
+            job.close()
+            firsts[number] = [
+                asked for want in wants for asked in (content.input(want)[:ASKED], content.old_input(want))
+            ]
+            for asked in firsts[number]:
+                names.setdefault(asked, self.journal.questions(asked))
+            held[number] = any(task.question.id in names[asked] for asked in firsts[number])
+        for number, task in enumerate(tasks):
+            if held[number]:
+                for asked in firsts[number]:
+                    names[asked].discard(task.question.id)
+        for number, task in enumerate(tasks):
+            others = {name for asked in firsts[number][:2] for name in names[asked]}
+            if not held[number] and others:
+                self._names[task.question.id] = min(others)
+                held[number] = True
+                for asked in firsts[number]:
+                    names[asked].discard(min(others))
+        chains = self.journal.chains()
+        unused = sum(chains.values()) - sum(chains.get(asked, 0) for asked in names)
+        there = sum(held.values())
+        self.status.found(there, unused)
+
+    def _named(self, want: Want) -> Want:
+        """The want with the keys under which the journal has its question."""
+        name = self._names.get(want.keys[0].question)
+        if name is None:
+            return want
+        return replace(want, keys=tuple(key._replace(question=name) for key in want.keys))
 
     def _groups(self, batching: bool, *, busy: bool) -> Iterator[list[_Piece]]:
         if batching:
@@ -209,6 +279,7 @@ class Scheduler:
     def _keep(self, piece: _Piece, answer: Sequence[Completion] | GenerationError) -> GenerationError | None:
         """Judge and write the completions, even if something else failed; returns the piece's failure, if
         any."""
+        self.contents.require_unchanged(piece.active.content)
         failure: Exception | None = None
         if isinstance(answer, GenerationError):
             failure, answer = answer, answer.completions
@@ -274,22 +345,6 @@ def _rollout(key: Key, input: str, completion: Completion, judgement: Judgement 
         else (judgement.verdict, judgement.extracted, judgement.reason)
     )
     return Rollout(key, input, completion.text, completion.tokens, completion.finished, *said)
-
-
-def _digest(task: Task[Any], want: Want) -> str:
-    """A digest of everything that determines a rollout and its verdict."""
-    question = task.question
-    whole = (
-        task.prompt,
-        want.prefix,
-        want.given,
-        want.correct,
-        question.answer,
-        question.answer_type,
-        question.precision,
-        question.unit,
-    )
-    return hashlib.sha1(repr(whole).encode()).hexdigest()[:16]
 
 
 def _request_seed(seed: int, key: Key) -> int:

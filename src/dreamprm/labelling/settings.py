@@ -84,6 +84,13 @@ class LabelConfig:
     max_failed_fraction: float = setting(
         0.05, "largest share of questions that may fail before the run stops", minimum=0, maximum=1
     )
+    older_rollouts: str = setting(
+        "refuse",
+        "what to do with rollouts of version 0.2.0 and older in the output folder, which do not say what "
+        "images and model files held. refuse: stop; reuse: none was replaced since, so their texts are kept "
+        "and their answers judged again",
+        choices=("refuse", "reuse"),
+    )
     questions: QuestionSettings = section(QuestionSettings)
     generator: GeneratorSettings = section(GeneratorSettings)
     answers: AnswerSettings = section(AnswerSettings)

@@ -41,6 +41,8 @@ class LabelStatus(CountingDisplay):
         self.reasons: Counter[str] = Counter()
         self.failed_questions: list[tuple[str, str]] = []
         self.before = len(journal)
+        self.reused: int | None = None  # questions with rollouts in the journal; None: it was empty
+        self.unused = 0
         self.rollouts = 0
         self.tokens = 0
         self.unfinished = 0
@@ -51,6 +53,16 @@ class LabelStatus(CountingDisplay):
         super().begin(total, before=before, label=label)
         if self.mode == "lines" and self.before:
             self.say(f"resuming: {self.before:,} rollouts are already in the journal")
+
+    def found(self, questions: int, unused: int) -> None:
+        """Say how much of the journal's content is asked for.
+
+        Args:
+            questions: how many have rollouts there.
+            unused: number of CoTs there whose content no question has.
+        """
+        self.reused, self.unused = questions, unused
+        self.say(_journal_told(questions, self.total, unused))
 
     def sampled(self, rollout: Rollout) -> None:
         """Report that a rollout was sampled and written; may be called from any thread."""
@@ -86,6 +98,8 @@ class LabelStatus(CountingDisplay):
             "questions": {"total": self.total, "done": self.finished, "failed": self.failures},
             "failures": dict(self.reasons.most_common(LISTED)),
             "failed_questions": dict(self.failed_questions),
+            "questions_in_journal": self.reused,
+            "cots_not_used": self.unused,
             "rollouts_before": self.before,
             "rollouts_sampled": self.rollouts,
             "tokens_sampled": self.tokens,
@@ -108,6 +122,14 @@ class LabelStatus(CountingDisplay):
         ]
 
 
+def _journal_told(questions: int, total: int, unused: int) -> str:
+    told = (
+        f"{questions:,} of {total:,} questions had rollouts of their content in the journal; "
+        f"{total - questions:,} were new or had changed"
+    )
+    return told + (f"; {unused:,} CoTs there are of other content and were not used" if unused else "")
+
+
 def describe_summary(summary: Mapping[str, Any]) -> str:
     """The summary of a run as a few lines of text."""
     questions = summary["questions"]
@@ -116,6 +138,10 @@ def describe_summary(summary: Mapping[str, Any]) -> str:
         f"{summary['rollouts_sampled']:,} rollouts ({summary['rollouts_before']:,} sampled before), "
         f"{summary['tokens_sampled']:,} tokens, {duration(summary['seconds'])}"
     ]
+    if summary.get("questions_in_journal") is not None:
+        lines.append(
+            _journal_told(summary["questions_in_journal"], questions["total"], summary["cots_not_used"])
+        )
     if "labelled_steps" in summary:
         lines.append(
             f"{summary['cots']:,} CoTs, {summary['right']:,} right; {summary['labelled_steps']:,} labelled "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
 from dreamprm.config.schema import setting
+from dreamprm.files.content import FileDigests
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
 
 if TYPE_CHECKING:
@@ -81,6 +82,12 @@ class SandboxGenerator(Generator):
             UserError: an image is not one of the world's.
         """
         return [self._complete(request, sampling) for request in requests]
+
+    def contents(self, digests: FileDigests) -> dict[str, dict[str, str | None]]:
+        """See `Generator.contents`."""
+        from dreamprm.sandbox.scene_file import SCENES
+
+        return {"folder": {str(SCENES): digests.found(Path(self.folder) / SCENES)}}
 
     def describe(self) -> dict[str, str]:
         """See `Generator.describe`."""
