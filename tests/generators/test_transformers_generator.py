@@ -151,11 +151,14 @@ def test_qwens_inputs_are_those_of_the_prms_processor(
     processor = PRMProcessor(encoder.tokenizer, encoder._image_processor)
     with Image.open(images[1]) as image:
         encoded = processor.encode(asked.prompt, [image], [asked.prefix])
+        of_the_library = encoder._image_processor(images=[image], return_tensors="pt")
     batch = processor.collate([encoded])
     # The PRM's processor ends each step with a new line.
     assert inputs["input_ids"].tolist() == batch["input_ids"][:, :-1].tolist()
     assert inputs["mm_token_type_ids"].tolist() == batch["mm_token_type_ids"][:, :-1].tolist()
     assert torch.equal(inputs["pixel_values"], batch["pixel_values"])
+    assert torch.equal(inputs["pixel_values"], of_the_library["pixel_values"])
+    assert torch.equal(inputs["image_grid_thw"], of_the_library["image_grid_thw"])
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "llava"])

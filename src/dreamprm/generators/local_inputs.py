@@ -140,9 +140,10 @@ class QwenVLInputs(InputEncoder):
     Their own processor needs torchvision (for videos); it does little with images.
     """
 
-    def __init__(self, tokenizer: Any, patcher: ImagePatcher, *, source: str) -> None:
+    def __init__(self, tokenizer: Any, image_processor: Any, *, source: str) -> None:
         super().__init__(tokenizer, tokenizer, source=source)
-        self._patcher = patcher
+        self._image_processor = image_processor
+        self._patcher = ImagePatcher(image_processor)
         self._pad = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
 
     def encode(self, requests: Sequence[Request]) -> dict[str, Tensor]:

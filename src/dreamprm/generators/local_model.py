@@ -28,7 +28,6 @@ from dreamprm.generators.base import Completion, GenerationError, Request, Sampl
 from dreamprm.generators.local_decoding import NonFiniteLogits, OpenCompletion, decode, encode_prefixes
 from dreamprm.generators.local_inputs import InputEncoder, ProcessorInputs, QwenVLInputs, TextInputs
 from dreamprm.models.backbone import BACKBONES
-from dreamprm.models.images import ImagePatcher
 
 _LOADING_ERRORS = (OSError, ImportError, ValueError, KeyError, SafetensorError)
 
@@ -198,7 +197,7 @@ def _encoder(
     given = {"min_pixels": min_pixels, "max_pixels": max_pixels}
     limits: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if family in BACKBONES:
-        images = ImagePatcher(Qwen2VLImageProcessorPil.from_pretrained(source, **limits))
+        images = Qwen2VLImageProcessorPil.from_pretrained(source, **limits)
         return QwenVLInputs(AutoTokenizer.from_pretrained(source), images, source=source)
     if limits:
         raise UserError(
