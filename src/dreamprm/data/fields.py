@@ -189,6 +189,7 @@ def _is_count(value: Any) -> bool:
 
 
 MissingImage = Literal["error", "text_only", "keep"]
+TruncatedImage = Literal["error", "read"]
 
 
 @dataclass(frozen=True)

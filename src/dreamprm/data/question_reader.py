@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dreamprm.data.fields import Fields, ImagePolicy, MissingImage
+from dreamprm.data.fields import Fields, ImagePolicy, MissingImage, TruncatedImage
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.data.readers import parsed_records, record_images
 from dreamprm.data.records import ANSWER_TYPES, OPTION_LETTERS, QuestionRecord
@@ -20,6 +20,7 @@ def read_question_records(
     missing_image: MissingImage = "error",
     allow_no_image: bool = False,
     check_images: bool = False,
+    truncated_image: TruncatedImage = "error",
     on_error: OnError = "error",
     max_bad_fraction: float = 0.01,
     domain: str | None = None,
@@ -34,8 +35,8 @@ def read_question_records(
 
     Args:
         path: a JSON array or a JSON Lines file of any size; it is read row by row.
-        image_root, missing_image, allow_no_image, check_images, on_error, max_bad_fraction, report: as in
-            `read_step_records`.
+        image_root, missing_image, allow_no_image, check_images, truncated_image, on_error, max_bad_fraction,
+            report: as in `read_candidate_records`.
         domain: the domain of every record, whatever the file says; None: each record names its own, or gets
             the file's name without its suffix.
 
@@ -46,7 +47,9 @@ def read_question_records(
         UserError, DataError: as for `read_step_records`.
     """
     report = ReadReport() if report is None else report
-    images = ImagePolicy(image_root, missing_image, allow_no_image, check_images)
+    images = ImagePolicy(
+        image_root, missing_image, allow_no_image, check_images, truncated=truncated_image == "read"
+    )
     path = Path(path)
 
     def parse(fields: Fields) -> QuestionRecord:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from dreamprm.config.errors import DataError, UserError
-from dreamprm.data.fields import Fields, ImagePolicy, MissingImage
+from dreamprm.data.fields import Fields, ImagePolicy, MissingImage, TruncatedImage
 from dreamprm.data.json_stream import stream_json
 from dreamprm.data.nested_rows import NestedRow, group_nested, without_cut_marks
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
@@ -46,7 +46,7 @@ def read_step_records(
         image_root: the folder that image paths are relative to; None for the file's own folder.
         missing_image: `error`, or `text_only` to use the record without its images.
         allow_no_image: whether a record may name no image.
-        check_images: also open and verify every image; their existence is always checked.
+        check_images: also decode every image; their existence is always checked.
         stepless: a record with empty `steps` is an `error`, or is left out (`skip`).
         on_error: `error` stops at the first bad row; `skip` leaves bad rows out, counted and listed in
             `report`.
@@ -132,6 +132,7 @@ def read_candidate_records(
     missing_image: MissingImage = "error",
     allow_no_image: bool = False,
     check_images: bool = False,
+    truncated_image: TruncatedImage = "error",
     on_error: OnError = "error",
     max_bad_fraction: float = 0.01,
     report: ReadReport | None = None,
@@ -148,6 +149,8 @@ def read_candidate_records(
         path: a JSON array or a JSON Lines file of any size; it is read row by row.
         image_root, missing_image, allow_no_image, check_images, on_error, max_bad_fraction, report: as in
             `read_step_records`.
+        truncated_image: with `check_images`, whether an image that is cut off is broken (`error`), or used as
+            far as it goes and counted (`read`).
 
     Returns:
         An iterator of records.
@@ -156,7 +159,9 @@ def read_candidate_records(
         UserError, DataError: as for `read_step_records`.
     """
     report = ReadReport() if report is None else report
-    images = ImagePolicy(image_root, missing_image, allow_no_image, check_images)
+    images = ImagePolicy(
+        image_root, missing_image, allow_no_image, check_images, truncated=truncated_image == "read"
+    )
 
     def parse(fields: Fields) -> CandidateRecord:
         return candidate_record(fields, images, report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,8 @@ from typing import Any
 from dreamprm.answers import CHECKERS, Checker, build_checker
 from dreamprm.config.errors import UserError
 from dreamprm.config.loading import changed_keys, load_config, saved_versions
+from dreamprm.data.image_notes import ImageNotes, ImageSummary
+from dreamprm.data.read_report import ReadReport
 from dreamprm.data.records import QuestionRecord
 from dreamprm.files.atomic import save_config, write_atomically
 from dreamprm.files.content import FileDigests, changed_parts
@@ -44,8 +46,12 @@ def run_sample(config: LabelConfig) -> None:
     """
     if not config.questions.files:
         raise UserError("questions.files must name at least one file of question records, got []")
-    questions = share(open_questions(config.questions, say=_say), config.questions, config.sample.shard)
-    with _run(config, "samples", config.sample.shard) as run:
+    reports: list[ReadReport] = []
+    questions = open_questions(
+        config.questions, say=_say, truncated_image=_truncated_image(config), reports=reports
+    )
+    questions = share(questions, config.questions, config.sample.shard)
+    with _run(config, "samples", config.sample.shard, reports) as run:
         job = partial(sample_job, instructions=run.instructions, n=config.sample.n)
         tasks = [_task(question, run, partial(job, question)) for question in questions]
         written = Written(run.folder)
@@ -65,10 +71,12 @@ def run_label(config: LabelConfig) -> None:
     Raises:
         UserError: a problem with the configuration, the data, the generator or the output folder.
     """
-    questions = open_questions(config.questions, say=_say)
+    reports: list[ReadReport] = []
+    reading: dict[str, Any] = {"say": _say, "truncated_image": _truncated_image(config), "reports": reports}
+    questions = open_questions(config.questions, **reading)
     given = None
     if config.label.candidates is not None:
-        questions, given = open_candidates(config.label.candidates, config.questions, questions, say=_say)
+        questions, given = open_candidates(config.label.candidates, config.questions, questions, **reading)
     questions = share(questions, config.questions, config.label.shard)
     method = build_method(config.label.method, **config.label.settings)
     if method.takes_chains_for_own and given is not None:
@@ -79,7 +87,7 @@ def run_label(config: LabelConfig) -> None:
                 f"them, but label.method={config.label.method} assumes that they were: set "
                 "label.estimate=share"
             )
-    with _run(config, "rollouts", config.label.shard) as run:
+    with _run(config, "rollouts", config.label.shard, reports) as run:
 
         def start(question: QuestionRecord) -> Any:
             chains = (
@@ -129,6 +137,7 @@ class _Run:
     max_failed_fraction: float
     contents: Contents
     older_rollouts: bool
+    images: ImageSummary
 
     def finish(
         self,
@@ -169,6 +178,7 @@ class _Run:
             "malformed": dict(written.malformed.most_common()),
             "left_out": {reason: count for reason, count in written.left_out.items() if count},
             "generator": self.generator.describe(),
+            **({"images": self.images.to_json()} if self.images.lines() else {}),
             **more,
         }
         write_atomically(
@@ -176,6 +186,8 @@ class _Run:
             json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
         )
         _say(f"{describe_summary(summary)}\n{path}: {records:,} records")
+        for line in self.images.lines():
+            _say(f"questions: {line}")
 
 
 @contextmanager
@@ -191,7 +203,7 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _run(config: LabelConfig, journal: str, shard_text: str) -> Iterator[_Run]:
+def _run(config: LabelConfig, journal: str, shard_text: str, reports: Sequence[ReadReport]) -> Iterator[_Run]:
     folder = Path(config.output)
     first, of = shard_of(shard_text)
     part = "" if of == 1 else f"-{first:05d}-of-{of:05d}"
@@ -225,7 +237,13 @@ def _run(config: LabelConfig, journal: str, shard_text: str) -> Iterator[_Run]:
             config.max_failed_fraction,
             _contents(config, generator, judge, digests),
             config.older_rollouts == "reuse",
+            ImageSummary.of(sum(report.rows for report in reports), reports, ImageNotes(), prefix=""),
         )
+
+
+def _truncated_image(config: LabelConfig) -> str:
+    """What the generator does with an image that is cut off."""
+    return str(config.generator.settings.get("truncated_image", "error"))
 
 
 def _checker(config: LabelConfig, replies: Path, stack: ExitStack) -> tuple[Checker, Generator | None]:

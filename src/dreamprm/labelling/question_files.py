@@ -17,8 +17,20 @@ from dreamprm.labelling.settings import QuestionSettings, shard_of
 Say = Callable[[str], None]
 
 
-def open_questions(settings: QuestionSettings, *, say: Say = print) -> list[QuestionRecord]:
+def open_questions(
+    settings: QuestionSettings,
+    *,
+    say: Say = print,
+    truncated_image: str = "error",
+    reports: list[ReadReport] | None = None,
+) -> list[QuestionRecord]:
     """All question records of the files, in order; `questions.limit` is applied by `share`.
+
+    Args:
+        truncated_image: what the generator does with an image that is cut off (its setting of that name).
+            Where broken images are left out, or cut-off ones used, all images are decoded here, so that they
+            are counted before anything is sampled.
+        reports: receives the report of reading each file.
 
     Raises:
         UserError, DataError: as raised by the reader.
@@ -27,7 +39,11 @@ def open_questions(settings: QuestionSettings, *, say: Say = print) -> list[Ques
     records: list[QuestionRecord] = []
     for file in settings.files:
         report = ReadReport()
-        records += read_question_records(file.path, domain=file.domain, report=report, **_reading(settings))
+        records += read_question_records(
+            file.path, domain=file.domain, report=report, **_reading(settings, truncated_image)
+        )
+        if reports is not None:
+            reports.append(report)
         for line in report.lines():
             say(f"{file.path}: {line}")
     _require_unique([record.id for record in records], "questions")
@@ -35,23 +51,30 @@ def open_questions(settings: QuestionSettings, *, say: Say = print) -> list[Ques
 
 
 def open_candidates(
-    path: str, settings: QuestionSettings, questions: Sequence[QuestionRecord], *, say: Say = print
+    path: str,
+    settings: QuestionSettings,
+    questions: Sequence[QuestionRecord],
+    *,
+    say: Say = print,
+    truncated_image: str = "error",
+    reports: list[ReadReport] | None = None,
 ) -> tuple[list[QuestionRecord], dict[str, CandidateRecord]]:
     """Candidate records and the questions they answer: the given ones, or those in the records themselves.
 
     With given questions, the images are theirs; otherwise the records' image paths are relative to
-    `image_root` or the records' own folder.
+    `image_root` or the records' own folder. `truncated_image` and `reports` are as for `open_questions`.
 
     Raises:
         UserError, DataError: as raised by the reader.
         DataError: two records have the same id, or an id belongs to none of the given questions.
     """
     report = ReadReport()
-    reading = _reading(settings)
+    reading = _reading(settings, truncated_image)
     if settings.files:  # the images are the questions'; those of the candidates are not read
-        reading |= {"image_root": None, "missing_image": "text_only", "allow_no_image": True}
+        reading |= {"image_root": None, "missing_image": "keep", "allow_no_image": True}
     records = list(read_candidate_records(path, report=report, **reading))
-    report.text_only *= not settings.files
+    if reports is not None and not settings.files:
+        reports.append(report)
     for line in report.lines():
         say(f"{path}: {line}")
     _require_unique([record.id for record in records], path)
@@ -119,8 +142,10 @@ def _without_options(text: str) -> tuple[str, tuple[str, ...]]:
     return text, ()
 
 
-def _reading(settings: QuestionSettings) -> dict[str, Any]:
+def _reading(settings: QuestionSettings, truncated_image: str) -> dict[str, Any]:
     return {
+        "truncated_image": truncated_image,
+        "check_images": settings.missing_image == "text_only" or truncated_image == "read",
         "image_root": settings.image_root,
         "missing_image": settings.missing_image,
         "allow_no_image": settings.allow_no_image,

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.data.image_notes import ImageNotes
 from dreamprm.data.readers import TextRecord
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.sampling import DomainSampler, EpochSampler
@@ -37,7 +38,32 @@ def records_at(records: Rows, numbers: Sequence[int]) -> list[Any]:
     return [records[number] for number in numbers]
 
 
-class StepBatches(Dataset[Batch]):
+STEP, META, TEXT = "step:", "meta:", "text:"
+"""What the keys of the notes on the images of each kind of record start with (`BatchDataset.take_notes`)."""
+
+
+class BatchDataset(Dataset[Batch]):
+    """A dataset of batches that notes which of its records it used without their images.
+
+    Args:
+        images: opens the images.
+    """
+
+    def __init__(self, images: ImageStore) -> None:
+        self._images = images
+        self._notes = ImageNotes()
+
+    def take_notes(self) -> ImageNotes:
+        """The notes on the batches made since the last call."""
+        notes, self._notes = self._notes, ImageNotes()
+        return notes
+
+    def _note(self, kind: str, number: int, name: str, images: Sequence[str]) -> None:
+        lost, cut_off = self._images.lost(images), self._images.cut_off(images)
+        self._notes.add(f"{kind}{number}", name, lost=lost, cut_off=cut_off)
+
+
+class StepBatches(BatchDataset):
     """Lower-level batches: CoTs with step labels, together with texts if there is a pool.
 
         inputs  what `PRM.forward` takes, with only the labelled steps as step ends
@@ -64,9 +90,15 @@ class StepBatches(Dataset[Batch]):
         texts: Sequence[TextRecord] = (),
         text_sampler: EpochSampler | None = None,
     ) -> None:
+        super().__init__(images)
         self._table, self._rows, self._sampler = table, list(rows.values()), sampler
-        self._processor, self._images = processor, images
+        self._processor = processor
         self._texts, self._text_sampler = texts, text_sampler
+
+    @property
+    def text_count(self) -> int:
+        """Number of texts in the pool."""
+        return len(self._texts)
 
     def __getitem__(self, step: int) -> Batch:
         picked = self._sampler.rows(step)
@@ -78,6 +110,7 @@ class StepBatches(Dataset[Batch]):
         for number, (domain, _) in enumerate(picked):
             record = records[number]
             encoded.append(_encode(self._processor, self._images, record))
+            self._note(STEP, cots[number], f"record {record.id}", record.images)
             known = [label for label in record.labels if label is not None]
             labels += known
             kept += [label is not None for label in record.labels]
@@ -99,14 +132,17 @@ class StepBatches(Dataset[Batch]):
             "cot_domains": torch.tensor([domain for domain, _ in picked]),
         }
         if self._text_sampler is not None:
-            texts = [self._texts[i] for i in self._text_sampler.rows(step)]
+            numbers = self._text_sampler.rows(step)
+            texts = [self._texts[i] for i in numbers]
             batch["text"] = self._processor.collate_text(
                 [self._processor.encode_text(text.text, self._images.open_all(text.images)) for text in texts]
             )
+            for i, text in zip(numbers, texts, strict=True):
+                self._note(TEXT, int(i), f"text {i + 1}", text.images)
         return batch
 
 
-class MetaBatches(Dataset[Batch]):
+class MetaBatches(BatchDataset):
     """Upper-level batches of complete CoTs: `inputs`, `cot` (S,) long and `correct` (M,) float32."""
 
     def __init__(
@@ -117,12 +153,16 @@ class MetaBatches(Dataset[Batch]):
         processor: PRMProcessor,
         images: ImageStore,
     ) -> None:
+        super().__init__(images)
         self._records, self._sampler = records, sampler
-        self._processor, self._images = processor, images
+        self._processor = processor
 
     def __getitem__(self, window: int) -> Batch:
-        records = records_at(self._records, self._sampler.rows(window))
+        numbers = self._sampler.rows(window)
+        records = records_at(self._records, numbers)
         encoded = [_encode(self._processor, self._images, record) for record in records]
+        for number, record in zip(numbers, records, strict=True):
+            self._note(META, int(number), f"record {record.id}", record.images)
         steps = torch.tensor([item.n_steps for item in encoded])
         return {
             "inputs": self._processor.collate(encoded),
@@ -143,27 +183,35 @@ class Latest(Iterator[Batch]):
         return self.last
 
 
-class _MistakesAsItems(Dataset[Any]):
-    """Returns user errors as items: a worker's exception would arrive with a traceback in its message."""
+class _WithNotes(Dataset[Any]):
+    """Returns each batch with the dataset's notes, which a worker process would otherwise keep to itself.
 
-    def __init__(self, dataset: Dataset[Batch]) -> None:
+    User errors are returned as items too: a worker's exception would arrive with a traceback in its message.
+    """
+
+    def __init__(self, dataset: BatchDataset) -> None:
         self._dataset = dataset
 
-    def __getitem__(self, index: int) -> Batch | UserError:
+    def __getitem__(self, index: int) -> tuple[Batch | UserError, ImageNotes]:
         try:
-            return self._dataset[index]
+            return self._dataset[index], self._dataset.take_notes()
         except UserError as error:
-            return error
+            return error, ImageNotes()
 
 
-def batches(dataset: Dataset[Batch], *, start: int, stop: int, workers: int = 0) -> Iterator[Batch]:
+def batches(
+    dataset: BatchDataset, *, start: int, stop: int, workers: int = 0, notes: ImageNotes | None = None
+) -> Iterator[Batch]:
     """The dataset's batches from `start` up to `stop`, prefetched by `workers` processes (0: in this one).
+
+    Args:
+        notes: receives the dataset's notes on each batch as it is returned.
 
     Raises:
         UserError: raised by the dataset; it surfaces when its batch is due.
     """
-    loader: DataLoader[Batch] = DataLoader(
-        _MistakesAsItems(dataset),
+    loader: DataLoader[Any] = DataLoader(
+        _WithNotes(dataset),
         batch_size=None,
         sampler=range(start, stop),
         num_workers=workers,
@@ -171,9 +219,11 @@ def batches(dataset: Dataset[Batch], *, start: int, stop: int, workers: int = 0)
         # The loader seeds its workers from a generator; using the global one would advance it at each start.
         generator=torch.Generator(),
     )
-    for batch in loader:
+    for batch, noted in loader:
         if isinstance(batch, UserError):
             raise batch
+        if notes is not None:
+            notes.update(noted)
         yield batch
 
 

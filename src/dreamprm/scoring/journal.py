@@ -19,10 +19,15 @@ LogOdds = Sequence[list[float] | None]
 
 
 class Entry(NamedTuple):
-    """A row's result: its chains' log-odds (None: a chain without scores), or why it was left out."""
+    """A row's result: its chains' log-odds (None: a chain without scores), or why it was left out.
+
+    `images` says which image was left out with all the others, or which was cut off and used; see
+    `ImageStore.lost` and `.cut_off`.
+    """
 
     log_odds: list[list[float] | None]
     left_out: str | None
+    images: Mapping[str, str] = {}
 
 
 class ScoreJournal(AppendOnlyFile):
@@ -63,19 +68,29 @@ class ScoreJournal(AppendOnlyFile):
         """Whether the content with this key has been scored, or left out by this process."""
         return key in self._places
 
-    def append(self, key: str, log_odds: LogOdds, left_out: str | None = None, *, row: int) -> None:
+    def append(
+        self,
+        key: str,
+        log_odds: LogOdds,
+        left_out: str | None = None,
+        *,
+        row: int,
+        images: Mapping[str, str | None] | None = None,
+    ) -> None:
         """Write the log-odds that belong to a key, or why its row is left out.
 
         Args:
             row: the row's number in the file, counted from 0; for people.
+            images: what happened to its images (`Entry.images`); None values are not written.
 
         Raises:
             UserError: the file cannot be written, for example because the disk is full.
         """
         assert key not in self._places, f"row {row} was scored twice"
         fields = {"log_odds": list(log_odds)} if left_out is None else {"left_out": left_out}
+        noted = {name: what for name, what in (images or {}).items() if what is not None}
         place = self._end
-        self._end += self._append({"row": row, "key": key, **fields})
+        self._end += self._append({"row": row, "key": key, **fields, **({"images": noted} if noted else {})})
         self._places[key] = place
 
     def read(self, key: str) -> Entry:
@@ -83,7 +98,7 @@ class ScoreJournal(AppendOnlyFile):
         with self.path.open("rb") as file:
             file.seek(self._places[key])
             row = json.loads(file.readline())
-        return Entry(row.get("log_odds", []), row.get("left_out"))
+        return Entry(row.get("log_odds", []), row.get("left_out"), row.get("images", {}))
 
     def _take(self, identity: Mapping[str, Any], line: Line, row: Any) -> None:
         if not line.place:

@@ -53,19 +53,20 @@ class Row:
     chains: tuple[tuple[str, ...] | None, ...]
     where: str
 
-    def keys(self, digests: FileDigests, *, text_only: bool) -> list[str]:
+    def keys(self, digests: FileDigests, *, text_only: bool, cut_off: bool = False) -> list[str]:
         """The keys under which scores of this row may be stored, the last one for new scores.
 
         A key covers everything that the scores depend on except the scorer: question, what the images hold,
         and steps; not where the row or an image is. With `text_only`, an image that turns out to be broken
         is left out, so such scores have a key of their own; those of a row with all its images serve too.
+        The same holds with `cut_off`, where an image that is cut off is used.
         """
         images = image_contents(self.record.images, digests)
         content = {"question": self.record.question, "images": images, "chains": self.chains}
         whole = content_key(content)
-        return (
-            [whole, content_key(content | {"broken_images": "left out"})] if text_only and images else [whole]
-        )
+        used = {"broken_images": "left out"} if text_only else {}
+        used |= {"cut_off_images": "used"} if cut_off else {}
+        return [whole, content_key(content | used)] if used and images else [whole]
 
     def scored(self, name: str, log_odds: LogOdds, *, folder: Path) -> dict[str, Any]:
         """The row with the scores added, as written to a file in `folder`.

@@ -18,7 +18,6 @@ from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.files.atomic import save_config, write_atomically, write_lines_atomically
 from dreamprm.files.content import FileDigests, content_key, image_contents
 from dreamprm.models.candidate_scoring import PassLimits
-from dreamprm.models.images import ImageStore
 from dreamprm.runtime.process import prepare_process
 from dreamprm.runtime.progress import CountingDisplay, duration
 from dreamprm.scoring.chain_scores import Chain, scored_chains
@@ -60,13 +59,19 @@ def run_score(config: ScoreConfig) -> None:
         "kind": config.kind,
         "stepless": config.data.stepless,
         "max_pixels": config.max_pixels,
+        "image_ground": config.image_ground,
         "files": scorer.files,
     }
     summary: dict[str, Any] = {"scorer": name, "model": config.model, "made_by": identity, "files": {}}
     for label, source in sources.items():
         with ScoreJournal(folder / f"{label}.scores.jsonl", identity) as journal:
             save_config(folder / "config.yaml", config)  # only after the journal has been found to match
-            stored = _Stored(journal, digests, text_only=config.data.missing_image == "text_only")
+            stored = _Stored(
+                journal,
+                digests,
+                text_only=config.data.missing_image == "text_only",
+                cut_off=config.data.truncated_image == "read",
+            )
             before = _before(source, stored, label=label) if len(journal) else _Before()
             status = _score(config, scorer, source, stored, label=label, counts=counts[label], before=before)
             path = folder / f"{label}.jsonl"
@@ -81,6 +86,10 @@ def run_score(config: ScoreConfig) -> None:
             "candidates_per_second": round(status.scored / status.seconds, 3) if status.scored else None,
             "written": written.rows,
             "left_out": written.report.bad,
+            "without_images": written.report.text_only,
+            "without_images_first": written.report.without_images[:10],
+            "cut_off_images": written.report.cut_off,
+            "cut_off_images_first": written.report.cut_off_images[:10],
         }
         _say(
             f"{path}: {written.rows:,} records with scores of {name!r}; {status.scored:,} candidates with "
@@ -141,12 +150,13 @@ class _Stored:
     journal: ScoreJournal
     digests: FileDigests
     text_only: bool
+    cut_off: bool
 
     def rows(self, source: Source, report: ReadReport) -> Iterator[tuple[Row, list[str]]]:
         """The rows of the file with `Row.keys`; the n-th row with the same content has keys of its own."""
         times: Counter[str] = Counter()
         for row in source.rows(report):
-            keys = row.keys(self.digests, text_only=self.text_only)
+            keys = row.keys(self.digests, text_only=self.text_only, cut_off=self.cut_off)
             times[keys[0]] += 1
             again = times[keys[0]]
             yield row, keys if again == 1 else [f"{key}-{again}" for key in keys]
@@ -197,7 +207,14 @@ def _score(
         held.open -= 1
         if held.open <= 0:
             image_contents(held.row.record.images, stored.digests)  # raises if one was replaced meanwhile
-            stored.journal.append(held.key, held.log_odds, held.left_out, row=number)
+            paths = held.row.record.images
+            stored.journal.append(
+                held.key,
+                held.log_odds,
+                held.left_out,
+                row=number,
+                images={"lost": images.lost(paths), "cut_off": images.cut_off(paths)},
+            )
             pending.pop(number, None)
             status.add(len(held.log_odds), sum(len(values) for values in held.log_odds if values))
 
@@ -222,7 +239,9 @@ def _score(
             held.left_out = str(problem)
         finish(number, held)
 
-    images = ImageStore(missing=config.data.missing_image)
+    images = scorer.prm.processor.image_store(
+        missing=config.data.missing_image, truncated=config.data.truncated_image
+    )
     limits = PassLimits(config.batch_size, config.batch_tokens)
     with status, _memory_told():
         for (number, i), log_odds in scored_chains(
@@ -298,6 +317,13 @@ def _write(source: Source, stored: _Stored, path: Path, name: str) -> _Written:
                 written.report.bad += 1
                 written.report.leave_out(entry.left_out)
                 continue
+            report = written.report
+            if (lost := entry.images.get("lost")) is not None:
+                report.text_only += 1
+                report.note(report.without_images, f"{row.where}: {lost}")
+            elif (cut_off := entry.images.get("cut_off")) is not None:
+                report.cut_off += 1
+                report.note(report.cut_off_images, f"{row.where}: {cut_off}")
             scored = row.scored(name, entry.log_odds, folder=path.parent)
             yield json.dumps(scored, ensure_ascii=False, allow_nan=False) + "\n"
             written.rows += 1

@@ -82,6 +82,11 @@ def _saved_prm(config: ScoreConfig, folder: Path) -> Path:
             "processor and max_pixels are for models of the public code; the model in "
             f"{folder} stores its own: leave them null"
         )
+    if config.image_ground is not None:
+        raise UserError(
+            "image_ground is for models of the public code, and scores=likelihood; the model in "
+            f"{folder} stores the one it was trained with: leave it null"
+        )
     return folder
 
 
@@ -112,7 +117,10 @@ def _backbone(config: ScoreConfig, folder: Path, dtype: torch.dtype) -> PRM:
     if not folder.is_dir():
         raise UserError(f"model={folder} does not exist; with scores=likelihood give a checkpoint's folder")
     processor = PRMProcessor.from_pretrained(
-        config.processor or folder, readout="step_end", max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS
+        config.processor or folder,
+        readout="step_end",
+        max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS,
+        **_ground(config),
     )
     return PRM.from_backbone(folder, processor=processor, dtype=dtype)
 
@@ -124,9 +132,16 @@ def _public(config: ScoreConfig, folder: Path, dtype: torch.dtype) -> PRM:
             "processor to the Qwen2-VL checkpoint that it was trained from"
         )
     processor = PRMProcessor.from_pretrained(
-        config.processor, readout="chat_suffix", max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS
+        config.processor,
+        readout="chat_suffix",
+        max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS,
+        **_ground(config),
     )
     return load_public_checkpoint(folder, processor=processor, dtype=dtype)
+
+
+def _ground(config: ScoreConfig) -> dict[str, Any]:
+    return {} if config.image_ground is None else {"image_ground": config.image_ground}
 
 
 def _device(name: str) -> torch.device:

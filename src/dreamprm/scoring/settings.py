@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dreamprm.config.schema import REQUIRED, section, setting
-from dreamprm.runtime.settings import ProgressSettings, ReadingSettings
+from dreamprm.runtime.settings import (
+    ProgressSettings,
+    ReadingSettings,
+    ground_colour,
+    image_ground_setting,
+    truncated_image_setting,
+)
 
 
 @dataclass
@@ -14,10 +20,11 @@ class ScoreDataSettings(ReadingSettings):
 
     missing_image: str = setting(
         "error",
-        "if an image is missing or broken: stop, or score the text alone (if the file is missing, the record "
-        "is written without images)",
+        "if one of a record's images is missing or broken: stop, or score its text alone, without any of its "
+        "images, and count it (if a file is missing, the record is written without images)",
         choices=("error", "text_only"),
     )
+    truncated_image: str = truncated_image_setting()
     stepless: str = setting(
         "error",
         "what to do with a candidate without steps. error: stop; skip: it gets no score (a step record is "
@@ -69,6 +76,10 @@ class ScoreConfig:
         "pixels; null: 262144 (512 x 512); our own models store theirs",
         minimum=1,
     )
+    image_ground: str | None = image_ground_setting(
+        None,
+        "; for a model of the public code, or scores=likelihood; null: white; our own models store theirs",
+    )
     batch_size: int = setting(32, "largest number of candidates per pass", minimum=1)
     batch_tokens: int = setting(
         16384, "largest number of tokens per pass, padding included; lower it if memory runs out", minimum=1
@@ -82,7 +93,9 @@ class ScoreConfig:
     log: ProgressSettings = section(ProgressSettings)
 
     def check(self) -> None:
-        """Require at least one file, and names that can be file names."""
+        """Require at least one file, names that can be file names, and a colour."""
+        if self.image_ground is not None:
+            ground_colour(self.image_ground)
         if not self.files:
             raise ValueError("files must name at least one file, such as files.mathvista=candidates.jsonl")
         for name in self.files:

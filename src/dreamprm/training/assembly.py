@@ -16,6 +16,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dreamprm.config.checking import settings_read
 from dreamprm.config.errors import UserError
+from dreamprm.data.image_notes import ImageNotes
+from dreamprm.data.read_report import ReadReport
 from dreamprm.data.readers import read_text_records
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
@@ -50,6 +52,8 @@ class Run:
     Attributes:
         config: the settings it trains with: the user's, with what a baseline fixes (`settled`).
         memory: what the weights remember for their logs.
+        image_notes: on the images of the records used so far.
+        meta_reports: of reading the meta records; those of the step records are in `records`.
     """
 
     config: TrainConfig
@@ -64,6 +68,8 @@ class Run:
     step_batches: StepBatches
     meta_batches: MetaBatches
     images: ImageStore
+    image_notes: ImageNotes
+    meta_reports: list[ReadReport]
 
     def named_weights(self) -> dict[str, float]:
         """The current weights of the domains."""
@@ -105,6 +111,7 @@ def make_prm(config: TrainConfig) -> PRM:
         max_pixels=data.max_pixels,
         max_length=data.max_length,
         readout=model.readout,
+        image_ground=data.image_ground,
     )
     attention = model.attn_implementation
     if attention == "auto":
@@ -152,7 +159,8 @@ def assemble(
         config = dataclasses.replace(config, data=data)
     set_seed(config.seed)  # Python's, numpy's and torch's generators: two processes start alike
     table = open_training_data(config.data, say=say)
-    meta = open_meta_data(config.data, say=say)
+    meta_reports: list[ReadReport] = []
+    meta = open_meta_data(config.data, say=say, reports=meta_reports)
     estimator = _estimator(config)
     prm = make_prm(config).to(accelerator.device)
     if estimator.needs_second_order and not prm.supports_second_order:
@@ -169,7 +177,9 @@ def assemble(
             "hypergrad.audit_every"
         )
 
-    images = ImageStore(prm.processor.patcher.resized, missing=config.data.missing_image)
+    images = prm.processor.image_store(
+        missing=config.data.missing_image, truncated=config.data.truncated_image
+    )
     sampler = DomainSampler(
         {name: len(rows) for name, rows in table.domains.items()},
         mode=cast(Sampling, config.sampling),
@@ -232,6 +242,8 @@ def assemble(
             images=images,
         ),
         images=images,
+        image_notes=ImageNotes(),
+        meta_reports=meta_reports,
     )
 
 

@@ -45,8 +45,13 @@ def open_training_data(data: DataSettings, *, say: Say = print) -> RecordTable[S
     return RecordTable.concatenate(tables)
 
 
-def open_meta_data(data: DataSettings, *, say: Say = print) -> list[MetaRecord]:
+def open_meta_data(
+    data: DataSettings, *, say: Say = print, reports: list[ReadReport] | None = None
+) -> list[MetaRecord]:
     """The meta records that have steps; all records go through the shortcut audit first.
+
+    Args:
+        reports: receives the report of reading the file.
 
     Raises:
         UserError: records without steps (unless `stepless=skip`), or labels of one class only.
@@ -59,6 +64,8 @@ def open_meta_data(data: DataSettings, *, say: Say = print) -> list[MetaRecord]:
         **_reading(data),
     )
     _report(data.meta, table.reports, say)
+    if reports is not None:
+        reports += table.reports
     records = list(table)
     for warning in audit_shortcuts(records).warnings(data.audit_bound):
         say(f"{data.meta}: {warning}")

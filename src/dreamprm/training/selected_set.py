@@ -15,6 +15,7 @@ from typing import Any
 
 from dreamprm.config.errors import UserError
 from dreamprm.config.loading import as_dict
+from dreamprm.data.image_notes import ImageNotes, ImageSummary
 from dreamprm.data.record_table import write_records
 from dreamprm.files.atomic import write_atomically
 from dreamprm.runtime.settings import RecordFile
@@ -42,6 +43,9 @@ def select_training_set(
     """
     chosen = baseline.select(data)
     report = {"selected_by": _selected_by(config), **chosen.report(data.records)}
+    images = _images(data)
+    if images.lines():  # the selected records are read without them, and look as if they never had any
+        report["images"] = dataclasses.asdict(images)
     if not report["kept"] + report["added"]:
         raise UserError(
             f"baseline {config.baseline.name} leaves no CoT to train on: {_reasons(chosen)}; "
@@ -63,6 +67,15 @@ def select_training_set(
         say(f"baseline {config.baseline.name}: no CoT is left of {', '.join(empty)}")
 
 
+def images_before_selection(config: TrainConfig, folder: RunFolder) -> ImageSummary | None:
+    """What the images of the records were found to be before the selection; None without one, or if all were
+    whole."""
+    if not is_selected(config, folder):
+        return None
+    images = json.loads(_report_file(folder).read_text(encoding="utf-8")).get("images")
+    return None if images is None else ImageSummary(**images)
+
+
 def selected_data(data: DataSettings, folder: RunFolder) -> DataSettings:
     """The run's data with the selected training set in place of its own."""
     # Records whose missing images were dropped are read back without images, which is not an error here.
@@ -70,6 +83,15 @@ def selected_data(data: DataSettings, folder: RunFolder) -> DataSettings:
     return dataclasses.replace(
         data, train=[RecordFile(path=str(_selected_file(folder)))], allow_no_image=without_images
     )
+
+
+def _images(data: SelectionData) -> ImageSummary:
+    """What reading the records and, if the baseline did so, opening their images has found."""
+    notes = ImageNotes()
+    for number, record in enumerate(data.records):
+        lost, cut_off = data.images.lost(record.images), data.images.cut_off(record.images)
+        notes.add(str(number), f"record {record.id}", lost=lost, cut_off=cut_off)
+    return ImageSummary.of(len(data.records), getattr(data.records, "reports", ()), notes, prefix="")
 
 
 def _selected_file(folder: RunFolder) -> Path:

@@ -8,7 +8,14 @@ from typing import ClassVar
 
 from dreamprm.config.choices import AGGREGATIONS, HEADS, META_LOSSES, READOUTS
 from dreamprm.config.schema import GIVEN, REQUIRED, section, setting
-from dreamprm.runtime.settings import ProgressSettings, ReadingSettings, RecordFile
+from dreamprm.runtime.settings import (
+    ProgressSettings,
+    ReadingSettings,
+    RecordFile,
+    ground_colour,
+    image_ground_setting,
+    truncated_image_setting,
+)
 from dreamprm.training.level_settings import (
     BaselineSettings,
     HypergradSettings,
@@ -61,6 +68,8 @@ class DataSettings(ReadingSettings):
         "images are scaled down to at most this many pixels (512 x 512); stored with the model",
         minimum=1,
     )
+    image_ground: str = image_ground_setting(more="; stored with the model")
+    truncated_image: str = truncated_image_setting()
     num_workers: int = setting(
         0, "processes that read and decode ahead of the loop; 0: the loop does so itself", minimum=0
     )
@@ -69,11 +78,12 @@ class DataSettings(ReadingSettings):
     )
 
     def check(self) -> None:
-        """Refuse an empty list of files and an empty range of image sizes."""
+        """Refuse an empty list of files, an empty range of image sizes and what is no colour."""
         if not self.train:
             raise ValueError("train must name at least one file of step records, got []")
         if self.min_pixels > self.max_pixels:
             raise ValueError(f"min_pixels must be <= max_pixels, got {self.min_pixels} > {self.max_pixels}")
+        ground_colour(self.image_ground)
 
 
 @dataclass

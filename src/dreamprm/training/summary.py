@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from dreamprm.data.image_notes import ImageSummary
 from dreamprm.data.records import StepRecord
 from dreamprm.hypergrad import Status
+from dreamprm.models.collation import META, STEP, TEXT
 from dreamprm.training.assembly import Run
 from dreamprm.training.run_folder import RunFolder
+from dreamprm.training.selected_set import images_before_selection
 
 
 def summarise(run: Run, folder: RunFolder) -> dict[str, Any]:
@@ -26,9 +29,27 @@ def summarise(run: Run, folder: RunFolder) -> dict[str, Any]:
         "generator_accuracy": generator_accuracy(run.records),
         **window_summary(folder.metrics()),
     }
+    images = {kind: found.to_json() for kind, found in image_summaries(run, folder).items() if found.lines()}
+    if images:
+        summary["images"] = images
     if config.baseline.name != "none":
         summary["baseline"] = config.baseline.name
     return summary
+
+
+def image_summaries(run: Run, folder: RunFolder) -> dict[str, ImageSummary]:
+    """How many records of each kind were used without their images, or with one that is cut off.
+
+    Images that do not exist are found when a file is read, broken ones when a record is used; a record that
+    no batch held is not counted for the latter.
+    """
+    found = {
+        "step records": ImageSummary.of(len(run.records), run.records.reports, run.image_notes, prefix=STEP),
+        "meta records": ImageSummary.of(len(run.meta), run.meta_reports, run.image_notes, prefix=META),
+        "texts": ImageSummary.of(run.step_batches.text_count, [], run.image_notes, prefix=TEXT),
+    }
+    selected_from = images_before_selection(run.config, folder)
+    return found if selected_from is None else {"step records before the selection": selected_from, **found}
 
 
 def generator_accuracy(records: Iterable[StepRecord]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 
 from dreamprm.config.errors import UserError
 from dreamprm.config.loading import changed_keys, load_config
+from dreamprm.data.image_notes import ImageNotes
 from dreamprm.files.atomic import save_config
 from dreamprm.hypergrad import Status, WindowResult
 from dreamprm.hypergrad.audit import AuditResult
@@ -34,7 +35,7 @@ from dreamprm.training.checkpoint import (
 from dreamprm.training.run_folder import RunFolder
 from dreamprm.training.selected_set import is_selected, select_training_set, selected_data
 from dreamprm.training.settings import BESIDE_TRAINING, TrainConfig
-from dreamprm.training.summary import summarise
+from dreamprm.training.summary import image_summaries, summarise
 
 # What may differ between a run and its continuation.
 MAY_CHANGE = ("output", "resume", "overwrite", *BESIDE_TRAINING)
@@ -53,7 +54,11 @@ def run_train(config: TrainConfig) -> None:
     run = open_run(config, accelerator, folder)
     train(run, config, folder)
     save_model(run, folder)
-    folder.write_summary(summarise(run, folder) | {"seconds": time.monotonic() - started})
+    summary = summarise(run, folder) | {"seconds": time.monotonic() - started}
+    folder.write_summary(summary)
+    for kind, images in image_summaries(run, folder).items():
+        for line in images.lines():
+            accelerator.print(f"images of {kind}: {line}")
 
 
 def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -> Run:
@@ -149,9 +154,21 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
     state, length = run.state, config.inner_steps
     first, last = state.inner.step // length, config.steps // length
     inner_batches = Latest(
-        batches(run.step_batches, start=first * length, stop=last * length, workers=config.data.num_workers)
+        batches(
+            run.step_batches,
+            start=first * length,
+            stop=last * length,
+            workers=config.data.num_workers,
+            notes=run.image_notes,
+        )
     )
-    outer_batches = batches(run.meta_batches, start=first, stop=last, workers=config.data.num_workers)
+    outer_batches = batches(
+        run.meta_batches,
+        start=first,
+        stop=last,
+        workers=config.data.num_workers,
+        notes=run.image_notes,
+    )
     windows = run.trainer.run(
         state, inner_batches=inner_batches, outer_batches=outer_batches, windows=last - first
     )
@@ -291,6 +308,7 @@ def save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
             "inner_step": state.inner.step,
             "upper_step": state.upper.step,
             "random": random_state,
+            "image_notes": run.image_notes.to_json(),
             # Batches are functions of the step; the positions are for a person to read.
             "data_positions": run.sampler.positions(state.inner.step),
         },
@@ -321,6 +339,7 @@ def restore(run: Run, checkpoint: str) -> None:
         upper=dataclasses.replace(run.state.upper, step=saved["upper_step"]),
     )
     restore_random_state(tensors, saved["random"])
+    run.image_notes = ImageNotes(**saved.get("image_notes", {}))  # none before version 0.3
 
 
 def _tensor_groups(run: Run) -> dict[str, dict[str, torch.Tensor]]:
