@@ -28,6 +28,7 @@ from dreamprm.generators.base import Completion, GenerationError, Request, Sampl
 from dreamprm.generators.local_decoding import NonFiniteLogits, OpenCompletion, decode, encode_prefixes
 from dreamprm.generators.local_inputs import InputEncoder, ProcessorInputs, QwenVLInputs, TextInputs
 from dreamprm.models.backbone import BACKBONES
+from dreamprm.models.strict_loading import load_strictly
 
 _LOADING_ERRORS = (OSError, ImportError, ValueError, KeyError, SafetensorError)
 
@@ -141,7 +142,8 @@ def load_local_model(
         images: how images are opened; None: on white, and only if they are whole.
 
     Raises:
-        UserError: the checkpoint cannot be read, its family is not supported, or the device is not available.
+        UserError: the checkpoint cannot be read, its tensors are not those of its configuration, its family
+            is not supported, or the device is not available.
     """
     place = _device(device)
     kind = torch.float32 if dtype == "auto" and place.type == "cpu" else dtype
@@ -162,7 +164,7 @@ def load_local_model(
     try:
         encoder = _encoder(source, family if shows else None, min_pixels=min_pixels, max_pixels=max_pixels)
         encoder.reading = images or ImageReading()
-        model: Any = auto.from_pretrained(source, dtype=kind)
+        model: Any = load_strictly(auto, source, dtype=kind)
     except UserError:
         raise
     except _LOADING_ERRORS as error:

@@ -15,6 +15,7 @@ from transformers.cache_utils import Cache
 
 from dreamprm.config.errors import UserError
 from dreamprm.models.aggregation import sum_by_group
+from dreamprm.models.strict_loading import load_strictly
 from dreamprm.models.vision_kernels import PACKED, pack_vision_attention, project_patches_by_matrix
 
 BACKBONES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -33,8 +34,8 @@ def make_backbone(
         dtype: of the weights; use float32 master weights for training, with autocast for bf16.
 
     Raises:
-        UserError: not a Qwen-VL of a family in `BACKBONES`, nothing readable at `source`, or an unknown
-            attention implementation.
+        UserError: not a Qwen-VL of a family in `BACKBONES`, nothing readable at `source`, missing, surplus
+            or mis-shaped tensors (`load_strictly`), or an unknown attention implementation.
     """
     if attn_implementation not in ATTENTION_IMPLEMENTATIONS:
         raise UserError(
@@ -49,7 +50,9 @@ def make_backbone(
             raise UserError(f"cannot read a backbone from {source}: {error}") from error
         _check_family(config)
         try:
-            return _tuned(AutoModelForImageTextToText.from_pretrained(source, **settings))
+            return _tuned(load_strictly(AutoModelForImageTextToText, source, **settings))
+        except UserError:
+            raise
         except (OSError, ImportError, ValueError, SafetensorError) as error:
             raise UserError(f"cannot read a backbone from {source}: {error}") from error
     if isinstance(source, Mapping):

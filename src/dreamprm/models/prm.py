@@ -111,12 +111,17 @@ class PRM(nn.Module):
         """Copies trained weights, named as in `trainable_params`, into the module.
 
         Raises:
-            UserError: a name the module does not have.
+            UserError: a name the module does not have, or a tensor of another shape.
         """
         own = dict(self.named_parameters())
         unknown = sorted(set(params) - set(own))
         if unknown:
             raise UserError(f"the model has no parameter {unknown[0]!r} ({len(unknown)} unknown in all)")
+        for name, value in params.items():
+            if value.shape != own[name].shape:  # copy_ would spread it
+                raise UserError(
+                    f"{name} has the shape {tuple(value.shape)}, the model needs {tuple(own[name].shape)}"
+                )
         with torch.no_grad():
             for name, value in params.items():
                 own[name].copy_(value)

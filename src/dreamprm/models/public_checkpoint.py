@@ -1,6 +1,8 @@
 """Checkpoints of the public DreamPRM code (github.com/coder-qicao/DreamPRM)."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
@@ -51,11 +53,12 @@ def load_public_checkpoint(
         attn_implementation=attn_implementation,
         dtype=dtype,
     )
-    if head["weight"].shape != prm.head.weight.shape:
-        raise UserError(
-            f"{folder / HEAD_FILE} has a weight of shape {tuple(head['weight'].shape)}, "
-            f"this backbone's vocabulary needs {tuple(prm.head.weight.shape)}"
-        )
+    for name, expected in prm.head.named_parameters():
+        if head[name].shape != expected.shape:
+            raise UserError(
+                f"{folder / HEAD_FILE} has a {name} of shape {tuple(head[name].shape)}, "
+                f"this backbone's vocabulary needs {tuple(expected.shape)}"
+            )
     prm.head.load_state_dict(head)
     return prm.eval()
 
@@ -68,8 +71,10 @@ def read_public_head(path: str | Path) -> dict[str, Tensor]:
     """
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
+    if not isinstance(tensors, Mapping) or not all(isinstance(one, Tensor) for one in tensors.values()):
+        raise UserError(f"{path} holds no tensors by name; a head has weight and bias (or LN.*)")
     head = {str(name).removeprefix("LN."): value for name, value in tensors.items()}
     if set(head) != {"weight", "bias"}:
         raise UserError(

@@ -114,6 +114,20 @@ def load_head(head: nn.Module, folder: str | Path) -> None:
     """
     path = Path(folder) / HEAD_FILE
     try:
-        head.load_state_dict(load_file(path))
+        stored = load_file(path)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise UserError(f"cannot read the head from {path}: {error}") from error
+    own = head.state_dict()
+    wrong = [f"{name} is missing" for name in own.keys() - stored.keys()]
+    wrong += [f"{name} is surplus" for name in stored.keys() - own.keys()]
+    wrong += [
+        f"{name} has the shape {tuple(stored[name].shape)}, the model needs {tuple(own[name].shape)}"
+        for name in own.keys() & stored.keys()
+        if stored[name].shape != own[name].shape
+    ]
+    if wrong:
+        raise UserError(
+            f"cannot read the head from {path}: {'; '.join(sorted(wrong))}; save the model again, or copy "
+            "its whole folder"
+        )
+    head.load_state_dict(stored)

@@ -19,15 +19,10 @@ LogOdds = Sequence[list[float] | None]
 
 
 class Entry(NamedTuple):
-    """A row's result: its chains' log-odds (None: a chain without scores), or why it was left out.
-
-    `images` says which image was left out with all the others, or which was cut off and used; see
-    `ImageStore.lost` and `.cut_off`.
-    """
+    """A row's result: its chains' log-odds (None: a chain without scores), or why it was left out."""
 
     log_odds: list[list[float] | None]
     left_out: str | None
-    images: Mapping[str, str] = {}
 
 
 class ScoreJournal(AppendOnlyFile):
@@ -81,7 +76,7 @@ class ScoreJournal(AppendOnlyFile):
 
         Args:
             row: the row's number in the file, counted from 0; for people.
-            images: what happened to its images (`Entry.images`); None values are not written.
+            images: what happened to its images (see `images`); None values are not written.
 
         Raises:
             UserError: the file cannot be written, for example because the disk is full.
@@ -95,10 +90,18 @@ class ScoreJournal(AppendOnlyFile):
 
     def read(self, key: str) -> Entry:
         """What was written for a key."""
+        row = self._line(key)
+        return Entry(row.get("log_odds", []), row.get("left_out"))
+
+    def images(self, key: str) -> dict[str, str]:
+        """What happened to a row's images: `lost`, which one was missing or broken, so that all were left
+        out; `cut_off`, which one was used as far as it goes. Empty if all were whole."""
+        return dict(self._line(key).get("images", {}))
+
+    def _line(self, key: str) -> dict[str, Any]:
         with self.path.open("rb") as file:
             file.seek(self._places[key])
-            row = json.loads(file.readline())
-        return Entry(row.get("log_odds", []), row.get("left_out"), row.get("images", {}))
+            return dict(json.loads(file.readline()))
 
     def _take(self, identity: Mapping[str, Any], line: Line, row: Any) -> None:
         if not line.place:

@@ -318,10 +318,11 @@ def _write(source: Source, stored: _Stored, path: Path, name: str) -> _Written:
                 written.report.leave_out(entry.left_out)
                 continue
             report = written.report
-            if (lost := entry.images.get("lost")) is not None:
+            images = stored.journal.images(key)
+            if (lost := images.get("lost")) is not None:
                 report.text_only += 1
                 report.note(report.without_images, f"{row.where}: {lost}")
-            elif (cut_off := entry.images.get("cut_off")) is not None:
+            elif (cut_off := images.get("cut_off")) is not None:
                 report.cut_off += 1
                 report.note(report.cut_off_images, f"{row.where}: {cut_off}")
             scored = row.scored(name, entry.log_odds, folder=path.parent)

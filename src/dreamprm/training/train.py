@@ -25,6 +25,7 @@ from dreamprm.training.assembly import Run, assemble, make_accelerator, rehearse
 from dreamprm.training.baselines import Selection, build_baseline
 from dreamprm.training.baselines.base import SelectionData
 from dreamprm.training.checkpoint import (
+    RANDOM,
     capture_random_state,
     latest_checkpoint,
     load_checkpoint,
@@ -322,6 +323,13 @@ def restore(run: Run, checkpoint: str) -> None:
         UserError: the checkpoint is damaged, or of another model.
     """
     tensors, saved = load_checkpoint(checkpoint)
+    own = {f"{group}/{name}" for group, values in _tensor_groups(run).items() for name in values}
+    surplus = sorted(name for name in tensors.keys() - own if not name.startswith(RANDOM))
+    if surplus:
+        raise UserError(
+            f"checkpoint {checkpoint} does not fit this run: it holds {len(surplus)} tensors that the run "
+            f"does not have, the first {surplus[0]}"
+        )
     for group, values in _tensor_groups(run).items():
         for name, value in values.items():
             stored = tensors.get(f"{group}/{name}")
