@@ -21,8 +21,11 @@ NORMALISATIONS = ("softplus", "softmax", "none")
 SCHEDULES = ("constant", "step", "linear_decay", "cosine")
 """Learning-rate schedules (`dreamprm.training.optimizers`)."""
 
-SPLITS = ("headings", "paragraphs", "sentences", "whole")
-"""What a step of a response is (`dreamprm.responses`)."""
+SPLITS = ("auto", "headings", "paragraphs", "sentences", "whole")
+"""What a step of a response is (`dreamprm.responses`).
+
+auto: the text under a heading where there are several headings, else a paragraph.
+"""
 
 PROMPTS = ("five_stage", "plain")
 """How a chain of thought is asked for (`dreamprm.generators.prompting`)."""

@@ -23,16 +23,20 @@ class Fields:
         path: the file, for messages.
         line: the record's line, for messages.
         prefix: where this object is inside the record, for instance `candidates[2].`.
+        element: if its line does not identify the record: its number in a JSON array, from 1, or its name in
+            an object.
 
     Raises:
         DataError: the value is not a JSON object.
     """
 
-    def __init__(self, value: Any, path: Path, *, line: int, prefix: str = "") -> None:
-        self.path, self.line, self.prefix = path, line, prefix
+    def __init__(
+        self, value: Any, path: Path, *, line: int, prefix: str = "", element: int | str | None = None
+    ) -> None:
+        self.path, self.line, self.prefix, self.element = path, line, prefix, element
         if not isinstance(value, dict):
             raise DataError(
-                f"{path}:{line}: {prefix.rstrip('.') or 'the record'}: got {shown(value)};"
+                f"{self.where}: {prefix.rstrip('.') or 'the record'}: got {shown(value)};"
                 " allowed: a JSON object"
             )
         self.values: dict[str, Any] = value
@@ -40,12 +44,24 @@ class Fields:
     def __contains__(self, name: str) -> bool:
         return self.values.get(name) is not None
 
+    @property
+    def where(self) -> str:
+        """The file with the record's line, or with its number in an array whose elements share lines."""
+        return place(self.path, self.line, self.element)
+
+    @property
+    def place_name(self) -> str:
+        """A name for a record without an id: `a.jsonl:17` (line), or `a.json#17` (element of an array)."""
+        return f"{self.path.name}:{self.line}" if self.element is None else f"{self.path.name}#{self.element}"
+
+    def with_values(self, values: dict[str, Any]) -> Fields:
+        """Other fields at the same place of the file."""
+        return Fields(values, self.path, line=self.line, prefix=self.prefix, element=self.element)
+
     def error(self, name: str, allowed: str, given: Any = ...) -> DataError:
         """The error for a bad field; pass `given` if it is not the field's whole value."""
         given = self.values.get(name) if given is ... else given
-        return DataError(
-            f"{self.path}:{self.line}: field '{self.prefix}{name}': got {shown(given)}; allowed: {allowed}"
-        )
+        return DataError(f"{self.where}: field '{self.prefix}{name}': got {shown(given)}; allowed: {allowed}")
 
     def require(self, name: str, allowed: str) -> Any:
         """The field's value; null counts as absent."""
@@ -63,9 +79,7 @@ class Fields:
             if near
             else f"; the record has {', '.join(map(repr, self.values)) or 'no fields'}"
         )
-        return DataError(
-            f"{self.path}:{self.line}: field '{self.prefix}{name}' is missing; allowed: {allowed}{hint}"
-        )
+        return DataError(f"{self.where}: field '{self.prefix}{name}' is missing; allowed: {allowed}{hint}")
 
     def text(self, name: str) -> str:
         """A required text that is not empty."""
@@ -147,14 +161,23 @@ class Fields:
         if not values:
             raise self.error(name, allowed)
         return [
-            Fields(value, self.path, line=self.line, prefix=f"{self.prefix}{name}[{index}].")
+            Fields(
+                value,
+                self.path,
+                line=self.line,
+                prefix=f"{self.prefix}{name}[{index}].",
+                element=self.element,
+            )
             for index, value in enumerate(values)
         ]
 
     def identifier(self) -> str:
-        """The record's `id` (a text or a whole number); file name and line if it has none."""
+        """The record's `id` (a text or a whole number); file name and line if it has none.
+
+        In an array whose elements share lines, it is the file name and the element's number (`a.json#17`).
+        """
         if "id" not in self:
-            return f"{self.path.name}:{self.line}"
+            return self.place_name
         value = self.values["id"]
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise self.error("id", "a text or a whole number, or null")
@@ -166,11 +189,19 @@ class Fields:
             raise self.error(name, allowed)
         if length is not None and len(value) != length:
             raise DataError(
-                f"{self.path}:{self.line}: field '{self.prefix}{name}': got {len(value)} values"
+                f"{self.where}: field '{self.prefix}{name}': got {len(value)} values"
                 f" for {length} steps;"
                 f" allowed: {allowed}"
             )
         return value
+
+
+def place(path: Path, line: int, element: int | str | None = None) -> str:
+    """A place in a file, for messages: its line, or the number or name of a value that shares the line."""
+    if element is None:
+        return f"{path}:{line}"
+    named = f"element {element}" if isinstance(element, int) else f"member {element!r}"
+    return f"{path}: {named}" if line == 1 else f"{path}:{line}: {named}"
 
 
 def shown(value: Any) -> str:

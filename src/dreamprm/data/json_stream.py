@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from dreamprm.config.errors import DataError, UserError
 
@@ -17,12 +18,18 @@ MAX_VALUE_CHARACTERS = 1 << 26
 """The longest accepted value of a JSON array: a missing closing quote would read to the end of the file."""
 
 
-class Row(NamedTuple):
-    """One value of the file and the line it starts on; `problem` says why a line could not be read."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One value of the file and the line it starts on; `problem` says why a line could not be read.
+
+    `element` is the value's number in its array, from 1 (or its name in an object), if another value starts
+    on the same line, so that the line alone does not identify it; None if it does.
+    """
 
     line: int
     value: Any
     problem: str | None = None
+    element: int | str | None = field(default=None, compare=False)
 
 
 def stream_json(path: str | Path) -> Iterator[Row]:
@@ -140,11 +147,11 @@ class JsonText:
                 return self.text[end : end + 1]
             self.extend()
 
-    def error(self, what: str, at: int | None = None) -> DataError:
+    def error(self, what: str, at: int | None = None, element: int | None = None) -> DataError:
         line = self.line + self.text.count("\n", self.position, self.position if at is None else at)
+        where = f"{self.path}:{line}" + ("" if element is None else f": element {element}")
         return DataError(
-            f"{self.path}:{line}: broken JSON {self.what}: {what};"
-            " the rows after it cannot be read; fix the file"
+            f"{where}: broken JSON {self.what}: {what}; the rows after it cannot be read; fix the file"
         )
 
 
@@ -162,17 +169,25 @@ def array_values(text: JsonText) -> Iterator[Row]:
     if text.next_character() == "]":
         text.advance(text.position + 1)
         return
+    before: int | None = None  # the line of the value before
+    number = 0
     while True:
-        line = text.line
-        yield Row(line, next_value(text))
+        line, number = text.line, number + 1
+        value = next_value(text, number if line == before else None)
         separator = text.next_character()
+        following = None
+        if separator == ",":
+            text.advance(text.position + 1)
+            text.next_character()
+            following = text.line
+        yield Row(line, value, element=number if line in (before, following) else None)
         if separator not in {",", "]"}:
             found = separator or "the end of the file"
             raise text.error(f"expected ',' or ']' after a value, found {found!r}")
-        text.advance(text.position + 1)
         if separator == "]":
+            text.advance(text.position + 1)
             return
-        text.next_character()
+        before = line
 
 
 # A value cut off by the end of the held text fails at that end, except within a string (reported at the
@@ -180,8 +195,13 @@ def array_values(text: JsonText) -> Iterator[Row]:
 _CUT_TOLERANCE = 16
 
 
-def next_value(text: JsonText) -> Any:
-    """The value that starts at the text's position, which is moved past it."""
+def next_value(text: JsonText, element: int | None = None) -> Any:
+    """The value that starts at the text's position, which is moved past it.
+
+    Args:
+        text: the text.
+        element: the value's number in its array, for messages; None where its line identifies it.
+    """
     decoder = json.JSONDecoder()
     while True:
         try:
@@ -189,7 +209,7 @@ def next_value(text: JsonText) -> Any:
         except json.JSONDecodeError as error:
             cut = error.msg.startswith("Unterminated string") or error.pos >= len(text.text) - _CUT_TOLERANCE
             if text.ended or not cut:
-                raise text.error(error.msg, error.pos) from error
+                raise text.error(error.msg, error.pos, element) from error
         else:
             # A number at the very end of the held text may continue in the next chunk.
             if end < len(text.text) or text.ended:
@@ -215,9 +235,11 @@ def stream_members(path: str | Path) -> Iterator[tuple[str, Row]]:
         DataError: the file holds something else, or is broken.
     """
     with _opened(Path(path)) as text:
-        for name in _names(text):
+        before = text.line  # that of the brace
+        for number, name in enumerate(_names(text), start=1):
             line = text.line
-            yield name, Row(line, next_value(text))
+            yield name, Row(line, next_value(text), element=number if line == before else None)
+            before = line
 
 
 def stream_member_array(path: str | Path, member: str) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,7 @@ class ReadReport:
         rows: rows (or lines) of the file.
         bad: rows left out because they are bad (`on_error=skip`).
         stepless: records left out because they have no steps (`stepless=skip`).
+        without: rows left out because others, without which they are of no use, are bad.
         text_only: records whose images were dropped because one was missing (`missing_image=text_only`).
         cut_off: records with an image that is cut off, and is used as far as it goes; counted only where
             images are decoded while reading.
@@ -38,6 +39,7 @@ class ReadReport:
     stepless: int = 0
     text_only: int = 0
     cut_off: int = 0
+    without: int = 0
     left_out: list[str] = field(default_factory=list)
     without_images: list[str] = field(default_factory=list)
     cut_off_images: list[str] = field(default_factory=list)
@@ -52,10 +54,16 @@ class ReadReport:
         if len(listed) < LISTED:
             listed.append(reason)
 
+    def leave_with(self, ids: Iterable[str]) -> None:
+        """Record good rows that are of no use without the bad ones, such as the other parts of a problem."""
+        for id in sorted(ids):
+            self.without += 1
+            self.leave_out(f"{id}: a row that belongs to the same unit was left out")
+
     def lines(self, shown: int = 10) -> list[str]:
         """What to print: counts and the first reasons; empty if nothing was left out or changed."""
         lines = []
-        if count := self.bad + self.stepless:
+        if count := self.bad + self.stepless + self.without:
             lines.append(f"left out {count} of {self.rows}:")
             lines += [f"  {reason}" for reason in self.left_out[:shown]]
             if count > len(self.left_out[:shown]):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from dreamprm.config.errors import DataError, UserError
-from dreamprm.data.fields import Fields, ImagePolicy, MissingImage, TruncatedImage
+from dreamprm.data.fields import Fields, ImagePolicy, MissingImage, TruncatedImage, place
 from dreamprm.data.json_stream import stream_json
 from dreamprm.data.nested_rows import NestedRow, group_nested, without_cut_marks
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
@@ -273,8 +273,8 @@ def parsed_records(
         report.rows += 1
         try:
             if row.problem is not None:
-                raise DataError(f"{path}:{row.line}: {row.problem}")
-            record = parse(Fields(row.value, path, line=row.line))
+                raise DataError(f"{place(path, row.line, row.element)}: {row.problem}")
+            record = parse(Fields(row.value, path, line=row.line, element=row.element))
         except DataError as error:
             tolerance.take(error, report, path)
         else:
@@ -361,7 +361,7 @@ def read_text_records(path: str | Path, *, image_root: str | Path | None = None)
     root = Path(image_root) if image_root is not None else Path(path).parent
     records = []
     for row in stream_json(path):
-        where = f"{path}:{row.line}"
+        where = place(Path(path), row.line, row.element)
         if row.problem is not None:
             raise DataError(f"{where}: {row.problem}")
         if not isinstance(row.value, dict):

@@ -14,15 +14,18 @@ import numpy as np
 from dreamprm import __version__
 from dreamprm.config.errors import DataError
 from dreamprm.config.loading import as_dict
+from dreamprm.data.read_report import ReadReport, Tolerance
 from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.record_table import write_records
 from dreamprm.evaluation.bootstrap import Estimate, QuestionDraws
 from dreamprm.evaluation.number_text import level_text, markdown_table, percent_interval
 from dreamprm.files.atomic import write_atomically
+from dreamprm.files.distinct import require_distinct
 from dreamprm.formats.benchmarks.base import Benchmark
 from dreamprm.formats.benchmarks.candidates import check_candidates, to_candidates
 from dreamprm.formats.benchmarks.checked import BenchmarkCandidates, write_candidates
 from dreamprm.formats.benchmarks.figures import Figure
+from dreamprm.formats.benchmarks.predictions import PredictionReport
 from dreamprm.formats.benchmarks.published_questions import read_questions
 from dreamprm.formats.benchmarks.question_set import QuestionSet
 from dreamprm.formats.benchmarks.registry import build_benchmark
@@ -45,30 +48,41 @@ def run_benchmark(config: BenchmarkConfig) -> None:
     benchmark = build_benchmark(config.name, **config.settings)
     folder = Path(config.output)
     images: Any = config.images  # the schema has checked it
+    on_error: Any = config.on_error  # the schema has checked it
+    tolerance, report = Tolerance(on_error, config.max_bad_fraction), ReadReport()
+    require_distinct([config.questions, *config.predictions], "questions and predictions")
     questions = read_questions(
         benchmark,
         config.questions,
+        tolerance=tolerance,
+        report=report,
         images=images,
         image_root=config.image_root,
         image_folder=folder / "images",
         split=config.split,
         limit=config.limit,
     )
+    for line in report.lines():
+        print(f"{config.questions}: {line}")
     count = write_records(folder / "questions.jsonl", (images_from(one.record, folder) for one in questions))
     print(f"wrote {count} question records to {folder / 'questions.jsonl'}")
     if not config.predictions and config.candidates is None:
         return
-    candidates = _candidates(config, benchmark, questions)
+    candidates = _candidates(config, benchmark, questions, tolerance)
     for name in ("scores.json", "scores.md"):
         (folder / name).unlink(missing_ok=True)  # figures of earlier candidates
     count = write_candidates(folder / "candidates.jsonl", candidates)
     print(f"wrote {count} candidate records to {folder / 'candidates.jsonl'}")
-    for line in candidates.report.lines():
+    for line in [*candidates.report.lines(), *candidates.report.file_lines()]:
         print(line)
+    listed = candidates.report.flags.write(folder / "disagreements.jsonl")
+    if listed is not None:
+        print(listed)
     figures, unanswered = {}, {}
     for generator, outcomes in candidates.outcomes().items():
         missing = [one.record.id for one in questions if one.record.id not in outcomes]
-        if missing and config.incomplete == "error":
+        bad = sum(one.bad for one in candidates.report.files.values())
+        if len(missing) > bad and config.incomplete == "error":
             raise DataError(
                 f"{generator} answers {len(outcomes)} of {len(questions)} questions, not {missing[0]!r}; "
                 "set incomplete=keep to count unanswered questions as wrong"
@@ -86,6 +100,9 @@ def run_benchmark(config: BenchmarkConfig) -> None:
         "benchmark": benchmark.title,
         "headline": benchmark.headline,
         "questions": len(questions),
+        "steps": {path: one.to_json() for path, one in candidates.report.steps.items()},
+        "own_flags": {path: dict(one) for path, one in candidates.report.flags.counts.items()},
+        "left_out": report.bad + report.without + sum(one.bad for one in candidates.report.files.values()),
         "generators": {
             generator: {
                 "counts": dict(candidates.report.verdicts[generator]),
@@ -235,7 +252,9 @@ def _cell(figure: Scored | None) -> str:
     return percent_interval(figure.value, (figure.low, figure.high))
 
 
-def _candidates(config: BenchmarkConfig, benchmark: Benchmark, questions: QuestionSet) -> BenchmarkCandidates:
+def _candidates(
+    config: BenchmarkConfig, benchmark: Benchmark, questions: QuestionSet, tolerance: Tolerance
+) -> BenchmarkCandidates:
     with ExitStack() as stack:
         judge = None
         if config.judge.name is not None:
@@ -246,12 +265,22 @@ def _candidates(config: BenchmarkConfig, benchmark: Benchmark, questions: Questi
             )
         if config.candidates is not None:
             # The images are not used here.
-            reading: dict[str, Any] = {"allow_no_image": True, "missing_image": "keep"}
+            report = PredictionReport()
+            reading: dict[str, Any] = {
+                "allow_no_image": True,
+                "missing_image": "keep",
+                "on_error": tolerance.on_error,
+                "max_bad_fraction": tolerance.max_bad_fraction,
+                "report": report,
+            }
             records = read_candidate_records(config.candidates, **reading)
-            return check_candidates(benchmark, questions, records, judge=judge)
+            checked = check_candidates(benchmark, questions, records, judge=judge, file=config.candidates)
+            checked.report.files[config.candidates] = report
+            return checked
         # The schema has checked each against its choices.
         choices: dict[str, Any] = {
             "outcomes": config.outcomes,
+            "unflagged": config.unflagged,
             "empty": config.empty,
             "incomplete": config.incomplete,
             "other_questions": config.other_questions,
@@ -262,6 +291,8 @@ def _candidates(config: BenchmarkConfig, benchmark: Benchmark, questions: Questi
             config.predictions,
             judge=judge,
             use_extracted=config.use_extracted,
+            response_field=config.response_field,
+            tolerance=tolerance,
             split=config.steps,
             **choices,
         )

@@ -8,10 +8,11 @@ from typing import Any
 from dreamprm.config.choices import SPLITS
 from dreamprm.config.schema import REQUIRED, open_settings, section, setting
 from dreamprm.generators.settings import JudgeSettings
+from dreamprm.runtime.settings import BadRecordSettings
 
 
 @dataclass
-class BenchmarkConfig:
+class BenchmarkConfig(BadRecordSettings):
     """A benchmark's questions, and answers to them checked by its own rules, with its own figures."""
 
     name: str = setting(REQUIRED, "name of the benchmark; they are listed below")
@@ -35,14 +36,34 @@ class BenchmarkConfig:
     image_root: str | None = setting(None, "folder that image paths start from; null: the questions' own")
     split: str | None = setting(None, "which split, if the folder of questions has several")
     limit: int | None = setting(None, "use only this many questions, the first ones; null: all", minimum=1)
-    steps: str = setting("paragraphs", "how predictions are split into steps", choices=SPLITS)
+    steps: str = setting(
+        "auto",
+        "how predictions are split into steps; auto: at their 'Step k:' headings where there are several, "
+        "else into paragraphs",
+        choices=SPLITS,
+    )
+    response_field: str | None = setting(
+        None,
+        "the predictions' field with the model's whole response, which a PRM scores; null: response, or else "
+        "prediction, and never a shorter extraction from it",
+    )
     outcomes: str = setting(
         "check",
-        "what is right: decided by the benchmark's rules, or as flagged in the files",
+        "what is right: decided by the benchmark's rules, or as flagged in the files; with check, it is said "
+        "how often the files' own flags agree, and disagreements.jsonl lists where they do not",
         choices=("check", "published"),
     )
+    unflagged: str = setting(
+        "error",
+        "with outcomes=published, a prediction without a flag stops the run, or the benchmark's rules decide "
+        "(check), or it is undecided, which counts as wrong",
+        choices=("error", "check", "undecided"),
+        when={"outcomes": ("published",)},
+    )
     use_extracted: bool = setting(
-        True, "check the answer that the benchmark's own extraction found, if the file holds it"
+        True,
+        "check the answer that the benchmark's own extraction found, if the file holds it (extraction, "
+        "model_answer, res, prediction next to a response); false: what the response itself states",
     )
     empty: str = setting(
         "error", "an empty prediction stops the run, or counts as wrong", choices=("error", "wrong")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from dreamprm.config.choices import SPLITS
 from dreamprm.config.errors import UserError
 from dreamprm.data.records import Candidate, CandidateRecord
+from dreamprm.responses import final_answer as read_final_answer
 from dreamprm.responses import parse_response
 
 
@@ -115,6 +116,7 @@ def split_candidate(
     correct: bool | None,
     generator: str | None,
     credit: float | None = None,
+    stated_in: str | None = None,
 ) -> Candidate:
     """Build a candidate from a model's free text.
 
@@ -123,15 +125,18 @@ def split_candidate(
         split: how it is split into steps; see `dreamprm.responses.parse_response`.
         final_answer: the answer given by the source; None: the one stated in the text, if any.
         correct, generator, credit: as in `Candidate`.
+        stated_in: the part of the text that may state the answer; None: all of it. A model's thinking, which
+            precedes its response, states none.
 
     Raises:
         UserError: an unknown `split`.
     """
     response = parse_response(text, split=split)
+    stated = response.final_answer if stated_in in (None, text) else read_final_answer(stated_in or "")
     return Candidate(
         text=text,
         steps=response.steps,
-        final_answer=response.final_answer if final_answer is None else final_answer,
+        final_answer=stated if final_answer is None else final_answer,
         correct=correct,
         generator=generator,
         credit=credit,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from dreamprm.formats.json_rows import json_rows
 Kind = Literal["step", "meta", "candidate", "question"]
 Direction = Literal["in", "out"]
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 class NotChosen(Exception):
@@ -44,6 +46,41 @@ class ConvertReport(ReadReport):
         """The lines to print; empty if nothing was left out."""
         passed = [f"left out {count} of {self.rows}: {reason}" for reason, count in self.not_chosen.items()]
         return passed + super().lines(shown)
+
+
+def each_row(
+    rows: Iterable[Fields | DataError],
+    make: Callable[[Fields], T],
+    report: ReadReport,
+    tolerance: Tolerance,
+    path: Path,
+) -> Iterator[T]:
+    """What `make` returns for each row; bad rows are left out as `tolerance` says.
+
+    Args:
+        rows: the rows of a file; one that cannot be read is an error among them.
+        make: raises `DataError` for a bad row, `NotChosen` for one to pass over.
+        report: filled in while reading; a `ConvertReport` counts what is passed over by reason.
+        tolerance: whether bad rows stop the reading, and how many may be left out.
+        path: the file, for messages.
+
+    Raises:
+        DataError: a bad row, or too many of them.
+    """
+    for row in rows:
+        report.rows += 1
+        try:
+            if isinstance(row, DataError):
+                raise row
+            made = make(row)
+        except DataError as error:
+            tolerance.take(error, report, path)
+        except NotChosen as reason:
+            if isinstance(report, ConvertReport):
+                report.pass_over(str(reason))
+        else:
+            yield made
+    tolerance.judge(report, path)
 
 
 @dataclass(frozen=True)
@@ -96,10 +133,10 @@ class Reader(Options):
 
 
 @dataclass(frozen=True)
-class RowReader(Reader):
-    """Reads files in which each row is one record, or is left out."""
+class TolerantReader(Reader):
+    """A reader that can leave bad rows out."""
 
-    shared = "files with one record per row"
+    shared = "files read row by row"
 
     on_error: OnError = setting(
         "error",
@@ -112,6 +149,16 @@ class RowReader(Reader):
         minimum=0,
         maximum=1,
     )
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """Whether bad rows stop the reading, as the options say."""
+        return Tolerance(self.on_error, self.max_bad_fraction)
+
+
+@dataclass(frozen=True)
+class RowReader(TolerantReader):
+    """Reads files in which each row is one record, or is left out."""
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """Yield the rows of a file, in order; a row that cannot be read is yielded as an error."""
@@ -137,24 +184,10 @@ class RowReader(Reader):
         Raises:
             DataError: a bad row, or too many of them.
         """
-        tolerance = Tolerance(self.on_error, self.max_bad_fraction)
-        count = 0
-        for row in self.rows(path):
-            report.rows += 1
-            try:
-                if isinstance(row, DataError):
-                    raise row
-                made = record(row)
-            except DataError as error:
-                tolerance.take(error, report, path)
-            except NotChosen as reason:
-                report.pass_over(str(reason))
-            else:
-                yield made
-                count += 1
-                if count == limit:
-                    break
-        tolerance.judge(report, path)
+        made = each_row(self.rows(path), record, report, self.tolerance, path)
+        yield from made if limit is None else itertools.islice(made, limit)
+        if limit is not None:  # the rest is not read, and judges nothing
+            self.tolerance.judge(report, path)
 
 
 @dataclass(frozen=True)

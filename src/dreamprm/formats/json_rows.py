@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dreamprm.config.errors import DataError
-from dreamprm.data.fields import Fields
+from dreamprm.data.fields import Fields, place
 from dreamprm.data.json_stream import Row, not_utf8, stream_json, stream_member_array, stream_members
 
 
@@ -39,9 +39,11 @@ def named_rows(path: Path, *, name: str, text: str | None = None) -> Iterator[Fi
     """
     for given, row in stream_members(path):
         value = {text: row.value} if text is not None and isinstance(row.value, str) else row.value
-        for fields in as_fields([Row(row.line, value)], path):
+        # Where several rows share a line, the line does not say which one is bad, but the name does.
+        member = None if row.element is None else given
+        for fields in as_fields([Row(row.line, value, element=member)], path):
             if isinstance(fields, Fields):
-                fields = Fields({**fields.values, name: given}, path, line=row.line)
+                fields = fields.with_values({**fields.values, name: given})
             yield fields
 
 
@@ -90,8 +92,8 @@ def as_fields(rows: Iterable[Row], path: Path, *, prefix: str = "") -> Iterator[
     for row in rows:
         try:
             if row.problem is not None:
-                raise DataError(f"{path}:{row.line}: {row.problem}")
-            fields = Fields(row.value, path, line=row.line, prefix=prefix)
+                raise DataError(f"{place(path, row.line, row.element)}: {row.problem}")
+            fields = Fields(row.value, path, line=row.line, prefix=prefix, element=row.element)
         except DataError as error:
             yield error
         else:

@@ -73,13 +73,20 @@ def read_cells(path: str | Path) -> Iterator[Fields]:
         DataError: the file's content does not match its ending, or a row has more or fewer cells than there
             are columns.
     """
+    yield from raise_errors(cell_rows(path))
+
+
+def cell_rows(path: str | Path) -> Iterator[Fields | DataError]:
+    """The rows of `read_cells`; one that cannot be read is yielded as an error, and others follow."""
     path = Path(path)
     read = by_ending(path, {ending: _READERS[ending] for ending in (".xlsx", ".tsv", ".csv", ".json")})
     if not path.is_file():
         raise UserError(f"no such file: {path}; give the path of a table")
-    for fields in raise_errors(read(path)):
-        values = {name: None if _is_missing(value) else value for name, value in fields.values.items()}
-        yield Fields(values, path, line=fields.line)
+    for fields in read(path):
+        if isinstance(fields, Fields):
+            values = {name: None if _is_missing(value) else value for name, value in fields.values.items()}
+            fields = fields.with_values(values)
+        yield fields
 
 
 def cell_text(fields: Fields, name: str) -> str | None:

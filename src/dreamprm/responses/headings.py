@@ -35,18 +35,62 @@ _HEADING = re.compile(
 )
 
 
+# The same within a line ("Step 1: Add. Step 2: Halve."). Only its place and a mark tell it from a mention, so
+# both are required, and where only a full stop ends it, a capital after it ("Step 2. shows" is a sentence).
+_INLINE = re.compile(
+    r"[*_]*[\[(]?[*_]*(?:Step|STEP|step)[ \t]*(\d{1,3})"
+    r"(?:[ \t]*\([^()\n]*\))?"
+    r"(?:[ \t]*[*_]*[ \t]*(?:[:)\]\uFF1A\u2014]|[\-\u2013](?=\s)|\.(?=[*_]*\s+[^\sa-z]))|\*\*(?=\s))"
+)
+# What must stand before it: the end of a sentence, of a formula, or a value. After a word ("as in Step 2: we
+# saw", "from Step 1 and Step 2:") it is a mention.
+_ENDED = re.compile(
+    r"[.!?:;\u2026\u3002\uFF01\uFF1A\uFF1B\uFF1F][\"'\u201D\u2019)\]*_]*\Z|[\d$}%\u00B0]\Z|\\[\])]\Z"
+)
+
+
 @dataclass(frozen=True)
 class Heading:
-    """A step heading: its number, and the position in the text where its line begins."""
+    """A step heading: its number, and the position in the text where it begins (that of its line's start)."""
 
     number: int
     start: int
 
 
-def find_headings(text: str) -> tuple[Heading, ...]:
-    """All step headings of a text in order, whatever their numbers."""
-    matches = _HEADING.finditer(text)
-    return tuple(Heading(int(next(filter(None, m.groups()))), m.start()) for m in matches)
+def find_headings(text: str, first: int = 1) -> tuple[Heading, ...]:
+    """All step headings of a text in order, whatever their numbers.
+
+    A heading is at the start of a line. Headings within a line (`Step 1: Add. Step 2: Halve.`) count too if,
+    together with those at the start of lines, they number at least two steps without a gap, more of them than
+    the lines alone: a text in one paragraph is then not one step.
+
+    Args:
+        text: the response of a generator.
+        first: the number that the first step has; a continuation after two steps starts at 3.
+    """
+    lines = tuple(Heading(int(next(filter(None, m.groups()))), m.start()) for m in _HEADING.finditer(text))
+    inline = _inline_headings(text)
+    if not inline:
+        return lines
+    run = ascending(sorted((*lines, *inline), key=lambda one: one.start))
+    numbered = [one.number for one in run] == list(range(first, first + len(run)))
+    if not numbered or len(run) < (2 if first == 1 else 1) or len(run) <= len(ascending(lines)):
+        return lines
+    return tuple(sorted({*lines, *run}, key=lambda one: one.start))
+
+
+def _inline_headings(text: str) -> tuple[Heading, ...]:
+    """Headings that stand within a line, after the end of a sentence, a formula or a value."""
+    found = []
+    for match in _INLINE.finditer(text):
+        line = max(text.rfind("\n", 0, match.start()) + 1, match.start() - _LOOK_BACK)
+        before = text[line : match.start()]
+        if before[-1:].isspace() and _ENDED.search(before.rstrip()):
+            found.append(Heading(int(match[1]), match.start()))
+    return tuple(found)
+
+
+_LOOK_BACK = 40  # characters before a heading that are read; a bound keeps long lines linear
 
 
 def ascending(headings: Sequence[Heading]) -> tuple[Heading, ...]:
@@ -92,10 +136,11 @@ def last_step_number(text: str) -> int | None:
 def split_steps(text: str, first: int = 1) -> tuple[str, ...]:
     """Split a chain of thought at its `Step k:` headings; every step keeps its heading.
 
-    A heading is at the start of a line, with or without Markdown marks (`### Step 1`, `**Step 1:**`), and
-    counts only if it continues the numbering first, first + 1, ...: a step that mentions an earlier one is
-    not cut. Text before the first heading belongs to the first step, and a final-answer line to the last.
-    Thinking and template marks (`dreamprm.responses.visible`) belong to none.
+    A heading is at the start of a line, with or without Markdown marks (`### Step 1`, `**Step 1:**`), or
+    within one (see `find_headings`), and counts only if it continues the numbering first, first + 1, ...: a
+    step that mentions an earlier one is not cut. Text before the first heading belongs to the first step, and
+    a final-answer line to the last. Thinking and template marks (`dreamprm.responses.visible`) belong to
+    none.
 
     Use it for texts that are known to be well-formed; `parse_response` also accepts other texts and reports
     what is wrong with them.
@@ -140,7 +185,7 @@ def _steps(shown: Visible, first: int) -> tuple[str, ...]:
 def _starts(text: str, first: int) -> list[int]:
     """Where the headings numbered first, first + 1, ... begin."""
     starts: list[int] = []
-    for heading in find_headings(text):
+    for heading in find_headings(text, first):
         if heading.number == first + len(starts):
             starts.append(heading.start)
     return starts

@@ -43,7 +43,8 @@ class Response:
             text has no steps, and a text that is all thinking has one, the whole of it.
         ends: the positions in `text` where the steps end, excluding white space; increasing.
         final_answer: the answer that it states, see `final_answer`; None if it states none.
-        split: how it was actually split, one of `SPLITS`: `whole` if there were no headings.
+        split: how it was actually split, one of `SPLITS`: `whole` if there were no headings; with `auto`,
+            `headings` or `paragraphs`.
         malformed: names from `MALFORMED`, in that order; empty for a well-formed response.
     """
 
@@ -70,7 +71,8 @@ def parse_response(
 ) -> Response:
     """Split a response into its parts.
 
-    With `split="headings"` it is cut at headings with increasing numbers
+    `split="auto"` takes headings where there are several, and paragraphs elsewhere. With `split="headings"`
+    it is cut at headings with increasing numbers
     (`dreamprm.responses.headings.ascending`): a response without its third step is cut at the fourth; a
     heading that repeats a number or goes back does not start a step, and its text stays in the step where it
     occurs. Text before the first heading belongs to the first step, and the final-answer line to the last. No
@@ -100,8 +102,10 @@ def parse_response(
     if not shown.text.strip():
         wrong |= {"only_thinking", "no_final_answer"}
         return Response(text, (text.strip(),), _whole(text), None, "whole", _in_order(wrong))
+    headings = find_headings(shown.text) if split in ("auto", "headings") else ()
+    if split == "auto":
+        split = "headings" if len(ascending(headings)) > 1 else "paragraphs"
     if split == "headings":
-        headings = find_headings(shown.text)
         ends = _heading_ends(shown.text, headings)
         if headings:
             wrong |= _wrong_headings(headings, len(ends), expected_steps)

@@ -148,7 +148,7 @@ class Source:
         images = ImagePolicy(self.image_root, self.missing_image, self.allow_no_image)
 
         def parse(fields: Fields) -> Row | None:
-            where = f"{fields.path}:{fields.line}"
+            where = fields.where
             if self.kind == "step":
                 record = step_record(fields, images, report, stepless=stepless)
                 if record is None:
@@ -192,7 +192,7 @@ class Source:
         if not self.replace and self.name in (fields.values.get("scores") or {}):
             # Not a DataError: on_error=skip is for bad records; this one is good but already scored.
             raise UserError(
-                f"{fields.path}:{fields.line}: field '{fields.prefix}scores' already has scores of "
+                f"{fields.where}: field '{fields.prefix}scores' already has scores of "
                 f"{self.name!r}; give this scorer another name (name=...), or set replace=true"
             )
 

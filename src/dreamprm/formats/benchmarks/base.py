@@ -130,6 +130,10 @@ class Benchmark(ABC):
             figures |= {} if mean is None else {f"{self.mean_over}_mean": mean}
         return figures
 
+    def whole_units(self, questions: Sequence[BenchmarkQuestion]) -> list[BenchmarkQuestion]:
+        """The questions that the figures can be computed from, after bad rows were left out."""
+        return list(questions)
+
     def published_id(self, row: Fields) -> str | None:
         """The benchmark's own id of a row's question; None if the row has none."""
         texts = (cell_text(row, name) for name in self.id_fields)

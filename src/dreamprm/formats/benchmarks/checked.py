@@ -8,7 +8,10 @@ from pathlib import Path
 
 from dreamprm.data.record_table import write_records
 from dreamprm.data.records import CandidateRecord
+from dreamprm.formats.benchmarks.predictions import PredictionReport
 from dreamprm.formats.image_folder import images_from
+from dreamprm.formats.published_flags import FlagAgreement
+from dreamprm.responses.step_counts import StepCounts, step_lines
 
 
 @dataclass
@@ -19,11 +22,17 @@ class CandidateReport:
         verdicts: for each generator, the number of right, wrong and undecided candidates.
         empty: for each generator, the number of empty responses; they are included in the wrong ones.
         reasons: reasons why candidates are undecided, with their counts.
+        files: what was read from each file, by its path.
+        steps: for each file, how many steps its responses have (0: no response).
+        flags: how often the files' own flags agree with these verdicts.
     """
 
     verdicts: dict[str, Counter[str]] = field(default_factory=dict)
     empty: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    files: dict[str, PredictionReport] = field(default_factory=dict, compare=False)
+    steps: dict[str, StepCounts] = field(default_factory=dict, compare=False)
+    flags: FlagAgreement = field(default_factory=FlagAgreement, compare=False)
 
     def lines(self) -> list[str]:
         """The lines to print: one per generator, then what is undecided and why."""
@@ -34,6 +43,11 @@ class CandidateReport:
             lines.append(f"{generator}: {parts}{none}")
         lines += [f"undecided: {count} x {reason}" for reason, count in self.reasons.most_common(10)]
         return lines
+
+    def file_lines(self) -> list[str]:
+        """The lines to print about each file: what was left out, the steps, its own flags."""
+        lines = [f"{path}: {line}" for path, report in self.files.items() for line in report.lines()]
+        return lines + step_lines(self.steps) + self.flags.lines()
 
 
 @dataclass(frozen=True)

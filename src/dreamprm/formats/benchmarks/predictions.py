@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dreamprm.config.errors import UserError
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.fields import Fields
+from dreamprm.data.read_report import Tolerance
+from dreamprm.files.distinct import require_distinct
 from dreamprm.formats.benchmarks.base import Benchmark
 from dreamprm.formats.benchmarks.published_questions import MEMBER, question_rows
 from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, QuestionSet
-from dreamprm.formats.json_rows import is_object, json_rows, raise_errors
-from dreamprm.formats.table_files import cell_text, read_cells
+from dreamprm.formats.format import ConvertReport, NotChosen, each_row
+from dreamprm.formats.json_rows import is_object, json_rows
+from dreamprm.formats.response_fields import WHOLE, response_fields
+from dreamprm.formats.table_files import cell_rows, cell_text
 
 Sources = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
 OtherQuestions = Literal["error", "skip"]
 
-_ENDINGS = (".jsonl", ".json", ".xlsx", ".tsv")
-_RESPONSES = ("prediction", "response")
-_EXTRACTED = ("extraction", "model_answer", "res", "extracted")
+_ENDINGS = (".jsonl", ".json", ".xlsx", ".tsv", ".csv")
 _FLAGS = ("true_false", "correct", "hit", "score")
+
+
+class PredictionReport(ConvertReport):
+    """What was read from one file, and which of its fields were taken as what.
+
+    Attributes:
+        fields: how many rows have their response in one field and the extracted answer in another (or None).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fields: Counter[tuple[str, str | None]] = Counter()
+
+    def lines(self, shown: int = 10) -> list[str]:
+        """The lines to print: what was left out, and the fields if the file has more than the response."""
+        lines = super().lines(shown)
+        if any(extracted is not None for _, extracted in self.fields) or len(self.fields) > 1:
+            taken = (
+                f"{count:,} from '{whole}'" + (f" (extracted answer: '{extracted}')" if extracted else "")
+                for (whole, extracted), count in self.fields.most_common()
+            )
+            lines.append(f"whole responses: {', '.join(taken)}")
+        return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +57,9 @@ class Prediction:
     Attributes:
         question: the question that was asked.
         generator: the model that answered.
-        response: the text; "" if the model gave none.
+        file: the path of the file.
+        response: the whole response, which is judged; "" if the model gave none.
+        text: the same, preceded by the row's `thinking` if it has any.
         extracted: the answer from the benchmark's own extraction, if the file has it.
         outcome: the file's flag or grade, in [0, 1]; None if it has none.
         row: the row of the file.
@@ -39,7 +67,9 @@ class Prediction:
 
     question: BenchmarkQuestion
     generator: str
+    file: str
     response: str
+    text: str
     extracted: str | None
     outcome: float | None
     row: Fields
@@ -51,13 +81,17 @@ def read_predictions(
     questions: QuestionSet,
     *,
     other_questions: OtherQuestions = "error",
+    response_field: str | None = None,
+    tolerance: Tolerance | None = None,
+    reports: dict[str, PredictionReport] | None = None,
+    require: Callable[[Prediction], None] | None = None,
 ) -> Iterator[Prediction]:
     """Read the responses of one or several models, or of several samples.
 
     A file is JSON Lines, a JSON array, a JSON object of rows or of responses by id, or VLMEvalKit's table
-    (.xlsx, .tsv, or .json). A folder holds one file per model, or has MMMU's layout: subject folders, each
-    with an `output.json`, which together are one model's. The response is in `prediction` (preceded by
-    `thinking`) or `response`.
+    (.xlsx, .tsv, .csv or .json). A folder holds one file per model, or has MMMU's layout: subject folders,
+    each with an `output.json`, which together are one model's. The response is in `response` or `prediction`
+    (preceded by `thinking`); which of several fields it is, `response_fields` says.
 
     A row's question is identified by the benchmark's id if the row has one, else by VLMEvalKit's `index`, for
     which `questions` must be read from VLMEvalKit's table. The generator is the row's `model`, else for
@@ -70,27 +104,60 @@ def read_predictions(
         other_questions: a response to a question that is not among them is an `error`, or is left out
             (`skip`), for instance if a model answered the whole test set, but the questions are those of
             testmini.
+        response_field: the field that holds the response; None: as `response_fields` finds it.
+        tolerance: whether bad rows stop the reading; None: the first one does.
+        reports: filled in while reading, by the file's path.
+        require: a further check of a row; raises `DataError` for a bad one.
 
     Raises:
-        UserError: no such file, a folder without predictions, or a bad option.
+        UserError: no such file, the same file twice, a folder without predictions, or a bad option.
         DataError: a bad row; the message names file, line, field, value and what is allowed.
     """
     if other_questions not in ("error", "skip"):
         raise UserError(f"other_questions must be 'error' or 'skip', got {other_questions!r}")
-    for generator, path in _files(benchmark, sources):
-        for row in _rows(path):
-            question = _asked(benchmark, row, questions, other_questions)
-            if question is None:
-                continue
-            named = None if generator is not None else row.optional_text("model")
-            yield Prediction(
-                question=question,
-                generator=generator or named or _generator(benchmark, path),
-                response=_response(row),
-                extracted=next((text for name in _EXTRACTED if (text := cell_text(row, name))), None),
-                outcome=_outcome(row),
-                row=row,
-            )
+    files = list(_files(benchmark, sources))
+    require_distinct([path for _, path in files], "predictions")
+    for generator, path in files:
+        report = PredictionReport()
+        if reports is not None:
+            reports[str(path)] = report
+        read = _PredictionRow(
+            benchmark, questions, other_questions, response_field, generator, path, report, require
+        )
+        yield from each_row(_rows(path), read, report, tolerance or Tolerance(), path)
+
+
+@dataclass(frozen=True)
+class _PredictionRow:
+    """Makes the prediction of one row of a file."""
+
+    benchmark: Benchmark
+    questions: QuestionSet
+    other_questions: OtherQuestions
+    response_field: str | None
+    generator: str | None
+    path: Path
+    report: PredictionReport
+    require: Callable[[Prediction], None] | None
+
+    def __call__(self, row: Fields) -> Prediction:
+        question = _asked(self.benchmark, row, self.questions, self.other_questions)
+        texts = response_fields(row, field=self.response_field, options=question.record.options)
+        named = None if self.generator is not None else row.optional_text("model")
+        made = Prediction(
+            question=question,
+            generator=self.generator or named or _generator(self.benchmark, self.path),
+            file=str(self.path),
+            response=texts.response,
+            text=texts.text if texts.response.strip() else texts.thinking or "",
+            extracted=texts.extracted,
+            outcome=_outcome(row),
+            row=row,
+        )
+        if self.require is not None:
+            self.require(made)
+        self.report.fields[texts.field, texts.extracted_field] += 1
+        return made
 
 
 def _files(benchmark: Benchmark, sources: Sources) -> Iterator[tuple[str | None, Path]]:
@@ -112,12 +179,20 @@ def _files(benchmark: Benchmark, sources: Sources) -> Iterator[tuple[str | None,
             yield from ((generator or path.name, subject) for subject in subjects)
         else:
             files = sorted(file for file in path.iterdir() if file.suffix.lower() in _ENDINGS)
+            files = [file for file in files if file.suffix.lower() != ".csv" or _has_responses(file)]
             if not files:
                 raise UserError(
                     f"{path} holds no predictions; allowed: files ending in "
                     f"{', '.join(_ENDINGS)}, or subject folders with output.json"
                 )
             yield from ((generator, file) for file in files)
+
+
+def _has_responses(table: Path) -> bool:
+    """Whether a .csv file in a folder holds responses; VLMEvalKit puts tables of figures next to them."""
+    with table.open(encoding="utf-8-sig", errors="replace") as file:
+        names = {name.strip().strip('"') for name in file.readline().split(",")}
+    return not names.isdisjoint(WHOLE)
 
 
 def _generator(benchmark: Benchmark, path: Path) -> str:
@@ -129,28 +204,38 @@ def _generator(benchmark: Benchmark, path: Path) -> str:
     return path.stem
 
 
-def _rows(path: Path) -> Iterator[Fields]:
+def _rows(path: Path) -> Iterator[Fields | DataError]:
     suffix = path.suffix.lower()
     if is_object(path):
         yield from question_rows(path)
-    elif suffix in (".xlsx", ".tsv", ".json"):
-        yield from read_cells(path)
+    elif suffix in (".xlsx", ".tsv", ".csv", ".json"):
+        yield from cell_rows(path)
     elif suffix == ".jsonl":
-        yield from raise_errors(json_rows(path))
+        yield from json_rows(path)
     else:
         raise UserError(f"{path}: unknown ending {suffix!r}; allowed: {', '.join(_ENDINGS)}")
 
 
 def _asked(
     benchmark: Benchmark, row: Fields, questions: QuestionSet, other_questions: OtherQuestions
-) -> BenchmarkQuestion | None:
+) -> BenchmarkQuestion:
+    """The question of a row.
+
+    Raises:
+        NotChosen: it is not among the questions, and such rows are left out.
+        DataError: it is not among them, or the row does not say which it is.
+    """
     published = benchmark.published_id(row) or cell_text(row, MEMBER)
     index = cell_text(row, "index")
     found = questions.published(published) if published is not None else None
     if found is None and index is not None:
         found = questions.at_index(index) or (questions.published(index) if published is None else None)
-    if found is not None or other_questions == "skip" and (published or index):
+    if found is not None:
         return found
+    if published in questions.left_out or index in questions.left_out:
+        raise NotChosen("an answer to a question that was left out")
+    if other_questions == "skip" and (published or index):
+        raise NotChosen("an answer to a question that is not among the questions")
     name = next((name for name in (*benchmark.id_fields, MEMBER, "index") if name in row), "index")
     if published is None and index is None:
         allowed = f"the question's id as {benchmark.title} publishes it, or index"
@@ -160,14 +245,6 @@ def _asked(
         f"the id of one of the {len(questions)} questions (other_questions=skip leaves out others); an "
         "index refers to questions read from VLMEvalKit's .tsv",
     )
-
-
-def _response(row: Fields) -> str:
-    name = next((name for name in _RESPONSES if name in row.values), None)
-    if name is None:
-        raise row.missing(" or ".join(_RESPONSES), "the model's response")
-    response, thinking = cell_text(row, name) or "", cell_text(row, "thinking")
-    return response if thinking is None else f"{thinking}\n\n{response}"
 
 
 def _outcome(row: Fields) -> float | None:

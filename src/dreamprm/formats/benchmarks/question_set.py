@@ -38,12 +38,16 @@ Questions = Sequence[BenchmarkQuestion]
 class QuestionSet(Sequence[BenchmarkQuestion]):
     """The questions of one file, in order; they can be looked up by any of their ids.
 
+    Attributes:
+        left_out: published ids (and indices) of bad rows of the file that were left out.
+
     Raises:
         DataError: two questions with the same id or index.
     """
 
-    def __init__(self, questions: Sequence[BenchmarkQuestion]) -> None:
+    def __init__(self, questions: Sequence[BenchmarkQuestion], left_out: Iterable[str] = ()) -> None:
         self._questions = tuple(questions)
+        self.left_out = frozenset(left_out)
         self._by_id: dict[str, BenchmarkQuestion] = {}
         self._by_published: dict[str, BenchmarkQuestion] = {}
         self._by_index: dict[str, BenchmarkQuestion] = {}

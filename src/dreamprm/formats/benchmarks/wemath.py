@@ -20,6 +20,7 @@ from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, Question
 from dreamprm.formats.table_files import cell_text
 from dreamprm.generators.base import Generator
 
+_OLD_ID = re.compile(r"(?:(?P<steps>[23])st(?:ep|pe)s_)?(?P<number>\d+)")
 _KEY = re.compile(r"(?P<steps>[23])steps_(?P<part>[1-3]|multi)")
 # "...to get Shape ;C.; B. ..." occurs: a letter without text after it belongs to the option before it.
 _MARK = re.compile(r"(?:^|;)\s*([A-H])\s*[.\uff0e]\s*(?=[^;\s])")
@@ -30,7 +31,9 @@ class WeMath(Benchmark):
     """We-Math (Qiao et al., 2024, arXiv 2407.01284; github.com/We-Math/We-Math, CC BY-NC 4.0).
 
     A problem of two or three steps and its one-step problems share their `ID`; `key` says which is which
-    (`3steps_1`, `3steps_2`, `3steps_3`, `3steps_multi`). A question's published id is "ID:key".
+    (`3steps_1`, `3steps_2`, `3steps_3`, `3steps_multi`). A question's published id is "ID:key". Ids of the
+    first release are read as today's: "3stpes_7" (a misspelling that was corrected later) and the bare number
+    7 both as "3steps_7".
 
     Questions: `testmini.json` (`ID`, `key`, `question`, `option`, `answer`, `image_path`, `knowledge
     concept`) with its images' folder as image_root; VLMEvalKit's `WeMath.tsv` (options in columns A, B,
@@ -71,7 +74,22 @@ class WeMath(Benchmark):
     def published_id(self, row: Fields) -> str | None:
         """`ID` and `key` together; VLMEvalKit may write `id`."""
         id, key = cell_text(row, "ID") or cell_text(row, "id"), cell_text(row, "key")
-        return f"{id}:{key}" if id is not None and key is not None else None
+        if id is None or key is None:
+            return None
+        old, part = _OLD_ID.fullmatch(id), _KEY.fullmatch(key)
+        if old and part and old["steps"] in (None, part["steps"]):
+            id = f"{part['steps']}steps_{old['number']}"
+        return f"{id}:{key}"
+
+    def whole_units(self, questions: Sequence[BenchmarkQuestion]) -> list[BenchmarkQuestion]:
+        """The questions of problems of which no part is missing."""
+        problems = rows_by((one.groups["steps"][0], one.groups["problem"][0]) for one in questions)
+        whole: set[int] = set()
+        for rows in problems.values():
+            parts = {questions[row].groups["part"][0] for row in rows}
+            if len(parts) == int(questions[rows[0]].groups["steps"][0]) + 1:
+                whole.update(rows)
+        return [question for row, question in enumerate(questions) if row in whole]
 
     def question(self, row: Fields, published: str) -> BenchmarkQuestion:
         """The question of one row."""

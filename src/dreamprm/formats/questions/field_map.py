@@ -118,7 +118,7 @@ class FieldMap(QuestionLayout):
         names += [*_listed(self.options), *_listed(self.image), *(self.where or {})]
         reached = {name: _reach(row.values, name) for name in names if "." in name and name not in row.values}
         found = {name: value for name, value in reached.items() if value is not None}
-        return Fields({**row.values, **found}, row.path, line=row.line) if found else row
+        return row.with_values({**row.values, **found}) if found else row
 
     def _check_chosen(self, row: Fields) -> None:
         for name, wanted in (self.where or {}).items():

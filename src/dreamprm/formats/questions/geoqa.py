@@ -52,7 +52,7 @@ class GeoProblems(SplitLayout):
             raise row.error(field, "a list of options")
         options = checked_options(row, field, [_plain(value) for value in values])
         plain = {name: _plain(row.values.get(name)) for name in ("id", "label")}
-        named = Fields(plain, row.path, line=row.line)
+        named = row.with_values(plain)
         name = "image" if "image" in row else "img"
         has_pixels = hasattr(row.values.get(name), "dtype")
         return self.question_record(

@@ -51,7 +51,7 @@ class IconQA(QuestionLayout):
         splits = _split_of_problem(listed) if listed.is_file() else {}
         for row in named_rows(file, name="pid"):
             if isinstance(row, Fields) and "split" not in row and row.values["pid"] in splits:
-                row = Fields({**row.values, "split": splits[row.values["pid"]]}, row.path, line=row.line)
+                row = row.with_values({**row.values, "split": splits[row.values["pid"]]})
             yield row
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
@@ -97,7 +97,7 @@ def _own_files(folder: Path) -> Iterator[Fields | DataError]:
     for row in object_rows(files):
         if isinstance(row, Fields):
             split, _, number = row.path.parts[-4:-1]
-            row = Fields({"split": split, **row.values, "pid": number}, row.path, line=row.line)
+            row = row.with_values({"split": split, **row.values, "pid": number})
         yield row
 
 

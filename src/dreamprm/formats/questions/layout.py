@@ -164,7 +164,7 @@ def _check_image(record: QuestionRecord, row: Fields, without_image: WithoutImag
         raise NotChosen("without an image (without_image=skip)")
     named = f"question {record.id}" if record.id else "the question"
     raise DataError(
-        f"{row.path}:{row.line}: {named} has no image; set without_image=skip to leave out such"
+        f"{row.where}: {named} has no image; set without_image=skip to leave out such"
         " questions, or without_image=keep for text-only questions"
     )
 
@@ -172,7 +172,7 @@ def _check_image(record: QuestionRecord, row: Fields, without_image: WithoutImag
 def _check_new(record: QuestionRecord, row: Fields, names: set[int]) -> None:
     if hash(record.id) in names:
         raise DataError(
-            f"{row.path}:{row.line}: a second question has the id {record.id}; ids must be unique,"
+            f"{row.where}: a second question has the id {record.id}; ids must be unique,"
             " since chains of thought and their labels are stored by id"
         )
     names.add(hash(record.id))

@@ -180,7 +180,7 @@ def _text_or_blank(fields: Fields, name: str) -> str:
 
 def _identifier(fields: Fields) -> str:
     given = fields.values.get("id")
-    return f"{fields.path.name}:{fields.line}" if given == -1 else fields.identifier()
+    return fields.place_name if given == -1 else fields.identifier()
 
 
 def _raw_row(record: StepRecord) -> dict[str, Any]:

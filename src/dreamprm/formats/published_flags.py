@@ -1,0 +1,110 @@
+"""How often the right/wrong flags that a file brings agree with our verdicts, and where they do not.
+
+Low agreement says that a file is read wrongly: another question file, a short field in the response's place,
+answers to other questions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dreamprm.answers import Judgement
+from dreamprm.data.records import QuestionRecord
+from dreamprm.files.atomic import write_lines_atomically
+
+LISTED = 1000
+"""How many disagreements are kept; the others are only counted."""
+
+_LONGEST = 2000  # characters of a response in the list
+
+
+@dataclass
+class FlagAgreement:
+    """Counts by file, and the disagreements.
+
+    Attributes:
+        counts: for each file with flags, how many of its rows `agree`, `disagree` or are `undecided` by us.
+        listed: the first thousand disagreements, as JSON values.
+    """
+
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+    listed: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(
+        self,
+        file: str,
+        flag: bool,
+        judgement: Judgement,
+        question: QuestionRecord,
+        *,
+        response: str,
+        generator: str | None,
+        line: int | None = None,
+    ) -> None:
+        """Compare one flag with our verdict on the same response.
+
+        Args:
+            file: the name under which it is counted.
+            flag: whether the file says that the response is right.
+            judgement: our verdict.
+            question: the question that it answers.
+            response, generator, line: as the file gives them, for the list.
+        """
+        ours = judgement.verdict
+        kind = "undecided" if ours == "undecided" else "agree" if flag == (ours == "right") else "disagree"
+        self.counts.setdefault(file, Counter())[kind] += 1
+        if kind != "disagree" or len(self.listed) >= LISTED:
+            return
+        place = {"file": file} | ({} if line is None else {"line": line})
+        self.listed.append(
+            place
+            | {
+                "id": question.id,
+                "generator": generator,
+                "published": "right" if flag else "wrong",
+                "ours": ours,
+                "reason": judgement.reason,
+                "extracted": judgement.extracted,
+                "answer": question.answer,
+                "response": response[:_LONGEST],
+            }
+        )
+
+    @property
+    def disagreements(self) -> int:
+        """How many rows disagree, listed or not."""
+        return sum(counts["disagree"] for counts in self.counts.values())
+
+    def lines(self) -> list[str]:
+        """One line per file with flags; it says so if most of the flags contradict our verdicts."""
+        lines = []
+        for file, counts in self.counts.items():
+            decided = counts["agree"] + counts["disagree"]
+            share = f"agreement {counts['agree'] / decided:.1%} of the decided" if decided else "none decided"
+            line = (
+                f"{file}: its own flags and our verdicts: {counts['agree']:,} agree, "
+                f"{counts['disagree']:,} disagree, {counts['undecided']:,} undecided ({share})"
+            )
+            if counts["disagree"] > counts["agree"]:
+                line += "; check that these questions belong to these answers, and what the response is"
+            lines.append(line)
+        return lines
+
+    def write(self, path: Path) -> str | None:
+        """Write the listed disagreements as JSON Lines, or remove an older list if there are none.
+
+        Returns:
+            A line that says where they are; None if there are none.
+        """
+        if not self.listed:
+            path.unlink(missing_ok=True)
+            return None
+        write_lines_atomically(path, (json.dumps(row, ensure_ascii=True) + "\n" for row in self.listed))
+        more = self.disagreements - len(self.listed)
+        return f"{path}: {len(self.listed):,} disagreements" + (
+            f"; {more:,} more are not listed" * bool(more)
+        )
