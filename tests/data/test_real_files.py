@@ -40,7 +40,8 @@ def test_the_public_meta_file_parses_whole() -> None:
 def test_the_public_meta_file_without_its_images_is_an_error() -> None:
     path = shared_file("dreamprm/meta.json")
     with pytest.raises(
-        DataError, match=r"meta\.json:1: field 'image_path': got 'dataset/MMMU/.*missing_image=text_only"
+        DataError,
+        match=r"meta\.json: element 1: field 'image_path': got 'dataset/MMMU/.*missing_image=text_only",
     ):
         list(read_meta_records(path))
 

@@ -60,7 +60,7 @@ def test_mathv_outputs_of_models_are_grouped_by_question(folder: Path) -> None:
             candidates=(
                 Candidate(
                     bare["response"],
-                    ("Step 1: It is.", "Then so.", "Step 2: Add.\n\nFinal answer: 7"),
+                    ("Step 1: It is.\n\nThen so.", "Step 2: Add.\n\nFinal answer: 7"),
                     "7",
                     None,
                     "a",

@@ -124,7 +124,10 @@ def test_a_published_split_without_answers_says_so(tmp_path: Path) -> None:
     source = figureqa_release(tmp_path)
     changed(source / "qa_pairs.json", lambda value: value["qa_pairs"][1].pop("answer"))
     message = refusal("figureqa", source)
-    assert "qa_pairs.json:1: field 'answer' is missing; allowed: 1 for yes or 0 for no (the test" in message
+    assert (
+        "qa_pairs.json: element 2: field 'answer' is missing; allowed: 1 for yes or 0 for no (the test"
+        in message
+    )
     source = aokvqa_release(tmp_path)
     changed(source, lambda value: value[0].pop("correct_choice_idx"))
     assert "'correct_choice_idx' is missing" in refusal("aokvqa", source)
@@ -139,7 +142,7 @@ def test_a_published_split_without_answers_says_so(tmp_path: Path) -> None:
             "dvqa",
             dvqa_release,
             {"answer": True},
-            "train_qa.json:1: field 'answer': got True; allowed: a text",
+            "train_qa.json: element 1: field 'answer': got True; allowed: a text",
         ),
         (
             "dvqa",
@@ -175,7 +178,12 @@ def test_bad_rows_are_named(
 @pytest.mark.parametrize(
     ("format", "build", "change", "message"),
     [
-        ("scienceqa", scienceqa_release, {"answer": -1}, "problems.json:1: field 'answer': got -1; allowed"),
+        (
+            "scienceqa",
+            scienceqa_release,
+            {"answer": -1},
+            "problems.json: member '1': field 'answer': got -1; allowed",
+        ),
         (
             "scienceqa",
             scienceqa_release,
@@ -232,7 +240,7 @@ def test_bad_rows_may_be_skipped_up_to_a_share(tmp_path: Path) -> None:
     source = changed(dvqa_release(tmp_path), lambda rows: rows[0].update(answer=""))
     done = convert_file("dvqa", source, tmp_path / "o.jsonl", on_error="skip", max_bad_fraction=0.5)
     assert (done.records, done.report.bad) == (1, 1)
-    assert "train_qa.json:1: field 'answer': got ''" in done.report.lines()[1]
+    assert "train_qa.json: element 1: field 'answer': got ''" in done.report.lines()[1]
     assert "1 of 2 rows are bad" in refusal("dvqa", source, on_error="skip", max_bad_fraction=0.4)
 
 

@@ -276,7 +276,10 @@ def test_prefixes_end_with_their_steps() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"split": "lines"}, "split must be one of headings, paragraphs, sentences, whole, got 'lines'"),
+        (
+            {"split": "lines"},
+            "split must be one of auto, headings, paragraphs, sentences, whole, got 'lines'",
+        ),
         ({"expected_steps": 0}, "expected_steps must be >= 1 or None, got 0"),
     ],
 )

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from dreamprm.config.choices import SPLITS
 from dreamprm.config.errors import UserError
 from dreamprm.data.records import Candidate, CandidateRecord
+from dreamprm.responses import StepCounts, parse_response
 from dreamprm.responses import final_answer as read_final_answer
-from dreamprm.responses import parse_response
 
 
 class _Answer(NamedTuple):
@@ -22,6 +22,8 @@ class _Answer(NamedTuple):
     correct: bool | None
     generator: str | None
     credit: float | None
+    stated_in: bytes | None
+    file: str | None
 
 
 @dataclass
@@ -40,16 +42,18 @@ class CandidateGroups:
     Args:
         benchmark: the `benchmark` of the records.
         split: how texts are split into steps; see `dreamprm.responses.parse_response`.
+        steps: receives the number of steps of every candidate, by its file.
 
     Raises:
         UserError: an unknown `split`.
     """
 
-    def __init__(self, benchmark: str, *, split: str) -> None:
+    def __init__(self, benchmark: str, *, split: str, steps: dict[str, StepCounts] | None = None) -> None:
         if split not in SPLITS:
             raise UserError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
         self._benchmark, self._split = benchmark, split
         self._groups: dict[str, _Group] = {}
+        self._steps = {} if steps is None else steps
 
     def __contains__(self, id: str) -> bool:
         return id in self._groups
@@ -71,17 +75,28 @@ class CandidateGroups:
         correct: bool | None,
         generator: str | None,
         credit: float | None = None,
+        stated_in: str | None = None,
+        file: str | None = None,
     ) -> None:
         """Add a candidate to a question; candidates keep their order.
 
         Args:
             id: the id of a question added earlier.
-            text, final_answer, correct, generator, credit: as in `split_candidate`.
+            text, final_answer, correct, generator, credit, stated_in: as in `split_candidate`.
+            file: the file that it comes from, for the counts of steps.
         """
         generator = None if generator is None else sys.intern(generator)
         # Keeps any text that a file can hold, even what UTF-8 cannot encode (a lone surrogate in JSON).
         self._groups[id].answers.append(
-            _Answer(text.encode(errors="surrogatepass"), final_answer, correct, generator, credit)
+            _Answer(
+                text.encode(errors="surrogatepass"),
+                final_answer,
+                correct,
+                generator,
+                credit,
+                None if stated_in in (None, text) else (stated_in or "").encode(errors="surrogatepass"),
+                None if file is None else sys.intern(file),
+            )
         )
 
     def records(self) -> Iterator[CandidateRecord]:
@@ -98,14 +113,19 @@ class CandidateGroups:
                 )
 
     def _candidate(self, answer: _Answer) -> Candidate:
-        return split_candidate(
+        stated_in = answer.stated_in
+        candidate = split_candidate(
             answer.text.decode(errors="surrogatepass"),
             split=self._split,
             final_answer=answer.final_answer,
             correct=answer.correct,
             generator=answer.generator,
             credit=answer.credit,
+            stated_in=None if stated_in is None else stated_in.decode(errors="surrogatepass"),
         )
+        if answer.file is not None:
+            self._steps.setdefault(answer.file, StepCounts())[len(candidate.steps)] += 1
+        return candidate
 
 
 def split_candidate(

@@ -17,6 +17,7 @@ from dreamprm.files.atomic import atomic_path
 from dreamprm.formats.format import ConvertReport, Direction, Format
 from dreamprm.formats.image_folder import images_from
 from dreamprm.formats.registry import FORMATS
+from dreamprm.responses.step_counts import step_lines
 
 __all__ = ["FORMATS", "Converted", "Format", "convert_file", "run_convert"]
 
@@ -113,7 +114,7 @@ def run_convert(config: ConvertSettings) -> None:
         config.format, config.source, config.destination, direction=config.direction, **config.options
     )
     print(f"wrote {done.records} {done.kind} records to {config.destination}")
-    for line in done.report.lines():
+    for line in [*done.report.lines(), *step_lines(done.report.steps)]:
         print(line)
 
 

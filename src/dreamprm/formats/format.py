@@ -17,6 +17,7 @@ from dreamprm.data.fields import Fields
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.data.records import Record
 from dreamprm.formats.json_rows import json_rows
+from dreamprm.responses import StepCounts
 
 Kind = Literal["step", "meta", "candidate", "question"]
 Direction = Literal["in", "out"]
@@ -34,16 +35,18 @@ class ConvertReport(ReadReport):
 
     Attributes:
         not_chosen: the number of excluded rows, by reason.
+        steps: for each file whose responses were split, how many steps they have.
     """
 
     not_chosen: dict[str, int] = field(default_factory=dict)
+    steps: dict[str, StepCounts] = field(default_factory=dict)
 
     def pass_over(self, reason: str) -> None:
         """Count a row that the options exclude."""
         self.not_chosen[reason] = self.not_chosen.get(reason, 0) + 1
 
     def lines(self, shown: int = 10) -> list[str]:
-        """The lines to print; empty if nothing was left out."""
+        """What was left out, to be printed; empty if nothing was."""
         passed = [f"left out {count} of {self.rows}: {reason}" for reason, count in self.not_chosen.items()]
         return passed + super().lines(shown)
 

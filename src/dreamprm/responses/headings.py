@@ -38,10 +38,12 @@ _HEADING = re.compile(
 # The same within a line ("Step 1: Add. Step 2: Halve."). Only its place and a mark tell it from a mention, so
 # both are required, and where only a full stop ends it, a capital after it ("Step 2. shows" is a sentence).
 _INLINE = re.compile(
-    r"[*_]*[\[(]?[*_]*(?:Step|STEP|step)[ \t]*(\d{1,3})"
-    r"(?:[ \t]*\([^()\n]*\))?"
-    r"(?:[ \t]*[*_]*[ \t]*(?:[:)\]\uFF1A\u2014]|[\-\u2013](?=\s)|\.(?=[*_]*\s+[^\sa-z]))|\*\*(?=\s))"
+    r"\b(?:Step|STEP|step)[ \t]{0,4}(\d{1,3})"
+    r"(?:[ \t]?\([^()\n]{0,80}\))?"
+    r"(?:[ \t]{0,4}[*_]{0,3}[ \t]{0,4}(?:[:)\]\uFF1A\u2014]|[\-\u2013](?=\s)|\.(?=[*_]{0,3}\s{1,8}[^\sa-z]))"
+    r"|\*\*(?=\s))"
 )
+_OPENING_MARKS = re.compile(r"[*_#>(\[ \t]*\Z")
 # What must stand before it: the end of a sentence, of a formula, or a value. After a word ("as in Step 2: we
 # saw", "from Step 1 and Step 2:") it is a mention.
 _ENDED = re.compile(
@@ -57,24 +59,27 @@ class Heading:
     start: int
 
 
-def find_headings(text: str, first: int = 1) -> tuple[Heading, ...]:
+def find_headings(text: str, first: int = 1, *, within_lines: bool = False) -> tuple[Heading, ...]:
     """All step headings of a text in order, whatever their numbers.
 
     A heading is at the start of a line. Headings within a line (`Step 1: Add. Step 2: Halve.`) count too if,
-    together with those at the start of lines, they number at least two steps without a gap, more of them than
-    the lines alone: a text in one paragraph is then not one step.
+    together with those at the start of lines, they number at least two steps without a gap, and no line but
+    the first step's starts with one: a chain in one paragraph is then not one step.
 
     Args:
         text: the response of a generator.
         first: the number that the first step has; a continuation after two steps starts at 3.
+        within_lines: whether headings within a line also count next to those at the start of lines, if more
+            steps are found with them.
     """
     lines = tuple(Heading(int(next(filter(None, m.groups()))), m.start()) for m in _HEADING.finditer(text))
-    inline = _inline_headings(text)
-    if not inline:
+    if not within_lines and any(one.number != first for one in lines):
         return lines
-    run = ascending(sorted((*lines, *inline), key=lambda one: one.start))
+    at_lines = len(ascending(lines))
+    inline = _inline_headings(text)
+    run = ascending(sorted((*lines, *inline), key=lambda one: one.start)) if inline else ()
     numbered = [one.number for one in run] == list(range(first, first + len(run)))
-    if not numbered or len(run) < (2 if first == 1 else 1) or len(run) <= len(ascending(lines)):
+    if not numbered or len(run) < (2 if first == 1 else 1) or len(run) <= at_lines:
         return lines
     return tuple(sorted({*lines, *run}, key=lambda one: one.start))
 
@@ -83,10 +88,15 @@ def _inline_headings(text: str) -> tuple[Heading, ...]:
     """Headings that stand within a line, after the end of a sentence, a formula or a value."""
     found = []
     for match in _INLINE.finditer(text):
-        line = max(text.rfind("\n", 0, match.start()) + 1, match.start() - _LOOK_BACK)
-        before = text[line : match.start()]
-        if before[-1:].isspace() and _ENDED.search(before.rstrip()):
-            found.append(Heading(int(match[1]), match.start()))
+        near = max(0, match.start() - _LOOK_BACK)
+        before = text[max(text.rfind("\n", near, match.start()) + 1, near) : match.start()]
+        marks = _OPENING_MARKS.search(before)
+        assert marks is not None  # it matches the empty text
+        ended = before[: marks.start()]
+        # The mark of emphasis or the bracket that opens the heading must not close what is before it.
+        if ended and marks.group()[:1].isspace() and _ENDED.search(ended):
+            opening = marks.group().lstrip()
+            found.append(Heading(int(match[1]), match.start() - len(opening)))
     return tuple(found)
 
 

@@ -102,7 +102,9 @@ def parse_response(
     if not shown.text.strip():
         wrong |= {"only_thinking", "no_final_answer"}
         return Response(text, (text.strip(),), _whole(text), None, "whole", _in_order(wrong))
-    headings = find_headings(shown.text) if split in ("auto", "headings") else ()
+    headings = (
+        find_headings(shown.text, within_lines=split == "auto") if split in ("auto", "headings") else ()
+    )
     if split == "auto":
         split = "headings" if len(ascending(headings)) > 1 else "paragraphs"
     if split == "headings":

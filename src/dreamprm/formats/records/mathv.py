@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from dreamprm.config.errors import DataError, UserError
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import CandidateRecord
+from dreamprm.files.distinct import require_distinct
 from dreamprm.formats.answer_fields import answer_text
 from dreamprm.formats.candidate_groups import CandidateGroups
-from dreamprm.formats.format import ConvertReport, Reader, Writer
+from dreamprm.formats.format import ConvertReport, NotChosen, TolerantReader, Writer, each_row
 from dreamprm.formats.image_folder import images_of
-from dreamprm.formats.json_rows import json_rows, raise_errors
+from dreamprm.formats.json_rows import json_rows
+from dreamprm.formats.response_fields import response_fields
 from dreamprm.formats.writers import write_json_lines
 from dreamprm.generators.prompting import question_text
 
@@ -25,7 +28,7 @@ OtherQuestions = Literal["error", "skip"]
 
 
 @dataclass(frozen=True)
-class MathV(Reader):
+class MathV(TolerantReader):
     """The outputs of one or several models; the answers to a question become its candidates.
 
     Reads one file of outputs, or a folder whose .jsonl files are read in order of their names. Outputs are
@@ -46,7 +49,11 @@ class MathV(Reader):
         None, "the benchmark's questions file, testmini.jsonl or test.jsonl; required"
     )
     benchmark: str = setting("MATH-V", "the `benchmark` of the records")
-    split: str = setting("paragraphs", "how responses are split into steps", choices=SPLITS)
+    split: str = setting(
+        "auto",
+        "how responses are split into steps; auto: at headings where there are several, else into paragraphs",
+        choices=SPLITS,
+    )
     other_questions: OtherQuestions = setting(
         "error",
         "what to do with an answer to a question that is not in the questions file: error, or skip",
@@ -63,8 +70,10 @@ class MathV(Reader):
     def read(self, path: Path, report: ConvertReport) -> Iterator[CandidateRecord]:
         """One record per question."""
         assert self.questions is not None
-        groups = CandidateGroups(self.benchmark, split=self.split)
-        for fields in raise_errors(json_rows(self.questions)):
+        groups = CandidateGroups(self.benchmark, split=self.split, steps=report.steps)
+        left_out: set[str] = set()
+
+        def add_question(fields: Fields) -> None:
             options = fields.texts("options") if "options" in fields else ()
             groups.add_question(
                 fields.identifier(),
@@ -72,23 +81,46 @@ class MathV(Reader):
                 images=tuple(_found(fields, image) for image in images_of(fields)),
                 answer=answer_text(fields, "answer"),
             )
-        for file in _files(path):
-            for fields in raise_errors(json_rows(file)):
-                report.rows += 1
-                id = fields.identifier()
-                if id in groups:
-                    groups.add(
-                        id,
-                        fields.text("response"),
-                        final_answer=fields.optional_text("model_answer"),
-                        correct=fields.optional_truth("correct"),
-                        generator=_generator(fields),
-                    )
-                elif self.other_questions == "error":
-                    allowed = f"an id of {self.questions} (other_questions=skip leaves others out)"
-                    raise fields.error("id", allowed, id)
-                else:
-                    report.pass_over("an answer to a question that is not in the questions file")
+
+        def question(fields: Fields) -> None:
+            try:
+                add_question(fields)
+            except DataError:
+                left_out.add(str(fields.values.get("id")))
+                raise
+
+        def answer(fields: Fields) -> None:
+            id = fields.identifier()
+            if id in groups:
+                texts = response_fields(fields)
+                if not texts.response.strip():
+                    raise fields.error(texts.field, "a text that is not empty")
+                groups.add(
+                    id,
+                    texts.text,
+                    final_answer=texts.extracted,
+                    correct=fields.optional_truth("correct"),
+                    generator=_generator(fields),
+                    stated_in=texts.response,
+                    file=str(fields.path),
+                )
+            elif id in left_out:
+                raise NotChosen("an answer to a question that was left out")
+            elif self.other_questions == "error":
+                allowed = f"an id of {self.questions} (other_questions=skip leaves others out)"
+                raise fields.error("id", allowed, id)
+            else:
+                raise NotChosen("an answer to a question that is not in the questions file")
+
+        files = _files(path)
+        require_distinct([self.questions, *files], "questions and outputs")
+        asked = ConvertReport()
+        rows = each_row(json_rows(self.questions), question, asked, self.tolerance, self.questions)
+        deque(rows, maxlen=0)
+        report.left_out += asked.left_out
+        for file in files:
+            deque(each_row(json_rows(file), answer, report, self.tolerance, file), maxlen=0)
+        report.bad += asked.bad
         yield from groups.records()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,12 @@ from dreamprm.config.errors import DataError, UserError
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import RIGHT_FROM, Candidate, CandidateRecord, contradicting
+from dreamprm.files.distinct import require_distinct
 from dreamprm.formats.candidate_groups import CandidateGroups
-from dreamprm.formats.format import ConvertReport, Reader, Writer
+from dreamprm.formats.format import ConvertReport, NotChosen, TolerantReader, Writer, each_row
 from dreamprm.formats.image_folder import ImageFolder
-from dreamprm.formats.table_files import cell_text, read_cells
+from dreamprm.formats.response_fields import ResponseFields, response_fields
+from dreamprm.formats.table_files import cell_rows, cell_text
 from dreamprm.formats.vlmevalkit_questions import BenchmarkQuestions
 from dreamprm.formats.writers import write_cells
 
@@ -29,7 +32,7 @@ _FAILED = "Failed to obtain answer"
 
 
 @dataclass(frozen=True)
-class VLMEvalKit(Reader):
+class VLMEvalKit(TolerantReader):
     """Prediction files of one benchmark; predictions with the same `index` become a question's candidates.
 
     Reads one file, or a folder whose files named "*_BENCHMARK.xlsx" (.tsv, .csv, .json) are read in order of
@@ -39,7 +42,8 @@ class VLMEvalKit(Reader):
     hint above it. A candidate's text is the prediction, preceded by its `thinking` if there is any. `correct`
     is the column `hit` (0 or 1) of a result file (`..._result.xlsx`), or else its `score`, or else null;
     checking answers is left to `dreamprm evaluate`. A graded `score` (MM-Vet) is the candidate's `credit`.
-    `final_answer` is the column `extracted` or `res` if there is one, else the answer stated in the text. The
+    `final_answer` is the column `extracted` or `res` if there is one, else the answer stated in the
+    prediction. Next to a `response` column, the prediction is an extraction from it. The
     generator is the part of the file's name before "_BENCHMARK". `category`, `l2-category`, `split` and `log`
     are not kept. Records are in the order in which questions first appear; their id is the index.
 
@@ -67,7 +71,12 @@ class VLMEvalKit(Reader):
     image_folder: Path | None = setting(
         None, "where base64 images are written; null: a folder next to the destination"
     )
-    split: str = setting("paragraphs", "how predictions are split into steps", choices=SPLITS)
+    split: str = setting(
+        "auto",
+        "how predictions are split into steps; auto: at headings where there are several, else into "
+        "paragraphs",
+        choices=SPLITS,
+    )
     min_score: float | None = setting(
         None,
         "a `score` of at least this is correct; null: scores must be 0 or 1 (for grades, null means 0.5)",
@@ -97,30 +106,34 @@ class VLMEvalKit(Reader):
         assert self.benchmark is not None
         files = _files(path, self.benchmark)
         images = ImageFolder(None, self.image_folder)
-        groups = CandidateGroups(self.benchmark, split=self.split)
+        groups = CandidateGroups(self.benchmark, split=self.split, steps=report.steps)
+        known = BenchmarkQuestions(images, self.image_root)
+
+        def answer(fields: Fields) -> None:
+            index = _group_of(fields, groups, known, from_questions=self.questions is not None)
+            texts = _prediction(fields, self.empty)
+            correct, credit = _outcome(fields, self.min_score, self.graded)
+            groups.add(
+                index,
+                texts.text,
+                final_answer=texts.extracted,
+                correct=correct,
+                generator=fields.path.stem.rpartition(f"_{self.benchmark}")[0] or fields.path.stem,
+                credit=credit,
+                stated_in=texts.response,
+                file=str(fields.path),
+            )
+
+        require_distinct(files if self.questions is None else [self.questions, *files], "prediction files")
         try:
-            known = BenchmarkQuestions(images, self.image_root)
+            asked = ConvertReport()
             if self.questions is not None:
-                for fields in read_cells(self.questions):
-                    known.add(fields)
+                rows = each_row(cell_rows(self.questions), known.add, asked, self.tolerance, self.questions)
+                deque(rows, maxlen=0)
+            report.left_out += asked.left_out
             for file in files:
-                generator = file.stem.rpartition(f"_{self.benchmark}")[0] or file.stem
-                for fields in read_cells(file):
-                    report.rows += 1
-                    index = _group_of(fields, groups, known, from_questions=self.questions is not None)
-                    prediction = _prediction(fields, self.empty)
-                    if prediction is None:
-                        report.pass_over("no answer: the prediction is empty or reports a failure")
-                        continue
-                    correct, credit = _outcome(fields, self.min_score, self.graded)
-                    groups.add(
-                        index,
-                        prediction,
-                        final_answer=cell_text(fields, "extracted") or cell_text(fields, "res"),
-                        correct=correct,
-                        generator=generator,
-                        credit=credit,
-                    )
+                deque(each_row(cell_rows(file), answer, report, self.tolerance, file), maxlen=0)
+            report.bad += asked.bad
         except BaseException:
             images.discard()  # leave nothing half-done behind
             raise
@@ -206,14 +219,19 @@ def _group_of(
     return index
 
 
-def _prediction(fields: Fields, empty: Empty) -> str | None:
-    """The row's answer, preceded by its thinking; None if it is left out."""
-    prediction, thinking = cell_text(fields, "prediction"), cell_text(fields, "thinking")
-    if prediction is None or prediction.startswith(_FAILED):
+def _prediction(fields: Fields, empty: Empty) -> ResponseFields:
+    """The row's answer and its thinking.
+
+    Raises:
+        DataError: there is no answer.
+        NotChosen: there is none, and such rows are left out.
+    """
+    texts = response_fields(fields)
+    if not texts.response.strip() or texts.response.startswith(_FAILED):
         if empty == "error":
-            raise fields.error("prediction", "an answer (empty=skip leaves out rows without one)")
-        return None
-    return prediction if thinking is None else f"{thinking}\n\n{prediction}"
+            raise fields.error(texts.field, "an answer (empty=skip leaves out rows without one)")
+        raise NotChosen("no answer: the prediction is empty or reports a failure")
+    return texts
 
 
 def _outcome(fields: Fields, min_score: float | None, graded: bool) -> tuple[bool | None, float | None]:
