@@ -75,7 +75,11 @@ def chain(output: str, seed: int, world: Mapping[str, str], training: Sequence[s
         ),
         Stage(
             "train",
-            ("dreamprm", "train", f"{CONFIGS}/train.yaml", f"seed={seed}", f"output={run}", *common),
+            (
+                *("dreamprm", "train", f"{CONFIGS}/train.yaml", f"seed={seed}", f"output={run}"),
+                # The longest stage: its batches are prepared on the core that is idle once the vanilla PRM is done.
+                *("data.num_workers=1", *common),
+            ),
             after=("sandbox",),
             outputs=(path(f"{run}/summary.json"), path(f"{run}/model/prm.json")),
         ),

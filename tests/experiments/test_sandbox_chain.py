@@ -76,6 +76,7 @@ def test_the_commands_are_what_a_user_would_type(monkeypatch: pytest.MonkeyPatch
         assert (one.seed, one.steps, one.upper.lr) == (1, 60, 0.1)
         assert one.data.image_root == world.folder and one.model.path == f"{world.folder}/base"
     assert (train.output, vanilla.output) == ("runs/sandbox", "runs/sandbox/vanilla")
+    assert (train.data.num_workers, vanilla.data.num_workers) == (1, 0)
     assert (train.hypergrad.name, vanilla.hypergrad.name) == ("first_order", "none")
     assert (base.model, base.scores) == (f"{world.folder}/base", "likelihood")
     for one in (base, score_vanilla, score):
@@ -165,7 +166,8 @@ def test_a_signal_stops_all_and_the_same_command_resumes(
 ) -> None:
     world = finished[0][1]
     arguments = [f"output={tmp_path / 'run'}", world, *TINY]
-    slow = [*arguments, "steps=100"]
+    # A loader process would take longer to start than the vanilla PRM takes for its 100 steps.
+    slow = [*arguments, "steps=100", "data.num_workers=0"]
     process = subprocess.Popen(
         command(*slow),
         stdout=subprocess.PIPE,

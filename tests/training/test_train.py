@@ -163,33 +163,47 @@ def test_a_crashed_run_goes_on_bit_for_bit(
     assert_same_results(tiny, finished)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+# A terminal and a cluster's scheduler signal the whole process group, loader workers included.
+@pytest.mark.parametrize(
+    ("number", "code", "workers"),
+    [
+        (signal.SIGINT, 130, 0),
+        (signal.SIGTERM, 143, 0),
+        (signal.SIGINT, 130, 1),
+        (signal.SIGTERM, 143, 1),
+    ],
+)
 def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(
     number: signal.Signals,
     code: int,
+    workers: int,
     tiny: TinyRun,
     finished: TinyRun,
 ) -> None:
     """A real process and a real signal, before window 3 is over; no checkpoint was due there."""
     tiny.config["checkpoint"] = {"every": 100}
     program = (
-        "import os, sys\n"
+        "import os, subprocess, sys, time\n"
         "from dreamprm.cli import main\n"
         "from dreamprm.training.run_folder import RunFolder\n"
         "log = RunFolder.log_metrics\n"
         "def struck(self, row):\n"
-        f"    row['step'] == 6 and os.kill(os.getpid(), {int(number)})\n"
+        "    if row['step'] == 6:\n"
+        # Sent by another process: a loader worker takes its parent's signal for the end of the run.
+        f"        subprocess.run(['kill', '-{int(number)}', '--', f'-{{os.getpgrp()}}'])\n"
+        "        time.sleep(0.5)\n"  # a worker that the signal ended would be noticed now
         "    log(self, row)\n"
         "RunFolder.log_metrics = struck\n"
         "sys.exit(main(sys.argv[1:]))"
     )
-    arguments = ["train", str(tiny.write())]
+    arguments = ["train", str(tiny.write()), f"data.num_workers={workers}"]
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
         text=True,
         env=os.environ,
-        timeout=100,
+        timeout=300,
+        start_new_session=True,
     )
     assert done.returncode == code, done.stderr
     assert done.stderr.splitlines()[-1] == (

@@ -6,6 +6,7 @@ a resumed run sees exactly the batches it would have seen without the interrupti
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -218,6 +219,7 @@ def batches(
         multiprocessing_context="spawn" if workers else None,
         # The loader seeds its workers from a generator; using the global one would advance it at each start.
         generator=torch.Generator(),
+        worker_init_fn=_leave_signals_to_the_loop if workers else None,
     )
     for batch, noted in loader:
         if isinstance(batch, UserError):
@@ -225,6 +227,13 @@ def batches(
         if notes is not None:
             notes.update(noted)
         yield batch
+
+
+def _leave_signals_to_the_loop(worker: int) -> None:
+    """Go on when a terminal or a scheduler signals all processes: the loop saves, then ends its workers."""
+    del worker
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _encode(processor: PRMProcessor, images: ImageStore, record: Any) -> EncodedCoT:
