@@ -77,7 +77,7 @@ def chain(output: str, seed: int, world: Mapping[str, str], training: Sequence[s
             "train",
             (
                 *("dreamprm", "train", f"{CONFIGS}/train.yaml", f"seed={seed}", f"output={run}"),
-                # The longest stage: its batches are prepared on the core that is idle once the vanilla PRM is done.
+                # The longest stage: its batches are prepared on the core that the vanilla PRM leaves idle.
                 *("data.num_workers=1", *common),
             ),
             after=("sandbox",),
