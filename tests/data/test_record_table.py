@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from replaced_files import replace_unnoticed, touch
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data import (
@@ -180,6 +183,76 @@ def test_a_file_of_another_size_is_read_anew(many: Path) -> None:
     write_records(many, [step_record(1, many.parent)])
     os.utime(many, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert len(opened(many)) == 1
+
+
+@pytest.mark.parametrize("how", ["in place", "renamed over", "copied with its times"])
+def test_a_file_of_equal_size_and_time_is_read_anew(how: str, many: Path) -> None:
+    opened(many)
+    content = many.read_bytes()
+    other = content.replace(b"q7 ", b"Q7 ", 1)
+    assert len(other) == len(content) and other != content
+    if how == "in place":
+        replace_unnoticed(many, other)
+    else:
+        stat, source = many.stat(), many.with_name("other.jsonl")
+        source.write_bytes(other)
+        os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        if how == "renamed over":
+            source.replace(many)
+        else:
+            shutil.copy2(source, many)
+        assert (many.stat().st_size, many.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    assert opened(many)[7].question.startswith("Q7")
+
+
+def test_a_touched_file_keeps_its_copy(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(many)
+    touch(many)
+    monkeypatch.setattr(files, "_build", None)
+    assert len(opened(many)) == 2500
+
+
+def test_a_moved_folder_has_its_images_where_they_are_now(folder: Path) -> None:
+    (folder / "data").mkdir()
+    (folder / "i.png").rename(folder / "data" / "i.png")
+    write_records(
+        folder / "data" / "r.jsonl", [StepRecord("q", ("i.png",), "d", ("a",), (1.0,), (None,), "1")]
+    )
+    read = partial(RecordTable.open, kind="step", cache_dir=folder / "cache")
+    assert read(folder / "data" / "r.jsonl")[0].images == (str(folder / "data" / "i.png"),)
+    (folder / "data").rename(folder / "moved")
+    assert read(folder / "moved" / "r.jsonl")[0].images == (str(folder / "moved" / "i.png"),)
+    # And a link to the file has the images next to the link.
+    (folder / "linked").mkdir()
+    (folder / "linked" / "r.jsonl").symlink_to(folder / "moved" / "r.jsonl")
+    with pytest.raises(DataError, match=r"no such file: .*linked/i\.png"):
+        read(folder / "linked" / "r.jsonl")
+
+
+def test_a_relative_image_root_is_of_the_working_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_records(folder / "r.jsonl", [StepRecord("q", ("i.png",), "d", ("a",), (1.0,), (None,), "1")])
+    for name in ("one", "two"):
+        (folder / name / "pictures").mkdir(parents=True)
+        shutil.copy(folder / "i.png", folder / name / "pictures" / "i.png")
+        monkeypatch.chdir(folder / name)
+        table = opened(folder / "r.jsonl", image_root="pictures")
+        assert table[0].images == (str(folder / name / "pictures" / "i.png"),)
+
+
+def test_a_file_that_changes_while_it_is_read_leaves_no_copy(
+    many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replacing(self: Any, records: Any) -> Any:
+        many.write_bytes(many.read_bytes() + b"\n")
+        return batch(self, records)
+
+    batch = files.ArrowForm.batch
+    monkeypatch.setattr(files.ArrowForm, "batch", replacing)
+    with pytest.raises(DataError, match=r"many\.jsonl was changed while this command was running"):
+        opened(many)
+    assert os.listdir(many.parent / "cache") == []
 
 
 @pytest.mark.parametrize(

@@ -88,8 +88,8 @@ def test_a_file_just_written_is_read_again_as_its_times_may_not_change(
     path = tmp_path / "file"
     path.write_bytes(b"one")
     counted, digests = reads(monkeypatch), FileDigests()
-    stamp = content._Stamp.of(str(path))
-    monkeypatch.setattr(content._Stamp, "of", lambda path: stamp)
+    stamp = content.FileStamp.of(str(path))
+    monkeypatch.setattr(content.FileStamp, "of", lambda path: stamp)
     digests.of(path)
     path.write_bytes(b"two")
     with pytest.raises(DataError, match="changed while"):

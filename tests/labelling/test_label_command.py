@@ -270,6 +270,21 @@ def test_candidates_of_strange_questions_and_double_ids_are_refused(
     assert f"two records have the id {rows[0]['id']!r}" in capsys.readouterr().err
 
 
+def test_candidates_of_another_version_of_a_question_are_told(
+    config: Path, tmp_path: Path, capsys: Any
+) -> None:
+    assert main(["sample", str(config), "sample.n=1"]) == 0
+    path = tmp_path / "out" / "candidates.jsonl"
+    rows = _rows(path)
+    label = ["label", str(config), f"label.candidates={path}"]
+    assert main(label) == 0
+    assert "another question text" not in capsys.readouterr().out
+    path.write_text("".join(json.dumps(row) + "\n" for row in [rows[0] | {"question": "Which?"}, *rows[1:]]))
+    assert main(label) == 0
+    told = "1 of 8 records have another question text than questions.files has under their id; the first is "
+    assert told + repr(rows[0]["id"]) in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("answer", "options", "shown"),
     [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +12,19 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dreamprm.config.errors import UserError
 from dreamprm.data.read_report import ReadReport
 from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records
 from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, Record, StepRecord, to_json
 from dreamprm.files.atomic import atomic_folder, write_lines_atomically
+from dreamprm.files.content import FileDigests, content_key
 
 R = TypeVar("R", StepRecord, MetaRecord, CandidateRecord)
 Kind = Literal["step", "meta", "candidate"]
 
-_FORM = 3  # part of the cache key: raise it when the stored form or what the readers return changes
+_FORM = 4  # part of the cache key: raise it when the stored form or what the readers return changes
 _BATCH_ROWS = 1000
 _TABLE, _REPORT = "records.arrow", "report.json"
 
@@ -81,52 +83,81 @@ class RecordTable(Generic[R]):
     @overload
     @classmethod
     def open(
-        cls, path: str | Path, *, kind: Literal["step"], cache_dir: str | Path, **settings: Any
+        cls,
+        path: str | Path,
+        *,
+        kind: Literal["step"],
+        cache_dir: str | Path,
+        digests: FileDigests | None = None,
+        **settings: Any,
     ) -> RecordTable[StepRecord]: ...
 
     @overload
     @classmethod
     def open(
-        cls, path: str | Path, *, kind: Literal["meta"], cache_dir: str | Path, **settings: Any
+        cls,
+        path: str | Path,
+        *,
+        kind: Literal["meta"],
+        cache_dir: str | Path,
+        digests: FileDigests | None = None,
+        **settings: Any,
     ) -> RecordTable[MetaRecord]: ...
 
     @overload
     @classmethod
     def open(
-        cls, path: str | Path, *, kind: Literal["candidate"], cache_dir: str | Path, **settings: Any
+        cls,
+        path: str | Path,
+        *,
+        kind: Literal["candidate"],
+        cache_dir: str | Path,
+        digests: FileDigests | None = None,
+        **settings: Any,
     ) -> RecordTable[CandidateRecord]: ...
 
     @classmethod
     def open(
-        cls, path: str | Path, *, kind: Kind, cache_dir: str | Path, **settings: Any
+        cls,
+        path: str | Path,
+        *,
+        kind: Kind,
+        cache_dir: str | Path,
+        digests: FileDigests | None = None,
+        **settings: Any,
     ) -> RecordTable[Any]:
         """Open a file of records, reading and validating it only if that has not been done before.
 
-        The stored copy is keyed by the file's path, size and modification time and by the settings; if any of
-        them changes, a new copy is made. A file from which something was left out is read again every time,
-        since its images may have been added since. Otherwise images are checked only when the copy is made.
+        The stored copy is keyed by what the file holds, its name, the folder of its images and the settings;
+        if any of them changes, a new copy is made. To know the content, the file is read at every start, in
+        1 s per GB: a file of the same size and modification time may be another one. A touched file keeps its
+        copy; if its images are in another folder now, they are checked there. A file from which something was
+        left out is validated every time, since its images may have been added since. Otherwise images are
+        checked only when the copy is made.
 
         Args:
             path: a JSON array or a JSON Lines file.
             kind: what its records are: `step`, `meta` or `candidate`.
             cache_dir: the folder for the copies; runs and processes may share it.
+            digests: of the running command; None: the file's content is read anew.
             settings: arguments of the kind's reader (`read_step_records` etc.), except `report`.
 
         Returns:
             A table of the records; `table.reports[0]` says what was left out.
 
         Raises:
-            UserError, DataError: raised by the reader; UserError also for an unknown kind. No half-written
-                copy is left behind.
+            UserError, DataError: raised by the reader; UserError also for an unknown kind; DataError also for
+                a file that changes while it is read. No half-written copy is left behind.
         """
         if kind not in FORMS:
             raise UserError(f"kind must be one of {', '.join(FORMS)}; got {kind!r}")
         path = Path(path)
         if not path.is_file():
             raise UserError(f"no such file: {path}; give the path of a JSON or JSON Lines file")
-        folder = Path(cache_dir) / f"{path.stem}-{_key(path, kind, settings)}"
+        digests = FileDigests() if digests is None else digests
+        folder = Path(cache_dir) / f"{path.stem}-{_key(path, kind, settings, digests)}"
         if not _is_complete(folder):
-            _build(folder, path, FORMS[kind], settings)
+            _build(folder, path, FORMS[kind], settings, digests)
         return cls([folder])
 
     @classmethod
@@ -166,15 +197,21 @@ class RecordTable(Generic[R]):
             raise IndexError(f"row {outside[0]} of a table of {len(self)} rows")
         return self._form.records(self._data[(rows % max(len(self), 1)).tolist()])
 
+    def image_paths(self) -> list[str]:
+        """The paths of all images, each once, in order of first appearance."""
+        paths: list[str] = pc.unique(pc.list_flatten(self._data.data.table.column("images"))).to_pylist()
+        return paths
+
     def __reduce__(self) -> tuple[type[RecordTable[Any]], tuple[list[Path]]]:
         return RecordTable, (self._folders,)
 
 
-def _key(path: Path, kind: str, settings: dict[str, Any]) -> str:
+def _key(path: Path, kind: str, settings: dict[str, Any], digests: FileDigests) -> str:
     """The key of the stored copy: a hash of everything that determines its content."""
-    stat = path.stat()
-    known = [_FORM, kind, str(path.resolve()), stat.st_size, stat.st_mtime_ns, sorted(settings.items())]
-    return hashlib.sha256(json.dumps(known, default=str).encode()).hexdigest()[:16]
+    others = {name: str(value) for name, value in settings.items() if name != "image_root"}
+    # As `ImagePolicy.resolve` has it: not of the file that a link leads to.
+    root = os.path.abspath(settings.get("image_root") or path.parent)
+    return content_key([_FORM, kind, path.name, root, digests.of(path), others])[:16]
 
 
 def _stored_report(folder: Path) -> ReadReport:
@@ -189,7 +226,7 @@ def _is_complete(folder: Path) -> bool:
     return not (report.bad or report.text_only)
 
 
-def _build(folder: Path, path: Path, form: ArrowForm, settings: dict[str, Any]) -> None:
+def _build(folder: Path, path: Path, form: ArrowForm, settings: dict[str, Any], digests: FileDigests) -> None:
     """Read the file into the folder, which appears only once it is complete."""
     report = ReadReport()
     records = form.read(path, **settings, report=report)
@@ -199,6 +236,7 @@ def _build(folder: Path, path: Path, form: ArrowForm, settings: dict[str, Any]) 
             with sink, pa.ipc.new_stream(sink, form.schema) as writer:
                 while batch := list(itertools.islice(records, _BATCH_ROWS)):
                     writer.write_batch(form.batch(batch))
+            digests.of(path)  # raises if it has changed meanwhile: the copy is keyed by what it held before
             (partial / _REPORT).write_text(json.dumps(report.to_json()), encoding="utf-8")
     except FileExistsError:
         # Another process finished the same copy first; anything else at that place is an error.

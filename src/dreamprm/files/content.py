@@ -25,8 +25,12 @@ _THREADS = 4
 """Files hashed at once: hashing is as fast as one core, usually slower than the disk."""
 
 
-class _Stamp(NamedTuple):
-    """What the system says about a file; `changed` (ctime) is set by the system and by nobody else."""
+class FileStamp(NamedTuple):
+    """What the system says about a file: equal for one that nobody has written to or replaced.
+
+    `changed` (ctime) is set by the system and by nobody else: size and modification time may be equal by
+    chance, or because a copy keeps them.
+    """
 
     device: int
     inode: int
@@ -35,7 +39,12 @@ class _Stamp(NamedTuple):
     changed: int
 
     @classmethod
-    def of(cls, path: str) -> _Stamp:
+    def of(cls, path: str | Path) -> FileStamp:
+        """The stamp of a file.
+
+        Raises:
+            OSError: there is no such file.
+        """
         stat = os.stat(path)
         return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
@@ -52,7 +61,7 @@ class FileDigests:
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[_Stamp, str, bool]] = {}  # path -> (stamp, digest, settled)
+        self._known: dict[str, tuple[FileStamp, str, bool]] = {}  # path -> (stamp, digest, settled)
 
     def of(self, path: str | Path) -> str:
         """64 hexadecimal digits for the file's bytes.
@@ -62,14 +71,14 @@ class FileDigests:
             DataError: its content is not what it was when it was first asked for.
         """
         path = os.fspath(path)
-        stamp = _Stamp.of(path)
+        stamp = FileStamp.of(path)
         before = self._known.get(path)
         if before is not None and before[0] == stamp and before[2]:
             return before[1]
         asked = time.time_ns()
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if _Stamp.of(path) != stamp or (before is not None and before[1] != digest):
+        if FileStamp.of(path) != stamp or (before is not None and before[1] != digest):
             raise DataError(
                 f"{path} was changed while this command was running; run the same command again: what it "
                 "has stored is kept, and used again where the content is the same"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.data.image_decoder import ImageError, ImageReading
+from dreamprm.files.content import FileStamp
 from dreamprm.generators.openai_client import Answer
 
 _SENT_AS_THEY_ARE = {
@@ -67,17 +68,17 @@ class DataUrls:
 
     def __init__(self, reading: ImageReading, *, limit: int = 64 << 20) -> None:
         self._reading, self._limit = reading, limit
-        self._held: OrderedDict[tuple[str, int, int], str] = OrderedDict()
+        self._held: OrderedDict[tuple[str, FileStamp | None], str] = OrderedDict()
         self._characters = 0
         self._mutex = threading.Lock()
 
     def __call__(self, path: str) -> str:
-        """The image's data URL; a file with another size or modification time is read again."""
+        """The image's data URL; a file that was replaced or written to is read again."""
         try:
-            stat = os.stat(path)
-            key = (path, stat.st_size, stat.st_mtime_ns)
+            stamp = FileStamp.of(path)
         except (OSError, ValueError):
-            key = (path, -1, -1)  # reading it says what is wrong
+            stamp = None  # reading it says what is wrong
+        key = path, stamp
         with self._mutex:
             if key in self._held:
                 self._held.move_to_end(key)

@@ -90,12 +90,24 @@ def open_candidates(
             "omit questions.files to take question and answer from the records themselves"
         )
     answered = [question for question in questions if question.id in by_id]
+    others = [one.id for one in answered if by_id[one.id].question not in _forms(one)]
+    if others:
+        say(
+            f"{path}: {len(others)} of {len(answered)} records have another question text than "
+            f"questions.files has under their id; the first is {others[0]!r}. If their CoTs answer an "
+            "earlier version of these questions, their labels are wrong: sample them again"
+        )
     if len(answered) < len(questions):
         say(
             f"{path}: no CoT for {len(questions) - len(answered)} of {len(questions)} questions; they "
             "are left out"
         )
     return answered, by_id
+
+
+def _forms(question: QuestionRecord) -> tuple[str, str]:
+    """A question as its candidates may have it: as it is, or with its options as in a prompt."""
+    return question.question, question_text(question.question, question.options)
 
 
 def share(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from dreamprm.data.readers import read_text_records
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
+from dreamprm.files.content import FileDigests
 from dreamprm.hypergrad import ESTIMATORS, Estimator, build_estimator
 from dreamprm.hypergrad.audit import Audit
 from dreamprm.models.backbone import with_image_features
@@ -54,6 +55,7 @@ class Run:
         memory: what the weights remember for their logs.
         image_notes: on the images of the records used so far.
         meta_reports: of reading the meta records; those of the step records are in `records`.
+        inputs: what it trains on, as its checkpoints record it (`run_inputs.recorded`).
     """
 
     config: TrainConfig
@@ -70,6 +72,7 @@ class Run:
     images: ImageStore
     image_notes: ImageNotes
     meta_reports: list[ReadReport]
+    inputs: dict[str, Any] = field(default_factory=dict)
 
     def named_weights(self) -> dict[str, float]:
         """The current weights of the domains."""
@@ -142,7 +145,12 @@ def settled(config: TrainConfig) -> TrainConfig:
 
 
 def assemble(
-    config: TrainConfig, accelerator: Accelerator, *, data: DataSettings | None = None, say: Say = print
+    config: TrainConfig,
+    accelerator: Accelerator,
+    *,
+    data: DataSettings | None = None,
+    say: Say = print,
+    digests: FileDigests | None = None,
 ) -> Run:
     """Read the data, make the model, and assemble the bi-level trainer.
 
@@ -150,6 +158,7 @@ def assemble(
 
     Args:
         data: used instead of the configured data, if a baseline has selected its training set.
+        digests: of the running command, for the data files.
 
     Raises:
         UserError: anything in the configuration or the files that cannot work, before the first step.
@@ -158,9 +167,9 @@ def assemble(
     if data is not None:
         config = dataclasses.replace(config, data=data)
     set_seed(config.seed)  # Python's, numpy's and torch's generators: two processes start alike
-    table = open_training_data(config.data, say=say)
+    table = open_training_data(config.data, say=say, digests=digests)
     meta_reports: list[ReadReport] = []
-    meta = open_meta_data(config.data, say=say, reports=meta_reports)
+    meta = open_meta_data(config.data, say=say, digests=digests, reports=meta_reports)
     estimator = _estimator(config)
     prm = make_prm(config).to(accelerator.device)
     if estimator.needs_second_order and not prm.supports_second_order:

@@ -102,6 +102,13 @@ def remove_later_checkpoints(folder: str | os.PathLike[str], step: int) -> None:
                 remove_folder(path)
 
 
+WAYS_OUT = (
+    "give an earlier checkpoint (resume=PATH); or start from scratch, with overwrite=true to replace the "
+    "run, or with resume=never and another output"
+)
+"""What to do about a checkpoint that cannot be used."""
+
+
 def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a checkpoint: its tensors (on the CPU) by name, and its state.
 
@@ -109,22 +116,29 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], di
         UserError: the folder or one of its files is missing, cut short or malformed.
     """
     folder = Path(path)
-    advice = (
-        "give an earlier checkpoint (resume=PATH), or start from scratch with resume=never overwrite=true"
-    )
-    for name in (STATE, TENSORS):
-        if not (folder / name).is_file():
-            raise UserError(f"checkpoint {folder} is incomplete: {name} is missing; {advice}")
-    try:
-        content = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        state = content["state"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"checkpoint file {folder / STATE} is damaged ({error}); {advice}") from error
+    state = load_state(folder)
     try:
         tensors = load_file(folder / TENSORS)
     except (SafetensorError, ValueError) as error:
-        raise UserError(f"checkpoint file {folder / TENSORS} is damaged ({error}); {advice}") from error
+        raise UserError(f"checkpoint file {folder / TENSORS} is damaged ({error}); {WAYS_OUT}") from error
     return tensors, state
+
+
+def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the state of a checkpoint without its tensors.
+
+    Raises:
+        UserError: the folder or one of its files is missing, or the state is cut short or malformed.
+    """
+    folder = Path(path)
+    for name in (STATE, TENSORS):
+        if not (folder / name).is_file():
+            raise UserError(f"checkpoint {folder} is incomplete: {name} is missing; {WAYS_OUT}")
+    try:
+        state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))["state"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"checkpoint file {folder / STATE} is damaged ({error}); {WAYS_OUT}") from error
+    return state
 
 
 def capture_random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -162,9 +176,7 @@ def restore_random_state(tensors: Mapping[str, Tensor], state: Mapping[str, Any]
     missing = [RANDOM + name for name in ("python", "numpy", "torch") if RANDOM + name not in tensors]
     missing += [f"state of {name}" for name in ("python", "numpy") if name not in state]
     if missing:
-        raise UserError(
-            f"the checkpoint holds no {', no '.join(missing)}; start from scratch with resume=never"
-        )
+        raise UserError(f"the checkpoint holds no {', no '.join(missing)}; {WAYS_OUT}")
     words = tuple(tensors[RANDOM + "python"].tolist())
     random.setstate((state["python"]["version"], words, state["python"]["gauss"]))
     keys = tensors[RANDOM + "numpy"].numpy().astype(np.uint32)

@@ -11,13 +11,16 @@ from dreamprm.data.readers import require_steps
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.shortcut_audit import audit_shortcuts, require_both_classes
+from dreamprm.files.content import FileDigests
 from dreamprm.training.settings import DataSettings
 
 Say = Callable[[str], None]
 
 
-def open_training_data(data: DataSettings, *, say: Say = print) -> RecordTable[StepRecord]:
-    """All step records, as one memory-mapped table.
+def open_training_data(
+    data: DataSettings, *, say: Say = print, digests: FileDigests | None = None
+) -> RecordTable[StepRecord]:
+    """All step records, as one memory-mapped table; `digests` as for `RecordTable.open`.
 
     Raises:
         DataError: a bad record, or a file from which every record was left out.
@@ -28,6 +31,7 @@ def open_training_data(data: DataSettings, *, say: Say = print) -> RecordTable[S
             file.path,
             kind="step",
             cache_dir=data.cache_dir,
+            digests=digests,
             domain=file.domain,
             stepless=data.stepless,
             max_bad_fraction=data.max_bad_fraction,
@@ -46,7 +50,11 @@ def open_training_data(data: DataSettings, *, say: Say = print) -> RecordTable[S
 
 
 def open_meta_data(
-    data: DataSettings, *, say: Say = print, reports: list[ReadReport] | None = None
+    data: DataSettings,
+    *,
+    say: Say = print,
+    digests: FileDigests | None = None,
+    reports: list[ReadReport] | None = None,
 ) -> list[MetaRecord]:
     """The meta records that have steps; all records go through the shortcut audit first.
 
@@ -60,6 +68,7 @@ def open_meta_data(
         data.meta,
         kind="meta",
         cache_dir=data.cache_dir,
+        digests=digests,
         max_bad_fraction=data.max_bad_fraction,
         **_reading(data),
     )

@@ -18,23 +18,31 @@ from dreamprm.config.loading import as_dict
 from dreamprm.data.image_notes import ImageNotes, ImageSummary
 from dreamprm.data.record_table import write_records
 from dreamprm.files.atomic import write_atomically
+from dreamprm.files.content import FileDigests, content_key
 from dreamprm.runtime.settings import RecordFile
 from dreamprm.training.baselines.base import Selected, Selection, SelectionData
-from dreamprm.training.inputs import Say
+from dreamprm.training.inputs import Say, open_meta_data, open_training_data
 from dreamprm.training.run_folder import RunFolder
+from dreamprm.training.run_inputs import image_digests, input_files, input_images
 from dreamprm.training.settings import DataSettings, TrainConfig
 
 
-def is_selected(config: TrainConfig, folder: RunFolder) -> bool:
-    """Whether the run's folder holds the training set that this configuration selects."""
+def is_selected(config: TrainConfig, folder: RunFolder, digests: FileDigests) -> bool:
+    """Whether the run's folder holds the training set that this configuration selects from these files."""
     if not _selected_file(folder).is_file() or not _report_file(folder).is_file():
         return False
     report = json.loads(_report_file(folder).read_text(encoding="utf-8"))
-    return bool(report.get("selected_by") == _selected_by(config))
+    return bool(report.get("selected_by") == _selected_by(config, digests))
 
 
 def select_training_set(
-    baseline: Selection, data: SelectionData, *, config: TrainConfig, folder: RunFolder, say: Say
+    baseline: Selection,
+    data: SelectionData,
+    *,
+    config: TrainConfig,
+    folder: RunFolder,
+    say: Say,
+    digests: FileDigests,
 ) -> None:
     """Select the training set and write it with its report.
 
@@ -42,7 +50,7 @@ def select_training_set(
         UserError: nothing is left to train on.
     """
     chosen = baseline.select(data)
-    report = {"selected_by": _selected_by(config), **chosen.report(data.records)}
+    report = {"selected_by": _selected_by(config, digests), **chosen.report(data.records)}
     images = _images(data)
     if images.lines():  # the selected records are read without them, and look as if they never had any
         report["images"] = dataclasses.asdict(images)
@@ -67,10 +75,10 @@ def select_training_set(
         say(f"baseline {config.baseline.name}: no CoT is left of {', '.join(empty)}")
 
 
-def images_before_selection(config: TrainConfig, folder: RunFolder) -> ImageSummary | None:
-    """What the images of the records were found to be before the selection; None without one, or if all were
-    whole."""
-    if not is_selected(config, folder):
+def images_before_selection(folder: RunFolder) -> ImageSummary | None:
+    """What the images of the records were found to be before the run's selection; None without one, or if all
+    were whole."""
+    if not _report_file(folder).is_file():
         return None
     images = json.loads(_report_file(folder).read_text(encoding="utf-8")).get("images")
     return None if images is None else ImageSummary(**images)
@@ -102,14 +110,21 @@ def _report_file(folder: RunFolder) -> Path:
     return folder.path / "selected" / "report.json"
 
 
-def _selected_by(config: TrainConfig) -> dict[str, Any]:
-    """Everything that determines the selection, as JSON values."""
+def _selected_by(config: TrainConfig, digests: FileDigests) -> dict[str, Any]:
+    """All that determines the selection, as JSON values; paths too, as the set names images by them."""
+    records = open_training_data(config.data, say=_silent, digests=digests)
+    images = input_images(config, records, open_meta_data(config.data, say=_silent, digests=digests))
+    contents = {"files": input_files(config, digests), "images": content_key(image_digests(images, digests))}
     full = as_dict(config)
     data = {key: value for key, value in full["data"].items() if key not in ("num_workers", "cache_dir")}
-    known: dict[str, Any] = json.loads(
-        json.dumps({"baseline": full["baseline"], "seed": config.seed, "data": data, "model": full["model"]})
-    )
+    settings = {"baseline": full["baseline"], "seed": config.seed, "data": data, "model": full["model"]}
+    known: dict[str, Any] = json.loads(json.dumps(settings | {"contents": contents}))
     return known
+
+
+def _silent(line: str) -> None:
+    """What the readers report has been said when the run was assembled, or will be."""
+    del line
 
 
 def _reasons(chosen: Selected) -> str:

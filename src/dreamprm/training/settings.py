@@ -164,6 +164,12 @@ class TrainConfig:
         "a checkpoint",
     )
     overwrite: bool = setting(False, "start from scratch and replace what the output folder holds")
+    changed_inputs: str = setting(
+        "refuse",
+        "when a run is resumed and its data files, images, base model or reference run do not hold what they "
+        "held when it was started. refuse: stop and name them; accept: continue with what they hold now",
+        choices=("refuse", "accept"),
+    )
     steps: int = setting(10000, "total number of inner steps, a multiple of inner_steps", minimum=1)
     inner_steps: int = setting(
         5, "inner steps per window, which is followed by one upper step", minimum=1, symbol="T"

@@ -48,7 +48,7 @@ def image_summaries(run: Run, folder: RunFolder) -> dict[str, ImageSummary]:
         "meta records": ImageSummary.of(len(run.meta), run.meta_reports, run.image_notes, prefix=META),
         "texts": ImageSummary.of(run.step_batches.text_count, [], run.image_notes, prefix=TEXT),
     }
-    selected_from = images_before_selection(run.config, folder)
+    selected_from = images_before_selection(folder)
     return found if selected_from is None else {"step records before the selection": selected_from, **found}
 
 

@@ -15,6 +15,7 @@ from dreamprm.config.errors import UserError
 from dreamprm.config.loading import changed_keys, load_config
 from dreamprm.data.image_notes import ImageNotes
 from dreamprm.files.atomic import save_config
+from dreamprm.files.content import FileDigests
 from dreamprm.hypergrad import Status, WindowResult
 from dreamprm.hypergrad.audit import AuditResult
 from dreamprm.models.collation import Latest, batches
@@ -33,13 +34,22 @@ from dreamprm.training.checkpoint import (
     restore_random_state,
     save_checkpoint,
 )
+from dreamprm.training.inputs import open_training_data
 from dreamprm.training.run_folder import RunFolder
+from dreamprm.training.run_inputs import (
+    ContinuedInputs,
+    image_digests,
+    input_files,
+    input_images,
+    places_that_may_change,
+    recorded,
+)
 from dreamprm.training.selected_set import is_selected, select_training_set, selected_data
 from dreamprm.training.settings import BESIDE_TRAINING, TrainConfig
 from dreamprm.training.summary import image_summaries, summarise
 
 # What may differ between a run and its continuation.
-MAY_CHANGE = ("output", "resume", "overwrite", *BESIDE_TRAINING)
+MAY_CHANGE = ("output", "resume", "overwrite", "changed_inputs", *BESIDE_TRAINING)
 
 
 def run_train(config: TrainConfig) -> None:
@@ -73,20 +83,32 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
     say = accelerator.print
     baseline = build_baseline(config.baseline.name, **config.baseline.settings)
     checkpoint = find_checkpoint(folder, config)
+    digests = FileDigests()
+    inputs = ContinuedInputs(config, checkpoint, say) if checkpoint is not None else None
+    if inputs is not None:
+        inputs.check_files(input_files(config, digests))
     selects = isinstance(baseline, Selection)
-    selected = selects and not config.overwrite and is_selected(config, folder)
+    selected = selects and not config.overwrite and is_selected(config, folder, digests)
     data = selected_data(config.data, folder) if selected else config.data
-    run = assemble(config, accelerator, data=data, say=say)
+    run = assemble(config, accelerator, data=data, say=say, digests=digests)
     fixed = changed_keys(config, run.config, ignore=("data",))
     if fixed:
         settings = ", ".join(f"{key}={value}" for key, (_, value) in fixed.items() if value is not None)
         say(f"baseline {config.baseline.name} fixes {settings}")
     rehearse(run)
+    # A baseline's own training set has the images of the whole one.
+    whole_set = open_training_data(config.data, say=lambda line: None, digests=digests) if selected else None
+    paths = input_images(config, whole_set or run.records, run.meta)
+    images = image_digests(paths, digests)
+    if inputs is not None:
+        inputs.check_images(paths, images)
+    recorded_inputs = recorded(input_files(config, digests), images)
     if isinstance(baseline, Selection) and not selected:
         begin(folder, config)
         whole = SelectionData(run.records, run.meta, config.seed, run.prm, run.images, say)
-        select_training_set(baseline, whole, config=config, folder=folder, say=say)
+        select_training_set(baseline, whole, config=config, folder=folder, say=say, digests=digests)
         run = assemble(config, accelerator, data=selected_data(config.data, folder), say=say)
+    run.inputs = recorded_inputs
     if checkpoint is not None:
         restore(run, checkpoint)
         say(f"continuing {folder.path} from step {run.state.inner.step}")
@@ -139,14 +161,15 @@ def find_checkpoint(folder: RunFolder, config: TrainConfig) -> str | None:
     if not folder.config.exists():
         return None
     before = load_config(TrainConfig, folder.config)
-    changed = changed_keys(before, config, ignore=MAY_CHANGE)
+    latest = latest_checkpoint(folder.checkpoints)
+    places = () if latest is None else places_that_may_change(latest, before, config)
+    changed = changed_keys(before, config, ignore=(*MAY_CHANGE, *places))
     if changed:
         differences = ", ".join(f"{key}: {old} there, {new} now" for key, (old, new) in changed.items())
         raise UserError(
             f"{folder.path} holds a run of another configuration ({differences}); give another "
             "output, or overwrite=true to replace it"
         )
-    latest = latest_checkpoint(folder.checkpoints)
     return None if latest is None else str(latest)
 
 
@@ -312,6 +335,7 @@ def save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
             "image_notes": run.image_notes.to_json(),
             # Batches are functions of the step; the positions are for a person to read.
             "data_positions": run.sampler.positions(state.inner.step),
+            "inputs": run.inputs,
         },
     )
 
