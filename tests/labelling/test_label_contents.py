@@ -21,8 +21,8 @@ from dreamprm.cli import main
 from dreamprm.config.errors import UserError
 from dreamprm.data.records import QuestionRecord
 from dreamprm.generators.base import Request, Sampling
-from dreamprm.labelling.contents import Contents
-from dreamprm.labelling.jobs import Instructions, label_job, sample_job
+from dreamprm.labelling.rollout_content import Contents
+from dreamprm.labelling.jobs import Chain, Instructions, label_job, sample_job
 from dreamprm.labelling.journal import Journal
 from dreamprm.labelling.rollouts import build_method
 from dreamprm.labelling.scheduler import Scheduler, Task
@@ -234,6 +234,47 @@ def test_another_answer_is_judged_without_asking_the_generator(what: str, asked:
         first = texts[row["question"], row["cot"], row["step"], row["rollout"]]
         assert (row["text"], row["tokens"]) == (first["text"], first["tokens"])
         assert (row["verdict"] == first["verdict"]) == (what == "checker")
+
+
+def _chains(*texts: str) -> list[Chain]:
+    chains = []
+    for text in texts:
+        steps = tuple(f"Step {part.strip()}" for part in text.split("Step ")[1:])
+        ends = [text.index(step) + len(step) for step in steps]
+        chains.append(Chain(text, steps, tuple(ends), None, "given"))
+    return chains
+
+
+def test_a_changed_step_of_a_given_chain_is_all_that_is_asked_again(tmp_path: Path) -> None:
+    """Its own prefixes from that step on; those before it, and other chains, keep their rollouts."""
+    end = "\nFinal answer: 7"
+    one, other = "Step 1: a\nStep 2: b\nStep 3: c\nStep 4: d", "Step 1: e\nStep 2: f\nStep 3: g\nStep 4: h"
+    question = QuestionRecord("what ?", (), "7", (), "sums", None, None, None, "q")
+    found: list[list[str]] = []
+    for first in (one, one, one.replace("2: b", "2: x"), one):
+        generator = ScriptedGenerator()
+        with Journal(tmp_path / "j.jsonl") as journal:
+            start = partial(
+                label_job,
+                question,
+                FIVE,
+                build_method("full", rollouts=2),
+                cots=2,
+                chains=_chains(first + end, other + end),
+            )
+            runs = Scheduler(
+                generator,
+                Sampling(),
+                NumberChecker(),
+                journal,
+                LabelStatus(journal, "none", stream=io.StringIO()),
+                seed=5,
+                max_failed_fraction=0.0,
+            )
+            assert len(list(runs.run([Task(question, "prompt", start)]))) == 1
+        found.append(sorted(request.prefix for request in generator.requests))
+    assert len(found[0]) == 6 and found[1] == found[3] == []
+    assert found[2] == ["Step 1: a\nStep 2: x", "Step 1: a\nStep 2: x\nStep 3: c"]
 
 
 def test_a_picture_replaced_while_it_is_asked_about_is_refused(asked: Asked) -> None:

@@ -12,6 +12,18 @@ import pytest
 from replaced_files import bitmap, flip_last_bit, replace_unnoticed, touch
 from tiny_run import TinyRun, tiny_run
 
+from dreamprm.config.loading import load_config
+from dreamprm.files.content import FileDigests
+from dreamprm.training.inputs import open_meta_data, open_training_data
+from dreamprm.training.run_inputs import (
+    changed_files,
+    changed_images,
+    image_digests,
+    input_files,
+    input_images,
+)
+from dreamprm.training.settings import TrainConfig
+
 Spoil = Callable[[TinyRun], Any]
 
 
@@ -223,3 +235,68 @@ def test_a_checkpoint_says_what_it_was_trained_on(stopped: TinyRun) -> None:
     assert inputs["files"].keys() == {"data.train[0].path", "data.train[1].path", "data.meta", "model.path"}
     assert len(inputs["images"]) == 3 * 16
     assert str(stopped.folder) not in json.dumps(inputs)
+
+
+def _config(tiny: TinyRun, **settings: Any) -> TrainConfig:
+    tiny.config |= settings
+    return load_config(TrainConfig, tiny.write())
+
+
+def test_the_pool_of_texts_and_its_images_are_inputs(again: TinyRun) -> None:
+    again.config["data"]["lm"] = str(again.folder / "pool.jsonl")
+    config = _config(again, lm_weight=0.5)
+    before = input_files(config, FileDigests())
+    assert before.keys() >= {"data.lm"}
+    replaced("pool.jsonl", b"two plus", b"six plus")(again)
+    assert changed_files(config, before, input_files(config, FileDigests())) == {
+        "data.lm": f"data.lm={again.folder}/pool.jsonl has other content"
+    }
+    only = bitmap(again.folder / "only.bmp", 5)
+    (again.folder / "pool.jsonl").write_text(json.dumps({"text": "one", "image": "only.bmp"}) + "\n")
+    records = open_training_data(config.data, say=lambda line: None)
+    paths = input_images(config, records, open_meta_data(config.data, say=lambda line: None))
+    assert paths == [str(again.folder / name) for name in ("0.png", "1.png", "2.png")] + [str(only)]
+    first = image_digests(paths, FileDigests())
+    flip_last_bit(only)
+    now = image_digests(paths, FileDigests())
+    assert changed_images(first, paths, now) == [f"image {only} has other content"]
+    assert changed_images(first, paths, first) == []
+    assert changed_images(first[:48], paths, now) == [
+        "there are 4 images, and were 3",
+        f"image {only} has other content",
+    ]
+    several = [f"{number}.png" for number in range(9)]
+    assert changed_images("0" * 9 * 16, several, "1" * 9 * 16)[-1] == "and 4 other images have"
+    assert image_digests(["/nowhere.png"], FileDigests()) == "-" * 16
+
+
+def test_the_runs_that_a_baseline_names_are_inputs(stopped: TinyRun, again: TinyRun) -> None:
+    for baseline, name, file in (
+        ({"name": "fixed_weights", "run": str(again.output)}, "run", "domain_weights.jsonl"),
+        ({"name": "doremi", "reference": str(again.output)}, "reference", "model/head.safetensors"),
+    ):
+        config = _config(again, baseline=baseline)
+        before = input_files(config, FileDigests())
+        (again.output / "summary.json").write_text("{}")
+        assert changed_files(config, before, input_files(config, FileDigests())) == {}
+        flip_last_bit(again.output / file)
+        told = f"baseline.{name}={again.output}: {Path(file).name} has other content"
+        assert changed_files(config, before, input_files(config, FileDigests())) == {f"baseline.{name}": told}
+        moved = _config(again, baseline=baseline | {name: str(stopped.output)})
+        assert input_files(moved, FileDigests()) == before
+
+
+def test_a_selected_training_set_is_of_the_files_it_was_selected_from(again: TinyRun, capsys: Any) -> None:
+    again.config["output"] = str(again.folder / "selected-run")
+    again.config["baseline"] = {"name": "meta_only"}
+    assert again.train("steps=4") == 0
+    report = again.output / "selected" / "report.json"
+    first = report.stat().st_ino
+    assert again.train("steps=4") == 0 and report.stat().st_ino == first
+    shutil.rmtree(again.output / "checkpoints")
+    pictures_swapped(again)
+    capsys.readouterr()
+    assert again.train("steps=4") == 0 and report.stat().st_ino != first
+    pictures_swapped(again)
+    assert again.train("steps=4") == 2
+    assert f"image {again.folder}/1.png has other content" in capsys.readouterr().err

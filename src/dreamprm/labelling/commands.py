@@ -21,7 +21,7 @@ from dreamprm.files.content import FileDigests, changed_parts
 from dreamprm.generators import SERVING, Generator, Sampling, build_generator
 from dreamprm.generators.cached_generator import cached_generator
 from dreamprm.generators.registry import generator_identity
-from dreamprm.labelling.contents import Contents
+from dreamprm.labelling.rollout_content import Contents
 from dreamprm.labelling.jobs import Instructions, candidate_chain, label_job, sample_job
 from dreamprm.labelling.journal import Journal
 from dreamprm.labelling.outputs import LabelCounts, Written, write_candidates, write_meta, write_steps

@@ -20,7 +20,7 @@ from dreamprm.reporting.folders.evaluation import EvaluationFolder
 from dreamprm.reporting.folders.run import Run
 from dreamprm.training.settings import BESIDE_TRAINING
 
-OWN = ("name", "output", "seed", "resume", "overwrite", "evaluation")
+OWN = ("name", "output", "seed", "resume", "overwrite", "changed_inputs", "evaluation")
 """Settings that are specific to each run: they say nothing about what was trained. Runs of version 0.1 have
 a section `evaluation`."""
 
