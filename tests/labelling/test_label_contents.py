@@ -21,9 +21,9 @@ from dreamprm.cli import main
 from dreamprm.config.errors import UserError
 from dreamprm.data.records import QuestionRecord
 from dreamprm.generators.base import Request, Sampling
-from dreamprm.labelling.rollout_content import Contents
 from dreamprm.labelling.jobs import Chain, Instructions, label_job, sample_job
 from dreamprm.labelling.journal import Journal
+from dreamprm.labelling.rollout_content import Contents
 from dreamprm.labelling.rollouts import build_method
 from dreamprm.labelling.scheduler import Scheduler, Task
 from dreamprm.labelling.status import LabelStatus

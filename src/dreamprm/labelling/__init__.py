@@ -2,6 +2,5 @@
 
 A question's work is a `Job` (jobs.py), which requests rollouts and knows nothing about generators; the
 scheduler (scheduler.py) supplies them, from the journal (journal.py; by content, rollout_content.py) or the
-generator, and judges them;
-commands.py writes the results.
+generator, and judges them; commands.py writes the results.
 """

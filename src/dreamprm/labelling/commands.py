@@ -21,11 +21,11 @@ from dreamprm.files.content import FileDigests, changed_parts
 from dreamprm.generators import SERVING, Generator, Sampling, build_generator
 from dreamprm.generators.cached_generator import cached_generator
 from dreamprm.generators.registry import generator_identity
-from dreamprm.labelling.rollout_content import Contents
 from dreamprm.labelling.jobs import Instructions, candidate_chain, label_job, sample_job
 from dreamprm.labelling.journal import Journal
 from dreamprm.labelling.outputs import LabelCounts, Written, write_candidates, write_meta, write_steps
 from dreamprm.labelling.question_files import open_candidates, open_questions, share
+from dreamprm.labelling.rollout_content import Contents
 from dreamprm.labelling.rollouts import build_method
 from dreamprm.labelling.scheduler import Scheduler, Task
 from dreamprm.labelling.settings import LabelConfig, shard_of

@@ -15,8 +15,8 @@ from dreamprm.config.errors import DataError
 from dreamprm.files.append_only import AppendOnlyFile, Line
 
 ASKED = 16
-"""How many digits of an input are of what was asked (`dreamprm.labelling.rollout_content`); the others are of how
-its answer is judged. Journals of version 0.2.0 and older have inputs of 16 digits, which leave out files."""
+"""How many digits of an input are of what was asked (`dreamprm.labelling.rollout_content`); the others are of
+how its answer is judged. Inputs of version 0.2.0 and older have 16 digits, and leave out files."""
 
 # "unjudged" marks a rollout that was sampled but for which the judge gave no reply.
 _VERDICTS: Mapping[str, Verdict | None] = MappingProxyType(

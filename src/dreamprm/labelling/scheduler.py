@@ -21,9 +21,9 @@ from dreamprm.generators.base import (
     Sampling,
     shutdown,
 )
-from dreamprm.labelling.rollout_content import Contents, QuestionContent
 from dreamprm.labelling.jobs import Want
 from dreamprm.labelling.journal import ASKED, Journal, Key, Rollout
+from dreamprm.labelling.rollout_content import Contents, QuestionContent
 from dreamprm.labelling.status import LabelStatus
 
 T = TypeVar("T")
