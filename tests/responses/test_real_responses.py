@@ -63,13 +63,13 @@ def test_the_five_step_chains_of_the_public_meta_file() -> None:
 def test_dreamprm15_responses() -> None:
     """896 are a letter alone; 757 of the 760 others end with an `Answer:` line, 3 of them to decline."""
     letters = [row for row in dreamprm15() if len(row["response"]) == 1]
-    assert len(letters) == 896 and not any(final_answer(row["response"]) for row in letters)
+    assert len(letters) == 896 and all(final_answer(row["response"]) == row["response"] for row in letters)
     others = [row for row in dreamprm15() if len(row["response"]) > 1]
     responses = [parse_response(row["response"]) for row in others]
     assert Counter(response.malformed for response in responses) == {
         (): 2,
-        ("no_headings",): 752,
-        ("no_headings", "no_final_answer"): 6,
+        ("no_headings",): 751,
+        ("no_headings", "no_final_answer"): 7,
     }
     assert sum(len(response.final_answer or "") == 1 for response in responses) == 741
 
@@ -89,11 +89,11 @@ def test_paragraphs_beside_the_published_turns_of_dreamprm15() -> None:
 @pytest.mark.parametrize(
     ("model", "headings", "boxed", "no_answer", "paragraphs", "sentences"),
     [
-        ("gpt35", 0, 302, 7, 303, 303),
-        ("gpt4", 2, 149, 155, 139, 286),
-        ("gemini", 0, 248, 7, 141, 275),
-        ("internlm", 0, 200, 36, 6, 53),
-        ("qwen", 1, 241, 28, 68, 212),
+        ("gpt35", 0, 302, 6, 303, 303),
+        ("gpt4", 2, 149, 153, 139, 286),
+        ("gemini", 0, 248, 6, 141, 275),
+        ("internlm", 0, 200, 9, 6, 53),
+        ("qwen", 1, 241, 8, 68, 212),
     ],
 )
 def test_mathvision_outputs(
@@ -116,7 +116,7 @@ def test_mathvision_outputs(
 @pytest.mark.parametrize(
     ("model", "question", "answer"),
     [
-        ("gpt35", "164", None),  # an empty box, and words after it
+        ("gpt35", "164", "All values can appear in the shaded cell."),  # words after an empty box
         ("gpt35", "1564", "S"),  # a box around a question mark in a table, then the answer
         ("gpt4", "180", "(A)"),  # two boxes: the amount, then the option
         ("gpt4", "1215", r"\text{(D) }4.2\text{ m}"),
@@ -125,7 +125,7 @@ def test_mathvision_outputs(
         ("gemini", "59", None),  # not a response but a Python object's name
         ("gemini", "270", r"$2160^{\circ} / 2 = 1080^{\circ}$"),  # "the answer is (D)" stands before it
         ("internlm", "93", "(A)"),
-        ("internlm", "5", None),  # "9" alone
+        ("internlm", "5", "9"),  # the whole response
         ("qwen", "79", "(E) C or D"),
     ],
 )
@@ -145,7 +145,7 @@ def test_processbench_solutions() -> None:
         ("missing_steps", "no_final_answer"): 3,
         ("repeated_steps",): 3,
     }
-    assert sum(response.final_answer is not None for response in responses.values()) == 3088
+    assert sum(response.final_answer is not None for response in responses.values()) == 3107
     numbers = {name: [h.number for h in find_headings(r.text)] for name, r in with_headings.items()}
     assert numbers["math-164"] == [1, 2, 3] * 3 and len(responses["math-164"].steps) == 3
     assert numbers["omnimath-401"] == [1, 2, 3, 4, 5, 5] and len(responses["omnimath-401"].steps) == 5

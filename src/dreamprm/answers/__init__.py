@@ -2,8 +2,8 @@
 
 from dreamprm.answers.base import Checker, Judgement, Verdict
 from dreamprm.answers.concurrency import check_all
-from dreamprm.answers.extract import Stated, stated_answer
 from dreamprm.answers.registry import CHECKERS, build_checker, checker_settings
+from dreamprm.responses import Stated, stated_answer
 
 __all__ = [
     "CHECKERS",

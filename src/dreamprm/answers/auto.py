@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from dreamprm.answers.base import Checker, Judgement
+from dreamprm.answers.base import Checker, Judgement, read_stated
 from dreamprm.answers.choice import ChoiceChecker
-from dreamprm.answers.extract import Stated, stated_answer
 from dreamprm.answers.judge import JudgeChecker
 from dreamprm.answers.numeric import NumericChecker, tolerance_setting
 from dreamprm.answers.quantity import read_quantity
@@ -16,6 +15,7 @@ from dreamprm.answers.text import TextChecker
 from dreamprm.config.checking import check_settings
 from dreamprm.data.records import QuestionRecord
 from dreamprm.generators.base import Generator
+from dreamprm.responses import Stated
 
 
 @dataclass
@@ -24,13 +24,15 @@ class AutoChecker(Checker):
 
     The kind is the question's `answer_type`. If that is None, the kind follows from the question: `choice` if
     it has options, numeric if `read_quantity` can read the reference, symbolic if the reference contains
-    LaTeX, brackets or operators, and otherwise text. If the checker of this kind leaves an answer undecided,
-    the following are tried until one decides:
+    LaTeX, brackets or operators, and otherwise text. If the checker of this kind cannot read the answer as
+    one of its kind (`Judgement.unread`), it is compared as an expression:
 
-    - a choice whose words name no option: as an expression, against the right option's text if that is
-      mathematics (`\\frac{\\sqrt2}{2}` for the option `1/\\sqrt2`);
-    - a number: as an expression (`2^{10}` for 1024);
-    - any kind: the judge, if there is one.
+    - a choice whose words name no option: against the right option's text if that is mathematics
+      (`\\frac{\\sqrt2}{2}` for the option `1/\\sqrt2`);
+    - a number (`2^{10}` for 1024).
+
+    An answer that it could read and found uncertain (other units, a letter next to another option's value)
+    stays undecided. Whatever is undecided in the end is shown to the judge, if there is one.
 
     Without math-verify (the extra `math`) expressions are compared as words: right if they are the same,
     otherwise undecided. The extra thus decides more answers, but never reverses a verdict.
@@ -63,10 +65,13 @@ class AutoChecker(Checker):
         Raises:
             GenerationError: as `JudgeChecker.check`.
         """
-        stated = stated_answer(response)
-        if stated is None:
-            return Judgement("undecided", None, "the response is empty")
-        judgement = self._by_kind(stated, question)
+        stated = read_stated(response)
+        if isinstance(stated, Judgement):
+            if stated.extracted is None:
+                return stated
+            judgement = stated
+        else:
+            judgement = self._by_kind(stated, question)
         if judgement.verdict == "undecided" and self._judge is not None:
             judged = self._judge.check(response, question)
             return Judgement(judged.verdict, judged.extracted, f"{judgement.reason}; {judged.reason}")
@@ -82,16 +87,12 @@ class AutoChecker(Checker):
         if kind == "choice":
             judgement = self._choice.compare(stated, question)
             option = question.options[question.letters.index(question.answer)]
-            if (
-                judgement.verdict == "undecided"
-                and judgement.reason.endswith("names no option")
-                and (looks_symbolic(option) or read_quantity(option) is not None)
-            ):
+            if judgement.unread and (looks_symbolic(option) or read_quantity(option) is not None):
                 return self._or(judgement, stated, option)
             return judgement
         if kind == "numeric":
             number = self._numeric.compare(stated, question)
-            return number if number.verdict != "undecided" else self._or(number, stated, question.answer)
+            return self._or(number, stated, question.answer) if number.unread else number
         words = self._text.compare(stated, question.answer)
         if kind == "text" or words.verdict == "right":
             return words

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from dreamprm.data.records import QuestionRecord
+from dreamprm.responses import Stated, stated_answer
 
 Verdict = Literal["right", "wrong", "undecided"]
 
@@ -20,11 +21,15 @@ class Judgement:
             not be compared (a time limit, a judge that gave no verdict).
         extracted: the answer extracted from the response, as it was compared; None if there is none.
         reason: one line for people who inspect a verdict: which rule decided, or why none could.
+        unread: whether it is undecided only because this checker could not read the answer as one of its
+            kind, so that a checker of another kind may still decide. Where it could, and found right or wrong
+            not to be certain (other units, a letter next to another option's value), only a judge may.
     """
 
     verdict: Verdict
     extracted: str | None
     reason: str
+    unread: bool = field(default=False, kw_only=True)
 
 
 class Checker(ABC):
@@ -44,3 +49,13 @@ class Checker(ABC):
 
     def close(self) -> None:
         """Release its resources (a worker process, a generator)."""
+
+
+def read_stated(response: str) -> Stated | Judgement:
+    """The answer that a response states, or the undecided judgement if there is none or it is in doubt."""
+    stated = stated_answer(response)
+    if stated is None:
+        return Judgement("undecided", None, "the response is empty")
+    if stated.doubt is not None:
+        return Judgement("undecided", stated.text or None, stated.doubt)
+    return stated

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dreamprm.answers.base import Checker, Judgement, Verdict
-from dreamprm.answers.extract import Stated, stated_answer
+from dreamprm.answers.base import Checker, Judgement, Verdict, read_stated
 from dreamprm.answers.plain import plain
 from dreamprm.answers.quantity import Quantity, read_quantity
 from dreamprm.answers.text import normalised
 from dreamprm.config.errors import UserError
 from dreamprm.data.records import QuestionRecord
+from dreamprm.responses import Stated
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class ChoiceChecker(Checker):
                 f"question {question.id!r} has no options; use another checker: "
                 "answers.kind=auto chooses the right one for each question"
             )
-        stated = stated_answer(response)
-        if stated is None:
-            return Judgement("undecided", None, "the response is empty")
+        stated = read_stated(response)
+        if isinstance(stated, Judgement):
+            return stated
         return self.compare(stated, question)
 
     def compare(self, stated: Stated, question: QuestionRecord) -> Judgement:
@@ -54,19 +54,34 @@ class ChoiceChecker(Checker):
         choice = chosen(stated, question)
         if choice.letter is None:
             return Judgement(
-                "wrong" if choice.none_of_them else "undecided", plain(stated.text) or None, choice.reason
+                "wrong" if choice.none_of_them else "undecided",
+                plain(stated.text) or None,
+                choice.reason,
+                unread=choice.names_none,
             )
         verdict: Verdict = "right" if choice.letter == question.answer else "wrong"
+        if verdict == "wrong" and not stated.marked:
+            reason = "no answer is marked, and the last line names another option"
+            return Judgement("undecided", choice.letter, reason)
         return Judgement(verdict, choice.letter, f"{stated.how}: {choice.reason}")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The letter of the chosen option, or None; `none_of_them`: the answer certainly is not an option."""
+    """The option that an answer names.
+
+    Attributes:
+        letter: of the chosen option, or None.
+        reason: the rule that found it, or why none could.
+        none_of_them: whether the answer certainly is not an option.
+        names_none: whether it names no option in any form known here, so that it may still be equal to one
+            after algebra.
+    """
 
     letter: str | None
     reason: str
     none_of_them: bool = False
+    names_none: bool = False
 
 
 def chosen(stated: Stated, question: QuestionRecord) -> Choice:
@@ -235,7 +250,7 @@ def _no_option(text: str, options: _Options, stated: Stated) -> Choice:
     all_numbers = len(options.quantities) == len(options.letters)
     if stated.marked and quantity is not None and all_numbers and not options.near(quantity):
         return Choice(None, f"{stated.how}: a number that equals no option", none_of_them=True)
-    return Choice(None, f"{stated.how}: names no option")
+    return Choice(None, f"{stated.how}: names no option", names_none=True)
 
 
 def _bare(text: str) -> str:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from dreamprm.answers.base import Checker, Judgement
-from dreamprm.answers.extract import stated_answer
 from dreamprm.config.checking import check_settings
 from dreamprm.config.schema import setting
 from dreamprm.data.records import QuestionRecord
 from dreamprm.generators.base import GenerationError, Generator
+from dreamprm.responses import stated_answer
+from dreamprm.responses.visible import visible
 
 Shown = Literal["answer", "response"]
 
@@ -35,7 +36,8 @@ class JudgeChecker(Checker):
 
     Attributes:
         judge: the generator that judges, any of `dreamprm.generators`. The caller closes it.
-        shows: `answer`: the answer that the response states, or its last line; `response`: all of it.
+        shows: `answer`: the answer that the response states, or its last line, or all of the response where
+            it is in doubt what it states; `response`: all of it. Its thinking is never shown.
         max_tokens: length limit of a reply, >= 8; a judge that reasons first needs more.
         seed: passed to the generator.
     """
@@ -62,9 +64,11 @@ class JudgeChecker(Checker):
             GenerationError: the judge did not reply, but may do so later.
         """
         stated = stated_answer(response)
-        if stated is None:
-            return Judgement("undecided", None, "the response is empty")
-        shown = stated.text if self.shows == "answer" else response
+        if stated is None or not stated.text:
+            return Judgement("undecided", None, stated.doubt or "" if stated else "the response is empty")
+        # Where it is in doubt what the response states, the judge decides that too.
+        answer_alone = self.shows == "answer" and stated.doubt is None
+        shown = stated.text if answer_alone else visible(response).text
         try:
             (completion,) = self.judge.complete(
                 judge_prompt(question, shown), temperature=0.0, max_tokens=self.max_tokens, seed=self.seed

@@ -47,6 +47,13 @@ _SCIENTIFIC = re.compile(
 )
 _PLAIN = re.compile(rf"{_SIGN}(?P<digits>{_DECIMAL})")
 
+# 1.234.567 and 1.234,5 as in German, 1'234'567 as in Switzerland. 1.234 is a decimal number, and 3,5 may be
+# two.
+_GROUPED = re.compile(
+    rf"{_SIGN}(?P<digits>\d{{1,3}}(?:(?:\.\d{{3}}){{2,}}|(?:\.\d{{3}})+(?=,\d)|(?:['\u2019]\d{{3}})+))(?!\d)"
+    r"(?:,(?P<places>\d+))?(?![.,']?\d)"
+)
+
 _LONGEST = 120
 
 START = re.compile(r"(?:[-+]\s*)?(?:\\frac|\.?\d)")
@@ -58,7 +65,8 @@ def numeral_at(text: str, start: int = 0) -> Numeral | None:
 
     It reads decimals (`.5`, `5.`), thousands separated by commas or spaces (`12,000`, `12 000`), simple and
     mixed fractions (`3/4`, `\\frac{3}{4}`, `\\frac34`, `1 1/2`) and powers of ten (`1.2e-3`, `1.2 \\times
-    10^{-3}`, `10^5`), but no decimal commas: `3,5` may be two numbers.
+    10^{-3}`, `10^5`), thousands separated by at least two dots (`1.234.567`), and a decimal comma after a
+    thousands' dot (`1.234,5`), but no other decimal commas: `3,5` may be two numbers.
 
     Returns:
         The numeral; None if none begins there, it divides by zero, or it has more than 120 characters.
@@ -92,6 +100,12 @@ def _scientific(match: re.Match[str]) -> Numeral:
     return _signed(match, _number(match["digits"]) * Fraction(10) ** exponent, None)
 
 
+def _grouped(match: re.Match[str]) -> Numeral:
+    places = match["places"] or ""
+    digits = re.sub(r"\D", "", match["digits"])
+    return _signed(match, Fraction(f"{digits}.{places or 0}"), len(places))
+
+
 def _plain(match: re.Match[str]) -> Numeral:
     return _signed(match, _number(match["digits"]), len(match["digits"].partition(".")[2]))
 
@@ -114,6 +128,7 @@ _SPELLINGS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Numeral | Non
     (_SLASH, _fraction),
     (_POWER, _power),
     (_SCIENTIFIC, _scientific),
+    (_GROUPED, _grouped),
     (_PLAIN, _plain),
 )
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from dreamprm.answers.base import Checker, Judgement
-from dreamprm.answers.extract import Stated, stated_answer
+from dreamprm.answers.base import Checker, Judgement, read_stated
 from dreamprm.answers.plain import plain
-from dreamprm.answers.quantity import Quantity, canonical_unit, only_quantity, read_quantity
+from dreamprm.answers.quantity import Quantity, only_quantity, read_quantity
+from dreamprm.answers.units import canonical_unit, converted
 from dreamprm.config.checking import check_settings
 from dreamprm.config.schema import setting
 from dreamprm.data.records import QuestionRecord
+from dreamprm.responses import Stated
 
 
 def tolerance_setting() -> Any:
@@ -39,9 +40,9 @@ class NumericChecker(Checker):
     MathVista: a tie is right either way (0.125 equals 0.12, as Python rounds, and 0.13, as people do); an
     integer is not truncated (MathVista's `int(float(x))` reads 5.9 as 5).
 
-    Units: a known unit (`quantity.py`) on one side only is ignored; on both sides it must be the same, and
-    different units are undecided, because nothing is converted. Any other words name what is counted ("5
-    apples"). A percentage is compared with a percentage; if the reference r has no sign, 25% is right for
+    Units: a known unit (`units.py`) on one side only is ignored. Units of one dimension are converted (500 cm
+    is 5 m, 5 km is not); units of different dimensions are undecided. Any other words name what is counted
+    ("5 apples"). A percentage is compared with a percentage; if the reference r has no sign, 25% is right for
     r = 0.25, and for r = 25 (|r| > 1, or `unit` is %). In a sentence with several numbers, the one after the
     last "=" or "is" counts if it ends the sentence; otherwise the answer is undecided.
 
@@ -56,9 +57,9 @@ class NumericChecker(Checker):
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
         """Judge by the number; `extracted` is the answer as read."""
-        stated = stated_answer(response)
-        if stated is None:
-            return Judgement("undecided", None, "the response is empty")
+        stated = read_stated(response)
+        if isinstance(stated, Judgement):
+            return stated
         return self.compare(stated, question)
 
     def compare(self, stated: Stated, question: QuestionRecord) -> Judgement:
@@ -67,18 +68,29 @@ class NumericChecker(Checker):
         reference = read_quantity(question.answer)
         if reference is None:
             return Judgement("undecided", extracted, f"the reference {question.answer!r} is not a number")
-        given = _read(extracted)
+        given = read_number(extracted)
         if given is None:
-            return Judgement("undecided", extracted or None, f"{stated.how}: no number or several")
+            reason = f"{stated.how}: no number or several"
+            return Judgement("undecided", extracted or None, reason, unread=True)
         extracted = given.written
         unit = reference.unit or (canonical_unit(question.unit) if question.unit else None)
-        if given.unit and unit and given.unit != unit:
-            reason = f"{stated.how}: the units differ, {given.unit} and {unit}"
-            return Judgement("undecided", extracted, reason)
         in_percent = reference.percent or (question.unit or "").strip() in ("%", "percent")
-        for value in _readings(given, reference.value, in_percent):
-            if self._equal(value, reference, question):
-                return Judgement("right", extracted, f"{stated.how}: the same number")
+        values = _readings(given, reference.value, in_percent)
+        if (given.unit and in_percent) or (given.percent and unit):
+            values = None
+        elif given.unit and unit:
+            value = converted(given.value, given.unit, unit)
+            values = None if value is None else [value]
+        if values is None:
+            units = f"{given.unit or '%'} and {unit or '%'}"
+            return Judgement("undecided", extracted, f"{stated.how}: the units differ, {units}")
+        if any(self._equal(value, reference, question) for value in values):
+            return Judgement("right", extracted, f"{stated.how}: the same number")
+        if not stated.marked:
+            reason = "no answer is marked, and the last line has another number"
+            return Judgement("undecided", extracted, reason)
+        if any(_may_be_grouped(value, reference.value) for value in values):
+            return Judgement("undecided", extracted, f"{stated.how}: a point or comma may group thousands")
         return Judgement("wrong", extracted, f"{stated.how}: a different number")
 
     def _equal(self, value: Fraction, reference: Quantity, question: QuestionRecord) -> bool:
@@ -94,6 +106,12 @@ class NumericChecker(Checker):
         return abs(value - round(reference.value / step) * step) <= step / 2
 
 
+def _may_be_grouped(one: Fraction, other: Fraction) -> bool:
+    """Whether one number is the other with its point or comma read the other way: 1.234 and 1,234."""
+    low, high = sorted((abs(one), abs(other)))
+    return high == 1000 * low and 1 <= low < 1000 and high.denominator == 1 and high % 10 != 0
+
+
 def _readings(given: Quantity, reference: Fraction, in_percent: bool) -> list[Fraction]:
     """The numbers that a stated one may mean, given whether the reference is in percent."""
     if in_percent:
@@ -105,7 +123,7 @@ def _readings(given: Quantity, reference: Fraction, in_percent: bool) -> list[Fr
     return [given.value]
 
 
-def _read(text: str) -> Quantity | None:
+def read_number(text: str) -> Quantity | None:
     """The number that is the whole text, that ends it after "=" or "is", or that is the only one in it."""
     quantity = read_quantity(text)
     if quantity is not None:

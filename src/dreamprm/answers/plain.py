@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from dreamprm.responses.boxes import brace_pairs
+
 # Commands whose argument is the text itself: \text{cm}, \mathrm{~cm}, \textbf{(B)}, \boxed{7}.
 _WRAPPER = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|up|normal)?|math(?:rm|bf|it|sf|tt|bb|cal|normal)|mbox|hbox|boxed|fbox|emph"
@@ -66,18 +68,6 @@ def plain(text: str) -> str:
     text = _unwrapped(text)
     text = re.sub(r"\s+", " ", text).strip().strip("*`").strip()
     return re.sub(r"(?<=[^.])[.;,]$", "", text).strip()
-
-
-def brace_pairs(text: str) -> dict[int, int]:
-    """Maps each opening brace to its closing brace; one that is never closed (truncated text) is left out."""
-    pairs: dict[int, int] = {}
-    opened: list[int] = []
-    for match in re.finditer(r"\\.|[{}]", text, re.DOTALL):  # \{ and \} are not braces
-        if match.group() == "{":
-            opened.append(match.start())
-        elif match.group() == "}" and opened:
-            pairs[opened.pop()] = match.start()
-    return pairs
 
 
 def _unwrapped(text: str) -> str:

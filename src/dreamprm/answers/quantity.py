@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from dreamprm.answers.numeral import START, WORDS, Numeral, numeral_at
 from dreamprm.answers.plain import plain
+from dreamprm.answers.units import canonical_unit
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,23 @@ _REST = re.compile(
 )
 # `5 and a half`, `5 or more`, `two thirds`: the number is only part of the answer.
 _JOINED = re.compile(
-    r"\b(?:or|and|to|plus|minus|through|half|halves|thirds?|quarters?|fourths?|fifths?)\b", re.IGNORECASE
+    r"\b(?:or|and|to|plus|minus|through|half|halves|thirds?|quarters?|fourths?|fifths?|dozen|if|unless|assuming"
+    r"|provided|but|not|otherwise|maybe|possibly|perhaps)\b",
+    re.IGNORECASE,
+)
+# 293 (= 256 + 37), 5 (approximately 5.02): the brackets repeat the number.
+_REPEATED = re.compile(
+    r"\s*\(\s*(?:=|\\approx|\u2248|i\.e\.|that\s+is|which\s+is|approximately|approx|about|exactly|because"
+    r"|since|from)"
+    r"[^()]*\)"
+)
+# 293 = 256 + 37: the number comes first.
+_FIRST_SIDE = re.compile(
+    r"^([^=<>]*\d[^=<>]*)=[\d\s.,+\-*/()^{}]*(?:\\(?:times|cdot|frac)[\d\s.,+\-*/()^{}]*)*$"
+)
+_NEGATIVE = re.compile(r"^(?:minus|negative)\s+(?=[\d.]|[a-z])", re.IGNORECASE)
+_DENIED = re.compile(
+    r"\b(?:not|cannot|neither|if|unless|assuming|minus|negative|or|than|except)\b|n't\b", re.IGNORECASE
 )
 _PER = re.compile(r"\s*(?:/|per\b)", re.IGNORECASE)
 _PERCENT = re.compile(r"\s*(?:%|percent\b|per\s?cent\b)", re.IGNORECASE)
@@ -77,9 +94,16 @@ def read_quantity(text: str) -> Quantity | None:
     text = plain(text)
     if len(text) > _LONGEST:
         return None
-    text = _EQUATION.sub("", _ABOUT.sub("=", text))
+    text = _ABOUT.sub("=", _REPEATED.sub("", text))
+    first = _FIRST_SIDE.match(text)
+    sides = (_EQUATION.sub("", text), *([first[1]] if first is not None else []))
+    return next(filter(None, map(_one_side, sides)), None)
+
+
+def _one_side(text: str) -> Quantity | None:
     while match := _LEAD.match(text):
         text = text[match.end() :]
+    text = _NEGATIVE.sub("-", text).strip()
     if text.startswith("(") and text.endswith(")") and "," not in text:
         text = text[1:-1].strip()
     currency = _CURRENCY.match(text)
@@ -116,6 +140,8 @@ def only_quantity(text: str) -> Quantity | None:
         (`8 - 6\\pi`).
     """
     text = plain(text)
+    if _DENIED.search(text):
+        return None
     found: list[Quantity] = []
     position = 0
     while (start := START.search(text, position)) is not None and not found[1:]:
@@ -149,101 +175,3 @@ def _is_product(rest: str) -> bool:
     if letters is None or canonical_unit(letters[2]) is not None:
         return False
     return len(letters[2]) == 1 or (len(letters[2]) == 2 and not letters[1])
-
-
-# Each unit with its other spellings; plurals in -s are added automatically.
-_SPELLINGS = {
-    "mm": "millimeter millimetre",
-    "cm": "centimeter centimetre",
-    "dm": "decimeter decimetre",
-    "m": "meter metre",
-    "km": "kilometer kilometre",
-    "in": "inch inches",
-    "ft": "foot feet",
-    "yd": "yard",
-    "mi": "mile",
-    "mg": "milligram milligramme",
-    "g": "gram gramme",
-    "kg": "kilogram kilogramme",
-    "t": "tonne",
-    "lb": "lbs pound",
-    "oz": "ounce",
-    "ms": "millisecond",
-    "s": "sec second",
-    "min": "minute",
-    "h": "hr hour",
-    "d": "day",
-    "week": "",
-    "month": "",
-    "year": "yr",
-    "ml": "mL milliliter millilitre",
-    "cl": "cL centiliter centilitre",
-    "l": "L liter litre",
-    "\u00b0": "degree deg",
-    "rad": "radian",
-    "\u00b0C": "celsius",
-    "\u00b0F": "fahrenheit",
-    "K": "kelvin",
-    "N": "newton",
-    "J": "joule",
-    "kJ": "kilojoule",
-    "W": "watt",
-    "kW": "kilowatt",
-    "V": "volt",
-    "A": "ampere amp",
-    "Hz": "hertz",
-    "Pa": "pascal",
-    "mol": "mole",
-    "$": "USD US$ dollar",
-    "\u20ac": "EUR euro",
-    "\u00a3": "GBP",
-    "cent": "",
-    "km/h": "kmh kph km/hr",
-    "m/s": "mps",
-    "mph": "",
-}
-_UNITS = {
-    spelling: unit
-    for unit, others in _SPELLINGS.items()
-    for first in (unit, *others.split())
-    for spelling in (first, f"{first}s" if len(first) > 2 else first)
-}
-_DEGREES = re.compile(r"^\u00b0\s*[CF]\b")
-_POWERS = {"square": "^2", "squared": "^2", "cubic": "^3", "cubed": "^3", "sq": "^2", "cu": "^3"}
-_POWER = re.compile(r"^\^\s*\{?\s*([23])\s*\}?$")
-
-
-def canonical_unit(text: str) -> str | None:
-    """The canonical spelling of a unit.
-
-    Args:
-        text: the text after a number (or before it, for a currency): "square centimetres", "cm^{2}",
-            "km / h", "apples".
-
-    Returns:
-        The unit, such as "cm^2"; None if the text is empty or not a known unit.
-    """
-    text = text.strip(" .,;()-")
-    if _DEGREES.match(text):
-        return text.replace(" ", "")[:2]
-    per = re.fullmatch(r"(\S+)\s*(?:/|\bper\b)\s*(\S+)", text)
-    if per is not None:
-        over, under = canonical_unit(per[1]), canonical_unit(per[2])
-        return _UNITS.get(f"{over}/{under}", f"{over}/{under}") if over and under else None
-    words = re.findall(r"\^\s*\{?\s*[23]\s*\}?|[^\s^]+", text)
-    power = ""
-    names = []
-    for word in words:
-        raised = _POWER.match(word)
-        if raised is not None:
-            power = f"^{raised[1]}"
-        elif word.lower() in _POWERS:
-            power = _POWERS[word.lower()]
-        else:
-            names.append(word)
-    if len(names) != 1:
-        return None
-    name = names[0]
-    # The case of a one-letter unit matters: `m` and `M` differ.
-    unit = _UNITS.get(name) or (_UNITS.get(name.lower()) if len(name) > 1 else None)
-    return unit + power if unit else None

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from dreamprm.answers.base import Checker, Judgement
-from dreamprm.answers.extract import Stated, stated_answer
+from dreamprm.answers.base import Checker, Judgement, read_stated
 from dreamprm.answers.plain import plain
 from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
 from dreamprm.config.schema import setting
 from dreamprm.data.records import QuestionRecord
+from dreamprm.responses import Stated
 
 _LONGEST = 400
 """Longer answers are prose, or would exceed the time limit in parsing."""
@@ -74,9 +74,9 @@ class SymbolicChecker(Checker):
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
         """Judge by mathematical equality; `extracted` is the answer as written."""
-        stated = stated_answer(response)
-        if stated is None:
-            return Judgement("undecided", None, "the response is empty")
+        stated = read_stated(response)
+        if isinstance(stated, Judgement):
+            return stated
         return self.compare(stated, question.answer)
 
     def compare(self, stated: Stated, reference: str) -> Judgement:

@@ -6,11 +6,11 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from dreamprm.answers.base import Checker, Judgement, Verdict
-from dreamprm.answers.extract import Stated, stated_answer
+from dreamprm.answers.base import Checker, Judgement, Verdict, read_stated
 from dreamprm.answers.numeral import WORDS
 from dreamprm.answers.plain import plain
 from dreamprm.data.records import QuestionRecord
+from dreamprm.responses import Stated
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class TextChecker(Checker):
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
         """Judge by the words; `extracted` is the answer as written."""
-        stated = stated_answer(response)
-        if stated is None:
-            return Judgement("undecided", None, "the response is empty")
+        stated = read_stated(response)
+        if isinstance(stated, Judgement):
+            return stated
         return self.compare(stated, question.answer)
 
     def compare(self, stated: Stated, reference: str) -> Judgement:
@@ -36,7 +36,7 @@ class TextChecker(Checker):
         given, right = normalised(stated.text), normalised(reference)
         if not given:
             return Judgement("undecided", None, f"{stated.how}: no words")
-        if given == right:
+        if given == right and (stated.marked or stated.alone):
             return Judgement("right", extracted, f"{stated.how}: the same words")
         first = given.split()[0]
         if right in _TRUTHS and first in _TRUTHS and stated.marked:

@@ -15,7 +15,8 @@ from dreamprm.data.read_report import OnError, ReadReport
 from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.records import Candidate, CandidateRecord, QuestionRecord, contradicting
 from dreamprm.data.shortcut_audit import audit_shortcuts
-from dreamprm.evaluation.votes import vote_of
+from dreamprm.evaluation.votes import candidate_vote
+from dreamprm.responses import answered_text
 
 Say = Callable[[str], None]
 Asked = tuple[str, QuestionRecord]
@@ -31,7 +32,7 @@ class ScoredSuite:
     Attributes:
         records: the records themselves, for messages and examples; their images may be missing.
         correct: each candidate's outcome: 1 if right, 0 if wrong or undecided, its credit if graded.
-        votes: the name under which each answer is counted (`vote_of`); None without an answer.
+        votes: the name under which each answer is counted (`candidate_vote`); None without an answer.
         log_odds: by scorer, each candidate's per-step log-odds, or a single value for the whole response.
         graded: number of candidates that have a credit.
         judged: counts of the verdicts on candidates that came without `correct`.
@@ -111,7 +112,7 @@ def open_scored_suite(
     correct = tuple(tuple(candidate.outcome for candidate in record.candidates) for record in known)
     # Only a question file has options; the record's own question has none.
     votes = tuple(
-        tuple(vote_of(one.final_answer, asked[record.id]) for one in record.candidates) for record in joined
+        tuple(candidate_vote(one, asked[record.id]) for one in record.candidates) for record in joined
     )
     return ScoredSuite(
         tuple(known),
@@ -303,7 +304,7 @@ def _judged(
             "cannot be judged; give true or false, or a checker (answers.kind=auto)"
         )
     judgements = check(
-        [(record.candidates[number].text, questions[record.id]) for record, number in open_ones]
+        [(_read_as(record.candidates[number]), questions[record.id]) for record, number in open_ones]
     )
     right = {
         (record.id, number): judgement.verdict == "right"
@@ -320,6 +321,11 @@ def _judged(
         for record in records
     ]
     return known, dict(Counter(judgement.verdict for judgement in judgements))
+
+
+def _read_as(candidate: Candidate) -> str:
+    """What is read for the verdict, and for the vote."""
+    return answered_text(candidate.text, candidate.final_answer)
 
 
 def _log_odds(path: str, records: Sequence[CandidateRecord]) -> dict[str, LogOdds]:

@@ -12,12 +12,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dreamprm.answers.choice import chosen
-from dreamprm.answers.extract import Stated
-from dreamprm.answers.quantity import read_quantity
-from dreamprm.answers.text import normalised
-from dreamprm.data.records import QuestionRecord
+from dreamprm.answers.naming import answer_name
+from dreamprm.data.records import Candidate, QuestionRecord
 from dreamprm.evaluation.selectors import Answers, Floats, checked_correct, require_answers
+from dreamprm.responses import Stated, answered_text, stated_answer
 
 MOST_SUBSETS = 20_000
 """Up to this many subsets of one size are all enumerated, which covers every size up to 16 candidates."""
@@ -31,33 +29,33 @@ _CELLS_AT_ONCE = 2_000_000  # subset x answer sums held in memory at a time: 16 
 
 
 def vote_of(final_answer: str | None, question: QuestionRecord | None = None) -> str | None:
-    """The name under which a final answer is counted: equal names are votes for one answer.
-
-    In this order: with options, the letter of the option that it names; a number with its unit, by value
-    (`0.50`, `.5` and `1/2`; `25%` is not `0.25`); else its words, without formatting, case, articles and
-    punctuation (`dreamprm.answers.text.normalised`). The reference answer is never used, so it cannot bias
-    the vote. Two expressions that are equal only after algebra count as different answers.
+    """The name under which a final answer is counted (`answer_name`): equal names are votes for one answer.
 
     Args:
         final_answer: as the candidate states it.
-        question: if known; only its options are read.
+        question: if known; only its options and `answer_type` are read.
 
     Returns:
         The name, such as `option B`, `number 1/2 cm`, `words parrot`; None if there is no answer.
     """
-    if final_answer is None or not final_answer.strip():
-        return None
-    if question is not None and question.options:
-        letter = chosen(Stated(final_answer, "final answer"), question).letter
-        if letter is not None:
-            return f"option {letter}"
-    quantity = read_quantity(final_answer)
-    if quantity is not None:
-        unit = "%" if quantity.percent else quantity.unit
-        return f"number {quantity.value}{f' {unit}' if unit else ''}"
-    words = normalised(final_answer)
-    # Only punctuation: still an answer ("?"), compared as it is written.
-    return f"words {words or final_answer.strip()}"
+    return None if final_answer is None or not final_answer.strip() else _vote("", final_answer, question)
+
+
+def candidate_vote(candidate: Candidate, question: QuestionRecord | None = None) -> str | None:
+    """The name under which a candidate's answer is counted; None if it states none, or one in doubt.
+
+    A `final_answer` in the file counts as the last one stated, for the vote as for the verdict
+    (`answered_text`); without one, the vote is read in the text. So a candidate that is judged right can
+    vote, and candidates with equal votes have equal verdicts.
+    """
+    return _vote(candidate.text, candidate.final_answer, question)
+
+
+def _vote(text: str, given: str | None, question: QuestionRecord | None) -> str | None:
+    stated = stated_answer(answered_text(text, given))
+    if given and not text and (stated is None or not stated.marked):
+        stated = Stated(given, "final answer")  # only punctuation, or a sentence
+    return None if stated is None else answer_name(stated, question)
 
 
 def weighted_vote_accuracy(

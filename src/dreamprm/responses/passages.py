@@ -7,8 +7,8 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
 
-from dreamprm.responses.final_answers import states_only_an_answer
 from dreamprm.responses.headings import unmarked
+from dreamprm.responses.stated_answers import states_only_an_answer
 
 _GAP = re.compile(r"\n(?:[ \t]*\n)+")
 _BULLET = re.compile(r"[ \t]*[-*+\u2022][ \t]")

@@ -9,9 +9,9 @@ from types import MappingProxyType
 
 from dreamprm.config.choices import SPLITS
 from dreamprm.config.errors import UserError
-from dreamprm.responses.final_answers import final_answer
 from dreamprm.responses.headings import Heading, ascending, find_headings
 from dreamprm.responses.passages import paragraph_ends, sentence_ends
+from dreamprm.responses.stated_answers import final_answer
 from dreamprm.responses.visible import visible
 
 MALFORMED: Mapping[str, str] = MappingProxyType(

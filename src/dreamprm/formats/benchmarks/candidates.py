@@ -21,6 +21,7 @@ from dreamprm.formats.candidate_groups import split_candidate
 from dreamprm.generators.base import Generator
 from dreamprm.generators.prompting import question_text
 from dreamprm.responses import StepCounts
+from dreamprm.responses.stated_answers import NO_RESPONSE
 
 Outcomes = Literal["check", "published"]
 Unflagged = Literal["error", "check", "undecided"]
@@ -28,9 +29,6 @@ Empty = Literal["error", "wrong"]
 Incomplete = Literal["error", "keep"]
 
 _UNFLAGGED = Graded("undecided", None, "the file has no flag for it", None)
-
-NO_RESPONSE = "(no response)"
-"""The text of a candidate whose model gave no response; such a candidate is wrong."""
 
 
 def to_candidates(

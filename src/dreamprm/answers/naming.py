@@ -1,0 +1,61 @@
+"""The name of an answer: what is counted as one answer in a vote."""
+
+from __future__ import annotations
+
+import re
+
+from dreamprm.answers.auto import looks_symbolic
+from dreamprm.answers.choice import chosen
+from dreamprm.answers.numeric import read_number
+from dreamprm.answers.plain import plain
+from dreamprm.answers.text import normalised
+from dreamprm.data.records import QuestionRecord
+from dreamprm.responses import Stated
+
+# All but those between two words.
+_SPACES = re.compile(r"(?<![^\W\d_]) +| +(?![^\W\d_])")
+
+
+def answer_name(stated: Stated, question: QuestionRecord | None = None) -> str | None:
+    """The name under which an answer is counted: equal names are votes for one answer.
+
+    The name holds all that a checker reads of an answer, so that answers with equal names have equal
+    verdicts. In this order: with options, the letter of the option that it names; a number with its unit, by
+    value (`0.50`, `.5` and `1/2`; `25%` is not `0.25`); an expression, as written except for spaces; else its
+    words, without formatting, case, articles and punctuation (`dreamprm.answers.text.normalised`). Two
+    expressions that are equal only after algebra count as different answers. An answer that nothing marks as
+    one (a last line) is counted apart, as `unmarked ...`: it may be right, but is never wrong. The reference
+    answer is not used, so it cannot bias the vote.
+
+    Args:
+        stated: what the reader found in the response.
+        question: if known; only its options and `answer_type` are read.
+
+    Returns:
+        The name, such as `option B`, `number 1/2 cm`, `words parrot`; None if there is no answer, or if it is
+        in doubt.
+    """
+    if stated.doubt is not None or not stated.text.strip():
+        return None
+    name = _name(stated, question)
+    if name is None or stated.marked:
+        return name
+    return f"unmarked {name}" if stated.alone or not name.startswith("words ") else None
+
+
+def _name(stated: Stated, question: QuestionRecord | None) -> str | None:
+    if question is not None and question.options:
+        choice = chosen(stated, question)
+        if choice.letter is not None:
+            return f"option {choice.letter}"
+    text = plain(stated.text)
+    in_words = question is not None and question.answer_type == "text"
+    quantity = None if in_words else read_number(text)
+    if quantity is not None:
+        unit = "%" if quantity.percent else quantity.unit
+        return f"number {quantity.value}{f' {unit}' if unit else ''}"
+    if looks_symbolic(text) or re.search(r"\d", text):
+        return f"expression {_SPACES.sub('', text)}"
+    words = normalised(stated.text)
+    # Only punctuation: still an answer ("?"), compared as it is written.
+    return f"words {words or stated.text.strip()}"
