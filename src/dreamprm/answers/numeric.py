@@ -75,7 +75,7 @@ class NumericChecker(Checker):
         extracted = given.written
         unit = reference.unit or (canonical_unit(question.unit) if question.unit else None)
         in_percent = reference.percent or (question.unit or "").strip() in ("%", "percent")
-        values = _readings(given, reference.value, in_percent)
+        values: list[Fraction] | None = _readings(given, reference.value, in_percent)
         if (given.unit and in_percent) or (given.percent and unit):
             values = None
         elif given.unit and unit:
