@@ -125,6 +125,10 @@ def test_a_folder_shares_equal_images_and_drops_only_its_own_old_ones(tmp_path):
     folder = ThumbnailFolder(tmp_path / "kept", side=20)
     first, again, other = (folder.add(str(tmp_path / name)) for name in ("a.png", "copy.png", "b.png"))
     assert first == again != other
+    whole = (tmp_path / "kept" / first).read_bytes()
+    (tmp_path / "kept" / first).write_bytes(b"overwritten")
+    assert folder.add(str(tmp_path / "a.png")) == first
+    assert (tmp_path / "kept" / first).read_bytes() == whole
     stale = tmp_path / "kept" / f".{first}-{'0' * 32}.partial.png"
     stale.write_bytes(b"")
     (tmp_path / "kept" / "own.png").write_bytes(b"a user's")

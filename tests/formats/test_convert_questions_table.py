@@ -456,7 +456,18 @@ def test_images_of_every_form(tmp_path: Path) -> None:
     records = questions(put_parquet(tmp_path / "t.parquet", rows), image=["i", "j", "raw", "more"])
     colours = [[colour_of(path) for path in record.images] for record in records]
     assert colours == [["green", "blue"], ["red", "red", "gray", "green"]]
-    assert len(list((tmp_path / "converted_images").iterdir())) == 3  # green is written once
+    written = sorted((tmp_path / "converted_images").iterdir())
+    assert len(written) == 3  # green is written once
+    # One that was overwritten is written again, the others are not.
+    before = [path.stat().st_ino for path in written]
+    written[1].write_bytes(picture("yellow"))
+    records = questions(tmp_path / "t.parquet", image=["i", "j", "raw", "more"])
+    assert [[colour_of(path) for path in record.images] for record in records] == colours
+    assert [path.stat().st_ino == old for path, old in zip(written, before, strict=True)] == [
+        True,
+        False,
+        True,
+    ]
 
 
 def test_images_declared_to_the_library_are_not_decoded(tmp_path: Path) -> None:

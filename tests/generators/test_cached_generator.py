@@ -18,8 +18,10 @@ from loopback_servers import ScriptedServer
 from replaced_files import bitmap, flip_last_bit, redraw, touch
 
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.files.content import FileDigests
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
 from dreamprm.generators.cached_generator import CachedGenerator, ReplyJournal, cached_generator, digest_of
+from dreamprm.generators.registry import generator_identity
 
 GREEDY = Sampling(temperature=0.0, max_tokens=8)
 
@@ -363,3 +365,21 @@ def test_older_replies_that_do_not_say_all_are_kept_and_not_used(what: str, tmp_
             in generator.costs()
         )
     assert scribe.asked == ["ab"] and path.read_bytes().startswith(before)
+
+
+@pytest.mark.parametrize(
+    "settings, same",
+    [
+        ({"prefix": "auto", "send_seed": True, "extra_body": None}, True),  # the defaults
+        ({"base_url": "http://other/v1", "concurrency": 3}, True),  # how it is served
+        ({"prefix": "instruct"}, False),
+        ({"send_seed": False}, False),
+        ({"extra_body": {"top_p": 0.9}}, False),
+        ({"model": "n"}, False),
+    ],
+)
+def test_who_replies_is_known_by_what_is_not_a_default(settings: dict[str, Any], same: bool) -> None:
+    """A setting that a later version adds must not make paid replies another judge's."""
+    known = generator_identity("openai", {"model": "m"}, Scribe(), FileDigests())
+    other = generator_identity("openai", {"model": "m", **settings}, Scribe(), FileDigests())
+    assert (known == other) == same and known == {"generator": "openai", "model": "m"}

@@ -35,7 +35,7 @@ class ThumbnailFolder:
         """
         content, kind = thumbnail(path, side=self._side, ground=self._ground)
         target = self._folder / f"{hashlib.sha256(content).hexdigest()[:16]}.{kind}"
-        if not target.exists():
+        if not target.exists() or target.read_bytes() != content:
             self._folder.mkdir(exist_ok=True)
             write_atomically(target, content)
         return target.name

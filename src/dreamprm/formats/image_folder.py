@@ -167,11 +167,15 @@ class ImageFolder:
     def _store(self, content: bytes, suffix: str) -> Path:
         assert self._folder is not None
         path = self._folder / f"{hashlib.sha256(content).hexdigest()[:32]}.{suffix}"
-        if path.exists():
+        there = path.exists()
+        if (
+            there and path.read_bytes() == content
+        ):  # the name alone does not say that nobody has written to it
             return path
         if not self._folder.exists():
             self._folder.mkdir(parents=True)
             self._made_folder = True
         write_atomically(path, content)
-        self._written.append(path)
+        if not there:
+            self._written.append(path)
         return path

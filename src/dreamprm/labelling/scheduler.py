@@ -208,7 +208,8 @@ class Scheduler:
         Usually it is the question's id. But ids may be numbers of rows, which change if a row is inserted:
         then the content finds the rollouts, under a name that no other question of this content has.
         """
-        if not self.journal.chains():
+        chains = self.journal.chains()
+        if not chains:
             return
         firsts: dict[int, list[str]] = {}  # what is asked first, by task
         names: dict[str, set[str]] = {}  # that the journal has for it
@@ -235,7 +236,6 @@ class Scheduler:
                 held[number] = True
                 for asked in firsts[number]:
                     names[asked].discard(min(others))
-        chains = self.journal.chains()
         unused = sum(chains.values()) - sum(chains.get(asked, 0) for asked in names)
         there = sum(held.values())
         self.status.found(there, unused)
