@@ -325,7 +325,7 @@ def _candidate(fields: Fields) -> Candidate:
 def record_images(fields: Fields, policy: ImagePolicy, report: ReadReport) -> tuple[str, ...]:
     """The record's image paths; if they were dropped, the record is counted in `report`."""
     found = policy.resolve(fields)
-    where = f"{fields.path}:{fields.line}"
+    where = fields.where
     if found.lost is not None:
         report.text_only += 1
         report.note(report.without_images, f"{where}: {found.lost}")
