@@ -74,6 +74,18 @@ class ExampleSettings:
 
 
 @dataclass
+class CandidateAnswers(JudgedAnswers):
+    """How candidates whose `correct` is null are judged."""
+
+    kind: str = setting(
+        "auto",
+        "how candidates without `correct` are judged; the others keep theirs. evaluation.md says how many "
+        "were judged, with which verdicts; undecided counts as wrong. auto: inferred from each question's "
+        "options, answer_type and answer. answers=null: a candidate without `correct` is an error",
+    )
+
+
+@dataclass
 class EvaluateConfig(BadRecordSettings):
     """Which selector is best: best-of-N accuracy of every selector with intervals and tests."""
 
@@ -133,9 +145,7 @@ class EvaluateConfig(BadRecordSettings):
     level: float = setting(
         0.95, "confidence level of the intervals; 1 - level is the error rate of the tests", above=0, below=1
     )
-    answers: JudgedAnswers | None = setting(
-        None, "how `correct` is filled in where it is null; null: such a candidate is an error"
-    )
+    answers: CandidateAnswers | None = section(CandidateAnswers)
 
     def check(self) -> None:
         """Validate the suites' names, and require a development set if something is picked."""

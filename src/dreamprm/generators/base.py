@@ -19,11 +19,17 @@ class Completion:
         text: what follows the prefix; prefix + text is the whole response.
         tokens: its length in the generator's tokens.
         finished: False if it was cut off at `max_tokens`.
+        reasoning: what the model thought before it, if the server keeps that apart; part of no response: it
+            is neither graded nor split into steps.
+        note: what is unusual about it, in a few words ("a refusal", "only reasoning"), for counts; "" if
+            nothing is.
     """
 
     text: str
     tokens: int
     finished: bool = True
+    reasoning: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)

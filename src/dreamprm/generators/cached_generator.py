@@ -140,6 +140,7 @@ class CachedGenerator(Generator):
     Attributes:
         before: number of replies in the journal at the start.
         asked, tokens: number of requests answered since then, and number of tokens in these replies.
+        silent: how many of these replies are empty or cut off.
 
     Args:
         generator: the generator that is asked; closed together with this one.
@@ -162,7 +163,7 @@ class CachedGenerator(Generator):
         self.generator, self.journal = generator, journal
         self.parallel = max(generator.parallel, generator.together)
         self.before = len(journal)
-        self.asked = self.tokens = 0
+        self.asked = self.tokens = self.silent = 0
         self._who, self._formerly = dict(who), formerly
         self._digests = FileDigests() if digests is None else digests
         self._images = False
@@ -209,6 +210,7 @@ class CachedGenerator(Generator):
         return (
             f"{self.asked:,} requests were answered with {self.tokens:,} tokens; {self.before:,} "
             f"replies were already in the journal{older}"
+            + (f"; {self.silent:,} of the new replies are empty or cut off" if self.silent else "")
         )
 
     def contents(self, digests: FileDigests) -> dict[str, dict[str, str | None]]:
@@ -245,6 +247,7 @@ class CachedGenerator(Generator):
                     with self._mutex:
                         self.asked += 1
                         self.tokens += sum(one.tokens for one in answer)
+                        self.silent += sum(not one.text.strip() or not one.finished for one in answer)
         except BaseException as error:
             failure = error
         with self._mutex:

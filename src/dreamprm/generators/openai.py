@@ -18,6 +18,7 @@ from dreamprm.generators.base import Completion, GenerationError, Generator, Req
 from dreamprm.generators.openai_client import (
     Answer,
     ChatClient,
+    Choice,
     Failure,
     Retries,
     api_address,
@@ -253,7 +254,7 @@ class OpenAIGenerator(Generator):
             self._tokens_estimated |= answer.completion_tokens is None
             for choice, tokens in zip(answer.choices[:count], tokens_by_choice(answer), strict=False):
                 text = fit_to_prefix(request.prefix, choice.text) if how == "instruct" else choice.text
-                completions.append(_completion(text, tokens, choice.reason, sampling.stop))
+                completions.append(_completion(text, tokens, choice, sampling.stop))
         return completions
 
     def _how_to_continue(self) -> Continuation | Failure:
@@ -336,12 +337,11 @@ class OpenAIGenerator(Generator):
             )
 
 
-def _completion(text: str, tokens: int, reason: str | None, stop: Sequence[str]) -> Completion:
+def _completion(text: str, tokens: int, choice: Choice, stop: Sequence[str]) -> Completion:
     """A completion without its stop text, which some servers (`transformers serve`) keep at the end."""
     ends = [position for position in (text.find(word) for word in stop) if position >= 0]
-    if ends:
-        return Completion(text[: min(ends)], tokens)
-    return Completion(text, tokens, finished=reason != "length")
+    finished = bool(ends) or choice.reason != "length"
+    return Completion(text[: min(ends)] if ends else text, tokens, finished, choice.reasoning, choice.note)
 
 
 def _derived_seed(seed: int, index: int) -> int:

@@ -24,10 +24,19 @@ _CONNECT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Choice:
-    """One sampled text; `reason` is the server's `finish_reason`."""
+    """One sampled text.
+
+    Attributes:
+        text: the message's content.
+        reason: the server's `finish_reason`.
+        reasoning: what the server keeps apart as the model's reasoning.
+        note: what stands in place of the content, or why there is none; "" for ordinary content.
+    """
 
     text: str
     reason: str | None
+    reasoning: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,15 +189,37 @@ def _choice(given: Any) -> Choice | None:
     message = given.get("message") if isinstance(given, dict) else None
     if not isinstance(message, dict):
         return None
-    # `refusal` replaces the content if the model declines; if both are null, the text is empty: a model
-    # that reasons separately from its answer may use up its tokens before the answer begins.
-    text = message.get("content")
+    reasoning = next((text for name in _REASONING if isinstance(text := message.get(name), str) and text), "")
+    text, note = message.get("content"), ""
+    if isinstance(text, list):  # parts, as in a request; thinking has parts of its own
+        parts = [part for part in text if isinstance(part, dict)]
+        text = "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
     if text is None:
-        text = message.get("refusal") or ""
+        # `refusal` replaces the content if the model declines. Where something else does, the text is empty:
+        # a model that reasons apart from its answer may use up its tokens before the answer begins, and what
+        # stands in a field for other things is not known to be its answer.
+        refusal, text = message.get("refusal"), ""
+        if isinstance(refusal, str) and refusal:
+            text, note = refusal, "a refusal"
+        elif reasoning:
+            note = "no content, only reasoning"
+        elif message.get("tool_calls") or message.get("function_call"):
+            note = "no content, only tool calls"
+        elif isinstance(given.get("text"), str) and given["text"]:
+            note = "no content, but a text beside the message"
     if not isinstance(text, str) or not _is_unicode(text):
         return None
     reason = given.get("finish_reason")
-    return Choice(text, reason if isinstance(reason, str) else None)
+    return Choice(
+        text,
+        reason if isinstance(reason, str) else None,
+        reasoning if _is_unicode(reasoning) else "",
+        note,
+    )
+
+
+_REASONING = ("reasoning_content", "reasoning")
+"""Fields of a message in which servers keep the model's reasoning: vLLM, SGLang; OpenRouter, Ollama."""
 
 
 def _is_unicode(text: str) -> bool:

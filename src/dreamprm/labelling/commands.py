@@ -25,6 +25,7 @@ from dreamprm.labelling.jobs import Instructions, candidate_chain, label_job, sa
 from dreamprm.labelling.journal import Journal
 from dreamprm.labelling.outputs import LabelCounts, Written, write_candidates, write_meta, write_steps
 from dreamprm.labelling.question_files import open_candidates, open_questions, share
+from dreamprm.labelling.replies import ReplyLimits
 from dreamprm.labelling.rollout_content import Contents
 from dreamprm.labelling.rollouts import build_method
 from dreamprm.labelling.scheduler import Scheduler, Task
@@ -33,7 +34,7 @@ from dreamprm.labelling.status import LabelStatus, describe_summary
 
 # What may differ between a run and its resumption, because it does not affect the rollouts.
 MAY_CHANGE = (
-    *("output", "log", "max_failed_fraction", "older_rollouts"),
+    *("output", "log", "max_failed_fraction", "max_undecided_fraction", "undecided_after", "older_rollouts"),
     *("questions", "sample", "label", "answers.undecided"),
 )
 
@@ -135,6 +136,7 @@ class _Run:
     status: LabelStatus
     seed: int
     max_failed_fraction: float
+    limits: ReplyLimits
     contents: Contents
     older_rollouts: bool
     images: ImageSummary
@@ -159,6 +161,7 @@ class _Run:
             judge=self.judge,
             contents=self.contents,
             older_rollouts=self.older_rollouts,
+            limits=self.limits,
         )
         try:
             for number, result in scheduler.run(tasks):
@@ -176,6 +179,7 @@ class _Run:
             "cots": written.cots,
             "right": written.right,
             "malformed": dict(written.malformed.most_common()),
+            "steps": written.steps.to_json(),
             "left_out": {reason: count for reason, count in written.left_out.items() if count},
             "generator": self.generator.describe(),
             **({"images": self.images.to_json()} if self.images.lines() else {}),
@@ -186,6 +190,8 @@ class _Run:
             json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
         )
         _say(f"{describe_summary(summary)}\n{path}: {records:,} records")
+        if written.steps:
+            _say(f"{path}: {written.steps.line('CoTs')}")
         for line in self.images.lines():
             _say(f"questions: {line}")
 
@@ -235,6 +241,7 @@ def _run(config: LabelConfig, journal: str, shard_text: str, reports: Sequence[R
             status,
             config.seed,
             config.max_failed_fraction,
+            ReplyLimits(config.max_undecided_fraction, config.undecided_after),
             _contents(config, generator, judge, digests),
             config.older_rollouts == "reuse",
             ImageSummary.of(sum(report.rows for report in reports), reports, ImageNotes(), prefix=""),

@@ -34,6 +34,7 @@ class Chain:
         split: how it was split (`headings`, `paragraphs`, `sentences`, `whole`; `given`: it came in steps).
         malformed: what is wrong with its form; names from `dreamprm.responses.MALFORMED`.
         correct: whether its final answer is right; None if that is not known yet.
+        reasoning: what the model thought before it, if the server keeps that apart; no part of any step.
     """
 
     text: str
@@ -43,6 +44,7 @@ class Chain:
     split: str
     malformed: tuple[str, ...] = ()
     correct: bool | None = None
+    reasoning: str = ""
 
     def prefix(self, step: int) -> str:
         """The text up to the end of step `step` (1 is the first), without trailing white space."""
@@ -269,6 +271,13 @@ def _run_plans(
 
 
 def _tally(rollouts: Sequence[Rollout], instructions: Instructions) -> Tally:
+    """What the rollouts of one prefix say; nothing if not one of them has an answer that could be judged.
+
+    An undecided rollout may count as wrong next to others. But if all are undecided or empty, it is the
+    server (or the reader of answers) that fails, and a label of 0 would blame the step.
+    """
+    if all(rollout.empty or _verdict(rollout) == "undecided" for rollout in rollouts):
+        return Tally(0, 0)
     counted = [
         correct for rollout in rollouts if (correct := instructions.correct(_verdict(rollout))) is not None
     ]
@@ -282,7 +291,8 @@ def _chain(rollout: Rollout, instructions: Instructions) -> Chain:
         expected_steps=instructions.expected_steps,
         finished=rollout.finished,
     )
-    return replace(chain, correct=instructions.correct(_verdict(rollout)))
+    correct = instructions.correct(_verdict(rollout))
+    return replace(chain, correct=correct, reasoning=rollout.reasoning)
 
 
 def _verdict(rollout: Rollout) -> Verdict:

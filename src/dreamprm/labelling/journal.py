@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from dreamprm.answers.base import Verdict
 from dreamprm.config.errors import DataError
 from dreamprm.files.append_only import AppendOnlyFile, Line
+from dreamprm.responses.visible import visible
 
 ASKED = 16
 """How many digits of an input are of what was asked (`dreamprm.labelling.rollout_content`); the others are of
@@ -49,9 +50,11 @@ class Rollout:
         verdict: of the whole response, prefix and completion; None if it has not been judged yet.
         answer: the text that was read as its answer.
         reason: the reason for the verdict.
+        reasoning, note: as in `Completion`.
+        empty: whether its text says nothing: white space, thinking, or the marks of a chat template.
 
-    For steps >= 1, text, answer and reason are stored only in the file: in memory they become "", None and
-    "".
+    For steps >= 1, text, answer, reason and reasoning are stored only in the file: in memory they become "",
+    None, "" and "".
     """
 
     key: Key
@@ -62,6 +65,14 @@ class Rollout:
     verdict: Verdict | None
     answer: str | None
     reason: str
+    reasoning: str = ""
+    note: str = ""
+    empty: bool = False
+
+
+def is_empty(text: str) -> bool:
+    """Whether a reply says nothing that could be graded or be a step."""
+    return not visible(text).text.strip()
 
 
 class Journal(AppendOnlyFile):
@@ -167,7 +178,7 @@ class Journal(AppendOnlyFile):
         self._unjudged.get(input, {}).pop(rollout.key, None)
         if rollout.key.step:
             key = rollout.key._replace(question=sys.intern(rollout.key.question))
-            rollout = Rollout(key, input, "", rollout.tokens, rollout.finished, rollout.verdict, None, "")
+            rollout = replace(rollout, key=key, input=input, text="", answer=None, reason="", reasoning="")
         self._rollouts.setdefault(input, {})[rollout.key] = rollout
         self._count += 1
 
@@ -194,6 +205,7 @@ _FIELDS = (
     "answer",
     "reason",
 )
+_MORE = ("reasoning", "note")  # only on the lines that have them
 
 
 def _key(row: Mapping[str, Any]) -> Key:
@@ -207,11 +219,13 @@ def _rollout(row: Mapping[str, Any]) -> Rollout:
         ValueError, KeyError, TypeError: it is not one.
     """
     input, text, tokens, finished, verdict, answer, reason = (row[name] for name in _FIELDS[4:])
-    if len(row) != len(_FIELDS):
-        raise ValueError(f"unknown fields {sorted(row.keys() - set(_FIELDS))}")
+    more = {name: row[name] for name in _MORE if name in row}
+    if len(row) != len(_FIELDS) + len(more):
+        raise ValueError(f"unknown fields {sorted(row.keys() - set(_FIELDS) - set(_MORE))}")
     if not isinstance(input, str):
         raise ValueError(f"'input' must be a text, got {input!r}")
-    return Rollout(_key(row), input, text, tokens, finished, _VERDICTS[verdict], answer, reason)
+    said = (text, tokens, finished, _VERDICTS[verdict], answer, reason)
+    return Rollout(_key(row), input, *said, **more, empty=is_empty(text))
 
 
 def _row(rollout: Rollout) -> dict[str, object]:
@@ -225,4 +239,5 @@ def _row(rollout: Rollout) -> dict[str, object]:
         rollout.answer,
         rollout.reason,
     )
-    return dict(zip(_FIELDS, values, strict=True))
+    more = {name: value for name in _MORE if (value := getattr(rollout, name))}
+    return dict(zip(_FIELDS, values, strict=True)) | more

@@ -23,6 +23,7 @@ from dreamprm.data.records import (
 from dreamprm.files.atomic import write_lines_atomically
 from dreamprm.generators.prompting import question_text
 from dreamprm.labelling.jobs import Chain, Instructions, LabelledChain
+from dreamprm.responses import StepCounts
 
 EMPTY = "empty CoTs"
 NO_LABEL = "CoTs without any label"
@@ -39,6 +40,7 @@ class Written:
     left_out: Counter[str] = field(default_factory=Counter)
     cots: int = 0
     right: int = 0
+    steps: StepCounts = field(default_factory=StepCounts)
 
     def add(self, question: QuestionRecord, record: Record, extra: dict[str, Any]) -> None:
         """Add a record; image paths are relative to the file's folder, so that both can be moved together."""
@@ -55,6 +57,8 @@ class Written:
         self.cots += 1
         self.right += chain.correct is True
         self.malformed.update(chain.malformed)
+        if chain.text.strip():
+            self.steps[len(chain.steps)] += 1
         self.left_out[EMPTY] += not chain.text.strip()
 
     def save(self, path: Path, order: Iterable[QuestionRecord]) -> int:
@@ -83,7 +87,10 @@ def write_candidates(
         ),
     )
     split = kept[0].split if len({chain.split for chain in kept}) == 1 else [chain.split for chain in kept]
-    written.add(question, record, {"split": split, "malformed": [list(chain.malformed) for chain in kept]})
+    extra: dict[str, Any] = {"split": split, "malformed": [list(chain.malformed) for chain in kept]}
+    if any(chain.reasoning for chain in kept):
+        extra["reasoning"] = [chain.reasoning for chain in kept]
+    written.add(question, record, extra)
 
 
 def write_meta(written: Written, question: QuestionRecord, sampled: Sequence[tuple[Chain, Verdict]]) -> None:
@@ -152,7 +159,8 @@ def _as_shown(question: QuestionRecord) -> str:
 
 
 def _known(chain: Chain) -> dict[str, Any]:
-    return {"split": chain.split, "malformed": list(chain.malformed), "final_answer": chain.final_answer}
+    known = {"split": chain.split, "malformed": list(chain.malformed), "final_answer": chain.final_answer}
+    return known | ({"reasoning": chain.reasoning} if chain.reasoning else {})
 
 
 def _count_all(written: Written, sampled: Sequence[tuple[Chain, Verdict]]) -> None:

@@ -22,7 +22,8 @@ from dreamprm.generators.base import (
     shutdown,
 )
 from dreamprm.labelling.jobs import Want
-from dreamprm.labelling.journal import ASKED, Journal, Key, Rollout
+from dreamprm.labelling.journal import ASKED, Journal, Key, Rollout, is_empty
+from dreamprm.labelling.replies import ReplyLimits
 from dreamprm.labelling.rollout_content import Contents, QuestionContent
 from dreamprm.labelling.status import LabelStatus
 
@@ -91,6 +92,7 @@ class Scheduler:
     judge: Generator | None = None
     contents: Contents = field(default_factory=Contents)
     older_rollouts: bool = False
+    limits: ReplyLimits = field(default_factory=ReplyLimits)
     _ready: deque[_Piece] = field(default_factory=deque, init=False)
     _answered: bool = field(default=False, init=False)
     _names: dict[str, str] = field(default_factory=dict, init=False)  # in the journal, by question id
@@ -99,8 +101,9 @@ class Scheduler:
         """Run all tasks; yields the number and result of each task as it ends. Failed tasks yield nothing.
 
         Raises:
-            UserError: too many questions failed, the generator cannot serve any request, an image was
-                replaced while it was used, or the journal holds rollouts that do not say what they belong to.
+            UserError: too many questions failed, too many replies say nothing (`limits`), the generator
+                cannot serve any request, an image was replaced while it was used, or the journal holds
+                rollouts that do not say what they belong to.
         """
         self.status.begin(len(tasks))
         self._find_names(tasks)
@@ -171,7 +174,9 @@ class Scheduler:
                 before = self.journal.unjudged(key, input) or self.journal.sampled(key, input[:ASKED])
                 before = before or self._older(key, one.content.old_input(want))
                 if before is not None:
-                    there = Completion(before.text, before.tokens, before.finished)
+                    there = Completion(
+                        before.text, before.tokens, before.finished, before.reasoning, before.note
+                    )
                     pieces.append(_Piece(one, (key,), want, input, there))
                 elif want.given is not None:
                     pieces.append(_Piece(one, (key,), want, input, Completion(want.given, 0)))
@@ -280,6 +285,8 @@ class Scheduler:
         """Judge and write the completions, even if something else failed; returns the piece's failure, if
         any."""
         self.contents.require_unchanged(piece.active.content)
+        if piece.there is None and self.sampling.temperature > 0 and not isinstance(answer, GenerationError):
+            self.status.compared([one.text for one in answer])
         failure: Exception | None = None
         if isinstance(answer, GenerationError):
             failure, answer = answer, answer.completions
@@ -307,6 +314,12 @@ class Scheduler:
         want = piece.want
         if want.correct is not None:
             return Judgement("right" if want.correct else "wrong", None, "according to its source")
+        said_apart = completion.reasoning or not completion.finished
+        unsaid = completion.note or (said_apart and is_empty(completion.text))
+        if want.given is None and unsaid:
+            # The prefix may state an answer, but this reply does not: what it would have been is not known.
+            cause = completion.note or ("cut off" if not completion.finished else "only reasoning")
+            return Judgement("undecided", None, f"the reply says nothing ({cause})")
         return self.checker.check(want.prefix + completion.text, piece.active.task.question)
 
     def _arrived(
@@ -316,6 +329,9 @@ class Scheduler:
         one.missing -= 1
         one.failure = one.failure or failure
         self._answered = self._answered or (failure is None and piece.there is None)
+        problem = self.status.replies.problem(self.limits)
+        if problem is not None:
+            raise UserError(f"{problem} What was paid for is kept in {self.journal.path}")
         if one.missing:
             return
         if one.failure is None:
@@ -344,7 +360,17 @@ def _rollout(key: Key, input: str, completion: Completion, judgement: Judgement 
         if judgement is None
         else (judgement.verdict, judgement.extracted, judgement.reason)
     )
-    return Rollout(key, input, completion.text, completion.tokens, completion.finished, *said)
+    return Rollout(
+        key,
+        input,
+        completion.text,
+        completion.tokens,
+        completion.finished,
+        *said,
+        completion.reasoning,
+        completion.note,
+        is_empty(completion.text),
+    )
 
 
 def _request_seed(seed: int, key: Key) -> int:

@@ -78,12 +78,21 @@ class LabelConfig:
     )
     split: str = setting(
         "headings",
-        "what a step is: text under a 'Step k:' heading, a paragraph, a sentence, or the whole response",
+        "what a step is: text under a 'Step k:' heading, a paragraph, a sentence, or the whole response; "
+        "auto: headings where there are several, else paragraphs",
         choices=SPLITS,
     )
     max_failed_fraction: float = setting(
         0.05, "largest share of questions that may fail before the run stops", minimum=0, maximum=1
     )
+    max_undecided_fraction: float = setting(
+        0.5,
+        "largest share of replies that may be empty or undecided; above it the run stops, since a PRM "
+        "trained on such labels learns that every step is wrong",
+        minimum=0,
+        maximum=1,
+    )
+    undecided_after: int = setting(20, "number of replies from which on that share is judged", minimum=1)
     older_rollouts: str = setting(
         "refuse",
         "what to do with rollouts of version 0.2.0 and older in the output folder, which do not say what "

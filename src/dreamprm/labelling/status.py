@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 from dreamprm.labelling.journal import Journal, Rollout
+from dreamprm.labelling.replies import Replies, identical_warning, reply_lines
 from dreamprm.runtime.progress import CountingDisplay, duration
 
 LISTED = 20
@@ -47,6 +48,7 @@ class LabelStatus(CountingDisplay):
         self.tokens = 0
         self.unfinished = 0
         self.verdicts: Counter[str] = Counter()
+        self.replies = Replies()
 
     def begin(self, total: int, *, before: int = 0, label: str | None = None) -> None:
         """Start a run with this many questions."""
@@ -71,7 +73,15 @@ class LabelStatus(CountingDisplay):
             self.tokens += rollout.tokens
             self.unfinished += not rollout.finished
             self.verdicts[rollout.verdict or "unjudged"] += 1
+            self.replies.add(rollout)
             self.advance()
+
+    def compared(self, texts: Sequence[str]) -> None:
+        """Report rollouts that were asked for together; says so if the first ones are all identical."""
+        before = self.replies.early_warning()
+        self.replies.compare(texts)
+        if self.replies.early_warning() and not before:
+            self.say(identical_warning(self.replies.identical, self.replies.groups))
 
     def done(self, *, drew: bool) -> None:
         """Report that a question is done; `drew`: not all of its rollouts were in the journal."""
@@ -105,12 +115,14 @@ class LabelStatus(CountingDisplay):
             "tokens_sampled": self.tokens,
             "cut_off": self.unfinished,
             "verdicts": dict(self.verdicts),
+            "replies": self.replies.to_json(),
             "seconds": round(self.seconds, 2),
         }
 
     def _counts(self) -> str:
         failed = f"{self.failures:,} failed  " if self.failures else ""
-        return f"{failed}{self.rollouts:,} rollouts  {self.tokens:,} tokens"
+        share = self.replies.share()
+        return f"{failed}{self.rollouts:,} rollouts  {self.tokens:,} tokens" + (f"  {share}" if share else "")
 
     def _line(self) -> list[str]:
         ended = self.finished + self.failures
@@ -156,5 +168,6 @@ def describe_summary(summary: Mapping[str, Any]) -> str:
     if summary.get("left_out"):
         named = ", ".join(f"{count:,} {reason}" for reason, count in summary["left_out"].items())
         lines.append(f"not written: {named}")
+    lines += reply_lines(summary["replies"]) if "replies" in summary else []
     lines += [f"failed: {count:,} x {reason}" for reason, count in summary["failures"].items()]
     return "\n".join(lines)
