@@ -20,6 +20,7 @@ from dreamprm.evaluation.page import evaluation_page, notes
 from dreamprm.evaluation.scored_suite import Asked, Check, ScoredSuite, open_scored_suite, shared_questions
 from dreamprm.evaluation.settings import EvaluateConfig, SuiteFiles
 from dreamprm.files.atomic import save_config, write_atomically, write_lines_atomically
+from dreamprm.files.distinct import require_distinct
 from dreamprm.generators.cached_generator import CachedGenerator, cached_generator
 
 Suites = dict[str, ScoredSuite]
@@ -35,6 +36,8 @@ def run_evaluate(config: EvaluateConfig) -> None:
     Raises:
         UserError: the configuration or the records do not allow the evaluation.
     """
+    for what, chosen in (("suites", config.suites), ("development", config.development)):
+        require_distinct([path for file in chosen.values() for path in (file.path, *file.joined)], what)
     with ExitStack() as stack:
         check = _check(config, stack)
         suites = _open(config, config.suites, check)

@@ -11,6 +11,7 @@ from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.read_report import ReadReport
 from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.records import OPTION_LETTERS, CandidateRecord, QuestionRecord
+from dreamprm.files.distinct import require_distinct
 from dreamprm.generators.prompting import question_text
 from dreamprm.labelling.settings import QuestionSettings, shard_of
 
@@ -36,6 +37,7 @@ def open_questions(
         UserError, DataError: as raised by the reader.
         DataError: two questions have the same id.
     """
+    require_distinct([file.path for file in settings.files], "questions.files")
     records: list[QuestionRecord] = []
     for file in settings.files:
         report = ReadReport()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dreamprm.config.errors import UserError
 from dreamprm.files.atomic import write_atomically
+from dreamprm.files.distinct import require_distinct
 from dreamprm.reporting.console import final_table
 from dreamprm.reporting.contents import Report, read_report
 from dreamprm.reporting.folders.run import Run, read_run
@@ -28,6 +29,7 @@ def run_report(arguments: Sequence[str]) -> None:
     unknown, or the page cannot be written to its place.
     """
     folders, output = _parsed(arguments)
+    require_distinct(folders, "folders")
     report = read_report(folders)
     place = _place(report, output)
     write_report(report, place)

@@ -17,7 +17,9 @@ from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.files.atomic import save_config, write_atomically, write_lines_atomically
 from dreamprm.files.content import FileDigests, content_key, image_contents
+from dreamprm.files.distinct import require_distinct
 from dreamprm.models.candidate_scoring import PassLimits
+from dreamprm.responses import StepCounts
 from dreamprm.runtime.process import prepare_process
 from dreamprm.runtime.progress import CountingDisplay, duration
 from dreamprm.scoring.chain_scores import Chain, scored_chains
@@ -43,6 +45,7 @@ def run_score(config: ScoreConfig) -> None:
     """
     prepare_process(config.threads)
     folder, name = Path(config.output), scorer_name(config)
+    require_distinct(config.files.values(), "files")
     sources = {label: _source(config, path, name) for label, path in config.files.items()}
     for label, source in sources.items():
         if source.path.resolve() == (folder / f"{label}.jsonl").resolve():
@@ -108,6 +111,7 @@ class _Counts:
     candidates: int = 0
     stepless: int = 0
     steps: int = 0
+    by_steps: StepCounts = field(default_factory=StepCounts)
 
     @classmethod
     def of(cls, source: Source, *, say: Any) -> _Counts:
@@ -121,11 +125,15 @@ class _Counts:
             counts.records += 1
             counts.candidates += len(row.chains)
             counts.stepless += row.chains.count(None)
-            counts.steps += sum(len(chain) for chain in row.chains if chain)
+            for chain in row.chains:
+                if chain:
+                    counts.steps += len(chain)
+                    counts.by_steps[len(chain)] += 1
         if not counts.records:
             raise DataError(f"{source.path}: every record was left out; fix the file")
         for line in report.lines():
             say(f"{source.path}: {line}")
+        say(f"{source.path}: {counts.by_steps.line()}")
         if counts.stepless:
             say(
                 f"{source.path}: {counts.stepless:,} of {counts.candidates:,} candidates have no steps and "
@@ -140,6 +148,7 @@ class _Counts:
             "candidates": self.candidates,
             "without_steps": self.stepless,
             "steps": self.steps,
+            "one_step": self.by_steps[1],
         }
 
 

@@ -12,6 +12,8 @@ from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.shortcut_audit import audit_shortcuts, require_both_classes
 from dreamprm.files.content import FileDigests
+from dreamprm.files.distinct import require_distinct
+from dreamprm.responses import StepCounts
 from dreamprm.training.settings import DataSettings
 
 Say = Callable[[str], None]
@@ -25,6 +27,9 @@ def open_training_data(
     Raises:
         DataError: a bad record, or a file from which every record was left out.
     """
+    require_distinct(
+        [*(file.path for file in data.train), *filter(None, [data.meta])], "data.train and data.meta"
+    )
     tables = []
     for file in data.train:
         table = RecordTable.open(
@@ -76,6 +81,7 @@ def open_meta_data(
     if reports is not None:
         reports += table.reports
     records = list(table)
+    say(f"{data.meta}: {StepCounts.of(len(record.steps) for record in records).line('CoTs')}")
     for warning in audit_shortcuts(records).warnings(data.audit_bound):
         say(f"{data.meta}: {warning}")
     report = ReadReport(rows=len(records))

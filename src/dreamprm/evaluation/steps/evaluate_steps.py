@@ -34,6 +34,7 @@ from dreamprm.evaluation.steps.step_figures import (
 )
 from dreamprm.evaluation.steps.wording import shown_scope
 from dreamprm.files.atomic import atomic_folder, save_config
+from dreamprm.files.distinct import require_distinct
 
 RESULT = "steps.json"
 
@@ -47,6 +48,7 @@ def run_evaluate_steps(config: EvaluateStepsConfig) -> None:
     """
     output = Path(config.output)
     _check_output(output, overwrite=config.overwrite)
+    require_distinct([*config.files.values(), *filter(None, [config.threshold.file])], "files")
     files = {name: _read(config, path) for name, path in config.files.items()}
     _check_scorers(config, files)
     subsets = {name: file.steps for name, file in files.items()}
