@@ -9,7 +9,7 @@ from scored_candidates import candidate, random_records, record, write
 from shared_data import shared_file
 
 from dreamprm.config.choices import AGGREGATIONS
-from dreamprm.config.errors import UserError
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.config.loading import load_config
 from dreamprm.evaluation import best_of_n_accuracy, bootstrap_interval
 from dreamprm.evaluation import evaluate as command
@@ -406,3 +406,36 @@ def test_five_real_models_on_math_vision(tmp_path):
     assert result["best_of_n"]["oracle"]["mathv"] == pytest.approx(by_question.any(axis=0).mean())
     assert min(abs(result["best_of_n"]["first"]["mathv"] - share) for share in shares) < 1e-12
     assert any("chosen on the test answers" in note for note in result["notes"])
+
+
+def test_candidates_without_a_verdict_are_judged_by_default(tmp_path: Path) -> None:
+    """answers.kind is auto; only answers=null makes a missing verdict an error."""
+    rows = [
+        {
+            "id": f"q{k}",
+            "question": f"How many, {k}?",
+            "benchmark": "b",
+            "answer": "7",
+            "candidates": [
+                {
+                    "text": f"Final answer: {answer}",
+                    "steps": ["s"],
+                    "generator": "g",
+                    "scores": {"prm": {"log_odds": [score]}},
+                }
+                for answer, score in (("7", 1.0), ("8", 0.5), ("none at all, I am afraid", 0.1))
+            ],
+        }
+        for k in range(3)
+    ]
+    path = tmp_path / "s.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = [f"suites.a={path}", f"output={tmp_path}/out", "examples.count=0"]
+    run_evaluate(load_config(EvaluateConfig, None, given))
+    result = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert (
+        sum(result["suites"]["a"]["judged"].values()) == 9 and result["suites"]["a"]["judged"]["right"] == 3
+    )
+    assert any("9 candidates came without a verdict and were judged" in note for note in result["notes"])
+    with pytest.raises(DataError, match="has no 'correct'.*answers.kind=auto"):
+        run_evaluate(load_config(EvaluateConfig, None, [*given, "answers=null"]))

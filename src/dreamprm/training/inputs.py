@@ -27,9 +27,7 @@ def open_training_data(
     Raises:
         DataError: a bad record, or a file from which every record was left out.
     """
-    require_distinct(
-        [*(file.path for file in data.train), *filter(None, [data.meta])], "data.train and data.meta"
-    )
+    require_distinct([*(file.path for file in data.train), data.meta], "data.train and data.meta")
     tables = []
     for file in data.train:
         table = RecordTable.open(

@@ -48,7 +48,7 @@ def run_evaluate_steps(config: EvaluateStepsConfig) -> None:
     """
     output = Path(config.output)
     _check_output(output, overwrite=config.overwrite)
-    require_distinct([*config.files.values(), *filter(None, [config.threshold.file])], "files")
+    require_distinct(config.files.values(), "files")
     files = {name: _read(config, path) for name, path in config.files.items()}
     _check_scorers(config, files)
     subsets = {name: file.steps for name, file in files.items()}
