@@ -189,7 +189,7 @@ def _choice(given: Any) -> Choice | None:
     message = given.get("message") if isinstance(given, dict) else None
     if not isinstance(message, dict):
         return None
-    reasoning = next((text for name in _REASONING if isinstance(text := message.get(name), str) and text), "")
+    reasoning = next((one for name in _REASONING if isinstance(one := message.get(name), str) and one), "")
     text, note = message.get("content"), ""
     if isinstance(text, list):  # parts, as in a request; thinking has parts of its own
         parts = [part for part in text if isinstance(part, dict)]

@@ -355,21 +355,18 @@ class Scheduler:
 
 
 def _rollout(key: Key, input: str, completion: Completion, judgement: Judgement | None) -> Rollout:
-    said = (
-        (None, None, "not judged yet")
-        if judgement is None
-        else (judgement.verdict, judgement.extracted, judgement.reason)
-    )
     return Rollout(
         key,
         input,
         completion.text,
         completion.tokens,
         completion.finished,
-        *said,
-        completion.reasoning,
-        completion.note,
-        is_empty(completion.text),
+        verdict=None if judgement is None else judgement.verdict,
+        answer=None if judgement is None else judgement.extracted,
+        reason="not judged yet" if judgement is None else judgement.reason,
+        reasoning=completion.reasoning,
+        note=completion.note,
+        empty=is_empty(completion.text),
     )
 
 
