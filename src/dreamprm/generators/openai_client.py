@@ -190,7 +190,8 @@ def _choice(given: Any) -> Choice | None:
     if not isinstance(message, dict):
         return None
     reasoning = next((one for name in _REASONING if isinstance(one := message.get(name), str) and one), "")
-    text, note = message.get("content"), ""
+    text: Any = message.get("content")
+    note = ""
     if isinstance(text, list):  # parts, as in a request; thinking has parts of its own
         parts = [part for part in text if isinstance(part, dict)]
         text = "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
@@ -198,9 +199,11 @@ def _choice(given: Any) -> Choice | None:
         # `refusal` replaces the content if the model declines. Where something else does, the text is empty:
         # a model that reasons apart from its answer may use up its tokens before the answer begins, and what
         # stands in a field for other things is not known to be its answer.
-        refusal, text = message.get("refusal"), ""
+        refusal = message.get("refusal")
+        text = ""
         if isinstance(refusal, str) and refusal:
-            text, note = refusal, "a refusal"
+            text = refusal
+            note = "a refusal"
         elif reasoning:
             note = "no content, only reasoning"
         elif message.get("tool_calls") or message.get("function_call"):
