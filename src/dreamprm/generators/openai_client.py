@@ -189,7 +189,8 @@ def _choice(given: Any) -> Choice | None:
     message = given.get("message") if isinstance(given, dict) else None
     if not isinstance(message, dict):
         return None
-    reasoning = next((one for name in _REASONING if isinstance(one := message.get(name), str) and one), "")
+    held = [str(message[name]) for name in _REASONING if isinstance(message.get(name), str)]
+    reasoning = next(filter(None, held), "")
     text: Any = message.get("content")
     note = ""
     if isinstance(text, list):  # parts, as in a request; thinking has parts of its own
