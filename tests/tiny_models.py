@@ -130,13 +130,14 @@ def tiny_prm(
     attn_implementation: str = "eager",
     head: str = "hidden",
     readout: str = "step_end",
+    image_ground: str = "white",
     **sizes: Any,
 ) -> PRM:
     """A tiny random PRM in evaluation mode; **sizes go to `tiny_config`."""
     torch.manual_seed(seed)
     prm = PRM.from_backbone(
         tiny_config(family, **sizes),
-        processor=tiny_processor(readout=readout),
+        processor=tiny_processor(readout=readout, image_ground=image_ground),
         head=head,
         attn_implementation=attn_implementation,
         dtype=dtype,

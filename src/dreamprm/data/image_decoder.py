@@ -232,8 +232,8 @@ def _opaque(file: Image.Image, clear: Any, ground: tuple[int, int, int]) -> Imag
         return image
     if clear is None:
         return file.convert("RGB")
-    if clear != _ALPHA and clear != file.info["transparency"]:
-        file = file.copy()
+    if clear != _ALPHA:
+        # Also for the next time that a given image is read: its file's depth is not known then.
         file.info["transparency"] = clear
     if file.mode == "La":
         file = file.convert("LA")
