@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny_models import tiny_image
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
 from dreamprm.config.errors import UserError
 from dreamprm.models.images import ImagePatcher
@@ -48,6 +48,46 @@ def test_tokens_are_patches_over_merge_squared() -> None:
     patcher = ImagePatcher(Qwen2VLImageProcessorPil())
     assert patcher.tokens((1, 4, 4)) == 4
     assert patcher.tokens((1, 2, 6)) == 3
+
+
+LIMITS = [(784, 3136), (3136, 3136), (3136, 12544), (784, 784), (3136, 262144), (3136, 1003520)]
+
+
+@pytest.mark.parametrize(("least", "most"), LIMITS)
+def test_no_picture_exceeds_max_pixels_and_ordinary_ones_keep_the_rules_size(least: int, most: int) -> None:
+    patcher = ImagePatcher(Qwen2VLImageProcessorPil(min_pixels=least, max_pixels=most))
+    sides = [*range(1, 40, 3), *range(40, 3000, 97)]
+    shortened = 0
+    for height in sides:
+        for width in sides:
+            if max(height, width) > 200 * min(height, width):
+                continue
+            rule = smart_resize(height, width, factor=28, min_pixels=least, max_pixels=most)
+            size = patcher.final_size(height, width)
+            assert size[0] * size[1] <= most and min(size) >= 28 and size[0] % 28 == size[1] % 28 == 0
+            if rule[0] * rule[1] <= most:
+                assert size == rule
+            else:
+                shortened += 1
+                # One token more on the longer side, or on either of two equal ones, would be too much.
+                assert (max(size) + 28) * min(size) > most
+                assert (size[0] <= rule[0]) and (size[1] <= rule[1])
+    assert bool(shortened) is (most < 200 * 784)
+
+
+@pytest.mark.parametrize("size", [(2983, 15), (15, 2983), (400, 2), (40, 30)])
+def test_a_thin_picture_has_no_more_tokens_than_max_pixels_allow(size: tuple[int, int]) -> None:
+    patcher = ImagePatcher(Qwen2VLImageProcessorPil(min_pixels=3136, max_pixels=3136))
+    pixels = patcher.resized(tiny_image(0, size=size))
+    assert pixels.shape[1] * pixels.shape[2] <= 3136
+    assert patcher.tokens(patcher.grid(pixels)) <= 4
+
+
+def test_a_limit_below_one_token_is_the_users_error() -> None:
+    with pytest.raises(
+        UserError, match=r"max_pixels must be >= 784, the pixels of one visual token \(28 x 28\)"
+    ):
+        ImagePatcher(Qwen2VLImageProcessorPil(min_pixels=1, max_pixels=783))
 
 
 def test_an_extreme_aspect_ratio_is_the_users_error() -> None:

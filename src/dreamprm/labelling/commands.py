@@ -192,8 +192,8 @@ class _Run:
         _say(f"{describe_summary(summary)}\n{path}: {records:,} records")
         if written.steps:
             _say(f"{path}: {written.steps.line('CoTs')}")
-        for line in self.images.lines():
-            _say(f"questions: {line}")
+        if self.images.lines():
+            _say("images of questions: " + "\n".join(self.images.lines()))
 
 
 @contextmanager

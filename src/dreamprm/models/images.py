@@ -72,8 +72,8 @@ class ImagePatcher:
         That rule gives each side at least one visual token (28 pixels), and rounds up to reach `min_pixels`.
         A thin image can then get several times `max_pixels`: with 3136, one of 2983 x 15 gets 784 x 28, seven
         times as many. This happens only above an aspect ratio of `max_pixels` / 784 (so never with our
-        default of 262144), or if `min_pixels` is close to `max_pixels`. The longer side of such an image is
-        shortened to the most that `max_pixels` allows; all others keep the rule's size.
+        default of 262144), or if `min_pixels` is close to `max_pixels`. Such an image is shortened on its
+        longer side, token by token, until `max_pixels` allows it; all others keep the rule's size.
 
         Raises:
             UserError: an aspect ratio above 200.
@@ -86,9 +86,9 @@ class ImagePatcher:
             raise UserError(f"an image of {width} x {height} pixels cannot be used: {error}") from error
         while height * width > most:
             if height > width:
-                height = max(side, most // width // side * side)
+                height -= side
             else:
-                width = max(side, most // height // side * side)
+                width -= side
         return height, width
 
     def grid(self, pixels: np.ndarray) -> Grid:

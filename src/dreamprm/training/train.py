@@ -68,8 +68,8 @@ def run_train(config: TrainConfig) -> None:
     summary = summarise(run, folder) | {"seconds": time.monotonic() - started}
     folder.write_summary(summary)
     for kind, images in image_summaries(run, folder).items():
-        for line in images.lines():
-            accelerator.print(f"images of {kind}: {line}")
+        if images.lines():
+            accelerator.print(f"images of {kind}: " + "\n".join(images.lines()))
 
 
 def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -> Run:
