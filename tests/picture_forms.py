@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-Save = Callable[[Path], None]
+Save = Callable[[Path], object]
 
 HEIGHT, WIDTH = 56, 84
 GREY = 102
@@ -101,17 +101,17 @@ def tiff(values: np.ndarray, *, bits: int, sample_format: int = 1, photometric: 
     if bits == 12:
         flat = values.astype(np.uint16).ravel()
         first, second = flat[::2], flat[1::2]
-        data = np.stack([first >> 4, ((first & 15) << 4) | (second >> 8), second & 255], axis=1)
-        data = data.astype(np.uint8).tobytes()
+        packed = np.stack([first >> 4, ((first & 15) << 4) | (second >> 8), second & 255], axis=1)
+        content = packed.astype(np.uint8).tobytes()
     else:
-        data = values.astype(values.dtype.newbyteorder("<")).tobytes()
+        content = values.astype(values.dtype.newbyteorder("<")).tobytes()
     tags = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 0), (277, 1)]
-    tags += [(278, height), (279, len(data)), (339, sample_format)]
+    tags += [(278, height), (279, len(content)), (339, sample_format)]
     offset = 8 + 2 + 12 * len(tags) + 4
     out = b"II*\0" + struct.pack("<IH", 8, len(tags))
     for tag, value in tags:
         out += struct.pack("<HHII", tag, 4, 1, offset if tag == 273 else value)
-    return out + struct.pack("<I", 0) + data
+    return out + struct.pack("<I", 0) + content
 
 
 def _rows_of_png(values: np.ndarray, depth: int) -> bytes:
@@ -126,7 +126,7 @@ def _rows_of_png(values: np.ndarray, depth: int) -> bytes:
 
 
 def _written(content: bytes) -> Save:
-    return lambda path: path.write_bytes(content) and None
+    return lambda path: path.write_bytes(content)
 
 
 def _deep(dtype: type, scale: float) -> np.ndarray:
@@ -207,12 +207,11 @@ def lossless_forms() -> dict[str, Save]:
         "float-of-16.tif": lambda path: Image.fromarray(_deep(np.float32, 257)).save(path),
         "cmyk.tif": lambda path: _grey().convert("RGB").convert("CMYK").save(path),
         "turned.tif": lambda path: _turned(5)[0].save(path, exif=_turned(5)[1]),
-        "16.pgm": lambda path: (
-            path.write_bytes(b"P5 84 56 65535\n" + _deep(np.uint16, 257).astype(">u2").tobytes()) and None
+        "16.pgm": lambda path: path.write_bytes(
+            b"P5 84 56 65535\n" + _deep(np.uint16, 257).astype(">u2").tobytes()
         ),
-        "10-bit.pgm": lambda path: (
-            path.write_bytes(b"P5 84 56 1020\n" + (drawing().astype(np.uint16) * 4).astype(">u2").tobytes())
-            and None
+        "10-bit.pgm": lambda path: path.write_bytes(
+            b"P5 84 56 1020\n" + (drawing().astype(np.uint16) * 4).astype(">u2").tobytes()
         ),
         "rgba.tga": lambda path: _rgba().save(path),
         "rgba.ico": lambda path: _rgba().save(path, sizes=[(WIDTH, HEIGHT)]),
