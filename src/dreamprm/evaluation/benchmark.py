@@ -66,6 +66,8 @@ def run_benchmark(config: BenchmarkConfig) -> None:
         print(f"{config.questions}: {line}")
     count = write_records(folder / "questions.jsonl", (images_from(one.record, folder) for one in questions))
     print(f"wrote {count} question records to {folder / 'questions.jsonl'}")
+    if config.images == "ignore":
+        print(f"images=ignore: the {count} question records are written without images")
     if not config.predictions and config.candidates is None:
         return
     candidates = _candidates(config, benchmark, questions, tolerance)

@@ -63,6 +63,7 @@ class ImageFolder:
         self._root = None if root is None else os.path.abspath(root)
         self._folder = None if folder is None else Path(os.path.abspath(folder))
         self._written: list[Path] = []
+        self._stored: dict[str, str] = {}  # path by digest: many rows of a table may hold the same image
         self._made_folder = False
 
     def find(self, row: Fields, name: str, candidates: Iterable[str], *, base: Path | None = None) -> str:
@@ -110,6 +111,9 @@ class ImageFolder:
             raise UserError(
                 f"{row.path} contains its images; set image_folder to the folder to write them to"
             )
+        digest = hashlib.sha256(content).hexdigest()[:32]
+        if digest in self._stored:
+            return self._stored[digest]
         from dreamprm.data.image_decoder import ImageError, open_image  # only if a table holds images
 
         try:
@@ -119,7 +123,8 @@ class ImageFolder:
             given = f"{len(content)} bytes"
             raise row.error(name, f"bytes of an image file ({error.kind}: {error.reason})", given) from error
         suffix = {"jpeg": "jpg", "mpo": "jpg", "tiff": "tif"}.get(kind, kind)
-        return str(self._store(content, suffix))
+        self._stored[digest] = str(self._store(content, f"{digest}.{suffix}"))
+        return self._stored[digest]
 
     def embed_pixels(self, row: Fields, name: str) -> str:
         """Write pixels of shape `(height, width)` or `(height, width, 3)`, 0 to 255, as a PNG file."""
@@ -148,6 +153,7 @@ class ImageFolder:
         for path in self._written[after:]:
             path.unlink(missing_ok=True)
         del self._written[after:]
+        self._stored.clear()
         if self._made_folder and self._folder is not None and not any(self._folder.iterdir()):
             self._folder.rmdir()
             self._made_folder = False
@@ -164,9 +170,9 @@ class ImageFolder:
             return self.find(row, name, [value], base=base)
         raise row.error(name, _IMAGE)
 
-    def _store(self, content: bytes, suffix: str) -> Path:
+    def _store(self, content: bytes, name: str) -> Path:
         assert self._folder is not None
-        path = self._folder / f"{hashlib.sha256(content).hexdigest()[:32]}.{suffix}"
+        path = self._folder / name
         there = path.exists()
         if (
             there and path.read_bytes() == content
