@@ -505,3 +505,36 @@ def test_xlsx_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ):
         with pytest.raises(UserError, match=r"need openpyxl: pip install 'dreamprm\[xlsx\]', or use \.tsv"):
             use()
+
+
+def test_flags_of_a_file_are_compared_with_our_verdicts(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All flags say wrong, and the answers are right: a file of other questions looks like this."""
+    questions = written(folder, "testmini.jsonl", QUESTIONS)
+    rows = [output("4", correct=False, response=f"So \\boxed{{6}}. {k}", model_answer="6") for k in range(3)]
+    rows.append(output("4", correct=False, response="I cannot see it.", model_answer=None))
+    source = written(folder, "m.jsonl", rows)
+    done = convert_file("mathv", source, folder / "o.jsonl", questions=questions)
+    line, listed = done.flags
+    assert "0 agree, 3 disagree, 1 undecided" in line and "right by its flags 0.0%, by ours 75.0%" in line
+    assert "far apart: check that the questions are those of these answers" in line
+    assert listed == f"{folder}/o_disagreements.jsonl: 3 disagreements"
+    found = [json.loads(text) for text in (folder / "o_disagreements.jsonl").read_text().splitlines()]
+    assert [(row["published"], row["ours"], row["extracted"]) for row in found] == [
+        ("wrong", "right", "6")
+    ] * 3
+
+
+def test_bad_rows_of_candidate_formats_may_be_skipped(folder: Path) -> None:
+    questions = written(folder, "testmini.jsonl", [*QUESTIONS, QUESTIONS[0] | {"id": "9", "answer": None}])
+    rows = [output("4"), output("4", response=7), output("9"), output("5")]
+    source = written(folder, "m.jsonl", rows)
+    with pytest.raises(DataError, match=r"testmini\.jsonl:4: field 'answer'"):
+        list(mathv.read(source, questions=questions))
+    report = ConvertReport()
+    records = list(
+        mathv.read(source, report=report, questions=questions, on_error="skip", max_bad_fraction=0.5)
+    )
+    assert [len(record.candidates) for record in records] == [1, 1]
+    assert (report.bad, report.not_chosen) == (2, {"an answer to a question that was left out": 1})

@@ -16,6 +16,7 @@ from dreamprm.data.records import Record
 from dreamprm.files.atomic import atomic_path
 from dreamprm.formats.format import ConvertReport, Direction, Format
 from dreamprm.formats.image_folder import images_from
+from dreamprm.formats.published_flags import FlagAgreement, compared
 from dreamprm.formats.registry import FORMATS
 from dreamprm.responses.step_counts import step_lines
 
@@ -33,11 +34,18 @@ _OTHER_ENDINGS = (".parquet", ".arrow", ".csv", ".tsv", ".xlsx")
 
 @dataclass(frozen=True)
 class Converted:
-    """The result of a conversion: the kind and number of records written, and what was left out."""
+    """The result of a conversion.
+
+    Attributes:
+        kind, records: the kind and number of records written.
+        report: what was left out.
+        flags: lines that say how often the right/wrong flags of the file agree with our verdicts.
+    """
 
     kind: str
     records: int
     report: ConvertReport = field(default_factory=ConvertReport, compare=False)
+    flags: list[str] = field(default_factory=list, compare=False)
 
 
 class ConvertSettings(Protocol):
@@ -102,10 +110,13 @@ def convert_file(
             f"destination {destination} has the ending of another file type;"
             " the output is JSON Lines, use .jsonl"
         )
-    report = ConvertReport()
-    records = _at_least_one(chosen.read(source, report=report, **options), source, report)
+    report, flags = ConvertReport(), FlagAgreement()
+    records: Iterator[Any] = _at_least_one(chosen.read(source, report=report, **options), source, report)
+    if chosen.kind == "candidate":
+        records = compared(records, flags)
     count = write_records(destination, (images_from(record, destination.parent) for record in records))
-    return Converted(chosen.kind, count, report)
+    listed = flags.write(destination.with_name(f"{destination.stem}_disagreements.jsonl"))
+    return Converted(chosen.kind, count, report, flags.lines() + ([] if listed is None else [listed]))
 
 
 def run_convert(config: ConvertSettings) -> None:
@@ -114,7 +125,7 @@ def run_convert(config: ConvertSettings) -> None:
         config.format, config.source, config.destination, direction=config.direction, **config.options
     )
     print(f"wrote {done.records} {done.kind} records to {config.destination}")
-    for line in [*done.report.lines(), *step_lines(done.report.steps)]:
+    for line in [*done.report.lines(), *step_lines(done.report.steps), *done.flags]:
         print(line)
 
 

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dreamprm.answers import Judgement
-from dreamprm.data.records import QuestionRecord
+from dreamprm.answers import Judgement, build_checker
+from dreamprm.data.records import CandidateRecord, QuestionRecord
 from dreamprm.files.atomic import write_lines_atomically
+from dreamprm.generators.prompting import asked_question
 
 LISTED = 1000
 """How many disagreements are kept; the others are only counted."""
+
+COMPARED = 300
+"""How many flagged candidates of each generator a conversion compares, since comparing takes time."""
+
+_CLOSE = 0.9  # agreement below this, or shares of right answers further apart, suggest a reading error
 
 _LONGEST = 2000  # characters of a response in the list
 
@@ -28,10 +35,12 @@ class FlagAgreement:
 
     Attributes:
         counts: for each file with flags, how many of its rows `agree`, `disagree` or are `undecided` by us.
+        right: for each file, how many rows are right by its flags (`published`) and by us (`ours`).
         listed: the first thousand disagreements, as JSON values.
     """
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
+    right: dict[str, Counter[str]] = field(default_factory=dict)
     listed: list[dict[str, Any]] = field(default_factory=list)
 
     def add(
@@ -57,6 +66,7 @@ class FlagAgreement:
         ours = judgement.verdict
         kind = "undecided" if ours == "undecided" else "agree" if flag == (ours == "right") else "disagree"
         self.counts.setdefault(file, Counter())[kind] += 1
+        self.right.setdefault(file, Counter()).update(published=flag, ours=ours == "right")
         if kind != "disagree" or len(self.listed) >= LISTED:
             return
         place = {"file": file} | ({} if line is None else {"line": line})
@@ -80,17 +90,22 @@ class FlagAgreement:
         return sum(counts["disagree"] for counts in self.counts.values())
 
     def lines(self) -> list[str]:
-        """One line per file with flags; it says so if most of the flags contradict our verdicts."""
+        """One line per file with flags; it says so if flags and verdicts are far apart."""
         lines = []
         for file, counts in self.counts.items():
-            decided = counts["agree"] + counts["disagree"]
-            share = f"agreement {counts['agree'] / decided:.1%} of the decided" if decided else "none decided"
+            decided, total = counts["agree"] + counts["disagree"], counts.total()
+            agreement = counts["agree"] / decided if decided else 0.0
+            flagged, ours = (self.right[file][name] / total for name in ("published", "ours"))
             line = (
                 f"{file}: its own flags and our verdicts: {counts['agree']:,} agree, "
-                f"{counts['disagree']:,} disagree, {counts['undecided']:,} undecided ({share})"
+                f"{counts['disagree']:,} disagree, {counts['undecided']:,} undecided (agreement "
+                f"{agreement:.1%} of the decided; right by its flags {flagged:.1%}, by ours {ours:.1%})"
             )
-            if counts["disagree"] > counts["agree"]:
-                line += "; check that these questions belong to these answers, and what the response is"
+            if agreement < _CLOSE or abs(flagged - ours) > 1 - _CLOSE:
+                line += (
+                    "; far apart: check that the questions are those of these answers, and which field is "
+                    "the response"
+                )
             lines.append(line)
         return lines
 
@@ -108,3 +123,37 @@ class FlagAgreement:
         return f"{path}: {len(self.listed):,} disagreements" + (
             f"; {more:,} more are not listed" * bool(more)
         )
+
+
+def compared(records: Iterable[CandidateRecord], flags: FlagAgreement) -> Iterator[CandidateRecord]:
+    """The records, unchanged, while the flags of each generator's first `COMPARED` candidates are compared.
+
+    Our verdicts are those of `dreamprm.answers` (kind auto, no judge).
+
+    Args:
+        records: as converted from another project's file.
+        flags: filled in, by generator.
+    """
+    checker = None
+    try:
+        for record in records:
+            question = None
+            for candidate in record.candidates:
+                name = str(candidate.generator)
+                if candidate.correct is None or flags.counts.get(name, Counter()).total() >= COMPARED:
+                    continue
+                checker = checker or build_checker("auto")
+                question = question or asked_question(record)
+                judgement = checker.check(candidate.text, question)
+                flags.add(
+                    name,
+                    candidate.correct,
+                    judgement,
+                    question,
+                    response=candidate.text,
+                    generator=candidate.generator,
+                )
+            yield record
+    finally:
+        if checker is not None:
+            checker.close()

@@ -1,4 +1,4 @@
-"""The prompts that ask a generator for chains of thought."""
+"""The prompts that ask a generator for chains of thought, and the question that a prompt shows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from types import MappingProxyType
 
-from dreamprm.data.records import OPTION_LETTERS
+from dreamprm.data.records import OPTION_LETTERS, CandidateRecord, QuestionRecord
 from dreamprm.responses import last_step_number
 
 FIVE_STAGES = (
@@ -180,3 +180,39 @@ def _the_image(mark: re.Match[str]) -> str:
     article = "The" if re.search(r"(?:[.?!]\s+|\A\s*)\Z", before) else "the"
     # MATH-V has marks without a space next to them: "so\n<image1>that one can travel".
     return " " * before[-1:].isalnum() + f"{article} image" + " " * after[:1].isalnum()
+
+
+# How `question_text` ends a question with options.
+_LETTERS_SHOWN = re.compile(r"\nOptions: (?P<letters>[A-Z](?:, [A-Z])+) \(shown in the image\)\Z")
+_LETTERED = re.compile(r"\nOptions:(?P<lines>(?:\n\([A-Z]\) .*)+)\Z")
+
+
+def asked_question(record: CandidateRecord) -> QuestionRecord:
+    """The question that a candidate record answers, with its options parsed from the text.
+
+    Without the options, "(B) 4 cm" could not be compared with the answer "B".
+    """
+    text, options = _without_options(record.question)
+    if record.answer not in tuple(OPTION_LETTERS[: len(options)]) or (
+        question_text(text, options) != record.question
+    ):
+        text, options = record.question, ()
+    return QuestionRecord(
+        question=text,
+        images=record.images,
+        answer=record.answer,
+        options=options,
+        domain=record.benchmark,
+        answer_type=None,
+        precision=None,
+        unit=None,
+        id=record.id,
+    )
+
+
+def _without_options(text: str) -> tuple[str, tuple[str, ...]]:
+    if found := _LETTERS_SHOWN.search(text):
+        return text[: found.start()], tuple(found["letters"].split(", "))
+    if found := _LETTERED.search(text):
+        return text[: found.start()], tuple(line[4:] for line in found["lines"].split("\n")[1:])
+    return text, ()

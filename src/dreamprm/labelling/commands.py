@@ -190,6 +190,9 @@ class _Run:
             json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
         )
         _say(f"{describe_summary(summary)}\n{path}: {records:,} records")
+        few = self.status.replies.problem(ReplyLimits(self.limits.max_undecided_fraction, 1))
+        if few is not None and self.status.replies.total < self.limits.after:
+            _say(f"warning: {few}")
         if written.steps:
             _say(f"{path}: {written.steps.line('CoTs')}")
         if self.images.lines():

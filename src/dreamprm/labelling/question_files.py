@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,9 +9,9 @@ from dreamprm.config.errors import DataError
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.read_report import ReadReport
 from dreamprm.data.readers import read_candidate_records
-from dreamprm.data.records import OPTION_LETTERS, CandidateRecord, QuestionRecord
+from dreamprm.data.records import CandidateRecord, QuestionRecord
 from dreamprm.files.distinct import require_distinct
-from dreamprm.generators.prompting import question_text
+from dreamprm.generators.prompting import asked_question, question_text
 from dreamprm.labelling.settings import QuestionSettings, shard_of
 
 Say = Callable[[str], None]
@@ -82,7 +81,7 @@ def open_candidates(
     _require_unique([record.id for record in records], path)
     by_id = {record.id: record for record in records}
     if not settings.files:
-        return [_question(record) for record in records], by_id
+        return [asked_question(record) for record in records], by_id
     known = {question.id for question in questions}
     strange = [record.id for record in records if record.id not in known]
     if strange:
@@ -118,42 +117,6 @@ def share(
     """Every n-th of the first `questions.limit` questions, starting at the i-th, for a shard written i/n."""
     first, step = shard_of(shard)
     return list(questions[: settings.limit][first::step])
-
-
-# How `dreamprm.generators.prompting.question_text` ends a question with options.
-_LETTERS_SHOWN = re.compile(r"\nOptions: (?P<letters>[A-Z](?:, [A-Z])+) \(shown in the image\)\Z")
-_LETTERED = re.compile(r"\nOptions:(?P<lines>(?:\n\([A-Z]\) .*)+)\Z")
-
-
-def _question(record: CandidateRecord) -> QuestionRecord:
-    """The question that a candidate record answers, with its options parsed from the text.
-
-    Without the options, "(B) 4 cm" could not be compared with the answer "B".
-    """
-    text, options = _without_options(record.question)
-    if record.answer not in tuple(OPTION_LETTERS[: len(options)]) or (
-        question_text(text, options) != record.question
-    ):
-        text, options = record.question, ()
-    return QuestionRecord(
-        question=text,
-        images=record.images,
-        answer=record.answer,
-        options=options,
-        domain=record.benchmark,
-        answer_type=None,
-        precision=None,
-        unit=None,
-        id=record.id,
-    )
-
-
-def _without_options(text: str) -> tuple[str, tuple[str, ...]]:
-    if found := _LETTERS_SHOWN.search(text):
-        return text[: found.start()], tuple(found["letters"].split(", "))
-    if found := _LETTERED.search(text):
-        return text[: found.start()], tuple(line[4:] for line in found["lines"].split("\n")[1:])
-    return text, ()
 
 
 def _reading(settings: QuestionSettings, truncated_image: str) -> dict[str, Any]:

@@ -93,8 +93,7 @@ class MathV(TolerantReader):
             id = fields.identifier()
             if id in groups:
                 texts = response_fields(fields)
-                if not texts.response.strip():
-                    raise fields.error(texts.field, "a text that is not empty")
+                fields.text(texts.field)  # raises if it is none, or empty
                 groups.add(
                     id,
                     texts.text,
