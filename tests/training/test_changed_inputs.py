@@ -223,6 +223,12 @@ def test_a_named_checkpoint_may_be_continued_on_other_data_and_says_so(
         f"{checkpoint} is continued with other inputs: data.meta={again.folder}/more.jsonl has other content"
     )
     assert told in capsys.readouterr().out
+    # A path alone does not make other content one that was chosen, and a picture may have changed too.
+    shutil.copy(again.folder / "meta.jsonl", again.folder / "same.jsonl")
+    flip_last_bit(again.folder / "1.png")
+    assert again.train(f"resume={checkpoint}", output, f"data.meta={again.folder}/same.jsonl") == 2
+    assert f"now: image {again.folder}/1.png has other content. Put" in capsys.readouterr().err
+    flip_last_bit(again.folder / "1.png")
     # A file that has changed under its name is none that was chosen.
     replaced("maths.jsonl", b"step 1", b"step 7")(again)
     assert again.train(f"resume={checkpoint}", output, "overwrite=false") == 2

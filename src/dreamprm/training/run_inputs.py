@@ -144,6 +144,7 @@ class ContinuedInputs:
         self._config, self._checkpoint, self._say = config, checkpoint, say
         self._before = load_state(checkpoint).get("inputs")
         self._chosen = self._chosen_keys()
+        self._other_records = False
         if _says(self._before):
             return
         self._before = None
@@ -162,7 +163,9 @@ class ContinuedInputs:
             UserError: they differ, which has not been accepted.
         """
         if self._before is not None:
-            self._judge(changed_files(self._config, self._before["files"], now))
+            told = changed_files(self._config, self._before["files"], now)
+            self._other_records = any(key.startswith("data.") for key in told)
+            self._judge(told)
 
     def check_images(self, paths: Sequence[str], now: str) -> None:
         """Compare the images; arguments as for `changed_images`.
@@ -170,9 +173,10 @@ class ContinuedInputs:
         Raises:
             UserError: they differ, which has not been accepted.
         """
-        if self._before is not None and not any(key.startswith("data.") for key in self._chosen):
-            told = changed_images(self._before["images"], paths, now)
-            self._judge({"images": "; ".join(told)} if told else {})
+        if self._before is None or self._other_records:  # which have images of their own
+            return
+        told = changed_images(self._before["images"], paths, now)
+        self._judge({"data.image_root": "; ".join(told)} if told else {})
 
     def _judge(self, told: dict[str, str]) -> None:
         chosen = [text for key, text in told.items() if key in self._chosen]
