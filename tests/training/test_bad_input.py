@@ -56,6 +56,27 @@ def all_left_out(tiny: TinyRun) -> None:
     settings(data={"stepless": "skip"})(tiny)
 
 
+def change_base(how: Callable[[dict[str, Any]], object]) -> Spoil:
+    """Train from a base model with other tensors."""
+
+    def spoil(tiny: TinyRun) -> None:
+        from safetensors.torch import load_file, save_file
+
+        folder = tiny.folder / "base"
+        shutil.copytree(tiny.config["model"]["path"], folder)
+        tensors = load_file(folder / "model.safetensors")
+        how(tensors)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        settings(model={"path": str(folder)})(tiny)
+
+    return spoil
+
+
+def without_vision(tensors: dict[str, Any]) -> None:
+    for name in [name for name in tensors if "visual" in name]:
+        del tensors[name]
+
+
 def without_tokenizer(tiny: TinyRun) -> None:
     shutil.copytree(tiny.config["model"]["path"], tiny.folder / "bare", ignore=shutil.ignore_patterns("tok*"))
     tiny.config["model"] = {"path": str(tiny.folder / "bare")}
@@ -131,6 +152,18 @@ BEFORE_THE_FIRST_STEP: dict[str, tuple[Spoil, list[str]]] = {
         ["model.config=no.json cannot be read"],
     ),
     "no checkpoint there": (settings(model={"path": "nowhere/at/all"}), ["nowhere/at/all"]),
+    "base model without a vision tower": (
+        change_base(without_vision),
+        ["tensors are missing: model.visual.", "save the checkpoint again"],
+    ),
+    "base model without a tensor": (
+        change_base(lambda tensors: tensors.pop("model.norm.weight")),
+        ["base do not hold the model", "1 tensor is missing: model.language_model.norm.weight"],
+    ),
+    "base model with a tensor more": (
+        change_base(lambda tensors: tensors.update({"more.weight": tensors["model.norm.weight"].clone()})),
+        ["1 tensor is surplus: more.weight"],
+    ),
     "tokenizer missing": (
         without_tokenizer,
         ["bare: the tokenizer has no token", "use a Qwen2-VL tokenizer"],

@@ -8,12 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from tiny_run import DOMAINS, TinyRun, tiny_run
 from torch.func import functional_call
 
@@ -311,6 +313,32 @@ def test_a_damaged_checkpoint_is_named_with_the_way_out(
     assert again.train() == 2
     message = capsys.readouterr().err
     assert f"checkpoint file {tensors} is damaged" in message and "resume=PATH" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda tensors: tensors.pop("params/head.bias"), "params/head.bias is missing, expected (1,)"),
+        (lambda tensors: tensors.update({"params/more": torch.zeros(2)}), "the first params/more"),
+        (
+            lambda tensors: tensors.update({"alpha/domain_weights": torch.zeros(1)}),
+            "alpha/domain_weights is (1,), expected (2,)",
+        ),
+    ],
+)
+def test_a_checkpoint_with_other_tensors_is_refused(
+    change: Callable[[dict[str, torch.Tensor]], object],
+    told: str,
+    again: TinyRun,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = again.output / "checkpoints" / "step-000008" / "tensors.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+    assert again.train() == 2
+    message = capsys.readouterr().err
+    assert "does not fit this run: " in message and told in message
 
 
 def test_a_checkpoint_of_another_model_is_refused(
