@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import struct
 import threading
@@ -366,9 +367,12 @@ def test_threads_that_refuse_cut_files_do_not_see_the_others_switch(tmp_path: Pa
     assert len(refused) == 120 and read == [True] * 120
 
 
-def test_an_image_error_is_a_data_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError):
+def test_an_image_error_is_a_data_error_that_a_worker_can_send(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
         decode_image(tmp_path / "none.png")
+    sent = pickle.loads(pickle.dumps(caught.value))
+    assert isinstance(sent, ImageError) and str(sent) == str(caught.value)
+    assert (sent.reason, sent.kind) == ("no such file", "FileNotFoundError")
 
 
 def test_all_forms_are_written(tmp_path: Path) -> None:

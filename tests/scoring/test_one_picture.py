@@ -256,3 +256,16 @@ def test_whatever_is_wrong_is_one_error_on_every_path(
     report = ReadReport()
     (read,) = read_meta_records(meta, check_images=True, missing_image="text_only", report=report)
     assert read.images == () and report.text_only == 1 and name in report.without_images[0]
+
+
+def test_a_picture_that_is_too_thin_is_named(prm: PRM, tmp_path: Path) -> None:
+    tiny_image(0, size=(300, 1)).save(tmp_path / "thin.png")
+    paths: dict[str, Callable[[], Any]] = {
+        "PRM.score": lambda: prm.score(QUESTION, str(tmp_path / "thin.png"), STEPS),
+        "store": lambda: prm.processor.image_store().open_all([str(tmp_path / "thin.png")]),
+    }
+    for opens in paths.values():
+        with pytest.raises(UserError, match="image .*thin.png: an image of 300 x 1 pixels cannot be used"):
+            opens()
+    with pytest.raises(UserError, match="image number 2: an image of 300 x 1 pixels cannot be used"):
+        prm.score(QUESTION, [tiny_image(), tiny_image(0, size=(300, 1))], STEPS)

@@ -46,13 +46,18 @@ class ImageError(DataError):
     """An image that cannot be read, whatever the exception of its format's plug-in.
 
     Attributes:
-        reason: why, without the image's name.
+        name: the path, or how else the image was given.
+        reason: why, without the name.
         kind: the name of the exception that stands for it, such as `OSError`.
     """
 
     def __init__(self, name: str, reason: str, kind: str) -> None:
         super().__init__(f"{name}: {reason}")
-        self.reason, self.kind = reason, kind
+        self.name, self.reason, self.kind = name, reason, kind
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str, str]]:
+        """From a loader's worker, an exception is sent as its class and these arguments."""
+        return type(self), (self.name, self.reason, self.kind)
 
 
 @dataclass(frozen=True)
@@ -217,9 +222,8 @@ def _read(file: Image.Image, name: str, ground: tuple[int, int, int], side: int 
         image = image.transpose(turn)
     image.info = {}
     frames = getattr(file, "is_animated", False) and file.format != "MPO"  # a JPEG file with others after it
-    as_stored = (
-        turn is None and clear is None and not frames and file.mode in ("1", "L", "P", "RGB") and side is None
-    )
+    plain = file.mode in ("1", "L", "P", "RGB") and not stored_as.startswith("RGB;16")
+    as_stored = plain and turn is None and clear is None and not frames and side is None
     return DecodedImage(image, file.format, as_stored)
 
 

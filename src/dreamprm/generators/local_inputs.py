@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -148,14 +149,15 @@ class QwenVLInputs(InputEncoder):
 
     def encode(self, requests: Sequence[Request]) -> dict[str, Tensor]:
         texts = [self.text(request) for request in requests]
-        images = [image for request in requests for image in self.open_images(request)]
+        images = [
+            (path, image)
+            for request in requests
+            for path, image in zip(request.images, self.open_images(request), strict=True)
+        ]
         shown: dict[str, Tensor] = {}
         counts: list[int] = []
         if images:
-            try:
-                pixels = [self._patcher.resized(image) for image in images]
-            except UserError as error:  # for example, an aspect ratio above 200
-                raise GenerationError(f"an image cannot be used: {error}", refused=True) from error
+            pixels = [self._resized(path, image) for path, image in images]
             grids = [self._patcher.grid(image) for image in pixels]
             shown = {
                 "pixel_values": torch.from_numpy(self._patcher.patches(pixels)),
@@ -175,6 +177,12 @@ class QwenVLInputs(InputEncoder):
             "mm_token_type_ids": (ids == self._pad).to(torch.int32),
             **shown,
         }
+
+    def _resized(self, path: str, image: Image.Image) -> np.ndarray:
+        try:
+            return self._patcher.resized(image)
+        except UserError as error:  # for example, an aspect ratio above 200
+            raise GenerationError(f"an image cannot be used: {path}: {error}", refused=True) from error
 
 
 def _widened(text: str, counts: Sequence[int]) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -196,18 +196,21 @@ class PRM(nn.Module):
             self.train(was_training)
         return [torch.sigmoid(torch.tensor(values, dtype=torch.float64)).tolist() for values in log_odds]
 
-    def _opened(self, image: ImageSource | Sequence[ImageSource] | None) -> list[Image.Image]:
-        """The images as the model sees them, before they are resized."""
+    def _opened(self, image: ImageSource | Sequence[ImageSource] | None) -> list[np.ndarray]:
+        """The images as the model sees them, resized."""
         if image is None:
             return []
         # Anything else that is no list of images is named by the decoder's error.
         several = image if isinstance(image, Sequence) and not isinstance(image, str | bytes) else [image]
         ground, opened = self.processor.settings.image_ground, []
-        for one in several:
+        for number, one in enumerate(several, start=1):
             try:
-                opened.append(decode_image(one, ground=ground))
+                opened.append(self.processor.patcher.resized(decode_image(one, ground=ground)))
             except ImageError as error:
                 raise UserError(f"cannot open the image {error}") from error
+            except UserError as error:
+                name = str(one) if isinstance(one, str | Path) else f"number {number}"
+                raise UserError(f"image {name}: {error}") from error
         return opened
 
     @classmethod

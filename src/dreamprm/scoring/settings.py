@@ -78,8 +78,8 @@ class ScoreConfig:
     )
     image_ground: str | None = image_ground_setting(
         None,
-        "; for a model of the public code, or scores=likelihood; null: the processor's own, or white; our own "
-        "models store theirs",
+        "; for a model of the public code, or scores=likelihood; null: the processor's own, or white; our "
+        "own models store theirs",
     )
     batch_size: int = setting(32, "largest number of candidates per pass", minimum=1)
     batch_tokens: int = setting(
