@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from loopback_servers import Fault, ScriptedServer, status
 from PIL import Image
+from replaced_files import bitmap, redraw
 
 from dreamprm.config.errors import UserError
 from dreamprm.generators import GenerationError, Request, Sampling, build_generator
@@ -352,3 +353,14 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 def test_importing_the_module_does_not_import_the_library() -> None:
     code = "import sys, dreamprm.generators.openai as _; sys.exit(len({'openai', 'torch'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_picture_of_equal_size_and_time_is_sent_anew(serve: Serve, tmp_path: Path) -> None:
+    server, generator = serve()
+    picture = bitmap(tmp_path / "a.bmp", 0)
+    for _ in range(2):
+        generator.complete("p", str(picture))
+    redraw(picture, 1)
+    generator.complete("p", str(picture))
+    first, again, other = (chat.body["messages"] for chat in server.exchanges)
+    assert first == again != other

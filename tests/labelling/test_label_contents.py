@@ -19,6 +19,7 @@ from scripted import NumberChecker, ScriptedGenerator
 from dreamprm.answers.base import Checker
 from dreamprm.cli import main
 from dreamprm.config.errors import UserError
+from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.records import QuestionRecord
 from dreamprm.generators.base import Request, Sampling
 from dreamprm.labelling.jobs import Chain, Instructions, label_job, sample_job
@@ -304,7 +305,8 @@ def _as_version_0_2_0(path: Path, questions: Sequence[QuestionRecord]) -> bytes:
         question = by_id[row["question"]]
         text = cots[row["question"], row["cot"]]
         prefix = text[: text.index(f"\nStep {row['step'] + 1}")] if row["step"] else ""
-        whole = (FIVE.prompt_of(question), prefix, None, None, question.answer, None, None, None)
+        judged = (question.answer, question.answer_type, question.precision, question.unit)
+        whole = (FIVE.prompt_of(question), prefix, None, None, *judged)
         row["input"] = hashlib.sha1(repr(whole).encode()).hexdigest()[:16]
     content = "".join(json.dumps(row) + "\n" for row in rows).encode()
     path.write_bytes(content)
@@ -420,10 +422,28 @@ def test_settings_are_known_without_the_saved_configuration(world: Path) -> None
         assert told["questions_in_journal"] == 0, override
 
 
-def test_a_key_refuses_or_reuses_older_rollouts(world: Path, capsys: Any) -> None:
-    assert _label(world) == 0
-    path = world / "out" / "rollouts.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert _label(world, "label", "older_rollouts=maybe") == 2
+@pytest.mark.parametrize("command", SUMMARIES)
+def test_older_rollouts_are_refused_before_anything_is_written(
+    command: str, world: Path, capsys: Any
+) -> None:
+    assert _label(world, command) == 0
+    name = {"label": "rollouts", "sample": "samples"}[command]
+    path = world / "out" / f"{name}.jsonl"
+    files = [str(one) for one in sorted((world / "world" / "questions").glob("*.jsonl"))]
+    questions = [
+        question for file in files for question in read_question_records(file, image_root=world / "world")
+    ]
+    before = _as_version_0_2_0(path, questions)
+    made = {one: one.read_bytes() for one in (world / "out").glob("*.jsonl")}
+    assert _label(world, command) == 2
+    assert "set older_rollouts=reuse" in capsys.readouterr().err
+    assert {one: one.read_bytes() for one in (world / "out").glob("*.jsonl")} == made
+    assert _label(world, command, "older_rollouts=reuse") == 0
+    assert {one: one.read_bytes() for one in made if one != path} == {
+        one: content for one, content in made.items() if one != path
+    }
+    assert path.read_bytes().startswith(before)
+    assert _label(world, command) == 0
+    assert json.loads((world / "out" / SUMMARIES[command]).read_text())["rollouts_sampled"] == 0
+    assert _label(world, command, "older_rollouts=maybe") == 2
     assert "older_rollouts must be one of refuse, reuse" in capsys.readouterr().err
-    assert {len(row["input"]) for row in rows} == {32}

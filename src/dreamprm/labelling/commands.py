@@ -163,6 +163,7 @@ class _Run:
             older_rollouts=self.older_rollouts,
             limits=self.limits,
         )
+        scheduler.prepare(tasks)  # outside: what it refuses leaves the records of earlier runs as they are
         try:
             for number, result in scheduler.run(tasks):
                 write(tasks[number].question, result)

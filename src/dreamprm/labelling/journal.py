@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from dreamprm.responses.visible import visible
 ASKED = 16
 """How many digits of an input are of what was asked (`dreamprm.labelling.rollout_content`); the others are of
 how its answer is judged. Inputs of version 0.2.0 and older have 16 digits, and leave out files."""
+
+_OLDER = re.compile(f"[0-9a-f]{{{ASKED}}}")
 
 # "unjudged" marks a rollout that was sampled but for which the judge gave no reply.
 _VERDICTS: Mapping[str, Verdict | None] = MappingProxyType(
@@ -133,6 +136,11 @@ class Journal(AppendOnlyFile):
             for held in self._held
             for key in held.get(input, ())
         }
+
+    @property
+    def has_older(self) -> bool:
+        """Whether it holds rollouts of version 0.2.0 or older."""
+        return any(_OLDER.fullmatch(input) for inputs in self._inputs.values() for input in inputs)
 
     def chains(self) -> dict[str, int]:
         """The number of whole CoTs by the first half of their input."""

@@ -95,6 +95,7 @@ class Scheduler:
     limits: ReplyLimits = field(default_factory=ReplyLimits)
     _ready: deque[_Piece] = field(default_factory=deque, init=False)
     _answered: bool = field(default=False, init=False)
+    _prepared: bool = field(default=False, init=False)
     _names: dict[str, str] = field(default_factory=dict, init=False)  # in the journal, by question id
 
     def run(self, tasks: Sequence[Task[T]]) -> Iterator[tuple[int, T]]:
@@ -105,8 +106,8 @@ class Scheduler:
                 cannot serve any request, an image was replaced while it was used, or the journal holds
                 rollouts that do not say what they belong to.
         """
-        self.status.begin(len(tasks))
-        self._find_names(tasks)
+        if not self._prepared:
+            self.prepare(tasks)
         # A generator that has already served this run does not refuse everything.
         self._answered = any(rollout.tokens for rollout in self.journal)
         batching = self.generator.together > 1
@@ -130,6 +131,22 @@ class Scheduler:
             except BaseException:
                 shutdown(flying, [self.generator, self.judge], grace=GRACE_SECONDS, say=self.status.say)
                 raise
+
+    def prepare(self, tasks: Sequence[Task[T]]) -> None:
+        """Find what the journal has of the tasks; `run` does so too, if it has not been done.
+
+        Raises:
+            UserError: the journal holds rollouts that do not say what they belong to; nothing was asked.
+        """
+        self._prepared = True
+        self.status.begin(len(tasks))
+        self._find_names(tasks)
+        if self.journal.has_older and not self.older_rollouts:
+            for task in tasks:
+                content = self.contents.of(task.question, task.prompt)
+                for want in map(self._named, self._first_wants(task)):
+                    for key in want.keys:
+                        self._before(key, content, want)
 
     def _fill(
         self, active: list[_Active], waiting: Iterator[tuple[int, Task[T]]], places: int
@@ -171,8 +188,7 @@ class Scheduler:
             for key in want.keys:
                 if self.journal.find(key, input) is not None:
                     continue
-                before = self.journal.unjudged(key, input) or self.journal.sampled(key, input[:ASKED])
-                before = before or self._older(key, one.content.old_input(want))
+                before = self._before(key, one.content, want)
                 if before is not None:
                     there = Completion(
                         before.text, before.tokens, before.finished, before.reasoning, before.note
@@ -194,6 +210,12 @@ class Scheduler:
             found.append([rollout for rollout in rollouts if rollout is not None])
             assert len(found[-1]) == len(want.keys)
         return found
+
+    def _before(self, key: Key, content: QuestionContent, want: Want) -> Rollout | None:
+        """A rollout that was sampled for this, with its text, however it was judged."""
+        input = content.input(want)
+        found = self.journal.unjudged(key, input) or self.journal.sampled(key, input[:ASKED])
+        return found or self._older(key, content.old_input(want))
 
     def _older(self, key: Key, old_input: str) -> Rollout | None:
         """A rollout of version 0.2.0 or older, which knew neither images nor the generator's files."""
@@ -221,11 +243,10 @@ class Scheduler:
         held: dict[int, bool] = {}
         for number, task in enumerate(tasks):
             content = self.contents.of(task.question, task.prompt)
-            job = task.start()
-            wants: Sequence[Want] = next(job, ())
-            job.close()
             firsts[number] = [
-                asked for want in wants for asked in (content.input(want)[:ASKED], content.old_input(want))
+                asked
+                for want in self._first_wants(task)
+                for asked in (content.input(want)[:ASKED], content.old_input(want))
             ]
             for asked in firsts[number]:
                 names.setdefault(asked, self.journal.questions(asked))
@@ -244,6 +265,14 @@ class Scheduler:
         unused = sum(chains.values()) - sum(chains.get(asked, 0) for asked in names)
         there = sum(held.values())
         self.status.found(there, unused)
+
+    @staticmethod
+    def _first_wants(task: Task[Any]) -> Sequence[Want]:
+        """The first round of a task's job, which is begun for that alone."""
+        job = task.start()
+        wants: Sequence[Want] = next(job, ())
+        job.close()
+        return wants
 
     def _named(self, want: Want) -> Want:
         """The want with the keys under which the journal has its question."""
