@@ -240,3 +240,26 @@ def test_params_of_another_shape_are_not_spread(saved: Path) -> None:
     with pytest.raises(UserError, match=r"head\.weight has the shape \(1,\), the model needs \(1, 32\)"):
         prm.load_params({"head.bias": torch.ones(1), "head.weight": torch.ones(1)})
     assert torch.equal(prm.head.bias, before)  # nothing is changed
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("prm.json", '{"format": 1}', "names the head None; use one of hidden"),
+        ("prm_processor.json", "{", "is not the settings file of a saved PRM's processor"),
+        ("prm_processor.json", "[1]", "is not the settings file of a saved PRM's processor"),
+        ("prm_processor.json", '{"colour": 1}', "holds colour, which this version does not know"),
+        ("prm_processor.json", '{"image_ground": "wite"}', "image_ground must be a colour"),
+    ],
+)
+def test_settings_files_that_were_changed(name: str, content: str, message: str, copied: Path) -> None:
+    (copied / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        PRM.from_pretrained(copied)
+
+
+def test_a_processor_without_a_ground_is_that_of_an_earlier_version(copied: Path) -> None:
+    settings = json.loads((copied / "prm_processor.json").read_text())
+    assert settings.pop("image_ground") == "white"
+    (copied / "prm_processor.json").write_text(json.dumps(settings))
+    assert PRM.from_pretrained(copied).processor.settings.image_ground == "white"

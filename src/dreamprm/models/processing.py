@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +210,15 @@ class PRMProcessor:
                 f"cannot read a tokenizer and an image processor from {folder}: {error}"
             ) from error
         path = Path(folder) / SETTINGS_FILE
-        stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        try:
+            stored = dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path} is not the settings file of a saved PRM's processor: {error}") from error
+        unknown = sorted(stored.keys() - {field.name for field in fields(ProcessorSettings)})
+        if unknown:
+            raise UserError(
+                f"{path} holds {', '.join(unknown)}, which this version does not know; upgrade dreamprm"
+            )
         try:
             return cls(tokenizer, image_processor, settings=ProcessorSettings(**{**stored, **changes}))
         except UserError as error:

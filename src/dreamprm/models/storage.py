@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from dreamprm.config.choices import HEADS
 from dreamprm.config.errors import UserError
 from dreamprm.files.atomic import atomic_folder
 from dreamprm.models.backbone import make_backbone
@@ -97,6 +98,10 @@ def load_parts(
     if settings.get("format") != FORMAT:
         raise UserError(
             f"{path} has format {settings.get('format')}, but this version reads {FORMAT}; upgrade dreamprm"
+        )
+    if settings.get("head") not in HEADS:
+        raise UserError(
+            f"{path} names the head {settings.get('head')!r}; use one of {', '.join(HEADS)}, as trained"
         )
     processor = PRMProcessor.from_pretrained(folder)
     for name, given, stored in (("head", head, settings["head"]), ("readout", readout, processor.readout)):
