@@ -24,9 +24,10 @@ from dreamprm.training.settings import TrainConfig
 Files = dict[str, dict[str, str | None]]
 """Digests by the setting that names a file or folder, and by the file's name in that folder (`""`: itself)"""
 
+START_ANEW = "start anew, with another output, or with overwrite=true to replace the run"
 WAYS_OUT = (
-    "Put the earlier files back; or continue with what they hold now, with changed_inputs=accept; or start "
-    "anew, with another output, or with overwrite=true to replace the run"
+    "Put the earlier files back; or continue with what they hold now, with changed_inputs=accept; or "
+    + START_ANEW
 )
 
 _DIGITS = 16  # of an image's digest in a checkpoint: 1.6 MB for 100,000 images
@@ -153,7 +154,10 @@ class ContinuedInputs:
             "and older did not record it, so it is not known whether they have changed"
         )
         if config.changed_inputs != "accept":
-            raise UserError(f"{told}. {WAYS_OUT}")
+            raise UserError(
+                f"{told}. If they have not, set changed_inputs=accept, which continues with what they hold now; "
+                f"otherwise {START_ANEW}"
+            )
         say(f"changed_inputs=accept: {told}; it is continued with what they hold now")
 
     def check_files(self, now: Files) -> None:
