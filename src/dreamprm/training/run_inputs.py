@@ -155,8 +155,8 @@ class ContinuedInputs:
         )
         if config.changed_inputs != "accept":
             raise UserError(
-                f"{told}. If they have not, set changed_inputs=accept, which continues with what they hold now; "
-                f"otherwise {START_ANEW}"
+                f"{told}. If they have not, set changed_inputs=accept, which continues with what they hold "
+                f"now; otherwise {START_ANEW}"
             )
         say(f"changed_inputs=accept: {told}; it is continued with what they hold now")
 
