@@ -21,6 +21,9 @@ SPLIT = [
     ("[Step 1] Look. [Step 2] Count.", 2),
     ("Is it so? Step 1: yes! Step 2: (see above) Then (all) of it. Step 3: no.", 3),
     ("Step 1: as in Step 2: we will see. Step 2: so it is.", 2),
+    # The third follows a title without a full stop, and fills the only gap; Markdown's # needs nothing.
+    ("Step 1: a. Step 2: the terminal: Synapse Step 3: b. Step 4: as in Step 2: c.", 4),
+    ("### Step 1: a ### Step 2: B is true ### Step 3: c", 3),
     ("Step 1: a. Step 2: by Step 1: b. Step 3: from Step 1 and Step 2: c. Step 4: d.", 4),
 ]
 
@@ -30,6 +33,8 @@ WHOLE = [
     "We use Step 1. Step 2. shows it.",
     "We begin at Step 2: a. Step 3: b.",
     "Only Step 1: a.",
+    "Step 1: look at the shape Step 2: see what it is Step 3: say it",
+    "Step 1: a. We recall Step 2: b and then Step 3: c.",
     "The stepping: step by step. Steps 1: 2: 3.",
     "By Step 1, step 2, and (Step 3: see above) it follows.",
 ]

@@ -20,6 +20,7 @@ from dreamprm.data.readers import read_candidate_records, read_meta_records, rea
 from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, Record, StepRecord, to_json
 from dreamprm.files.atomic import atomic_folder, write_lines_atomically
 from dreamprm.files.content import FileDigests, content_key
+from dreamprm.responses import StepCounts
 
 R = TypeVar("R", StepRecord, MetaRecord, CandidateRecord)
 Kind = Literal["step", "meta", "candidate"]
@@ -201,6 +202,11 @@ class RecordTable(Generic[R]):
         """The paths of all images, each once, in order of first appearance."""
         paths: list[str] = pc.unique(pc.list_flatten(self._data.data.table.column("images"))).to_pylist()
         return paths
+
+    def step_counts(self) -> StepCounts:
+        """How many steps its CoTs have."""
+        lengths = pc.list_value_length(self._data.data.table.column("steps"))
+        return StepCounts.of(lengths.to_numpy().tolist())
 
     def __reduce__(self) -> tuple[type[RecordTable[Any]], tuple[list[Path]]]:
         return RecordTable, (self._folders,)

@@ -277,6 +277,8 @@ def _candidates(
             }
             records = read_candidate_records(config.candidates, **reading)
             checked = check_candidates(benchmark, questions, records, judge=judge, file=config.candidates)
+            held = checked.report.files.setdefault(config.candidates, report)
+            report.not_chosen |= held.not_chosen
             checked.report.files[config.candidates] = report
             return checked
         # The schema has checked each against its choices.

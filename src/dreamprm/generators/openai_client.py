@@ -196,12 +196,12 @@ def _choice(given: Any) -> Choice | None:
     if isinstance(text, list):  # parts, as in a request; thinking has parts of its own
         parts = [part for part in text if isinstance(part, dict)]
         text = "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
-    if text is None:
+    if text is None or (isinstance(text, str) and not text.strip()):
         # `refusal` replaces the content if the model declines. Where something else does, the text is empty:
         # a model that reasons apart from its answer may use up its tokens before the answer begins, and what
         # stands in a field for other things is not known to be its answer.
         refusal = message.get("refusal")
-        text = ""
+        text = text or ""
         if isinstance(refusal, str) and refusal:
             text = refusal
             note = "a refusal"

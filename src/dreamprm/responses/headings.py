@@ -76,17 +76,35 @@ def find_headings(text: str, first: int = 1, *, within_lines: bool = False) -> t
     if not within_lines and any(one.number != first for one in lines):
         return lines
     at_lines = len(ascending(lines))
-    inline = _inline_headings(text)
-    run = ascending(sorted((*lines, *inline), key=lambda one: one.start)) if inline else ()
-    numbered = [one.number for one in run] == list(range(first, first + len(run)))
-    if not numbered or len(run) < (2 if first == 1 else 1) or len(run) <= at_lines:
+    certain, possible = _inline_headings(text)
+    if not certain:
+        return lines
+    run = _numbered(lines, certain, first)
+    if run is None and possible:
+        # One of five headings follows a title without a full stop: it fills the only gap that is left.
+        run = _numbered(lines, certain + possible, first)
+        known = {one.start for one in (*lines, *certain)}
+        if run is not None and 2 * sum(one.start in known for one in run) <= len(run):
+            run = None
+    if run is None or len(run) < (2 if first == 1 else 1) or len(run) <= at_lines:
         return lines
     return tuple(sorted({*lines, *run}, key=lambda one: one.start))
 
 
-def _inline_headings(text: str) -> tuple[Heading, ...]:
-    """Headings that stand within a line, after the end of a sentence, a formula or a value."""
-    found = []
+def _numbered(lines: Sequence[Heading], inline: Sequence[Heading], first: int) -> tuple[Heading, ...] | None:
+    """The run of headings at and within lines, if it numbers the steps without a gap."""
+    run = ascending(sorted({*lines, *inline}, key=lambda one: one.start))
+    return run if [one.number for one in run] == list(range(first, first + len(run))) else None
+
+
+def _inline_headings(text: str) -> tuple[list[Heading], list[Heading]]:
+    """Headings within a line: after the end of a sentence, of a formula or a value, or with Markdown's #.
+
+    Returns:
+        These, and those after any other word that does not make a mention of them ("in Step 2: we saw").
+    """
+    certain: list[Heading] = []
+    possible: list[Heading] = []
     for match in _INLINE.finditer(text):
         near = max(0, match.start() - _LOOK_BACK)
         before = text[max(text.rfind("\n", near, match.start()) + 1, near) : match.start()]
@@ -94,13 +112,23 @@ def _inline_headings(text: str) -> tuple[Heading, ...]:
         assert marks is not None  # it matches the empty text
         ended = before[: marks.start()]
         # The mark of emphasis or the bracket that opens the heading must not close what is before it.
-        if ended and marks.group()[:1].isspace() and _ENDED.search(ended):
-            opening = marks.group().lstrip()
-            found.append(Heading(int(match[1]), match.start() - len(opening)))
-    return tuple(found)
+        if not ended or not marks.group()[:1].isspace():
+            continue
+        heading = Heading(int(match[1]), match.start() - len(marks.group().lstrip()))
+        if _ENDED.search(ended) or "#" in marks.group():
+            certain.append(heading)
+        elif "(" not in marks.group() and not _MENTIONS.search(ended):
+            possible.append(heading)
+    return certain, possible
 
 
 _LOOK_BACK = 40  # characters before a heading that are read; a bound keeps long lines linear
+_MENTIONS = re.compile(
+    r"\b(?:in|from|of|to|and|or|by|see|using|use|with|at|after|before|per|the|than|on|for|as|via|this|that|our|"
+    r"both|recall|follow|follows|following|back|until|through|under|like|is|was|are|be|we|it|saw|next|then)\Z"
+    r"|[,(&/+=-]\Z",
+    re.IGNORECASE,
+)
 
 
 def ascending(headings: Sequence[Heading]) -> tuple[Heading, ...]:

@@ -13,7 +13,6 @@ from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.shortcut_audit import audit_shortcuts, require_both_classes
 from dreamprm.files.content import FileDigests
 from dreamprm.files.distinct import require_distinct
-from dreamprm.responses import StepCounts
 from dreamprm.training.settings import DataSettings
 
 Say = Callable[[str], None]
@@ -48,6 +47,7 @@ def open_training_data(
                 f"{file.path}: every record was left out, so {domain} has no sample; fix the "
                 "file or take it out of data.train"
             )
+        say(f"{file.path}: {table.step_counts().line('CoTs')}")
         tables.append(table)
     return RecordTable.concatenate(tables)
 
@@ -79,7 +79,7 @@ def open_meta_data(
     if reports is not None:
         reports += table.reports
     records = list(table)
-    say(f"{data.meta}: {StepCounts.of(len(record.steps) for record in records).line('CoTs')}")
+    say(f"{data.meta}: {table.step_counts().line('CoTs')}")
     for warning in audit_shortcuts(records).warnings(data.audit_bound):
         say(f"{data.meta}: {warning}")
     report = ReadReport(rows=len(records))

@@ -246,3 +246,16 @@ def test_rows_without_a_flag(mathv: Path) -> None:
     assert [record.candidates[0].correct for record in open_ones.records] == [False, None]
     with pytest.raises(UserError, match="unflagged"):
         load_config(BenchmarkConfig, None, ["name=x", "questions=q", "output=o", "unflagged=check"])
+
+
+def test_candidates_of_a_question_that_was_left_out(mathv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["name=mathvision", f"questions={mathv}/testmini.jsonl"]
+    rows = [{"id": "4", "response": "\\boxed{6}"}, {"id": "5", "response": "\\boxed{B}"}]
+    run(*given, f"predictions=[{save(mathv / 'm.jsonl', rows)}]", f"output={mathv}/first")
+    questions = mathv_rows()
+    save(mathv / "testmini.jsonl", [questions[0], questions[1] | {"answer": "Z"}])
+    more = ["on_error=skip", "max_bad_fraction=0.5", f"output={mathv}/second"]
+    run(*given, f"candidates={mathv}/first/candidates.jsonl", *more)
+    said = capsys.readouterr().out
+    assert "left out 1 of 2: an answer to a question that was left out" in said
+    assert "wrote 1 candidate records" in said

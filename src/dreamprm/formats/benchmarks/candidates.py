@@ -15,7 +15,13 @@ from dreamprm.data.records import RIGHT_FROM, Candidate, CandidateRecord
 from dreamprm.formats.benchmarks.base import Benchmark
 from dreamprm.formats.benchmarks.checked import BenchmarkCandidates, CandidateReport
 from dreamprm.formats.benchmarks.checkers import BenchmarkChecker, Graded
-from dreamprm.formats.benchmarks.predictions import OtherQuestions, Prediction, Sources, read_predictions
+from dreamprm.formats.benchmarks.predictions import (
+    OtherQuestions,
+    Prediction,
+    PredictionReport,
+    Sources,
+    read_predictions,
+)
 from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, QuestionSet
 from dreamprm.formats.candidate_groups import split_candidate
 from dreamprm.generators.base import Generator
@@ -167,7 +173,17 @@ def check_candidates(
     """
     report, checked = CandidateReport(), []
     checker = benchmark.checker(questions, judge)
-    known = list(records)
+    gone = questions.left_out | {benchmark.record_id(id) for id in questions.left_out}
+    known, left = [], 0
+    for record in records:
+        if record.id in gone:
+            left += 1
+        else:
+            known.append(record)
+    if left:
+        report.files[file] = PredictionReport()
+        report.files[file].rows = left + len(known)
+        report.files[file].not_chosen["an answer to a question that was left out"] = left
     try:
         calls = [
             partial(checker.check, one.text, questions.required(record.id).record)
