@@ -112,3 +112,22 @@ def test_a_sandbox_image_costs_less_than_by_the_library() -> None:
         for _ in range(5)
     ]
     assert statistics.median(ratios) < 1.0  # 0.4 to 0.5 was measured
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((56, 56, 3), np.uint8),
+        np.zeros((3, 56, 56), np.float32),
+        np.zeros((3, 50, 56), np.uint8),
+        np.zeros((3, 0, 56), np.uint8),
+        np.zeros((56, 56), np.uint8),
+    ],
+    ids=lambda array: f"{array.dtype}{array.shape}",
+)
+def test_an_array_that_is_no_resized_image_is_refused(array: np.ndarray) -> None:
+    patcher = ImagePatcher(Qwen2VLImageProcessorPil())
+    with pytest.raises(UserError, match=r"must be one that was resized already, \(3, height, width\) uint8"):
+        patcher.resized(array)
+    again = patcher.resized(tiny_image(0))
+    assert patcher.resized(again) is again

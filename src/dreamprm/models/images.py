@@ -56,10 +56,21 @@ class ImagePatcher:
 
         Raises:
             ImageError: the image cannot be read.
-            UserError: an aspect ratio above 200, which the backbone's resizing rule rejects.
+            UserError: an aspect ratio above 200, which the backbone's resizing rule rejects; or an array that
+                is not an already resized image.
         """
         if isinstance(image, np.ndarray):
-            return image
+            side = self.patch * self.merge
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[0] != 3 or not image.size:
+                given = f"{image.dtype} {image.shape}"
+            elif image.shape[1] % side or image.shape[2] % side:
+                given = f"{image.shape}, whose height and width are not multiples of {side}"
+            else:
+                return image
+            raise UserError(
+                f"an image given as an array must be one that was resized already, (3, height, width) uint8, "
+                f"got {given}; give a PIL image (Image.fromarray) or a path instead"
+            )
         image = rgb(image, ground=self._ground)
         height, width = self.final_size(image.height, image.width)
         if image.size != (width, height):
