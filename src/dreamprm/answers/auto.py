@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dreamprm.answers.base import Checker, Judgement, read_stated
 from dreamprm.answers.choice import ChoiceChecker
 from dreamprm.answers.judge import JudgeChecker
-from dreamprm.answers.numeric import NumericChecker, tolerance_setting
+from dreamprm.answers.numeric import NumericChecker, read_number, tolerance_setting
+from dreamprm.answers.plain import plain
 from dreamprm.answers.quantity import read_quantity
+from dreamprm.answers.several import compare_values, compare_with_one, read_values
 from dreamprm.answers.symbolic import SymbolicChecker, installed, timeout_setting
 from dreamprm.answers.text import TextChecker
 from dreamprm.config.checking import check_settings
@@ -84,6 +86,10 @@ class AutoChecker(Checker):
 
     def _by_kind(self, stated: Stated, question: QuestionRecord) -> Judgement:
         kind = answer_kind(question)
+        if kind in ("numeric", "symbolic"):
+            several = self._several(stated, question)
+            if several is not None:
+                return several
         if kind == "choice":
             judgement = self._choice.compare(stated, question)
             option = question.options[question.letters.index(question.answer)]
@@ -94,9 +100,45 @@ class AutoChecker(Checker):
             number = self._numeric.compare(stated, question)
             return self._or(number, stated, question.answer) if number.unread else number
         words = self._text.compare(stated, question.answer)
-        if kind == "text" or words.verdict == "right":
+        # [0, 1) and [0, 1] are the same words.
+        if kind == "text" or (
+            words.verdict == "right" and _brackets(stated.text) == _brackets(question.answer)
+        ):
             return words
         return self._expression(stated, question.answer)
+
+    def _several(self, stated: Stated, question: QuestionRecord) -> Judgement | None:
+        """The judgement of an answer of several values; None if neither side has several."""
+        extracted = plain(stated.text)
+        right = read_values(question.answer)
+        given = read_values(stated.text) if read_number(extracted) is None else None
+
+        def equal(reference: str, value: str) -> bool | None:
+            if read_quantity(reference) is not None and read_quantity(value) is not None:
+                one = self._numeric.compare(Stated(value, "boxed"), replace(question, answer=reference))
+            else:
+                one = self._expression(Stated(value, "boxed"), reference)
+            return None if one.verdict == "undecided" else one.verdict == "right"
+
+        if right is not None and given is not None:
+            verdict, reason = compare_values(right, given, equal)
+        elif right is not None:
+            if read_number(extracted) is None:
+                return None
+            verdict, reason = compare_with_one(extracted, right, lambda one: equal(one, stated.text))
+        elif given is not None:
+            if re.fullmatch(r"[-+]?\d+,\d+", extracted):
+                decimal = Stated(extracted.replace(",", "."), stated.how)
+                if self._numeric.compare(decimal, question).verdict == "right":
+                    return Judgement("undecided", extracted, "a decimal comma, or two numbers")
+            verdict, reason = compare_with_one(
+                question.answer, given, lambda one: equal(question.answer, one)
+            )
+        else:
+            return None
+        if not stated.marked and verdict != "undecided":
+            verdict, reason = "undecided", "no answer is marked"
+        return Judgement(verdict, extracted, f"{stated.how}: {reason}")
 
     def _or(self, undecided: Judgement, stated: Stated, reference: str) -> Judgement:
         """The judgement from comparing as expressions if that decides, otherwise the given one."""
@@ -109,6 +151,10 @@ class AutoChecker(Checker):
         return self._symbolic.compare(stated, reference)
 
 
+def _brackets(text: str) -> str:
+    return re.sub(r"[^()\[\]]", "", plain(text))
+
+
 def answer_kind(question: QuestionRecord) -> str:
     """`choice`, `numeric`, `symbolic` or `text`: how a question's answer is compared."""
     if question.options:
@@ -119,7 +165,8 @@ def answer_kind(question: QuestionRecord) -> str:
         return question.answer_type
     if read_quantity(question.answer) is not None:
         return "numeric"
-    return "symbolic" if looks_symbolic(question.answer) else "text"
+    several = read_values(question.answer) is not None
+    return "symbolic" if several or looks_symbolic(question.answer) else "text"
 
 
 def looks_symbolic(text: str) -> bool:

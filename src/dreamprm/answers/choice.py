@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 from dreamprm.answers.base import Checker, Judgement, Verdict, read_stated
 from dreamprm.answers.plain import plain
 from dreamprm.answers.quantity import Quantity, read_quantity
 from dreamprm.answers.text import normalised
+from dreamprm.answers.units import converted
 from dreamprm.config.errors import UserError
 from dreamprm.data.records import QuestionRecord
 from dreamprm.responses import Stated
@@ -142,10 +144,19 @@ class _Options:
             and _one_kind(quantity, option)
         ]
 
+    def named(self, text: str) -> list[str]:
+        """The options whose text or number this is, in brackets or not."""
+        inner = _inner(text)
+        return self.by_words(text) or self.by_words(inner) or self.by_number(read_quantity(inner))
+
+    def contradicts(self, letter: str, text: str) -> bool:
+        """Whether a text is a number while the letter's option is another one."""
+        return letter in self.quantities and read_quantity(_inner(text)) is not None
+
     def near(self, quantity: Quantity) -> bool:
         """Whether a number is within 1% of an option's number, and so may be that option, rounded."""
         return any(
-            abs(quantity.value - option.value) * 100 <= abs(option.value)
+            abs(_in_unit_of(quantity, option) - option.value) * 100 <= abs(option.value)
             for option in self.quantities.values()
         )
 
@@ -155,8 +166,8 @@ _LETTER = r"(?P<letter>[A-Za-z])"
 _LEADING = re.compile(
     rf"^(?:(?P<named>option|choice|answer|letter)\s*:?\s*)?"
     rf"(?:(?P<bracket>[(\[])\s*{_LETTER}\s*[)\]]"
-    r"|(?P<bare>[A-Za-z])(?P<mark>\s*[).:\]](?!\d)|\s+-\s|\s*,\s|(?=\s*$)))"
-    rf"[\s.:,-]*(?P<rest>.*)$",
+    r"|(?P<bare>[A-Za-z])(?P<mark>\s*[).:\]](?!\d)|\s+-\s|\s*,\s|\s*=|(?=\s*$)))"
+    rf"[\s.:,=-]*(?P<rest>.*)$",
     re.IGNORECASE | re.DOTALL,
 )
 _BRACKETED = re.compile(r"(?:(?<=\s)|^|(?<=[:=]))[(\[]\s*([A-Za-z])\s*[)\]](?![\w(])")
@@ -168,7 +179,23 @@ _AT_END = re.compile(
     r"([A-Z])\s*[).]?\s*$"
 )
 _LETTER_AT_END = re.compile(r"[a-z]\s+([A-Z])\s*[).]?\s*$")
-_SEVERAL = re.compile(r"^[(\[]?([A-Z])[)\]]?(?:\s*(?:,|/|&|and|or|,\s*and)\s*[(\[]?[A-Z][)\]]?)+$")
+# "D (1.9)", "F $12,000", "B food": a capital with its option and no mark between them.
+_BESIDE = re.compile(r"^(?P<letter>[A-Z])\s+(?P<rest>\S.*)$", re.DOTALL)
+_SEVERAL = re.compile(
+    r"^(?:(?:both|either)\s+)?[(\[]?([A-Z])[)\]]?(?:\s*(?:,?\s*\b(?:and|or)\b|,|/|&)\s*[(\[]?[A-Z][)\]]?)+$"
+)
+_ANOTHER = re.compile(r"^[(\s]*(?:or|and|/|&)\b", re.IGNORECASE)
+# "(A) is wrong", "option A cannot be right": up to the end of the clause.
+_REJECTED = re.compile(
+    r"^[\s)\].]*(?:is|are|was|were|can|could|would|should|must|does|seems|has)?(?:n't|not)?\b"
+    r"(?:(?!\b(?:because|since|as|but|while)\b)[^,.;])*?"
+    r"(?:\b(?:not|never|incorrect|wrong|false|eliminated|excluded|rejected|impossible|unlikely|invalid)\b|n't\b"
+    r"|\bcannot\b|\bruled\s+out\b|\bthe\s+(?:question|trap|distractor))",
+    re.IGNORECASE,
+)
+_REASON = re.compile(
+    r"\s*[,(]?\s*\b(?:because|since|due\s+to|as\s+(?:it|the|they)|which\s+(?:is|are|has))\b.*$", re.IGNORECASE
+)
 _NOT = re.compile(r"\b(?:not|no|none|never|neither|nor|cannot|except|unless|without)\b|n't\b", re.IGNORECASE)
 
 
@@ -177,7 +204,7 @@ def _leading_letter(text: str, options: _Options) -> Choice | None:
         return Choice(None, "names several options")
     match = _LEADING.match(text)
     if match is None:
-        return None
+        return _letter_beside_its_option(text, options)
     written = match["letter"] or match["bare"]
     letter, rest = written.upper(), match["rest"].strip()
     if letter not in options.letters:
@@ -192,17 +219,38 @@ def _leading_letter(text: str, options: _Options) -> Choice | None:
         if match["mark"].strip() == "," and re.match(r"[A-Za-z]\b|\d", rest):
             return None
     if rest:
-        named = options.by_words(rest) or options.by_number(read_quantity(rest))
+        if _REJECTED.match(rest):
+            return Choice(None, f"rejects option {letter}")
+        if _ANOTHER.match(rest):
+            return Choice(None, "names several options")
+        named = options.named(rest)
         if named and letter not in named:
             return Choice(None, f"letter {letter} is followed by the text of {named[0]}")
+        if not named and options.contradicts(letter, rest):
+            return Choice(None, f"letter {letter} is followed by {_inner(rest)}, which is not its value")
         others = {found.upper() for found in _BRACKETED.findall(rest)} & set(options.letters) - {letter}
         if others and not named:
             return Choice(None, "names several options")
     return Choice(letter, "the letter")
 
 
+def _letter_beside_its_option(text: str, options: _Options) -> Choice | None:
+    match = _BESIDE.match(text)
+    if match is None or match["letter"] not in options.letters:
+        return None
+    letter, rest = match["letter"], match["rest"]
+    named = options.named(rest)
+    if letter in named:
+        return Choice(letter, "the letter")
+    if named and letter != "A":  # "A blue ball": an article
+        return Choice(None, f"letter {letter} is followed by the text of {named[0]}")
+    if not named and options.contradicts(letter, rest):
+        return Choice(None, f"letter {letter} is followed by {_inner(rest)}, which is not its value")
+    return None
+
+
 def _option_text(text: str, options: _Options) -> Choice | None:
-    named = options.by_words(text)
+    named = options.by_words(text) or options.by_words(_REASON.sub("", text))
     if len(named) == 1:
         return Choice(named[0], "the option's text")
     if not named:
@@ -215,6 +263,10 @@ def _option_text(text: str, options: _Options) -> Choice | None:
 def _letter_in_sentence(text: str, options: _Options) -> Choice | None:
     found = {letter.upper() for pattern in (_BRACKETED, _AFTER_NAME) for letter in pattern.findall(text)}
     found &= set(options.letters)
+    for pattern in (_BRACKETED, _AFTER_NAME):
+        for match in pattern.finditer(text):
+            if match[1].upper() in found and _REJECTED.match(text[match.end() :]):
+                return Choice(None, f"rejects option {match[1].upper()}")
     if not found:
         only_letters = options.pictured == set(options.letters)
         end = (_LETTER_AT_END if only_letters else _AT_END).search(text)
@@ -263,14 +315,27 @@ def _without_label(text: str, letter: str) -> str:
 
 
 def _one_kind(one: Quantity, other: Quantity) -> bool:
-    """Whether two numbers can be compared as written: no different units, percent signs on both or
-    neither."""
+    """Whether two numbers can be compared as written: one unit, percent signs on both or neither."""
     return one.percent == other.percent and (not one.unit or not other.unit or one.unit == other.unit)
 
 
+def _in_unit_of(one: Quantity, other: Quantity) -> Fraction:
+    """The first number in the unit of the second, if it can be converted."""
+    value = converted(one.value, one.unit, other.unit) if one.unit and other.unit else one.value
+    return one.value if value is None else value
+
+
+def _inner(text: str) -> str:
+    """A text without the brackets around it: the `1.9` of `D (1.9)`."""
+    text = text.strip(" .=")
+    return text[1:-1].strip(" .=") if text[:1] in "([" and text[-1:] in ")]" else text
+
+
 def _equal(one: Quantity, other: Quantity) -> bool:
-    """Whether two numbers are equal, with the same unit if both have one; 25% equals 0.25 without a sign."""
-    if one.unit and other.unit and one.unit != other.unit:
+    """Whether two numbers are equal, after conversion if both have units; 25% equals 0.25 without a sign."""
+    if one.unit and other.unit:
+        return converted(one.value, one.unit, other.unit) == other.value
+    if (one.percent and other.unit) or (one.unit and other.percent):
         return False
     if one.value == other.value:
         return True

@@ -9,7 +9,7 @@ from typing import Any
 
 from dreamprm.answers.base import Checker, Judgement, read_stated
 from dreamprm.answers.plain import plain
-from dreamprm.answers.quantity import Quantity, only_quantity, read_quantity
+from dreamprm.answers.quantity import SEVERAL_EQUATIONS, Quantity, only_quantity, read_quantity
 from dreamprm.answers.units import canonical_unit, converted
 from dreamprm.config.checking import check_settings
 from dreamprm.config.schema import setting
@@ -123,13 +123,20 @@ def _readings(given: Quantity, reference: Fraction, in_percent: bool) -> list[Fr
     return [given.value]
 
 
+_DENIED = re.compile(
+    r"\b(?:not|never|cannot|neither|suppose|assume|assuming|whether|if)\b|n't\b", re.IGNORECASE
+)
+
+
 def read_number(text: str) -> Quantity | None:
     """The number that is the whole text, that ends it after "=" or "is", or that is the only one in it."""
     quantity = read_quantity(text)
     if quantity is not None:
         return quantity
+    if len(text) <= 400 and SEVERAL_EQUATIONS.search(text):
+        return None
     end = re.search(r"(?:=|\bis\b|\bare\b|\bequals\b|:)\s*([^=:]*)$", text)
-    if end is not None:
+    if end is not None and not _DENIED.search(re.split(r"[,;.]\s", text[: end.start()])[-1]):
         quantity = read_quantity(end[1])
         if quantity is not None:
             return quantity

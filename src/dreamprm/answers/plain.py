@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from dreamprm.responses.boxes import brace_pairs
 
@@ -28,17 +29,31 @@ _SYMBOLS = {
     "\u00b7": r"\cdot ",
     "\u2044": "/",
     "\u03c0": r"\pi ",
-    "\u221a": r"\sqrt ",
     "\u00a0": " ",
     "\u2009": " ",
     "\u202f": " ",
     "\uff1a": ":",
     "\u2019": "'",
-    "\u00b2": "^2",
-    "\u00b3": "^3",
-    "\u00bd": " 1/2",
-    "\u00bc": " 1/4",
-    "\u00be": " 3/4",
+    "\u2011": "-",
+    "\u2010": "-",
+    "\u2236": ":",
+    "\u2264": r"\leq ",
+    "\u2265": r"\geq ",
+    "\u00b1": r"\pm ",
+    "\u221e": r"\infty ",
+    "\u00ba": "\u00b0",
+    "\u2103": "\u00b0C",
+    "\u2109": "\u00b0F",
+    "\u00b5": "\u03bc",
+    "\u2126": "\u03a9",
+    "\u3010": "(",
+    "\u3011": ")",
+    "\u3014": "(",
+    "\u3015": ")",
+    "\u3001": ", ",
+    "\u3002": ". ",
+    "\u201c": '"',
+    "\u201d": '"',
     "\u2260": r"\neq ",
 }
 
@@ -55,8 +70,9 @@ def plain(text: str) -> str:
     Returns:
         The answer on one line, `\\dfrac` and `\\tfrac` as `\\frac`, Unicode signs as LaTeX or ASCII.
     """
-    for sign, written in _SYMBOLS.items():
-        text = text.replace(sign, written)
+    if not text.isascii():
+        text = _in_ascii(text)
+    text = _TIMES.sub(r" \\times ", text)
     text = _EMPHASIS.sub(r"\2", text)
     text = _MATH_PAIR.sub(r" \1 ", _MATH_MARKS.sub(" ", text))
     text = re.sub(r"\\\$|\\(?:text)?dollar(?![a-zA-Z])\s*", "$", text).replace(r"\%", "%").replace("{,}", ",")
@@ -67,7 +83,53 @@ def plain(text: str) -> str:
     text = re.sub(r"\^\{?\s*\\circ\s*\}?|\\degree\b", "\u00b0", text)
     text = _unwrapped(text)
     text = re.sub(r"\s+", " ", text).strip().strip("*`").strip()
+    text = _QUOTED.sub(r"\1\3\4", text)
     return re.sub(r"(?<=[^.])[.;,]$", "", text).strip()
+
+
+# 3 x 10^5, 2 x 3
+_TIMES = re.compile(r"(?<=\d)\s*[xX]\s*(?=\d)(?<!\b0x)")
+# "food", ["D"]
+_QUOTED = re.compile(r"^([(\[]?)([\"'])([^\"']+)\2([)\]]?)$")
+_SUPERSCRIPTS = str.maketrans(
+    "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b\u207f", "0123456789+-n"
+)
+_SUBSCRIPTS = str.maketrans(
+    "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089\u208a\u208b", "0123456789+-"
+)
+_RAISED = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207a\u207b\u207f]+")
+_LOWERED = re.compile("[\u2080-\u208b]+")
+_ROOT = re.compile(r"\u221a\s*(?:\(([^()]*)\)|(\d+(?:\.\d+)?|[a-zA-Z])|(?=\{))")
+_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
+_FRACTIONS = re.compile("(\\d*)([\u00bc-\u00be\u2150-\u215e])")
+
+
+def _in_ascii(text: str) -> str:
+    """Signs of Unicode as LaTeX or ASCII: superscripts, roots, fractions, full-width letters and brackets."""
+    text = text.translate(_FULL_WIDTH)
+    text = _RAISED.sub(lambda match: _grouped("^", match.group().translate(_SUPERSCRIPTS)), text)
+    text = _LOWERED.sub(lambda match: _grouped("_", match.group().translate(_SUBSCRIPTS)), text)
+    text = _ROOT.sub(
+        lambda match: rf"\sqrt{{{match[1] or match[2]}}}" if match[1] or match[2] else r"\sqrt", text
+    )
+    text = _FRACTIONS.sub(_fraction, text)
+    for sign, written in _SYMBOLS.items():
+        text = text.replace(sign, written)
+    return text
+
+
+def _grouped(mark: str, digits: str) -> str:
+    return mark + (digits if len(digits) == 1 else f"{{{digits}}}")
+
+
+def _root(match: re.Match[str]) -> str:
+    under = match[1] or match[2]
+    return rf"\sqrt{{{under}}}" if under else r"\sqrt"
+
+
+def _fraction(match: re.Match[str]) -> str:
+    over, _, under = unicodedata.normalize("NFKC", match[2]).partition("\u2044")
+    return f"{match[1]} {over}/{under}"
 
 
 def _unwrapped(text: str) -> str:

@@ -64,9 +64,13 @@ _REPEATED = re.compile(
 _FIRST_SIDE = re.compile(
     r"^([^=<>]*\d[^=<>]*)=[\d\s.,+\-*/()^{}]*(?:\\(?:times|cdot|frac)[\d\s.,+\-*/()^{}]*)*$"
 )
+# x = 7 or x = 2: the last of them is not the answer.
+SEVERAL_EQUATIONS = re.compile(r"=.*(?:\b(?:or|and)\b|[,;]).*=", re.IGNORECASE)
 _NEGATIVE = re.compile(r"^(?:minus|negative)\s+(?=[\d.]|[a-z])", re.IGNORECASE)
-_DENIED = re.compile(
-    r"\b(?:not|cannot|neither|if|unless|assuming|minus|negative|or|than|except)\b|n't\b", re.IGNORECASE
+DENIED = re.compile(
+    r"\b(?:not|cannot|neither|if|unless|assuming|minus|negative|or|than|except|dozen|suppose|assume"
+    r"|assuming|whether)\b|n't\b",
+    re.IGNORECASE,
 )
 _PER = re.compile(r"\s*(?:/|per\b)", re.IGNORECASE)
 _PERCENT = re.compile(r"\s*(?:%|percent\b|per\s?cent\b)", re.IGNORECASE)
@@ -95,6 +99,8 @@ def read_quantity(text: str) -> Quantity | None:
     if len(text) > _LONGEST:
         return None
     text = _ABOUT.sub("=", _REPEATED.sub("", text))
+    if SEVERAL_EQUATIONS.search(text):
+        return None
     first = _FIRST_SIDE.match(text)
     sides = (_EQUATION.sub("", text), *([first[1]] if first is not None else []))
     return next(filter(None, map(_one_side, sides)), None)
@@ -140,7 +146,7 @@ def only_quantity(text: str) -> Quantity | None:
         (`8 - 6\\pi`).
     """
     text = plain(text)
-    if _DENIED.search(text):
+    if DENIED.search(text):
         return None
     found: list[Quantity] = []
     position = 0

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from dreamprm.answers.base import Checker, Judgement, read_stated
 from dreamprm.answers.plain import plain
+from dreamprm.answers.quantity import DENIED
 from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
 from dreamprm.config.schema import setting
@@ -39,11 +40,13 @@ class SymbolicChecker(Checker):
     """Right if the two expressions are equal: `\\frac{\\sqrt2}{2}` equals `1/\\sqrt{2}`.
 
     Use it for expressions, tuples, sets, intervals and equations. The comparison is done by math-verify
-    (github.com/huggingface/Math-Verify, based on sympy); numbers are compared to six decimals. One worker
-    process serves all calls, one at a time (calls from several threads wait for each other); it starts with
-    the first call (about half a second) and is replaced after a comparison that ended it. Such comparisons
-    are undecided, and so are answers that are words or that math-verify cannot read. In a sentence, the
-    formula that ends it after "is" is compared ("The length is 6\\sqrt{2}").
+    (github.com/huggingface/Math-Verify, based on sympy). Exact numbers must be equal; of two of which one is
+    written with decimals, the difference may be 1e-6 of their size (math-verify's six decimals alone would
+    take 1/20! for 1/21!). An exact number that rounds to a decimal reference (`\\pi` and 3.14) is undecided.
+    One worker process serves all calls, one at a time (calls from several threads wait for each other); it
+    starts with the first call (about half a second) and is replaced after a comparison that ended it. Such
+    comparisons are undecided, and so are answers that are words or that math-verify cannot read. In a
+    sentence, the formula that ends it after "is" is compared ("The length is 6\\sqrt{2}").
 
     Attributes:
         timeout: seconds for one comparison, > 0; after that the worker is killed.
@@ -85,7 +88,8 @@ class SymbolicChecker(Checker):
         if reads_as_words(extracted):
             # "The length of AB is 6\\sqrt{2}": the formula that ends a sentence.
             end = re.search(r"\b(?:is|are|equals?)\b(?!.*\b(?:is|are|equals?)\b)[\s:]*(\S.*)$", extracted)
-            extracted = end[1] if end is not None and not reads_as_words(end[1]) else extracted
+            if end is not None and not reads_as_words(end[1]) and not DENIED.search(extracted):
+                extracted = end[1]
         elif not stated.marked:
             return Judgement("undecided", extracted, "no answer is marked")
         for text, whose in ((reference, "the reference is"), (extracted, f"{stated.how}:")):

@@ -63,7 +63,47 @@ def _compare(reference: str, stated: str) -> dict[str, Any]:
     if not given:
         return {"verdict": "unread", "what": "not an expression"}
     equal = verify(right, given, timeout_seconds=None, raise_on_error=True)
+    one, other = right[0], given[0]
+    if equal and not _agree(one, other):
+        return {"verdict": "different", "what": ""}
+    if not equal and _rounds_to(other, reference):
+        return {"verdict": "unread", "what": "the reference is this number, rounded"}
     return {"verdict": "equal" if equal else "different", "what": ""}
+
+
+def _agree(one: Any, other: Any) -> bool:
+    """Whether two expressions that math-verify finds equal to six decimals are so in relation to their size.
+
+    Two numbers of which one is written with decimals may differ by 1e-6 of their size; exact ones must be
+    equal. Others than numbers (sets, equations) are compared in their elements, where these can be paired.
+    """
+    import sympy
+
+    if isinstance(one, (sympy.Tuple, sympy.FiniteSet)) and type(one) is type(other):
+        pairs = list(zip(one.args, other.args, strict=False))
+        return len(one.args) == len(other.args) and all(_agree(a, b) for a, b in pairs)
+    if not (isinstance(one, sympy.Expr) and isinstance(other, sympy.Expr)):
+        return True
+    if one.free_symbols or other.free_symbols or one == other:
+        return True
+    difference, size = sympy.N(one - other, 60), sympy.N(other, 60)
+    if not (difference.is_number and size.is_number and difference.is_finite and size.is_finite):
+        return True
+    written = one.has(sympy.Float) or other.has(sympy.Float)
+    return bool(abs(difference) <= abs(size) * (sympy.Float("1e-6") if written else sympy.Float("1e-40")))
+
+
+def _rounds_to(given: Any, reference: str) -> bool:
+    """Whether an exact number is the decimals of the reference, rounded: \\pi for 3.14."""
+    import sympy
+
+    decimals = re.fullmatch(r"[-+]?\d+\.(\d+)", reference.strip())
+    if decimals is None or not isinstance(given, sympy.Expr) or given.free_symbols:
+        return False
+    value = sympy.N(given, 30)
+    return bool(
+        value.is_real and abs(value - sympy.Float(reference, 30)) * 2 <= sympy.Float(10) ** -len(decimals[1])
+    )
 
 
 def _as_math(text: str) -> str:

@@ -49,8 +49,11 @@ class TextChecker(Checker):
         return Judgement("wrong", extracted, f"{stated.how}: different words")
 
 
-# `a` may be a letter: in "A, B" and "A and B", and before one letter.
-_ARTICLES = re.compile(r"\b(?:(?:an|the)\b|a\s+(?!(?:and|or|is|are|to)\b)(?=\w\w))")
+# `a` may be a letter: in "A, B" and "A and B", before one letter, and where it names one of several things: a
+# capital within a text ("sample A is hotter").
+_ARTICLES = re.compile(
+    r"\b(?:(?:[aA]n|[tT]he|AN|THE)\b|(?:(?<!\w )(?<!\w  )A|a)\s+(?!(?:and|or|is|are|to)\b)(?=\w\w))"
+)
 _TRUTHS = frozenset({"yes", "no", "true", "false"})
 _NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(sorted(WORDS, key=len, reverse=True))})\b")
 _MARKS = re.compile(r"[^\w\s+\-*/^=<>\\%\u00b0.:]|(?<!\d)[.:]|[.:](?!\d)|(?<=[^\W\d])-(?=[^\W\d]{2})|_")
@@ -70,10 +73,10 @@ def normalised(text: str) -> str:
     Returns:
         Lower-case words with single spaces; "" if there was only punctuation.
     """
-    words = unicodedata.normalize("NFKC", plain(text)).casefold()
+    words = unicodedata.normalize("NFKC", plain(text))
     words = re.sub(r"\\[{}]", " ", words).replace("&", " and ")
     without = _ARTICLES.sub(" ", words)
-    words = without if without.strip() else words
+    words = (without if without.strip() else words).casefold()
     words = _NUMBER_WORD.sub(lambda match: str(WORDS[match.group()]), words)
     # 2 \\pi is 2\\pi, a + b is a+b and 1 : 2 is 1:2.
     words = re.sub(r"(?<=\d) ?: ?(?=\d)", ":", " ".join(words.split()))
