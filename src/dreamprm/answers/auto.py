@@ -96,6 +96,11 @@ class AutoChecker(Checker):
             if judgement.unread and (looks_symbolic(option) or read_quantity(option) is not None):
                 return self._or(judgement, stated, option)
             return judgement
+        if kind == "symbolic" and None not in (
+            read_quantity(question.answer),
+            read_number(plain(stated.text)),
+        ):
+            kind = "numeric"
         if kind == "numeric":
             number = self._numeric.compare(stated, question)
             return self._or(number, stated, question.answer) if number.unread else number

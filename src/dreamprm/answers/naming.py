@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from dreamprm.answers.auto import looks_symbolic
+from dreamprm.answers.auto import answer_kind, looks_symbolic
 from dreamprm.answers.choice import chosen
 from dreamprm.answers.numeric import read_number
 from dreamprm.answers.plain import plain
+from dreamprm.answers.quantity import read_quantity
 from dreamprm.answers.text import normalised
 from dreamprm.data.records import QuestionRecord
 from dreamprm.responses import Stated
@@ -24,12 +25,13 @@ def answer_name(stated: Stated, question: QuestionRecord | None = None) -> str |
     value (`0.50`, `.5` and `1/2`; `25%` is not `0.25`); an expression, as written except for spaces; else its
     words, without formatting, case, articles and punctuation (`dreamprm.answers.text.normalised`). Two
     expressions that are equal only after algebra count as different answers. An answer that nothing marks as
-    one (a last line) is counted apart, as `unmarked ...`: it may be right, but is never wrong. The reference
-    answer is not used, so it cannot bias the vote.
+    one (a last line) is counted apart, as `unmarked ...`: it may be right, but is never wrong. Of the
+    reference answer only its kind is used, which cannot bias the vote.
 
     Args:
         stated: what the reader found in the response.
-        question: if known; only its options and `answer_type` are read.
+        question: if known; its options are read, and its kind (`answer_kind`), since "room 5" is the number 5
+            where a number is asked for.
 
     Returns:
         The name, such as `option B`, `number 1/2 cm`, `words parrot`; None if there is no answer, or if it is
@@ -48,13 +50,14 @@ def _name(stated: Stated, question: QuestionRecord | None) -> str | None:
         choice = chosen(stated, question)
         if choice.letter is not None:
             return f"option {choice.letter}"
+    # What the checker of this kind reads. The kind says nothing about which answer is right.
+    kind = None if question is None else answer_kind(question)
     text = plain(stated.text)
-    in_words = question is not None and question.answer_type == "text"
-    quantity = None if in_words else read_number(text)
+    quantity = None if kind == "text" else read_quantity(text) if kind == "choice" else read_number(text)
     if quantity is not None:
         unit = "%" if quantity.percent else quantity.unit
         return f"number {quantity.value}{f' {unit}' if unit else ''}"
-    if looks_symbolic(text) or re.search(r"\d", text):
+    if kind != "text" and (looks_symbolic(text) or re.search(r"[\d()\[\]]", text)):
         return f"expression {_SPACES.sub('', text)}"
     words = normalised(stated.text)
     # Only punctuation: still an answer ("?"), compared as it is written.

@@ -132,7 +132,8 @@ def _one_side(text: str) -> Quantity | None:
 
 
 _BEFORE = re.compile(r"(?:[-+*/^=<>:{]|\\times|\\cdot|\\pm|\\sqrt)\s*$")
-_BEHIND = re.compile(r"\s*(?:[\\^*+/=<>:]\s*\S|-\s*[\d\\(])|[a-zA-Z](?![a-zA-Z])")
+_BEHIND = re.compile(r"\s*(?:[\\^*+/=<>:]\s*\S|-\s*[\d\\(])|!(?!\s)|!\s*$|[a-zA-Z](?![a-zA-Z])")
+_LETTER_BEHIND = re.compile(r"\s*([a-zA-Z])(?![a-zA-Z]|\s+[a-zA-Z])")
 _UNIT = re.compile(r"[\s-]*(?:%|[\u00b0a-zA-Z$\u20ac\u00a3]+(?:\s*\^\s*\{?[23]\}?)?)?")
 
 
@@ -159,6 +160,9 @@ def only_quantity(text: str) -> Quantity | None:
         numeral = numeral_at(text, start.start())
         if numeral is None or _BEFORE.search(text[: start.start()]) or _BEHIND.match(text, numeral.end):
             return None
+        letter = _LETTER_BEHIND.match(text, numeral.end)
+        if letter is not None and canonical_unit(letter[1]) is None:
+            return None  # 2 x is a product
         position = numeral.end
         unit = _UNIT.match(text, position)
         assert unit is not None  # it matches the empty text

@@ -11,12 +11,15 @@ import sys
 import threading
 import weakref
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
 from dreamprm.answers.base import Checker, Judgement, read_stated
+from dreamprm.answers.numeric import read_number
 from dreamprm.answers.plain import plain
-from dreamprm.answers.quantity import DENIED
+from dreamprm.answers.quantity import DENIED, read_quantity
+from dreamprm.answers.units import canonical_unit, converted
 from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
 from dreamprm.config.schema import setting
@@ -92,16 +95,31 @@ class SymbolicChecker(Checker):
                 extracted = end[1]
         elif not stated.marked:
             return Judgement("undecided", extracted, "no answer is marked")
-        for text, whose in ((reference, "the reference is"), (extracted, f"{stated.how}:")):
-            if reads_as_words(plain(text)):
-                return Judgement("undecided", extracted, f"{whose} words, not an expression")
+        if reads_as_words(without_unit(plain(reference))[0]) and read_quantity(reference) is None:
+            return Judgement("undecided", extracted, "the reference is words, not an expression")
+        if reads_as_words(without_unit(extracted)[0]) and read_number(extracted) is None:
+            return Judgement("undecided", extracted, f"{stated.how}: words, not an expression")
         if len(extracted) > _LONGEST:
             return Judgement("undecided", extracted, f"{stated.how}: longer than {_LONGEST} characters")
-        reply = self._ask({"reference": plain(reference), "stated": extracted})
+        right, unit = without_unit(plain(reference))
+        given, own = without_unit(extracted)
+        quantity = read_number(extracted)
+        if quantity is not None:
+            # As in a vote, a number counts by its value: five is 5, and 25 percent 0.25.
+            value = quantity.value / 100 if quantity.percent else quantity.value
+            given, own = str(value), quantity.unit
+        if unit is not None and own is not None and unit != own:
+            factor = converted(Fraction(1), own, unit)
+            if factor is None or converted(Fraction(0), own, unit):
+                return Judgement("undecided", extracted, f"{stated.how}: the units differ, {own} and {unit}")
+            given = rf"({given}) \cdot ({factor})"
+        reply = self._ask({"reference": right, "stated": given})
         if reply["verdict"] == "unread":
             return Judgement("undecided", extracted, f"{stated.how}: {reply['what']}")
         if reply["verdict"] == "equal":
             return Judgement("right", extracted, f"{stated.how}: equal expressions")
+        if not stated.marked:
+            return Judgement("undecided", extracted, "no answer is marked, and the last line has another one")
         return Judgement("wrong", extracted, f"{stated.how}: unequal expressions")
 
     def close(self) -> None:
@@ -136,6 +154,23 @@ class SymbolicChecker(Checker):
 def installed() -> bool:
     """Whether math-verify is installed (the extra `math`)."""
     return importlib.util.find_spec("math_verify") is not None
+
+
+# A unit after a number, a bracket, a root or \pi: 12\pi cm^2. One letter needs a space: 2m is a product.
+_UNIT_AT_END = re.compile(
+    r"^(?P<number>.*(?:[\d)}]|\\pi))(?P<space>\s*)"
+    r"(?P<unit>(?:square |cubic |sq\.? |cu\.? )?[a-zA-Z\u03bc\u03a9]+"
+    r"(?:\s*\^\s*\{?[23]\}?)?(?:\s*(?:/|per)\s*[a-zA-Z]+(?:\s*\^\s*\{?[23]\}?)?)?|\u00b0)$"
+)
+
+
+def without_unit(text: str) -> tuple[str, str | None]:
+    """An expression and the unit after it, `12\\pi` and `cm^2`; None if it has none."""
+    match = _UNIT_AT_END.match(text) if len(text) <= _LONGEST else None
+    unit = canonical_unit(match["unit"]) if match is not None else None
+    if match is None or unit is None or (not match["space"] and len(match["unit"]) == 1 and unit != "\u00b0"):
+        return text, None
+    return match["number"].strip(), unit
 
 
 def reads_as_words(text: str) -> bool:

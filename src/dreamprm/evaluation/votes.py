@@ -33,7 +33,7 @@ def vote_of(final_answer: str | None, question: QuestionRecord | None = None) ->
 
     Args:
         final_answer: as the candidate states it.
-        question: if known; only its options and `answer_type` are read.
+        question: if known; its options and its kind are read.
 
     Returns:
         The name, such as `option B`, `number 1/2 cm`, `words parrot`; None if there is no answer.
