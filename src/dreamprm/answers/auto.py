@@ -116,7 +116,8 @@ class AutoChecker(Checker):
         """The judgement of an answer of several values; None if neither side has several."""
         extracted = plain(stated.text)
         right = read_values(question.answer)
-        given = read_values(stated.text) if read_number(extracted) is None else None
+        single = read_quantity if right is not None else read_number
+        given = read_values(stated.text) if single(extracted) is None else None
 
         def equal(reference: str, value: str) -> bool | None:
             if read_quantity(reference) is not None and read_quantity(value) is not None:

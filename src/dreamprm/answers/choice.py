@@ -166,7 +166,7 @@ _LETTER = r"(?P<letter>[A-Za-z])"
 _LEADING = re.compile(
     rf"^(?:(?P<named>option|choice|answer|letter)\s*:?\s*)?"
     rf"(?:(?P<bracket>[(\[])\s*{_LETTER}\s*[)\]]"
-    r"|(?P<bare>[A-Za-z])(?P<mark>\s*[).:\]](?!\d)|\s+-\s|\s*,\s|\s*=|(?=\s*$)))"
+    r"|(?P<bare>[A-Za-z])(?P<mark>\s*[).:\]](?!\d)|\s+-\s|\s*,\s|\s*=|\s*\u9009?[\u9879\u9805]|(?=\s*$)))"
     rf"[\s.:,=-]*(?P<rest>.*)$",
     re.IGNORECASE | re.DOTALL,
 )
@@ -175,7 +175,7 @@ _AFTER_NAME = re.compile(r"\b(?:option|choice|answer|letter)\s+[(\[]?([A-Za-z])\
 # "... ends at D", "... is C)": a capital at the end, after a word that points to it; or, if the options are
 # only letters, after any word ("in region A").
 _AT_END = re.compile(
-    r"(?:\b(?:is|are|be|at|by|to|choose|select|pick|figure|picture|image|shape|diagram|graph|number)|[:=])\s+"
+    r"(?:(?:'s|\b(?:is|are|be|at|by|to|choose|select|pick|figure|picture|image|shape|diagram|graph|number))|[:=])\s+"
     r"([A-Z])\s*[).]?\s*$"
 )
 _LETTER_AT_END = re.compile(r"[a-z]\s+([A-Z])\s*[).]?\s*$")
@@ -196,7 +196,14 @@ _REJECTED = re.compile(
 _REASON = re.compile(
     r"\s*[,(]?\s*\b(?:because|since|due\s+to|as\s+(?:it|the|they)|which\s+(?:is|are|has))\b.*$", re.IGNORECASE
 )
-_NOT = re.compile(r"\b(?:not|no|none|never|neither|nor|cannot|except|unless|without)\b|n't\b", re.IGNORECASE)
+# A rejection, or a guess among several.
+_NOT = re.compile(
+    r"\b(?:not|no|none|never|neither|nor|cannot|except|unless|without|could|might|may|perhaps|possibly|maybe)\b"
+    r"|n't\b",
+    re.IGNORECASE,
+)
+# "1.9 (D)"
+_BEHIND = re.compile(r"^(?P<text>.*\S)\s*[(\[](?P<letter>[A-Z])[)\]]$", re.DOTALL)
 
 
 def _leading_letter(text: str, options: _Options) -> Choice | None:
@@ -250,6 +257,13 @@ def _letter_beside_its_option(text: str, options: _Options) -> Choice | None:
 
 
 def _option_text(text: str, options: _Options) -> Choice | None:
+    behind = _BEHIND.match(text)
+    if behind is not None and behind["letter"] in options.letters:
+        letter, named = behind["letter"], options.named(behind["text"])
+        if letter in named:
+            return Choice(letter, "the letter")
+        if named or options.contradicts(letter, behind["text"]):
+            return Choice(None, f"letter {letter} follows {behind['text']}, which is not its option")
     named = options.by_words(text) or options.by_words(_REASON.sub("", text))
     if len(named) == 1:
         return Choice(named[0], "the option's text")

@@ -9,6 +9,7 @@ from dreamprm.answers.choice import chosen
 from dreamprm.answers.numeric import read_number
 from dreamprm.answers.plain import plain
 from dreamprm.answers.quantity import read_quantity
+from dreamprm.answers.several import read_values
 from dreamprm.answers.text import normalised
 from dreamprm.data.records import QuestionRecord
 from dreamprm.responses import Stated
@@ -53,7 +54,8 @@ def _name(stated: Stated, question: QuestionRecord | None) -> str | None:
     # What the checker of this kind reads. The kind says nothing about which answer is right.
     kind = None if question is None else answer_kind(question)
     text = plain(stated.text)
-    quantity = None if kind == "text" else read_quantity(text) if kind == "choice" else read_number(text)
+    whole = kind == "choice" or (kind == "symbolic" and read_values(text) is not None)
+    quantity = None if kind == "text" else read_quantity(text) if whole else read_number(text)
     if quantity is not None:
         unit = "%" if quantity.percent else quantity.unit
         return f"number {quantity.value}{f' {unit}' if unit else ''}"

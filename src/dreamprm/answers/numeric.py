@@ -71,7 +71,9 @@ class NumericChecker(Checker):
         given = read_number(extracted)
         if given is None:
             reason = f"{stated.how}: no number or several"
-            return Judgement("undecided", extracted or None, reason, unread=True)
+            # 5-6 is a range or a difference, 3:4 a ratio or a quotient.
+            unread = _RANGE.match(extracted) is None and _RATIO.search(extracted) is None
+            return Judgement("undecided", extracted or None, reason, unread=unread)
         extracted = given.written
         unit = reference.unit or (canonical_unit(question.unit) if question.unit else None)
         in_percent = reference.percent or (question.unit or "").strip() in ("%", "percent")
@@ -123,8 +125,10 @@ def _readings(given: Quantity, reference: Fraction, in_percent: bool) -> list[Fr
     return [given.value]
 
 
+_RATIO = re.compile(r"\d\s*:\s*\d")
+_RANGE = re.compile(r"^\d[\d.,]*\s*-\s*\d[\d.,]*(?:\s*[^\W\d_]+)?$")
 _DENIED = re.compile(
-    r"\b(?:not|never|cannot|neither|suppose|assume|assuming|whether|if)\b|n't\b", re.IGNORECASE
+    r"\b(?:no|not|never|cannot|neither|suppose|assume|assuming|whether|if)\b|n't\b", re.IGNORECASE
 )
 
 
@@ -133,7 +137,7 @@ def read_number(text: str) -> Quantity | None:
     quantity = read_quantity(text)
     if quantity is not None:
         return quantity
-    if len(text) <= 400 and SEVERAL_EQUATIONS.search(text):
+    if len(text) <= 400 and (SEVERAL_EQUATIONS.search(text) or _RATIO.search(text)):
         return None
     end = re.search(r"(?:=|\bis\b|\bare\b|\bequals\b|:)\s*([^=:]*)$", text)
     if end is not None and not _DENIED.search(re.split(r"[,;.]\s", text[: end.start()])[-1]):

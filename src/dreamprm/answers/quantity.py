@@ -65,10 +65,11 @@ _FIRST_SIDE = re.compile(
     r"^([^=<>]*\d[^=<>]*)=[\d\s.,+\-*/()^{}]*(?:\\(?:times|cdot|frac)[\d\s.,+\-*/()^{}]*)*$"
 )
 # x = 7 or x = 2: the last of them is not the answer.
-SEVERAL_EQUATIONS = re.compile(r"=.*(?:\b(?:or|and)\b|[,;]).*=", re.IGNORECASE)
+SEVERAL_EQUATIONS = re.compile(r"[=:].*(?:\b(?:or|and)\b|[,;]).*[=:]", re.IGNORECASE)
 _NEGATIVE = re.compile(r"^(?:minus|negative)\s+(?=[\d.]|[a-z])", re.IGNORECASE)
 DENIED = re.compile(
-    r"\b(?:not|cannot|neither|if|unless|assuming|minus|negative|or|than|except|dozen|suppose|assume"
+    r"\b(?:not|cannot|neither|if|unless|assuming|minus|negative|or|than|except|dozen|suppose|assume|between"
+    r"|no\s+longer|at\s+(?:least|most)|up\s+to"
     r"|assuming|whether)\b|n't\b",
     re.IGNORECASE,
 )
@@ -132,8 +133,9 @@ def _one_side(text: str) -> Quantity | None:
 
 
 _BEFORE = re.compile(r"(?:[-+*/^=<>:{]|\\times|\\cdot|\\pm|\\sqrt)\s*$")
-_BEHIND = re.compile(r"\s*(?:[\\^*+/=<>:]\s*\S|-\s*[\d\\(])|!(?!\s)|!\s*$|[a-zA-Z](?![a-zA-Z])")
+_BEHIND = re.compile(r"\s*(?:[\\^*+/=<>:]\s*\S|-\s*[\d\\(])|!(?!\s)|!\s*$|\+\s*$|[a-zA-Z](?![a-zA-Z])")
 _LETTER_BEHIND = re.compile(r"\s*([a-zA-Z])(?![a-zA-Z]|\s+[a-zA-Z])")
+_CONSTANT = re.compile(r"\\(?:infty|pi|sqrt|theta|alpha|cup|cap|pm)(?![a-zA-Z])")
 _UNIT = re.compile(r"[\s-]*(?:%|[\u00b0a-zA-Z$\u20ac\u00a3]+(?:\s*\^\s*\{?[23]\}?)?)?")
 
 
@@ -147,7 +149,7 @@ def only_quantity(text: str) -> Quantity | None:
         (`8 - 6\\pi`).
     """
     text = plain(text)
-    if DENIED.search(text):
+    if DENIED.search(text) or _CONSTANT.search(text):
         return None
     found: list[Quantity] = []
     position = 0

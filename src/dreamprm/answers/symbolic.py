@@ -107,12 +107,18 @@ class SymbolicChecker(Checker):
         if quantity is not None:
             # As in a vote, a number counts by its value: five is 5, and 25 percent 0.25.
             value = quantity.value / 100 if quantity.percent else quantity.value
-            given, own = str(value), quantity.unit
-        if unit is not None and own is not None and unit != own:
+            given, own = _decimal(value) or str(value), quantity.unit
+        if own in (None, "rad") and unit == "\u00b0" and "\\pi" in given:
+            given = rf"({given}) \cdot \frac{{180}}{{\pi}}"
+        elif own == "\u00b0" and unit in (None, "rad") and "\\pi" in right:
+            given = rf"({given}) \cdot \frac{{\pi}}{{180}}"
+        elif unit is not None and own is not None and unit != own:
             factor = converted(Fraction(1), own, unit)
             if factor is None or converted(Fraction(0), own, unit):
                 return Judgement("undecided", extracted, f"{stated.how}: the units differ, {own} and {unit}")
             given = rf"({given}) \cdot ({factor})"
+        if _RELATION.match(given) and not _RELATION.match(right) or re.search(r"[-+*/=]\s*$", given):
+            return Judgement("undecided", extracted, f"{stated.how}: an inequality, or cut off")
         reply = self._ask({"reference": right, "stated": given})
         if reply["verdict"] == "unread":
             return Judgement("undecided", extracted, f"{stated.how}: {reply['what']}")
@@ -156,6 +162,13 @@ def installed() -> bool:
     return importlib.util.find_spec("math_verify") is not None
 
 
+def _decimal(value: Fraction) -> str | None:
+    """A number in decimals; None if it is whole or its decimals do not end soon."""
+    text = f"{float(value):.12f}".rstrip("0") if abs(value) < 10**6 else ""
+    return text if text and value.denominator != 1 and Fraction(text) == value else None
+
+
+_RELATION = re.compile(r"\s*(?:[<>]|\\[lg]eq?\b)")
 # A unit after a number, a bracket, a root or \pi: 12\pi cm^2. One letter needs a space: 2m is a product.
 _UNIT_AT_END = re.compile(
     r"^(?P<number>.*(?:[\d)}]|\\pi))(?P<space>\s*)"

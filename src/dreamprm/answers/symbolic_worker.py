@@ -64,14 +64,18 @@ def _compare(reference: str, stated: str) -> dict[str, Any]:
         return {"verdict": "unread", "what": "not an expression"}
     equal = verify(right, given, timeout_seconds=None, raise_on_error=True)
     one, other = right[0], given[0]
-    if equal and not _agree(one, other):
+    # math-verify reads 1.4 as 7/5, so that only the text tells a rounded number from an exact one.
+    written = re.search(r"\d?\.\d", reference + " " + stated) is not None
+    if equal and not _agree(one, other, written):
         return {"verdict": "different", "what": ""}
+    if not equal and written and _numbers(one, other) and _agree(one, other, written):
+        return {"verdict": "equal", "what": ""}
     if not equal and _rounds_to(other, reference):
         return {"verdict": "unread", "what": "the reference is this number, rounded"}
     return {"verdict": "equal" if equal else "different", "what": ""}
 
 
-def _agree(one: Any, other: Any) -> bool:
+def _agree(one: Any, other: Any, written: bool) -> bool:
     """Whether two expressions that math-verify finds equal to six decimals are so in relation to their size.
 
     Two numbers of which one is written with decimals may differ by 1e-6 of their size; exact ones must be
@@ -81,16 +85,20 @@ def _agree(one: Any, other: Any) -> bool:
 
     if isinstance(one, (sympy.Tuple, sympy.FiniteSet)) and type(one) is type(other):
         pairs = list(zip(one.args, other.args, strict=False))
-        return len(one.args) == len(other.args) and all(_agree(a, b) for a, b in pairs)
-    if not (isinstance(one, sympy.Expr) and isinstance(other, sympy.Expr)):
-        return True
-    if one.free_symbols or other.free_symbols or one == other:
+        return len(one.args) == len(other.args) and all(_agree(a, b, written) for a, b in pairs)
+    if not _numbers(one, other) or one == other:
         return True
     difference, size = sympy.N(one - other, 60), sympy.N(other, 60)
     if not (difference.is_number and size.is_number and difference.is_finite and size.is_finite):
         return True
-    written = one.has(sympy.Float) or other.has(sympy.Float)
     return bool(abs(difference) <= abs(size) * (sympy.Float("1e-6") if written else sympy.Float("1e-40")))
+
+
+def _numbers(one: Any, other: Any) -> bool:
+    """Whether both are numbers, without variables."""
+    import sympy
+
+    return all(isinstance(side, sympy.Expr) and not side.free_symbols for side in (one, other))
 
 
 def _rounds_to(given: Any, reference: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import permutations
 
 from dreamprm.answers.base import Checker, Judgement, Verdict, read_stated
 from dreamprm.answers.numeral import WORDS
@@ -20,7 +21,8 @@ class TextChecker(Checker):
     Use it for names and short phrases. If the reference is yes, no, true or false, the first word of the
     answer decides ("No, because ..."). Undecided if one of the two contains the other ("Paris" and "Paris,
     France", "no" and "no change"), which a judge or a person has to decide, and if nothing marks an answer
-    and the response's last line is a different text. A list is right only in the same order.
+    and the response's last line is a different text. A list is right only in the same order,
+    unless the reference joins its items by "and" or "or".
     """
 
     def check(self, response: str, question: QuestionRecord) -> Judgement:
@@ -38,7 +40,11 @@ class TextChecker(Checker):
             return Judgement("undecided", None, f"{stated.how}: no words")
         if given == right and (stated.marked or stated.alone):
             return Judgement("right", extracted, f"{stated.how}: the same words")
+        if given in _orders(reference) and (stated.marked or stated.alone):
+            return Judgement("right", extracted, f"{stated.how}: the same words in another order")
         first = given.split()[0]
+        if right in _TRUTHS and len(_TRUTHS & set(given.split())) > 1:
+            return Judgement("undecided", extracted, f"{stated.how}: both of two answers")
         if right in _TRUTHS and first in _TRUTHS and stated.marked:
             agrees: Verdict = "right" if first == right else "wrong"
             return Judgement(agrees, extracted, f"{stated.how}: its first word")
@@ -54,9 +60,20 @@ class TextChecker(Checker):
 _ARTICLES = re.compile(
     r"\b(?:(?:[aA]n|[tT]he|AN|THE)\b|(?:(?<!\w )(?<!\w  )A|a)\s+(?!(?:and|or|is|are|to)\b)(?=\w\w))"
 )
+_BETWEEN = re.compile(r"\s*(?:,\s*(?:and|or)\b|[,;&]|\b(?:and|or)\b)\s*", re.IGNORECASE)
+_NO_ORDER = re.compile(r"\b(?:and|or)\b|&", re.IGNORECASE)
 _TRUTHS = frozenset({"yes", "no", "true", "false"})
 _NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(sorted(WORDS, key=len, reverse=True))})\b")
 _MARKS = re.compile(r"[^\w\s+\-*/^=<>\\%\u00b0.:]|(?<!\d)[.:]|[.:](?!\d)|(?<=[^\W\d])-(?=[^\W\d]{2})|_")
+
+
+def _orders(reference: str) -> set[str]:
+    """The words of a reference such as "red and blue" in any order of its items; none for other ones."""
+    parts = [normalised(part) for part in _BETWEEN.split(plain(reference))]
+    if len(parts) > 5 or not all(parts) or not _NO_ORDER.search(plain(reference)):
+        return set()
+    joint = " or " if re.search(r"\bor\b", reference) else " "
+    return {joint.join(order) for order in permutations(parts)}
 
 
 def normalised(text: str) -> str:

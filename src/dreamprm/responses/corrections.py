@@ -9,6 +9,7 @@ from dataclasses import dataclass
 # calling it one.
 VALUE = (
     r"(?:(?:option|choice|letter|answer)\s+)?(?:"
+    r"\((?-i:[A-Z])\)\s[^.!?;,\n]{1,60}|"
     r"[*_]{0,3}\(?\[?(?-i:[A-Z])\]?\)?[*_]{0,3}(?!['\w])"
     r"|[*_]{0,3}[-+]?\s?[$\u20ac\u00a3]?\d[\d.,/]{0,40}(?<![.,])(?:\s?(?:%|\u00b0)|\s[^\W\d_]{1,12}(?:\^\{?\d\}?)?)?[*_]{0,3}"
     r"|\$[^$\n]{1,80}\$|\\\([^\n]{1,80}?\\\)|\*\*[^*\n]{1,60}\*\*|(?:yes|no|true|false)\b)"
@@ -21,7 +22,7 @@ _BOUNDARY = (
 )
 _TAKES_BACK = re.compile(
     _BOUNDARY
-    + r"(?:wait|hold\s+on|hang\s+on|scratch\s+that|never\s?mind|on\s+second\s+thoughts?|correction|oops|"
+    + r"(?:wait|hmm+|hold\s+on|hang\s+on|scratch\s+that|never\s?mind|on\s+second\s+thoughts?|correction|oops|"
     r"sorry|apologies|my\s+(?:mistake|bad)|i\s+(?:made|see)\s+(?:a|an|my|the)\s+(?:\w+\s+)?(?:mistake|error)"
     r"|i\s+(?:was|am)\s+(?:wrong|mistaken)|i\s+take\s+(?:that|it)\s+back"
     r"|no(?=\s*[,.!:;\u2014-]\s)|no\s+(?:wait|it|that|this|the\s+answer)|that\s+(?:cannot|can't)\s+be"
@@ -41,13 +42,13 @@ _DENIES = re.compile(
 )
 # These take an answer back only where another value follows.
 _REPLACES = re.compile(
-    _BOUNDARY + r"(?:actually|hmm+|or\s+rather|rather|instead|in\s+fact|i\s+mean(?:t)?|more\s+precisely"
+    _BOUNDARY + r"(?:actually|or\s+rather|rather|instead|in\s+fact|i\s+mean(?:t)?|more\s+precisely"
     r"|make\s+(?:it|that)|(?:it|that|this)\s+should\s+(?:be|have\s+been)|(?=should\s+be))\b",
     re.IGNORECASE,
 )
 _NEW_VALUE = re.compile(
     r"[\s,.:;!*_()\u2014\u2013-]*+(?:(?:no|wait|actually|oh|hmm+|sorry|so|then|i\s+mean(?:t)?|rather|correction)\b"
-    r"[\s,.!:;\u2014-]*)*"
+    r"[\s,.!:;\u2014-]*)*+"
     r"(?:(?:it|this|that|the\s+(?:(?:correct|right|final|actual|true)\s+)*(?:answer|value|result|option|choice|one))"
     r"(?:'s|\s+(?:is|was|should\s+be|must\s+be|would\s+be|should\s+have\s+been))|should\s+(?:be|have\s+been)"
     r"|i\s+(?:choose|pick|select|think|go\s+with|would\s+say)|make\s+(?:it|that)|change\s+(?:it|that)\s+to|=|is)?"

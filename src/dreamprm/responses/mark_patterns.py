@@ -52,7 +52,9 @@ ANSWER_COLON = re.compile(
 
 # '**Answer**' or '## Answer' alone on a line, 'Answer (B)'.
 ANSWER_HEADING = re.compile(
-    rf"^{MARKS}answer[ \t]*[*_]*[ \t]*(?:$|(?=[(\[]?[A-Z][)\]]?[.*_ \t]*$))", re.IGNORECASE | re.MULTILINE
+    rf"^{MARKS}answer[ \t]*[*_]*[ \t]*"
+    r"(?:$|(?:[-\u2013\u2014][ \t]*)?(?=[(\[]?[A-Z][)\]]?[.*_ \t]*$))",
+    re.IGNORECASE | re.MULTILINE,
 )
 
 TAG = re.compile(
@@ -61,7 +63,9 @@ TAG = re.compile(
     re.IGNORECASE,
 )
 # `#### Step 4` is a Markdown heading; GSM8K's mark is followed by a number.
-HASHES = re.compile(r"^[ \t]*####[ \t]*(?P<held>[-+$\u20ac\u00a3]?[ \t]*\.?\d[^\n]*)", re.MULTILINE)
+HASHES = re.compile(
+    r"^[ \t]*####[ \t]*(?P<held>[-+$\u20ac\u00a3]?[ \t]*\.?\d[^\n]*|[(\[]?[A-Z][)\]]?[ \t.]*$)", re.MULTILINE
+)
 
 # "Answer: B", "the answer is B" and "so choose B" in Chinese.
 CHINESE = re.compile(

@@ -68,6 +68,7 @@ _LINE = re.compile(r"[^\n]+")
 _LINES_BELOW = 10  # a heading with no text soon after it has no answer; the bound keeps loops cheap
 _ANNOUNCES = re.compile(r"(?:[:\uFF1A]|\b(?:is|are|by))\Z")
 EMPTY_BOX = re.compile(r"\\boxed\s*\{\s*\??\s*\}")
+_CLOSING_TAG = re.compile(r"</[a-zA-Z_]+>.*", re.DOTALL)
 _BARE_LABEL = re.compile(r"[*_]*[(\[]?[A-Z][)\]]?[*_]*\Z")
 _LONGEST_LINE = 1_000
 """How many characters after a mark are read; no answer is longer."""
@@ -155,7 +156,7 @@ def _clean(written: str, how: str) -> str:
     box = last_box(written)
     if box is not None and box.closed:
         return box.text
-    written = EMPTY_BOX.sub("", written)
+    written = _CLOSING_TAG.sub("", EMPTY_BOX.sub("", written))
     written = written if how == "final answer" else written.strip().removesuffix(".")
     value = without_surplus_brackets(without_emphasis(written.strip(" \t:\uff1a").rstrip(",;")))
     if len(value) > 1 and value[0] in "\"'\u201c`" and value[-1] in "\"'\u201d`":
