@@ -65,7 +65,7 @@ def read_values(text: str) -> Values | None:
     braces, brackets = _SET.match(text), _TUPLE.match(text)
     if braces is not None and _is_one_group(text):
         text, ordered = braces[1], False
-    elif brackets is not None and _is_one_group(text[text.index("(", text.rfind("=") + 1) :]):
+    elif brackets is not None and _is_one_group(text[max(text.find("(", text.rfind("=") + 1), 0) :]):
         text, ordered = brackets[1], True
     parts = _split(text)
     if len(parts) < 2:

@@ -39,7 +39,7 @@ STATED = {
     "gpt-4-0125-preview": {"right": 1, "wrong": 3, "undecided": 69},
     "gemini-pro-vision": {"right": 10, "wrong": 61, "undecided": 2},
     "InternLM-XComposer2-VL": {"right": 12, "wrong": 46, "undecided": 15},
-    "qwen-vl-max": {"right": 13, "wrong": 56, "undecided": 4},
+    "qwen-vl-max": {"right": 13, "wrong": 53, "undecided": 7},
 }
 
 
