@@ -135,7 +135,8 @@ def _against_a_right_one(
 ) -> Counter[tuple[str, bool]]:
     for index, (response, flag) in enumerate(answers):
         stated = stated_answer(response)
-        if not flag or stated is None or not stated.marked:
+        # A conclusion is a sentence, which cannot serve as a reference.
+        if not flag or stated is None or not stated.marked or stated.doubt or stated.how == "conclusion":
             continue
         answer = stated.text
         if options:
