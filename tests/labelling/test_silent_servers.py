@@ -171,3 +171,24 @@ def test_content_in_parts(tmp_path: Path) -> None:
     with ScriptedServer(fault_of=fault).serving() as server:
         assert main(["label", config(tmp_path, server)]) == 0
     assert {row["text"] for row in journal(tmp_path)} == {"Final answer: 7"}
+
+
+@pytest.mark.parametrize("undecided", [1.0, 0.75])
+def test_a_small_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], undecided: float) -> None:
+    """Eight replies are too few to stop a run; at its end it fails if none of them says anything."""
+
+    def fault(number: int, body: dict[str, Any]) -> Fault:
+        made = [
+            {"index": k, "message": {"content": "" if k < undecided * 4 else "Final answer: 7"}}
+            | {"finish_reason": "length"}
+            for k in range(body.get("n", 1))
+        ]
+        return Fault("body", body={"choices": made})
+
+    with ScriptedServer(fault_of=fault).serving() as server:
+        code = main(["label", config(tmp_path, server, records=1)])
+    said = capsys.readouterr()
+    assert code == (2 if undecided == 1 else 0)
+    told = f"{round(8 * undecided)} of 8 replies say nothing that can be judged"
+    assert told in (said.err if undecided == 1 else said.out.partition("warning: ")[2])
+    assert labels(tmp_path) == [[None, None, 1.0]] if undecided == 1 else [[0.25, 0.25, 1.0]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,15 @@ class _Run:
             self.status.close()
             with _writing(self.folder):
                 self._leave(tasks, written, name, more())
+        replies = self.status.replies
+        if (
+            problem := replies.problem(replace(self.limits, after=1))
+        ) is None or replies.total >= self.limits.after:
+            return
+        # Too few replies to have stopped the run before its end.
+        if replies.undecided == replies.total > 1:
+            raise UserError(problem)
+        _say(f"warning: {problem}")
 
     def _leave(self, tasks: list[Task[Any]], written: Written, name: str, more: dict[str, Any]) -> None:
         path = self.folder / f"{name}{self.part}.jsonl"
@@ -191,9 +200,6 @@ class _Run:
             json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
         )
         _say(f"{describe_summary(summary)}\n{path}: {records:,} records")
-        few = self.status.replies.problem(ReplyLimits(self.limits.max_undecided_fraction, 1))
-        if few is not None and self.status.replies.total < self.limits.after:
-            _say(f"warning: {few}")
         if written.steps:
             _say(f"{path}: {written.steps.line('CoTs')}")
         if self.images.lines():
