@@ -42,7 +42,7 @@ def records_of(kind: str, folder: Path) -> list[Any]:
         return [step_record(number, folder) for number in range(5)]
     if kind == "meta":
         return [MetaRecord("q", image, ("s",), True, "1"), MetaRecord("q", (), (), False, "2")]
-    candidates = (Candidate("t", ("t",), "B", True, "g"), Candidate("u", (), None, None, None))
+    candidates = (Candidate("t", ("t",), "B", True, "g"), Candidate("I see a cat.", (), None, None, None))
     return [CandidateRecord("q", image, "suite", "B", candidates, "1")]
 
 
