@@ -283,4 +283,11 @@ OPEN = [
     ("We count for a long while.\nThere are 13 of them in the picture, as far as I see.", "12", U),
     ("We count for a long while.\nSo there are 13 of them.", "12", W),
     ("We count for a long while.\nThere are 12 of them in the picture, as far as I see.", "12", R),
+    # whole numbers are not rounded; quantities in several units and times of day are no formulas
+    ("The answer is 1000001", "1000000", W),
+    ("The answer is 123456789012345678901", "123456789012345678902", W),
+    ("The answer is 2 m 50 cm", "2.5 m", U),
+    ("The answer is 5'6\"", "66 inches", U),
+    ("The answer is 1:30 pm", "1:30 am", U),
+    ("The answer is 1:30 pm", "1:30 pm", R),
 ]

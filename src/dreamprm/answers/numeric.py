@@ -16,11 +16,13 @@ from dreamprm.config.schema import setting
 from dreamprm.data.records import QuestionRecord
 from dreamprm.responses import Stated
 
+_ROUNDING = 1e-6
+
 
 def tolerance_setting() -> Any:
     """The declaration of `NumericChecker.tolerance`, shared with the checker that passes it on."""
     return setting(
-        1e-6,
+        _ROUNDING,
         "largest relative difference between two numbers if nothing is rounded",
         minimum=0,
         below=1,
@@ -36,7 +38,8 @@ class NumericChecker(Checker):
     answers of type float (`round(float(x), precision)`, evaluation/calculate_score.py of
     github.com/lupantech/MathVista). Without it, the reference shows how far it was rounded: a stated number
     is rounded to the reference's decimals (2.52 equals 2.5). Whole references, fractions and powers of ten
-    are not rounded: the two numbers may differ by `tolerance`, relative to the reference. Departures from
+    are not rounded: the two numbers may differ by `tolerance`, relative to the reference (two whole numbers
+    only by a tolerance above the default one: 1000001 is not 1000000). Departures from
     MathVista: a tie is right either way (0.125 equals 0.12, as Python rounds, and 0.13, as people do); an
     integer is not truncated (MathVista's `int(float(x))` reads 5.9 as 5).
 
@@ -86,7 +89,8 @@ class NumericChecker(Checker):
         if values is None:
             units = f"{given.unit or '%'} and {unit or '%'}"
             return Judgement("undecided", extracted, f"{stated.how}: the units differ, {units}")
-        if any(self._equal(value, reference, question) for value in values):
+        whole = given.decimals == reference.decimals == 0
+        if any(self._equal(value, reference, question, whole) for value in values):
             return Judgement("right", extracted, f"{stated.how}: the same number")
         if not stated.marked:
             reason = "no answer is marked, and the last line has another number"
@@ -95,13 +99,16 @@ class NumericChecker(Checker):
             return Judgement("undecided", extracted, f"{stated.how}: a point or comma may group thousands")
         return Judgement("wrong", extracted, f"{stated.how}: a different number")
 
-    def _equal(self, value: Fraction, reference: Quantity, question: QuestionRecord) -> bool:
+    def _equal(self, value: Fraction, reference: Quantity, question: QuestionRecord, whole: bool) -> bool:
         if question.answer_type == "integer" and reference.value.denominator == 1:
             return value == reference.value
         decimals = question.precision
         if decimals is None:
             # A whole number may be a count: it says nothing about rounding.
             decimals = reference.decimals or None
+        if decimals is None and whole and self.tolerance <= _ROUNDING:
+            # 1000001 is no rounded 1000000. A larger tolerance has been asked for.
+            return value == reference.value
         if decimals is None:
             return abs(value - reference.value) <= Fraction(self.tolerance) * abs(reference.value)
         step = Fraction(1, 10**decimals)

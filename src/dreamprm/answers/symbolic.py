@@ -101,6 +101,10 @@ class SymbolicChecker(Checker):
             return Judgement("undecided", extracted, f"{stated.how}: words, not an expression")
         if len(extracted) > _LONGEST:
             return Judgement("undecided", extracted, f"{stated.how}: longer than {_LONGEST} characters")
+        for text, whose in ((plain(reference), "the reference"), (extracted, stated.how)):
+            if _COMPOUND.search(text):
+                reason = f"{whose}: a time of day or a quantity in several units"
+                return Judgement("undecided", extracted, reason)
         right, unit = without_unit(plain(reference))
         given, own = without_unit(extracted)
         quantity = read_number(extracted)
@@ -191,6 +195,12 @@ def reads_as_words(text: str) -> bool:
     return _WORDS.search(_NAMES.sub(" ", text)) is not None
 
 
+# 1:30 pm, 2 m 50 cm, 5'6", 3 h 20: a formula parser would take the letters for factors, or drop them.
+_COMPOUND = re.compile(
+    r"\d\s*[ap]\.?m\b\.?|\d\s*['\u2032]\s*\d|\d\s*[\"\u2033]|\d\s?(?P<unit>[^\W\d_]{1,3})\.?\s+\d+(?:\.\d+)?"
+    r"(?:\s?[^\W\d_]{1,3})?$",
+    re.IGNORECASE,
+)
 _NAMES = re.compile(
     r"\\[a-zA-Z]+"
     r"|(?<![a-zA-Z])(?:(?:arc)?(?:sin|cos|tan|cot|sec|csc)|log|exp|sqrt|min|max|mod|and)(?![a-zA-Z])"
