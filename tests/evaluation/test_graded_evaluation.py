@@ -112,7 +112,8 @@ def test_a_graded_candidate_is_not_judged(tmp_path: Path) -> None:
 
     judgement = Judgement("right", None, "")
     suite = open_scored_suite([write(tmp_path / "a.jsonl", rows)], check=check)
-    assert asked == ["q2 0"]
+    # The file's own `final_answer` is the last one stated.
+    assert asked == ["q2 0\n\nFinal answer: c"]
     assert suite.correct == ((0.6, 0.3, 0.2), (1.0, 0.9, 0.0))
     assert [record.candidates[0].correct for record in suite.records] == [None, True]
     assert (suite.graded, suite.judged) == (5, {"right": 1})
