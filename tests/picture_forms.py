@@ -257,3 +257,12 @@ def whole_files() -> dict[str, bytes]:
             files[kind] = buffer.getvalue()
             break
     return files
+
+
+BROKEN_HEADERS = {
+    "dds": b"DDS \x7c\0\0\0" + b"\xff" * 120,
+    "avif": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + b"\0" * 40,
+    "sgi": b"\x01\xda\x01\x01\x00\x03\x00\x05\x00\x05\x00\x03" + b"\0" * 40,
+    "ppm": b"P6 5 five 255\n",
+}
+"""Files whose plug-ins raise something other than OSError, by extension."""

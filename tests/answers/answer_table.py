@@ -285,6 +285,9 @@ OPEN = [
     ("We count for a long while.\nThere are 12 of them in the picture, as far as I see.", "12", R),
     # whole numbers are not rounded; quantities in several units and times of day are no formulas
     ("The answer is 1000001", "1000000", W),
+    ("The answer is 1000001.0", "1000000", W),
+    ("The answer is 1 million", "1000001", W),
+    ("The answer is 1000000.0001", "1000000", R),
     ("The answer is 123456789012345678901", "123456789012345678902", W),
     ("The answer is 2 m 50 cm", "2.5 m", U),
     ("The answer is 5'6\"", "66 inches", U),

@@ -4,18 +4,11 @@ import pytest
 from answer_questions import question
 from answer_table import CHOICES, OPEN
 
-from dreamprm.answers import build_checker, symbolic
+from dreamprm.answers import symbolic
 
 pytestmark = pytest.mark.skipif(
     not symbolic.installed(), reason="math-verify is not installed: pip install 'dreamprm[math]'"
 )
-
-
-@pytest.fixture(scope="module")
-def checker():
-    made = build_checker("auto", timeout=20.0)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("response, answer, options, expected", CHOICES)

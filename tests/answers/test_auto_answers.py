@@ -13,13 +13,6 @@ needs_math_verify = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def checker():
-    made = build_checker("auto", timeout=20.0)
-    yield made
-    made.close()
-
-
 @pytest.mark.parametrize(
     "answer, record, kind",
     [

@@ -6,7 +6,7 @@ import pytest
 from answer_questions import question
 from answer_table import ANGLES, CHOICES, FOOD, NUMBERS, OPEN, SAMPLES
 
-from dreamprm.answers import build_checker, symbolic
+from dreamprm.answers import symbolic
 from dreamprm.data.records import Candidate
 from dreamprm.evaluation.votes import candidate_vote
 from dreamprm.responses import answered_text, final_answer
@@ -42,13 +42,6 @@ QUESTIONS = [
 
 def candidate(text, final_answer=None):
     return Candidate(text, (), final_answer, None, None)
-
-
-@pytest.fixture(scope="module")
-def checker():
-    made = build_checker("auto", timeout=20.0)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("asked", QUESTIONS, ids=lambda asked: f"{asked.answer} {asked.options[:2]}")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from picture_forms import (
+    BROKEN_HEADERS,
     HEIGHT,
     WIDTH,
     drawing,
@@ -236,11 +237,7 @@ def test_files_of_every_format_cut_or_damaged_raise_one_error_or_none() -> None:
     assert len(raised) >= 3  # the plug-ins do differ
 
 
-HEADERS = {
-    "dds": b"DDS \x7c\0\0\0" + b"\xff" * 120,
-    "avif": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + b"\0" * 40,
-    "sgi": b"\x01\xda\x01\x01\x00\x03\x00\x05\x00\x05\x00\x03" + b"\0" * 40,
-    "ppm": b"P6 5 five 255\n",
+HEADERS = BROKEN_HEADERS | {
     "pgm": b"P5 5 5 70000\n" + b"\0" * 50,
     "pfm": b"Pf 5 5 zero\n",
     "psd": b"8BPS\0\1" + b"\0" * 60,

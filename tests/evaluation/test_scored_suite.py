@@ -39,6 +39,24 @@ def test_a_verdict_known_in_one_file_holds_in_both(tmp_path):
     assert open_scored_suite(paths).correct == open_scored_suite(paths[1:]).correct
 
 
+def test_options_in_a_question_count_without_a_question_file(tmp_path):
+    """For verdicts and votes alike, if they are listed as in our prompts and the answer is a letter."""
+    texts = ("B", "(B) food", "B. food", "food", "C")
+    listed = "Which?\nOptions:\n(A) water\n(B) food\n(C) air"
+    records = [
+        record("q", [candidate(None, None, text=text) for text in texts], question=listed, answer="B"),
+        record("p", [candidate(None, None, text=text) for text in texts], question="Which?", answer="food"),
+    ]
+
+    def check(pairs):
+        return [build_checker("auto").check(*pair) for pair in pairs]
+
+    suite = open_scored_suite([write(tmp_path / "a.jsonl", records)], check=check)
+    assert suite.correct[0] == (True, True, True, True, False)
+    assert suite.votes[0] == ("option B",) * 4 + ("option C",)
+    assert len(set(suite.votes[1])) > 2  # without options, a letter and a word are two answers
+
+
 def test_candidates_without_a_verdict_are_judged_and_counted(tmp_path):
     candidates = [
         candidate("4.0", None),

@@ -70,9 +70,9 @@ class Asked:
 
     def _task(self, question: QuestionRecord) -> Task[Any]:
         if self.command == "sample":
-            start = partial(sample_job, question, FIVE, n=2)
+            start: Callable[..., Any] = partial(sample_job, question, FIVE, n=2)
         else:
-            start = partial(label_job, question, FIVE, build_method("full", rollouts=2), cots=2)  # type: ignore
+            start = partial(label_job, question, FIVE, build_method("full", rollouts=2), cots=2)
         return Task(question, FIVE.prompt_of(question), start)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from candidate_files import read_rows, score, write_rows
 from local_checkpoints import save_local_checkpoint
-from picture_forms import jpeg_in_every_turn, lossless_forms, save_all, upright
+from picture_forms import BROKEN_HEADERS, jpeg_in_every_turn, lossless_forms, save_all, upright
 from PIL import Image
 from tiny_models import tiny_image, tiny_prm, tiny_processor
 
@@ -195,10 +195,7 @@ def test_generators_take_a_ground_too(forms: dict[str, Path], tmp_path: Path) ->
 
 
 BROKEN: dict[str, bytes] = {
-    "broken.dds": b"DDS \x7c\0\0\0" + b"\xff" * 120,
-    "broken.avif": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + b"\0" * 40,
-    "broken.sgi": b"\x01\xda\x01\x01\x00\x03\x00\x05\x00\x05\x00\x03" + b"\0" * 40,
-    "broken.ppm": b"P6 5 five 255\n",
+    **{f"broken.{extension}": content for extension, content in BROKEN_HEADERS.items()},
     "text.png": b"no image",
     "folder.png": b"",
     "cut.png": b"",

@@ -19,7 +19,7 @@ class Judgement:
     Attributes:
         verdict: `undecided` if no answer could be extracted from the response, or if the two answers could
             not be compared (a time limit, a judge that gave no verdict).
-        extracted: the answer extracted from the response, as it was compared; None if there is none.
+        extracted: the answer extracted from the response, as it was compared; None if no answer was found.
         reason: one line for people who inspect a verdict: which rule decided, or why none could.
         unread: whether it is undecided only because this checker could not read the answer as one of its
             kind, so that a checker of another kind may still decide. Where it could, and found right or wrong
@@ -52,7 +52,7 @@ class Checker(ABC):
 
 
 def read_stated(response: str) -> Stated | Judgement:
-    """The answer that a response states, or the undecided judgement if there is none or it is in doubt."""
+    """The answer that a response states, or an undecided judgement if none is stated, or one in doubt."""
     stated = stated_answer(response)
     if stated is None:
         return Judgement("undecided", None, "the response is empty")

@@ -38,8 +38,9 @@ class NumericChecker(Checker):
     answers of type float (`round(float(x), precision)`, evaluation/calculate_score.py of
     github.com/lupantech/MathVista). Without it, the reference shows how far it was rounded: a stated number
     is rounded to the reference's decimals (2.52 equals 2.5). Whole references, fractions and powers of ten
-    are not rounded: the two numbers may differ by `tolerance`, relative to the reference (two whole numbers
-    only by a tolerance above the default one: 1000001 is not 1000000). Departures from
+    are not rounded: the two numbers may differ by `tolerance`, relative to the reference. Unless `tolerance`
+    is above its default, a number must also be within 1/2 of a whole reference: 1000001 is not 1000000.
+    Departures from
     MathVista: a tie is right either way (0.125 equals 0.12, as Python rounds, and 0.13, as people do); an
     integer is not truncated (MathVista's `int(float(x))` reads 5.9 as 5).
 
@@ -89,8 +90,7 @@ class NumericChecker(Checker):
         if values is None:
             units = f"{given.unit or '%'} and {unit or '%'}"
             return Judgement("undecided", extracted, f"{stated.how}: the units differ, {units}")
-        whole = given.decimals == reference.decimals == 0
-        if any(self._equal(value, reference, question, whole) for value in values):
+        if any(self._equal(value, reference, question) for value in values):
             return Judgement("right", extracted, f"{stated.how}: the same number")
         if not stated.marked:
             reason = "no answer is marked, and the last line has another number"
@@ -99,18 +99,19 @@ class NumericChecker(Checker):
             return Judgement("undecided", extracted, f"{stated.how}: a point or comma may group thousands")
         return Judgement("wrong", extracted, f"{stated.how}: a different number")
 
-    def _equal(self, value: Fraction, reference: Quantity, question: QuestionRecord, whole: bool) -> bool:
+    def _equal(self, value: Fraction, reference: Quantity, question: QuestionRecord) -> bool:
         if question.answer_type == "integer" and reference.value.denominator == 1:
             return value == reference.value
         decimals = question.precision
         if decimals is None:
             # A whole number may be a count: it says nothing about rounding.
             decimals = reference.decimals or None
-        if decimals is None and whole and self.tolerance <= _ROUNDING:
-            # 1000001 is no rounded 1000000. A larger tolerance has been asked for.
-            return value == reference.value
         if decimals is None:
-            return abs(value - reference.value) <= Fraction(self.tolerance) * abs(reference.value)
+            allowed = Fraction(self.tolerance) * abs(reference.value)
+            if reference.decimals == 0 and self.tolerance <= _ROUNDING:
+                # 1000001 is no rounded 1000000; a larger tolerance has been asked for.
+                allowed = min(allowed, Fraction(1, 2))
+            return abs(value - reference.value) <= allowed
         step = Fraction(1, 10**decimals)
         return abs(value - round(reference.value / step) * step) <= step / 2
 

@@ -206,7 +206,7 @@ def config_yaml(config: Any, *, extra: Mapping[str, str] | None = None) -> str:
 
 
 def saved_versions(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The `versions` section of a saved configuration; empty if there is none."""
+    """The `versions` section of a saved configuration; empty if the file has no such section."""
     content = _read_yaml(Path(path)).get(VERSIONS)
     return {str(name): str(value) for name, value in content.items()} if isinstance(content, dict) else {}
 

@@ -16,6 +16,7 @@ from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.records import Candidate, CandidateRecord, QuestionRecord, contradicting
 from dreamprm.data.shortcut_audit import audit_shortcuts
 from dreamprm.evaluation.votes import candidate_vote
+from dreamprm.generators.prompting import asked_question
 from dreamprm.responses import answered_text
 
 Say = Callable[[str], None]
@@ -71,7 +72,8 @@ def open_scored_suite(
 
     Args:
         paths: files of the same candidates with scores of different scorers; the first file sets the order.
-        questions: file of question records with the suite's ids, or None.
+        questions: file of question records with the suite's ids; None: options are those that a record's
+            question lists as our prompts do (`asked_question`).
         check: judges the candidates with neither `correct` nor `credit`, all at once; called only if there
             are any. None: such a candidate is an error.
         uneven: whether questions may have different numbers of candidates.
@@ -110,7 +112,6 @@ def open_scored_suite(
     asked = _questions(questions, joined, paths[0])
     known, judged = _judged(joined, asked, check, paths[0])
     correct = tuple(tuple(candidate.outcome for candidate in record.candidates) for record in known)
-    # Only a question file has options; the record's own question has none.
     votes = tuple(
         tuple(candidate_vote(one, asked[record.id]) for one in record.candidates) for record in joined
     )
@@ -255,20 +256,7 @@ def _questions(
     source: str,
 ) -> dict[str, QuestionRecord]:
     if path is None:
-        return {
-            record.id: QuestionRecord(
-                question=record.question,
-                images=record.images,
-                answer=record.answer,
-                options=(),
-                domain=record.benchmark,
-                answer_type=None,
-                precision=None,
-                unit=None,
-                id=record.id,
-            )
-            for record in records
-        }
+        return {record.id: asked_question(record) for record in records}
     known = {
         question.id: question
         for question in read_question_records(path, missing_image="text_only", allow_no_image=True)

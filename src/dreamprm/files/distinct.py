@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dreamprm.config.errors import UserError
-
-_BLOCK = 1 << 20
+from dreamprm.files.content import FileDigests
 
 
 def require_distinct(
@@ -51,13 +49,10 @@ def require_distinct(
 
 
 def _require_distinct_content(paths: Iterable[str], what: str, called: Mapping[str, str]) -> None:
-    seen: dict[bytes, str] = {}
+    seen: dict[str, str] = {}
+    digests = FileDigests()
     for path in paths:
-        digest = hashlib.sha256()
-        with open(path, "rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-        first = seen.setdefault(digest.digest(), path)
+        first = seen.setdefault(digests.of(path), path)
         if first != path:
             raise UserError(
                 f"{what}: {called.get(path, path)} and {called.get(first, first)} have the same content, "
