@@ -20,7 +20,7 @@ from dreamprm.formats.candidate_groups import CandidateGroups
 from dreamprm.formats.format import ConvertReport, NotChosen, TolerantReader, Writer, each_row
 from dreamprm.formats.image_folder import images_of
 from dreamprm.formats.json_rows import json_rows
-from dreamprm.formats.response_fields import response_fields
+from dreamprm.formats.response_fields import ResponseFields, response_fields
 from dreamprm.formats.writers import write_json_lines
 from dreamprm.generators.prompting import question_text
 
@@ -97,7 +97,7 @@ class MathV(TolerantReader):
                 groups.add(
                     id,
                     texts.text,
-                    final_answer=texts.extracted,
+                    final_answer=_extracted(fields, texts),
                     correct=fields.optional_truth("correct"),
                     generator=_generator(fields),
                     stated_in=texts.response,
@@ -153,6 +153,13 @@ def _files(path: Path) -> list[Path]:
 def _found(fields: Fields, image: str) -> str:
     path = os.path.join(os.path.abspath(fields.path.parent), image)
     return path if os.path.isfile(path) else image
+
+
+def _extracted(fields: Fields, texts: ResponseFields) -> str | None:
+    """The extracted answer; "" where the file says that there is none in the response."""
+    if texts.extracted is None and texts.field != "model_answer":
+        return fields.optional_text("model_answer")
+    return texts.extracted
 
 
 def _generator(fields: Fields) -> str | None:
