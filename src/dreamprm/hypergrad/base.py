@@ -25,6 +25,11 @@ class Status(str, Enum):
     """An iterative solver moved away from the solution; alpha_grad is NaN, as there is no estimate."""
     not_converged = "not_converged"
     """An iterative solver stopped short of its tolerance; alpha_grad is the best estimate it had."""
+    imprecise = "imprecise"
+    """A difference was lost in rounding or truncation; alpha_grad is the best estimate it had, and
+    stats["error"] its estimated relative error."""
+    no_gradient = "no_gradient"
+    """alpha reaches no loss of the window, or its gradient underflowed: alpha_grad says nothing."""
 
 
 @dataclass
