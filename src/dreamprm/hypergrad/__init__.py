@@ -12,6 +12,7 @@ from dreamprm.hypergrad.finite_difference import FiniteDifference
 from dreamprm.hypergrad.first_order import FirstOrder
 from dreamprm.hypergrad.implicit import SOLVERS, Implicit
 from dreamprm.hypergrad.linear_solver import LinearSolver
+from dreamprm.hypergrad.micro_batches import Part
 from dreamprm.hypergrad.neumann import NeumannSeries
 from dreamprm.hypergrad.none import NoHypergradient
 from dreamprm.hypergrad.problem import BilevelProblem
@@ -35,6 +36,7 @@ __all__ = [
     "LinearSolver",
     "NeumannSeries",
     "NoHypergradient",
+    "Part",
     "Status",
     "Unrolled",
     "WindowResult",

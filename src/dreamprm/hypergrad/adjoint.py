@@ -140,7 +140,7 @@ class Adjoint(Estimator):
             alpha_grad=outer.alpha,
             outer_loss=outer.loss,
             inner_losses=torch.stack([step.inner.loss for step in steps]),
-            stats={"forward": len(steps) + 1, "backward": len(steps) + 1},
+            stats={"forward": sum(step.inner.forward for step in steps) + 1, "backward": len(steps) + 1},
         )
         lam = {name: Cotangents(outer.params.pop(name)) for name in task.params}
         del at, outer

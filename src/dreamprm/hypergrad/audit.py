@@ -183,9 +183,14 @@ def _held(problem: BilevelProblem, held: Tensors) -> BilevelProblem:
     def outer_loss(params: Tensors, alpha: Tensors, batch: Any) -> Tensor:
         return problem.outer_loss({**held, **params}, alpha, batch)
 
+    split = problem.parts if problem.splits else None
+    split_outer = problem.outer_parts if problem.splits_outer else None
     if not problem.structured:
         return BilevelProblem(
-            lambda params, alpha, batch: problem.inner_loss({**held, **params}, alpha, batch), outer_loss
+            lambda params, alpha, batch: problem.inner_loss({**held, **params}, alpha, batch),
+            outer_loss,
+            split=split,
+            split_outer=split_outer,
         )
     return BilevelProblem(
         outer_loss=outer_loss,
@@ -194,4 +199,6 @@ def _held(problem: BilevelProblem, held: Tensors) -> BilevelProblem:
         unweighted_loss=(lambda params, batch: problem.unweighted_loss({**held, **params}, batch))
         if problem.has_unweighted_loss
         else None,
+        split=split,
+        split_outer=split_outer,
     )

@@ -116,7 +116,10 @@ class FiniteDifference(Estimator):
             inner_losses=steps.losses,
             outer_loss=outer.loss,
             # plain: the two evaluations are differentiated in alpha; structured: one more for the losses
-            stats={"forward": passes + (2 if plain else 3), "backward": passes + (2 if plain else 0)},
+            stats={
+                "forward": steps.forward + 1 + (2 if plain else 3),
+                "backward": passes + (2 if plain else 0),
+            },
         )
 
 

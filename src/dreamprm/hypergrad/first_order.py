@@ -134,7 +134,9 @@ class FirstOrder(Estimator):
             inner_losses=torch.stack([step.inner.loss for step in steps]),
             outer_loss=outer.loss,
             stats={
-                "forward": len(steps) + 1 + sum(self._mixed_passes(step) for step in contracted),
+                "forward": sum(step.inner.forward for step in steps)
+                + 1
+                + sum(self._mixed_passes(step) for step in contracted),
                 "backward": len(steps) + 1 + len(contracted) * (2 if self.mixed == "double_backward" else 0),
                 **({"influences": influences} if task.problem.structured else {}),
             },

@@ -103,13 +103,14 @@ class Implicit(Estimator):
         steps = plain_steps(task)
         outer = outer_gradient(task, steps.params)
         passes = len(steps.losses) + 1
+        forward = steps.forward + 1
         window = WindowResult(
             params=steps.params,
             state=steps.state,
             alpha_grad={name: torch.full_like(a, math.nan) for name, a in task.alpha.items()},
             inner_losses=steps.losses,
             outer_loss=outer.loss,
-            stats={"forward": passes, "backward": passes, "iterations": 0, "residual": math.nan},
+            stats={"forward": forward, "backward": passes, "iterations": 0, "residual": math.nan},
         )
         if not (math.isfinite(norm(steps.params)) and math.isfinite(norm(outer.params))):
             return window  # training itself failed; run_window says where
@@ -131,7 +132,7 @@ class Implicit(Estimator):
             mixed = hessian.mixed(solution.value)
             window.alpha_grad = {name: outer.alpha[name] - mixed[name] for name in task.alpha}
         window.stats = {
-            "forward": passes + hessian.forward,
+            "forward": forward + hessian.forward,
             "backward": passes + hessian.backward,
             "iterations": solution.iterations,
             "residual": solution.residual,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dreamprm.hypergrad.base import gradient_list, leaves
 from dreamprm.hypergrad.linear_solver import Vector, plus
+from dreamprm.hypergrad.micro_batches import summed
 from dreamprm.hypergrad.mixed_derivative import InnerLevel, grad_of_dot
 from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.products import PRODUCT_PASSES, Gradient, advice, hvp, hvp_and_mixed
@@ -21,7 +22,8 @@ class InnerHessian:
     """H = d^2 L/dphi^2 and the mixed derivative, of the mean inner loss over the batches.
 
     With one batch and kind="double_backward" the gradient's graph is kept and each product is a backward pass
-    through it. Several batches take their passes anew for each product, so that one graph is alive at a time.
+    through it. Several batches, and batches in parts, take their passes anew for each product, so that one
+    graph is alive at a time.
 
     Args:
         problem, params, alpha: the inner loss and the point.
@@ -47,9 +49,12 @@ class InnerHessian:
         self._kind, self._radius = kind, radius
         self.forward = self.backward = 0
         self._losses = [self._losses_of(batch) for batch in batches]
-        self._gradients = [self._gradient_of(batch) if kind in DIFFERENCES else None for batch in batches]
+        self._gradients = [
+            self._gradient_of(batch, losses) if kind in DIFFERENCES else None
+            for batch, losses in zip(batches, self._losses)
+        ]
         self._graph = None
-        if kind == "double_backward" and len(batches) == 1:
+        if kind == "double_backward" and len(batches) == 1 and len(problem.parts(batches[0])) == 1:
             with advice(kind):
                 self._graph = _Graph(problem, params, alpha, batch=batches[0], losses=self._losses[0])
             self._count(1, 1)
@@ -96,13 +101,16 @@ class InnerHessian:
             return None
         self._count(1, 0)
         with torch.no_grad():
-            return self._problem.inner_losses(self._params, batch)
+            return self._problem.whole_inner_losses(self._params, batch)
 
-    def _gradient_of(self, batch: Any) -> Gradient:
+    def _gradient_of(self, batch: Any, losses: Tensor | None) -> Gradient:
         self._count(1, 1)
-        phi, alpha = leaves(self._params), leaves(self._alpha)
-        grads = gradient_list(self._problem.inner_loss(phi, alpha, batch), [*phi.values(), *alpha.values()])
-        return Gradient(dict(zip(phi, grads)), dict(zip(alpha, grads[len(phi) :])))
+        level = InnerLevel(self._problem, self._params, self._alpha, batch=batch, losses=losses)
+        phi, upper = leaves(self._params), level.upper if losses is None else {}
+        inputs = [*phi.values(), *upper.values()]
+        grads = summed(gradient_list(loss(phi), inputs) for loss in level.terms())
+        # of a structured problem nothing reads the gradient in alpha
+        return Gradient(dict(zip(phi, grads)), dict(zip(upper, grads[len(phi) :])) or None)
 
     def _mean(self, parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
         total: dict[str, Tensor] = {}

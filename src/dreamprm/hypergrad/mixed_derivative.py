@@ -4,7 +4,7 @@ B)>."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from dreamprm.hypergrad.base import gradient_list, gradients, leaves
+from dreamprm.hypergrad.micro_batches import Part, place_of, share_of, summed
 from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.settings import setting
 
@@ -67,12 +68,25 @@ class InnerLevel:
         losses: Tensor | None,
     ) -> None:
         self._problem, self._alpha, self._batch, self._losses = problem, alpha, batch, losses
+        self._parts = problem.parts(batch)
         self.upper: dict[str, Tensor] = leaves(alpha)
         if problem.structured:
             with torch.no_grad():
                 if losses is None:
-                    self._losses = losses = problem.inner_losses(params, batch)
+                    self._losses = losses = problem.whole_inner_losses(params, batch)
                 self.upper = leaves({"weights": problem.weights(alpha, batch, losses)})
+
+    def terms(self, *, weighted_only: bool = False) -> Iterator[Callable[[Mapping[str, Tensor]], Tensor]]:
+        """Functions of params whose sum is the inner loss (or the part that alpha enters), one for each part
+        of the batch; each is evaluated before the next one is asked for."""
+        if len(self._parts) == 1:
+            yield self.weighted_loss if weighted_only else self.loss
+            return
+        start = 0
+        for part in self._parts:
+            term = _PartOfLoss(self._problem, self.upper, part, start=start, weighted_only=weighted_only)
+            yield term
+            start += term.size
 
     def weighted_loss(self, params: Mapping[str, Tensor]) -> Tensor:
         """The part of the inner loss that alpha enters."""
@@ -97,6 +111,35 @@ class InnerLevel:
             return Mixed(dict(zip(self.upper, upper_parts)), None)
         slopes = upper_parts[0] * self._losses.numel()
         return mixed_from_slopes(self._problem, self._alpha, self._batch, losses=self._losses, slopes=slopes)
+
+
+class _PartOfLoss:
+    """What one part of a batch adds to the inner loss; `size`, once evaluated: its number of losses."""
+
+    def __init__(
+        self,
+        problem: BilevelProblem,
+        upper: Mapping[str, Tensor],
+        part: Part,
+        *,
+        start: int,
+        weighted_only: bool,
+    ) -> None:
+        self._problem, self._upper, self._part = problem, upper, part
+        self._start, self._weighted_only = start, weighted_only
+        self.size = 0
+
+    def __call__(self, params: Mapping[str, Tensor]) -> Tensor:
+        problem, part = self._problem, self._part
+        if not problem.structured:
+            return problem.inner_loss(params, self._upper, part.batch) * share_of(part)
+        losses, weights = problem.inner_losses(params, part.batch), self._upper["weights"]
+        self.size = losses.numel()
+        place = place_of(part, start=self._start, size=self.size)
+        loss = (place.weights(weights) * losses).sum() / weights.numel()
+        if problem.has_unweighted_loss and not self._weighted_only:
+            loss = loss + problem.unweighted_loss(params, part.batch) * share_of(part)
+        return loss
 
 
 def mixed_from_slopes(
@@ -173,7 +216,8 @@ def finite_difference(
         return level.mixed([torch.zeros_like(variable) for variable in upper])
 
     def at(by: float) -> list[Tensor]:
-        return gradient_list(level.weighted_loss(moved(params, direction, by=by)), upper)
+        there = moved(params, direction, by=by)
+        return summed(gradient_list(loss(there), upper) for loss in level.terms(weighted_only=True))
 
     above, below = at(h), at(-h) if origin is None else origin
     width = 2 * h if origin is None else h
@@ -191,9 +235,13 @@ def double_backward(
 ) -> Mixed:
     """Exact, by differentiating the gradient: one more backward pass, needs second-order attention."""
     level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
-    phi = leaves(params)
-    grads = gradients(level.weighted_loss(phi), phi, create_graph=True)
-    return level.mixed(grad_of_dot(grads, direction, list(level.upper.values())))
+    phi, upper = leaves(params), list(level.upper.values())
+    return level.mixed(
+        summed(
+            grad_of_dot(gradients(loss(phi), phi, create_graph=True), direction, upper)
+            for loss in level.terms(weighted_only=True)
+        )
+    )
 
 
 def grad_of_dot(
@@ -231,10 +279,14 @@ def forward_mode(
     level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
     upper = list(level.upper.values())
     with dual_params({name: p.detach() for name, p in params.items()}, direction) as dual:
-        tangent = forward_ad.unpack_dual(level.weighted_loss(dual)).tangent
-        if tangent is None:
-            return level.mixed([torch.zeros_like(variable) for variable in upper])
-        return level.mixed(gradient_list(tangent, upper))
+        tangents = (forward_ad.unpack_dual(loss(dual)).tangent for loss in level.terms(weighted_only=True))
+        parts = summed(
+            [torch.zeros_like(variable) for variable in upper]
+            if tangent is None
+            else gradient_list(tangent, upper)
+            for tangent in tangents
+        )
+    return level.mixed(parts)
 
 
 @contextmanager

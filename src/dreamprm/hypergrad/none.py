@@ -8,6 +8,7 @@ import torch
 
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
 from dreamprm.hypergrad.plain_steps import plain_steps
+from dreamprm.hypergrad.window_passes import outer_value
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,11 @@ class NoHypergradient(Estimator):
 
     def _run(self, task: WindowTask) -> WindowResult:
         steps = plain_steps(task)
-        with torch.no_grad():
-            outer_loss = task.problem.outer_loss(steps.params, task.alpha, task.outer_batch)
         return WindowResult(
             params=steps.params,
             state=steps.state,
             alpha_grad={name: torch.zeros_like(a) for name, a in task.alpha.items()},
             inner_losses=steps.losses,
-            outer_loss=outer_loss,
-            stats={"forward": len(steps.losses) + 1, "backward": len(steps.losses)},
+            outer_loss=outer_value(task, steps.params),
+            stats={"forward": steps.forward + 1, "backward": len(steps.losses)},
         )

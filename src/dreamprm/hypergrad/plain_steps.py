@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dreamprm.hypergrad.adamw import AdamWState
 from dreamprm.hypergrad.base import WindowTask, gradients, leaves, require_graph
+from dreamprm.hypergrad.window_passes import inner_gradient
 
 
 @dataclass
@@ -24,6 +25,8 @@ class PlainSteps:
     """phi_{T-1}, from which the last step started; None unless asked for."""
     grads: dict[str, Tensor] | None
     """g_{T-1} of the last step, before its clipping; None unless asked for."""
+    forward: int
+    """Forward passes that were taken."""
 
 
 def plain_steps(task: WindowTask, *, keep_before: bool = False, keep_grads: bool = False) -> PlainSteps:
@@ -32,13 +35,19 @@ def plain_steps(task: WindowTask, *, keep_before: bool = False, keep_grads: bool
     Of the last step, `keep_before` keeps phi_{T-1} (one more copy of the params and moments in memory) and
     `keep_grads` the gradient.
     """
-    params, state, losses = task.params, task.state, []
+    params, state, losses, forward = task.params, task.state, [], 0
     before = last_grads = None
     for t, batch in enumerate(task.inner_batches):
         last = t + 1 == len(task.inner_batches)
-        variables = leaves(params)
-        loss = require_graph(task.problem.inner_loss(variables, task.alpha, batch), name="inner_loss")
-        grads = gradients(loss, variables)
+        if len(task.problem.parts(batch)) > 1:
+            inner = inner_gradient(task, params, batch=batch)
+            loss, grads, passes = inner.loss, inner.all_grads(), inner.forward
+            del inner
+        else:
+            variables = leaves(params)
+            loss = require_graph(task.problem.inner_loss(variables, task.alpha, batch), name="inner_loss")
+            grads, passes = gradients(loss, variables), 1
+        forward += passes
         if last and keep_before:
             before = params
         if last and keep_grads:
@@ -49,4 +58,4 @@ def plain_steps(task: WindowTask, *, keep_before: bool = False, keep_grads: bool
         )
         losses.append(loss.detach())
         del loss, grads  # not in memory during the next step
-    return PlainSteps(params, state, torch.stack(losses), before, last_grads)
+    return PlainSteps(params, state, torch.stack(losses), before, last_grads, forward)

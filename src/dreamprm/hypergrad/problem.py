@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from dreamprm.hypergrad.micro_batches import Part, check_parts, share_of, whole_losses
 
 Tensors = Mapping[str, Tensor]
 Loss = Callable[[Any, Any, Any], Tensor]
@@ -41,9 +43,21 @@ class BilevelProblem:
         inner_losses: (params, batch) -> (n,) tensor; n may differ from batch to batch.
         weights: (alpha, batch, losses) -> (n,) tensor; losses is (n,), detached.
         unweighted_loss: (params, batch) -> scalar tensor that alpha does not touch; None for no such term.
+        split: batch -> list of `Part`s, micro-batches of which one graph at a time is in memory; gradients
+            and products are the sums over the parts, equal to those of the whole batch to rounding. It must
+            return the same parts each time. Of a structured problem without `unweighted_loss` the bare
+            batches of the parts will do: their losses, one after the other, are those of the whole batch.
+            `weights` is called once with the whole batch and all its losses, for which every part but the
+            last takes one more forward pass a step (not where the batch has one loss, spread over its parts
+            by `Part.losses`). None: batches stay whole.
+        split_outer: the same for the batches of outer_loss; each `Part` needs its share.
+
+    A loss that is not a sum or mean over rows cannot be split: batch normalisation, in-batch negatives, or a
+    mean over tokens unless the shares count tokens. `check_split` compares the parts with the whole.
 
     Raises:
-        ValueError: both forms are given, or neither, or one is incomplete, or an argument is not callable.
+        ValueError: both forms are given, or neither, or one is incomplete, or an argument is not callable; in
+            a window, parts whose shares do not sum to 1.
 
     Source: DreamPRM, arXiv 2505.20241 (domain weights); DreamPRM-1.5 (weights from losses).
     """
@@ -56,6 +70,8 @@ class BilevelProblem:
         inner_losses: Callable[[Any, Any], Tensor] | None = None,
         weights: Loss | None = None,
         unweighted_loss: Callable[[Any, Any], Tensor] | None = None,
+        split: Callable[[Any], Iterable[Any]] | None = None,
+        split_outer: Callable[[Any], Iterable[Any]] | None = None,
     ) -> None:
         structure = {"inner_losses": inner_losses, "weights": weights, "unweighted_loss": unweighted_loss}
         given = [name for name, function in structure.items() if function is not None]
@@ -71,7 +87,9 @@ class BilevelProblem:
                 f"the inner level is incomplete: got {', '.join(given) or 'nothing'}; give "
                 "inner_loss (plain form) or both inner_losses and weights (structured form)"
             )
-        for name, function in {"inner_loss": inner_loss, "outer_loss": outer_loss, **structure}.items():
+        splits = {"split": split, "split_outer": split_outer}
+        callables = {"inner_loss": inner_loss, "outer_loss": outer_loss, **structure, **splits}
+        for name, function in callables.items():
             if function is not None and not callable(function):
                 raise ValueError(f"{name} must be callable, got {type(function).__name__}")
         self._inner_loss = inner_loss
@@ -79,6 +97,8 @@ class BilevelProblem:
         self._inner_losses = inner_losses
         self._weights = weights
         self._unweighted_loss = unweighted_loss
+        self._split = split
+        self._split_outer = split_outer
 
     @property
     def structured(self) -> bool:
@@ -139,6 +159,91 @@ class BilevelProblem:
     def outer_loss(self, params: Tensors, alpha: Tensors, batch: Any) -> Tensor:
         """The outer (meta) loss, a scalar."""
         return _scalar(self._outer_loss(params, alpha, batch), name="outer_loss")
+
+    @property
+    def splits(self) -> bool:
+        """Whether inner batches are evaluated in parts."""
+        return self._split is not None
+
+    @property
+    def splits_outer(self) -> bool:
+        """Whether outer batches are evaluated in parts."""
+        return self._split_outer is not None
+
+    def parts(self, batch: Any) -> list[Part]:
+        """The parts in which an inner batch is evaluated; the batch itself where it is not split.
+
+        Raises:
+            ValueError: there is none, or their shares do not sum to 1.
+        """
+        if self._split is None:
+            return [Part(batch)]
+        scalar = "unweighted_loss" if self.has_unweighted_loss else None if self.structured else "inner_loss"
+        parts = check_parts(self._split(batch), scalar=scalar, vector=self.structured, given="split")
+        return parts if len(parts) > 1 else [Part(batch)]
+
+    def outer_parts(self, batch: Any) -> list[Part]:
+        """The same for an outer batch."""
+        if self._split_outer is None:
+            return [Part(batch)]
+        found = self._split_outer(batch)
+        parts = check_parts(found, scalar="outer_loss", vector=False, given="split_outer")
+        return parts if len(parts) > 1 else [Part(batch)]
+
+    def whole_inner_losses(self, params: Tensors, batch: Any) -> Tensor:
+        """The losses of the batch before weighting, (n,), put together from its parts. Structured form."""
+        parts = self.parts(batch)
+        if len(parts) == 1:
+            return self.inner_losses(params, batch)
+        return whole_losses(parts, [self.inner_losses(params, part.batch) for part in parts])
+
+    @torch.no_grad()
+    def check_split(
+        self, params: Tensors, alpha: Tensors, batch: Any, outer_batch: Any = None, *, tolerance: float = 1e-4
+    ) -> None:
+        """Compare every loss of the whole batch with that of its parts, by forward passes alone.
+
+        Call it once before a long run, where the whole batch still fits without a graph; with dropout off.
+
+        Args:
+            params, alpha: where the losses are evaluated.
+            batch: an inner batch.
+            outer_batch: an outer batch; None leaves the outer loss out.
+            tolerance: relative difference that rounding may make.
+
+        Raises:
+            ValueError: they differ: the loss is no sum over the parts, or their shares are wrong.
+        """
+        parts = self.parts(batch)
+        pairs: dict[str, tuple[Tensor, Tensor]] = {}
+        if self.structured:
+            pairs["inner_losses"] = self.inner_losses(params, batch), self.whole_inner_losses(params, batch)
+        elif len(parts) > 1:
+            total = sum(self.inner_loss(params, alpha, part.batch) * share_of(part) for part in parts)
+            pairs["inner_loss"] = self.inner_loss(params, alpha, batch), torch.as_tensor(total)
+        if self.has_unweighted_loss and len(parts) > 1:
+            total = sum(self.unweighted_loss(params, part.batch) * share_of(part) for part in parts)
+            pairs["unweighted_loss"] = self.unweighted_loss(params, batch), torch.as_tensor(total)
+        if outer_batch is not None:
+            whole = self.outer_loss(params, alpha, outer_batch)
+            outer_parts = self.outer_parts(outer_batch)
+            if len(outer_parts) > 1:
+                total = sum(
+                    self.outer_loss(params, alpha, part.batch) * share_of(part) for part in outer_parts
+                )
+                pairs["outer_loss"] = whole, torch.as_tensor(total)
+        for name, (whole, in_parts) in pairs.items():
+            if whole.shape != in_parts.shape:
+                raise ValueError(
+                    f"{name} of the whole batch has shape {tuple(whole.shape)}, its parts give "
+                    f"{tuple(in_parts.shape)}; say by Part(losses=...) which loss each part's belongs to"
+                )
+            error = float((whole - in_parts).abs().max())
+            if not error <= tolerance * float(whole.abs().max()):
+                raise ValueError(
+                    f"{name} of the whole batch differs from that of its parts by {error:.3g} (it is "
+                    f"{float(whole.abs().max()):.3g}): it is no sum over the parts, or their shares are wrong"
+                )
 
 
 def _scalar(loss: Tensor, *, name: str) -> Tensor:

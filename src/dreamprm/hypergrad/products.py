@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from dreamprm.hypergrad.adamw import global_norm
-from dreamprm.hypergrad.base import gradient_list, leaves
+from dreamprm.hypergrad.base import gradient_list, gradients, leaves
+from dreamprm.hypergrad.micro_batches import summed
 from dreamprm.hypergrad.mixed_derivative import (
     InnerLevel,
     Mixed,
@@ -199,8 +200,10 @@ def _double_backward(
     level: InnerLevel, params: Mapping[str, Tensor], direction: Mapping[str, Tensor], *, upper: list[Tensor]
 ) -> list[Tensor]:
     phi = leaves(params)
-    grads = gradient_list(level.loss(phi), list(phi.values()), create_graph=True)
-    return grad_of_dot(dict(zip(phi, grads)), direction, [*phi.values(), *upper])
+    return summed(
+        grad_of_dot(gradients(loss(phi), phi, create_graph=True), direction, [*phi.values(), *upper])
+        for loss in level.terms()
+    )
 
 
 def _forward_over_reverse(
@@ -208,11 +211,15 @@ def _forward_over_reverse(
 ) -> list[Tensor]:
     with dual_params(leaves(params), direction) as dual:
         inputs = [*dual.values(), *upper]
-        grads = gradient_list(level.loss(dual), inputs)
-        tangents = [forward_ad.unpack_dual(grad).tangent for grad in grads]
+        like = [*params.values(), *upper]
+        return summed(_tangents(gradient_list(loss(dual), inputs), like) for loss in level.terms())
+
+
+def _tangents(grads: list[Tensor], like: list[Tensor]) -> list[Tensor]:
+    tangents = [forward_ad.unpack_dual(grad).tangent for grad in grads]
     return [
         torch.zeros_like(tensor) if tangent is None else tangent.detach()
-        for tensor, tangent in zip((*params.values(), *upper), tangents)
+        for tensor, tangent in zip(like, tangents)
     ]
 
 
@@ -240,7 +247,7 @@ def _difference(
 
 def _gradient(level: InnerLevel, params: Mapping[str, Tensor], upper: list[Tensor]) -> list[Tensor]:
     phi = leaves(params)
-    return gradient_list(level.loss(phi), [*phi.values(), *upper])
+    return summed(gradient_list(loss(phi), [*phi.values(), *upper]) for loss in level.terms())
 
 
 def _gradient_at_phi(

@@ -3,7 +3,7 @@ them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from dreamprm.hypergrad.base import (
     leaves,
     require_graph,
 )
+from dreamprm.hypergrad.micro_batches import Part, share_of, single_loss, summed, whole_losses
+from dreamprm.hypergrad.mixed_derivative import InnerLevel
 
 
 @dataclass
@@ -35,6 +37,8 @@ class InnerGradient:
     """The gradient of the only loss (n = 1), and that loss's weight: what the mixed derivative needs."""
     alpha: dict[str, Tensor] | None = None
     """dL/dalpha of a plain problem, where asked for."""
+    forward: int = 1
+    """Forward passes over the whole batch that were taken."""
 
     def grad(self, name: str) -> Tensor:
         """g_t of one tensor."""
@@ -55,18 +59,22 @@ def inner_gradient(
 ) -> InnerGradient:
     """One forward and one backward pass over the inner loss at `params`.
 
-    `with_alpha` also takes dL/dalpha of a plain problem, from the same pass.
+    `with_alpha` also takes dL/dalpha of a plain problem, from the same pass. A batch in parts takes them part
+    by part, and one more forward pass where the weights need all losses first.
     """
     problem, variables = task.problem, leaves(params)
+    parts = problem.parts(batch)
+    if len(parts) > 1:
+        return _accumulated(task, variables, batch=batch, parts=parts, with_alpha=with_alpha)
     if not problem.structured:
         alpha = leaves(task.alpha) if with_alpha else task.alpha
         loss = problem.inner_loss(variables, alpha, batch)
-        parts = inner_gradient_list(loss, variables, alpha.values() if with_alpha else ())
+        grads = inner_gradient_list(loss, variables, alpha.values() if with_alpha else ())
         return InnerGradient(
             batch,
             loss.detach(),
-            grads=dict(zip(variables, parts)),
-            alpha=dict(zip(alpha, parts[len(variables) :])) if with_alpha else None,
+            grads=dict(zip(variables, grads)),
+            alpha=dict(zip(alpha, grads[len(variables) :])) if with_alpha else None,
         )
     losses = require_graph(problem.inner_losses(variables, batch), name="inner_losses")
     with torch.no_grad():
@@ -86,6 +94,54 @@ def inner_gradient(
     return step
 
 
+def _accumulated(
+    task: WindowTask, phi: dict[str, Tensor], *, batch: Any, parts: Sequence[Part], with_alpha: bool
+) -> InnerGradient:
+    """`inner_gradient` of a batch in parts, one graph at a time."""
+    problem = task.problem
+    values: list[Tensor] = []
+
+    def gradient_of(loss: Tensor, upper: Sequence[Tensor] = ()) -> list[Tensor]:
+        values.append(loss.detach())
+        return inner_gradient_list(loss, phi, upper)
+
+    if not problem.structured:
+        alpha = leaves(task.alpha) if with_alpha else task.alpha
+        upper = list(alpha.values()) if with_alpha else []
+        grads = summed(
+            gradient_of(problem.inner_loss(phi, alpha, part.batch) * share_of(part), upper) for part in parts
+        )
+        return InnerGradient(
+            batch,
+            torch.stack(values).sum(),
+            grads=dict(zip(phi, grads)),
+            alpha=dict(zip(alpha, grads[len(phi) :])) if with_alpha else None,
+        )
+    if single_loss(parts):
+        # one loss: its gradient is wanted without the weight, so the weight can come last
+        grads = summed(
+            gradient_of(whole_losses([part], [problem.inner_losses(phi, part.batch)])[0]) for part in parts
+        )
+        losses = torch.stack(values).sum().reshape(1)
+        with torch.no_grad():
+            weight = problem.weights(task.alpha, batch, losses)[0]
+        single = dict(zip(phi, grads))
+        step = InnerGradient(batch, weight * losses[0], losses, weight=weight, single=single)
+        if problem.has_unweighted_loss:
+            values.clear()
+            rest = summed(
+                gradient_of(problem.unweighted_loss(phi, part.batch) * share_of(part)) for part in parts
+            )
+            step.loss = step.loss + torch.stack(values).sum()
+            step.grads = {name: grad + single[name] * weight for name, grad in zip(phi, rest)}
+        return step
+    with torch.no_grad():
+        losses = problem.whole_inner_losses(phi, batch)
+    level = InnerLevel(problem, phi, task.alpha, batch=batch, losses=losses)
+    grads = summed(gradient_of(loss(phi)) for loss in level.terms())
+    return InnerGradient(batch, torch.stack(values).sum(), losses, grads=dict(zip(phi, grads)), forward=2)
+
+
 @dataclass
 class OuterGradient:
     """The outer loss at phi_T and its two partial derivatives."""
@@ -100,6 +156,26 @@ class OuterGradient:
 def outer_gradient(task: WindowTask, params: Mapping[str, Tensor]) -> OuterGradient:
     """One forward and one backward pass over the outer loss."""
     phi, alpha = leaves(params), leaves(task.alpha)
-    loss = require_graph(task.problem.outer_loss(phi, alpha, task.outer_batch), name="outer_loss")
-    parts = gradient_list(loss, [*phi.values(), *alpha.values()])
-    return OuterGradient(loss.detach(), dict(zip(phi, parts)), dict(zip(alpha, parts[len(phi) :])))
+    inputs, values = [*phi.values(), *alpha.values()], []
+    parts = task.problem.outer_parts(task.outer_batch)
+
+    def gradient_of(part: Part) -> list[Tensor]:
+        loss = require_graph(task.problem.outer_loss(phi, alpha, part.batch), name="outer_loss")
+        if len(parts) > 1:
+            loss = loss * share_of(part)
+        values.append(loss.detach())
+        return gradient_list(loss, inputs)
+
+    grads = summed(gradient_of(part) for part in parts)
+    loss = values[0] if len(values) == 1 else torch.stack(values).sum()
+    return OuterGradient(loss, dict(zip(phi, grads)), dict(zip(alpha, grads[len(phi) :])))
+
+
+@torch.no_grad()
+def outer_value(task: WindowTask, params: Mapping[str, Tensor]) -> Tensor:
+    """The outer loss alone."""
+    parts = task.problem.outer_parts(task.outer_batch)
+    values = [task.problem.outer_loss(params, task.alpha, part.batch) for part in parts]
+    if len(values) == 1:
+        return values[0]
+    return torch.stack([value * share_of(part) for value, part in zip(values, parts)]).sum()
