@@ -155,7 +155,7 @@ def build_workload(setting: Setting, *, model: str = "sdpa", dtype: torch.dtype 
         optimizer=optimizer,
         params=_cast(warm.params, dtype),
         state=AdamWState(
-            warm.state.step, _cast(warm.state.exp_avg, dtype), _cast(warm.state.exp_avg_sq, dtype)
+            warm.state.step, **{kind: _cast(moments, dtype) for kind, moments in warm.state.moments.items()}
         ),
         alpha=_cast(alpha, dtype),
         inner_batches=inner_batches,

@@ -73,7 +73,7 @@ def implicit_gradient(
         [torch.autograd.grad(entry, phi, retain_graph=True, materialize_grads=True)[0] for entry in grad]
     )
     _, c2 = case.optimizer.bias_corrections(window.state.step - 1)
-    v = torch.cat([window.state.exp_avg_sq[name].flatten() for name in names])
+    v = torch.cat([window.state.moments["exp_avg_sq"][name].flatten() for name in names])
     scale = torch.where(v == 0, 0.0, 1 / ((v / c2).sqrt() + case.optimizer.eps))
     solution = inverse(hessian, scale.diag()) @ rhs
     along = torch.autograd.grad(grad @ solution, list(alpha.values()), materialize_grads=True)

@@ -6,9 +6,8 @@ import pytest
 import torch
 import torchopt
 
-from dreamprm.hypergrad import AdamW
+from dreamprm.hypergrad import AdamW, Cotangents, TensorStep
 from dreamprm.hypergrad import adamw as adamw_module
-from dreamprm.hypergrad.adamw import Cotangents
 from dreamprm.hypergrad.unrolled import torchopt_step
 
 
@@ -146,25 +145,23 @@ def test_vjp_equals_autograd(settings):
     new_p = inputs[1] - lr * (update + optimizer.decay("vector") * inputs[1])
     want = torch.autograd.grad([new_p, new_m, new_v], inputs, [lam, lam_m, lam_v])
     gbar, start = optimizer.vjp(
-        Cotangents(lam, lam_m, lam_v),
-        grad=g,
-        exp_avg=new_m.detach(),
-        exp_avg_sq=new_v.detach(),
-        step=step,
-        name="vector",
+        Cotangents(lam, {"exp_avg": lam_m, "exp_avg_sq": lam_v}),
+        TensorStep("vector", step, g, end={"exp_avg": new_m.detach(), "exp_avg_sq": new_v.detach()}),
     )
-    for got, wanted in zip((gbar, *start), want):
+    for got, wanted in zip((gbar, start.param, *start.moments.values()), want):
         torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-14)
 
 
 def test_vjp_where_the_second_moment_is_zero():
     optimizer, zeros = AdamW(lr=1e-3), torch.zeros(2, dtype=torch.float64)
     lam = torch.tensor([1.0, -2.0], dtype=torch.float64)
-    gbar, start = optimizer.vjp(Cotangents(lam), grad=zeros, exp_avg=zeros, exp_avg_sq=zeros, step=0, name="")
+    gbar, start = optimizer.vjp(
+        Cotangents(lam), TensorStep("", 0, zeros, {"exp_avg": zeros, "exp_avg_sq": zeros})
+    )
     # m'/c1 = g at the first step, so d phi'/d g = -lr / (0 + eps)
     torch.testing.assert_close(gbar, lam * -1e-3 / 1e-8, rtol=1e-12, atol=0)
     torch.testing.assert_close(start.param, lam * (1 - 1e-5), rtol=1e-12, atol=0)
-    assert torch.equal(start.exp_avg_sq, zeros)
+    assert torch.equal(start.moments["exp_avg_sq"], zeros)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_nothing_else_is_touched(settings):
         assert torch.equal(case.params[name], before[0][name])
         assert torch.equal(case.state.exp_avg_sq[name], before[1].exp_avg_sq[name])
         assert torch.equal(got.params[name], want.params[name])
-        assert torch.equal(got.state.exp_avg[name], want.state.exp_avg[name])
+        assert torch.equal(got.state.moments["exp_avg"][name], want.state.moments["exp_avg"][name])
         assert torch.equal(donated.params[name], want.params[name])
     assert torch.equal(donated.alpha_grad["raw"], got.alpha_grad["raw"])
     assert torch.equal(got.inner_losses, want.inner_losses) and torch.equal(got.outer_loss, want.outer_loss)

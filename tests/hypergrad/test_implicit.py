@@ -119,7 +119,7 @@ def test_the_neumann_error_is_what_theory_says(structured, preconditioner, terms
     if preconditioner:
         state = ridge.case.run(build_estimator("none"), steps=1).state
         # c2 after three warm steps and the window's one
-        p = torch.diag(1 / ((state.exp_avg_sq["w"] / (1 - 0.999**4)).sqrt() + 1e-8))
+        p = torch.diag(1 / ((state.moments["exp_avg_sq"]["w"] / (1 - 0.999**4)).sqrt() + 1e-8))
         torch.testing.assert_close(adamw_preconditioner(STAY, state)["w"], p.diag())
     step = 1.5 / float(torch.linalg.eigvals(p @ hessian).real.max())
     rest = torch.linalg.matrix_power(torch.eye(4).double() - step * p @ hessian, terms) @ torch.linalg.solve(

@@ -173,8 +173,8 @@ def test_a_loop_left_between_windows_goes_on_bit_for_bit(estimator: str) -> None
 
     for name in ("w", "b"):
         assert torch.equal(parted.params[name], whole.params[name])
-        assert torch.equal(parted.inner.exp_avg[name], whole.inner.exp_avg[name])
-        assert torch.equal(parted.inner.exp_avg_sq[name], whole.inner.exp_avg_sq[name])
+        assert torch.equal(parted.inner.moments["exp_avg"][name], whole.inner.moments["exp_avg"][name])
+        assert torch.equal(parted.inner.moments["exp_avg_sq"][name], whole.inner.moments["exp_avg_sq"][name])
     assert torch.equal(parted.alpha["raw"], whole.alpha["raw"])
     assert torch.equal(parted.upper.exp_avg["raw"], whole.upper.exp_avg["raw"])
     assert (parted.inner.step, parted.upper.step) == (whole.inner.step, whole.upper.step)
@@ -232,7 +232,7 @@ def test_an_audited_loop_is_the_loop(estimator: str) -> None:
     for left, right in (
         (plain.params, audited.params),
         (plain.alpha, audited.alpha),
-        (plain.inner.exp_avg_sq, audited.inner.exp_avg_sq),
+        (plain.inner.moments["exp_avg_sq"], audited.inner.moments["exp_avg_sq"]),
     ):
         assert all(torch.equal(left[name], right[name]) for name in left)
     assert [result is not None for result in exact] == [False, True, False, True]

@@ -1,4 +1,4 @@
-"""Hypergradients of bilevel problems through windows of inner AdamW steps.
+"""Hypergradients of bilevel problems through windows of inner optimizer steps.
 
 Usable without the rest of dreamprm.
 """
@@ -11,6 +11,14 @@ from dreamprm.hypergrad.cg import ConjugateGradient
 from dreamprm.hypergrad.finite_difference import FiniteDifference
 from dreamprm.hypergrad.first_order import FirstOrder
 from dreamprm.hypergrad.implicit import SOLVERS, Implicit
+from dreamprm.hypergrad.inner_optimizer import (
+    Cotangents,
+    InnerOptimizer,
+    Moments,
+    OptimizerState,
+    StepContext,
+    TensorStep,
+)
 from dreamprm.hypergrad.linear_solver import LinearSolver
 from dreamprm.hypergrad.micro_batches import Part
 from dreamprm.hypergrad.neumann import NeumannSeries
@@ -29,15 +37,21 @@ __all__ = [
     "AuditResult",
     "BilevelProblem",
     "ConjugateGradient",
+    "Cotangents",
     "Estimator",
     "FiniteDifference",
     "FirstOrder",
     "Implicit",
+    "InnerOptimizer",
     "LinearSolver",
+    "Moments",
     "NeumannSeries",
     "NoHypergradient",
     "Part",
+    "OptimizerState",
     "Status",
+    "StepContext",
+    "TensorStep",
     "Unrolled",
     "WindowResult",
     "build_estimator",

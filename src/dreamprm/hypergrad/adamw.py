@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from dreamprm.hypergrad.inner_optimizer import (
+    Cotangents,
+    Decay,
+    InnerOptimizer,
+    OptimizerState,
+    Rate,
+    StepContext,
+    TensorStep,
+    check_common_settings,
+)
+
 # Elements updated at once: bounds the step's temporaries (two of this size, a third where gradients are
 # clipped) for models of billions of parameters.
 CHUNK_ELEMENTS = 1 << 26
-# Added to the norm that clipping divides by, as torch.nn.utils.clip_grad_norm_ does.
-CLIP_EPS = 1e-6
-
-KEEP_FIXED = "use 0 to keep the params fixed"
-NO_DECAY = "use 0 to disable it"
 
 
 @dataclass
@@ -28,45 +33,14 @@ class AdamWState:
     exp_avg: dict[str, Tensor]
     exp_avg_sq: dict[str, Tensor]
 
-
-class Cotangents(NamedTuple):
-    """Derivatives of the outer loss in one tensor's (phi, m, v); None stands for zero."""
-
-    param: Tensor
-    exp_avg: Tensor | None = None
-    exp_avg_sq: Tensor | None = None
+    @property
+    def moments(self) -> dict[str, dict[str, Tensor]]:
+        """The moments by kind and parameter name."""
+        return {"exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq}
 
 
 @dataclass(frozen=True)
-class Clip:
-    """How a gradient's norm was brought down: g' = factor g, factor = max_grad_norm / (norm + 1e-6)."""
-
-    norm: Tensor
-    """Scalar |g|, over all tensors together, before the clipping."""
-    factor: Tensor
-    """Scalar, below 1."""
-
-    def clipped(self, grad: Tensor) -> Tensor:
-        """g' of one tensor."""
-        return grad * self.factor
-
-    @torch.no_grad()
-    def vjp(self, gbar: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Send derivatives backwards through the clipping, which couples all tensors.
-
-            gbar = factor (gbar' - g <g, gbar'> / (norm (norm + 1e-6)))
-
-        Args:
-            gbar: gbar', derivatives in the clipped gradient g'.
-            grads: g, before the clipping.
-        """
-        along = torch.stack([(gbar[name] * grads[name]).sum() for name in gbar]).sum()
-        share = along / (self.norm * (self.norm + CLIP_EPS))
-        return {name: (gbar[name] - grads[name] * share).mul_(self.factor) for name in gbar}
-
-
-@dataclass(frozen=True)
-class AdamW:
+class AdamW(InnerOptimizer):
     """Adam with decoupled weight decay; `step` counts from 1 in the bias corrections c_i.
 
         g = clip(g)                          only with max_grad_norm, see `Clip`
@@ -93,73 +67,41 @@ class AdamW:
     Source: Loshchilov and Hutter, arXiv 1711.05101; the inner optimizer of DreamPRM, arXiv 2505.20241.
     """
 
-    lr: float | Callable[[int], float] = 1e-3
+    lr: Rate = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    weight_decay: float | Callable[[str], float] = 1e-2
+    weight_decay: Decay = 1e-2
     max_grad_norm: float | None = None
+    kinds = ("exp_avg", "exp_avg_sq")
 
     def __post_init__(self) -> None:
-        if not callable(self.lr):
-            _check_not_negative(self.lr, given="lr", advice=KEEP_FIXED)
         if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError(f"betas must be two numbers in [0, 1), got {self.betas!r}")
         # a config's list would make the dataclass unhashable
         object.__setattr__(self, "betas", tuple(self.betas))
         if not (self.eps > 0.0 and math.isfinite(self.eps)):
             raise ValueError(f"eps must be > 0, got {self.eps}; unused parameters would become 0/0, use 1e-8")
-        if not callable(self.weight_decay):
-            _check_not_negative(self.weight_decay, given="weight_decay", advice=NO_DECAY)
-        if self.max_grad_norm is not None and not (
-            self.max_grad_norm > 0.0 and math.isfinite(self.max_grad_norm)
-        ):
-            raise ValueError(f"max_grad_norm must be > 0, got {self.max_grad_norm}; use None to disable it")
+        check_common_settings(self)
+
+    @property
+    def reads_params(self) -> bool:
+        """False: the decay is decoupled, so neither moments nor `vjp` depend on the params."""
+        return False
+
+    @property
+    def reads_start(self) -> bool:
+        """False: `vjp` needs the moments after the step."""
+        return False
+
+    def make_state(self, step: int, moments: dict[str, dict[str, Tensor]]) -> AdamWState:
+        """The state with these moments."""
+        return AdamWState(step, **moments)
 
     def init(self, params: Mapping[str, Tensor]) -> AdamWState:
         """Zero moments for these params, no step taken."""
-        return AdamWState(
-            step=0,
-            exp_avg={name: torch.zeros_like(p, requires_grad=False) for name, p in params.items()},
-            exp_avg_sq={name: torch.zeros_like(p, requires_grad=False) for name, p in params.items()},
-        )
-
-    def learning_rate(self, step: int) -> float:
-        """The step size after `step` steps have been taken (0 for the first)."""
-        if not callable(self.lr):
-            return float(self.lr)
-        lr = float(self.lr(step))
-        _check_not_negative(lr, given=f"lr({step})", advice=KEEP_FIXED)
-        return lr
-
-    def decay(self, name: str) -> float:
-        """The weight decay of the parameter of this name."""
-        if not callable(self.weight_decay):
-            return float(self.weight_decay)
-        decay = float(self.weight_decay(name))
-        _check_not_negative(decay, given=f"weight_decay({name!r})", advice=NO_DECAY)
-        return decay
-
-    def clip(self, grads: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Clip | None]:
-        """The gradients that the step uses; differentiable, and never modified in place.
-
-        Returns:
-            (grads, None) where nothing is clipped: the very tensors given; otherwise new ones and how they
-            were had.
-        """
-        clip = self.clip_of(grads)
-        if clip is None:
-            return dict(grads), None
-        return {name: clip.clipped(grad) for name, grad in grads.items()}, clip
-
-    def clip_of(self, grads: Mapping[str, Tensor]) -> Clip | None:
-        """How the step clips these gradients, differentiable; None where it does not."""
-        if self.max_grad_norm is None:
-            return None
-        norm = global_norm(grads.values())
-        length = float(norm.detach())
-        if length + CLIP_EPS <= self.max_grad_norm or not math.isfinite(length):
-            return None  # a gradient that is not finite stays so, to be seen
-        return Clip(norm, self.max_grad_norm / (norm + CLIP_EPS))
+        state = super().init(params)
+        assert isinstance(state, AdamWState)
+        return state
 
     def bias_corrections(self, step: int) -> tuple[float, float]:
         """(c1, c2) of the step that follows `step` steps already taken."""
@@ -171,7 +113,7 @@ class AdamW:
         params: Mapping[str, Tensor],
         grads: Mapping[str, Tensor],
         *,
-        state: AdamWState,
+        state: OptimizerState,
         inplace: bool = False,
     ) -> tuple[dict[str, Tensor], AdamWState]:
         """One step along the clipped gradient; returns (params, state), all detached.
@@ -183,7 +125,7 @@ class AdamW:
         lr, (c1, c2) = self.learning_rate(state.step), self.bias_corrections(state.step)
         clip = self.clip_of(grads)
         names = list(params)
-        out = [params, state.exp_avg, state.exp_avg_sq]
+        out = [params, *(state.moments[kind] for kind in self.kinds)]
         if not inplace:
             out = [{name: tensors[name].detach().clone() for name in names} for tensors in out]
         for chunk in _chunks(names, params):
@@ -210,11 +152,30 @@ class AdamW:
         )
         return new_params, AdamWState(step=state.step + 1, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
 
-    def advance_moments(self, exp_avg: Tensor, exp_avg_sq: Tensor, *, grad: Tensor) -> tuple[Tensor, Tensor]:
+    def update(
+        self, param: Tensor, grad: Tensor, moments: Mapping[str, Tensor], at: StepContext
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One differentiable step of one tensor, with the bits that `step` gives."""
+        (b1, b2), (c1, c2) = self.betas, self.bias_corrections(at.step)
+        m = torch.add(moments["exp_avg"].mul(b1), grad, alpha=1 - b1)
+        v = torch.addcmul(moments["exp_avg_sq"].mul(b2), grad, grad, value=1 - b2)
+        # the smallest number takes 0 * inf = NaN from the root's derivative at 0; values keep their bits
+        root = v.div(c2).add(torch.finfo(v.dtype).tiny).sqrt()
+        direction = m.div(c1).div(root + self.eps)
+        decay, lr = at.weight_decay, at.lr
+        if isinstance(decay, Tensor):
+            direction = direction + decay * param
+        elif decay != 0.0:
+            direction = direction.add(param, alpha=decay)
+        return param + direction * -lr, {"exp_avg": m, "exp_avg_sq": v}
+
+    @torch.no_grad()
+    def advance_moments(self, taken: TensorStep) -> dict[str, Tensor]:
         """(m', v') of one tensor, with the bits that `step` gives."""
-        m, v = exp_avg.clone(), exp_avg_sq.clone()
-        self._advance_moments([m], [v], [grad])
-        return m, v
+        assert taken.start is not None
+        m, v = (taken.start[kind].clone() for kind in self.kinds)
+        self._advance_moments([m], [v], [taken.grad])
+        return {"exp_avg": m, "exp_avg_sq": v}
 
     def _advance_moments(self, m: list[Tensor], v: list[Tensor], g: list[Tensor]) -> None:
         b1, b2 = self.betas
@@ -224,16 +185,7 @@ class AdamW:
         torch._foreach_addcmul_(v, g, g, value=1 - b2)
 
     @torch.no_grad()
-    def vjp(
-        self,
-        cotangents: Cotangents,
-        *,
-        grad: Tensor,
-        exp_avg: Tensor,
-        exp_avg_sq: Tensor,
-        step: int,
-        name: str,
-    ) -> tuple[Tensor, Cotangents]:
+    def vjp(self, cotangents: Cotangents, taken: TensorStep) -> tuple[Tensor, Cotangents]:
         """Send derivatives backwards through one step of one tensor.
 
             s = sqrt(v'/c2),  d = s + eps
@@ -247,15 +199,16 @@ class AdamW:
 
         Args:
             cotangents: (lam', lam_m', lam_v'), derivatives in the step's results.
-            grad: the gradient g that the step used, clipped if it was.
-            exp_avg, exp_avg_sq: the moments m', v' *after* the step.
-            step: number of steps taken before this one.
-            name: of the tensor, which decides its weight decay.
+            taken: the step; of its moments those after it serve, and those before it where these are not
+                known.
 
         Returns:
             (gbar, (lam, lam_m, lam_v)): derivatives in g and in what the step started from.
         """
-        lr, (c1, c2), (b1, b2) = self.learning_rate(step), self.bias_corrections(step), self.betas
+        end = self.advance_moments(taken) if taken.end is None else taken.end
+        exp_avg, exp_avg_sq = (end[kind] for kind in self.kinds)
+        after_m, after_v = (cotangents.moments.get(kind) for kind in self.kinds)
+        lr, (c1, c2), (b1, b2) = self.learning_rate(taken.step), self.bias_corrections(taken.step), self.betas
         # few passes over memory: sqrt(c2) s and sqrt(c2) d, the scalars gathered in `scale`
         scale = -lr * math.sqrt(c2) / c1
         root = exp_avg_sq.sqrt()
@@ -264,28 +217,14 @@ class AdamW:
         # dividing by inf gives the 0 wanted where v' = 0
         root = torch.threshold_(root.mul_(denominator), 0.0, math.inf)
         lam_v = exp_avg * slope
-        if cotangents.exp_avg_sq is None:
+        if after_v is None:
             lam_v.div_(root).mul_(-0.5 * scale)
         else:
-            lam_v = torch.addcdiv(cotangents.exp_avg_sq, lam_v, root, value=-0.5 * scale)
-        lam_m = (
-            slope.mul_(scale)
-            if cotangents.exp_avg is None
-            else torch.add(cotangents.exp_avg, slope, alpha=scale)
-        )
-        gbar = lam_m.mul(1 - b1).addcmul_(grad, lam_v, value=2 * (1 - b2))
-        start = Cotangents(cotangents.param.mul(1 - lr * self.decay(name)), lam_m.mul_(b1), lam_v.mul_(b2))
-        return gbar, start
-
-
-def global_norm(tensors: Iterable[Tensor]) -> Tensor:
-    """Scalar norm of all the tensors together, at one pass and no temporary."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
-
-
-def _check_not_negative(value: float, *, given: str, advice: str) -> None:
-    if not (value >= 0.0 and math.isfinite(value)):
-        raise ValueError(f"{given} must be a finite number >= 0, got {value}; {advice}")
+            lam_v = torch.addcdiv(after_v, lam_v, root, value=-0.5 * scale)
+        lam_m = slope.mul_(scale) if after_m is None else torch.add(after_m, slope, alpha=scale)
+        gbar = lam_m.mul(1 - b1).addcmul_(taken.grad, lam_v, value=2 * (1 - b2))
+        lam = cotangents.param.mul(1 - lr * self.decay(taken.name))
+        return gbar, Cotangents(lam, dict(zip(self.kinds, (lam_m.mul_(b1), lam_v.mul_(b2)))))
 
 
 def _chunks(names: Sequence[str], params: Mapping[str, Tensor]) -> Iterator[list[str]]:

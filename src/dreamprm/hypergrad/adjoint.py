@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.adamw import AdamW, Cotangents
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
+from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep, moments_at
 from dreamprm.hypergrad.mixed_derivative import (
     Mixed,
     double_backward,
@@ -253,17 +253,13 @@ class _Step:
 
 
 def _through_step(
-    optimizer: AdamW, point: Point, grads: dict[str, Tensor], *, lam: dict[str, Cotangents]
+    optimizer: InnerOptimizer, point: Point, grads: dict[str, Tensor], *, lam: dict[str, Cotangents]
 ) -> dict[str, Tensor]:
     """Send lam (in place) backwards through the step taken from `point`; returns gbar_t."""
     clip = optimizer.clip_of(grads)
     gbar, state = {}, point.state
     for name, raw in grads.items():
         grad = raw if clip is None else clip.clipped(raw)
-        exp_avg, exp_avg_sq = optimizer.advance_moments(
-            state.exp_avg[name], state.exp_avg_sq[name], grad=grad
-        )
-        gbar[name], lam[name] = optimizer.vjp(
-            lam[name], grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq, step=state.step, name=name
-        )
+        taken = TensorStep(name, state.step, grad, moments_at(state, name), point.params[name])
+        gbar[name], lam[name] = optimizer.vjp(lam[name], taken)
     return gbar if clip is None else clip.vjp(gbar, grads)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from dreamprm.hypergrad.adamw import AdamW, AdamWState
 from dreamprm.hypergrad.adjoint import Adjoint
 from dreamprm.hypergrad.base import Estimator, Status, WindowResult
+from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
 from dreamprm.hypergrad.problem import BilevelProblem, Tensors
 
 
@@ -104,9 +104,9 @@ class Audit:
         self,
         estimator: Estimator,
         problem: BilevelProblem,
-        optimizer: AdamW,
+        optimizer: InnerOptimizer,
         params: Mapping[str, Tensor],
-        state: AdamWState,
+        state: OptimizerState,
         alpha: Mapping[str, Tensor],
         *,
         inner_batches: Iterable[Any],
@@ -121,10 +121,12 @@ class Audit:
             _held(problem, {name: p.detach() for name, p in params.items() if name not in set(chosen)}),
             optimizer,
             {name: params[name] for name in chosen},
-            AdamWState(
+            optimizer.make_state(
                 state.step,
-                {name: state.exp_avg[name] for name in chosen},
-                {name: state.exp_avg_sq[name] for name in chosen},
+                {
+                    kind: {name: moments[name] for name in chosen if name in moments}
+                    for kind, moments in state.moments.items()
+                },
             ),
             alpha,
         )

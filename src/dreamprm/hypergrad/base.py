@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.adamw import AdamW, AdamWState
+from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
 from dreamprm.hypergrad.problem import BilevelProblem
 
 
@@ -38,7 +38,7 @@ class WindowResult:
 
     params: dict[str, Tensor]
     """phi_T, after the window's T steps."""
-    state: AdamWState
+    state: OptimizerState
     """The optimizer's state after them; pass it to the next window."""
     alpha_grad: dict[str, Tensor]
     """d outer_loss / d alpha, shaped like alpha; zeros where alpha does not enter."""
@@ -58,9 +58,9 @@ class WindowTask:
     """Checked arguments of `run_window`, as the estimators receive them; tensors are detached."""
 
     problem: BilevelProblem
-    optimizer: AdamW
+    optimizer: InnerOptimizer
     params: dict[str, Tensor]
-    state: AdamWState
+    state: OptimizerState
     alpha: dict[str, Tensor]
     inner_batches: list[Any]
     outer_batch: Any
@@ -68,7 +68,7 @@ class WindowTask:
 
 
 class Estimator(ABC):
-    """Runs a window of T inner AdamW steps and estimates d outer_loss / d alpha through it.
+    """Runs a window of T inner steps and estimates d outer_loss / d alpha through it.
 
     A frozen dataclass whose fields are all its settings; subclasses write `_run`.
     """
@@ -91,9 +91,9 @@ class Estimator(ABC):
     def run_window(
         self,
         problem: BilevelProblem,
-        optimizer: AdamW,
+        optimizer: InnerOptimizer,
         params: Mapping[str, Tensor],
-        state: AdamWState,
+        state: OptimizerState,
         alpha: Mapping[str, Tensor],
         *,
         inner_batches: Iterable[Any],
@@ -108,7 +108,7 @@ class Estimator(ABC):
 
         Args:
             problem: the two losses.
-            optimizer: the inner optimizer.
+            optimizer: the inner optimizer, `AdamW` or another `InnerOptimizer`.
             params: phi by name, floating point, on one device; requires_grad and graphs attached to them are
                 ignored.
             state: of the optimizer, from `optimizer.init` or the last window.
@@ -139,12 +139,14 @@ class Estimator(ABC):
         _check_tensors(alpha, kind="alpha")
         if not params:
             raise ValueError("params is empty; give the tensors to train by name")
-        _check_state(state, params)
+        _check_state(optimizer, state, params)
         task = WindowTask(
             problem=problem,
             optimizer=optimizer,
             params={name: p.detach() for name, p in params.items()},
-            state=AdamWState(state.step, dict(state.exp_avg), dict(state.exp_avg_sq)),
+            state=optimizer.make_state(
+                state.step, {kind: dict(moments) for kind, moments in state.moments.items()}
+            ),
             alpha={name: a.detach() for name, a in alpha.items()},
             inner_batches=batches,
             outer_batch=outer_batch,
@@ -227,22 +229,33 @@ def _check_tensors(tensors: Mapping[str, Tensor], *, kind: str) -> None:
         raise ValueError(f"{kind} must be on one device, got {', '.join(devices)}; move them to one")
 
 
-def _check_state(state: AdamWState, params: Mapping[str, Tensor]) -> None:
-    for kind, moments in (("exp_avg", state.exp_avg), ("exp_avg_sq", state.exp_avg_sq)):
-        wrong = sorted(set(moments) ^ set(params))
+def _check_state(optimizer: InnerOptimizer, state: OptimizerState, params: Mapping[str, Tensor]) -> None:
+    wanted: dict[str, set[str]] = {}
+    for name, p in params.items():
+        for kind in optimizer.kinds_of(name, p):
+            wanted.setdefault(kind, set()).add(name)
+    held = {kind: moments for kind, moments in state.moments.items() if moments}
+    if wanted.keys() != held.keys():
+        raise ValueError(
+            f"state has the moments {', '.join(held) or '(none)'}, but {type(optimizer).__name__} keeps "
+            f"{', '.join(wanted) or 'none'}; make it by optimizer.init(params) of these params"
+        )
+    for kind, moments in held.items():
+        label = f"state.{kind}" if hasattr(state, kind) else f"state.moments[{kind!r}]"
+        wrong = sorted(set(moments) ^ wanted[kind])
         wrong += [name for name, p in params.items() if name in moments and moments[name].shape != p.shape]
         if wrong:
             raise ValueError(
-                f"state.{kind} does not match params at {', '.join(map(repr, wrong[:5]))} "
+                f"{label} does not match params at {', '.join(map(repr, wrong[:5]))} "
                 f"({len(wrong)} in all); make it by optimizer.init(params) of these params"
             )
-        for name, p in params.items():
-            got, want = ((tensor.dtype, tensor.device) for tensor in (moments[name], p))
-            if got != want:
+        for name, moment in moments.items():
+            p = params[name]
+            if (moment.dtype, moment.device) != (p.dtype, p.device):
                 raise ValueError(
-                    f"state.{kind}[{name!r}] must have the dtype and device of its parameter, "
-                    f"{want[0]} on {want[1]}, got {got[0]} on {got[1]}; convert it with the params, or "
-                    "make it anew by optimizer.init(params)"
+                    f"{label}[{name!r}] must have the dtype and device of its parameter, "
+                    f"{p.dtype} on {p.device}, got {moment.dtype} on {moment.device}; convert it with the "
+                    "params, or make it anew by optimizer.init(params)"
                 )
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from dreamprm.hypergrad.adamw import AdamW, Cotangents
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
+from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep, moments_at
 from dreamprm.hypergrad.linear_solver import Vector
 from dreamprm.hypergrad.mixed_derivative import finite_difference, radius_setting
 from dreamprm.hypergrad.plain_steps import PlainSteps, plain_steps
@@ -89,7 +89,8 @@ class FiniteDifference(Estimator):
 
     def _run(self, task: WindowTask) -> WindowResult:
         precondition = self.preconditioner == "adamw"
-        steps = plain_steps(task, keep_before=self.point == "before", keep_grads=precondition)
+        keep_before = self.point == "before" or (precondition and task.optimizer.reads_start)
+        steps = plain_steps(task, keep_before=keep_before, keep_grads=precondition)
         outer = outer_gradient(task, steps.params)
         if precondition:
             direction, factor = gradient_cotangent(task.optimizer, steps, lam=outer.params), 1.0
@@ -98,7 +99,7 @@ class FiniteDifference(Estimator):
             factor = -(self.scale or task.optimizer.learning_rate(steps.state.step - 1))
         along = finite_difference(
             task.problem,
-            steps.before or steps.params,
+            steps.before.params if self.point == "before" and steps.before else steps.params,
             task.alpha,
             batch=task.inner_batches[-1],
             direction=direction,
@@ -124,20 +125,20 @@ class FiniteDifference(Estimator):
 
 
 @torch.no_grad()
-def gradient_cotangent(optimizer: AdamW, steps: PlainSteps, *, lam: Vector) -> Vector:
+def gradient_cotangent(optimizer: InnerOptimizer, steps: PlainSteps, *, lam: Vector) -> Vector:
     """d L_meta / d g of the last step, from lam = d L_meta / d phi_T."""
     raw, state = steps.grads, steps.state
     assert raw is not None
     clip = optimizer.clip_of(raw)
-    gbar = {
-        name: optimizer.vjp(
-            Cotangents(lam[name]),
-            grad=raw[name] if clip is None else clip.clipped(raw[name]),
-            exp_avg=state.exp_avg[name],
-            exp_avg_sq=state.exp_avg_sq[name],
-            step=state.step - 1,
-            name=name,
-        )[0]
-        for name in lam
-    }
+    gbar = {}
+    for name, grad in raw.items():
+        taken = TensorStep(
+            name,
+            state.step - 1,
+            grad if clip is None else clip.clipped(grad),
+            start=None if steps.before is None else moments_at(steps.before.state, name),
+            param=None if steps.before is None else steps.before.params[name],
+            end=moments_at(state, name),
+        )
+        gbar[name], _ = optimizer.vjp(Cotangents(lam[name]), taken)
     return gbar if clip is None else clip.vjp(gbar, raw)

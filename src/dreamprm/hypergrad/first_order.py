@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.adamw import AdamW, Cotangents
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
-from dreamprm.hypergrad.kept_steps import KeptStep, StartMoments, keep_each, take_all
+from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep
+from dreamprm.hypergrad.kept_steps import KeptStep, Start, keep_each, take_all
 from dreamprm.hypergrad.mixed_derivative import (
     Mixed,
     double_backward,
@@ -104,7 +104,7 @@ class FirstOrder(Estimator):
 
     def _run_with(self, task: WindowTask, store: Store) -> WindowResult:
         optimizer, params, state = task.optimizer, task.params, task.state
-        start = StartMoments(state, store)
+        start = Start(params, state, store, with_params=optimizer.reads_params)
         steps: list[KeptStep] = []
         for t, batch in enumerate(task.inner_batches):
             inner = inner_gradient(task, params, batch=batch)
@@ -175,7 +175,7 @@ class FirstOrder(Estimator):
 
 @torch.no_grad()
 def _sweep(
-    optimizer: AdamW, start: StartMoments, *, steps: list[KeptStep], lam: dict[str, Tensor], store: Store
+    optimizer: InnerOptimizer, start: Start, *, steps: list[KeptStep], lam: dict[str, Tensor], store: Store
 ) -> None:
     """Carry lam back through all steps and fill in each step's gbar_t, or its slope.
 
@@ -186,17 +186,11 @@ def _sweep(
     slopes: list[list[Tensor]] = [[] for _ in steps]
     used_norms: list[list[Tensor]] = [[] for _ in steps]
     for name in lam:
-        used, moments = [step.used_grad(name) for step in steps], []
-        m, v = start.moments(name)
-        for grad in used:
-            m, v = optimizer.advance_moments(m, v, grad=grad)
-            moments.append((m, v))
+        taken = _replay(optimizer, start, name=name, grads=[step.used_grad(name) for step in steps])
         cotangents = Cotangents(lam[name])
         for t in reversed(range(len(steps))):
-            step, grad, (m, v) = steps[t], used.pop(), moments.pop()
-            gbar, cotangents = optimizer.vjp(
-                cotangents, grad=grad, exp_avg=m, exp_avg_sq=v, step=start.step + t, name=name
-            )
+            step, grad = steps[t], taken[-1].grad
+            gbar, cotangents = optimizer.vjp(cotangents, taken.pop())
             if step.clip is not None:
                 step.gbar[name] = store.keep({name: gbar})
                 continue
@@ -228,3 +222,18 @@ def _sweep(
             )
         if step.has_single:
             step.slope = torch.stack(slopes[t]).sum()
+
+
+def _replay(optimizer: InnerOptimizer, start: Start, *, name: str, grads: list[Tensor]) -> list[TensorStep]:
+    """The window's steps of one tensor."""
+    param, moments = start.read(name)
+    steps = []
+    for t, grad in enumerate(grads):
+        one = TensorStep(name, start.step + t, grad, moments, param)
+        if param is None:
+            end = optimizer.advance_moments(one)
+        else:
+            param, end = optimizer.update(param, grad, moments, optimizer.context(name, one.step))
+        steps.append(one._replace(end=end))
+        moments = dict(end)
+    return steps

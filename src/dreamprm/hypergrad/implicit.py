@@ -10,10 +10,11 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.adamw import AdamW, AdamWState
+from dreamprm.hypergrad.adamw import AdamW
 from dreamprm.hypergrad.base import Estimator, Status, WindowResult, WindowTask
 from dreamprm.hypergrad.cg import ConjugateGradient
 from dreamprm.hypergrad.inner_hessian import InnerHessian
+from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
 from dreamprm.hypergrad.linear_solver import LinearSolver, Vector, norm
 from dreamprm.hypergrad.mixed_derivative import radius_setting
 from dreamprm.hypergrad.neumann import NeumannSeries
@@ -140,11 +141,20 @@ class Implicit(Estimator):
         return window
 
 
-def adamw_preconditioner(optimizer: AdamW, state: AdamWState) -> Vector:
-    """P = 1 / (sqrt(v / c2) + eps), by which AdamW's last step scaled its first moment; 0 where v = 0."""
+def adamw_preconditioner(optimizer: InnerOptimizer, state: OptimizerState) -> Vector:
+    """P = 1 / (sqrt(v / c2) + eps), by which AdamW's last step scaled its first moment; 0 where v = 0.
+
+    Raises:
+        ValueError: the inner optimizer is not AdamW.
+    """
+    if not isinstance(optimizer, AdamW):
+        raise ValueError(
+            "preconditioner=adamw takes AdamW's second moments, and the inner optimizer is "
+            f"{type(optimizer).__name__}; leave it out"
+        )
     _, c2 = optimizer.bias_corrections(state.step - 1)
     scale: dict[str, Tensor] = {}
-    for name, v in state.exp_avg_sq.items():
+    for name, v in state.moments["exp_avg_sq"].items():
         root = v.div(c2).sqrt_().add_(optimizer.eps)
         scale[name] = root.reciprocal_().masked_fill_(v == 0, 0.0)
     return scale

@@ -7,9 +7,12 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from dreamprm.hypergrad.adamw import AdamWState, Clip
+from dreamprm.hypergrad.clipping import Clip
+from dreamprm.hypergrad.inner_optimizer import OptimizerState, moments_at
 from dreamprm.hypergrad.offload import Kept, Store
 from dreamprm.hypergrad.window_passes import InnerGradient
+
+_PARAM = "param "  # no name of moments: those are identifiers
 
 
 class KeptStep:
@@ -71,33 +74,41 @@ class KeptStep:
             self.drop_grad(name)
 
 
-class StartMoments:
-    """The moments before the window, by name: as they are, or copies once they are to be overwritten."""
+class Start:
+    """The moments before the window, and the params where they are wanted, tensor by tensor: as they are, or
+    copies once they are to be overwritten."""
 
-    def __init__(self, state: AdamWState, store: Store) -> None:
+    def __init__(
+        self, params: Mapping[str, Tensor], state: OptimizerState, store: Store, *, with_params: bool
+    ) -> None:
         self.step = state.step
+        self._names = list(params)
+        self._params = params if with_params else None
         self._state, self._store = state, store
-        self._kept: dict[str, tuple[Kept, Kept]] | None = None
+        self._kept: dict[str, Kept] | None = None
 
     def detach(self) -> None:
         """Copy them: what they are now is overwritten next."""
-        kept = {}
-        for name, m in self._state.exp_avg.items():
-            v = self._state.exp_avg_sq[name]
-            if not self._store.copies({"m": m, "v": v}):
-                m, v = m.clone(), v.clone()
-            kept[name] = self._store.keep({"m": m}), self._store.keep({"v": v})
-        self._kept = kept
+        self._kept = {}
+        for name in self._names:
+            tensors = self._tensors(name)
+            if not self._store.copies(tensors):
+                tensors = {key: tensor.clone() for key, tensor in tensors.items()}
+            self._kept[name] = self._store.keep(tensors)
 
-    def moments(self, name: str) -> tuple[Tensor, Tensor]:
-        """m and v of one tensor; read once."""
+    def read(self, name: str) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """(param or None, moments) of one tensor; read once."""
         if self._kept is None:
-            return self._state.exp_avg[name], self._state.exp_avg_sq[name]
-        m, v = self._kept.pop(name)
-        loaded = m.load()["m"], v.load()["v"]
-        m.drop()
-        v.drop()
-        return loaded
+            tensors = self._tensors(name)
+        else:
+            kept = self._kept.pop(name)
+            tensors = dict(kept.load())
+            kept.drop()
+        return tensors.pop(_PARAM, None), tensors
+
+    def _tensors(self, name: str) -> dict[str, Tensor]:
+        moments = moments_at(self._state, name)
+        return moments if self._params is None else {_PARAM: self._params[name], **moments}
 
 
 def keep_each(store: Store, tensors: Mapping[str, Tensor]) -> dict[str, Kept]:

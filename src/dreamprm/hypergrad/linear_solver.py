@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.adamw import global_norm
 from dreamprm.hypergrad.base import Status
+from dreamprm.hypergrad.clipping import global_norm
 
 Vector = dict[str, Tensor]
 

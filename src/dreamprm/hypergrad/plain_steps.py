@@ -1,4 +1,4 @@
-"""A window's T AdamW steps at fixed alpha, as plain training takes them."""
+"""A window's T optimizer steps at fixed alpha, as plain training takes them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.adamw import AdamWState
 from dreamprm.hypergrad.base import WindowTask, gradients, leaves, require_graph
+from dreamprm.hypergrad.inner_optimizer import OptimizerState
+from dreamprm.hypergrad.trajectory import Point
 from dreamprm.hypergrad.window_passes import inner_gradient
 
 
@@ -18,11 +19,11 @@ class PlainSteps:
 
     params: dict[str, Tensor]
     """phi_T."""
-    state: AdamWState
+    state: OptimizerState
     losses: Tensor
     """(T,) the inner loss before each step."""
-    before: dict[str, Tensor] | None
-    """phi_{T-1}, from which the last step started; None unless asked for."""
+    before: Point | None
+    """phi_{T-1} and the state there, from which the last step started; None unless asked for."""
     grads: dict[str, Tensor] | None
     """g_{T-1} of the last step, before its clipping; None unless asked for."""
     forward: int
@@ -32,8 +33,8 @@ class PlainSteps:
 def plain_steps(task: WindowTask, *, keep_before: bool = False, keep_grads: bool = False) -> PlainSteps:
     """Take the steps, in place wherever the tensors may be overwritten.
 
-    Of the last step, `keep_before` keeps phi_{T-1} (one more copy of the params and moments in memory) and
-    `keep_grads` the gradient.
+    Of the last step, `keep_before` keeps where it started (one more copy of the params and moments in
+    memory) and `keep_grads` the gradient.
     """
     params, state, losses, forward = task.params, task.state, [], 0
     before = last_grads = None
@@ -49,7 +50,7 @@ def plain_steps(task: WindowTask, *, keep_before: bool = False, keep_grads: bool
             grads, passes = gradients(loss, variables), 1
         forward += passes
         if last and keep_before:
-            before = params
+            before = Point(params, state)
         if last and keep_grads:
             last_grads = grads
         # after the first step the tensors are ours to overwrite

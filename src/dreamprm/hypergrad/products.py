@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from dreamprm.hypergrad.adamw import global_norm
 from dreamprm.hypergrad.base import gradient_list, gradients, leaves
+from dreamprm.hypergrad.clipping import global_norm
 from dreamprm.hypergrad.micro_batches import summed
 from dreamprm.hypergrad.mixed_derivative import (
     InnerLevel,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from dreamprm.hypergrad.adamw import AdamW, AdamWState
+from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
 from dreamprm.hypergrad.offload import Kept, Store
 
 CHECKPOINTS = ("recompute", "keep")
@@ -17,38 +17,38 @@ class Point(NamedTuple):
     """Params and the optimizer's state before one step."""
 
     params: dict[str, Tensor]
-    state: AdamWState
+    state: OptimizerState
 
 
 class KeptPoint(NamedTuple):
     """A `Point` that was put away."""
 
     params: Kept
-    exp_avg: Kept
-    exp_avg_sq: Kept
+    moments: dict[str, Kept]
     step: int
 
-    def load(self) -> Point:
+    def load(self, optimizer: InnerOptimizer) -> Point:
         """Read it back."""
-        return Point(self.params.load(), AdamWState(self.step, self.exp_avg.load(), self.exp_avg_sq.load()))
+        moments = {kind: kept.load() for kind, kept in self.moments.items()}
+        return Point(self.params.load(), optimizer.make_state(self.step, moments))
 
     def drop(self) -> None:
         """It is not read again."""
-        for part in (self.params, self.exp_avg, self.exp_avg_sq):
+        for part in (self.params, *self.moments.values()):
             part.drop()
 
 
 class Trajectory:
     """Steps forward through a window and back through its states.
 
-    `checkpoint="keep"` puts every state away. `checkpoint="recompute"` only the first one: as AdamW's step is
-    elementwise and needs nothing but the gradients, the states are recomputed bit for bit by
+    `checkpoint="keep"` puts every state away. `checkpoint="recompute"` only the first one: as a step
+    needs nothing but the gradients, the states are recomputed bit for bit by
     replaying the steps from there. Going back by halves (the state at the middle, then the right half, then
     the left one) takes about (T/2) log2 T steps and log2 T states at a time, where going from the start each
     time takes T^2/2 steps and sqrt(T) checkpoints hold more states for T <= 20.
     """
 
-    def __init__(self, optimizer: AdamW, store: Store, *, checkpoint: str) -> None:
+    def __init__(self, optimizer: InnerOptimizer, store: Store, *, checkpoint: str) -> None:
         self._optimizer, self._store, self._checkpoint = optimizer, store, checkpoint
         self._points: list[KeptPoint] = []
         self._length = 0
@@ -68,7 +68,7 @@ class Trajectory:
         if self._checkpoint == "keep":
             while self._points:
                 point = self._points.pop()
-                yield point.load()
+                yield point.load(self._optimizer)
                 point.drop()
         else:
             yield from self._halves(0, self._length, self._points[0], gradient)
@@ -77,9 +77,9 @@ class Trajectory:
         self, first: int, end: int, point: KeptPoint, gradient: Callable[[int], Mapping[str, Tensor]]
     ) -> Iterator[Point]:
         if end - first == 1:
-            yield point.load()
+            yield point.load(self._optimizer)
             return
-        middle, at = (first + end) // 2, point.load()
+        middle, at = (first + end) // 2, point.load(self._optimizer)
         for t in range(first, middle):
             owned = t > first
             at = Point(*self._optimizer.step(at.params, gradient(t), state=at.state, inplace=owned))
@@ -91,6 +91,5 @@ class Trajectory:
 
 
 def _keep(at: Point, store: Store) -> KeptPoint:
-    return KeptPoint(
-        store.keep(at.params), store.keep(at.state.exp_avg), store.keep(at.state.exp_avg_sq), at.state.step
-    )
+    moments = {kind: store.keep(tensors) for kind, tensors in at.state.moments.items()}
+    return KeptPoint(store.keep(at.params), moments, at.state.step)

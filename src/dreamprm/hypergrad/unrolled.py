@@ -19,6 +19,7 @@ from dreamprm.hypergrad.base import (
     leaves,
     require_graph,
 )
+from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
 from dreamprm.hypergrad.products import advice
 
 
@@ -59,17 +60,19 @@ class Unrolled(Estimator):
         for batch in task.inner_batches:
             loss = task.problem.inner_loss(params, alpha, batch)
             grads = dict(zip(params, inner_gradient_list(loss, params, create_graph=True)))
-            params, state = torchopt_step(task.optimizer, params, grads, state=state)
+            params, state = _differentiable_step(task.optimizer, params, grads, state=state)
             losses.append(loss.detach())
         outer_loss = task.problem.outer_loss(params, alpha, task.outer_batch)
         require_graph(outer_loss, name="outer_loss")
         return WindowResult(
             alpha_grad=gradients(outer_loss, alpha),
             params={name: params[name].detach() for name in names},
-            state=AdamWState(
-                step=state.step,
-                exp_avg={name: state.exp_avg[name].detach() for name in names},
-                exp_avg_sq={name: state.exp_avg_sq[name].detach() for name in names},
+            state=task.optimizer.make_state(
+                state.step,
+                {
+                    kind: {name: moments[name].detach() for name in names if name in moments}
+                    for kind, moments in state.moments.items()
+                },
             ),
             inner_losses=torch.stack(losses),
             outer_loss=outer_loss.detach(),
@@ -78,8 +81,16 @@ class Unrolled(Estimator):
         )
 
 
+def _differentiable_step(
+    optimizer: InnerOptimizer, params: dict[str, Tensor], grads: dict[str, Tensor], *, state: OptimizerState
+) -> tuple[dict[str, Tensor], OptimizerState]:
+    if type(optimizer) is AdamW:
+        return torchopt_step(optimizer, params, grads, state=state)
+    return optimizer.differentiable_step(params, grads, state=state)
+
+
 def torchopt_step(
-    optimizer: AdamW, params: dict[str, Tensor], grads: dict[str, Tensor], *, state: AdamWState
+    optimizer: AdamW, params: dict[str, Tensor], grads: dict[str, Tensor], *, state: OptimizerState
 ) -> tuple[dict[str, Tensor], AdamWState]:
     """One differentiable AdamW step by torchopt, from our state and back into it."""
     grads, _ = optimizer.clip(grads)
@@ -100,8 +111,8 @@ def torchopt_step(
             weight_decay=decay,
         )
         moments = ScaleByAdamState(
-            mu=[state.exp_avg[name] for name in names],
-            nu=[state.exp_avg_sq[name] for name in names],
+            mu=[state.moments["exp_avg"][name] for name in names],
+            nu=[state.moments["exp_avg_sq"][name] for name in names],
             count=[_count(p, step=state.step) for p in phi],
         )
         # init on empty tensors: only the layout of the chained state is wanted, no second set of moments

@@ -18,7 +18,15 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, Estimator, Status, WindowResult
+from dreamprm.hypergrad import (
+    AdamWState,
+    BilevelProblem,
+    Estimator,
+    InnerOptimizer,
+    OptimizerState,
+    Status,
+    WindowResult,
+)
 from dreamprm.hypergrad.audit import Audit, AuditResult
 
 Params = dict[str, Tensor]
@@ -51,12 +59,14 @@ class BilevelState:
     """
 
     params: Params
-    inner: AdamWState
+    inner: OptimizerState
     alpha: Params
     upper: AdamWState
 
     @classmethod
-    def start(cls, params: Params, alpha: Params, *, inner: AdamW, upper: UpperOptimizer) -> BilevelState:
+    def start(
+        cls, params: Params, alpha: Params, *, inner: InnerOptimizer, upper: UpperOptimizer
+    ) -> BilevelState:
         """The state before the first step."""
         return cls(params, inner.init(params), alpha, upper.init(alpha))
 
@@ -68,7 +78,7 @@ class BilevelTrainer:
     Args:
         problem: inner and outer loss.
         estimator: computes alpha's gradient from a window; any of `dreamprm.hypergrad.ESTIMATORS`.
-        inner: AdamW of the lower level.
+        inner: optimizer of the lower level.
         upper: optimizer of the upper level, usually AdamW; None keeps alpha fixed.
         inner_steps: T, lower steps per upper step.
         to_device: moves a batch to the device of the parameters.
@@ -78,7 +88,7 @@ class BilevelTrainer:
 
     problem: BilevelProblem
     estimator: Estimator
-    inner: AdamW
+    inner: InnerOptimizer
     upper: UpperOptimizer | None
     inner_steps: int = 5
     to_device: Callable[[Any], Any] = field(default=lambda batch: batch)

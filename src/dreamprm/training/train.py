@@ -367,7 +367,7 @@ def restore(run: Run, checkpoint: str) -> None:
             value.detach().copy_(stored)
     run.state = dataclasses.replace(
         run.state,
-        inner=dataclasses.replace(run.state.inner, step=saved["inner_step"]),
+        inner=run.trainer.inner.make_state(saved["inner_step"], run.state.inner.moments),
         upper=dataclasses.replace(run.state.upper, step=saved["upper_step"]),
     )
     restore_random_state(tensors, saved["random"])
@@ -379,9 +379,7 @@ def _tensor_groups(run: Run) -> dict[str, dict[str, torch.Tensor]]:
     return {
         "params": state.params,
         "alpha": state.alpha,
-        "inner_exp_avg": state.inner.exp_avg,
-        "inner_exp_avg_sq": state.inner.exp_avg_sq,
-        "upper_exp_avg": state.upper.exp_avg,
-        "upper_exp_avg_sq": state.upper.exp_avg_sq,
+        **{f"inner_{kind}": moments for kind, moments in state.inner.moments.items()},
+        **{f"upper_{kind}": moments for kind, moments in state.upper.moments.items()},
         "weights_memory": run.memory,
     }

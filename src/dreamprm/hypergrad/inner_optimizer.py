@@ -1,0 +1,358 @@
+"""What an inner optimizer is: a step, and the derivative of that step. An own one is a single function."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from dreamprm.hypergrad.clipping import Clip, clip_of
+
+KEEP_FIXED = "use 0 to keep the params fixed"
+NO_DECAY = "use 0 to disable it"
+Rate = float | Callable[[int], float]
+Decay = float | Callable[[str], float]
+_NONE: Mapping[str, Tensor] = MappingProxyType({})
+
+
+class OptimizerState(Protocol):
+    """What an optimizer carries from step to step: `Moments`, or `AdamWState`."""
+
+    step: int
+    """Number of steps taken so far."""
+
+    @property
+    def moments(self) -> dict[str, dict[str, Tensor]]:
+        """Tensors shaped like their parameter, by kind and parameter name."""
+
+
+@dataclass
+class Moments:
+    """The number of steps taken so far, and moments by kind and parameter name."""
+
+    step: int
+    moments: dict[str, dict[str, Tensor]]
+
+
+class Cotangents(NamedTuple):
+    """Derivatives of the outer loss in one tensor and its moments; a kind left out stands for zero."""
+
+    param: Tensor
+    moments: Mapping[str, Tensor] = _NONE
+
+
+class StepContext(NamedTuple):
+    """Of which step, and of which tensor; lr and weight_decay are 0-dimensional tensors where the derivative
+    in them is taken."""
+
+    name: str
+    step: int
+    """Number of steps taken before this one."""
+    lr: float | Tensor
+    weight_decay: float | Tensor
+
+
+class TensorStep(NamedTuple):
+    """One step that was taken, of one tensor."""
+
+    name: str
+    step: int
+    """Number of steps taken before it."""
+    grad: Tensor
+    """The gradient that it used, clipped if it was."""
+    start: Mapping[str, Tensor] | None = None
+    """Moments before the step by kind; None only where `end` is known and `reads_start` is False."""
+    param: Tensor | None = None
+    """The tensor before the step; None only where `reads_params` is False."""
+    end: Mapping[str, Tensor] | None = None
+    """Moments after the step by kind, where they are known."""
+
+
+class SettingTensors(NamedTuple):
+    """Settings of one step as 0-dimensional tensors, for derivatives in them; None leaves the number."""
+
+    lr: Tensor | None = None
+    weight_decay: Mapping[str, Tensor] | None = None
+    """By parameter name."""
+
+
+class InnerOptimizer(ABC):
+    """An optimizer whose steps the estimators differentiate. A frozen dataclass whose fields are its
+    settings.
+
+    An own optimizer names its moments (`kinds`) and writes `update`, one differentiable step of one tensor;
+    everything else follows:
+
+        @dataclass(frozen=True)
+        class HeavyBall(InnerOptimizer):
+            lr: float = 0.1
+            momentum: float = 0.9
+            kinds = ("velocity",)
+
+            def update(self, param, grad, moments, at):
+                velocity = self.momentum * moments["velocity"] - at.lr * grad
+                return param + velocity, {"velocity": velocity}
+
+    Moments start at zero. `lr`, `weight_decay` and `max_grad_norm` need not be fields; the values below hold
+    then. An optimizer may replace the derivative by autograd (`vjp`) with a closed form, and tell with
+    `reads_params` and `reads_start` what that needs.
+    """
+
+    lr: Rate = 1e-3
+    """Step size, or a callable from the number of steps already taken (0 at the first) to it."""
+    weight_decay: Decay = 0.0
+    """Weight decay, or a callable from a parameter's name to it."""
+    max_grad_norm: float | None = None
+    """Bound on the norm of the whole gradient, as `torch.nn.utils.clip_grad_norm_` takes it."""
+    kinds: tuple[str, ...] = ()
+    """Names of the moments."""
+
+    @abstractmethod
+    def update(
+        self, param: Tensor, grad: Tensor, moments: Mapping[str, Tensor], at: StepContext
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step of one tensor, by operations that autograd can follow and never in place.
+
+        Args:
+            param: phi.
+            grad: of the shape of phi, clipped if it is.
+            moments: by kind, of the shape of phi.
+            at: the step: `at.lr` and `at.weight_decay` (numbers, or tensors where a derivative in them is
+                taken: use them by arithmetic), `at.step` (0 at the first) and `at.name`.
+
+        Returns:
+            (phi', moments'), of the same shapes and dtypes.
+        """
+
+    @property
+    def reads_params(self) -> bool:
+        """Whether moments or `vjp` depend on the params: `first_order` then keeps the window's first ones."""
+        return True
+
+    @property
+    def reads_start(self) -> bool:
+        """Whether `vjp` reads the moments before the step, or can do with those after it."""
+        return True
+
+    def kinds_of(self, name: str, param: Tensor) -> tuple[str, ...]:
+        """Names of the moments of this tensor."""
+        del name, param
+        return self.kinds
+
+    def make_state(self, step: int, moments: dict[str, dict[str, Tensor]]) -> OptimizerState:
+        """The state with these moments."""
+        return Moments(step, moments)
+
+    def init(self, params: Mapping[str, Tensor]) -> OptimizerState:
+        """Zero moments for these params, no step taken."""
+        moments: dict[str, dict[str, Tensor]] = {kind: {} for kind in self.kinds}
+        for name, p in params.items():
+            for kind in self.kinds_of(name, p):
+                moments.setdefault(kind, {})[name] = torch.zeros_like(p, requires_grad=False)
+        return self.make_state(0, moments)
+
+    def learning_rate(self, step: int) -> float:
+        """The step size after `step` steps have been taken (0 for the first)."""
+        if not callable(self.lr):
+            return float(self.lr)
+        lr = float(self.lr(step))
+        check_not_negative(lr, given=f"lr({step})", advice=KEEP_FIXED)
+        return lr
+
+    def decay(self, name: str) -> float:
+        """The weight decay of the parameter of this name."""
+        if not callable(self.weight_decay):
+            return float(self.weight_decay)
+        decay = float(self.weight_decay(name))
+        check_not_negative(decay, given=f"weight_decay({name!r})", advice=NO_DECAY)
+        return decay
+
+    def context(self, name: str, step: int, settings: SettingTensors | None = None) -> StepContext:
+        """Of the step that follows `step` steps already taken."""
+        lr: float | Tensor = self.learning_rate(step)
+        decay: float | Tensor = self.decay(name)
+        if settings is not None and settings.lr is not None:
+            lr = settings.lr
+        if settings is not None and settings.weight_decay is not None:
+            decay = settings.weight_decay[name]
+        return StepContext(name, step, lr, decay)
+
+    def clip(self, grads: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Clip | None]:
+        """The gradients that the step uses; differentiable, and never modified in place.
+
+        Returns:
+            (grads, None) where nothing is clipped: the very tensors given; otherwise new ones and how they
+            were had.
+        """
+        clip = self.clip_of(grads)
+        if clip is None:
+            return dict(grads), None
+        return {name: clip.clipped(grad) for name, grad in grads.items()}, clip
+
+    def clip_of(self, grads: Mapping[str, Tensor]) -> Clip | None:
+        """How the step clips these gradients, differentiable; None where it does not."""
+        return clip_of(grads, self.max_grad_norm)
+
+    @torch.no_grad()
+    def step(
+        self,
+        params: Mapping[str, Tensor],
+        grads: Mapping[str, Tensor],
+        *,
+        state: OptimizerState,
+        inplace: bool = False,
+    ) -> tuple[dict[str, Tensor], OptimizerState]:
+        """One step along the clipped gradient; returns (params, state), all detached.
+
+        `inplace=True` writes into the tensors given (and returns them); the bits are the same. `grads` has an
+        entry for each of the params and is never modified.
+        """
+        clip = self.clip_of(grads)
+        new_params: dict[str, Tensor] = {}
+        new_moments: dict[str, dict[str, Tensor]] = {kind: {} for kind in state.moments}
+        for name, p in params.items():
+            param, grad = p.detach(), grads[name].detach()
+            if clip is not None:
+                grad = clip.clipped(grad)
+            moments = {kind: moment.detach() for kind, moment in moments_at(state, name).items()}
+            new, after = self._checked_update(param, grad, moments, self.context(name, state.step))
+            new_params[name] = param.copy_(new) if inplace else new
+            for kind, moment in after.items():
+                new_moments[kind][name] = moments[kind].copy_(moment) if inplace else moment
+        return new_params, self.make_state(state.step + 1, new_moments)
+
+    def differentiable_step(
+        self,
+        params: Mapping[str, Tensor],
+        grads: Mapping[str, Tensor],
+        *,
+        state: OptimizerState,
+        settings: SettingTensors | None = None,
+    ) -> tuple[dict[str, Tensor], OptimizerState]:
+        """`step` with its graph, out of place; in `settings` too, where they are given."""
+        grads, _ = self.clip(grads)
+        new_params: dict[str, Tensor] = {}
+        new_moments: dict[str, dict[str, Tensor]] = {kind: {} for kind in state.moments}
+        for name, p in params.items():
+            at = self.context(name, state.step, settings)
+            new_params[name], after = self.update(p, grads[name], moments_at(state, name), at)
+            for kind, moment in after.items():
+                new_moments[kind][name] = moment
+        return new_params, self.make_state(state.step + 1, new_moments)
+
+    @torch.no_grad()
+    def advance_moments(self, taken: TensorStep) -> Mapping[str, Tensor]:
+        """The moments of one tensor after a step, with the bits that `step` gives."""
+        assert taken.param is not None and taken.start is not None
+        return self.update(taken.param, taken.grad, taken.start, self.context(taken.name, taken.step))[1]
+
+    def vjp(self, cotangents: Cotangents, taken: TensorStep) -> tuple[Tensor, Cotangents]:
+        """Send derivatives backwards through one step of one tensor; by autograd of `update`.
+
+        Args:
+            cotangents: derivatives in the step's results phi' and moments'.
+            taken: the step.
+
+        Returns:
+            (gbar, cotangents): derivatives in the gradient that the step used, and in what it started from.
+
+        Raises:
+            ValueError: what `update` returns is cut off from the tensor it started from.
+        """
+        param, grad, moments = _variables(taken)
+        with torch.enable_grad():
+            results = self.update(param, grad, moments, self.context(taken.name, taken.step))
+        gbar, lam, *rest = _pull_back(cotangents, results, [grad, param, *moments.values()], by=self)
+        return gbar, Cotangents(lam, dict(zip(moments, rest)))
+
+    def _checked_update(
+        self, param: Tensor, grad: Tensor, moments: Mapping[str, Tensor], at: StepContext
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """`update`, whose results are of the right form and share no memory with its arguments."""
+        given = [param, grad, *moments.values()]
+        versions = [tensor._version for tensor in given]
+        new, after = self.update(param, grad, moments, at)
+        if [tensor._version for tensor in given] != versions:
+            raise ValueError(
+                f"{type(self).__name__}.update modified its arguments in place: make new tensors"
+            )
+        if set(after) != set(moments):
+            raise ValueError(
+                f"{type(self).__name__}.update must return the moments {', '.join(moments) or 'of none'}, "
+                f"got {', '.join(after) or 'none'}"
+            )
+        for what, result in {"param": new, **after}.items():
+            if result.shape != param.shape or result.dtype != param.dtype:
+                raise ValueError(
+                    f"{type(self).__name__}.update must return a {what} of shape {tuple(param.shape)} and "
+                    f"dtype {param.dtype} for {at.name!r}, got {tuple(result.shape)} and {result.dtype}"
+                )
+        taken = {tensor.untyped_storage().data_ptr() for tensor in given}
+        own = [t.clone() if t.untyped_storage().data_ptr() in taken else t for t in (new, *after.values())]
+        return own[0], dict(zip(after, own[1:]))
+
+
+def moments_at(state: OptimizerState, name: str) -> dict[str, Tensor]:
+    """The moments of one tensor by kind."""
+    return {kind: moments[name] for kind, moments in state.moments.items() if name in moments}
+
+
+def check_not_negative(value: float, *, given: str, advice: str) -> None:
+    """Refuse a setting that is negative or not finite.
+
+    Raises:
+        ValueError: naming it, with the advice.
+    """
+    if not (value >= 0.0 and math.isfinite(value)):
+        raise ValueError(f"{given} must be a finite number >= 0, got {value}; {advice}")
+
+
+def check_common_settings(optimizer: InnerOptimizer) -> None:
+    """Check lr, weight_decay and max_grad_norm, for the `__post_init__` of an optimizer.
+
+    Raises:
+        ValueError: one is out of its range.
+    """
+    if not callable(optimizer.lr):
+        check_not_negative(optimizer.lr, given="lr", advice=KEEP_FIXED)
+    if not callable(optimizer.weight_decay):
+        check_not_negative(optimizer.weight_decay, given="weight_decay", advice=NO_DECAY)
+    bound = optimizer.max_grad_norm
+    if bound is not None and not (bound > 0.0 and math.isfinite(bound)):
+        raise ValueError(f"max_grad_norm must be > 0, got {bound}; use None to disable it")
+
+
+def _variables(taken: TensorStep) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """(param, grad, moments) of a step as leaves that collect gradients."""
+    assert taken.param is not None and taken.start is not None
+    return (
+        taken.param.detach().requires_grad_(),
+        taken.grad.detach().requires_grad_(),
+        {kind: moment.detach().requires_grad_() for kind, moment in taken.start.items()},
+    )
+
+
+def _pull_back(
+    cotangents: Cotangents,
+    results: tuple[Tensor, Mapping[str, Tensor]],
+    inputs: list[Tensor],
+    *,
+    by: InnerOptimizer,
+) -> list[Tensor]:
+    """d <cotangents, results> / d inputs."""
+    new, after = results
+    if not new.requires_grad:
+        raise ValueError(
+            f"the param that {type(by).__name__}.update returns is cut off from its arguments (detached, or "
+            "computed under torch.no_grad()): write it by operations that autograd can follow"
+        )
+    pairs = [(new, cotangents.param)]
+    pairs += [(after[kind], part) for kind, part in cotangents.moments.items() if after[kind].requires_grad]
+    outputs, parts = zip(*pairs)
+    return list(torch.autograd.grad(outputs, inputs, parts, materialize_grads=True))
