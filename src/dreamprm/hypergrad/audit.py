@@ -17,6 +17,10 @@ from dreamprm.hypergrad.adjoint import Adjoint
 from dreamprm.hypergrad.base import Estimator, Status, WindowResult
 from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
 from dreamprm.hypergrad.problem import BilevelProblem, Tensors
+from dreamprm.hypergrad.replay import undisturbed
+
+# The exact gradient where an operation of the model has no second derivative.
+_BY_DIFFERENCES = Adjoint(hvp="finite_difference")
 
 
 @dataclass(frozen=True)
@@ -131,19 +135,30 @@ class Audit:
             alpha,
         )
         batches = list(inner_batches)
+        devices = {p.device for p in params.values()}
         # of each window its gradient alone is kept: phi_T and the moments are three times the model's size
-        estimate, failure = _outcome(
-            "estimator", estimator.run_window(*start, inner_batches=batches, outer_batch=outer_batch)
-        )
-        exact, exact_failure = _outcome(
-            "exact", self.exact_window(*start, inner_batches=batches, outer_batch=outer_batch)
-        )
+        with undisturbed(start[0], devices):
+            estimate, failure = _outcome(
+                "estimator", estimator.run_window(*start, inner_batches=batches, outer_batch=outer_batch)
+            )
+        by, exact_failure, instead = self.exact, "", ""
+        try:
+            with undisturbed(start[0], devices):
+                exact, exact_failure = _outcome(
+                    "exact", self.exact_window(*start, inner_batches=batches, outer_batch=outer_batch)
+                )
+        except NotImplementedError as error:
+            by, instead = _BY_DIFFERENCES, f"compared with differences, as {error}"
+            with undisturbed(start[0], devices):
+                exact, exact_failure = _outcome(
+                    "exact", by.run_window(*start, inner_batches=batches, outer_batch=outer_batch)
+                )
         cosine, norm_ratio = agreement(estimate, exact)
         return AuditResult(
             cosine,
             norm_ratio,
-            exact=type(self.exact).__name__.lower(),
-            message="; ".join(part for part in (failure, exact_failure) if part),
+            exact=type(by).__name__.lower(),
+            message="; ".join(part for part in (failure, exact_failure, instead) if part),
             share=sum(params[name].numel() for name in chosen) / sum(p.numel() for p in params.values()),
         )
 

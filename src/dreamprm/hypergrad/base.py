@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
+from dreamprm.hypergrad.opaque import check_backwards
 from dreamprm.hypergrad.problem import BilevelProblem
+from dreamprm.hypergrad.replay import Numbered, Replay, habits_of
 
 
 class Status(str, Enum):
@@ -84,6 +86,11 @@ class Estimator(ABC):
         steps before a long run."""
         return False
 
+    @property
+    def differentiates_gradients(self) -> bool:
+        """Whether backward passes are differentiated, for which all of the model must be written."""
+        return self.needs_second_order
+
     @abstractmethod
     def _run(self, task: WindowTask) -> WindowResult:
         """Take the T steps and fill in the result; a status of its own where a solver did not succeed."""
@@ -140,16 +147,28 @@ class Estimator(ABC):
         if not params:
             raise ValueError("params is empty; give the tensors to train by name")
         _check_state(optimizer, state, params)
+        habits = habits_of(problem)
+        fixed = {
+            f"{kind}[{name!r}]": one
+            for kind, tensors in (("params", params), ("alpha", alpha))
+            for name, one in tensors.items()
+        }
+
+        def check(name: str, *evaluation: Any) -> None:
+            if name in ("inner_loss", "inner_losses", "unweighted_loss"):
+                check_backwards(habits.differentiable, *evaluation)
+
+        replay = Replay(habits, fixed=fixed, check=check if self.differentiates_gradients else None)
         task = WindowTask(
-            problem=problem,
+            problem=replay.problem(problem),
             optimizer=optimizer,
             params={name: p.detach() for name, p in params.items()},
             state=optimizer.make_state(
                 state.step, {kind: dict(moments) for kind, moments in state.moments.items()}
             ),
             alpha={name: a.detach() for name, a in alpha.items()},
-            inner_batches=batches,
-            outer_batch=outer_batch,
+            inner_batches=[Numbered(t, batch) for t, batch in enumerate(batches)],
+            outer_batch=Numbered("outer", outer_batch),
             donate=donate,
         )
         with torch.enable_grad():

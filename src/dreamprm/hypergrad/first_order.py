@@ -98,6 +98,11 @@ class FirstOrder(Estimator):
         """With mixed="forward_mode"."""
         return self.mixed == "forward_mode"
 
+    @property
+    def differentiates_gradients(self) -> bool:
+        """With mixed="double_backward"; forward mode differentiates the losses themselves."""
+        return self.mixed == "double_backward"
+
     def _run(self, task: WindowTask) -> WindowResult:
         with open_store(self.offload) as store:
             return self._run_with(task, store)

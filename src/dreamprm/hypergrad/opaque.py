@@ -1,0 +1,172 @@
+"""Backward passes that autograd cannot follow: where differentiating a gradient would be silently wrong.
+
+The backward pass of a `torch.autograd.Function` may be a kernel of its own, or use a derivative that was
+saved as a constant. Gradients are right then; gradients of gradients lack what it depends on, without an
+error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+
+# Relative size of the random step in params along which a backward pass is seen to change.
+STEP = {torch.float64: 1e-5, torch.float32: 2e-3}
+# Share by which its change and the derivative that autograd gives may differ: far above the difference's own
+# error, far below what a missing term does to the function's own derivative.
+TOLERANCE = 0.15
+# Entries that change by more than this share have crossed a kink, and no derivative is to be had there.
+KINK = 0.3
+
+
+def functions_in(value: Tensor) -> list[Any]:
+    """The nodes of functions written in Python in the graph of a value, in a fixed order."""
+    found: list[Any] = []
+    stack: list[Any] = [value.grad_fn]
+    seen = {None, value.grad_fn}
+    while stack:
+        node = stack.pop()
+        if isinstance(node, BackwardCFunction):
+            found.append(node)
+        for following, _ in node.next_functions:
+            if following not in seen:
+                seen.add(following)
+                stack.append(following)
+    return found
+
+
+def check_backwards(
+    known: set[type],
+    loss: Callable[..., Tensor],
+    arguments: tuple[Any, ...],
+    value: Tensor,
+    again: Callable[[], AbstractContextManager[None]],
+) -> None:
+    """Refuse a loss whose gradient autograd does not differentiate right.
+
+    Each function's backward pass is called at the params and at two points beside them, with the same random
+    cotangents: how it changes must be what autograd says. Costs two evaluations of the loss and a backward
+    pass for each class of functions not yet in `known`, to which those that pass are added.
+
+    Args:
+        known: classes that have passed.
+        loss, arguments, value: an evaluation with its graph; the first argument are the params, leaves.
+        again: a context in which the loss gives the same value again.
+
+    Raises:
+        NotImplementedError: naming the functions.
+    """
+    if value.grad_fn is None:
+        return
+    found = [node for node in functions_in(value) if _class(node) not in known]
+    if not found:
+        return
+    params: Mapping[str, Tensor] = arguments[0]
+    generator = torch.Generator().manual_seed(0)
+    step = {name: _step(p, generator) for name, p in params.items()}
+
+    def nodes_at(sign: float) -> tuple[Tensor, list[Any]]:
+        moved = {name: (p.detach() + sign * step[name]).requires_grad_() for name, p in params.items()}
+        with again():
+            evaluated = loss(moved, *arguments[1:])
+        return evaluated, [node for node in functions_in(evaluated) if _class(node) not in known]
+
+    (above, ahead), (below, behind) = nodes_at(1.0), nodes_at(-1.0)
+    del above, below
+    comparable = [_class(n) for n in ahead] == [_class(n) for n in behind] == [_class(n) for n in found]
+    for kind in dict.fromkeys(map(_class, found)):
+        alike = [nodes for nodes in zip(found, ahead, behind, strict=False) if _class(nodes[0]) is kind]
+        reason = (
+            _problem(alike, params, step, generator)
+            if comparable
+            else "it is not called the same number of times at neighbouring params, so its backward pass "
+            "could not be checked"
+        )
+        if reason:
+            raise NotImplementedError(
+                f"the gradient of a gradient is asked for, and the backward pass of {kind.__name__} (an "
+                f"autograd.Function of the model) has none that autograd can follow: {reason}. Take "
+                "differences, which need first derivatives alone (central_difference; adjoint with it in "
+                "place of unrolled), replace the function by one of plain operations, or write its backward "
+                "pass with differentiable operations on saved inputs"
+            )
+        known.add(kind)
+
+
+def _class(node: Any) -> type:
+    return getattr(node, "_forward_cls", type(node))
+
+
+def _step(param: Tensor, generator: torch.Generator) -> Tensor:
+    size = float(param.detach().norm()) / max(1, param.numel()) ** 0.5
+    drawn = torch.randn(param.shape, generator=generator, dtype=torch.float64).to(param)
+    return drawn * (STEP.get(param.dtype, 3e-2) * (size or 1.0))
+
+
+def _problem(
+    alike: Iterable[tuple[Any, Any, Any]],
+    params: Mapping[str, Tensor],
+    step: Mapping[str, Tensor],
+    generator: torch.Generator,
+) -> str:
+    """What is wrong with the backward pass of one class of functions; "" if nothing was seen."""
+    total: Tensor | None = None
+    change = noise = 0.0
+    for here, ahead, behind in alike:
+        cotangents = [_like(one, generator) for one in here._input_metadata]
+        given = [None if one is None else one.clone().requires_grad_() for one in cotangents]
+        try:
+            with torch.enable_grad():
+                outputs = _tuple(here.apply(*given))
+            with torch.no_grad():
+                pairs = zip(_tuple(ahead.apply(*cotangents)), _tuple(behind.apply(*cotangents)), strict=True)
+                ends = list(pairs)
+        except Exception as error:  # whatever a function of somebody else's raises
+            return f"called again, it raises {type(error).__name__}: {error}"
+        for out, (right, left) in zip(outputs, ends, strict=True):
+            if out is None or not out.is_floating_point():
+                continue
+            if not out.requires_grad:
+                return "its results carry no graph, as those of a kernel do"
+            smooth = (right - left).abs() <= KINK * (right.abs() + left.abs())
+            weights = _random(out, generator) * smooth
+            part = (weights * out).sum()
+            total = part if total is None else total + part
+            change += float((weights * (right - left)).double().sum()) / 2
+            size = float((weights * out.detach()).double().norm())
+            noise += (4 * torch.finfo(out.dtype).eps * size) ** 2
+    if total is None:
+        return ""
+    try:
+        grads = torch.autograd.grad(total, list(params.values()), retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        return str(error)
+    said = sum(
+        float((grad * step[name]).double().sum())
+        for name, grad in zip(params, grads, strict=True)
+        if grad is not None
+    )
+    if abs(said - change) <= TOLERANCE * max(abs(said), abs(change)) + noise**0.5:
+        return ""
+    return (
+        f"between two neighbouring points it changes by {change:.3g} where autograd says {said:.3g}, as if "
+        "something it saved were constant"
+    )
+
+
+def _like(described: Any, generator: torch.Generator) -> Tensor:
+    shape, dtype, device = described.shape, described.dtype, described.device
+    return torch.randn(tuple(shape), generator=generator, dtype=torch.float64).to(device, dtype)
+
+
+def _random(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
+
+
+def _tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)

@@ -1,0 +1,348 @@
+"""Re-evaluations of a loss within one window see what its first evaluation saw: random numbers and buffers.
+
+A window evaluates each loss once as plain training does, and most estimators evaluate it again, elsewhere or
+with another graph. Dropout must not be drawn anew then, and BatchNorm's statistics must not move again. So
+each first evaluation leaves its start here (random states, and the tensors that it was seen to change in
+place), and every later one starts from there and puts back what it found.
+"""
+
+from __future__ import annotations
+
+import pickle
+import random
+import sys
+import weakref
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dreamprm.hypergrad.problem import BilevelProblem
+
+# Operators that move the statistics they are given although their schema does not say so: the positions of
+# the two statistics and of the flag that says whether they move.
+_STATISTICS = {"native_batch_norm": (3, 4, 5), "cudnn_batch_norm": (3, 4, 5), "miopen_batch_norm": (3, 4, 5)}
+
+
+class Numbered(NamedTuple):
+    """A batch with its place in the window, which tells a re-evaluation from a first one."""
+
+    place: Hashable
+    batch: Any
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A tensor that evaluations change in place and that lives on after them, as a module's buffer does."""
+
+    tensor: Tensor
+    statistics: bool
+    """Changed by batch normalisation, whose backward pass does not read it: torch does not count that as a
+    modification, so a copy into it must not be one either, or backward passes would be refused."""
+
+    def write(self, value: Tensor) -> None:
+        """Overwrite it."""
+        with torch.no_grad():
+            (self.tensor.data if self.statistics else self.tensor).copy_(value)
+
+
+@dataclass
+class Habits:
+    """What the losses of one problem were seen to do besides returning a value, over all its windows."""
+
+    windows: int = 0
+    changed: list[Changed] = field(default_factory=list)
+    generators: list[torch.Generator] = field(default_factory=list)
+    others: set[str] = field(default_factory=set)
+    """Of "python" and "numpy", those whose global random numbers they draw."""
+    differentiable: set[type] = field(default_factory=set)
+    """Classes of autograd functions whose backward pass was seen to have a derivative."""
+    undo: list[Callable[[], object]] | None = None
+    """Puts newly seen changes back; None: nobody wants to."""
+
+    def watched(self) -> bool:
+        """Count one more window; whether its evaluations are watched.
+
+        Those of windows 1, 2, 4, 8, ... are: it costs some microseconds an operation.
+        """
+        self.windows += 1
+        return self.windows & (self.windows - 1) == 0
+
+
+_HABITS: weakref.WeakKeyDictionary[BilevelProblem, Habits] = weakref.WeakKeyDictionary()
+
+
+def habits_of(problem: BilevelProblem) -> Habits:
+    """What is known of this problem's losses; kept as long as the problem."""
+    return _HABITS.setdefault(problem, Habits())
+
+
+class _Start(NamedTuple):
+    """What an evaluation started from, as far as it matters to it."""
+
+    random: dict[Hashable, Any]
+    tensors: list[tuple[Changed, Tensor]]
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Start from there once more, and leave everything as it was found."""
+        found = _Start(
+            {place: _random_state(place) for place in self.random},
+            [(one, one.tensor.detach().clone()) for one, _ in self.tensors],
+        )
+        self.restore()
+        try:
+            yield
+        finally:
+            found.restore()
+
+    def restore(self) -> None:
+        """Put all of it back."""
+        for place, state in self.random.items():
+            _set_random_state(place, state)
+        for one, value in self.tensors:
+            one.write(value)
+
+
+Check = Callable[
+    [str, Callable[..., Tensor], tuple[Any, ...], Tensor, Callable[[], AbstractContextManager[None]]], None
+]
+"""(name, loss, arguments, value, again): an evaluation of a loss, which `again` makes repeatable."""
+
+
+class Replay:
+    """The evaluations of one window.
+
+    Args:
+        habits: of the problem, from `habits_of`; extended here.
+        fixed: params and alpha by name, which no loss may change.
+        check: looks at each first evaluation of a watched window.
+    """
+
+    def __init__(
+        self,
+        habits: Habits,
+        *,
+        fixed: Mapping[str, Tensor],
+        check: Check | None = None,
+    ) -> None:
+        self._habits, self._watched, self._check = habits, habits.watched(), check
+        self._fixed = {storage: name for name, one in fixed.items() if (storage := _storage(one))}
+        devices = {tensor.device for tensor in fixed.values()}
+        self._devices = sorted((d for d in devices if d.type not in ("cpu", "meta")), key=str)
+        self._starts: dict[tuple[str, Hashable], _Start] = {}
+
+    def problem(self, problem: BilevelProblem) -> BilevelProblem:
+        """The problem on `Numbered` batches, its losses evaluated through this replay."""
+        outer = self._through("outer_loss", problem.outer_loss, at=2)
+        if not problem.structured:
+            return BilevelProblem(self._through("inner_loss", problem.inner_loss, at=2), outer)
+        rest = self._through("unweighted_loss", problem.unweighted_loss, at=1)
+        return BilevelProblem(
+            outer_loss=outer,
+            inner_losses=self._through("inner_losses", problem.inner_losses, at=1),
+            weights=self._through("weights", problem.weights, at=1),
+            unweighted_loss=rest if problem.has_unweighted_loss else None,
+        )
+
+    def _through(self, name: str, loss: Callable[..., Tensor], *, at: int) -> Callable[..., Tensor]:
+        """The loss with its batch, argument number `at`, numbered."""
+
+        def evaluate(*arguments: Any) -> Tensor:
+            place, batch = arguments[at]
+            given = (*arguments[:at], batch, *arguments[at + 1 :])
+            start = self._starts.get((name, place))
+            if start is None:
+                value, start = self._first(name, loss, given)
+                self._starts[name, place] = start
+                if self._watched and self._check is not None:
+                    self._check(name, loss, given, value, start.again)
+                return value
+            if not (start.random or start.tensors):
+                return loss(*given)
+            with start.again():
+                return loss(*given)
+
+        return evaluate
+
+    def _first(self, name: str, loss: Callable[..., Tensor], given: tuple[Any, ...]) -> tuple[Tensor, _Start]:
+        habits = self._habits
+        before = {place: _random_state(place) for place in self._places()}
+        known = [(one, one.tensor.detach().clone()) for one in habits.changed]
+        if not self._watched:
+            value = loss(*given)
+        else:
+            watch = _Watch(name, self._fixed, {_storage(one.tensor) for one, _ in known})
+            with watch:
+                value = loss(*given)
+            for generator, state in watch.generators.items():
+                if generator not in habits.generators:
+                    habits.generators.append(generator)
+                    before[generator] = state
+                    if habits.undo is not None:
+                        habits.undo.append(partial(generator.set_state, state))
+            for one, earlier in watch.changed:
+                habits.changed.append(one)
+                known.append((one, earlier))
+                # nothing had changed it before: so had the earlier evaluations seen it
+                for start in self._starts.values():
+                    start.tensors.append((one, earlier))
+                if habits.undo is not None:
+                    habits.undo.append(partial(one.write, earlier))
+        drawn = {place: state for place, state in before.items() if not _same(state, _random_state(place))}
+        habits.others |= {place for place in ("python", "numpy") if place in drawn}
+        return value, _Start(drawn, known)
+
+    def _places(self) -> list[Hashable]:
+        """Where random numbers may come from."""
+        others = ("python", "numpy") if self._watched else sorted(self._habits.others)
+        # nobody draws from a numpy that is not loaded
+        loaded = [place for place in others if place == "python" or "numpy" in sys.modules]
+        return ["cpu", *self._devices, *self._habits.generators, *loaded]
+
+
+@contextmanager
+def undisturbed(problem: BilevelProblem, devices: Iterable[torch.device]) -> Iterator[None]:
+    """Leave the random states, and all tensors that the losses change in place, as they were found."""
+    habits = habits_of(problem)
+    places = [
+        "cpu",
+        *(d for d in set(devices) if d.type not in ("cpu", "meta")),
+        *habits.generators,
+        "python",
+    ]
+    found = _Start(
+        {place: _random_state(place) for place in [*places, *(["numpy"] if "numpy" in sys.modules else [])]},
+        [(one, one.tensor.detach().clone()) for one in habits.changed],
+    )
+    outer, habits.undo = habits.undo, []
+    try:
+        yield
+    finally:
+        for undo in reversed(habits.undo):
+            undo()
+        habits.undo = outer
+        found.restore()
+
+
+class _Watch(TorchDispatchMode):
+    """Sees which tensors from outside are changed in place, and which generators are drawn from."""
+
+    def __init__(self, name: str, fixed: Mapping[int, str], known: set[int | None]) -> None:
+        super().__init__()
+        self._name, self._fixed, self._known = name, fixed, known
+        self._made: set[int] = set()
+        self.changed: list[tuple[Changed, Tensor]] = []
+        """With their values before."""
+        self.generators: dict[torch.Generator, Tensor] = {}
+        """With their states before."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Look at one operation, then run it."""
+        del types
+        kwargs = kwargs or {}
+        written, statistics = _written(func, args, kwargs)
+        for tensor in written:
+            self._see(tensor, statistics)
+        given = [*_tensors(args), *_tensors(kwargs.values())]
+        for one in (*args, *kwargs.values()):
+            if isinstance(one, torch.Generator):
+                self.generators.setdefault(one, one.get_state())
+        out = func(*args, **kwargs)
+        there = {_storage(tensor) for tensor in given}
+        self._made.update(
+            storage
+            for tensor in _tensors([out])
+            if (storage := _storage(tensor)) is not None and storage not in there
+        )
+        return out
+
+    def _see(self, tensor: Tensor, statistics: bool) -> None:
+        storage = _storage(tensor)
+        if storage is None or storage in self._made or storage in self._known:
+            return
+        if storage in self._fixed:
+            raise ValueError(
+                f"{self._name} changes {self._fixed[storage]} in place; losses must leave params and alpha "
+                "as they are: work on a copy (clone()), and project or clip params between windows"
+            )
+        self._known = self._known | {storage}
+        self.changed.append((Changed(tensor.detach(), statistics), tensor.detach().clone()))
+
+
+@cache
+def _writes(func: Any) -> tuple[tuple[int, str], ...]:
+    """The arguments that an operator writes into, by position and name."""
+    return tuple(
+        (at, one.name)
+        for at, one in enumerate(func._schema.arguments)
+        if one.alias_info is not None and one.alias_info.is_write
+    )
+
+
+def _written(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Tensor], bool]:
+    """The tensors that a call writes into; whether they are the statistics of a normalisation."""
+    name = func._schema.name.partition("::")[2]
+    if name in _STATISTICS:
+        mean, variance, training = _STATISTICS[name]
+        return (_tensors((args[mean], args[variance])) if args[training] else []), True
+    found = [
+        args[at] if at < len(args) else kwargs[name]
+        for at, name in _writes(func)
+        if at < len(args) or name in kwargs
+    ]
+    return _tensors(found), "batch_norm" in name
+
+
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
+    found = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found.extend(_tensors(value))
+    return found
+
+
+def _storage(tensor: Tensor) -> int | None:
+    """What tells whether two tensors share memory; None for kinds of tensors without a storage."""
+    try:
+        return tensor.untyped_storage()._cdata
+    except (NotImplementedError, RuntimeError):
+        return None
+
+
+def _same(a: Any, b: Any) -> bool:
+    return torch.equal(a, b) if isinstance(a, Tensor) else pickle.dumps(a) == pickle.dumps(b)
+
+
+def _random_state(place: Any) -> Any:
+    if isinstance(place, torch.Generator):
+        return place.get_state()
+    if isinstance(place, torch.device):
+        return torch.get_device_module(place).get_rng_state(place)
+    if place == "python":
+        return random.getstate()
+    if place == "numpy":
+        return sys.modules["numpy"].random.get_state(legacy=False)
+    return torch.get_rng_state()
+
+
+def _set_random_state(place: Any, state: Any) -> None:
+    if isinstance(place, torch.Generator):
+        place.set_state(state)
+    elif isinstance(place, torch.device):
+        torch.get_device_module(place).set_rng_state(state, place)
+    elif place == "python":
+        random.setstate(state)
+    elif place == "numpy":
+        sys.modules["numpy"].random.set_state(state)
+    else:
+        torch.set_rng_state(state)
