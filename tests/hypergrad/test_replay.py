@@ -10,7 +10,7 @@ from estimator_table import ROWS, every_row, exact_rows
 from torch.func import functional_call
 from torch.nn.functional import batch_norm
 
-from dreamprm.hypergrad import AdamW, Audit, BilevelProblem, build_estimator
+from dreamprm.hypergrad import AdamW, Audit, BilevelProblem, Part, build_estimator
 
 STEPS, ROWS_OF_X = 3, 6
 
@@ -307,3 +307,50 @@ def test_statistics_moved_by_hand_count_as_a_module_does():
         return [tensor.clone() for tensor in statistics]
 
     assert all(torch.equal(a, b) for a, b in zip(window("none"), window("adjoint"), strict=True))
+
+
+@pytest.mark.parametrize("label", ["adjoint", "adjoint-difference", "first_order", "neumann", "unrolled"])
+def test_parts_of_a_batch_see_one_draw_each(label):
+    """Every part draws once, however often it is evaluated: as if each had numbers of its own."""
+    params, alpha, batches = start()
+    optimizer, estimator = AdamW(lr=1e-2), ROWS[label].build()
+    drawn = {}
+
+    def losses(draw):
+        def of(p, batch):
+            x = torch.tanh(batch["x"] @ p["w"])
+            return (x * (draw(batch, x.shape) > 0.4) @ p["u"] - batch["y"]).square()
+
+        return of
+
+    def split(batch):
+        return [
+            Part({key: value[rows] for key, value in batch.items()}, share=0.5)
+            for rows in (slice(0, 3), slice(3, 6))
+        ]
+
+    def recorded(batch, shape):
+        key = float(batch["y"][0])
+        if key not in drawn:
+            drawn[key] = torch.rand(shape, dtype=torch.float64)
+        return drawn[key]
+
+    results = []
+    for draw in (lambda batch, shape: torch.rand(shape, dtype=torch.float64), recorded):
+        torch.manual_seed(5)
+        problem = BilevelProblem(
+            outer_loss=lambda p, a, b, draw=draw: losses(draw)(p, b).mean(),
+            inner_losses=losses(draw),
+            weights=lambda a, b, given: (a["a"] + given).softmax(0),
+            split=split,
+            split_outer=split,
+        )
+        results.append(
+            estimator.run_window(
+                problem, optimizer, params, optimizer.init(params), alpha,
+                inner_batches=batches[:-1], outer_batch=batches[-1],
+            )
+        )  # fmt: skip
+        torch.rand(1)
+    assert torch.equal(results[0].inner_losses, results[1].inner_losses)
+    torch.testing.assert_close(results[0].alpha_grad, results[1].alpha_grad, rtol=1e-9, atol=1e-12)

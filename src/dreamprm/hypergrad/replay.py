@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dreamprm.hypergrad.micro_batches import Part
 from dreamprm.hypergrad.problem import BilevelProblem
 
 # Operators that move the statistics they are given although their schema does not say so: the positions of
@@ -121,7 +122,7 @@ class Replay:
     Args:
         habits: of the problem, from `habits_of`; extended here.
         fixed: params and alpha by name, which no loss may change.
-        check: looks at each first evaluation of a watched window.
+        check: looks at the first evaluation of each loss with a graph, in watched windows.
     """
 
     def __init__(
@@ -136,18 +137,24 @@ class Replay:
         devices = {tensor.device for tensor in fixed.values()}
         self._devices = sorted((d for d in devices if d.type not in ("cpu", "meta")), key=str)
         self._starts: dict[tuple[str, Hashable], _Start] = {}
+        self._checked: set[tuple[str, Hashable]] = set()
 
     def problem(self, problem: BilevelProblem) -> BilevelProblem:
         """The problem on `Numbered` batches, its losses evaluated through this replay."""
+        split = _numbered_parts(problem.parts) if problem.splits else None
+        split_outer = _numbered_parts(problem.outer_parts) if problem.splits_outer else None
         outer = self._through("outer_loss", problem.outer_loss, at=2)
         if not problem.structured:
-            return BilevelProblem(self._through("inner_loss", problem.inner_loss, at=2), outer)
+            inner = self._through("inner_loss", problem.inner_loss, at=2)
+            return BilevelProblem(inner, outer, split=split, split_outer=split_outer)
         rest = self._through("unweighted_loss", problem.unweighted_loss, at=1)
         return BilevelProblem(
             outer_loss=outer,
             inner_losses=self._through("inner_losses", problem.inner_losses, at=1),
             weights=self._through("weights", problem.weights, at=1),
             unweighted_loss=rest if problem.has_unweighted_loss else None,
+            split=split,
+            split_outer=split_outer,
         )
 
     def _through(self, name: str, loss: Callable[..., Tensor], *, at: int) -> Callable[..., Tensor]:
@@ -160,15 +167,25 @@ class Replay:
             if start is None:
                 value, start = self._first(name, loss, given)
                 self._starts[name, place] = start
-                if self._watched and self._check is not None:
-                    self._check(name, loss, given, value, start.again)
-                return value
-            if not (start.random or start.tensors):
-                return loss(*given)
-            with start.again():
-                return loss(*given)
+            elif start.random or start.tensors:
+                with start.again():
+                    value = loss(*given)
+            else:
+                value = loss(*given)
+            if self._unchecked(name, place, value):
+                assert self._check is not None
+                self._check(name, loss, given, value, start.again)
+            return value
 
         return evaluate
+
+    def _unchecked(self, name: str, place: Hashable, value: Tensor) -> bool:
+        """Whether this is the first evaluation with a graph, in a window that is watched."""
+        if self._check is None or not self._watched or value.grad_fn is None:
+            return False
+        new = (name, place) not in self._checked
+        self._checked.add((name, place))
+        return new
 
     def _first(self, name: str, loss: Callable[..., Tensor], given: tuple[Any, ...]) -> tuple[Tensor, _Start]:
         habits = self._habits
@@ -204,6 +221,16 @@ class Replay:
         # nobody draws from a numpy that is not loaded
         loaded = [place for place in others if place == "python" or "numpy" in sys.modules]
         return ["cpu", *self._devices, *self._habits.generators, *loaded]
+
+
+def _numbered_parts(parts: Callable[[Any], list[Part]]) -> Callable[[Numbered], list[Part]]:
+    def split(batch: Numbered) -> list[Part]:
+        return [
+            part._replace(batch=Numbered((batch.place, at), part.batch))
+            for at, part in enumerate(parts(batch.batch))
+        ]
+
+    return split
 
 
 @contextmanager
