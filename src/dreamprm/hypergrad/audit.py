@@ -57,7 +57,8 @@ class Audit:
     nothing. The compared windows run one after the other, in addition to the training's own tensors: 3 more
     sizes of the params (phi_T and its moments), and what each of the two estimators needs. Attention by
     `scaled_dot_product_attention` runs on its math backend in the exact window, since the fused kernels have
-    no second derivative; kernels of other libraries cannot be audited.
+    no second derivative. Where an operation of the model has none at all (kernels of other libraries, opaque
+    autograd functions), the comparison is with `adjoint` by differences, and the message says so.
 
     Args:
         every: windows between two audits, the `every`-th being the first; 0 for never.

@@ -33,9 +33,10 @@ class BilevelProblem:
     weights, instance tables); for weights computed from losses (InstanceNet) the path
     phi_t -> losses -> weights is left out, in all estimators alike.
 
-    All callables must be pure: no logging, no `.item()`, the same value for the same arguments (fix dropout's
-    seed inside, or switch it off). `params` and `alpha` arrive as dict[str, Tensor]; batches are passed
-    through untouched.
+    A window evaluates a loss again and again. Random numbers (dropout) and buffers changed in place
+    (BatchNorm's) are those of the first evaluation each time, and are left as one evaluation leaves them;
+    other state that a callable keeps must not change what it returns. Params and alpha must not be written
+    to. `params` and `alpha` arrive as dict[str, Tensor]; batches are passed through untouched.
 
     Args:
         inner_loss: (params, alpha, batch) -> scalar tensor.
