@@ -35,6 +35,28 @@ def write(results: dict[str, Any], out: Path) -> list[Path]:
     return paths
 
 
+def beside(here: dict[str, Any], committed: dict[str, Any], chosen: Iterable[str]) -> str:
+    """The ratios to plain training of the chosen points, here and as committed, as text."""
+    lines = []
+    for name in chosen:
+        own, other = (results["points"].get(name) for results in (here, committed))
+        if own is None:
+            continue
+        lines += [
+            f"{name}: time and extra memory / plain training, here | committed"
+            + (f" ({other['conditions']['machine']}, {other['conditions']['date']})" if other else " (none)")
+        ]
+        for case in own["rows"]:
+            figures = [
+                f"{spread(time_ratio(point, case)):>20} {spread(memory_ratio(point, case)):>6}"
+                if point and case in point["rows"]
+                else f"{'-':>20} {'-':>6}"
+                for point in (own, other)
+            ]
+            lines.append(f"  {case:30} {' | '.join(figures)}")
+    return "\n".join(lines)
+
+
 def time_ratio(point: dict[str, Any], case: str) -> list[float] | None:
     """Seconds as a multiple of plain training's, for each repetition; None if not measured."""
     own, plain = (point["rows"].get(name, {}).get("seconds") for name in (case, PLAIN))

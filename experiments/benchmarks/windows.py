@@ -2,10 +2,14 @@
 
     make bench                                  one model size, T = 5: under half an hour
     make bench ARGS=full                        three sizes, T = 1, 2, 5, 10, 20: hours
-    make bench ARGS="smoke cases=[none,unrolled] steps=[1,2] out=/tmp/bench.json"
+    make bench ARGS="smoke cases=[none,unrolled] steps=[1,2]"
+    make bench ARGS=--help
 
-or python -m experiments.benchmarks.windows [quick|full|smoke] [key=value ...]; keys are `Plan`'s fields.
-Points already in the results file are kept, so that an interrupted run resumes; delete it to start afresh.
+or python -m experiments.benchmarks.windows [quick|full|smoke] [key=value ...]. The figures go to
+runs/bench/hypergradients.json, with tables and plots beside it, and are printed next to the committed ones of
+experiments/results, which come from another machine: compare ratios. Points already in the file are kept, so
+that an interrupted run resumes; overwrite=true measures them again. To renew the committed figures:
+out=experiments/results/hypergradients.json overwrite=true.
 
 Every figure is a ratio to plain training: T inner steps and one outer gradient, a forward and a
 backward pass each, with fused attention and updates in place; estimators that need gradients of gradients
@@ -36,7 +40,8 @@ from experiments.benchmarks import memory, report
 from experiments.benchmarks.cases import CASES, PLAIN
 from experiments.benchmarks.workload import KINDS, Setting, parameters
 
-RESULTS = Path("experiments/results/hypergradients.json")
+COMMITTED = Path("experiments/results/hypergradients.json")
+RESULTS = Path("runs/bench/hypergradients.json")
 PACKAGES = ("torch", "transformers", "torchopt", "betty-ml", "higher")
 
 
@@ -53,6 +58,7 @@ class Plan:
     threads: int = 1
     device: str = "cpu"
     out: str = str(RESULTS)
+    overwrite: bool = False
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -187,8 +193,21 @@ def machine(device: str) -> str:
     return f"{models[0] if models else platform.machine()}, {os.cpu_count()} logical cores"
 
 
+def help_text() -> str:
+    """How to call this, with every key and its default."""
+    lines = [f"  {name}={value}" for name, value in dataclasses.asdict(Plan()).items()]
+    presets = [
+        f"  {name}: {', '.join(f'{k}={v}' for k, v in keys.items()) or 'the defaults'}"
+        for name, keys in PRESETS.items()
+    ]
+    return "\n".join([__doc__ or "", "Keys and defaults:", *lines, "Presets:", *presets])
+
+
 def main(arguments: list[str]) -> int:
     """Measure every point of the plan that is not in the results file; write tables and plots next to it."""
+    if {"--help", "-h", "help"} & set(arguments):
+        print(help_text())
+        return 0
     try:
         plan = read_plan(arguments)
     except UserError as error:
@@ -196,9 +215,10 @@ def main(arguments: list[str]) -> int:
         return 2
     out = Path(plan.out)
     results: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"points": {}}
+    kept = 0
     for setting in points(plan):
-        if key(setting) in results["points"]:
-            print(f"{key(setting)}: already in {out}")
+        if key(setting) in results["points"] and not plan.overwrite:
+            kept += 1
             continue
         rows = measure(setting, plan)
         results["points"][key(setting)] = {
@@ -211,6 +231,14 @@ def main(arguments: list[str]) -> int:
         out.write_text(json.dumps(results, indent=1) + "\n")
     for path in report.write(results, out):
         print(f"wrote {path}")
+    if COMMITTED.exists() and out.resolve() != COMMITTED.resolve():
+        chosen = [key(setting) for setting in points(plan)]
+        print("\n" + report.beside(results, json.loads(COMMITTED.read_text()), chosen))
+    if kept:
+        print(
+            f"{kept} of {len(points(plan))} points were not measured now, as they are in {out}; "
+            "overwrite=true measures them again"
+        )
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,33 @@ def test_a_run_measures_every_row_and_keeps_the_points_it_has(
     assert "first_order" in out.with_suffix(".md").read_text()
     capsys.readouterr()
     assert windows.main(arguments) == 0
-    assert "tiny T=1 mixed: already in" in capsys.readouterr().out
+    assert f"1 of 1 points were not measured now, as they are in {out}" in capsys.readouterr().out
+
+
+def test_figures_of_this_machine_stand_beside_the_committed_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        windows, "ask", lambda job, setting, cases, plan: {case: {"seconds": [2.0]} for case in cases}
+    )
+    committed = tmp_path / "committed.json"
+    there = {"conditions": {"machine": "another", "date": "2020-01-01"}, "rows": {}}
+    there["rows"] = {PLAIN: {"seconds": [1.0]}, "unrolled": {"seconds": [3.0]}}
+    committed.write_text(json.dumps({"points": {"tiny T=1 single": there}}))
+    monkeypatch.setattr(windows, "COMMITTED", committed)
+    monkeypatch.setattr(windows.report, "write", lambda results, out: [])
+    arguments = ["smoke", "steps=[1]", "cases=[unrolled]", f"out={tmp_path / 'here.json'}"]
+    assert windows.main(arguments) == 0
+    told = capsys.readouterr().out
+    assert "tiny T=1 single: time and extra memory / plain training, here | committed (another, 2020" in told
+    assert re.search(r"unrolled +1\.00 +- \| +3\.00", told)
+    assert "tiny T=1 mixed: time and extra memory / plain training, here | committed (none)" in told
+
+
+def test_help_names_keys_and_presets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert windows.main(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert "make bench" in told and "repetitions=3" in told and "full: sizes=" in told
 
 
 def test_a_child_that_dies_gives_an_error_to_each_case(monkeypatch: pytest.MonkeyPatch) -> None:
