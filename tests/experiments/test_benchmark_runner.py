@@ -114,7 +114,7 @@ def test_figures_of_this_machine_stand_beside_the_committed_ones(
         windows, "ask", lambda job, setting, cases, plan: {case: {"seconds": [2.0]} for case in cases}
     )
     committed = tmp_path / "committed.json"
-    there = {"conditions": {"machine": "another", "date": "2020-01-01"}, "rows": {}}
+    there: dict[str, Any] = {"conditions": {"machine": "another", "date": "2020-01-01"}, "rows": {}}
     there["rows"] = {PLAIN: {"seconds": [1.0]}, "unrolled": {"seconds": [3.0]}}
     committed.write_text(json.dumps({"points": {"tiny T=1 single": there}}))
     monkeypatch.setattr(windows, "COMMITTED", committed)
