@@ -3,6 +3,7 @@
 Usable without the rest of dreamprm.
 """
 
+from dreamprm.hypergrad.adam import Adam
 from dreamprm.hypergrad.adamw import AdamW, AdamWState
 from dreamprm.hypergrad.adjoint import Adjoint
 from dreamprm.hypergrad.audit import Audit, AuditResult
@@ -20,16 +21,21 @@ from dreamprm.hypergrad.inner_optimizer import (
     TensorStep,
 )
 from dreamprm.hypergrad.linear_solver import LinearSolver
+from dreamprm.hypergrad.lion import Lion
 from dreamprm.hypergrad.micro_batches import Part
+from dreamprm.hypergrad.muon import Muon
 from dreamprm.hypergrad.neumann import NeumannSeries
 from dreamprm.hypergrad.none import NoHypergradient
 from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.registry import ESTIMATORS, build_estimator, estimator_settings
+from dreamprm.hypergrad.sgd import SGD
 from dreamprm.hypergrad.unrolled import Unrolled
 
 __all__ = [
     "ESTIMATORS",
     "SOLVERS",
+    "SGD",
+    "Adam",
     "AdamW",
     "AdamWState",
     "Adjoint",
@@ -44,7 +50,9 @@ __all__ = [
     "Implicit",
     "InnerOptimizer",
     "LinearSolver",
+    "Lion",
     "Moments",
+    "Muon",
     "NeumannSeries",
     "NoHypergradient",
     "Part",

@@ -75,23 +75,14 @@ class AdamW(InnerOptimizer):
     kinds = ("exp_avg", "exp_avg_sq")
 
     def __post_init__(self) -> None:
-        if len(self.betas) != 2 or not all(0.0 <= beta < 1.0 for beta in self.betas):
-            raise ValueError(f"betas must be two numbers in [0, 1), got {self.betas!r}")
-        # a config's list would make the dataclass unhashable
-        object.__setattr__(self, "betas", tuple(self.betas))
-        if not (self.eps > 0.0 and math.isfinite(self.eps)):
-            raise ValueError(f"eps must be > 0, got {self.eps}; unused parameters would become 0/0, use 1e-8")
+        object.__setattr__(self, "betas", checked_betas(self.betas))
+        check_eps(self.eps)
         check_common_settings(self)
 
     @property
-    def reads_params(self) -> bool:
-        """False: the decay is decoupled, so neither moments nor `vjp` depend on the params."""
-        return False
-
-    @property
-    def reads_start(self) -> bool:
-        """False: `vjp` needs the moments after the step."""
-        return False
+    def vjp_reads(self) -> tuple[str, ...]:
+        """The moments after the step: the decay is decoupled, so nothing depends on the params."""
+        return ("end",)
 
     def make_state(self, step: int, moments: dict[str, dict[str, Tensor]]) -> AdamWState:
         """The state with these moments."""
@@ -105,7 +96,7 @@ class AdamW(InnerOptimizer):
 
     def bias_corrections(self, step: int) -> tuple[float, float]:
         """(c1, c2) of the step that follows `step` steps already taken."""
-        return 1.0 - self.betas[0] ** (step + 1), 1.0 - self.betas[1] ** (step + 1)
+        return bias_corrections(self.betas, step)
 
     @torch.no_grad()
     def step(
@@ -206,25 +197,85 @@ class AdamW(InnerOptimizer):
             (gbar, (lam, lam_m, lam_v)): derivatives in g and in what the step started from.
         """
         end = self.advance_moments(taken) if taken.end is None else taken.end
-        exp_avg, exp_avg_sq = (end[kind] for kind in self.kinds)
+        b1, b2 = self.betas
+        lr = self.learning_rate(taken.step)
         after_m, after_v = (cotangents.moments.get(kind) for kind in self.kinds)
-        lr, (c1, c2), (b1, b2) = self.learning_rate(taken.step), self.bias_corrections(taken.step), self.betas
-        # few passes over memory: sqrt(c2) s and sqrt(c2) d, the scalars gathered in `scale`
-        scale = -lr * math.sqrt(c2) / c1
-        root = exp_avg_sq.sqrt()
-        denominator = root + self.eps * math.sqrt(c2)
-        slope = cotangents.param / denominator  # d/dm' of <lam', phi'>, over scale
-        # dividing by inf gives the 0 wanted where v' = 0
-        root = torch.threshold_(root.mul_(denominator), 0.0, math.inf)
-        lam_v = exp_avg * slope
-        if after_v is None:
-            lam_v.div_(root).mul_(-0.5 * scale)
-        else:
-            lam_v = torch.addcdiv(after_v, lam_v, root, value=-0.5 * scale)
-        lam_m = slope.mul_(scale) if after_m is None else torch.add(after_m, slope, alpha=scale)
+        lam_m, lam_v = direction_vjp(
+            cotangents.param,
+            exp_avg=end["exp_avg"],
+            exp_avg_sq=end["exp_avg_sq"],
+            after=(after_m, after_v),
+            lr=lr,
+            eps=self.eps,
+            corrections=self.bias_corrections(taken.step),
+        )
         gbar = lam_m.mul(1 - b1).addcmul_(taken.grad, lam_v, value=2 * (1 - b2))
         lam = cotangents.param.mul(1 - lr * self.decay(taken.name))
         return gbar, Cotangents(lam, dict(zip(self.kinds, (lam_m.mul_(b1), lam_v.mul_(b2)))))
+
+
+def bias_corrections(betas: tuple[float, float], step: int) -> tuple[float, float]:
+    """(1 - b1^(step+1), 1 - b2^(step+1))."""
+    return 1.0 - betas[0] ** (step + 1), 1.0 - betas[1] ** (step + 1)
+
+
+def direction_vjp(
+    param: Tensor,
+    *,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    after: tuple[Tensor | None, Tensor | None],
+    lr: float,
+    eps: float,
+    corrections: tuple[float, float],
+) -> tuple[Tensor, Tensor]:
+    """Send derivatives backwards through -lr (m'/c1) / (sqrt(v'/c2) + eps).
+
+    Args:
+        param: lam', the derivative in phi'.
+        exp_avg, exp_avg_sq: m', v'.
+        after: derivatives in m' and v' from later steps; None for zero.
+
+    Returns:
+        (lam_m', lam_v'): all of the derivatives in m' and v', in new tensors.
+    """
+    c1, c2 = corrections
+    # few passes over memory: sqrt(c2) s and sqrt(c2) d, the scalars gathered in `scale`
+    scale = -lr * math.sqrt(c2) / c1
+    root = exp_avg_sq.sqrt()
+    denominator = root + eps * math.sqrt(c2)
+    slope = param / denominator  # d/dm' of <lam', phi'>, over scale
+    # dividing by inf gives the 0 wanted where v' = 0
+    root = torch.threshold_(root.mul_(denominator), 0.0, math.inf)
+    lam_v = exp_avg * slope
+    after_m, after_v = after
+    if after_v is None:
+        lam_v.div_(root).mul_(-0.5 * scale)
+    else:
+        lam_v = torch.addcdiv(after_v, lam_v, root, value=-0.5 * scale)
+    lam_m = slope.mul_(scale) if after_m is None else torch.add(after_m, slope, alpha=scale)
+    return lam_m, lam_v
+
+
+def checked_betas(betas: Sequence[float]) -> tuple[float, float]:
+    """The two decay rates, as a tuple: a config's list would make the dataclass unhashable.
+
+    Raises:
+        ValueError: they are not two numbers in [0, 1).
+    """
+    if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
+        raise ValueError(f"betas must be two numbers in [0, 1), got {betas!r}")
+    return betas[0], betas[1]
+
+
+def check_eps(eps: float) -> None:
+    """Refuse a number that is not added to the root.
+
+    Raises:
+        ValueError: it is not positive.
+    """
+    if not (eps > 0.0 and math.isfinite(eps)):
+        raise ValueError(f"eps must be > 0, got {eps}; unused parameters would become 0/0, use 1e-8")
 
 
 def _chunks(names: Sequence[str], params: Mapping[str, Tensor]) -> Iterator[list[str]]:

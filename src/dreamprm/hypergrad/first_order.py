@@ -3,6 +3,7 @@ training."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -109,7 +110,7 @@ class FirstOrder(Estimator):
 
     def _run_with(self, task: WindowTask, store: Store) -> WindowResult:
         optimizer, params, state = task.optimizer, task.params, task.state
-        start = Start(params, state, store, with_params=optimizer.reads_params)
+        start = Start(params, state, store, with_params="param" in optimizer.vjp_reads)
         steps: list[KeptStep] = []
         for t, batch in enumerate(task.inner_batches):
             inner = inner_gradient(task, params, batch=batch)
@@ -235,7 +236,9 @@ def _replay(optimizer: InnerOptimizer, start: Start, *, name: str, grads: list[T
     steps = []
     for t, grad in enumerate(grads):
         one = TensorStep(name, start.step + t, grad, moments, param)
-        if param is None:
+        if not optimizer.vjp_reads:
+            end: Mapping[str, Tensor] = {}
+        elif param is None:
             end = optimizer.advance_moments(one)
         else:
             param, end = optimizer.update(param, grad, moments, optimizer.context(name, one.step))

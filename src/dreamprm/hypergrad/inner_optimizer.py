@@ -67,11 +67,12 @@ class TensorStep(NamedTuple):
     grad: Tensor
     """The gradient that it used, clipped if it was."""
     start: Mapping[str, Tensor] | None = None
-    """Moments before the step by kind; None only where `end` is known and `reads_start` is False."""
+    """Moments before the step by kind."""
     param: Tensor | None = None
-    """The tensor before the step; None only where `reads_params` is False."""
+    """The tensor before the step."""
     end: Mapping[str, Tensor] | None = None
-    """Moments after the step by kind, where they are known."""
+    """Moments after the step by kind. `start`, `param` and `end` are None only where they are not needed, see
+    `InnerOptimizer.vjp_reads`; `end` can also be had from the other two."""
 
 
 class SettingTensors(NamedTuple):
@@ -101,7 +102,7 @@ class InnerOptimizer(ABC):
 
     Moments start at zero. `lr`, `weight_decay` and `max_grad_norm` need not be fields; the values below hold
     then. An optimizer may replace the derivative by autograd (`vjp`) with a closed form, and tell with
-    `reads_params` and `reads_start` what that needs.
+    `vjp_reads` what that needs.
     """
 
     lr: Rate = 1e-3
@@ -131,14 +132,15 @@ class InnerOptimizer(ABC):
         """
 
     @property
-    def reads_params(self) -> bool:
-        """Whether moments or `vjp` depend on the params: `first_order` then keeps the window's first ones."""
-        return True
+    def vjp_reads(self) -> tuple[str, ...]:
+        """What `vjp` reads of a `TensorStep`, of "param", "start" and "end"; `first_order` recomputes no more
+        than that. "param" must be among them where the moments depend on it."""
+        return ("param", "start")
 
     @property
-    def reads_start(self) -> bool:
-        """Whether `vjp` reads the moments before the step, or can do with those after it."""
-        return True
+    def blocks_gradients(self) -> bool:
+        """Whether no derivative in the gradient passes a step, whatever the gradient (a sign's is 0)."""
+        return False
 
     def kinds_of(self, name: str, param: Tensor) -> tuple[str, ...]:
         """Names of the moments of this tensor."""
