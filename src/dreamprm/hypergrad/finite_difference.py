@@ -43,10 +43,10 @@ class FiniteDifference(Estimator):
     - not: weights computed from losses see the losses at phi, not at the perturbed points, as in all
       estimators.
 
-    preconditioner="optimizer" takes for -scale v the derivative of L_meta in the last step's gradient, through
-    the step that the inner optimizer took (its `vjp`) and its clipping; "adamw" is the same, and refuses any
-    other optimizer than AdamW: SAMA. Betty's `sama` differs by leaving out the bias corrections, and by a
-    radius of 1. With it and point="before", phi_{T-1}, where that gradient was
+    preconditioner="optimizer" takes for -scale v the derivative of L_meta in the last step's gradient,
+    through the step that the inner optimizer took (its `vjp`) and its clipping; "adamw" is the same, and
+    refuses any other optimizer than AdamW: SAMA. Betty's `sama` differs by leaving out the bias corrections,
+    and by a radius of 1. With it and point="before", phi_{T-1}, where that gradient was
     taken, the result is the exact derivative of the window's last step: for T = 1, that of `unrolled` up to
     the difference's error.
 
@@ -72,8 +72,8 @@ class FiniteDifference(Estimator):
 
     preconditioner: str | None = setting(
         None,
-        "the derivative through the inner optimizer's last step: optimizer, or adamw (SAMA), which says that it "
-        "is AdamW; None: through a plain gradient step",
+        "the derivative through the inner optimizer's last step: optimizer, or adamw (SAMA), which refuses "
+        "others than AdamW; None: through a plain gradient step",
         choices=PRECONDITIONERS,
     )
     point: str = setting(
