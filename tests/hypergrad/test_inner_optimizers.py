@@ -71,7 +71,7 @@ class PlainLion(torch.optim.Optimizer):
         self.betas = betas
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure=None):
         b1, b2 = self.betas
         for group in self.param_groups:
             for p in group["params"]:

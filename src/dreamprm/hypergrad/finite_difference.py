@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 
-from dreamprm.hypergrad.adamw import AdamW
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
 from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep, moments_at
 from dreamprm.hypergrad.linear_solver import Vector
@@ -17,7 +16,6 @@ from dreamprm.hypergrad.settings import check_settings, setting
 from dreamprm.hypergrad.window_passes import outer_gradient
 
 POINTS = ("after", "before")
-PRECONDITIONERS = ("adamw", "optimizer")
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,10 @@ class FiniteDifference(Estimator):
     - not: weights computed from losses see the losses at phi, not at the perturbed points, as in all
       estimators.
 
-    preconditioner="optimizer" takes for -scale v the derivative of L_meta in the last step's gradient,
-    through the step that the inner optimizer took (its `vjp`) and its clipping; "adamw" is the same, and
-    refuses any other optimizer than AdamW: SAMA. Betty's `sama` differs by leaving out the bias corrections,
-    and by a radius of 1. With it and point="before", phi_{T-1}, where that gradient was
+    preconditioner="adamw" takes for -scale v the derivative of L_meta in the last step's gradient, through
+    AdamW's step (`AdamW.vjp`) and its clipping in closed form: SAMA. With another inner optimizer it is the
+    derivative through the step which that one took. Betty's `sama` differs by leaving out the bias
+    corrections, and by a radius of 1. With it and point="before", phi_{T-1}, where that gradient was
     taken, the result is the exact derivative of the window's last step: for T = 1, that of `unrolled` up to
     the difference's error.
 
@@ -55,7 +53,7 @@ class FiniteDifference(Estimator):
     point="before" holds one more copy of the params and moments.
 
     Args:
-        preconditioner: None, "optimizer" or "adamw", as above.
+        preconditioner: None or "adamw", as above.
         point: "after" the last step (phi_T) or "before" it (phi_{T-1}, as in DARTS itself).
         scale: as above; None for the last step's learning rate. Not together with a preconditioner, which
             has the learning rate in it.
@@ -64,7 +62,7 @@ class FiniteDifference(Estimator):
 
     Raises:
         ValueError: an unknown preconditioner or point, a radius or scale that is not positive, or a scale
-            beside a preconditioner; in a window, preconditioner="adamw" with another inner optimizer.
+            beside a preconditioner.
 
     Source: DARTS, arXiv 1806.09055; Betty (leopard-ai/betty, hypergradient/darts.py and sama.py); SAMA, arXiv
     2310.05674; DreamPRM, arXiv 2505.20241.
@@ -72,9 +70,9 @@ class FiniteDifference(Estimator):
 
     preconditioner: str | None = setting(
         None,
-        "the derivative through the inner optimizer's last step: optimizer, or adamw (SAMA), which refuses "
-        "others than AdamW; None: through a plain gradient step",
-        choices=PRECONDITIONERS,
+        "the derivative through the step that AdamW, or the inner optimizer at hand, took last (SAMA); None: "
+        "through a plain gradient step",
+        choices=("adamw",),
     )
     point: str = setting(
         "after", "the difference at the params after the last step, or before", choices=POINTS
@@ -93,11 +91,6 @@ class FiniteDifference(Estimator):
 
     def _run(self, task: WindowTask) -> WindowResult:
         precondition = self.preconditioner is not None
-        if self.preconditioner == "adamw" and not isinstance(task.optimizer, AdamW):
-            raise ValueError(
-                "preconditioner=adamw is the derivative through AdamW's step, and the inner optimizer is "
-                f"{type(task.optimizer).__name__}; use preconditioner=optimizer, through the step it takes"
-            )
         keep_before = self.point == "before" or (
             precondition and not {"param", "start"}.isdisjoint(task.optimizer.vjp_reads)
         )
