@@ -60,5 +60,6 @@ def test_every_setting_of_every_estimator_and_solver_has_a_meaning() -> None:
     for kind in (*ESTIMATORS.values(), *SOLVERS.values()):
         for one in declared(kind):
             assert len(one.metadata["help"]) > 5, (kind, one.key)
-    assert [one.key for one in ESTIMATORS.declared("neumann", {})][-3:] == ["terms", "step", "preconditioner"]
+    keys = [one.key for one in ESTIMATORS.declared("neumann", {})]
+    assert keys[-4:] == ["terms", "step", "preconditioner", "max_residual"]
     assert ESTIMATORS.meaning("cg") != ESTIMATORS.meaning("implicit")

@@ -100,7 +100,7 @@ def test_cg_is_the_exact_implicit_gradient(structured, batches, hvp, tolerance):
 
 def test_damping_is_added_to_the_hessian():
     ridge = Ridge(structured=False)
-    got = ridge.gradient("cg", damping=0.5, tolerance=1e-12).alpha_grad["penalty"]
+    got = ridge.gradient("cg", damping=0.5, tolerance=1e-12, max_residual=None).alpha_grad["penalty"]
     w = ridge.case.params["w"]
     v = 2 * ridge.z.T @ (ridge.z @ w - ridge.u) / 7
     solution = torch.linalg.solve(ridge.hessian(ridge.case.alpha) + 0.5 * torch.eye(4).double(), v)
@@ -131,7 +131,8 @@ def test_the_neumann_error_is_what_theory_says(structured, preconditioner, terms
         ridge.case.problem.inner_loss({"w": at}, variables, None), at, create_graph=True
     )[0]
     theory = torch.autograd.grad(rest @ grad, list(variables.values()), materialize_grads=True)
-    estimator = build_estimator("neumann", terms=terms, step=step, preconditioner=preconditioner)
+    settings = {"terms": terms, "step": step, "max_residual": None}
+    estimator = build_estimator("neumann", preconditioner=preconditioner, **settings)
     window = ridge.case.run(estimator, steps=1)
     # a preconditioned term need not shrink |r|
     assert window.status is (Status.ok if window.stats["residual"] < 1 else Status.not_converged)
@@ -284,7 +285,7 @@ def test_a_window_that_failed_before_is_not_blamed_on_the_solver(name):
 def test_rows_that_no_inner_batch_uses_are_left_out_of_the_preconditioned_series(hvp):
     case = unused_rows()
     case.optimizer = AdamW(lr=1e-2, weight_decay=0.0)  # which would move those rows
-    settings = {"preconditioner": "adamw", "step": 1e-3, "hvp": hvp, "batches": "all"}
+    settings = {"preconditioner": "adamw", "step": 1e-3, "hvp": hvp, "batches": "all", "max_residual": None}
     window = case.run(build_estimator("neumann", **settings))
     rows = case.params["table"][:5]
     inner_losses = case.problem._inner_losses

@@ -64,8 +64,8 @@ def test_who_needs_gradients_of_gradients():
 
 def test_the_settings_of_a_name_hold_those_of_its_solver():
     shared = {"batches": "last", "hvp": "double_backward", "radius": None}
-    conjugate = {"damping": 0.1, "tolerance": 1e-3, "max_iterations": 50}
-    series = {"terms": 10, "step": 0.1, "preconditioner": None}
+    conjugate = {"damping": 0.1, "tolerance": 1e-3, "max_iterations": 50, "max_residual": 0.1}
+    series = {"terms": 10, "step": 0.1, "preconditioner": None, "max_residual": 0.1}
     assert estimator_settings("cg") == {**shared, **conjugate}
     assert estimator_settings("neumann") == {**shared, **series}
     assert estimator_settings("implicit") == {"solver": "cg", **shared, **conjugate}

@@ -43,11 +43,60 @@ WELL = [0.5, 1.0, 2.0, 3.0, 5.0]
 @pytest.mark.parametrize("damping", [0.0, 0.3])
 def test_conjugate_gradients_invert_in_as_many_iterations_as_there_are_curvatures(damping):
     matrix, rhs = _matrix(WELL), _vector(5)
-    solution, x = _solve(ConjugateGradient(damping=damping, tolerance=1e-12), matrix, rhs)
+    solver = ConjugateGradient(damping=damping, tolerance=1e-12, max_residual=None)
+    solution, x = _solve(solver, matrix, rhs)
     want = torch.linalg.solve(matrix + damping * torch.eye(5, dtype=torch.float64), rhs)
     torch.testing.assert_close(x, want, rtol=1e-10, atol=0)
     assert (solution.status, solution.message, solution.iterations) == (Status.ok, "", 5)
-    assert solution.residual < 1e-12
+    assert solution.damped_residual < 1e-12
+    assert solution.residual == pytest.approx(float((rhs - matrix @ x).norm() / rhs.norm()), abs=1e-12)
+
+
+@pytest.mark.parametrize("damping", [0.1, 1.0, 100.0])
+def test_conjugate_gradients_answer_the_undamped_system_or_say_that_they_do_not(damping):
+    """Curvatures far below the damping: x is damping / (curvature + damping) off, however well it is solved."""
+    matrix, rhs = 0.01 * _matrix(WELL), _vector(5)
+    solution, x = _solve(ConjugateGradient(damping=damping), matrix, rhs)
+    exact = torch.linalg.solve(matrix, rhs)
+    assert float((x - exact).norm() / exact.norm()) > 0.8
+    assert solution.status is Status.not_converged and solution.damped_residual < 1e-3
+    assert solution.residual == pytest.approx(float((rhs - matrix @ x).norm() / rhs.norm()))
+    assert re.search(
+        rf"of the undamped system is {solution.residual:.3g} \(that of the damped one is [\d.e-]+\), above "
+        rf"max_residual=0.1: lower damping \(now {damping:g}\), .* max_residual=null",
+        solution.message,
+    )
+    accepted = _solve(ConjugateGradient(damping=damping, max_residual=None), matrix, rhs)
+    assert accepted[0].status is Status.ok and torch.equal(accepted[1], x)
+
+
+@pytest.mark.parametrize("damping", [1e-4, 1e-3])
+def test_conjugate_gradients_with_little_damping_are_ok(damping):
+    matrix, rhs = 0.01 * _matrix(WELL), _vector(5)
+    solution, x = _solve(ConjugateGradient(damping=damping, max_residual=0.2), matrix, rhs)
+    assert solution.status is Status.ok and solution.message == ""
+    assert solution.residual == pytest.approx(float((rhs - matrix @ x).norm() / rhs.norm()))
+
+
+def test_conjugate_gradients_cut_short_report_both_residuals():
+    matrix, rhs = _matrix([1.0, 2.0, 4.0, 8.0, 16.0]), _vector(5)
+    solution, x = _solve(ConjugateGradient(damping=0.5, tolerance=1e-8, max_iterations=3), matrix, rhs)
+    damped = matrix + 0.5 * torch.eye(5, dtype=torch.float64)
+    assert solution.status is Status.not_converged
+    assert solution.damped_residual == pytest.approx(float((rhs - damped @ x).norm() / rhs.norm()))
+    assert solution.residual == pytest.approx(float((rhs - matrix @ x).norm() / rhs.norm()))
+    assert f"the residual of the undamped system is {solution.residual:.3g}" in solution.message
+
+
+@pytest.mark.parametrize("terms, step", [(10, 0.1), (3, 0.3), (1, 0.01)])
+def test_a_neumann_series_cut_short_is_not_ok_unless_that_is_accepted(terms, step):
+    matrix, rhs = 0.05 * _matrix(WELL), _vector(5)
+    solution, x = _solve(NeumannSeries(terms=terms, step=step), matrix, rhs)
+    assert solution.status is Status.not_converged and 0.8 < solution.residual < 1
+    assert f"above max_residual=0.1: raise terms (now {terms}) or step (now {step:g}" in solution.message
+    for limit in (None, 0.9999):
+        accepted, same = _solve(NeumannSeries(terms=terms, step=step, max_residual=limit), matrix, rhs)
+        assert accepted.status is Status.ok and torch.equal(same, x)
 
 
 def test_conjugate_gradients_stop_at_the_tolerance():
@@ -96,7 +145,9 @@ def test_conjugate_gradients_report_negative_curvature_and_the_damping_that_mend
         solution.message,
     )
     assert found and -0.7 <= float(found[1]) <= -0.1 and float(found[2]) == -float(found[1])
-    damped = ConjugateGradient(damping=0.71, tolerance=1e-10)  # above 0.7: positive definite
+    damped = ConjugateGradient(
+        damping=0.71, tolerance=1e-10, max_residual=None
+    )  # above 0.7: positive definite
     assert _solve(damped, matrix, rhs)[0].status is Status.ok
 
 
@@ -113,7 +164,8 @@ def _scale():
 @pytest.mark.parametrize("terms", [1, 2, 7])
 def test_the_neumann_series_is_the_sum_of_its_terms(terms, scale):
     matrix, rhs, step = _matrix(WELL), _vector(5), 0.2
-    solver = NeumannSeries(terms=terms, step=step, preconditioner=None if scale is None else "adamw")
+    preconditioner = None if scale is None else "adamw"
+    solver = NeumannSeries(terms=terms, step=step, preconditioner=preconditioner, max_residual=None)
     solution, x = _solve(solver, matrix, rhs, scale=scale)
     p = torch.eye(5, dtype=torch.float64) if scale is None else torch.diag(scale)
     shrink = torch.eye(5, dtype=torch.float64) - step * p @ matrix
@@ -259,7 +311,8 @@ def test_entries_with_scale_zero_stay_out_of_the_neumann_series():
     matrix = torch.diag(torch.tensor([1.0, 2.0, 0.0], dtype=torch.float64))  # the last one is not in use
     scale = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
     rhs = torch.tensor([1.0, 1.0, 3.0], dtype=torch.float64)
-    solution, x = _solve(NeumannSeries(terms=100, step=0.5, preconditioner="adamw"), matrix, rhs, scale=scale)
+    solver = NeumannSeries(terms=100, step=0.5, preconditioner="adamw", max_residual=None)
+    solution, x = _solve(solver, matrix, rhs, scale=scale)
     torch.testing.assert_close(x, torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64), rtol=1e-12, atol=0)
     assert solution.status is Status.ok
     assert solution.residual == pytest.approx(3 / math.sqrt(11))
@@ -302,6 +355,8 @@ def test_a_zero_right_side_takes_no_product(solver):
         (NeumannSeries, {"step": "0.1"}, "step must be a number > 0, got '0.1'"),
         (NeumannSeries, {"preconditioner": ["adamw"]}, "preconditioner must be .*, got \\['adamw'\\]"),
         (ConjugateGradient, {"max_iterations": 0}, "max_iterations must be >= 1, got 0"),
+        (ConjugateGradient, {"max_residual": 0.0}, "max_residual must be > 0, got 0.0; use None to accept"),
+        (NeumannSeries, {"max_residual": "any"}, "max_residual must be a number > 0 or None, got 'any'"),
     ],
 )
 def test_settings_out_of_range_are_refused(kind, settings, message):

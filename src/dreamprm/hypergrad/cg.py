@@ -7,7 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dreamprm.hypergrad.base import Status
-from dreamprm.hypergrad.linear_solver import LinearSolver, Solution, Vector, dot, plus, zeros
+from dreamprm.hypergrad.linear_solver import (
+    LinearSolver,
+    Solution,
+    Vector,
+    dot,
+    max_residual_setting,
+    norm,
+    plus,
+    within,
+    zeros,
+)
 from dreamprm.hypergrad.settings import check_settings, setting
 
 
@@ -24,15 +34,18 @@ class ConjugateGradient(LinearSolver):
         damping: added to every curvature. It biases the solution (by damping / (curvature + damping) along
             each eigenvector), bounds it by |b| / damping, and is needed where A is singular: entries that
             the outer loss uses and the inner one does not (token rows of no inner batch) have curvature 0.
-        tolerance: the relative residual |b - (A + damping I) x| / |b| to reach. The recursion's residual
+        tolerance: the relative residual |b - (A + damping I) x| / |b| of the damped system to reach. The recursion's residual
             drifts from the true one by rounding, so one more product confirms it; where the true one is above
             the tolerance, the iteration starts again from it, as long as that halves it.
         max_iterations: at most, one product with A each; short of the tolerance then, the status is
             `not_converged` and the solution the iterate with the smallest residual.
+        max_residual: the relative residual |b - A x| / |b| of the undamped system, which is the damped one's
+            plus damping x, above which the status is `not_converged`: the damping then answers another
+            question than was asked. None accepts any, where the damping is wanted.
 
     Raises:
-        ValueError: damping that is no number >= 0, tolerance none in (0, 1), or max_iterations no whole
-            number >= 1.
+        ValueError: damping that is no number >= 0, tolerance none in (0, 1), max_iterations no whole number
+            >= 1, or max_residual that is not positive.
 
     Source: Hestenes and Stiefel 1952; for hypergradients Pedregosa, arXiv 1602.02355, and iMAML, arXiv
     1909.04630. Betty's `cg` has neither damping nor a check of the curvature.
@@ -49,6 +62,7 @@ class ConjugateGradient(LinearSolver):
         advice="it is relative to |b|: set one in (0, 1)",
     )
     max_iterations: int = setting(50, "cg: products with the Hessian at most", minimum=1)
+    max_residual: float | None = max_residual_setting("cg")
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -56,14 +70,26 @@ class ConjugateGradient(LinearSolver):
     def solve(
         self, product: Callable[[Vector], Vector], rhs: Vector, *, preconditioner: Callable[[], Vector]
     ) -> Solution:
-        """Iterate until the residual is below the tolerance."""
+        """Iterate until the damped residual is below the tolerance; then judge the undamped one."""
         del preconditioner
+        return within(
+            self._iterate(product, rhs),
+            self.max_residual,
+            advice=f"lower damping (now {self.damping:g}), or train the inner problem further",
+        )
+
+    def _iterate(self, product: Callable[[Vector], Vector], rhs: Vector) -> Solution:
         x = best = zeros(rhs)
         residual = direction = rhs
         square = dot(rhs, rhs)
         if square == 0.0:
-            return Solution(x, Status.ok, "", iterations=0, residual=0.0)
-        start, reached, confirmed = math.sqrt(square), 1.0, math.inf
+            return Solution(x, Status.ok, "", iterations=0, residual=0.0, damped_residual=0.0)
+        start, reached, undamped, confirmed = math.sqrt(square), 1.0, 1.0, math.inf
+
+        def without_damping() -> float:
+            # b - A x = b - (A + damping I) x + damping x: no further product
+            return norm(plus(residual, x, factor=self.damping)) / start if self.damping else reached
+
         for iteration in range(1, self.max_iterations + 1):
             image = plus(product(direction), direction, factor=self.damping)
             curvature = dot(direction, image)
@@ -72,7 +98,8 @@ class ConjugateGradient(LinearSolver):
                     best,
                     Status.diverged,
                     iterations=iteration,
-                    residual=reached,
+                    residual=undamped,
+                    damped_residual=reached,
                     message=self._advice(curvature, dot(direction, direction), iteration),
                 )
             length = square / curvature
@@ -82,6 +109,7 @@ class ConjugateGradient(LinearSolver):
             relative = math.sqrt(square) / start
             if relative < reached:
                 best, reached = x, relative
+                undamped = without_damping()
             if relative > self.tolerance:
                 direction = plus(residual, direction, factor=square / previous)
                 continue
@@ -89,28 +117,37 @@ class ConjugateGradient(LinearSolver):
             residual = direction = plus(rhs, plus(product(x), x, factor=self.damping), factor=-1.0)
             square = dot(residual, residual)
             best, reached = x, math.sqrt(square) / start
+            undamped = without_damping()
             if reached <= self.tolerance:
-                return Solution(x, Status.ok, "", iterations=iteration, residual=reached)
+                return Solution(
+                    x, Status.ok, "", iterations=iteration, residual=undamped, damped_residual=reached
+                )
             if not reached <= confirmed / 2:  # true for NaN too
                 return Solution(
                     x,
                     Status.not_converged,
                     iterations=iteration,
-                    residual=reached,
+                    residual=undamped,
+                    damped_residual=reached,
                     message=f"conjugate gradients stay at a relative residual of {reached:.3g}, not "
                     f"tolerance={self.tolerance:g}: the products are no more precise; raise "
-                    f"tolerance or damping (now {self.damping:g}), or compute in float64",
+                    f"tolerance or damping (now {self.damping:g}), or compute in float64"
+                    + self._of_undamped(undamped),
                 )
             confirmed = reached
         return Solution(
             best,
             Status.not_converged,
             iterations=self.max_iterations,
-            residual=reached,
+            residual=undamped,
+            damped_residual=reached,
             message=f"conjugate gradients reached a relative residual of {reached:.3g} in "
             f"max_iterations={self.max_iterations}, not tolerance={self.tolerance:g}; raise "
-            f"max_iterations, damping (now {self.damping:g}) or tolerance",
+            f"max_iterations, damping (now {self.damping:g}) or tolerance" + self._of_undamped(undamped),
         )
+
+    def _of_undamped(self, residual: float) -> str:
+        return f" (the residual of the undamped system is {residual:.3g})" if self.damping else ""
 
     def _advice(self, along: float, square: float, iteration: int) -> str:
         """What to do, from <d, (A + damping I) d> and <d, d> of the direction d."""

@@ -49,7 +49,9 @@ class Implicit(Estimator):
     matters, or set weight_decay=0.
 
     Where the solver reports divergence there is no estimate: alpha_grad is NaN and the message names the
-    setting to change. stats has `iterations` and `residual` of the solver.
+    setting to change. stats has `iterations` of the solver, `residual` |b - H x| / |b| of the system asked
+    for, and `damped_residual` with H + damping I. Where `residual` is above the solver's `max_residual`, the
+    status is `not_converged` and alpha_grad the estimate nonetheless.
 
     Args:
         solver: of H x = dL_meta/dphi; `NeumannSeries` or `ConjugateGradient` with settings of their own. In
@@ -111,7 +113,13 @@ class Implicit(Estimator):
             alpha_grad={name: torch.full_like(a, math.nan) for name, a in task.alpha.items()},
             inner_losses=steps.losses,
             outer_loss=outer.loss,
-            stats={"forward": forward, "backward": passes, "iterations": 0, "residual": math.nan},
+            stats={
+                "forward": forward,
+                "backward": passes,
+                "iterations": 0,
+                "residual": math.nan,
+                "damped_residual": math.nan,
+            },
         )
         if not (math.isfinite(norm(steps.params)) and math.isfinite(norm(outer.params))):
             return window  # training itself failed; run_window says where
@@ -137,6 +145,9 @@ class Implicit(Estimator):
             "backward": passes + hessian.backward,
             "iterations": solution.iterations,
             "residual": solution.residual,
+            "damped_residual": solution.residual
+            if solution.damped_residual is None
+            else solution.damped_residual,
         }
         return window
 

@@ -7,7 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dreamprm.hypergrad.base import Status
-from dreamprm.hypergrad.linear_solver import LinearSolver, Solution, Vector, dot, norm, plus, zeros
+from dreamprm.hypergrad.linear_solver import (
+    LinearSolver,
+    Solution,
+    Vector,
+    dot,
+    max_residual_setting,
+    norm,
+    plus,
+    within,
+    zeros,
+)
 from dreamprm.hypergrad.settings import check_settings, setting
 
 # Growth of the residual that counts as divergence: above what rounding and difference products add.
@@ -28,7 +38,7 @@ class NeumannSeries(LinearSolver):
     have the wrong sign however small the step. One whose |r| is not below |b| at the end is never `ok`.
 
     Use it for a few cheap terms, where the truncation is wanted as damping: curvatures well below 1 / (step
-    terms) count for little. Not for an accurate solve: conjugate gradients need far fewer products.
+    terms) count for little; set `max_residual` accordingly. Not for an accurate solve: conjugate gradients need far fewer products.
 
     Args:
         terms: of the series; one product with A each (the last one only for the residual).
@@ -38,10 +48,12 @@ class NeumannSeries(LinearSolver):
             after the window, which evens out the curvatures. Entries with v = 0, which no inner gradient has
             ever reached, get P = 0 in place of 1 / eps = 1e8 and stay out of the solution: neither A nor the
             mixed derivative contains them. They do remain in the residual.
+        max_residual: the relative residual |b - A x| / |b| above which the status is `not_converged`; None
+            accepts any below 1, where the truncation is wanted.
 
     Raises:
-        ValueError: terms that are no whole number >= 1, step that is no number > 0, or an unknown
-            preconditioner.
+        ValueError: terms that are no whole number >= 1, step that is no number > 0, an unknown
+            preconditioner, or max_residual that is not positive.
 
     Source: Lorraine et al., arXiv 1911.02590; Betty's `neumann` (its neumann_iterations is terms - 1).
     """
@@ -56,6 +68,7 @@ class NeumannSeries(LinearSolver):
     preconditioner: str | None = setting(
         None, "neumann: scale the terms as AdamW scales its steps; None: do not", choices=("adamw",)
     )
+    max_residual: float | None = max_residual_setting("neumann")
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -63,7 +76,7 @@ class NeumannSeries(LinearSolver):
     def solve(
         self, product: Callable[[Vector], Vector], rhs: Vector, *, preconditioner: Callable[[], Vector]
     ) -> Solution:
-        """Sum the series; diverged once the residual grows, ok where it fell, as truncation is intended."""
+        """Sum the series; diverged once the residual grows, ok where it fell below `max_residual`."""
         scale = preconditioner() if self.preconditioner == "adamw" else None
 
         def scaled(vector: Vector) -> Vector:
@@ -104,7 +117,12 @@ class NeumannSeries(LinearSolver):
                 f"terms={self.terms}, no less than at its start: change step (now {self.step:g}; "
                 "below 2 / curvature), raise terms, or use damped conjugate gradients (solver=cg)",
             )
-        return Solution(x, Status.ok, "", iterations=self.terms, residual=relative)
+        return within(
+            Solution(x, Status.ok, "", iterations=self.terms, residual=relative),
+            self.max_residual,
+            advice=f"raise terms (now {self.terms}) or step (now {self.step:g}; below 2 / curvature), or use "
+            "conjugate gradients (solver=cg)",
+        )
 
     def _advice(self, along: float, square: float, size: float) -> str:
         """What to do, from step <P r, A P r>, step^2 <P A P r, A P r> and <r, P r> at the residual r before

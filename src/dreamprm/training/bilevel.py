@@ -30,6 +30,8 @@ from dreamprm.hypergrad import (
 from dreamprm.hypergrad.audit import Audit, AuditResult
 
 Params = dict[str, Tensor]
+# Statuses of windows whose gradient in alpha says nothing: no upper step is taken along it.
+UNUSABLE = (Status.nonfinite, Status.diverged, Status.no_gradient)
 
 
 class UpperOptimizer(Protocol):
@@ -110,7 +112,7 @@ class BilevelTrainer:
 
         The generator may be abandoned between windows (a checkpoint, an interruption); a new one started from
         the same state continues as if nothing had happened, provided that the batches continue too. A window
-        whose status is `nonfinite` or `diverged` leaves alpha and the upper optimizer as they were.
+        whose status is `nonfinite`, `diverged` or `no_gradient` leaves alpha and the upper optimizer as they were.
         """
         for _ in range(windows):
             batches = [self.to_device(next(inner_batches)) for _ in range(self.inner_steps)]
@@ -132,7 +134,7 @@ class BilevelTrainer:
                 window.stats["audit"] = audited
 
             # without a usable gradient alpha stays as it was, so that the caller can continue from here
-            if self.upper is not None and window.status not in (Status.nonfinite, Status.diverged):
+            if self.upper is not None and window.status not in UNUSABLE:
                 state.alpha, state.upper = self.upper.step(state.alpha, window.alpha_grad, state=state.upper)
             yield window
 

@@ -79,16 +79,19 @@ def window_summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The entries of summary.json on the quality of the upper gradients, from the lines of metrics.jsonl.
 
     Returns:
-        `not_converged`: number of windows whose solver stopped early. `audit`, if windows were audited:
+        `not_converged`: number of windows whose solver stopped early or left too large a residual;
+        if there were any, `imprecise`: whose differences were; `no_gradient`: whose alpha reached no loss.
+        `audit`, if windows were audited:
         `exact` (the estimators compared with), `windows`, `undefined` (how many of them have no cosine), and
         for the others `cosine` {median, least} and `norm_ratio` {median, least, most}.
     """
-    stopped_short, audited = 0, []
+    entries: dict[str, Any] = {Status.not_converged.value: 0}
+    audited = []
     for row in rows:
-        stopped_short += row["status"] == Status.not_converged.value
+        if row["status"] in (Status.not_converged, Status.imprecise, Status.no_gradient):
+            entries[row["status"]] = entries.get(row["status"], 0) + 1
         if "audit_cosine" in row:
             audited.append(row)
-    entries: dict[str, Any] = {"not_converged": stopped_short}
     if not audited:
         return entries
     known = [row for row in audited if row["audit_cosine"] is not None]

@@ -48,6 +48,13 @@ from dreamprm.training.selected_set import is_selected, select_training_set, sel
 from dreamprm.training.settings import BESIDE_TRAINING, TrainConfig
 from dreamprm.training.summary import image_summaries, summarise
 
+# Statuses of windows after which training goes on, and what it says of the others.
+CONTINUES = {
+    Status.not_converged: "which windows did not converge",
+    Status.imprecise: "which windows were imprecise",
+    Status.no_gradient: "which windows had no gradient (the weights stay as they are after these)",
+}
+
 # What may differ between a run and its continuation.
 MAY_CHANGE = ("output", "resume", "overwrite", "changed_inputs", *BESIDE_TRAINING)
 
@@ -197,16 +204,16 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
         state, inner_batches=inner_batches, outer_batches=outer_batches, windows=last - first
     )
     progress = Progress(config.steps, mode=config.log.progress, every=config.log.every)
-    begun, note, converging = time.monotonic(), "", True
+    begun, note, unsaid = time.monotonic(), "", set(CONTINUES)
     with progress, DeferredInterrupt() as interrupt:
         for number, window in enumerate(windows, start=first + 1):
             if window.status in (Status.nonfinite, Status.diverged):
                 raise UserError(f"step {state.inner.step}: {window.message}. {way_out(folder)}")
-            if window.status is Status.not_converged and converging:
-                converging = False
+            if window.status in unsaid:
+                unsaid.discard(window.status)
                 progress.say(
                     f"step {state.inner.step}: {window.message}. Training goes on; metrics.jsonl "
-                    "shows which windows did not converge, summary.json how many"
+                    f"shows {CONTINUES[window.status]}, summary.json how many"
                 )
             run.memory = run.weights.remember(
                 run.memory, state.alpha, last=lambda: last_losses(run, inner_batches.last)
@@ -302,6 +309,9 @@ def metrics(run: Run, window: WindowResult, *, number: int, seconds: float) -> d
         "alpha_grad_norm": squares**0.5,
         "status": window.status.value,
     }
+    if "residual" in window.stats:
+        residual = window.stats["residual"]
+        row["residual"] = residual if math.isfinite(residual) else None
     audit: AuditResult | None = window.stats.get("audit")
     if audit is not None:
         # JSON has no NaN: null where undefined
