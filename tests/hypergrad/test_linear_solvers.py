@@ -54,7 +54,7 @@ def test_conjugate_gradients_invert_in_as_many_iterations_as_there_are_curvature
 
 @pytest.mark.parametrize("damping", [0.1, 1.0, 100.0])
 def test_conjugate_gradients_answer_the_undamped_system_or_say_that_they_do_not(damping):
-    """Curvatures far below the damping: x is damping / (curvature + damping) off, however well it is solved."""
+    """Curvatures far below the damping: x is off by damping / (curvature + damping)."""
     matrix, rhs = 0.01 * _matrix(WELL), _vector(5)
     solution, x = _solve(ConjugateGradient(damping=damping), matrix, rhs)
     exact = torch.linalg.solve(matrix, rhs)

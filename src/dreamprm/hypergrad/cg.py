@@ -34,9 +34,10 @@ class ConjugateGradient(LinearSolver):
         damping: added to every curvature. It biases the solution (by damping / (curvature + damping) along
             each eigenvector), bounds it by |b| / damping, and is needed where A is singular: entries that
             the outer loss uses and the inner one does not (token rows of no inner batch) have curvature 0.
-        tolerance: the relative residual |b - (A + damping I) x| / |b| of the damped system to reach. The recursion's residual
-            drifts from the true one by rounding, so one more product confirms it; where the true one is above
-            the tolerance, the iteration starts again from it, as long as that halves it.
+        tolerance: the relative residual |b - (A + damping I) x| / |b| of the damped system to reach. The
+            recursion's residual drifts from the true one by rounding, so one more product confirms it; where
+            the true one is above the tolerance, the iteration starts again from it, as long as that halves
+            it.
         max_iterations: at most, one product with A each; short of the tolerance then, the status is
             `not_converged` and the solution the iterate with the smallest residual.
         max_residual: the relative residual |b - A x| / |b| of the undamped system, which is the damped one's

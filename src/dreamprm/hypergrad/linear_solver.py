@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.base import Status
-from dreamprm.hypergrad.settings import setting
 from dreamprm.hypergrad.clipping import global_norm
+from dreamprm.hypergrad.settings import setting
 
 Vector = dict[str, Tensor]
 

@@ -38,7 +38,8 @@ class NeumannSeries(LinearSolver):
     have the wrong sign however small the step. One whose |r| is not below |b| at the end is never `ok`.
 
     Use it for a few cheap terms, where the truncation is wanted as damping: curvatures well below 1 / (step
-    terms) count for little; set `max_residual` accordingly. Not for an accurate solve: conjugate gradients need far fewer products.
+    terms) count for little; set `max_residual` accordingly. Not for an accurate solve: conjugate gradients
+    need far fewer products.
 
     Args:
         terms: of the series; one product with A each (the last one only for the residual).

@@ -112,7 +112,8 @@ class BilevelTrainer:
 
         The generator may be abandoned between windows (a checkpoint, an interruption); a new one started from
         the same state continues as if nothing had happened, provided that the batches continue too. A window
-        whose status is `nonfinite`, `diverged` or `no_gradient` leaves alpha and the upper optimizer as they were.
+        whose status is `nonfinite`, `diverged` or `no_gradient` leaves alpha and the upper optimizer as they
+        were.
         """
         for _ in range(windows):
             batches = [self.to_device(next(inner_batches)) for _ in range(self.inner_steps)]
