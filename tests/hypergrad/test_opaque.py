@@ -217,3 +217,13 @@ def test_a_function_met_in_a_later_batch_only_is_refused_there():
             problem, one.optimizer, one.params, one.state, one.alpha,
             inner_batches=batches, outer_batch=batches[0],
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+def test_it_is_refused_whatever_ran_on_the_problem_before(before):
+    one = case(OPAQUE["derivative saved"])
+    for _ in range(before):
+        one.run(build_estimator("first_order"))
+    for _ in range(4):
+        with pytest.raises(NotImplementedError, match="Custom"):
+            one.run(build_estimator("adjoint"))

@@ -156,9 +156,14 @@ class Estimator(ABC):
 
         def check(name: str, *evaluation: Any) -> None:
             if name in ("inner_loss", "inner_losses", "unweighted_loss"):
-                check_backwards(habits.differentiable, *evaluation)
+                try:
+                    check_backwards(habits.differentiable, *evaluation)
+                except NotImplementedError:
+                    habits.checked = 0  # the next window is checked again
+                    raise
 
-        replay = Replay(habits, fixed=fixed, check=check if self.differentiates_gradients else None)
+        due = self.differentiates_gradients and habits.check_due()
+        replay = Replay(habits, fixed=fixed, check=check if due else None)
         task = WindowTask(
             problem=replay.problem(problem),
             optimizer=optimizer,

@@ -57,6 +57,8 @@ class Habits:
     """What the losses of one problem were seen to do besides returning a value, over all its windows."""
 
     windows: int = 0
+    checked: int = 0
+    """Windows in which backward passes had to be differentiable; 0 again where one was not."""
     changed: list[Changed] = field(default_factory=list)
     generators: list[torch.Generator] = field(default_factory=list)
     others: set[str] = field(default_factory=set)
@@ -72,7 +74,16 @@ class Habits:
         Those of windows 1, 2, 4, 8, ... are: it costs some microseconds an operation.
         """
         self.windows += 1
-        return self.windows & (self.windows - 1) == 0
+        return _power_of_two(self.windows)
+
+    def check_due(self) -> bool:
+        """The same, of the windows in which backward passes have to be differentiable."""
+        self.checked += 1
+        return _power_of_two(self.checked)
+
+
+def _power_of_two(count: int) -> bool:
+    return count & (count - 1) == 0
 
 
 _HABITS: weakref.WeakKeyDictionary[BilevelProblem, Habits] = weakref.WeakKeyDictionary()
@@ -122,7 +133,7 @@ class Replay:
     Args:
         habits: of the problem, from `habits_of`; extended here.
         fixed: params and alpha by name, which no loss may change.
-        check: looks at the first evaluation of each loss with a graph, in watched windows.
+        check: looks at the first evaluation of each loss with a graph.
     """
 
     def __init__(
@@ -180,8 +191,8 @@ class Replay:
         return evaluate
 
     def _unchecked(self, name: str, place: Hashable, value: Tensor) -> bool:
-        """Whether this is the first evaluation with a graph, in a window that is watched."""
-        if self._check is None or not self._watched or value.grad_fn is None:
+        """Whether this is the first evaluation with a graph, and is to be checked."""
+        if self._check is None or value.grad_fn is None:
             return False
         new = (name, place) not in self._checked
         self._checked.add((name, place))
