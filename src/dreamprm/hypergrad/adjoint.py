@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ class Adjoint(Estimator):
     The Hessian-vector product `hvp`, with the cost of a window of T = 5 against plain training by count of
     passes (1 forward = 1 unit, plain 18), with one loss a batch and with several:
 
-    - "double_backward": exact; 46 and 51 units. Needs second-order attention (eager).
+    - "double_backward": exact; 43 and 48 units. Needs second-order attention (eager).
     - "forward_over_reverse": exact; 42 and 44 units. Every operation and its backward pass needs a
       forward-mode formula: no fused attention, no SiLU (write it x * sigmoid(x)).
     - "finite_difference": central; 42 and 44 units, works with every kernel. Relative error of alpha_grad in
@@ -80,6 +81,10 @@ class Adjoint(Estimator):
             (mixed_derivative.py).
         checkpoint: "recompute" keeps the window's first state and T gradients, and takes the steps again from
             there (elementwise work, the same bits); "keep" keeps all states.
+        keep_graphs: with hvp="double_backward": the gradient of so many last steps of the window is taken
+            with a graph, and the product there is one backward pass less of 7 units (4 in place of 7). Not of
+            batches in parts. The last step's graph is in memory together with that of the outer loss only;
+            each further one adds a step's graph.
         offload: where the kept tensors live: "none" leaves them where they are; "cpu" in page-locked memory,
             for params on an accelerator; "disk" in a temporary file, for memory flat in T on a CPU.
 
@@ -104,6 +109,14 @@ class Adjoint(Estimator):
         choices=CHECKPOINTS,
     )
     offload: str = offload_setting()
+    keep_graphs: int = setting(
+        1,
+        "how many last steps of the window keep the graph of their gradient, which takes a forward and a "
+        "backward pass off the product there; these graphs are in memory together",
+        minimum=0,
+        advice="use 0 to keep none",
+        when={"hvp": ("double_backward",)},
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -123,45 +136,91 @@ class Adjoint(Estimator):
             return self._run_with(task, store)
 
     def _run_with(self, task: WindowTask, store: Store) -> WindowResult:
-        trajectory = Trajectory(task.optimizer, store, checkpoint=self.checkpoint)
-        at, steps = Point(task.params, task.state), []
-        for t, batch in enumerate(task.inner_batches):
-            inner = inner_gradient(task, at.params, batch=batch, with_alpha=self.hvp == "forward_difference")
-            if t > 0 and inner.grads is not None:
-                inner.single = None  # the product gives the slope as well
-            at = trajectory.step(at, inner.all_grads(), owned=task.donate or t > 0)
-            steps.append(_Step(inner, store))
-            del inner  # not in memory during the next step
-
+        start = Point(task.params, task.state)
+        at, record = self.record(task, start, batches=task.inner_batches, owned=task.donate, store=store)
         outer = outer_gradient(task, at.params)
         window = WindowResult(
             params=at.params,
             state=at.state,
             alpha_grad=outer.alpha,
             outer_loss=outer.loss,
-            inner_losses=torch.stack([step.inner.loss for step in steps]),
-            stats={"forward": sum(step.inner.forward for step in steps) + 1, "backward": len(steps) + 1},
+            inner_losses=torch.stack([step.inner.loss for step in record.steps]),
+            stats={"forward": record.forward + 1, "backward": len(record.steps) + 1},
         )
         lam = {name: Cotangents(outer.params.pop(name)) for name in task.params}
-        del at, outer
-        influences: list[Tensor] = []
-        for point in trajectory.backwards(lambda t: steps[t].grads()):
-            inner = steps.pop().load()
-            grads = inner.all_grads()
-            gbar = _through_step(task.optimizer, point, grads, lam=lam)
-            params = point.params
-            del point  # its moments have served
-            mixed = self._second_order(
-                task, inner, params, grads=grads, gbar=gbar, lam=lam if steps else None, stats=window.stats
-            )
-            for name, grad in mixed.alpha.items():
-                window.alpha_grad[name] = window.alpha_grad[name] + grad
-            if mixed.slopes is not None:
-                influences.insert(0, mixed.slopes / mixed.slopes.numel())
-            del inner, grads, gbar, params  # not in memory during the next step
+        del start, at, outer
+        influences = self.sweep(task, record, lam=lam, alpha_grad=window.alpha_grad, stats=window.stats)
         if task.problem.structured:
             window.stats["influences"] = influences
         return window
+
+    def record(
+        self,
+        task: WindowTask,
+        at: Point,
+        *,
+        batches: Sequence[Any],
+        owned: bool,
+        store: Store,
+        first: int = 0,
+        total: int | None = None,
+    ) -> tuple[Point, Record]:
+        """Take the steps first, first + 1, ... of a window of `total`, and keep what `sweep` needs of them.
+
+        `owned`: the tensors at this point may be overwritten.
+        """
+        total = len(batches) if total is None else total
+        record = Record(Trajectory(task.optimizer, store, checkpoint=self.checkpoint), first)
+        graphs = total - self.keep_graphs if self.hvp == "double_backward" else total
+        for t, batch in enumerate(batches, start=first):
+            inner = inner_gradient(
+                task,
+                at.params,
+                batch=batch,
+                with_alpha=self.hvp == "forward_difference",
+                keep_graph=t >= graphs,
+            )
+            if t > 0 and inner.grads is not None:
+                inner.single = None  # the product gives the slope as well
+            # a graph needs the params where it was built
+            free = (owned or t > first) and inner.graph is None
+            at = record.trajectory.step(at, inner.all_grads(), owned=free)
+            record.steps.append(_Step(inner, store))
+            record.forward += inner.forward
+            del inner  # not in memory during the next step
+        return at, record
+
+    def sweep(
+        self,
+        task: WindowTask,
+        record: Record,
+        *,
+        lam: dict[str, Cotangents],
+        alpha_grad: dict[str, Tensor],
+        stats: dict[str, Any],
+    ) -> list[Tensor]:
+        """Carry lam (in place) backwards through the steps on record, and add their share of alpha_grad.
+
+        Returns:
+            the influences of each step's losses, first step first; empty for a problem in plain form.
+        """
+        steps, influences = record.steps, list[Tensor]()
+        for point in record.trajectory.backwards(lambda t: steps[t].grads()):
+            inner = steps.pop().load()
+            grads = inner.all_grads()
+            gbar = _through_step(task.optimizer, point, grads, lam=lam)
+            params = point.params if inner.graph is None else {}
+            del point  # its moments have served
+            more = bool(steps) or record.first > 0
+            mixed = self._second_order(
+                task, inner, params, grads=grads, gbar=gbar, lam=lam if more else None, stats=stats
+            )
+            for name, grad in mixed.alpha.items():
+                alpha_grad[name] = alpha_grad[name] + grad
+            if mixed.slopes is not None:
+                influences.insert(0, mixed.slopes / mixed.slopes.numel())
+            del inner, grads, gbar, params  # not in memory during the next step
+        return influences
 
     def _second_order(
         self,
@@ -177,7 +236,7 @@ class Adjoint(Estimator):
         """The mixed derivative along gbar; adds H gbar to lam, which the window's first step does not
         need."""
         at = {"batch": inner.batch, "direction": gbar, "losses": inner.losses}
-        mixed = None
+        mixed = product = None
         if inner.single is not None:
             assert inner.losses is not None
             slope = torch.stack(
@@ -186,7 +245,11 @@ class Adjoint(Estimator):
             mixed = mixed_from_slopes(
                 task.problem, task.alpha, inner.batch, losses=inner.losses, slopes=slope.reshape(1)
             )
-        if lam is not None:
+        if inner.graph is not None and (lam is not None or mixed is None):
+            with advice(self.hvp):
+                product = inner.graph.product(gbar, hvp=lam is not None)
+            passes = 0, 2
+        elif lam is not None:
             product = hvp_and_mixed(
                 task.problem,
                 params,
@@ -196,9 +259,6 @@ class Adjoint(Estimator):
                 radius=self.radius,
                 gradient=Gradient(grads, inner.alpha),
             )
-            for name, cotangents in lam.items():
-                cotangents.param.add_(product.hvp[name])
-            mixed = mixed or Mixed(product.alpha, product.slopes)
             passes = PRODUCT_PASSES[self.hvp]
         elif mixed is None:
             mixed = self._mixed_alone(task, params, norm=used_norm(gbar, grads), **at)
@@ -207,6 +267,11 @@ class Adjoint(Estimator):
             passes = MIXED_PASSES["finite_difference" if central else self.hvp]
         else:
             passes = 0, 0
+        if product is not None:
+            for name, cotangents in (lam or {}).items():
+                cotangents.param.add_(product.hvp[name])
+            mixed = mixed or Mixed(product.alpha, product.slopes)
+        assert mixed is not None
         stats["forward"] += passes[0]
         stats["backward"] += passes[1]
         return mixed
@@ -226,6 +291,18 @@ class Adjoint(Estimator):
             radius=self.radius,
             one_sided=self.hvp == "forward_difference",
         )
+
+
+@dataclass
+class Record:
+    """Steps that were taken, for `Adjoint.sweep` to go back through."""
+
+    trajectory: Trajectory
+    first: int
+    """The number of the first of them in the window."""
+    steps: list[_Step] = field(default_factory=list)
+    forward: int = 0
+    """Forward passes that they took."""
 
 
 class _Step:

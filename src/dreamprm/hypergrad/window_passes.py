@@ -19,7 +19,40 @@ from dreamprm.hypergrad.base import (
     require_graph,
 )
 from dreamprm.hypergrad.micro_batches import Part, share_of, single_loss, summed, whole_losses
-from dreamprm.hypergrad.mixed_derivative import InnerLevel
+from dreamprm.hypergrad.mixed_derivative import InnerLevel, grad_of_dot
+from dreamprm.hypergrad.products import Product
+
+
+class GradientGraph:
+    """The gradient of the inner loss at phi_t with its graph, for one product.
+
+    Args:
+        level: the inner loss there.
+        phi: leaves.
+        grads: with their graph: g_t, or the gradient of the only loss.
+        factor: what takes these to g_t; None for 1.
+    """
+
+    def __init__(
+        self,
+        level: InnerLevel,
+        phi: Mapping[str, Tensor],
+        grads: Mapping[str, Tensor],
+        *,
+        factor: Tensor | None = None,
+    ) -> None:
+        self._level, self._phi, self._grads, self._factor = level, phi, grads, factor
+
+    def product(self, direction: Mapping[str, Tensor], *, hvp: bool) -> Product:
+        """(d^2 L/dphi^2) direction if `hvp`, and the mixed derivative unless there is one loss; once."""
+        phi = self._phi if hvp else {}
+        upper = list(self._level.upper.values()) if self._factor is None else []
+        parts = grad_of_dot(self._grads, direction, [*phi.values(), *upper])
+        self._grads = {}
+        if self._factor is not None:
+            return Product({name: part * self._factor for name, part in zip(phi, parts)}, {}, None)
+        mixed = self._level.mixed(parts[len(phi) :])
+        return Product(dict(zip(phi, parts)), mixed.alpha, mixed.slopes)
 
 
 @dataclass
@@ -37,6 +70,8 @@ class InnerGradient:
     """The gradient of the only loss (n = 1), and that loss's weight: what the mixed derivative needs."""
     alpha: dict[str, Tensor] | None = None
     """dL/dalpha of a plain problem, where asked for."""
+    graph: GradientGraph | None = None
+    """What differentiates the gradient again, where it was asked for."""
     forward: int = 1
     """Forward passes over the whole batch that were taken."""
 
@@ -55,17 +90,26 @@ class InnerGradient:
 
 
 def inner_gradient(
-    task: WindowTask, params: Mapping[str, Tensor], *, batch: Any, with_alpha: bool = False
+    task: WindowTask,
+    params: Mapping[str, Tensor],
+    *,
+    batch: Any,
+    with_alpha: bool = False,
+    keep_graph: bool = False,
 ) -> InnerGradient:
     """One forward and one backward pass over the inner loss at `params`.
 
     `with_alpha` also takes dL/dalpha of a plain problem, from the same pass. A batch in parts takes them part
     by part, and one more forward pass where the weights need all losses first.
+
+    `keep_graph` differentiates with a graph for one product later, except of batches in parts.
     """
     problem, variables = task.problem, leaves(params)
     parts = problem.parts(batch)
     if len(parts) > 1:
         return _accumulated(task, variables, batch=batch, parts=parts, with_alpha=with_alpha)
+    if keep_graph:
+        return _with_graph(task, variables, batch=batch)
     if not problem.structured:
         alpha = leaves(task.alpha) if with_alpha else task.alpha
         loss = problem.inner_loss(variables, alpha, batch)
@@ -92,6 +136,40 @@ def inner_gradient(
         step.loss = step.loss + rest.detach()
         step.grads = {name: others.pop(name) + single[name] * weight for name in params}
     return step
+
+
+def _with_graph(task: WindowTask, phi: dict[str, Tensor], *, batch: Any) -> InnerGradient:
+    """`inner_gradient` that can be differentiated again."""
+    problem = task.problem
+    if not problem.structured:
+        level = InnerLevel(problem, phi, task.alpha, batch=batch, losses=None)
+        loss = level.loss(phi)
+        grads = dict(zip(phi, inner_gradient_list(loss, phi, create_graph=True)))
+        graph = GradientGraph(level, phi, grads)
+        return InnerGradient(batch, loss.detach(), grads=_detached(grads), graph=graph)
+    losses = require_graph(problem.inner_losses(phi, batch), name="inner_losses")
+    level = InnerLevel(problem, phi, task.alpha, batch=batch, losses=losses.detach())
+    weights = level.upper["weights"]
+    if losses.numel() == 1 and not problem.has_unweighted_loss:
+        single, weight = gradients(losses[0], phi, create_graph=True), weights[0].detach()
+        return InnerGradient(
+            batch,
+            weight * losses[0].detach(),
+            losses.detach(),
+            weight=weight,
+            single=_detached(single),
+            graph=GradientGraph(level, phi, single, factor=weight),
+        )
+    loss = (weights * losses).mean()
+    if problem.has_unweighted_loss:
+        loss = loss + problem.unweighted_loss(phi, batch)
+    grads = gradients(loss, phi, create_graph=True)
+    graph = GradientGraph(level, phi, grads)
+    return InnerGradient(batch, loss.detach(), losses.detach(), grads=_detached(grads), graph=graph)
+
+
+def _detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach() for name, tensor in tensors.items()}
 
 
 def _accumulated(
