@@ -171,7 +171,8 @@ class Adjoint(Estimator):
         """
         total = len(batches) if total is None else total
         record = Record(Trajectory(task.optimizer, store, checkpoint=self.checkpoint), first)
-        graphs = total - self.keep_graphs if self.hvp == "double_backward" else total
+        # the window's first step has no product to save passes of
+        graphs = max(1, total - self.keep_graphs) if self.hvp == "double_backward" else total
         for t, batch in enumerate(batches, start=first):
             inner = inner_gradient(
                 task,
