@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dreamprm.hypergrad import AdamWState, Status, build_estimator
 from experiments.benchmarks.peers import PEERS
-from experiments.benchmarks.workload import Workload
+from experiments.benchmarks.workload import Workload, in_micro_batches
 
 
 class Taken(NamedTuple):
@@ -32,6 +32,10 @@ class Case:
     estimator: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     peer: str = ""
+    micro_batches: int = 1
+    """Parts in which an estimator evaluates its batches."""
+    meta_pass: bool = True
+    """Whether plain training takes the gradient of the outer loss."""
 
     @property
     def model(self) -> str:
@@ -69,12 +73,15 @@ class Case:
                 AdamWState(state.step, _copies(state.exp_avg), _copies(state.exp_avg_sq)),
             )
         if not self.estimator:
-            return lambda: Taken(plain_training(workload, params, state))
+            return lambda: Taken(plain_training(workload, params, state, meta_pass=self.meta_pass))
+        problem = workload.problem
+        if self.micro_batches > 1:
+            problem = in_micro_batches(problem, self.micro_batches)
         estimator = build_estimator(self.estimator, **self.settings)
 
         def run() -> Taken:
             window = estimator.run_window(
-                workload.problem,
+                problem,
                 workload.optimizer,
                 params,
                 state,
@@ -92,8 +99,10 @@ class Case:
 
 
 PLAIN = "plain"
+VANILLA = "vanilla"
 CASES: dict[str, Case] = {
     PLAIN: Case(),
+    VANILLA: Case(meta_pass=False),
     "none": Case("none"),
     "first_order": Case("first_order"),
     "first_order, one-sided": Case("first_order", {"mixed": "forward_difference"}),
@@ -102,6 +111,8 @@ CASES: dict[str, Case] = {
     "adjoint, one-sided": Case("adjoint", {"hvp": "forward_difference"}),
     "adjoint, forward over reverse": Case("adjoint", {"hvp": "forward_over_reverse"}),
     "adjoint, on disk": Case("adjoint", {"offload": "disk"}),
+    "adjoint, 4 micro-batches": Case("adjoint", micro_batches=4),
+    "adjoint, 4 micro-batches, on disk": Case("adjoint", {"offload": "disk"}, micro_batches=4),
     "first_order, on disk": Case("first_order", {"offload": "disk"}),
     "unrolled": Case("unrolled"),
     # A random model's inner loss is not convex: with their defaults both correctly report that they diverge.
@@ -114,8 +125,11 @@ CASES: dict[str, Case] = {
 }
 
 
-def plain_training(workload: Workload, params: dict[str, Tensor], state: AdamWState) -> dict[str, Tensor]:
-    """T inner steps and one gradient of the outer loss, each one forward and one backward pass, in place."""
+def plain_training(
+    workload: Workload, params: dict[str, Tensor], state: AdamWState, *, meta_pass: bool = True
+) -> dict[str, Tensor]:
+    """T inner steps and one gradient of the outer loss, each one forward and one backward pass, in place;
+    without the latter it is what somebody trains who learns no weights."""
     problem, alpha = workload.problem, workload.alpha
 
     def gradient(loss: Callable[..., Tensor], batch: Any) -> dict[str, Tensor]:
@@ -129,7 +143,8 @@ def plain_training(workload: Workload, params: dict[str, Tensor], state: AdamWSt
         grads = gradient(problem.inner_loss, batch)
         params, state = workload.optimizer.step(params, grads, state=state, inplace=True)
         del grads
-    gradient(problem.outer_loss, workload.outer_batch)
+    if meta_pass:
+        gradient(problem.outer_loss, workload.outer_batch)
     return {}
 
 

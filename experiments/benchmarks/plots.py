@@ -17,6 +17,7 @@ from experiments.benchmarks.cases import CASES, PLAIN
 Ratio = Callable[[dict[str, Any], str], list[float] | None]
 # Okabe and Ito's colours by family; marker and dash tell the members apart, and peers are hollow.
 COLOURS = {
+    "vanilla": "#b0b0b0",
     "none": "#808080",
     "first_order": "#009e73",
     "adjoint": "#0072b2",
@@ -26,6 +27,7 @@ COLOURS = {
     "finite_difference": "#a8498a",
     "TorchOpt": "#222222",
     "higher": "#7a5230",
+    "bergson": "#b59b00",
     "Betty": "#d55e00",
 }
 MARKERS = "osD^vPX*"

@@ -9,7 +9,7 @@ from typing import Any
 
 from dreamprm.evaluation.plots import style
 from experiments.benchmarks import plots
-from experiments.benchmarks.cases import CASES, PLAIN
+from experiments.benchmarks.cases import CASES, PLAIN, VANILLA
 
 Points = list[dict[str, Any]]
 
@@ -57,9 +57,9 @@ def beside(here: dict[str, Any], committed: dict[str, Any], chosen: Iterable[str
     return "\n".join(lines)
 
 
-def time_ratio(point: dict[str, Any], case: str) -> list[float] | None:
-    """Seconds as a multiple of plain training's, for each repetition; None if not measured."""
-    own, plain = (point["rows"].get(name, {}).get("seconds") for name in (case, PLAIN))
+def time_ratio(point: dict[str, Any], case: str, *, to: str = PLAIN) -> list[float] | None:
+    """Seconds as a multiple of plain training's (row `to`'s), for each repetition; None if not measured."""
+    own, plain = (point["rows"].get(name, {}).get("seconds") for name in (case, to))
     return [a / b for a, b in zip(own, plain, strict=True)] if own and plain else None
 
 
@@ -91,7 +91,8 @@ def _head(points: Points) -> str:
         versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
         line = (
             f"{told['date']}; {told['machine']}; {told['threads']} thread(s); Python {told['python']}, "
-            f"{versions}; {told['repetitions']} repetitions; `{told['command']}`"
+            f"{versions}; {told['repetitions']} repetitions, {told.get('clock', 'seconds')}; "
+            f"`{told['command']}`"
         )
         by_conditions.setdefault(line, []).append(f"{point['size']} T={point['steps']} {point['kind']}")
     lines = [
@@ -99,10 +100,11 @@ def _head(points: Points) -> str:
         "",
         "Random Qwen2-VL PRMs in float32, vision tower frozen, batches of 4 x 128 tokens, AdamW warm; "
         "`single`: one domain per batch, `mixed`: four. Ratios are to plain training of the same T inner "
-        "and one outer forward and backward passes with fused attention. Medians (least-most) over "
-        "repetitions, ratios taken within one. Extra memory is the peak resident memory beyond model, "
-        "params and moments, with each row in a process of its own. Cosine and relative error are against "
-        "the exact gradient in float64. How it is measured: experiments/benchmarks/.",
+        "and one outer forward and backward passes with fused attention; `vanilla` is the T steps alone. "
+        "Medians (least-most) over repetitions, ratios taken within one. Extra memory is the peak resident "
+        "memory beyond model, params and moments, with each row in a process of its own. Cosine and "
+        "relative error are against the exact gradient in float64. How it is measured: "
+        "experiments/benchmarks/.",
         "",
     ]
     return "\n".join(lines + [f"- {', '.join(names)}: {line}" for line, names in by_conditions.items()])
@@ -111,17 +113,19 @@ def _head(points: Points) -> str:
 def _tables(points: Points) -> list[str]:
     sections = []
     for point in points:
+        vanilla = VANILLA in point["rows"]
         lrs = sorted({lr for row in point["rows"].values() for lr in row.get("agreement", {})}, key=float)
         header = [
             "",
             "time / plain",
+            *(["time / vanilla"] if vanilla else []),
             "seconds",
             "extra MiB",
             "memory / plain",
             *(f"{what} at lr {lr}" for lr in lrs for what in ("cosine", "relative error")),
             "notes",
         ]
-        rows = [_row(point, case, lrs) for case in CASES if case in point["rows"]]
+        rows = [_row(point, case, lrs, vanilla=vanilla) for case in CASES if case in point["rows"]]
         sections.append(
             f"## {point['size']} ({point['parameters']:,} parameters), T = {point['steps']}, "
             f"{point['kind']}\n\n" + _markdown(header, rows)
@@ -135,11 +139,12 @@ def _tables(points: Points) -> list[str]:
     return sections
 
 
-def _row(point: dict[str, Any], case: str, lrs: Iterable[str]) -> list[str]:
+def _row(point: dict[str, Any], case: str, lrs: Iterable[str], *, vanilla: bool) -> list[str]:
     row = point["rows"][case]
     cells = [
         case,
         spread(time_ratio(point, case)),
+        *([spread(time_ratio(point, case, to=VANILLA))] if vanilla else []),
         spread(row.get("seconds")),
         f"{row['extra_mib']:.0f}" if "extra_mib" in row else "-",
         spread(memory_ratio(point, case)),

@@ -2,10 +2,11 @@
 
     make bench                                  one model size, T = 5: under half an hour
     make bench ARGS=full                        three sizes, T = 1, 2, 5, 10, 20: hours
+    make bench ARGS=peers                       T = 5, 20, 100 beside exact peers, 1M: half an hour
     make bench ARGS="smoke cases=[none,unrolled] steps=[1,2]"
     make bench ARGS=--help
 
-or python -m experiments.benchmarks.windows [quick|full|smoke] [key=value ...]. The figures go to
+or python -m experiments.benchmarks.windows [quick|full|peers|smoke] [key=value ...]. The figures go to
 runs/bench/hypergradients.json, with tables and plots beside it, and are printed next to the committed ones of
 experiments/results, which come from another machine: compare ratios. Points already in the file are kept, so
 that an interrupted run resumes; overwrite=true measures them again. To renew the committed figures:
@@ -13,8 +14,10 @@ out=experiments/results/hypergradients.json overwrite=true.
 
 Every figure is a ratio to plain training: T inner steps and one outer gradient, a forward and a
 backward pass each, with fused attention and updates in place; estimators that need gradients of gradients
-pay for eager attention. Memory is measured in a separate process for each row (see memory.py), time in one
-process for all rows in turn (worker.py), agreement against the exact gradient in float64.
+pay for eager attention. Ratios to `vanilla`, the T steps alone, are given next to them. Memory is measured in
+a separate process for each row (see memory.py), time in one process for all rows in turn (worker.py; CPU
+seconds, so that other programs on the machine matter little), agreement against the exact gradient in
+float64.
 """
 
 from __future__ import annotations
@@ -37,12 +40,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dreamprm.config.errors import UserError
 from experiments.benchmarks import memory, report
-from experiments.benchmarks.cases import CASES, PLAIN
+from experiments.benchmarks.cases import CASES, PLAIN, VANILLA
 from experiments.benchmarks.workload import KINDS, Setting, parameters
 
 COMMITTED = Path("experiments/results/hypergradients.json")
 RESULTS = Path("runs/bench/hypergradients.json")
-PACKAGES = ("torch", "transformers", "torchopt", "betty-ml", "higher")
+PACKAGES = ("torch", "transformers", "torchopt", "betty-ml", "higher", "bergson")
 
 
 @dataclass
@@ -57,6 +60,7 @@ class Plan:
     repetitions: int = 3
     threads: int = 1
     device: str = "cpu"
+    limit_gib: float | None = None  # of memory, past which a row fails; None: 85 % of what is available
     out: str = str(RESULTS)
     overwrite: bool = False
 
@@ -64,6 +68,25 @@ class Plan:
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {},
     "full": {"sizes": ["1M", "5M", "20M"], "steps": [1, 2, 5, 10, 20]},
+    "peers": {
+        "sizes": ["1M"],
+        "steps": [5, 20, 100],
+        "kinds": ["mixed"],
+        "cases": [
+            "first_order",
+            "adjoint",
+            "adjoint, central difference",
+            "adjoint, on disk",
+            "adjoint, 4 micro-batches",
+            "adjoint, 4 micro-batches, on disk",
+            "unrolled",
+            "TorchOpt unroll",
+            "bergson",
+            "bergson, 4 micro-batches",
+        ],
+        "agreement_lrs": [1e-4],
+        "limit_gib": 8.0,  # the graphs of T = 100 would take 15
+    },
     "smoke": {"sizes": ["tiny"], "steps": [1, 2], "repetitions": 1},
 }
 
@@ -92,7 +115,7 @@ def read_plan(arguments: list[str]) -> Plan:
     unknown = [case for case in plan.cases if case not in CASES]
     if unknown:
         raise UserError(f"unknown case {unknown[0]!r}; known: {', '.join(CASES)}")
-    plan.cases = [case for case in CASES if case in {PLAIN, *plan.cases}]
+    plan.cases = [case for case in CASES if case in {PLAIN, VANILLA, *plan.cases}]
     return plan
 
 
@@ -115,7 +138,7 @@ def measure(setting: Setting, plan: Plan) -> dict[str, Any]:
     for case, row in ask("time", setting, usable, plan).items():
         rows[case] |= row
         say(setting, case, row)
-    gradients = [case for case in usable if case not in (PLAIN, "none")]
+    gradients = [case for case in usable if case not in (PLAIN, VANILLA, "none")]
     for lr in plan.agreement_lrs if gradients else ():
         at = dataclasses.replace(setting, lr=lr)
         for case, row in ask("agreement", at, gradients, plan).items():
@@ -135,7 +158,8 @@ def ask(job: str, setting: Setting, cases: list[str], plan: Plan) -> dict[str, d
     }
     environment = dict(os.environ, OMP_NUM_THREADS=str(plan.threads))
     if setting.device == "cpu":
-        order["limit_bytes"] = int(0.85 * memory.available())
+        limits = [0.85 * memory.available(), *([] if plan.limit_gib is None else [plan.limit_gib * 2**30])]
+        order["limit_bytes"] = int(min(limits))
     if job == "memory":
         environment |= memory.ALLOCATOR
     child = subprocess.run(
@@ -175,6 +199,7 @@ def conditions(plan: Plan) -> dict[str, Any]:
         "machine": machine(plan.device),
         "threads": plan.threads,
         "repetitions": plan.repetitions,
+        "clock": "CPU seconds" if plan.device == "cpu" else "seconds",
         "python": platform.python_version(),
         "versions": versions,
         "command": "python -m experiments.benchmarks.windows " + " ".join(sys.argv[1:]),

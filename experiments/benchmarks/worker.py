@@ -75,7 +75,7 @@ def _measure_memory_here(setting: Setting, case: str, sender: Connection) -> Non
 
 
 def measure_seconds(setting: Setting, cases: Sequence[str], repetitions: int) -> dict[str, Outcome]:
-    """{"seconds": one number per repetition} for each case.
+    """{"seconds": one number per repetition} for each case: CPU seconds, or on a GPU those of the clock.
 
     Every repetition runs all cases in turn, so that a drift in the machine's speed affects all of them alike;
     the first round is a warm-up and does not count. A case that fails drops out with its "error".
@@ -154,8 +154,9 @@ def describe(error: BaseException) -> str:
 
 
 def _now(setting: Setting) -> float:
-    if setting.device != "cpu":
-        torch.cuda.synchronize()
+    if setting.device == "cpu":
+        return time.process_time()  # of all threads; waiting for other programs does not count
+    torch.cuda.synchronize()
     return time.perf_counter()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, build_estimator
+from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, Part, build_estimator
 from dreamprm.models.prm import PRM
 from dreamprm.models.weights import DomainWeights
 from dreamprm.sandbox.base_model import base_config, build_processor
@@ -96,6 +96,51 @@ def random_batch(
         "inputs": {name: tensor.to(device) for name, tensor in inputs.items()},
         **{name: tensor.to(device) for name, tensor in batch.items()},
     }
+
+
+def some_rows(batch: dict[str, Any], rows: Tensor) -> dict[str, Any]:
+    """The batch of these rows (ascending) alone, with their domains and CoTs counted anew."""
+    inputs, where = batch["inputs"], torch.isin(batch["inputs"]["step_rows"], rows)  # (S,)
+    # the mean over a CoT's or a domain's steps must not see those that are left out
+    step_rows = torch.searchsorted(rows, inputs["step_rows"][where])
+    domains, group = batch["group"][where].unique(return_inverse=True)
+    return {
+        "inputs": {
+            **{name: inputs[name][rows] for name in ("input_ids", "attention_mask", "mm_token_type_ids")},
+            "position_ids": inputs["position_ids"][:, rows],
+            "step_rows": step_rows,
+            "step_cols": inputs["step_cols"][where],
+        },
+        "labels": batch["labels"][where],
+        "group": group,
+        "domains": batch["domains"][domains],
+        "cot": step_rows,
+        "correct": batch["correct"][rows],
+    }
+
+
+def in_micro_batches(problem: BilevelProblem, count: int) -> BilevelProblem:
+    """The same problem, its batches evaluated in `count` parts of whole rows."""
+
+    def split(batch: dict[str, Any]) -> list[Part]:
+        parts = []
+        for rows in torch.arange(ROWS, device=batch["labels"].device).chunk(count):
+            part = some_rows(batch, rows)
+            steps = [int((batch["domains"][batch["group"]] == domain).sum()) for domain in part["domains"]]
+            losses = [
+                (batch["domains"].tolist().index(int(domain)), float((part["group"] == i).sum()) / steps[i])
+                for i, domain in enumerate(part["domains"])
+            ]
+            parts.append(Part(part, share=len(rows) / ROWS, losses=losses))
+        return parts
+
+    return BilevelProblem(
+        outer_loss=problem.outer_loss,
+        inner_losses=problem.inner_losses,
+        weights=problem.weights,
+        split=split,
+        split_outer=split,
+    )
 
 
 def domains_of(kind: str, step: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from dreamprm.config.errors import UserError
 from experiments.benchmarks import plots, report, windows, worker
-from experiments.benchmarks.cases import CASES, PLAIN
+from experiments.benchmarks.cases import CASES, PLAIN, VANILLA
 from experiments.benchmarks.workload import Setting
 
 
@@ -49,18 +50,18 @@ def test_presets_and_keys_make_a_plan() -> None:
     assert windows.read_plan([]).sizes == ["5M"]
     full = windows.read_plan(["full", "kinds=[mixed]", "cases=[unrolled]"])
     assert (full.sizes, full.steps, full.kinds) == (["1M", "5M", "20M"], [1, 2, 5, 10, 20], ["mixed"])
-    assert full.cases == [PLAIN, "unrolled"]  # plain is what all ratios are to
+    assert full.cases == [PLAIN, VANILLA, "unrolled"]  # what all ratios are to
     assert [windows.key(setting) for setting in windows.points(full)][:2] == ["1M T=1 mixed", "1M T=2 mixed"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fast"], "unknown preset 'fast'; use one of quick, full, smoke"),
+        (["fast"], "unknown preset 'fast'; use one of quick, full, peers, smoke"),
         (["sise=[5M]"], "sise.*keys: sizes, steps, kinds"),
         (["sizes=[7M]"], "size must be one of tiny, 1M, 5M, 20M, got '7M'"),
         (["steps=[five]"], "five"),
-        (["cases=[darts]"], "unknown case 'darts'; known: plain, none"),
+        (["cases=[darts]"], "unknown case 'darts'; known: plain, vanilla, none"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_named(
@@ -97,7 +98,7 @@ def test_a_run_measures_every_row_and_keeps_the_points_it_has(
     ]
     assert windows.main(arguments) == 0
     rows = json.loads(out.read_text())["points"]["tiny T=1 mixed"]["rows"]
-    assert set(rows) == {PLAIN, "first_order"} and "agreement" not in rows[PLAIN]
+    assert set(rows) == {PLAIN, VANILLA, "first_order"} and "agreement" not in rows[PLAIN] | rows[VANILLA]
     assert len(rows["first_order"]["seconds"]) == 1
     # exact for T = 1 but for the difference, 1e-4 in float32, of which the cosine loses the square
     assert rows["first_order"]["agreement"]["0.0001"]["cosine"] > 0.9999
@@ -127,6 +128,28 @@ def test_figures_of_this_machine_stand_beside_the_committed_ones(
     assert "tiny T=1 mixed: time and extra memory / plain training, here | committed (none)" in told
 
 
+def test_a_point_without_vanilla_has_no_column_of_it(tmp_path: Path) -> None:
+    measured = point(5)
+    del measured["rows"][VANILLA]
+    report.write({"points": {"one": measured}}, tmp_path / "bench.json")
+    text = (tmp_path / "bench.md").read_text()
+    assert "time / plain" in text and "time / vanilla" not in text
+
+
+def test_memory_is_limited_by_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders: list[dict[str, Any]] = []
+
+    def run(command: list[str], **_: Any) -> Any:
+        orders.append(json.loads(command[-1]))
+        return subprocess.CompletedProcess(command, 0, stdout="{}", stderr="")
+
+    monkeypatch.setattr(windows.subprocess, "run", run)
+    for arguments in (["smoke", "limit_gib=0.5"], ["smoke"]):
+        plan = windows.read_plan(arguments)
+        windows.ask("time", windows.points(plan)[0], ["none"], plan)
+    assert orders[0]["limit_bytes"] == 2**29 < orders[1]["limit_bytes"]
+
+
 def test_help_names_keys_and_presets(capsys: pytest.CaptureFixture[str]) -> None:
     assert windows.main(["--help"]) == 0
     told = capsys.readouterr().out
@@ -144,8 +167,9 @@ def test_a_child_that_dies_gives_an_error_to_each_case(monkeypatch: pytest.Monke
 
 def test_ratios_are_taken_within_a_repetition() -> None:
     measured = point(5)
-    assert report.time_ratio(measured, "none") == [2.0, 2.0]
-    assert report.memory_ratio(measured, "first_order") == [3.0]
+    assert report.time_ratio(measured, "none") == [3.0, 3.0]
+    assert report.time_ratio(measured, "none", to=VANILLA) == [1.5, 1.5]
+    assert report.memory_ratio(measured, "first_order") == [4.0]
     assert report.time_ratio(measured, "Betty cg") is None
     assert report.spread([1.0, 4.0, 2.0]) == "2.00 (1.00-4.00)"
     assert report.short([0.123456, 2.0, 0.1]) == "0.1235"
@@ -162,7 +186,10 @@ def test_tables_and_plots_of_several_points(tmp_path: Path) -> None:
     ]
     text = paths[0].read_text()
     assert "## 5M (5,000,000 parameters), T = 5, mixed" in text
-    line = "| none | 2.00 (2.00-2.00) | 5.00 (4.00-6.00) | 20 | 2.00 | 0.900000 | 5.0e-01 |"
+    # vanilla comes before it, at twice plain's seconds here
+    line = (
+        "| none | 3.00 (3.00-3.00) | 1.50 (1.50-1.50) | 7.50 (6.00-9.00) | 30 | 3.00 | 0.990000 | 5.0e-01 |"
+    )
     assert line in text and "not installed: No module named 'betty'" in text
     assert "## Time / plain over T, 5M single" in text
 

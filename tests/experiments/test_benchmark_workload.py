@@ -9,7 +9,7 @@ import torch
 
 from dreamprm.hypergrad import build_estimator
 from experiments.benchmarks import memory
-from experiments.benchmarks.cases import CASES, PLAIN, Case
+from experiments.benchmarks.cases import CASES, PLAIN, VANILLA, Case
 from experiments.benchmarks.peers import PEERS
 from experiments.benchmarks.worker import agreement, describe, measure_agreement, measure_seconds
 from experiments.benchmarks.workload import (
@@ -18,7 +18,9 @@ from experiments.benchmarks.workload import (
     WrittenOutSiLU,
     build_workload,
     domains_of,
+    in_micro_batches,
     parameters,
+    some_rows,
 )
 
 SMALL = Setting(size="tiny", steps=2, kind="mixed")
@@ -66,6 +68,39 @@ def test_single_batches_go_through_the_domains() -> None:
     assert [batch["domains"].tolist() for batch in workload.inner_batches] == [[0], [1]]
 
 
+@pytest.mark.parametrize("kind", ["single", "mixed"])
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_micro_batches_have_the_losses_and_the_gradient_of_the_batch(kind: str, count: int) -> None:
+    workload = build_workload(dataclasses.replace(SMALL, kind=kind), model="eager", dtype=torch.float64)
+    problem, batch = in_micro_batches(workload.problem, count), workload.inner_batches[0]
+    assert len(problem.parts(batch)) == len(problem.outer_parts(workload.outer_batch)) > 1
+    problem.check_split(workload.params, workload.alpha, batch, workload.outer_batch, tolerance=1e-12)
+    whole, in_parts = (
+        build_estimator("adjoint").run_window(
+            each,
+            workload.optimizer,
+            workload.params,
+            workload.state,
+            workload.alpha,
+            inner_batches=workload.inner_batches,
+            outer_batch=workload.outer_batch,
+        )
+        for each in (workload.problem, problem)
+    )
+    for name, grad in whole.alpha_grad.items():
+        torch.testing.assert_close(in_parts.alpha_grad[name], grad, rtol=1e-10, atol=0.0)
+
+
+def test_rows_of_a_batch_keep_their_steps_domains_and_labels() -> None:
+    batch = build_workload(SMALL).inner_batches[0]
+    part = some_rows(batch, torch.tensor([1, 3]))
+    assert part["domains"].tolist() == [1, 3] and part["group"].tolist() == [0] * 5 + [1] * 5
+    assert torch.equal(part["labels"], batch["labels"].reshape(4, 5)[[1, 3]].flatten())
+    assert torch.equal(part["inputs"]["input_ids"], batch["inputs"]["input_ids"][[1, 3]])
+    assert part["inputs"]["step_rows"].tolist() == part["cot"].tolist() == [0] * 5 + [1] * 5
+    assert torch.equal(part["correct"], batch["correct"][[1, 3]])
+
+
 def test_written_out_silu_is_silu() -> None:
     x = torch.linspace(-5, 5, 101, dtype=torch.float64)
     torch.testing.assert_close(WrittenOutSiLU()(x), torch.nn.functional.silu(x), rtol=1e-14, atol=1e-15)
@@ -76,7 +111,7 @@ def test_plain_training_takes_the_estimators_steps_and_leaves_the_workload_alone
     before = {name: p.clone() for name, p in workload.params.items()}
     assert CASES[PLAIN].prepare(workload)().alpha_grad == {}
     assert all(torch.equal(p, before[name]) for name, p in workload.params.items())
-    CASES[PLAIN].prepare(workload, consume=True)()
+    CASES[VANILLA].prepare(workload, consume=True)()  # the same steps, without the meta pass
     window = build_estimator("none").run_window(
         workload.problem,
         workload.optimizer,
@@ -106,8 +141,17 @@ def test_torchopts_unroll_gives_the_exact_gradient() -> None:
     assert found["TorchOpt unroll"]["relative_error"] < 1e-4
 
 
+@pytest.mark.filterwarnings("ignore")  # the peers' own
+@pytest.mark.parametrize("peer", ["bergson", "bergson, 4 micro-batches"])
+def test_bergson_gives_the_exact_gradient(peer: str) -> None:
+    found = measure_agreement(dataclasses.replace(SMALL, steps=5), [peer])[peer]
+    if "not installed" in found.get("error", ""):
+        pytest.skip(found["error"])
+    assert found["relative_error"] < 1e-4  # as TorchOpt, whose AdamW it runs on
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the peers' own
-@pytest.mark.parametrize("peer", [name for name in PEERS if not name.startswith("TorchOpt")])
+@pytest.mark.parametrize("peer", [name for name in PEERS if name.startswith(("higher", "Betty"))])
 def test_a_peer_gives_a_gradient_or_is_not_installed(peer: str) -> None:
     try:
         run = CASES[peer].prepare(build_workload(SMALL, model=CASES[peer].model))

@@ -42,6 +42,8 @@ PEERS: Mapping[str, Peer] = MappingProxyType(
     {
         "TorchOpt unroll": Peer("torchopt_unroll", "eager"),
         "higher unroll": Peer("higher_adam", "eager"),
+        "bergson": Peer("bergson_magic", "eager"),
+        "bergson, 4 micro-batches": Peer("bergson_magic", "eager", {"micro_batches": 4}),
         "Betty darts": Peer("betty_engine", "sdpa", {"method": "darts"}),
         "Betty sama": Peer("betty_engine", "sdpa", {"method": "sama"}),
         "Betty neumann": Peer("betty_engine", "eager", {"method": "neumann"}),
