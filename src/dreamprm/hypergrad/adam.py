@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.adamw import bias_corrections, check_eps, checked_betas, direction_vjp
+from dreamprm.hypergrad.adamw import (
+    bias_corrections,
+    check_eps,
+    check_eps_root,
+    checked_betas,
+    direction_vjp,
+    first_step_in_float64,
+)
 from dreamprm.hypergrad.inner_optimizer import (
     Cotangents,
     Decay,
@@ -27,7 +34,7 @@ class Adam(InnerOptimizer):
         g = clip(g) + weight_decay phi
         m' = b1 m + (1-b1) g                 c1 = 1 - b1^step
         v' = b2 v + (1-b2) g^2               c2 = 1 - b2^step
-        phi' = phi - lr (m'/c1) / (sqrt(w'/c2) + eps),   w' = v', or max(w, v') with amsgrad
+        phi' = phi - lr (m'/c1) / (sqrt(w'/c2 + eps_root) + eps),   w' = v', or max(w, v') with amsgrad
 
     `torch.optim.Adam` agrees to rounding. Derivatives: where w' = 0 all gradients so far were 0 and that of
     the root is taken as 0, as in `AdamW`. AMSGrad's maximum passes its derivative to the larger of the two,
@@ -41,6 +48,7 @@ class Adam(InnerOptimizer):
         amsgrad: divide by the largest second moment so far.
         max_grad_norm: bound on the norm of the whole gradient before the penalty, as
             `torch.nn.utils.clip_grad_norm_` takes it; None for no clipping.
+        eps_root: added under the root, as in `AdamW`.
 
     Raises:
         ValueError: a setting out of its range; or, at a step, a callable that returns such a number.
@@ -54,11 +62,13 @@ class Adam(InnerOptimizer):
     weight_decay: Decay = 0.0
     amsgrad: bool = False
     max_grad_norm: float | None = None
+    eps_root: float = 0.0
     kinds = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", checked_betas(self.betas))
         check_eps(self.eps)
+        check_eps_root(self.eps_root)
         check_common_settings(self)
 
     @property
@@ -84,7 +94,7 @@ class Adam(InnerOptimizer):
         new = self._moments(_penalised(grad, param, at.weight_decay), moments)
         used = new["max_exp_avg_sq"] if self.amsgrad else new["exp_avg_sq"]
         # the smallest number takes 0 * inf = NaN from the root's derivative at 0; values keep their bits
-        root = used.div(c2).add(torch.finfo(used.dtype).tiny).sqrt()
+        root = used.div(c2).add(max(torch.finfo(used.dtype).tiny, self.eps_root)).sqrt()
         return param - at.lr * (new["exp_avg"].div(c1) / (root + self.eps)), new
 
     @torch.no_grad()
@@ -94,6 +104,7 @@ class Adam(InnerOptimizer):
         return self._moments(self._used_grad(taken), taken.start)
 
     @torch.no_grad()
+    @first_step_in_float64
     def vjp(self, cotangents: Cotangents, taken: TensorStep) -> tuple[Tensor, Cotangents]:
         """Send derivatives backwards through one step of one tensor, in closed form.
 
@@ -111,6 +122,7 @@ class Adam(InnerOptimizer):
             after=(after.get("exp_avg"), after.get(used)),
             lr=self.learning_rate(taken.step),
             eps=self.eps,
+            eps_root=self.eps_root,
             corrections=bias_corrections(self.betas, taken.step),
         )
         start = {}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,9 +22,48 @@ from dreamprm.hypergrad.inner_optimizer import (
     check_common_settings,
 )
 
+Vjp = Callable[[Any, Cotangents, TensorStep], tuple[Tensor, Cotangents]]
+
 # Elements updated at once: bounds the step's temporaries (two of this size, a third where gradients are
 # clipped) for models of billions of parameters.
 CHUNK_ELEMENTS = 1 << 26
+
+
+def first_step_in_float64(vjp: Vjp) -> Vjp:
+    """A pullback that takes an optimizer's first step in float64, from the moments before it if known."""
+
+    @wraps(vjp)
+    def pullback(self: Any, cotangents: Cotangents, taken: TensorStep) -> tuple[Tensor, Cotangents]:
+        dtype = taken.grad.dtype
+        if taken.step > 0 or taken.start is None or dtype == torch.float64 or taken.grad.device.type == "mps":
+            return vjp(self, cotangents, taken)
+        gbar, start = vjp(
+            self,
+            Cotangents(cotangents.param.double(), _cast(cotangents.moments, torch.float64)),
+            taken._replace(
+                grad=taken.grad.double(),
+                start=_cast(taken.start, torch.float64),
+                param=None if taken.param is None else taken.param.double(),
+                end=None,
+            ),
+        )
+        return gbar.to(dtype), Cotangents(start.param.to(dtype), _cast(start.moments, dtype))
+
+    return pullback
+
+
+def _cast(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    return {kind: tensor.to(dtype) for kind, tensor in tensors.items()}
+
+
+def check_eps_root(eps_root: float) -> None:
+    """Refuse what cannot stand under a root.
+
+    Raises:
+        ValueError: it is negative or not finite.
+    """
+    if not (eps_root >= 0.0 and math.isfinite(eps_root)):
+        raise ValueError(f"eps_root must be a finite number >= 0, got {eps_root}; use 0 for the plain root")
 
 
 @dataclass
@@ -46,7 +87,7 @@ class AdamW(InnerOptimizer):
         g = clip(g)                          only with max_grad_norm, see `Clip`
         m' = b1 m + (1-b1) g                 c1 = 1 - b1^step
         v' = b2 v + (1-b2) g^2               c2 = 1 - b2^step
-        phi' = phi - lr ((m'/c1) / (sqrt(v'/c2) + eps) + weight_decay phi)
+        phi' = phi - lr ((m'/c1) / (sqrt(v'/c2 + eps_root) + eps) + weight_decay phi)
 
     The operations are those of `torchopt.adamw`, in the same order, so that both give the same bits on a CPU;
     `torch.optim.AdamW` orders them differently and agrees to rounding.
@@ -59,6 +100,10 @@ class AdamW(InnerOptimizer):
         weight_decay: decay per unit of lr, or a callable from a parameter's name to it (decay groups).
         max_grad_norm: bound on the norm of the whole gradient, as `torch.nn.utils.clip_grad_norm_` takes it;
             None for no clipping.
+        eps_root: added under the root. 0 is AdamW itself, whose first step from zero moments is
+            -lr g / (|g| + eps): its derivative comes from entries with |g| near eps alone, which float32
+            gradients hold with few digits (docs/hypergradients.md, "A cold start in float32"). The square of
+            the gradients' typical size makes it well conditioned, and steps along smaller entries smaller.
 
     Raises:
         ValueError: a setting out of its range; or, at a step, a callable lr or weight_decay that returns a
@@ -72,11 +117,13 @@ class AdamW(InnerOptimizer):
     eps: float = 1e-8
     weight_decay: Decay = 1e-2
     max_grad_norm: float | None = None
+    eps_root: float = 0.0
     kinds = ("exp_avg", "exp_avg_sq")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", checked_betas(self.betas))
         check_eps(self.eps)
+        check_eps_root(self.eps_root)
         check_common_settings(self)
 
     @property
@@ -127,6 +174,8 @@ class AdamW(InnerOptimizer):
             self._advance_moments(m, v, g)
             update = torch._foreach_div(m, c1)
             root = torch._foreach_div(v, c2)
+            if self.eps_root:
+                torch._foreach_add_(root, self.eps_root)
             torch._foreach_sqrt_(root)
             torch._foreach_add_(root, self.eps)
             torch._foreach_div_(update, root)
@@ -151,7 +200,7 @@ class AdamW(InnerOptimizer):
         m = torch.add(moments["exp_avg"].mul(b1), grad, alpha=1 - b1)
         v = torch.addcmul(moments["exp_avg_sq"].mul(b2), grad, grad, value=1 - b2)
         # the smallest number takes 0 * inf = NaN from the root's derivative at 0; values keep their bits
-        root = v.div(c2).add(torch.finfo(v.dtype).tiny).sqrt()
+        root = v.div(c2).add(max(torch.finfo(v.dtype).tiny, self.eps_root)).sqrt()
         direction = m.div(c1).div(root + self.eps)
         decay, lr = at.weight_decay, at.lr
         if isinstance(decay, Tensor):
@@ -176,10 +225,11 @@ class AdamW(InnerOptimizer):
         torch._foreach_addcmul_(v, g, g, value=1 - b2)
 
     @torch.no_grad()
+    @first_step_in_float64
     def vjp(self, cotangents: Cotangents, taken: TensorStep) -> tuple[Tensor, Cotangents]:
         """Send derivatives backwards through one step of one tensor.
 
-            s = sqrt(v'/c2),  d = s + eps
+            s = sqrt(v'/c2 + eps_root),  d = s + eps
             lam_m' += -lr lam' / (c1 d)
             lam_v' += lr lam' (m'/c1) / d^2 * 1 / (2 c2 s)      (0 where v' = 0, see below)
             gbar = (1-b1) lam_m' + 2 (1-b2) g lam_v'
@@ -187,6 +237,9 @@ class AdamW(InnerOptimizer):
 
         Where v' = 0, all gradients so far were 0 and the root's derivative is infinite; as v' = 0 stays the
         minimum of v' in g, the product is taken as 0, not as 0 * inf.
+
+        Of a first step (from zero moments) the two terms of gbar cancel up to a share eps / |g|: it is taken
+        in float64, from the moments before it.
 
         Args:
             cotangents: (lam', lam_m', lam_v'), derivatives in the step's results.
@@ -207,6 +260,7 @@ class AdamW(InnerOptimizer):
             after=(after_m, after_v),
             lr=lr,
             eps=self.eps,
+            eps_root=self.eps_root,
             corrections=self.bias_corrections(taken.step),
         )
         gbar = lam_m.mul(1 - b1).addcmul_(taken.grad, lam_v, value=2 * (1 - b2))
@@ -227,9 +281,10 @@ def direction_vjp(
     after: tuple[Tensor | None, Tensor | None],
     lr: float,
     eps: float,
+    eps_root: float,
     corrections: tuple[float, float],
 ) -> tuple[Tensor, Tensor]:
-    """Send derivatives backwards through -lr (m'/c1) / (sqrt(v'/c2) + eps).
+    """Send derivatives backwards through -lr (m'/c1) / (sqrt(v'/c2 + eps_root) + eps).
 
     Args:
         param: lam', the derivative in phi'.
@@ -242,7 +297,7 @@ def direction_vjp(
     c1, c2 = corrections
     # few passes over memory: sqrt(c2) s and sqrt(c2) d, the scalars gathered in `scale`
     scale = -lr * math.sqrt(c2) / c1
-    root = exp_avg_sq.sqrt()
+    root = exp_avg_sq.add(eps_root * c2).sqrt_() if eps_root else exp_avg_sq.sqrt()
     denominator = root + eps * math.sqrt(c2)
     slope = param / denominator  # d/dm' of <lam', phi'>, over scale
     # dividing by inf gives the 0 wanted where v' = 0

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
+from dreamprm.hypergrad.cold_start import ColdStart
 from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep, moments_at
 from dreamprm.hypergrad.mixed_derivative import (
     Mixed,
@@ -150,6 +151,7 @@ class Adjoint(Estimator):
         lam = {name: Cotangents(outer.params.pop(name)) for name in task.params}
         del start, at, outer
         influences = self.sweep(task, record, lam=lam, alpha_grad=window.alpha_grad, stats=window.stats)
+        record.cold.report(window)
         if task.problem.structured:
             window.stats["influences"] = influences
         return window
@@ -170,7 +172,8 @@ class Adjoint(Estimator):
         `owned`: the tensors at this point may be overwritten.
         """
         total = len(batches) if total is None else total
-        record = Record(Trajectory(task.optimizer, store, checkpoint=self.checkpoint), first)
+        trajectory = Trajectory(task.optimizer, store, checkpoint=self.checkpoint)
+        record = Record(trajectory, first, ColdStart(task.optimizer))
         # the window's first step has no product to save passes of
         graphs = max(1, total - self.keep_graphs) if self.hvp == "double_backward" else total
         for t, batch in enumerate(batches, start=first):
@@ -209,7 +212,7 @@ class Adjoint(Estimator):
         for point in record.trajectory.backwards(lambda t: steps[t].grads()):
             inner = steps.pop().load()
             grads = inner.all_grads()
-            gbar = _through_step(task.optimizer, point, grads, lam=lam)
+            gbar = _through_step(task.optimizer, point, grads, lam=lam, cold=record.cold)
             params = point.params if inner.graph is None else {}
             del point  # its moments have served
             more = bool(steps) or record.first > 0
@@ -301,6 +304,7 @@ class Record:
     trajectory: Trajectory
     first: int
     """The number of the first of them in the window."""
+    cold: ColdStart
     steps: list[_Step] = field(default_factory=list)
     forward: int = 0
     """Forward passes that they took."""
@@ -331,7 +335,12 @@ class _Step:
 
 
 def _through_step(
-    optimizer: InnerOptimizer, point: Point, grads: dict[str, Tensor], *, lam: dict[str, Cotangents]
+    optimizer: InnerOptimizer,
+    point: Point,
+    grads: dict[str, Tensor],
+    *,
+    lam: dict[str, Cotangents],
+    cold: ColdStart,
 ) -> dict[str, Tensor]:
     """Send lam (in place) backwards through the step taken from `point`; returns gbar_t."""
     clip = optimizer.clip_of(grads)
@@ -339,5 +348,7 @@ def _through_step(
     for name, raw in grads.items():
         grad = raw if clip is None else clip.clipped(raw)
         taken = TensorStep(name, state.step, grad, moments_at(state, name), point.params[name])
-        gbar[name], lam[name] = optimizer.vjp(lam[name], taken)
+        after = lam[name]
+        gbar[name], lam[name] = optimizer.vjp(after, taken)
+        cold.see(after, taken, gbar[name])
     return gbar if clip is None else clip.vjp(gbar, grads)

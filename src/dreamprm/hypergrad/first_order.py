@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
+from dreamprm.hypergrad.cold_start import ColdStart
 from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep
 from dreamprm.hypergrad.kept_steps import KeptStep, Start, keep_each, take_all
 from dreamprm.hypergrad.mixed_derivative import (
@@ -126,14 +127,15 @@ class FirstOrder(Estimator):
 
         outer = outer_gradient(task, params)
         alpha_grad, influences = outer.alpha, []
-        _sweep(optimizer, start, steps=steps, lam=outer.params, store=store)
+        cold = ColdStart(optimizer)
+        _sweep(optimizer, start, steps=steps, lam=outer.params, store=store, cold=cold)
         for step in steps:
             mixed = self._contract(task, step)
             alpha_grad = {name: grad + mixed.alpha[name] for name, grad in alpha_grad.items()}
             if mixed.slopes is not None:
                 influences.append(mixed.slopes / mixed.slopes.numel())
         contracted = [step for step in steps if step.slope is None]
-        return WindowResult(
+        window = WindowResult(
             params=params,
             state=state,
             alpha_grad=alpha_grad,
@@ -147,6 +149,8 @@ class FirstOrder(Estimator):
                 **({"influences": influences} if task.problem.structured else {}),
             },
         )
+        cold.report(window)
+        return window
 
     def _mixed_passes(self, step: KeptStep) -> int:
         one_sided = self.mixed == "forward_difference" and step.inner.losses is not None
@@ -181,7 +185,13 @@ class FirstOrder(Estimator):
 
 @torch.no_grad()
 def _sweep(
-    optimizer: InnerOptimizer, start: Start, *, steps: list[KeptStep], lam: dict[str, Tensor], store: Store
+    optimizer: InnerOptimizer,
+    start: Start,
+    *,
+    steps: list[KeptStep],
+    lam: dict[str, Tensor],
+    store: Store,
+    cold: ColdStart,
 ) -> None:
     """Carry lam back through all steps and fill in each step's gbar_t, or its slope.
 
@@ -196,7 +206,9 @@ def _sweep(
         cotangents = Cotangents(lam[name])
         for t in reversed(range(len(steps))):
             step, grad = steps[t], taken[-1].grad
-            gbar, cotangents = optimizer.vjp(cotangents, taken.pop())
+            one, after = taken.pop(), cotangents
+            gbar, cotangents = optimizer.vjp(after, one)
+            cold.see(after, one, gbar)
             if step.clip is not None:
                 step.gbar[name] = store.keep({name: gbar})
                 continue

@@ -166,6 +166,6 @@ def adamw_preconditioner(optimizer: InnerOptimizer, state: OptimizerState) -> Ve
     _, c2 = optimizer.bias_corrections(state.step - 1)
     scale: dict[str, Tensor] = {}
     for name, v in state.moments["exp_avg_sq"].items():
-        root = v.div(c2).sqrt_().add_(optimizer.eps)
+        root = v.div(c2).add_(optimizer.eps_root).sqrt_().add_(optimizer.eps)
         scale[name] = root.reciprocal_().masked_fill_(v == 0, 0.0)
     return scale

@@ -107,7 +107,7 @@ def torchopt_step(
             lr=optimizer.learning_rate(state.step),
             betas=optimizer.betas,
             eps=optimizer.eps,
-            eps_root=max(torch.finfo(p.dtype).tiny for p in phi),
+            eps_root=max(optimizer.eps_root, *(torch.finfo(p.dtype).tiny for p in phi)),
             weight_decay=decay,
         )
         moments = ScaleByAdamState(
