@@ -12,9 +12,17 @@ from torch import Tensor
 
 from dreamprm.config.errors import DataError
 from dreamprm.data import DomainSampler, EpochSampler, MetaRecord, StepRecord
+from dreamprm.data.image_notes import ImageNotes
 from dreamprm.data.readers import TextRecord
 from dreamprm.data.record_table import RecordTable, write_records
-from dreamprm.models.collation import Latest, MetaBatches, StepBatches, batches
+from dreamprm.models.collation import (
+    Latest,
+    MetaBatches,
+    StepBatches,
+    WindowBatches,
+    batches,
+    window_batches,
+)
 from dreamprm.models.images import ImageStore
 from dreamprm.training.objectives import step_loss_by_group
 
@@ -228,6 +236,44 @@ def test_a_loader_worker_gives_the_same_batches(pictures: list[str]) -> None:
     assert len(here) == len(there) == 2
     for one, other in zip(here, there):
         _assert_same(one, other)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_both_levels_come_from_one_source(workers: int, pictures: list[str], tmp_path: Path) -> None:
+    """A resumed run's windows 1 and 2 of two steps, with the notes of both levels."""
+    absent = str(tmp_path / "absent.png")
+    images = ImageStore(tiny_processor().patcher.resized, missing="text_only")
+    steps = _dataset([_record("a", i, (0.5,), images=(pictures[i % 2],)) for i in range(8)], images=images)
+    meta = MetaBatches(
+        [MetaRecord(f"what is {i} ?", (absent,), STEPS[:2], i % 2 == 0, f"m{i}") for i in range(3)],
+        EpochSampler(3, 1, seed=4),
+        processor=tiny_processor(),
+        images=images,
+    )
+    notes = ImageNotes()
+    inner, outer = window_batches(
+        WindowBatches(steps, meta, inner_steps=2), first=1, last=3, workers=workers, notes=notes
+    )
+    got = [next(inner), next(inner), next(outer), next(inner), next(inner), next(outer)]
+    for batch, expected in zip(got, [steps[2], steps[3], meta[1], steps[4], steps[5], meta[2]], strict=True):
+        _assert_same(batch, expected)
+    assert next(inner, None) is None and next(outer, None) is None
+    assert len(notes.lost) == 2 and all("absent.png" in text for text in notes.lost.values())
+
+
+def test_the_levels_may_be_read_in_any_order() -> None:
+    steps = _dataset([_record("a", i, (i / 10,)) for i in range(5)])
+    meta = MetaBatches(
+        [MetaRecord(f"what is {i} ?", (), STEPS[:2], True, f"m{i}") for i in range(3)],
+        EpochSampler(3, 1, seed=4),
+        processor=tiny_processor(),
+        images=ImageStore(),
+    )
+    inner, outer = window_batches(WindowBatches(steps, meta, inner_steps=2), first=0, last=2)
+    for window, batch in enumerate(list(outer)):
+        _assert_same(batch, meta[window])
+    for step, batch in enumerate(list(inner)):
+        _assert_same(batch, steps[step])
 
 
 def test_what_the_processor_refuses_names_the_record() -> None:

@@ -7,6 +7,7 @@ a resumed run sees exactly the batches it would have seen without the interrupti
 from __future__ import annotations
 
 import signal
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -172,6 +173,62 @@ class MetaBatches(BatchDataset):
         }
 
 
+class WindowBatches(Dataset[Batch]):
+    """The batches of both levels in the order in which training takes them.
+
+    Each window has `inner_steps` lower-level batches and then its upper-level one. As a single dataset, both
+    levels share their loader workers, and a worker decodes an image once for both.
+    """
+
+    def __init__(self, steps: StepBatches, meta: MetaBatches, *, inner_steps: int) -> None:
+        self._steps, self._meta, self._inner_steps = steps, meta, inner_steps
+
+    @property
+    def per_window(self) -> int:
+        """The number of batches per window."""
+        return self._inner_steps + 1
+
+    def __getitem__(self, index: int) -> Batch:
+        window, place = divmod(index, self.per_window)
+        if place == self._inner_steps:
+            return self._meta[window]
+        return self._steps[window * self._inner_steps + place]
+
+    def take_notes(self) -> ImageNotes:
+        """The notes of both levels since the last call."""
+        notes = self._steps.take_notes()
+        notes.update(self._meta.take_notes())
+        return notes
+
+
+def window_batches(
+    dataset: WindowBatches, *, first: int, last: int, workers: int = 0, notes: ImageNotes | None = None
+) -> tuple[Iterator[Batch], Iterator[Batch]]:
+    """The lower-level and the upper-level batches of the windows from `first` up to `last`.
+
+    The iterators share one source. A batch drawn for the other one waits there, so they may be read in any
+    order; read as training does, no batch waits.
+
+    Raises:
+        UserError: as `batches`.
+    """
+    count = dataset.per_window
+    source = batches(dataset, start=first * count, stop=last * count, workers=workers, notes=notes)
+    numbered = ((place % count == count - 1, batch) for place, batch in enumerate(source))
+    waiting: tuple[deque[Batch], deque[Batch]] = (deque(), deque())
+
+    def of(upper: bool) -> Iterator[Batch]:
+        while True:
+            while not waiting[upper]:
+                drawn = next(numbered, None)
+                if drawn is None:
+                    return
+                waiting[drawn[0]].append(drawn[1])
+            yield waiting[upper].popleft()
+
+    return of(False), of(True)
+
+
 class Latest(Iterator[Batch]):
     """The batches of another iterator; `last` is the most recent one."""
 
@@ -190,7 +247,7 @@ class _WithNotes(Dataset[Any]):
     User errors are returned as items too: a worker's exception would arrive with a traceback in its message.
     """
 
-    def __init__(self, dataset: BatchDataset) -> None:
+    def __init__(self, dataset: BatchDataset | WindowBatches) -> None:
         self._dataset = dataset
 
     def __getitem__(self, index: int) -> tuple[Batch | UserError, ImageNotes]:
@@ -201,7 +258,12 @@ class _WithNotes(Dataset[Any]):
 
 
 def batches(
-    dataset: BatchDataset, *, start: int, stop: int, workers: int = 0, notes: ImageNotes | None = None
+    dataset: BatchDataset | WindowBatches,
+    *,
+    start: int,
+    stop: int,
+    workers: int = 0,
+    notes: ImageNotes | None = None,
 ) -> Iterator[Batch]:
     """The dataset's batches from `start` up to `stop`, prefetched by `workers` processes (0: in this one).
 

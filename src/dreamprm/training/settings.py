@@ -71,7 +71,9 @@ class DataSettings(ReadingSettings):
     image_ground: str = image_ground_setting(more="; stored with the model")
     truncated_image: str = truncated_image_setting()
     num_workers: int = setting(
-        0, "processes that read and decode ahead of the loop; 0: the loop does so itself", minimum=0
+        0,
+        "processes that read and decode ahead of the loop, for both levels; 0: the loop does so itself",
+        minimum=0,
     )
     max_length: int | None = setting(
         None, "longest CoT in tokens; a longer one is an error; null: no limit", minimum=1

@@ -18,7 +18,7 @@ from dreamprm.files.atomic import save_config
 from dreamprm.files.content import FileDigests
 from dreamprm.hypergrad import Status, WindowResult
 from dreamprm.hypergrad.audit import AuditResult
-from dreamprm.models.collation import Latest, batches
+from dreamprm.models.collation import Latest, WindowBatches, window_batches
 from dreamprm.runtime.interruption import DeferredInterrupt
 from dreamprm.runtime.process import prepare_process
 from dreamprm.runtime.progress import Progress
@@ -184,25 +184,15 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
     """Run the remaining windows, logging each and saving a checkpoint after every `checkpoint.every`-th."""
     state, length = run.state, config.inner_steps
     first, last = state.inner.step // length, config.steps // length
-    inner_batches = Latest(
-        batches(
-            run.step_batches,
-            start=first * length,
-            stop=last * length,
-            workers=config.data.num_workers,
-            notes=run.image_notes,
-        )
-    )
-    outer_batches = batches(
-        run.meta_batches,
-        start=first,
-        stop=last,
+    inner_batches, outer_batches = window_batches(
+        WindowBatches(run.step_batches, run.meta_batches, inner_steps=length),
+        first=first,
+        last=last,
         workers=config.data.num_workers,
         notes=run.image_notes,
     )
-    windows = run.trainer.run(
-        state, inner_batches=inner_batches, outer_batches=outer_batches, windows=last - first
-    )
+    seen = Latest(inner_batches)
+    windows = run.trainer.run(state, inner_batches=seen, outer_batches=outer_batches, windows=last - first)
     progress = Progress(config.steps, mode=config.log.progress, every=config.log.every)
     begun, note, unsaid = time.monotonic(), "", set(CONTINUES)
     with progress, DeferredInterrupt() as interrupt:
@@ -216,7 +206,7 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
                     f"shows {CONTINUES[window.status]}, summary.json how many"
                 )
             run.memory = run.weights.remember(
-                run.memory, state.alpha, last=lambda: last_losses(run, inner_batches.last)
+                run.memory, state.alpha, last=lambda: last_losses(run, seen.last)
             )
             weights = run.named_weights()
             row = metrics(run, window, number=number, seconds=time.monotonic() - begun)
