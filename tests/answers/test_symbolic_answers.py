@@ -1,5 +1,6 @@
 """Expressions, and a worker that is killed where a comparison would not end."""
 
+import json
 import os
 import subprocess
 import sys
@@ -122,6 +123,22 @@ def test_calls_from_several_threads_get_their_own_replies(checker):
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@needs_math_verify
+def test_a_worker_answers_line_by_line_until_its_input_ends():
+    pairs = [("\\frac{1}{2}", "0.5"), ("x^2", "x^3"), ("1", "\\frac{1}"), ("2\\pi", "2\\pi")]
+    done = subprocess.run(
+        [sys.executable, "-P", symbolic.__file__.replace("symbolic.py", "symbolic_worker.py"), "20", "2048"],
+        input="".join(json.dumps({"reference": one, "stated": other}) + "\n" for one, other in pairs),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=True,
+    )
+    ready, *replies = map(json.loads, done.stdout.splitlines())
+    assert ready == {"ready": "math_verify"}
+    assert [reply["verdict"] for reply in replies] == ["equal", "different", "unread", "equal"]
 
 
 @needs_math_verify
