@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,9 @@ def image(data: bytes, *, kind: str = "png") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
+@functools.cache
 def _environment() -> Environment:
+    """The templates, each compiled once per process."""
     environment = Environment(
         loader=PackageLoader("dreamprm.reporting"),
         autoescape=True,
