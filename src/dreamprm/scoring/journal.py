@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dreamprm.config.errors import UserError
+from dreamprm.data.read_report import ReadReport
 from dreamprm.files.append_only import AppendOnlyFile, Line
-from dreamprm.files.content import changed_parts
+from dreamprm.files.content import FileDigests, changed_parts
+from dreamprm.scoring.rows import Row, Source
 
 FORMAT = 2
 """Raised when something that scores depend on is computed differently, or enters the rows' keys."""
@@ -145,3 +149,30 @@ class ScoreJournal(AppendOnlyFile):
                 f"{self.path} holds scores made differently ({'; '.join(changed)}); choose another "
                 "output, or remove this file to score everything again"
             )
+
+
+@dataclass(frozen=True)
+class StoredScores:
+    """The journal of a file, asked by row.
+
+    Args:
+        text_only, cut_off: whether rows may be scored without their images, or with images that are cut off.
+    """
+
+    journal: ScoreJournal
+    digests: FileDigests
+    text_only: bool
+    cut_off: bool
+
+    def rows(self, source: Source, report: ReadReport) -> Iterator[tuple[Row, list[str]]]:
+        """The rows of the file with `Row.keys`; the n-th row with the same content has keys of its own."""
+        times: Counter[str] = Counter()
+        for row in source.rows(report):
+            keys = row.keys(self.digests, text_only=self.text_only, cut_off=self.cut_off)
+            times[keys[0]] += 1
+            again = times[keys[0]]
+            yield row, keys if again == 1 else [f"{key}-{again}" for key in keys]
+
+    def key(self, keys: Sequence[str]) -> str | None:
+        """The key under which a row's scores are stored; None if there are none."""
+        return next((key for key in keys if key in self.journal), None)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from dreamprm.responses import StepCounts
 from dreamprm.runtime.process import prepare_process
 from dreamprm.runtime.progress import CountingDisplay, duration
 from dreamprm.scoring.chain_scores import Chain, scored_chains
-from dreamprm.scoring.journal import ScoreJournal
+from dreamprm.scoring.journal import ScoreJournal, StoredScores
 from dreamprm.scoring.rows import Kind, Row, Source, Stepless, rounded
 from dreamprm.scoring.scorer import Scorer, open_scorer, scorer_name
 from dreamprm.scoring.settings import ScoreConfig
@@ -69,7 +68,7 @@ def run_score(config: ScoreConfig) -> None:
     for label, source in sources.items():
         with ScoreJournal(folder / f"{label}.scores.jsonl", identity) as journal:
             save_config(folder / "config.yaml", config)  # only after the journal has been found to match
-            stored = _Stored(
+            stored = StoredScores(
                 journal,
                 digests,
                 text_only=config.data.missing_image == "text_only",
@@ -152,29 +151,6 @@ class _Counts:
         }
 
 
-@dataclass(frozen=True)
-class _Stored:
-    """The journal of a file, asked by row."""
-
-    journal: ScoreJournal
-    digests: FileDigests
-    text_only: bool
-    cut_off: bool
-
-    def rows(self, source: Source, report: ReadReport) -> Iterator[tuple[Row, list[str]]]:
-        """The rows of the file with `Row.keys`; the n-th row with the same content has keys of its own."""
-        times: Counter[str] = Counter()
-        for row in source.rows(report):
-            keys = row.keys(self.digests, text_only=self.text_only, cut_off=self.cut_off)
-            times[keys[0]] += 1
-            again = times[keys[0]]
-            yield row, keys if again == 1 else [f"{key}-{again}" for key in keys]
-
-    def key(self, keys: Sequence[str]) -> str | None:
-        """The key under which a row's scores are stored; None if there are none."""
-        return next((key for key in keys if key in self.journal), None)
-
-
 @dataclass
 class _Before:
     """What the journal holds of a file at the start: rows, their candidates, and keys of no row."""
@@ -199,7 +175,7 @@ def _score(
     config: ScoreConfig,
     scorer: Scorer,
     source: Source,
-    stored: _Stored,
+    stored: StoredScores,
     *,
     label: str,
     counts: _Counts,
@@ -281,7 +257,7 @@ def _memory_told() -> Iterator[None]:
         ) from error
 
 
-def _before(source: Source, stored: _Stored, *, label: str) -> _Before:
+def _before(source: Source, stored: StoredScores, *, label: str) -> _Before:
     """What the journal holds of the file, and say how much of the file is scored again."""
     before, records, used = _Before(), 0, set()
     for row, keys in stored.rows(source, ReadReport()):
@@ -310,7 +286,7 @@ class _Written:
     report: ReadReport = field(default_factory=ReadReport)
 
 
-def _write(source: Source, stored: _Stored, path: Path, name: str) -> _Written:
+def _write(source: Source, stored: StoredScores, path: Path, name: str) -> _Written:
     """Write the file's rows with their scores, atomically."""
     written = _Written()
 
