@@ -15,18 +15,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
+from loopback_servers import real_server, tiny_served_model
 
-torch.set_num_threads(1)
-# Adam's second moments of tiny gradients are denormal numbers, which slow a CPU several-fold.
-torch.set_flush_denormal(True)
+# Defined once: each conftest that imported these would have a server of its own.
+__all__ = ["real_server", "tiny_served_model"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    # Imported here: the process that only hands the tests out to others starts without.
+    import torch
+
+    torch.set_num_threads(1)
+    # Adam's second moments of tiny gradients are denormal numbers, which slow a CPU several-fold.
+    torch.set_flush_denormal(True)
 
 
 @pytest.fixture(autouse=True)
 def _same_start() -> None:
     """Seed the global generators, so that no test depends on which ran before it in its process."""
+    import numpy as np
+    import torch
+
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)

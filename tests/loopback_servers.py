@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from filelock import FileLock
 
 
 @dataclass(frozen=True)
@@ -328,18 +327,16 @@ def _wait_until_healthy(address: str, process: subprocess.Popen[bytes], log: Pat
     raise RuntimeError(f"transformers serve did not answer (exit code {process.poll()}):\n{text}")
 
 
+one_real_server = pytest.mark.xdist_group("real_server")
+"""Marks the tests of `real_server`: with --dist loadgroup one process starts it, once."""
+
+
 @pytest.fixture(scope="session")
 def tiny_served_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkpoint of `tiny_served_model.py`, trained once for all test processes."""
+    """The checkpoint of `tiny_served_model.py`."""
     from tiny_served_model import save_tiny_served_model
 
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = shared / "tiny_served_model"
-    with FileLock(shared / "tiny_served_model.lock"):
-        if not (folder / "processor_config.json").exists():  # written last
-            save_tiny_served_model(folder)
-    return folder
+    return save_tiny_served_model(tmp_path_factory.mktemp("served") / "tiny_served_model")
 
 
 @pytest.fixture(scope="session")

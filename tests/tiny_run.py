@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import yaml
 from tiny_models import tiny_image, tiny_prm
 
-from dreamprm.cli import main
+from dreamprm.cli import COMMANDS, main
 from dreamprm.config.loading import load_config
 from dreamprm.training.assembly import Run, assemble, make_accelerator
 from dreamprm.training.run_folder import RunFolder
@@ -40,6 +41,18 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any] | str]) -> Path:
     return path
 
 
+def train_command(*arguments: str, report: bool = False) -> int:
+    """`dreamprm train ARGUMENTS`, in this process; returns the exit code.
+
+    Args:
+        report: whether the report of the training follows, as it does for a user. Its plots take several
+            times as long as a tiny training.
+    """
+    command = COMMANDS["train"] if report else replace(COMMANDS["train"], then=None)
+    with patch.dict(COMMANDS, {"train": command}):
+        return main(["train", *arguments])
+
+
 @dataclass
 class TinyRun:
     """Files of a tiny run and its configuration, which a test may change before it trains.
@@ -57,9 +70,9 @@ class TinyRun:
         """The run folder."""
         return Path(self.config["output"])
 
-    def train(self, *overrides: str) -> int:
-        """`dreamprm train config.yaml OVERRIDES`, in this process; returns the exit code."""
-        return main(["train", str(self.write()), *overrides])
+    def train(self, *overrides: str, report: bool = False) -> int:
+        """`dreamprm train config.yaml OVERRIDES` by `train_command`; returns the exit code."""
+        return train_command(str(self.write()), *overrides, report=report)
 
     def write(self) -> Path:
         """Write config.yaml as it stands."""

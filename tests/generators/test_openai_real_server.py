@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
-from loopback_servers import Fault, RealServer, ScriptedServer, status
+from loopback_servers import Fault, RealServer, ScriptedServer, one_real_server, status
 from PIL import Image
 from tiny_served_model import OPTIONS, QUESTIONS
 
@@ -14,6 +14,7 @@ from dreamprm.generators.openai import OpenAIGenerator
 from dreamprm.generators.prompting import five_stage_prompt
 from dreamprm.responses import parse_response
 
+pytestmark = one_real_server
 PROMPT = five_stage_prompt(QUESTIONS[0], OPTIONS)
 SAMPLING = Sampling(temperature=0.5, max_tokens=120)
 

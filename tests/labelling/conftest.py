@@ -1,17 +1,14 @@
-"""A sandbox world of two domains without a model; the servers of `loopback_servers`."""
+"""A sandbox world of two domains without a model."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from loopback_servers import real_server, tiny_served_model
 
 from dreamprm.sandbox import generate
 from dreamprm.sandbox.domains import DOMAINS
 from dreamprm.sandbox.scene_file import SCENES, write_scenes
-
-__all__ = ["real_server", "tiny_served_model"]
 
 QUESTIONS = 4
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback_servers import Exchange, Fault, RealServer, ScriptedServer, status
+from loopback_servers import Exchange, Fault, RealServer, ScriptedServer, one_real_server, status
 from PIL import Image
 from tiny_served_model import OPTIONS, QUESTIONS
 
@@ -110,6 +110,7 @@ def _five_steps(body: dict[str, Any], number: int, index: int) -> str:
     return ("\n" if written else "") + "\n".join(lines) + f"\nFinal answer: {'AB'[(number + index) % 2]}"
 
 
+@one_real_server
 def test_labels_from_a_real_server(real_server: RealServer, tmp_path: Path, capsys: Any) -> None:
     config = _config(tmp_path, real_server.url, model=real_server.model, questions=2)
     assert main(["label", config]) == 0
@@ -123,6 +124,7 @@ def test_labels_from_a_real_server(real_server: RealServer, tmp_path: Path, caps
     _check_no_key(tmp_path, capsys.readouterr())
 
 
+@one_real_server
 def test_labels_from_a_real_server_behind_one_that_misbehaves(
     real_server: RealServer, tmp_path: Path, capsys: Any
 ) -> None:

@@ -94,7 +94,8 @@ def test_the_audit_of_a_run_compares_with_the_exact_gradient(tiny: TinyRun) -> N
 
 
 def test_summary_and_report_tell_the_audit(tiny: TinyRun) -> None:
-    assert tiny.train("hypergrad.audit_every=2", "hypergrad.audit_params=['head.*','*layers.0.mlp*']") == 0
+    audited = ("hypergrad.audit_every=2", "hypergrad.audit_params=['head.*','*layers.0.mlp*']")
+    assert tiny.train(*audited, report=True) == 0
     rows = [row for row in tiny.lines("metrics.jsonl") if "audit_cosine" in row]
     assert len(rows) == 2 and all(0 < row["audit_share"] < 0.5 for row in rows)
     summary = tiny.summary()

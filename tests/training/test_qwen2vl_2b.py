@@ -13,9 +13,8 @@ import pytest
 import torch
 from PIL import Image
 from tiny_models import save_byte_level_checkpoint
-from tiny_run import write_lines
+from tiny_run import train_command, write_lines
 
-from dreamprm.cli import main
 from dreamprm.config.errors import UserError
 from dreamprm.config.loading import load_config
 from dreamprm.models import PRM
@@ -105,7 +104,7 @@ def test_images_become_the_tokens_of_the_real_layout(overrides: list[str]) -> No
 
 
 def test_a_scaled_down_copy_trains_two_windows(overrides: list[str], tmp_path: Path) -> None:
-    assert main(["train", str(CONFIG), *overrides]) == 0
+    assert train_command(str(CONFIG), *overrides) == 0
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [(row["step"], row["status"], row["lr"]) for row in rows] == [(5, "ok", 5e-7), (10, "ok", 5e-7)]
     assert all(row["alpha_grad_norm"] > 0 for row in rows)

@@ -41,7 +41,7 @@ RESULTS = (
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> TinyRun:
     """A run that nothing interrupted."""
     tiny = tiny_run(tmp_path_factory.mktemp("finished"), tiny_checkpoint)
-    assert tiny.train() == 0
+    assert tiny.train(report=True) == 0
     return tiny
 
 
@@ -133,7 +133,7 @@ def test_the_saved_model_is_the_trained_one(finished: TinyRun) -> None:
 
 
 def test_the_final_table_is_printed_once(again: TinyRun, capsys: pytest.CaptureFixture[str]) -> None:
-    assert again.train() == 0
+    assert again.train(report=True) == 0
     written = capsys.readouterr()
     assert written.out.count("Domains by learned weight") == 1
     assert f"continuing {again.output} from step 8" in written.out

@@ -23,7 +23,7 @@ ALPHA = {
 @pytest.mark.parametrize("sampling", ["single", "mixed"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_learns_weights_of_each_kind(kind: str, sampling: str, tiny: TinyRun) -> None:
-    assert tiny.train(*KINDS[kind], f"sampling={sampling}") == 0
+    assert tiny.train(*KINDS[kind], f"sampling={sampling}", report=True) == 0
     tensors, _ = load_checkpoint(tiny.output / "checkpoints" / "step-000008")
     alpha = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("alpha/")}
     assert {name: tuple(tensor.shape) for name, tensor in alpha.items()} == ALPHA[kind]

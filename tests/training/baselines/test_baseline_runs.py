@@ -46,12 +46,6 @@ RUNS: dict[str, tuple[str, ...]] = {
 SELECTIONS = ("orm", "car", "s1", "meta_only", "with_meta")
 
 
-@pytest.fixture(autouse=True)
-def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its plots take longer than the training; test_baseline_report.py has one."""
-    monkeypatch.setattr("dreamprm.reporting.run_report", lambda folders: None)
-
-
 def vanilla_run(tiny: TinyRun) -> Path:
     """A finished run of the same settings without an upper level."""
     folder = tiny.folder / "vanilla"
