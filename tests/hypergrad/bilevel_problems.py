@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, WindowResult
+from dreamprm.hypergrad import AdamW, BilevelProblem, InnerOptimizer, OptimizerState, WindowResult
 
 Tensors = dict[str, Tensor]
 # Enough for windows of twenty steps.
@@ -23,8 +23,8 @@ class Case:
     alpha: Tensors
     batches: list[Any]
     outer_batch: Any
-    optimizer: AdamW = field(default_factory=lambda: AdamW(lr=1e-2))
-    state: AdamWState | None = None
+    optimizer: InnerOptimizer = field(default_factory=lambda: AdamW(lr=1e-2))
+    state: OptimizerState | None = None
     warm_steps: int = 3
 
     def __post_init__(self) -> None:

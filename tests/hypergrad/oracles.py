@@ -9,7 +9,7 @@ import torch
 from bilevel_problems import Case, Tensors
 from torch import Tensor
 
-from dreamprm.hypergrad import BilevelProblem, build_estimator
+from dreamprm.hypergrad import AdamW, BilevelProblem, InnerOptimizer, OptimizerState, build_estimator
 from dreamprm.hypergrad.unrolled import torchopt_step
 
 
@@ -72,9 +72,11 @@ def implicit_gradient(
     hessian = torch.stack(
         [torch.autograd.grad(entry, phi, retain_graph=True, materialize_grads=True)[0] for entry in grad]
     )
-    _, c2 = case.optimizer.bias_corrections(window.state.step - 1)
-    v = torch.cat([window.state.moments["exp_avg_sq"][name].flatten() for name in names])
-    scale = torch.where(v == 0, 0.0, 1 / ((v / c2).sqrt() + case.optimizer.eps))
+    scale = torch.ones_like(rhs)
+    if isinstance(case.optimizer, AdamW):
+        _, c2 = case.optimizer.bias_corrections(window.state.step - 1)
+        v = torch.cat([window.state.moments["exp_avg_sq"][name].flatten() for name in names])
+        scale = torch.where(v == 0, 0.0, 1 / ((v / c2).sqrt() + case.optimizer.eps))
     solution = inverse(hessian, scale.diag()) @ rhs
     along = torch.autograd.grad(grad @ solution, list(alpha.values()), materialize_grads=True)
     return {name: one - other for name, one, other in zip(alpha, direct, along)}
@@ -113,7 +115,7 @@ def last_step_gradient(case: Case, *, preconditioned: bool, before: bool = False
         name: g.requires_grad_()
         for name, g in zip(start, torch.autograd.grad(loss, list(start.values()), materialize_grads=True))
     }
-    end, _ = torchopt_step(case.optimizer, params, grads, state=state)
+    end, _ = differentiable_step(case.optimizer, params, grads, state=state)
     outer = case.problem.outer_loss(end, alpha, case.outer_batch)
     wanted = grads if preconditioned else end
     found = torch.autograd.grad(outer, [*wanted.values(), *alpha.values()], materialize_grads=True)
@@ -152,9 +154,19 @@ def gradient_without_hessian(case: Case, *, steps: int = 5) -> Tensors:
         at = {name: p.detach().requires_grad_() for name, p in params.items()}
         loss = case.problem.inner_loss(at, alpha, batch)
         grads = torch.autograd.grad(loss, list(at.values()), create_graph=True, materialize_grads=True)
-        params, state = torchopt_step(case.optimizer, params, dict(zip(at, grads)), state=state)
+        params, state = differentiable_step(case.optimizer, params, dict(zip(at, grads)), state=state)
     outer = case.problem.outer_loss(params, alpha, case.outer_batch)
     return dict(zip(alpha, torch.autograd.grad(outer, list(alpha.values()), materialize_grads=True)))
+
+
+def differentiable_step(
+    optimizer: InnerOptimizer, params: Tensors, grads: Tensors, *, state: OptimizerState
+) -> tuple[Tensors, OptimizerState]:
+    """By torchopt where it has the optimizer, else by autograd through its `update`, whose values are those
+    of torch.optim."""
+    if isinstance(optimizer, AdamW):
+        return torchopt_step(optimizer, params, grads, state=state)
+    return optimizer.differentiable_step(params, grads, state=state)
 
 
 def relative_error(got: Tensors, want: Tensors) -> float:

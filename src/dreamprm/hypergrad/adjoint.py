@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
 from dreamprm.hypergrad.cold_start import ColdStart
+from dreamprm.hypergrad.further_gradients import WRT, SettingGradients
 from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep, moments_at
 from dreamprm.hypergrad.mixed_derivative import (
     Mixed,
@@ -132,6 +133,16 @@ class Adjoint(Estimator):
         """With hvp="forward_over_reverse"."""
         return self.hvp == "forward_over_reverse"
 
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """All of them."""
+        return WRT
+
+    @property
+    def differentiates_steps(self) -> bool:
+        """True."""
+        return True
+
     def _run(self, task: WindowTask) -> WindowResult:
         with open_store(self.offload) as store:
             return self._run_with(task, store)
@@ -154,6 +165,10 @@ class Adjoint(Estimator):
         record.cold.report(window)
         if task.problem.structured:
             window.stats["influences"] = influences
+        window.lr_grad = record.settings.lr
+        window.weight_decay_grad = record.settings.weight_decay(task.params)
+        if "params0" in task.wrt:
+            window.params0_grad = {name: cotangents.param for name, cotangents in lam.items()}
         return window
 
     def record(
@@ -173,7 +188,8 @@ class Adjoint(Estimator):
         """
         total = len(batches) if total is None else total
         trajectory = Trajectory(task.optimizer, store, checkpoint=self.checkpoint)
-        record = Record(trajectory, first, ColdStart(task.optimizer))
+        settings = SettingGradients(task.optimizer, task.wrt, first=task.state.step)
+        record = Record(trajectory, first, ColdStart(task.optimizer), settings)
         # the window's first step has no product to save passes of
         graphs = max(1, total - self.keep_graphs) if self.hvp == "double_backward" else total
         for t, batch in enumerate(batches, start=first):
@@ -212,10 +228,12 @@ class Adjoint(Estimator):
         for point in record.trajectory.backwards(lambda t: steps[t].grads()):
             inner = steps.pop().load()
             grads = inner.all_grads()
-            gbar = _through_step(task.optimizer, point, grads, lam=lam, cold=record.cold)
+            gbar = _through_step(
+                task.optimizer, point, grads, lam=lam, cold=record.cold, settings=record.settings
+            )
             params = point.params if inner.graph is None else {}
             del point  # its moments have served
-            more = bool(steps) or record.first > 0
+            more = bool(steps) or record.first > 0 or "params0" in task.wrt
             mixed = self._second_order(
                 task, inner, params, grads=grads, gbar=gbar, lam=lam if more else None, stats=stats
             )
@@ -305,6 +323,7 @@ class Record:
     first: int
     """The number of the first of them in the window."""
     cold: ColdStart
+    settings: SettingGradients
     steps: list[_Step] = field(default_factory=list)
     forward: int = 0
     """Forward passes that they took."""
@@ -341,6 +360,7 @@ def _through_step(
     *,
     lam: dict[str, Cotangents],
     cold: ColdStart,
+    settings: SettingGradients,
 ) -> dict[str, Tensor]:
     """Send lam (in place) backwards through the step taken from `point`; returns gbar_t."""
     clip = optimizer.clip_of(grads)
@@ -349,6 +369,7 @@ def _through_step(
         grad = raw if clip is None else clip.clipped(raw)
         taken = TensorStep(name, state.step, grad, moments_at(state, name), point.params[name])
         after = lam[name]
+        settings.add(after, taken)
         gbar[name], lam[name] = optimizer.vjp(after, taken)
         cold.see(after, taken, gbar[name])
     return gbar if clip is None else clip.vjp(gbar, grads)

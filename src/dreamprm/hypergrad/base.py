@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dreamprm.hypergrad.further_gradients import checked_wrt
 from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
 from dreamprm.hypergrad.opaque import check_backwards
 from dreamprm.hypergrad.problem import BilevelProblem
@@ -51,6 +52,15 @@ class WindowResult:
     status: Status = Status.ok
     message: str = ""
     """What went wrong and what to do; empty when status is ok."""
+    lr_grad: Tensor | None = None
+    """d outer_loss / d lr where `wrt` asks for it: a scalar, or (T,), one for each step, where lr is a
+    schedule."""
+    weight_decay_grad: Tensor | dict[str, Tensor] | None = None
+    """d outer_loss / d weight_decay where `wrt` asks for it: a scalar, or one by parameter name where it is a
+    callable (add up a group's)."""
+    params0_grad: dict[str, Tensor] | None = None
+    """d outer_loss / d params, those that the window started from, where `wrt` asks for it; the moments it
+    started from are held."""
     stats: dict[str, Any] = field(default_factory=dict)
     """`forward` and `backward`: passes over the inner or outer loss; further keys by estimator."""
 
@@ -67,6 +77,8 @@ class WindowTask:
     inner_batches: list[Any]
     outer_batch: Any
     donate: bool
+    wrt: frozenset[str] = frozenset()
+    """Gradients to give in addition to alpha's, of those that the estimator `gives`."""
 
 
 class Estimator(ABC):
@@ -91,6 +103,16 @@ class Estimator(ABC):
         """Whether backward passes are differentiated, for which all of the model must be written."""
         return self.needs_second_order
 
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """The gradients that `run_window(..., wrt=...)` can ask for in addition to alpha's."""
+        return ()
+
+    @property
+    def differentiates_steps(self) -> bool:
+        """Whether alpha_grad goes through the derivative of the inner optimizer's step."""
+        return False
+
     @abstractmethod
     def _run(self, task: WindowTask) -> WindowResult:
         """Take the T steps and fill in the result; a status of its own where a solver did not succeed."""
@@ -107,6 +129,7 @@ class Estimator(ABC):
         outer_batch: Any,
         donate: bool = False,
         on_failure: str = "return",
+        wrt: Collection[str] = ("alpha",),
     ) -> WindowResult:
         """Take T = len(inner_batches) inner steps and estimate the gradient in alpha of the outer loss there.
 
@@ -125,6 +148,10 @@ class Estimator(ABC):
             donate: allow the tensors in `params` and `state` to be overwritten; `alpha` never is.
             on_failure: when the status is not `ok`: "return" the window, whose message says what was seen
                 and what to do, or "raise" it as an exception.
+            wrt: what to give the gradient in, in addition to alpha: "lr" and "weight_decay" (the inner
+                optimizer's), "params0" (the params that the window starts from); in `lr_grad`,
+                `weight_decay_grad` and `params0_grad` of the result. `unrolled`, `adjoint` and `first_order`
+                give them, the last without the Hessian term as it does alpha's; the others refuse.
 
         Returns:
             A `WindowResult`.
@@ -146,6 +173,12 @@ class Estimator(ABC):
         _check_tensors(alpha, kind="alpha")
         if not params:
             raise ValueError("params is empty; give the tensors to train by name")
+        if not isinstance(optimizer, InnerOptimizer):
+            raise TypeError(
+                "optimizer must be an InnerOptimizer such as AdamW(lr=1e-3), got "
+                f"{type(optimizer).__name__}; subclass InnerOptimizer for an own one"
+            )
+        extra = checked_wrt(wrt, given=self.gives, by=type(self).__name__)
         _check_state(optimizer, state, params)
         habits = habits_of(problem)
         fixed = {
@@ -175,6 +208,7 @@ class Estimator(ABC):
             inner_batches=[Numbered(t, batch) for t, batch in enumerate(batches)],
             outer_batch=Numbered("outer", outer_batch),
             donate=donate,
+            wrt=extra,
         )
         with torch.enable_grad():
             window = self._run(task)
@@ -182,6 +216,13 @@ class Estimator(ABC):
             nonfinite = _nonfinite(window)
             if nonfinite:
                 window.status, window.message = Status.nonfinite, nonfinite
+        if window.status is Status.ok and alpha and self.differentiates_steps and optimizer.blocks_gradients:
+            window.status = Status.no_gradient
+            window.message = (
+                f"no derivative passes the steps of {type(optimizer).__name__}: alpha_grad is the direct "
+                "part of the outer loss alone; take an optimizer whose step follows the gradient's size, or "
+                "an estimator that leaves the step out (finite_difference, implicit)"
+            )
         if window.status is not Status.ok and on_failure == "raise":
             kind = FloatingPointError if window.status is Status.nonfinite else ArithmeticError
             raise kind(window.message)
@@ -291,6 +332,7 @@ def _nonfinite(window: WindowResult) -> str:
         _all_finite(window.params),
         bool(torch.isfinite(window.outer_loss)),
         _all_finite(window.alpha_grad),
+        _all_finite(_further(window)),
     ]
     if all(finite):
         return ""
@@ -301,7 +343,20 @@ def _nonfinite(window: WindowResult) -> str:
         return f"the inner gradient is not finite: parameters became NaN or infinite; {advice}"
     if not finite[2]:
         return f"the outer loss is {float(window.outer_loss)}; {advice}, or check the meta batch"
-    return f"the gradient in alpha is not finite; {advice}, or lower the settings of the estimator"
+    what = "alpha" if not finite[3] else ", ".join(_further(window))
+    return f"the gradient in {what} is not finite; {advice}, or lower the settings of the estimator"
+
+
+def _further(window: WindowResult) -> dict[str, Tensor]:
+    """The gradients in addition to alpha's."""
+    parts = {"lr": window.lr_grad, "weight_decay": window.weight_decay_grad, "params0": window.params0_grad}
+    further = {}
+    for name, part in parts.items():
+        if isinstance(part, Tensor):
+            further[name] = part
+        elif part:
+            further[name] = torch.cat([tensor.flatten() for tensor in part.values()])
+    return further
 
 
 def _all_finite(tensors: Mapping[str, Tensor]) -> bool:

@@ -89,6 +89,11 @@ class FiniteDifference(Estimator):
     def __post_init__(self) -> None:
         check_settings(self)
 
+    @property
+    def differentiates_steps(self) -> bool:
+        """With a preconditioner, the last one."""
+        return self.preconditioner is not None
+
     def _run(self, task: WindowTask) -> WindowResult:
         precondition = self.preconditioner is not None
         keep_before = self.point == "before" or (

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
 from dreamprm.hypergrad.cold_start import ColdStart
+from dreamprm.hypergrad.further_gradients import WRT, SettingGradients
 from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep
 from dreamprm.hypergrad.kept_steps import KeptStep, Start, keep_each, take_all
 from dreamprm.hypergrad.mixed_derivative import (
@@ -105,13 +106,25 @@ class FirstOrder(Estimator):
         """With mixed="double_backward"; forward mode differentiates the losses themselves."""
         return self.mixed == "double_backward"
 
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """All of them, without the Hessian term like alpha's."""
+        return WRT
+
+    @property
+    def differentiates_steps(self) -> bool:
+        """True."""
+        return True
+
     def _run(self, task: WindowTask) -> WindowResult:
         with open_store(self.offload) as store:
             return self._run_with(task, store)
 
     def _run_with(self, task: WindowTask, store: Store) -> WindowResult:
         optimizer, params, state = task.optimizer, task.params, task.state
-        start = Start(params, state, store, with_params="param" in optimizer.vjp_reads)
+        settings = SettingGradients(optimizer, task.wrt, first=state.step)
+        with_params = settings.wanted or "param" in optimizer.vjp_reads
+        start = Start(params, state, store, with_params=with_params)
         steps: list[KeptStep] = []
         for t, batch in enumerate(task.inner_batches):
             inner = inner_gradient(task, params, batch=batch)
@@ -128,7 +141,7 @@ class FirstOrder(Estimator):
         outer = outer_gradient(task, params)
         alpha_grad, influences = outer.alpha, []
         cold = ColdStart(optimizer)
-        _sweep(optimizer, start, steps=steps, lam=outer.params, store=store, cold=cold)
+        _sweep(optimizer, start, steps=steps, lam=outer.params, store=store, cold=cold, settings=settings)
         for step in steps:
             mixed = self._contract(task, step)
             alpha_grad = {name: grad + mixed.alpha[name] for name, grad in alpha_grad.items()}
@@ -141,6 +154,9 @@ class FirstOrder(Estimator):
             alpha_grad=alpha_grad,
             inner_losses=torch.stack([step.inner.loss for step in steps]),
             outer_loss=outer.loss,
+            lr_grad=settings.lr,
+            weight_decay_grad=settings.weight_decay(params),
+            params0_grad=outer.params if "params0" in task.wrt else None,
             stats={
                 "forward": sum(step.inner.forward for step in steps)
                 + 1
@@ -192,8 +208,9 @@ def _sweep(
     lam: dict[str, Tensor],
     store: Store,
     cold: ColdStart,
+    settings: SettingGradients,
 ) -> None:
-    """Carry lam back through all steps and fill in each step's gbar_t, or its slope.
+    """Carry lam back through all steps, in place, and fill in each step's gbar_t, or its slope.
 
     Without the Hessian term the recursion couples no two entries, so one tensor goes through the whole window
     at a time and the recomputed moments need T times one tensor. Clipping couples the tensors of a step, but
@@ -207,6 +224,7 @@ def _sweep(
         for t in reversed(range(len(steps))):
             step, grad = steps[t], taken[-1].grad
             one, after = taken.pop(), cotangents
+            settings.add(after, one)
             gbar, cotangents = optimizer.vjp(after, one)
             cold.see(after, one, gbar)
             if step.clip is not None:
@@ -218,6 +236,7 @@ def _sweep(
                 used_norms[t].append(torch.linalg.vector_norm(gbar.masked_fill(grad == 0, 0.0)))
                 step.drop_grad(name)
                 step.gbar[name] = store.keep({name: gbar})
+        lam[name] = cotangents.param
     for t, step in enumerate(steps):
         if step.clip is not None:
             grads = step.all_grads()
@@ -248,7 +267,7 @@ def _replay(optimizer: InnerOptimizer, start: Start, *, name: str, grads: list[T
     steps = []
     for t, grad in enumerate(grads):
         one = TensorStep(name, start.step + t, grad, moments, param)
-        if not optimizer.vjp_reads:
+        if not optimizer.vjp_reads and param is None:
             end: Mapping[str, Tensor] = {}
         elif param is None:
             end = optimizer.advance_moments(one)

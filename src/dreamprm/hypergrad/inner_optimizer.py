@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -175,15 +175,9 @@ class InnerOptimizer(ABC):
         check_not_negative(decay, given=f"weight_decay({name!r})", advice=NO_DECAY)
         return decay
 
-    def context(self, name: str, step: int, settings: SettingTensors | None = None) -> StepContext:
+    def context(self, name: str, step: int) -> StepContext:
         """Of the step that follows `step` steps already taken."""
-        lr: float | Tensor = self.learning_rate(step)
-        decay: float | Tensor = self.decay(name)
-        if settings is not None and settings.lr is not None:
-            lr = settings.lr
-        if settings is not None and settings.weight_decay is not None:
-            decay = settings.weight_decay[name]
-        return StepContext(name, step, lr, decay)
+        return StepContext(name, step, self.learning_rate(step), self.decay(name))
 
     def clip(self, grads: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Clip | None]:
         """The gradients that the step uses; differentiable, and never modified in place.
@@ -242,7 +236,11 @@ class InnerOptimizer(ABC):
         new_params: dict[str, Tensor] = {}
         new_moments: dict[str, dict[str, Tensor]] = {kind: {} for kind in state.moments}
         for name, p in params.items():
-            at = self.context(name, state.step, settings)
+            at = self.context(name, state.step)
+            if settings is not None and settings.lr is not None:
+                at = at._replace(lr=settings.lr.to(p))
+            if settings is not None and settings.weight_decay is not None:
+                at = at._replace(weight_decay=settings.weight_decay[name].to(p))
             new_params[name], after = self.update(p, grads[name], moments_at(state, name), at)
             for kind, moment in after.items():
                 new_moments[kind][name] = moment
@@ -270,8 +268,51 @@ class InnerOptimizer(ABC):
         param, grad, moments = _variables(taken)
         with torch.enable_grad():
             results = self.update(param, grad, moments, self.context(taken.name, taken.step))
-        gbar, lam, *rest = _pull_back(cotangents, results, [grad, param, *moments.values()], by=self)
+        found = _pull_back(cotangents, results, [grad, param, *moments.values()], by=self)
+        # autograd may hand out one tensor twice, or the very cotangents: estimators add to them in place
+        gbar, lam, *rest = (part.clone() for part in found)
         return gbar, Cotangents(lam, dict(zip(moments, rest)))
+
+    def settings_vjp(
+        self, cotangents: Cotangents, taken: TensorStep, wrt: Collection[str]
+    ) -> dict[str, Tensor]:
+        """Derivatives in settings of one step of one tensor; by autograd of `update`.
+
+        Args:
+            cotangents: derivatives in the step's results phi' and moments'.
+            taken: the step, with `param` and `start`.
+            wrt: some of "lr" and "weight_decay".
+
+        Returns:
+            A scalar for each of `wrt`.
+
+        Raises:
+            ValueError: what `update` returns is cut off from one of them.
+        """
+        assert taken.param is not None and taken.start is not None
+        param, at = taken.param.detach(), self.context(taken.name, taken.step)
+        numbers = {"lr": float(at.lr), "weight_decay": float(at.weight_decay)}
+        inputs = {
+            name: torch.tensor(numbers[name], dtype=param.dtype, device=param.device, requires_grad=True)
+            for name in wrt
+        }
+        with torch.enable_grad():
+            at = StepContext(
+                at.name, at.step, inputs.get("lr", at.lr), inputs.get("weight_decay", at.weight_decay)
+            )
+            results = self.update(param, taken.grad.detach(), taken.start, at)
+        outputs, parts = _outputs(cotangents, results)
+        found: Sequence[Tensor | None] = [None] * len(inputs)
+        if outputs:
+            found = torch.autograd.grad(outputs, list(inputs.values()), parts, allow_unused=True)
+        for name, gradient in zip(inputs, found):
+            if gradient is None:
+                raise ValueError(
+                    f"{type(self).__name__}.update has no gradient in {name}: it does not use at.{name}, or "
+                    "takes a number from it (float(), .item()); write it by arithmetic, without a branch on "
+                    "its value"
+                )
+        return {name: gradient for name, gradient in zip(inputs, found) if gradient is not None}
 
     def _checked_update(
         self, param: Tensor, grad: Tensor, moments: Mapping[str, Tensor], at: StepContext
@@ -354,7 +395,15 @@ def _pull_back(
             f"the param that {type(by).__name__}.update returns is cut off from its arguments (detached, or "
             "computed under torch.no_grad()): write it by operations that autograd can follow"
         )
-    pairs = [(new, cotangents.param)]
-    pairs += [(after[kind], part) for kind, part in cotangents.moments.items() if after[kind].requires_grad]
-    outputs, parts = zip(*pairs)
+    outputs, parts = _outputs(cotangents, results)
     return list(torch.autograd.grad(outputs, inputs, parts, materialize_grads=True))
+
+
+def _outputs(
+    cotangents: Cotangents, results: tuple[Tensor, Mapping[str, Tensor]]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The results that have a graph, and their cotangents."""
+    new, after = results
+    pairs = [(new, cotangents.param), *((after[kind], part) for kind, part in cotangents.moments.items())]
+    kept = [(output, part) for output, part in pairs if output.requires_grad]
+    return [output for output, _ in kept], [part for _, part in kept]

@@ -1,4 +1,4 @@
-"""The reference: reverse mode through T unrolled AdamW steps."""
+"""The reference: reverse mode through T unrolled optimizer steps."""
 
 from __future__ import annotations
 
@@ -14,18 +14,36 @@ from dreamprm.hypergrad.base import (
     Estimator,
     WindowResult,
     WindowTask,
-    gradients,
+    gradient_list,
     inner_gradient_list,
     leaves,
     require_graph,
 )
-from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
+from dreamprm.hypergrad.further_gradients import (
+    WRT,
+    at_step,
+    setting_tensors,
+    settings_among,
+    shaped_decay,
+    shaped_lr,
+)
+from dreamprm.hypergrad.inner_optimizer import (
+    Cotangents,
+    InnerOptimizer,
+    OptimizerState,
+    SettingTensors,
+    TensorStep,
+    moments_at,
+)
 from dreamprm.hypergrad.products import advice
 
 
 @dataclass(frozen=True)
 class Unrolled(Estimator):
-    """alpha_grad = d/dalpha L_meta(phi_T(alpha), alpha), exact, by autograd through `torchopt.adamw`.
+    """alpha_grad = d/dalpha L_meta(phi_T(alpha), alpha), exact, by autograd through the steps.
+
+    AdamW's are those of `torchopt.adamw`, others those of `InnerOptimizer.differentiable_step`, as AdamW's
+    own are where the gradient in its settings is asked for.
 
     Use it as the reference, and wherever it fits. Not for large models: the graphs of all T steps are alive
     at once (memory grows with T), and gradients of gradients exclude fused attention kernels.
@@ -50,22 +68,51 @@ class Unrolled(Estimator):
         """True: the inner gradients are differentiated again."""
         return True
 
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """All of them."""
+        return WRT
+
+    @property
+    def differentiates_steps(self) -> bool:
+        """True."""
+        return True
+
     def _run(self, task: WindowTask) -> WindowResult:
         with advice("unrolled"):
             return self._run_graph(task)
 
     def _run_graph(self, task: WindowTask) -> WindowResult:
-        names = list(task.params)
-        alpha, params, state, losses = leaves(task.alpha), leaves(task.params), task.state, []
-        for batch in task.inner_batches:
+        names, first = list(task.params), task.state.step
+        alpha, start, losses = leaves(task.alpha), leaves(task.params), []
+        rates, decays = setting_tensors(
+            task.optimizer,
+            task.wrt,
+            steps=range(first, first + len(task.inner_batches)),
+            names=names,
+        )
+        params, state = start, task.state
+        for t, batch in enumerate(task.inner_batches):
             loss = task.problem.inner_loss(params, alpha, batch)
             grads = dict(zip(params, inner_gradient_list(loss, params, create_graph=True)))
-            params, state = _differentiable_step(task.optimizer, params, grads, state=state)
+            settings = at_step(rates, decays, t=t)
+            if settings is not None and t == 0:
+                _check_settings_enter(task, grads)
+            params, state = _differentiable_step(
+                task.optimizer, params, grads, state=state, settings=settings
+            )
             losses.append(loss.detach())
         outer_loss = task.problem.outer_loss(params, alpha, task.outer_batch)
         require_graph(outer_loss, name="outer_loss")
+        params0 = list(start.values()) if "params0" in task.wrt else []
+        found = iter(gradient_list(outer_loss, [*alpha.values(), *rates, *decays.values(), *params0]))
         return WindowResult(
-            alpha_grad=gradients(outer_loss, alpha),
+            alpha_grad={name: next(found) for name in alpha},
+            lr_grad=shaped_lr(task.optimizer, [next(found) for _ in rates]) if rates else None,
+            weight_decay_grad=shaped_decay(task.optimizer, {name: next(found) for name in decays})
+            if decays
+            else None,
+            params0_grad=dict(zip(start, found)) if "params0" in task.wrt else None,
             params={name: params[name].detach() for name in names},
             state=task.optimizer.make_state(
                 state.step,
@@ -81,12 +128,26 @@ class Unrolled(Estimator):
         )
 
 
+def _check_settings_enter(task: WindowTask, grads: dict[str, Tensor]) -> None:
+    """Refuse an optimizer whose step is cut off from a setting, whose gradient would be 0 unseen."""
+    name = min(task.params, key=lambda name: task.params[name].numel())
+    param, state = task.params[name], task.state
+    taken = TensorStep(name, state.step, grads[name].detach(), moments_at(state, name), param)
+    task.optimizer.settings_vjp(Cotangents(param), taken, settings_among(task.wrt))
+
+
 def _differentiable_step(
-    optimizer: InnerOptimizer, params: dict[str, Tensor], grads: dict[str, Tensor], *, state: OptimizerState
+    optimizer: InnerOptimizer,
+    params: dict[str, Tensor],
+    grads: dict[str, Tensor],
+    *,
+    state: OptimizerState,
+    settings: SettingTensors | None,
 ) -> tuple[dict[str, Tensor], OptimizerState]:
-    if type(optimizer) is AdamW:
+    # torchopt takes numbers as settings, and has AdamW alone of ours
+    if type(optimizer) is AdamW and settings is None:
         return torchopt_step(optimizer, params, grads, state=state)
-    return optimizer.differentiable_step(params, grads, state=state)
+    return optimizer.differentiable_step(params, grads, state=state, settings=settings)
 
 
 def torchopt_step(
