@@ -196,6 +196,9 @@ def _differences(case: Case, *, steps: int = 5) -> dict[str, Any]:
             optimizer = _shifted(case.optimizer, key, lambda at: by * (at == argument))
             return _outer(replace(held, optimizer=optimizer), steps=steps)
 
+        if key == "weight_decay" and case.optimizer.decay(argument) == 0.0:
+            # it cannot be negative: one-sided, of the same order
+            return (4 * moved(1e-4) - moved(2e-4) - 3 * moved(0.0)) / 2e-4
         return (moved(1e-5) - moved(-1e-5)) / 2e-5
 
     first = case.state.step
@@ -263,7 +266,8 @@ def test_gradients_in_lr_weight_decay_and_the_first_params(row, optimizer, probl
         _assert_further(window, _without_hessian(case), tolerance=1e-10)
     else:
         _assert_further(window, _differences(case), tolerance=max(1e-6, row.tolerance))
-    assert relative_error(window.alpha_grad, plain.alpha_grad) < 1e-12
+    # params0 makes the first step's mixed derivative a by-product of a Hessian-vector product
+    assert relative_error(window.alpha_grad, plain.alpha_grad) < row.tolerance
     assert relative_error(window.params, plain.params) < 1e-12
 
 
