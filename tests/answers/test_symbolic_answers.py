@@ -72,7 +72,7 @@ def test_a_formula_that_ends_a_sentence(checker, response, expected):
 def test_one_worker_serves_all_comparisons(checker):
     checker.check("\\boxed{x}", question("y"))
     first = checker._worker.process.pid
-    checker.check("\\boxed{x}", question("y"))
+    checker.check("\\boxed{z}", question("y"))
     assert checker._worker.process.pid == first
 
 
@@ -80,8 +80,8 @@ def test_one_worker_serves_all_comparisons(checker):
 def test_a_worker_that_does_not_survive_is_replaced():
     checker = build_checker("symbolic", timeout=2.0)
     try:
-        for tower in ("9^{9^{9^{9}}}", "1000000000!"):
-            assert checker.check("\\boxed{2/4}", question("\\frac12")).verdict == "right"
+        for tower, half in (("9^{9^{9^{9}}}", "2/4"), ("1000000000!", "\\frac{\\sqrt{4}}{4}")):
+            assert checker.check(f"\\boxed{{{half}}}", question("\\frac12")).verdict == "right"
             before = checker._worker.process  # type: ignore[attr-defined]
             start = time.perf_counter()
             judgement = checker.check(f"\\boxed{{{tower}}}", question("1"))
@@ -89,10 +89,12 @@ def test_a_worker_that_does_not_survive_is_replaced():
             assert (judgement.verdict, judgement.extracted) == ("undecided", tower)
             assert "not compared within 2 s" in judgement.reason
             assert before.poll() is not None
-        checker.check("\\boxed{x}", question("x"))
+        assert checker.check("\\boxed{x}", question("x")).verdict == "right"
         checker._worker.process.kill()  # type: ignore[attr-defined]
-        judgement = checker.check("\\boxed{x}", question("x"))
+        assert checker.check("\\boxed{x}", question("x")).verdict == "right"  # it is not asked again
+        judgement = checker.check("\\boxed{y}", question("x"))
         assert judgement.verdict == "undecided" and "crashed its worker" in judgement.reason
+        assert checker.check("\\boxed{y}", question("x")).verdict == "wrong"  # what it died of is
     finally:
         checker.close()
 

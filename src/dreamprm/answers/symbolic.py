@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +29,8 @@ from dreamprm.responses import Stated
 
 _LONGEST = 400
 """Longer answers are prose, or would exceed the time limit in parsing."""
+
+_KEPT_REPLIES = 4096
 
 _START_SECONDS = 120.0
 """How long a worker may take to import sympy on a busy machine."""
@@ -66,6 +69,10 @@ class SymbolicChecker(Checker):
     )
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
     _worker: _Worker | None = field(default=None, init=False, repr=False, compare=False)
+    # Many candidates of a question state the same answer. A reply that the worker died of is not kept.
+    _replies: OrderedDict[tuple[str, str], dict[str, Any]] = field(
+        default_factory=OrderedDict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -123,7 +130,7 @@ class SymbolicChecker(Checker):
             given = rf"({given}) \cdot ({factor})"
         if _RELATION.match(given) and not _RELATION.match(right) or re.search(r"[-+*/=]\s*$", given):
             return Judgement("undecided", extracted, f"{stated.how}: an inequality, or cut off")
-        reply = self._ask({"reference": right, "stated": given})
+        reply = self._ask(right, given)
         if reply["verdict"] == "unread":
             return Judgement("undecided", extracted, f"{stated.how}: {reply['what']}")
         if reply["verdict"] == "equal":
@@ -137,13 +144,17 @@ class SymbolicChecker(Checker):
         with self._lock:
             self._stop()
 
-    def _ask(self, request: dict[str, str]) -> dict[str, Any]:
+    def _ask(self, reference: str, stated: str) -> dict[str, Any]:
         """The worker's reply; `unread`, with the reason, if the worker did not survive the request."""
+        pair = (reference, stated)
         with self._lock:
+            if pair in self._replies:
+                self._replies.move_to_end(pair)
+                return self._replies[pair]
             if self._worker is None:
                 self._worker = _Worker(self.timeout, self.memory_mb)
             try:
-                return self._worker.ask(request, self.timeout)
+                reply = self._worker.ask({"reference": reference, "stated": stated}, self.timeout)
             except TimeoutError:
                 self._stop()
                 return {"verdict": "unread", "what": f"not compared within {self.timeout:g} s"}
@@ -154,6 +165,10 @@ class SymbolicChecker(Checker):
                 # Interrupted (Ctrl-C): a late reply would be taken for the reply to the next request.
                 self._stop()
                 raise
+            self._replies[pair] = reply
+            if len(self._replies) > _KEPT_REPLIES:
+                self._replies.popitem(last=False)
+            return reply
 
     def _stop(self) -> None:
         if self._worker is not None:

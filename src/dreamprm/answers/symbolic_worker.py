@@ -8,6 +8,7 @@ limit.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -46,20 +47,12 @@ def serve(seconds: float, memory_mb: int) -> None:
 
 
 def _compare(reference: str, stated: str) -> dict[str, Any]:
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
+    from math_verify import verify
 
-    # Do not use math-verify's own limits: they raise only inside Python code, which one long integer
-    # multiplication never reaches.
-    reading: dict[str, Any] = {
-        "extraction_config": [LatexExtractionConfig(), ExprExtractionConfig()],
-        "parsing_timeout": None,
-        "fallback_mode": "no_fallback",
-        "raise_on_error": True,
-    }
-    right = parse(_as_math(reference), **reading)
+    right = _parsed_reference(reference)
     if not right:
         return {"verdict": "unread", "what": "the reference is not an expression"}
-    given = parse(_as_math(stated), **reading)
+    given = _parsed(stated)
     if not given:
         return {"verdict": "unread", "what": "not an expression"}
     equal = verify(right, given, timeout_seconds=None, raise_on_error=True)
@@ -73,6 +66,28 @@ def _compare(reference: str, stated: str) -> dict[str, Any]:
     if not equal and _rounds_to(other, reference):
         return {"verdict": "unread", "what": "the reference is this number, rounded"}
     return {"verdict": "equal" if equal else "different", "what": ""}
+
+
+# The candidates of a question follow each other. Few are held, as an expression may take much of the memory.
+@functools.lru_cache(maxsize=4)
+def _parsed_reference(text: str) -> list[Any]:
+    return _parsed(text)
+
+
+def _parsed(text: str) -> list[Any]:
+    """What math-verify reads in a text; empty if it is not an expression."""
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
+
+    # Do not use math-verify's own limits: they raise only inside Python code, which one long integer
+    # multiplication never reaches.
+    found: list[Any] = parse(
+        _as_math(text),
+        extraction_config=[LatexExtractionConfig(), ExprExtractionConfig()],
+        parsing_timeout=None,
+        fallback_mode="no_fallback",
+        raise_on_error=True,
+    )
+    return found
 
 
 def _agree(one: Any, other: Any, written: bool) -> bool:
