@@ -29,6 +29,7 @@ from dreamprm.hypergrad.none import NoHypergradient
 from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.registry import ESTIMATORS, build_estimator, estimator_settings
 from dreamprm.hypergrad.sgd import SGD
+from dreamprm.hypergrad.torch_optim import from_torch, to_torch
 from dreamprm.hypergrad.unrolled import Unrolled
 
 __all__ = [
@@ -64,4 +65,6 @@ __all__ = [
     "WindowResult",
     "build_estimator",
     "estimator_settings",
+    "from_torch",
+    "to_torch",
 ]
