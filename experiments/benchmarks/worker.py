@@ -26,6 +26,7 @@ from experiments.benchmarks.cases import CASES, Run
 from experiments.benchmarks.workload import Setting, Workload, build_workload
 
 Outcome = dict[str, Any]
+WARM_UP = 5  # steps of a window before the first that is timed
 
 
 class Models:
@@ -78,10 +79,14 @@ def measure_seconds(setting: Setting, cases: Sequence[str], repetitions: int) ->
     """{"seconds": one number per repetition} for each case: CPU seconds, or on a GPU those of the clock.
 
     Every repetition runs all cases in turn, so that a drift in the machine's speed affects all of them alike;
-    the first round is a warm-up and does not count. A case that fails drops out with its "error".
+    the first round is a warm-up by windows of a few steps and does not count. A case that fails drops out
+    with its "error".
     """
-    models, found = Models(setting), {case: Outcome(seconds=[]) for case in cases}
+    models = Models(replace(setting, steps=min(setting.steps, WARM_UP)))
+    found = {case: Outcome(seconds=[]) for case in cases}
     for repetition in range(repetitions + 1):
+        if repetition == 1:
+            models = Models(setting)
         for case in cases:
             if "error" in found[case]:
                 continue
