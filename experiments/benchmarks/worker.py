@@ -75,8 +75,13 @@ def _measure_memory_here(setting: Setting, case: str, sender: Connection) -> Non
         sender.send({"error": describe(error)})
 
 
-def measure_seconds(setting: Setting, cases: Sequence[str], repetitions: int) -> dict[str, Outcome]:
+def measure_seconds(
+    setting: Setting, cases: Sequence[str], repetitions: int, *, with_agreement: bool = False
+) -> dict[str, Outcome]:
     """{"seconds": one number per repetition} for each case: CPU seconds, or on a GPU those of the clock.
+
+    `with_agreement` adds {"agreement": {lr: ...}} of the windows that were timed, as `measure_agreement`
+    gives it: for long windows, which would otherwise run twice.
 
     Every repetition runs all cases in turn, so that a drift in the machine's speed affects all of them alike;
     the first round is a warm-up by windows of a few steps and does not count. A case that fails drops out
@@ -84,6 +89,7 @@ def measure_seconds(setting: Setting, cases: Sequence[str], repetitions: int) ->
     """
     models = Models(replace(setting, steps=min(setting.steps, WARM_UP)))
     found = {case: Outcome(seconds=[]) for case in cases}
+    grads: dict[str, dict[str, Tensor]] = {}
     for repetition in range(repetitions + 1):
         if repetition == 1:
             models = Models(setting)
@@ -103,6 +109,12 @@ def measure_seconds(setting: Setting, cases: Sequence[str], repetitions: int) ->
                 found[case]["note"] = taken.note
             if repetition:
                 found[case]["seconds"].append(seconds)
+            grads[case] = taken.alpha_grad
+    if with_agreement:
+        truth = flat(exact_gradient(setting))
+        for case, grad in grads.items():
+            if grad and "error" not in found[case] and CASES[case].estimator != "none":
+                found[case]["agreement"] = {f"{setting.lr:g}": agreement(flat(grad), truth)}
     return found
 
 
@@ -166,7 +178,9 @@ def _now(setting: Setting) -> float:
 
 
 JOBS: dict[str, Callable[[Setting, dict[str, Any]], dict[str, Outcome]]] = {
-    "time": lambda setting, order: measure_seconds(setting, order["cases"], order["repetitions"]),
+    "time": lambda setting, order: measure_seconds(
+        setting, order["cases"], order["repetitions"], with_agreement=order.get("with_agreement", False)
+    ),
     "agreement": lambda setting, order: measure_agreement(setting, order["cases"]),
     "memory": lambda setting, order: measure_memory(setting, order["cases"]),
 }

@@ -83,8 +83,8 @@ def test_a_measurement_has_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch)
 def test_a_run_measures_every_row_and_keeps_the_points_it_has(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def here(job: str, setting: Setting, cases: list[str], plan: windows.Plan) -> Any:
-        return worker.JOBS[job](setting, {"cases": cases, "repetitions": plan.repetitions})
+    def here(job: str, setting: Setting, cases: list[str], plan: windows.Plan, **options: Any) -> Any:
+        return worker.JOBS[job](setting, {"cases": cases, "repetitions": plan.repetitions, **options})
 
     monkeypatch.setattr(windows, "ask", here)
     out = tmp_path / "bench.json"
@@ -112,7 +112,7 @@ def test_figures_of_this_machine_stand_beside_the_committed_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        windows, "ask", lambda job, setting, cases, plan: {case: {"seconds": [2.0]} for case in cases}
+        windows, "ask", lambda job, setting, cases, plan, **_: {case: {"seconds": [2.0]} for case in cases}
     )
     committed = tmp_path / "committed.json"
     there: dict[str, Any] = {"conditions": {"machine": "another", "date": "2020-01-01"}, "rows": {}}
