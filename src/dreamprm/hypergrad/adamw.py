@@ -213,9 +213,12 @@ class AdamW(InnerOptimizer):
     def advance_moments(self, taken: TensorStep) -> dict[str, Tensor]:
         """(m', v') of one tensor, with the bits that `step` gives."""
         assert taken.start is not None
-        m, v = (taken.start[kind].clone() for kind in self.kinds)
-        self._advance_moments([m], [v], [taken.grad])
-        return {"exp_avg": m, "exp_avg_sq": v}
+        b1, b2 = self.betas
+        m, v = (taken.start[kind] for kind in self.kinds)
+        return {
+            "exp_avg": m.mul(b1).add_(taken.grad, alpha=1 - b1),
+            "exp_avg_sq": v.mul(b2).addcmul_(taken.grad, taken.grad, value=1 - b2),
+        }
 
     def _advance_moments(self, m: list[Tensor], v: list[Tensor], g: list[Tensor]) -> None:
         b1, b2 = self.betas
@@ -249,6 +252,16 @@ class AdamW(InnerOptimizer):
         Returns:
             (gbar, (lam, lam_m, lam_v)): derivatives in g and in what the step started from.
         """
+        return self._vjp(cotangents, taken, inplace=False)
+
+    @torch.no_grad()
+    def vjp_inplace(self, cotangents: Cotangents, taken: TensorStep) -> tuple[Tensor, Cotangents]:
+        """`vjp` with its bits, in the memory of the moments after the step and of their cotangents."""
+        if taken.step == 0 or type(self).vjp is not AdamW.vjp:
+            return self.vjp(cotangents, taken)
+        return self._vjp(cotangents, taken, inplace=True)
+
+    def _vjp(self, cotangents: Cotangents, taken: TensorStep, *, inplace: bool) -> tuple[Tensor, Cotangents]:
         end = self.advance_moments(taken) if taken.end is None else taken.end
         b1, b2 = self.betas
         lr = self.learning_rate(taken.step)
@@ -262,9 +275,13 @@ class AdamW(InnerOptimizer):
             eps=self.eps,
             eps_root=self.eps_root,
             corrections=self.bias_corrections(taken.step),
+            inplace=inplace,
         )
-        gbar = lam_m.mul(1 - b1).addcmul_(taken.grad, lam_v, value=2 * (1 - b2))
-        lam = cotangents.param.mul(1 - lr * self.decay(taken.name))
+        gbar = torch.mul(lam_m, 1 - b1, out=end["exp_avg"] if inplace else None)
+        gbar.addcmul_(taken.grad, lam_v, value=2 * (1 - b2))
+        lam, decayed = cotangents.param, lr * self.decay(taken.name)
+        if not inplace or decayed > torch.finfo(lam.dtype).eps / 4:  # else 1 - decayed is 1
+            lam = lam.mul(1 - decayed)
         return gbar, Cotangents(lam, dict(zip(self.kinds, (lam_m.mul_(b1), lam_v.mul_(b2)))))
 
 
@@ -283,6 +300,7 @@ def direction_vjp(
     eps: float,
     eps_root: float,
     corrections: tuple[float, float],
+    inplace: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Send derivatives backwards through -lr (m'/c1) / (sqrt(v'/c2 + eps_root) + eps).
 
@@ -290,25 +308,34 @@ def direction_vjp(
         param: lam', the derivative in phi'.
         exp_avg, exp_avg_sq: m', v'.
         after: derivatives in m' and v' from later steps; None for zero.
+        inplace: whether exp_avg_sq and `after` may be overwritten.
 
     Returns:
-        (lam_m', lam_v'): all of the derivatives in m' and v', in new tensors.
+        (lam_m', lam_v'): all of the derivatives in m' and v', in new tensors unless `inplace`.
     """
     c1, c2 = corrections
     # few passes over memory: sqrt(c2) s and sqrt(c2) d, the scalars gathered in `scale`
     scale = -lr * math.sqrt(c2) / c1
-    root = exp_avg_sq.add(eps_root * c2).sqrt_() if eps_root else exp_avg_sq.sqrt()
+    if eps_root:
+        root = exp_avg_sq.add(eps_root * c2).sqrt_()
+    else:
+        root = exp_avg_sq.sqrt_() if inplace else exp_avg_sq.sqrt()
     denominator = root + eps * math.sqrt(c2)
     slope = param / denominator  # d/dm' of <lam', phi'>, over scale
     # dividing by inf gives the 0 wanted where v' = 0
     root = torch.threshold_(root.mul_(denominator), 0.0, math.inf)
-    lam_v = exp_avg * slope
+    lam_v = torch.mul(exp_avg, slope, out=denominator)
     after_m, after_v = after
     if after_v is None:
         lam_v.div_(root).mul_(-0.5 * scale)
+    elif inplace:
+        lam_v = after_v.addcdiv_(lam_v, root, value=-0.5 * scale)
     else:
         lam_v = torch.addcdiv(after_v, lam_v, root, value=-0.5 * scale)
-    lam_m = slope.mul_(scale) if after_m is None else torch.add(after_m, slope, alpha=scale)
+    if after_m is None:
+        lam_m = slope.mul_(scale)
+    else:
+        lam_m = after_m.add_(slope, alpha=scale) if inplace else torch.add(after_m, slope, alpha=scale)
     return lam_m, lam_v
 
 

@@ -225,7 +225,7 @@ def _sweep(
             step, grad = steps[t], taken[-1].grad
             one, after = taken.pop(), cotangents
             settings.add(after, one)
-            gbar, cotangents = optimizer.vjp(after, one)
+            gbar, cotangents = optimizer.vjp_inplace(after, one)
             cold.see(after, one, gbar)
             if step.clip is not None:
                 step.gbar[name] = store.keep({name: gbar})

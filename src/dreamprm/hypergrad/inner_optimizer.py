@@ -314,6 +314,14 @@ class InnerOptimizer(ABC):
                 )
         return {name: gradient for name, gradient in zip(inputs, found) if gradient is not None}
 
+    def vjp_inplace(self, cotangents: Cotangents, taken: TensorStep) -> tuple[Tensor, Cotangents]:
+        """`vjp` that may overwrite `taken.end` and the cotangents of the moments, which nobody reads again.
+
+        Never that of the param, of which autograd may have returned one tensor for two; the cotangent of the
+        param that is returned may be that very tensor.
+        """
+        return self.vjp(cotangents, taken)
+
     def _checked_update(
         self, param: Tensor, grad: Tensor, moments: Mapping[str, Tensor], at: StepContext
     ) -> tuple[Tensor, dict[str, Tensor]]:
