@@ -13,7 +13,7 @@ import random
 import sys
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -206,7 +206,9 @@ class Replay:
             value = loss(*given)
         else:
             watch = _Watch(name, self._fixed, {_storage(one.tensor) for one, _ in known})
-            with watch:
+            # what compiled code does inside is not seen: such losses are watched uncompiled, then evaluated
+            compiled = _compiling()
+            with watch, torch.compiler.set_stance("force_eager") if compiled else nullcontext():
                 value = loss(*given)
             for generator, state in watch.generators.items():
                 if generator not in habits.generators:
@@ -224,7 +226,12 @@ class Replay:
                     habits.undo.append(partial(one.write, earlier))
         drawn = {place: state for place, state in before.items() if not _same(state, _random_state(place))}
         habits.others |= {place for place in ("python", "numpy") if place in drawn}
-        return value, _Start(drawn, known)
+        start = _Start(drawn, known)
+        if self._watched and compiled:
+            del value
+            start.restore()
+            value = loss(*given)
+        return value, start
 
     def _places(self) -> list[Hashable]:
         """Where random numbers may come from."""
@@ -232,6 +239,13 @@ class Replay:
         # nobody draws from a numpy that is not loaded
         loaded = [place for place in others if place == "python" or "numpy" in sys.modules]
         return ["cpu", *self._devices, *self._habits.generators, *loaded]
+
+
+def _compiling() -> bool:
+    """Whether anything in this process was given to torch.compile."""
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    backends = getattr(frames, "cached_backends", {"unknown": True})
+    return frames is not None and any(backend is not None for backend in backends.values())
 
 
 def _numbered_parts(parts: Callable[[Any], list[Part]]) -> Callable[[Numbered], list[Part]]:
@@ -279,6 +293,11 @@ class _Watch(TorchDispatchMode):
         """With their values before."""
         self.generators: dict[torch.Generator, Tensor] = {}
         """With their states before."""
+
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """True: without this, torch.compile runs what it first meets here eagerly for good."""
+        return True
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
