@@ -25,6 +25,7 @@ from dreamprm.hypergrad.inner_optimizer import (
     TensorStep,
     check_common_settings,
 )
+from dreamprm.hypergrad.settings import check_numbers
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Adam(InnerOptimizer):
     kinds = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         object.__setattr__(self, "betas", checked_betas(self.betas))
         check_eps(self.eps)
         check_eps_root(self.eps_root)

@@ -21,6 +21,8 @@ from dreamprm.hypergrad.inner_optimizer import (
     TensorStep,
     check_common_settings,
 )
+from dreamprm.hypergrad.settings import check_numbers
+from dreamprm.hypergrad.trees import flatten, named
 
 Vjp = Callable[[Any, Cotangents, TensorStep], tuple[Tensor, Cotangents]]
 
@@ -121,6 +123,7 @@ class AdamW(InnerOptimizer):
     kinds = ("exp_avg", "exp_avg_sq")
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         object.__setattr__(self, "betas", checked_betas(self.betas))
         check_eps(self.eps)
         check_eps_root(self.eps_root)
@@ -135,7 +138,7 @@ class AdamW(InnerOptimizer):
         """The state with these moments."""
         return AdamWState(step, **moments)
 
-    def init(self, params: Mapping[str, Tensor]) -> AdamWState:
+    def init(self, params: Any) -> AdamWState:
         """Zero moments for these params, no step taken."""
         state = super().init(params)
         assert isinstance(state, AdamWState)
@@ -148,18 +151,22 @@ class AdamW(InnerOptimizer):
     @torch.no_grad()
     def step(
         self,
-        params: Mapping[str, Tensor],
-        grads: Mapping[str, Tensor],
+        params: Any,
+        grads: Any,
         *,
         state: OptimizerState,
         inplace: bool = False,
-    ) -> tuple[dict[str, Tensor], AdamWState]:
+    ) -> tuple[Any, AdamWState]:
         """One step along the clipped gradient; returns (params, state), all detached.
 
         `inplace=True` writes into the tensors given (and returns them) with two chunks of temporary memory,
         three where the gradients are clipped; the bits are the same. `grads` has an entry for each of the
         params and is never modified.
         """
+        given = flatten(params, kind="params")
+        if given.rebuild is not None:
+            new, after = self.step(given.tensors, named(grads, kind="params"), state=state, inplace=inplace)
+            return given.rebuild(new), after
         lr, (c1, c2) = self.learning_rate(state.step), self.bias_corrections(state.step)
         clip = self.clip_of(grads)
         names = list(params)

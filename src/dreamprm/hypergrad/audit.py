@@ -18,6 +18,7 @@ from dreamprm.hypergrad.base import Estimator, Status, WindowResult
 from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
 from dreamprm.hypergrad.problem import BilevelProblem, Tensors
 from dreamprm.hypergrad.replay import undisturbed
+from dreamprm.hypergrad.trees import flatten
 
 # The exact gradient where an operation of the model has no second derivative.
 _BY_DIFFERENCES = Adjoint(hvp="finite_difference")
@@ -110,9 +111,9 @@ class Audit:
         estimator: Estimator,
         problem: BilevelProblem,
         optimizer: InnerOptimizer,
-        params: Mapping[str, Tensor],
+        params: Any,
         state: OptimizerState,
-        alpha: Mapping[str, Tensor],
+        alpha: Any,
         *,
         inner_batches: Iterable[Any],
         outer_batch: Any,
@@ -121,6 +122,9 @@ class Audit:
 
         Arguments and errors are those of `Estimator.run_window`, and those of `select`.
         """
+        given, given_alpha = flatten(params, kind="params"), flatten(alpha, kind="alpha")
+        problem = problem.rebuilding(given.rebuild, given_alpha.rebuild)
+        params, alpha = given.tensors, given_alpha.tensors
         chosen = self.select(params)
         start: tuple[Any, ...] = (
             _held(problem, {name: p.detach() for name, p in params.items() if name not in set(chosen)}),

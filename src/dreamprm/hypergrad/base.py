@@ -11,11 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dreamprm.hypergrad.arguments import check_memory, check_state, check_tensors
 from dreamprm.hypergrad.further_gradients import checked_wrt
 from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
+from dreamprm.hypergrad.no_gradient import cause, says_nothing, silent_tensors
 from dreamprm.hypergrad.opaque import check_backwards
 from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.replay import Numbered, Replay, habits_of
+from dreamprm.hypergrad.settings import check_numbers
+from dreamprm.hypergrad.torch_errors import explained, require_dense
+from dreamprm.hypergrad.trees import flatten
 
 
 class Status(str, Enum):
@@ -39,12 +44,12 @@ class Status(str, Enum):
 class WindowResult:
     """The result of one window; every tensor is detached."""
 
-    params: dict[str, Tensor]
-    """phi_T, after the window's T steps."""
+    params: Any
+    """phi_T, after the window's T steps, in the structure that was given: dict[str, Tensor] for a dict."""
     state: OptimizerState
     """The optimizer's state after them; pass it to the next window."""
-    alpha_grad: dict[str, Tensor]
-    """d outer_loss / d alpha, shaped like alpha; zeros where alpha does not enter."""
+    alpha_grad: Any
+    """d outer_loss / d alpha, in the structure of alpha; zeros where alpha does not enter."""
     inner_losses: Tensor
     """(T,) the inner loss before each step."""
     outer_loss: Tensor
@@ -58,11 +63,12 @@ class WindowResult:
     weight_decay_grad: Tensor | dict[str, Tensor] | None = None
     """d outer_loss / d weight_decay where `wrt` asks for it: a scalar, or one by parameter name where it is a
     callable (add up a group's)."""
-    params0_grad: dict[str, Tensor] | None = None
+    params0_grad: Any = None
     """d outer_loss / d params, those that the window started from, where `wrt` asks for it; the moments it
     started from are held."""
     stats: dict[str, Any] = field(default_factory=dict)
-    """`forward` and `backward`: passes over the inner or outer loss; further keys by estimator."""
+    """`forward` and `backward`: passes over the inner or outer loss; `without_gradient`: names of tensors of
+    alpha whose gradient is exactly 0, where there are any; further keys by estimator."""
 
 
 @dataclass
@@ -113,6 +119,11 @@ class Estimator(ABC):
         """Whether alpha_grad goes through the derivative of the inner optimizer's step."""
         return False
 
+    @property
+    def gives_gradient(self) -> bool:
+        """Whether a gradient of 0 is reported as `no_gradient`; False for plain training."""
+        return True
+
     @abstractmethod
     def _run(self, task: WindowTask) -> WindowResult:
         """Take the T steps and fill in the result; a status of its own where a solver did not succeed."""
@@ -121,9 +132,9 @@ class Estimator(ABC):
         self,
         problem: BilevelProblem,
         optimizer: InnerOptimizer,
-        params: Mapping[str, Tensor],
+        params: Any,
         state: OptimizerState,
-        alpha: Mapping[str, Tensor],
+        alpha: Any,
         *,
         inner_batches: Iterable[Any],
         outer_batch: Any,
@@ -139,10 +150,11 @@ class Estimator(ABC):
         Args:
             problem: the two losses.
             optimizer: the inner optimizer, `AdamW` or another `InnerOptimizer`.
-            params: phi by name, floating point, on one device; requires_grad and graphs attached to them are
-                ignored.
+            params: phi by name, in float32, float64 or bfloat16, on one device; requires_grad and graphs
+                attached to them are ignored. A dict of tensors, or nested dicts, lists, tuples or dataclasses
+                of them (see trees.py), which the losses and the result then get back.
             state: of the optimizer, from `optimizer.init` or the last window.
-            alpha: outer variables by name, floating point; may be empty.
+            alpha: outer variables by name, floating point, in any such structure; may be empty.
             inner_batches: one batch for each step.
             outer_batch: the meta batch.
             donate: allow the tensors in `params` and `state` to be overwritten; `alpha` never is.
@@ -157,20 +169,24 @@ class Estimator(ABC):
             A `WindowResult`.
 
         Raises:
-            ValueError: no batch, no params, tensors that are not floating point or on several devices, a
-                state that does not match the params, a loss of the wrong shape or that does not depend on the
-                params, or a difference of half-precision params.
+            ValueError: no batch, no params, a module, tensors that are not floating point, have no values or
+                are on several devices, one tensor under two names, settings that are tensors, a state that
+                does not match the params, a loss of the wrong shape or that does not depend on the params, or
+                a difference of half-precision params.
             NotImplementedError: an operation of the model lacks a derivative that the estimator takes.
             FloatingPointError: a non-finite number, with on_failure="raise".
-            ArithmeticError: a solver that diverged or did not converge, with on_failure="raise".
+            ArithmeticError: any other status than ok, with on_failure="raise".
         """
         if on_failure not in ("return", "raise"):
             raise ValueError(f'on_failure must be "return" or "raise", got {on_failure!r}')
         batches = list(inner_batches)
         if not batches:
             raise ValueError("inner_batches is empty: a window needs T >= 1 steps; give one batch per step")
-        _check_tensors(params, kind="params")
-        _check_tensors(alpha, kind="alpha")
+        given, given_alpha = flatten(params, kind="params"), flatten(alpha, kind="alpha")
+        params, alpha = given.tensors, given_alpha.tensors
+        check_numbers(optimizer)
+        check_tensors(params, kind="params")
+        check_tensors(alpha, kind="alpha")
         if not params:
             raise ValueError("params is empty; give the tensors to train by name")
         if not isinstance(optimizer, InnerOptimizer):
@@ -179,7 +195,8 @@ class Estimator(ABC):
                 f"{type(optimizer).__name__}; subclass InnerOptimizer for an own one"
             )
         extra = checked_wrt(wrt, given=self.gives, by=type(self).__name__)
-        _check_state(optimizer, state, params)
+        check_state(optimizer, state, params)
+        check_memory(params, alpha, state)
         habits = habits_of(problem)
         fixed = {
             f"{kind}[{name!r}]": one
@@ -198,35 +215,66 @@ class Estimator(ABC):
         due = self.differentiates_gradients and habits.check_due()
         replay = Replay(habits, fixed=fixed, check=check if due else None)
         task = WindowTask(
-            problem=replay.problem(problem),
+            problem=replay.problem(problem.rebuilding(given.rebuild, given_alpha.rebuild)),
             optimizer=optimizer,
-            params={name: p.detach() for name, p in params.items()},
+            params=_plain(params),
             state=optimizer.make_state(
-                state.step, {kind: dict(moments) for kind, moments in state.moments.items()}
+                state.step,
+                {kind: _plain(moments, detach=False) for kind, moments in state.moments.items()},
             ),
-            alpha={name: a.detach() for name, a in alpha.items()},
+            alpha=_plain(alpha),
             inner_batches=[Numbered(t, batch) for t, batch in enumerate(batches)],
             outer_batch=Numbered("outer", outer_batch),
             donate=donate,
             wrt=extra,
         )
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), explained():
             window = self._run(task)
-        if window.status is not Status.diverged:
-            nonfinite = _nonfinite(window)
-            if nonfinite:
-                window.status, window.message = Status.nonfinite, nonfinite
-        if window.status is Status.ok and alpha and self.differentiates_steps and optimizer.blocks_gradients:
+            _judge(window, task if self.gives_gradient else None)
+        blocked = self.differentiates_steps and optimizer.blocks_gradients
+        if window.status in (Status.ok, Status.no_gradient) and alpha and blocked:
             window.status = Status.no_gradient
             window.message = (
                 f"no derivative passes the steps of {type(optimizer).__name__}: alpha_grad is the direct "
                 "part of the outer loss alone; take an optimizer whose step follows the gradient's size, or "
                 "an estimator that leaves the step out (finite_difference, implicit)"
             )
+        window.params, window.alpha_grad = given.like(window.params), given_alpha.like(window.alpha_grad)
+        if isinstance(window.params0_grad, dict):
+            window.params0_grad = given.like(window.params0_grad)
         if window.status is not Status.ok and on_failure == "raise":
             kind = FloatingPointError if window.status is Status.nonfinite else ArithmeticError
             raise kind(window.message)
         return window
+
+
+def _plain(tensors: Mapping[str, Tensor], *, detach: bool = True) -> dict[str, Tensor]:
+    """The tensors without their graphs; copies of those made under torch.inference_mode()."""
+    with torch.inference_mode(False):
+        return {
+            name: one.clone() if one.is_inference() else one.detach() if detach else one
+            for name, one in tensors.items()
+        }
+
+
+def _judge(window: WindowResult, task: WindowTask | None) -> None:
+    """Set the status of a window with numbers that are not finite, or whose gradient in alpha is nothing.
+
+    `task` is None for plain training, which has no gradient to judge.
+    """
+    if window.status is Status.diverged:
+        return
+    nonfinite = _nonfinite(window)
+    if nonfinite:
+        window.status, window.message = Status.nonfinite, nonfinite
+        return
+    if task is None:
+        return
+    silent = silent_tensors(window.alpha_grad)
+    if silent:
+        window.stats["without_gradient"] = silent
+    if says_nothing(window.alpha_grad, silent):
+        window.status, window.message = Status.no_gradient, cause(task, window)
 
 
 def leaves(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -247,8 +295,12 @@ def gradient_list(
     """d <output, grad_output> / d inputs in one pass; zeros for the inputs that do not enter."""
     if not inputs or not output.requires_grad:
         return [torch.zeros_like(tensor) for tensor in inputs]
-    return list(
-        torch.autograd.grad(output, inputs, grad_output, create_graph=create_graph, materialize_grads=True)
+    return require_dense(
+        list(
+            torch.autograd.grad(
+                output, inputs, grad_output, create_graph=create_graph, materialize_grads=True
+            )
+        )
     )
 
 
@@ -268,7 +320,9 @@ def inner_gradient_list(
             "inner_loss does not depend on params, only on alpha: they were detached, or "
             "it reads other tensors than those it was given"
         )
-    return [torch.zeros_like(tensor) if grad is None else grad for tensor, grad in zip(inputs, grads)]
+    return require_dense(
+        [torch.zeros_like(tensor) if grad is None else grad for tensor, grad in zip(inputs, grads)]
+    )
 
 
 def require_graph(loss: Tensor, *, name: str) -> Tensor:
@@ -279,49 +333,6 @@ def require_graph(loss: Tensor, *, name: str) -> Tensor:
             "torch.no_grad(), or reads other tensors than those it was given"
         )
     return loss
-
-
-def _check_tensors(tensors: Mapping[str, Tensor], *, kind: str) -> None:
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ValueError(
-                f"{kind}[{name!r}] must be a floating-point tensor, got {got}; "
-                "leave tensors that are not trained out"
-            )
-    devices = sorted({str(tensor.device) for tensor in tensors.values()})
-    if len(devices) > 1:
-        raise ValueError(f"{kind} must be on one device, got {', '.join(devices)}; move them to one")
-
-
-def _check_state(optimizer: InnerOptimizer, state: OptimizerState, params: Mapping[str, Tensor]) -> None:
-    wanted: dict[str, set[str]] = {}
-    for name, p in params.items():
-        for kind in optimizer.kinds_of(name, p):
-            wanted.setdefault(kind, set()).add(name)
-    held = {kind: moments for kind, moments in state.moments.items() if moments}
-    if wanted.keys() != held.keys():
-        raise ValueError(
-            f"state has the moments {', '.join(held) or '(none)'}, but {type(optimizer).__name__} keeps "
-            f"{', '.join(wanted) or 'none'}; make it by optimizer.init(params) of these params"
-        )
-    for kind, moments in held.items():
-        label = f"state.{kind}" if hasattr(state, kind) else f"state.moments[{kind!r}]"
-        wrong = sorted(set(moments) ^ wanted[kind])
-        wrong += [name for name, p in params.items() if name in moments and moments[name].shape != p.shape]
-        if wrong:
-            raise ValueError(
-                f"{label} does not match params at {', '.join(map(repr, wrong[:5]))} "
-                f"({len(wrong)} in all); make it by optimizer.init(params) of these params"
-            )
-        for name, moment in moments.items():
-            p = params[name]
-            if (moment.dtype, moment.device) != (p.dtype, p.device):
-                raise ValueError(
-                    f"{label}[{name!r}] must have the dtype and device of its parameter, "
-                    f"{p.dtype} on {p.device}, got {moment.dtype} on {moment.device}; convert it with the "
-                    "params, or make it anew by optimizer.init(params)"
-                )
 
 
 def _nonfinite(window: WindowResult) -> str:

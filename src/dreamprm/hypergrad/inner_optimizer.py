@@ -6,13 +6,17 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from dreamprm.hypergrad.arguments import check_tensors
 from dreamprm.hypergrad.clipping import Clip, clip_of
+from dreamprm.hypergrad.settings import check_numbers, refuse_tensor
+from dreamprm.hypergrad.trees import flatten, named
 
 KEEP_FIXED = "use 0 to keep the params fixed"
 NO_DECAY = "use 0 to disable it"
@@ -151,10 +155,12 @@ class InnerOptimizer(ABC):
         """The state with these moments."""
         return Moments(step, moments)
 
-    def init(self, params: Mapping[str, Tensor]) -> OptimizerState:
+    def init(self, params: Any) -> OptimizerState:
         """Zero moments for these params, no step taken."""
         moments: dict[str, dict[str, Tensor]] = {kind: {} for kind in self.kinds}
-        for name, p in params.items():
+        for name, p in named(params, kind="params").items():
+            if p.is_quantized:
+                check_tensors({name: p}, kind="params")
             for kind in self.kinds_of(name, p):
                 moments.setdefault(kind, {})[name] = torch.zeros_like(p, requires_grad=False)
         return self.make_state(0, moments)
@@ -163,7 +169,7 @@ class InnerOptimizer(ABC):
         """The step size after `step` steps have been taken (0 for the first)."""
         if not callable(self.lr):
             return float(self.lr)
-        lr = float(self.lr(step))
+        lr = as_number(self.lr(step), given=f"lr({step})")
         check_not_negative(lr, given=f"lr({step})", advice=KEEP_FIXED)
         return lr
 
@@ -171,7 +177,7 @@ class InnerOptimizer(ABC):
         """The weight decay of the parameter of this name."""
         if not callable(self.weight_decay):
             return float(self.weight_decay)
-        decay = float(self.weight_decay(name))
+        decay = as_number(self.weight_decay(name), given=f"weight_decay({name!r})")
         check_not_negative(decay, given=f"weight_decay({name!r})", advice=NO_DECAY)
         return decay
 
@@ -198,17 +204,23 @@ class InnerOptimizer(ABC):
     @torch.no_grad()
     def step(
         self,
-        params: Mapping[str, Tensor],
-        grads: Mapping[str, Tensor],
+        params: Any,
+        grads: Any,
         *,
         state: OptimizerState,
         inplace: bool = False,
-    ) -> tuple[dict[str, Tensor], OptimizerState]:
+    ) -> tuple[Any, OptimizerState]:
         """One step along the clipped gradient; returns (params, state), all detached.
 
         `inplace=True` writes into the tensors given (and returns them); the bits are the same. `grads` has an
         entry for each of the params and is never modified.
         """
+        given = flatten(params, kind="params")
+        if given.rebuild is not None:
+            flat, stepped = self.step(
+                given.tensors, named(grads, kind="params"), state=state, inplace=inplace
+            )
+            return given.rebuild(flat), stepped
         clip = self.clip_of(grads)
         new_params: dict[str, Tensor] = {}
         new_moments: dict[str, dict[str, Tensor]] = {kind: {} for kind in state.moments}
@@ -354,22 +366,44 @@ def moments_at(state: OptimizerState, name: str) -> dict[str, Tensor]:
     return {kind: moments[name] for kind, moments in state.moments.items() if name in moments}
 
 
-def check_not_negative(value: float, *, given: str, advice: str) -> None:
+def as_number(value: Any, *, given: str) -> float:
+    """A number that a callable setting returned.
+
+    Raises:
+        ValueError: it is a tensor, or no number.
+    """
+    refuse_tensor(value, given=given)
+    if not is_number(value):
+        raise ValueError(f"{given} must be a number, got {value!r}")
+    return float(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a real number, of Python or numpy, and no flag."""
+    flag = isinstance(value, bool)
+    return not flag and isinstance(value, Real)
+
+
+def check_not_negative(value: Any, *, given: str, advice: str) -> None:
     """Refuse a setting that is negative or not finite.
 
     Raises:
         ValueError: naming it, with the advice.
     """
-    if not (value >= 0.0 and math.isfinite(value)):
-        raise ValueError(f"{given} must be a finite number >= 0, got {value}; {advice}")
+    refuse_tensor(value, given=given)
+    number = is_number(value)
+    if not (number and value >= 0.0 and math.isfinite(value)):
+        shown = value if number else repr(value)
+        raise ValueError(f"{given} must be a finite number >= 0, got {shown}; {advice}")
 
 
 def check_common_settings(optimizer: InnerOptimizer) -> None:
     """Check lr, weight_decay and max_grad_norm, for the `__post_init__` of an optimizer.
 
     Raises:
-        ValueError: one is out of its range.
+        ValueError: a setting is a tensor, or one is out of its range.
     """
+    check_numbers(optimizer)
     if not callable(optimizer.lr):
         check_not_negative(optimizer.lr, given="lr", advice=KEEP_FIXED)
     if not callable(optimizer.weight_decay):

@@ -19,6 +19,7 @@ from dreamprm.hypergrad.inner_optimizer import (
     TensorStep,
     check_common_settings,
 )
+from dreamprm.hypergrad.settings import check_numbers
 from dreamprm.hypergrad.sgd import check_momentum
 
 ADJUSTMENTS = ("original", "match_rms_adamw")
@@ -85,6 +86,7 @@ class Muon(InnerOptimizer):
     kinds = ("momentum_buffer", "exp_avg", "exp_avg_sq")
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_momentum(self.momentum)
         if self.momentum >= 1.0:
             raise ValueError(f"momentum must be below 1, got {self.momentum}; use 0.95")

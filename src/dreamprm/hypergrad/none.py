@@ -19,6 +19,11 @@ class NoHypergradient(Estimator):
     the upper optimizer then has nothing to follow (its weight decay, if any, would still move alpha).
     """
 
+    @property
+    def gives_gradient(self) -> bool:
+        """False: the gradient is 0 by design."""
+        return False
+
     def _run(self, task: WindowTask) -> WindowResult:
         steps = plain_steps(task)
         return WindowResult(

@@ -101,6 +101,34 @@ class BilevelProblem:
         self._split = split
         self._split_outer = split_outer
 
+    def rebuilding(
+        self, params: Callable[[Any], Any] | None, alpha: Callable[[Any], Any] | None
+    ) -> BilevelProblem:
+        """The problem over tensors by name, whose losses get the structures that these functions rebuild.
+
+        Args:
+            params, alpha: from tensors by name to the structure; None where there is nothing to rebuild.
+        """
+        if params is None and alpha is None:
+            return self
+        phi, upper = params or _same, alpha or _same
+        inner, losses, weights, rest = (
+            self._inner_loss,
+            self._inner_losses,
+            self._weights,
+            self._unweighted_loss,
+        )
+        outer = self._outer_loss
+        return BilevelProblem(
+            None if inner is None else lambda p, a, batch: inner(phi(p), upper(a), batch),
+            lambda p, a, batch: outer(phi(p), upper(a), batch),
+            inner_losses=None if losses is None else lambda p, batch: losses(phi(p), batch),
+            weights=None if weights is None else lambda a, batch, each: weights(upper(a), batch, each),
+            unweighted_loss=None if rest is None else lambda p, batch: rest(phi(p), batch),
+            split=self._split,
+            split_outer=self._split_outer,
+        )
+
     @property
     def structured(self) -> bool:
         """Whether the inner loss was given as a weighted mean of losses."""
@@ -245,6 +273,10 @@ class BilevelProblem:
                     f"{name} of the whole batch differs from that of its parts by {error:.3g} (it is "
                     f"{float(whole.abs().max()):.3g}): it is no sum over the parts, or their shares are wrong"
                 )
+
+
+def _same(tensors: Any) -> Any:
+    return tensors
 
 
 def _scalar(loss: Tensor, *, name: str) -> Tensor:

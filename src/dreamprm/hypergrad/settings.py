@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
 from typing import Any, NamedTuple, get_args
 
+from torch import Tensor
+
 
 def setting(
     default: Any,
@@ -67,6 +69,35 @@ def _type_of(owner: type[Any], name: str) -> Any:
             found = kind.__annotations__[name]
             return eval(found, vars(sys.modules[kind.__module__])) if isinstance(found, str) else found
     raise AttributeError(f"{owner.__name__} has no field {name}")
+
+
+def check_numbers(made: Any) -> None:
+    """Refuse settings of an optimizer that are tensors, whose gradient would be lost without a word.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    if not dataclasses.is_dataclass(made):
+        return
+    for field in dataclasses.fields(made):
+        value = getattr(made, field.name)
+        for part in value if isinstance(value, list | tuple) else (value,):
+            refuse_tensor(part, given=field.name)
+
+
+def refuse_tensor(value: Any, *, given: str) -> None:
+    """Refuse a tensor in place of a number.
+
+    Raises:
+        ValueError: naming what was given.
+    """
+    if isinstance(value, Tensor):
+        grad = ", which requires grad: its derivative would be lost" if value.requires_grad else ""
+        raise ValueError(
+            f"{given} must be a number, got a tensor of shape {tuple(value.shape)}{grad}; give "
+            f"{given}.item(), or what varies as a callable that returns numbers; a quantity to be "
+            "learned belongs into alpha and into a loss"
+        )
 
 
 def check_settings(made: Any) -> None:

@@ -17,6 +17,7 @@ from dreamprm.hypergrad.inner_optimizer import (
     TensorStep,
     check_common_settings,
 )
+from dreamprm.hypergrad.settings import check_numbers
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class SGD(InnerOptimizer):
     kinds = ("momentum_buffer",)
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_momentum(self.momentum)
         if not 0.0 <= self.dampening <= 1.0:
             raise ValueError(f"dampening must be a number in [0, 1], got {self.dampening}; use 0 for none")
