@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.arguments import check_memory, check_state, check_tensors
+from dreamprm.hypergrad.arguments import check_memory, check_state
 from dreamprm.hypergrad.further_gradients import checked_wrt
 from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
-from dreamprm.hypergrad.no_gradient import cause, says_nothing, silent_tensors
+from dreamprm.hypergrad.no_gradient import Ended, cause, says_nothing, silent_tensors
 from dreamprm.hypergrad.opaque import check_backwards
 from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.replay import Numbered, Replay, habits_of
 from dreamprm.hypergrad.settings import check_numbers
 from dreamprm.hypergrad.torch_errors import explained, require_dense
-from dreamprm.hypergrad.trees import flatten
+from dreamprm.hypergrad.trees import check_tensors, flatten
 
 
 class Status(str, Enum):
@@ -274,7 +274,16 @@ def _judge(window: WindowResult, task: WindowTask | None) -> None:
     if silent:
         window.stats["without_gradient"] = silent
     if says_nothing(window.alpha_grad, silent):
-        window.status, window.message = Status.no_gradient, cause(task, window)
+        ended = Ended(
+            task.problem,
+            task.optimizer,
+            window.params,
+            task.alpha,
+            step=window.state.step,
+            inner_batches=task.inner_batches,
+            outer_batch=task.outer_batch,
+        )
+        window.status, window.message = Status.no_gradient, cause(ended)
 
 
 def leaves(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

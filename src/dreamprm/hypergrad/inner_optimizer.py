@@ -13,10 +13,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.arguments import check_tensors
 from dreamprm.hypergrad.clipping import Clip, clip_of
 from dreamprm.hypergrad.settings import check_numbers, refuse_tensor
-from dreamprm.hypergrad.trees import flatten, named
+from dreamprm.hypergrad.trees import check_tensors, flatten, named
 
 KEEP_FIXED = "use 0 to keep the params fixed"
 NO_DECAY = "use 0 to disable it"

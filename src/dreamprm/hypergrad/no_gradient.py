@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from dreamprm.hypergrad.base import WindowResult, WindowTask
+from dreamprm.hypergrad.inner_optimizer import InnerOptimizer
+from dreamprm.hypergrad.problem import BilevelProblem
 
 Tensors = Mapping[str, Tensor]
 
@@ -31,16 +31,31 @@ def says_nothing(grads: Tensors, silent: list[str]) -> bool:
     return bool(silent) and all(grad.numel() == 0 or name in silent for name, grad in grads.items())
 
 
-def cause(task: WindowTask, window: WindowResult) -> str:
+class Ended(NamedTuple):
+    """A window at its end."""
+
+    problem: BilevelProblem
+    optimizer: InnerOptimizer
+    params: Tensors
+    """phi_T."""
+    alpha: Tensors
+    step: int
+    """Number of steps taken so far."""
+    inner_batches: list[Any]
+    outer_batch: Any
+
+
+def cause(window: Ended) -> str:
     """Why the gradient in alpha is nothing, from one more evaluation of both losses at the window's end."""
-    rates = [task.optimizer.learning_rate(window.state.step - 1 - t) for t in range(len(task.inner_batches))]
+    lengths = range(len(window.inner_batches))
+    rates = [window.optimizer.learning_rate(window.step - 1 - t) for t in lengths]
     if not any(rates):
         return (
             "the gradient in alpha is 0, as the inner learning rate is 0 in all steps of the window: alpha "
             "moves no params; raise lr"
         )
-    outer_params, outer_alpha = _gradients(task, window, of="outer_loss")
-    inner_params, inner_alpha = _gradients(task, window, of="inner_loss")
+    outer_params, outer_alpha = _gradients(window, of="outer_loss")
+    inner_params, inner_alpha = _gradients(window, of="inner_loss")
     if outer_alpha is None and inner_alpha is None:
         return (
             "alpha reaches neither loss: it was detached, used under torch.no_grad(), cast to integers or "
@@ -82,20 +97,18 @@ def _empty(grads: list[Tensor]) -> bool:
     return not grads or says_nothing(named, silent_tensors(named))
 
 
-def _gradients(
-    task: WindowTask, window: WindowResult, *, of: str
-) -> tuple[list[Tensor] | None, list[Tensor] | None]:
+def _gradients(window: Ended, *, of: str) -> tuple[list[Tensor] | None, list[Tensor] | None]:
     """(d/dparams, d/dalpha) of a loss at the window's end; None where it does not depend on them at all."""
-    problem = task.problem
+    problem = window.problem
     params, alpha = (
         [tensor.detach().requires_grad_() for tensor in tensors.values()]
-        for tensors in (window.params, task.alpha)
+        for tensors in (window.params, window.alpha)
     )
-    phi, upper = dict(zip(window.params, params)), dict(zip(task.alpha, alpha))
+    phi, upper = dict(zip(window.params, params)), dict(zip(window.alpha, alpha))
     if of == "outer_loss":
-        batch, parts, loss = task.outer_batch, problem.outer_parts, problem.outer_loss
+        batch, parts, loss = window.outer_batch, problem.outer_parts, problem.outer_loss
     else:
-        batch, parts, loss = task.inner_batches[-1], problem.parts, problem.inner_loss
+        batch, parts, loss = window.inner_batches[-1], problem.parts, problem.inner_loss
     # one part shows the dependence as well as the whole batch does, which might not fit
     value = loss(phi, upper, parts(batch)[0].batch)
     if not value.requires_grad:

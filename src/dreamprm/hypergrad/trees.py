@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 Tensors = Mapping[str, Tensor]
+TRAINED_DTYPES = (torch.float64, torch.float32, torch.bfloat16)
 
 
 class Flat(NamedTuple):
@@ -55,6 +56,45 @@ def flatten(tree: Any, *, kind: str) -> Flat:
 def named(tree: Any, *, kind: str) -> dict[str, Tensor]:
     """The tensors alone."""
     return flatten(tree, kind=kind).tensors
+
+
+def check_tensors(tensors: Mapping[str, Any], *, kind: str) -> None:
+    """Refuse what cannot be differentiated or has no values.
+
+    Args:
+        tensors: by name.
+        kind: "params" or "alpha".
+
+    Raises:
+        ValueError: naming the tensor.
+    """
+    for name, tensor in tensors.items():
+        label = f"{kind}[{name!r}]"
+        if isinstance(tensor, Tensor) and tensor.is_quantized:
+            raise ValueError(
+                f"{label} is quantised ({tensor.dtype}), which has no derivative; train a dequantised "
+                "copy, or adapters next to quantised weights that are left out of params"
+            )
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise ValueError(
+                f"{label} must be a floating-point tensor, got {got}; leave tensors that are not trained out"
+            )
+        if tensor.layout is not torch.strided:
+            raise ValueError(f"{label} must be dense, got {tensor.layout}; use to_dense()")
+        if tensor.dtype not in TRAINED_DTYPES and (kind == "params" or tensor.dtype != torch.float16):
+            raise ValueError(
+                f"{label} is {tensor.dtype}, where squares of gradients and eps=1e-8 round to 0; keep "
+                f"{kind} in float32 and run the forward pass under torch.autocast"
+            )
+    devices = sorted({str(tensor.device) for tensor in tensors.values()})
+    if len(devices) > 1:
+        raise ValueError(f"{kind} must be on one device, got {', '.join(devices)}; move them to one")
+    if devices == ["meta"]:
+        raise ValueError(
+            f"{kind} are on the meta device and have no values; load them (to_empty and load_state_dict, or "
+            "load_state_dict(assign=True)) before the window"
+        )
 
 
 def _walk(tree: Any, path: str, found: dict[str, Tensor], *, kind: str) -> Callable[[Tensors], Any]:
