@@ -18,6 +18,9 @@ WEIGHT_FEATURES = ("loss", "steps", "label", "domain")
 NORMALISATIONS = ("softplus", "softmax", "none")
 """How raw weights become weights (`dreamprm.models.weights.base`)."""
 
+INNER_OPTIMIZERS = ("adamw", "adam", "sgd", "lion", "muon")
+"""Optimizers of the lower level (`dreamprm.hypergrad`)."""
+
 SCHEDULES = ("constant", "step", "linear_decay", "cosine")
 """Learning-rate schedules (`dreamprm.training.optimizers`)."""
 

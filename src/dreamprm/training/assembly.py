@@ -35,7 +35,7 @@ from dreamprm.training.baselines import UpperLevel, Weighting, build_baseline
 from dreamprm.training.bilevel import BilevelState, BilevelTrainer
 from dreamprm.training.inputs import Say, open_meta_data, open_training_data
 from dreamprm.training.level_settings import HypergradSettings
-from dreamprm.training.optimizers import make_optimizer
+from dreamprm.training.optimizers import make_inner_optimizer, make_optimizer
 from dreamprm.training.prm_problem import prm_problem
 from dreamprm.training.settings import DataSettings, TrainConfig
 
@@ -215,7 +215,7 @@ def assemble(
     audit = _audit(config, prm, list(params))
     _share_weights(prm, params)
     alpha = {name: value.to(accelerator.device) for name, value in level.alpha.items()}
-    inner = make_optimizer(config.inner, steps=config.steps, names=params, section="inner")
+    inner = make_inner_optimizer(config.inner, steps=config.steps, names=params)
     trainer = BilevelTrainer(
         problem,
         level.estimator,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dreamprm.config.choices import NORMALISATIONS, SCHEDULES, WEIGHT_FEATURES, WEIGHT_KINDS
+from dreamprm.config.choices import INNER_OPTIMIZERS, NORMALISATIONS, SCHEDULES, WEIGHT_FEATURES, WEIGHT_KINDS
 from dreamprm.config.schema import GIVEN, open_settings, setting
 
 
@@ -81,7 +81,7 @@ class HypergradSettings:
 
 @dataclass
 class LevelSettings:
-    """AdamW and its learning rate, which follows steps on the lower level and windows on the upper."""
+    """An optimizer and its learning rate, which follows steps on the lower level and windows on the upper."""
 
     betas: list[float] = setting([0.9, 0.999], "decay rates of the two moments", minimum=0, below=1, length=2)
     eps: float = setting(1e-8, "added to the root of the second moment", above=0)
@@ -107,15 +107,58 @@ class LevelSettings:
 
 @dataclass
 class InnerSettings(LevelSettings):
-    """AdamW on the PRM's parameters phi."""
+    """The optimizer on the PRM's parameters phi."""
 
+    optimizer: str = setting(
+        "adamw",
+        "adamw; adam and sgd, whose weight decay is an L2 penalty in the gradient; lion, whose steps pass no "
+        "derivative to alpha; muon for matrices, with adamw for all other tensors",
+        choices=INNER_OPTIMIZERS,
+    )
     lr: float = setting(5e-7, "learning rate", above=0)
-    weight_decay: float = setting(0.01, "decoupled weight decay", minimum=0)
+    weight_decay: float = setting(0.01, "weight decay: decoupled, but in adam and sgd", minimum=0)
+    betas: list[float] = setting(
+        [0.9, 0.999],
+        "decay rates of the two moments (of lion's one in its step and as it is kept: 0.9, 0.99 are usual)",
+        minimum=0,
+        below=1,
+        length=2,
+        when={"optimizer": ("adamw", "adam", "lion", "muon")},
+    )
+    eps: float = setting(
+        1e-8,
+        "added to the root of the second moment",
+        above=0,
+        when={"optimizer": ("adamw", "adam", "muon")},
+    )
+    amsgrad: bool = setting(
+        False, "divide by the largest second moment so far", when={"optimizer": ("adam",)}
+    )
+    momentum: float = setting(
+        0.9, "share of the last step's momentum", minimum=0, below=1, when={"optimizer": ("sgd", "muon")}
+    )
+    dampening: float = setting(
+        0.0, "of the gradient in the momentum", minimum=0, maximum=1, when={"optimizer": ("sgd",)}
+    )
+    nesterov: bool = setting(False, "look ahead along the momentum", when={"optimizer": ("sgd", "muon")})
+    no_muon: list[str] = setting(
+        [],
+        "matrices that adamw steps, as patterns of names such as '*embed*', '*head*'",
+        when={"optimizer": ("muon",)},
+    )
     schedule: str = setting(
         "step",
         "learning rate over the steps: step as in the public code; linear_decay and cosine end at 0",
         choices=SCHEDULES,
     )
+
+    def check(self) -> None:
+        """Refuse a Nesterov step without momentum."""
+        if self.optimizer == "sgd" and self.nesterov and not (self.momentum > 0 and self.dampening == 0):
+            raise ValueError(
+                "nesterov=true takes momentum > 0 and dampening=0, got "
+                f"momentum={self.momentum} and dampening={self.dampening}"
+            )
 
 
 @dataclass

@@ -221,3 +221,22 @@ class TrainConfig:
             )
         if self.data.lm is not None and not self.lm_weight:
             raise ValueError("data.lm is only read with lm_weight > 0; give lm_weight, or data.lm=null")
+        self._check_inner_optimizer()
+
+    def _check_inner_optimizer(self) -> None:
+        """Refuse estimators that have nothing to follow through the lower level's optimizer."""
+        name, preconditioner = self.hypergrad.name, self.hypergrad.settings.get("preconditioner")
+        through_steps = name in ("unrolled", "adjoint", "first_order") or (
+            name == "finite_difference" and preconditioner is not None
+        )
+        if self.inner.optimizer == "lion" and through_steps:
+            raise ValueError(
+                f"inner.optimizer=lion passes no derivative to alpha, which hypergrad.name={name} needs: "
+                "take another optimizer, or hypergrad.name=cg, none, or finite_difference without a "
+                "preconditioner"
+            )
+        if self.inner.optimizer != "adamw" and preconditioner == "adamw" and name in ("neumann", "implicit"):
+            raise ValueError(
+                "hypergrad.preconditioner=adamw takes AdamW's second moments, and inner.optimizer is "
+                f"{self.inner.optimizer}; leave it out"
+            )
