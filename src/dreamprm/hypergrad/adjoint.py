@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
 from dreamprm.hypergrad.cold_start import ColdStart
+from dreamprm.hypergrad.differences import report_error, scale_of, used_norm
 from dreamprm.hypergrad.further_gradients import WRT, SettingGradients
 from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep, moments_at
 from dreamprm.hypergrad.mixed_derivative import (
@@ -20,29 +21,25 @@ from dreamprm.hypergrad.mixed_derivative import (
     forward_mode,
     mixed_from_slopes,
     radius_setting,
+    shared_error,
 )
 from dreamprm.hypergrad.offload import Store, offload_setting, open_store
 from dreamprm.hypergrad.products import (
     DIFFERENCES,
     KINDS,
-    PRODUCT_PASSES,
     Gradient,
     advice,
-    hvp_and_mixed,
+    take_product,
     takes_second_order,
-    used_norm,
 )
 from dreamprm.hypergrad.settings import check_settings, setting
 from dreamprm.hypergrad.trajectory import CHECKPOINTS, Point, Trajectory
 from dreamprm.hypergrad.window_passes import InnerGradient, inner_gradient, outer_gradient
 
-# (forward, backward) passes of the mixed derivative alone, counted as in products.py.
-MIXED_PASSES = {
-    "double_backward": (1, 2),
-    "finite_difference": (2, 0),
-    "forward_difference": (1, 0),
-    "forward_over_reverse": (2, 0),
-}
+ADVICE = (
+    "take hvp=double_backward or forward_over_reverse, which are exact, or float64; leave radius out where "
+    "one was given"
+)
 
 
 @dataclass(frozen=True)
@@ -162,6 +159,7 @@ class Adjoint(Estimator):
         lam = {name: Cotangents(outer.params.pop(name)) for name in task.params}
         del start, at, outer
         influences = self.sweep(task, record, lam=lam, alpha_grad=window.alpha_grad, stats=window.stats)
+        report_error(window, record.errors.alpha, advice=ADVICE)
         record.cold.report(window)
         if task.problem.structured:
             window.stats["influences"] = influences
@@ -192,14 +190,17 @@ class Adjoint(Estimator):
         record = Record(trajectory, first, ColdStart(task.optimizer), settings)
         # the window's first step has no product to save passes of
         graphs = max(1, total - self.keep_graphs) if self.hvp == "double_backward" else total
+        differs = self.hvp in DIFFERENCES
         for t, batch in enumerate(batches, start=first):
             inner = inner_gradient(
                 task,
                 at.params,
                 batch=batch,
-                with_alpha=self.hvp == "forward_difference",
+                with_alpha=differs,
+                with_rounding=differs and t == first,
                 keep_graph=t >= graphs,
             )
+            record.rounding = inner.rounding or record.rounding
             if t > 0 and inner.grads is not None:
                 inner.single = None  # the product gives the slope as well
             # a graph needs the params where it was built
@@ -235,8 +236,10 @@ class Adjoint(Estimator):
             del point  # its moments have served
             more = bool(steps) or record.first > 0 or "params0" in task.wrt
             mixed = self._second_order(
-                task, inner, params, grads=grads, gbar=gbar, lam=lam if more else None, stats=stats
+                task, inner, params, grads=grads, gbar=gbar, lam=lam if more else None, record=record
             )
+            stats["forward"] += mixed.forward
+            stats["backward"] += mixed.backward
             for name, grad in mixed.alpha.items():
                 alpha_grad[name] = alpha_grad[name] + grad
             if mixed.slopes is not None:
@@ -253,7 +256,7 @@ class Adjoint(Estimator):
         grads: dict[str, Tensor],
         gbar: dict[str, Tensor],
         lam: dict[str, Cotangents] | None,
-        stats: dict[str, Any],
+        record: Record,
     ) -> Mixed:
         """The mixed derivative along gbar; adds H gbar to lam, which the window's first step does not
         need."""
@@ -267,38 +270,48 @@ class Adjoint(Estimator):
             mixed = mixed_from_slopes(
                 task.problem, task.alpha, inner.batch, losses=inner.losses, slopes=slope.reshape(1)
             )
+        share = record.errors.lam  # of lam, and so of gbar, from the later steps' products
         if inner.graph is not None and (lam is not None or mixed is None):
             with advice(self.hvp):
                 product = inner.graph.product(gbar, hvp=lam is not None)
-            passes = 0, 2
         elif lam is not None:
-            product = hvp_and_mixed(
+            differs = self.hvp in DIFFERENCES
+            gradient = Gradient(grads, inner.alpha, inner.loss, record.rounding) if differs else None
+            product = take_product(
                 task.problem,
                 params,
                 task.alpha,
                 **at,
                 kind=self.hvp,
                 radius=self.radius,
-                gradient=Gradient(grads, inner.alpha),
+                gradient=gradient,
+                with_alpha=True,
+                added_to={name: cotangents.param for name, cotangents in lam.items()} if differs else None,
             )
-            passes = PRODUCT_PASSES[self.hvp]
-        elif mixed is None:
-            mixed = self._mixed_alone(task, params, norm=used_norm(gbar, grads), **at)
-            # of a plain problem the one-sided difference is taken as a central one
-            central = self.hvp == "forward_difference" and not task.problem.structured
-            passes = MIXED_PASSES["finite_difference" if central else self.hvp]
-        else:
-            passes = 0, 0
         if product is not None:
             for name, cotangents in (lam or {}).items():
                 cotangents.param.add_(product.hvp[name])
-            mixed = mixed or Mixed(product.alpha, product.slopes)
-        assert mixed is not None
-        stats["forward"] += passes[0]
-        stats["backward"] += passes[1]
+            record.errors.lam += product.hvp_error
+            mixed = mixed or Mixed(product.alpha, product.slopes, product.alpha_error)
+            mixed = mixed._replace(forward=product.forward, backward=product.backward)
+        elif mixed is None:
+            mixed = self._mixed_alone(task, inner, params, grads=grads, rounding=record.rounding, **at)
+        record.errors.alpha += mixed.error
+        record.errors.alpha += shared_error(
+            task.problem, task.alpha, inner.batch, losses=inner.losses, mixed=mixed, share=share
+        )
         return mixed
 
-    def _mixed_alone(self, task: WindowTask, params: dict[str, Tensor], *, norm: float, **at: Any) -> Mixed:
+    def _mixed_alone(
+        self,
+        task: WindowTask,
+        inner: InnerGradient,
+        params: dict[str, Tensor],
+        *,
+        grads: dict[str, Tensor],
+        rounding: float | None,
+        **at: Any,
+    ) -> Mixed:
         with advice(self.hvp):
             if self.hvp == "double_backward":
                 return double_backward(task.problem, params, task.alpha, **at)
@@ -309,10 +322,25 @@ class Adjoint(Estimator):
             params,
             task.alpha,
             **at,
-            norm=norm,
             radius=self.radius,
+            scale=scale_of(
+                at["direction"], grads, loss=inner.loss, exact=not task.problem.has_unweighted_loss
+            ),
+            norm=used_norm(at["direction"], grads) if self.radius else None,
+            alpha_grad=inner.alpha,
+            rounding=rounding,
             one_sided=self.hvp == "forward_difference",
         )
+
+
+@dataclass
+class Errors:
+    """What the differences of a window were off by, estimated."""
+
+    alpha: float = 0.0
+    """|error| of alpha_grad."""
+    lam: float = 0.0
+    """Relative error of lam."""
 
 
 @dataclass
@@ -327,6 +355,9 @@ class Record:
     steps: list[_Step] = field(default_factory=list)
     forward: int = 0
     """Forward passes that they took."""
+    rounding: float | None = None
+    """Of the narrowest dtype in which their losses were computed, where differences are taken."""
+    errors: Errors = field(default_factory=Errors)
 
 
 class _Step:

@@ -299,15 +299,28 @@ def gradients(
 
 
 def gradient_list(
-    output: Tensor, inputs: list[Tensor], *, grad_output: Tensor | None = None, create_graph: bool = False
+    output: Tensor,
+    inputs: list[Tensor],
+    *,
+    grad_output: Tensor | None = None,
+    create_graph: bool = False,
+    keep: bool = False,
 ) -> list[Tensor]:
-    """d <output, grad_output> / d inputs in one pass; zeros for the inputs that do not enter."""
+    """d <output, grad_output> / d inputs in one pass; zeros for the inputs that do not enter.
+
+    The graph is freed, unless `keep` (or `create_graph`, which gives the result one of its own).
+    """
     if not inputs or not output.requires_grad:
         return [torch.zeros_like(tensor) for tensor in inputs]
     return require_dense(
         list(
             torch.autograd.grad(
-                output, inputs, grad_output, create_graph=create_graph, materialize_grads=True
+                output,
+                inputs,
+                grad_output,
+                retain_graph=keep or create_graph,
+                create_graph=create_graph,
+                materialize_grads=True,
             )
         )
     )

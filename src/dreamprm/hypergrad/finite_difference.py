@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import torch
 
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
+from dreamprm.hypergrad.differences import report_error, scale_of, used_norm
 from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep, moments_at
 from dreamprm.hypergrad.linear_solver import Vector
 from dreamprm.hypergrad.mixed_derivative import finite_difference, radius_setting
 from dreamprm.hypergrad.plain_steps import PlainSteps, plain_steps
-from dreamprm.hypergrad.products import used_norm
 from dreamprm.hypergrad.settings import check_settings, setting
 from dreamprm.hypergrad.window_passes import outer_gradient
 
 POINTS = ("after", "before")
+ADVICE = "take float64, or first_order with an exact kind; leave radius out where one was given"
 
 
 @dataclass(frozen=True)
@@ -99,38 +100,49 @@ class FiniteDifference(Estimator):
         keep_before = self.point == "before" or (
             precondition and not {"param", "start"}.isdisjoint(task.optimizer.vjp_reads)
         )
-        steps = plain_steps(task, keep_before=keep_before, keep_grads=precondition)
+        steps = plain_steps(task, keep_before=keep_before, keep_grads=precondition, with_rounding=True)
         outer = outer_gradient(task, steps.params)
         if precondition:
             direction, factor = gradient_cotangent(task.optimizer, steps, lam=outer.params), 1.0
         else:
             direction = outer.params
             factor = -(self.scale or task.optimizer.learning_rate(steps.state.step - 1))
+        structured = task.problem.structured
+        before = self.point == "before" and steps.before is not None
+        if precondition:
+            assert steps.grads is not None
+            exact = before and not task.problem.has_unweighted_loss
+            scale = scale_of(direction, steps.grads, loss=steps.losses[-1], exact=exact)
+        else:  # the inner gradient at phi_T is not known; along its own gradient the outer loss says how far
+            scale = scale_of(direction, direction, loss=outer.loss, exact=False)
         along = finite_difference(
             task.problem,
-            steps.before.params if self.point == "before" and steps.before else steps.params,
+            steps.before.params if before and steps.before else steps.params,
             task.alpha,
             batch=task.inner_batches[-1],
             direction=direction,
             radius=self.radius,
             losses=None,
+            scale=scale,
+            rounding=steps.rounding,
             # with v = 0 the preconditioned direction is largest in entries that the batch does not use; the
             # gradient that tells them is kept for it alone
-            norm=used_norm(direction, steps.grads),
-        ).alpha
-        passes, plain = len(steps.losses) + 1, not task.problem.structured
-        return WindowResult(
+            norm=used_norm(direction, steps.grads) if self.radius else None,
+        )
+        window = WindowResult(
             params=steps.params,
             state=steps.state,
-            alpha_grad={name: grad + factor * along[name] for name, grad in outer.alpha.items()},
+            alpha_grad={name: grad + factor * along.alpha[name] for name, grad in outer.alpha.items()},
             inner_losses=steps.losses,
             outer_loss=outer.loss,
-            # plain: the two evaluations are differentiated in alpha; structured: one more for the losses
+            # structured: one pass for the losses; plain: each evaluation is differentiated in alpha
             stats={
-                "forward": steps.forward + 1 + (2 if plain else 3),
-                "backward": passes + (2 if plain else 0),
+                "forward": steps.forward + 1 + along.forward,
+                "backward": len(steps.losses) + 1 + (along.backward if structured else along.forward),
             },
         )
+        report_error(window, abs(factor) * along.error, advice=ADVICE)
+        return window
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
 from dreamprm.hypergrad.cold_start import ColdStart
+from dreamprm.hypergrad.differences import report_error, scale_from, scale_of, used_norm
 from dreamprm.hypergrad.further_gradients import WRT, SettingGradients
 from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep
 from dreamprm.hypergrad.kept_steps import KeptStep, Start, keep_each, take_all
@@ -23,10 +24,14 @@ from dreamprm.hypergrad.mixed_derivative import (
     radius_setting,
 )
 from dreamprm.hypergrad.offload import Store, offload_setting, open_store
-from dreamprm.hypergrad.products import DIFFERENCES, advice, used_norm
+from dreamprm.hypergrad.products import DIFFERENCES, advice
 from dreamprm.hypergrad.settings import check_settings, setting
 from dreamprm.hypergrad.window_passes import inner_gradient, outer_gradient
 
+ADVICE = (
+    "take mixed=double_backward or forward_mode, which are exact, or float64; leave radius out where one was "
+    "given"
+)
 MIXED = ("finite_difference", "forward_difference", "forward_mode", "double_backward")
 
 
@@ -127,7 +132,10 @@ class FirstOrder(Estimator):
         start = Start(params, state, store, with_params=with_params)
         steps: list[KeptStep] = []
         for t, batch in enumerate(task.inner_batches):
-            inner = inner_gradient(task, params, batch=batch)
+            differs = self.mixed in DIFFERENCES
+            inner = inner_gradient(
+                task, params, batch=batch, with_alpha=differs, with_rounding=differs and t == 0
+            )
             grads = inner.all_grads()
             needs_point = inner.single is None
             steps.append(KeptStep(inner, store, optimizer.clip_of(grads), params if needs_point else None))
@@ -139,15 +147,29 @@ class FirstOrder(Estimator):
             del inner, grads  # not in memory during the next step
 
         outer = outer_gradient(task, params)
-        alpha_grad, influences = outer.alpha, []
+        alpha_grad, influences, error = outer.alpha, [], 0.0
+        passes = [sum(step.inner.forward for step in steps) + 1, len(steps) + 1]
         cold = ColdStart(optimizer)
-        _sweep(optimizer, start, steps=steps, lam=outer.params, store=store, cold=cold, settings=settings)
+        _sweep(
+            optimizer,
+            start,
+            steps=steps,
+            lam=outer.params,
+            store=store,
+            cold=cold,
+            settings=settings,
+            norms=self.radius is not None,
+            exact=not task.problem.has_unweighted_loss,
+        )
+        rounding, bend = steps[0].inner.rounding, None
         for step in steps:
-            mixed = self._contract(task, step)
+            mixed = self._contract(task, step, rounding=rounding, bend=bend)
+            bend = mixed.bend if bend is None else bend
+            error += mixed.error
+            passes = [passes[0] + mixed.forward, passes[1] + mixed.backward]
             alpha_grad = {name: grad + mixed.alpha[name] for name, grad in alpha_grad.items()}
             if mixed.slopes is not None:
                 influences.append(mixed.slopes / mixed.slopes.numel())
-        contracted = [step for step in steps if step.slope is None]
         window = WindowResult(
             params=params,
             state=state,
@@ -158,21 +180,18 @@ class FirstOrder(Estimator):
             weight_decay_grad=settings.weight_decay(params),
             params0_grad=outer.params if "params0" in task.wrt else None,
             stats={
-                "forward": sum(step.inner.forward for step in steps)
-                + 1
-                + sum(self._mixed_passes(step) for step in contracted),
-                "backward": len(steps) + 1 + len(contracted) * (2 if self.mixed == "double_backward" else 0),
+                "forward": passes[0],
+                "backward": passes[1],
                 **({"influences": influences} if task.problem.structured else {}),
             },
         )
+        report_error(window, error, advice=ADVICE)
         cold.report(window)
         return window
 
-    def _mixed_passes(self, step: KeptStep) -> int:
-        one_sided = self.mixed == "forward_difference" and step.inner.losses is not None
-        return 1 if one_sided or self.mixed == "double_backward" else 2
-
-    def _contract(self, task: WindowTask, step: KeptStep) -> Mixed:
+    def _contract(
+        self, task: WindowTask, step: KeptStep, *, rounding: float | None, bend: float | None
+    ) -> Mixed:
         """d/dalpha <gbar_t, grad_phi L(phi_t, alpha; B_t)>."""
         problem, alpha, batch, losses = task.problem, task.alpha, step.inner.batch, step.inner.losses
         if step.slope is not None:
@@ -195,7 +214,14 @@ class FirstOrder(Estimator):
             norm=step.used_norm,
             radius=self.radius,
             losses=losses,
-            one_sided=self.mixed == "forward_difference",
+            scale=step.scale,
+            alpha_grad=step.inner.alpha,
+            rounding=rounding,
+            bend=bend,
+            # where g_t is not that of the weighted losses, nothing else tells how a one-sided difference is
+            # off: the window's first one is taken as a central one
+            one_sided=self.mixed == "forward_difference"
+            and (bend is not None or not problem.has_unweighted_loss),
         )
 
 
@@ -209,14 +235,18 @@ def _sweep(
     store: Store,
     cold: ColdStart,
     settings: SettingGradients,
+    norms: bool,
+    exact: bool,
 ) -> None:
     """Carry lam back through all steps, in place, and fill in each step's gbar_t, or its slope.
 
     Without the Hessian term the recursion couples no two entries, so one tensor goes through the whole window
     at a time and the recomputed moments need T times one tensor. Clipping couples the tensors of a step, but
-    only between g_t and what the optimizer made of it: it comes after.
+    only between g_t and what the optimizer made of it: it comes after. With `norms`, those of
+    gbar_t are taken too; `exact` says whether g_t is the gradient of the weighted loss alone.
     """
     slopes: list[list[Tensor]] = [[] for _ in steps]
+    spreads: list[list[Tensor]] = [[] for _ in steps]
     used_norms: list[list[Tensor]] = [[] for _ in steps]
     for name in lam:
         taken = _replay(optimizer, start, name=name, grads=[step.used_grad(name) for step in steps])
@@ -233,7 +263,11 @@ def _sweep(
             if step.has_single:
                 slopes[t].append(torch.dot(gbar.reshape(-1), step.single(name).reshape(-1)))
             else:
-                used_norms[t].append(torch.linalg.vector_norm(gbar.masked_fill(grad == 0, 0.0)))
+                products = gbar * grad
+                slopes[t].append(products.sum())
+                spreads[t].append(torch.linalg.vector_norm(products))
+                if norms or not exact:
+                    used_norms[t].append(torch.linalg.vector_norm(gbar.masked_fill(grad == 0, 0.0)))
                 step.drop_grad(name)
                 step.gbar[name] = store.keep({name: gbar})
         lam[name] = cotangents.param
@@ -247,16 +281,22 @@ def _sweep(
                     for name, gbar in clipped.items()
                 ]
             else:
-                step.used_norm = used_norm(clipped, grads)
+                step.scale = scale_of(clipped, grads, loss=step.inner.loss, exact=exact)
+                step.used_norm = used_norm(clipped, grads) if norms else None
                 del grads
                 step.drop_grads()
                 step.gbar = keep_each(store, clipped)
-        elif used_norms[t]:
-            norm = float(torch.linalg.vector_norm(torch.stack(used_norms[t])))
-            # with every used entry at 0 (a weight of exactly 0) all entries count
-            step.used_norm = norm or used_norm(
-                {name: one.load()[name] for name, one in step.gbar.items()}, None
+        elif spreads[t]:
+            step.scale = scale_from(
+                slopes[t],
+                spreads[t],
+                loss=step.inner.loss,
+                exact=exact,
+                lengths={} if exact else dict(zip(lam, used_norms[t])),
             )
+            if norms:
+                # with every used entry at 0 (a weight of exactly 0) all entries count
+                step.used_norm = float(torch.linalg.vector_norm(torch.stack(used_norms[t]))) or None
         if step.has_single:
             step.slope = torch.stack(slopes[t]).sum()
 

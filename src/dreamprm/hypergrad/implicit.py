@@ -13,6 +13,7 @@ from torch import Tensor
 from dreamprm.hypergrad.adamw import AdamW
 from dreamprm.hypergrad.base import Estimator, Status, WindowResult, WindowTask
 from dreamprm.hypergrad.cg import ConjugateGradient
+from dreamprm.hypergrad.differences import narrowest, report_error, scale_of
 from dreamprm.hypergrad.inner_hessian import InnerHessian
 from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
 from dreamprm.hypergrad.linear_solver import LinearSolver, Vector, norm
@@ -21,7 +22,7 @@ from dreamprm.hypergrad.neumann import NeumannSeries
 from dreamprm.hypergrad.plain_steps import plain_steps
 from dreamprm.hypergrad.products import DIFFERENCES, KINDS, takes_second_order
 from dreamprm.hypergrad.settings import check_settings, setting
-from dreamprm.hypergrad.window_passes import outer_gradient
+from dreamprm.hypergrad.window_passes import OuterGradient, outer_gradient
 
 SOLVERS: Mapping[str, type[LinearSolver]] = MappingProxyType(
     {
@@ -30,6 +31,10 @@ SOLVERS: Mapping[str, type[LinearSolver]] = MappingProxyType(
     }
 )
 BATCHES = ("last", "all")
+ADVICE = (
+    "take hvp=double_backward or forward_over_reverse, which are exact, or float64; leave radius out where "
+    "one was given"
+)
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,7 @@ class Implicit(Estimator):
             task.alpha,
             kind=self.hvp,
             radius=self.radius,
+            length=self._first_length(outer) if self.hvp in DIFFERENCES else None,
             batches=task.inner_batches if self.batches == "all" else task.inner_batches[-1:],
         )
         solution = self.solver.solve(
@@ -140,6 +146,9 @@ class Implicit(Estimator):
         if solution.status is not Status.diverged:
             mixed = hessian.mixed(solution.value)
             window.alpha_grad = {name: outer.alpha[name] - mixed[name] for name in task.alpha}
+            error = hessian.mixed_error
+        else:
+            error = 0.0
         window.stats = {
             "forward": forward + hessian.forward,
             "backward": passes + hessian.backward,
@@ -149,7 +158,16 @@ class Implicit(Estimator):
             if solution.damped_residual is None
             else solution.damped_residual,
         }
+        report_error(window, error, advice=ADVICE)
         return window
+
+    def _first_length(self, outer: OuterGradient) -> float | None:
+        """Norm of the first perturbation: the inner gradient may be 0, so the outer loss says how far."""
+        v = outer.params
+        h = scale_of(v, v, loss=outer.loss, exact=False).step(
+            torch.finfo(narrowest(v.values())).eps, one_sided=self.hvp == "forward_difference"
+        )
+        return None if h is None else h * norm(v)
 
 
 def adamw_preconditioner(optimizer: InnerOptimizer, state: OptimizerState) -> Vector:

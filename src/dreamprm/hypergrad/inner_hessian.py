@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.base import gradient_list, leaves
+from dreamprm.hypergrad.differences import graph_rounding
 from dreamprm.hypergrad.linear_solver import Vector, plus
 from dreamprm.hypergrad.micro_batches import summed
-from dreamprm.hypergrad.mixed_derivative import InnerLevel, grad_of_dot
+from dreamprm.hypergrad.mixed_derivative import InnerLevel, Mixed, grad_of_dot, shared_error
 from dreamprm.hypergrad.problem import BilevelProblem
-from dreamprm.hypergrad.products import PRODUCT_PASSES, Gradient, advice, hvp, hvp_and_mixed
+from dreamprm.hypergrad.products import Gradient, Product, advice, take_product
 
 DIFFERENCES = ("finite_difference", "forward_difference")
 
@@ -30,6 +31,7 @@ class InnerHessian:
         batches: one or more.
         kind, radius: of the products, see products.py. Differences keep one gradient a batch, which says
             which entries are in use.
+        length: norm of the first perturbation to try where no radius is given; each product tells the next.
 
     Raises:
         NotImplementedError: when made or in a product, where an operation lacks a derivative that kind takes.
@@ -44,10 +46,16 @@ class InnerHessian:
         batches: Sequence[Any],
         kind: str,
         radius: float | None,
+        length: float | None = None,
     ) -> None:
         self._problem, self._params, self._alpha, self._batches = problem, params, alpha, batches
         self._kind, self._radius = kind, radius
+        self._length = length
         self.forward = self.backward = 0
+        self.product_error = 0.0
+        """The largest relative error of a product so far, estimated."""
+        self.mixed_error = 0.0
+        """|error| of the mixed derivative along a solution found with these products, estimated."""
         self._losses = [self._losses_of(batch) for batch in batches]
         self._gradients = [
             self._gradient_of(batch, losses) if kind in DIFFERENCES else None
@@ -65,10 +73,7 @@ class InnerHessian:
             self._count(0, 2)
             with advice(self._kind):
                 return dict(zip(direction, self._graph.grad_of_dot(direction, self._graph.phi)))
-        return self._mean(
-            hvp(self._problem, self._params, self._alpha, direction=direction, **options)
-            for options in self._each_batch()
-        )
+        return self._mean(product.hvp for product in self._products(direction, with_alpha=False))
 
     def mixed(self, direction: Vector) -> dict[str, Tensor]:
         """d/dalpha <direction, grad_phi L>, shaped like alpha."""
@@ -77,24 +82,41 @@ class InnerHessian:
             with advice(self._kind):
                 upper = self._graph.grad_of_dot(direction, list(self._graph.level.upper.values()))
             return self._graph.level.mixed(upper).alpha
-        return self._mean(
-            hvp_and_mixed(self._problem, self._params, self._alpha, direction=direction, **options).alpha
-            for options in self._each_batch()
-        )
+        share = self.product_error
+        products = list(self._products(direction, with_alpha=True))
+        for product, batch, losses in zip(products, self._batches, self._losses):
+            self.mixed_error += product.alpha_error / len(products)
+            self.mixed_error += shared_error(
+                self._problem,
+                self._alpha,
+                batch,
+                losses=losses,
+                mixed=Mixed(product.alpha, product.slopes),
+                share=share,
+            ) / len(products)
+        return self._mean(product.alpha for product in products)
 
-    def _each_batch(self) -> list[dict[str, Any]]:
-        forward, backward = PRODUCT_PASSES[self._kind]
-        self._count(forward * len(self._batches), backward * len(self._batches))
-        return [
-            {
-                "batch": batch,
-                "losses": losses,
-                "gradient": gradient,
-                "kind": self._kind,
-                "radius": self._radius,
-            }
-            for batch, losses, gradient in zip(self._batches, self._losses, self._gradients)
-        ]
+    def _products(self, direction: Vector, *, with_alpha: bool) -> Iterator[Product]:
+        """One for each batch, counted; each is let go before the next one is computed."""
+        for batch, losses, gradient in zip(self._batches, self._losses, self._gradients):
+            product = take_product(
+                self._problem,
+                self._params,
+                self._alpha,
+                batch=batch,
+                direction=direction,
+                kind=self._kind,
+                radius=self._radius,
+                losses=losses,
+                gradient=gradient,
+                with_alpha=with_alpha,
+                length=None if self._radius else self._length,
+            )
+            self._count(product.forward, product.backward)
+            if product.length > 0.0:
+                self._length = product.length
+            self.product_error = max(self.product_error, product.hvp_error)
+            yield product
 
     def _losses_of(self, batch: Any) -> Tensor | None:
         if not self._problem.structured:
@@ -108,9 +130,16 @@ class InnerHessian:
         level = InnerLevel(self._problem, self._params, self._alpha, batch=batch, losses=losses)
         phi, upper = leaves(self._params), level.upper if losses is None else {}
         inputs = [*phi.values(), *upper.values()]
-        grads = summed(gradient_list(loss(phi), inputs) for loss in level.terms())
+        roundings: list[float] = []
+
+        def gradient_of(loss: Tensor) -> list[Tensor]:
+            roundings.append(graph_rounding(loss))
+            return gradient_list(loss, inputs)
+
+        grads = summed(gradient_of(loss(phi)) for loss in level.terms())
         # of a structured problem nothing reads the gradient in alpha
-        return Gradient(dict(zip(phi, grads)), dict(zip(upper, grads[len(phi) :])) or None)
+        alpha = dict(zip(upper, grads[len(phi) :])) or None
+        return Gradient(dict(zip(phi, grads)), alpha, rounding=max(roundings))
 
     def _mean(self, parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
         total: dict[str, Tensor] = {}

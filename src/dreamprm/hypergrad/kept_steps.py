@@ -8,6 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from dreamprm.hypergrad.clipping import Clip
+from dreamprm.hypergrad.differences import Scale
 from dreamprm.hypergrad.inner_optimizer import OptimizerState, moments_at
 from dreamprm.hypergrad.offload import Kept, Store
 from dreamprm.hypergrad.window_passes import InnerGradient
@@ -31,9 +32,10 @@ class KeptStep:
         """The derivative of L_meta in g_t; takes the place of g_t, tensor by tensor."""
         self.slope: Tensor | None = None
         """<gbar_t, grad L_1>, found by the sweep (n = 1)."""
-        self.used_norm = 0.0
-        """|gbar_t| over the entries whose gradient is not 0 (all of them where none is left); 0 where no
-        difference is to be taken."""
+        self.scale: Scale | None = None
+        """How fast the loss moves along gbar_t, found by the sweep (n > 1)."""
+        self.used_norm: float | None = None
+        """|gbar_t| over the entries whose gradient is not 0, where asked for."""
 
     @property
     def has_single(self) -> bool:

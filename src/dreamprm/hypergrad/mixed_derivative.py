@@ -3,6 +3,7 @@ B)>."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,27 +14,47 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from dreamprm.hypergrad.base import gradient_list, gradients, leaves
-from dreamprm.hypergrad.micro_batches import Part, place_of, share_of, summed
+from dreamprm.hypergrad.clipping import global_norm
+from dreamprm.hypergrad.differences import (
+    COARSE,
+    LEAST_ROUNDING,
+    MOST_ROUNDING,
+    MOST_TRIES,
+    REFINE,
+    SECOND_ROUNDING,
+    TRUNCATION,
+    Gauge,
+    Scale,
+    Trial,
+    best_trial,
+    central_gauge,
+    first_step,
+    graph_rounding,
+    loss_rounding,
+    moved,
+    narrowest,
+    one_sided_gauge,
+    one_sided_share,
+    size_of,
+    used_norm,
+)
+from dreamprm.hypergrad.micro_batches import Part, place_of, share_of, summed, whole_losses
 from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.settings import setting
 
-# Norm of a central difference's perturbation, by dtype: truncation grows with its square, rounding falls with
-# it. Measured on Qwen2-VL language models (hidden 32-256, 2-4 layers, float32, relative error of alpha_grad,
-# warm state): 1e-4 at 1e-3, 3e-5 at 3e-3, 7e-5 at 1e-2, 7e-4 at 3e-2, 5e-3 at 1e-1, about the same for all
-# sizes: hence a norm that does not grow with the model. 1e-2 leaves room for larger losses and deeper models.
-# transformers rounds to float32 inside its norms even in a float64 model: set radius=1e-3 there.
-DEFAULT_RADIUS = {torch.float64: 1e-4, torch.float32: 1e-2}
-# Of a one-sided difference, whose truncation grows with the norm itself: the square root of the rounding.
-ONE_SIDED_RADIUS = {torch.float64: 1e-7, torch.float32: 2e-3}
+# A batch of more losses than this is not taken apart where differences of them are imprecise.
+MOST_GRADIENTS = 64
+# Random signs by which the error of many losses is carried to alpha; fewer losses take one each.
+SIGNS = 8
 
 
 def radius_setting(when: Mapping[str, Sequence[Any]] | None = None) -> Any:
     """The declaration of the setting `radius` of all estimators that take differences."""
     return setting(
         None,
-        "norm of the perturbation of a difference; None: the default of the dtype",
+        "norm of the perturbation of a difference; None: as far as moves the loss by a set share of itself",
         above=0,
-        advice="use None for the default of the dtype",
+        advice="use None for the default of the dtype and the loss",
         when=when,
     )
 
@@ -45,6 +66,13 @@ class Mixed(NamedTuple):
     """d/dalpha <direction, grad_phi L>, shaped like alpha."""
     slopes: Tensor | None
     """(n,) <direction, grad L_i>, how fast each loss rises along the direction; None for plain problems."""
+    error: float = 0.0
+    """|error| of `alpha`, over all its entries, as a difference estimates it; 0 for exact kinds."""
+    forward: int = 0
+    """Passes taken."""
+    backward: int = 0
+    bend: float | None = None
+    """|L(h) - 2 L(0) + L(-h)| / |L(h) - L(-h)| over the losses, of a central difference of them."""
 
 
 class InnerLevel:
@@ -69,11 +97,15 @@ class InnerLevel:
     ) -> None:
         self._problem, self._alpha, self._batch, self._losses = problem, alpha, batch, losses
         self._parts = problem.parts(batch)
+        self.structured, self.has_unweighted_loss = problem.structured, problem.has_unweighted_loss
+        self.forward = 0
+        """Forward passes taken to know the losses."""
         self.upper: dict[str, Tensor] = leaves(alpha)
         if problem.structured:
             with torch.no_grad():
                 if losses is None:
                     self._losses = losses = problem.whole_inner_losses(params, batch)
+                    self.forward += 1
                 self.upper = leaves({"weights": problem.weights(alpha, batch, losses)})
 
     def terms(self, *, weighted_only: bool = False) -> Iterator[Callable[[Mapping[str, Tensor]], Tensor]]:
@@ -109,8 +141,36 @@ class InnerLevel:
         """From d/d upper <direction, grad_phi L> to alpha."""
         if self._losses is None:
             return Mixed(dict(zip(self.upper, upper_parts)), None)
-        slopes = upper_parts[0] * self._losses.numel()
-        return mixed_from_slopes(self._problem, self._alpha, self._batch, losses=self._losses, slopes=slopes)
+        return self.mixed_from(upper_parts[0] * self._losses.numel())
+
+    def mixed_from(self, slopes: Tensor, *, errors: Tensor | None = None) -> Mixed:
+        """From (n,) slopes of a structured problem to alpha."""
+        assert self._losses is not None
+        return mixed_from_slopes(
+            self._problem, self._alpha, self._batch, losses=self._losses, slopes=slopes, errors=errors
+        )
+
+    def slopes(
+        self, params: Mapping[str, Tensor], direction: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, float]:
+        """(n,) <direction, grad L_i>, (n,) |direction * grad L_i|, and the rounding of the losses."""
+        phi, along = leaves(params), list(direction.values())
+        inputs, parts, rounding = [phi[name] for name in direction], [], 0.0
+        for part in self._parts:
+            losses = self._problem.inner_losses(phi, part.batch)
+            rounding = max(rounding, graph_rounding(losses))
+            each = []
+            for i in range(losses.numel()):
+                grads = gradient_list(losses[i], inputs, keep=True)
+                products = [grad * toward for grad, toward in zip(grads, along)]
+                slope = torch.stack([product.sum() for product in products]).sum()
+                each.append(torch.stack([slope, global_norm(products)]))
+                del grads, products
+            parts.append(torch.stack(each))  # (n of the part, 2)
+        if len(parts) == 1:
+            return parts[0][:, 0], parts[0][:, 1], rounding
+        slopes, spreads = (whole_losses(self._parts, [part[:, i] for part in parts]) for i in (0, 1))
+        return slopes, spreads, rounding
 
 
 class _PartOfLoss:
@@ -143,48 +203,40 @@ class _PartOfLoss:
 
 
 def mixed_from_slopes(
-    problem: BilevelProblem, alpha: Mapping[str, Tensor], batch: Any, *, losses: Tensor, slopes: Tensor
+    problem: BilevelProblem,
+    alpha: Mapping[str, Tensor],
+    batch: Any,
+    *,
+    losses: Tensor,
+    slopes: Tensor,
+    errors: Tensor | None = None,
 ) -> Mixed:
     """d/dalpha mean_i weights_i(alpha) slopes_i: what is left once slopes_i = <direction, grad L_i> is known.
 
-    `losses` and `slopes` are (n,), the losses at the params of this step.
+    `losses` and `slopes` are (n,), the losses at the params of this step; `errors` (n,) those of the slopes,
+    taken as independent.
     """
     variables = leaves(alpha)
     weights = problem.weights(variables, batch, losses)
-    grad_output = (slopes / slopes.numel()).to(weights)
-    grads = gradient_list(weights, list(variables.values()), grad_output=grad_output)
-    return Mixed(dict(zip(variables, grads)), slopes)
+    inputs = list(variables.values())
+    signs = [] if errors is None or not weights.requires_grad else _signs(errors)
+    grads, *others = (
+        gradient_list(weights, inputs, grad_output=(of / of.numel()).to(weights), keep=True)
+        for of in (slopes, *signs)
+    )
+    squares = sum(size_of(other) ** 2 for other in others)
+    if len(signs) < slopes.numel():
+        squares /= max(1, len(signs))  # else each loss had its own
+    return Mixed(dict(zip(variables, grads)), slopes, error=math.sqrt(squares))
 
 
-def perturbation(
-    direction: Mapping[str, Tensor], *, norm: float, radius: float | None, one_sided: bool
-) -> float:
-    """h = radius / norm, so that h * direction has norm `radius` (None: the default of the narrowest dtype).
-
-    Returns:
-        h; 0 for a direction that is 0, or so small that h is beyond the dtype: there is no difference to
-        take along it.
-
-    Raises:
-        ValueError: the params are of half precision, whose rounding is larger than any difference.
-    """
-    defaults = ONE_SIDED_RADIUS if one_sided else DEFAULT_RADIUS
-    dtype = max((d.dtype for d in direction.values()), key=lambda dtype: torch.finfo(dtype).eps)
-    if dtype not in defaults:
-        raise ValueError(
-            f"differences need params in float32 or float64, got {dtype}, where rounding hides the "
-            "perturbation; keep the params in float32 and run the forward pass under torch.autocast, or take "
-            "exact derivatives (mixed=double_backward, hvp=double_backward)"
-        )
-    radius = radius or defaults[dtype]
-    # twice h is a difference's width
-    return radius / norm if norm > 0.0 and 2 * radius / norm <= torch.finfo(dtype).max else 0.0
-
-
-def moved(params: Mapping[str, Tensor], direction: Mapping[str, Tensor], *, by: float) -> dict[str, Tensor]:
-    """params + by * direction, in new tensors."""
-    along = [direction[name] for name in params]
-    return dict(zip(params, torch._foreach_add([p.detach() for p in params.values()], along, alpha=by)))
+def _signs(errors: Tensor) -> list[Tensor]:
+    """Vectors along which the errors' effect adds up in squares: one loss at a time, or with drawn signs."""
+    if errors.numel() <= SIGNS:
+        return list(torch.diag(errors))
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(2, (SIGNS, errors.numel()), generator=generator)
+    return list(errors * (2 * drawn - 1).to(errors))
 
 
 def finite_difference(
@@ -194,9 +246,13 @@ def finite_difference(
     *,
     batch: Any,
     direction: Mapping[str, Tensor],
-    norm: float,
     radius: float | None,
     losses: Tensor | None,
+    scale: Scale | None = None,
+    norm: float | None = None,
+    alpha_grad: Mapping[str, Tensor] | None = None,
+    rounding: float | None = None,
+    bend: float | None = None,
     one_sided: bool = False,
 ) -> Mixed:
     """Difference along the direction: forward passes only, no second-order gradients.
@@ -204,24 +260,234 @@ def finite_difference(
     Structured: slopes_i = (L_i(phi + h direction) - L_i(phi - h direction)) / 2h, all n at once, without a
         graph; one-sided (L_i(phi + h direction) - L_i(phi)) / h, one pass, as the losses at phi are known.
     Plain: the central difference of grad_alpha L.
-    h = radius / norm, so that the perturbation has norm `radius`.
 
+    h is the one that moves the loss by a set share of itself (`Scale.step`), or radius / |direction|. The
+    error is estimated from the values at hand; where it is large and no radius was given, the slopes are
+    taken from one backward pass for each loss (structured), or from differences at other h (plain).
     `params` are not modified: the perturbed ones are new tensors.
+
+    Args:
+        radius: norm of the perturbation; None leaves it to the rule above.
+        losses: (n,) at phi; None evaluates them, one forward pass.
+        scale: how fast the loss moves along the direction.
+        norm: of the direction, over the entries that the batch uses; None takes all of them.
+        alpha_grad: grad_alpha L of a plain problem at phi, which the error's estimate reads.
+        rounding: of the narrowest dtype in which the loss is computed; None for that of the params.
+        bend: `Mixed.bend` of a central difference on a similar batch, from which the error of a one-sided one
+            is estimated where the scale is not exact.
     """
     level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
+    one_sided = one_sided and problem.structured
+    dtype = narrowest(direction.values())
+    eps = loss_rounding(dtype, rounding)
+    h = first_step(
+        dtype,
+        eps=eps,
+        scale=scale,
+        norm=lambda: norm or used_norm(direction, None),
+        radius=radius,
+        one_sided=one_sided,
+    )
     upper = list(level.upper.values())
-    origin = level.upper_grads_at_phi() if one_sided else None
-    h = perturbation(direction, norm=norm, radius=radius, one_sided=origin is not None)
     if h == 0.0:
         return level.mixed([torch.zeros_like(variable) for variable in upper])
+    difference = _Difference(level, params, direction, scale=scale, eps=eps, bend=bend, one_sided=one_sided)
+    if alpha_grad is not None:
+        difference.origin = list(alpha_grad.values())
+    if radius is None and problem.structured and scale is not None and scale.moves_far(params, h):
+        return difference.exactly()  # nothing else would show what a loss that levels off hides
+    trial = difference.take(h)
+    if radius is None and trial.error > REFINE:
+        if problem.structured and upper[0].numel() <= MOST_GRADIENTS:
+            return difference.exactly()
+        largest = torch.finfo(dtype).max / 2
+        trial = best_trial(trial, difference.take, tries=MOST_TRIES, largest=largest)
+    return trial.value._replace(forward=difference.forward)
 
-    def at(by: float) -> list[Tensor]:
-        there = moved(params, direction, by=by)
-        return summed(gradient_list(loss(there), upper) for loss in level.terms(weighted_only=True))
 
-    above, below = at(h), at(-h) if origin is None else origin
-    width = 2 * h if origin is None else h
-    return level.mixed([(a - b) / width for a, b in zip(above, below)])
+class _Difference:
+    """The difference of d(inner loss)/d(upper) along one direction, for any h; counts its passes."""
+
+    def __init__(
+        self,
+        level: InnerLevel,
+        params: Mapping[str, Tensor],
+        direction: Mapping[str, Tensor],
+        *,
+        scale: Scale | None,
+        eps: float,
+        bend: float | None,
+        one_sided: bool,
+    ) -> None:
+        self._bend = bend
+        self._level, self._params, self._direction = level, params, direction
+        self._scale, self._eps, self._one_sided = scale, eps, one_sided
+        self._upper = list(level.upper.values())
+        self.origin = level.upper_grads_at_phi()
+        self.forward = level.forward
+        self._tries = 0
+
+    def take(self, h: float) -> Trial[Mixed]:
+        """The difference at this h, with its error."""
+        above, loss_above = self._at(h)
+        if self._one_sided:
+            assert self.origin is not None
+            below, loss_below, width = self.origin, None, h
+        else:
+            below, loss_below = self._at(-h)
+            width = 2 * h
+        origin = None if self._one_sided else self._origin(above, below)
+        self._tries += 1
+        return mixed_trial(
+            self._level,
+            h,
+            above=above,
+            below=below,
+            origin=origin,
+            width=width,
+            eps=self._eps,
+            scale=self._scale,
+            rise=None if loss_below is None else loss_above - loss_below,
+            bend=self._bend if self._one_sided else None,
+        )
+
+    def exactly(self) -> Mixed:
+        """From the gradient of each loss of a structured problem."""
+        mixed = mixed_by_gradients(self._level, self._params, self._direction)
+        return mixed._replace(forward=self.forward + mixed.forward, backward=mixed.backward)
+
+    def _origin(self, above: list[Tensor], below: list[Tensor]) -> list[Tensor] | None:
+        """d(inner loss)/d(upper) at phi, evaluated where it is not known and the difference is not small."""
+        if self.origin is None:
+            change = size_of(a - b for a, b in zip(above, below))
+            if self._tries or change > COARSE * size_of(above):
+                self.origin, _ = self._at(0.0)
+        return self.origin
+
+    def _at(self, by: float) -> tuple[list[Tensor], Tensor]:
+        there = moved(self._params, self._direction, by=by) if by else self._params
+        values: list[Tensor] = []
+
+        def grads_of(loss: Tensor) -> list[Tensor]:
+            values.append(loss.detach())
+            return gradient_list(loss, self._upper)
+
+        grads = summed(grads_of(loss(there)) for loss in self._level.terms(weighted_only=True))
+        self.forward += 1
+        return grads, torch.stack(values).sum()
+
+
+def mixed_trial(
+    level: InnerLevel,
+    h: float,
+    *,
+    above: list[Tensor],
+    below: list[Tensor],
+    origin: list[Tensor] | None,
+    width: float,
+    eps: float,
+    scale: Scale | None,
+    rise: Tensor | None,
+    off: float = 0.0,
+    bend: float | None = None,
+) -> Trial[Mixed]:
+    """The mixed derivative from d(inner loss)/d(upper) at two points, with its estimated error.
+
+    Args:
+        above, below: at phi + h direction and phi - h direction; or at phi, if width = h.
+        origin: at phi; None where it is `below`, or not known.
+        rise: the inner loss above, less that below; None where `scale` does not say what it must be.
+        off: by how much the weighted mean of the slopes is known to be off.
+        bend: second over first of a central difference, which tells how this one, being one-sided, is off.
+    """
+    firsts = [a - b for a, b in zip(above, below)]
+    seconds = None
+    if origin is not None:
+        seconds = [(a - o).add_(b - o) for a, b, o in zip(above, below, origin)]
+    first, size = size_of(firsts), size_of(above if origin is None else origin)
+    second = None if seconds is None else size_of(seconds)
+    if second is not None:
+        gauge = central_gauge(first, second, size, eps=eps)
+    elif width == h:
+        gauge = one_sided_gauge(first, size, eps=eps)
+    else:  # f(0) is not known, but the difference is small beside it
+        gauge = central_gauge(first, first**2 / size if size > 0.0 else first, size, eps=eps)
+    if not level.structured:
+        mixed = level.mixed([one / width for one in firsts])
+        error = gauge.error
+        if off > 0.0 and scale is not None:
+            error = max(error, gauge.first * min(1.0, off / max(abs(scale.slope), scale.spread, off)))
+        if rise is not None and scale is not None and scale.exact:
+            beyond = abs(float(rise) - width * scale.slope) - 4.0 * eps * scale.loss
+            speed = width * max(abs(scale.slope), scale.spread)
+            error = max(error, gauge.first * min(1.0, beyond / speed if speed > 0.0 else 0.0))
+        relative = error / gauge.first if gauge.first > 0.0 else math.inf if error > 0.0 else 0.0
+        return Trial(h, mixed._replace(error=error / width), relative, gauge)
+    count = firsts[0].numel()
+    slopes = firsts[0] * (count / width)
+    errors = _errors_of_each(gauge, firsts[0], seconds, origin, above[0], eps)
+    errors = errors * (count / width)
+    if bend is not None:
+        share = min(1.0, bend * one_sided_share(eps))
+        errors = errors + slopes.norm() * share
+    weights = level.upper["weights"].detach()
+    length = float(weights.norm())
+    if scale is not None and scale.exact:
+        seen = abs(float((weights * slopes).mean()) - scale.slope) - 4.0 * eps * scale.spread
+        off = max(off, seen)
+    if length > 0.0 and off > 0.0:
+        # errors of random signs that add up to what the slopes are off by in all
+        errors = torch.maximum(errors, torch.full_like(errors, off * count / length))
+    mixed = level.mixed_from(slopes, errors=errors)
+    if second is not None:
+        mixed = mixed._replace(bend=min(1.0, second / first) if first > 0.0 else 0.0)
+    size = size_of(mixed.alpha.values())
+    relative = mixed.error / size if size > 0.0 else math.inf if mixed.error > 0.0 else 0.0
+    return Trial(h, mixed, relative if math.isfinite(relative) else math.inf, gauge)
+
+
+def shared_error(
+    problem: BilevelProblem,
+    alpha: Mapping[str, Tensor],
+    batch: Any,
+    *,
+    losses: Tensor | None,
+    mixed: Mixed,
+    share: float,
+) -> float:
+    """|error| of the mixed derivative along a direction that is off by this share of itself."""
+    if share == 0.0 or not math.isfinite(share):
+        return share
+    if mixed.slopes is None or losses is None:
+        return share * size_of(mixed.alpha.values())
+    errors = torch.full_like(mixed.slopes, share * float(mixed.slopes.norm()))
+    return mixed_from_slopes(problem, alpha, batch, losses=losses, slopes=mixed.slopes, errors=errors).error
+
+
+def mixed_by_gradients(
+    level: InnerLevel, params: Mapping[str, Tensor], direction: Mapping[str, Tensor]
+) -> Mixed:
+    """Of a structured problem, from the gradient of each loss: one forward pass, n backward passes."""
+    slopes, spreads, rounding = level.slopes(params, direction)
+    mixed = level.mixed_from(slopes, errors=rounding / 4 * spreads)
+    return mixed._replace(forward=1, backward=slopes.numel())
+
+
+def _errors_of_each(
+    gauge: Gauge,
+    first: Tensor,
+    seconds: list[Tensor] | None,
+    origins: list[Tensor] | None,
+    above: Tensor,
+    eps: float,
+) -> Tensor:
+    """(n,) the gauge's error loss by loss, as they may differ by decades."""
+    if seconds is None or origins is None:
+        return 3.0 * math.sqrt(2.0) * LEAST_ROUNDING * eps * above.abs()
+    second, floor = seconds[0], eps * origins[0].abs()
+    rounding = (second.abs() / SECOND_ROUNDING).clamp(LEAST_ROUNDING * floor, MOST_ROUNDING * floor)
+    bend = min(1.0, gauge.second / gauge.first) if gauge.first > 0.0 else 1.0
+    return math.sqrt(2.0) * rounding + TRUNCATION * bend * second.abs()
 
 
 def double_backward(
@@ -236,12 +502,13 @@ def double_backward(
     """Exact, by differentiating the gradient: one more backward pass, needs second-order attention."""
     level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
     phi, upper = leaves(params), list(level.upper.values())
-    return level.mixed(
+    mixed = level.mixed(
         summed(
             grad_of_dot(gradients(loss(phi), phi, create_graph=True), direction, upper)
             for loss in level.terms(weighted_only=True)
         )
     )
+    return mixed._replace(forward=level.forward + 1, backward=2)
 
 
 def grad_of_dot(
@@ -286,7 +553,8 @@ def forward_mode(
             else gradient_list(tangent, upper)
             for tangent in tangents
         )
-    return level.mixed(parts)
+    # a pass in forward mode carries values and tangents and is counted as two
+    return level.mixed(parts)._replace(forward=level.forward + 2)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.base import WindowTask, gradients, leaves, require_graph
+from dreamprm.hypergrad.differences import graph_rounding
 from dreamprm.hypergrad.inner_optimizer import OptimizerState
 from dreamprm.hypergrad.trajectory import Point
 from dreamprm.hypergrad.window_passes import inner_gradient
@@ -28,26 +29,32 @@ class PlainSteps:
     """g_{T-1} of the last step, before its clipping; None unless asked for."""
     forward: int
     """Forward passes that were taken."""
+    rounding: float | None = None
+    """Of the narrowest dtype in which the last loss was computed; None unless asked for."""
 
 
-def plain_steps(task: WindowTask, *, keep_before: bool = False, keep_grads: bool = False) -> PlainSteps:
+def plain_steps(
+    task: WindowTask, *, keep_before: bool = False, keep_grads: bool = False, with_rounding: bool = False
+) -> PlainSteps:
     """Take the steps, in place wherever the tensors may be overwritten.
 
     Of the last step, `keep_before` keeps where it started (one more copy of the params and moments in
-    memory) and `keep_grads` the gradient.
+    memory) and `keep_grads` the gradient; `with_rounding` looks through its graph for the narrowest dtype.
     """
     params, state, losses, forward = task.params, task.state, [], 0
-    before = last_grads = None
+    before = last_grads = rounding = None
     for t, batch in enumerate(task.inner_batches):
         last = t + 1 == len(task.inner_batches)
         if len(task.problem.parts(batch)) > 1:
-            inner = inner_gradient(task, params, batch=batch)
+            inner = inner_gradient(task, params, batch=batch, with_rounding=last and with_rounding)
+            rounding = inner.rounding
             loss, grads, passes = inner.loss, inner.all_grads(), inner.forward
             del inner
         else:
             variables = leaves(params)
             loss = require_graph(task.problem.inner_loss(variables, task.alpha, batch), name="inner_loss")
             grads, passes = gradients(loss, variables), 1
+            rounding = graph_rounding(loss) if last and with_rounding else None
         forward += passes
         if last and keep_before:
             before = Point(params, state)
@@ -59,4 +66,4 @@ def plain_steps(task: WindowTask, *, keep_before: bool = False, keep_grads: bool
         )
         losses.append(loss.detach())
         del loss, grads  # not in memory during the next step
-    return PlainSteps(params, state, torch.stack(losses), before, last_grads, forward)
+    return PlainSteps(params, state, torch.stack(losses), before, last_grads, forward, rounding)

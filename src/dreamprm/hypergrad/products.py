@@ -3,6 +3,7 @@ cost."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,28 +14,41 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from dreamprm.hypergrad.base import gradient_list, gradients, leaves
-from dreamprm.hypergrad.clipping import global_norm
+from dreamprm.hypergrad.differences import (
+    MOST_TRIES,
+    REFINE,
+    Gauge,
+    Scale,
+    Trial,
+    best_trial,
+    central_gauge,
+    first_step,
+    joint_gauge,
+    loss_rounding,
+    moved,
+    narrowest,
+    one_sided_gauge,
+    scale_of,
+    size_of,
+    used_norm,
+)
 from dreamprm.hypergrad.micro_batches import summed
 from dreamprm.hypergrad.mixed_derivative import (
+    MOST_GRADIENTS,
     InnerLevel,
     Mixed,
     dual_params,
     grad_of_dot,
-    moved,
-    perturbation,
+    mixed_by_gradients,
+    mixed_trial,
 )
 from dreamprm.hypergrad.problem import BilevelProblem
 
 KINDS = ("double_backward", "finite_difference", "forward_difference", "forward_over_reverse")
 DIFFERENCES = ("finite_difference", "forward_difference")
-# (forward, backward) passes of one product with its mixed derivative, by kind. A pass in forward mode carries
+# (forward, backward) passes of one exact product with its mixed derivative. A pass in forward mode carries
 # values and tangents and is counted as two.
-PRODUCT_PASSES = {
-    "double_backward": (1, 3),
-    "finite_difference": (2, 2),
-    "forward_difference": (1, 1),
-    "forward_over_reverse": (2, 2),
-}
+EXACT_PASSES = {"double_backward": (1, 3), "forward_over_reverse": (2, 2)}
 
 
 def takes_second_order(kind: str) -> bool:
@@ -60,7 +74,11 @@ class Gradient:
     """dL/dphi. Its zeros mark entries that the batch does not use, which differences leave out of their norm
     (they may have the largest direction and no influence)."""
     alpha: Mapping[str, Tensor] | None = None
-    """dL/dalpha; only `forward_difference` on a plain problem reads it."""
+    """dL/dalpha; only differences on a plain problem read it."""
+    loss: Tensor | None = None
+    """L itself, which says how far a difference may move."""
+    rounding: float | None = None
+    """Of the narrowest dtype in which L was computed."""
 
 
 class Product(NamedTuple):
@@ -72,6 +90,15 @@ class Product(NamedTuple):
     """d/dalpha <direction, grad_phi L>."""
     slopes: Tensor | None
     """(n,) <direction, grad L_i> of a structured problem's losses; None for plain problems."""
+    forward: int = 0
+    """Passes taken, one in forward mode being counted as two."""
+    backward: int = 0
+    hvp_error: float = 0.0
+    """Relative error of `hvp`, or of the sum it is added to; 0 for exact kinds."""
+    alpha_error: float = 0.0
+    """|error| of `alpha`, over all its entries; 0 for exact kinds."""
+    length: float = 0.0
+    """|perturbation| of a difference."""
 
 
 def hvp_and_mixed(
@@ -112,7 +139,7 @@ def hvp_and_mixed(
         ValueError: an unknown kind, or a difference of half-precision params.
         NotImplementedError: the model has an operation without the derivative that the kind takes.
     """
-    return _product(
+    return take_product(
         problem,
         params,
         alpha,
@@ -139,7 +166,7 @@ def hvp(
     gradient: Gradient | None = None,
 ) -> dict[str, Tensor]:
     """(d^2 L/dphi^2) direction alone; see `hvp_and_mixed`."""
-    return _product(
+    return take_product(
         problem,
         params,
         alpha,
@@ -153,7 +180,7 @@ def hvp(
     ).hvp
 
 
-def _product(
+def take_product(
     problem: BilevelProblem,
     params: Mapping[str, Tensor],
     alpha: Mapping[str, Tensor],
@@ -165,35 +192,37 @@ def _product(
     losses: Tensor | None,
     gradient: Gradient | None,
     with_alpha: bool,
+    length: float | None = None,
+    added_to: Mapping[str, Tensor] | None = None,
 ) -> Product:
+    """`hvp_and_mixed`, or without alpha, with what a sequence of products knows of each other.
+
+    Args:
+        length: norm of a difference's perturbation to try first; unlike `radius`, another one is taken where
+            it is bad.
+        added_to: the derivative of the outer loss in the params, to which the product is added: says how
+            much each tensor's error counts.
+    """
     check_kind(kind, setting="kind")
     level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
     upper = list(level.upper.values()) if with_alpha else []
+    if kind in DIFFERENCES:
+        difference = _Difference(
+            level,
+            params,
+            direction,
+            upper=upper,
+            gradient=gradient,
+            one_sided=kind == "forward_difference",
+            added_to=added_to,
+        )
+        return difference.product(radius=radius, length=length)
     with advice(kind):
-        if kind == "double_backward":
-            parts = _double_backward(level, params, direction, upper=upper)
-        elif kind == "forward_over_reverse":
-            parts = _forward_over_reverse(level, params, direction, upper=upper)
-        else:
-            parts = _difference(
-                level,
-                params,
-                direction,
-                upper=upper,
-                gradient=gradient,
-                radius=radius,
-                one_sided=kind == "forward_difference",
-            )
+        take = _double_backward if kind == "double_backward" else _forward_over_reverse
+        parts = take(level, params, direction, upper=upper)
     mixed = level.mixed(parts[len(params) :]) if with_alpha else Mixed({}, None)
-    return Product(dict(zip(params, parts)), mixed.alpha, mixed.slopes)
-
-
-def used_norm(direction: Mapping[str, Tensor], grads: Mapping[str, Tensor] | None) -> float:
-    """|direction| over the entries whose gradient is not exactly 0; over all where none is left."""
-    used = 0.0
-    if grads:
-        used = float(global_norm(d.masked_fill(grads[name] == 0, 0.0) for name, d in direction.items()))
-    return used or float(global_norm(direction.values()))
+    forward, backward = EXACT_PASSES[kind]
+    return Product(dict(zip(params, parts)), mixed.alpha, mixed.slopes, forward + level.forward, backward)
 
 
 def _double_backward(
@@ -223,42 +252,174 @@ def _tangents(grads: list[Tensor], like: list[Tensor]) -> list[Tensor]:
     ]
 
 
-def _difference(
-    level: InnerLevel,
-    params: Mapping[str, Tensor],
-    direction: Mapping[str, Tensor],
-    *,
-    upper: list[Tensor],
-    gradient: Gradient | None,
-    radius: float | None,
-    one_sided: bool,
-) -> list[Tensor]:
-    norm = used_norm(direction, gradient.params if gradient else None)
-    h = perturbation(direction, norm=norm, radius=radius, one_sided=one_sided)
-    if h == 0.0:
-        return [torch.zeros_like(tensor) for tensor in (*params.values(), *upper)]
-    above = _gradient(level, moved(params, direction, by=h), upper)
-    if one_sided:
-        below, width = _gradient_at_phi(level, params, upper, gradient=gradient), h
-    else:
-        below, width = _gradient(level, moved(params, direction, by=-h), upper), 2 * h
-    return [(a - b).div_(width) for a, b in zip(above, below)]
+class _Difference:
+    """The difference of the inner gradient along one direction, for any h; counts its passes."""
+
+    def __init__(
+        self,
+        level: InnerLevel,
+        params: Mapping[str, Tensor],
+        direction: Mapping[str, Tensor],
+        *,
+        upper: list[Tensor],
+        gradient: Gradient | None,
+        one_sided: bool,
+        added_to: Mapping[str, Tensor] | None,
+    ) -> None:
+        self._level, self._params, self._direction, self._upper = level, params, direction, upper
+        self._gradient, self._one_sided = gradient, one_sided
+        self._dtype = narrowest(direction.values())
+        rounding = gradient.rounding if gradient else None
+        # entries of a gradient are sums like a loss, of fewer values
+        self._eps = max(torch.finfo(self._dtype).eps, (rounding or 0.0) / 2)
+        self._loss_eps = loss_rounding(self._dtype, rounding)
+        self._scale: Scale | None = None
+        if gradient is not None and gradient.loss is not None:
+            self._scale = scale_of(
+                direction,
+                gradient.params,
+                loss=gradient.loss,
+                exact=not level.has_unweighted_loss,
+            )
+        self._weights, self._beside = self._importance(added_to)
+        self._forward, self._backward = level.forward, 0
+        self._origin: list[Tensor] | None = None
+        self._upper_origin = level.upper_grads_at_phi() if upper else []
+        if gradient is not None:
+            self._origin = [gradient.params[name] for name in params]
+            if self._upper_origin is None and gradient.alpha is not None:
+                self._upper_origin = list(gradient.alpha.values())
+        if one_sided and (self._origin is None or self._upper_origin is None):
+            parts = self._at(0.0)
+            self._origin, self._upper_origin = parts[: len(params)], parts[len(params) :]
+
+    def _importance(self, added_to: Mapping[str, Tensor] | None) -> tuple[list[float], float]:
+        """How much an error of each tensor of the product counts, and what all of `added_to` comes to.
+
+        An entry of lam goes through the optimizer into gbar and from there, times its inner gradient, into
+        alpha: |direction * grad| / |lam| says by how much, tensor by tensor and in any units.
+        """
+        ones = [1.0] * len(self._params)
+        if added_to is None:
+            return ones, 0.0
+        sizes = torch.stack(torch._foreach_norm([added_to[name] for name in self._direction])).tolist()
+        if self._scale is None or not self._scale.spread > 0.0:
+            return ones, math.hypot(*sizes)
+        each = {
+            name: spread / size if size > 0.0 else 0.0
+            for name, spread, size in zip(self._direction, self._scale.spreads, sizes)
+        }
+        return [each[name] for name in self._params], self._scale.spread
+
+    def product(self, *, radius: float | None, length: float | None) -> Product:
+        """The most precise one found."""
+        norms: list[float] = []
+
+        def norm() -> float:
+            norms.append(used_norm(self._direction, self._gradient.params if self._gradient else None))
+            return norms[0]
+
+        h = first_step(
+            self._dtype,
+            eps=self._loss_eps,
+            scale=None if length is not None else self._scale,
+            norm=norm,
+            radius=radius or length,
+            one_sided=self._one_sided,
+        )
+        if h == 0.0:
+            zeros = [torch.zeros_like(tensor) for tensor in (*self._params.values(), *self._upper)]
+            return self._product(zeros)
+        trial = self.take(h)
+        if radius is None and trial.error > REFINE:
+            trial = best_trial(trial, self.take, tries=MOST_TRIES, largest=torch.finfo(self._dtype).max / 2)
+        product, self._h = trial.value, trial.h
+        if product.slopes is not None and radius is None:
+            product = self._with_slopes(product)
+        length = trial.h * norms[0] if norms else 0.0
+        return product._replace(forward=self._forward, backward=self._backward, length=length)
+
+    def take(self, h: float) -> Trial[Product]:
+        """The product by a difference at this h."""
+        count = len(self._params)
+        above = self._at(h)
+        if self._one_sided:
+            assert self._origin is not None and self._upper_origin is not None
+            below, width = [*self._origin, *self._upper_origin], h
+        else:
+            below, width = self._at(-h), 2 * h
+        hvp = [a - b for a, b in zip(above[:count], below)]
+        gauge = self._gauge(hvp, above, below)
+        torch._foreach_div_(hvp, width)
+        relative = gauge.error / max(gauge.first, self._beside * width, 1e-300)
+        relative = relative if math.isfinite(relative) else math.inf
+        product = Product(dict(zip(self._params, hvp)), {}, None, hvp_error=relative)
+        if self._upper:
+            mixed = mixed_trial(
+                self._level,
+                h,
+                above=above[count:],
+                below=below[count:],
+                origin=None if self._one_sided else self._upper_origin,
+                width=width,
+                eps=self._loss_eps,
+                scale=self._scale,
+                rise=None,
+                off=self._bend(product.hvp, h) if self._one_sided else 0.0,
+            ).value
+            product = product._replace(alpha=mixed.alpha, slopes=mixed.slopes, alpha_error=mixed.error)
+        return Trial(h, product, relative, gauge)
+
+    def _gauge(self, firsts: list[Tensor], above: list[Tensor], below: list[Tensor]) -> Gauge:
+        norms = [list(torch._foreach_norm(firsts)), list(torch._foreach_norm(above[: len(firsts)]))]
+        if not self._one_sided and self._origin is not None:
+            seconds = ((a - o).add_(b - o) for a, b, o in zip(above, below, self._origin))
+            norms.append([torch.linalg.vector_norm(second) for second in seconds])
+        first, size, *second = torch.stack([torch.stack(each) for each in norms]).tolist()
+        if self._one_sided:
+            gauges = [one_sided_gauge(f, g, eps=self._eps) for f, g in zip(first, size)]
+        else:
+            bends = second[0] if second else [f * f / g if g > 0.0 else f for f, g in zip(first, size)]
+            gauges = [central_gauge(f, s, g, eps=self._eps) for f, s, g in zip(first, bends, size)]
+        return joint_gauge(gauges, self._weights)
+
+    def _bend(self, hvp: Mapping[str, Tensor], h: float) -> float:
+        """By how much the curvature along the direction puts a one-sided slope of the inner loss off."""
+        along = [(hvp[name] * toward).sum() for name, toward in self._direction.items()]
+        return h / 2 * abs(float(torch.stack(along).sum()))
+
+    def _with_slopes(self, product: Product) -> Product:
+        """The product, with the mixed derivative from the losses' own gradients where that is better."""
+        assert product.slopes is not None
+        size = size_of(product.alpha.values())
+        far = self._scale is not None and self._scale.moves_far(self._params, self._h)
+        if (product.alpha_error <= REFINE * size and not far) or product.slopes.numel() > MOST_GRADIENTS:
+            return product
+        mixed = mixed_by_gradients(self._level, self._params, self._direction)
+        self._forward += mixed.forward
+        self._backward += mixed.backward
+        return product._replace(alpha=mixed.alpha, slopes=mixed.slopes, alpha_error=mixed.error)
+
+    def _product(self, parts: list[Tensor]) -> Product:
+        mixed = self._level.mixed(parts[len(self._params) :]) if len(parts) > len(self._params) else None
+        return Product(
+            dict(zip(self._params, parts)),
+            mixed.alpha if mixed else {},
+            mixed.slopes if mixed else None,
+            self._forward,
+            self._backward,
+        )
+
+    def _at(self, by: float) -> list[Tensor]:
+        self._forward += 1
+        self._backward += 1
+        there = moved(self._params, self._direction, by=by) if by else self._params
+        return _gradient(self._level, there, self._upper)
 
 
 def _gradient(level: InnerLevel, params: Mapping[str, Tensor], upper: list[Tensor]) -> list[Tensor]:
     phi = leaves(params)
     return summed(gradient_list(loss(phi), [*phi.values(), *upper]) for loss in level.terms())
-
-
-def _gradient_at_phi(
-    level: InnerLevel, params: Mapping[str, Tensor], upper: list[Tensor], *, gradient: Gradient | None
-) -> list[Tensor]:
-    upper_grads = level.upper_grads_at_phi() if upper else []
-    if upper_grads is None and gradient is not None and gradient.alpha is not None:
-        upper_grads = list(gradient.alpha.values())
-    if gradient is None or upper_grads is None:
-        return _gradient(level, params, upper)
-    return [*(gradient.params[name] for name in params), *upper_grads]
 
 
 @contextmanager

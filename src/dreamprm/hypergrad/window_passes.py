@@ -18,6 +18,7 @@ from dreamprm.hypergrad.base import (
     leaves,
     require_graph,
 )
+from dreamprm.hypergrad.differences import graph_rounding
 from dreamprm.hypergrad.micro_batches import Part, share_of, single_loss, summed, whole_losses
 from dreamprm.hypergrad.mixed_derivative import InnerLevel, grad_of_dot
 from dreamprm.hypergrad.products import Product
@@ -50,9 +51,10 @@ class GradientGraph:
         parts = grad_of_dot(self._grads, direction, [*phi.values(), *upper])
         self._grads = {}
         if self._factor is not None:
-            return Product({name: part * self._factor for name, part in zip(phi, parts)}, {}, None)
+            scaled = {name: part * self._factor for name, part in zip(phi, parts)}
+            return Product(scaled, {}, None, backward=2)
         mixed = self._level.mixed(parts[len(phi) :])
-        return Product(dict(zip(phi, parts)), mixed.alpha, mixed.slopes)
+        return Product(dict(zip(phi, parts)), mixed.alpha, mixed.slopes, backward=2)
 
 
 @dataclass
@@ -72,6 +74,8 @@ class InnerGradient:
     """dL/dalpha of a plain problem, where asked for."""
     graph: GradientGraph | None = None
     """What differentiates the gradient again, where it was asked for."""
+    rounding: float | None = None
+    """Of the narrowest dtype in which the loss was computed, where asked for."""
     forward: int = 1
     """Forward passes over the whole batch that were taken."""
 
@@ -96,18 +100,21 @@ def inner_gradient(
     batch: Any,
     with_alpha: bool = False,
     keep_graph: bool = False,
+    with_rounding: bool = False,
 ) -> InnerGradient:
     """One forward and one backward pass over the inner loss at `params`.
 
-    `with_alpha` also takes dL/dalpha of a plain problem, from the same pass. A batch in parts takes them part
-    by part, and one more forward pass where the weights need all losses first.
+    `with_alpha` also takes dL/dalpha of a plain problem, from the same pass; `with_rounding` looks through
+    the graph for the narrowest dtype. A batch in parts takes them part by part, and one more forward pass
+    where the weights need all losses first.
 
     `keep_graph` differentiates with a graph for one product later, except of batches in parts.
     """
     problem, variables = task.problem, leaves(params)
     parts = problem.parts(batch)
     if len(parts) > 1:
-        return _accumulated(task, variables, batch=batch, parts=parts, with_alpha=with_alpha)
+        options = {"with_alpha": with_alpha, "with_rounding": with_rounding}
+        return _accumulated(task, variables, batch=batch, parts=parts, **options)
     if keep_graph:
         return _with_graph(task, variables, batch=batch)
     if not problem.structured:
@@ -119,6 +126,7 @@ def inner_gradient(
             loss.detach(),
             grads=dict(zip(variables, grads)),
             alpha=dict(zip(alpha, grads[len(variables) :])) if with_alpha else None,
+            rounding=graph_rounding(loss) if with_rounding else None,
         )
     losses = require_graph(problem.inner_losses(variables, batch), name="inner_losses")
     with torch.no_grad():
@@ -127,9 +135,12 @@ def inner_gradient(
     if losses.numel() > 1:
         if problem.has_unweighted_loss:
             loss = loss + problem.unweighted_loss(variables, batch)
-        return InnerGradient(batch, loss.detach(), losses.detach(), grads=gradients(loss, variables))
+        step = InnerGradient(batch, loss.detach(), losses.detach(), grads=gradients(loss, variables))
+        step.rounding = graph_rounding(loss) if with_rounding else None
+        return step
     weight, single = weights[0], gradients(losses[0], variables)
     step = InnerGradient(batch, loss.detach(), losses.detach(), weight=weight, single=single)
+    step.rounding = graph_rounding(losses) if with_rounding else None
     if problem.has_unweighted_loss:
         rest = problem.unweighted_loss(variables, batch)
         others = gradients(rest, variables)
@@ -173,9 +184,29 @@ def _detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _accumulated(
-    task: WindowTask, phi: dict[str, Tensor], *, batch: Any, parts: Sequence[Part], with_alpha: bool
+    task: WindowTask,
+    phi: dict[str, Tensor],
+    *,
+    batch: Any,
+    parts: Sequence[Part],
+    with_alpha: bool,
+    with_rounding: bool,
 ) -> InnerGradient:
     """`inner_gradient` of a batch in parts, one graph at a time."""
+    step = _summed_over_parts(task, phi, batch=batch, parts=parts, with_alpha=with_alpha)
+    if with_rounding:
+        problem, part = task.problem, parts[0].batch
+        step.rounding = graph_rounding(
+            problem.inner_losses(phi, part)
+            if problem.structured
+            else problem.inner_loss(phi, task.alpha, part)
+        )
+    return step
+
+
+def _summed_over_parts(
+    task: WindowTask, phi: dict[str, Tensor], *, batch: Any, parts: Sequence[Part], with_alpha: bool
+) -> InnerGradient:
     problem = task.problem
     values: list[Tensor] = []
 

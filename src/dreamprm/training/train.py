@@ -302,6 +302,9 @@ def metrics(run: Run, window: WindowResult, *, number: int, seconds: float) -> d
     if "residual" in window.stats:
         residual = window.stats["residual"]
         row["residual"] = residual if math.isfinite(residual) else None
+    error = window.stats.get("error")
+    if error is not None:
+        row["alpha_grad_error"] = error if math.isfinite(error) else None
     audit: AuditResult | None = window.stats.get("audit")
     if audit is not None:
         # JSON has no NaN: null where undefined

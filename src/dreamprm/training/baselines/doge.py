@@ -13,6 +13,7 @@ from dreamprm.config.checking import check_settings
 from dreamprm.config.schema import setting
 from dreamprm.hypergrad import Estimator, WindowResult
 from dreamprm.hypergrad.base import WindowTask, leaves
+from dreamprm.hypergrad.differences import Scale, scale_of
 from dreamprm.hypergrad.mixed_derivative import finite_difference
 from dreamprm.hypergrad.plain_steps import plain_steps
 from dreamprm.hypergrad.window_passes import outer_gradient
@@ -94,14 +95,16 @@ class GradientAlignment(Estimator):
     slopes: str = "finite_difference"
 
     def _run(self, task: WindowTask) -> WindowResult:
-        steps = plain_steps(task)
+        steps = plain_steps(task, with_rounding=self.slopes == "finite_difference")
         outer = outer_gradient(task, steps.params)
         norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(outer.params.values())))))
+        # along its own gradient the outer loss says how far a difference may move
+        moves = scale_of(outer.params, outer.params, loss=outer.loss, exact=False)
         aligned = DomainMeans(task.alpha[DOMAIN_WEIGHTS])
         chosen = chosen_batches(task, self.batches)
         losses_seen = 0
         for batch in chosen:
-            slopes = self._slopes(task, steps.params, batch, outer.params, norm)
+            slopes = self._slopes(task, steps.params, batch, outer.params, moves, steps.rounding)
             losses_seen += slopes.numel()
             aligned.add(batch["domains"], slopes)
         # At a stationary point of the meta loss the slopes are 0, and so is the quotient.
@@ -125,7 +128,8 @@ class GradientAlignment(Estimator):
         params: dict[str, Tensor],
         batch: Any,
         direction: dict[str, Tensor],
-        norm: float,
+        scale: Scale,
+        rounding: float | None,
     ) -> Tensor:
         """`(n,)`: <grad L_i, direction>."""
         if self.slopes == "finite_difference":
@@ -135,9 +139,10 @@ class GradientAlignment(Estimator):
                 task.alpha,
                 batch=batch,
                 direction=direction,
-                norm=norm,
                 radius=None,
                 losses=None,
+                scale=scale,
+                rounding=rounding,
             )
             assert mixed.slopes is not None, "the training problem is structured"
             return mixed.slopes
