@@ -91,8 +91,6 @@ def chain(output: str, seed: int, world: Mapping[str, str], training: Sequence[s
             ),
             after=("sandbox",),
             outputs=(path(f"{vanilla}/summary.json"), path(f"{vanilla}/model/prm.json")),
-            # It ends long before the learned run, whose two processes therefore go first.
-            nice=10,
         ),
         Stage(
             "base",

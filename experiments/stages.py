@@ -40,8 +40,6 @@ class Stage:
         outputs: files that exist after it has succeeded.
         prints: how its output is shown here: `hidden`, `marked` with its name like its progress, or `plain`
             if it is a result. The log has all of it.
-        nice: added to the niceness of its process: a positive one leaves the cores to stages that the chain
-            waits for longer.
     """
 
     name: str
@@ -49,7 +47,6 @@ class Stage:
     after: tuple[str, ...] = ()
     outputs: tuple[Path, ...] = ()
     prints: Literal["hidden", "marked", "plain"] = "hidden"
-    nice: int = 0
 
     def text(self) -> str:
         """The command line."""
@@ -84,12 +81,9 @@ class _Running:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            # Ctrl-C reaches this process, which then stops the other: it must not get the signal twice. Not a
-            # session of its own: Linux gives each session an equal share of a core, whatever its niceness.
-            process_group=0,
+            # Ctrl-C reaches this process, which then stops the other: it must not get the signal twice.
+            start_new_session=True,
         )
-        if stage.nice:
-            os.setpriority(os.PRIO_PROCESS, self.process.pid, os.getpriority(os.PRIO_PROCESS, 0) + stage.nice)
         # Results are printed to stdout, progress to stderr.
         assert self.process.stdout is not None and self.process.stderr is not None
         self._readers = [
