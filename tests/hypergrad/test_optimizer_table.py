@@ -198,7 +198,7 @@ def _differences(case: Case, *, steps: int = 5) -> dict[str, Any]:
 
         if key == "weight_decay" and case.optimizer.decay(argument) == 0.0:
             # it cannot be negative: one-sided, of the same order
-            return (4 * moved(1e-4) - moved(2e-4) - 3 * moved(0.0)) / 2e-4
+            return (4 * moved(1e-5) - moved(2e-5) - 3 * moved(0.0)) / 2e-5
         return (moved(1e-5) - moved(-1e-5)) / 2e-5
 
     first = case.state.step
@@ -308,6 +308,8 @@ def test_an_unknown_gradient_is_refused():
         _made("mlp_plain", AdamW()).run(build_estimator("adjoint"), wrt=("eps",))
 
 
+# torch warns of float(at.lr) itself, the first time
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
 @pytest.mark.parametrize("label", ["unrolled", "adjoint", "first_order"])
 def test_an_optimizer_cut_off_from_a_setting_is_refused_not_given_zero(label):
     class NoDecay(Damped):
@@ -317,10 +319,7 @@ def test_an_optimizer_cut_off_from_a_setting_is_refused_not_given_zero(label):
     case = _made("mlp_plain", NoDecay())
     with pytest.raises(ValueError, match="NoDecay.update has no gradient in weight_decay"):
         case.run(ROWS[label].build(), wrt=("weight_decay",))
-    with (
-        pytest.raises(ValueError, match="NoDecay.update has no gradient in lr"),
-        pytest.warns(UserWarning, match="to a scalar"),
-    ):
+    with pytest.raises(ValueError, match="NoDecay.update has no gradient in lr"):
         case.run(ROWS[label].build(), wrt=("lr",))
 
 

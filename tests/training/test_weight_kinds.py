@@ -116,3 +116,26 @@ def test_bad_settings_are_refused(
     assert tiny.train(setting) == 2
     assert message in capsys.readouterr().err
     assert not tiny.output.exists()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_a_run_under_another_inner_optimizer_resumes_bit_for_bit(optimizer: str, tiny: TinyRun) -> None:
+    keys = (f"inner.optimizer={optimizer}", "inner.momentum=0.8", "hypergrad.name=adjoint")
+    names = ["checkpoints/step-000008/tensors.safetensors", "domain_weights.jsonl", "model/model.safetensors"]
+    assert tiny.train(*keys) == 0
+    whole = {name: (tiny.output / name).read_bytes() for name in names}
+    tensors, _ = load_checkpoint(tiny.output / "checkpoints" / "step-000008")
+    groups = {name.partition("/")[0] for name in tensors}
+    assert "inner_momentum_buffer" in groups and ("inner_exp_avg" in groups) == (optimizer == "muon")
+    shutil.rmtree(tiny.output / "checkpoints" / "step-000008")
+    (tiny.output / "model" / "model.safetensors").unlink()
+    assert tiny.train(*keys) == 0
+    for name, content in whole.items():
+        assert (tiny.output / name).read_bytes() == content, name
+
+
+def test_lion_is_refused_where_alpha_would_never_move(
+    tiny: TinyRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tiny.train("inner.optimizer=lion") == 2
+    assert "inner.optimizer=lion passes no derivative to alpha" in capsys.readouterr().err
