@@ -7,7 +7,15 @@ from dreamprm.hypergrad.adam import Adam
 from dreamprm.hypergrad.adamw import AdamW, AdamWState
 from dreamprm.hypergrad.adjoint import Adjoint
 from dreamprm.hypergrad.audit import Audit, AuditResult
-from dreamprm.hypergrad.base import Estimator, Status, WindowResult
+from dreamprm.hypergrad.base import (
+    Estimator,
+    Status,
+    WindowResult,
+    WindowTask,
+    gradient_list,
+    gradients,
+    leaves,
+)
 from dreamprm.hypergrad.cg import ConjugateGradient
 from dreamprm.hypergrad.finite_difference import FiniteDifference
 from dreamprm.hypergrad.first_order import FirstOrder
@@ -20,14 +28,22 @@ from dreamprm.hypergrad.inner_optimizer import (
     StepContext,
     TensorStep,
 )
-from dreamprm.hypergrad.linear_solver import LinearSolver
+from dreamprm.hypergrad.linear_solver import LinearSolver, Solution
 from dreamprm.hypergrad.lion import Lion
 from dreamprm.hypergrad.micro_batches import Part
 from dreamprm.hypergrad.muon import Muon
 from dreamprm.hypergrad.neumann import NeumannSeries
 from dreamprm.hypergrad.none import NoHypergradient
+from dreamprm.hypergrad.plain_steps import plain_steps
 from dreamprm.hypergrad.problem import BilevelProblem
-from dreamprm.hypergrad.registry import ESTIMATORS, build_estimator, estimator_settings
+from dreamprm.hypergrad.registry import (
+    ESTIMATORS,
+    build_estimator,
+    estimator_settings,
+    register_estimator,
+    register_solver,
+)
+from dreamprm.hypergrad.settings import check_settings, setting
 from dreamprm.hypergrad.sgd import SGD
 from dreamprm.hypergrad.torch_optim import from_torch, to_torch
 from dreamprm.hypergrad.unrolled import Unrolled
@@ -63,8 +79,18 @@ __all__ = [
     "TensorStep",
     "Unrolled",
     "WindowResult",
+    "Solution",
+    "WindowTask",
     "build_estimator",
+    "check_settings",
     "estimator_settings",
+    "gradient_list",
+    "gradients",
+    "leaves",
+    "plain_steps",
+    "register_estimator",
+    "register_solver",
+    "setting",
     "from_torch",
     "to_torch",
 ]

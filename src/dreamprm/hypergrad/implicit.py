@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -21,14 +19,18 @@ from dreamprm.hypergrad.mixed_derivative import radius_setting
 from dreamprm.hypergrad.neumann import NeumannSeries
 from dreamprm.hypergrad.plain_steps import plain_steps
 from dreamprm.hypergrad.products import DIFFERENCES, KINDS, takes_second_order
+from dreamprm.hypergrad.registration import Registry
 from dreamprm.hypergrad.settings import check_settings, setting
 from dreamprm.hypergrad.window_passes import OuterGradient, outer_gradient
 
-SOLVERS: Mapping[str, type[LinearSolver]] = MappingProxyType(
+SOLVERS: Registry[LinearSolver] = Registry(
+    "solver",
+    LinearSolver,
     {
         "neumann": NeumannSeries,
         "cg": ConjugateGradient,
-    }
+    },
+    group="dreamprm.solvers",
 )
 BATCHES = ("last", "all")
 ADVICE = (

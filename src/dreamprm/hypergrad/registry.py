@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dreamprm.hypergrad.adjoint import Adjoint
@@ -14,40 +14,34 @@ from dreamprm.hypergrad.first_order import FirstOrder
 from dreamprm.hypergrad.implicit import SOLVERS, Implicit
 from dreamprm.hypergrad.linear_solver import LinearSolver
 from dreamprm.hypergrad.none import NoHypergradient
+from dreamprm.hypergrad.registration import Registry
 from dreamprm.hypergrad.settings import Declared, declared
 from dreamprm.hypergrad.unrolled import Unrolled
 
+_BUILTIN: Mapping[str, type[Estimator]] = {
+    "unrolled": Unrolled,
+    "adjoint": Adjoint,
+    "first_order": FirstOrder,
+    "implicit": Implicit,
+    "neumann": Implicit,
+    "cg": Implicit,
+    "finite_difference": FiniteDifference,
+    "none": NoHypergradient,
+}
 
-class Estimators(Mapping[str, type[Estimator]]):
+
+class Estimators(Registry[Estimator]):
     """Estimators by name: a mapping that also lists their settings and builds them.
 
     The settings of an implicit estimator's solver are given next to its own: ("cg", damping=0.1), or
     ("implicit", solver="cg", damping=0.1).
     """
 
-    what = "estimator"
-    _classes: Mapping[str, type[Estimator]] = {
-        "unrolled": Unrolled,
-        "adjoint": Adjoint,
-        "first_order": FirstOrder,
-        "implicit": Implicit,
-        "neumann": Implicit,
-        "cg": Implicit,
-        "finite_difference": FiniteDifference,
-        "none": NoHypergradient,
-    }
-
-    def __getitem__(self, name: str) -> type[Estimator]:
-        return self._classes[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._classes)
-
-    def __len__(self) -> int:
-        return len(self._classes)
-
     def meaning(self, name: str) -> str:
-        """The estimator in one sentence, the first of its module; for a preset the solver's."""
+        """The estimator in one sentence, the first of its module; for a preset the solver's, for a class of
+        another package the first of its own docstring."""
+        if not self.is_builtin(name):
+            return " ".join((self[name].__doc__ or "").partition("\n\n")[0].split())
         text = sys.modules[SOLVERS.get(name, self[name]).__module__].__doc__ or ""
         return " ".join(text.partition("\n\n")[0].split())
 
@@ -116,8 +110,15 @@ def _nearest(given: str, known: Iterable[str]) -> str:
     return f", did you mean {close[0]!r}?" if close else ""
 
 
-ESTIMATORS = Estimators()
+ESTIMATORS = Estimators("estimator", Estimator, _BUILTIN, group="dreamprm.estimators")
 """Estimators by name. `neumann` and `cg` are `implicit` with that solver."""
+
+register_estimator = ESTIMATORS.register
+"""`@register_estimator("name")` adds a frozen dataclass derived from `Estimator`, whose settings are declared
+by `setting`; `build_estimator`, configurations and `--help` then know it."""
+
+register_solver = SOLVERS.register
+"""`@register_solver("name")` adds one derived from `LinearSolver`, for `implicit` with solver=name."""
 
 build_estimator = ESTIMATORS.build
 """`build_estimator(name, **settings)`: the estimator of this name, see `Estimators.build`."""

@@ -58,7 +58,13 @@ class Declared(NamedTuple):
 def declared(kind: type[Any]) -> tuple[Declared, ...]:
     """The settings of an estimator's or a solver's class, in order."""
     return tuple(
-        Declared(field.name, _type_of(kind, field.name), field.default, field.metadata)
+        Declared(
+            field.name,
+            _type_of(kind, field.name),
+            field.default,
+            # a plain field of another package's class says nothing about itself
+            field.metadata or setting(field.default, f"setting of {kind.__name__}").metadata,
+        )
         for field in dataclasses.fields(kind)
     )
 
