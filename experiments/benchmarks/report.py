@@ -91,7 +91,9 @@ def _head(points: Points) -> str:
         versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
         line = (
             f"{told['date']}; {told['machine']}; {told['threads']} thread(s); Python {told['python']}, "
-            f"{versions}; {told['repetitions']} repetitions, {told.get('clock', 'seconds')}; "
+            f"{versions}; {told['repetitions']} repetitions, {told.get('clock', 'seconds')}"
+            + (f", load average {told['load']} of all programs" if "load" in told else "")
+            + "; "
             f"`{told['command']}`"
         )
         by_conditions.setdefault(line, []).append(f"{point['size']} T={point['steps']} {point['kind']}")

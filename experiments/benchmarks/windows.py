@@ -7,10 +7,10 @@
     make bench ARGS=--help
 
 or python -m experiments.benchmarks.windows [quick|full|peers|smoke] [key=value ...]. The figures go to
-runs/bench/hypergradients.json, with tables and plots beside it, and are printed next to the committed ones of
-experiments/results, which come from another machine: compare ratios. Points already in the file are kept, so
-that an interrupted run resumes; overwrite=true measures them again. To renew the committed figures:
-out=experiments/results/hypergradients.json overwrite=true.
+runs/bench/hypergradients.json (of `peers` to peers.json), with tables and plots beside it, and are printed
+next to the committed ones of experiments/results, which come from another machine: compare ratios. Points
+already in the file are kept, so that an interrupted run resumes; overwrite=true measures them again. To renew
+the committed figures: out=experiments/results/hypergradients.json overwrite=true.
 
 Every figure is a ratio to plain training: T inner steps and one outer gradient, a forward and a
 backward pass each, with fused attention and updates in place; estimators that need gradients of gradients
@@ -85,7 +85,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "bergson, 4 micro-batches",
         ],
         "agreement_lrs": [1e-4],
-        "limit_gib": 8.0,  # the graphs of T = 100 would take 15
+        "limit_gib": 8.0,  # the graphs of T = 100 would take 14
+        "out": "runs/bench/peers.json",
     },
     "smoke": {"sizes": ["tiny"], "steps": [1, 2], "repetitions": 1},
 }
@@ -208,6 +209,7 @@ def conditions(plan: Plan) -> dict[str, Any]:
         "machine": machine(plan.device),
         "threads": plan.threads,
         "repetitions": plan.repetitions,
+        "load": round(os.getloadavg()[2], 1),
         "clock": "CPU seconds" if plan.device == "cpu" else "seconds",
         "python": platform.python_version(),
         "versions": versions,
@@ -265,9 +267,11 @@ def main(arguments: list[str]) -> int:
         out.write_text(json.dumps(results, indent=1) + "\n")
     for path in report.write(results, out):
         print(f"wrote {path}")
-    if COMMITTED.exists() and out.resolve() != COMMITTED.resolve():
+    same = COMMITTED.with_name(out.name)
+    committed = same if same.exists() else COMMITTED
+    if committed.exists() and out.resolve() != committed.resolve():
         chosen = [key(setting) for setting in points(plan)]
-        print("\n" + report.beside(results, json.loads(COMMITTED.read_text()), chosen))
+        print("\n" + report.beside(results, json.loads(committed.read_text()), chosen))
     if kept:
         print(
             f"{kept} of {len(points(plan))} points were not measured now, as they are in {out}; "

@@ -117,8 +117,9 @@ def hvp_and_mixed(
 
     - "double_backward": exact; one forward, one backward with a graph, one backward through both (7 units of
       a forward pass). Needs second-order kernels.
-    - "forward_over_reverse": exact; the gradient's own forward-mode derivative (6 units). Every operation
-      needs a forward-mode formula for itself and its backward pass; fused attention and SiLU have none.
+    - "forward_over_reverse": exact; the gradient's own forward-mode derivative (6 units, but measured no
+      faster than double backward). Every operation needs a forward-mode formula for itself and its backward
+      pass; fused attention and SiLU have none.
     - "finite_difference": (grad L(phi + h d) - grad L(phi - h d)) / 2h, two gradients (6 units); any kernel.
     - "forward_difference": (grad L(phi + h d) - grad L(phi)) / h, one gradient (3 units) if the one at phi is
       already computed; any kernel.
