@@ -58,8 +58,7 @@ class FiniteDifference(Estimator):
         point: "after" the last step (phi_T) or "before" it (phi_{T-1}, as in DARTS itself).
         scale: as above; None for the last step's learning rate. Not together with a preconditioner, which
             has the learning rate in it.
-        radius: norm of the perturbation; None for 1e-2 in float32 and 1e-4 in float64 (see
-            mixed_derivative.py).
+        radius: norm of the perturbation; None moves the loss by a set share of itself (differences.py).
 
     Raises:
         ValueError: an unknown preconditioner or point, a radius or scale that is not positive, or a scale

@@ -71,9 +71,10 @@ class FirstOrder(Estimator):
         mixed: how the mixed derivative is taken, as above.
         offload: where the above is kept: "none" leaves it where it is; "cpu" in page-locked memory, for
             params on an accelerator; "disk" in a temporary file, for params in CPU memory.
-        radius: norm of the central difference's perturbation; None for 1e-2 in float32 and 1e-4 in float64
-            (measured, see mixed_derivative.py). The norm is taken over entries that the step's gradient uses,
-            as unused ones (tokens not in the batch) have no influence but, with v = 0, the largest gbar.
+        radius: norm of a difference's perturbation, over entries that the step's gradient uses; None moves
+            the loss by a set share of itself (differences.py). Where that is imprecise, the slopes are taken
+            from one backward pass for each loss, or (plain form) other radii are tried. stats["error"] is
+            the estimated relative error that differences leave in alpha_grad.
 
     Raises:
         ValueError: mixed or offload is not one of the above, or radius is not positive.

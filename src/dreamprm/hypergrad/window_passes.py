@@ -75,7 +75,7 @@ class InnerGradient:
     graph: GradientGraph | None = None
     """What differentiates the gradient again, where it was asked for."""
     rounding: float | None = None
-    """Of the narrowest dtype in which the loss was computed, where asked for."""
+    """Rounding of the narrowest dtype in which the loss was computed, where asked for."""
     forward: int = 1
     """Forward passes over the whole batch that were taken."""
 
