@@ -1,8 +1,9 @@
 """Every inner optimizer against torch.optim's own class, its derivative against autograd, and an own one."""
 
 import math
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -278,21 +279,19 @@ def test_muon_in_bfloat16_has_the_derivative_of_the_exact_iterations():
     assert 1e-6 < float((step - straight).norm() / (straight - taken.param).norm()) < 2e-2
 
 
-@dataclass(frozen=True)
-class HeavyBall(InnerOptimizer):
-    """An own optimizer, as the documentation shows it."""
-
-    lr: float = 0.1
-    momentum: float = 0.9
-    kinds = ("velocity",)
-
-    def update(self, param, grad, moments, at):
-        velocity = self.momentum * moments["velocity"] - at.lr * grad
-        return param + velocity, {"velocity": velocity}
+def _documented() -> type[InnerOptimizer]:
+    """The own optimizer that the documentation shows."""
+    page = (Path(__file__).parents[2] / "docs" / "hypergradients.md").read_text(encoding="utf-8")
+    (code,) = (
+        part for part in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class HeavyBall" in part
+    )
+    names: dict[str, Any] = {"__name__": "documented"}
+    exec(code, names)
+    return names["HeavyBall"]
 
 
 def test_an_own_optimizer_of_one_function():
-    own, sgd = HeavyBall(lr=0.1, momentum=0.9), SGD(lr=0.1, momentum=0.9)
+    own, sgd = _documented()(lr=0.1, momentum=0.9), SGD(lr=0.1, momentum=0.9)
     params, state = tensors(0), own.init(tensors(0))
     mirror, mirror_state = tensors(0), sgd.init(tensors(0))
     for step in range(4):
