@@ -279,7 +279,7 @@ def test_muon_in_bfloat16_has_the_derivative_of_the_exact_iterations():
     assert 1e-6 < float((step - straight).norm() / (straight - taken.param).norm()) < 2e-2
 
 
-def _documented() -> type[InnerOptimizer]:
+def _documented() -> Any:
     """The own optimizer that the documentation shows."""
     page = (Path(__file__).parents[2] / "docs" / "hypergradients.md").read_text(encoding="utf-8")
     (code,) = (
