@@ -30,6 +30,7 @@ from dreamprm.hypergrad.inner_optimizer import (
 )
 from dreamprm.hypergrad.linear_solver import LinearSolver, Solution
 from dreamprm.hypergrad.lion import Lion
+from dreamprm.hypergrad.long_windows import LongWindow
 from dreamprm.hypergrad.micro_batches import Part
 from dreamprm.hypergrad.muon import Muon
 from dreamprm.hypergrad.neumann import NeumannSeries
@@ -67,6 +68,7 @@ __all__ = [
     "Implicit",
     "InnerOptimizer",
     "LinearSolver",
+    "LongWindow",
     "Lion",
     "Moments",
     "Muon",

@@ -180,27 +180,20 @@ class Adjoint(Estimator):
         store: Store,
         first: int = 0,
         total: int | None = None,
+        rounding: float | None = None,
     ) -> tuple[Point, Record]:
         """Take the steps first, first + 1, ... of a window of `total`, and keep what `sweep` needs of them.
 
-        `owned`: the tensors at this point may be overwritten.
+        `owned`: the tensors at this point may be overwritten. `rounding`: of the gradients, as it was seen at
+        the window's first step; None: see it at these steps' first one.
         """
         total = len(batches) if total is None else total
         trajectory = Trajectory(task.optimizer, store, checkpoint=self.checkpoint)
         settings = SettingGradients(task.optimizer, task.wrt, first=task.state.step)
-        record = Record(trajectory, first, ColdStart(task.optimizer), settings)
-        # the window's first step has no product to save passes of
-        graphs = max(1, total - self.keep_graphs) if self.hvp == "double_backward" else total
-        differs = self.hvp in DIFFERENCES
+        record = Record(trajectory, first, ColdStart(task.optimizer), settings, rounding=rounding)
         for t, batch in enumerate(batches, start=first):
-            inner = inner_gradient(
-                task,
-                at.params,
-                batch=batch,
-                with_alpha=differs,
-                with_rounding=differs and t == first,
-                keep_graph=t >= graphs,
-            )
+            with_rounding = rounding is None and self.hvp in DIFFERENCES and t == first
+            inner = self._inner(task, at, batch=batch, t=t, total=total, with_rounding=with_rounding)
             record.rounding = inner.rounding or record.rounding
             if t > 0 and inner.grads is not None:
                 inner.single = None  # the product gives the slope as well
@@ -211,6 +204,46 @@ class Adjoint(Estimator):
             record.forward += inner.forward
             del inner  # not in memory during the next step
         return at, record
+
+    def rounding(self, task: WindowTask, at: Point, *, total: int) -> float | None:
+        """What `record` sees at the first step of a window, for records that start later; None: nothing."""
+        if self.hvp not in DIFFERENCES:
+            return None
+        batch = task.inner_batches[0]
+        return self._inner(task, at, batch=batch, t=0, total=total, with_rounding=True).rounding
+
+    def advance(
+        self,
+        task: WindowTask,
+        at: Point,
+        *,
+        batches: Sequence[Any],
+        owned: bool,
+        first: int,
+        total: int,
+    ) -> Point:
+        """Take the steps that `record` takes, with the same bits, and keep nothing."""
+        for t, batch in enumerate(batches, start=first):
+            inner = self._inner(task, at, batch=batch, t=t, total=total)
+            grads = inner.all_grads()
+            free = (owned or t > first) and inner.graph is None
+            del inner
+            at = Point(*task.optimizer.step(at.params, grads, state=at.state, inplace=free))
+        return at
+
+    def _inner(
+        self, task: WindowTask, at: Point, *, batch: Any, t: int, total: int, with_rounding: bool = False
+    ) -> InnerGradient:
+        # the window's first step has no product to save passes of
+        graphs = max(1, total - self.keep_graphs) if self.hvp == "double_backward" else total
+        return inner_gradient(
+            task,
+            at.params,
+            batch=batch,
+            with_alpha=self.hvp in DIFFERENCES,
+            with_rounding=with_rounding,
+            keep_graph=t >= graphs,
+        )
 
     def sweep(
         self,

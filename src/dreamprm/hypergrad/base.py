@@ -177,8 +177,40 @@ class Estimator(ABC):
             FloatingPointError: a non-finite number, with on_failure="raise".
             ArithmeticError: any other status than ok, with on_failure="raise".
         """
-        if on_failure not in ("return", "raise"):
-            raise ValueError(f'on_failure must be "return" or "raise", got {on_failure!r}')
+        check_on_failure(on_failure)
+        task = self.task(
+            problem,
+            optimizer,
+            params,
+            state,
+            alpha,
+            inner_batches=inner_batches,
+            outer_batch=outer_batch,
+            donate=donate,
+            wrt=wrt,
+        )
+        with torch.inference_mode(False), torch.enable_grad(), explained():
+            window = self._run(task)
+        return self.finished(window, task, params, alpha, on_failure=on_failure)
+
+    def task(
+        self,
+        problem: BilevelProblem,
+        optimizer: InnerOptimizer,
+        params: Mapping[str, Tensor],
+        state: OptimizerState,
+        alpha: Mapping[str, Tensor],
+        *,
+        inner_batches: Iterable[Any],
+        outer_batch: Any,
+        donate: bool,
+        wrt: Collection[str] = ("alpha",),
+        first: int = 0,
+    ) -> WindowTask:
+        """The arguments of `run_window`, checked, with losses whose re-evaluations repeat the first one.
+
+        `first` is the number of the first of these batches in its window.
+        """
         batches = list(inner_batches)
         if not batches:
             raise ValueError("inner_batches is empty: a window needs T >= 1 steps; give one batch per step")
@@ -214,7 +246,7 @@ class Estimator(ABC):
 
         due = self.differentiates_gradients and habits.check_due()
         replay = Replay(habits, fixed=fixed, check=check if due else None)
-        task = WindowTask(
+        return WindowTask(
             problem=replay.problem(problem.rebuilding(given.rebuild, given_alpha.rebuild)),
             optimizer=optimizer,
             params=_plain(params),
@@ -223,16 +255,23 @@ class Estimator(ABC):
                 {kind: _plain(moments, detach=False) for kind, moments in state.moments.items()},
             ),
             alpha=_plain(alpha),
-            inner_batches=[Numbered(t, batch) for t, batch in enumerate(batches)],
+            inner_batches=[Numbered(t, batch) for t, batch in enumerate(batches, start=first)],
             outer_batch=Numbered("outer", outer_batch),
             donate=donate,
             wrt=extra,
         )
+
+    def finished(
+        self, window: WindowResult, task: WindowTask, params: Any, alpha: Any, *, on_failure: str
+    ) -> WindowResult:
+        """The window with the status of what can be seen in its numbers, or the error that was asked for; in
+        the form that params and alpha were given in."""
         with torch.inference_mode(False), torch.enable_grad(), explained():
-            window = self._run(task)
             _judge(window, task if self.gives_gradient else None)
+        given, given_alpha = flatten(params, kind="params"), flatten(alpha, kind="alpha")
+        optimizer = task.optimizer
         blocked = self.differentiates_steps and optimizer.blocks_gradients
-        if window.status in (Status.ok, Status.no_gradient) and alpha and blocked:
+        if window.status in (Status.ok, Status.no_gradient) and task.alpha and blocked:
             window.status = Status.no_gradient
             window.message = (
                 f"no derivative passes the steps of {type(optimizer).__name__}: alpha_grad is the direct "
@@ -246,6 +285,16 @@ class Estimator(ABC):
             kind = FloatingPointError if window.status is Status.nonfinite else ArithmeticError
             raise kind(window.message)
         return window
+
+
+def check_on_failure(on_failure: str) -> None:
+    """Refuse what is neither "return" nor "raise".
+
+    Raises:
+        ValueError: naming both.
+    """
+    if on_failure not in ("return", "raise"):
+        raise ValueError(f'on_failure must be "return" or "raise", got {on_failure!r}')
 
 
 def _plain(tensors: Mapping[str, Tensor], *, detach: bool = True) -> dict[str, Tensor]:

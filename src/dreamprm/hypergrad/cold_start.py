@@ -54,15 +54,19 @@ class ColdStart:
 
     def report(self, window: WindowResult) -> None:
         """Put the estimate into the window's stats, and into its status where it is large."""
-        error = self.error
-        if error is None:
-            return
-        window.stats["cold_start_error"] = error
-        if error > WARN and window.status is Status.ok:
-            window.status = Status.imprecise
-            window.message = (
-                f"the first step from zero moments has a derivative that rounding of the gradients moves by "
-                f"about {error:.0%}, as it comes from entries near eps: take alpha's steps from the second "
-                "window on, set eps_root of the inner optimizer (the square of the gradients' typical size), "
-                "or use float64"
-            )
+        report_cold_start(window, self.error)
+
+
+def report_cold_start(window: WindowResult, error: float | None) -> None:
+    """Put the estimate of `ColdStart.error` into a window."""
+    if error is None:
+        return
+    window.stats["cold_start_error"] = error
+    if error > WARN and window.status is Status.ok:
+        window.status = Status.imprecise
+        window.message = (
+            f"the first step from zero moments has a derivative that rounding of the gradients moves by "
+            f"about {error:.0%}, as it comes from entries near eps: take alpha's steps from the second "
+            "window on, set eps_root of the inner optimizer (the square of the gradients' typical size), "
+            "or use float64"
+        )

@@ -94,8 +94,8 @@ def habits_of(problem: BilevelProblem) -> Habits:
     return _HABITS.setdefault(problem, Habits())
 
 
-class _Start(NamedTuple):
-    """What an evaluation started from, as far as it matters to it."""
+class Surroundings(NamedTuple):
+    """What an evaluation starts from besides its arguments: random states and tensors that it changes."""
 
     random: dict[Hashable, Any]
     tensors: list[tuple[Changed, Tensor]]
@@ -103,7 +103,7 @@ class _Start(NamedTuple):
     @contextmanager
     def again(self) -> Iterator[None]:
         """Start from there once more, and leave everything as it was found."""
-        found = _Start(
+        found = Surroundings(
             {place: _random_state(place) for place in self.random},
             [(one, one.tensor.detach().clone()) for one, _ in self.tensors],
         )
@@ -147,7 +147,7 @@ class Replay:
         self._fixed = {storage: name for name, one in fixed.items() if (storage := _storage(one))}
         devices = {tensor.device for tensor in fixed.values()}
         self._devices = sorted((d for d in devices if d.type not in ("cpu", "meta")), key=str)
-        self._starts: dict[tuple[str, Hashable], _Start] = {}
+        self._starts: dict[tuple[str, Hashable], Surroundings] = {}
         self._checked: set[tuple[str, Hashable]] = set()
 
     def problem(self, problem: BilevelProblem) -> BilevelProblem:
@@ -198,7 +198,9 @@ class Replay:
         self._checked.add((name, place))
         return new
 
-    def _first(self, name: str, loss: Callable[..., Tensor], given: tuple[Any, ...]) -> tuple[Tensor, _Start]:
+    def _first(
+        self, name: str, loss: Callable[..., Tensor], given: tuple[Any, ...]
+    ) -> tuple[Tensor, Surroundings]:
         habits = self._habits
         before = {place: _random_state(place) for place in self._places()}
         known = [(one, one.tensor.detach().clone()) for one in habits.changed]
@@ -226,7 +228,7 @@ class Replay:
                     habits.undo.append(partial(one.write, earlier))
         drawn = {place: state for place, state in before.items() if not _same(state, _random_state(place))}
         habits.others |= {place for place in ("python", "numpy") if place in drawn}
-        start = _Start(drawn, known)
+        start = Surroundings(drawn, known)
         if self._watched and compiled:
             del value
             start.restore()
@@ -258,20 +260,53 @@ def _numbered_parts(parts: Callable[[Any], list[Part]]) -> Callable[[Numbered], 
     return split
 
 
+def surroundings(problem: BilevelProblem, devices: Iterable[torch.device]) -> Surroundings:
+    """The random states, and all tensors that the losses were seen to change in place, as they are now."""
+    return Surroundings(
+        {place: _random_state(place) for place in _all_places(problem, devices)},
+        [(one, one.tensor.detach().clone()) for one in habits_of(problem).changed],
+    )
+
+
+def _all_places(problem: BilevelProblem, devices: Iterable[torch.device]) -> list[Hashable]:
+    accelerators = sorted({d for d in devices if d.type not in ("cpu", "meta")}, key=str)
+    numpy = ["numpy"] if "numpy" in sys.modules else []
+    return ["cpu", *accelerators, *habits_of(problem).generators, "python", *numpy]
+
+
+def pack_surroundings(found: Surroundings) -> dict[str, list[Tensor]]:
+    """As tensors, to be saved."""
+    random = [
+        state
+        if isinstance(state, Tensor)
+        else torch.frombuffer(bytearray(pickle.dumps(state)), dtype=torch.uint8)
+        for state in found.random.values()
+    ]
+    return {"random": random, "tensors": [value for _, value in found.tensors]}
+
+
+def unpack_surroundings(
+    problem: BilevelProblem, devices: Iterable[torch.device], packed: Mapping[str, list[Tensor]]
+) -> Surroundings:
+    """What `pack_surroundings` packed, for a process in which the problem's losses were evaluated before."""
+    places, changed = _all_places(problem, devices), habits_of(problem).changed
+    if len(places) != len(packed["random"]) or len(changed) != len(packed["tensors"]):
+        raise ValueError(
+            f"the files hold {len(packed['random'])} random states and {len(packed['tensors'])} buffers, the "
+            f"problem has {len(places)} and {len(changed)}: they are of another problem; use another folder"
+        )
+    random = {
+        place: pickle.loads(bytes(state.tolist())) if place in ("python", "numpy") else state
+        for place, state in zip(places, packed["random"])
+    }
+    return Surroundings(random, list(zip(changed, packed["tensors"])))
+
+
 @contextmanager
 def undisturbed(problem: BilevelProblem, devices: Iterable[torch.device]) -> Iterator[None]:
     """Leave the random states, and all tensors that the losses change in place, as they were found."""
     habits = habits_of(problem)
-    places = [
-        "cpu",
-        *(d for d in set(devices) if d.type not in ("cpu", "meta")),
-        *habits.generators,
-        "python",
-    ]
-    found = _Start(
-        {place: _random_state(place) for place in [*places, *(["numpy"] if "numpy" in sys.modules else [])]},
-        [(one, one.tensor.detach().clone()) for one in habits.changed],
-    )
+    found = surroundings(problem, devices)
     outer, habits.undo = habits.undo, []
     try:
         yield
