@@ -14,6 +14,7 @@ from oracles import (
     last_step_gradient,
     neumann_series,
     nothing,
+    penalty_gradient,
     unrolled_gradient,
 )
 
@@ -87,6 +88,12 @@ ROWS: dict[str, Row] = {
         "neumann",
         {"terms": 8, "step": 1e-3, "preconditioner": "adamw", "max_residual": None},
         oracle=partial(implicit_gradient, inverse=neumann_series(terms=8, step=1e-3, preconditioned=True)),
+    ),
+    # a difference of gradients at points 1/50 apart: its rounding is 50 times theirs
+    "penalty": Row(
+        "penalty",
+        {"multiplier": 50.0, "steps": 4, "step": 0.01},
+        oracle=partial(penalty_gradient, multiplier=50.0, step=0.01, count=4),
     ),
     # the same error of a central difference as above
     "finite_difference": Row(

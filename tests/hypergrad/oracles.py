@@ -129,6 +129,38 @@ def last_step_gradient(case: Case, *, preconditioned: bool, before: bool = False
     return {name: one + other for name, one, other in zip(alpha, found[len(wanted) :], along)}
 
 
+def penalty_gradient(case: Case, *, multiplier: float, step: float, count: int, steps: int = 5) -> Tensors:
+    """grad_alpha of L_meta(z) + multiplier (L(z) - L(y)), from y and z after `count` plain gradient steps."""
+    window, problem, batch = (
+        case.run(build_estimator("none"), steps=steps),
+        case.problem,
+        case.batches[steps - 1],
+    )
+    alpha = {name: a.clone().requires_grad_() for name, a in case.alpha.items()}
+    seen = problem.inner_losses(window.params, batch).detach() if problem.structured else None
+
+    def inner(params: Tensors) -> Tensor:
+        if seen is None:
+            return problem.inner_loss(params, alpha, batch)
+        loss = (problem.weights(alpha, batch, seen) * problem.inner_losses(params, batch)).mean()
+        return loss + problem.unweighted_loss(params, batch) if problem.has_unweighted_loss else loss
+
+    def descend(loss: Callable[[Tensors], Tensor]) -> Tensors:
+        params = window.params
+        for _ in range(count):
+            at = {name: p.detach().requires_grad_() for name, p in params.items()}
+            grads = torch.autograd.grad(loss(at), list(at.values()), materialize_grads=True)
+            params = {name: p.detach() - step * grad for (name, p), grad in zip(at.items(), grads)}
+        return params
+
+    def outer(params: Tensors) -> Tensor:
+        return problem.outer_loss(params, alpha, case.outer_batch)
+
+    y, z = descend(inner), descend(lambda params: inner(params) + outer(params) / multiplier)
+    value = outer(z) + multiplier * (inner(z) - inner(y))
+    return dict(zip(alpha, torch.autograd.grad(value, list(alpha.values()), materialize_grads=True)))
+
+
 def central_differences(function: Callable[[Tensors], Tensor], alpha: Tensors, *, h: float = 1e-5) -> Tensors:
     """d function / d alpha; error h^2/6 of the third derivative plus 1e-16 / h: about 1e-10."""
     grads = {}

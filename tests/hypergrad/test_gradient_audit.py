@@ -131,3 +131,22 @@ def test_bad_settings_are_refused():
         Audit(every=-1)
     with pytest.raises(ValueError, match="pattern 'head' matches no parameter; names are such as w1, b1"):
         Audit(every=1, params=["w*", "head"]).select(["w1", "b1", "w2"])
+
+
+def test_an_audit_says_what_first_order_has_lost_over_a_long_window():
+    case = PROBLEMS["mlp_plain"](optimizer=AdamW(lr=0.3))
+    messages = {}
+    for steps in (1, 20):
+        result = Audit(every=1).compare(
+            build_estimator("first_order", mixed="double_backward"),
+            case.problem,
+            case.optimizer,
+            case.params,
+            case.state,
+            case.alpha,
+            inner_batches=case.batches[:steps],
+            outer_batch=case.outer_batch,
+        )
+        messages[steps] = result.message
+        assert (result.cosine < 0.9) == (steps == 20)
+    assert messages[1] == "" and "over these 20 steps its cosine to the exact gradient is" in messages[20]

@@ -13,6 +13,7 @@ from dreamprm.hypergrad import (
     Implicit,
     NeumannSeries,
     NoHypergradient,
+    Penalty,
     Unrolled,
     build_estimator,
 )
@@ -27,6 +28,7 @@ def test_every_name_builds_with_defaults_alone():
         "neumann",
         "cg",
         "finite_difference",
+        "penalty",
         "none",
     ]
     assert [build_estimator(name) for name in ESTIMATORS] == [
@@ -37,6 +39,7 @@ def test_every_name_builds_with_defaults_alone():
         Implicit(solver=NeumannSeries()),
         Implicit(solver=ConjugateGradient()),
         FiniteDifference(),
+        Penalty(),
         NoHypergradient(),
     ]
 

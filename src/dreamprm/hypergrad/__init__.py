@@ -35,6 +35,7 @@ from dreamprm.hypergrad.micro_batches import Part
 from dreamprm.hypergrad.muon import Muon
 from dreamprm.hypergrad.neumann import NeumannSeries
 from dreamprm.hypergrad.none import NoHypergradient
+from dreamprm.hypergrad.penalty import Penalty
 from dreamprm.hypergrad.plain_steps import plain_steps
 from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.registry import (
@@ -75,6 +76,7 @@ __all__ = [
     "NeumannSeries",
     "NoHypergradient",
     "Part",
+    "Penalty",
     "OptimizerState",
     "Status",
     "StepContext",

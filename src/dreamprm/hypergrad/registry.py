@@ -14,6 +14,7 @@ from dreamprm.hypergrad.first_order import FirstOrder
 from dreamprm.hypergrad.implicit import SOLVERS, Implicit
 from dreamprm.hypergrad.linear_solver import LinearSolver
 from dreamprm.hypergrad.none import NoHypergradient
+from dreamprm.hypergrad.penalty import Penalty
 from dreamprm.hypergrad.registration import Registry
 from dreamprm.hypergrad.settings import Declared, declared
 from dreamprm.hypergrad.unrolled import Unrolled
@@ -26,6 +27,7 @@ _BUILTIN: Mapping[str, type[Estimator]] = {
     "neumann": Implicit,
     "cg": Implicit,
     "finite_difference": FiniteDifference,
+    "penalty": Penalty,
     "none": NoHypergradient,
 }
 
