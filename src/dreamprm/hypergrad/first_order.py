@@ -47,7 +47,7 @@ class FirstOrder(Estimator):
     activation checkpointing work unchanged. The relative error against `unrolled` is O(lr T |H|); none for T
     = 1 and for inner losses linear in the params. Not where lr |H| is large: compare with `unrolled` first.
     It grows with the window: beyond some tens of steps the direction itself can be lost (cosine .99999 at
-    T = 5, .71 at T = 20, .27 at T = 100 on a Llama of 1.87M parameters); take `adjoint` or `LongWindow` there.
+    T = 5, .71 at T = 20, .27 at T = 100 on a Llama of 1.87M parameters); take `adjoint` there.
 
     The product with the mixed derivative uses the problem's structure. A structured problem with one
     loss in the batch (n = 1) needs no further pass: <gbar_t, grad L_1> is a dot product with the gradient at
