@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -101,7 +102,8 @@ class Penalty(Estimator):
             },
         )
         first, last = float(objectives[0]), float(objectives[-1])
-        if not last <= first + 1e-6 * abs(first):
+        # where training itself failed, run_window says where
+        if math.isfinite(first) and not last <= first + 1e-6 * abs(first):
             window.status = Status.diverged
             window.message = (
                 f"the penalised steps diverge: L + L_meta / multiplier went from {first:.4g} to {last:.4g} "
