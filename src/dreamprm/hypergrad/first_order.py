@@ -3,6 +3,7 @@ training."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,14 @@ from torch import Tensor
 
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
 from dreamprm.hypergrad.cold_start import ColdStart
-from dreamprm.hypergrad.differences import report_error, scale_from, scale_of, used_norm
+from dreamprm.hypergrad.differences import (
+    IMPRECISE,
+    IMPRECISE_ONE_SIDED,
+    report_error,
+    scale_from,
+    scale_of,
+    used_norm,
+)
 from dreamprm.hypergrad.further_gradients import WRT, SettingGradients
 from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep
 from dreamprm.hypergrad.kept_steps import KeptStep, Start, keep_each, take_all
@@ -168,6 +176,8 @@ class FirstOrder(Estimator):
         for step in steps:
             mixed = self._contract(task, step, rounding=rounding, bend=bend)
             bend = mixed.bend if bend is None else bend
+            if mixed.forward > 2:  # one-sided first, central then: the other steps begin with that
+                bend = math.inf
             error += mixed.error
             passes = [passes[0] + mixed.forward, passes[1] + mixed.backward]
             alpha_grad = {name: grad + mixed.alpha[name] for name, grad in alpha_grad.items()}
@@ -188,7 +198,9 @@ class FirstOrder(Estimator):
                 **({"influences": influences} if task.problem.structured else {}),
             },
         )
-        report_error(window, error, advice=ADVICE)
+        one_sided = self.mixed == "forward_difference" and task.problem.structured
+        limit = IMPRECISE_ONE_SIDED if one_sided else IMPRECISE
+        report_error(window, error, advice=ADVICE, limit=limit)
         cold.report(window)
         return window
 

@@ -21,6 +21,7 @@ from dreamprm.hypergrad.differences import (
     MOST_ROUNDING,
     MOST_TRIES,
     REFINE,
+    REFINE_ONE_SIDED,
     SECOND_ROUNDING,
     TRUNCATION,
     Gauge,
@@ -278,8 +279,11 @@ def finite_difference(
     """
     level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
     one_sided = one_sided and problem.structured
+    limit = REFINE_ONE_SIDED if one_sided else REFINE
     dtype = narrowest(direction.values())
     eps = loss_rounding(dtype, rounding)
+    if bend is not None and bend * one_sided_share(eps) > limit:
+        one_sided = False  # it would be imprecise
     h = first_step(
         dtype,
         eps=eps,
@@ -297,7 +301,9 @@ def finite_difference(
     if radius is None and problem.structured and scale is not None and scale.moves_far(params, h):
         return difference.exactly()  # nothing else would show what a loss that levels off hides
     trial = difference.take(h)
-    if radius is None and trial.error > REFINE:
+    if radius is None and one_sided and trial.error > limit:
+        trial = difference.central(h / one_sided_share(eps))
+    if radius is None and trial.error > limit:
         if problem.structured and upper[0].numel() <= MOST_GRADIENTS:
             return difference.exactly()
         largest = torch.finfo(dtype).max / 2
@@ -321,7 +327,7 @@ class _Difference:
     ) -> None:
         self._bend = bend
         self._level, self._params, self._direction = level, params, direction
-        self._scale, self._eps, self._one_sided = scale, eps, one_sided
+        self._scale, self._eps, self.one_sided = scale, eps, one_sided
         self._upper = list(level.upper.values())
         self.origin = level.upper_grads_at_phi()
         self.forward = level.forward
@@ -330,13 +336,13 @@ class _Difference:
     def take(self, h: float) -> Trial[Mixed]:
         """The difference at this h, with its error."""
         above, loss_above = self._at(h)
-        if self._one_sided:
+        if self.one_sided:
             assert self.origin is not None
             below, loss_below, width = self.origin, None, h
         else:
             below, loss_below = self._at(-h)
             width = 2 * h
-        origin = None if self._one_sided else self._origin(above, below)
+        origin = None if self.one_sided else self._origin(above, below)
         self._tries += 1
         return mixed_trial(
             self._level,
@@ -348,8 +354,13 @@ class _Difference:
             eps=self._eps,
             scale=self._scale,
             rise=None if loss_below is None else loss_above - loss_below,
-            bend=self._bend if self._one_sided else None,
+            bend=self._bend if self.one_sided else None,
         )
+
+    def central(self, h: float) -> Trial[Mixed]:
+        """From now on central differences: two more passes in place of one for each loss."""
+        self.one_sided, self._bend = False, None
+        return self.take(h)
 
     def exactly(self) -> Mixed:
         """From the gradient of each loss of a structured problem."""

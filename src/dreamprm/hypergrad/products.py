@@ -17,6 +17,7 @@ from dreamprm.hypergrad.base import gradient_list, gradients, leaves
 from dreamprm.hypergrad.differences import (
     MOST_TRIES,
     REFINE,
+    REFINE_ONE_SIDED,
     Gauge,
     Scale,
     Trial,
@@ -394,7 +395,8 @@ class _Difference:
         assert product.slopes is not None
         size = size_of(product.alpha.values())
         far = self._scale is not None and self._scale.moves_far(self._params, self._h)
-        if (product.alpha_error <= REFINE * size and not far) or product.slopes.numel() > MOST_GRADIENTS:
+        limit = REFINE_ONE_SIDED if self._one_sided else REFINE
+        if (product.alpha_error <= limit * size and not far) or product.slopes.numel() > MOST_GRADIENTS:
             return product
         mixed = mixed_by_gradients(self._level, self._params, self._direction)
         self._forward += mixed.forward
