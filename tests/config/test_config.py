@@ -477,8 +477,8 @@ def test_as_dict_holds_every_key_once() -> None:
     content = as_dict(config)
     assert list(content) == [f.name for f in dataclasses.fields(TrainConfig) if f.name != "lm_batch_size"]
     assert content["hypergrad"] == {"name": "unrolled", "audit_every": 0}
-    assert list(content["inner"]) == ["lr", "weight_decay", "schedule"] + [
-        *("betas", "eps", "warmup", "step_size", "gamma", "no_decay", "max_grad_norm")
+    assert list(content["inner"]) == ["optimizer", "lr", "weight_decay", "betas", "eps", "schedule"] + [
+        *("warmup", "step_size", "gamma", "no_decay", "max_grad_norm")
     ]
 
 

@@ -128,9 +128,11 @@ class Leaf:
 
 
 def own_first(schema: Any) -> list[dataclasses.Field[Any]]:
-    """The fields of a schema: first those that it declares itself, then those of the schema it extends."""
-    own = (schema if isinstance(schema, type) else type(schema)).__dict__.get("__annotations__", {})
-    return sorted(dataclasses.fields(schema), key=lambda field: field.name not in own)
+    """The fields of a schema: first those that it declares itself, in its order, then those of the schema it
+    extends."""
+    own = list((schema if isinstance(schema, type) else type(schema)).__dict__.get("__annotations__", {}))
+    places = {name: place for place, name in enumerate(own)}
+    return sorted(dataclasses.fields(schema), key=lambda field: places.get(field.name, len(own)))
 
 
 def leaves(schema: type[Any], prefix: str = "") -> Iterator[Leaf]:
