@@ -81,6 +81,7 @@ class WindowTask:
     state: OptimizerState
     alpha: dict[str, Tensor]
     inner_batches: list[Any]
+    """`Numbered`, as the losses of `problem` take them; the batch that was given is `.batch`."""
     outer_batch: Any
     donate: bool
     wrt: frozenset[str] = frozenset()

@@ -23,7 +23,7 @@ ONE_SIDED_RADIUS = {torch.float64: 1e-7, torch.float32: 2e-3}
 # which its window is `imprecise`. One-sided differences, chosen for their cost, are off by a per cent or so
 # by nature, and their estimate is a cautious one.
 REFINE, IMPRECISE = 1e-2, 3e-2
-REFINE_ONE_SIDED, IMPRECISE_ONE_SIDED = 4e-2, 1e-1
+REFINE_ONE_SIDED = 4e-2
 # Other radii that are tried at most.
 MOST_TRIES = 3
 # Relative change of a gradient in alpha above which it is evaluated at phi too, to see how it curves.
@@ -292,18 +292,17 @@ def next_step(taken: Sequence[Trial[Value]]) -> float:
     return float(best.h * min(max(balance ** (1 / 3), 1e-4), 1e4))
 
 
-def report_error(window: WindowResult, absolute: float, *, advice: str, limit: float = IMPRECISE) -> None:
+def report_error(window: WindowResult, absolute: float, *, advice: str) -> None:
     """Write the estimated relative error of alpha_grad to the window's stats, and judge it.
 
     Args:
         absolute: |error| of alpha_grad over all entries, estimated; 0 where no difference was taken.
         advice: which settings lower it.
-        limit: relative, above which the window is `imprecise`.
     """
     norm = size_of(window.alpha_grad.values())
     error = 0.0 if absolute == 0.0 else absolute / norm if norm > 0.0 else math.inf
     window.stats["error"] = error
-    if window.status is Status.ok and not error <= limit:
+    if window.status is Status.ok and not error <= IMPRECISE:
         window.status = Status.imprecise
         window.message = (
             f"the differences leave alpha_grad with an estimated relative error of {error:.2g}: no radius "

@@ -13,8 +13,6 @@ from torch import Tensor
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
 from dreamprm.hypergrad.cold_start import ColdStart
 from dreamprm.hypergrad.differences import (
-    IMPRECISE,
-    IMPRECISE_ONE_SIDED,
     report_error,
     scale_from,
     scale_of,
@@ -198,9 +196,7 @@ class FirstOrder(Estimator):
                 **({"influences": influences} if task.problem.structured else {}),
             },
         )
-        one_sided = self.mixed == "forward_difference" and task.problem.structured
-        limit = IMPRECISE_ONE_SIDED if one_sided else IMPRECISE
-        report_error(window, error, advice=ADVICE, limit=limit)
+        report_error(window, error, advice=ADVICE)
         cold.report(window)
         return window
 

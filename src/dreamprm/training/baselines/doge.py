@@ -94,6 +94,11 @@ class GradientAlignment(Estimator):
     batches: str = "all"
     slopes: str = "finite_difference"
 
+    @property
+    def gives_gradient(self) -> bool:
+        """False: what moves the weights is a rule's step, which may be 0."""
+        return False
+
     def _run(self, task: WindowTask) -> WindowResult:
         steps = plain_steps(task, with_rounding=self.slopes == "finite_difference")
         outer = outer_gradient(task, steps.params)
@@ -102,24 +107,22 @@ class GradientAlignment(Estimator):
         moves = scale_of(outer.params, outer.params, loss=outer.loss, exact=False)
         aligned = DomainMeans(task.alpha[DOMAIN_WEIGHTS])
         chosen = chosen_batches(task, self.batches)
-        losses_seen = 0
+        passes = [len(steps.losses) + 1, len(steps.losses) + 1]
         for batch in chosen:
-            slopes = self._slopes(task, steps.params, batch, outer.params, moves, steps.rounding)
-            losses_seen += slopes.numel()
-            aligned.add(batch["domains"], slopes)
+            slopes, forward, backward = self._slopes(
+                task, steps.params, batch, outer.params, moves, steps.rounding
+            )
+            passes = [passes[0] + forward, passes[1] + backward]
+            aligned.add(batch.batch["domains"], slopes)
         # At a stationary point of the meta loss the slopes are 0, and so is the quotient.
         scale = 1.0 / norm**2 if self.normalise and norm > 0 else 1.0
-        exact = self.slopes == "exact"
         return WindowResult(
             params=steps.params,
             state=steps.state,
             alpha_grad={DOMAIN_WEIGHTS: -scale * aligned.means()},
             inner_losses=steps.losses,
             outer_loss=outer.loss,
-            stats={
-                "forward": len(steps.losses) + 1 + (1 if exact else 3) * len(chosen),
-                "backward": len(steps.losses) + 1 + (losses_seen if exact else 0),
-            },
+            stats={"forward": passes[0], "backward": passes[1]},
         )
 
     def _slopes(
@@ -130,8 +133,8 @@ class GradientAlignment(Estimator):
         direction: dict[str, Tensor],
         scale: Scale,
         rounding: float | None,
-    ) -> Tensor:
-        """`(n,)`: <grad L_i, direction>."""
+    ) -> tuple[Tensor, int, int]:
+        """`(n,)`: <grad L_i, direction>; and the forward and backward passes taken for it."""
         if self.slopes == "finite_difference":
             mixed = finite_difference(
                 task.problem,
@@ -145,7 +148,7 @@ class GradientAlignment(Estimator):
                 rounding=rounding,
             )
             assert mixed.slopes is not None, "the training problem is structured"
-            return mixed.slopes
+            return mixed.slopes, mixed.forward, mixed.backward
         variables = leaves(params)
         losses = task.problem.inner_losses(variables, batch)
         toward = list(direction.values())
@@ -156,4 +159,4 @@ class GradientAlignment(Estimator):
                 loss, list(variables.values()), retain_graph=True, materialize_grads=True
             )
             slopes.append(sum((grad * part).sum() for grad, part in zip(grads, toward, strict=True)))
-        return torch.stack(slopes)
+        return torch.stack(slopes), 1, losses.numel()

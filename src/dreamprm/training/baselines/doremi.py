@@ -91,6 +91,11 @@ class ExcessLoss(Estimator):
     reference: Mapping[str, Tensor]
     batches: str = "all"
 
+    @property
+    def gives_gradient(self) -> bool:
+        """False: what moves the weights is a rule's step, which may be 0."""
+        return False
+
     def _run(self, task: WindowTask) -> WindowResult:
         steps = plain_steps(task)
         excess = DomainMeans(task.alpha[DOMAIN_WEIGHTS])
@@ -98,7 +103,7 @@ class ExcessLoss(Estimator):
         with torch.no_grad():
             for batch in chosen:
                 losses = task.problem.inner_losses(steps.params, batch)
-                excess.add(batch["domains"], losses - task.problem.inner_losses(self.reference, batch))
+                excess.add(batch.batch["domains"], losses - task.problem.inner_losses(self.reference, batch))
             outer_loss = task.problem.outer_loss(steps.params, task.alpha, task.outer_batch)
         return WindowResult(
             params=steps.params,
