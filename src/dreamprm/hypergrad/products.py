@@ -29,6 +29,7 @@ from dreamprm.hypergrad.differences import (
     moved,
     narrowest,
     one_sided_gauge,
+    one_sided_share,
     scale_of,
     size_of,
     used_norm,
@@ -332,13 +333,17 @@ class _Difference:
         if h == 0.0:
             zeros = [torch.zeros_like(tensor) for tensor in (*self._params.values(), *self._upper)]
             return self._product(zeros)
-        trial = self.take(h)
+        trial, share = self.take(h), 1.0
+        if radius is None and self._one_sided and trial.error > REFINE:
+            # where the gradient is almost 0, as at a minimum, one side does not show how it curves
+            self._one_sided, share = False, one_sided_share(self._loss_eps)
+            trial = self.take(h / share)
         if radius is None and trial.error > REFINE:
             trial = best_trial(trial, self.take, tries=MOST_TRIES, largest=torch.finfo(self._dtype).max / 2)
         product, self._h = trial.value, trial.h
         if product.slopes is not None and radius is None:
             product = self._with_slopes(product)
-        length = trial.h * norms[0] if norms else 0.0
+        length = trial.h * share * norms[0] if norms else 0.0
         return product._replace(forward=self._forward, backward=self._backward, length=length)
 
     def take(self, h: float) -> Trial[Product]:
