@@ -11,6 +11,7 @@ import importlib.util
 import pkgutil
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -87,7 +88,9 @@ def test_the_python_of_a_page_runs(
     monkeypatch.chdir(tmp_path)
     if name(page) in FILES:
         FILES[name(page)](tmp_path, tiny_checkpoint)
-    namespace = {"__name__": "documentation"}
+    module = ModuleType("documentation")
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look their module up
+    namespace = vars(module)
     for reason, code in blocks(page):
         if reason is None:
             exec(compile(code, str(page), "exec"), namespace)

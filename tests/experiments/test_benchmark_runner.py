@@ -120,7 +120,7 @@ def test_figures_of_this_machine_stand_beside_the_committed_ones(
     committed.write_text(json.dumps({"points": {"tiny T=1 single": there}}))
     monkeypatch.setattr(windows, "COMMITTED", committed)
     monkeypatch.setattr(windows.report, "write", lambda results, out: [])
-    arguments = ["smoke", "steps=[1]", "cases=[unrolled]", f"out={tmp_path / 'here.json'}"]
+    arguments = ["smoke", "steps=[1]", "cases=[unrolled]", f"out={tmp_path / 'runs' / 'here.json'}"]
     assert windows.main(arguments) == 0
     told = capsys.readouterr().out
     assert "tiny T=1 single: time and extra memory / plain training, here | committed (another, 2020" in told
