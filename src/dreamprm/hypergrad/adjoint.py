@@ -17,12 +17,11 @@ from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, Tenso
 from dreamprm.hypergrad.mixed_derivative import (
     Mixed,
     double_backward,
-    finite_difference,
     forward_mode,
     mixed_from_slopes,
     radius_setting,
-    shared_error,
 )
+from dreamprm.hypergrad.mixed_difference import finite_difference, shared_error
 from dreamprm.hypergrad.offload import Store, offload_setting, open_store
 from dreamprm.hypergrad.products import (
     DIFFERENCES,

@@ -24,11 +24,11 @@ from dreamprm.hypergrad.kept_steps import KeptStep, Start, keep_each, take_all
 from dreamprm.hypergrad.mixed_derivative import (
     Mixed,
     double_backward,
-    finite_difference,
     forward_mode,
     mixed_from_slopes,
     radius_setting,
 )
+from dreamprm.hypergrad.mixed_difference import finite_difference
 from dreamprm.hypergrad.offload import Store, offload_setting, open_store
 from dreamprm.hypergrad.products import DIFFERENCES, advice
 from dreamprm.hypergrad.settings import check_settings, setting

@@ -35,15 +35,8 @@ from dreamprm.hypergrad.differences import (
     used_norm,
 )
 from dreamprm.hypergrad.micro_batches import summed
-from dreamprm.hypergrad.mixed_derivative import (
-    MOST_GRADIENTS,
-    InnerLevel,
-    Mixed,
-    dual_params,
-    grad_of_dot,
-    mixed_by_gradients,
-    mixed_trial,
-)
+from dreamprm.hypergrad.mixed_derivative import InnerLevel, Mixed, dual_params, grad_of_dot
+from dreamprm.hypergrad.mixed_difference import MOST_GRADIENTS, mixed_by_gradients, mixed_trial
 from dreamprm.hypergrad.problem import BilevelProblem
 
 KINDS = ("double_backward", "finite_difference", "forward_difference", "forward_over_reverse")

@@ -14,7 +14,7 @@ from dreamprm.config.schema import setting
 from dreamprm.hypergrad import Estimator, WindowResult
 from dreamprm.hypergrad.base import WindowTask, leaves
 from dreamprm.hypergrad.differences import Scale, scale_of
-from dreamprm.hypergrad.mixed_derivative import finite_difference
+from dreamprm.hypergrad.mixed_difference import finite_difference
 from dreamprm.hypergrad.plain_steps import plain_steps
 from dreamprm.hypergrad.window_passes import outer_gradient
 from dreamprm.models.weights import DOMAIN_WEIGHTS
