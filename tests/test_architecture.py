@@ -35,7 +35,7 @@ SAME_PART = {
 VIEWS = {"plots", "sections", "folders"}
 """Packages whose files are named for what they draw, show or read, wherever that is computed."""
 
-LONGEST = 480
+LONGEST = 440
 """Lines of a file: past that an idea should move out."""
 
 

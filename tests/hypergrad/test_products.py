@@ -5,7 +5,7 @@ import torch
 from bilevel_problems import PROBLEMS, domains_mixed, fused_attention, logistic, mlp_plain
 
 from dreamprm.hypergrad import BilevelProblem, build_estimator
-from dreamprm.hypergrad.base import gradients, leaves
+from dreamprm.hypergrad.gradients import gradients, leaves
 from dreamprm.hypergrad.products import KINDS, Gradient, check_kind, hvp, hvp_and_mixed, takes_second_order
 
 # Central: r^2/6 |L''''/L''| and 1e-16 |g|/(r |H d|) at r = 1e-4; one-sided: r/2 |L'''/L''| and the same

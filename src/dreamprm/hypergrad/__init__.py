@@ -7,18 +7,11 @@ from dreamprm.hypergrad.adam import Adam
 from dreamprm.hypergrad.adamw import AdamW, AdamWState
 from dreamprm.hypergrad.adjoint import Adjoint
 from dreamprm.hypergrad.audit import Audit, AuditResult
-from dreamprm.hypergrad.base import (
-    Estimator,
-    Status,
-    WindowResult,
-    WindowTask,
-    gradient_list,
-    gradients,
-    leaves,
-)
+from dreamprm.hypergrad.base import Estimator, Status, WindowResult, WindowTask
 from dreamprm.hypergrad.cg import ConjugateGradient
 from dreamprm.hypergrad.finite_difference import FiniteDifference
 from dreamprm.hypergrad.first_order import FirstOrder
+from dreamprm.hypergrad.gradients import gradient_list, gradients, leaves
 from dreamprm.hypergrad.implicit import SOLVERS, Implicit
 from dreamprm.hypergrad.inner_optimizer import (
     Cotangents,

@@ -23,15 +23,9 @@ from dreamprm.hypergrad.mixed_derivative import (
 )
 from dreamprm.hypergrad.mixed_difference import finite_difference, shared_error
 from dreamprm.hypergrad.offload import Store, offload_setting, open_store
-from dreamprm.hypergrad.products import (
-    DIFFERENCES,
-    KINDS,
-    Gradient,
-    advice,
-    take_product,
-    takes_second_order,
-)
+from dreamprm.hypergrad.products import DIFFERENCES, KINDS, Gradient, take_product, takes_second_order
 from dreamprm.hypergrad.settings import check_settings, setting
+from dreamprm.hypergrad.torch_errors import advice
 from dreamprm.hypergrad.trajectory import CHECKPOINTS, Point, Trajectory
 from dreamprm.hypergrad.window_passes import InnerGradient, inner_gradient, outer_gradient
 

@@ -30,8 +30,9 @@ from dreamprm.hypergrad.mixed_derivative import (
 )
 from dreamprm.hypergrad.mixed_difference import finite_difference
 from dreamprm.hypergrad.offload import Store, offload_setting, open_store
-from dreamprm.hypergrad.products import DIFFERENCES, advice
+from dreamprm.hypergrad.products import DIFFERENCES
 from dreamprm.hypergrad.settings import check_settings, setting
+from dreamprm.hypergrad.torch_errors import advice
 from dreamprm.hypergrad.window_passes import inner_gradient, outer_gradient
 
 ADVICE = (

@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.base import gradient_list, leaves
 from dreamprm.hypergrad.differences import graph_rounding
+from dreamprm.hypergrad.gradients import gradient_list, leaves
 from dreamprm.hypergrad.linear_solver import Vector, plus
 from dreamprm.hypergrad.micro_batches import summed
 from dreamprm.hypergrad.mixed_derivative import InnerLevel, Mixed, grad_of_dot
 from dreamprm.hypergrad.mixed_difference import shared_error
 from dreamprm.hypergrad.problem import BilevelProblem
-from dreamprm.hypergrad.products import Gradient, Product, advice, take_product
+from dreamprm.hypergrad.products import Gradient, Product, take_product
+from dreamprm.hypergrad.torch_errors import advice
 
 DIFFERENCES = ("finite_difference", "forward_difference")
 

@@ -6,7 +6,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.clipping import Clip, clip_of
-from dreamprm.hypergrad.settings import check_numbers, refuse_tensor
+from dreamprm.hypergrad.settings import as_number, check_not_negative, check_numbers
 from dreamprm.hypergrad.trees import check_tensors, flatten, named
 
 KEEP_FIXED = "use 0 to keep the params fixed"
@@ -363,37 +362,6 @@ class InnerOptimizer(ABC):
 def moments_at(state: OptimizerState, name: str) -> dict[str, Tensor]:
     """The moments of one tensor by kind."""
     return {kind: moments[name] for kind, moments in state.moments.items() if name in moments}
-
-
-def as_number(value: Any, *, given: str) -> float:
-    """A number that a callable setting returned.
-
-    Raises:
-        ValueError: it is a tensor, or no number.
-    """
-    refuse_tensor(value, given=given)
-    if not is_number(value):
-        raise ValueError(f"{given} must be a number, got {value!r}")
-    return float(value)
-
-
-def is_number(value: Any) -> bool:
-    """Whether it is a real number, of Python or numpy, and no flag."""
-    flag = isinstance(value, bool)
-    return not flag and isinstance(value, Real)
-
-
-def check_not_negative(value: Any, *, given: str, advice: str) -> None:
-    """Refuse a setting that is negative or not finite.
-
-    Raises:
-        ValueError: naming it, with the advice.
-    """
-    refuse_tensor(value, given=given)
-    number = is_number(value)
-    if not (number and value >= 0.0 and math.isfinite(value)):
-        shown = value if number else repr(value)
-        raise ValueError(f"{given} must be a finite number >= 0, got {shown}; {advice}")
 
 
 def check_common_settings(optimizer: InnerOptimizer) -> None:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from dreamprm.hypergrad.base import gradient_list, gradients, leaves
 from dreamprm.hypergrad.clipping import global_norm
 from dreamprm.hypergrad.differences import (
     graph_rounding,
     size_of,
 )
+from dreamprm.hypergrad.gradients import gradient_list, gradients, leaves
 from dreamprm.hypergrad.micro_batches import Part, place_of, share_of, summed, whole_losses
 from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.settings import setting

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.base import gradient_list
 from dreamprm.hypergrad.differences import (
     COARSE,
     LEAST_ROUNDING,
@@ -33,6 +32,7 @@ from dreamprm.hypergrad.differences import (
     size_of,
     used_norm,
 )
+from dreamprm.hypergrad.gradients import gradient_list
 from dreamprm.hypergrad.micro_batches import summed
 from dreamprm.hypergrad.mixed_derivative import InnerLevel, Mixed, mixed_from_slopes
 from dreamprm.hypergrad.problem import BilevelProblem

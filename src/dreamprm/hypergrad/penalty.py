@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.base import Estimator, Status, WindowResult, WindowTask, gradient_list, leaves
+from dreamprm.hypergrad.base import Estimator, Status, WindowResult, WindowTask
+from dreamprm.hypergrad.gradients import gradient_list, leaves
 from dreamprm.hypergrad.micro_batches import summed
 from dreamprm.hypergrad.mixed_derivative import InnerLevel
 from dreamprm.hypergrad.plain_steps import plain_steps

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.base import WindowTask, gradients, leaves, require_graph
+from dreamprm.hypergrad.base import WindowTask
 from dreamprm.hypergrad.differences import graph_rounding
+from dreamprm.hypergrad.gradients import gradients, leaves, require_graph
 from dreamprm.hypergrad.inner_optimizer import OptimizerState
 from dreamprm.hypergrad.trajectory import Point
 from dreamprm.hypergrad.window_passes import inner_gradient

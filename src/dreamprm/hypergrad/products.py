@@ -4,8 +4,7 @@ cost."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from dreamprm.hypergrad.base import gradient_list, gradients, leaves
 from dreamprm.hypergrad.differences import (
     MOST_TRIES,
     REFINE,
@@ -34,10 +32,12 @@ from dreamprm.hypergrad.differences import (
     size_of,
     used_norm,
 )
+from dreamprm.hypergrad.gradients import gradient_list, gradients, leaves
 from dreamprm.hypergrad.micro_batches import summed
 from dreamprm.hypergrad.mixed_derivative import InnerLevel, Mixed, dual_params, grad_of_dot
 from dreamprm.hypergrad.mixed_difference import MOST_GRADIENTS, mixed_by_gradients, mixed_trial
 from dreamprm.hypergrad.problem import BilevelProblem
+from dreamprm.hypergrad.torch_errors import advice
 
 KINDS = ("double_backward", "finite_difference", "forward_difference", "forward_over_reverse")
 DIFFERENCES = ("finite_difference", "forward_difference")
@@ -421,23 +421,3 @@ class _Difference:
 def _gradient(level: InnerLevel, params: Mapping[str, Tensor], upper: list[Tensor]) -> list[Tensor]:
     phi = leaves(params)
     return summed(gradient_list(loss(phi), [*phi.values(), *upper]) for loss in level.terms())
-
-
-@contextmanager
-def advice(kind: str) -> Iterator[None]:
-    """Where an operation of the model lacks the derivative that this kind takes, say what to do.
-
-    Raises:
-        NotImplementedError: in place of torch's own error.
-    """
-    try:
-        yield
-    except RuntimeError as error:  # NotImplementedError is one
-        if "not implemented" not in str(error) and "does not support" not in str(error):
-            raise
-        raise NotImplementedError(
-            f"{kind} takes a derivative that an operation of the model does not have ({error}); take "
-            "differences, which every kernel can do (finite_difference as hvp or mixed; adjoint with them in "
-            "place of unrolled), or use attention that has second derivatives (eager, or the math backend of "
-            "scaled_dot_product_attention)"
-        ) from error

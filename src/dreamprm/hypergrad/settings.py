@@ -10,6 +10,7 @@ import dataclasses
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from types import NoneType
 from typing import Any, NamedTuple, get_args
 
@@ -167,3 +168,34 @@ def _holds(value: float, metadata: Mapping[str, Any]) -> bool:
         and (metadata["above"] is None or value > metadata["above"])
         and (metadata["below"] is None or value < metadata["below"])
     )
+
+
+def as_number(value: Any, *, given: str) -> float:
+    """A number that a callable setting returned.
+
+    Raises:
+        ValueError: it is a tensor, or no number.
+    """
+    refuse_tensor(value, given=given)
+    if not is_number(value):
+        raise ValueError(f"{given} must be a number, got {value!r}")
+    return float(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a real number, of Python or numpy, and no flag."""
+    flag = isinstance(value, bool)
+    return not flag and isinstance(value, Real)
+
+
+def check_not_negative(value: Any, *, given: str, advice: str) -> None:
+    """Refuse a setting that is negative or not finite.
+
+    Raises:
+        ValueError: naming it, with the advice.
+    """
+    refuse_tensor(value, given=given)
+    number = is_number(value)
+    if not (number and value >= 0.0 and math.isfinite(value)):
+        shown = value if number else repr(value)
+        raise ValueError(f"{given} must be a finite number >= 0, got {shown}; {advice}")

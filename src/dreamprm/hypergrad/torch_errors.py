@@ -149,3 +149,23 @@ def require_dense(grads: list[Tensor]) -> list[Tensor]:
                 "at the embedding"
             )
     return grads
+
+
+@contextmanager
+def advice(kind: str) -> Iterator[None]:
+    """Where an operation of the model lacks the derivative that this kind takes, say what to do.
+
+    Raises:
+        NotImplementedError: in place of torch's own error.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # NotImplementedError is one
+        if "not implemented" not in str(error) and "does not support" not in str(error):
+            raise
+        raise NotImplementedError(
+            f"{kind} takes a derivative that an operation of the model does not have ({error}); take "
+            "differences, which every kernel can do (finite_difference as hvp or mixed; adjoint with them in "
+            "place of unrolled), or use attention that has second derivatives (eager, or the math backend of "
+            "scaled_dot_product_attention)"
+        ) from error

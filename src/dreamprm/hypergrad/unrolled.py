@@ -10,15 +10,7 @@ from torch import Tensor
 from torchopt.transform.scale_by_adam import ScaleByAdamState
 
 from dreamprm.hypergrad.adamw import AdamW, AdamWState
-from dreamprm.hypergrad.base import (
-    Estimator,
-    WindowResult,
-    WindowTask,
-    gradient_list,
-    inner_gradient_list,
-    leaves,
-    require_graph,
-)
+from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
 from dreamprm.hypergrad.further_gradients import (
     WRT,
     at_step,
@@ -27,6 +19,7 @@ from dreamprm.hypergrad.further_gradients import (
     shaped_decay,
     shaped_lr,
 )
+from dreamprm.hypergrad.gradients import gradient_list, inner_gradient_list, leaves, require_graph
 from dreamprm.hypergrad.inner_optimizer import (
     Cotangents,
     InnerOptimizer,
@@ -35,7 +28,7 @@ from dreamprm.hypergrad.inner_optimizer import (
     TensorStep,
     moments_at,
 )
-from dreamprm.hypergrad.products import advice
+from dreamprm.hypergrad.torch_errors import advice
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.base import (
-    WindowTask,
-    gradient_list,
-    gradients,
-    inner_gradient_list,
-    leaves,
-    require_graph,
-)
+from dreamprm.hypergrad.base import WindowTask
 from dreamprm.hypergrad.differences import graph_rounding
+from dreamprm.hypergrad.gradients import gradient_list, gradients, inner_gradient_list, leaves, require_graph
 from dreamprm.hypergrad.micro_batches import Part, share_of, single_loss, summed, whole_losses
 from dreamprm.hypergrad.mixed_derivative import InnerLevel, grad_of_dot
 from dreamprm.hypergrad.products import Product

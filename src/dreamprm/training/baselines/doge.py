@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from dreamprm.config.checking import check_settings
 from dreamprm.config.schema import setting
 from dreamprm.hypergrad import Estimator, WindowResult
-from dreamprm.hypergrad.base import WindowTask, leaves
+from dreamprm.hypergrad.base import WindowTask
 from dreamprm.hypergrad.differences import Scale, scale_of
+from dreamprm.hypergrad.gradients import leaves
 from dreamprm.hypergrad.mixed_difference import finite_difference
 from dreamprm.hypergrad.plain_steps import plain_steps
 from dreamprm.hypergrad.window_passes import outer_gradient
