@@ -70,6 +70,11 @@ class Scale:
             for name, size, count in zip(params, sizes, counts)
         )
 
+    @property
+    def length(self) -> float:
+        """|direction| over the entries that matter; 0 where it is not known, as for an exact scale."""
+        return math.hypot(*self.lengths.values())
+
     def step(self, eps: float, *, one_sided: bool) -> float | None:
         """The h that moves L as above, for values of this rounding; None where L does not say."""
         speed = max(abs(self.slope), self.spread)
@@ -257,13 +262,24 @@ class Trial(Generic[Value]):
     """Estimated, relative to the value."""
     gauge: Gauge
 
+    @property
+    def bend(self) -> float:
+        """Curvature over slope."""
+        return min(1.0, self.gauge.second / self.gauge.first) if self.gauge.first > 0.0 else 0.0
+
 
 def best_trial(
-    first: Trial[Value], take: Callable[[float], Trial[Value]], *, tries: int, largest: float
+    first: Trial[Value],
+    take: Callable[[float], Trial[Value]],
+    *,
+    tries: int,
+    largest: float,
+    limit: float = REFINE,
 ) -> Trial[Value]:
-    """The most precise of the first trial and of up to `tries` more at the h that their gauges suggest."""
+    """The most precise of the first trial and of up to `tries` more at the h that their gauges suggest, until
+    one is as precise as `limit`."""
     taken = [first]
-    while len(taken) <= tries and min(trial.error for trial in taken) > REFINE:
+    while len(taken) <= tries and min(trial.error for trial in taken) > limit:
         h = min(next_step(taken), largest)
         if not h > 0.0 or any(0.6 < h / trial.h < 1.7 for trial in taken):
             break

@@ -3,7 +3,6 @@ training."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,6 +22,7 @@ from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, Tenso
 from dreamprm.hypergrad.kept_steps import KeptStep, Start, keep_each, take_all
 from dreamprm.hypergrad.mixed_derivative import (
     Mixed,
+    Seen,
     double_backward,
     forward_mode,
     mixed_from_slopes,
@@ -171,12 +171,10 @@ class FirstOrder(Estimator):
             norms=self.radius is not None,
             exact=not task.problem.has_unweighted_loss,
         )
-        rounding, bend = steps[0].inner.rounding, None
+        rounding, seen = steps[0].inner.rounding, None
         for step in steps:
-            mixed = self._contract(task, step, rounding=rounding, bend=bend)
-            bend = mixed.bend if bend is None else bend
-            if mixed.forward > 2:  # one-sided first, central then: the other steps begin with that
-                bend = math.inf
+            mixed = self._contract(task, step, rounding=rounding, seen=seen)
+            seen = mixed.seen or seen
             error += mixed.error
             passes = [passes[0] + mixed.forward, passes[1] + mixed.backward]
             alpha_grad = {name: grad + mixed.alpha[name] for name, grad in alpha_grad.items()}
@@ -202,7 +200,7 @@ class FirstOrder(Estimator):
         return window
 
     def _contract(
-        self, task: WindowTask, step: KeptStep, *, rounding: float | None, bend: float | None
+        self, task: WindowTask, step: KeptStep, *, rounding: float | None, seen: Seen | None
     ) -> Mixed:
         """d/dalpha <gbar_t, grad_phi L(phi_t, alpha; B_t)>."""
         problem, alpha, batch, losses = task.problem, task.alpha, step.inner.batch, step.inner.losses
@@ -229,11 +227,8 @@ class FirstOrder(Estimator):
             scale=step.scale,
             alpha_grad=step.inner.alpha,
             rounding=rounding,
-            bend=bend,
-            # where g_t is not that of the weighted losses, nothing else tells how a one-sided difference is
-            # off: the window's first one is taken as a central one
-            one_sided=self.mixed == "forward_difference"
-            and (bend is not None or not problem.has_unweighted_loss),
+            seen=seen,
+            one_sided=self.mixed == "forward_difference",
         )
 
 

@@ -38,6 +38,15 @@ def radius_setting(when: Mapping[str, Sequence[Any]] | None = None) -> Any:
     )
 
 
+class Seen(NamedTuple):
+    """What a central difference tells the next one, along a similar direction on a similar batch."""
+
+    length: float
+    """How far to move params, as a norm, for rounding and truncation to balance."""
+    bend: float
+    """|L(h) - 2 L(0) + L(-h)| / |L(h) - L(-h)| over the losses, at that length."""
+
+
 class Mixed(NamedTuple):
     """The mixed derivative along a direction."""
 
@@ -50,8 +59,8 @@ class Mixed(NamedTuple):
     forward: int = 0
     """Passes taken."""
     backward: int = 0
-    bend: float | None = None
-    """|L(h) - 2 L(0) + L(-h)| / |L(h) - L(-h)| over the losses, of a central difference of them."""
+    seen: Seen | None = None
+    """What a central difference of the losses showed of how they curve; None where none was taken."""
 
 
 class InnerLevel:

@@ -27,6 +27,7 @@ from dreamprm.hypergrad.differences import (
     loss_rounding,
     moved,
     narrowest,
+    next_step,
     one_sided_gauge,
     one_sided_share,
     size_of,
@@ -34,7 +35,7 @@ from dreamprm.hypergrad.differences import (
 )
 from dreamprm.hypergrad.gradients import gradient_list
 from dreamprm.hypergrad.micro_batches import summed
-from dreamprm.hypergrad.mixed_derivative import InnerLevel, Mixed, mixed_from_slopes
+from dreamprm.hypergrad.mixed_derivative import InnerLevel, Mixed, Seen, mixed_from_slopes
 from dreamprm.hypergrad.problem import BilevelProblem
 
 # A batch of more losses than this is not taken apart where differences of them are imprecise.
@@ -54,7 +55,7 @@ def finite_difference(
     norm: float | None = None,
     alpha_grad: Mapping[str, Tensor] | None = None,
     rounding: float | None = None,
-    bend: float | None = None,
+    seen: Seen | None = None,
     one_sided: bool = False,
 ) -> Mixed:
     """Difference along the direction: forward passes only, no second-order gradients.
@@ -63,9 +64,10 @@ def finite_difference(
         graph; one-sided (L_i(phi + h direction) - L_i(phi)) / h, one pass, as the losses at phi are known.
     Plain: the central difference of grad_alpha L.
 
-    h is the one that moves the loss by a set share of itself (`Scale.step`), or radius / |direction|. The
-    error is estimated from the values at hand; where it is large and no radius was given, the slopes are
-    taken from one backward pass for each loss (structured), or from differences at other h (plain).
+    h is the one that moves the loss by a set share of itself (`Scale.step`), or as far as an earlier
+    difference showed to be best (`seen`), or radius / |direction|. The error is estimated from the values at
+    hand. Where it is large and no radius was given, a one-sided difference gives way to a central one, that
+    to differences at other h, and those, of few losses, to one backward pass for each loss.
     `params` are not modified: the perturbed ones are new tensors.
 
     Args:
@@ -75,41 +77,55 @@ def finite_difference(
         norm: of the direction, over the entries that the batch uses; None takes all of them.
         alpha_grad: grad_alpha L of a plain problem at phi, which the error's estimate reads.
         rounding: of the narrowest dtype in which the loss is computed; None for that of the params.
-        bend: `Mixed.bend` of a central difference on a similar batch, from which the error of a one-sided one
-            is estimated where the scale is not exact.
+        seen: `Mixed.seen` of an earlier step of the window. Where the scale is not exact nothing else tells
+            how a one-sided difference is off, so that without it a central one is taken.
+        one_sided: a structured problem's differences are one-sided where that is precise enough.
     """
     level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
     one_sided = one_sided and problem.structured
     limit = REFINE_ONE_SIDED if one_sided else REFINE
     dtype = narrowest(direction.values())
     eps = loss_rounding(dtype, rounding)
-    if bend is not None and bend * one_sided_share(eps) > limit:
-        one_sided = False  # it would be imprecise
-    h = first_step(
-        dtype,
-        eps=eps,
-        scale=scale,
-        norm=lambda: norm or used_norm(direction, None),
-        radius=radius,
-        one_sided=one_sided,
-    )
+    share = one_sided_share(eps)
+    if problem.has_unweighted_loss and (seen is None or seen.bend * share > limit):
+        one_sided = False
+    length = scale.length if scale is not None and radius is None else 0.0
+    if seen is not None and length > 0.0:
+        h = seen.length / length * (share if one_sided else 1.0)
+    else:
+        h = first_step(
+            dtype,
+            eps=eps,
+            scale=scale,
+            norm=lambda: norm or used_norm(direction, None),
+            radius=radius,
+            one_sided=one_sided,
+        )
     upper = list(level.upper.values())
     if h == 0.0:
         return level.mixed([torch.zeros_like(variable) for variable in upper])
-    difference = _Difference(level, params, direction, scale=scale, eps=eps, bend=bend, one_sided=one_sided)
+    difference = _Difference(level, params, direction, scale=scale, eps=eps, seen=seen, one_sided=one_sided)
     if alpha_grad is not None:
         difference.origin = list(alpha_grad.values())
     if radius is None and problem.structured and scale is not None and scale.moves_far(params, h):
         return difference.exactly()  # nothing else would show what a loss that levels off hides
     trial = difference.take(h)
     if radius is None and one_sided and trial.error > limit:
-        trial = difference.central(h / one_sided_share(eps))
+        trial = difference.central(h / share)
     if radius is None and trial.error > limit:
-        if problem.structured and upper[0].numel() <= MOST_GRADIENTS:
-            return difference.exactly()
+        few = problem.structured and upper[0].numel() <= MOST_GRADIENTS
+        # a backward pass for each of few losses costs no more than many differences, and is exact
+        tries = min(MOST_TRIES, upper[0].numel() // 2) if few else MOST_TRIES
         largest = torch.finfo(dtype).max / 2
-        trial = best_trial(trial, difference.take, tries=MOST_TRIES, largest=largest)
-    return trial.value._replace(forward=difference.forward)
+        trial = best_trial(trial, difference.take, tries=tries, largest=largest, limit=limit)
+        if few and trial.error > limit:
+            return difference.exactly()
+    mixed = trial.value._replace(forward=difference.forward)
+    if length > 0.0 and not difference.one_sided:
+        # no further than this one: a smaller one may show nothing but rounding
+        best = min(trial.h, next_step([trial]))
+        mixed = mixed._replace(seen=Seen(best * length, trial.bend * best / trial.h))
+    return mixed
 
 
 class _Difference:
@@ -123,10 +139,10 @@ class _Difference:
         *,
         scale: Scale | None,
         eps: float,
-        bend: float | None,
+        seen: Seen | None,
         one_sided: bool,
     ) -> None:
-        self._bend = bend
+        self._seen = seen
         self._level, self._params, self._direction = level, params, direction
         self._scale, self._eps, self.one_sided = scale, eps, one_sided
         self._upper = list(level.upper.values())
@@ -155,12 +171,12 @@ class _Difference:
             eps=self._eps,
             scale=self._scale,
             rise=None if loss_below is None else loss_above - loss_below,
-            bend=self._bend if self.one_sided else None,
+            bend=self._seen.bend if self.one_sided and self._seen is not None else None,
         )
 
     def central(self, h: float) -> Trial[Mixed]:
         """From now on central differences: two more passes in place of one for each loss."""
-        self.one_sided, self._bend = False, None
+        self.one_sided = False
         return self.take(h)
 
     def exactly(self) -> Mixed:
@@ -240,8 +256,8 @@ def mixed_trial(
     errors = _errors_of_each(gauge, firsts[0], seconds, origin, above[0], eps)
     errors = errors * (count / width)
     if bend is not None:
-        share = min(1.0, bend * one_sided_share(eps))
-        errors = errors + slopes.norm() * share
+        off_each = slopes.norm() * min(1.0, bend * one_sided_share(eps)) / math.sqrt(count)
+        errors = errors + off_each
     weights = level.upper["weights"].detach()
     length = float(weights.norm())
     if scale is not None and scale.exact:
@@ -251,8 +267,6 @@ def mixed_trial(
         # errors of random signs that add up to what the slopes are off by in all
         errors = torch.maximum(errors, torch.full_like(errors, off * count / length))
     mixed = level.mixed_from(slopes, errors=errors)
-    if second is not None:
-        mixed = mixed._replace(bend=min(1.0, second / first) if first > 0.0 else 0.0)
     size = size_of(mixed.alpha.values())
     relative = mixed.error / size if size > 0.0 else math.inf if mixed.error > 0.0 else 0.0
     return Trial(h, mixed, relative if math.isfinite(relative) else math.inf, gauge)
