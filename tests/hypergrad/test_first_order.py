@@ -121,3 +121,22 @@ def test_unused_rows_do_not_shrink_the_perturbation_of_the_used_ones():
 def test_a_lacking_second_derivative_is_named_with_the_setting_that_works():
     with pytest.raises(NotImplementedError, match="mixed=double_backward takes .*finite_difference as hvp"):
         fused_attention().run(build_estimator("first_order", mixed="double_backward"))
+
+
+@pytest.mark.parametrize("offset", [0.0, 30.0, 1e3])
+def test_the_first_difference_of_a_window_guides_the_others(offset):
+    """The unweighted loss says nothing of how far to move for the weighted ones, and its offset misleads."""
+    case = PROBLEMS["domains_mixed_with_rest"]()
+    problem = case.problem
+    case.problem = BilevelProblem(
+        outer_loss=problem.outer_loss,
+        inner_losses=problem.inner_losses,
+        weights=problem.weights,
+        unweighted_loss=lambda params, batch: problem.unweighted_loss(params, batch) + offset,
+    )
+    exact = case.run(build_estimator("first_order", mixed="double_backward"))
+    window = case.run(build_estimator("first_order", mixed="forward_difference"))
+    error = relative_error(window.alpha_grad, exact.alpha_grad)
+    assert error < max(window.stats["error"], 1e-6) < 3e-2
+    # five steps and the outer loss; a central difference, another where it was too coarse, four one-sided
+    assert window.stats["forward"] <= 6 + 4 + 4 and window.stats["backward"] == 6
