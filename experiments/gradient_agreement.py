@@ -21,9 +21,9 @@ from dreamprm.runtime.process import prepare_process
 from dreamprm.training.settings import TrainConfig
 
 ESTIMATORS = {
-    "first_order, double backward": {"name": "first_order", "mixed": "double_backward"},
-    "first_order, central difference": {"name": "first_order", "mixed": "finite_difference"},
-    "first_order, one-sided": {"name": "first_order", "mixed": "forward_difference"},
+    "first_order, double backward": {"name": "first_order", "derivative": "double_backward"},
+    "first_order, central difference": {"name": "first_order", "derivative": "central_difference"},
+    "first_order, one-sided": {"name": "first_order", "derivative": "forward_difference"},
 }
 
 

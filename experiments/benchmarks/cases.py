@@ -48,9 +48,10 @@ class Case:
             return PEERS[self.peer].model
         if not self.estimator:
             return "sdpa"
-        if "forward_over_reverse" in self.settings.values():
+        estimator = build_estimator(self.estimator, **self.settings)
+        if estimator.needs_forward_mode:
             return "forward_mode"
-        return "eager" if build_estimator(self.estimator, **self.settings).needs_second_order else "sdpa"
+        return "eager" if estimator.needs_second_order else "sdpa"
 
     def prepare(self, workload: Workload, *, consume: bool = False) -> Run:
         """Do everything that a training loop does before a window; the window itself remains to be run.
@@ -105,11 +106,11 @@ CASES: dict[str, Case] = {
     VANILLA: Case(meta_pass=False),
     "none": Case("none"),
     "first_order": Case("first_order"),
-    "first_order, one-sided": Case("first_order", {"mixed": "forward_difference"}),
+    "first_order, one-sided": Case("first_order", {"derivative": "forward_difference"}),
     "adjoint": Case("adjoint"),
-    "adjoint, central difference": Case("adjoint", {"hvp": "finite_difference"}),
-    "adjoint, one-sided": Case("adjoint", {"hvp": "forward_difference"}),
-    "adjoint, forward over reverse": Case("adjoint", {"hvp": "forward_over_reverse"}),
+    "adjoint, central difference": Case("adjoint", {"derivative": "central_difference"}),
+    "adjoint, one-sided": Case("adjoint", {"derivative": "forward_difference"}),
+    "adjoint, forward over reverse": Case("adjoint", {"derivative": "forward_mode"}),
     "adjoint, on disk": Case("adjoint", {"offload": "disk"}),
     "adjoint, 4 micro-batches": Case("adjoint", micro_batches=4),
     "adjoint, 4 micro-batches, on disk": Case("adjoint", {"offload": "disk"}, micro_batches=4),

@@ -51,9 +51,11 @@ ROWS: dict[str, Case] = {
     "first_order, cpu": Case("first_order", {"radius": BF16_RADIUS, "offload": "cpu"}),
     "adjoint": Case("adjoint"),
     "adjoint, gradients on the CPU": Case("adjoint", {"offload": "cpu"}),
-    "adjoint, central difference": Case("adjoint", {"hvp": "finite_difference", "radius": BF16_RADIUS}),
+    "adjoint, central difference": Case(
+        "adjoint", {"derivative": "central_difference", "radius": BF16_RADIUS}
+    ),
     "adjoint, central difference, gradients on the CPU": Case(
-        "adjoint", {"hvp": "finite_difference", "radius": BF16_RADIUS, "offload": "cpu"}
+        "adjoint", {"derivative": "central_difference", "radius": BF16_RADIUS, "offload": "cpu"}
     ),
     "unrolled": CASES["unrolled"],
     **{name: CASES[name] for name in ("neumann", "cg", "finite_difference", "finite_difference, AdamW")},

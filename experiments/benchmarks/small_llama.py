@@ -37,7 +37,7 @@ CASES: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "adjoint, disk, 4 parts": ("adjoint", {"offload": "disk"}, 4, "eager"),
     "adjoint, differences, disk, 4 parts": (
         "adjoint",
-        {"offload": "disk", "hvp": "finite_difference"},
+        {"offload": "disk", "derivative": "central_difference"},
         4,
         "sdpa",
     ),

@@ -352,6 +352,15 @@ def test_the_papers_settings_are_the_defaults() -> None:
         ("model={path: a, config: b}", "model: give path or config, not both"),
         ("hypergrad.name=unroled", "hypergrad: .*unrolled"),
         ("hypergrad.lr=3", "hypergrad: .*lr"),
+        (
+            "hypergrad.hvp=finite_difference",
+            "'unrolled' has no setting 'hvp', now called 'derivative', which",
+        ),
+        (
+            "hypergrad={name: cg, hvp: finite_difference}",
+            "called 'derivative' now; write derivative=central_",
+        ),
+        ("hypergrad={name: cg, derivative: forward_over_reverse}", "is called 'forward_mode' now"),
         ("inner.lr=0", "inner.lr must be > 0, got 0"),
         (
             "weights.features=[loss]",
@@ -367,7 +376,7 @@ def test_the_papers_settings_are_the_defaults() -> None:
         ),
         (
             "hypergrad={name: adjoint, radius: null}",
-            "radius is only read with hvp=finite_difference or",
+            "radius is only read with derivative=central_difference or",
         ),
         (
             "upper.gamma=0.5",
@@ -508,17 +517,45 @@ def test_an_older_saved_configuration_with_every_key_is_read(tmp_path: Path) -> 
     assert changed.weights.kind == "instance_net" and changed.upper.schedule == "step"
 
 
+def test_a_saved_configuration_with_settings_by_their_old_names_is_read(tmp_path: Path) -> None:
+    text = "name: a\ndata: {train: [t.json], meta: m.json}\nhypergrad: "
+    path = tmp_path / "config.yaml"
+    for old, now in (
+        ("name: first_order, mixed: finite_difference, radius: 0.1", "name: first_order, radius: 0.1"),
+        ("name: adjoint, hvp: forward_over_reverse", "name: adjoint, derivative: forward_mode"),
+        ("name: cg, hvp: double_backward, damping: 1", "name: cg, damping: 1"),
+    ):
+        path.write_text(f"{text}{{{old}}}\n")
+        with pytest.raises(UserError, match="it is called 'derivative' now; write derivative="):
+            load_config(TrainConfig, path)
+        path.write_text(f"{text}{{{old}}}\nversions: {{python: 3.11.7}}\n")
+        given = load_config(TrainConfig, None, [*TRAIN, f"hypergrad={{{now}}}"])
+        assert changed_keys(load_config(TrainConfig, path), given) == {}
+    assert load_config(TrainConfig, path, ["hypergrad.name=none"]).hypergrad.settings == {}
+    assert load_config(TrainConfig, path, ["hypergrad.derivative=forward_mode"]).hypergrad.settings == {
+        "derivative": "forward_mode",
+        "damping": 1,
+    }
+    for override in ("hypergrad.hvp=double_backward", "hypergrad.derivative=finite_difference"):
+        with pytest.raises(UserError, match="is called '(derivative|central_difference)' now"):
+            load_config(TrainConfig, path, [override])
+
+
 def test_an_override_of_what_decides_leaves_the_files_settings_unread(tmp_path: Path) -> None:
     path = tmp_path / "given.yaml"
     path.write_text(
         "name: a\ndata: {train: [t.json], meta: m.json}\ninner: {schedule: step, gamma: 0.3}\n"
-        "hypergrad: {name: first_order, mixed: forward_difference, radius: 0.1}\n"
+        "hypergrad: {name: first_order, derivative: forward_difference, radius: 0.1}\n"
     )
     config = load_config(TrainConfig, path, ["hypergrad.name=none", "inner.schedule=cosine"])
     assert config.hypergrad.settings == {} and "gamma" not in as_dict(config)["inner"]
-    assert load_config(TrainConfig, path, ["hypergrad.mixed=forward_mode"]).hypergrad.settings == {
-        "mixed": "forward_mode"
+    assert load_config(TrainConfig, path, ["hypergrad.derivative=forward_mode"]).hypergrad.settings == {
+        "derivative": "forward_mode"
     }
+    chosen = "first_order, derivative: forward_difference, radius: 0.1"
+    path.write_text(path.read_text().replace(chosen, "implicit, solver: neumann, terms: 3"))
+    settings = load_config(TrainConfig, path, ["hypergrad.solver=cg"]).hypergrad.settings
+    assert settings == {"solver": "cg"}
     with pytest.raises(UserError, match="'none' has no setting 'radius', which adjoint, first_order, "):
         load_config(TrainConfig, path, ["hypergrad.name=none", "hypergrad.radius=0.1"])
     path.write_text("name: a\ndata: {train: [t.json], meta: m.json}\nhypergrad: {name: none, radios: 1}\n")

@@ -131,7 +131,7 @@ def test_rows_run_on_fused_attention_where_they_can() -> None:
         "unrolled": "eager",
         "Betty darts": "sdpa",
     }
-    assert Case("adjoint", {"hvp": "forward_over_reverse"}).model == "forward_mode"
+    assert Case("adjoint", {"derivative": "forward_mode"}).model == "forward_mode"
 
 
 def test_torchopts_unroll_gives_the_exact_gradient() -> None:

@@ -46,21 +46,21 @@ ROWS: dict[str, Row] = {
     "none": Row("none", oracle=nothing),
     "unrolled": Row("unrolled"),
     "adjoint": Row("adjoint"),
-    "adjoint-forward_over_reverse": Row("adjoint", {"hvp": "forward_over_reverse"}),
-    "adjoint-difference": Row("adjoint", {"hvp": "finite_difference"}, tolerance=1e-6),
-    "adjoint-one_sided": Row("adjoint", {"hvp": "forward_difference"}, tolerance=1e-5),
+    "adjoint-forward_mode": Row("adjoint", {"derivative": "forward_mode"}),
+    "adjoint-difference": Row("adjoint", {"derivative": "central_difference"}, tolerance=1e-6),
+    "adjoint-one_sided": Row("adjoint", {"derivative": "forward_difference"}, tolerance=1e-5),
     # a central difference is off by r^2/6 |L'''/L'| at r = 1e-4
     "first_order": Row("first_order", oracle=gradient_without_hessian, tolerance=1e-6),
     # a one-sided difference is off by r/2 |L''/L'| + 1e-16 |L|/(r |L'|) at r = 1e-7: either is some 1e-7 for
     # slopes that are not small beside the loss, and a hundred times that for those that are
     "first_order-one_sided": Row(
-        "first_order", {"mixed": "forward_difference"}, oracle=gradient_without_hessian, tolerance=1e-5
+        "first_order", {"derivative": "forward_difference"}, oracle=gradient_without_hessian, tolerance=1e-5
     ),
     "first_order-double_backward": Row(
-        "first_order", {"mixed": "double_backward"}, oracle=gradient_without_hessian
+        "first_order", {"derivative": "double_backward"}, oracle=gradient_without_hessian
     ),
     "first_order-forward_mode": Row(
-        "first_order", {"mixed": "forward_mode"}, oracle=gradient_without_hessian
+        "first_order", {"derivative": "forward_mode"}, oracle=gradient_without_hessian
     ),
     "cg": Row(
         "cg",
@@ -74,7 +74,7 @@ ROWS: dict[str, Row] = {
             **CG,
             "solver": "cg",
             "batches": "all",
-            "hvp": "forward_over_reverse",
+            "derivative": "forward_mode",
         },
         oracle=partial(implicit_gradient, inverse=damped_inverse(DAMPING), batches="all"),
         tolerance=1e-8,

@@ -22,12 +22,14 @@ CLIPPED = AdamW(lr=1e-2, max_grad_norm=0.4, weight_decay=lambda name: 0.1 if nam
 
 @pytest.mark.parametrize("donate", [False, True])
 @pytest.mark.parametrize("factory", [domain_single, domains_mixed_with_rest, mlp_plain])
-@pytest.mark.parametrize("hvp", ["double_backward", "forward_difference"])
-def test_every_policy_gives_the_same_bits(factory, hvp, donate):
+@pytest.mark.parametrize("derivative", ["double_backward", "forward_difference"])
+def test_every_policy_gives_the_same_bits(factory, derivative, donate):
     def run(**settings):
         case = factory(optimizer=CLIPPED)
         case.batches = case.batches * 2
-        return case.run(build_estimator("adjoint", hvp=hvp, **settings), steps=11, donate=donate)
+        return case.run(
+            build_estimator("adjoint", derivative=derivative, **settings), steps=11, donate=donate
+        )
 
     want = run()
     for policy in POLICIES:
@@ -52,25 +54,25 @@ def test_equals_unrolled_for_every_length_of_window(steps):
 
 
 @pytest.mark.parametrize(
-    "hvp", ["double_backward", "finite_difference", "forward_difference", "forward_over_reverse"]
+    "derivative", ["double_backward", "central_difference", "forward_difference", "forward_mode"]
 )
 @pytest.mark.parametrize("factory", PROBLEMS.values(), ids=list(PROBLEMS))
-def test_counts_the_passes_it_takes(factory, hvp):
+def test_counts_the_passes_it_takes(factory, derivative):
     case, count = factory(), []
     name = "_inner_losses" if case.problem.structured else "_inner_loss"
     inner = getattr(case.problem, name)
     setattr(case.problem, name, lambda *given: (count.append(1), inner(*given))[1])
-    window = case.run(build_estimator("adjoint", hvp=hvp))
+    window = case.run(build_estimator("adjoint", derivative=derivative))
     # a pass in forward mode carries values and tangents, and is counted as two
-    dual = 4 + (1 if window.stats["forward"] - 6 > 8 else 0) if hvp == "forward_over_reverse" else 0
+    dual = 4 + (1 if window.stats["forward"] - 6 > 8 else 0) if derivative == "forward_mode" else 0
     assert window.stats["forward"] == len(count) + 1 + dual
     products = {
         "double_backward": 11,  # of the last step the graph is kept
-        "finite_difference": 8,
+        "central_difference": 8,
         "forward_difference": 4,
-        "forward_over_reverse": 8,
-    }[hvp]
-    alone = 2 if hvp == "double_backward" and window.stats["backward"] > 17 else 0
+        "forward_mode": 8,
+    }[derivative]
+    alone = 2 if derivative == "double_backward" and window.stats["backward"] > 17 else 0
     assert window.stats["backward"] == 6 + products + alone
 
 
@@ -90,7 +92,7 @@ def test_influences_are_the_slopes_of_each_loss_in_its_weight():
 def test_the_radius_sets_the_error_of_a_difference(radius, error):
     case = logistic()
     want = case.run(build_estimator("adjoint")).alpha_grad
-    got = case.run(build_estimator("adjoint", hvp="finite_difference", radius=radius)).alpha_grad
+    got = case.run(build_estimator("adjoint", derivative="central_difference", radius=radius)).alpha_grad
     # truncation r^2/6 |L'''/L'|: below r^2 times ten, and far from 0 at the larger radius
     assert relative_error(got, want) < error
     if radius == 1e-2:
@@ -100,7 +102,7 @@ def test_the_radius_sets_the_error_of_a_difference(radius, error):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"hvp": "exact"}, "hvp must be one of double_backward, .*, got 'exact'"),
+        ({"derivative": "exact"}, "unknown derivative 'exact'; known: double_backward, "),
         ({"checkpoint": "some"}, "checkpoint must be one of recompute, keep, got 'some'"),
         ({"offload": "gpu"}, "offload must be one of none, cpu, disk, got 'gpu'"),
         ({"radius": 0.0}, "radius must be > 0, got 0.0; use None"),
@@ -118,8 +120,8 @@ def test_an_operation_without_forward_mode_is_named_in_a_window():
     case.problem._inner_loss = lambda params, alpha, batch: inner(
         {**params, "w2": torch.nn.functional.silu(params["w2"])}, alpha, batch
     )
-    with pytest.raises(NotImplementedError, match="forward_over_reverse takes a derivative.*silu_backward"):
-        case.run(build_estimator("adjoint", hvp="forward_over_reverse"))
+    with pytest.raises(NotImplementedError, match="forward_mode takes a derivative.*silu_backward"):
+        case.run(build_estimator("adjoint", derivative="forward_mode"))
 
 
 @pytest.mark.parametrize("keep_graphs", [0, 1, 3, 9])
@@ -139,8 +141,8 @@ def test_kept_graphs_change_the_passes_and_nothing_else(factory, keep_graphs):
 
 
 def test_graphs_are_kept_for_double_backward_only():
-    with pytest.raises(ValueError, match="keep_graphs=2 is only read with hvp=double_backward"):
-        build_estimator("adjoint", hvp="finite_difference", keep_graphs=2)
-    build_estimator("adjoint", hvp="finite_difference")  # its default is ignored there
+    with pytest.raises(ValueError, match="keep_graphs=2 is only read with derivative=double_backward"):
+        build_estimator("adjoint", derivative="central_difference", keep_graphs=2)
+    build_estimator("adjoint", derivative="central_difference")  # its default is ignored there
     with pytest.raises(ValueError, match="keep_graphs must be >= 0, got -1; use 0"):
         build_estimator("adjoint", keep_graphs=-1)

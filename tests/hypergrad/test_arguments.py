@@ -230,13 +230,13 @@ def test_a_module_is_refused_with_what_to_give(make):
 
 
 RADIUS = [
-    ("adjoint", {"hvp": "double_backward"}),
-    ("adjoint", {"hvp": "forward_over_reverse"}),
-    ("first_order", {"mixed": "double_backward"}),
-    ("first_order", {"mixed": "forward_mode"}),
-    ("cg", {"hvp": "double_backward"}),
-    ("neumann", {"hvp": "forward_over_reverse"}),
-    ("implicit", {"solver": "cg", "hvp": "double_backward"}),
+    ("adjoint", {"derivative": "double_backward"}),
+    ("adjoint", {"derivative": "forward_mode"}),
+    ("first_order", {"derivative": "double_backward"}),
+    ("first_order", {"derivative": "forward_mode"}),
+    ("cg", {"derivative": "double_backward"}),
+    ("neumann", {"derivative": "forward_mode"}),
+    ("implicit", {"solver": "cg", "derivative": "double_backward"}),
     ("unrolled", {}),
     ("none", {}),
 ]

@@ -46,7 +46,9 @@ def _error(case: Case, exact: Case, name: str, steps: int, **settings: str) -> t
     return relative_error(got, unrolled_gradient(exact, steps=steps)), window.stats["cold_start_error"]
 
 
-@pytest.mark.parametrize("name, settings", [("adjoint", {}), ("first_order", {"mixed": "double_backward"})])
+@pytest.mark.parametrize(
+    "name, settings", [("adjoint", {}), ("first_order", {"derivative": "double_backward"})]
+)
 def test_the_pullback_itself_loses_nothing_in_float32(name, settings):
     # in float32 its two terms cancel up to eps / |g| = 1e-5, and 1e-3 of the result was rounding
     case, exact = _cold(1.0, torch.float32, exact_gradients=True), _cold(1.0, torch.float64)
@@ -54,7 +56,9 @@ def test_the_pullback_itself_loses_nothing_in_float32(name, settings):
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-2, 1e-4])
-@pytest.mark.parametrize("name, settings", [("adjoint", {}), ("first_order", {"mixed": "double_backward"})])
+@pytest.mark.parametrize(
+    "name, settings", [("adjoint", {}), ("first_order", {"derivative": "double_backward"})]
+)
 def test_the_error_of_rounded_gradients_is_estimated(name, settings, scale):
     case, exact = _cold(scale, torch.float32), _cold(scale, torch.float64)
     error, estimate = _error(case, exact, name, 1, **settings)

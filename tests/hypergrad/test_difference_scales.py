@@ -13,10 +13,10 @@ from dreamprm.hypergrad import AdamW, BilevelProblem, Status, build_estimator
 # What a window that is `ok` may be off by.
 BOUND = 3e-2
 KINDS = {
-    "first_order": ({}, {"mixed": "double_backward"}),
-    "first_order-one_sided": ({"mixed": "forward_difference"}, {"mixed": "double_backward"}),
-    "adjoint": ({"hvp": "finite_difference"}, {}),
-    "adjoint-one_sided": ({"hvp": "forward_difference"}, {}),
+    "first_order": ({}, {"derivative": "double_backward"}),
+    "first_order-one_sided": ({"derivative": "forward_difference"}, {"derivative": "double_backward"}),
+    "adjoint": ({"derivative": "central_difference"}, {}),
+    "adjoint-one_sided": ({"derivative": "forward_difference"}, {}),
 }
 
 

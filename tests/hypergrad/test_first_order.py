@@ -73,7 +73,7 @@ def test_the_error_is_linear_in_the_learning_rate():
     for lr in (1e-3, 1e-4, 1e-5):
         case = mlp_plain()
         case.optimizer = AdamW(lr=lr)
-        got = case.run(build_estimator("first_order", mixed="double_backward")).alpha_grad
+        got = case.run(build_estimator("first_order", derivative="double_backward")).alpha_grad
         errors.append(float((got["raw"] - unrolled_gradient(case)["raw"]).norm()) / lr)
     # |error| = lr * (lr T |H| ...): divided by lr it must fall tenfold with lr, to first order
     assert errors[0] / errors[1] == pytest.approx(10, rel=0.1)
@@ -82,29 +82,29 @@ def test_the_error_is_linear_in_the_learning_rate():
 
 
 @pytest.mark.parametrize(
-    "factory, mixed, evaluations",
+    "factory, derivative, evaluations",
     [
         (
             "domain_single",
-            "finite_difference",
+            "central_difference",
             5,
         ),  # one loss a batch: its gradient is at hand, no further pass
-        ("domain_single_with_rest", "finite_difference", 5),
-        ("domains_mixed", "finite_difference", 15),
-        ("domains_mixed_with_rest", "finite_difference", 15),
+        ("domain_single_with_rest", "central_difference", 5),
+        ("domains_mixed", "central_difference", 15),
+        ("domains_mixed_with_rest", "central_difference", 15),
         ("domains_mixed", "forward_mode", 10),
         ("domains_mixed", "forward_difference", 10),
-        ("domains_varying", "finite_difference", 9),  # two of the five batches hold two domains
+        ("domains_varying", "central_difference", 9),  # two of the five batches hold two domains
     ],
 )
-def test_passes(factory, mixed, evaluations):
+def test_passes(factory, derivative, evaluations):
     case, count = PROBLEMS[factory](), []
     inner_losses = case.problem._inner_losses
     case.problem._inner_losses = lambda params, batch: (count.append(1), inner_losses(params, batch))[1]
-    window = case.run(build_estimator("first_order", mixed=mixed))
+    window = case.run(build_estimator("first_order", derivative=derivative))
     assert len(count) == evaluations
     # a forward-mode pass carries values and tangents, and is counted as two
-    assert window.stats["forward"] == evaluations + 1 + (5 if mixed == "forward_mode" else 0)
+    assert window.stats["forward"] == evaluations + 1 + (5 if derivative == "forward_mode" else 0)
     assert window.stats["backward"] == 6
 
 
@@ -112,15 +112,15 @@ def test_unused_rows_do_not_shrink_the_perturbation_of_the_used_ones():
     case = unused_rows(dtype=torch.float32)
     warm = case.run(build_estimator("none"))
     case.params, case.state = warm.params, warm.state
-    got = case.run(build_estimator("first_order", mixed="finite_difference"))
-    want = case.run(build_estimator("first_order", mixed="double_backward"))
+    got = case.run(build_estimator("first_order", derivative="central_difference"))
+    want = case.run(build_estimator("first_order", derivative="double_backward"))
     # float32: rounding 1e-7 / radius 1e-2 is 1e-5 of a loss, whose slope is some 1e-2 of it
     assert relative_error(got.alpha_grad, want.alpha_grad) < 1e-2
 
 
 def test_a_lacking_second_derivative_is_named_with_the_setting_that_works():
-    with pytest.raises(NotImplementedError, match="mixed=double_backward takes .*finite_difference as hvp"):
-        fused_attention().run(build_estimator("first_order", mixed="double_backward"))
+    with pytest.raises(NotImplementedError, match="double_backward takes .*derivative=central_difference"):
+        fused_attention().run(build_estimator("first_order", derivative="double_backward"))
 
 
 @pytest.mark.parametrize("offset", [0.0, 30.0, 1e3])
@@ -134,8 +134,8 @@ def test_the_first_difference_of_a_window_guides_the_others(offset):
         weights=problem.weights,
         unweighted_loss=lambda params, batch: problem.unweighted_loss(params, batch) + offset,
     )
-    exact = case.run(build_estimator("first_order", mixed="double_backward"))
-    window = case.run(build_estimator("first_order", mixed="forward_difference"))
+    exact = case.run(build_estimator("first_order", derivative="double_backward"))
+    window = case.run(build_estimator("first_order", derivative="forward_difference"))
     error = relative_error(window.alpha_grad, exact.alpha_grad)
     assert error < max(window.stats["error"], 1e-6) < 3e-2
     # five steps and the outer loss; a central difference, another where it was too coarse, four one-sided

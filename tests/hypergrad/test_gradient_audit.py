@@ -138,7 +138,7 @@ def test_an_audit_says_what_first_order_has_lost_over_a_long_window():
     messages = {}
     for steps in (1, 20):
         result = Audit(every=1).compare(
-            build_estimator("first_order", mixed="double_backward"),
+            build_estimator("first_order", derivative="double_backward"),
             case.problem,
             case.optimizer,
             case.params,

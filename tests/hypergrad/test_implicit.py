@@ -78,22 +78,22 @@ forms = pytest.mark.parametrize("structured", [False, True], ids=["plain", "stru
 
 
 @pytest.mark.parametrize(
-    "hvp, tolerance",
+    "derivative, tolerance",
     [
         ("double_backward", 1e-8),
-        ("forward_over_reverse", 1e-8),
+        ("forward_mode", 1e-8),
         # the gradient is linear in w: a central difference has no truncation, only rounding 1e-16 / 1e-4
-        ("finite_difference", 1e-8),
+        ("central_difference", 1e-8),
         # one-sided and linear too: rounding 1e-16 / 1e-7
         ("forward_difference", 1e-6),
     ],
 )
 @pytest.mark.parametrize("batches", ["last", "all"])
 @forms
-def test_cg_is_the_exact_implicit_gradient(structured, batches, hvp, tolerance):
+def test_cg_is_the_exact_implicit_gradient(structured, batches, derivative, tolerance):
     ridge = Ridge(structured=structured)
-    settings = {**CG, "tolerance": 1e-6 if hvp == "forward_difference" else 1e-10}
-    window = ridge.gradient("cg", hvp=hvp, batches=batches, **settings)
+    settings = {**CG, "tolerance": 1e-6 if derivative == "forward_difference" else 1e-10}
+    window = ridge.gradient("cg", derivative=derivative, batches=batches, **settings)
     assert relative_error(window.alpha_grad, ridge.exact()) < tolerance
     assert window.stats["iterations"] <= 5 and window.stats["residual"] <= settings["tolerance"]
 
@@ -168,16 +168,17 @@ def _converged(case, *, batches):
     return solved, oracle
 
 
-@pytest.mark.parametrize("hvp", ["double_backward", "forward_over_reverse", "finite_difference"])
+@pytest.mark.parametrize("derivative", ["double_backward", "forward_mode", "central_difference"])
 @pytest.mark.parametrize("batches, steps", [("last", 1), ("last", 5), ("all", 1), ("all", 5)])
-def test_logistic_regression_against_solving_it_again(batches, steps, hvp):
+def test_logistic_regression_against_solving_it_again(batches, steps, derivative):
     case = logistic(optimizer=STAY)
     system = case.batches[:steps] if batches == "all" else case.batches[steps - 1 : steps]
     solved, want = _converged(case, batches=system)
     # central differences of a gradient: r^2/6 |L'''| / |L''| = 1e-9, and rounding 1e-16 / 1e-4
-    tolerance = 1e-7 if hvp == "finite_difference" else 1e-10
+    tolerance = 1e-7 if derivative == "central_difference" else 1e-10
     window = solved.run(
-        build_estimator("cg", damping=0.0, tolerance=tolerance, batches=batches, hvp=hvp), steps=steps
+        build_estimator("cg", damping=0.0, tolerance=tolerance, batches=batches, derivative=derivative),
+        steps=steps,
     )
     assert window.status is Status.ok
     assert relative_error(window.alpha_grad, want) < 1e-7  # of the differences: 1e-10 of a loss, / 1e-3
@@ -193,7 +194,7 @@ def test_in_float32_by_differences():
     single.case.params = {"w": case.params["w"].float()}
     single.case.alpha = {name: a.float() for name, a in case.alpha.items()}
     single.case.state = single.case.optimizer.init(single.case.params)
-    window = single.gradient("cg", damping=0.0, hvp="finite_difference")
+    window = single.gradient("cg", damping=0.0, derivative="central_difference")
     # no truncation; rounding 1e-7 / radius 1e-2 = 1e-5 a product, condition some 10, the solver's 1e-3
     assert relative_error({"weights": window.alpha_grad["weights"].double()}, {"weights": want}) < 3e-3
     assert window.alpha_grad["weights"].dtype == torch.float32
@@ -256,7 +257,7 @@ def test_fused_attention_is_refused_with_advice(name, batches):
     case.problem = BilevelProblem(inner_loss, case.problem.outer_loss)
     with pytest.raises(NotImplementedError, match="^double_backward takes a derivative"):
         case.run(build_estimator(name, batches=batches))
-    case.run(build_estimator(name, batches=batches, hvp="finite_difference"))
+    case.run(build_estimator(name, batches=batches, derivative="central_difference"))
 
 
 @pytest.mark.parametrize("name", ["neumann", "cg"])
@@ -281,11 +282,12 @@ def test_a_window_that_failed_before_is_not_blamed_on_the_solver(name):
     assert window.status is Status.nonfinite and "inner loss of the window's step 0 is nan" in window.message
 
 
-@pytest.mark.parametrize("hvp", ["double_backward", "finite_difference"])
-def test_rows_that_no_inner_batch_uses_are_left_out_of_the_preconditioned_series(hvp):
+@pytest.mark.parametrize("derivative", ["double_backward", "central_difference"])
+def test_rows_that_no_inner_batch_uses_are_left_out_of_the_preconditioned_series(derivative):
     case = unused_rows()
     case.optimizer = AdamW(lr=1e-2, weight_decay=0.0)  # which would move those rows
-    settings = {"preconditioner": "adamw", "step": 1e-3, "hvp": hvp, "batches": "all", "max_residual": None}
+    shared = {"preconditioner": "adamw", "step": 1e-3, "batches": "all", "max_residual": None}
+    settings = {**shared, "derivative": derivative}
     window = case.run(build_estimator("neumann", **settings))
     rows = case.params["table"][:5]
     inner_losses = case.problem._inner_losses
@@ -307,11 +309,11 @@ def test_rows_that_no_inner_batch_uses_are_left_out_of_the_preconditioned_series
 @pytest.mark.parametrize(
     "settings",
     [
-        {"hvp": "double_backward"},
-        {"hvp": "double_backward", "batches": "all"},
-        {"hvp": "forward_over_reverse"},
-        {"hvp": "finite_difference", "batches": "all"},
-        {"hvp": "forward_difference"},
+        {"derivative": "double_backward"},
+        {"derivative": "double_backward", "batches": "all"},
+        {"derivative": "forward_mode"},
+        {"derivative": "central_difference", "batches": "all"},
+        {"derivative": "forward_difference"},
     ],
     ids=lambda settings: "-".join(settings.values()),
 )
@@ -323,9 +325,11 @@ def test_forward_passes_are_those_taken(make, settings):
     setattr(case.problem, name, lambda *args: (count.append(1), function(*args))[1])
     window = case.run(build_estimator("neumann", terms=3, step=1e-3, **settings))
     # a forward-mode pass carries values and tangents, and is counted as two: three products and the mixed one
-    dual = 4 if settings["hvp"] == "forward_over_reverse" else 0
+    dual = 4 if settings["derivative"] == "forward_mode" else 0
     assert window.stats["forward"] == len(count) + 1 + dual  # and the outer loss
-    if settings == {"hvp": "double_backward"}:  # 5 + 1 steps, the graph, twice through it for each product
+    if settings == {
+        "derivative": "double_backward"
+    }:  # 5 + 1 steps, the graph, twice through it for each product
         assert window.stats["backward"] == 6 + 1 + 2 * 4
 
 
@@ -333,8 +337,11 @@ def test_forward_passes_are_those_taken(make, settings):
 @pytest.mark.parametrize("make", PROBLEMS.values(), ids=list(PROBLEMS))
 def test_the_window_is_that_of_plain_training(make, name):
     case = make()
-    want, got = case.run(build_estimator("none")), case.run(build_estimator(name, hvp="finite_difference"))
-    donated = copy.deepcopy(case).run(build_estimator(name, hvp="finite_difference"), donate=True)
+    want, got = (
+        case.run(build_estimator("none")),
+        case.run(build_estimator(name, derivative="central_difference")),
+    )
+    donated = copy.deepcopy(case).run(build_estimator(name, derivative="central_difference"), donate=True)
     for key in case.params:
         assert torch.equal(got.params[key], want.params[key])
         assert torch.equal(got.state.exp_avg_sq[key], want.state.exp_avg_sq[key])

@@ -15,9 +15,9 @@ from dreamprm.hypergrad import (
 def test_names_presets_and_objects_build_the_same():
     assert build_estimator("implicit") == build_estimator("cg") == Implicit()
     assert (
-        build_estimator("neumann", terms=3, hvp="finite_difference")
-        == build_estimator("implicit", solver="neumann", terms=3, hvp="finite_difference")
-        == build_estimator("implicit", solver=NeumannSeries(terms=3), hvp="finite_difference")
+        build_estimator("neumann", terms=3, derivative="central_difference")
+        == build_estimator("implicit", solver="neumann", terms=3, derivative="central_difference")
+        == build_estimator("implicit", solver=NeumannSeries(terms=3), derivative="central_difference")
     )
     estimator = build_estimator("implicit", solver="cg", damping=0.5)
     assert estimator.solver == ConjugateGradient(damping=0.5)  # type: ignore[attr-defined]
@@ -37,7 +37,7 @@ def test_names_presets_and_objects_build_the_same():
         ("implicit", {"solver": ""}, "unknown solver ''; known: neumann, cg"),
         ("cg", {"batches": ["all"]}, "batches must be one of last, all, got \\['all'\\]"),
         ("cg", {"batches": "first"}, "batches must be one of last, all, got 'first'"),
-        ("cg", {"hvp": "exact"}, "hvp must be one of double_backward, .*, got 'exact'"),
+        ("cg", {"derivative": "exact"}, "unknown derivative 'exact'; known: double_backward, "),
         ("cg", {"radius": 0.0}, "radius must be > 0, got 0.0"),
         ("cg", {"damping": -1}, "damping must be >= 0, got -1"),
     ],
@@ -55,15 +55,15 @@ def test_a_name_is_no_solver():
 def test_who_needs_gradients_of_gradients():
     wanted = {
         "double_backward": True,
-        "forward_over_reverse": True,
-        "finite_difference": False,
+        "forward_mode": True,
+        "central_difference": False,
         "forward_difference": False,
     }
-    assert {hvp: build_estimator("cg", hvp=hvp).needs_second_order for hvp in wanted} == wanted
+    assert {kind: build_estimator("cg", derivative=kind).needs_second_order for kind in wanted} == wanted
 
 
 def test_the_settings_of_a_name_hold_those_of_its_solver():
-    shared = {"batches": "last", "hvp": "double_backward", "radius": None}
+    shared = {"batches": "last", "derivative": "double_backward"}
     conjugate = {"damping": 0.1, "tolerance": 1e-3, "max_iterations": 50, "max_residual": 0.1}
     series = {"terms": 10, "step": 0.1, "preconditioner": None, "max_residual": 0.1}
     assert estimator_settings("cg") == {**shared, **conjugate}

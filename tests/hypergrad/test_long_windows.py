@@ -11,7 +11,19 @@ from bilevel_problems import PROBLEMS, Case
 from estimator_table import CASES
 from test_micro_batches import in_parts
 
-from dreamprm.hypergrad import SGD, Adam, AdamW, Adjoint, BilevelProblem, LongWindow, Status, WindowResult
+from dreamprm.hypergrad import (
+    SGD,
+    Adam,
+    AdamW,
+    Adjoint,
+    BilevelProblem,
+    CentralDifference,
+    ForwardDifference,
+    ForwardMode,
+    LongWindow,
+    Status,
+    WindowResult,
+)
 from dreamprm.hypergrad.checkpoint_schedule import Schedule, best_schedule, repeats
 
 
@@ -65,9 +77,9 @@ def test_the_bits_of_the_whole_window(name, steps):
 @pytest.mark.parametrize(
     "adjoint",
     [
-        Adjoint(hvp="finite_difference"),
-        Adjoint(hvp="forward_difference", offload="disk"),
-        Adjoint(hvp="forward_over_reverse", checkpoint="keep"),
+        Adjoint(derivative=CentralDifference()),
+        Adjoint(derivative=ForwardDifference(), offload="disk"),
+        Adjoint(derivative=ForwardMode(), checkpoint="keep"),
         Adjoint(keep_graphs=5),
     ],
 )

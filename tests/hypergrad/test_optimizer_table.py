@@ -262,7 +262,7 @@ def test_gradients_in_lr_weight_decay_and_the_first_params(row, optimizer, probl
     assert plain.lr_grad is plain.weight_decay_grad is plain.params0_grad is None
     window = case.run(row.build(), wrt=("lr", "weight_decay", "params0"))
     if row.name == "first_order":
-        # no mixed derivative enters them: exact whichever `mixed` is
+        # no mixed derivative enters them: exact whichever `derivative` is
         _assert_further(window, _without_hessian(case), tolerance=1e-10)
     else:
         _assert_further(window, _differences(case), tolerance=max(1e-6, row.tolerance))

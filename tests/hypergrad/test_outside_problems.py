@@ -147,5 +147,5 @@ def test_exact_kinds_and_differences_agree(make, steps):
     want = case.run(build_estimator("unrolled"), steps=steps).alpha_grad
     exact = case.run(build_estimator("adjoint"), steps=steps)
     assert relative_error(exact.alpha_grad, want) < 1e-10
-    difference = case.run(build_estimator("adjoint", hvp="finite_difference"), steps=steps)
+    difference = case.run(build_estimator("adjoint", derivative="central_difference"), steps=steps)
     assert relative_error(difference.alpha_grad, want) < 1e-5

@@ -10,6 +10,7 @@ from dreamprm.hypergrad import (
     ConjugateGradient,
     FiniteDifference,
     FirstOrder,
+    ForwardDifference,
     Implicit,
     NeumannSeries,
     NoHypergradient,
@@ -45,8 +46,8 @@ def test_every_name_builds_with_defaults_alone():
 
 
 def test_settings_arrive():
-    built = build_estimator("first_order", mixed="forward_difference", radius=0.1)
-    assert built == FirstOrder(mixed="forward_difference", radius=0.1)
+    built = build_estimator("first_order", derivative="forward_difference", radius=0.1)
+    assert built == FirstOrder(derivative=ForwardDifference(radius=0.1))
 
 
 @pytest.mark.parametrize(
@@ -54,30 +55,34 @@ def test_settings_arrive():
     [
         ("unroled", {}, "'unroled', did you mean 'unrolled'\\?; known: unrolled, adjoint, first_order, "),
         ("xyz", {}, "unknown estimator 'xyz'; known"),
-        ("first_order", {"radios": 1}, "no setting 'radios', did you mean 'radius'\\?; its settings: mixed"),
+        (
+            "first_order",
+            {"radios": 1},
+            "no setting 'radios', did you mean 'radius'\\?; its settings: derivative",
+        ),
         ("adjoint", {"radios": 1}, "no setting 'radios', did you mean 'radius'"),
         ("none", {"radius": 1}, "'none' has no setting 'radius'; its settings: none"),
         (
             "first_order",
-            {"mixed": "exact"},
-            "mixed must be one of finite_difference, forward_d.*, got 'exact'",
+            {"derivative": "exact"},
+            "unknown derivative 'exact'; known: double_backward, central_difference, forward_d",
         ),
         ("first_order", {"offload": "tape"}, "offload must be one of none, cpu, disk, got 'tape'"),
         ("first_order", {"radius": 0.0}, "radius must be > 0, got 0.0; use None"),
         (
             "first_order",
-            {"mixed": "double_backward", "radius": 0.1},
-            "radius=0.1 is only read with mixed=finite_difference or forward_difference, and mixed is",
+            {"derivative": "double_backward", "radius": 0.1},
+            "radius=0.1 is only read with derivative=central_difference or forward_difference, and deri",
         ),
         (
             "adjoint",
             {"radius": 0.1},
-            "radius=0.1 is only read with hvp=.*, and hvp is double_backward; leave",
+            "radius=0.1 is only read with derivative=.*, and derivative is double_backward; leave",
         ),
         (
             "implicit",
             {"radius": 0.1},
-            "radius=0.1 is only read with hvp=.*, and hvp is double_backward; leave",
+            "radius=0.1 is only read with derivative=.*, and derivative is double_backward; leave",
         ),
         ("first_order", {"radius": math.inf}, "radius must be finite and > 0, got inf"),
     ],
@@ -94,12 +99,12 @@ def test_unknown_names_settings_and_values_are_refused(name, settings, message):
         ("none", {}, False),
         ("first_order", {}, False),
         ("adjoint", {}, True),
-        ("adjoint", {"hvp": "forward_over_reverse"}, True),
-        ("adjoint", {"hvp": "finite_difference"}, False),
-        ("adjoint", {"hvp": "forward_difference"}, False),
+        ("adjoint", {"derivative": "forward_mode"}, True),
+        ("adjoint", {"derivative": "central_difference"}, False),
+        ("adjoint", {"derivative": "forward_difference"}, False),
         ("finite_difference", {}, False),
-        ("first_order", {"mixed": "double_backward"}, True),
-        ("first_order", {"mixed": "forward_mode"}, True),
+        ("first_order", {"derivative": "double_backward"}, True),
+        ("first_order", {"derivative": "forward_mode"}, True),
     ],
 )
 def test_who_needs_gradients_of_gradients(name, settings, wanted):

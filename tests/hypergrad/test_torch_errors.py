@@ -61,12 +61,12 @@ def test_data_made_under_inference_mode_is_named(label):
         _case(lambda p, a, b: _weighted(x @ p["w"], a)).run(ROWS[label].build())
 
 
-@pytest.mark.parametrize("label", ["adjoint-forward_over_reverse", "first_order-forward_mode"])
+@pytest.mark.parametrize("label", ["adjoint-forward_mode", "first_order-forward_mode"])
 def test_forward_mode_at_log_softmax_names_another_kind(label):
     case = _case(lambda p, a, b: F.cross_entropy(X @ p["w"] * a["a"].exp().mean(), LABELS))
     with pytest.raises(NotImplementedError, match="log_softmax and cross_entropy .* take double_backward"):
         case.run(ROWS[label].build())
-    other = {"adjoint-forward_over_reverse": "adjoint", "first_order-forward_mode": "first_order"}[label]
+    other = {"adjoint-forward_mode": "adjoint", "first_order-forward_mode": "first_order"}[label]
     assert case.run(ROWS[other].build()).status == "ok"
 
 

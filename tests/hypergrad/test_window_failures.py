@@ -138,7 +138,8 @@ def test_a_loss_cut_off_from_the_params_is_refused(name):
 
 
 @pytest.mark.parametrize(
-    "name, settings", [*((name, {}) for name in ESTIMATORS), ("adjoint", {"hvp": "forward_difference"})]
+    "name, settings",
+    [*((name, {}) for name in ESTIMATORS), ("adjoint", {"derivative": "forward_difference"})],
 )
 def test_an_inner_loss_of_alpha_alone_is_refused(name, settings):
     case = _small(lambda params, alpha, batch: alpha["a"] * params["w"].detach().sum())

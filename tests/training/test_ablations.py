@@ -40,7 +40,7 @@ def test_without_the_upper_level_the_weights_stay_at_one(tiny: TinyRun) -> None:
 def test_a_frozen_vision_tower_is_run_once_per_batch_with_the_same_bits(
     tiny: TinyRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = ["model.freeze_vision=true", "hypergrad.mixed=forward_difference", "batch_size=2"]
+    settings = ["model.freeze_vision=true", "hypergrad.derivative=forward_difference", "batch_size=2"]
     settings += ["sampling=mixed"]
     ahead, metrics, history = trained(tiny, *settings)
     assert not any("visual" in name for name in ahead.state.params)
@@ -140,7 +140,7 @@ def test_the_vanilla_prm_sees_the_same_data_in_the_same_order(tiny: TinyRun) -> 
 
 
 @pytest.mark.parametrize(
-    "estimator", ["{name: adjoint, hvp: forward_over_reverse}", "{name: cg, hvp: forward_over_reverse}"]
+    "estimator", ["{name: adjoint, derivative: forward_mode}", "{name: cg, derivative: forward_mode}"]
 )
 def test_a_derivative_that_the_model_lacks_is_found_before_the_first_step(
     estimator: str,
@@ -150,17 +150,17 @@ def test_a_derivative_that_the_model_lacks_is_found_before_the_first_step(
     # Qwen2-VL's SiLU has no forward-mode formula of its derivative
     assert tiny.train(f"hypergrad={estimator}") == 2
     message = capsys.readouterr().err
-    assert "hypergrad: forward_over_reverse takes a derivative that an operation of the model" in message
-    assert "finite_difference as hvp" in message
+    assert "hypergrad: forward_mode takes a derivative that an operation of the model" in message
+    assert "derivative=central_difference" in message
     assert not tiny.output.exists()
 
 
 def test_the_rehearsal_leaves_a_run_as_it_was(tiny: TinyRun) -> None:
-    estimator = "hypergrad={name: first_order, mixed: forward_mode}"
+    estimator = "hypergrad={name: first_order, derivative: forward_mode}"
     run, rows, _ = trained(tiny, "sampling=mixed", estimator, "steps=2")
     assert [row["step"] for row in rows] == [2] and run.trainer.estimator.needs_forward_mode
     exact, exact_rows, _ = trained(
-        tiny, "sampling=mixed", "hypergrad={name: first_order, mixed: double_backward}", "steps=2"
+        tiny, "sampling=mixed", "hypergrad={name: first_order, derivative: double_backward}", "steps=2"
     )
     assert rows[0]["inner_loss"] == exact_rows[0]["inner_loss"]
     assert same(run.state.params, exact.state.params)
@@ -194,7 +194,9 @@ def test_one_sided_differences_under_bf16_are_warned_about(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert (
-        tiny.train("steps=2", "precision=bf16", "hypergrad={name: first_order, mixed: forward_difference}")
+        tiny.train(
+            "steps=2", "precision=bf16", "hypergrad={name: first_order, derivative: forward_difference}"
+        )
         == 0
     )
-    assert "use finite_difference instead of forward_difference" in capsys.readouterr().out
+    assert "use central_difference instead of forward_difference" in capsys.readouterr().out

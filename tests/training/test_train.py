@@ -74,7 +74,7 @@ def test_the_run_folder_holds_everything(finished: TinyRun) -> None:
     assert {"python", "torch", "transformers", "dreamprm"} <= content["versions"].keys()
     # The saved one names the estimator's defaults too.
     saved, given = (load_config(TrainConfig, path) for path in (folder / "config.yaml", finished.write()))
-    assert changed_keys(saved, given) == {} and saved.hypergrad.settings["mixed"] == "finite_difference"
+    assert changed_keys(saved, given) == {} and saved.hypergrad.settings["derivative"] == "central_difference"
 
     rows = finished.lines("metrics.jsonl")
     assert [(row["step"], row["window"]) for row in rows] == [(2, 1), (4, 2), (6, 3), (8, 4)]

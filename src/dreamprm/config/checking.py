@@ -108,6 +108,8 @@ def _check_open(value: Any, name: str, given: Given, key: str) -> None:
             raise UserError(f"{setting} is only read where {named_by} is set; leave it out")
         return
     if chosen in registry:
+        if given.saved:
+            _rename(registry.declared(chosen, {}), settings, given, key)
         for setting in _unread(registry, chosen, settings):
             others = _leaves_named(registry, setting).values()
             deciding = [named_by, *(name for leaf in others for name in leaf.metadata.get("when") or ())]
@@ -120,6 +122,23 @@ def _check_open(value: Any, name: str, given: Given, key: str) -> None:
         raise UserError(f"{registry.what} {chosen!r}: {setting} is only read {condition}; leave it out")
     if fields[name].metadata["build"]:
         registry.build(chosen, **settings)
+
+
+def _rename(leaves: Iterable[Leaf], settings: dict[str, Any], given: Given, section: str) -> None:
+    """Bring settings that a saved configuration has by names of an earlier version to those of today."""
+    for leaf in leaves:
+        for old in leaf.metadata.get("formerly", ()):
+            if old in settings and f"{section}.{old}" not in given.anew:
+                value = settings.pop(old)
+                settings.setdefault(leaf.key, value)
+        if leaf.key in settings and f"{section}.{leaf.key}" not in given.anew:
+            settings[leaf.key] = _renamed(leaf, settings[leaf.key])
+
+
+def _renamed(leaf: Leaf, value: Any) -> Any:
+    """The value, or what the part of this name is called now."""
+    parts = leaf.metadata.get("parts")
+    return parts.renamed.get(value, value) if parts is not None and isinstance(value, str) else value
 
 
 def require_name(what: str, name: str, known: Collection[str]) -> None:
@@ -178,9 +197,15 @@ def check_chosen(
     known = {leaf.key: leaf for leaf in registry.declared(name, settings)}
 
     def read_by(key: str) -> str:
-        readers = list(_leaves_named(registry, key))
-        hint = f", which {', '.join(readers)} read{'' if len(readers) > 1 else 's'}"
-        return hint if readers else nearest(key, [*known, *beside])
+        readers = _leaves_named(registry, key)
+        if not readers:
+            return nearest(key, [*known, *beside])
+        leaf = readers.get(name) or next(iter(readers.values()))
+        if name in readers:
+            now = _renamed(leaf, settings[key])
+            return f": it is called {leaf.key!r} now; write {leaf.key}={now}"
+        now_called = "" if leaf.key == key else f", now called {leaf.key!r}"
+        return f"{now_called}, which {', '.join(readers)} read{'' if len(readers) > 1 else 's'}"
 
     require_settings(f"{what} {name!r}", settings, known, hint=read_by)
     missing = [key for key, leaf in known.items() if leaf.default == REQUIRED and key not in settings]
@@ -216,14 +241,16 @@ def _unread(registry: Any, name: str, settings: Mapping[str, Any]) -> dict[str, 
 
 
 def _leaves_named(registry: Any, key: str) -> dict[str, Leaf]:
-    """The setting of this name in every strategy that has one."""
+    """The setting of this name in every strategy that has one, or had one under this name."""
     found: dict[str, Leaf] = {}
     for name in registry:
         try:
             leaves_of = registry.declared(name, {})
         except ImportError:  # the strategy's library is not installed
             continue
-        found.update((name, leaf) for leaf in leaves_of if leaf.key == key)
+        found.update(
+            (name, leaf) for leaf in leaves_of if key in (leaf.key, *leaf.metadata.get("formerly", ()))
+        )
     return found
 
 

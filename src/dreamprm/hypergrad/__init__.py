@@ -9,6 +9,15 @@ from dreamprm.hypergrad.adjoint import Adjoint
 from dreamprm.hypergrad.audit import Audit, AuditResult
 from dreamprm.hypergrad.base import Estimator, Status, WindowResult, WindowTask
 from dreamprm.hypergrad.cg import ConjugateGradient
+from dreamprm.hypergrad.derivatives import (
+    DERIVATIVES,
+    CentralDifference,
+    Derivative,
+    Difference,
+    DoubleBackward,
+    ForwardDifference,
+    ForwardMode,
+)
 from dreamprm.hypergrad.finite_difference import FiniteDifference
 from dreamprm.hypergrad.first_order import FirstOrder
 from dreamprm.hypergrad.gradients import gradient_list, gradients, leaves
@@ -44,6 +53,7 @@ from dreamprm.hypergrad.torch_optim import from_torch, to_torch
 from dreamprm.hypergrad.unrolled import Unrolled
 
 __all__ = [
+    "DERIVATIVES",
     "ESTIMATORS",
     "SOLVERS",
     "SGD",
@@ -54,11 +64,17 @@ __all__ = [
     "Audit",
     "AuditResult",
     "BilevelProblem",
+    "CentralDifference",
     "ConjugateGradient",
     "Cotangents",
+    "Derivative",
+    "Difference",
+    "DoubleBackward",
     "Estimator",
     "FiniteDifference",
     "FirstOrder",
+    "ForwardDifference",
+    "ForwardMode",
     "Implicit",
     "InnerOptimizer",
     "LinearSolver",

@@ -11,28 +11,18 @@ from torch import Tensor
 
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
 from dreamprm.hypergrad.cold_start import ColdStart
-from dreamprm.hypergrad.differences import report_error, scale_of, used_norm
+from dreamprm.hypergrad.derivatives import DERIVATIVES, OLD_NAMES, Derivative, Difference, DoubleBackward
+from dreamprm.hypergrad.differences import EXACT_ADVICE, report_error, scale_of, used_norm
 from dreamprm.hypergrad.further_gradients import WRT, SettingGradients
 from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep, moments_at
-from dreamprm.hypergrad.mixed_derivative import (
-    Mixed,
-    double_backward,
-    forward_mode,
-    mixed_from_slopes,
-    radius_setting,
-)
+from dreamprm.hypergrad.mixed_derivative import Mixed, exact_mixed, mixed_from_slopes
 from dreamprm.hypergrad.mixed_difference import finite_difference, shared_error
 from dreamprm.hypergrad.offload import Store, offload_setting, open_store
-from dreamprm.hypergrad.products import DIFFERENCES, KINDS, Gradient, take_product, takes_second_order
+from dreamprm.hypergrad.products import Gradient, take_product
 from dreamprm.hypergrad.settings import check_settings, setting
 from dreamprm.hypergrad.torch_errors import advice
 from dreamprm.hypergrad.trajectory import CHECKPOINTS, Point, Trajectory
 from dreamprm.hypergrad.window_passes import InnerGradient, inner_gradient, outer_gradient
-
-ADVICE = (
-    "take hvp=double_backward or forward_over_reverse, which are exact, or float64; leave radius out where "
-    "one was given"
-)
 
 
 @dataclass(frozen=True)
@@ -47,18 +37,14 @@ class Adjoint(Estimator):
     exact hypergradient is wanted and the model is not tiny. Not where lr T |H| is so small that `first_order`
     agrees with it: that one costs about a third.
 
-    The Hessian-vector product `hvp`, with the cost of a window of T = 5 against plain training by count of
-    passes (1 forward = 1 unit, plain 18), with one loss a batch and with several:
+    Cost of a window of T = 5 by count of passes (1 forward = 1 unit, plain training 18), with one loss in a
+    batch and with several, by `derivative`:
 
-    - "double_backward": exact; 43 and 48 units. Needs second-order attention (eager).
-    - "forward_over_reverse": exact; 42 and 44 units, but by the clock slower than double backward, as dual
-      numbers go through unfused operations. Every operation and its backward pass needs a forward-mode
-      formula: no fused attention, no SiLU (write it x * sigmoid(x)).
-    - "finite_difference": central; 42 and 44 units, works with every kernel. Relative error of alpha_grad in
-      float32 on a random Qwen2-VL PRM of 1M parameters, T = 5, lr 5e-7 to 1e-4: 3e-6 with one loss a batch,
-      1e-4 with four.
-    - "forward_difference": against the gradient already computed; 30 and 31 units, works with every kernel.
-      There: 1e-4 with one loss a batch, 3e-3 with four. Set hvp="finite_difference" where that is too much.
+    - `DoubleBackward()`, the default: exact; 43 and 48 units.
+    - `ForwardMode()`: exact; 42 and 44 units, but slower than double backward by the clock.
+    - `CentralDifference()`: any kernel; 42 and 44 units. Relative error of alpha_grad in float32 on a random
+      Qwen2-VL PRM of 1M parameters, T = 5, lr 5e-7 to 1e-4: 3e-6 with one loss in a batch, 1e-4 with four.
+    - `ForwardDifference()`: any kernel; 30 and 31 units. Error there: 1e-4 and 3e-3.
 
     The first step of a window needs no product, only the mixed derivative, which a structured problem with
     one loss in the batch (n = 1) has as a dot product with the gradient already computed.
@@ -69,12 +55,11 @@ class Adjoint(Estimator):
     a single loss is held next to the unweighted one: 1.
 
     Args:
-        hvp: as above.
-        radius: norm of the differences' perturbation; None for the default of the dtype
-            (mixed_derivative.py).
+        derivative: how Hessian-vector products and mixed derivatives are taken: as above, and derivatives.py
+            for what each kind needs of the model.
         checkpoint: "recompute" keeps the window's first state and T gradients, and takes the steps again from
             there (elementwise work, the same bits); "keep" keeps all states.
-        keep_graphs: with hvp="double_backward": the gradient of so many last steps of the window is taken
+        keep_graphs: with `DoubleBackward`: the gradient of so many last steps of the window is taken
             with a graph, and the product there is one backward pass less of 7 units (4 in place of 7). Not of
             batches in parts. The last step's graph is in memory together with that of the outer loss only;
             each further one adds a step's graph.
@@ -82,20 +67,20 @@ class Adjoint(Estimator):
             for params on an accelerator; "disk" in a temporary file, for memory flat in T on a CPU.
 
     Raises:
-        ValueError: a setting is not one of the above, or radius is not positive.
-        NotImplementedError: in a window, where an operation of the model lacks a derivative that `hvp` takes.
+        ValueError: a setting is not one of the above.
+        NotImplementedError: in a window, where an operation of the model lacks a derivative that is taken.
 
     Source: DESIGN of this package (docs/hypergradients.md); for SGD with momentum, Franceschi et al., arXiv
     1703.01785, and Maclaurin et al., arXiv 1502.03492.
     """
 
-    hvp: str = setting(
-        "double_backward",
+    derivative: Derivative = setting(
+        DoubleBackward(),
         "how Hessian-vector products are taken: exactly, by second-order or forward-mode autograd; or by "
         "differences of gradients, which any kernel allows",
-        choices=KINDS,
+        parts=DERIVATIVES,
+        formerly=OLD_NAMES,
     )
-    radius: float | None = radius_setting(when={"hvp": DIFFERENCES})
     checkpoint: str = setting(
         "recompute",
         "keep the window's first state and its gradients and take the steps again; or keep every state",
@@ -108,7 +93,7 @@ class Adjoint(Estimator):
         "backward pass off the product there; these graphs are in memory together",
         minimum=0,
         advice="use 0 to keep none",
-        when={"hvp": ("double_backward",)},
+        when={"derivative": ("double_backward",)},
     )
 
     def __post_init__(self) -> None:
@@ -116,13 +101,17 @@ class Adjoint(Estimator):
 
     @property
     def needs_second_order(self) -> bool:
-        """True for the exact products, False for differences."""
-        return takes_second_order(self.hvp)
+        """With the exact kinds of derivative."""
+        return self.derivative.needs_second_order
 
     @property
     def needs_forward_mode(self) -> bool:
-        """With hvp="forward_over_reverse"."""
-        return self.hvp == "forward_over_reverse"
+        """With `ForwardMode`."""
+        return self.derivative.needs_forward_mode
+
+    @property
+    def _differs(self) -> bool:
+        return isinstance(self.derivative, Difference)
 
     @property
     def gives(self) -> tuple[str, ...]:
@@ -153,7 +142,7 @@ class Adjoint(Estimator):
         lam = {name: Cotangents(outer.params.pop(name)) for name in task.params}
         del start, at, outer
         influences = self.sweep(task, record, lam=lam, alpha_grad=window.alpha_grad, stats=window.stats)
-        report_error(window, record.errors.alpha, advice=ADVICE)
+        report_error(window, record.errors.alpha, advice=EXACT_ADVICE)
         record.cold.report(window)
         if task.problem.structured:
             window.stats["influences"] = influences
@@ -185,7 +174,7 @@ class Adjoint(Estimator):
         settings = SettingGradients(task.optimizer, task.wrt, first=task.state.step)
         record = Record(trajectory, first, ColdStart(task.optimizer), settings, rounding=rounding)
         for t, batch in enumerate(batches, start=first):
-            with_rounding = rounding is None and self.hvp in DIFFERENCES and t == first
+            with_rounding = rounding is None and self._differs and t == first
             inner = self._inner(task, at, batch=batch, t=t, total=total, with_rounding=with_rounding)
             record.rounding = inner.rounding or record.rounding
             if t > 0 and inner.grads is not None:
@@ -200,7 +189,7 @@ class Adjoint(Estimator):
 
     def rounding(self, task: WindowTask, at: Point, *, total: int) -> float | None:
         """What `record` sees at the first step of a window, for records that start later; None: nothing."""
-        if self.hvp not in DIFFERENCES:
+        if not self._differs:
             return None
         batch = task.inner_batches[0]
         return self._inner(task, at, batch=batch, t=0, total=total, with_rounding=True).rounding
@@ -228,12 +217,13 @@ class Adjoint(Estimator):
         self, task: WindowTask, at: Point, *, batch: Any, t: int, total: int, with_rounding: bool = False
     ) -> InnerGradient:
         # the window's first step has no product to save passes of
-        graphs = max(1, total - self.keep_graphs) if self.hvp == "double_backward" else total
+        keeps = isinstance(self.derivative, DoubleBackward)
+        graphs = max(1, total - self.keep_graphs) if keeps else total
         return inner_gradient(
             task,
             at.params,
             batch=batch,
-            with_alpha=self.hvp in DIFFERENCES,
+            with_alpha=self._differs,
             with_rounding=with_rounding,
             keep_graph=t >= graphs,
         )
@@ -299,18 +289,17 @@ class Adjoint(Estimator):
             )
         share = record.errors.lam  # of lam, and so of gbar, from the later steps' products
         if inner.graph is not None and (lam is not None or mixed is None):
-            with advice(self.hvp):
+            with advice(DERIVATIVES.name_of(self.derivative)):
                 product = inner.graph.product(gbar, hvp=lam is not None)
         elif lam is not None:
-            differs = self.hvp in DIFFERENCES
+            differs = self._differs
             gradient = Gradient(grads, inner.alpha, inner.loss, record.rounding) if differs else None
             product = take_product(
                 task.problem,
                 params,
                 task.alpha,
                 **at,
-                kind=self.hvp,
-                radius=self.radius,
+                derivative=self.derivative,
                 gradient=gradient,
                 with_alpha=True,
                 added_to={name: cotangents.param for name, cotangents in lam.items()} if differs else None,
@@ -339,24 +328,21 @@ class Adjoint(Estimator):
         rounding: float | None,
         **at: Any,
     ) -> Mixed:
-        with advice(self.hvp):
-            if self.hvp == "double_backward":
-                return double_backward(task.problem, params, task.alpha, **at)
-            if self.hvp == "forward_over_reverse":
-                return forward_mode(task.problem, params, task.alpha, **at)
+        if not isinstance(self.derivative, Difference):
+            return exact_mixed(task.problem, params, task.alpha, **at, derivative=self.derivative)
         return finite_difference(
             task.problem,
             params,
             task.alpha,
             **at,
-            radius=self.radius,
+            radius=self.derivative.radius,
             scale=scale_of(
                 at["direction"], grads, loss=inner.loss, exact=not task.problem.has_unweighted_loss
             ),
-            norm=used_norm(at["direction"], grads) if self.radius else None,
+            norm=used_norm(at["direction"], grads) if self.derivative.radius else None,
             alpha_grad=inner.alpha,
             rounding=rounding,
-            one_sided=self.hvp == "forward_difference",
+            one_sided=self.derivative.one_sided,
         )
 
 

@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dreamprm.hypergrad.adjoint import Adjoint
 from dreamprm.hypergrad.base import Estimator, Status, WindowResult
+from dreamprm.hypergrad.derivatives import CentralDifference
 from dreamprm.hypergrad.first_order import FirstOrder
 from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
 from dreamprm.hypergrad.problem import BilevelProblem, Tensors
@@ -22,7 +23,7 @@ from dreamprm.hypergrad.replay import undisturbed
 from dreamprm.hypergrad.trees import flatten
 
 # The exact gradient where an operation of the model has no second derivative.
-_BY_DIFFERENCES = Adjoint(hvp="finite_difference")
+_BY_DIFFERENCES = Adjoint(derivative=CentralDifference())
 
 
 # Cosine below which an audit says what first_order has left out.
@@ -169,7 +170,7 @@ class Audit:
             lost = (
                 f"first_order leaves out the Hessian, whose share grows with the window: over these "
                 f"{len(batches)} steps its cosine to the exact gradient is {cosine:.2f}; take adjoint "
-                "(hvp=finite_difference with fused attention), fewer steps or a lower learning rate"
+                "(derivative=central_difference with fused attention), fewer steps or a lower learning rate"
             )
         return AuditResult(
             cosine,

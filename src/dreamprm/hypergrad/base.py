@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from dreamprm.hypergrad.no_gradient import Ended, cause, says_nothing, silent_te
 from dreamprm.hypergrad.opaque import check_backwards
 from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.replay import Numbered, Replay, habits_of
-from dreamprm.hypergrad.settings import check_numbers
+from dreamprm.hypergrad.settings import check_numbers, refuse_old_names
 from dreamprm.hypergrad.torch_errors import explained
 from dreamprm.hypergrad.trees import check_tensors, flatten
 
@@ -93,6 +93,11 @@ class Estimator(ABC):
 
     A frozen dataclass whose fields are all its settings; subclasses write `_run`.
     """
+
+    def __new__(cls, *args: Any, **settings: Any) -> Self:
+        """Refuse settings that are called otherwise now, before the dataclass sees them."""
+        refuse_old_names(cls, settings)
+        return super().__new__(cls)
 
     @property
     def needs_second_order(self) -> bool:

@@ -159,7 +159,7 @@ def narrowest(tensors: Iterable[Tensor]) -> torch.dtype:
         raise ValueError(
             f"differences need params in float32 or float64, got {dtype}, where rounding hides the "
             "perturbation; keep the params in float32 and run the forward pass under torch.autocast, or take "
-            "exact derivatives (mixed=double_backward, hvp=double_backward)"
+            "exact derivatives (derivative=double_backward)"
         )
     return dtype
 
@@ -306,6 +306,13 @@ def next_step(taken: Sequence[Trial[Value]]) -> float:
     bend = second / first
     balance = math.sqrt(2.0) * rounding / first / (2.0 * TRUNCATION * bend**2) if bend > 0.0 else 1e6
     return float(best.h * min(max(balance ** (1 / 3), 1e-4), 1e4))
+
+
+# What lowers the error of an estimator that has the setting `derivative`.
+EXACT_ADVICE = (
+    "take derivative=double_backward or forward_mode, which are exact, or float64; leave radius out where "
+    "one was given"
+)
 
 
 def report_error(window: WindowResult, absolute: float, *, advice: str) -> None:

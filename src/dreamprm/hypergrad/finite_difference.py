@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
+from dreamprm.hypergrad.derivatives import radius_setting
 from dreamprm.hypergrad.differences import report_error, scale_of, used_norm
 from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep, moments_at
 from dreamprm.hypergrad.linear_solver import Vector
-from dreamprm.hypergrad.mixed_derivative import radius_setting
 from dreamprm.hypergrad.mixed_difference import finite_difference
 from dreamprm.hypergrad.plain_steps import PlainSteps, plain_steps
 from dreamprm.hypergrad.settings import check_settings, setting

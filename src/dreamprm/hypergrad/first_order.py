@@ -11,35 +11,16 @@ from torch import Tensor
 
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
 from dreamprm.hypergrad.cold_start import ColdStart
-from dreamprm.hypergrad.differences import (
-    report_error,
-    scale_from,
-    scale_of,
-    used_norm,
-)
+from dreamprm.hypergrad.derivatives import DERIVATIVES, OLD_NAMES, CentralDifference, Derivative, Difference
+from dreamprm.hypergrad.differences import EXACT_ADVICE, report_error, scale_from, scale_of, used_norm
 from dreamprm.hypergrad.further_gradients import WRT, SettingGradients
 from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep
 from dreamprm.hypergrad.kept_steps import KeptStep, Start, keep_each, take_all
-from dreamprm.hypergrad.mixed_derivative import (
-    Mixed,
-    Seen,
-    double_backward,
-    forward_mode,
-    mixed_from_slopes,
-    radius_setting,
-)
+from dreamprm.hypergrad.mixed_derivative import Mixed, Seen, exact_mixed, mixed_from_slopes
 from dreamprm.hypergrad.mixed_difference import finite_difference
 from dreamprm.hypergrad.offload import Store, offload_setting, open_store
-from dreamprm.hypergrad.products import DIFFERENCES
 from dreamprm.hypergrad.settings import check_settings, setting
-from dreamprm.hypergrad.torch_errors import advice
 from dreamprm.hypergrad.window_passes import inner_gradient, outer_gradient
-
-ADVICE = (
-    "take mixed=double_backward or forward_mode, which are exact, or float64; leave radius out where one was "
-    "given"
-)
-MIXED = ("finite_difference", "forward_difference", "forward_mode", "double_backward")
 
 
 @dataclass(frozen=True)
@@ -56,51 +37,48 @@ class FirstOrder(Estimator):
     It grows with the window: beyond some tens of steps the direction itself can be lost (cosine .99999 at
     T = 5, .71 at T = 20, .27 at T = 100 on a Llama of 1.87M parameters); take `adjoint` there.
 
-    The product with the mixed derivative uses the problem's structure. A structured problem with one
-    loss in the batch (n = 1) needs no further pass: <gbar_t, grad L_1> is a dot product with the gradient at
-    hand. All others use `mixed`:
+    The mixed derivative uses the problem's structure. A structured problem with one loss in the batch (n = 1)
+    needs no further pass: <gbar_t, grad L_1> is a dot product with the gradient at hand. All others take it
+    by `derivative`:
 
-    - "finite_difference": two forward passes a step; works with any kernel. Relative error on small Qwen2-VL
-      language models: 1e-4 to 3e-4 in float32. Under bf16 autocast set radius=0.05: 0.08, where bf16 itself
-      costs 0.02 and the default radius 0.3 (experiments/results/precision.md).
-    - "forward_difference": one forward pass a step, one-sided; on the sandbox it agrees with the exact forms
-      to three digits (experiments/results/gradients.md). Noise under bf16. Of problems in plain form it takes
-      the central difference.
-    - "forward_mode": exact, about two forward passes; every operation needs a forward-mode formula.
-    - "double_backward": exact, a third backward pass; needs second-order attention.
+    - `CentralDifference()`, the default: two forward passes a step; any kernel. Relative error on small
+      Qwen2-VL language models in float32: 1e-4 to 3e-4.
+    - `ForwardDifference()`: one forward pass a step; on the sandbox it agrees with the exact kinds to three
+      digits (experiments/results/gradients.md). Noise under bf16. Of problems in plain form it takes the
+      central difference.
+    - `ForwardMode()`: exact, about two forward passes of the losses.
+    - `DoubleBackward()`: exact, a third backward pass.
 
     Memory in addition to the params and moments passed in, in multiples of the size of params: T gradients,
-    as many again where an `unweighted_loss` is added to a single loss; phi_t of each step where `mixed` is
-    used; phi_T with its moments 3 (steps in place of donated tensors need a copy of the start's moments
+    as many again where an `unweighted_loss` is added to a single loss; phi_t of each step where `derivative`
+    is used; phi_T with its moments 3 (steps in place of donated tensors need a copy of the start's moments
     instead, 2); lam 1; while stepping, the weighted gradient of a single loss 1. The sweep adds the 2 T
     moments of the largest tensor. `offload` puts away what is kept of the steps, the start's moments and,
-    where `mixed` is used, gbar_t: what stays are phi_T with its moments, lam, and two gradients.
+    where `derivative` is used, gbar_t: what stays are phi_T with its moments, lam, and two gradients.
 
     Args:
-        mixed: how the mixed derivative is taken, as above.
+        derivative: how the mixed derivative is taken: as above, and derivatives.py for what each kind needs
+            of the model. Where a difference without a radius is imprecise, the slopes are taken from one
+            backward pass for each loss, or (plain form) other radii are tried; stats["error"] is the
+            estimated relative error that differences leave in alpha_grad.
         offload: where the above is kept: "none" leaves it where it is; "cpu" in page-locked memory, for
             params on an accelerator; "disk" in a temporary file, for params in CPU memory.
-        radius: norm of a difference's perturbation, over entries that the step's gradient uses; None moves
-            the loss by a set share of itself (differences.py). Where that is imprecise, the slopes are taken
-            from one backward pass for each loss, or (plain form) other radii are tried. stats["error"] is
-            the estimated relative error that differences leave in alpha_grad.
 
     Raises:
-        ValueError: mixed or offload is not one of the above, or radius is not positive.
-        NotImplementedError: in a window, where an operation of the model lacks a derivative that `mixed`
-            takes.
+        ValueError: a setting is not one of the above.
+        NotImplementedError: in a window, where an operation of the model lacks a derivative that is taken.
 
     Source: the bi-level problem of DreamPRM, arXiv 2505.20241; leaving the Hessian out as first-order MAML
     does, arXiv 1703.03400, but keeping AdamW's derivative.
     """
 
-    mixed: str = setting(
-        "finite_difference",
+    derivative: Derivative = setting(
+        CentralDifference(),
         "the mixed derivative where a batch holds several losses: by a central or a one-sided difference of "
         "losses, or exactly by forward-mode or second-order autograd",
-        choices=MIXED,
+        parts=DERIVATIVES,
+        formerly=OLD_NAMES,
     )
-    radius: float | None = radius_setting(when={"mixed": DIFFERENCES})
     offload: str = offload_setting()
 
     def __post_init__(self) -> None:
@@ -108,18 +86,18 @@ class FirstOrder(Estimator):
 
     @property
     def needs_second_order(self) -> bool:
-        """With mixed="double_backward", and "forward_mode", which fused attention lacks formulas for too."""
-        return self.mixed in ("double_backward", "forward_mode")
+        """With the exact kinds of derivative: fused attention has formulas for neither."""
+        return self.derivative.needs_second_order
 
     @property
     def needs_forward_mode(self) -> bool:
-        """With mixed="forward_mode"."""
-        return self.mixed == "forward_mode"
+        """With `ForwardMode`."""
+        return self.derivative.needs_forward_mode
 
     @property
     def differentiates_gradients(self) -> bool:
-        """With mixed="double_backward"; forward mode differentiates the losses themselves."""
-        return self.mixed == "double_backward"
+        """With `DoubleBackward`; forward mode differentiates the losses themselves."""
+        return self.needs_second_order and not self.needs_forward_mode
 
     @property
     def gives(self) -> tuple[str, ...]:
@@ -142,7 +120,7 @@ class FirstOrder(Estimator):
         start = Start(params, state, store, with_params=with_params)
         steps: list[KeptStep] = []
         for t, batch in enumerate(task.inner_batches):
-            differs = self.mixed in DIFFERENCES
+            differs = isinstance(self.derivative, Difference)
             inner = inner_gradient(
                 task, params, batch=batch, with_alpha=differs, with_rounding=differs and t == 0
             )
@@ -168,7 +146,7 @@ class FirstOrder(Estimator):
             store=store,
             cold=cold,
             settings=settings,
-            norms=self.radius is not None,
+            norms=isinstance(self.derivative, Difference) and self.derivative.radius is not None,
             exact=not task.problem.has_unweighted_loss,
         )
         rounding, seen = steps[0].inner.rounding, None
@@ -195,7 +173,7 @@ class FirstOrder(Estimator):
                 **({"influences": influences} if task.problem.structured else {}),
             },
         )
-        report_error(window, error, advice=ADVICE)
+        report_error(window, error, advice=EXACT_ADVICE)
         cold.report(window)
         return window
 
@@ -210,11 +188,11 @@ class FirstOrder(Estimator):
         assert step.params is not None
         params, gbar = step.params.load(), take_all(step.gbar)
         step.params.drop()
-        with advice(f"mixed={self.mixed}"):
-            if self.mixed == "double_backward":
-                return double_backward(problem, params, alpha, batch=batch, direction=gbar, losses=losses)
-            if self.mixed == "forward_mode":
-                return forward_mode(problem, params, alpha, batch=batch, direction=gbar, losses=losses)
+        kind = self.derivative
+        if not isinstance(kind, Difference):
+            return exact_mixed(
+                problem, params, alpha, batch=batch, direction=gbar, losses=losses, derivative=kind
+            )
         return finite_difference(
             problem,
             params,
@@ -222,13 +200,13 @@ class FirstOrder(Estimator):
             batch=batch,
             direction=gbar,
             norm=step.used_norm,
-            radius=self.radius,
+            radius=kind.radius,
             losses=losses,
             scale=step.scale,
             alpha_grad=step.inner.alpha,
             rounding=rounding,
             seen=seen,
-            one_sided=self.mixed == "forward_difference",
+            one_sided=kind.one_sided,
         )
 
 

@@ -11,14 +11,13 @@ from torch import Tensor
 from dreamprm.hypergrad.adamw import AdamW
 from dreamprm.hypergrad.base import Estimator, Status, WindowResult, WindowTask
 from dreamprm.hypergrad.cg import ConjugateGradient
-from dreamprm.hypergrad.differences import narrowest, report_error, scale_of
+from dreamprm.hypergrad.derivatives import DERIVATIVES, OLD_NAMES, Derivative, Difference, DoubleBackward
+from dreamprm.hypergrad.differences import EXACT_ADVICE, narrowest, report_error, scale_of
 from dreamprm.hypergrad.inner_hessian import InnerHessian
 from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
 from dreamprm.hypergrad.linear_solver import LinearSolver, Vector, norm
-from dreamprm.hypergrad.mixed_derivative import radius_setting
 from dreamprm.hypergrad.neumann import NeumannSeries
 from dreamprm.hypergrad.plain_steps import plain_steps
-from dreamprm.hypergrad.products import DIFFERENCES, KINDS, takes_second_order
 from dreamprm.hypergrad.registration import Registry
 from dreamprm.hypergrad.settings import check_settings, setting
 from dreamprm.hypergrad.window_passes import OuterGradient, outer_gradient
@@ -33,10 +32,6 @@ SOLVERS: Registry[LinearSolver] = Registry(
     group="dreamprm.solvers",
 )
 BATCHES = ("last", "all")
-ADVICE = (
-    "take hvp=double_backward or forward_over_reverse, which are exact, or float64; leave radius out where "
-    "one was given"
-)
 
 
 @dataclass(frozen=True)
@@ -66,48 +61,41 @@ class Implicit(Estimator):
             preset: cg, damping=0.1.
         batches: H and the mixed derivative on the window's "last" batch, or the mean over "all" of its
             batches (less noise, T times the passes). Either way at phi_T.
-        hvp: the products with H, see products.py: "double_backward" (exact; needs second-order attention; on
-            one batch its graph is kept, as much memory as one step of `unrolled`), "forward_over_reverse"
-            (exact), "finite_difference" or "forward_difference" (any kernel).
-        radius: of the differences' perturbation, None for the default of the dtype. No solution is better
-            than the products: in float32, on a Qwen2-VL language model of two layers, they are off by 3e-4
-            ("finite_difference") and 4e-3 ("forward_difference").
+        derivative: how the products with H and the mixed derivative are taken, see derivatives.py. Of
+            `DoubleBackward`, the default, the graph is kept on one batch: as much memory as one step of
+            `unrolled`. No solution is better than the products: in float32, on a Qwen2-VL language model of
+            two layers, central differences are off by 3e-4 and one-sided ones by 4e-3.
 
     Raises:
-        ValueError: an unknown batches or hvp, a radius that is not positive, or a solver that is not one.
-        NotImplementedError: in a window, where an operation of the model lacks a derivative that `hvp` takes.
+        ValueError: an unknown batches, or a solver or derivative that is not one.
+        NotImplementedError: in a window, where an operation of the model lacks a derivative that is taken.
 
     Source: Pedregosa, arXiv 1602.02355; Lorraine et al., arXiv 1911.02590.
     """
 
-    solver: LinearSolver = setting(
-        ConjugateGradient(), "of the linear system; its own settings, as those of that name, stand beside it"
-    )
+    solver: LinearSolver = setting(ConjugateGradient(), "of the linear system", parts=SOLVERS)
     batches: str = setting(
         "last", "the Hessian and the mixed derivative on the window's last batch, or on all", choices=BATCHES
     )
-    hvp: str = setting(
-        "double_backward", "how products with the Hessian are taken, as in adjoint", choices=KINDS
+    derivative: Derivative = setting(
+        DoubleBackward(),
+        "how products with the Hessian are taken, as in adjoint",
+        parts=DERIVATIVES,
+        formerly=OLD_NAMES,
     )
-    radius: float | None = radius_setting(when={"hvp": DIFFERENCES})
 
     def __post_init__(self) -> None:
-        if not isinstance(self.solver, LinearSolver):
-            raise ValueError(
-                "solver must be a LinearSolver such as ConjugateGradient(), got "
-                f"{self.solver!r}; build_estimator also takes a name: {', '.join(SOLVERS)}"
-            )
         check_settings(self)
 
     @property
     def needs_second_order(self) -> bool:
-        """With hvp="double_backward" or "forward_over_reverse"."""
-        return takes_second_order(self.hvp)
+        """With the exact kinds of derivative."""
+        return self.derivative.needs_second_order
 
     @property
     def needs_forward_mode(self) -> bool:
-        """With hvp="forward_over_reverse"."""
-        return self.hvp == "forward_over_reverse"
+        """With `ForwardMode`."""
+        return self.derivative.needs_forward_mode
 
     def _run(self, task: WindowTask) -> WindowResult:
         steps = plain_steps(task)
@@ -134,9 +122,8 @@ class Implicit(Estimator):
             task.problem,
             steps.params,
             task.alpha,
-            kind=self.hvp,
-            radius=self.radius,
-            length=self._first_length(outer) if self.hvp in DIFFERENCES else None,
+            derivative=self.derivative,
+            length=_first_length(outer, self.derivative),
             batches=task.inner_batches if self.batches == "all" else task.inner_batches[-1:],
         )
         solution = self.solver.solve(
@@ -160,16 +147,18 @@ class Implicit(Estimator):
             if solution.damped_residual is None
             else solution.damped_residual,
         }
-        report_error(window, error, advice=ADVICE)
+        report_error(window, error, advice=EXACT_ADVICE)
         return window
 
-    def _first_length(self, outer: OuterGradient) -> float | None:
-        """Norm of the first perturbation: the inner gradient may be 0, so the outer loss says how far."""
-        v = outer.params
-        h = scale_of(v, v, loss=outer.loss, exact=False).step(
-            torch.finfo(narrowest(v.values())).eps, one_sided=self.hvp == "forward_difference"
-        )
-        return None if h is None else h * norm(v)
+
+def _first_length(outer: OuterGradient, derivative: Derivative) -> float | None:
+    """Norm of the first perturbation: the inner gradient may be 0, so the outer loss says how far."""
+    if not isinstance(derivative, Difference):
+        return None
+    v = outer.params
+    eps = torch.finfo(narrowest(v.values())).eps
+    h = scale_of(v, v, loss=outer.loss, exact=False).step(eps, one_sided=derivative.one_sided)
+    return None if h is None else h * norm(v)
 
 
 def adamw_preconditioner(optimizer: InnerOptimizer, state: OptimizerState) -> Vector:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dreamprm.hypergrad.derivatives import DERIVATIVES, Derivative, Difference, DoubleBackward
 from dreamprm.hypergrad.differences import graph_rounding
 from dreamprm.hypergrad.gradients import gradient_list, leaves
 from dreamprm.hypergrad.linear_solver import Vector, plus
@@ -18,25 +19,23 @@ from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.products import Gradient, Product, take_product
 from dreamprm.hypergrad.torch_errors import advice
 
-DIFFERENCES = ("finite_difference", "forward_difference")
-
 
 class InnerHessian:
     """H = d^2 L/dphi^2 and the mixed derivative, of the mean inner loss over the batches.
 
-    With one batch and kind="double_backward" the gradient's graph is kept and each product is a backward pass
+    With one batch and `DoubleBackward` the gradient's graph is kept and each product is a backward pass
     through it. Several batches, and batches in parts, take their passes anew for each product, so that one
     graph is alive at a time.
 
     Args:
         problem, params, alpha: the inner loss and the point.
         batches: one or more.
-        kind, radius: of the products, see products.py. Differences keep one gradient a batch, which says
-            which entries are in use.
+        derivative: of the products. Differences keep one gradient a batch, which says which entries are in
+            use.
         length: norm of the first perturbation to try where no radius is given; each product tells the next.
 
     Raises:
-        NotImplementedError: when made or in a product, where an operation lacks a derivative that kind takes.
+        NotImplementedError: when made or in a product, where an operation lacks a derivative that is taken.
     """
 
     def __init__(
@@ -46,12 +45,11 @@ class InnerHessian:
         alpha: Mapping[str, Tensor],
         *,
         batches: Sequence[Any],
-        kind: str,
-        radius: float | None,
+        derivative: Derivative,
         length: float | None = None,
     ) -> None:
         self._problem, self._params, self._alpha, self._batches = problem, params, alpha, batches
-        self._kind, self._radius = kind, radius
+        self._derivative, self._name = derivative, DERIVATIVES.name_of(derivative)
         self._length = length
         self.forward = self.backward = 0
         self.product_error = 0.0
@@ -60,12 +58,13 @@ class InnerHessian:
         """|error| of the mixed derivative along a solution found with these products, estimated."""
         self._losses = [self._losses_of(batch) for batch in batches]
         self._gradients = [
-            self._gradient_of(batch, losses) if kind in DIFFERENCES else None
+            self._gradient_of(batch, losses) if isinstance(derivative, Difference) else None
             for batch, losses in zip(batches, self._losses)
         ]
         self._graph = None
-        if kind == "double_backward" and len(batches) == 1 and len(problem.parts(batches[0])) == 1:
-            with advice(kind):
+        whole = len(batches) == 1 and len(problem.parts(batches[0])) == 1
+        if isinstance(derivative, DoubleBackward) and whole:
+            with advice(self._name):
                 self._graph = _Graph(problem, params, alpha, batch=batches[0], losses=self._losses[0])
             self._count(1, 1)
 
@@ -73,7 +72,7 @@ class InnerHessian:
         """H direction."""
         if self._graph is not None:
             self._count(0, 2)
-            with advice(self._kind):
+            with advice(self._name):
                 return dict(zip(direction, self._graph.grad_of_dot(direction, self._graph.phi)))
         return self._mean(product.hvp for product in self._products(direction, with_alpha=False))
 
@@ -81,7 +80,7 @@ class InnerHessian:
         """d/dalpha <direction, grad_phi L>, shaped like alpha."""
         if self._graph is not None:
             self._count(0, 2)
-            with advice(self._kind):
+            with advice(self._name):
                 upper = self._graph.grad_of_dot(direction, list(self._graph.level.upper.values()))
             return self._graph.level.mixed(upper).alpha
         share = self.product_error
@@ -107,12 +106,11 @@ class InnerHessian:
                 self._alpha,
                 batch=batch,
                 direction=direction,
-                kind=self._kind,
-                radius=self._radius,
+                derivative=self._derivative,
                 losses=losses,
                 gradient=gradient,
                 with_alpha=with_alpha,
-                length=None if self._radius else self._length,
+                length=self._length,
             )
             self._count(product.forward, product.backward)
             if product.length > 0.0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -14,28 +14,15 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from dreamprm.hypergrad.clipping import global_norm
-from dreamprm.hypergrad.differences import (
-    graph_rounding,
-    size_of,
-)
+from dreamprm.hypergrad.derivatives import DERIVATIVES, Derivative
+from dreamprm.hypergrad.differences import graph_rounding, size_of
 from dreamprm.hypergrad.gradients import gradient_list, gradients, leaves
 from dreamprm.hypergrad.micro_batches import Part, place_of, share_of, summed, whole_losses
 from dreamprm.hypergrad.problem import BilevelProblem
-from dreamprm.hypergrad.settings import setting
+from dreamprm.hypergrad.torch_errors import advice
 
 # Random signs by which the error of many losses is carried to alpha; fewer losses take one each.
 SIGNS = 8
-
-
-def radius_setting(when: Mapping[str, Sequence[Any]] | None = None) -> Any:
-    """The declaration of the setting `radius` of all estimators that take differences."""
-    return setting(
-        None,
-        "norm of the perturbation of a difference; None: as far as moves the loss by a set share of itself",
-        above=0,
-        advice="use None for the default of the dtype and the loss",
-        when=when,
-    )
 
 
 class Seen(NamedTuple):
@@ -227,7 +214,7 @@ def _signs(errors: Tensor) -> list[Tensor]:
     return list(errors * (2 * drawn - 1).to(errors))
 
 
-def double_backward(
+def exact_mixed(
     problem: BilevelProblem,
     params: Mapping[str, Tensor],
     alpha: Mapping[str, Tensor],
@@ -235,9 +222,22 @@ def double_backward(
     batch: Any,
     direction: Mapping[str, Tensor],
     losses: Tensor | None,
+    derivative: Derivative,
 ) -> Mixed:
-    """Exact, by differentiating the gradient: one more backward pass, needs second-order attention."""
+    """The mixed derivative by a kind that is exact.
+
+    Raises:
+        NotImplementedError: the model has an operation without the derivative that this kind takes.
+    """
     level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
+    take = _forward_mode if derivative.needs_forward_mode else _double_backward
+    with advice(DERIVATIVES.name_of(derivative)):
+        return take(level, params, direction)
+
+
+def _double_backward(
+    level: InnerLevel, params: Mapping[str, Tensor], direction: Mapping[str, Tensor]
+) -> Mixed:
     phi, upper = leaves(params), list(level.upper.values())
     mixed = level.mixed(
         summed(
@@ -266,21 +266,9 @@ def grad_of_dot(
     )
 
 
-def forward_mode(
-    problem: BilevelProblem,
-    params: Mapping[str, Tensor],
-    alpha: Mapping[str, Tensor],
-    *,
-    batch: Any,
-    direction: Mapping[str, Tensor],
-    losses: Tensor | None,
-) -> Mixed:
-    """Exact, by forward-mode differentiation of the losses: about two forward passes, no radius.
-
-    The tangent of L is <direction, grad_phi L>, differentiated in alpha (or the weights) by reverse mode over
-    it. Every operation of the loss must have a forward-mode formula (fused attention has none).
-    """
-    level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
+def _forward_mode(level: InnerLevel, params: Mapping[str, Tensor], direction: Mapping[str, Tensor]) -> Mixed:
+    """The tangent of L is <direction, grad_phi L>, differentiated in alpha (or the weights) by reverse mode
+    over it."""
     upper = list(level.upper.values())
     with dual_params({name: p.detach() for name, p in params.items()}, direction) as dual:
         tangents = (forward_ad.unpack_dual(loss(dual)).tangent for loss in level.terms(weighted_only=True))

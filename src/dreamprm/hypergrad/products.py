@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from dreamprm.hypergrad.derivatives import DERIVATIVES, Derivative, Difference
 from dreamprm.hypergrad.differences import (
     MOST_TRIES,
     REFINE,
@@ -38,27 +39,6 @@ from dreamprm.hypergrad.mixed_derivative import InnerLevel, Mixed, dual_params, 
 from dreamprm.hypergrad.mixed_difference import MOST_GRADIENTS, mixed_by_gradients, mixed_trial
 from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.torch_errors import advice
-
-KINDS = ("double_backward", "finite_difference", "forward_difference", "forward_over_reverse")
-DIFFERENCES = ("finite_difference", "forward_difference")
-# (forward, backward) passes of one exact product with its mixed derivative. A pass in forward mode carries
-# values and tangents and is counted as two.
-EXACT_PASSES = {"double_backward": (1, 3), "forward_over_reverse": (2, 2)}
-
-
-def takes_second_order(kind: str) -> bool:
-    """Whether products of this kind differentiate a gradient, for which fused attention has no formula."""
-    return kind in ("double_backward", "forward_over_reverse")
-
-
-def check_kind(kind: str, *, setting: str) -> None:
-    """Refuse a kind of product that does not exist.
-
-    Raises:
-        ValueError: naming the setting that was given and the kinds there are.
-    """
-    if kind not in KINDS:
-        raise ValueError(f"{setting} must be one of {', '.join(KINDS)}, got {kind!r}")
 
 
 @dataclass(frozen=True)
@@ -103,21 +83,11 @@ def hvp_and_mixed(
     *,
     batch: Any,
     direction: Mapping[str, Tensor],
-    kind: str,
-    radius: float | None = None,
+    derivative: Derivative,
     losses: Tensor | None = None,
     gradient: Gradient | None = None,
 ) -> Product:
     """(d^2 L/dphi^2) direction, and d/dalpha <direction, grad_phi L> from the same passes.
-
-    - "double_backward": exact; one forward, one backward with a graph, one backward through both (7 units of
-      a forward pass). Needs second-order kernels.
-    - "forward_over_reverse": exact; the gradient's own forward-mode derivative (6 units, but measured no
-      faster than double backward). Every operation needs a forward-mode formula for itself and its backward
-      pass; fused attention and SiLU have none.
-    - "finite_difference": (grad L(phi + h d) - grad L(phi - h d)) / 2h, two gradients (6 units); any kernel.
-    - "forward_difference": (grad L(phi + h d) - grad L(phi)) / h, one gradient (3 units) if the one at phi is
-      already computed; any kernel.
 
     Args:
         problem: the two losses; the inner one is differentiated whole, its unweighted term included.
@@ -125,14 +95,12 @@ def hvp_and_mixed(
         alpha: outer variables.
         batch: the inner batch.
         direction: shaped like params.
-        kind: as above.
-        radius: norm of the differences' perturbation, None for the default of the dtype
-            (mixed_derivative.py).
+        derivative: how; see derivatives.py for what each kind costs and needs.
         losses: (n,) of a structured problem at phi; None evaluates them where they are needed.
         gradient: at phi, where it is already known.
 
     Raises:
-        ValueError: an unknown kind, or a difference of half-precision params.
+        ValueError: a difference of half-precision params.
         NotImplementedError: the model has an operation without the derivative that the kind takes.
     """
     return take_product(
@@ -141,8 +109,7 @@ def hvp_and_mixed(
         alpha,
         batch=batch,
         direction=direction,
-        kind=kind,
-        radius=radius,
+        derivative=derivative,
         losses=losses,
         gradient=gradient,
         with_alpha=True,
@@ -156,8 +123,7 @@ def hvp(
     *,
     batch: Any,
     direction: Mapping[str, Tensor],
-    kind: str,
-    radius: float | None = None,
+    derivative: Derivative,
     losses: Tensor | None = None,
     gradient: Gradient | None = None,
 ) -> dict[str, Tensor]:
@@ -168,8 +134,7 @@ def hvp(
         alpha,
         batch=batch,
         direction=direction,
-        kind=kind,
-        radius=radius,
+        derivative=derivative,
         losses=losses,
         gradient=gradient,
         with_alpha=False,
@@ -183,8 +148,7 @@ def take_product(
     *,
     batch: Any,
     direction: Mapping[str, Tensor],
-    kind: str,
-    radius: float | None,
+    derivative: Derivative,
     losses: Tensor | None,
     gradient: Gradient | None,
     with_alpha: bool,
@@ -194,30 +158,29 @@ def take_product(
     """`hvp_and_mixed`, or without alpha, with what a sequence of products knows of each other.
 
     Args:
-        length: norm of a difference's perturbation to try first; unlike `radius`, another one is taken where
-            it is bad.
+        length: norm of a difference's perturbation to try first where no radius is given; another one is
+            taken where it is bad.
         added_to: the derivative of the outer loss in the params, to which the product is added: says how
             much each tensor's error counts.
     """
-    check_kind(kind, setting="kind")
     level = InnerLevel(problem, params, alpha, batch=batch, losses=losses)
     upper = list(level.upper.values()) if with_alpha else []
-    if kind in DIFFERENCES:
+    if isinstance(derivative, Difference):
         difference = _Difference(
             level,
             params,
             direction,
             upper=upper,
             gradient=gradient,
-            one_sided=kind == "forward_difference",
+            one_sided=derivative.one_sided,
             added_to=added_to,
         )
-        return difference.product(radius=radius, length=length)
-    with advice(kind):
-        take = _double_backward if kind == "double_backward" else _forward_over_reverse
+        return difference.product(radius=derivative.radius, length=length)
+    with advice(DERIVATIVES.name_of(derivative)):
+        take = _forward_over_reverse if derivative.needs_forward_mode else _double_backward
         parts = take(level, params, direction, upper=upper)
     mixed = level.mixed(parts[len(params) :]) if with_alpha else Mixed({}, None)
-    forward, backward = EXACT_PASSES[kind]
+    forward, backward = derivative.passes
     return Product(dict(zip(params, parts)), mixed.alpha, mixed.slopes, forward + level.forward, backward)
 
 

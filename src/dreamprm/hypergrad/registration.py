@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
@@ -25,10 +26,20 @@ class Registry(Mapping[str, type[Base]], Generic[Base]):
         base: what every class derives from.
         builtin: classes by name.
         group: of entry points.
+        renamed: names that there were once, and what they are called now.
     """
 
-    def __init__(self, what: str, base: Any, builtin: Mapping[str, type[Base]], *, group: str) -> None:
-        self.what, self._base, self._builtin, self._group = what, base, builtin, group
+    def __init__(
+        self,
+        what: str,
+        base: Any,
+        builtin: Mapping[str, type[Base]],
+        *,
+        group: str,
+        renamed: Mapping[str, str] | None = None,
+    ) -> None:
+        self.what, self.base, self._builtin, self._group = what, base, builtin, group
+        self.renamed: Mapping[str, str] = renamed or {}
         self._registered: dict[str, type[Base]] = {}
         self._found: dict[str, EntryPoint] | None = None
 
@@ -57,6 +68,27 @@ class Registry(Mapping[str, type[Base]], Generic[Base]):
     def is_builtin(self, name: str) -> bool:
         """Whether the name is one of this package's."""
         return name in self._builtin
+
+    def require(self, name: Any) -> str:
+        """The name, if there is such a class.
+
+        Raises:
+            ValueError: there is none; with what it is called now, or the nearest name and all of them.
+        """
+        if isinstance(name, str) and name in self:
+            return name
+        if isinstance(name, str) and name in self.renamed:
+            raise ValueError(f"the {self.what} {name!r} is called {self.renamed[name]!r} now")
+        raise ValueError(f"unknown {self.what} {name!r}{nearest(str(name), self)}; known: {', '.join(self)}")
+
+    def name_of(self, made: Base) -> str:
+        """The name of an object's class; the class's own where it is not registered."""
+        kind = type(made)
+        for name, one in {**self._builtin, **self._registered}.items():
+            if one is kind:
+                return name
+        place = f"{kind.__module__}:{kind.__qualname__}"
+        return next((n for n, point in self._entry_points().items() if point.value == place), kind.__name__)
 
     def __getitem__(self, name: str) -> type[Base]:
         if name in self._builtin:
@@ -95,11 +127,17 @@ class Registry(Mapping[str, type[Base]], Generic[Base]):
         return self._found
 
     def _check(self, name: str, kind: object) -> None:
-        if not (isinstance(kind, type) and issubclass(kind, self._base) and dataclasses.is_dataclass(kind)):
+        if not (isinstance(kind, type) and issubclass(kind, self.base) and dataclasses.is_dataclass(kind)):
             raise ValueError(
-                f"the {self.what} {name!r} must be a dataclass derived from {self._base.__name__}, got "
+                f"the {self.what} {name!r} must be a dataclass derived from {self.base.__name__}, got "
                 f"{kind!r}"
             )
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """What may have been meant, to follow an unknown name in a message; empty if nothing is near."""
+    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def _path(kind: type) -> str:

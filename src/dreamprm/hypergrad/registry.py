@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dreamprm.hypergrad.adjoint import Adjoint
@@ -12,11 +11,11 @@ from dreamprm.hypergrad.base import Estimator
 from dreamprm.hypergrad.finite_difference import FiniteDifference
 from dreamprm.hypergrad.first_order import FirstOrder
 from dreamprm.hypergrad.implicit import SOLVERS, Implicit
-from dreamprm.hypergrad.linear_solver import LinearSolver
 from dreamprm.hypergrad.none import NoHypergradient
+from dreamprm.hypergrad.parts import Composition
 from dreamprm.hypergrad.penalty import Penalty
 from dreamprm.hypergrad.registration import Registry
-from dreamprm.hypergrad.settings import Declared, declared
+from dreamprm.hypergrad.settings import Declared
 from dreamprm.hypergrad.unrolled import Unrolled
 
 _BUILTIN: Mapping[str, type[Estimator]] = {
@@ -32,11 +31,14 @@ _BUILTIN: Mapping[str, type[Estimator]] = {
 }
 
 
+_FIXED: Mapping[str, Mapping[str, str]] = {"neumann": {"solver": "neumann"}, "cg": {"solver": "cg"}}
+
+
 class Estimators(Registry[Estimator]):
     """Estimators by name: a mapping that also lists their settings and builds them.
 
-    The settings of an implicit estimator's solver are given next to its own: ("cg", damping=0.1), or
-    ("implicit", solver="cg", damping=0.1).
+    The settings of an estimator's parts, its solver and its kind of derivative, are given next to its own:
+    ("cg", damping=0.1, derivative="central_difference", radius=1e-2), or ("implicit", solver="cg", ...).
     """
 
     def meaning(self, name: str) -> str:
@@ -44,72 +46,45 @@ class Estimators(Registry[Estimator]):
         another package the first of its own docstring."""
         if not self.is_builtin(name):
             return " ".join((self[name].__doc__ or "").partition("\n\n")[0].split())
-        text = sys.modules[SOLVERS.get(name, self[name]).__module__].__doc__ or ""
+        kind = SOLVERS[_FIXED[name]["solver"]] if name in _FIXED else self[name]
+        text = sys.modules[kind.__module__].__doc__ or ""
         return " ".join(text.partition("\n\n")[0].split())
 
     def declared(self, name: str, settings: Mapping[str, Any]) -> tuple[Declared, ...]:
-        """What `build(name, ...)` takes where these settings are given, among them perhaps the solver.
+        """What `build(name, ...)` takes where these settings are given, names of parts among them. The
+        settings of other parts, which are not read then, are listed too.
 
         Raises:
-            ValueError: an unknown solver.
+            ValueError: the name of a part is unknown.
         """
-        kind, solver = self[name], settings.get("solver")
-        own = declared(kind)
-        if kind is not Implicit:
-            return own
-        if name in SOLVERS:  # the name says which solver
-            return (*(one for one in own if one.key != "solver"), *declared(SOLVERS[name]))
-        if isinstance(solver, LinearSolver):
-            return own
-        chosen = "cg" if solver is None else solver
-        if not isinstance(chosen, str) or chosen not in SOLVERS:
-            raise ValueError(
-                f"unknown solver {chosen!r}{_nearest(str(chosen), SOLVERS)}; known: {', '.join(SOLVERS)}"
-            )
-        named = Declared("solver", str, chosen, {**own[0].metadata, "choices": tuple(SOLVERS)})
-        return (named, *own[1:], *declared(SOLVERS[chosen]))
+        return self._composed(name, settings).declared()
 
-    def settings(self, name: str, *, solver: Any = None) -> dict[str, Any]:
-        """Every setting that `build(name, ...)` takes, with its default; its solver's own included.
+    def settings(self, name: str, **parts: Any) -> dict[str, Any]:
+        """Every setting that `build(name, **parts)` reads, with its default; those of its parts included.
 
         Raises:
-            ValueError: an unknown solver.
+            ValueError: the name of a part is unknown.
         """
-        return {one.key: one.default for one in self.declared(name, {"solver": solver})}
+        return self._composed(name, parts).settings()
 
     def build(self, name: str, **settings: Any) -> Estimator:
         """The estimator of this name with its settings; defaults alone work.
 
         Raises:
-            ValueError: an unknown name, setting or solver (the message gives the nearest known one), a
-                setting that is not read, or a value that is not allowed.
+            ValueError: an unknown name, setting or part (the message gives the nearest known one), a setting
+                that is not read, or a value that is not allowed.
         """
-        if name not in self:
-            raise ValueError(f"unknown estimator {name!r}{_nearest(name, self)}; known: {', '.join(self)}")
-        solver = settings.get("solver")
-        if name in SOLVERS and "solver" in settings:
-            raise ValueError(
-                f"estimator {name!r} has no setting 'solver', its name says it, got solver={solver!r}; use "
-                "the estimator 'implicit' with that solver"
-            )
-        known = [one.key for one in self.declared(name, settings)]
-        for setting in settings:
-            if setting not in known:
-                given = f"{name!r} with solver={solver}" if solver and "solver" in known else repr(name)
+        for key in _FIXED.get(self.require(name), {}):
+            if key in settings:
                 raise ValueError(
-                    f"estimator {given} has no setting {setting!r}{_nearest(setting, known)}; "
-                    f"its settings: {', '.join(known) or 'none'}"
+                    f"estimator {name!r} has no setting {key!r}, its name says it, got "
+                    f"{key}={settings[key]!r}; use the estimator 'implicit' with that {key}"
                 )
-        if self[name] is not Implicit or isinstance(solver, LinearSolver):
-            return self[name](**settings)
-        kind = SOLVERS[name if name in SOLVERS else settings.get("solver") or "cg"]
-        own = {one.key: settings.pop(one.key) for one in declared(kind) if one.key in settings}
-        return Implicit(**{**settings, "solver": kind(**own)})
+        made: Estimator = self._composed(name, settings).build(f"estimator {name!r}")
+        return made
 
-
-def _nearest(given: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else ""
+    def _composed(self, name: str, settings: Mapping[str, Any]) -> Composition:
+        return Composition(self[name], settings, fixed=_FIXED.get(name, {}))
 
 
 ESTIMATORS = Estimators("estimator", Estimator, _BUILTIN, group="dreamprm.estimators")

@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from types import NoneType
 from typing import Any, NamedTuple, get_args
 
 from torch import Tensor
+
+from dreamprm.hypergrad.registration import Registry
 
 
 def setting(
@@ -27,12 +29,18 @@ def setting(
     below: float | None = None,
     advice: str | None = None,
     when: Mapping[str, Sequence[Any]] | None = None,
+    parts: Registry[Any] | None = None,
+    formerly: Sequence[str] = (),
 ) -> Any:
-    """Declare a field of an estimator or a solver as one of its settings.
+    """Declare a field of an estimator or of a part of one (a solver, a derivative) as one of its settings.
 
     A number must be >= `minimum`, > `above` and < `below`, and finite; `advice` says what to do instead, at
     the end of the message about one that is not. `when` names the settings on which this one depends, with
     the values for which it is read; otherwise only its default is accepted.
+
+    With `parts` the value is an object of one of the registry's classes. `build_estimator` and configurations
+    take its name, with the part's own settings next to it (see parts.py); in `when`, too, it stands by its
+    name. `formerly` says what the setting was called before: who gives that is told its name.
     """
     metadata = {
         "help": meaning,
@@ -43,6 +51,8 @@ def setting(
         "below": below,
         "advice": advice,
         "when": when,
+        "parts": parts,
+        "formerly": formerly,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -57,7 +67,7 @@ class Declared(NamedTuple):
 
 
 def declared(kind: type[Any]) -> tuple[Declared, ...]:
-    """The settings of an estimator's or a solver's class, in order."""
+    """The settings of a class, an estimator's or a part's, in order; a part by an object."""
     return tuple(
         Declared(
             field.name,
@@ -108,25 +118,34 @@ def refuse_tensor(value: Any, *, given: str) -> None:
 
 
 def check_settings(made: Any) -> None:
-    """Check every setting of an estimator or a solver, for its `__post_init__`.
+    """Check every setting of an estimator or a part, for its `__post_init__`.
 
     Raises:
         ValueError: a type or a value that is not allowed, or a value other than the default for a setting
             that is not read; the message names the setting, the value, and what to do.
     """
-    for one in declared(type(made)):
-        value = getattr(made, one.key)
-        check_value(one, value)
-        if value != one.default and (condition := unmet(one, lambda key: getattr(made, key))):
+    settings = declared(type(made))
+    values = {one.key: getattr(made, one.key) for one in settings}
+    for one in settings:
+        check_value(one, values[one.key])
+    for one in settings:
+        if (registry := one.metadata["parts"]) is not None:
+            values[one.key] = registry.name_of(values[one.key])
+    for one in settings:
+        value = values[one.key]
+        if one.metadata["parts"] is None and value != one.default and (condition := unmet(one, values.get)):
             raise ValueError(f"{one.key}={value!r} is only read {condition}; leave it out")
 
 
 def check_value(one: Declared, value: Any) -> None:
-    """Check the type, the name or the range of one value.
+    """Check the type, the name or the range of one value, or that it is a part of the right kind.
 
     Raises:
         ValueError: with the setting's name, the value, what is allowed and the advice.
     """
+    if (registry := one.metadata["parts"]) is not None:
+        _check_part(one.key, value, registry, default=one.default)
+        return
     kinds = get_args(one.type) or (one.type,)
     if value is None and NoneType in kinds:
         return
@@ -145,6 +164,31 @@ def check_value(one: Declared, value: Any) -> None:
         if not (math.isfinite(value) and _holds(value, one.metadata)):
             finite = "finite and " if math.isinf(value) else ""
             raise ValueError(f"{one.key} must be {finite}{limits}, got {value!r}{advice}")
+
+
+def _check_part(key: str, value: Any, registry: Registry[Any], *, default: Any) -> None:
+    if isinstance(value, registry.base):
+        return
+    name = registry.renamed.get(value, value) if isinstance(value, str) else ""
+    now = "" if name == value else f"; {value!r} is called {name!r} now"
+    meant = f"{now}; here write {key}={registry[name].__name__}()" if name in registry else ""
+    raise ValueError(
+        f"{key} must be a {registry.base.__name__} such as {default!r}, got {value!r}; build_estimator also "
+        f"takes a name: {', '.join(registry)}{meant}"
+    )
+
+
+def refuse_old_names(kind: type[Any], given: Iterable[str]) -> None:
+    """Refuse settings by the names that they had before.
+
+    Raises:
+        TypeError: as for any argument that a class does not have, with the new name.
+    """
+    fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    unknown = set(given).difference(field.name for field in fields)
+    for field in fields:
+        for old in unknown.intersection(field.metadata.get("formerly", ())):
+            raise TypeError(f"{kind.__name__} has no setting {old!r}: it is called {field.name!r} now")
 
 
 def unmet(one: Declared, value_of: Callable[[str], Any]) -> str | None:

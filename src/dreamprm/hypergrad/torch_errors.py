@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 _DIFFERENCES = (
-    "take differences, which need first derivatives alone (hvp or mixed = a difference; adjoint with them in "
+    "take differences, which need first derivatives alone (derivative=central_difference; adjoint with it in "
     "place of unrolled)"
 )
 
@@ -64,8 +64,8 @@ _KNOWN = (
         ("modified by an inplace operation",),
         NotImplementedError,
         "an operation overwrites in place what its derivative still needs. With forward-mode derivatives "
-        "(forward_mode, forward_over_reverse) torch's own log_softmax and cross_entropy do so where alpha is "
-        f"in their graph: take double_backward there, or {_DIFFERENCES}. With the others an operation of the "
+        "(derivative=forward_mode) torch's own log_softmax and cross_entropy do so where alpha is in their "
+        f"graph: take double_backward there, or {_DIFFERENCES}. With the other kinds an operation of the "
         "loss does (relu_(), add_(), x[i] = ...): write it out of place",
     ),
     _Known(
@@ -153,7 +153,7 @@ def require_dense(grads: list[Tensor]) -> list[Tensor]:
 
 @contextmanager
 def advice(kind: str) -> Iterator[None]:
-    """Where an operation of the model lacks the derivative that this kind takes, say what to do.
+    """Where an operation of the model lacks the derivative that this kind (by name) takes, say what to do.
 
     Raises:
         NotImplementedError: in place of torch's own error.
@@ -165,7 +165,7 @@ def advice(kind: str) -> Iterator[None]:
             raise
         raise NotImplementedError(
             f"{kind} takes a derivative that an operation of the model does not have ({error}); take "
-            "differences, which every kernel can do (finite_difference as hvp or mixed; adjoint with them in "
-            "place of unrolled), or use attention that has second derivatives (eager, or the math backend of "
+            "differences, which every kernel can do (derivative=central_difference; adjoint with it in place "
+            "of unrolled), or use attention that has second derivatives (eager, or the math backend of "
             "scaled_dot_product_attention)"
         ) from error

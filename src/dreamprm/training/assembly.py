@@ -179,10 +179,10 @@ def assemble(
             "model.attn_implementation=eager (or auto), or hypergrad.name=first_order"
         )
 
-    if config.precision == "bf16" and "forward_difference" in config.hypergrad.settings.values():
+    if config.precision == "bf16" and config.hypergrad.settings.get("derivative") == "forward_difference":
         say(
             "precision=bf16 with one-sided differences: bf16's rounding drowns them if a batch holds more "
-            "than one loss; use finite_difference instead of forward_difference, or check with "
+            "than one loss; use central_difference instead of forward_difference, or check with "
             "hypergrad.audit_every"
         )
 
