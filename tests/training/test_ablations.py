@@ -185,7 +185,7 @@ def test_differences_under_bf16_have_a_radius_that_its_rounding_allows(
     tiny: TinyRun,
 ) -> None:
     run, _, _ = trained(tiny, "steps=2", "hypergrad.name=first_order", *settings.split())
-    assert run.trainer.estimator.radius == radius  # type: ignore[attr-defined]
+    assert run.trainer.estimator.derivative.radius == radius  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("fresh_accelerator")
