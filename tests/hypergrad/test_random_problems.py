@@ -17,7 +17,7 @@ EXACT: dict[str, dict[str, Any]] = {
     "unrolled": {"name": "unrolled"},
     "adjoint": {"name": "adjoint"},
     "adjoint, two graphs": {"name": "adjoint", "keep_graphs": 2, "checkpoint": "keep"},
-    "adjoint, forward mode": {"name": "adjoint", "hvp": "forward_over_reverse"},
+    "adjoint, forward mode": {"name": "adjoint", "derivative": "forward_mode"},
 }
 OPTIMIZERS: dict[str, Callable[..., InnerOptimizer]] = {
     "adamw": AdamW,
