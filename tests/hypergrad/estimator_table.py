@@ -95,6 +95,11 @@ ROWS: dict[str, Row] = {
         {"multiplier": 50.0, "steps": 4, "step": 0.01},
         oracle=partial(penalty_gradient, multiplier=50.0, step=0.01, count=4),
     ),
+    # as many directions as alpha has entries
+    "forward_gradient": Row("forward_gradient", {"directions": 24}, tolerance=1e-6),
+    "forward_gradient-double_backward": Row(
+        "forward_gradient", {"directions": 24, "derivative": "double_backward"}
+    ),
     # the same error of a central difference as above
     "finite_difference": Row(
         "finite_difference", oracle=partial(last_step_gradient, preconditioned=False), tolerance=1e-6

@@ -17,6 +17,7 @@ KINDS = {
     "first_order-one_sided": ({"derivative": "forward_difference"}, {"derivative": "double_backward"}),
     "adjoint": ({"derivative": "central_difference"}, {}),
     "adjoint-one_sided": ({"derivative": "forward_difference"}, {}),
+    "forward_gradient": ({}, {"derivative": "double_backward"}),
 }
 
 

@@ -18,6 +18,7 @@ EXACT: dict[str, dict[str, Any]] = {
     "adjoint": {"name": "adjoint"},
     "adjoint, two graphs": {"name": "adjoint", "keep_graphs": 2, "checkpoint": "keep"},
     "adjoint, forward mode": {"name": "adjoint", "derivative": "forward_mode"},
+    "forward_gradient": {"name": "forward_gradient", "directions": 3, "derivative": "double_backward"},
 }
 OPTIMIZERS: dict[str, Callable[..., InnerOptimizer]] = {
     "adamw": AdamW,

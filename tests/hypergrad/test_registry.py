@@ -11,6 +11,7 @@ from dreamprm.hypergrad import (
     FiniteDifference,
     FirstOrder,
     ForwardDifference,
+    ForwardGradient,
     Implicit,
     NeumannSeries,
     NoHypergradient,
@@ -30,6 +31,7 @@ def test_every_name_builds_with_defaults_alone():
         "cg",
         "finite_difference",
         "penalty",
+        "forward_gradient",
         "none",
     ]
     assert [build_estimator(name) for name in ESTIMATORS] == [
@@ -41,6 +43,7 @@ def test_every_name_builds_with_defaults_alone():
         Implicit(solver=ConjugateGradient()),
         FiniteDifference(),
         Penalty(),
+        ForwardGradient(),
         NoHypergradient(),
     ]
 

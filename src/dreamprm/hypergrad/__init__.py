@@ -20,6 +20,7 @@ from dreamprm.hypergrad.derivatives import (
 )
 from dreamprm.hypergrad.finite_difference import FiniteDifference
 from dreamprm.hypergrad.first_order import FirstOrder
+from dreamprm.hypergrad.forward_gradient import ForwardGradient
 from dreamprm.hypergrad.gradients import gradient_list, gradients, leaves
 from dreamprm.hypergrad.implicit import SOLVERS, Implicit
 from dreamprm.hypergrad.inner_optimizer import (
@@ -74,6 +75,7 @@ __all__ = [
     "FiniteDifference",
     "FirstOrder",
     "ForwardDifference",
+    "ForwardGradient",
     "ForwardMode",
     "Implicit",
     "InnerOptimizer",

@@ -14,6 +14,22 @@ from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, Tenso
 WARN = 0.05
 
 
+def rounded_start(optimizer: InnerOptimizer, taken: TensorStep) -> TensorStep | None:
+    """A first step from zero moments with each entry of the gradient moved by the rounding of its typical
+    size, with alternating signs; None where that makes no difference: of other steps, and in float64."""
+    grad = taken.grad
+    # only Adam's kind divides by the gradient's own size
+    adaptive = hasattr(optimizer, "eps_root")
+    if not adaptive or taken.step > 0 or grad.dtype == torch.float64 or grad.numel() == 0:
+        return None
+    size = torch.finfo(grad.dtype).eps * torch.linalg.vector_norm(grad) / math.sqrt(grad.numel())
+    signs = torch.ones(grad.numel(), dtype=grad.dtype, device=grad.device)
+    signs[1::2] = -1
+    # entries that no batch has used are exactly 0, and stay so
+    rounded = torch.where(grad == 0, grad, grad + size * signs.reshape(grad.shape))
+    return taken._replace(grad=rounded, end=None)
+
+
 class ColdStart:
     """Adds up, over the tensors of a first step, how far its pullback moves when the gradient is rounded.
 
@@ -30,18 +46,11 @@ class ColdStart:
     @torch.no_grad()
     def see(self, cotangents: Cotangents, taken: TensorStep, gbar: Tensor) -> None:
         """Look at one tensor's step and its pullback; of first steps in less than float64 only."""
-        grad = taken.grad
-        # only Adam's kind divides by the gradient's own size
-        adaptive = hasattr(self._optimizer, "eps_root")
-        if not adaptive or taken.step > 0 or grad.dtype == torch.float64 or grad.numel() == 0:
+        rounded = rounded_start(self._optimizer, taken)
+        if rounded is None:
             return
-        size = torch.finfo(grad.dtype).eps * torch.linalg.vector_norm(grad) / math.sqrt(grad.numel())
-        signs = torch.ones(grad.numel(), dtype=grad.dtype, device=grad.device)
-        signs[1::2] = -1
-        # entries that no batch has used are exactly 0, and stay so
-        rounded = torch.where(grad == 0, grad, grad + size * signs.reshape(grad.shape))
-        moved, _ = self._optimizer.vjp(cotangents, taken._replace(grad=rounded, end=None))
-        change, whole = (moved - gbar).double() * grad, gbar.double() * grad
+        moved, _ = self._optimizer.vjp(cotangents, rounded)
+        change, whole = (moved - gbar).double() * taken.grad, gbar.double() * taken.grad
         self._sums.append(torch.stack([change.square().sum(), whole.square().sum()]))
 
     @property

@@ -3,6 +3,7 @@ B)>."""
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -82,6 +83,12 @@ class InnerLevel:
                     self._losses = losses = problem.whole_inner_losses(params, batch)
                     self.forward += 1
                 self.upper = leaves({"weights": problem.weights(alpha, batch, losses)})
+
+    def with_upper(self, upper: Mapping[str, Tensor]) -> InnerLevel:
+        """The same function where alpha, or the weights, have these values."""
+        level = copy.copy(self)
+        level.upper = dict(upper)
+        return level
 
     def terms(self, *, weighted_only: bool = False) -> Iterator[Callable[[Mapping[str, Tensor]], Tensor]]:
         """Functions of params whose sum is the inner loss (or the part that alpha enters), one for each part

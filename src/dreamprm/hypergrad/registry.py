@@ -10,6 +10,7 @@ from dreamprm.hypergrad.adjoint import Adjoint
 from dreamprm.hypergrad.base import Estimator
 from dreamprm.hypergrad.finite_difference import FiniteDifference
 from dreamprm.hypergrad.first_order import FirstOrder
+from dreamprm.hypergrad.forward_gradient import ForwardGradient
 from dreamprm.hypergrad.implicit import SOLVERS, Implicit
 from dreamprm.hypergrad.none import NoHypergradient
 from dreamprm.hypergrad.parts import Composition
@@ -27,6 +28,7 @@ _BUILTIN: Mapping[str, type[Estimator]] = {
     "cg": Implicit,
     "finite_difference": FiniteDifference,
     "penalty": Penalty,
+    "forward_gradient": ForwardGradient,
     "none": NoHypergradient,
 }
 

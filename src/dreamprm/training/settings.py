@@ -226,7 +226,7 @@ class TrainConfig:
     def _check_inner_optimizer(self) -> None:
         """Refuse estimators that have nothing to follow through the lower level's optimizer."""
         name, preconditioner = self.hypergrad.name, self.hypergrad.settings.get("preconditioner")
-        through_steps = name in ("unrolled", "adjoint", "first_order") or (
+        through_steps = name in ("unrolled", "adjoint", "first_order", "forward_gradient") or (
             name == "finite_difference" and preconditioner is not None
         )
         if self.inner.optimizer == "lion" and through_steps:
