@@ -21,7 +21,6 @@ from dreamprm.hypergrad.inner_optimizer import (
     TensorStep,
     check_common_settings,
 )
-from dreamprm.hypergrad.settings import check_numbers
 from dreamprm.hypergrad.trees import flatten, named
 
 Vjp = Callable[[Any, Cotangents, TensorStep], tuple[Tensor, Cotangents]]
@@ -123,11 +122,10 @@ class AdamW(InnerOptimizer):
     kinds = ("exp_avg", "exp_avg_sq")
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_common_settings(self)
         object.__setattr__(self, "betas", checked_betas(self.betas))
         check_eps(self.eps)
         check_eps_root(self.eps_root)
-        check_common_settings(self)
 
     @property
     def vjp_reads(self) -> tuple[str, ...]:

@@ -18,7 +18,6 @@ from dreamprm.hypergrad.inner_optimizer import (
     TensorStep,
     check_common_settings,
 )
-from dreamprm.hypergrad.settings import check_numbers
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,8 @@ class Lion(InnerOptimizer):
     kinds = ("exp_avg",)
 
     def __post_init__(self) -> None:
-        check_numbers(self)
-        object.__setattr__(self, "betas", checked_betas(self.betas))
         check_common_settings(self)
+        object.__setattr__(self, "betas", checked_betas(self.betas))
 
     @property
     def vjp_reads(self) -> tuple[str, ...]:

@@ -19,7 +19,6 @@ from dreamprm.hypergrad.inner_optimizer import (
     TensorStep,
     check_common_settings,
 )
-from dreamprm.hypergrad.settings import check_numbers
 from dreamprm.hypergrad.sgd import check_momentum
 
 ADJUSTMENTS = ("original", "match_rms_adamw")
@@ -86,7 +85,7 @@ class Muon(InnerOptimizer):
     kinds = ("momentum_buffer", "exp_avg", "exp_avg_sq")
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_common_settings(self)
         check_momentum(self.momentum)
         if self.momentum >= 1.0:
             raise ValueError(f"momentum must be below 1, got {self.momentum}; use 0.95")
@@ -107,7 +106,6 @@ class Muon(InnerOptimizer):
             raise ValueError(f"ns_dtype must be one of {', '.join(NS_DTYPES)}, got {self.ns_dtype!r}")
         if not (self.adamw_lr_factor >= 0.0 and math.isfinite(self.adamw_lr_factor)):
             raise ValueError(f"adamw_lr_factor must be a finite number >= 0, got {self.adamw_lr_factor}")
-        check_common_settings(self)
         _ = self._adamw  # refuses its own settings
 
     @property

@@ -17,7 +17,6 @@ from dreamprm.hypergrad.inner_optimizer import (
     TensorStep,
     check_common_settings,
 )
-from dreamprm.hypergrad.settings import check_numbers
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class SGD(InnerOptimizer):
     kinds = ("momentum_buffer",)
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_common_settings(self)
         check_momentum(self.momentum)
         if not 0.0 <= self.dampening <= 1.0:
             raise ValueError(f"dampening must be a number in [0, 1], got {self.dampening}; use 0 for none")
@@ -65,7 +64,6 @@ class SGD(InnerOptimizer):
                 f"nesterov takes momentum > 0 and dampening=0, got momentum={self.momentum} and "
                 f"dampening={self.dampening}"
             )
-        check_common_settings(self)
 
     @property
     def vjp_reads(self) -> tuple[str, ...]:
