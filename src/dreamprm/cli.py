@@ -1,13 +1,12 @@
 """The command line: `dreamprm COMMAND CONFIG.yaml [key=value ...]`.
 
-Exit codes: 0 for success; 2 for a user error (one message, no traceback); 130 after Ctrl-C and 143 after
-SIGTERM; 1 for anything else (with a traceback). Each command's code is imported when it runs, so `--help` is
-fast.
+Exit codes: 0 for success; 2 for a user error, or a place that cannot be read or written (one message, no
+traceback); 130 after Ctrl-C and 143 after SIGTERM; 1 for a disk that is full (one message) and for anything
+else (with a traceback). Each command's code is imported when it runs, so `--help` is fast.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import shlex
 import sys
@@ -21,6 +20,7 @@ from dreamprm import __version__
 from dreamprm.config.errors import UserError
 from dreamprm.config.help import describe
 from dreamprm.config.loading import load_config
+from dreamprm.files.disk_errors import FULL, PLACE, disk_error, told
 from dreamprm.runtime.interruption import Terminated, sigterm_raises
 
 
@@ -111,15 +111,11 @@ COMMANDS = {
 }
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The system's error codes when a file cannot grow."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the process's exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with sigterm_raises():
+        with sigterm_raises(last=lambda: print(_interrupted(arguments), file=sys.stderr, flush=True)):
             return _dispatch(arguments)
     except UserError as error:
         print(f"dreamprm: {error}", file=sys.stderr)
@@ -131,14 +127,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL:
-            place = f" while writing {error.filename}" if error.filename else ""
-            print(
-                f"dreamprm: {error.strerror}{place}; make room and run the same command again",
-                file=sys.stderr,
-            )
-        else:
-            traceback.print_exc()
+        found = disk_error(error)
+        if found is not None and found.errno in FULL:
+            print(f"dreamprm: {told(found)}", file=sys.stderr)
+            return 1
+        if found is error and found.errno in PLACE and found.filename:
+            print(f"dreamprm: {told(found)}", file=sys.stderr)
+            return 2
+        traceback.print_exc()
         return 1
 
 

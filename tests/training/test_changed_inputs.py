@@ -174,7 +174,7 @@ def _forget_inputs(tiny: TinyRun) -> Path:
     path = tiny.output / "checkpoints" / "step-000004" / "state.json"
     content = json.loads(path.read_text())
     del content["state"]["inputs"]
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps({"step": content["step"], "state": content["state"]}))
     return path.parent
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tiny_run import DOMAINS, TinyRun, tiny_run
 from torch.func import functional_call
 
@@ -23,7 +23,7 @@ from dreamprm.config.loading import changed_keys, load_config
 from dreamprm.data import read_step_records
 from dreamprm.models import PRM
 from dreamprm.training.assembly import make_prm
-from dreamprm.training.checkpoint import load_checkpoint
+from dreamprm.training.checkpoint import load_checkpoint, save_checkpoint
 from dreamprm.training.run_folder import RunFolder
 from dreamprm.training.settings import TrainConfig
 
@@ -304,15 +304,37 @@ def test_a_moved_run_continues_where_it_is(again: TinyRun, finished: TinyRun) ->
     assert_same_results(again, finished)
 
 
-def test_a_damaged_checkpoint_is_named_with_the_way_out(
-    again: TinyRun,
-    capsys: pytest.CaptureFixture[str],
+def test_a_damaged_checkpoint_is_passed_over_with_one_line(
+    again: TinyRun, finished: TinyRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The run continues from the one before it, ends bit for bit as it did, and the damaged one is kept."""
     tensors = again.output / "checkpoints" / "step-000008" / "tensors.safetensors"
-    tensors.write_bytes(tensors.read_bytes()[:-100])
+    tensors.write_bytes(content := tensors.read_bytes()[:-100])
+    left = again.output / f".model-{'0' * 32}.partial"
+    left.mkdir()
+    assert again.train() == 0
+    shown = capsys.readouterr().out
+    (line,) = [line for line in shown.splitlines() if line.startswith("passed over")]
+    assert f"passed over step-000008: checkpoint file {tensors} is damaged" in line
+    assert line.endswith(f"can be used is {again.output}/checkpoints/step-000004")
+    assert f"continuing {again.output} from step 4" in shown and not left.exists()
+    assert_same_results(again, finished)
+    aside = again.output / "checkpoints" / "step-000008.set-aside" / "tensors.safetensors"
+    assert aside.read_bytes() == content
+
+
+def test_without_a_whole_checkpoint_the_run_is_refused_with_the_way_out(
+    again: TinyRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for tensors in again.output.glob("checkpoints/*/tensors.safetensors"):
+        tensors.write_bytes(tensors.read_bytes()[:-100])
+    before = {path: path.read_bytes() for path in again.output.rglob("*") if path.is_file()}
     assert again.train() == 2
     message = capsys.readouterr().err
+    tensors = again.output / "checkpoints" / "step-000008" / "tensors.safetensors"
     assert f"checkpoint file {tensors} is damaged" in message and "resume=PATH" in message
+    assert "The older ones cannot be used either: checkpoint file" in message
+    assert {path: path.read_bytes() for path in again.output.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
@@ -332,10 +354,11 @@ def test_a_checkpoint_with_other_tensors_is_refused(
     again: TinyRun,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = again.output / "checkpoints" / "step-000008" / "tensors.safetensors"
-    tensors = load_file(path)
+    path = again.output / "checkpoints" / "step-000008"
+    content = json.loads((path / "state.json").read_text())
+    tensors = load_file(path / "tensors.safetensors")
     change(tensors)
-    save_file(tensors, path)
+    save_checkpoint(path.parent, 8, tensors=tensors, state=content["state"], run=content["run"], keep=9)
     assert again.train() == 2
     message = capsys.readouterr().err
     assert "does not fit this run: " in message and told in message

@@ -18,8 +18,9 @@ from dreamprm.config.errors import UserError
 from dreamprm.data.read_report import ReadReport
 from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records
 from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, Record, StepRecord, to_json
-from dreamprm.files.atomic import atomic_folder, write_lines_atomically
+from dreamprm.files.atomic import atomic_folder, make_folder, remove_ended, write_lines_atomically
 from dreamprm.files.content import FileDigests, content_key
+from dreamprm.files.disk_errors import require_folder
 from dreamprm.responses import StepCounts
 
 R = TypeVar("R", StepRecord, MetaRecord, CandidateRecord)
@@ -46,7 +47,7 @@ def write_records(path: str | Path, records: Iterable[Record]) -> int:
         ValueError: a label is not a number that JSON can represent (NaN, infinity).
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     count = 0
 
     def lines() -> Iterator[str]:
@@ -158,6 +159,8 @@ class RecordTable(Generic[R]):
         digests = FileDigests() if digests is None else digests
         folder = Path(cache_dir) / f"{path.stem}-{_key(path, kind, settings, digests)}"
         if not _is_complete(folder):
+            require_folder(cache_dir, "cache_dir")
+            remove_ended(cache_dir)
             _build(folder, path, FORMS[kind], settings, digests)
         return cls([folder])
 

@@ -11,6 +11,10 @@ from dreamprm.config.errors import UserError
 
 Sampling = Literal["single", "mixed"]
 
+MOST_REPEATED = 4096
+"""Rows that a batch may have even if its set has fewer, which it then repeats. A batch without a limit would
+never end."""
+
 # Keys of the independent random streams derived from one seed.
 _ORDER, _ROWS = 0, 1
 
@@ -52,18 +56,18 @@ class DomainSampler:
         domain_sizes: the number of rows in every domain, in the order of the domain indices.
         mode: `single` or `mixed`.
         batch_size: rows per step (`single`), or rows per domain and step (`mixed`); >= 1. If it exceeds the
-            size of a domain, the domain's rows are repeated.
+            size of a domain, the domain's rows are repeated, up to `MOST_REPEATED`.
         seed: >= 0.
 
     Raises:
-        UserError: no domain, a domain without rows (it is named), an unknown mode, a batch size < 1 or a seed
-            < 0.
+        UserError: no domain, a domain without rows (it is named), an unknown mode, a batch size < 1 or more
+            than all rows, or a seed < 0.
     """
 
     def __init__(
         self, domain_sizes: Mapping[str, int], *, mode: Sampling, batch_size: int, seed: int
     ) -> None:
-        _check(batch_size, seed)
+        _check(batch_size, seed, largest=max(domain_sizes.values(), default=0), of="the largest domain")
         if mode not in ("single", "mixed"):
             raise UserError(f"sampling must be 'single' or 'mixed', got {mode!r}")
         if not domain_sizes:
@@ -122,13 +126,14 @@ class EpochSampler:
         size: rows in the set, >= 1.
         batch_size: rows per batch, >= 1.
         seed: >= 0; sets sampled alongside each other need different seeds to be independent.
+        setting: what `batch_size` is called in messages.
 
     Raises:
-        UserError: an empty set, a batch size < 1 or a seed < 0.
+        UserError: an empty set, a batch size < 1 or more than all rows, or a seed < 0.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int) -> None:
-        _check(batch_size, seed)
+    def __init__(self, size: int, batch_size: int, seed: int, *, setting: str = "batch_size") -> None:
+        _check(batch_size, seed, largest=size, of="the set", setting=setting)
         if size < 1:
             raise UserError(f"a set to sample from needs at least one record, got {size}")
         self.batch_size, self.seed = batch_size, seed
@@ -143,9 +148,14 @@ class EpochSampler:
         return _position(step * self.batch_size, self._rows.size)
 
 
-def _check(batch_size: int, seed: int) -> None:
+def _check(batch_size: int, seed: int, *, largest: int, of: str, setting: str = "batch_size") -> None:
     if batch_size < 1:
-        raise UserError(f"batch_size must be >= 1, got {batch_size}")
+        raise UserError(f"{setting} must be >= 1, got {batch_size}")
+    if batch_size > max(largest, MOST_REPEATED):
+        raise UserError(
+            f"{setting}={batch_size:,} is more than the {largest:,} records of {of}, which each batch would "
+            f"only repeat; give at most {max(largest, MOST_REPEATED):,}"
+        )
     if seed < 0:
         raise UserError(f"seed must be >= 0, got {seed}")
 

@@ -19,7 +19,8 @@ from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.record_table import write_records
 from dreamprm.evaluation.bootstrap import Estimate, QuestionDraws
 from dreamprm.evaluation.number_text import level_text, markdown_table, percent_interval
-from dreamprm.files.atomic import write_atomically
+from dreamprm.files.atomic import remove_ended, write_atomically
+from dreamprm.files.disk_errors import require_folder
 from dreamprm.files.distinct import require_distinct
 from dreamprm.formats.benchmarks.base import Benchmark
 from dreamprm.formats.benchmarks.candidates import check_candidates, to_candidates
@@ -47,6 +48,8 @@ def run_benchmark(config: BenchmarkConfig) -> None:
     """
     benchmark = build_benchmark(config.name, **config.settings)
     folder = Path(config.output)
+    require_folder(folder)
+    remove_ended(folder)
     images: Any = config.images  # the schema has checked it
     on_error: Any = config.on_error  # the schema has checked it
     tolerance, report = Tolerance(on_error, config.max_bad_fraction), ReadReport()

@@ -19,7 +19,14 @@ from dreamprm.evaluation.drawn_examples import Picks, draw_examples, write_examp
 from dreamprm.evaluation.page import evaluation_page, notes
 from dreamprm.evaluation.scored_suite import Asked, Check, ScoredSuite, open_scored_suite, shared_questions
 from dreamprm.evaluation.settings import EvaluateConfig, SuiteFiles
-from dreamprm.files.atomic import save_config, write_atomically, write_lines_atomically
+from dreamprm.files.atomic import (
+    make_folder,
+    remove_ended,
+    save_config,
+    write_atomically,
+    write_lines_atomically,
+)
+from dreamprm.files.disk_errors import require_folder
 from dreamprm.files.distinct import require_distinct
 from dreamprm.generators.cached_generator import CachedGenerator, cached_generator
 
@@ -36,6 +43,8 @@ def run_evaluate(config: EvaluateConfig) -> None:
     Raises:
         UserError: the configuration or the records do not allow the evaluation.
     """
+    folder = Path(config.output)
+    require_folder(folder)
     for what, chosen in (("suites", config.suites), ("development", config.development)):
         require_distinct([path for file in chosen.values() for path in (file.path, *file.joined)], what)
     with ExitStack() as stack:
@@ -58,8 +67,9 @@ def run_evaluate(config: EvaluateConfig) -> None:
     agreements, drawn = draw_examples(evaluation, picks, compared)
     result["examples"] = [dataclasses.asdict(agreement) for agreement in agreements]
     result |= {"notes": notes(result), "config": as_dict(config), "versions": versions()}
-    folder = Path(config.output)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    for place in (folder, folder / "plots"):
+        remove_ended(place)
     # Written last: if it exists, the evaluation is complete.
     (folder / "evaluation.json").unlink(missing_ok=True)
     save_config(folder / "config.yaml", config)

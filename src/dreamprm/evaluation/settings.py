@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dreamprm.answers.settings import JudgedAnswers
 from dreamprm.config.choices import AGGREGATIONS
+from dreamprm.config.names import check_names
 from dreamprm.config.schema import GIVEN, REQUIRED, section, setting
 from dreamprm.runtime.settings import BadRecordSettings, ground_colour, image_ground_setting
 
@@ -151,6 +152,9 @@ class EvaluateConfig(BadRecordSettings):
         """Validate the suites' names, and require a development set if something is picked."""
         if not self.suites:
             raise ValueError("suites must name at least one file of scored candidates, got {}")
+        check_names(self.suites, "suites")
+        check_names(self.development, "development")
+        check_names(self.checkpoints, "checkpoints")
         for name in (*self.suites, *self.development):
             if name == "mean":
                 raise ValueError(

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from filelock import FileLock, Timeout
-
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.files.atomic import make_folder
+from dreamprm.files.locks import acquire
 
 
 class Line(NamedTuple):
@@ -42,19 +42,15 @@ class AppendOnlyFile:
         self.path = Path(path)
         self._failure: str | None = None
         self._mutex = threading.Lock()
-        # The system releases the lock when the process dies, however it dies.
-        self._lock = FileLock(f"{self.path}.lock")
+        lock = None
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
+            make_folder(self.path.parent)
+            self._lock = lock = acquire(Path(f"{self.path}.lock"), of=self.path)
             # Unbuffered: a line that cannot be written leaves nothing behind to precede the next one.
             self._file = self.path.open("ab", buffering=0)
-        except Timeout:
-            raise UserError(
-                f"{self.path} is being written by another process; wait for it, or give another output"
-            ) from None
         except OSError as error:
-            self._lock.release()
+            if lock is not None:
+                lock.release()
             raise UserError(
                 f"{self.path} cannot be opened for writing ({error}); give another output"
             ) from error

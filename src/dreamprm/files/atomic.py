@@ -10,16 +10,18 @@ import errno
 import os
 import re
 import shutil
-import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dreamprm.config.loading import config_yaml
+from dreamprm.files.writer_process import DIGITS, has_ended, temporary_digits
 
-TEMPORARY = re.compile(r"\.(?P<name>.+)-[0-9a-f]{32}\.(?P<state>partial|replaced)(\.[^.]*)?")
+TEMPORARY = re.compile(rf"\.(?P<name>.+)-(?P<by>{DIGITS})\.(?P<state>partial|replaced)(\.[^.]*)?", re.DOTALL)
 """The temporary names used here for what belongs at `name`; a killed process may leave some behind."""
+
+ANY = re.compile(".*", re.DOTALL)
 
 # Flushing files one by one takes about 5 ms each; above this number, one flush of everything is faster.
 _MANY_FILES = 200
@@ -79,7 +81,7 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
         OSError: the folder cannot be written.
     """
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     partial, replaced = _beside(folder, "partial"), _beside(folder, "replaced")
     partial.mkdir()
     try:
@@ -101,6 +103,25 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
+def make_folder(folder: str | Path) -> None:
+    """Make a folder and its missing parents, with their names on disk; nothing happens if it is there.
+
+    Raises: OSError, if one of them cannot be made.
+    """
+    folder = Path(folder)
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _flush(folder.parent)
+
+
+def flush_file(path: Path) -> None:
+    """Wait until what a file holds is on disk, for files that grow line by line; none is none to wait for."""
+    if path.exists():
+        _flush(path)
+
+
 def remove_folder(folder: Path) -> None:
     """Remove a folder so that an interrupted removal leaves no partial folder under its name."""
     doomed = _beside(folder, "partial")
@@ -113,25 +134,51 @@ def restore_replaced(root: Path) -> None:
 
     Use it only if no other process writes to `root`.
     """
-    for path, match in _leftovers(root):
+    _restore(root, _leftovers(root))
+
+
+def remove_leftovers(root: Path, names: re.Pattern[str] = ANY) -> None:
+    """`restore_replaced`, then remove what killed processes left half-written or half-removed in `root`.
+
+    Use it only if no other process writes to `root`, or to the `names` in it: which process made a temporary
+    file is not asked.
+    """
+    _remove(root, [found for found in _leftovers(root) if names.fullmatch(found[1]["name"])])
+
+
+def remove_ended(root: str | Path, names: re.Pattern[str] = ANY) -> None:
+    """Like `remove_leftovers`, for places where other processes may write: it takes only what was made by
+    processes of this machine that have certainly ended.
+
+    Args:
+        root: the folder; nothing happens if there is none.
+        names: of the files and folders whose temporaries are meant.
+    """
+    root = Path(root)
+    if root.is_dir():
+        meant = [found for found in _leftovers(root) if names.fullmatch(found[1]["name"])]
+        _remove(root, [found for found in meant if has_ended(found[1]["by"])])
+
+
+def _restore(root: Path, found: Iterable[tuple[Path, re.Match[str]]]) -> None:
+    for path, match in found:
         final = root / match["name"]
         if match["state"] == "replaced" and not final.exists():
             os.rename(path, final)
 
 
-def remove_leftovers(root: Path) -> None:
-    """`restore_replaced`, then remove what killed processes left half-written or half-removed in `root`."""
-    restore_replaced(root)
-    for path, _ in _leftovers(root):
-        if path.is_dir():
+def _remove(root: Path, found: Sequence[tuple[Path, re.Match[str]]]) -> None:
+    _restore(root, found)
+    for path, _ in found:
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)  # as it was put back, or another process was faster
 
 
 def _beside(path: Path, state: str) -> Path:
     """A unique temporary name in the same folder, so that a rename moves no bytes."""
-    return path.with_name(f".{path.name}-{uuid.uuid4().hex}.{state}")
+    return path.with_name(f".{path.name}-{temporary_digits()}.{state}")
 
 
 def _leftovers(root: Path) -> list[tuple[Path, re.Match[str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,8 @@ from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records
 from dreamprm.data.record_table import write_records
 from dreamprm.data.records import Record
-from dreamprm.files.atomic import atomic_path
+from dreamprm.files.atomic import atomic_path, make_folder, remove_ended
+from dreamprm.files.disk_errors import require_folder
 from dreamprm.formats.format import ConvertReport, Direction, Format
 from dreamprm.formats.image_folder import images_from
 from dreamprm.formats.published_flags import FlagAgreement, compared
@@ -101,6 +103,8 @@ def convert_file(
         raise UserError(f"destination is the same file as source: {source}; choose another file to write")
     if destination.is_dir():
         raise UserError(f"destination is a folder: {destination}; give the path of a file to write")
+    require_folder(destination.parent, "the folder of destination")
+    remove_ended(destination.parent, re.compile(re.escape(destination.name)))
     if direction == "out":
         return _write_foreign(chosen, source, destination, options)
     if "image_folder" in chosen.options() and options.get("image_folder") is None:
@@ -141,7 +145,7 @@ def _write_foreign(chosen: Format, source: Path, destination: Path, options: dic
     # Questions without images are accepted, and images need not exist on this machine: none is opened.
     read: Any = _OWN_READERS[chosen.kind]
     records = read(source, allow_no_image=True, missing_image="keep")
-    destination.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(destination.parent)
     with atomic_path(destination) as partial:
         chosen.write(counted(records), partial, report=report, **options)
         written = count - sum(report.not_chosen.values())

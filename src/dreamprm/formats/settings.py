@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dreamprm.config.help import key_lines
+from dreamprm.config.names import check_names
 from dreamprm.config.schema import REQUIRED, declared, open_settings, setting
 
 
@@ -57,3 +58,8 @@ class ConvertConfig:
     options: dict[str, Any] = open_settings(
         "the format's own options, written next to the keys above:", listing=format_listing
     )
+
+    def check(self) -> None:
+        """Refuse a domain that is no name."""
+        if isinstance(domain := self.options.get("domain"), str):
+            check_names([domain], "domain")

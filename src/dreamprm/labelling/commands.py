@@ -16,8 +16,9 @@ from dreamprm.config.loading import changed_keys, load_config, saved_versions
 from dreamprm.data.image_notes import ImageNotes, ImageSummary
 from dreamprm.data.read_report import ReadReport
 from dreamprm.data.records import QuestionRecord
-from dreamprm.files.atomic import save_config, write_atomically
+from dreamprm.files.atomic import remove_ended, save_config, write_atomically
 from dreamprm.files.content import FileDigests, changed_parts
+from dreamprm.files.disk_errors import require_folder
 from dreamprm.generators import SERVING, Generator, Sampling, build_generator
 from dreamprm.generators.cached_generator import cached_generator
 from dreamprm.generators.registry import generator_identity
@@ -221,6 +222,7 @@ def _writing(folder: Path) -> Iterator[None]:
 @contextmanager
 def _run(config: LabelConfig, journal: str, shard_text: str, reports: Sequence[ReadReport]) -> Iterator[_Run]:
     folder = Path(config.output)
+    require_folder(folder)
     first, of = shard_of(shard_text)
     part = "" if of == 1 else f"-{first:05d}-of-{of:05d}"
     with ExitStack() as stack:
@@ -228,6 +230,7 @@ def _run(config: LabelConfig, journal: str, shard_text: str, reports: Sequence[R
         stack.callback(generator.close)
         checker, judge = _checker(config, folder / f"judge-{journal}{part}.jsonl", stack)
         held = stack.enter_context(Journal(folder / f"{journal}{part}.jsonl"))
+        remove_ended(folder)
         digests = FileDigests()
         files = {
             f"{section}.{key}/{name}": digest

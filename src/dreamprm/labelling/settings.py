@@ -9,7 +9,7 @@ from dreamprm.answers.settings import AnswerSettings
 from dreamprm.config.choices import PROMPTS, SPLITS
 from dreamprm.config.schema import REQUIRED, open_settings, section, setting
 from dreamprm.generators.settings import GeneratorSettings
-from dreamprm.runtime.settings import ProgressSettings, ReadingSettings, RecordFile
+from dreamprm.runtime.settings import ProgressSettings, ReadingSettings, RecordFile, require_end
 
 
 @dataclass
@@ -37,8 +37,9 @@ class SampleSettings:
     shard: str = setting("0/1", "i/n: this process takes every n-th question, starting at the i-th (from 0)")
 
     def check(self) -> None:
-        """Validate the shard."""
+        """Validate the shard and the number of CoTs."""
         shard_of(self.shard)
+        require_end("n", self.n)
 
 
 @dataclass
@@ -61,8 +62,12 @@ class LabelSettings:
     )
 
     def check(self) -> None:
-        """Validate the shard."""
+        """Validate the shard, and what is made at once."""
         shard_of(self.shard)
+        require_end("cots", self.cots)
+        for key in ("rollouts", "initial", "maximum"):
+            if isinstance(value := self.settings.get(key), int):
+                require_end(key, value)
 
 
 @dataclass

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dreamprm.config.errors import UserError
-from dreamprm.files.atomic import write_atomically
+from dreamprm.files.atomic import remove_ended, write_atomically
 from dreamprm.files.distinct import require_distinct
 from dreamprm.reporting.console import final_table
 from dreamprm.reporting.contents import Report, read_report
@@ -108,6 +109,8 @@ def _place(report: Report, output: Path | None) -> Path:
             )
         place, advice = common / PAGE, "name its path with output=PAGE.html"
     parent = place.parent
+    if parent.is_dir():
+        remove_ended(parent, re.compile(re.escape(place.name)))
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         reason = "cannot be written to" if parent.is_dir() else "does not exist"
         raise UserError(f"the page cannot be written to {place}: {parent} {reason}; {advice}")

@@ -1,10 +1,16 @@
-"""Ctrl-C and SIGTERM: SIGTERM raised as an exception like Ctrl-C, and either deferred to a safe moment."""
+"""Ctrl-C and SIGTERM: SIGTERM raised as an exception like Ctrl-C, and either deferred to a safe moment.
+
+A second SIGTERM ends the process at once, whatever it is doing.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
@@ -58,6 +64,9 @@ class DeferredInterrupt:
         del frame
         again, self._number = self.requested, number
         if again:
+            before = self._before.get(signal.SIGTERM)
+            if number == signal.SIGTERM and isinstance(before, _RaiseOrEnd):
+                before.again = True
             self.deliver()
 
     def _restore(self) -> None:
@@ -70,22 +79,45 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, raised where it arrived, so that a command saves its state as it does on Ctrl-C."""
 
 
+class _RaiseOrEnd:
+    """A handler of SIGTERM: the first raises `Terminated`, a further one ends the process."""
+
+    def __init__(self, last: Callable[[], None]) -> None:
+        self.again = False
+        self._last = last
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if not self.again:
+            self.again = True
+            raise Terminated
+        # Not by an exception: what cleans up may wait for a batch that never ends. Files are safe, as they
+        # are written whole or not at all; loader processes ignore SIGTERM, which the loop handles for them.
+        try:
+            self._last()
+            sys.stdout.flush()
+        finally:
+            for child in multiprocessing.active_children():
+                child.kill()
+            os._exit(128 + number)
+
+
 @contextmanager
-def sigterm_raises() -> Iterator[None]:
+def sigterm_raises(last: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Turn SIGTERM into `Terminated` inside the block, unless the process was started to ignore it.
 
-    Signals can only be handled in the main thread; elsewhere this does nothing.
+    A second SIGTERM ends the process at once with code 143. Signals can only be handled in the main thread;
+    elsewhere this does nothing.
+
+    Args:
+        last: what to do before a second SIGTERM ends the process.
     """
     main_thread = threading.current_thread() is threading.main_thread()
     if not main_thread or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
         yield
         return
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, handle)
+    before = signal.signal(signal.SIGTERM, _RaiseOrEnd(last))
     try:
         yield
     finally:

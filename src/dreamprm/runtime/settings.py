@@ -8,7 +8,21 @@ from typing import Any
 
 from dreamprm.config.choices import PROGRESS_MODES
 from dreamprm.config.errors import UserError, nearest
+from dreamprm.config.names import check_names
 from dreamprm.config.schema import REQUIRED, setting
+
+MOST = 1_000_000
+"""Of what is made at once: a batch, a window, the CoTs of one question."""
+
+
+def require_end(key: str, value: int) -> None:
+    """Refuse a number of things made at once that would never be made.
+
+    Raises:
+        ValueError: naming the key, the value and what is allowed.
+    """
+    if value > MOST:
+        raise ValueError(f"{key}={value:,} are made at once, which would not end; give at most {MOST:,}")
 
 
 @dataclass
@@ -97,3 +111,8 @@ class RecordFile:
 
     path: str = setting(REQUIRED, "JSON or JSONL file of records", shorthand=True)
     domain: str | None = setting(None, "domain of all its records; null: each record names its own")
+
+    def check(self) -> None:
+        """Refuse a domain that is no name."""
+        if self.domain is not None:
+            check_names([self.domain], "domain")

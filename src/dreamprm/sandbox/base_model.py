@@ -90,7 +90,7 @@ def train_base_model(
     processor = build_processor()
     prm = PRM.from_backbone(base_config(settings, processor.tokenizer), processor=processor)
     texts = read_text_records(folder / "pool.jsonl")
-    sampler = EpochSampler(len(texts), settings.base_batch, seed=seed)
+    sampler = EpochSampler(len(texts), settings.base_batch, seed=seed, setting="base_batch")
     images = processor.image_store()
     # The pool is small and is visited about seventeen times, so each text is encoded once.
     encoded = [processor.encode_text(text.text, images.open_all(text.images)) for text in texts]

@@ -19,6 +19,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -28,7 +29,8 @@ from typing import Any
 from dreamprm.config.errors import UserError
 from dreamprm.data.record_table import write_records
 from dreamprm.data.records import QuestionRecord
-from dreamprm.files.atomic import atomic_folder
+from dreamprm.files.atomic import atomic_folder, remove_ended
+from dreamprm.files.disk_errors import require_folder
 from dreamprm.sandbox.corpus import generate_captions, generate_exercises
 from dreamprm.sandbox.domains import DOMAINS, DomainData, DomainSpec, Problem, generate_domain
 from dreamprm.sandbox.scene_file import SCENES, write_scenes
@@ -72,10 +74,12 @@ def ensure_sandbox(config: SandboxConfig, *, say: Callable[[str], None] = print)
         UserError: the folder contains something else, or a world with other sizes or another seed.
     """
     folder = Path(config.folder)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.is_dir() and any(folder.iterdir()):
         _check_manifest(folder, manifest(config))
         say(f"sandbox data is in {folder}")
         return
+    require_folder(folder, "folder")
+    remove_ended(folder.parent, re.compile(re.escape(folder.name)))
     started = time.monotonic()
     with atomic_folder(folder) as partial:
         _generate(partial, config, say)

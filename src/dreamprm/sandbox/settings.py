@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dreamprm.config.schema import setting
+from dreamprm.runtime.settings import require_end
 
 
 @dataclass
@@ -35,6 +36,7 @@ class SandboxConfig:
     threads: int | None = setting(None, "CPU threads for torch; null: torch's default", minimum=1)
 
     def check(self) -> None:
-        """Require a width that four attention heads with rotary positions can share."""
+        """Require a batch that ends, and a width that four rotary attention heads can share."""
+        require_end("base_batch", self.base_batch)
         if self.hidden_size % 16:
             raise ValueError(f"hidden_size must be a multiple of 16, got {self.hidden_size}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,8 +15,15 @@ import torch
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
-from dreamprm.files.atomic import save_config, write_atomically, write_lines_atomically
+from dreamprm.files.atomic import (
+    remove_ended,
+    remove_leftovers,
+    save_config,
+    write_atomically,
+    write_lines_atomically,
+)
 from dreamprm.files.content import FileDigests, content_key, image_contents
+from dreamprm.files.disk_errors import require_folder
 from dreamprm.files.distinct import require_distinct
 from dreamprm.models.candidate_scoring import PassLimits
 from dreamprm.responses import StepCounts
@@ -44,6 +52,7 @@ def run_score(config: ScoreConfig) -> None:
     """
     prepare_process(config.threads)
     folder, name = Path(config.output), scorer_name(config)
+    require_folder(folder)
     require_distinct(config.files.values(), "files")
     sources = {label: _source(config, path, name) for label, path in config.files.items()}
     for label, source in sources.items():
@@ -67,6 +76,8 @@ def run_score(config: ScoreConfig) -> None:
     summary: dict[str, Any] = {"scorer": name, "model": config.model, "made_by": identity, "files": {}}
     for label, source in sources.items():
         with ScoreJournal(folder / f"{label}.scores.jsonl", identity) as journal:
+            remove_leftovers(folder, re.compile(re.escape(f"{label}.jsonl")))
+            remove_ended(folder)
             save_config(folder / "config.yaml", config)  # only after the journal has been found to match
             stored = StoredScores(
                 journal,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dreamprm.config.names import check_names
 from dreamprm.config.schema import REQUIRED, section, setting
 from dreamprm.runtime.settings import (
     ProgressSettings,
@@ -99,9 +100,11 @@ class ScoreConfig:
             ground_colour(self.image_ground)
         if not self.files:
             raise ValueError("files must name at least one file, such as files.mathvista=candidates.jsonl")
+        check_names(self.files, "files", distinct=True)
         for name in self.files:
-            if not name or name.startswith(".") or set(name) & set("/\\"):
+            if name.casefold().endswith(".scores"):
                 raise ValueError(
-                    f"files: {name!r} becomes a file name; it may not be empty, start with a "
-                    "dot or contain a slash"
+                    f"files: {name!r} ends in .scores, as the journals of scores do; give another name"
                 )
+        if self.name is not None:
+            check_names([self.name], "name")

@@ -59,6 +59,7 @@ class Run:
         image_notes: on the images of the records used so far.
         meta_reports: of reading the meta records; those of the step records are in `records`.
         inputs: what it trains on, as its checkpoints record it (`run_inputs.recorded`).
+        removable: which of the checkpoints in its folder it may remove.
     """
 
     config: TrainConfig
@@ -76,6 +77,7 @@ class Run:
     image_notes: ImageNotes
     meta_reports: list[ReadReport]
     inputs: dict[str, Any] = field(default_factory=dict)
+    removable: Callable[[Path], bool] = lambda path: True
 
     def named_weights(self) -> dict[str, float]:
         """The current weights of the domains."""
@@ -203,7 +205,9 @@ def assemble(
     if config.lm_weight:
         assert config.data.lm is not None, "the schema wants data.lm with lm_weight > 0"
         texts = read_text_records(config.data.lm, image_root=config.data.image_root)
-        text_sampler = EpochSampler(len(texts), config.lm_batch_size, seed=_seed(config, TEXT_ORDER))
+        text_sampler = EpochSampler(
+            len(texts), config.lm_batch_size, seed=_seed(config, TEXT_ORDER), setting="lm_batch_size"
+        )
     level = _upper_level(config, table, estimator, prm=prm)
     problem = prm_problem(
         prm,
@@ -249,7 +253,9 @@ def assemble(
         ),
         meta_batches=MetaBatches(
             meta,
-            EpochSampler(len(meta), config.meta_batch_size, seed=_seed(config, META_ORDER)),
+            EpochSampler(
+                len(meta), config.meta_batch_size, seed=_seed(config, META_ORDER), setting="meta_batch_size"
+            ),
             processor=prm.processor,
             images=images,
         ),

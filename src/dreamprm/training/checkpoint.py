@@ -1,16 +1,19 @@
 """Checkpoints: tensors as safetensors and the rest as JSON, in a folder that appears whole or not at all.
 
-A new checkpoint is complete and on disk before older ones are removed.
+A new checkpoint is complete and on disk before older ones are removed. state.json says what the folder
+holds, by digest, and which run it is of, and ends with a digest of itself: later damage is noticed.
 Everything that determines the rest of a run belongs in it; `capture_random_state` gives the random states.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +24,57 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dreamprm.config.errors import UserError
-from dreamprm.files.atomic import atomic_folder, remove_folder, remove_leftovers, restore_replaced
+from dreamprm.files.atomic import (
+    atomic_folder,
+    make_folder,
+    remove_folder,
+    remove_leftovers,
+    restore_replaced,
+)
+from dreamprm.files.content import FileDigests
+from dreamprm.files.disk_errors import disk_error
 
 TENSORS = "tensors.safetensors"
 STATE = "state.json"
 RANDOM = "random."  # prefix of the random states among a checkpoint's tensors
+FORMAT = 2
+"""Of state.json; version 0.2.0 and older wrote none, and no digests."""
 
-_FINAL = re.compile(r"step-(\d+)")
+STEPS = re.compile(r"step-([0-9]+)")
+"""The names of checkpoints' folders."""
+
+_SEAL = re.compile(rb'"sha256": "([0-9a-f]{64})"\s*\}\s*\Z')
+
+WAYS_OUT = (
+    "give an earlier checkpoint (resume=PATH); or start from scratch, with overwrite=true to replace the "
+    "run, or with resume=never and another output"
+)
+"""What to do about a checkpoint that cannot be used."""
+
+
+class UnusableCheckpoint(UserError):
+    """A checkpoint that is damaged or of another run, with the reason apart from the advice."""
+
+    def __init__(self, reason: str, advice: str = WAYS_OUT, *, between: str = "; ") -> None:
+        super().__init__(f"{reason}{between}{advice}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint's state.json says.
+
+    Attributes:
+        step: inner steps done.
+        state: as given to `save_checkpoint`.
+        run: as given to `save_checkpoint`: what it is a checkpoint of.
+        files: size and SHA-256 of the other files, by name; None in version 0.2.0 and older.
+    """
+
+    step: int
+    state: dict[str, Any]
+    run: dict[str, Any]
+    files: dict[str, dict[str, Any]] | None
 
 
 def save_checkpoint(
@@ -37,6 +84,8 @@ def save_checkpoint(
     tensors: Mapping[str, Tensor],
     state: Mapping[str, Any],
     keep: int = 2,
+    run: Mapping[str, Any] | None = None,
+    removable: Callable[[Path], bool] = lambda path: True,
 ) -> Path:
     """Write `folder/step-NNNNNN/` atomically, then remove all but the newest `keep` checkpoints.
 
@@ -48,6 +97,8 @@ def save_checkpoint(
         tensors: by name, of any shape, dtype and device; shared storage (tied weights) is stored twice.
         state: JSON values; tuples come back as lists.
         keep: checkpoints to keep, >= 1.
+        run: JSON values that say which run it is of.
+        removable: which of the older checkpoints may be removed; the others stay and do not count.
 
     Returns:
         The checkpoint's folder.
@@ -61,19 +112,46 @@ def save_checkpoint(
         raise ValueError(f"step must be >= 0, got {step}")
     if keep < 1:
         raise ValueError(f"keep must be >= 1, got {keep}; the newest checkpoint always stays")
-    text = json.dumps({"step": step, "state": dict(state)}, indent=1)
+    content: dict[str, Any] = {"format": FORMAT, "step": step, "run": dict(run or {}), "state": dict(state)}
+    json.dumps(content)
     root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(root)
     final = root / f"step-{step:06d}"
-    with atomic_folder(final) as partial:
-        save_file(_storable(tensors), partial / TENSORS)
-        (partial / STATE).write_text(text, encoding="utf-8")
+    try:
+        make_folder(root)
+        remove_leftovers(root, STEPS)
+        with atomic_folder(final) as partial:
+            save_file(_storable(tensors), partial / TENSORS)
+            size = (partial / TENSORS).stat().st_size
+            content["files"] = {TENSORS: {"bytes": size, "sha256": FileDigests().of(partial / TENSORS)}}
+            (partial / STATE).write_text(_sealed(content), encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        found = disk_error(error)
+        if found is None:
+            raise
+        raise OSError(found.errno, found.strerror, str(final)) from error
     # Newest means highest step, but the one just written stays even if the run went back to an earlier step.
-    others = [path for path in _finished(root) if path != final]
+    others = [path for path in checkpoints_in(root) if path != final and removable(path)]
     for path in others[: max(0, len(others) - (keep - 1))]:
         remove_folder(path)
     return final
+
+
+def checkpoints_in(folder: str | os.PathLike[str]) -> list[Path]:
+    """What has the name of a finished checkpoint in the folder, in order of steps, whole or not.
+
+    Leftovers of an interrupted write are never among them.
+
+    Raises:
+        UserError: it is not a folder.
+    """
+    root = Path(folder)
+    if not root.exists():
+        return []
+    if not root.is_dir():
+        raise UserError(f"{root} is a file, where checkpoints should be; move it elsewhere")
+    restore_replaced(root)
+    found = [(int(match[1]), path) for path in root.iterdir() if (match := STEPS.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
 
 
 def latest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
@@ -81,64 +159,178 @@ def latest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
 
     Leftovers of an interrupted write are never returned.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        return None
-    restore_replaced(root)
-    finished = _finished(root)
+    finished = checkpoints_in(folder)
     return finished[-1] if finished else None
 
 
-def remove_later_checkpoints(folder: str | os.PathLike[str], step: int) -> None:
+def remove_later_checkpoints(
+    folder: str | os.PathLike[str], step: int, *, removable: Callable[[Path], bool] = lambda path: True
+) -> list[Path]:
     """Remove the checkpoints after `step` inner steps, for a run that goes back to that step.
 
     They may come from other settings, and the next `latest_checkpoint` must not find them.
+
+    Args:
+        removable: which of them may be removed; the others get another name.
+
+    Returns:
+        The new names of the others.
     """
-    root = Path(folder)
+    root, aside = Path(folder), []
     if root.is_dir():
-        remove_leftovers(root)
-        for path in _finished(root):
+        remove_leftovers(root, STEPS)
+        for path in checkpoints_in(root):
             if int(path.name.removeprefix("step-")) > step:
-                remove_folder(path)
+                if removable(path):
+                    remove_folder(path)
+                else:
+                    aside.append(_set_aside(path))
+    return aside
 
 
-WAYS_OUT = (
-    "give an earlier checkpoint (resume=PATH); or start from scratch, with overwrite=true to replace the "
-    "run, or with resume=never and another output"
-)
-"""What to do about a checkpoint that cannot be used."""
+def _set_aside(path: Path) -> Path:
+    """Give a folder a name that is not a checkpoint's, without removing anything."""
+    number, target = 1, path.with_name(f"{path.name}.set-aside")
+    while target.exists():
+        number += 1
+        target = path.with_name(f"{path.name}.set-aside-{number}")
+    os.rename(path, target)
+    return target
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a checkpoint: its tensors (on the CPU) by name, and its state.
+def load_checkpoint(
+    path: str | os.PathLike[str], *, digests: FileDigests | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint that is found to be whole: its tensors (on the CPU) by name, and its state.
+
+    Args:
+        digests: of the running command; None: its files are read anew.
 
     Raises:
-        UserError: the folder or one of its files is missing, cut short or malformed.
+        UserError: the folder or one of its files is missing, cut short or damaged.
     """
     folder = Path(path)
-    state = load_state(folder)
+    header = read_header(folder)
+    check_files(folder, header, digests or FileDigests())
     try:
         tensors = load_file(folder / TENSORS)
-    except (SafetensorError, ValueError) as error:
-        raise UserError(f"checkpoint file {folder / TENSORS} is damaged ({error}); {WAYS_OUT}") from error
-    return tensors, state
+    except (SafetensorError, ValueError, OSError) as error:
+        raise UnusableCheckpoint(f"checkpoint file {folder / TENSORS} is damaged ({error})") from error
+    return tensors, header.state
 
 
 def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the state of a checkpoint without its tensors.
 
     Raises:
-        UserError: the folder or one of its files is missing, or the state is cut short or malformed.
+        UserError: the folder or one of its files is missing, or the state is cut short or damaged.
+    """
+    return read_header(path).state
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Read and check state.json; of the other files, only whether they are there.
+
+    Raises:
+        UserError: the folder or one of its files is missing, there are others, or state.json is damaged, of
+            another version, or of another step than the folder's name says.
     """
     folder = Path(path)
     for name in (STATE, TENSORS):
         if not (folder / name).is_file():
-            raise UserError(f"checkpoint {folder} is incomplete: {name} is missing; {WAYS_OUT}")
+            what = "is not a file" if (folder / name).exists() else "is missing"
+            raise UnusableCheckpoint(f"checkpoint {folder} is incomplete: {name} {what}")
+    file = folder / STATE
     try:
-        state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))["state"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"checkpoint file {folder / STATE} is damaged ({error}); {WAYS_OUT}") from error
-    return state
+        text = file.read_bytes()
+        content = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnusableCheckpoint(f"checkpoint file {file} is damaged ({error})") from error
+    header = _older(content) or _header(file, text, content)
+    surplus = sorted(
+        one.name for one in folder.iterdir() if one.name not in (STATE, TENSORS) and one.name[0] != "."
+    )
+    if surplus and header.files is not None:
+        raise UnusableCheckpoint(
+            f"checkpoint {folder} holds what is not a part of it: {', '.join(surplus[:5])}"
+        )
+    named = STEPS.fullmatch(folder.name)  # a folder that somebody has renamed says nothing
+    steps = {
+        "step": header.step,
+        "state.inner_step": header.state.get("inner_step", header.step),
+        "the folder's name": int(named[1]) if named is not None else header.step,
+    }
+    if any(type(step) is not int or step < 0 or step != header.step for step in steps.values()):
+        told = ", ".join(f"{what} says {step!r}" for what, step in steps.items())
+        raise UnusableCheckpoint(f"checkpoint {folder} contradicts itself: of the steps done, {told}")
+    return header
+
+
+def check_files(path: str | os.PathLike[str], header: Header, digests: FileDigests) -> None:
+    """Compare a checkpoint's files with their digests; all of each file is read, about 1 s per GB.
+
+    Raises:
+        UserError: one of them is not what was written.
+    """
+    for name, known in (header.files or {}).items():
+        file = Path(path) / name
+        try:
+            size = file.stat().st_size
+            if size != known["bytes"]:
+                raise UnusableCheckpoint(
+                    f"checkpoint file {file} is damaged (it has {size:,} bytes, and was written with "
+                    f"{known['bytes']:,})"
+                )
+            if digests.of(file) != known["sha256"]:
+                raise UnusableCheckpoint(
+                    f"checkpoint file {file} is damaged (its SHA-256 is not the one of what was written)"
+                )
+        except OSError as error:
+            raise UnusableCheckpoint(f"checkpoint file {file} cannot be read ({error})") from error
+
+
+def _sealed(content: Mapping[str, Any]) -> str:
+    """The JSON text of state.json, with a digest of the rest of the text at its end."""
+    text = json.dumps({**content, "sha256": "0" * 64}, indent=1)
+    start = text.rindex("0" * 64)
+    return text[:start] + hashlib.sha256(text.encode()).hexdigest() + text[start + 64 :]
+
+
+def _older(content: Any) -> Header | None:
+    """The header as version 0.2.0 and older wrote it; None if this is none."""
+    if (
+        isinstance(content, dict)
+        and content.keys() == {"step", "state"}
+        and isinstance(content["state"], dict)
+    ):
+        return Header(content["step"], content["state"], {}, None)
+    return None
+
+
+def _header(file: Path, text: bytes, content: Any) -> Header:
+    seal = _SEAL.search(text)
+    if seal is None:
+        raise UnusableCheckpoint(f"checkpoint file {file} is damaged (it does not end with its digest)")
+    blank = text[: seal.start(1)] + b"0" * 64 + text[seal.end(1) :]
+    if hashlib.sha256(blank).hexdigest() != seal[1].decode():
+        raise UnusableCheckpoint(f"checkpoint file {file} is damaged (its digest is not that of its text)")
+    if content.get("format") != FORMAT:
+        raise UnusableCheckpoint(
+            f"checkpoint file {file} has format {content.get('format')!r}, but this version reads {FORMAT}"
+        )
+    files = content.get("files")
+    kinds = {"step": int, "run": dict, "state": dict, "files": dict}
+    wrong = [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]
+    if (
+        wrong
+        or not isinstance(files, dict)
+        or not all(isinstance(one, dict) and one.keys() >= {"bytes", "sha256"} for one in files.values())
+        or files.keys() != {TENSORS}
+    ):
+        raise UnusableCheckpoint(
+            f"checkpoint file {file} is damaged (bad fields {', '.join(wrong) or 'files'})"
+        )
+    return Header(content["step"], content["state"], content["run"], files)
 
 
 def capture_random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -201,9 +393,3 @@ def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         seen.add(stored.untyped_storage().data_ptr())
         result[name] = stored
     return result
-
-
-def _finished(root: Path) -> list[Path]:
-    """Finished checkpoints in order of steps."""
-    found = [(int(match[1]), path) for path in root.iterdir() if (match := _FINAL.fullmatch(path.name))]
-    return [path for _, path in sorted(found)]

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from dreamprm.config.errors import UserError
 from dreamprm.files.append_only import append_line
-from dreamprm.files.atomic import write_atomically
+from dreamprm.files.atomic import flush_file, make_folder, remove_ended, remove_leftovers, write_atomically
+from dreamprm.files.disk_errors import FULL, disk_error, told
+from dreamprm.files.locks import LOCK, owned_folder
+from dreamprm.training.checkpoint import latest_checkpoint
+
+WRITTEN = re.compile(
+    r"config\.yaml|metrics\.jsonl|domain_weights\.jsonl|instance_weights\.jsonl|summary\.json|model|selected"
+)
+"""What only the training that holds a run's folder writes there."""
+
+_PARTS = ("checkpoints", "model", "selected", "plots")
 
 
 class RunFolder:
@@ -31,7 +47,60 @@ class RunFolder:
 
     def create(self) -> None:
         """Make the folder if it is missing."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
+
+    def owned(self) -> AbstractContextManager[None]:
+        """Hold the folder, so that no other training writes to it; one that never began leaves no folder."""
+        return owned_folder(self.path, keep=self.config)
+
+    def is_run(self) -> bool:
+        """Whether the folder's config.yaml is one that a training has saved."""
+        try:
+            content = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            return False
+        versions = content.get("versions") if isinstance(content, dict) else None
+        ours = isinstance(versions, dict) and "dreamprm" in versions
+        return ours and {"data", "model", "inner_steps"} <= content.keys()
+
+    def entries(self) -> list[Path]:
+        """Everything in the folder, except its lock."""
+        return sorted(path for path in self.path.iterdir() if path.name != LOCK) if self.path.is_dir() else []
+
+    def content(self) -> list[str]:
+        """What a training could write over in the folder: its files, and folders of the names of ours.
+
+        Not hidden files, nor folders of other names: what chains of commands make for logs and further runs.
+        """
+        return [
+            path.name
+            for path in self.entries()
+            if path.name[0] != "." and (not path.is_dir() or (path.name in _PARTS and any(path.iterdir())))
+        ]
+
+    def clear(self) -> None:
+        """Remove all that a run has left, its configuration last: until then it can be seen to be one."""
+        for path in sorted(self.path.iterdir(), key=lambda path: path == self.config):
+            if path.name == LOCK:
+                continue  # which is held
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def remove_leftovers(self) -> None:
+        """Remove what trainings that were killed left half-written; the folder must be held."""
+        remove_leftovers(self.path, WRITTEN)
+        for folder in (self.path / "selected", self.path / "model"):
+            if folder.is_dir():
+                remove_leftovers(folder)
+        for folder in (self.path, self.path / "plots"):  # where a report may be being written
+            remove_ended(folder)
+
+    def flush(self) -> None:
+        """Wait until the logs are on disk: no checkpoint may survive the lines that were logged before it."""
+        for path in (self._metrics, self._weights):
+            flush_file(path)
 
     def log_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl; it must hold `step`."""
@@ -51,21 +120,53 @@ class RunFolder:
             with self._metrics.open(encoding="utf-8") as file:
                 yield from map(json.loads, file)
 
-    def rewind(self, step: int) -> None:
-        """Drop what was logged after `step`: a resumed run will write those lines again."""
+    def rewind(self, step: int) -> int:
+        """Drop what was logged after `step`: a resumed run will write those lines again.
+
+        Returns:
+            The number of lines that are no whole lines of a log, except the last of each; dropped too.
+        """
+        unreadable = 0
         for path in (self._metrics, self._weights):
             if path.exists():
-                lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-                write_atomically(path, "".join(line for line in lines if _logged_step(line) <= step))
+                # Not `splitlines`, which also divides at characters that names may hold (U+2028, ...).
+                lines = path.read_bytes().split(b"\n")
+                steps = [_logged_step(line) for line in lines]
+                unreadable += sum(found is None for found in steps[:-1])
+                kept = [line for line, found in zip(lines, steps) if found is not None and found <= step]
+                write_atomically(path, b"".join(line + b"\n" for line in kept))
+        return unreadable
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json whole or not at all."""
         write_atomically(self.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
 
 
-def _logged_step(line: str) -> float:
-    # A line cut short by a crash counts as later than everything, so it is dropped.
+@contextmanager
+def what_stands(folder: RunFolder) -> Iterator[None]:
+    """Turn errors of the disk into user errors that say what to do, and from where the run would continue.
+
+    Raises:
+        UserError: with the system's error.
+    """
+    try:
+        yield
+    except Exception as error:
+        found = disk_error(error)
+        if found is None or (isinstance(error, UserError) and found.errno not in FULL):
+            raise
+        reason = str(error) if isinstance(error, UserError) else told(found, folder.path)
+        try:
+            latest = latest_checkpoint(folder.checkpoints)
+        except (UserError, OSError):
+            latest = None
+        stands = "No checkpoint has been saved" if latest is None else f"Checkpoint {latest} stands"
+        raise UserError(f"{reason}. {stands}") from error
+
+
+def _logged_step(line: bytes) -> float | None:
+    """The step of a line; None if it is none, such as one cut short by a crash."""
     try:
         return float(json.loads(line)["step"])
-    except (json.JSONDecodeError, KeyError):
-        return float("inf")
+    except (ValueError, KeyError, TypeError):
+        return None

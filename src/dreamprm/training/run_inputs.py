@@ -6,29 +6,20 @@ Paths are no part of it: data and models may be moved.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from dreamprm.config.errors import UserError
-from dreamprm.config.loading import changed_keys, load_config
 from dreamprm.data.readers import read_text_records
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.files.content import FileDigests, changed_parts
 from dreamprm.models.checkpoint_files import checkpoint_contents
-from dreamprm.training.checkpoint import load_state
 from dreamprm.training.settings import TrainConfig
 
 Files = dict[str, dict[str, str | None]]
 """Digests by the setting that names a file or folder, and by the file's name in that folder (`""`: itself)"""
-
-START_ANEW = "start anew, with another output, or with overwrite=true to replace the run"
-WAYS_OUT = (
-    "Put the earlier files back; or continue with what they hold now, with changed_inputs=accept; or "
-    + START_ANEW
-)
 
 _DIGITS = 16  # of an image's digest in a checkpoint: 1.6 MB for 100,000 images
 _SHOWN = 5  # images named in a message
@@ -116,96 +107,3 @@ def changed_images(before: str, paths: Sequence[str], now: str) -> list[str]:
     if len(different) > _SHOWN:
         told.append(f"and {len(different) - _SHOWN:,} other images have")
     return told
-
-
-def places_that_may_change(checkpoint: Path, before: TrainConfig, config: TrainConfig) -> tuple[str, ...]:
-    """The settings that say where inputs are; if the checkpoint says what they hold, that is compared."""
-    if not _says(load_state(checkpoint).get("inputs")):
-        return ()
-    return (*input_keys(before), *input_keys(config), "data.image_root")
-
-
-class ContinuedInputs:
-    """Compares the inputs of a run that is continued with those that its checkpoint records.
-
-    A checkpoint that is given by its path may be continued with other settings: inputs that have other paths
-    than in its run's configuration are other ones on purpose, and are reported.
-
-    Args:
-        config: of the run.
-        checkpoint: what it continues from.
-        say: prints a line for the user.
-
-    Raises:
-        UserError: the checkpoint does not say what it was trained on (version 0.2.0 and older), and this has
-            not been accepted.
-    """
-
-    def __init__(self, config: TrainConfig, checkpoint: str, say: Callable[[str], None]) -> None:
-        self._config, self._checkpoint, self._say = config, checkpoint, say
-        self._before = load_state(checkpoint).get("inputs")
-        self._chosen = self._chosen_keys()
-        self._other_records = False
-        if _says(self._before):
-            return
-        self._before = None
-        told = (
-            f"{checkpoint} does not say what its data files, images and base model held, as version 0.2.0 "
-            "and older did not record it, so it is not known whether they have changed"
-        )
-        if config.changed_inputs != "accept":
-            raise UserError(
-                f"{told}. If they have not, set changed_inputs=accept, which continues with what they hold "
-                f"now; otherwise {START_ANEW}"
-            )
-        say(f"changed_inputs=accept: {told}; it is continued with what they hold now")
-
-    def check_files(self, now: Files) -> None:
-        """Compare the files.
-
-        Raises:
-            UserError: they differ, which has not been accepted.
-        """
-        if self._before is not None:
-            told = changed_files(self._config, self._before["files"], now)
-            self._other_records = any(key.startswith("data.") for key in told)
-            self._judge(told)
-
-    def check_images(self, paths: Sequence[str], now: str) -> None:
-        """Compare the images; arguments as for `changed_images`.
-
-        Raises:
-            UserError: they differ, which has not been accepted.
-        """
-        if self._before is None or self._other_records:  # which have images of their own
-            return
-        told = changed_images(self._before["images"], paths, now)
-        self._judge({"data.image_root": "; ".join(told)} if told else {})
-
-    def _judge(self, told: dict[str, str]) -> None:
-        chosen = [text for key, text in told.items() if key in self._chosen]
-        others = [text for key, text in told.items() if key not in self._chosen]
-        if chosen:
-            self._say(f"{self._checkpoint} is continued with other inputs: {'; '.join(chosen)}")
-        if others and self._config.changed_inputs == "accept":
-            self._say(f"changed_inputs=accept: {self._checkpoint} is continued although {'; '.join(others)}")
-        elif others:
-            raise UserError(
-                f"{self._checkpoint} was trained on other inputs than there are now: {'; '.join(others)}. "
-                f"{WAYS_OUT}"
-            )
-
-    def _chosen_keys(self) -> set[str]:
-        saved = Path(self._checkpoint).parent.parent / "config.yaml"
-        if self._config.resume in ("auto", "never") or not saved.is_file():
-            return set()
-        try:
-            before = load_config(TrainConfig, saved)
-        except UserError:
-            return set()  # of another version
-        keys = {*input_keys(before), *input_keys(self._config), "data.image_root"}
-        return keys & changed_keys(before, self._config).keys()
-
-
-def _says(inputs: Any) -> bool:
-    return isinstance(inputs, dict) and inputs.keys() >= {"files", "images"}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dreamprm.config.choices import AGGREGATIONS, HEADS, META_LOSSES, READOUTS
+from dreamprm.config.names import check_names
 from dreamprm.config.schema import GIVEN, REQUIRED, section, setting
 from dreamprm.runtime.settings import (
     ProgressSettings,
@@ -14,6 +15,7 @@ from dreamprm.runtime.settings import (
     RecordFile,
     ground_colour,
     image_ground_setting,
+    require_end,
     truncated_image_setting,
 )
 from dreamprm.training.level_settings import (
@@ -209,7 +211,10 @@ class TrainConfig:
     log: LogSettings = section(LogSettings)
 
     def check(self) -> None:
-        """Validate settings that depend on each other."""
+        """Validate the run's name, and settings that depend on each other."""
+        check_names([self.name], "name")
+        for key in ("inner_steps", "batch_size", "meta_batch_size", "lm_batch_size"):
+            require_end(key, getattr(self, key))
         if self.steps % self.inner_steps:
             raise ValueError(
                 f"steps must be a multiple of inner_steps (T), got {self.steps} and {self.inner_steps}; "

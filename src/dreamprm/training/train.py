@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 
 from dreamprm.config.errors import UserError
-from dreamprm.config.loading import changed_keys, load_config
+from dreamprm.config.loading import changed_keys
 from dreamprm.data.image_notes import ImageNotes
 from dreamprm.files.atomic import save_config
 from dreamprm.files.content import FileDigests
+from dreamprm.files.disk_errors import require_folder
 from dreamprm.hypergrad import Status, WindowResult
 from dreamprm.hypergrad.audit import AuditResult
 from dreamprm.models.collation import Latest, WindowBatches, window_batches
@@ -27,6 +28,7 @@ from dreamprm.training.baselines import Selection, build_baseline
 from dreamprm.training.baselines.base import SelectionData
 from dreamprm.training.checkpoint import (
     RANDOM,
+    UnusableCheckpoint,
     capture_random_state,
     latest_checkpoint,
     load_checkpoint,
@@ -34,18 +36,12 @@ from dreamprm.training.checkpoint import (
     restore_random_state,
     save_checkpoint,
 )
+from dreamprm.training.continuation import Continuation, deciding_settings, find_checkpoints
 from dreamprm.training.inputs import open_training_data
-from dreamprm.training.run_folder import RunFolder
-from dreamprm.training.run_inputs import (
-    ContinuedInputs,
-    image_digests,
-    input_files,
-    input_images,
-    places_that_may_change,
-    recorded,
-)
+from dreamprm.training.run_folder import RunFolder, what_stands
+from dreamprm.training.run_inputs import image_digests, input_files, input_images, recorded
 from dreamprm.training.selected_set import is_selected, select_training_set, selected_data
-from dreamprm.training.settings import BESIDE_TRAINING, TrainConfig
+from dreamprm.training.settings import TrainConfig
 from dreamprm.training.summary import image_summaries, summarise
 
 # Statuses of windows after which training goes on, and what it says of the others.
@@ -55,25 +51,26 @@ CONTINUES = {
     Status.no_gradient: "which windows had no gradient (the weights stay as they are after these)",
 }
 
-# What may differ between a run and its continuation.
-MAY_CHANGE = ("output", "resume", "overwrite", "changed_inputs", *BESIDE_TRAINING)
-
 
 def run_train(config: TrainConfig) -> None:
     """Train, and leave a run folder: everything that `dreamprm train` does.
 
     Raises:
-        UserError: the configuration, the data or the state of the run folder does not allow it.
+        UserError: the configuration, the data or the state of the run folder does not allow it; another
+            process trains in the folder; or it cannot be written.
     """
     started = time.monotonic()
     prepare_process(config.threads)
-    accelerator = make_accelerator(config)
     folder = RunFolder(config.output)
-    run = open_run(config, accelerator, folder)
-    train(run, config, folder)
-    save_model(run, folder)
-    summary = summarise(run, folder) | {"seconds": time.monotonic() - started}
-    folder.write_summary(summary)
+    find_checkpoints(folder, config)  # before a lock is made in a folder that may not be ours
+    require_folder(folder.path)
+    accelerator = make_accelerator(config)
+    with what_stands(folder), folder.owned():
+        run = open_run(config, accelerator, folder)
+        train(run, config, folder)
+        save_model(run, folder)
+        summary = summarise(run, folder) | {"seconds": time.monotonic() - started}
+        folder.write_summary(summary)
     for kind, images in image_summaries(run, folder).items():
         if images.lines():
             accelerator.print(f"images of {kind}: " + "\n".join(images.lines()))
@@ -89,11 +86,11 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
     """
     say = accelerator.print
     baseline = build_baseline(config.baseline.name, **config.baseline.settings)
-    checkpoint = find_checkpoint(folder, config)
     digests = FileDigests()
-    inputs = ContinuedInputs(config, checkpoint, say) if checkpoint is not None else None
-    if inputs is not None:
-        inputs.check_files(input_files(config, digests))
+    found = find_checkpoints(folder, config)
+    continued = Continuation(config, found, say, digests) if found else None
+    if continued is not None:
+        continued.check_files(input_files(config, digests))
     selects = isinstance(baseline, Selection)
     selected = selects and not config.overwrite and is_selected(config, folder, digests)
     data = selected_data(config.data, folder) if selected else config.data
@@ -107,8 +104,8 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
     whole_set = open_training_data(config.data, say=lambda line: None, digests=digests) if selected else None
     paths = input_images(config, whole_set or run.records, run.meta)
     images = image_digests(paths, digests)
-    if inputs is not None:
-        inputs.check_images(paths, images)
+    if continued is not None:
+        continued.check_images(paths, images)
     recorded_inputs = recorded(input_files(config, digests), images)
     if isinstance(baseline, Selection) and not selected:
         begin(folder, config)
@@ -116,13 +113,18 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
         select_training_set(baseline, whole, config=config, folder=folder, say=say, digests=digests)
         run = assemble(config, accelerator, data=selected_data(config.data, folder), say=say)
     run.inputs = recorded_inputs
-    if checkpoint is not None:
-        restore(run, checkpoint)
+    if continued is not None:
+        restore(run, continued.checkpoint, digests=digests)
+        run.removable = continued.is_ours
         say(f"continuing {folder.path} from step {run.state.inner.step}")
     if selected or not selects:
         begin(folder, config)
-    folder.rewind(run.state.inner.step)
-    remove_later_checkpoints(folder.checkpoints, run.state.inner.step)
+    folder.remove_leftovers()
+    unreadable = folder.rewind(run.state.inner.step)
+    if unreadable:
+        say(f"{folder.path}: {unreadable} lines of the logs were damaged, and are left out of them")
+    for path in remove_later_checkpoints(folder.checkpoints, run.state.inner.step, removable=run.removable):
+        say(f"{path}: kept under this name, as it is no whole checkpoint of this run")
     return run
 
 
@@ -131,53 +133,10 @@ def begin(folder: RunFolder, config: TrainConfig) -> None:
 
     The configuration marks the folder as a run's: a run stopped after this can be resumed or overwritten.
     """
-    if config.overwrite and folder.path.exists():
-        shutil.rmtree(folder.path)
+    if config.overwrite and folder.is_run():
+        folder.clear()
     folder.create()
     save_config(folder.config, config)
-
-
-def find_checkpoint(folder: RunFolder, config: TrainConfig) -> str | None:
-    """The checkpoint to continue from; nothing is changed on disk.
-
-    Returns:
-        the checkpoint's path; None to start from scratch.
-
-    Raises:
-        UserError: the folder holds another run, something other than a run, or anything at all with
-            resume=never.
-    """
-    if folder.path.exists() and not folder.path.is_dir():
-        raise UserError(f"output={folder.path} is a file; give a folder to make or to continue in")
-    occupied = folder.path.exists() and any(folder.path.iterdir())
-    if config.overwrite:
-        if config.resume not in ("auto", "never"):
-            raise UserError(f"overwrite=true starts anew, resume={config.resume} continues; give one of them")
-        if occupied and not folder.config.exists():
-            raise UserError(
-                f"{folder.path} holds something else than a run; overwrite=true removes runs only"
-            )
-        return None
-    if config.resume not in ("auto", "never"):
-        return config.resume
-    if occupied and config.resume == "never":
-        raise UserError(
-            f"{folder.path} is not empty; give another output, resume=auto to continue the run "
-            "in it, or overwrite=true to replace it"
-        )
-    if not folder.config.exists():
-        return None
-    before = load_config(TrainConfig, folder.config)
-    latest = latest_checkpoint(folder.checkpoints)
-    places = () if latest is None else places_that_may_change(latest, before, config)
-    changed = changed_keys(before, config, ignore=(*MAY_CHANGE, *places))
-    if changed:
-        differences = ", ".join(f"{key}: {old} there, {new} now" for key, (old, new) in changed.items())
-        raise UserError(
-            f"{folder.path} holds a run of another configuration ({differences}); give another "
-            "output, or overwrite=true to replace it"
-        )
-    return None if latest is None else str(latest)
 
 
 def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
@@ -326,6 +285,7 @@ def save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
     tensors = dict(random_tensors)
     for group, values in _tensor_groups(run).items():
         tensors |= {f"{group}/{name}": value.detach() for name, value in values.items()}
+    folder.flush()
     save_checkpoint(
         folder.checkpoints,
         state.inner.step,
@@ -340,16 +300,18 @@ def save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
             "data_positions": run.sampler.positions(state.inner.step),
             "inputs": run.inputs,
         },
+        run={"settings": deciding_settings(config)},
+        removable=run.removable,
     )
 
 
-def restore(run: Run, checkpoint: str) -> None:
+def restore(run: Run, checkpoint: str | Path, *, digests: FileDigests | None = None) -> None:
     """Bring a run to the state in a checkpoint.
 
     Raises:
         UserError: the checkpoint is damaged, or of another model.
     """
-    tensors, saved = load_checkpoint(checkpoint)
+    tensors, saved = load_checkpoint(checkpoint, digests=digests)
     own = {f"{group}/{name}" for group, values in _tensor_groups(run).items() for name in values}
     surplus = sorted(name for name in tensors.keys() - own if not name.startswith(RANDOM))
     if surplus:
@@ -368,13 +330,21 @@ def restore(run: Run, checkpoint: str) -> None:
                 )
             # In place: the module shares these tensors, and a second copy of a 2B model is 9 GB.
             value.detach().copy_(stored)
+    inner, upper = saved.get("inner_step"), saved.get("upper_step")
+    if type(inner) is not int or type(upper) is not int or not 0 <= upper <= inner:
+        raise UnusableCheckpoint(
+            f"checkpoint {checkpoint} contradicts itself: inner_step is {inner!r}, upper_step {upper!r}"
+        )
     run.state = dataclasses.replace(
         run.state,
         inner=run.trainer.inner.make_state(saved["inner_step"], run.state.inner.moments),
         upper=dataclasses.replace(run.state.upper, step=saved["upper_step"]),
     )
-    restore_random_state(tensors, saved["random"])
-    run.image_notes = ImageNotes(**saved.get("image_notes", {}))  # none before version 0.3
+    try:
+        restore_random_state(tensors, saved["random"])
+        run.image_notes = ImageNotes(**saved.get("image_notes", {}))  # none before version 0.3
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise UnusableCheckpoint(f"checkpoint {checkpoint} is damaged ({error!r})") from error
 
 
 def _tensor_groups(run: Run) -> dict[str, dict[str, torch.Tensor]]:

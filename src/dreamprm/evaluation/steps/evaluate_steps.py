@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -33,7 +34,8 @@ from dreamprm.evaluation.steps.step_figures import (
     with_mean,
 )
 from dreamprm.evaluation.steps.wording import shown_scope
-from dreamprm.files.atomic import atomic_folder, save_config
+from dreamprm.files.atomic import atomic_folder, remove_ended, save_config
+from dreamprm.files.disk_errors import require_folder
 from dreamprm.files.distinct import require_distinct
 
 RESULT = "steps.json"
@@ -48,6 +50,9 @@ def run_evaluate_steps(config: EvaluateStepsConfig) -> None:
     """
     output = Path(config.output)
     _check_output(output, overwrite=config.overwrite)
+    require_folder(output)
+    require_folder(output.parent, "the folder of output")  # where it appears as a whole
+    remove_ended(output.parent, re.compile(re.escape(output.name)))
     require_distinct(config.files.values(), "files")
     files = {name: _read(config, path) for name, path in config.files.items()}
     _check_scorers(config, files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dreamprm.config.names import check_names
 from dreamprm.config.schema import REQUIRED, section, setting
 from dreamprm.runtime.settings import BadRecordSettings
 
@@ -78,6 +79,7 @@ class EvaluateStepsConfig(BadRecordSettings):
         """Validate the subsets' names and the settings that refer to them."""
         if not self.files:
             raise ValueError("files must name at least one file of scored step records, got {}")
+        check_names(self.files, "files")
         if "mean" in self.files:
             raise ValueError("files: no subset may be named 'mean', the name of the mean over subsets")
         if self.threshold.subset is not None and self.threshold.subset not in self.files:

@@ -36,7 +36,9 @@ def past_weights(run: str, *, take: str) -> dict[str, float]:
     if not path.is_file():
         raise UserError(f"no weights of a run in {path}; give the folder that `dreamprm train` wrote")
     rows: list[dict[str, float]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # Not `splitlines`, which also divides at characters that names of domains may hold (U+2028, ...).
+    text = path.read_text(encoding="utf-8")
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), start=1):
         try:
             rows.append({str(name): float(value) for name, value in json.loads(line)["weights"].items()})
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,0 +1,68 @@
+"""One process at a time: locks of the operating system, which end with their process however it ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from dreamprm.config.errors import UserError
+from dreamprm.files.atomic import make_folder
+
+LOCK = "train.lock"
+"""The lock of a training's folder, a file in it; it says nothing when nobody holds it."""
+
+
+def acquire(path: Path, *, of: Path) -> FileLock:
+    """The lock in a file, which is made if it is missing; `release` gives it back.
+
+    Args:
+        path: the lock's file.
+        of: what it is the lock of, for the message.
+
+    Raises:
+        UserError: another process holds it.
+        OSError: the file cannot be made.
+    """
+    lock = FileLock(path, thread_local=False)  # whoever closes the file gives it back
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"{of} is being written by another process; wait for it, or give another output"
+        ) from None
+    return lock
+
+
+@contextmanager
+def owned_folder(folder: Path, *, keep: Path) -> Iterator[None]:
+    """Hold a folder, which is made if it is missing, against other processes that would write to it.
+
+    Args:
+        folder: to hold.
+        keep: if this file is not there when the block ends, what was made for the lock is removed again: a
+            command that refused to start leaves nothing behind.
+
+    Raises:
+        UserError: another process holds it.
+        OSError: it cannot be made, or not be written to.
+    """
+    missing = [part for part in (folder, *folder.parents) if not part.exists()]
+    make_folder(folder)
+    new = not (folder / LOCK).exists()
+    lock = acquire(folder / LOCK, of=folder)
+    try:
+        yield
+    finally:
+        if new and not keep.exists():
+            (folder / LOCK).unlink(missing_ok=True)  # still held, so that it is nobody else's
+        lock.release()
+        if not keep.exists():
+            for part in missing:
+                try:
+                    os.rmdir(part)
+                except OSError:  # it holds something
+                    break

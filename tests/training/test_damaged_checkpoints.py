@@ -1,0 +1,240 @@
+"""A checkpoint knows what it holds and which run it is of: every kind of damage is found and passed over."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dreamprm.config.errors import UserError
+from dreamprm.config.loading import load_config
+from dreamprm.files.content import FileDigests
+from dreamprm.training.checkpoint import load_checkpoint, save_checkpoint
+from dreamprm.training.continuation import Continuation, deciding_settings
+from dreamprm.training.settings import TrainConfig
+
+INPUTS = {"files": {"data.meta": {"": "1"}, "model.path": {"model.safetensors": "2"}}, "images": "a" * 16}
+STEPS = (4, 8)
+
+
+def config(**settings: Any) -> TrainConfig:
+    given = ["name=x", "data.train=[t.jsonl]", "data.meta=m.jsonl", "model.path=m", "seed=1"]
+    return load_config(TrainConfig, None, [*given, *(f"{key}={value}" for key, value in settings.items())])
+
+
+def save(folder: Path, step: int, *, inputs: Any = INPUTS, seed: int = 1, **fields: Any) -> Path:
+    state = {"inner_step": step, "upper_step": step // 2, "inputs": inputs} | fields
+    tensors = {"params/w": torch.arange(50.0) + step, "alpha/w": torch.ones(2)}
+    run = {"settings": deciding_settings(config(seed=seed))}
+    return save_checkpoint(folder, step, tensors=tensors, state=state, run=run, keep=9)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two checkpoints of one run, and one of another run."""
+    folder = tmp_path_factory.mktemp("saved")
+    for step in STEPS:
+        save(folder / "checkpoints", step)
+    save(folder / "other", 8, seed=2)
+    save(folder / "other data", 8, inputs=INPUTS | {"files": {"data.meta": {"": "9"}}})
+    return folder
+
+
+def continued(folder: Path, said: list[str] | None = None, *, resume: Path | None = None) -> Path:
+    """The checkpoint that a run would continue from."""
+    checkpoints = [folder / f"step-{step:06d}" for step in STEPS[::-1]] if resume is None else [resume]
+    settings = {} if resume is None else {"resume": resume}
+    say = print if said is None else said.append
+    found = Continuation(config(**settings), checkpoints, say, FileDigests())
+    found.check_files(INPUTS["files"])  # type: ignore[arg-type]
+    found.check_images(["0.png"], INPUTS["images"])  # type: ignore[arg-type]
+    return found.checkpoint
+
+
+def flip(name: str, place: float) -> Callable[[Path, Path], None]:
+    def damage(path: Path, saved: Path) -> None:
+        content = bytearray((path / name).read_bytes())
+        content[min(int(len(content) * place), len(content) - 1)] ^= 1
+        (path / name).write_bytes(content)
+
+    return damage
+
+
+def cut(name: str, length: int | None) -> Callable[[Path, Path], None]:
+    return lambda path, saved: (path / name).write_bytes((path / name).read_bytes()[:length]) and None
+
+
+def missing(name: str) -> Callable[[Path, Path], None]:
+    return lambda path, saved: (path / name).unlink()
+
+
+def folder_for(name: str) -> Callable[[Path, Path], None]:
+    def damage(path: Path, saved: Path) -> None:
+        (path / name).unlink()
+        (path / name).mkdir()
+
+    return damage
+
+
+def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path, Path], None]:
+    """state.json as somebody leaves it who edits it by hand."""
+
+    def damage(path: Path, saved: Path) -> None:
+        content = json.loads((path / "state.json").read_text())
+        change(content)
+        (path / "state.json").write_text(json.dumps(content, indent=1))
+
+    return damage
+
+
+def replaced_by(other: str) -> Callable[[Path, Path], None]:
+    def damage(path: Path, saved: Path) -> None:
+        shutil.rmtree(path)
+        shutil.copytree(saved / other, path)
+
+    return damage
+
+
+def file_of(other: str, name: str) -> Callable[[Path, Path], None]:
+    return lambda path, saved: shutil.copy(saved / other / name, path / name) and None
+
+
+def written(**fields: Any) -> Callable[[Path, Path], None]:
+    """A checkpoint that was written so: its digests are right."""
+    return lambda path, saved: save(path.parent, 8, **fields) and None
+
+
+def surplus(path: Path, saved: Path) -> None:
+    (path / "more.safetensors").write_bytes(b"")
+
+
+def a_file_for_the_folder(path: Path, saved: Path) -> None:
+    shutil.rmtree(path)
+    path.write_text("")
+
+
+def without_digests(path: Path, saved: Path) -> None:
+    content = json.loads((path / "state.json").read_text())
+    del content["state"]["inputs"]
+    (path / "state.json").write_text(json.dumps({key: content[key] for key in ("step", "state")}))
+
+
+DAMAGE: dict[str, tuple[Callable[[Path, Path], None], str]] = {
+    "a bit of a tensor": (flip("tensors.safetensors", 0.99), "SHA-256"),
+    "a bit of the tensors' header": (flip("tensors.safetensors", 0.1), "SHA-256"),
+    "a bit of the state": (flip("state.json", 0.5), "is damaged"),
+    "a bit of the first blank": (flip("state.json", 0.0), "is damaged"),
+    "a bit of the digest": (flip("state.json", 0.99), "is damaged"),
+    "tensors cut": (cut("tensors.safetensors", -1), "written with"),
+    "tensors emptied": (cut("tensors.safetensors", 0), "it has 0 bytes"),
+    "state cut": (cut("state.json", -30), "is damaged"),
+    "state emptied": (cut("state.json", 0), "is damaged"),
+    "no tensors": (missing("tensors.safetensors"), "tensors.safetensors is missing"),
+    "no state": (missing("state.json"), "state.json is missing"),
+    "a folder for the tensors": (folder_for("tensors.safetensors"), "is not a file"),
+    "a folder for the state": (folder_for("state.json"), "is not a file"),
+    "a file more": (surplus, "more.safetensors"),
+    "a file for the folder": (a_file_for_the_folder, "state.json is missing"),
+    "tensors of the other step": (file_of("checkpoints/step-000004", "tensors.safetensors"), "SHA-256"),
+    "state of the other step": (file_of("checkpoints/step-000004", "state.json"), "contradicts itself"),
+    "the other step under this name": (replaced_by("checkpoints/step-000004"), "the folder's name says 8"),
+    "of other settings": (replaced_by("other/step-000008"), "is of another run (seed: 2 there, 1 now)"),
+    "of other data": (replaced_by("other data/step-000008"), "trained on other inputs"),
+    "edited counters": (edited(lambda one: one["state"].update(upper_step=1)), "its digest is not"),
+    "an edited step": (edited(lambda one: one.update(step=9)), "its digest is not"),
+    "another format": (edited(lambda one: one.update(format=3)), "its digest is not"),
+    "a key less": (edited(lambda one: one.pop("run")), "its digest is not"),
+    "no digest": (edited(lambda one: one.pop("sha256")), "does not end with its digest"),
+    "another type": (edited(lambda one: one.update(state=[])), "its digest is not"),
+    "no format": (edited(lambda one: (one.pop("format"), one.pop("sha256"))), "does not end with its digest"),
+    "of an older version": (without_digests, "does not say what its data files"),
+    "another inner step, written so": (written(inner_step=6), "state.inner_step says 6"),
+    "a step of another type, written so": (written(inner_step=8.0), "state.inner_step says 8.0"),
+}
+
+
+def test_what_is_whole_is_taken_without_a_word(saved: Path) -> None:
+    said: list[str] = []
+    assert continued(saved / "checkpoints", said).name == "step-000008" and said == []
+    tensors, state = load_checkpoint(saved / "checkpoints" / "step-000008")
+    assert tensors["params/w"][0] == 8 and state["inner_step"] == 8
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_passed_over_with_one_line_and_refused_where_nothing_else_is_whole(
+    name: str, saved: Path, tmp_path: Path
+) -> None:
+    damage, told = DAMAGE[name]
+    folder = Path(shutil.copytree(saved / "checkpoints", tmp_path / "checkpoints"))
+    damage(newest := folder / "step-000008", saved)
+    said: list[str] = []
+    assert continued(folder, said) == folder / "step-000004"
+    (line,) = said
+    assert line.startswith("passed over step-000008: ") and told in line and "\n" not in line
+
+    (folder / "step-000004" / "state.json").unlink()
+    with pytest.raises(UserError) as caught:
+        continued(folder)
+    assert told in str(caught.value) and "The older ones cannot be used either" in str(caught.value)
+    assert sorted(path.name for path in folder.iterdir()) == ["step-000004", "step-000008"]
+    # Another run's is whole; one that is given by its path may have other settings, and nothing replaces it.
+    if name not in ("of other settings",):
+        with pytest.raises(UserError, match="."):
+            continued(folder, resume=newest)
+
+
+def test_of_another_version_it_says_so(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("dreamprm.training.checkpoint.FORMAT", 3)
+        path = save(tmp_path, 8)
+    with pytest.raises(UserError, match="has format 3, but this version reads 2"):
+        load_checkpoint(path)
+
+
+def test_what_cannot_be_read_is_passed_over(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(self: FileDigests, path: Any) -> str:
+        if "step-000008" in os.fspath(path):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return of(self, path)
+
+    of = FileDigests.of
+    monkeypatch.setattr(FileDigests, "of", unreadable)
+    said: list[str] = []
+    assert continued(saved / "checkpoints", said).name == "step-000004"
+    assert "cannot be read ([Errno 13] Permission denied" in said[0]
+
+
+def test_other_images_are_passed_over_too(saved: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(saved / "checkpoints", tmp_path / "checkpoints"))
+    save(folder, 8, inputs=INPUTS | {"images": "b" * 16})
+    said: list[str] = []
+    assert continued(folder, said).name == "step-000004"
+    assert "image 0.png has other content" in said[0]
+
+
+def test_only_what_is_of_this_run_is_removed(saved: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(saved / "checkpoints", tmp_path / "checkpoints"))
+    shutil.copytree(saved / "other" / "step-000008", folder / "step-000002", dirs_exist_ok=True)
+    shutil.copytree(saved / "other" / "step-000008", folder / "step-000012")
+    found = Continuation(config(), [folder / "step-000008"], print, FileDigests())
+    assert found.is_ours(folder / "step-000004")
+    assert not found.is_ours(folder / "step-000002") and not found.is_ours(folder / "step-000012")
+    tensors = {"x": torch.zeros(1)}
+    save_checkpoint(folder, 10, tensors=tensors, state={}, keep=1, removable=found.is_ours)
+    kept = sorted(path.name for path in folder.iterdir())
+    assert kept == ["step-000002", "step-000010", "step-000012"]
+
+
+def test_settings_that_do_not_decide_the_result_may_change(saved: Path) -> None:
+    own = deciding_settings(config())
+    beside = {"output": "elsewhere", "threads": 3, "log.every": 2, "checkpoint.keep": 5}
+    beside |= {"data.num_workers": 2, "data.cache_dir": "c", "data.image_root": "i", "model.path": "moved"}
+    assert deciding_settings(config(**beside)) == own
+    for key, value in {"steps": 20, "inner.lr": 1e-3, "data.max_pixels": 4000, "precision": "bf16"}.items():
+        assert deciding_settings(config(**{key: value})) != own, key
