@@ -87,7 +87,7 @@ def mathvision(folder: Path, checker: Checker) -> Iterator[Row]:
     """Judge the published responses of every model."""
     questions = {record.id: record for record in read_question_records(folder / "testmini.jsonl")}
     for path in sorted((folder / "outputs").glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_bytes().rstrip().split(b"\n"):  # not splitlines: responses may hold U+2028
             row = json.loads(line)
             question = questions[row["id"]]
             yield Row(

@@ -83,7 +83,7 @@ class TinyRun:
     def lines(self, name: str, *, run: str | None = None) -> list[dict[str, Any]]:
         """The objects of one of the run's JSON Lines files."""
         folder = self.output if run is None else self.folder / run
-        return [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line) for line in (folder / name).read_bytes().splitlines()]
 
     def summary(self) -> dict[str, Any]:
         """summary.json."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
+from dreamprm.runtime import interruption
 from dreamprm.runtime.interruption import DeferredInterrupt
 
 
@@ -123,3 +125,32 @@ def test_outside_the_main_thread_nothing_is_deferred() -> None:
     thread.start()
     thread.join()
     assert during == [(before, False)]
+
+
+class Ended(BaseException):
+    """In place of the process's end."""
+
+
+@pytest.mark.parametrize("deferred", [True, False])
+def test_a_second_sigterm_ends_the_process_at_once(deferred: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while the first one is being cleaned up after; nothing that the program does then can hold it."""
+    done: list[object] = []
+
+    def end(code: int) -> None:
+        done.append(code)
+        raise Ended
+
+    monkeypatch.setattr("os._exit", end)
+    with (
+        pytest.raises(Ended),
+        interruption.sigterm_raises(last=lambda: done.append("told")),
+        DeferredInterrupt() if deferred else nullcontext(),
+    ):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            done.append("a window goes on")
+        except KeyboardInterrupt:
+            done.append("cleaned up")
+        signal.raise_signal(signal.SIGTERM)
+        done.append("not reached")
+    assert done == ["a window goes on" if deferred else "cleaned up", "told", 143]

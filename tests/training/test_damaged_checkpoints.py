@@ -21,6 +21,7 @@ from dreamprm.training.settings import TrainConfig
 
 INPUTS = {"files": {"data.meta": {"": "1"}, "model.path": {"model.safetensors": "2"}}, "images": "a" * 16}
 STEPS = (4, 8)
+Damage = Callable[[Path, Path], object]
 
 
 def config(**settings: Any) -> TrainConfig:
@@ -57,7 +58,7 @@ def continued(folder: Path, said: list[str] | None = None, *, resume: Path | Non
     return found.checkpoint
 
 
-def flip(name: str, place: float) -> Callable[[Path, Path], None]:
+def flip(name: str, place: float) -> Damage:
     def damage(path: Path, saved: Path) -> None:
         content = bytearray((path / name).read_bytes())
         content[min(int(len(content) * place), len(content) - 1)] ^= 1
@@ -66,15 +67,15 @@ def flip(name: str, place: float) -> Callable[[Path, Path], None]:
     return damage
 
 
-def cut(name: str, length: int | None) -> Callable[[Path, Path], None]:
-    return lambda path, saved: (path / name).write_bytes((path / name).read_bytes()[:length]) and None
+def cut(name: str, length: int | None) -> Damage:
+    return lambda path, saved: (path / name).write_bytes((path / name).read_bytes()[:length])
 
 
-def missing(name: str) -> Callable[[Path, Path], None]:
+def missing(name: str) -> Damage:
     return lambda path, saved: (path / name).unlink()
 
 
-def folder_for(name: str) -> Callable[[Path, Path], None]:
+def folder_for(name: str) -> Damage:
     def damage(path: Path, saved: Path) -> None:
         (path / name).unlink()
         (path / name).mkdir()
@@ -82,7 +83,7 @@ def folder_for(name: str) -> Callable[[Path, Path], None]:
     return damage
 
 
-def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path, Path], None]:
+def edited(change: Callable[[dict[str, Any]], Any]) -> Damage:
     """state.json as somebody leaves it who edits it by hand."""
 
     def damage(path: Path, saved: Path) -> None:
@@ -93,7 +94,7 @@ def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path, Path], No
     return damage
 
 
-def replaced_by(other: str) -> Callable[[Path, Path], None]:
+def replaced_by(other: str) -> Damage:
     def damage(path: Path, saved: Path) -> None:
         shutil.rmtree(path)
         shutil.copytree(saved / other, path)
@@ -101,13 +102,13 @@ def replaced_by(other: str) -> Callable[[Path, Path], None]:
     return damage
 
 
-def file_of(other: str, name: str) -> Callable[[Path, Path], None]:
-    return lambda path, saved: shutil.copy(saved / other / name, path / name) and None
+def file_of(other: str, name: str) -> Damage:
+    return lambda path, saved: shutil.copy(saved / other / name, path / name)
 
 
-def written(**fields: Any) -> Callable[[Path, Path], None]:
+def written(**fields: Any) -> Damage:
     """A checkpoint that was written so: its digests are right."""
-    return lambda path, saved: save(path.parent, 8, **fields) and None
+    return lambda path, saved: save(path.parent, 8, **fields)
 
 
 def surplus(path: Path, saved: Path) -> None:
@@ -125,7 +126,7 @@ def without_digests(path: Path, saved: Path) -> None:
     (path / "state.json").write_text(json.dumps({key: content[key] for key in ("step", "state")}))
 
 
-DAMAGE: dict[str, tuple[Callable[[Path, Path], None], str]] = {
+DAMAGE: dict[str, tuple[Damage, str]] = {
     "a bit of a tensor": (flip("tensors.safetensors", 0.99), "SHA-256"),
     "a bit of the tensors' header": (flip("tensors.safetensors", 0.1), "SHA-256"),
     "a bit of the state": (flip("state.json", 0.5), "is damaged"),

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dreamprm.config.errors import UserError
+from dreamprm.config.loading import load_config
 from dreamprm.files.atomic import write_atomically
-from dreamprm.training.run_folder import RunFolder
+from dreamprm.training.baselines.fixed_weights import past_weights
+from dreamprm.training.checkpoint import load_checkpoint, save_checkpoint
+from dreamprm.training.continuation import find_checkpoints
+from dreamprm.training.run_folder import RunFolder, what_stands
+from dreamprm.training.settings import TrainConfig
+
+GIVEN = ("name=x", "data.train=[t.jsonl]", "data.meta=m.jsonl")
 
 
 def _lines(path: Path) -> list[Any]:
@@ -59,6 +69,127 @@ def test_rewinding_drops_a_line_cut_short_by_a_crash(folder: RunFolder, rest: st
     folder.rewind(15)
     folder.log_metrics({"step": 20})
     assert [row["step"] for row in _lines(path)] == [5, 10, 15, 20]
+
+
+# `str.splitlines` divides at each of them; JSON escapes the control characters, and not the others.
+SEPARATORS = "\u2028 \u2029 \x85 \x1c \x1d \x1e \x0b \x0c \r"
+
+
+def test_rewinding_keeps_lines_whose_names_hold_separators(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for step in (5, 10, 15):
+        folder.log_weights(step, {f"a{SEPARATORS}b": 1.0})
+    assert folder.rewind(10) == 0
+    rows = [json.loads(line) for line in (tmp_path / "domain_weights.jsonl").read_bytes().splitlines()]
+    assert rows == [{"step": step, "weights": {f"a{SEPARATORS}b": 1.0}} for step in (5, 10)]
+    assert past_weights(str(tmp_path), take="last") == {f"a{SEPARATORS}b": 1.0}
+
+
+def test_rewinding_counts_damaged_lines_before_the_last(folder: RunFolder) -> None:
+    path = folder.path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'{"step": 10', b'{"st\xffep": 10') + b'{"step": 2')
+    assert folder.rewind(15) == 1
+    assert [row["step"] for row in _lines(path)] == [5, 15]
+
+
+@pytest.mark.parametrize(
+    ("present", "content", "is_run"),
+    [
+        ({}, [], False),
+        ({"notes.txt": "x"}, ["notes.txt"], False),
+        ({"logs/train.log": "x", ".gitkeep": "", "vanilla/config.yaml": "x"}, [], False),
+        ({"checkpoints/step-000004/state.json": "{}"}, ["checkpoints"], False),
+        ({"config.yaml": "lr: 1\n"}, ["config.yaml"], False),
+        ({"config.yaml": "model: m\ndata: {}\nversions: {dreamprm: 0.2.0}\n"}, ["config.yaml"], False),
+        ({"config.yaml": "\tbroken"}, ["config.yaml"], False),
+        (
+            {"config.yaml": "model: {}\ndata: {}\ninner_steps: 5\nversions: {dreamprm: 0.2.0}\n"},
+            ["config.yaml"],
+            True,
+        ),
+    ],
+)
+def test_whose_folder_it_is(
+    present: dict[str, str], content: list[str], is_run: bool, tmp_path: Path
+) -> None:
+    """A folder of somebody else's, of another command, of a chain that has its logs there, or a run's."""
+    for name, text in present.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    folder = RunFolder(tmp_path)
+    assert folder.content() == content and folder.is_run() is is_run
+    config = load_config(TrainConfig, None, [*GIVEN, f"output={tmp_path}"])
+    if content and not is_run:
+        for settings in ({}, {"resume": f"{tmp_path}/checkpoints/step-000004"}):
+            with pytest.raises(UserError, match=r"holds files \(.*give another output"):
+                find_checkpoints(folder, dataclasses.replace(config, **settings))
+    if present and not is_run:
+        with pytest.raises(UserError, match="overwrite=true removes runs only"):
+            find_checkpoints(folder, dataclasses.replace(config, overwrite=True))
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} == set(
+        present
+    )
+
+
+def test_a_run_is_held_by_one_training(folder: RunFolder) -> None:
+    folder.config.write_text("")
+    with folder.owned():
+        with pytest.raises(UserError, match="is being written by another process"), folder.owned():
+            pass
+        folder.clear()
+        assert [path.name for path in folder.path.iterdir()] == ["train.lock"]
+    with folder.owned():
+        pass
+
+
+def test_a_run_that_never_began_leaves_nothing(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "a" / "b").owned():
+        assert (tmp_path / "a" / "b" / "train.lock").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_killed_trainings_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    key = "0" * 32
+    gone = (f".model-{key}.partial", f".config.yaml-{key}.partial.yaml", f".summary.json-{key}.partial.json")
+    kept = (f".report.html-{key}.partial.html", f".notes-{key}.partial", ".model-old")
+    for name in (*gone, *kept):
+        (tmp_path / name).write_text("")
+    RunFolder(tmp_path).remove_leftovers()
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)
+
+
+def test_a_full_disk_in_a_save_says_what_stands(tmp_path: Path) -> None:
+    """Files may grow to every size on the way in turn; the last whole checkpoint stays."""
+    folder = RunFolder(tmp_path)
+    tensors, state = {"w": torch.arange(300.0)}, {"notes": "x" * 300}
+    first = save_checkpoint(folder.checkpoints, 4, tensors=tensors, state=state)
+    whole = max(path.stat().st_size for path in first.iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size in (0, 1, 50, 200, 400, 700, whole - 1):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            with pytest.raises(UserError) as caught, what_stands(folder):
+                save_checkpoint(folder.checkpoints, 8, tensors=tensors, state=state, keep=1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        message = str(caught.value)
+        assert "make room and run the same command again. Checkpoint" in message, size
+        assert message.endswith(f"{first} stands") and "step-000008" in message
+        assert [path.name for path in folder.checkpoints.iterdir()] == ["step-000004"]
+        load_checkpoint(first)
+
+
+def test_a_log_on_a_full_disk_says_what_stands(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with (
+            pytest.raises(UserError, match=r"make room.*\. No checkpoint has been saved"),
+            what_stands(folder),
+        ):
+            folder.log_metrics({"step": 20})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_rewinding_a_folder_without_logs_makes_none(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def check_names(names: Iterable[str], what: str, *, distinct: bool = False) -> N
     for name in names:
         problem = name_problem(name)
         if problem is not None:
-            shown = ascii(name if len(name) <= 60 else name[:57] + "...")
+            shown = ascii(name if len(name) <= 24 else name[:21] + "...")
             raise UserError(
                 f"{what}: {shown} {problem}. It becomes a file name; it may not be empty, start with a "
                 "dot or contain a slash or control characters, nor be longer than "

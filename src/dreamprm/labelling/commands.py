@@ -48,6 +48,7 @@ def run_sample(config: LabelConfig) -> None:
     """
     if not config.questions.files:
         raise UserError("questions.files must name at least one file of question records, got []")
+    require_folder(config.output)
     reports: list[ReadReport] = []
     questions = open_questions(
         config.questions, say=_say, truncated_image=_truncated_image(config), reports=reports
@@ -73,6 +74,7 @@ def run_label(config: LabelConfig) -> None:
     Raises:
         UserError: a problem with the configuration, the data, the generator or the output folder.
     """
+    require_folder(config.output)
     reports: list[ReadReport] = []
     reading: dict[str, Any] = {"say": _say, "truncated_image": _truncated_image(config), "reports": reports}
     questions = open_questions(config.questions, **reading)
@@ -222,7 +224,6 @@ def _writing(folder: Path) -> Iterator[None]:
 @contextmanager
 def _run(config: LabelConfig, journal: str, shard_text: str, reports: Sequence[ReadReport]) -> Iterator[_Run]:
     folder = Path(config.output)
-    require_folder(folder)
     first, of = shard_of(shard_text)
     part = "" if of == 1 else f"-{first:05d}-of-{of:05d}"
     with ExitStack() as stack:
