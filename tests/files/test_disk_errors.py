@@ -38,6 +38,9 @@ def test_the_systems_error_is_found_behind_those_of_libraries(tmp_path: Path) ->
         "while writing place; make room and run the same command again"
     )
     assert disk_error(ValueError("no error of the disk")) is None and disk_error(None) is None
+    circle = ValueError("raised from itself")
+    circle.__cause__ = circle
+    assert disk_error(circle) is None
 
 
 @pytest.mark.parametrize("place", ["file", "file/x/y", "loop", "n" * 300, "a\0b", "/proc/nowhere/x"])

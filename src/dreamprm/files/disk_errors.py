@@ -29,7 +29,9 @@ _CODE = re.compile(r"\(os error (\d+)\)|\[errno (\d+)\]", re.IGNORECASE)
 
 def disk_error(error: BaseException | None) -> OSError | None:
     """The system's error behind an exception, if there is one: itself, its cause, or the code in its text."""
-    while error is not None:
+    seen: set[int] = set()  # a library may raise an error from itself
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         if isinstance(error, OSError) and error.errno is not None:
             return error
         if not isinstance(error, UserError) and (found := _CODE.search(str(error))):

@@ -208,7 +208,7 @@ class Continuation:
                 self._problems.append(problem)
                 self.passed_over.append(self._left.pop(0))
                 if not self._left:
-                    raise self._refusal() from problem
+                    raise self._refusal() from None
 
     def _refusal(self) -> UserError:
         first, *others = self._problems
