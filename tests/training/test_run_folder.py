@@ -138,6 +138,8 @@ def test_a_run_is_held_by_one_training(folder: RunFolder) -> None:
             pass
         folder.clear()
         assert [path.name for path in folder.path.iterdir()] == ["train.lock"]
+        folder.config.write_text("")
+    assert [path.name for path in folder.path.iterdir()] == ["config.yaml"]
     with folder.owned():
         pass
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,7 +13,7 @@ from dreamprm.config.errors import UserError
 from dreamprm.files.atomic import make_folder
 
 LOCK = "train.lock"
-"""The lock of a training's folder, a file in it; it says nothing when nobody holds it."""
+"""The lock of a training's folder, a file in it, removed at the end; left by a kill, it says nothing."""
 
 
 def acquire(path: Path, *, of: Path) -> FileLock:
@@ -28,13 +28,19 @@ def acquire(path: Path, *, of: Path) -> FileLock:
         OSError: the file cannot be made.
     """
     lock = FileLock(path, thread_local=False)  # whoever closes the file gives it back
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"{of} is being written by another process; wait for it, or give another output"
-        ) from None
-    return lock
+    while True:
+        path.touch()
+        before = path.stat().st_ino
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"{of} is being written by another process; wait for it, or give another output"
+            ) from None
+        # The holder before may have removed the file in between: a lock on that one keeps nobody out.
+        if path.exists() and path.stat().st_ino == before:
+            return lock
+        lock.release()
 
 
 @contextmanager
@@ -43,7 +49,7 @@ def owned_folder(folder: Path, *, keep: Path) -> Iterator[None]:
 
     Args:
         folder: to hold.
-        keep: if this file is not there when the block ends, what was made for the lock is removed again: a
+        keep: if this file is not there when the block ends, folders that were made are removed again: a
             command that refused to start leaves nothing behind.
 
     Raises:
@@ -52,12 +58,11 @@ def owned_folder(folder: Path, *, keep: Path) -> Iterator[None]:
     """
     missing = [part for part in (folder, *folder.parents) if not part.exists()]
     make_folder(folder)
-    new = not (folder / LOCK).exists()
     lock = acquire(folder / LOCK, of=folder)
     try:
         yield
     finally:
-        if new and not keep.exists():
+        with suppress(OSError):
             (folder / LOCK).unlink(missing_ok=True)  # still held, so that it is nobody else's
         lock.release()
         if not keep.exists():
