@@ -1,17 +1,18 @@
 """Float32 and bf16 hypergradients against float64 truth, on a finished run's last checkpoint.
 
-    python experiments/precision.py runs/study/shipped-seed0 [windows] > experiments/results/precision.md
+    python experiments/precision.py RUN [windows [rate ...]] > experiments/results/precision.md
 
-The truth is `unrolled` on the model entirely in float64 (float64.py). From the checkpoint's state, every
-estimator takes the same windows, with the batches that come next, at four inner learning rates. Each cell is
-the median over windows of a relative error |got - truth| / |truth| or a cosine, with the range.
+RUN: a finished run's folder, runs/study/shipped-seed0 for the page. The truth is `unrolled` on the model
+entirely in float64 (float64.py). From the checkpoint's state, every estimator takes the same windows, with
+the batches that come next, at four inner learning rates, or those named. Each cell is the median over windows
+of a relative error |got - truth| / |truth| or a cosine, with the range.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from statistics import median
@@ -115,13 +116,13 @@ def spread(values: Iterable[float], form: str) -> str:
     return f"{median(values):{form}} ({values[0]:{form}} to {values[-1]:{form}})"
 
 
-def measure(config: TrainConfig, checkpoint: Path, *, count: int) -> None:
+def measure(config: TrainConfig, checkpoint: Path, *, count: int, rates: Sequence[float] = RATES) -> None:
     """Print one table for each precision."""
     runs = {name: open_run(config, checkpoint) for name in ("float64", "float32", "bf16")}
     starts = {name: make_start(run, config, precision=name) for name, run in runs.items()}
     data = list(windows(runs["float32"], config, count=count))
     exact = [(double(batches), double(meta)) for batches, meta in data]
-    optimizers = {lr: dataclasses.replace(runs["float32"].trainer.inner, lr=lr) for lr in RATES}
+    optimizers = {lr: dataclasses.replace(runs["float32"].trainer.inner, lr=lr) for lr in rates}
     truths: dict[float, list[Gradient]] = {}
     rounding = []
     for lr, optimizer in optimizers.items():
@@ -143,8 +144,8 @@ def measure(config: TrainConfig, checkpoint: Path, *, count: int) -> None:
         }
         for column, figure in enumerate(("relative error", "cosine")):
             print(f"\n## {precision}: {figure}\n")
-            print("| estimator | " + " | ".join(f"lr {lr:g}" for lr in RATES) + " |")
-            print("|---" * (1 + len(RATES)) + "|")
+            print("| estimator | " + " | ".join(f"lr {lr:g}" for lr in rates) + " |")
+            print("|---" * (1 + len(rates)) + "|")
             for label, row in rows.items():
                 print(f"| {label} | " + " | ".join(pair[column] for pair in row) + " |", flush=True)
 
@@ -170,16 +171,18 @@ def relative_error(got: Gradient, truth: Gradient) -> float:
 def main() -> None:
     folder = Path(sys.argv[1])
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    named = sys.argv[3:]
     config = read_config(folder)
     prepare_process(config.threads)
     checkpoint = checkpoints(folder)[-1]
+    arguments = " ".join([str(folder), str(count), *named])
     print(
         "# Rounding and the estimators\n\n`python experiments/precision.py "
-        f"{folder} {count}`, {date.today()}, torch {torch.__version__}, one CPU thread: from "
+        f"{arguments}`, {date.today()}, torch {torch.__version__}, one CPU thread: from "
         f"{checkpoint.name}, T = {config.inner_steps}, {count} windows. Relative error and cosine against "
         "`unrolled` in float64; median (least to most).\n"
     )
-    measure(config, checkpoint, count=count)
+    measure(config, checkpoint, count=count, rates=[float(rate) for rate in named] or RATES)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,12 @@ def _error(case: Case, exact: Case, name: str, steps: int, **settings: str) -> t
 
 
 @pytest.mark.parametrize(
-    "name, settings", [("adjoint", {}), ("first_order", {"derivative": "double_backward"})]
+    "name, settings",
+    [
+        ("adjoint", {}),
+        ("first_order", {"derivative": "double_backward"}),
+        ("forward_gradient", {"derivative": "double_backward"}),
+    ],
 )
 def test_the_pullback_itself_loses_nothing_in_float32(name, settings):
     # in float32 its two terms cancel up to eps / |g| = 1e-5, and 1e-3 of the result was rounding
@@ -57,7 +62,12 @@ def test_the_pullback_itself_loses_nothing_in_float32(name, settings):
 
 @pytest.mark.parametrize("scale", [1.0, 1e-2, 1e-4])
 @pytest.mark.parametrize(
-    "name, settings", [("adjoint", {}), ("first_order", {"derivative": "double_backward"})]
+    "name, settings",
+    [
+        ("adjoint", {}),
+        ("first_order", {"derivative": "double_backward"}),
+        ("forward_gradient", {"derivative": "double_backward"}),
+    ],
 )
 def test_the_error_of_rounded_gradients_is_estimated(name, settings, scale):
     case, exact = _cold(scale, torch.float32), _cold(scale, torch.float64)

@@ -17,6 +17,7 @@ REFUSED = [
     ("first_order", {"derivative": "double_backward"}),
     ("cg", {}),
     ("neumann", {}),
+    ("forward_gradient", {"derivative": "double_backward"}),
 ]
 ALLOWED = [
     ("adjoint", {"derivative": "central_difference"}),
@@ -27,6 +28,7 @@ ALLOWED = [
     ("finite_difference", {"preconditioner": "adamw"}),
     ("none", {}),
     ("cg", {"derivative": "central_difference", "damping": 20.0}),
+    ("forward_gradient", {}),
 ]
 
 

@@ -87,8 +87,10 @@ def test_settings_that_cannot_go_together_are_refused() -> None:
     lion, adam = InnerSettings(optimizer="lion"), InnerSettings(optimizer="adam")
     neumann = HypergradSettings(name="neumann", settings={"preconditioner": "adamw"})
     data = DataSettings(train="train.jsonl", meta="meta.jsonl")
-    with pytest.raises(ValueError, match="inner.optimizer=lion passes no derivative to alpha"):
-        TrainConfig(data=data, inner=lion, steps=10).check()
+    for name in ("unrolled", "forward_gradient"):
+        through = HypergradSettings(name=name)
+        with pytest.raises(ValueError, match="inner.optimizer=lion passes no derivative to alpha"):
+            TrainConfig(data=data, inner=lion, hypergrad=through, steps=10).check()
     TrainConfig(data=data, inner=lion, hypergrad=HypergradSettings(name="cg"), steps=10).check()
     with pytest.raises(ValueError, match="takes AdamW's second moments, and inner.optimizer is adam"):
         TrainConfig(data=data, inner=adam, hypergrad=neumann, steps=10).check()
