@@ -536,7 +536,8 @@ def test_a_saved_configuration_with_settings_by_their_old_names_is_read(tmp_path
         "derivative": "forward_mode",
         "damping": 1,
     }
-    for override in ("hypergrad.hvp=double_backward", "hypergrad.derivative=finite_difference"):
+    overrides = ("hypergrad.hvp=double_backward", "hypergrad.derivative=finite_difference")
+    for override in (*overrides, "hypergrad={name: adjoint, derivative: finite_difference}"):
         with pytest.raises(UserError, match="is called '(derivative|central_difference)' now"):
             load_config(TrainConfig, path, [override])
 

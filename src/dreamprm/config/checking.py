@@ -53,10 +53,14 @@ class Given:
         content = self.content
         return isinstance(content, list) or (isinstance(content, dict) and content.get(slot, {}) != {})
 
+    def is_anew(self, key: str) -> bool:
+        """Whether a key, or a section that holds it, was given in addition to a file."""
+        return any(f"{key}.".startswith(f"{one}.") for one in self.anew)
+
     def may_be_unread(self, key: str, *, is_default: bool, because_of: Iterable[str]) -> bool:
         """Whether a key may be given although nothing reads it: in a file, if a key it depends on has been
         overridden, or if a saved configuration lists its default."""
-        if any(f"{key}.".startswith(f"{one}.") for one in self.anew):
+        if self.is_anew(key):
             return False
         section = key.rpartition(".")[0]
         deciding = {f"{section}.{name}" if section else name for name in because_of}
@@ -128,10 +132,10 @@ def _rename(leaves: Iterable[Leaf], settings: dict[str, Any], given: Given, sect
     """Bring settings that a saved configuration has by names of an earlier version to those of today."""
     for leaf in leaves:
         for old in leaf.metadata.get("formerly", ()):
-            if old in settings and f"{section}.{old}" not in given.anew:
+            if old in settings and not given.is_anew(f"{section}.{old}"):
                 value = settings.pop(old)
                 settings.setdefault(leaf.key, value)
-        if leaf.key in settings and f"{section}.{leaf.key}" not in given.anew:
+        if leaf.key in settings and not given.is_anew(f"{section}.{leaf.key}"):
             settings[leaf.key] = _renamed(leaf, settings[leaf.key])
 
 

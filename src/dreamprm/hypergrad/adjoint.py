@@ -59,8 +59,8 @@ class Adjoint(Estimator):
             for what each kind needs of the model.
         checkpoint: "recompute" keeps the window's first state and T gradients, and takes the steps again from
             there (elementwise work, the same bits); "keep" keeps all states.
-        keep_graphs: with `DoubleBackward`: the gradient of so many last steps of the window is taken
-            with a graph, and the product there is one backward pass less of 7 units (4 in place of 7). Not of
+        keep_graphs: with `DoubleBackward`: the gradient of so many last steps of the window is taken with a
+            graph, and the product there is a forward and a backward pass less (4 units in place of 7). Not of
             batches in parts. The last step's graph is in memory together with that of the outer loss only;
             each further one adds a step's graph.
         offload: where the kept tensors live: "none" leaves them where they are; "cpu" in page-locked memory,
