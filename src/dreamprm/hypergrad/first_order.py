@@ -44,7 +44,7 @@ class FirstOrder(Estimator):
     - `CentralDifference()`, the default: two forward passes a step; any kernel. Relative error on small
       Qwen2-VL language models in float32: 1e-4 to 3e-4.
     - `ForwardDifference()`: one forward pass a step; on the sandbox it agrees with the exact kinds to three
-      digits (experiments/results/gradients.md). Noise under bf16. Of problems in plain form it takes the
+      digits (experiments/results/gradients.md). Not under bf16. Of problems in plain form it takes the
       central difference.
     - `ForwardMode()`: exact, about two forward passes of the losses.
     - `DoubleBackward()`: exact, a third backward pass.
