@@ -310,6 +310,8 @@ def test_a_damaged_checkpoint_is_passed_over_with_one_line(
     """The run continues from the one before it, ends bit for bit as it did, and the damaged one is kept."""
     tensors = again.output / "checkpoints" / "step-000008" / "tensors.safetensors"
     tensors.write_bytes(content := tensors.read_bytes()[:-100])
+    log = again.output / "metrics.jsonl"
+    log.write_bytes(log.read_bytes().partition(b"\n")[2])  # one line less
     left = again.output / f".model-{'0' * 32}.partial"
     left.mkdir()
     assert again.train() == 0
@@ -318,7 +320,9 @@ def test_a_damaged_checkpoint_is_passed_over_with_one_line(
     assert f"passed over step-000008: checkpoint file {tensors} is damaged" in line
     assert line.endswith(f"can be used is {again.output}/checkpoints/step-000004")
     assert f"continuing {again.output} from step 4" in shown and not left.exists()
-    assert_same_results(again, finished)
+    assert "metrics.jsonl holds 1 of the 2 windows before the checkpoint" in shown
+    for name in RESULTS:
+        assert (again.output / name).read_bytes() == (finished.output / name).read_bytes(), name
     aside = again.output / "checkpoints" / "step-000008.set-aside" / "tensors.safetensors"
     assert aside.read_bytes() == content
 

@@ -123,6 +123,13 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
     unreadable = folder.rewind(run.state.inner.step)
     if unreadable:
         say(f"{folder.path}: {unreadable} lines of the logs were damaged, and are left out of them")
+    if found and config.resume == "auto":
+        done, logged = run.state.inner.step // config.inner_steps, sum(1 for _ in folder.metrics())
+        if logged < done:
+            say(
+                f"{folder.path}: metrics.jsonl holds {logged} of the {done} windows before the checkpoint; "
+                "what summary.json and the report count is of these"
+            )
     for path in remove_later_checkpoints(folder.checkpoints, run.state.inner.step, removable=run.removable):
         say(f"{path}: kept under this name, as it is no whole checkpoint of this run")
     return run
