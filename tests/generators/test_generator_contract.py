@@ -29,6 +29,10 @@ def test_sampling_is_checked(settings: dict[str, Any], message: str) -> None:
 def test_a_request_is_for_at_least_one_completion() -> None:
     with pytest.raises(ValueError, match=r"n \(the number of completions\) must be >= 1, got 0"):
         Request("q", n=0)
+    with pytest.raises(
+        ValueError, match=r"first \(the number of the first completion\) must be >= 0, got -1"
+    ):
+        Request("q", first=-1)
 
 
 class _Echo(Generator):

@@ -96,6 +96,17 @@ def test_every_chat_request_has_its_own_seed(serve: Serve) -> None:
     assert all(0 <= seed < 2**31 for seed in seeds)
 
 
+def test_a_sample_has_the_same_seed_whatever_request_asks_for_it(serve: Serve) -> None:
+    server, generator = serve(samples_per_request=2)
+    generator.complete_all([Request("q", n=4, seed=5), Request("q", n=1, seed=8, first=3)], Sampling())
+    # As vLLM, which counts up within a request.
+    seeds = [
+        exchange.body["seed"] + k for exchange in server.exchanges for k in range(exchange.body.get("n", 1))
+    ]
+    first = min(seeds)
+    assert sorted(seeds) == [first, first + 1, first + 2, first + 3, first + 3]
+
+
 def test_greedy_samples_are_asked_for_one_at_a_time(serve: Serve) -> None:
     """vLLM: "n must be 1 when using greedy sampling"."""
     server, generator = serve()

@@ -175,9 +175,12 @@ def test_a_sample_does_not_depend_on_its_batch(
     assert all(result == results[0] for result in results)
     texts = [completion.text for group in results[0] if isinstance(group, list) for completion in group]
     assert len(texts) == 15 and len(set(texts)) == 15
-    # Fewer samples of a request are the first of more; another seed gives others.
+    # Fewer samples of a request are the first of more, or those from a number on; another seed gives others.
     (first,) = generator.complete_all([Request(asked[0].prompt, asked[0].images, "", n=2, seed=0)], sampling)
     assert isinstance(first, list) and [completion.text for completion in first] == texts[:2]
+    later = Request(asked[0].prompt, asked[0].images, "", n=2, seed=3, first=3)
+    (last,) = generator.complete_all([later], sampling)
+    assert isinstance(last, list) and [completion.text for completion in last] == texts[3:5]
     other = generator.complete(asked[0].prompt, images[0], n=2, max_tokens=6, seed=7)
     assert {completion.text for completion in other}.isdisjoint(texts)
 

@@ -45,7 +45,9 @@ class ScriptedGenerator(Generator):
             if part in request.prompt:
                 return error
         return [
-            Completion(continuation(request.prefix, right=(request.seed + k) % 2 == 1), 10 + k)
+            Completion(
+                continuation(request.prefix, right=(request.seed + k) % 2 == 1), 10 + request.first + k
+            )
             for k in range(request.n)
         ]
 

@@ -64,6 +64,12 @@ def test_it_says_what_the_worlds_reasoner_says(tmp_path: Path) -> None:
     ]
     generator = SandboxGenerator(str(tmp_path), seed=SEED)
     assert _responses(generator, tmp_path, "clean", n=3, seed=11) == expected
+    record = next(
+        read_question_records(tmp_path / f"questions/{SPECS['clean'].name}.jsonl", image_root=tmp_path)
+    )
+    later = Request(record.question, record.images, n=2, seed=12, first=1)
+    (last,) = generator.complete_all([later], Sampling())
+    assert isinstance(last, list) and [one.text for one in last] == expected[0][1:]
     other = SandboxGenerator(str(tmp_path), seed=SEED, errors="none")
     for record, texts in zip(data.problems, _responses(other, tmp_path, "clean", n=2), strict=True):
         assert all(text.endswith(f"Final answer: {record.answer}") for text in texts)

@@ -36,8 +36,17 @@ class Completion:
 class Request:
     """A request for continuations of one prefix: the arguments of `Generator.complete` that vary by prefix.
 
+    The samples of a prefix are a sequence, of which a request asks for n in a row, from number `first` on. A
+    sample is determined by `sequence` and its number, whatever request asks for it: of four samples, the last
+    two are the same if they are asked for alone, in a run that was killed after the first two.
+
+    Attributes:
+        prompt, images, prefix, n: as in `Generator.complete`.
+        seed: of the first sample asked for; it counts up with the samples' numbers.
+        first: the number of the first sample asked for, >= 0.
+
     Raises:
-        ValueError: n is below 1.
+        ValueError: n is below 1, or first below 0.
     """
 
     prompt: str
@@ -45,10 +54,18 @@ class Request:
     prefix: str = ""
     n: int = 1
     seed: int = 0
+    first: int = 0
 
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ValueError(f"n (the number of completions) must be >= 1, got {self.n}")
+        if self.first < 0:
+            raise ValueError(f"first (the number of the first completion) must be >= 0, got {self.first}")
+
+    @property
+    def sequence(self) -> int:
+        """The seed of the prefix's sample 0, which the seeds of all its samples count up from."""
+        return self.seed - self.first
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,7 @@ def digest_of(
             sampling.temperature,
             sampling.max_tokens,
             sampling.stop,
+            *([request.first] if request.first else []),  # left out by version 0.2.0, which had none
         ]
     )
 

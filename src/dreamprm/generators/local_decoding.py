@@ -163,7 +163,7 @@ class OpenCompletion:
         decode: converts token ids to text, without special tokens.
         before: the ids of the prompt with the prefix, or the last of them. The first new token is decoded
             after them, because a SentencePiece tokenizer drops the space before the first word of a text.
-        seed, sample: the request's seed, and the index of this sample among the request's samples.
+        seed, sample: the seed of the prefix's samples, and the number of this one among them.
         end: ids that end the response; not part of it.
         max_tokens: the length limit, >= 1.
         stop: texts that end the completion; cut off together with what follows.

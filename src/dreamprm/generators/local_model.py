@@ -88,8 +88,8 @@ class LocalModel:
                 OpenCompletion(
                     self._text,
                     ids,
-                    seed=part.request.seed,
-                    sample=sample,
+                    seed=part.request.sequence,
+                    sample=part.request.first + sample,
                     end=self.end,
                     max_tokens=sampling.max_tokens,
                     stop=sampling.stop,

@@ -63,9 +63,11 @@ class OpenAIGenerator(Generator):
     every other 4xx (a wrong key, model or address) is a `UserError`. Both errors quote the server's message
     and never contain the key.
 
-    Seeds: the chat request for the completions from the k-th on carries a seed derived from the request's
-    seed and k, so that no two of them share a seed. How the n samples of one chat request use one seed
-    depends on the server (vLLM counts up from it), and so does whether equal seeds give equal texts.
+    Seeds: the chat request for the completions from the k-th of a prefix on carries a number derived from the
+    prefix's seed, plus k, so that no two of them share a seed. A server that counts up from it for the n
+    samples of one chat request (vLLM) thus uses the same seed for a sample whatever chat request asks for it;
+    for others, `samples_per_request=1` ensures that. Whether equal seeds give equal texts depends on the
+    server.
 
     Tokens: servers report the total over the choices of a chat request. It is exact for one choice; for
     several it is divided in proportion to the lengths of the texts (the total stays exact). If a server
@@ -241,7 +243,7 @@ class OpenAIGenerator(Generator):
             # same.
             count = min(missing, self.samples_per_request or missing) if sampling.temperature else 1
             if self.send_seed:
-                body["seed"] = _derived_seed(request.seed, len(completions))
+                body["seed"] = _derived_seed(request.sequence, request.first + len(completions))
             answer = self._ask(body | ({"n": count} if count > 1 else {}))
             if isinstance(answer, Failure):
                 so_far = f"after {len(completions)} of {request.n} completions: " if completions else ""
@@ -345,5 +347,6 @@ def _completion(text: str, tokens: int, choice: Choice, stop: Sequence[str]) -> 
 
 
 def _derived_seed(seed: int, index: int) -> int:
-    """31 bits, which every server accepts; equal for equal arguments on every machine."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}:{index}".encode(), digest_size=4).digest()) >> 1
+    """Counts up with the index, in 31 bits, which every server accepts; the same on every machine."""
+    start = int.from_bytes(hashlib.blake2b(f"{seed}:0".encode(), digest_size=4).digest()) >> 1
+    return (start + index) % 2**31

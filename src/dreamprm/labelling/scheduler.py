@@ -198,8 +198,7 @@ class Scheduler:
                     pieces.append(_Piece(one, (key,), want, input, Completion(want.given, 0)))
                 else:
                     fresh.append(key)
-            if fresh:
-                pieces.append(_Piece(one, tuple(fresh), want, input, None))
+            pieces += [_Piece(one, keys, want, input, None) for keys in _runs(fresh)]
         return pieces
 
     def _collect(self, one: _Active) -> list[list[Rollout]]:
@@ -302,12 +301,14 @@ class Scheduler:
 
     def _request(self, piece: _Piece) -> Request:
         question = piece.active.task.question
+        first = _number(piece.keys[0])
         return Request(
             piece.active.task.prompt,
             question.images,
             piece.want.prefix,
             len(piece.keys),
-            _request_seed(self.seed, piece.keys[0]),
+            _sequence_seed(self.seed, piece.keys[0]) + first,
+            first,
         )
 
     def _keep(self, piece: _Piece, answer: Sequence[Completion] | GenerationError) -> GenerationError | None:
@@ -399,7 +400,25 @@ def _rollout(key: Key, input: str, completion: Completion, judgement: Judgement 
     )
 
 
-def _request_seed(seed: int, key: Key) -> int:
-    """A different seed for every key; 31 bits, which every server accepts."""
-    text = f"{seed}/{key.question}/{key.cot}/{key.step}/{key.rollout}"
-    return int.from_bytes(hashlib.sha1(text.encode()).digest()[:4], "big") >> 1
+def _runs(keys: Sequence[Key]) -> Iterator[tuple[Key, ...]]:
+    """The keys, divided where their numbers are not consecutive: a request asks for samples in a row."""
+    begin = 0
+    for end in range(1, len(keys) + 1):
+        if end == len(keys) or _number(keys[end]) != _number(keys[end - 1]) + 1:
+            yield tuple(keys[begin:end])
+            begin = end
+
+
+def _number(key: Key) -> int:
+    """The number of a rollout among those of its prefix; the chains of a question are those of no prefix."""
+    return key.rollout if key.step else key.cot
+
+
+def _sequence_seed(seed: int, key: Key) -> int:
+    """The seed of a prefix's rollout 0, from which the others count up.
+
+    A rollout's seed depends on its key alone, so that a run that was killed in the middle of a request
+    samples the rest as it would have. Below 31 bits, which every server accepts, with room to count up.
+    """
+    text = f"{seed}/{key.question}/{key.cot if key.step else 0}/{key.step}/0"
+    return (int.from_bytes(hashlib.sha1(text.encode()).digest()[:4], "big") >> 1) % (2**31 - 2**20)

@@ -96,9 +96,12 @@ class ScriptedReasoner(Generator):
                 f"the scripted reasoner knows no scene for image {image!r}; give one of its scenes"
             )
         habit = self._habit(parse_question(request.prompt), self._scenes[image])
-        rng = random.Random(request.seed)
+        rng = random.Random(request.sequence)
         written = split_steps(request.prefix)
-        texts = [self._continue(habit, written, rng) for _ in range(request.n)]
+        # Those before the first one asked for are drawn too, as each begins where the one before it ends.
+        texts = [self._continue(habit, written, rng) for _ in range(request.first + request.n)][
+            request.first :
+        ]
         # prefix + text is the whole response: the text after a step starts on a new line.
         start = "\n" if written else ""
         return [Completion(start + text, text.count(" ") + 1) for text in texts]
