@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from bilevel_problems import Case, logistic, mlp_plain
+from checked_rows import each
 from estimator_table import ROWS, every_row
 
 from dreamprm.hypergrad import (
@@ -23,7 +24,7 @@ TENSORS = [torch.tensor(1e-3), torch.tensor(1e-3, requires_grad=True), torch.nn.
 OPTIMIZERS = [AdamW, Adam, SGD, Lion, Muon]
 
 
-@pytest.mark.parametrize("value", TENSORS, ids=["plain", "requires_grad", "parameter"])
+@each("value", dict(zip(["plain", "requires_grad", "parameter"], TENSORS)))
 @pytest.mark.parametrize("key", ["lr", "weight_decay", "max_grad_norm"])
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_a_tensor_as_a_setting_of_an_optimizer_is_refused(kind, key, value):
@@ -175,7 +176,7 @@ def test_views_of_one_storage_that_do_not_overlap_are_two_tensors(flat):
         *(("alpha", dtype) for dtype in (torch.int64, torch.complex64, torch.bool, torch.float8_e4m3fn)),
     ],
 )
-@pytest.mark.parametrize("name", list(ESTIMATORS))
+@each("name", list(ESTIMATORS))
 def test_dtypes_without_a_right_gradient_are_refused(name, key, dtype):
     case = mlp_plain()
     held = getattr(case, key)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from checked_rows import each
 from torch import Tensor
 
 from dreamprm.hypergrad import (
@@ -61,7 +62,7 @@ OPTIMIZERS: dict[str, InnerOptimizer] = {
     ),
     "muon-some": Muon(lr=1e-2, matrices=lambda name: name == "tall", adamw_lr_factor=0.3, ns_steps=3),
 }
-every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=list(OPTIMIZERS))
+every_optimizer = each("optimizer", OPTIMIZERS)
 
 
 class PlainLion(torch.optim.Optimizer):
@@ -143,11 +144,12 @@ def steps_of_torch(optimizer: InnerOptimizer, params: dict[str, Tensor], *, step
 
 @every_optimizer
 def test_the_same_numbers_as_torch_optim(optimizer, monkeypatch):
-    if isinstance(optimizer, Muon):
-        # torch iterates in bfloat16, and leaves the dtype to nobody
-        monkeypatch.setattr(Tensor, "bfloat16", lambda tensor: tensor.clone())
     params, state = tensors(0), optimizer.init(tensors(0))
-    want = steps_of_torch(optimizer, params, steps=7)
+    with monkeypatch.context() as patch:
+        if isinstance(optimizer, Muon):
+            # torch iterates in bfloat16, and leaves the dtype to nobody
+            patch.setattr(Tensor, "bfloat16", lambda tensor: tensor.clone())
+        want = steps_of_torch(optimizer, params, steps=7)
     for step in range(7):
         params, state = optimizer.step(params, tensors(10 + step), state=state)
     for name in params:

@@ -3,12 +3,13 @@
 import pytest
 import torch
 from bilevel_problems import Case, logistic, mlp_plain
+from checked_rows import each
 from estimator_table import ROWS
 
 from dreamprm.hypergrad import AdamW, BilevelProblem, Status
 
 SOME = ["unrolled", "adjoint", "adjoint-difference", "first_order", "finite_difference", "cg", "neumann"]
-some_rows = pytest.mark.parametrize("label", SOME)
+some_rows = each("label", SOME)
 X = torch.randn(8, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 Y = torch.randn(8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 

@@ -6,6 +6,7 @@ import numpy
 import pytest
 import torch
 from bilevel_problems import Case
+from checked_rows import each
 from torch.autograd.function import once_differentiable
 
 from dreamprm.hypergrad import Audit, BilevelProblem, build_estimator
@@ -149,16 +150,18 @@ def relative(a, b):
     ("form", "dtype"), [("structured", torch.float64), ("plain", torch.float32)], ids=["float64", "float32"]
 )
 @pytest.mark.parametrize("kind", OPAQUE)
-@pytest.mark.parametrize(("name", "settings"), REFUSED)
-def test_what_autograd_cannot_follow_is_refused(name, settings, kind, form, dtype):
+@each("chosen", REFUSED)
+def test_what_autograd_cannot_follow_is_refused(chosen, kind, form, dtype):
+    name, settings = chosen
     with pytest.raises(NotImplementedError, match="backward pass of Custom.*differences"):
         case(OPAQUE[kind], form=form, dtype=dtype).run(build_estimator(name, **settings))
 
 
 @pytest.mark.parametrize("form", ["structured", "plain"])
 @pytest.mark.parametrize("kind", OPAQUE)
-@pytest.mark.parametrize(("name", "settings"), ALLOWED)
-def test_estimators_without_gradients_of_gradients_are_right(name, settings, kind, form):
+@each("chosen", ALLOWED)
+def test_estimators_without_gradients_of_gradients_are_right(chosen, kind, form):
+    name, settings = chosen
     estimator = build_estimator(name, **settings)
     wanted = case(torch.tanh, form=form).run(estimator)
     seen = case(OPAQUE[kind], form=form).run(estimator)
@@ -170,8 +173,9 @@ def test_estimators_without_gradients_of_gradients_are_right(name, settings, kin
     ("form", "dtype"), [("structured", torch.float64), ("plain", torch.float32)], ids=["float64", "float32"]
 )
 @pytest.mark.parametrize("kind", FOLLOWED)
-@pytest.mark.parametrize(("name", "settings"), REFUSED)
-def test_what_autograd_follows_is_not_refused(name, settings, kind, form, dtype):
+@each("chosen", REFUSED)
+def test_what_autograd_follows_is_not_refused(chosen, kind, form, dtype):
+    name, settings = chosen
     plain = {"a mask": torch.relu, "a multiple": lambda x: 3 * x}.get(kind, torch.tanh)
     estimator = build_estimator(name, **({"damping": 1e4} if name == "cg" else {}), **settings)
     wanted, seen = (case(one, form=form, dtype=dtype).run(estimator) for one in (plain, FOLLOWED[kind]))

@@ -6,6 +6,7 @@ import random
 import numpy
 import pytest
 import torch
+from checked_rows import each
 from estimator_table import ROWS, every_row, exact_rows
 from torch.func import functional_call
 from torch.nn.functional import batch_norm
@@ -96,8 +97,9 @@ DRAWN = [("torch", label) for label in ROWS] + [
 
 
 @pytest.mark.parametrize("form", ["structured", "plain"])
-@pytest.mark.parametrize(("source", "label"), DRAWN)
-def test_every_estimator_sees_one_draw_of_each_evaluation(label, source, form):
+@each("drawn", DRAWN)
+def test_every_estimator_sees_one_draw_of_each_evaluation(drawn, form):
+    source, label = drawn
     draws, estimator = Draws(source), ROWS[label].build()
     params, alpha, batches = start()
     optimizer = AdamW(lr=1e-2)

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from bilevel_problems import Case, Tensors, logistic, mlp_plain
+from checked_rows import each
 from estimator_table import CASES, POLICIES, ROWS, Row, every_row
 
 from dreamprm.hypergrad import ESTIMATORS, AdamWState, BilevelProblem, WindowResult, build_estimator
@@ -12,7 +13,7 @@ from dreamprm.hypergrad import ESTIMATORS, AdamWState, BilevelProblem, WindowRes
 # One of each kind: plain, several losses, one loss beside a term that alpha does not touch, all that an
 # optimizer can do.
 SOME = ("mlp_plain", "domains_mixed", "domain_single_with_rest", "tied", "domains_mixed_with_rest-all")
-every_way = pytest.mark.parametrize("row", [*ROWS.values(), *POLICIES.values()], ids=[*ROWS, *POLICIES])
+every_way = each("row", {**ROWS, **POLICIES})
 some_cases = pytest.mark.parametrize("name", SOME)
 
 
