@@ -41,13 +41,13 @@ class Row:
 class Expected:
     """What the oracles say of one case, each asked once."""
 
-    def __init__(self) -> None:
+    def __init__(self, case: Case, *, steps: int = 5) -> None:
+        self._case, self._steps = case, steps
         self._found: dict[Oracle, Tensors] = {}
 
-    def __call__(self, row: Row, make: Callable[[], Case], **options: Any) -> Tensors:
-        """Of the row's oracle; the case and the options are the same in all calls."""
+    def __call__(self, row: Row) -> Tensors:
         if row.oracle not in self._found:
-            self._found[row.oracle] = row.oracle(make(), **options)
+            self._found[row.oracle] = row.oracle(self._case, steps=self._steps)
         return self._found[row.oracle]
 
 

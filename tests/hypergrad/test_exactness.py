@@ -45,10 +45,11 @@ def test_the_bounds_of_the_clipping_cases_are_met_by_some_steps_only(name):
 
 @every_case
 def test_every_estimator_equals_its_oracle(make):
-    expected = Expected()
+    case = make()
+    expected = Expected(case)
 
     def check(row):
-        window, want = make().run(row.build()), expected(row, make)
+        window, want = case.run(row.build()), expected(row)
         assert window.status is Status.ok and window.message == ""
         if row.name == "none":
             assert all(torch.equal(window.alpha_grad[name], want[name]) for name in want)
@@ -63,11 +64,12 @@ def test_every_estimator_equals_its_oracle(make):
 )
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 10, 20])
 def test_every_estimator_equals_its_oracle_in_windows_of_any_length(steps, name):
-    expected, make = Expected(), CASES[name]
+    case = CASES[name]()
+    expected = Expected(case, steps=steps)
 
     def check(row):
-        got = make().run(row.build(), steps=steps).alpha_grad
-        assert relative_error(got, expected(row, make, steps=steps)) < row.tolerance
+        got = case.run(row.build(), steps=steps).alpha_grad
+        assert relative_error(got, expected(row)) < row.tolerance
 
     # every length for the exact ones, the shortest and the longest for the others
     rows = {label: row for label, row in ROWS.items() if label in EXACT or steps in (1, 20)}

@@ -119,15 +119,15 @@ def test_unrolled_equals_central_differences(optimizer, problem):
 
 @first_pairs
 def test_every_estimator_equals_its_oracle(optimizer, problem):
-    expected = Expected()
+    case = _made(problem, optimizer)
+    expected = Expected(case)
 
     def check(row):
-        case = _made(problem, optimizer)
         if not _takes(row, optimizer):
             with pytest.raises(ValueError, match="preconditioner=adamw takes AdamW's second moments"):
                 case.run(row.build())
             return
-        window, want = case.run(row.build()), expected(row, lambda: _made(problem, optimizer))
+        window, want = case.run(row.build()), expected(row)
         assert window.status is Status.ok and window.message == ""
         if row.name == "none":
             assert all(torch.equal(window.alpha_grad[name], want[name]) for name in want)
