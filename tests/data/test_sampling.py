@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from dreamprm.config.errors import UserError
+from dreamprm.config.loading import load_config
 from dreamprm.data import DomainSampler, EpochSampler
+from dreamprm.training.settings import TrainConfig
 
 SIZES = {"a": 5, "b": 3, "c": 8}
 
@@ -124,3 +126,21 @@ def test_domain_sampler_settings_are_checked(change: dict[str, Any], message: st
 def test_epoch_sampler_settings_are_checked(arguments: tuple[int, int, int], message: str) -> None:
     with pytest.raises(UserError, match=message):
         EpochSampler(*arguments)
+
+
+def test_a_batch_that_would_never_end_is_refused() -> None:
+    assert len(EpochSampler(10, 4096, seed=0).rows(0)) == 4096
+    with pytest.raises(UserError, match=r"meta_batch_size=1,000,000,000,000 is more than the 10 records"):
+        EpochSampler(10, 10**12, seed=0, setting="meta_batch_size")
+    for mode in ("single", "mixed"):
+        with pytest.raises(
+            UserError, match="batch_size=5,000 is more than the 7 records of the largest domain"
+        ):
+            sampler(mode, 5000, sizes={"a": 3, "b": 7})
+
+
+@pytest.mark.parametrize("key", ["batch_size", "meta_batch_size", "inner_steps"])
+def test_it_is_refused_when_the_configuration_is_read(key: str) -> None:
+    given = ["name=x", "data.train=[t.jsonl]", "data.meta=m.jsonl", "steps=1000000000000"]
+    with pytest.raises(UserError, match=f"{key}=1,000,000,000,000 are made at once"):
+        load_config(TrainConfig, None, [*given, f"{key}=1000000000000"])
