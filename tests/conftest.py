@@ -15,11 +15,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import checked_rows
 import pytest
 from loopback_servers import real_server, tiny_served_model
 
 # Defined once: each conftest that imported these would have a server of its own.
 __all__ = ["real_server", "tiny_served_model"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-rows",
+        action="store_true",
+        help="check every row of the long tables in every test; without it, each test checks a third of them",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    checked_rows.all_rows = config.getoption("--all-rows")
+
+
+def pytest_report_header() -> str:
+    return "tables: " + ("all rows" if checked_rows.all_rows else "a third of their rows (--all-rows: all)")
 
 
 @pytest.fixture(scope="session", autouse=True)
