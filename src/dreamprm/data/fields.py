@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dreamprm.config.errors import DataError, UserError, closest
-
-_SHOWN_CHARACTERS = 80
+from dreamprm.files.json_values import shown
 
 
 class Fields:
@@ -204,19 +203,14 @@ def place(path: Path, line: int, element: int | str | None = None) -> str:
     return f"{path}: {named}" if line == 1 else f"{path}:{line}: {named}"
 
 
-def shown(value: Any) -> str:
-    """A value as messages show it: its repr, truncated if long."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
-
-
 def _is_probability(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and bool(0 <= value <= 1)  # NaN is not in the range
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    # Of 64 bits, as tables store it.
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63
 
 
 MissingImage = Literal["error", "text_only", "keep"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.files.json_values import JsonReader, UnusableValue
 
 CHUNK_CHARACTERS = 1 << 20
 """How much of a JSON array is read at a time."""
@@ -20,7 +21,7 @@ MAX_VALUE_CHARACTERS = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One value of the file and the line it starts on; `problem` says why a line could not be read.
+    """One value of the file and the line it starts on; `problem` says why it could not be read or be used.
 
     `element` is the value's number in its array, from 1 (or its name in an object), if another value starts
     on the same line, so that the line alone does not identify it; None if it does.
@@ -37,7 +38,8 @@ def stream_json(path: str | Path) -> Iterator[Row]:
 
     The first character that is not white space, `[` or `{`, decides which of the two it is, never the file's
     name. A line of a JSON Lines file that is not JSON is yielded with its `problem`, since the next line can
-    still be read; a broken array raises, since it cannot be read further.
+    still be read; a broken array raises, since it cannot be read further. A value that this package cannot
+    hold (see `dreamprm.files.json_values`) is yielded with its `problem` in both.
 
     Args:
         path: the file, UTF-8 with or without a byte order mark.
@@ -96,11 +98,14 @@ def _first_character(file: IO[str]) -> str:
 
 
 def _lines(file: IO[str]) -> Iterator[Row]:
+    reader = JsonReader()
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = reader.whole(line)
+        except UnusableValue as unusable:
+            yield Row(number, None, str(unusable))
         except json.JSONDecodeError as error:
             yield Row(
                 number,
@@ -123,6 +128,7 @@ class JsonText:
     def __init__(self, file: IO[str], path: Path, *, what: str = "array") -> None:
         self.file, self.path, self.what = file, path, what
         self.text, self.position, self.line, self.ended = "", 0, 1, False
+        self.reader = JsonReader()
 
     def advance(self, end: int) -> None:
         """Move on to `end`, keeping count of the lines."""
@@ -173,14 +179,14 @@ def array_values(text: JsonText) -> Iterator[Row]:
     number = 0
     while True:
         line, number = text.line, number + 1
-        value = next_value(text, number if line == before else None)
+        value, problem = next_value(text, number if line == before else None)
         separator = text.next_character()
         following = None
         if separator == ",":
             text.advance(text.position + 1)
             text.next_character()
             following = text.line
-        yield Row(line, value, element=number if line in (before, following) else None)
+        yield Row(line, value, problem, element=number if line in (before, following) else None)
         if separator not in {",", "]"}:
             found = separator or "the end of the file"
             raise text.error(f"expected ',' or ']' after a value, found {found!r}")
@@ -195,26 +201,27 @@ def array_values(text: JsonText) -> Iterator[Row]:
 _CUT_TOLERANCE = 16
 
 
-def next_value(text: JsonText, element: int | None = None) -> Any:
-    """The value that starts at the text's position, which is moved past it.
+def next_value(text: JsonText, element: int | None = None) -> tuple[Any, str | None]:
+    """The value that starts at the text's position, which is moved past it; and why it cannot be used.
 
     Args:
         text: the text.
         element: the value's number in its array, for messages; None where its line identifies it.
     """
-    decoder = json.JSONDecoder()
     while True:
+        value, end, problem = None, None, None
         try:
-            value, end = decoder.raw_decode(text.text, text.position)
+            value, end = text.reader.first(text.text, text.position)
+        except UnusableValue as unusable:
+            end, problem = unusable.end, str(unusable)
         except json.JSONDecodeError as error:
             cut = error.msg.startswith("Unterminated string") or error.pos >= len(text.text) - _CUT_TOLERANCE
             if text.ended or not cut:
                 raise text.error(error.msg, error.pos, element) from error
-        else:
-            # A number at the very end of the held text may continue in the next chunk.
-            if end < len(text.text) or text.ended:
-                text.advance(end)
-                return value
+        # A number at the very end of the held text may continue in the next chunk.
+        if end is not None and (end < len(text.text) or text.ended):
+            text.advance(end)
+            return value, problem
         if len(text.text) - text.position > MAX_VALUE_CHARACTERS:
             raise text.error(
                 f"a value longer than {MAX_VALUE_CHARACTERS} characters (a missing closing quote?)"
@@ -238,7 +245,8 @@ def stream_members(path: str | Path) -> Iterator[tuple[str, Row]]:
         before = text.line  # that of the brace
         for number, name in enumerate(_names(text), start=1):
             line = text.line
-            yield name, Row(line, next_value(text), element=number if line == before else None)
+            value, problem = next_value(text)
+            yield name, Row(line, value, problem, element=number if line == before else None)
             before = line
 
 
@@ -280,7 +288,9 @@ def _names(text: JsonText) -> Iterator[str]:
     while separator == ",":
         if text.next_character() != '"':
             raise text.error("expected a name in double quotes")
-        name = next_value(text)
+        name, problem = next_value(text)
+        if problem is not None:
+            raise text.error(problem)
         if text.next_character() != ":":
             raise text.error(f"expected ':' after the name {name!r}")
         text.advance(text.position + 1)

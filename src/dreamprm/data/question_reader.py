@@ -121,6 +121,14 @@ def _precision(fields: Fields) -> int | None:
     if "precision" not in fields:
         return None
     value = fields.values["precision"]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise fields.error("precision", "a whole number of decimals >= 0, or null")
-    return value
+    if not is_precision(value):
+        raise fields.error("precision", PRECISION)
+    return int(value)
+
+
+PRECISION = "a whole number of decimals >= 0, or null (at most 1000)"
+
+
+def is_precision(value: Any) -> bool:
+    """Whether a value is a number of decimals, to which Python can round."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 1000

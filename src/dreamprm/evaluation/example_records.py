@@ -13,6 +13,7 @@ from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields
 from dreamprm.data.step_scores import Scores, read_scores
 from dreamprm.evaluation.thumbnails import THUMBNAIL
+from dreamprm.files.json_values import UnusableValue, parse_json
 
 FILE, FOLDER = "examples.jsonl", "examples"
 """In the evaluation's folder: one line per example, and the images that they name."""
@@ -158,7 +159,9 @@ def read_agreements(result: Mapping[str, Any], path: Path) -> tuple[Agreement, .
 
 def _parsed(text: str, path: Path, line: int) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
+    except UnusableValue as error:
+        raise DataError(f"{path}:{line}: {error}; the file is damaged, evaluate again") from error
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}:{line}: not JSON ({error.msg}); the file is damaged, evaluate again"

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 
 from dreamprm.answers import Judgement
 from dreamprm.config.errors import DataError
-from dreamprm.data.fields import shown
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.read_report import OnError, ReadReport
 from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.records import Candidate, CandidateRecord, QuestionRecord, contradicting
 from dreamprm.data.shortcut_audit import audit_shortcuts
 from dreamprm.evaluation.votes import candidate_vote
+from dreamprm.files.json_values import shown
 from dreamprm.generators.prompting import asked_question
 from dreamprm.responses import answered_text
 

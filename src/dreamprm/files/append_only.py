@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.files.atomic import make_folder
+from dreamprm.files.json_values import parse_json
 from dreamprm.files.locks import acquire
 
 
@@ -84,7 +85,7 @@ class AppendOnlyFile:
         try:
             for line in self._lines():
                 try:
-                    take(line, json.loads(line.content))
+                    take(line, parse_json(line.content))
                 except UserError:
                     raise
                 except (ValueError, KeyError, TypeError) as error:

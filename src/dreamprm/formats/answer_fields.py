@@ -12,6 +12,7 @@ from typing import Any
 from dreamprm.data.fields import Fields
 from dreamprm.data.question_reader import answer_text, letter_of, plain_text
 from dreamprm.data.records import OPTION_LETTERS
+from dreamprm.files.json_values import unusable
 from dreamprm.formats.table_files import cell_text
 
 __all__ = [
@@ -92,7 +93,8 @@ def letter_at(row: Fields, name: str, options: Sequence[str], *, first: int = 0)
     """
     allowed = f"the number of an option, {first} to {first + len(options) - 1}"
     value = row.require(name, allowed)
-    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+    # Python refuses to convert thousands of digits.
+    if isinstance(value, str) and len(value.strip()) < 20 and _INTEGER.fullmatch(value.strip()):
         value = int(value)
     if isinstance(value, float) and value.is_integer():  # a column with gaps is stored as floats
         value = int(value)
@@ -142,7 +144,7 @@ def decimals_for(text: str, significant: int) -> int | None:
         return None
     written = len(text.partition(".")[2])
     size = abs(float(text))
-    if size == 0:
+    if size == 0 or math.isinf(size):
         return written
     return max(0, min(written, significant - 1 - math.floor(math.log10(size))))
 
@@ -151,7 +153,8 @@ def parsed_list(text: str) -> Any:
     """A text parsed as JSON or as a Python literal (never executed); the text itself if it is neither."""
     for parse in (json.loads, ast.literal_eval):
         try:
-            return parse(text)
+            value = parse(text)
+            return text if unusable(value) is not None else value
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
     return text

@@ -9,6 +9,7 @@ from pathlib import Path
 from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields, place
 from dreamprm.data.json_stream import Row, not_utf8, stream_json, stream_member_array, stream_members
+from dreamprm.files.json_values import UnusableValue, parse_json
 
 
 def json_rows(path: str | Path) -> Iterator[Fields | DataError]:
@@ -41,7 +42,7 @@ def named_rows(path: Path, *, name: str, text: str | None = None) -> Iterator[Fi
         value = {text: row.value} if text is not None and isinstance(row.value, str) else row.value
         # Where several rows share a line, the line does not say which one is bad, but the name does.
         member = None if row.element is None else given
-        for fields in as_fields([Row(row.line, value, element=member)], path):
+        for fields in as_fields([Row(row.line, value, row.problem, element=member)], path):
             if isinstance(fields, Fields):
                 fields = fields.with_values({**fields.values, name: given})
             yield fields
@@ -65,7 +66,9 @@ def read_object(path: Path) -> Fields:
         DataError: broken JSON, or not an object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        value = parse_json(path.read_text(encoding="utf-8-sig"))
+    except UnusableValue as error:
+        raise DataError(f"{place(path, 1)}: {error}") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}") from error
     except UnicodeDecodeError as error:

@@ -6,13 +6,14 @@ import csv
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.fields import Fields
 from dreamprm.data.json_stream import MAX_VALUE_CHARACTERS, not_utf8
+from dreamprm.files.json_values import unusable
 from dreamprm.formats.json_rows import json_rows, raise_errors
 
 SEPARATORS = {".tsv": "\t", ".csv": ","}
@@ -48,7 +49,7 @@ def read_table(path: str | Path, *, split: str | None = None) -> Iterator[Fields
     """
     path = Path(path)
     if path.is_dir():
-        yield from _folder_rows(path, split)
+        yield from _usable(_folder_rows(path, split), typed=True)
         return
     if split is not None:
         raise UserError(f"split={split} chooses among the splits of a folder, but {path} is one file")
@@ -57,7 +58,7 @@ def read_table(path: str | Path, *, split: str | None = None) -> Iterator[Fields
     kind = path.suffix.lower()
     if kind not in _READERS:
         raise UserError(f"{path}: unknown ending {kind!r}; allowed: {', '.join(_READERS)}, or a folder")
-    yield from _READERS[kind](path)
+    yield from _usable(_READERS[kind](path), typed=kind in _TYPED)
 
 
 def read_cells(path: str | Path) -> Iterator[Fields]:
@@ -82,7 +83,7 @@ def cell_rows(path: str | Path) -> Iterator[Fields | DataError]:
     read = by_ending(path, {ending: _READERS[ending] for ending in (".xlsx", ".tsv", ".csv", ".json")})
     if not path.is_file():
         raise UserError(f"no such file: {path}; give the path of a table")
-    for fields in read(path):
+    for fields in _usable(read(path)):
         if isinstance(fields, Fields):
             values = {name: None if _is_missing(value) else value for name, value in fields.values.items()}
             fields = fields.with_values(values)
@@ -124,6 +125,15 @@ def openpyxl() -> Any:
             ".xlsx files need openpyxl: pip install 'dreamprm[xlsx]', or use .tsv, .csv or .json"
         ) from error
     return openpyxl
+
+
+def _usable(rows: Iterable[Fields | DataError], *, typed: bool = False) -> Iterator[Fields | DataError]:
+    """The rows, with an error in place of each that holds what the rest of the package cannot."""
+    for row in rows:
+        if isinstance(row, Fields) and (problem := unusable(row.values, typed=typed)) is not None:
+            yield DataError(f"{row.where}: {problem}")
+        else:
+            yield row
 
 
 def _is_missing(value: Any) -> bool:
@@ -268,3 +278,4 @@ _READERS: dict[str, Callable[[Path], Iterator[Fields | DataError]]] = {
     ".parquet": _parquet_rows,
     ".arrow": _arrow_rows,
 }
+_TYPED = (".parquet", ".arrow")

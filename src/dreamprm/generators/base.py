@@ -23,6 +23,9 @@ class Completion:
             is neither graded nor split into steps.
         note: what is unusual about it, in a few words ("a refusal", "only reasoning"), for counts; "" if
             nothing is.
+
+    A NUL character, which no file of records may hold, becomes U+FFFD, like bytes that are no text; the note
+    says so.
     """
 
     text: str
@@ -30,6 +33,12 @@ class Completion:
     finished: bool = True
     reasoning: str = ""
     note: str = ""
+
+    def __post_init__(self) -> None:
+        if "\0" in self.text or "\0" in self.reasoning:
+            for name in ("text", "reasoning"):
+                object.__setattr__(self, name, getattr(self, name).replace("\0", "\ufffd"))
+            object.__setattr__(self, "note", ", ".join(filter(None, [self.note, "with NUL characters"])))
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ class ChatClient:
     def _read(self, content: bytes) -> Answer | Failure:
         try:
             data = json.loads(content)
-        except ValueError:  # also bytes that are not UTF-8
+        except (ValueError, RecursionError):  # also bytes that are not UTF-8
             shown = content[:100].decode("utf-8", "replace")
             return Failure("again", self._clean(f"an answer that is not JSON: {shown!r}"))
         choices = data.get("choices") if isinstance(data, dict) else None
@@ -243,7 +243,7 @@ def _server_words(text: str) -> str:
     """The message of an error body: OpenAI's `error.message`, FastAPI's `detail`, or the body itself."""
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if isinstance(body, dict):
         for name in ("error", "detail", "message"):

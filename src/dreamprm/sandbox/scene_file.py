@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
+from dreamprm.files.json_values import parse_json
 from dreamprm.sandbox.scenes import SHIFTED_STYLE, TRAINING_STYLE, Scene, Style
 
 SCENES = Path("sealed", "scenes.jsonl")
@@ -34,7 +35,7 @@ def read_scenes(path: Path) -> dict[str, Scene]:
     scenes: dict[str, Scene] = {}
     with path.open(encoding="utf-8") as file:
         for line in file:
-            row = json.loads(line)
+            row = parse_json(line)
             image, style = row.pop("image"), _STYLES[row.pop("style")]
             scenes[os.path.normpath(image)] = Scene(**row, style=style)
     return scenes

@@ -261,6 +261,6 @@ def _precision(row: Fields) -> int:
         precision = float(value)
     except (TypeError, ValueError):
         precision = -1.0
-    if precision < 0 or not precision.is_integer():
-        raise row.error("precision", "the decimals of a float answer, a whole number >= 0")
+    if not 0 <= precision <= 1000 or not precision.is_integer():
+        raise row.error("precision", "the decimals of a float answer, a whole number from 0 to 1000")
     return int(precision)

@@ -10,6 +10,7 @@ from typing import Any
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
+from dreamprm.data.question_reader import PRECISION, is_precision
 from dreamprm.data.records import ANSWER_TYPES, QuestionRecord
 from dreamprm.formats.answer_fields import answer_text, checked_options, letter_at, letter_of, option_texts
 from dreamprm.formats.format import NotChosen
@@ -168,13 +169,13 @@ class FieldMap(QuestionLayout):
         if self.precision is None or self.precision not in row:
             return None
         value = row.values[self.precision]
-        if isinstance(value, str) and value.isdecimal():  # a CSV file holds texts only
+        if isinstance(value, str) and len(value) < 20 and value.isdecimal():  # a CSV file holds texts only
             value = int(value)
         if isinstance(value, float) and value.is_integer():  # a column with gaps is stored as floats
             value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise row.error(self.precision, "a whole number of decimals >= 0, or null")
-        return value
+        if not is_precision(value):
+            raise row.error(self.precision, PRECISION)
+        return int(value)
 
 
 def _listed(names: Names | None) -> list[str]:

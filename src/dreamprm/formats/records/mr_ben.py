@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.config.errors import DataError
-from dreamprm.data.fields import Fields, shown
+from dreamprm.data.fields import Fields
 from dreamprm.data.json_stream import Row, stream_members
 from dreamprm.data.records import StepRecord
+from dreamprm.files.json_values import shown
 from dreamprm.formats.json_rows import as_fields, json_rows
 from dreamprm.formats.records.first_errors import FirstErrorWriter, first_error_labels, without_blank
 from dreamprm.formats.records.step_format import StepReader
@@ -60,6 +61,9 @@ class MRBen(StepReader):
             yield from json_rows(path)
             return
         for question, member in stream_members(path):
+            if member.problem is not None:
+                yield DataError(f"{path}:{member.line}: member {shown(question)}: {member.problem}")
+                continue
             if not isinstance(member.value, list):
                 yield DataError(
                     f"{path}:{member.line}: member {question!r}: got {shown(member.value)};"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.config.errors import DataError
+from dreamprm.files.json_values import UnusableValue, parse_json
 
 
 def file_text(path: Path) -> str:
@@ -30,7 +31,9 @@ def parse_object(path: Path, text: str, *, line: int) -> dict[str, Any]:
     Raises: DataError if it is not one.
     """
     try:
-        value = json.loads(text)
+        value = parse_json(text)
+    except UnusableValue as error:
+        raise DataError(f"{path}:{line}: {error}; the file is damaged, create it again") from error
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}:{line + error.lineno - 1}: not JSON ({error.msg}); the file is damaged, create it again"

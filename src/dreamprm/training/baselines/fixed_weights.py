@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import nn
 from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.config.schema import setting
+from dreamprm.files.json_values import parse_json
 from dreamprm.hypergrad import build_estimator
 from dreamprm.models.weights import DOMAIN_WEIGHTS, DomainWeights
 from dreamprm.training.baselines.base import UpperLevel, Weighting
@@ -40,7 +40,7 @@ def past_weights(run: str, *, take: str) -> dict[str, float]:
     text = path.read_text(encoding="utf-8")
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), start=1):
         try:
-            rows.append({str(name): float(value) for name, value in json.loads(line)["weights"].items()})
+            rows.append({str(name): float(value) for name, value in parse_json(line)["weights"].items()})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{path}:{number}: must be an object with 'weights' by domain, got "
