@@ -44,8 +44,8 @@ META_ORDER, TEXT_ORDER = 1, 2
 # Perturbation norm of differences if the forward pass is autocast to bf16; off by 8 % on a trained PRM
 # (experiments/results/precision.md). Without it the search for a step finds none that is precise there, and
 # takes one backward pass for each loss instead: as right as bf16 itself, but 2.8 times the passes of the
-# window with four losses in a batch, 6.8 times with the sandbox's 15. Of more losses than it takes apart (64)
-# it was off by 17 % where this radius left .7 %. `hypergrad.radius=null` asks for the search.
+# window with four losses in a batch, 6.8 times with the sandbox's 15. In the plain form, which has no single
+# losses to take apart, it was off by 17 % where this radius left .7 %. `hypergrad.radius=null` asks for it.
 BF16_RADIUS = 0.05
 
 
