@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+from warm_processes import WarmProcess
+
 from dreamprm.files.atomic import write_atomically
 from dreamprm.runtime.interruption import DeferredInterrupt
 from dreamprm.runtime.progress import duration
@@ -52,10 +54,22 @@ class Stage:
         """The command line."""
         return shlex.join(self.words)
 
-    def arguments(self) -> list[str]:
-        """The command, run with this interpreter whatever PATH says."""
-        program = [sys.executable, "-m", "dreamprm"] if self.words[0] == "dreamprm" else [sys.executable]
-        return [*program, *self.words[1:]]
+    def start(self) -> subprocess.Popen[str] | WarmProcess:
+        """The running command, by this interpreter whatever PATH says."""
+        if self.words[0] == "dreamprm":
+            return WarmProcess(self.words, folder=str(ROOT))
+        return subprocess.Popen(
+            [sys.executable, *self.words[1:]],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            # Ctrl-C reaches this process, which then stops the other: it must not get the signal twice.
+            start_new_session=True,
+        )
 
 
 class StageFailed(Exception):
@@ -72,18 +86,7 @@ class _Running:
     def __init__(self, stage: Stage, log: Path) -> None:
         self.stage, self._began = stage, time.monotonic()
         self._log, self._lock = log.open("a", encoding="utf-8"), threading.Lock()
-        self.process = subprocess.Popen(
-            stage.arguments(),
-            cwd=ROOT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            # Ctrl-C reaches this process, which then stops the other: it must not get the signal twice.
-            start_new_session=True,
-        )
+        self.process = stage.start()
         # Results are printed to stdout, progress to stderr.
         assert self.process.stdout is not None and self.process.stderr is not None
         self._readers = [
@@ -169,6 +172,7 @@ def _require_success(one: _Running, logs: Path) -> None:
     code = one.process.returncode
     if code == 0:
         return
+    assert code is not None
     log = logs / f"{one.stage.name}.log"
     tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-TAIL:])
     how = f"exit code {code}" if code > 0 else f"signal {signal.Signals(-code).name}"
