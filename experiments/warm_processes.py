@@ -6,16 +6,17 @@ process imports them, and every command is forked from it.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import IO
 
-_CONTEXT = multiprocessing.get_context("forkserver")
+from dreamprm.runtime.worker_processes import STOPPING, worker_context
+
 # Everything that the commands of a chain import, and nothing that starts a thread.
-_CONTEXT.set_forkserver_preload(["dreamprm.training.train", "dreamprm.scoring.score"])
+_PRELOAD = ("dreamprm.training.train", "dreamprm.scoring.score")
 
 
 class WarmProcess:
@@ -27,8 +28,9 @@ class WarmProcess:
     """
 
     def __init__(self, words: Sequence[str], *, folder: str) -> None:
-        (out, its_out), (error, its_error) = (_CONTEXT.Pipe(duplex=False) for _ in range(2))
-        self._process = _CONTEXT.Process(target=_run, args=(tuple(words), folder, its_out, its_error))
+        context = worker_context(_PRELOAD)
+        (out, its_out), (error, its_error) = (context.Pipe(duplex=False) for _ in range(2))
+        self._process = context.Process(target=_run, args=(tuple(words), folder, its_out, its_error))  # type: ignore[attr-defined]
         self._process.start()
         for end in (its_out, its_error):
             end.close()
@@ -62,6 +64,7 @@ def _text(end: Connection) -> IO[str]:
 def _run(words: Sequence[str], folder: str, out: Connection, error: Connection) -> None:
     # Ctrl-C reaches the chain, which then stops its commands: they must not get the signal twice.
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     os.chdir(folder)
     for end, descriptor in ((out, 1), (error, 2)):
         os.dup2(end.fileno(), descriptor)

@@ -21,6 +21,7 @@ from dreamprm.data.record_table import RecordTable
 from dreamprm.data.sampling import DomainSampler, EpochSampler
 from dreamprm.models.images import ImageStore
 from dreamprm.models.processing import EncodedCoT, PRMProcessor
+from dreamprm.runtime.worker_processes import worker_context
 
 Batch = dict[str, Any]
 
@@ -278,7 +279,7 @@ def batches(
         batch_size=None,
         sampler=range(start, stop),
         num_workers=workers,
-        multiprocessing_context="spawn" if workers else None,
+        multiprocessing_context=worker_context([__name__]) if workers else None,
         # The loader seeds its workers from a generator; using the global one would advance it at each start.
         generator=torch.Generator(),
         worker_init_fn=_leave_signals_to_the_loop if workers else None,
