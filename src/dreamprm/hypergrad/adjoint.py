@@ -101,16 +101,6 @@ class Adjoint(Estimator):
         check_settings(self)
 
     @property
-    def needs_second_order(self) -> bool:
-        """With the exact kinds of derivative."""
-        return self.derivative.needs_second_order
-
-    @property
-    def needs_forward_mode(self) -> bool:
-        """With `ForwardMode`."""
-        return self.derivative.needs_forward_mode
-
-    @property
     def _differs(self) -> bool:
         return isinstance(self.derivative, Difference)
 

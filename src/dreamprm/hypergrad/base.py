@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.arguments import check_memory, check_state
+from dreamprm.hypergrad.derivatives import Derivative
 from dreamprm.hypergrad.further_gradients import checked_wrt
 from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
 from dreamprm.hypergrad.no_gradient import Ended, cause, says_nothing, silent_tensors
@@ -101,14 +102,22 @@ class Estimator(ABC):
 
     @property
     def needs_second_order(self) -> bool:
-        """Whether gradients of gradients are taken: fused attention has none, use eager attention then."""
-        return False
+        """Whether gradients of gradients are taken: fused attention has none, use eager attention then.
+
+        That of the setting `derivative`, where there is one.
+        """
+        return self._derivative.needs_second_order
 
     @property
     def needs_forward_mode(self) -> bool:
         """Whether forward-mode derivatives are taken, which not every operation has: try a window of two
-        steps before a long run."""
-        return False
+        steps before a long run. As above."""
+        return self._derivative.needs_forward_mode
+
+    @property
+    def _derivative(self) -> Derivative:
+        kind = getattr(self, "derivative", None)
+        return kind if isinstance(kind, Derivative) else Derivative()
 
     @property
     def differentiates_gradients(self) -> bool:

@@ -85,16 +85,6 @@ class FirstOrder(Estimator):
         check_settings(self)
 
     @property
-    def needs_second_order(self) -> bool:
-        """With the exact kinds of derivative: fused attention has formulas for neither."""
-        return self.derivative.needs_second_order
-
-    @property
-    def needs_forward_mode(self) -> bool:
-        """With `ForwardMode`."""
-        return self.derivative.needs_forward_mode
-
-    @property
     def differentiates_gradients(self) -> bool:
         """With `DoubleBackward`; forward mode differentiates the losses themselves."""
         return self.needs_second_order and not self.needs_forward_mode

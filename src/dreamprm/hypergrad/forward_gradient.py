@@ -112,16 +112,6 @@ class ForwardGradient(Estimator):
         check_settings(self)
 
     @property
-    def needs_second_order(self) -> bool:
-        """That of `derivative`."""
-        return self.derivative.needs_second_order
-
-    @property
-    def needs_forward_mode(self) -> bool:
-        """That of `derivative`."""
-        return self.derivative.needs_forward_mode
-
-    @property
     def differentiates_steps(self) -> bool:
         """True."""
         return True

@@ -87,16 +87,6 @@ class Implicit(Estimator):
     def __post_init__(self) -> None:
         check_settings(self)
 
-    @property
-    def needs_second_order(self) -> bool:
-        """With the exact kinds of derivative."""
-        return self.derivative.needs_second_order
-
-    @property
-    def needs_forward_mode(self) -> bool:
-        """With `ForwardMode`."""
-        return self.derivative.needs_forward_mode
-
     def _run(self, task: WindowTask) -> WindowResult:
         steps = plain_steps(task)
         outer = outer_gradient(task, steps.params)
