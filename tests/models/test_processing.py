@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from dreamprm.config.errors import UserError
 from dreamprm.models import PRMProcessor, ProcessorSettings
-from dreamprm.models.chat import ChatFrame
+from dreamprm.models.chat import ChatFrame, ChatTemplate, NoPlaceForImages
 
 # The form of Qwen2-VL's own template, for one text and images before it.
 TEMPLATE = (
@@ -99,6 +99,42 @@ def test_a_template_that_loses_the_text_is_refused() -> None:
     tokenizer.chat_template = "{% for message in messages %}{{ message['role'] }}{% endfor %}"
     with pytest.raises(UserError, match="writes the user's text 0 times and 0 image pads for 1 images"):
         ChatFrame(tokenizer).around(1)
+
+
+SMOLLM2 = (
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + "
+    "'<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+PLAIN = {
+    "joins texts": SMOLLM2,
+    "prints what it is given": SMOLLM2.replace("+ message['content'] +", "}}{{ message['content'] }}{{"),
+    "refuses lists": SMOLLM2.replace(
+        "{{'<|im_start|>'",
+        "{% if message['content'] is not string %}{{ raise_exception('texts only') }}{% endif %}"
+        "{{'<|im_start|>'",
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_template_for_plain_texts_frames_them_and_refuses_images(name: str) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = PLAIN[name]
+    frame = ChatFrame(tokenizer)
+    assert frame.around(0) == ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")
+    with pytest.raises(NoPlaceForImages, match="takes plain texts .* there are 2 here; use a template"):
+        frame.around(2)
+
+
+def test_a_template_that_fails_is_refused_in_one_message() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('no system message') }}"
+    with pytest.raises(UserError, match="fails on a chat of one turn .*no system message.*; repair it"):
+        ChatFrame(tokenizer).around(0)
+    template = ChatTemplate(tokenizer, source="model x")
+    with pytest.raises(UserError, match="chat template of model x fails"):
+        template.render_text("what ?")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -14,7 +14,7 @@ from torch import Tensor
 from dreamprm.config.errors import UserError
 from dreamprm.data.image_decoder import ImageError, ImageReading
 from dreamprm.generators.base import GenerationError, Request
-from dreamprm.models.chat import IMAGE_PAD
+from dreamprm.models.chat import IMAGE_PAD, ChatTemplate, NoPlaceForImages
 from dreamprm.models.images import ImagePatcher
 
 
@@ -47,17 +47,22 @@ class InputEncoder(ABC):
         self.tokenizer = tokenizer
         self.source = source
         self.reading = ImageReading()
-        self._template = template
+        self._chat = ChatTemplate(template, source=source)
+
+    def refusal(self, request: Request) -> str | None:
+        """Why a request with images cannot be served by this model; None if it can."""
+        if not request.images:
+            return None
+        if not self.takes_images:
+            return (
+                f"{self.source} is a language model: it takes no images, and the question has "
+                f"{len(request.images)}"
+            )
+        return None if self._chat.takes_parts else str(NoPlaceForImages(self.source, len(request.images)))
 
     def text(self, request: Request) -> str:
         """The chat up to the point where the model continues: the prefix is the beginning of its answer."""
-        content: Any = request.prompt
-        if self.takes_images:
-            content = [*({"type": "image"} for _ in request.images), {"type": "text", "text": request.prompt}]
-        chat = self._template.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
-        return str(chat) + request.prefix
+        return self._chat.render(request.prompt, len(request.images)) + request.prefix
 
     def open_images(self, request: Request) -> list[Image.Image]:
         """The request's images, decoded.
@@ -93,6 +98,10 @@ class TextInputs(InputEncoder):
     """A language model without images."""
 
     takes_images = False
+
+    def text(self, request: Request) -> str:
+        """See `InputEncoder.text`; a language model's template is asked with a plain text first."""
+        return self._chat.render_text(request.prompt) + request.prefix
 
     def encode(self, requests: Sequence[Request]) -> dict[str, Tensor]:
         # The chat template writes all special tokens.

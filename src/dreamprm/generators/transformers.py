@@ -96,12 +96,9 @@ class TransformersGenerator(Generator):
         results: list[list[Completion] | GenerationError] = [[] for _ in requests]
         numbered: list[tuple[int, Part]] = []
         for index, request in enumerate(requests):
-            if request.images and not local.encoder.takes_images:
-                results[index] = GenerationError(
-                    f"{self.model} is a language model: it takes no images, and the question has "
-                    f"{len(request.images)}",
-                    refused=True,
-                )
+            refusal = local.encoder.refusal(request)
+            if refusal is not None:
+                results[index] = GenerationError(refusal, refused=True)
             else:
                 numbered.append((index, _whole(request)))
         # Prefixes of similar length share a batch, so that there is less padding.
