@@ -320,3 +320,46 @@ def test_what_is_asked_for_is_checked(folder: Path) -> None:
         opened(folder / "absent.jsonl")
     with pytest.raises(UserError, match="kind must be one of step, meta, candidate; got 'steps'"):
         RecordTable.open(folder / "i.png", kind="steps", cache_dir=folder)  # type: ignore[call-overload]
+
+
+def test_rows_left_out_later_are_in_no_view_but_that_of_the_images(folder: Path, tmp_path: Path) -> None:
+    """Those are part of what the files hold, which a run is known by."""
+    tables = []
+    for name, domains in {"a": "ddeed", "b": "efff"}.items():
+        records = [step_record(number, folder, domain) for number, domain in enumerate(domains)]
+        path = tmp_path / f"{name}.jsonl"
+        write_records(path, records)
+        tables.append(RecordTable.open(path, kind="step", cache_dir=tmp_path / "cache", allow_no_image=True))
+    whole = RecordTable.concatenate(tables)
+    assert [whole[number].place for number in (0, 4, 5)] == [":1", ":5", ":1"]
+    assert whole.file_numbers.tolist() == [0] * 5 + [1] * 4
+    rest = whole.without({2: "a: two", 3: "a: three", 5: "b: five"})
+    rest = rest.without({5: "b: eight"})
+    assert [record.id for record in rest] == ["id0", "id1", "id4", "id1", "id2"] and len(rest) == 5
+    assert rest[-1].id == "id2" and rest.file_numbers.tolist() == [0, 0, 0, 1, 1]
+    assert {name: rows.tolist() for name, rows in rest.domains.items()} == {"d": [0, 1, 2], "f": [3, 4]}
+    assert [(one.bad, one.left_out) for one in rest.reports] == [
+        (2, ["a: two", "a: three"]),
+        (2, ["b: five", "b: eight"]),
+    ]
+    assert [one.bad for one in whole.reports] == [0, 0]
+    assert rest.image_paths() == whole.image_paths() and rest.contents == whole.contents
+    assert rest.step_counts() == {2: 5}
+    again = pickle.loads(pickle.dumps(rest))
+    assert list(again) == list(rest)
+    with pytest.raises(IndexError):
+        rest[5]
+
+
+def test_label_ranges(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    labels = {"d": [(0.5, None), (0.25, 1.0)], "e": [(None, 0.75)], "f": [(1.0, 1.0)]}
+    records = [
+        StepRecord("q", (), domain, ("a", "b"), one, (None, None), domain)
+        for domain, several in labels.items()
+        for one in several
+    ]
+    write_records(path, records)
+    table = RecordTable.open(path, kind="step", cache_dir=tmp_path / "cache", allow_no_image=True)
+    assert table.label_ranges() == {"d": (3, 0.25, 1.0), "e": (1, 0.75, 0.75), "f": (2, 1.0, 1.0)}
+    assert table.without({0: "", 1: ""}).label_ranges() == {"e": (1, 0.75, 0.75), "f": (2, 1.0, 1.0)}

@@ -12,6 +12,7 @@ import pytest
 from tiny_run import TinyRun, write_lines
 
 from dreamprm.cli import main
+from dreamprm.models.record_checks import RecordChecks
 
 Spoil = Callable[[TinyRun], Any]
 
@@ -186,7 +187,8 @@ def assert_nothing_half_written(folder: Path) -> None:
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
     assert not [name for name in names if name.rpartition("/")[2].startswith(".") or name.endswith(".part")]
     for copy in folder.glob("cache/*"):
-        assert sorted(path.name for path in copy.iterdir()) == ["records.arrow", "report.json"]
+        if copy.name != "checked":  # what was found of images and records
+            assert sorted(path.name for path in copy.iterdir()) == ["records.arrow", "report.json"]
 
 
 @pytest.mark.parametrize("name", BEFORE_THE_FIRST_STEP)
@@ -214,15 +216,23 @@ def test_a_broken_image_ends_the_training(
     workers: int,
     tiny: TinyRun,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its existence was checked before; that it can be read shows when it is needed, here or in a worker."""
+    """One that was whole when the run began; that it can be read shows when it is needed, here or in a worker."""
     for number in range(3):
         (tiny.folder / f"{number}.png").write_text("not a picture")
-    assert tiny.train(f"data.num_workers={workers}") == 2
-    assert_one_message(capsys.readouterr().err, [".png is missing or broken", "data.missing_image=text_only"])
+    with monkeypatch.context() as patched:
+        patched.setattr(RecordChecks, "problems", lambda *args, **settings: {})
+        assert tiny.train(f"data.num_workers={workers}") == 2
+    parts = [".png is missing or broken", "data.missing_image=text_only", "continues from its first step"]
+    assert_one_message(capsys.readouterr().err, parts)
     assert [path.name for path in tiny.output.iterdir()] == ["config.yaml"]
     assert_nothing_half_written(tiny.folder)
     # What is left is a run that goes on once the images are mended, or goes on without them.
+    assert tiny.train() == 2
+    assert_one_message(
+        capsys.readouterr().err, ["16 records cannot be used", "charts.jsonl:1: record charts-0"]
+    )
     assert tiny.train("data.missing_image=text_only", "overwrite=true") == 0
 
 

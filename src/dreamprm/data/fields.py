@@ -49,6 +49,11 @@ class Fields:
         return place(self.path, self.line, self.element)
 
     @property
+    def place(self) -> str:
+        """What `where` says after the file's name."""
+        return self.where.removeprefix(str(self.path))
+
+    @property
     def place_name(self) -> str:
         """A name for a record without an id: `a.jsonl:17` (line), or `a.json#17` (element of an array)."""
         return f"{self.path.name}:{self.line}" if self.element is None else f"{self.path.name}#{self.element}"

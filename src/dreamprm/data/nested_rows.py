@@ -30,6 +30,8 @@ class NestedRow:
     id: str | None
     name: str
     """The record's name in messages: its id if it has one, else file and line."""
+    place: str = ""
+    """Where in its file it was read, as in `StepRecord`."""
 
 
 @dataclass(slots=True)
@@ -64,6 +66,7 @@ class _Chain:
             labels=tuple(self.labels),
             rollouts=tuple(self.rollouts),
             id=row.name,
+            place=row.place,
         )
 
 

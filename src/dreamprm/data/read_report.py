@@ -44,6 +44,11 @@ class ReadReport:
     without_images: list[str] = field(default_factory=list)
     cut_off_images: list[str] = field(default_factory=list)
 
+    @property
+    def left_out_count(self) -> int:
+        """How many rows or records were left out, for whatever reason."""
+        return self.bad + self.stepless + self.without
+
     def leave_out(self, reason: str) -> None:
         """Record the message of a left-out row."""
         self.note(self.left_out, reason)
@@ -63,7 +68,7 @@ class ReadReport:
     def lines(self, shown: int = 10) -> list[str]:
         """What to print: counts and the first reasons; empty if nothing was left out or changed."""
         lines = []
-        if count := self.bad + self.stepless + self.without:
+        if count := self.left_out_count:
             lines.append(f"left out {count} of {self.rows}:")
             lines += [f"  {reason}" for reason in self.left_out[:shown]]
             if count > len(self.left_out[:shown]):

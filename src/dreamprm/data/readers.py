@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.fields import Fields, ImagePolicy, MissingImage, TruncatedImage, place
-from dreamprm.data.json_stream import stream_json
+from dreamprm.data.json_stream import Row, stream_json
 from dreamprm.data.nested_rows import NestedRow, group_nested, without_cut_marks
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, StepRecord, contradicting
@@ -120,6 +120,7 @@ def read_meta_records(
             steps=steps,
             correct=correct,
             id=fields.identifier(),
+            place=fields.place,
         )
 
     return parsed_records(Path(path), parse, report, Tolerance(on_error, max_bad_fraction))
@@ -212,6 +213,7 @@ def step_record(
         labels=labels,
         rollouts=fields.counts("rollouts", len(steps)),
         id=fields.identifier(),
+        place=fields.place,
     )
 
 
@@ -299,6 +301,7 @@ def _nested_row(fields: Fields, images: ImagePolicy, report: ReadReport, domain:
         rollouts=fields.count("times"),
         id=given if "id" in fields else None,
         name=given,
+        place=fields.place,
     )
 
 
@@ -342,40 +345,59 @@ def _check_stepless(stepless: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TextRecord:
-    """A text to model and the image it describes, if any."""
+    """A text to model and the image it describes, if any; `place` as in `StepRecord`."""
 
     text: str
     images: tuple[str, ...] = ()
+    place: str = field(default="", compare=False, repr=False)
 
 
-def read_text_records(path: str | Path, *, image_root: str | Path | None = None) -> list[TextRecord]:
+def read_text_records(
+    path: str | Path,
+    *,
+    image_root: str | Path | None = None,
+    on_error: OnError = "error",
+    max_bad_fraction: float = 0.01,
+    report: ReadReport | None = None,
+) -> list[TextRecord]:
     """Read a pool file: JSONL or a JSON array of objects with `text` and, optionally, `image`.
 
     Args:
         path: the file; the pool is held in memory.
-        image_root: the folder that image paths are relative to; None for the file's own folder.
+        image_root: the folder that images are relative to; None: the file's own.
+        on_error, max_bad_fraction, report: as in `read_step_records`.
 
     Raises:
-        DataError: a row that is not such an object (with file, line, field and value), or an empty pool.
+        DataError: a bad record, too many of them, or a pool without records.
     """
-    root = Path(image_root) if image_root is not None else Path(path).parent
+    path, report = Path(path), ReadReport() if report is None else report
+    root = Path(image_root) if image_root is not None else path.parent
+    tolerance = Tolerance(on_error, max_bad_fraction)
     records = []
     for row in stream_json(path):
-        where = place(Path(path), row.line, row.element)
-        if row.problem is not None:
-            raise DataError(f"{where}: {row.problem}")
-        if not isinstance(row.value, dict):
-            raise DataError(
-                f"{where}: a row of a text pool must be an object, got {type(row.value).__name__}"
-            )
-        text, image = row.value.get("text"), row.value.get("image")
-        if not isinstance(text, str) or not text.strip():
-            raise DataError(f"{where}: text must be a text that is not empty, got {text!r}")
-        if image is not None and not (isinstance(image, str) and image):
-            raise DataError(f"{where}: image must be a path or absent, got {image!r}")
-        records.append(TextRecord(text, () if image is None else (str(root / image),)))
+        report.rows += 1
+        try:
+            records.append(_text_record(row, path, root))
+        except DataError as error:
+            tolerance.take(error, report, path)
+    tolerance.judge(report, path)
     if not records:
         raise DataError(
             f"{path}: the text pool is empty; give data.lm a file with records, or set lm_weight=0"
         )
     return records
+
+
+def _text_record(row: Row, path: Path, root: Path) -> TextRecord:
+    where = place(path, row.line, row.element)
+    if row.problem is not None:
+        raise DataError(f"{where}: {row.problem}")
+    if not isinstance(row.value, dict):
+        raise DataError(f"{where}: a row of a text pool must be an object, got {type(row.value).__name__}")
+    text, image = row.value.get("text"), row.value.get("image")
+    if not isinstance(text, str) or not text.strip():
+        raise DataError(f"{where}: text must be a text that is not empty, got {text!r}")
+    if image is not None and not (isinstance(image, str) and image):
+        raise DataError(f"{where}: image must be a path or absent, got {image!r}")
+    images = () if image is None else (str(root / image),)
+    return TextRecord(text, images, place=where.removeprefix(str(path)))

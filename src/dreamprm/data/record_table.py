@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dreamprm.config.errors import UserError
+from dreamprm.data.arrow_forms import FORMS, ArrowForm
 from dreamprm.data.read_report import ReadReport
-from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records
-from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, Record, StepRecord, to_json
+from dreamprm.data.records import CandidateRecord, MetaRecord, Record, StepRecord, to_json
 from dreamprm.files.atomic import atomic_folder, make_folder, remove_ended, write_lines_atomically
 from dreamprm.files.content import FileDigests, content_key
 from dreamprm.files.disk_errors import require_folder
@@ -26,9 +26,17 @@ from dreamprm.responses import StepCounts
 R = TypeVar("R", StepRecord, MetaRecord, CandidateRecord)
 Kind = Literal["step", "meta", "candidate"]
 
-_FORM = 4  # part of the cache key: raise it when the stored form or what the readers return changes
+_FORM = 5  # part of the cache key: raise it when the stored form or what the readers return changes
 _BATCH_ROWS = 1000
 _TABLE, _REPORT = "records.arrow", "report.json"
+
+
+class LabelRange(NamedTuple):
+    """How many labels there are, the least and the most of them (0 if there is none)."""
+
+    count: int
+    least: float
+    most: float
 
 
 def write_records(path: str | Path, records: Iterable[Record]) -> int:
@@ -68,19 +76,22 @@ class RecordTable(Generic[R]):
     paths of its copies.
 
     Attributes:
-        reports: for each file, what was left out when it was read.
+        reports: for each file, what was left out when it was read, and later (`without`).
         domains: row numbers by domain (int64, in file order), with domains in order of first appearance;
             empty for records that have no domain.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        """Map existing copies; use `open` to create them."""
+    def __init__(self, folders: Sequence[Path], kept: np.ndarray | None = None) -> None:
+        """Map existing copies; use `open` to create them, and `without` to leave rows out."""
         self._folders = [Path(folder) for folder in folders]
         self.reports = [_stored_report(folder) for folder in self._folders]
-        self._data = _memory_mapped([folder / _TABLE for folder in self._folders])
+        self._parts, self._data = _memory_mapped([folder / _TABLE for folder in self._folders])
+        self._kept = kept  # the rows of the copies that are in the table; None: all
         columns = self._data.column_names
         self._form = next(form for form in FORMS.values() if form.schema.names == columns)
-        self.domains: dict[str, np.ndarray] = _rows_by_domain(self._data) if "domain" in columns else {}
+        self.domains: dict[str, np.ndarray] = {}
+        if "domain" in columns:
+            self.domains = _rows_by_domain(self._column("domain"))
 
     @overload
     @classmethod
@@ -174,10 +185,40 @@ class RecordTable(Generic[R]):
         kinds = {next(kind for kind, form in FORMS.items() if form is table._form) for table in tables}
         if len(kinds) != 1:
             raise UserError(f"only tables of one kind can be concatenated, got {sorted(kinds) or 'no table'}")
+        assert all(table._kept is None for table in tables), "rows are left out after tables are joined"
         return RecordTable([folder for table in tables for folder in table._folders])
 
+    def without(self, problems: Mapping[int, str]) -> RecordTable[R]:
+        """The table without some of its rows, which count as bad in the reports.
+
+        Args:
+            problems: why each of them is left out, with its file and place, by row number.
+        """
+        rows = np.arange(len(self)) if self._kept is None else self._kept
+        mask = np.ones(len(self), dtype=bool)
+        mask[list(problems)] = False
+        table = RecordTable[R](self._folders, rows[mask])
+        ends = np.cumsum(self._parts)
+        table.reports = [dataclasses.replace(one, left_out=list(one.left_out)) for one in self.reports]
+        for number, problem in sorted(problems.items()):
+            report = table.reports[int(np.searchsorted(ends, rows[number], side="right"))]
+            report.bad += 1
+            report.leave_out(problem)
+        return table
+
+    @property
+    def file_numbers(self) -> np.ndarray:
+        """For each row, the number of its file among those of the table; int64."""
+        files = np.repeat(np.arange(len(self._parts)), self._parts)
+        return files if self._kept is None else files[self._kept]
+
+    @property
+    def contents(self) -> list[str]:
+        """What identifies the content of each file and how it was read: the names of the copies."""
+        return [folder.name for folder in self._folders]
+
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._data) if self._kept is None else len(self._kept)
 
     def __getitem__(self, index: int) -> R:
         return self.get([index])[0]
@@ -199,20 +240,44 @@ class RecordTable(Generic[R]):
         outside = rows[(rows < -len(self)) | (rows >= len(self))]
         if outside.size:
             raise IndexError(f"row {outside[0]} of a table of {len(self)} rows")
-        return self._form.records(self._data[(rows % max(len(self), 1)).tolist()])
+        rows = rows % max(len(self), 1)
+        if self._kept is not None:
+            rows = self._kept[rows]
+        return self._form.records(self._data[rows.tolist()])
 
     def image_paths(self) -> list[str]:
-        """The paths of all images, each once, in order of first appearance."""
+        """The paths of all images of its files, each once, in order of first appearance.
+
+        Those of rows that were left out by `without` too: they are a part of what the files hold.
+        """
         paths: list[str] = pc.unique(pc.list_flatten(self._data.data.table.column("images"))).to_pylist()
         return paths
 
+    def label_ranges(self) -> dict[str, LabelRange]:
+        """The labels of each domain of step records, in the order of `domains`."""
+        labels = self._column("labels").combine_chunks()
+        values = pc.list_flatten(labels).to_numpy(zero_copy_only=False)  # NaN where there is no label
+        rows = pc.list_parent_indices(labels).to_numpy()
+        of_row = np.zeros(len(self), dtype=np.int64)
+        for number, members in enumerate(self.domains.values()):
+            of_row[members] = number
+        domain = of_row[rows]
+        found = {}
+        for number, name in enumerate(self.domains):
+            known = values[(domain == number) & ~np.isnan(values)]
+            found[name] = LabelRange(len(known), *((known.min(), known.max()) if len(known) else (0.0, 0.0)))
+        return found
+
     def step_counts(self) -> StepCounts:
         """How many steps its CoTs have."""
-        lengths = pc.list_value_length(self._data.data.table.column("steps"))
-        return StepCounts.of(lengths.to_numpy().tolist())
+        return StepCounts.of(pc.list_value_length(self._column("steps")).to_numpy().tolist())
 
-    def __reduce__(self) -> tuple[type[RecordTable[Any]], tuple[list[Path]]]:
-        return RecordTable, (self._folders,)
+    def _column(self, name: str) -> pa.ChunkedArray:
+        column = self._data.data.table.column(name)
+        return column if self._kept is None else column.take(pa.array(self._kept))
+
+    def __reduce__(self) -> tuple[type[RecordTable[Any]], tuple[list[Path], np.ndarray | None]]:
+        return RecordTable, (self._folders, self._kept)
 
 
 def _key(path: Path, kind: str, settings: dict[str, Any], digests: FileDigests) -> str:
@@ -253,147 +318,18 @@ def _build(folder: Path, path: Path, form: ArrowForm, settings: dict[str, Any], 
             raise
 
 
-def _memory_mapped(paths: Sequence[Path]) -> Any:
-    """The files as one memory-mapped `datasets.Dataset`."""
+def _memory_mapped(paths: Sequence[Path]) -> tuple[list[int], Any]:
+    """The lengths of the files, and all of them as one memory-mapped `datasets.Dataset`."""
     import datasets  # imported here, because that takes longer than reading most files
 
     parts = [datasets.Dataset.from_file(str(path)) for path in paths]
-    return parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
+    return list(map(len, parts)), parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
 
 
-def _rows_by_domain(data: Any) -> dict[str, np.ndarray]:
+def _rows_by_domain(column: pa.ChunkedArray) -> dict[str, np.ndarray]:
     """Row numbers by domain, from the dictionary-encoded column, without comparing strings in Python."""
-    encoded = data.data.table.column("domain").dictionary_encode().combine_chunks()
+    encoded = column.dictionary_encode().combine_chunks()
     codes, names = encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist()
     order = np.argsort(codes, kind="stable")
     bounds = np.searchsorted(codes[order], np.arange(len(names) + 1))
     return {name: order[bounds[k] : bounds[k + 1]] for k, name in enumerate(names)}
-
-
-@dataclass(frozen=True)
-class ArrowForm:
-    """One kind of record: its reader, its columns (the record's attributes), and how a row is decoded."""
-
-    read: Callable[..., Iterator[Any]]
-    schema: pa.Schema
-    decode: Callable[..., Any]
-
-    def batch(self, records: Sequence[Any]) -> pa.RecordBatch:
-        """The records as one batch of columns."""
-        columns = [
-            pa.array([_plain(getattr(record, column.name)) for record in records], column.type)
-            for column in self.schema
-        ]
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
-
-    def records(self, columns: dict[str, list[Any]]) -> list[Any]:
-        """The records of decoded columns; the inverse of `batch`."""
-        return [self.decode(*row) for row in zip(*(columns[name] for name in self.schema.names), strict=True)]
-
-
-def _plain(value: Any) -> Any:
-    """Candidates as dicts, which Arrow can store; everything else unchanged."""
-    if isinstance(value, tuple) and value and isinstance(value[0], Candidate):
-        return [
-            {name: getattr(one, name) for name in _CANDIDATE.names}
-            | {"scores": [{"scorer": scorer, "log_odds": values} for scorer, values in one.scores.items()]}
-            for one in value
-        ]
-    return value
-
-
-def _step(
-    question: str,
-    images: Iterable[str],
-    domain: str,
-    steps: Iterable[str],
-    labels: Iterable[float | None],
-    rollouts: Iterable[int | None],
-    id: str,
-) -> StepRecord:
-    return StepRecord(question, tuple(images), domain, tuple(steps), tuple(labels), tuple(rollouts), id)
-
-
-def _meta(question: str, images: Iterable[str], steps: Iterable[str], correct: bool, id: str) -> MetaRecord:
-    return MetaRecord(question, tuple(images), tuple(steps), correct, id)
-
-
-def _candidate(
-    question: str,
-    images: Iterable[str],
-    benchmark: str,
-    answer: str,
-    candidates: Iterable[dict[str, Any]],
-    id: str,
-) -> CandidateRecord:
-    decoded = tuple(
-        Candidate(
-            **{
-                **candidate,
-                "steps": tuple(candidate["steps"]),
-                "scores": {one["scorer"]: tuple(one["log_odds"]) for one in candidate["scores"]},
-            }
-        )
-        for candidate in candidates
-    )
-    return CandidateRecord(question, tuple(images), benchmark, answer, decoded, id)
-
-
-_TEXTS = pa.list_(pa.string())
-_CANDIDATE = pa.schema(
-    {
-        "text": pa.string(),
-        "steps": _TEXTS,
-        "final_answer": pa.string(),
-        "correct": pa.bool_(),
-        "generator": pa.string(),
-        "scores": pa.list_(pa.struct({"scorer": pa.string(), "log_odds": pa.list_(pa.float64())})),
-        "credit": pa.float64(),
-    }
-)
-
-FORMS: dict[str, ArrowForm] = {
-    "step": ArrowForm(
-        read_step_records,
-        pa.schema(
-            {
-                "question": pa.string(),
-                "images": _TEXTS,
-                "domain": pa.string(),
-                "steps": _TEXTS,
-                "labels": pa.list_(pa.float64()),
-                "rollouts": pa.list_(pa.int64()),
-                "id": pa.string(),
-            }
-        ),
-        _step,
-    ),
-    "meta": ArrowForm(
-        read_meta_records,
-        pa.schema(
-            {
-                "question": pa.string(),
-                "images": _TEXTS,
-                "steps": _TEXTS,
-                "correct": pa.bool_(),
-                "id": pa.string(),
-            }
-        ),
-        _meta,
-    ),
-    "candidate": ArrowForm(
-        read_candidate_records,
-        pa.schema(
-            {
-                "question": pa.string(),
-                "images": _TEXTS,
-                "benchmark": pa.string(),
-                "answer": pa.string(),
-                "candidates": pa.list_(pa.struct(list(_CANDIDATE))),
-                "id": pa.string(),
-            }
-        ),
-        _candidate,
-    ),
-}
-"""The kinds of records by name."""

@@ -21,6 +21,7 @@ class StepRecord:
             (p_i; DreamPRM, arXiv 2505.20241), or None if it was not labelled.
         rollouts: for each step, the number of completions its label is estimated from, or None if unknown.
         id: identifies the record in messages.
+        place: where in its file it was read, for messages after its name: `:17`; "" if it was not read.
     """
 
     question: str
@@ -30,6 +31,7 @@ class StepRecord:
     labels: tuple[float | None, ...]
     rollouts: tuple[int | None, ...]
     id: str
+    place: str = field(default="", compare=False, repr=False)
 
     @property
     def image(self) -> str | None:
@@ -42,7 +44,7 @@ class MetaRecord:
     """One complete chain of thought and whether its answer is right: what the upper level learns from.
 
     `steps` is empty if the source holds no chain of thought; such a record cannot be trained on
-    (`dreamprm.data.require_steps`).
+    (`dreamprm.data.require_steps`). `place` is as in `StepRecord`.
     """
 
     question: str
@@ -50,6 +52,7 @@ class MetaRecord:
     steps: tuple[str, ...]
     correct: bool
     id: str
+    place: str = field(default="", compare=False, repr=False)
 
     @property
     def image(self) -> str | None:

@@ -282,7 +282,7 @@ def batches(
         multiprocessing_context=worker_context([__name__]) if workers else None,
         # The loader seeds its workers from a generator; using the global one would advance it at each start.
         generator=torch.Generator(),
-        worker_init_fn=_leave_signals_to_the_loop if workers else None,
+        worker_init_fn=leave_signals_to_the_loop if workers else None,
     )
     for batch, noted in loader:
         if isinstance(batch, UserError):
@@ -292,7 +292,7 @@ def batches(
         yield batch
 
 
-def _leave_signals_to_the_loop(worker: int) -> None:
+def leave_signals_to_the_loop(worker: int) -> None:
     """Go on when a terminal or a scheduler signals all processes: the loop saves, then ends its workers."""
     del worker
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -149,6 +149,14 @@ class ImagePatcher:
 Opened = Image.Image | np.ndarray
 
 
+def unreadable(path: str, reason: str) -> DataError:
+    """The error for a record whose image cannot be read."""
+    return DataError(
+        f"image {path} is missing or broken ({reason}); fix it, leave its records out (data.on_error=skip), "
+        "or set data.missing_image=text_only"
+    )
+
+
 class ImageStore:
     """Opens the images of records; the most recently used ones stay in memory, up to `limit_bytes` of pixels.
 
@@ -216,10 +224,7 @@ class ImageStore:
             if self._missing == "text_only":
                 self._broken[path] = error.reason
                 return None
-            raise DataError(
-                f"image {path} is missing or broken ({error.reason}); fix it, leave its records out "
-                "(data.on_error=skip), or set data.missing_image=text_only"
-            ) from error
+            raise unreadable(path, error.reason) from error
         if decoded.cut_off is not None:
             self._cut_off[path] = decoded.cut_off
         try:

@@ -1,7 +1,7 @@
 """Turns questions, images and steps into token rows."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -132,12 +132,13 @@ class PRMProcessor:
             raise UserError("a chain of thought needs at least one step, got none")
         pixels = tuple(self.patcher.resized(image) for image in images)
         before, after = self._chat.around(len(pixels))
+        texts = {"question": question, **{f"steps[{place}]": step for place, step in enumerate(steps)}}
         if (readout or self.readout) == "chat_suffix":
             rows = []
             for end in range(1, len(steps) + 1):
                 shown = self.settings.step_separator.join(steps[:end])
                 text = before + question + self.settings.question_separator + shown + after
-                rows.append(self._row(self._tokens(text), pixels, reads=None))
+                rows.append(self._row(self._tokens(text), pixels, reads=None, texts=texts))
             return EncodedCoT(rows=tuple(rows), images=pixels)
         ids = self._tokens(before + question + after)
         text_start, reads = len(ids), []
@@ -147,7 +148,12 @@ class PRMProcessor:
                 raise UserError(f"step {number} is {step!r}, which has no tokens; a step needs a text")
             ids = ids + step_ids
             reads.append(len(ids) - 1)
-        return EncodedCoT(rows=(self._row(ids, pixels, reads=reads, text_start=text_start),), images=pixels)
+        row = self._row(ids, pixels, reads=reads, texts=texts, text_start=text_start)
+        return EncodedCoT(rows=(row,), images=pixels)
+
+    def frame(self, n_images: int) -> tuple[str, str]:
+        """The chat before and after a question with this many images; see `ChatFrame.around`."""
+        return self._chat.around(n_images)
 
     def encode_text(self, text: str, images: Sequence[Image.Image | np.ndarray] = ()) -> EncodedCoT:
         """One row for language modelling: the images, then the text; only the text's tokens are targets.
@@ -162,7 +168,8 @@ class PRMProcessor:
         ids = ids + self._tokens(text)
         if len(ids) < 2 or len(ids) == text_start:
             raise UserError(f"a text for language modelling needs a token to predict, got {text!r}")
-        return EncodedCoT(rows=(self._row(ids, pixels, reads=[], text_start=text_start),), images=pixels)
+        row = self._row(ids, pixels, reads=[], texts={"text": text}, text_start=text_start)
+        return EncodedCoT(rows=(row,), images=pixels)
 
     def collate(self, encoded: Sequence[EncodedCoT]) -> dict[str, Tensor]:
         """A batch of CPU tensors, padded on the right; see `models.encoding.collate`."""
@@ -242,15 +249,19 @@ class PRMProcessor:
         pixels: Sequence[np.ndarray],
         *,
         reads: Sequence[int] | None,
+        texts: Mapping[str, str],
         text_start: int = 0,
     ) -> EncodedRow:
-        """Expands image pads to the images' token counts; `reads=None` reads at the last token."""
+        """Expands image pads to the images' token counts; `reads=None` reads at the last token.
+
+        `texts` are the record's own, by field, for messages.
+        """
         grids = [self.patcher.grid(image) for image in pixels]
         pads = [index for index, token in enumerate(ids) if token == self.image_token_id]
         if len(pads) != len(grids):
             raise UserError(
                 f"the text holds {len(pads)} {IMAGE_PAD} tokens for {len(grids)} images; "
-                "a question or step must not contain this token itself"
+                f"a question or step must not contain this token itself{_holders(texts)}"
             )
         shift = 0
         expanded: list[int] = []
@@ -277,3 +288,9 @@ class PRMProcessor:
             reads=moved,
             text_start=text_start + shift if reads is not None else len(expanded),
         )
+
+
+def _holders(texts: Mapping[str, str]) -> str:
+    """The fields that hold an image token, for a message; "" if it is none of them."""
+    found = [name for name, text in texts.items() if IMAGE_PAD in text]
+    return f" (field {', '.join(map(repr, found[:3]))})" if found else ""

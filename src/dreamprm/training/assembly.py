@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,6 @@ from dreamprm.config.checking import settings_read
 from dreamprm.config.errors import UserError
 from dreamprm.data.image_notes import ImageNotes
 from dreamprm.data.read_report import ReadReport
-from dreamprm.data.readers import read_text_records
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
@@ -30,14 +30,16 @@ from dreamprm.models.collation import MetaBatches, StepBatches
 from dreamprm.models.images import ImageStore
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
+from dreamprm.models.record_checks import RecordChecks
 from dreamprm.models.weights import DomainWeights, InstanceNet, InstanceTable, Weights
 from dreamprm.training.baselines import UpperLevel, Weighting, build_baseline
 from dreamprm.training.bilevel import BilevelState, BilevelTrainer
-from dreamprm.training.inputs import Say, open_meta_data, open_training_data
+from dreamprm.training.inputs import Say, open_meta_data, open_texts, open_training_data
 from dreamprm.training.level_settings import HypergradSettings
 from dreamprm.training.optimizers import make_inner_optimizer, make_optimizer
 from dreamprm.training.prm_problem import prm_problem
 from dreamprm.training.settings import DataSettings, TrainConfig
+from dreamprm.training.usable_records import UsableRecords
 
 # Seeds for the independent orders in which data is visited, in addition to the run's own seed.
 META_ORDER, TEXT_ORDER = 1, 2
@@ -58,6 +60,7 @@ class Run:
         memory: what the weights remember for their logs.
         image_notes: on the images of the records used so far.
         meta_reports: of reading the meta records; those of the step records are in `records`.
+        text_reports: of reading the texts, if there are any.
         inputs: what it trains on, as its checkpoints record it (`run_inputs.recorded`).
         removable: which of the checkpoints in its folder it may remove.
     """
@@ -76,8 +79,20 @@ class Run:
     images: ImageStore
     image_notes: ImageNotes
     meta_reports: list[ReadReport]
+    text_reports: list[ReadReport]
     inputs: dict[str, Any] = field(default_factory=dict)
     removable: Callable[[Path], bool] = lambda path: True
+
+    @property
+    def position(self) -> int:
+        """Inner steps of the windows done, those that were skipped included: what decides the next batch."""
+        return self.state.inner.step + self.state.skipped
+
+    def reports(self) -> dict[str, list[ReadReport]]:
+        """What was left out of its data files, by file."""
+        data = self.config.data
+        found = {file.path: [report] for file, report in zip(data.train, self.records.reports, strict=True)}
+        return found | {data.meta: self.meta_reports} | ({data.lm: self.text_reports} if data.lm else {})
 
     def named_weights(self) -> dict[str, float]:
         """The current weights of the domains."""
@@ -172,7 +187,10 @@ def assemble(
     if data is not None:
         config = dataclasses.replace(config, data=data)
     set_seed(config.seed)  # Python's, numpy's and torch's generators: two processes start alike
+    digests = FileDigests() if digests is None else digests
     table = open_training_data(config.data, say=say, digests=digests)
+    text_reports: list[ReadReport] = []
+    texts = open_texts(config.data, say=say, reports=text_reports) if config.lm_weight else []
     meta_reports: list[ReadReport] = []
     meta = open_meta_data(config.data, say=say, digests=digests, reports=meta_reports)
     estimator = _estimator(config)
@@ -191,6 +209,21 @@ def assemble(
             "hypergrad.audit_every"
         )
 
+    checks = RecordChecks(
+        prm.processor,
+        cache_dir=config.data.cache_dir,
+        digests=digests,
+        missing=config.data.missing_image,
+        truncated=config.data.truncated_image,
+        workers=config.data.num_workers,
+        mode=config.log.progress,
+        say=say,
+    )
+    usable = UsableRecords(checks, config.data, say=say)
+    usable.open_images(table, meta, texts)
+    table = usable.of_table(table)
+    meta = usable.of_meta(meta, meta_reports)
+    texts = usable.of_texts(texts, text_reports)
     images = prm.processor.image_store(
         missing=config.data.missing_image, truncated=config.data.truncated_image
     )
@@ -200,11 +233,8 @@ def assemble(
         batch_size=config.batch_size,
         seed=config.seed,
     )
-    texts = []
     text_sampler = None
     if config.lm_weight:
-        assert config.data.lm is not None, "the schema wants data.lm with lm_weight > 0"
-        texts = read_text_records(config.data.lm, image_root=config.data.image_root)
         text_sampler = EpochSampler(
             len(texts), config.lm_batch_size, seed=_seed(config, TEXT_ORDER), setting="lm_batch_size"
         )
@@ -231,6 +261,8 @@ def assemble(
         inner_steps=config.inner_steps,
         to_device=_to_device(prm, accelerator, frozen_vision=config.model.freeze_vision),
         audit=audit,
+        skip_nonfinite=config.on_nonfinite == "skip",
+        problem_of=_problem_of(level.weights),
     )
     return Run(
         config=config,
@@ -262,7 +294,22 @@ def assemble(
         images=images,
         image_notes=ImageNotes(),
         meta_reports=meta_reports,
+        text_reports=text_reports,
     )
+
+
+def _problem_of(weights: Weights) -> Callable[[dict[str, torch.Tensor]], str]:
+    """Why alpha cannot be used, as `BilevelTrainer` asks it: finite ones may give weights that are not."""
+
+    def problem(alpha: dict[str, torch.Tensor]) -> str:
+        wrong = [
+            f"{name} {value}"
+            for name, value in weights.named(alpha, weights.memory()).items()
+            if not math.isfinite(value)
+        ]
+        return f"the upper step makes weights NaN or infinite ({wrong[0]}); lower upper.lr" if wrong else ""
+
+    return problem
 
 
 def rehearse(run: Run) -> None:

@@ -57,13 +57,15 @@ class BilevelState:
         params: phi, the inner parameters by name.
         inner: the inner optimizer's moments and step count.
         alpha: the upper variables by name.
-        upper: the upper optimizer's moments and step count (its count is the number of windows done).
+        upper: the upper optimizer's moments and step count.
+        skipped: inner steps of windows that were not finite, and changed nothing else here.
     """
 
     params: Params
     inner: OptimizerState
     alpha: Params
     upper: AdamWState
+    skipped: int = 0
 
     @classmethod
     def start(
@@ -71,6 +73,29 @@ class BilevelState:
     ) -> BilevelState:
         """The state before the first step."""
         return cls(params, inner.init(params), alpha, upper.init(alpha))
+
+
+class _Before:
+    """The lower level before a window, which overwrites it: copies, put back in place.
+
+    In place, because a module may share these tensors.
+    """
+
+    def __init__(self, state: BilevelState) -> None:
+        self._step = state.inner.step
+        self._tensors = [
+            (tensor, tensor.detach().clone())
+            for tensors in (state.params, *state.inner.moments.values())
+            for tensor in tensors.values()
+        ]
+        self._params = dict(state.params)
+        self._moments = {kind: dict(moments) for kind, moments in state.inner.moments.items()}
+
+    def restore(self, state: BilevelState, optimizer: InnerOptimizer) -> None:
+        """Bring the state back to what it was."""
+        for tensor, value in self._tensors:
+            tensor.detach().copy_(value)
+        state.params, state.inner = self._params, optimizer.make_state(self._step, self._moments)
 
 
 @dataclass(frozen=True)
@@ -86,6 +111,10 @@ class BilevelTrainer:
         to_device: moves a batch to the device of the parameters.
         audit: which windows' gradients are compared with the exact one; the results are in
             `window.stats["audit"]`.
+        skip_nonfinite: whether a window that is not finite leaves everything as it was before it, so that the
+            caller may go on. This keeps a copy of the parameters and moments.
+        problem_of: why alpha cannot be used after an upper step; "" if it can. In addition, it must be
+            finite.
     """
 
     problem: BilevelProblem
@@ -95,6 +124,8 @@ class BilevelTrainer:
     inner_steps: int = 5
     to_device: Callable[[Any], Any] = field(default=lambda batch: batch)
     audit: Audit = Audit(every=0)
+    skip_nonfinite: bool = False
+    problem_of: Callable[[Params], str] = field(default=lambda alpha: "")
 
     def __post_init__(self) -> None:
         if self.inner_steps < 1:
@@ -113,9 +144,11 @@ class BilevelTrainer:
         The generator may be abandoned between windows (a checkpoint, an interruption); a new one started from
         the same state continues as if nothing had happened, provided that the batches continue too. A window
         whose status is `nonfinite`, `diverged` or `no_gradient` leaves alpha and the upper optimizer as they
-        were.
+        were; `nonfinite` is also the status if the upper step would give an alpha that cannot be used. With
+        `skip_nonfinite`, the first two leave everything as it was, and are counted in `state.skipped`.
         """
         for _ in range(windows):
+            before = _Before(state) if self.skip_nonfinite else None
             batches = [self.to_device(next(inner_batches)) for _ in range(self.inner_steps)]
             meta = self.to_device(next(outer_batches))
             audited = self._audit(state, batches, meta)  # first: the window overwrites its initial state
@@ -136,11 +169,27 @@ class BilevelTrainer:
 
             # without a usable gradient alpha stays as it was, so that the caller can continue from here
             if self.upper is not None and window.status not in UNUSABLE:
-                state.alpha, state.upper = self.upper.step(state.alpha, window.alpha_grad, state=state.upper)
+                alpha, upper = self.upper.step(state.alpha, window.alpha_grad, state=state.upper)
+                problem = self._problem(alpha, upper)
+                if problem:
+                    window.status, window.message = Status.nonfinite, problem
+                else:
+                    state.alpha, state.upper = alpha, upper
+            if before is not None and window.status in (Status.nonfinite, Status.diverged):
+                before.restore(state, self.inner)
+                state.skipped += self.inner_steps
             yield window
 
+    def _problem(self, alpha: Params, upper: AdamWState) -> str:
+        """Why the result of an upper step cannot be used; "" if it can."""
+        held = {"alpha": alpha, **{f"alpha's {kind}": moments for kind, moments in upper.moments.items()}}
+        for what, tensors in held.items():
+            if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+                return f"the upper step makes {what} NaN or infinite; lower upper.lr"
+        return self.problem_of(alpha)
+
     def _audit(self, state: BilevelState, inner_batches: list[Any], outer_batch: Any) -> AuditResult | None:
-        if not self.audit.due(state.inner.step // self.inner_steps + 1):
+        if not self.audit.due((state.inner.step + state.skipped) // self.inner_steps + 1):
             return None
         return self.audit.compare(
             self.estimator,

@@ -219,6 +219,15 @@ def load_checkpoint(
     return tensors, header.state
 
 
+def is_finite(path: str | os.PathLike[str]) -> bool:
+    """Whether a checkpoint can be read and holds no NaN or infinity."""
+    try:
+        tensors = load_file(Path(path) / TENSORS)
+    except (SafetensorError, ValueError, OSError):
+        return False
+    return all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point())
+
+
 def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the state of a checkpoint without its tensors.
 

@@ -26,7 +26,11 @@ from dreamprm.training.run_folder import RunFolder
 from dreamprm.training.run_inputs import Files, changed_files, changed_images, input_keys
 from dreamprm.training.settings import BESIDE_TRAINING, TrainConfig
 
-MAY_CHANGE = ("output", "resume", "overwrite", "changed_inputs", *BESIDE_TRAINING)
+MAY_CHANGE = (
+    *("output", "resume", "overwrite", "changed_inputs"),
+    *("on_nonfinite", "max_nonfinite"),
+    *BESIDE_TRAINING,
+)
 """What may differ between a run and its continuation."""
 
 START_ANEW = "start anew, with another output, or with overwrite=true to replace the run"

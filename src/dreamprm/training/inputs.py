@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, Literal, cast
 
 from dreamprm.config.errors import DataError
-from dreamprm.data.read_report import ReadReport
-from dreamprm.data.readers import require_steps
+from dreamprm.data.read_report import OnError, ReadReport
+from dreamprm.data.readers import TextRecord, read_text_records, require_steps
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.shortcut_audit import audit_shortcuts, require_both_classes
@@ -62,7 +62,7 @@ def open_meta_data(
     """The meta records that have steps; all records go through the shortcut audit first.
 
     Args:
-        reports: receives the report of reading the file.
+        reports: receives the reports of reading the file, and of leaving out what has no steps.
 
     Raises:
         UserError: records without steps (unless `stepless=skip`), or labels of one class only.
@@ -85,8 +85,30 @@ def open_meta_data(
     report = ReadReport(rows=len(records))
     kept = list(require_steps(records, cast(Literal["error", "skip"], data.stepless), report=report))
     _report(data.meta, [report], say)
+    if reports is not None:
+        reports.append(report)
     require_both_classes(kept)
     return kept
+
+
+def open_texts(data: DataSettings, *, say: Say = print, reports: list[ReadReport]) -> list[TextRecord]:
+    """The pool of texts; `reports` receives the report of reading it.
+
+    Raises:
+        DataError: as `read_text_records`.
+    """
+    assert data.lm is not None, "the schema wants data.lm with lm_weight > 0"
+    report = ReadReport()
+    texts = read_text_records(
+        data.lm,
+        image_root=data.image_root,
+        on_error=cast(OnError, data.on_error),
+        max_bad_fraction=data.max_bad_fraction,
+        report=report,
+    )
+    _report(data.lm, [report], say)
+    reports.append(report)
+    return texts
 
 
 def _reading(data: DataSettings) -> dict[str, Any]:

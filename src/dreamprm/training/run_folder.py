@@ -20,7 +20,8 @@ from dreamprm.files.locks import LOCK, owned_folder
 from dreamprm.training.checkpoint import latest_checkpoint
 
 WRITTEN = re.compile(
-    r"config\.yaml|metrics\.jsonl|domain_weights\.jsonl|instance_weights\.jsonl|summary\.json|model|selected"
+    r"config\.yaml|metrics\.jsonl|domain_weights\.jsonl|instance_weights\.jsonl|summary\.json|"
+    r"left_out\.json|model|selected"
 )
 """What only the training that holds a run's folder writes there."""
 
@@ -30,8 +31,8 @@ _PARTS = ("checkpoints", "model", "selected", "plots")
 class RunFolder:
     """Paths and logs of one run.
 
-    config.yaml metrics.jsonl domain_weights.jsonl instance_weights.jsonl summary.json report.html
-    checkpoints/ model/ scores/ plots/
+    config.yaml metrics.jsonl domain_weights.jsonl instance_weights.jsonl summary.json left_out.json
+    report.html checkpoints/ model/ scores/ plots/
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -41,6 +42,7 @@ class RunFolder:
         self.model = self.path / "model"
         self.scores = self.path / "scores"
         self.summary = self.path / "summary.json"
+        self.left_out = self.path / "left_out.json"
         self._metrics = self.path / "metrics.jsonl"
         self._weights = self.path / "domain_weights.jsonl"
         self._instances = self.path / "instance_weights.jsonl"
@@ -116,9 +118,11 @@ class RunFolder:
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """The lines of metrics.jsonl; none if there is no file yet."""
-        if self._metrics.exists():
-            with self._metrics.open(encoding="utf-8") as file:
-                yield from map(json.loads, file)
+        return _objects(self._metrics)
+
+    def weights(self) -> Iterator[dict[str, Any]]:
+        """The lines of domain_weights.jsonl; none if there is no file yet."""
+        return _objects(self._weights)
 
     def rewind(self, step: int) -> int:
         """Drop what was logged after `step`: a resumed run will write those lines again.
@@ -170,3 +174,9 @@ def _logged_step(line: bytes) -> float | None:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _objects(path: Path) -> Iterator[dict[str, Any]]:
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            yield from map(json.loads, file)

@@ -11,11 +11,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from dreamprm.data.readers import read_text_records
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.files.content import FileDigests, changed_parts
 from dreamprm.models.checkpoint_files import checkpoint_contents
+from dreamprm.training.inputs import open_texts
 from dreamprm.training.settings import TrainConfig
 
 Files = dict[str, dict[str, str | None]]
@@ -63,7 +63,7 @@ def input_images(
     config: TrainConfig, records: RecordTable[StepRecord], meta: Sequence[MetaRecord]
 ) -> list[str]:
     """The paths of all images of a run, each once, in the order of the records."""
-    texts = read_text_records(config.data.lm, image_root=config.data.image_root) if config.data.lm else []
+    texts = open_texts(config.data, say=lambda line: None, reports=[]) if config.data.lm else []
     others = chain.from_iterable(record.images for record in chain[Any](meta, texts))
     return list(dict.fromkeys(chain(records.image_paths(), others)))
 

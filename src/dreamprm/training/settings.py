@@ -136,6 +136,10 @@ class LogSettings(ProgressSettings):
     """What is written and shown while training."""
 
     every: int = setting(10, "windows between progress lines when there is no terminal", minimum=1)
+    collapse_share: float = setting(
+        0.9, "warn if one of several domains has more than this share of all weights", above=0, maximum=1
+    )
+    collapse_floor: float = setting(0.01, "warn if the weights of all domains are below this", minimum=0)
 
 
 @dataclass
@@ -198,6 +202,15 @@ class TrainConfig:
     lm_weight: float = setting(0.0, "weight of the language-modelling loss in the inner loss", minimum=0)
     precision: str = setting(
         "fp32", "precision of the forward pass (autocast); weights stay fp32", choices=("fp32", "bf16")
+    )
+    on_nonfinite: str = setting(
+        "stop",
+        "after a window that is not finite (losses, parameters, weights), or diverged. stop: end the run; "
+        "skip: go on from the state before the window, of which a copy is held",
+        choices=("stop", "skip"),
+    )
+    max_nonfinite: int = setting(
+        10, "most windows that a run may skip", minimum=1, when={"on_nonfinite": ("skip",)}
     )
     threads: int | None = setting(None, "CPU threads for torch; null: torch's default", minimum=1)
     data: DataSettings = section(DataSettings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from dreamprm.hypergrad import Status
 from dreamprm.models.collation import META, STEP, TEXT
 from dreamprm.training.assembly import Run
 from dreamprm.training.run_folder import RunFolder
+from dreamprm.training.run_warnings import WindowWarnings, data_warnings, loss_warnings
 from dreamprm.training.selected_set import images_before_selection
 
 
@@ -22,7 +24,7 @@ def summarise(run: Run, folder: RunFolder) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "name": config.name,
         "seed": config.seed,
-        "steps": run.state.inner.step,
+        "steps": run.position,
         "estimator": config.hypergrad.name,
         "aggregation": config.aggregation,
         "weights": run.named_weights(),
@@ -32,9 +34,33 @@ def summarise(run: Run, folder: RunFolder) -> dict[str, Any]:
     images = {kind: found.to_json() for kind, found in image_summaries(run, folder).items() if found.lines()}
     if images:
         summary["images"] = images
+    warnings = [
+        *data_warnings(run.records.label_ranges()),
+        *logged_warnings(window_warnings(run), folder),
+        *loss_warnings(folder.metrics()),
+    ]
+    if warnings:
+        summary["warnings"] = warnings
+    if run.state.skipped:
+        summary["skipped_windows"] = run.state.skipped // config.inner_steps
+    if folder.left_out.exists():
+        content = json.loads(folder.left_out.read_text(encoding="utf-8"))
+        summary["left_out"] = {file: found["left_out"] for file, found in content.items()}
     if config.baseline.name != "none":
         summary["baseline"] = config.baseline.name
     return summary
+
+
+def window_warnings(run: Run) -> WindowWarnings:
+    """The warnings of this run's windows, none given yet."""
+    log = run.config.log
+    return WindowWarnings(log.collapse_share, log.collapse_floor, learns=run.trainer.upper is not None)
+
+
+def logged_warnings(warnings: WindowWarnings, folder: RunFolder) -> list[dict[str, Any]]:
+    """The warnings of the windows that the run's logs hold."""
+    both = zip(folder.metrics(), folder.weights(), strict=False)
+    return [warning for row, weights in both for warning in warnings.of(row, weights["weights"])]
 
 
 def image_summaries(run: Run, folder: RunFolder) -> dict[str, ImageSummary]:

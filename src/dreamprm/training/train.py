@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 
-from dreamprm.config.errors import UserError
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.config.loading import changed_keys
-from dreamprm.data.image_notes import ImageNotes
 from dreamprm.files.atomic import save_config
 from dreamprm.files.content import FileDigests
 from dreamprm.files.disk_errors import require_folder
@@ -26,23 +25,17 @@ from dreamprm.runtime.progress import Progress
 from dreamprm.training.assembly import Run, assemble, make_accelerator, rehearse
 from dreamprm.training.baselines import Selection, build_baseline
 from dreamprm.training.baselines.base import SelectionData
-from dreamprm.training.checkpoint import (
-    RANDOM,
-    UnusableCheckpoint,
-    capture_random_state,
-    latest_checkpoint,
-    load_checkpoint,
-    remove_later_checkpoints,
-    restore_random_state,
-    save_checkpoint,
-)
-from dreamprm.training.continuation import Continuation, deciding_settings, find_checkpoints
+from dreamprm.training.checkpoint import checkpoints_in, is_finite, remove_later_checkpoints
+from dreamprm.training.continuation import Continuation, find_checkpoints
 from dreamprm.training.inputs import open_training_data
 from dreamprm.training.run_folder import RunFolder, what_stands
 from dreamprm.training.run_inputs import image_digests, input_files, input_images, recorded
+from dreamprm.training.run_state import restore, save
+from dreamprm.training.run_warnings import data_warnings, loss_warnings
 from dreamprm.training.selected_set import is_selected, select_training_set, selected_data
 from dreamprm.training.settings import TrainConfig
-from dreamprm.training.summary import image_summaries, summarise
+from dreamprm.training.summary import image_summaries, logged_warnings, summarise, window_warnings
+from dreamprm.training.usable_records import write_left_out
 
 # Statuses of windows after which training goes on, and what it says of the others.
 CONTINUES = {
@@ -71,6 +64,8 @@ def run_train(config: TrainConfig) -> None:
         save_model(run, folder)
         summary = summarise(run, folder) | {"seconds": time.monotonic() - started}
         folder.write_summary(summary)
+    for warning in loss_warnings(folder.metrics()):
+        accelerator.print(f"warning: {warning['message']}")
     for kind, images in image_summaries(run, folder).items():
         if images.lines():
             accelerator.print(f"images of {kind}: " + "\n".join(images.lines()))
@@ -100,6 +95,8 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
         settings = ", ".join(f"{key}={value}" for key, (_, value) in fixed.items() if value is not None)
         say(f"baseline {config.baseline.name} fixes {settings}")
     rehearse(run)
+    for warning in data_warnings(run.records.label_ranges()):
+        say(f"warning: {warning['message']}")
     # A baseline's own training set has the images of the whole one.
     whole_set = open_training_data(config.data, say=lambda line: None, digests=digests) if selected else None
     paths = input_images(config, whole_set or run.records, run.meta)
@@ -107,6 +104,8 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
     if continued is not None:
         continued.check_images(paths, images)
     recorded_inputs = recorded(input_files(config, digests), images)
+    # A set that was selected before is of the records that were left then.
+    left_out = None if selected else run.reports()
     if isinstance(baseline, Selection) and not selected:
         begin(folder, config)
         whole = SelectionData(run.records, run.meta, config.seed, run.prm, run.images, say)
@@ -116,21 +115,25 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
     if continued is not None:
         restore(run, continued.checkpoint, digests=digests)
         run.removable = continued.is_ours
-        say(f"continuing {folder.path} from step {run.state.inner.step}")
+        say(f"continuing {folder.path} from step {run.position}")
     if selected or not selects:
         begin(folder, config)
     folder.remove_leftovers()
-    unreadable = folder.rewind(run.state.inner.step)
+    if left_out is not None:
+        count = write_left_out(folder.left_out, left_out)
+        if count:
+            say(f"left out {sum(count.values()):,} records; {folder.left_out} lists them")
+    unreadable = folder.rewind(run.position)
     if unreadable:
         say(f"{folder.path}: {unreadable} lines of the logs were damaged, and are left out of them")
     if found and config.resume == "auto":
-        done, logged = run.state.inner.step // config.inner_steps, sum(1 for _ in folder.metrics())
+        done, logged = run.position // config.inner_steps, sum(1 for _ in folder.metrics())
         if logged < done:
             say(
                 f"{folder.path}: metrics.jsonl holds {logged} of the {done} windows before the checkpoint; "
                 "what summary.json and the report count is of these"
             )
-    for path in remove_later_checkpoints(folder.checkpoints, run.state.inner.step, removable=run.removable):
+    for path in remove_later_checkpoints(folder.checkpoints, run.position, removable=run.removable):
         say(f"{path}: kept under this name, as it is no whole checkpoint of this run")
     return run
 
@@ -149,7 +152,7 @@ def begin(folder: RunFolder, config: TrainConfig) -> None:
 def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
     """Run the remaining windows, logging each and saving a checkpoint after every `checkpoint.every`-th."""
     state, length = run.state, config.inner_steps
-    first, last = state.inner.step // length, config.steps // length
+    first, last = run.position // length, config.steps // length
     inner_batches, outer_batches = window_batches(
         WindowBatches(run.step_batches, run.meta_batches, inner_steps=length),
         first=first,
@@ -161,29 +164,38 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
     windows = run.trainer.run(state, inner_batches=seen, outer_batches=outer_batches, windows=last - first)
     progress = Progress(config.steps, mode=config.log.progress, every=config.log.every)
     begun, note, unsaid = time.monotonic(), "", set(CONTINUES)
-    with progress, DeferredInterrupt() as interrupt:
+    warnings = window_warnings(run)
+    logged_warnings(warnings, folder)  # those that were given before an interruption
+    with progress, DeferredInterrupt() as interrupt, vanished_files_told(run, config, folder):
         for number, window in enumerate(windows, start=first + 1):
             if window.status in (Status.nonfinite, Status.diverged):
-                raise UserError(f"step {state.inner.step}: {window.message}. {way_out(folder)}")
+                require_skippable(run, window, folder)
+                progress.say(
+                    f"step {run.position}: {window.message}. The window is skipped: parameters and weights "
+                    "are as they were before it"
+                )
             if window.status in unsaid:
                 unsaid.discard(window.status)
                 progress.say(
-                    f"step {state.inner.step}: {window.message}. Training goes on; metrics.jsonl "
+                    f"step {run.position}: {window.message}. Training goes on; metrics.jsonl "
                     f"shows {CONTINUES[window.status]}, summary.json how many"
                 )
-            run.memory = run.weights.remember(
-                run.memory, state.alpha, last=lambda: last_losses(run, seen.last)
-            )
+            if not window.stats.get("skipped"):
+                run.memory = run.weights.remember(
+                    run.memory, state.alpha, last=lambda: last_losses(run, seen.last)
+                )
             weights = run.named_weights()
             row = metrics(run, window, number=number, seconds=time.monotonic() - begun)
             folder.log_metrics(row)
-            folder.log_weights(state.inner.step, weights)
+            folder.log_weights(run.position, weights)
+            for warning in warnings.of(row, weights):
+                progress.say(f"step {warning['step']}: warning: {warning['message']}")
             if "audit" in window.stats:
                 note = audit_note(window.stats["audit"])
             progress.update(
-                state.inner.step,
-                inner_loss=row["inner_loss"],
-                meta_loss=row["meta_loss"],
+                run.position,
+                inner_loss=float(window.inner_losses.mean()),
+                meta_loss=float(window.outer_loss),
                 weights=weights,
                 note=note,
             )
@@ -205,12 +217,48 @@ def audit_note(result: AuditResult) -> str:
     return f"audit cos {result.cosine:.3f} norm x{result.norm_ratio:.2f}"
 
 
+def require_skippable(run: Run, window: WindowResult, folder: RunFolder) -> None:
+    """Note that a window that is not finite was skipped.
+
+    Raises:
+        UserError: the run may not skip it, or has skipped too many.
+    """
+    config, skipped = run.config, run.state.skipped // run.config.inner_steps
+    if config.on_nonfinite == "stop":
+        advice = "or leave such windows out with on_nonfinite=skip"
+        raise UserError(f"step {run.position}: {window.message}. {way_out(folder)}, {advice}")
+    if skipped > config.max_nonfinite:
+        raise UserError(
+            f"step {run.position}: {window.message}. {skipped} windows were not finite, more than "
+            f"max_nonfinite={config.max_nonfinite} allows. {way_out(folder)}"
+        )
+    window.stats["skipped"] = True
+
+
 def way_out(folder: RunFolder) -> str:
     """What to do about a run that cannot go on with its settings."""
-    latest = latest_checkpoint(folder.checkpoints)
-    if latest is None:
+    found = checkpoints_in(folder.checkpoints)[::-1]
+    if not found:
         return "No checkpoint was saved before; start anew with other settings and overwrite=true"
-    return f"Go on from before it with other settings and resume={latest}, or start anew with overwrite=true"
+    finite = next(filter(is_finite, found), None)
+    if finite is None:
+        return "No checkpoint before it is finite; start anew with other settings and overwrite=true"
+    return f"Go on from before it with other settings and resume={finite}, or start anew with overwrite=true"
+
+
+@contextmanager
+def vanished_files_told(run: Run, config: TrainConfig, folder: RunFolder) -> Iterator[None]:
+    """Save the run and say how to go on if a record can no longer be read: all were whole when it began."""
+    try:
+        yield
+    except DataError as error:
+        if run.position:
+            save(run, config, folder)
+        done = f"with what was trained until step {run.position}" if run.position else "from its first step"
+        raise DataError(
+            f"{error}. It could be read when this run began; put it back and run the same command again, "
+            f"which continues {done}"
+        ) from error
 
 
 def save_model(run: Run, folder: RunFolder) -> None:
@@ -251,32 +299,32 @@ def training_facts(run: Run) -> dict[str, Any]:
 
 def metrics(run: Run, window: WindowResult, *, number: int, seconds: float) -> dict[str, Any]:
     """One line of metrics.jsonl; `seconds` counts from the start of this process's loop."""
-    step = run.state.inner.step
-    upper = run.trainer.upper
+    state, upper = run.state, run.trainer.upper
+    skipped = state.skipped // run.config.inner_steps
     squares = sum(float(grad.square().sum()) for grad in window.alpha_grad.values())
     row = {
-        "step": step,
+        "step": run.position,
         "window": number,
-        "inner_loss": float(window.inner_losses.mean()),
-        "meta_loss": float(window.outer_loss),
-        "lr": run.trainer.inner.learning_rate(step - 1),
-        "upper_lr": upper.learning_rate(number - 1) if upper is not None else 0.0,
+        "inner_loss": _finite(float(window.inner_losses.mean())),
+        "meta_loss": _finite(float(window.outer_loss)),
+        "lr": run.trainer.inner.learning_rate(max(state.inner.step - 1, 0)),
+        "upper_lr": upper.learning_rate(max(number - skipped - 1, 0)) if upper is not None else 0.0,
         "seconds": round(seconds, 3),
-        "alpha_grad_norm": squares**0.5,
+        "alpha_grad_norm": _finite(squares**0.5),
         "status": window.status.value,
     }
+    if window.stats.get("skipped"):
+        row["skipped"] = True
     if "residual" in window.stats:
-        residual = window.stats["residual"]
-        row["residual"] = residual if math.isfinite(residual) else None
+        row["residual"] = _finite(window.stats["residual"])
     error = window.stats.get("error")
     if error is not None:
-        row["alpha_grad_error"] = error if math.isfinite(error) else None
+        row["alpha_grad_error"] = _finite(error)
     audit: AuditResult | None = window.stats.get("audit")
     if audit is not None:
-        # JSON has no NaN: null where undefined
         row |= {
-            "audit_cosine": audit.cosine if math.isfinite(audit.cosine) else None,
-            "audit_norm_ratio": audit.norm_ratio if math.isfinite(audit.norm_ratio) else None,
+            "audit_cosine": _finite(audit.cosine),
+            "audit_norm_ratio": _finite(audit.norm_ratio),
             "audit_exact": audit.exact,
             "audit_share": audit.share,
         }
@@ -285,81 +333,6 @@ def metrics(run: Run, window: WindowResult, *, number: int, seconds: float) -> d
     return row
 
 
-def save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
-    """Save a checkpoint of everything that determines the rest of the run."""
-    state = run.state
-    random_tensors, random_state = capture_random_state()
-    tensors = dict(random_tensors)
-    for group, values in _tensor_groups(run).items():
-        tensors |= {f"{group}/{name}": value.detach() for name, value in values.items()}
-    folder.flush()
-    save_checkpoint(
-        folder.checkpoints,
-        state.inner.step,
-        tensors=tensors,
-        keep=config.checkpoint.keep,
-        state={
-            "inner_step": state.inner.step,
-            "upper_step": state.upper.step,
-            "random": random_state,
-            "image_notes": run.image_notes.to_json(),
-            # Batches are functions of the step; the positions are for a person to read.
-            "data_positions": run.sampler.positions(state.inner.step),
-            "inputs": run.inputs,
-        },
-        run={"settings": deciding_settings(config)},
-        removable=run.removable,
-    )
-
-
-def restore(run: Run, checkpoint: str | Path, *, digests: FileDigests | None = None) -> None:
-    """Bring a run to the state in a checkpoint.
-
-    Raises:
-        UserError: the checkpoint is damaged, or of another model.
-    """
-    tensors, saved = load_checkpoint(checkpoint, digests=digests)
-    own = {f"{group}/{name}" for group, values in _tensor_groups(run).items() for name in values}
-    surplus = sorted(name for name in tensors.keys() - own if not name.startswith(RANDOM))
-    if surplus:
-        raise UserError(
-            f"checkpoint {checkpoint} does not fit this run: it holds {len(surplus)} tensors that the run "
-            f"does not have, the first {surplus[0]}"
-        )
-    for group, values in _tensor_groups(run).items():
-        for name, value in values.items():
-            stored = tensors.get(f"{group}/{name}")
-            if stored is None or stored.shape != value.shape:
-                found = "missing" if stored is None else tuple(stored.shape)
-                raise UserError(
-                    f"checkpoint {checkpoint} does not fit this run: {group}/{name} is {found}, "
-                    f"expected {tuple(value.shape)}"
-                )
-            # In place: the module shares these tensors, and a second copy of a 2B model is 9 GB.
-            value.detach().copy_(stored)
-    inner, upper = saved.get("inner_step"), saved.get("upper_step")
-    if type(inner) is not int or type(upper) is not int or not 0 <= upper <= inner:
-        raise UnusableCheckpoint(
-            f"checkpoint {checkpoint} contradicts itself: inner_step is {inner!r}, upper_step {upper!r}"
-        )
-    run.state = dataclasses.replace(
-        run.state,
-        inner=run.trainer.inner.make_state(saved["inner_step"], run.state.inner.moments),
-        upper=dataclasses.replace(run.state.upper, step=saved["upper_step"]),
-    )
-    try:
-        restore_random_state(tensors, saved["random"])
-        run.image_notes = ImageNotes(**saved.get("image_notes", {}))  # none before version 0.3
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise UnusableCheckpoint(f"checkpoint {checkpoint} is damaged ({error!r})") from error
-
-
-def _tensor_groups(run: Run) -> dict[str, dict[str, torch.Tensor]]:
-    state = run.state
-    return {
-        "params": state.params,
-        "alpha": state.alpha,
-        **{f"inner_{kind}": moments for kind, moments in state.inner.moments.items()},
-        **{f"upper_{kind}": moments for kind, moments in state.upper.moments.items()},
-        "weights_memory": run.memory,
-    }
+def _finite(value: float) -> float | None:
+    """The number, or None, as JSON has no NaN."""
+    return value if math.isfinite(value) else None
