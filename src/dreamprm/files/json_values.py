@@ -121,7 +121,7 @@ def unusable(value: Any, *, typed: bool = False) -> UnusableValue | None:
             found = _UNUSABLE_TEXT.search(part)
             if found is not None:
                 return UnusableValue(field, shown(part), _allowed(found[0]))
-        elif isinstance(part, dict | list):
+        elif isinstance(part, dict | list | tuple):
             if depth >= MAX_DEPTH:
                 return _too_deep(re.split(r"[.[]", field, maxsplit=1)[0])
             within = list(_parts(part, field))
@@ -146,8 +146,8 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
 
 
-def _parts(value: dict[Any, Any] | list[Any], field: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, list):
+def _parts(value: dict[Any, Any] | list[Any] | tuple[Any, ...], field: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict):
         return ((f"{field}[{index}]", part) for index, part in enumerate(value))
     return ((f"{field}.{name}" if field else str(name), part) for name, part in value.items())
 

@@ -49,7 +49,7 @@ def read_table(path: str | Path, *, split: str | None = None) -> Iterator[Fields
     """
     path = Path(path)
     if path.is_dir():
-        yield from _usable(_folder_rows(path, split), typed=True)
+        yield from usable_rows(_folder_rows(path, split), typed=True)
         return
     if split is not None:
         raise UserError(f"split={split} chooses among the splits of a folder, but {path} is one file")
@@ -58,7 +58,7 @@ def read_table(path: str | Path, *, split: str | None = None) -> Iterator[Fields
     kind = path.suffix.lower()
     if kind not in _READERS:
         raise UserError(f"{path}: unknown ending {kind!r}; allowed: {', '.join(_READERS)}, or a folder")
-    yield from _usable(_READERS[kind](path), typed=kind in _TYPED)
+    yield from usable_rows(_READERS[kind](path), typed=kind in _TYPED)
 
 
 def read_cells(path: str | Path) -> Iterator[Fields]:
@@ -83,7 +83,7 @@ def cell_rows(path: str | Path) -> Iterator[Fields | DataError]:
     read = by_ending(path, {ending: _READERS[ending] for ending in (".xlsx", ".tsv", ".csv", ".json")})
     if not path.is_file():
         raise UserError(f"no such file: {path}; give the path of a table")
-    for fields in _usable(read(path)):
+    for fields in usable_rows(read(path)):
         if isinstance(fields, Fields):
             values = {name: None if _is_missing(value) else value for name, value in fields.values.items()}
             fields = fields.with_values(values)
@@ -127,7 +127,7 @@ def openpyxl() -> Any:
     return openpyxl
 
 
-def _usable(rows: Iterable[Fields | DataError], *, typed: bool = False) -> Iterator[Fields | DataError]:
+def usable_rows(rows: Iterable[Fields | DataError], *, typed: bool = False) -> Iterator[Fields | DataError]:
     """The rows, with an error in place of each that holds what the rest of the package cannot."""
     for row in rows:
         if isinstance(row, Fields) and (problem := unusable(row.values, typed=typed)) is not None:

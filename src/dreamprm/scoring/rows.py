@@ -169,12 +169,9 @@ class Source:
         yield from parsed_records(self.path, parse, report, self.tolerance)
 
     def _is_nested(self) -> bool:
-        first = next(stream_json(self.path), None)
-        return (
-            first is not None
-            and isinstance(first.value, dict)
-            and is_nested_row(Fields(first.value, self.path, line=first.line))
-        )
+        # The first that can be read: a bad row may be left out.
+        first = next((row for row in stream_json(self.path) if isinstance(row.value, dict)), None)
+        return first is not None and is_nested_row(Fields(first.value, self.path, line=first.line))
 
     def _chain(self, steps: tuple[str, ...], text: str, fields: Fields) -> tuple[str, ...] | None:
         if steps:

@@ -110,7 +110,7 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
         begin(folder, config)
         whole = SelectionData(run.records, run.meta, config.seed, run.prm, run.images, say)
         select_training_set(baseline, whole, config=config, folder=folder, say=say, digests=digests)
-        run = assemble(config, accelerator, data=selected_data(config.data, folder), say=say)
+        run = assemble(config, accelerator, data=selected_data(config.data, folder), say=say, digests=digests)
     run.inputs = recorded_inputs
     if continued is not None:
         restore(run, continued.checkpoint, digests=digests)

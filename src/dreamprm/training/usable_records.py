@@ -53,6 +53,8 @@ class UsableRecords:
         problems: dict[int, str] = {}
         for number, record in zip(found, table.get(list(found)), strict=True):
             problems[number] = _told(files[numbers[number]], record, found[number])
+        if self._data.on_error == "error":
+            raise DataError(_listed(list(problems.values())))
         rest = table.without(problems)
         for file, path in enumerate(files):
             of_file = {number: text for number, text in problems.items() if numbers[number] == file}

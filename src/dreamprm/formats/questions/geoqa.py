@@ -18,6 +18,7 @@ from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.json_rows import as_fields
 from dreamprm.formats.questions.layout import SplitLayout
 from dreamprm.formats.questions.plain_pickle import load_plain_pickle
+from dreamprm.formats.table_files import usable_rows
 
 PICKLES = (".pk", ".pkl", ".pickle")
 
@@ -42,7 +43,8 @@ class GeoProblems(SplitLayout):
         problems = load_plain_pickle(path)
         if not isinstance(problems, list | tuple):
             raise DataError(f"{path}: contains {type(problems).__name__}; allowed: a list of problems")
-        yield from as_fields((Row(index, value) for index, value in enumerate(problems, start=1)), path)
+        rows = as_fields((Row(index, value) for index, value in enumerate(problems, start=1)), path)
+        yield from usable_rows(rows)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one problem."""

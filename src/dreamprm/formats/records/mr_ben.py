@@ -255,4 +255,4 @@ def code_steps(lines: Sequence[str]) -> tuple[tuple[str, ...], ErrorPlaces]:
 
 def _heading(line: str) -> int | None:
     match = _HEADING.match(line)
-    return int(match[1]) if match else None
+    return int(match[1]) if match and len(match[1]) < 5 else None

@@ -297,7 +297,7 @@ def _chosen(record: CandidateRecord, generator: str | None, sample: int) -> Cand
 def _row(record: CandidateRecord, candidate: Candidate) -> dict[str, Any]:
     images = record.images
     return {
-        "index": int(record.id) if record.id.isdecimal() else record.id,
+        "index": int(record.id) if record.id.isdecimal() and len(record.id) < 19 else record.id,
         "question": record.question,
         "answer": record.answer,
         "prediction": candidate.text,
