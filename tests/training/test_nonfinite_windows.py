@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,13 +13,14 @@ import torch
 from tiny_run import TinyRun
 from torch import Tensor
 
+from dreamprm.config.errors import UserError
 from dreamprm.hypergrad import AdamW, BilevelProblem, Status, build_estimator
 from dreamprm.hypergrad.inner_optimizer import InnerOptimizer
 from dreamprm.hypergrad.sgd import SGD
 from dreamprm.training.bilevel import BilevelState, BilevelTrainer, Params
 from dreamprm.training.checkpoint import is_finite, save_checkpoint
 from dreamprm.training.run_folder import RunFolder
-from dreamprm.training.train import way_out
+from dreamprm.training.train import require_finite, way_out
 
 STEPS = 2
 # Of several windows; inf in one batch makes a loss, a gradient and then the parameters NaN.
@@ -132,6 +134,25 @@ def test_a_step_size_that_ruins_the_weights_ends_the_run(
     told = capsys.readouterr().err
     assert "the upper step makes" in told and "lower upper.lr" in told and "on_nonfinite=skip" in told
     assert not (tiny.output / "model").exists()
+
+
+def test_no_model_is_made_of_a_state_that_is_not_finite(tmp_path: Path) -> None:
+    """As older versions have saved it: such a run has no window left that would show it."""
+
+    def run(**changes: Any) -> Any:
+        good = {"params": {"w": torch.ones(2)}, "alpha": {"raw": torch.ones(2)}}
+        parts = SimpleNamespace(**{**good, **changes})
+        return SimpleNamespace(
+            state=parts, position=4, named_weights=lambda: {"a": float(parts.alpha["raw"][0])}
+        )
+
+    require_finite(run(), RunFolder(tmp_path))
+    for changes, name in (
+        ({"params": {"w": torch.tensor([1.0, math.nan])}}, r"\(w\)"),
+        ({"alpha": {"raw": torch.tensor([math.inf, 1.0])}}, r"\(alpha raw\)"),
+    ):
+        with pytest.raises(UserError, match=rf"step 4: .*{name}, so no model is written\. No checkpoint"):
+            require_finite(run(**changes), RunFolder(tmp_path))
 
 
 def test_skipped_windows_are_counted_and_a_resumed_run_is_the_same(

@@ -190,7 +190,7 @@ def test_a_training_leaves_them_out_and_says_so(tiny: TinyRun, capsys: pytest.Ca
     settings = ("steps=2", "data.on_error=skip", "data.max_bad_fraction=0.2")
     assert tiny.train(*settings) == 0
     listed = tiny.output / "left_out.json"
-    assert f"left out 1 records; {listed} lists them" in capsys.readouterr().out
+    assert f"records left out: 1; {listed} lists them" in capsys.readouterr().out
     assert tiny.summary()["left_out"] == {str(tiny.folder / "charts.jsonl"): 1}
     assert (
         "charts.jsonl:2: " in json.loads(listed.read_text())[str(tiny.folder / "charts.jsonl")]["listed"][0]

@@ -78,7 +78,7 @@ class DataSettings(ReadingSettings):
         minimum=0,
     )
     max_length: int | None = setting(
-        None, "longest CoT in tokens; a longer one is an error; null: no limit", minimum=1
+        None, "longest CoT in tokens; a longer one is a bad record; null: no limit", minimum=1
     )
 
     def check(self) -> None:

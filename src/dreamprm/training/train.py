@@ -61,6 +61,7 @@ def run_train(config: TrainConfig) -> None:
     with what_stands(folder), folder.owned():
         run = open_run(config, accelerator, folder)
         train(run, config, folder)
+        require_finite(run, folder)
         save_model(run, folder)
         summary = summarise(run, folder) | {"seconds": time.monotonic() - started}
         folder.write_summary(summary)
@@ -122,7 +123,7 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
     if left_out is not None:
         count = write_left_out(folder.left_out, left_out)
         if count:
-            say(f"left out {sum(count.values()):,} records; {folder.left_out} lists them")
+            say(f"records left out: {sum(count.values()):,}; {folder.left_out} lists them")
     unreadable = folder.rewind(run.position)
     if unreadable:
         say(f"{folder.path}: {unreadable} lines of the logs were damaged, and are left out of them")
@@ -233,6 +234,22 @@ def require_skippable(run: Run, window: WindowResult, folder: RunFolder) -> None
             f"max_nonfinite={config.max_nonfinite} allows. {way_out(folder)}"
         )
     window.stats["skipped"] = True
+
+
+def require_finite(run: Run, folder: RunFolder) -> None:
+    """Refuse to make a model of a state that is not finite, which older versions have saved.
+
+    Raises:
+        UserError: a parameter, alpha or a weight is NaN or infinite.
+    """
+    tensors = {**run.state.params, **{f"alpha {name}": value for name, value in run.state.alpha.items()}}
+    bad = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    bad += [f"weight of {name}" for name, value in run.named_weights().items() if not math.isfinite(value)]
+    if bad:
+        raise UserError(
+            f"step {run.position}: {len(bad)} tensors or weights are NaN or infinite ({bad[0]}), so no model "
+            f"is written. {way_out(folder)}"
+        )
 
 
 def way_out(folder: RunFolder) -> str:

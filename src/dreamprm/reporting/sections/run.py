@@ -49,7 +49,10 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         facts.append(("estimator of the upper gradient", str(estimator)))
     facts += run_figures.fact_rows(run.summary)
     failed = failed_windows(run)
-    return [*facts, ("windows with a status other than ok", failed)] if failed else facts
+    facts += [("windows with a status other than ok", failed)] if failed else []
+    given = run.summary.get("warnings")
+    found = [one.get("message") for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+    return [*facts, *(("warning", str(message)) for message in found if message)]
 
 
 def failed_windows(run: Run) -> str:
