@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -262,7 +261,7 @@ def assemble(
         to_device=_to_device(prm, accelerator, frozen_vision=config.model.freeze_vision),
         audit=audit,
         skip_nonfinite=config.on_nonfinite == "skip",
-        problem_of=_problem_of(level.weights),
+        problem_of=level.weights.problem,
     )
     return Run(
         config=config,
@@ -296,20 +295,6 @@ def assemble(
         meta_reports=meta_reports,
         text_reports=text_reports,
     )
-
-
-def _problem_of(weights: Weights) -> Callable[[dict[str, torch.Tensor]], str]:
-    """Why alpha cannot be used, as `BilevelTrainer` asks it: finite ones may give weights that are not."""
-
-    def problem(alpha: dict[str, torch.Tensor]) -> str:
-        wrong = [
-            f"{name} {value}"
-            for name, value in weights.named(alpha, weights.memory()).items()
-            if not math.isfinite(value)
-        ]
-        return f"the upper step makes weights NaN or infinite ({wrong[0]}); lower upper.lr" if wrong else ""
-
-    return problem
 
 
 def rehearse(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -41,6 +42,13 @@ class Weights(ABC):
     def named(self, alpha: Tensors, memory: Tensors = NO_MEMORY) -> dict[str, float]:
         """One weight per domain, as plain numbers for logs and reports; the mean over the domain's CoTs if
         each has its own weight. `memory` is what `remember` returned last."""
+
+    def problem(self, alpha: Tensors) -> str:
+        """Why alpha cannot be used although it is finite: the first weight that is not; "" if all are."""
+        for name, value in self.named(alpha, self.memory()).items():
+            if not math.isfinite(value):
+                return f"the upper step makes weights NaN or infinite ({name} {value}); lower upper.lr"
+        return ""
 
     def by_instance(self, alpha: Tensors) -> Tensor | None:
         """`(N,)`, the weight of every CoT of the training table; None if CoTs have no own weights."""
