@@ -353,7 +353,11 @@ def test_rows_left_out_later_are_in_no_view_but_that_of_the_images(folder: Path,
 
 def test_label_ranges(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    labels = {"d": [(0.5, None), (0.25, 1.0)], "e": [(None, 0.75)], "f": [(1.0, 1.0)]}
+    labels: dict[str, list[tuple[float | None, float | None]]] = {
+        "d": [(0.5, None), (0.25, 1.0)],
+        "e": [(None, 0.75)],
+        "f": [(1.0, 1.0)],
+    }
     records = [
         StepRecord("q", (), domain, ("a", "b"), one, (None, None), domain)
         for domain, several in labels.items()

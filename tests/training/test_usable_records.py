@@ -23,7 +23,7 @@ from dreamprm.training.settings import DataSettings
 from dreamprm.training.usable_records import UsableRecords, write_left_out
 
 GOOD = {"question": "how many ?", "image": "good.png", "domain": "d", "steps": ["one ."], "labels": [1]}
-BAD = {
+BAD: dict[str, dict[str, Any]] = {
     "broken": {"image": "broken.png"},
     "too wide": {"image": "thin.png"},
     "too long": {"steps": ["one ."] * 50, "labels": [1] * 50},

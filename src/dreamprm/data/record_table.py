@@ -34,7 +34,7 @@ _TABLE, _REPORT = "records.arrow", "report.json"
 class LabelRange(NamedTuple):
     """How many labels there are, the least and the most of them (0 if there is none)."""
 
-    count: int
+    known: int
     least: float
     most: float
 

@@ -79,8 +79,12 @@ def restore(run: Run, checkpoint: str | Path, *, digests: FileDigests | None = N
             value.detach().copy_(stored)
     inner, upper = saved.get("inner_step"), saved.get("upper_step")
     skipped = saved.get("skipped_steps", 0)
-    counts = (inner, upper, skipped)
-    if any(type(count) is not int for count in counts) or not 0 <= upper <= inner - skipped <= inner:
+    if (
+        type(inner) is not int
+        or type(upper) is not int
+        or type(skipped) is not int
+        or not 0 <= upper <= inner - skipped <= inner
+    ):
         raise UnusableCheckpoint(
             f"checkpoint {checkpoint} contradicts itself: inner_step is {inner!r}, upper_step {upper!r}"
         )

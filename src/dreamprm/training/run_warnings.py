@@ -78,11 +78,11 @@ def data_warnings(labels: Mapping[str, LabelRange]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
         {
             "kind": "labels_all_equal",
-            "message": f"domain {domain!r}: all {one.count:,} labels are {one.least:g}, which teaches a PRM "
+            "message": f"domain {domain!r}: all {one.known:,} labels are {one.least:g}, which teaches a PRM "
             "nothing but this number; check how they were made",
         }
         for domain, one in labels.items()
-        if one.count > 1 and one.least == one.most
+        if one.known > 1 and one.least == one.most
     ]
     if len(labels) == 1:
         found.append(
