@@ -219,7 +219,7 @@ class PRMProcessor:
         path = Path(folder) / SETTINGS_FILE
         try:
             stored = dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{path} is not the settings file of a saved PRM's processor: {error}") from error
         unknown = sorted(stored.keys() - {field.name for field in fields(ProcessorSettings)})
         if unknown:

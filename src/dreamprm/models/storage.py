@@ -93,7 +93,7 @@ def load_parts(
         )
     try:
         settings = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not the settings file of a saved PRM: {error}") from error
     if settings.get("format") != FORMAT:
         raise UserError(

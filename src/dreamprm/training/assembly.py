@@ -347,7 +347,7 @@ def _read_model_config(path: str | None) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"model.config={path} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
         raise UserError(

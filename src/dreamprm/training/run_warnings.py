@@ -39,7 +39,7 @@ class WindowWarnings:
             weights: after it, by domain.
         """
         found = {}
-        if self.learns and row["alpha_grad_norm"] == 0:
+        if self.learns and row.get("alpha_grad_norm") == 0:
             found["zero_gradient"] = (
                 "the gradient with respect to alpha is exactly 0, so the weights learn nothing from such "
                 "windows; check that the inner steps reach the meta loss (inner.lr, precision, labels)"
