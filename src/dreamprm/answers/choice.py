@@ -164,7 +164,7 @@ class _Options:
 _LETTER = r"(?P<letter>[A-Za-z])"
 # `(B)`, `[B]`, `B)`, `B.`, `B:`, `B -`, `option B`; what follows is the option's text or a reason.
 _LEADING = re.compile(
-    rf"^(?:(?P<named>option|choice|answer|letter)\s*:?\s*)?"
+    rf"^(?:(?P<named>option|choice|answer|letter)\s*+:?\s*+)?"
     rf"(?:(?P<bracket>[(\[])\s*{_LETTER}\s*[)\]]"
     r"|(?P<bare>[A-Za-z])(?P<mark>\s*[).:\]](?!\d)|\s+-\s|\s*,\s|\s*=|\s*\u9009?[\u9879\u9805]|(?=\s*$)))"
     rf"[\s.:,=-]*(?P<rest>.*)$",
@@ -176,13 +176,13 @@ _AFTER_NAME = re.compile(r"\b(?:option|choice|answer|letter)\s+[(\[]?([A-Za-z])\
 # only letters, after any word ("in region A").
 _AT_END = re.compile(
     r"(?:(?:'s|\b(?:is|are|be|at|by|to|choose|select|pick|figure|picture|image|shape|diagram|graph|number))|[:=])\s+"
-    r"([A-Z])\s*[).]?\s*$"
+    r"([A-Z])\s*+[).]?\s*+$"
 )
-_LETTER_AT_END = re.compile(r"[a-z]\s+([A-Z])\s*[).]?\s*$")
+_LETTER_AT_END = re.compile(r"[a-z]\s+([A-Z])\s*+[).]?\s*+$")
 # "D (1.9)", "F $12,000", "B food": a capital with its option and no mark between them.
 _BESIDE = re.compile(r"^(?P<letter>[A-Z])\s+(?P<rest>\S.*)$", re.DOTALL)
 _SEVERAL = re.compile(
-    r"^(?:(?:both|either)\s+)?[(\[]?([A-Z])[)\]]?(?:\s*(?:,?\s*\b(?:and|or)\b|,|/|&)\s*[(\[]?[A-Z][)\]]?)+$"
+    r"^(?:(?:both|either)\s+)?[(\[]?([A-Z])[)\]]?(?:\s*+(?:,?\s*+\b(?:and|or)\b|,|/|&)\s*+[(\[]?[A-Z][)\]]?)+$"
 )
 _ANOTHER = re.compile(r"^[(\s]*(?:or|and|/|&)\b", re.IGNORECASE)
 # "(A) is wrong", "option A cannot be right": up to the end of the clause.
@@ -194,7 +194,8 @@ _REJECTED = re.compile(
     re.IGNORECASE,
 )
 _REASON = re.compile(
-    r"\s*[,(]?\s*\b(?:because|since|due\s+to|as\s+(?:it|the|they)|which\s+(?:is|are|has))\b.*$", re.IGNORECASE
+    r"(?<!\s)\s*+[,(]?\s*+\b(?:because|since|due\s+to|as\s+(?:it|the|they)|which\s+(?:is|are|has))\b.*$",
+    re.IGNORECASE,
 )
 # A rejection, or a guess among several.
 _NOT = re.compile(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 
 from dreamprm.responses.boxes import brace_pairs
 
@@ -20,7 +21,8 @@ _MATH_MARKS = re.compile(r"\\[()\[\]]|\$\$")
 # The content of one `$...$` pair. An unpaired dollar before a number is a currency sign and stays.
 _MATH_PAIR = re.compile(r"(?<!\\)\$([^$]*)(?<!\\)\$")
 
-_EMPHASIS = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1")
+_OPENS_EMPHASIS = re.compile(r"(\*\*|__)(?=\S)")
+_CLOSES_EMPHASIS = {mark: re.compile(rf"(?<=\S)(?={re.escape(mark)})") for mark in ("**", "__")}
 
 _SYMBOLS = {
     "\u2212": "-",
@@ -73,7 +75,8 @@ def plain(text: str) -> str:
     if not text.isascii():
         text = _in_ascii(text)
     text = _TIMES.sub(r" \\times ", text)
-    text = _EMPHASIS.sub(r"\2", text)
+    if "**" in text or "__" in text:
+        text = "\n".join(map(_without_emphasis, text.split("\n")))
     text = _MATH_PAIR.sub(r" \1 ", _MATH_MARKS.sub(" ", text))
     text = re.sub(r"\\\$|\\(?:text)?dollar(?![a-zA-Z])\s*", "$", text).replace(r"\%", "%").replace("{,}", ",")
     text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", text)
@@ -101,7 +104,26 @@ _RAISED = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207a\u207b\u207f]+
 _LOWERED = re.compile("[\u2080-\u208b]+")
 _ROOT = re.compile(r"\u221a\s*(?:\(([^()]*)\)|(\d+(?:\.\d+)?|[a-zA-Z])|(?=\{))")
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
-_FRACTIONS = re.compile("(\\d*)([\u00bc-\u00be\u2150-\u215e])")
+_FRACTIONS = re.compile("(?<!\\d)(\\d*+)([\u00bc-\u00be\u2150-\u215e])")
+
+
+def _without_emphasis(line: str) -> str:
+    """A line without its pairs of `**` or `__`: each opens before a character and closes after one.
+
+    Not a regular expression, which searches the rest of the line again for every mark that nothing closes.
+    """
+    closing = {mark: [at.start() for at in find.finditer(line)] for mark, find in _CLOSES_EMPHASIS.items()}
+    pieces, position = [], 0
+    search = 0
+    while opened := _OPENS_EMPHASIS.search(line, search):
+        ends = closing[opened[1]]
+        found = bisect_left(ends, opened.end() + 1)
+        if found == len(ends):
+            search = opened.start() + 1
+            continue
+        pieces += [line[position : opened.start()], line[opened.end() : ends[found]]]
+        position = search = ends[found] + 2
+    return "".join((*pieces, line[position:]))
 
 
 def _in_ascii(text: str) -> str:
@@ -141,6 +163,12 @@ def _unwrapped(text: str) -> str:
         dropped.update(range(match.start(), match.end() + 1), [pairs.get(match.end(), match.end())])
     text = "".join(character for position, character in enumerate(text) if position not in dropped)
     # A group around the whole answer, `{parrot}`, is formatting too; a set is written `\{1, 2\}`.
-    while (bare := text.strip()).startswith("{") and brace_pairs(bare).get(0) == len(bare) - 1:
-        text = bare[1:-1]
-    return text
+    pairs, begin, end = brace_pairs(text), 0, len(text)
+    while True:
+        while begin < end and text[begin].isspace():
+            begin += 1
+        while end > begin and text[end - 1].isspace():
+            end -= 1
+        if begin == end or pairs.get(begin) != end - 1:
+            return text[begin:end]
+        begin, end = begin + 1, end - 1

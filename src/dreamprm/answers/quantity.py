@@ -45,7 +45,7 @@ _EQUATION = re.compile(r"^(?!\s*\d+\s*\\?[a-zA-Z])[^<>,;]*(?<![<>!:])=\s*(?=[^=\
 
 # What may follow a number: a unit or words, but no operators, letters with powers or further numbers.
 _REST = re.compile(
-    r"^[\s-]*+(?:%|\u00b0[CF]?|[a-zA-Z][a-zA-Z.'-]*+(?:\s*\^\s*\{?\s*[23]\s*\}?)?|[/()\u20ac\u00a3$\u03bc]"
+    r"^[\s-]*+(?:%|\u00b0[CF]?|[a-zA-Z][a-zA-Z.'-]*+(?:\s*\^\s*+\{?\s*+[23]\s*\}?)?|[/()\u20ac\u00a3$\u03bc]"
     r"|,(?=\s*[a-zA-Z])|\s)*+$"
 )
 # `5 and a half`, `5 or more`, `two thirds`: the number is only part of the answer.

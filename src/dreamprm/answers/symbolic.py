@@ -97,9 +97,10 @@ class SymbolicChecker(Checker):
         extracted = plain(stated.text)
         if reads_as_words(extracted):
             # "The length of AB is 6\\sqrt{2}": the formula that ends a sentence.
-            end = re.search(r"\b(?:is|are|equals?)\b(?!.*\b(?:is|are|equals?)\b)[\s:]*(\S.*)$", extracted)
-            if end is not None and not reads_as_words(end[1]) and not DENIED.search(extracted):
-                extracted = end[1]
+            verbs = list(re.finditer(r"\b(?:is|are|equals?)\b[\s:]*", extracted))
+            end = extracted[verbs[-1].end() :] if verbs else ""
+            if end and not reads_as_words(end) and not DENIED.search(extracted):
+                extracted = end
         elif not stated.marked:
             return Judgement("undecided", extracted, "no answer is marked")
         if reads_as_words(without_unit(plain(reference))[0]) and read_quantity(reference) is None:

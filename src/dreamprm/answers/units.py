@@ -137,7 +137,7 @@ _FOLDED = {
 _COMPOUND = {"kmh": "km/h", "kph": "km/h", "mps": "m/s"}
 _DEGREES = re.compile(r"^\u00b0\s*[CF]\b")
 _POWERS = {"square": "^2", "squared": "^2", "cubic": "^3", "cubed": "^3", "sq": "^2", "cu": "^3"}
-_POWER = re.compile(r"^\^\s*\{?\s*([23])\s*\}?$")
+_POWER = re.compile(r"^\^\s*+\{?\s*+([23])\s*\}?$")
 
 
 def canonical_unit(text: str) -> str | None:

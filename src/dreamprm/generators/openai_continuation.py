@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -62,7 +63,7 @@ def find_continuation(ask: Callable[[dict[str, Any]], Answer | Failure]) -> Cont
 
 
 # The tags around the beginning in `continue_instruction`, which a reply may repeat with it.
-_TAGS = re.compile(r"[ \t]*</?begun>[ \t]*\n?")
+_TAGS = re.compile(r"(?<![ \t])[ \t]*+</?begun>[ \t]*\n?")
 # Markup and white space that may differ between a text and its repetition.
 _INSIGNIFICANT = frozenset(" \t\r\n*_#>`")
 _CLOSING_MARKS = "*_`"
@@ -73,6 +74,7 @@ _SHORTEST_REPETITION = 20
 # The share of words that a reworded step has in common with the step it restates; a new step has
 # fewer.
 _SAME_STEP = 0.5
+_COMPARED_WORDS = 300  # of a step; the comparison takes time that grows with their square
 
 
 def fit_to_prefix(prefix: str, reply: str) -> str:
@@ -103,10 +105,12 @@ def fit_to_prefix(prefix: str, reply: str) -> str:
 def _without_repetition(prefix: str, reply: str) -> str | None:
     """The reply after a literal repetition of the prefix, or of its part from one of its headings on."""
     written, said = _significant(prefix), _significant(reply)
-    starts = sorted({0, *(len(_significant(prefix[: match.start()])) for match in _HEADING.finditer(prefix))})
+    places = [place for _, place in written]
+    starts = sorted({0, *(bisect_left(places, match.start()) for match in _HEADING.finditer(prefix))})
     text = "".join(character for character, _ in said)
+    whole = "".join(character for character, _ in written)
     for start in starts:
-        repeated = "".join(character for character, _ in written[start:])
+        repeated = whole[start:]
         headed = repeated.startswith("step")
         if not repeated or not (headed or len(repeated) >= _SHORTEST_REPETITION):
             continue
@@ -131,7 +135,7 @@ def _without_restated_steps(prefix: str, reply: str) -> str:
     again = len(had) - first + 1  # how many of the reply's steps have a number that is in the prefix
     if len(steps) <= again:
         return reply
-    before, now = had[first - 1].casefold().split(), steps[0].casefold().split()
+    before, now = (step.casefold().split()[:_COMPARED_WORDS] for step in (had[first - 1], steps[0]))
     if SequenceMatcher(a=before, b=now, autojunk=False).ratio() < _SAME_STEP:
         return reply
     position = 0

@@ -176,10 +176,14 @@ def _with_image_marks_worded(text: str) -> str:
 
 
 def _the_image(mark: re.Match[str]) -> str:
-    before, after = mark.string[: mark.start()], mark.string[mark.end() :]
-    article = "The" if re.search(r"(?:[.?!]\s+|\A\s*)\Z", before) else "the"
+    text, start, end = mark.string, mark.start(), mark.end()
+    word = start  # where the white space before the mark begins
+    while word and text[word - 1].isspace():
+        word -= 1
+    article = "The" if not word or (text[word - 1] in ".?!" and word < start) else "the"
     # MATH-V has marks without a space next to them: "so\n<image1>that one can travel".
-    return " " * before[-1:].isalnum() + f"{article} image" + " " * after[:1].isalnum()
+    before, after = text[max(0, start - 1) : start], text[end : end + 1]
+    return " " * before.isalnum() + f"{article} image" + " " * after.isalnum()
 
 
 # How `question_text` ends a question with options.

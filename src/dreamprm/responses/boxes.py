@@ -17,8 +17,8 @@ _BETWEEN_BOXES = re.compile(
 )
 # The unit or per cent sign that follows a box: `\boxed{5} cm`, `\boxed{5}\text{ m}^2`, `\boxed{25}\%`.
 _UNIT_BEHIND = re.compile(
-    r"[ \t]*(?:\\[,;: !]|~|\\\)|\$)*[ \t]*"
-    r"(?P<unit>\\?%|\^\{?\\circ\}?|\u00b0|(?:\\(?:text|mathrm|textrm)\s*\{\s*~?\s*)?"
+    r"[ \t]*+(?:\\[,;: !]|~|\\\)|\$)*+[ \t]*+"
+    r"(?P<unit>\\?%|\^\{?\\circ\}?|\u00b0|(?:\\(?:text|mathrm|textrm)\s*\{\s*+~?\s*+)?"
     r"(?:square\s+|cubic\s+|sq\.?\s+)?(?:[mcdk]?m|in|ft|[mk]?g|m?s|min|h|m?[lL]|[km]?[VWJ]|m?A|[kM]?Hz"
     r"|(?:centi|milli|kilo|deci)?(?:met(?:er|re)|gram|lit(?:er|re))s?|inch(?:es)?|feet|hours?|minutes?|seconds?"
     r"|days?|degrees?|dollars?|cents?|percent|km/h|m/s|[km]m/(?:h|s)))(?![a-zA-Z/])\s*\}?(?:\s*\^\s*\{?[23]\}?)?"

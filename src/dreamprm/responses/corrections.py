@@ -17,7 +17,7 @@ VALUE = (
 VALUE_ENDS = r"(?=\s*(?:[.!;,)\]]|\n|\Z|\b(?:because|since|as|instead|then|not)\b))"
 
 _BOUNDARY = (
-    r"(?:[.!?;:,\n)\]}*$_\u2014\u2013\u2026]\s*|\s-+\s*|\s\(\s*"
+    r"(?:[.!?;:,)\]}*$_\u2014\u2013\u2026]\s*+|(?<!\s)[^\S\n]*+\n\s*+|\s-+\s*+|\s\(\s*+"
     r"|\b(?:but|oh|hmm+|ah|and|well|or|so)[,\s]+)"
 )
 _TAKES_BACK = re.compile(

@@ -29,8 +29,8 @@ _HEADING = re.compile(
     rf"^{MARKS}\[?step[ \t]*"
     r"(\d{1,4})"
     r"(?:[ \t]*\([^()\n]*\))?"
-    r"[ \t]*[*_]*[ \t]*(?:[:)\]\uFF1A\u2014]|[.\-\u2013](?!\d)|$)"
-    r"|^[ \t]*(?:#+[ \t]*step[ \t]*(\d{1,4})\b(?![.\-\u2013]\d)|[ \t#>\-]*\*\*step[ \t]*(\d{1,4})\*\*)",
+    r"[ \t]*+[*_]*+[ \t]*+(?:[:)\]\uFF1A\u2014]|[.\-\u2013](?!\d)|$)"
+    r"|^[ \t]*+(?:#+[ \t]*step[ \t]*(\d{1,4})\b(?![.\-\u2013]\d)|[ \t#>\-]*\*\*step[ \t]*(\d{1,4})\*\*)",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -43,7 +43,7 @@ _INLINE = re.compile(
     r"(?:[ \t]{0,4}[*_]{0,3}[ \t]{0,4}(?:[:)\]\uFF1A\u2014]|[\-\u2013](?=\s)|\.(?=[*_]{0,3}\s{1,8}[^\sa-z]))"
     r"|\*\*(?=\s))"
 )
-_OPENING_MARKS = re.compile(r"[*_#>(\[ \t]*\Z")
+_OPENING_MARKS = re.compile(r"(?<![*_#>(\[ \t])[*_#>(\[ \t]*+\Z")
 # What must stand before it: the end of a sentence, of a formula, or a value. After a word ("as in Step 2: we
 # saw", "from Step 1 and Step 2:") it is a mention.
 _ENDED = re.compile(

@@ -15,7 +15,7 @@ _ENDS_LABEL = r"(?:[*_]+(?=\s))?[ \t]*"
 
 # The line requested by our prompts.
 FINAL_ANSWER = re.compile(
-    rf"^{MARKS}(?:the[ \t]+)?final[ \t]+answer(?:[ \t]+is\b)?[ \t]*[*_]*[ \t]*(?:[:\uFF1A]|$)[ \t]*",
+    rf"^{MARKS}(?:the[ \t]+)?final[ \t]+answer(?:[ \t]+is\b)?[ \t]*+[*_]*+[ \t]*+(?:[:\uFF1A]|$)[ \t]*",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -24,7 +24,7 @@ FINAL_ANSWER = re.compile(
 ANSWER_IS = re.compile(
     rf"""
     \b (?: (?:the|my|our|your|so) \s+ | (?=correct\s|final\s|right\s) )
-    (?: (?:correct|right|final|best|required|closest|desired|numerical|revised|corrected|new) \s+ )*
+    (?: (?:correct|right|final|best|required|closest|desired|numerical|revised|corrected|new) \s+ ){{0,6}}
     (?: answer | option | choice | (?<=final\s)(?:result|value) )
     (?: \s+ (?:choice|option|letter|to\s+th(?:e|is)\s+(?:question|problem)) )?
     (?:
@@ -32,7 +32,7 @@ ANSWER_IS = re.compile(
         (?! n't | \s+ (?: (?:not|that|based|because)\b | no\b (?! [\s.,;!*_]* (?:[,;.]|\n|\Z) ) ) )
         (?: \s+ (?:therefore|thus|simply|just|option|choice|answer|probably|likely|clearly|indeed|then
                   |actually|obviously|now) \b )*
-      | (?= \s* [*_]* \s* [:=\uFF1A] )
+      | (?= \s*+ [*_]*+ \s*+ [:=\uFF1A] )
     )
     \s* {_EMPHASIS} \s* [:=\uFF1A]? {_ENDS_LABEL}
     """,
@@ -43,16 +43,16 @@ ANSWER_IS = re.compile(
 ANSWER_COLON = re.compile(
     rf"""
     (?<![\w-]) (?: (?:correct|right|final|my|short|revised|corrected) [ \t]+ )?
-    (?:final_)? (?:answer|ans|correction) \.? ["']? [ \t]* [*_]* [ \t]* [:=\uFF1A] {_ENDS_LABEL}
+    (?:final_)? (?:answer|ans|correction) \.? ["']? [ \t]*+ [*_]*+ [ \t]*+ [:=\uFF1A] {_ENDS_LABEL}
     | ^ {MARKS} (?: (?:correct|final) [ \t]+ )?
-    (?:option|choice) [ \t]* [*_]* [ \t]* [:=\uFF1A] {_ENDS_LABEL}
+    (?:option|choice) [ \t]*+ [*_]*+ [ \t]*+ [:=\uFF1A] {_ENDS_LABEL}
     """,
     _FLAGS,
 )
 
 # '**Answer**' or '## Answer' alone on a line, 'Answer (B)'.
 ANSWER_HEADING = re.compile(
-    rf"^{MARKS}answer[ \t]*[*_]*[ \t]*"
+    rf"^{MARKS}answer[ \t]*+[*_]*+[ \t]*+"
     r"(?:$|(?:[-\u2013\u2014][ \t]*)?(?=[(\[]?[A-Z][)\]]?[.*_ \t]*$))",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -64,7 +64,8 @@ TAG = re.compile(
 )
 # `#### Step 4` is a Markdown heading; GSM8K's mark is followed by a number.
 HASHES = re.compile(
-    r"^[ \t]*####[ \t]*(?P<held>[-+$\u20ac\u00a3]?[ \t]*\.?\d[^\n]*|[(\[]?[A-Z][)\]]?[ \t.]*$)", re.MULTILINE
+    r"^[ \t]*####[ \t]*+(?P<held>[-+$\u20ac\u00a3]?[ \t]*+\.?\d[^\n]*|[(\[]?[A-Z][)\]]?[ \t.]*$)",
+    re.MULTILINE,
 )
 
 # "Answer: B", "the answer is B" and "so choose B" in Chinese.
@@ -72,8 +73,8 @@ CHINESE = re.compile(
     rf"""
     (?:\u6b63\u786e|\u6700\u7ec8|\u6700\u540e)? \u7684? (?:\u7b54\u6848|\u9009\u9879)
     (?:\u5e94\u8be5|\u5e94|\u5c31)? (?! \u4e0d)
-    (?: (?:\u662f|\u4e3a|\u70ba|\u9009) [ \t]* {_COLON}? | [ \t]* [*_]* [ \t]* {_COLON} ) {_ENDS_LABEL}
-    | (?<![\u4e0d\u53ef]) [\u9009\u9078] (?:\u62e9|\u64c7|\u9879|\u9805)? [ \t]* {_COLON}? [ \t]*
+    (?: (?:\u662f|\u4e3a|\u70ba|\u9009) [ \t]* {_COLON}? | [ \t]*+ [*_]*+ [ \t]*+ {_COLON} ) {_ENDS_LABEL}
+    | (?<![\u4e0d\u53ef]) [\u9009\u9078] (?:\u62e9|\u64c7|\u9879|\u9805)? [ \t]*+ {_COLON}? [ \t]*+
     (?= [(\uFF08\u3010$*]* [A-Z\uFF21-\uFF2A] (?![a-z]) )
     """,
     _FLAGS,
@@ -84,9 +85,9 @@ OTHER_LANGUAGES = re.compile(
     (?: [ \t]+ (?:correcta|final|correcte|finale|correta|certa|corretta) )?
     (?: [ \t]+ (?:es|est|ist|lautet|\u00e9|\u00e8) \b (?! [ \t]+ (?:no|n\u00e3o|non|pas|nicht|que)\b )
         [ \t]* {_COLON}?
-      | [ \t]* [*_]* [ \t]* {_COLON} ) {_ENDS_LABEL}
+      | [ \t]*+ [*_]*+ [ \t]*+ {_COLON} ) {_ENDS_LABEL}
     | (?:\u043e\u0442\u0432\u0435\u0442|jawaban(?:nya)?|\u0111\u00e1p[ ]\u00e1n|cevap)
-    (?: [ \t]+ (?:adalah|l\u00e0) )? [ \t]* [*_]* [ \t]* [:\uFF1A\u2014] {_ENDS_LABEL}
+    (?: [ \t]+ (?:adalah|l\u00e0) )? [ \t]*+ [*_]*+ [ \t]*+ [:\uFF1A\u2014] {_ENDS_LABEL}
     | (?:\u7b54\u3048|\u6b63\u89e3|\uc815\ub2f5) (?: \u306f | \uc740 | [ \t]* {_COLON} ) [ \t]*
     """,
     _FLAGS,
@@ -94,16 +95,17 @@ OTHER_LANGUAGES = re.compile(
 
 _IS = r"(?: 's | \u2019s | [ \t]+ (?:is|must[ \t]+be|should[ \t]+be|would[ \t]+be) ) [ \t]+"
 _I_THINK = r"I (?: '?d | \u2019d | 'll | [ \t]+would | [ \t]+will )? [ \t]+"
+_PAUSE = r"(?: [ \t]*+ , [ \t]++ | [ \t]++ )"
 # "I think B.", "Actually C.", "So it is 4.": only before a plain value that ends its clause.
 OPINION = re.compile(
     rf"""
     (?:
-        \b {_I_THINK} (?:think|believe|guess|say|choose|pick|select|go[ \t]+with|opt[ \t]+for) [ \t]*,? [ \t]+
+        \b {_I_THINK} (?:think|believe|guess|say|choose|pick|select|go[ \t]+with|opt[ \t]+for) {_PAUSE}
         (?: that[ \t]+ )? (?: (?:it|this|the[ \t]+answer) {_IS} )?
       | \b my [ \t]+ (?:guess|choice|pick) {_IS}
-      | \b (?:so|therefore|thus|hence) [ \t]* ,? [ \t]+ (?: (?:we|I) [ \t]+ )? (?:choose|select|pick) [ \t]+
-      | (?<![^.!?,;:\n\u2014\ ]) actually [ \t]* ,? [ \t]+
-      | (?: \b (?:so|therefore|thus|hence|then|now|actually|no|wait) \b [ \t]* ,? [ \t]* | \u2234 [ \t]* )
+      | \b (?:so|therefore|thus|hence) {_PAUSE} (?: (?:we|I) [ \t]+ )? (?:choose|select|pick) [ \t]+
+      | (?<![^.!?,;:\n\u2014\ ]) actually {_PAUSE}
+      | (?: \b (?:so|therefore|thus|hence|then|now|actually|no|wait) \b [ \t]*+ ,? [ \t]*+ | \u2234 [ \t]* )
         (?:it|this|the[ \t]+(?:result|total)) {_IS}
     )
     (?P<value> {VALUE} ) {VALUE_ENDS}

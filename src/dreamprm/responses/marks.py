@@ -54,7 +54,7 @@ class Statement:
 
 
 _MINERVA_TAIL = re.compile(
-    r"\.?[ \t]*I[ \t]+hope[ \t]+it[ \t]+is[ \t]+correct\b.*", re.IGNORECASE | re.DOTALL
+    r"(?:\.[ \t]*+|(?<![ \t])[ \t]*+)I[ \t]+hope[ \t]+it[ \t]+is[ \t]+correct\b.*", re.IGNORECASE | re.DOTALL
 )
 
 # The end of a sentence: a full stop followed by a space and a capital, a backslash or a mark.
@@ -63,7 +63,7 @@ SENTENCE_END = re.compile(
 )
 # A character other than the marks around a formula.
 _CONTENT = re.compile(r"[^\s$*_\[\]\\:\uFF1A>#\"'-]|[-\"'\[](?=[^\s-])|\\[a-zA-Z{]")
-_ONLY_DELIMITERS = re.compile(r"\s*(?:\\[\[\]()]|\$\$?|`{3,}\w*|-{3,}|={3,}|[*_]+)?\s*")
+_ONLY_DELIMITERS = re.compile(r"\s*+(?:\\[\[\]()]|\$\$?|`{3,}\w*|-{3,}|={3,}|[*_]+)?\s*+")
 _LINE = re.compile(r"[^\n]+")
 _LINES_BELOW = 10  # a heading with no text soon after it has no answer; the bound keeps loops cheap
 _ANNOUNCES = re.compile(r"(?:[:\uFF1A]|\b(?:is|are|by))\Z")

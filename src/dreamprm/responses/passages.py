@@ -165,14 +165,14 @@ def _without_white_space(text: str, end: int) -> int:
 
 # What opens a formula or code block. Inline code and formulas are matched whole: they end on the same line.
 _OPENING = re.compile(
-    r"^[ \t]*(?P<fence>`{3,}|~{3,})[^\n`]*$"
+    r"^[ \t]*(?P<fence>`{3,}+|~{3,}+)[^\n`]*$"
     r"|(?P<display>\$\$|(?<!\\)\\\[)"
     r"|\\begin\{(?P<environment>\w+\*?)\}"
     r"|(?P<inline>(?<!\\)\\\()"
     r"|`[^`\n]+`"
     # Pandoc's rule to tell a formula from an amount of money: no space inside the dollars, no digit
     # after.
-    r"|\$(?![\s$])(?:\\.|[^$\n\\])+?(?<!\s)\$(?!\d)",
+    r"|(?<!\\)\$(?![\s$])(?:\\.|[^$\n\\])+?(?<!\s)\$(?!\d)",
     re.MULTILINE,
 )
 _BARE_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*$", re.MULTILINE)

@@ -69,7 +69,7 @@ _CONCLUDES = re.compile(
     re.IGNORECASE,
 )
 _LABEL = re.compile(
-    r"(?:[^:\uff1a\n]*(?<!\bis)|.*final\s+answer\s+is)[\s*_]*[:\uff1a][\s*_$\\(\[]*", re.IGNORECASE
+    r"(?:[^:\uff1a\n]*+(?<!\bis)|.*final\s+answer\s+is)[\s*_]*[:\uff1a][\s*_$\\(\[]*", re.IGNORECASE
 )
 _ABOUT_AN_ANSWER = re.compile(r"\b(?:answer|option|choice)\b(?!\s*[(\[]?[A-Z]\b)", re.IGNORECASE)
 _BEGINS_WITH_A_LETTER = re.compile(
@@ -86,7 +86,7 @@ _NARRATES = re.compile(
 # of thinking and template marks all of the text shows: it need not be read as a whole (60 times faster).
 _PLAIN_LINE = re.compile(r"Final answer: ([-+]?\d+(?:\.\d+)?|[A-Z])")
 _MAY_HIDE = re.compile(r"[<\u25c1|\[]")
-_ONLY_DELIMITERS = re.compile(r"\s*(?:\\[\[\]()]|\$\$?|`{3,}\w*|-{3,}|={3,})?\s*")
+_ONLY_DELIMITERS = re.compile(r"\s*+(?:\\[\[\]()]|\$\$?|`{3,}\w*|-{3,}|={3,})?\s*+")
 
 
 def stated_answer(response: str) -> Stated | None:

@@ -57,6 +57,7 @@ _BEGINS_TURN = re.compile(
     r"|<\|start_header_id\|>assistant<\|end_header_id\|>|\[/INST\])\s*)+",
     re.IGNORECASE,
 )
+_ECHO = re.compile(r"\s*\[INST\]", re.IGNORECASE)
 _MARKS_A_MARK = re.compile(r"[<\[\u25c1]")
 
 
@@ -92,7 +93,9 @@ def _thoughts(text: str) -> tuple[list[tuple[int, int]], bool]:
             # Thinking that mentions its own tag opens no second block.
             opened = tag.start() if opened is None else opened
         else:
-            hidden = [(0, tag.end())] if opened is None else [*hidden, (opened, tag.end())]
+            if opened is None:
+                hidden.clear()
+            hidden.append((opened or 0, tag.end()))
             opened = None
     if opened is not None:
         hidden.append((opened, len(text)))
@@ -103,13 +106,16 @@ def _template_marks(text: str) -> list[tuple[int, int]]:
     begin = _BEGINS_TURN.match(text)
     start = begin.end() if begin is not None else 0
     hidden = [(0, start)] if start else []
+    struck = text.find("<s>", start)
     for mark in _ENDS_TURN.finditer(text, start):
         # `<s>5</s>` is struck out, as in HTML.
-        if mark.group() == "</s>" and text.rfind("<s>", start, mark.start()) >= 0:
+        if 0 <= struck < start:
+            struck = text.find("<s>", start)
+        if mark.group() == "</s>" and 0 <= struck < mark.start():
             continue
         if mark.group().upper() == "[INST]" and not text[start : mark.start()].strip():
             continue  # an echo of the prompt, up to [/INST]
-        if mark.group().upper() == "[/INST]" and text[start:].lstrip()[:6].upper() == "[INST]":
+        if mark.group().upper() == "[/INST]" and _ECHO.match(text, start):
             hidden.append((start, mark.end()))
             start = mark.end()
             continue

@@ -45,7 +45,7 @@ def apply(operation: str, left: int, right: int) -> int:
     raise ValueError(f"operation must be one of {', '.join(OPERATIONS)}, got {operation!r}")
 
 
-_PATTERN = re.compile(r"(\w+) of left (\w+) and right (\w+)(?: (plus|minus) (\d+))? \?")
+_PATTERN = re.compile(r"\b(\w+) of left (\w+) and right (\w+)(?: (plus|minus) (\d+))? \?")
 
 
 def parse_question(prompt: str) -> Question:

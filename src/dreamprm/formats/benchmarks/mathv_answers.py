@@ -91,9 +91,9 @@ def equal(reference: str, answer: str) -> bool:
 
 def _unboxed(text: str) -> str:
     """The content of the box, up to the text's last brace; cut at an unmatched closing brace."""
-    box = re.search(r"oxed\{(.*)\}", text, re.DOTALL)
-    if box is not None:
-        text = box[1]
+    _, _, behind = text.partition("oxed{")
+    if "}" in behind:
+        text = behind[: behind.rindex("}")]
     closed, opened = text.find("}"), text.find("{")
     if closed >= 0 and (opened < 0 or closed < opened):
         text = text[:closed]

@@ -117,11 +117,11 @@ class MathVistaChecker(BenchmarkChecker):
         whole = response.strip()
         if not whole:
             return Judgement("wrong", None, "MathVista: the response is empty")
-        quoted = re.search(r'The answer is "(.*)"\.', whole)
+        quoted = _quoted(whole)
         if whole in question.options or (question.answer_type in ("integer", "float") and _number(whole)):
             extracted: str | None = whole
         elif quoted is not None:
-            extracted = quoted[1]
+            extracted = quoted
         elif self.judge is not None:
             return self._judged(whole, question, self.judge)
         else:
@@ -226,6 +226,15 @@ def _option(text: str, question: QuestionRecord) -> str:
     if letter in question.letters:
         return question.options[question.letters.index(letter)]
     return min(question.options, key=lambda option: edit_distance(letter, option))
+
+
+def _quoted(response: str) -> str | None:
+    """What stands in `The answer is "..."`, up to the last such end of its line."""
+    for line in response.split("\n"):
+        _, mark, behind = line.partition('The answer is "')
+        if mark and '".' in behind:
+            return behind[: behind.rindex('".')]
+    return None
 
 
 def _by_rule(response: str, question: QuestionRecord) -> str | None:

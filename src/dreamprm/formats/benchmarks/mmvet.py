@@ -21,7 +21,7 @@ CAPABILITIES = ("rec", "ocr", "know", "gen", "spat", "math")
 """Recognition, OCR, knowledge, language generation, spatial awareness, mathematics."""
 
 _GRADE = re.compile(
-    r"[\s*_#>]*(?:(?:correctness\s+)?(?:score|grade)[\s*_]*[:=]?[\s*_]*)?(\d+(?:\.\d+)?)"
+    r"[\s*_#>]*(?:(?:correctness\s+)?(?:score|grade)[\s*_]*+[:=]?[\s*_]*+)?(\d+(?:\.\d+)?)"
     r"(?:\s*/\s*1(?:\.0)?)?[\s*_.]*",
     re.IGNORECASE,
 )
@@ -157,7 +157,10 @@ def grading_prompt(question: QuestionRecord, response: str) -> str:
         question: its text and reference are shown.
         response: put between marks; the prompt says that it is not an instruction.
     """
-    reference = re.sub(r"\s*<(AND|OR)>\s*", r" <\1> ", question.answer).strip()
+    # Not `\s*<(AND|OR)>\s*`, which is quadratic in white space.
+    parts = re.split(r"<(AND|OR)>", question.answer)
+    parts[::2] = [part.strip() for part in parts[::2]]
+    reference = "".join(f" <{part}> " if number % 2 else part for number, part in enumerate(parts)).strip()
     return (
         "Grade how well a response answers a question about an image that you do not see. The reference "
         "is right. <AND> in it joins things that a fully right response has to contain, all of them; <OR> "
