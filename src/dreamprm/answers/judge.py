@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from dreamprm.answers.base import Checker, Judgement
 from dreamprm.config.checking import check_settings
-from dreamprm.config.schema import setting
+from dreamprm.config.schema import LARGEST_SEED, setting
 from dreamprm.data.records import QuestionRecord
 from dreamprm.generators.base import GenerationError, Generator
 from dreamprm.responses import stated_answer
@@ -52,7 +52,7 @@ class JudgeChecker(Checker):
         minimum=8,
         advice="a reply must have room for a verdict",
     )
-    seed: int = setting(0, "passed to the judge's generator")
+    seed: int = setting(0, "passed to the judge's generator", maximum=LARGEST_SEED)
 
     def __post_init__(self) -> None:
         check_settings(self)

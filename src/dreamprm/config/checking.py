@@ -13,9 +13,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from dreamprm.config.errors import UserError, nearest
+from dreamprm.config.errors import UserError, nearest, shortened
 from dreamprm.config.keys import is_a
 from dreamprm.config.schema import (
+    LARGEST_INTEGER,
     REQUIRED,
     Leaf,
     declared,
@@ -152,7 +153,7 @@ def require_name(what: str, name: str, known: Collection[str]) -> None:
         UserError: naming the nearest known name and all of them.
     """
     if name not in known:
-        raise UserError(f"unknown {what} {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+        raise UserError(f"unknown {what} {shortened(name)}{nearest(name, known)}; known: {', '.join(known)}")
 
 
 def require_settings(
@@ -289,7 +290,7 @@ def check_values(settings: Iterable[Leaf], values: Mapping[str, Any]) -> None:
             kind, optional = without_none(leaf.type)
             allowed = f"{_in_words(kind)} {limits}".rstrip() + (" or null" if optional else "")
             allowed = f"one of {_listed(choices, optional)}" if choices else allowed
-            raise UserError(f"{leaf.key} must be {allowed}, got {value!r}{_advice(leaf.metadata)}")
+            raise UserError(f"{leaf.key} must be {allowed}, got {shortened(value)}{_advice(leaf.metadata)}")
         for where, item, _ in _members(value, leaf.key):
             if item is not None:
                 _check_limits(item, where, leaf.metadata, optional=without_none(leaf.type)[1])
@@ -309,8 +310,10 @@ def _check_limits(value: Any, key: str, metadata: Mapping[str, Any], *, optional
     choices = metadata.get("choices")
     if choices is not None and value not in choices:
         hint = nearest(str(value), choices)
-        raise UserError(f"{key} must be one of {_listed(choices, optional)}, got {value!r}{hint}")
+        raise UserError(f"{key} must be one of {_listed(choices, optional)}, got {shortened(value)}{hint}")
     limits = limits_text(metadata)
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        raise UserError(f"{key} must be a number of at most 64 bits, got one of {value.bit_length()}")
     if not limits or not isinstance(value, int | float):
         return
     # Written so that NaN, for which every comparison is false, is refused.

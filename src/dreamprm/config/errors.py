@@ -14,6 +14,12 @@ class DataError(UserError):
     """A bad record: the message names file, line, field, value and what is allowed."""
 
 
+def shortened(value: object) -> str:
+    """A value as messages show it: its repr, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}... ({len(text):,} characters)"
+
+
 def closest(given: str, known: Iterable[str]) -> str | None:
     """The known name nearest to the one given; None if none is near."""
     return next(iter(difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)), None)

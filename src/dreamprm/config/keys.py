@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin, get_type_hints
 
-from dreamprm.config.errors import UserError, nearest
+from dreamprm.config.errors import UserError, nearest, shortened
 from dreamprm.config.schema import REQUIRED, leaves, open_field, type_name, without_none
 
 
@@ -44,10 +44,11 @@ def canonical(kind: Any, value: Any, *, key: str, origin: Origin) -> Any:
         return {str(n): canonical(item, part, key=f"{key}.{n}", origin=origin) for n, part in value.items()}
     if not is_a(kind, value):
         allowed = type_name(kind) + (" or null" if optional else "")
-        hint = f"; write [{value}]" if get_origin(kind) is list and isinstance(value, str) else ""
+        one = get_origin(kind) is list and isinstance(value, str) and len(value) < 200
+        hint = f"; write [{value}]" if one else ""
         hint = "; put quotes around it" if kind is str and isinstance(value, bool) else hint
         raise UserError(
-            f"{origin.source}: {key} must be {allowed}, got {value!r} ({type(value).__name__}){hint}"
+            f"{origin.source}: {key} must be {allowed}, got {shortened(value)} ({type(value).__name__}){hint}"
         )
     return value
 
@@ -66,7 +67,7 @@ def _canonical_section(kind: Any, value: Any, *, key: str, origin: Origin) -> di
         value = {short: value}
     if not isinstance(value, dict):
         where = key or "the configuration"
-        got = f"{value!r} ({type(value).__name__})"
+        got = f"{shortened(value)} ({type(value).__name__})"
         raise UserError(
             f"{origin.source}: {where} must be a section with the keys {', '.join(fields)}, got {got}"
         )
@@ -105,6 +106,7 @@ def unknown_key(key: str, *, origin: Origin) -> UserError:
     known = [leaf.key for leaf in leaves(origin.schema)]
     plain = re.sub(r"\[\d+\]", "[]", key)
     last = plain.rpartition(".")[2]
+    key = key if len(key) <= 200 else f"{key[:200]}... ({len(key):,} characters)"
     near = [name for name in known if name.rpartition(".")[2] == last]
     hint = f", did you mean {' or '.join(map(repr, near[:3]))}?" if near else nearest(plain, known)
     if hint:

@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -22,6 +21,7 @@ from dreamprm.config.checking import Given, check_config, settings_read
 from dreamprm.config.errors import UserError
 from dreamprm.config.keys import Origin, canonical, moved_to, unknown_key
 from dreamprm.config.schema import REQUIRED, load, open_field, own_first, unmet, without_none
+from dreamprm.config.yaml_values import parse_override, read_yaml, require_usable_characters
 
 C = TypeVar("C")
 
@@ -50,7 +50,7 @@ def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides:
     given: dict[str, Any] = {}
     saved = False
     if path is not None:
-        content = _read_yaml(Path(path))
+        content = read_yaml(Path(path))
         saved = content.pop(VERSIONS, None) is not None
         for name in getattr(schema, "outdated", ()) if saved else ():
             content.pop(name, None)
@@ -64,31 +64,17 @@ def load_config(schema: type[C], path: str | os.PathLike[str] | None, overrides:
         if missing:
             raise UserError(f"{source}: {', '.join(missing)} must be given")
         config = OmegaConf.to_object(merged)
-    except (OmegaConfBaseException, TypeError) as error:
-        reason = str(error).partition("\n")[0]
+    except UserError:
+        raise
+    except (OmegaConfBaseException, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        reason = str(error).partition("\n")[0][:300]
         key = getattr(error, "full_key", None)
         raise UserError(f"{source}: {f'{key}: ' if key else ''}{reason}") from error
     assert isinstance(config, schema)
     anew = {override.partition("=")[0].strip() for override in overrides} if path is not None else ()
     check_config(config, Given(given, anew, saved))
+    require_usable_characters(given, source)  # last, as what is a name has its own rules
     return config
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise UserError(f"configuration file {path} {what}; give a YAML file")
-    try:
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}{line}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {error}") from error
-    if not isinstance(content, dict):
-        found = type(content).__name__
-        raise UserError(f"{path}: must hold keys and values (`key: value` lines), got a {found}")
-    return {str(key): value for key, value in content.items()}
 
 
 def _apply_override(given: dict[str, Any], override: str, *, schema: type[Any]) -> None:
@@ -97,14 +83,7 @@ def _apply_override(given: dict[str, Any], override: str, *, schema: type[Any]) 
     key = key.strip()
     if not equals or not key:
         raise UserError(f"{COMMAND_LINE}: {override!r} is not an override; write key=value, such as seed=1")
-    try:
-        # Through OmegaConf, whose YAML reads 5e-7 as a number.
-        parsed = OmegaConf.to_container(OmegaConf.from_dotlist(["value=" + text]))
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{COMMAND_LINE}: the value of {key} is not valid YAML: {text!r}") from error
-
-    assert isinstance(parsed, dict)
-    value = parsed["value"]
+    value = parse_override(text, key, COMMAND_LINE)
     origin = Origin(COMMAND_LINE, schema)
     node: Any = given
     kind: Any = schema
@@ -207,7 +186,7 @@ def config_yaml(config: Any, *, extra: Mapping[str, str] | None = None) -> str:
 
 def saved_versions(path: str | os.PathLike[str]) -> dict[str, str]:
     """The `versions` section of a saved configuration; empty if the file has no such section."""
-    content = _read_yaml(Path(path)).get(VERSIONS)
+    content = read_yaml(Path(path)).get(VERSIONS)
     return {str(name): str(value) for name, value in content.items()} if isinstance(content, dict) else {}
 
 

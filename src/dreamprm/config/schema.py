@@ -22,6 +22,12 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 REQUIRED = "???"  # OmegaConf's marker for a value that must be given
 
+LARGEST_INTEGER = 2**63 - 1
+"""What tensors, tables and other programs hold."""
+
+LARGEST_SEED = 2**32 - 1
+"""What every library takes as a seed; NumPy's is the strictest."""
+
 GIVEN = "given"
 """In a `when`: any value except null, 0, false and empty ones."""
 
@@ -213,7 +219,12 @@ def limits_text(metadata: Mapping[str, Any]) -> str:
     """The range in words: `>= 0 and < 1`; empty if there is none."""
     signs = {"minimum": ">=", "above": ">", "maximum": "<=", "below": "<"}
     given = {sign: metadata.get(name) for name, sign in signs.items()}
-    return " and ".join(f"{sign} {limit:g}" for sign, limit in given.items() if limit is not None)
+    return " and ".join(f"{sign} {_number(limit)}" for sign, limit in given.items() if limit is not None)
+
+
+def _number(limit: float) -> str:
+    short = f"{limit:g}"
+    return short if float(short) == limit else str(limit)
 
 
 def unmet(when: Mapping[str, Any] | None, value_of: Callable[[str], Any]) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dreamprm.config.choices import SPLITS
-from dreamprm.config.schema import REQUIRED, open_settings, section, setting
+from dreamprm.config.schema import LARGEST_SEED, REQUIRED, open_settings, section, setting
 from dreamprm.generators.settings import JudgeSettings
 from dreamprm.runtime.settings import BadRecordSettings
 
@@ -79,7 +79,7 @@ class BenchmarkConfig(BadRecordSettings):
         choices=("error", "skip"),
     )
     judge: JudgeSettings = section(JudgeSettings)
-    seed: int = setting(0, "seed for the bootstrap", minimum=0)
+    seed: int = setting(0, "seed for the bootstrap", minimum=0, maximum=LARGEST_SEED)
     resamples: int = setting(2000, "bootstrap draws", minimum=1)
     level: float = setting(0.95, "share of the draws inside an interval", above=0, below=1)
     settings: dict[str, Any] = open_settings(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dreamprm.answers.settings import JudgedAnswers
 from dreamprm.config.choices import AGGREGATIONS
 from dreamprm.config.names import check_names
-from dreamprm.config.schema import GIVEN, REQUIRED, section, setting
+from dreamprm.config.schema import GIVEN, LARGEST_SEED, REQUIRED, section, setting
 from dreamprm.runtime.settings import BadRecordSettings, ground_colour, image_ground_setting
 
 PICK = "pick"
@@ -140,7 +140,10 @@ class EvaluateConfig(BadRecordSettings):
     )
     examples: ExampleSettings = section(ExampleSettings)
     seed: int = setting(
-        0, "seed for the bootstrap, the drawn subsets, the sign flips and the examples", minimum=0
+        0,
+        "seed for the bootstrap, the drawn subsets, the sign flips and the examples",
+        minimum=0,
+        maximum=LARGEST_SEED,
     )
     resamples: int = setting(2000, "bootstrap samples", minimum=100)
     level: float = setting(

@@ -7,7 +7,7 @@ from typing import Any
 
 from dreamprm.answers.settings import AnswerSettings
 from dreamprm.config.choices import PROMPTS, SPLITS
-from dreamprm.config.schema import REQUIRED, open_settings, section, setting
+from dreamprm.config.schema import LARGEST_SEED, REQUIRED, open_settings, section, setting
 from dreamprm.generators.settings import GeneratorSettings
 from dreamprm.runtime.settings import ProgressSettings, ReadingSettings, RecordFile, require_end
 
@@ -77,7 +77,7 @@ class LabelConfig:
     output: str = setting(
         REQUIRED, "folder for the results; a run that was stopped resumes from those already there"
     )
-    seed: int = setting(0, "seed for the sampling", minimum=0)
+    seed: int = setting(0, "seed for the sampling", minimum=0, maximum=LARGEST_SEED)
     prompt: str = setting(
         "five_stage", "ask for the paper's five steps, or for no structure (ablation)", choices=PROMPTS
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import UserError
-from dreamprm.config.schema import setting
+from dreamprm.config.schema import LARGEST_SEED, setting
 from dreamprm.files.content import FileDigests
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
 
@@ -43,7 +43,11 @@ class SandboxGenerator(Generator):
     folder: str = setting(
         MISSING, "a world made by `dreamprm sandbox`; images are given by their paths in it"
     )
-    seed: int = setting(0, "selects the reasoner; another seed falls into other traps on the same questions")
+    seed: int = setting(
+        0,
+        "selects the reasoner; another seed falls into other traps on the same questions",
+        maximum=LARGEST_SEED,
+    )
     errors: str = setting(
         "training",
         "those of the world's training sets, other mistakes at other rates, or none",

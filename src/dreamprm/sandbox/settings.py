@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dreamprm.config.schema import setting
+from dreamprm.config.schema import LARGEST_SEED, setting
 from dreamprm.runtime.settings import require_end
 
 
@@ -19,7 +19,9 @@ class SandboxConfig:
     }
 
     folder: str = setting("data/sandbox/seed${seed}", "folder for the generated files")
-    seed: int = setting(0, "seed for everything that is generated, including the base model", minimum=0)
+    seed: int = setting(
+        0, "seed for everything that is generated, including the base model", minimum=0, maximum=LARGEST_SEED
+    )
     questions_per_domain: int = setting(1500, "questions in each of the 15 training domains", minimum=2)
     cots_per_question: int = setting(2, "chains of thought per training question", minimum=1)
     meta_questions: int = setting(300, "questions in the meta set, with four CoTs each", minimum=2)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from dreamprm.config.choices import AGGREGATIONS, HEADS, META_LOSSES, READOUTS
 from dreamprm.config.names import check_names
-from dreamprm.config.schema import GIVEN, REQUIRED, section, setting
+from dreamprm.config.schema import GIVEN, LARGEST_SEED, REQUIRED, section, setting
 from dreamprm.runtime.settings import (
     ProgressSettings,
     ReadingSettings,
@@ -164,7 +164,9 @@ class TrainConfig:
     }
     name: str = setting(REQUIRED, "name of the run")
     output: str = setting("runs/${name}", "run folder")
-    seed: int = setting(0, "seed for the initialisation and the order of the data", minimum=0)
+    seed: int = setting(
+        0, "seed for the initialisation and the order of the data", minimum=0, maximum=LARGEST_SEED
+    )
     resume: str = setting(
         "auto",
         "auto: continue the run in the output folder, or start one if there is none; a run with another "

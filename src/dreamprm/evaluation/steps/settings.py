@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dreamprm.config.names import check_names
-from dreamprm.config.schema import REQUIRED, section, setting
+from dreamprm.config.schema import LARGEST_SEED, REQUIRED, section, setting
 from dreamprm.runtime.settings import BadRecordSettings
 
 CHOSEN_ON = ("split", "subset", "file", "nothing")
@@ -70,7 +70,7 @@ class EvaluateStepsConfig(BadRecordSettings):
         choices=SCOPES,
     )
     bins: int = setting(10, "bins of the reliability curves", minimum=1, maximum=1000)
-    seed: int = setting(0, "seed for the split and the bootstrap", minimum=0)
+    seed: int = setting(0, "seed for the split and the bootstrap", minimum=0, maximum=LARGEST_SEED)
     resamples: int = setting(2000, "bootstrap samples of the questions", minimum=100)
     level: float = setting(0.95, "confidence level of the intervals", above=0, below=1)
     threshold: ThresholdSettings = section(ThresholdSettings)
