@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dreamprm.config.errors import DataError, UserError, closest
+from dreamprm.data.image_paths import LEAVES, image_path
 from dreamprm.files.json_values import shown
 
 
@@ -250,6 +251,7 @@ class ImagePolicy:
         check: also decode every image. The images' existence is always checked; decoding costs some
             milliseconds each.
         truncated: with `check`, whether an image that is cut off may be read as far as it goes.
+        allow_outside: whether a path may lead out of the folder (absolute, by `..`, or by a link).
 
     Raises:
         UserError: `missing` is none of the three, or `root` is not a folder.
@@ -260,6 +262,7 @@ class ImagePolicy:
     allow_none: bool = False
     check: bool = False
     truncated: bool = False
+    allow_outside: bool = False
 
     def __post_init__(self) -> None:
         if self.missing not in ("error", "text_only", "keep"):
@@ -275,14 +278,24 @@ class ImagePolicy:
         Read from `images` (a list) or from `image` or the public files' `image_path` (one path).
 
         Raises:
-            DataError: a field of the wrong type, an image that is missing or broken, or no image when one is
-                required.
+            DataError: a field of the wrong type, an image that is missing or broken or outside the folder, or
+                no image when one is required.
         """
         name, given = self._named(fields)
         if self.missing == "keep":
             return FoundImages(given)
         root = os.path.abspath(fields.path.parent if self.root is None else self.root)
-        paths = tuple(os.path.join(root, path) for path in given)
+        places = [image_path(root, path, allow_outside=self.allow_outside) for path in given]
+        for index, (_, outside) in enumerate(places):
+            if outside is not None:
+                where = f"{name}[{index}]" if name == "images" else name
+                raise fields.error(
+                    where,
+                    f"an image inside its folder (this {outside}; set image_root to the folder that holds "
+                    f"the images, or {LEAVES})",
+                    given[index],
+                )
+        paths = tuple(path for path, _ in places)
         cut_off = None
         for index, path in enumerate(paths):
             problem, warning = self._problem(path)

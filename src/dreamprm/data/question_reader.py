@@ -19,6 +19,7 @@ def read_question_records(
     image_root: str | Path | None = None,
     missing_image: MissingImage = "error",
     allow_no_image: bool = False,
+    allow_outside: bool = False,
     check_images: bool = False,
     truncated_image: TruncatedImage = "error",
     on_error: OnError = "error",
@@ -35,8 +36,8 @@ def read_question_records(
 
     Args:
         path: a JSON array or a JSON Lines file of any size; it is read row by row.
-        image_root, missing_image, allow_no_image, check_images, truncated_image, on_error, max_bad_fraction,
-            report: as in `read_candidate_records`.
+        image_root, missing_image, allow_no_image, allow_outside, check_images, truncated_image, on_error,
+            max_bad_fraction, report: as in `read_candidate_records`.
         domain: the domain of every record, whatever the file says; None: each record names its own, or gets
             the file's name without its suffix.
 
@@ -48,7 +49,12 @@ def read_question_records(
     """
     report = ReadReport() if report is None else report
     images = ImagePolicy(
-        image_root, missing_image, allow_no_image, check_images, truncated=truncated_image == "read"
+        image_root,
+        missing_image,
+        allow_no_image,
+        check_images,
+        truncated=truncated_image == "read",
+        allow_outside=allow_outside,
     )
     path = Path(path)
 

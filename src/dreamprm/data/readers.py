@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.fields import Fields, ImagePolicy, MissingImage, TruncatedImage, place
+from dreamprm.data.image_paths import LEAVES, image_path
 from dreamprm.data.json_stream import Row, stream_json
 from dreamprm.data.nested_rows import NestedRow, group_nested, without_cut_marks
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
@@ -27,6 +28,7 @@ def read_step_records(
     image_root: str | Path | None = None,
     missing_image: MissingImage = "error",
     allow_no_image: bool = False,
+    allow_outside: bool = False,
     check_images: bool = False,
     stepless: Stepless = "error",
     on_error: OnError = "error",
@@ -46,6 +48,7 @@ def read_step_records(
         image_root: the folder that image paths are relative to; None for the file's own folder.
         missing_image: `error`, or `text_only` to use the record without its images.
         allow_no_image: whether a record may name no image.
+        allow_outside: whether an image path may lead out of the folder: absolute, by `..`, or by a link.
         check_images: also decode every image; their existence is always checked.
         stepless: a record with empty `steps` is an `error`, or is left out (`skip`).
         on_error: `error` stops at the first bad row; `skip` leaves bad rows out, counted and listed in
@@ -63,7 +66,7 @@ def read_step_records(
             a file without any record.
     """
     report = ReadReport() if report is None else report
-    images = ImagePolicy(image_root, missing_image, allow_no_image, check_images)
+    images = ImagePolicy(image_root, missing_image, allow_no_image, check_images, allow_outside=allow_outside)
     _check_stepless(stepless)
 
     def parse(fields: Fields) -> StepRecord | NestedRow | None:
@@ -80,6 +83,7 @@ def read_meta_records(
     image_root: str | Path | None = None,
     missing_image: MissingImage = "error",
     allow_no_image: bool = False,
+    allow_outside: bool = False,
     check_images: bool = False,
     on_error: OnError = "error",
     max_bad_fraction: float = 0.01,
@@ -94,8 +98,8 @@ def read_meta_records(
 
     Args:
         path: a JSON array or a JSON Lines file of any size; it is read row by row.
-        image_root, missing_image, allow_no_image, check_images, on_error, max_bad_fraction, report: as in
-            `read_step_records`.
+        image_root, missing_image, allow_no_image, allow_outside, check_images, on_error, max_bad_fraction,
+            report: as in `read_step_records`.
 
     Returns:
         An iterator of records.
@@ -104,7 +108,7 @@ def read_meta_records(
         UserError, DataError: as for `read_step_records`.
     """
     report = ReadReport() if report is None else report
-    images = ImagePolicy(image_root, missing_image, allow_no_image, check_images)
+    images = ImagePolicy(image_root, missing_image, allow_no_image, check_images, allow_outside=allow_outside)
 
     def parse(fields: Fields) -> MetaRecord:
         if "question" not in fields.values and ("input" in fields.values or "true_false" in fields.values):
@@ -132,6 +136,7 @@ def read_candidate_records(
     image_root: str | Path | None = None,
     missing_image: MissingImage = "error",
     allow_no_image: bool = False,
+    allow_outside: bool = False,
     check_images: bool = False,
     truncated_image: TruncatedImage = "error",
     on_error: OnError = "error",
@@ -148,8 +153,8 @@ def read_candidate_records(
 
     Args:
         path: a JSON array or a JSON Lines file of any size; it is read row by row.
-        image_root, missing_image, allow_no_image, check_images, on_error, max_bad_fraction, report: as in
-            `read_step_records`.
+        image_root, missing_image, allow_no_image, allow_outside, check_images, on_error, max_bad_fraction,
+            report: as in `read_step_records`.
         truncated_image: with `check_images`, whether an image that is cut off is broken (`error`), or used as
             far as it goes and counted (`read`).
 
@@ -161,7 +166,12 @@ def read_candidate_records(
     """
     report = ReadReport() if report is None else report
     images = ImagePolicy(
-        image_root, missing_image, allow_no_image, check_images, truncated=truncated_image == "read"
+        image_root,
+        missing_image,
+        allow_no_image,
+        check_images,
+        truncated=truncated_image == "read",
+        allow_outside=allow_outside,
     )
 
     def parse(fields: Fields) -> CandidateRecord:
@@ -356,6 +366,7 @@ def read_text_records(
     path: str | Path,
     *,
     image_root: str | Path | None = None,
+    allow_outside: bool = False,
     on_error: OnError = "error",
     max_bad_fraction: float = 0.01,
     report: ReadReport | None = None,
@@ -365,7 +376,7 @@ def read_text_records(
     Args:
         path: the file; the pool is held in memory.
         image_root: the folder that images are relative to; None: the file's own.
-        on_error, max_bad_fraction, report: as in `read_step_records`.
+        allow_outside, on_error, max_bad_fraction, report: as in `read_step_records`.
 
     Raises:
         DataError: a bad record, too many of them, or a pool without records.
@@ -377,7 +388,7 @@ def read_text_records(
     for row in stream_json(path):
         report.rows += 1
         try:
-            records.append(_text_record(row, path, root))
+            records.append(_text_record(row, path, root, allow_outside=allow_outside))
         except DataError as error:
             tolerance.take(error, report, path)
     tolerance.judge(report, path)
@@ -388,7 +399,7 @@ def read_text_records(
     return records
 
 
-def _text_record(row: Row, path: Path, root: Path) -> TextRecord:
+def _text_record(row: Row, path: Path, root: Path, *, allow_outside: bool) -> TextRecord:
     where = place(path, row.line, row.element)
     if row.problem is not None:
         raise DataError(f"{where}: {row.problem}")
@@ -399,5 +410,10 @@ def _text_record(row: Row, path: Path, root: Path) -> TextRecord:
         raise DataError(f"{where}: text must be a text that is not empty, got {text!r}")
     if image is not None and not (isinstance(image, str) and image):
         raise DataError(f"{where}: image must be a path or absent, got {image!r}")
-    images = () if image is None else (str(root / image),)
+    images: tuple[str, ...] = ()
+    if image is not None:
+        found, outside = image_path(str(root), image, allow_outside=allow_outside)
+        if outside is not None:
+            raise DataError(f"{where}: image must be inside its folder, got {image!r} ({outside}; {LEAVES})")
+        images = (found,)
     return TextRecord(text, images, place=where.removeprefix(str(path)))

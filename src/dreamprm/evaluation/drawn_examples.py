@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dreamprm.config.errors import DataError, UserError, nearest
+from dreamprm.data.image_paths import image_path
 from dreamprm.evaluation.comparison import Evaluation
 from dreamprm.evaluation.example_records import (
     FILE,
@@ -26,6 +28,7 @@ from dreamprm.evaluation.settings import ExampleSettings
 from dreamprm.evaluation.thumbnails import ThumbnailFolder
 from dreamprm.files.atomic import write_atomically
 
+_ALLOW = "examples.allow_outside=true"
 Picks = Sequence[Mapping[str, Mapping[str, Any]]]
 """Per question, as returned by `Selection.picks`."""
 
@@ -207,8 +210,14 @@ def _example(
     name, question = drawn.agreement.suite, drawn.question
     suite = evaluation.suites[name]
     record = suite.records[question]
+    settings = evaluation.config.examples
     kept, missing = [], []
-    for path in record.images:
+    root = settings.image_root or os.path.dirname(evaluation.config.suites[name].path)
+    for given in record.images:
+        path, outside = image_path(root, given, allow_outside=settings.allow_outside)
+        if outside is not None:
+            missing.append(MissingImage(path, f"{outside}; set examples.image_root or {_ALLOW}"))
+            continue
         try:
             kept.append(images.add(path))
         except DataError as error:

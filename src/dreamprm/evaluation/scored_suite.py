@@ -259,7 +259,7 @@ def _questions(
         return {record.id: asked_question(record) for record in records}
     known = {
         question.id: question
-        for question in read_question_records(path, missing_image="text_only", allow_no_image=True)
+        for question in read_question_records(path, missing_image="keep", allow_no_image=True)
     }
     absent = [record.id for record in records if record.id not in known]
     if absent:

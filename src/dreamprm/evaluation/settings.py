@@ -68,6 +68,17 @@ class ExampleSettings:
         when={"count": GIVEN},
     )
     image_ground: str = image_ground_setting(when={"count": GIVEN})
+    image_root: str | None = setting(
+        None,
+        "folder that the images of the scored files have to be in; null: each file's own folder",
+        when={"count": GIVEN},
+    )
+    allow_outside: bool = setting(
+        False,
+        "accept image paths that lead out of that folder (absolute, by .. or by a link); a file of somebody "
+        "else can then have any image of this machine shown",
+        when={"count": GIVEN},
+    )
 
     def check(self) -> None:
         """Validate the colour."""

@@ -126,6 +126,7 @@ def _reading(settings: QuestionSettings, truncated_image: str) -> dict[str, Any]
         "image_root": settings.image_root,
         "missing_image": settings.missing_image,
         "allow_no_image": settings.allow_no_image,
+        "allow_outside": settings.allow_outside,
         "on_error": settings.on_error,
         "max_bad_fraction": settings.max_bad_fraction,
     }

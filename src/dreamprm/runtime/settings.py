@@ -103,6 +103,11 @@ class ReadingSettings(BadRecordSettings):
         choices=("error", "text_only"),
     )
     allow_no_image: bool = setting(False, "accept records that name no image")
+    allow_outside: bool = setting(
+        False,
+        "accept image paths that lead out of that folder (absolute, by .. or by a link); a file of somebody "
+        "else can then have any image of this machine read, sent to a server and shown in reports",
+    )
 
 
 @dataclass

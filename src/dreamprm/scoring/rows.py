@@ -110,7 +110,7 @@ class Source:
         name: the scorer's name; the rows must not contain its scores yet, unless `replace`.
         stepless: what to do with a candidate without steps; a step record without steps is left out with
             `skip`.
-        image_root, missing_image, allow_no_image, tolerance: as for the readers.
+        image_root, missing_image, allow_no_image, allow_outside, tolerance: as for the readers.
     """
 
     path: Path
@@ -121,6 +121,7 @@ class Source:
     image_root: str | None = None
     missing_image: MissingImage = "error"
     allow_no_image: bool = False
+    allow_outside: bool = False
     tolerance: Tolerance = field(default_factory=Tolerance)
 
     def rows(self, report: ReadReport) -> Iterator[Row]:
@@ -138,6 +139,7 @@ class Source:
                 image_root=self.image_root,
                 missing_image=self.missing_image,
                 allow_no_image=self.allow_no_image,
+                allow_outside=self.allow_outside,
                 stepless=stepless,
                 on_error=self.tolerance.on_error,
                 max_bad_fraction=self.tolerance.max_bad_fraction,
@@ -145,7 +147,9 @@ class Source:
             ):
                 yield Row({}, record, (record.steps,), f"{self.path}: record {record.id}")
             return
-        images = ImagePolicy(self.image_root, self.missing_image, self.allow_no_image)
+        images = ImagePolicy(
+            self.image_root, self.missing_image, self.allow_no_image, allow_outside=self.allow_outside
+        )
 
         def parse(fields: Fields) -> Row | None:
             where = fields.where

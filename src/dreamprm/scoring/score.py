@@ -344,6 +344,7 @@ def _source(config: ScoreConfig, path: str, name: str) -> Source:
         stepless=cast(Stepless, data.stepless),
         image_root=data.image_root,
         missing_image=cast(Any, data.missing_image),
+        allow_outside=data.allow_outside,
         allow_no_image=data.allow_no_image,
         tolerance=Tolerance(cast(OnError, data.on_error), data.max_bad_fraction),
     )

@@ -117,6 +117,7 @@ def _reading(data: DataSettings) -> dict[str, Any]:
         "missing_image": data.missing_image,
         "on_error": data.on_error,
         "allow_no_image": data.allow_no_image,
+        "allow_outside": data.allow_outside,
     }
 
 
