@@ -22,6 +22,7 @@ from dreamprm.evaluation.number_text import level_text, markdown_table, percent_
 from dreamprm.files.atomic import remove_ended, write_atomically
 from dreamprm.files.disk_errors import require_folder
 from dreamprm.files.distinct import require_distinct
+from dreamprm.files.markdown import as_text
 from dreamprm.formats.benchmarks.base import Benchmark
 from dreamprm.formats.benchmarks.candidates import check_candidates, to_candidates
 from dreamprm.formats.benchmarks.checked import BenchmarkCandidates, write_candidates
@@ -225,6 +226,10 @@ def scores_page(
         undecided: by generator, the number of answers that count as wrong because they could not be judged.
         level: of the intervals.
     """
+    # Names of generators and groups come from files.
+    figures = {
+        as_text(name): {as_text(n): one for n, one in found.items()} for name, found in figures.items()
+    }
     names = list(dict.fromkeys(name for found in figures.values() for name in found))
     whole = [benchmark.headline, *(n for n in names if "/" not in n and n != benchmark.headline)]
     lines = [
@@ -235,12 +240,12 @@ def scores_page(
         "",
     ]
     lines += [
-        f"{generator}: {count} questions without an answer count as wrong."
+        f"{as_text(generator)}: {count} questions without an answer count as wrong."
         for generator, count in unanswered.items()
         if count
     ]
     lines += [
-        f"{generator}: {count} answers are undecided and count as wrong."
+        f"{as_text(generator)}: {count} answers are undecided and count as wrong."
         for generator, count in undecided.items()
         if count
     ]

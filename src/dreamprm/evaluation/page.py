@@ -15,12 +15,14 @@ from dreamprm.evaluation.number_text import (
 )
 from dreamprm.evaluation.selector_names import meaning
 from dreamprm.evaluation.significance import baseline_letters, error_rate, how_tested, significant_against
+from dreamprm.files.markdown import values_as_text
 
 _FEW = 50
 
 
 def evaluation_page(result: Mapping[str, Any]) -> str:
     """The text of evaluation.md, from the content of evaluation.json."""
+    result = values_as_text(result)  # names of suites, scorers and generators come from files
     level = level_text(result["level"])
     parts = [
         "# Evaluation",

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from dreamprm.files.markdown import as_text
+
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
@@ -41,8 +43,7 @@ def model_card(
         "Image size limits": f"{size['shortest_edge']} to {size['longest_edge']} pixels",
         "Longest row": "no limit" if settings.max_length is None else f"{settings.max_length} tokens",
     }
-    # Training settings come from users' files: a line break in one must not break the table.
-    trained = {name: " ".join(str(value).split()) for name, value in training.items()}
+    trained = {name: str(value) for name, value in training.items()}
     parts = [
         "---\nlibrary_name: dreamprm\npipeline_tag: image-text-to-text\n"
         "tags: [process-reward-model, dreamprm]\n---\n",
@@ -69,19 +70,26 @@ def what_was_trained(training: Mapping[str, Any]) -> str:
     baseline, estimator = training.get("baseline"), training.get("estimator")
     if baseline is not None:
         told = f": {MODELS[baseline]}" if baseline in MODELS else ""
-        return f"Trained as the baseline `{baseline}` that DreamPRM is compared with{told}."
+        return f"Trained as the baseline {_name(baseline)} that DreamPRM is compared with{told}."
     if estimator is None:
         return "How it was trained was not recorded."
     if estimator == "none":
         return "A vanilla PRM, which DreamPRM is compared with: trained with equal, not learned, weights."
     return (
         "Trained with DreamPRM (arXiv 2505.20241): the weights of its training data were learned by bi-level "
-        f"optimisation, with upper gradients from the estimator `{estimator}`."
+        f"optimisation, with upper gradients from the estimator {_name(estimator)}."
     )
 
 
+def _name(given: object) -> str:
+    """A name as code, where no character but the one that ends it means anything."""
+    return f"`{' '.join(str(given).split()).replace('`', chr(39))}`"
+
+
 def _table(rows: Mapping[str, str]) -> str:
-    lines = [f"| {name} | {value.replace('|', chr(92) + '|')} |" for name, value in rows.items()]
+    # Settings come from users' files: what is in them must neither break the table nor be markup.
+    cells = [tuple(as_text(text).replace("|", "\\|") for text in row) for row in rows.items()]
+    lines = [f"| {name} | {value} |" for name, value in cells]
     return "\n".join(["| | |", "|---|---|", *lines]) + "\n"
 
 

@@ -9,10 +9,12 @@ from dreamprm.evaluation.number_text import MEAN, MISSING, decimal, markdown_tab
 from dreamprm.evaluation.steps import wording
 from dreamprm.evaluation.steps.first_errors import GUESSES
 from dreamprm.evaluation.steps.wording import words
+from dreamprm.files.markdown import values_as_text
 
 
 def page(result: Mapping[str, Any]) -> str:
     """The page, in Markdown."""
+    result = values_as_text(result)  # names of subsets and scorers come from files
     settings = result["settings"]
     parts = [
         "# Step-level evaluation",
