@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from io import RawIOBase
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Self
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.files.atomic import make_folder
-from dreamprm.files.json_values import parse_json
+from dreamprm.files.json_values import parse_json, shown
 from dreamprm.files.locks import acquire
 
 
@@ -127,6 +128,49 @@ class AppendOnlyFile:
                 )
         # If several threads write, any of their errors may be the one shown: all report the first failure.
         raise UserError(self._failure)
+
+
+_KINDS: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
+    {
+        "a text": lambda value: isinstance(value, str),
+        "a text or null": lambda value: value is None or isinstance(value, str),
+        "a whole number >= 0": lambda value: type(value) is int and value >= 0,
+        "true or false": lambda value: isinstance(value, bool),
+        "an object": lambda value: isinstance(value, dict),
+        "an object of texts": lambda value: (
+            isinstance(value, dict) and all(isinstance(part, str) for part in value.values())
+        ),
+        "a list of lists of finite numbers, or null": lambda value: (
+            isinstance(value, list)
+            and all(part is None or (isinstance(part, list) and all(map(_is_finite, part))) for part in value)
+        ),
+    }
+)
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def require_fields(row: Any, fields: Mapping[str, str], *, within: str = "") -> None:
+    """Check the types of a line's fields; fields that are not named are not looked at.
+
+    Args:
+        row: the line's JSON value.
+        fields: what each field has to be, one of `_KINDS`.
+        within: where the object is in the line, such as `replies[0]`.
+
+    Raises:
+        ValueError: naming the field, what is there and what is allowed.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"{f'field {within!r}: ' if within else ''}got {shown(row)}; allowed: an object")
+    for name, allowed in fields.items():
+        full = f"{within}.{name}" if within else name
+        if name not in row:
+            raise ValueError(f"field {full!r} is missing; allowed: {allowed}")
+        if not _KINDS[allowed](row[name]):
+            raise ValueError(f"field {full!r}: got {shown(row[name])}; allowed: {allowed}")
 
 
 def append_line(path: Path, row: Mapping[str, Any]) -> None:

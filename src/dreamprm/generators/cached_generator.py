@@ -8,10 +8,12 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from dreamprm.files.append_only import AppendOnlyFile, Line
+from dreamprm.files.append_only import AppendOnlyFile, Line, require_fields
 from dreamprm.files.content import FileDigests, content_key, image_contents
+from dreamprm.files.json_values import shown
 from dreamprm.generators.base import Completion, GenerationError, Generator, Request, Sampling
 from dreamprm.generators.registry import SERVING, build_generator, generator_identity
 
@@ -19,6 +21,11 @@ FORM = 2
 """Of a journal's lines; those of version 0.2.0 and older name none, and knew files by their paths."""
 
 Answer = list[Completion] | GenerationError
+
+
+_REPLY: Mapping[str, str] = MappingProxyType(
+    {"text": "a text", "tokens": "a whole number >= 0", "finished": "true or false"}
+)
 
 
 class ReplyJournal(AppendOnlyFile):
@@ -74,22 +81,16 @@ class ReplyJournal(AppendOnlyFile):
 
     def _take(self, line: Line, row: Any) -> None:
         del line
-        asked, rows = row["asked"], row["replies"]
+        require_fields(row, {"asked": "a text"})
+        rows = row.get("replies")
+        if not isinstance(rows, list) or not rows:
+            raise ValueError(f"field 'replies': got {shown(rows)}; allowed: a list of at least one reply")
+        for index, one in enumerate(rows):
+            require_fields(one, _REPLY, within=f"replies[{index}]")
         self.older += "form" not in row
-        replies = tuple(Completion(one["text"], one["tokens"], one["finished"]) for one in rows)
-        if (
-            not isinstance(asked, str)
-            or not replies
-            or not all(
-                isinstance(one.text, str) and isinstance(one.finished, bool) and type(one.tokens) is int
-                for one in replies
-            )
-        ):
-            raise ValueError(
-                "expected a string 'asked' and at least one entry in 'replies', each with a string 'text', "
-                "an integer 'tokens' and a boolean 'finished'"
-            )
-        self._replies[asked] = replies
+        self._replies[row["asked"]] = tuple(
+            Completion(one["text"], one["tokens"], one["finished"]) for one in rows
+        )
 
 
 def digest_of(

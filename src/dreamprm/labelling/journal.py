@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from dreamprm.answers.base import Verdict
 from dreamprm.config.errors import DataError
-from dreamprm.files.append_only import AppendOnlyFile, Line
+from dreamprm.files.append_only import AppendOnlyFile, Line, require_fields
 from dreamprm.responses.visible import visible
 
 ASKED = 16
@@ -200,19 +200,22 @@ class Journal(AppendOnlyFile):
         self._keep(rollout)
 
 
-_FIELDS = (
-    "question",
-    "cot",
-    "step",
-    "rollout",
-    "input",
-    "text",
-    "tokens",
-    "finished",
-    "verdict",
-    "answer",
-    "reason",
+_TYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "question": "a text",
+        "cot": "a whole number >= 0",
+        "step": "a whole number >= 0",
+        "rollout": "a whole number >= 0",
+        "input": "a text",
+        "text": "a text",
+        "tokens": "a whole number >= 0",
+        "finished": "true or false",
+        "verdict": "a text",
+        "answer": "a text or null",
+        "reason": "a text",
+    }
 )
+_FIELDS = tuple(_TYPES)
 _MORE = ("reasoning", "note")  # only on the lines that have them
 
 
@@ -224,14 +227,16 @@ def _rollout(row: Mapping[str, Any]) -> Rollout:
     """The rollout of a line.
 
     Raises:
-        ValueError, KeyError, TypeError: it is not one.
+        ValueError: it is not one.
     """
+    require_fields(row, _TYPES)
     input, text, tokens, finished, verdict, answer, reason = (row[name] for name in _FIELDS[4:])
     more = {name: row[name] for name in _MORE if name in row}
+    require_fields(more, dict.fromkeys(more, "a text"))
+    if verdict not in _VERDICTS:
+        raise ValueError(f"field 'verdict': got {verdict!r}; allowed: {', '.join(_VERDICTS)}")
     if len(row) != len(_FIELDS) + len(more):
         raise ValueError(f"unknown fields {sorted(row.keys() - set(_FIELDS) - set(_MORE))}")
-    if not isinstance(input, str):
-        raise ValueError(f"'input' must be a text, got {input!r}")
     said = (text, tokens, finished, _VERDICTS[verdict], answer, reason)
     return Rollout(_key(row), input, *said, **more, empty=is_empty(text))
 

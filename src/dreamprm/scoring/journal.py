@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dreamprm.config.errors import UserError
 from dreamprm.data.read_report import ReadReport
-from dreamprm.files.append_only import AppendOnlyFile, Line
+from dreamprm.files.append_only import AppendOnlyFile, Line, require_fields
 from dreamprm.files.content import FileDigests, changed_parts
 from dreamprm.scoring.rows import Row, Source
 
@@ -27,6 +28,16 @@ class Entry(NamedTuple):
 
     log_odds: list[list[float] | None]
     left_out: str | None
+
+
+_TYPES: Mapping[str, str] = MappingProxyType({"row": "a whole number >= 0", "key": "a text"})
+_EITHER: Mapping[str, str] = MappingProxyType(
+    {
+        "log_odds": "a list of lists of finite numbers, or null",
+        "left_out": "a text",
+        "images": "an object of texts",
+    }
+)
 
 
 class ScoreJournal(AppendOnlyFile):
@@ -109,11 +120,15 @@ class ScoreJournal(AppendOnlyFile):
 
     def _take(self, identity: Mapping[str, Any], line: Line, row: Any) -> None:
         if not line.place:
+            require_fields(row, {"format": "a whole number >= 0"})
             self._check_format(row["format"])
-        types = {"row": int, "key": str} if line.place else {"made_by": dict}
-        wrong = [name for name, kind in types.items() if not isinstance(row[name], kind)]
-        if wrong or (line.place and "log_odds" not in row and "left_out" not in row):
-            raise ValueError(f"bad fields {wrong or 'log_odds, left_out'}")
+            require_fields(row, {"made_by": "an object"})
+            files = row["made_by"].get("files", {})
+            require_fields(files, dict.fromkeys(files, "an object"), within="made_by.files")
+        else:
+            require_fields(row, _TYPES)
+            given = {name: kind for name, kind in _EITHER.items() if name in row}
+            require_fields(row, given or {"log_odds": _EITHER["log_odds"]})
         if not line.place:
             self._check_identity(row["made_by"], identity)
         elif "log_odds" in row:
