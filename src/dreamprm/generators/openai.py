@@ -24,6 +24,7 @@ from dreamprm.generators.openai_client import (
     api_address,
     is_hosted,
     read_key,
+    require_no_key,
     require_openai,
 )
 from dreamprm.generators.openai_continuation import (
@@ -331,6 +332,7 @@ class OpenAIGenerator(Generator):
             raise UserError(f"openai generator: {error}") from error
         if not self.model:
             raise UserError("openai generator: model must not be empty; give the model's name on the server")
+        require_no_key(self.api_key_env, self.extra_body or {})
         taken = [name for name in self.extra_body or {} if name in _OWN_FIELDS]
         if taken:
             raise UserError(

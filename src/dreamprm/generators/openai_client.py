@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import socket
 import threading
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from dreamprm.config.errors import UserError
@@ -160,7 +161,7 @@ class ChatClient:
         try:
             data = json.loads(content)
         except (ValueError, RecursionError):  # also bytes that are not UTF-8
-            shown = content[:100].decode("utf-8", "replace")
+            shown = self._without_key(content.decode("utf-8", "replace"))[:100]
             return Failure("again", self._clean(f"an answer that is not JSON: {shown!r}"))
         choices = data.get("choices") if isinstance(data, dict) else None
         if not isinstance(choices, list) or not choices:
@@ -170,18 +171,25 @@ class ChatClient:
         texts = [_choice(choice) for choice in choices]
         if None in texts:
             return Failure("again", "an answer in which not every choice has a text")
+        # A server that repeats the key in a reply would have it stored as a rollout or shown in a report.
+        texts = [
+            replace(one, text=self._without_key(one.text), reasoning=self._without_key(one.reasoning))
+            for one in texts
+            if one is not None
+        ]
         usage = data.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         return Answer(
-            cast("tuple[Choice, ...]", tuple(texts)),
+            tuple(one for one in texts if one is not None),
             _count(usage.get("prompt_tokens")),
             _count(usage.get("completion_tokens")),
         )
 
+    def _without_key(self, text: str) -> str:
+        return text if self._key == NO_KEY else text.replace(self._key, "***")
+
     def _clean(self, words: str) -> str:
-        if self._key != NO_KEY:
-            words = words.replace(self._key, "***")
-        words = " ".join(words.split())
+        words = " ".join(self._without_key(words).split())
         return words if len(words) <= _LONGEST_WORDS else words[:_LONGEST_WORDS] + " ..."
 
 
@@ -253,6 +261,41 @@ def _server_words(text: str) -> str:
             if isinstance(words, str) and words:
                 return words
     return text or "(empty)"
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_SECRET = re.compile(r"api[-_]?key|authorization|bearer|password|secret|access[-_]?token", re.IGNORECASE)
+
+
+def require_no_key(variable: str, fields: Mapping[str, Any]) -> None:
+    """Check that no setting holds a key itself, which would be stored in every configuration file.
+
+    Args:
+        variable: the setting `api_key_env`.
+        fields: the setting `extra_body`.
+
+    Raises:
+        UserError: without showing what was given.
+    """
+    long = len(variable) >= 24 and sum(map(str.isdigit, variable)) >= 4 and variable not in os.environ
+    if not _VARIABLE.fullmatch(variable) or long:
+        raise UserError(
+            "openai generator: api_key_env must be the name of an environment variable, such as "
+            "OPENAI_API_KEY; what was given looks like a key itself, which no file may hold (not shown here)"
+        )
+    waiting: list[Any] = [fields]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Mapping):
+            found = next((name for name in part if _SECRET.search(str(name))), None)
+            if found is not None:
+                raise UserError(
+                    f"openai generator: extra_body must not hold {found!r}: it would be stored in files; "
+                    "set the environment variable that api_key_env names"
+                )
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
 
 
 HOSTED = "https://api.openai.com/v1"
