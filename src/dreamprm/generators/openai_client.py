@@ -277,8 +277,10 @@ def require_no_key(variable: str, fields: Mapping[str, Any]) -> None:
     Raises:
         UserError: without showing what was given.
     """
-    long = len(variable) >= 24 and sum(map(str.isdigit, variable)) >= 4 and variable not in os.environ
-    if not _VARIABLE.fullmatch(variable) or long:
+    # Names of variables are words; keys are long, with digits and letters of both cases, or many digits.
+    digits, mixed = sum(map(str.isdigit, variable)), variable not in (variable.lower(), variable.upper())
+    random = len(variable) >= 24 and digits >= (1 if mixed else 4) and variable not in os.environ
+    if not _VARIABLE.fullmatch(variable) or random:
         raise UserError(
             "openai generator: api_key_env must be the name of an environment variable, such as "
             "OPENAI_API_KEY; what was given looks like a key itself, which no file may hold (not shown here)"
