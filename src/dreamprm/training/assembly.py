@@ -234,13 +234,6 @@ def assemble(
     )
     text_sampler = None
     if config.lm_weight:
-<<<<<<< HEAD
-=======
-        assert config.data.lm is not None, "the schema wants data.lm with lm_weight > 0"
-        texts = read_text_records(
-            config.data.lm, image_root=config.data.image_root, allow_outside=config.data.allow_outside
-        )
->>>>>>> 63bd570 (Image paths stay inside their folder unless allow_outside=true: one function for all readers and for examples)
         text_sampler = EpochSampler(
             len(texts), config.lm_batch_size, seed=_seed(config, TEXT_ORDER), setting="lm_batch_size"
         )

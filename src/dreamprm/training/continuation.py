@@ -27,16 +27,8 @@ from dreamprm.training.run_inputs import Files, changed_files, changed_images, i
 from dreamprm.training.settings import BESIDE_TRAINING, TrainConfig
 
 MAY_CHANGE = (
-<<<<<<< HEAD
     *("output", "resume", "overwrite", "changed_inputs"),
     *("on_nonfinite", "max_nonfinite"),
-=======
-    "output",
-    "resume",
-    "overwrite",
-    "changed_inputs",
-    "data.allow_outside",
->>>>>>> 63bd570 (Image paths stay inside their folder unless allow_outside=true: one function for all readers and for examples)
     *BESIDE_TRAINING,
 )
 """What may differ between a run and its continuation."""

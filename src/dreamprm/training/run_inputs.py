@@ -63,17 +63,7 @@ def input_images(
     config: TrainConfig, records: RecordTable[StepRecord], meta: Sequence[MetaRecord]
 ) -> list[str]:
     """The paths of all images of a run, each once, in the order of the records."""
-<<<<<<< HEAD
     texts = open_texts(config.data, say=lambda line: None, reports=[]) if config.data.lm else []
-=======
-    texts = (
-        read_text_records(
-            config.data.lm, image_root=config.data.image_root, allow_outside=config.data.allow_outside
-        )
-        if config.data.lm
-        else []
-    )
->>>>>>> 63bd570 (Image paths stay inside their folder unless allow_outside=true: one function for all readers and for examples)
     others = chain.from_iterable(record.images for record in chain[Any](meta, texts))
     return list(dict.fromkeys(chain(records.image_paths(), others)))
 
