@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -62,17 +63,18 @@ def audit_shortcuts(records: Iterable[MetaRecord | CandidateRecord]) -> Shortcut
         The counts and the AUC by feature. Small sets reach high values by chance: with 10 right and 10 wrong
         answers, an uninformative feature exceeds .65 about one time in four.
     """
-    labels: list[bool] = []
-    features: list[tuple[float, ...]] = []
+    labels = array("b")
+    features = tuple(array("d") for _ in _FEATURES)
     for text, steps, has_answer, correct in _answers(records):
         labels.append(correct)
-        features.append((float(steps > 0), float(steps), float(len(text)), float(has_answer)))
+        for column, value in zip(features, (steps > 0, steps, len(text), has_answer), strict=True):
+            column.append(value)
     right = sum(labels)
     wrong = len(labels) - right
     if not right or not wrong:
         return ShortcutAudit(right, wrong, {})
-    is_right = np.array(labels)
-    columns = np.array(features).T  # (features, answers)
+    is_right = np.array(labels, dtype=bool)
+    columns = map(np.array, features)
     found = {name: auc(values, is_right) for name, values in zip(_FEATURES, columns, strict=True)}
     return ShortcutAudit(right, wrong, {name: max(value, 1 - value) for name, value in found.items()})
 

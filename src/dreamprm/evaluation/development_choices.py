@@ -12,6 +12,7 @@ import numpy as np
 from dreamprm.config.choices import AGGREGATIONS
 from dreamprm.config.errors import UserError
 from dreamprm.evaluation.bootstrap import Bootstrap, Floats, PairedOutcomes, mean_of
+from dreamprm.evaluation.packed import PackedLogOdds
 from dreamprm.evaluation.scored_suite import ScoredSuite
 from dreamprm.evaluation.selection import Selection, generator_outcomes
 from dreamprm.evaluation.selector_names import SINGLE
@@ -104,8 +105,13 @@ def most_accurate(figures: Mapping[str, Mapping[str, Any]]) -> str:
 
 def is_single(scorer: str, suites: Suites) -> bool:
     """Whether a scorer has one value per response in every suite that holds it."""
-    values = [one for suite in suites.values() for row in suite.log_odds.get(scorer, ()) for one in row]
-    return all(len(one) == 1 for one in values)
+    rows = [suite.log_odds[scorer] for suite in suites.values() if scorer in suite.log_odds]
+    return all(
+        all(steps == 1 for steps in held.steps)
+        if isinstance(held, PackedLogOdds)
+        else all(len(one) == 1 for row in held for one in row)
+        for held in rows
+    )
 
 
 @dataclass(frozen=True)

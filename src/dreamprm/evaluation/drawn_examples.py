@@ -22,6 +22,7 @@ from dreamprm.evaluation.example_records import (
     MissingImage,
     PickedCandidate,
 )
+from dreamprm.evaluation.packed import PackedPicks
 from dreamprm.evaluation.scored_suite import ScoredSuite
 from dreamprm.evaluation.selector_names import BEST_GENERATOR
 from dreamprm.evaluation.settings import ExampleSettings
@@ -141,7 +142,7 @@ def draw_examples(
             kinds = _by_outcome(
                 suite,
                 order,
-                [(row[method]["candidates"], row[baseline]["candidates"]) for row in picks[name]],
+                list(zip(_named(picks[name], method), _named(picks[name], baseline), strict=True)),
             )
             agreement = Agreement(
                 name,
@@ -160,6 +161,13 @@ def draw_examples(
                     for question, picked in list(kinds[kind].items())[: settings.count]
                 ]
     return agreements, drawn
+
+
+def _named(picks: Picks, selector: str) -> list[Sequence[int] | None]:
+    """What one selector picks, by question."""
+    if isinstance(picks, PackedPicks):
+        return [picks.named(selector, question) for question in range(len(picks))]
+    return [row[selector]["candidates"] for row in picks]
 
 
 def write_examples(

@@ -16,6 +16,7 @@ from dreamprm.config.errors import UserError
 from dreamprm.config.loading import as_dict, versions
 from dreamprm.evaluation.comparison import Evaluation
 from dreamprm.evaluation.drawn_examples import Picks, draw_examples, write_examples
+from dreamprm.evaluation.packed import PackedRecords
 from dreamprm.evaluation.page import evaluation_page, notes
 from dreamprm.evaluation.scored_suite import Asked, Check, ScoredSuite, open_scored_suite, shared_questions
 from dreamprm.evaluation.settings import EvaluateConfig, SuiteFiles
@@ -62,7 +63,7 @@ def run_evaluate(config: EvaluateConfig) -> None:
         "mean_over": config.mean_over or list(suites),
         **evaluation.figures(),
     }
-    picks = {name: list(selection.picks()) for name, selection in evaluation.selections.items()}
+    picks = {name: selection.all_picks() for name, selection in evaluation.selections.items()}
     compared = [(row["method"], row["baseline"]) for row in result["differences"]]
     agreements, drawn = draw_examples(evaluation, picks, compared)
     result["examples"] = [dataclasses.asdict(agreement) for agreement in agreements]
@@ -169,14 +170,20 @@ def _facts(files: SuiteFiles, suite: ScoredSuite) -> dict[str, Any]:
 def _per_question(evaluation: Evaluation, picks: Mapping[str, Picks]) -> Iterator[dict[str, Any]]:
     for name, suite in evaluation.suites.items():
         selection = evaluation.selections[name]
-        for question, (record, row) in enumerate(zip(suite.records, picks[name], strict=True)):
+        records = suite.records
+        heads = (
+            zip(records.ids, records.answers, records.generators, strict=True)
+            if isinstance(records, PackedRecords)
+            else ((one.id, one.answer, tuple(c.generator for c in one.candidates)) for one in records)
+        )
+        for question, ((id, answer, generators), row) in enumerate(zip(heads, picks[name], strict=True)):
             yield {
                 "suite": name,
-                "id": record.id,
-                "answer": record.answer,
+                "id": id,
+                "answer": answer,
                 "correct": [earned if 0 < earned < 1 else bool(earned) for earned in suite.correct[question]],
                 "votes": list(suite.votes[question]),
-                "generators": [one.generator for one in record.candidates],
+                "generators": list(generators),
                 "scores": {
                     scorer: [round(value, 6) for value in scores[question].tolist()]
                     for scorer, scores in selection.scores.items()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from dreamprm.answers import Judgement
 from dreamprm.config.errors import DataError
@@ -14,6 +15,7 @@ from dreamprm.data.read_report import OnError, ReadReport
 from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.records import Candidate, CandidateRecord, QuestionRecord, contradicting
 from dreamprm.data.shortcut_audit import audit_shortcuts
+from dreamprm.evaluation.packed import PackedLogOdds, PackedRecords
 from dreamprm.evaluation.votes import candidate_vote
 from dreamprm.files.json_values import shown
 from dreamprm.generators.prompting import asked_question
@@ -23,7 +25,7 @@ Say = Callable[[str], None]
 Asked = tuple[str, QuestionRecord]
 """A response, and the question that it answers."""
 Check = Callable[[Sequence[Asked]], list[Judgement]]
-LogOdds = tuple[tuple[tuple[float, ...], ...], ...]
+LogOdds = Sequence[tuple[tuple[float, ...], ...]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class ScoredSuite:
         options: each question's options, from a question file; empty without one.
     """
 
-    records: tuple[CandidateRecord, ...]
+    records: Sequence[CandidateRecord]
     correct: tuple[tuple[float, ...], ...]
     votes: tuple[tuple[str | None, ...], ...]
     log_odds: Mapping[str, LogOdds]
@@ -86,12 +88,12 @@ def open_scored_suite(
             other, a candidate that some scorer did not score or that cannot be judged, questions with
             different numbers of candidates.
     """
-    joined: list[CandidateRecord] = []
+    joined = PackedRecords(())
     left_out = 0
     for path in paths:
         report = ReadReport()
         # Images are not needed to compare answers, so they are not checked; examples report missing ones.
-        records = [
+        records = PackedRecords(
             _with_image_paths(record, path)
             for record in read_candidate_records(
                 path,
@@ -101,7 +103,7 @@ def open_scored_suite(
                 max_bad_fraction=max_bad_fraction,
                 report=report,
             )
-        ]
+        )
         for line in report.lines():
             say(f"{path}: {line}")
         left_out = max(left_out, report.bad)
@@ -109,22 +111,39 @@ def open_scored_suite(
         joined = _joined(joined, records, paths[0], path) if joined else records
     if not uneven:
         _require_even(paths[0], joined)
-    asked = _questions(questions, joined, paths[0])
-    known, judged = _judged(joined, asked, check, paths[0])
-    correct = tuple(tuple(candidate.outcome for candidate in record.candidates) for record in known)
-    votes = tuple(
-        tuple(candidate_vote(one, asked[record.id]) for one in record.candidates) for record in joined
-    )
+    ask = _questions(questions, joined, paths[0])
+    known, judged = _judged(joined, ask, check, paths[0])
+    correct: list[tuple[float, ...]] = []
+    votes: list[tuple[str | None, ...]] = []
+    options: list[tuple[str, ...]] = []
+    log_odds = _LogOdds(paths[0])
+    graded = 0
+    same: dict[Any, Any] = {}  # outcomes, votes and options repeat: each is held once
+
+    def read() -> Iterator[CandidateRecord]:
+        nonlocal graded
+        for record in known:
+            question = ask(record)
+            outcomes = tuple(candidate.outcome for candidate in record.candidates)
+            named = (candidate_vote(one, question) for one in record.candidates)
+            correct.append(same.setdefault(outcomes, outcomes))
+            votes.append(tuple(same.setdefault(vote, vote) for vote in named))
+            options.append(same.setdefault(question.options, question.options))
+            log_odds.add(record)
+            graded += sum(one.credit is not None for one in record.candidates)
+            yield record
+
+    warnings = tuple(audit_shortcuts(read()).warnings())
     return ScoredSuite(
-        tuple(known),
-        correct,
-        votes,
-        _log_odds(paths[0], joined),
-        sum(one.credit is not None for record in known for one in record.candidates),
+        known,
+        tuple(correct),
+        tuple(votes),
+        log_odds.by_scorer(),
+        graded,
         judged,
         left_out,
-        tuple(audit_shortcuts(known).warnings()),
-        tuple(asked[record.id].options for record in joined),
+        warnings,
+        tuple(options),
     )
 
 
@@ -140,45 +159,47 @@ def shared_questions(one: ScoredSuite, other: ScoredSuite) -> list[str]:
 
 
 def _joined(
-    base: Sequence[CandidateRecord],
-    more: Sequence[CandidateRecord],
+    base: PackedRecords,
+    more: PackedRecords,
     first: str,
     path: str,
-) -> list[CandidateRecord]:
-    by_id = {record.id: record for record in more}
-    only = [record.id for record in base if record.id not in by_id]
-    strange = sorted(by_id.keys() - {record.id for record in base})
+) -> PackedRecords:
+    by_id = {id: number for number, id in enumerate(more.ids)}
+    only = [id for id in base.ids if id not in by_id]
+    strange = sorted(by_id.keys() - set(base.ids))
     if only or strange:
         lacking, id = (path, only[0]) if only else (first, strange[0])
         raise DataError(
             f"{first} and {path} are joined by id, but {len(only) + len(strange)} ids occur in only one of "
             f"them, such as {id!r}, which {lacking} lacks; give every record an id, the same in both files"
         )
-    result = []
+    return PackedRecords(_joined_records(base, more, by_id, f"{first} and {path}"))
+
+
+def _joined_records(
+    base: PackedRecords, more: PackedRecords, by_id: Mapping[str, int], files: str
+) -> Iterator[CandidateRecord]:
     for record in base:
-        other = by_id[record.id]
+        other = more[by_id[record.id]]
         for name in ("question", "answer"):
             if getattr(record, name) != getattr(other, name):
                 raise DataError(
-                    f"{first} and {path}: record {record.id} has {name} {shown(getattr(record, name))} in "
+                    f"{files}: record {record.id} has {name} {shown(getattr(record, name))} in "
                     f"one and {shown(getattr(other, name))} in the other; {_SAME}"
                 )
         candidates = other.candidates
         if [one.text for one in record.candidates] != [one.text for one in candidates]:
             raise DataError(
-                f"{first} and {path}: record {record.id} has different candidates in the two files; "
+                f"{files}: record {record.id} has different candidates in the two files; "
                 f"{_SAME}, in the same order"
             )
-        result.append(
-            replace(
-                record,
-                candidates=tuple(
-                    _merged(mine, theirs, f"{first} and {path}: candidate {number} of record {record.id}")
-                    for number, (mine, theirs) in enumerate(zip(record.candidates, candidates, strict=True))
-                ),
-            )
+        yield replace(
+            record,
+            candidates=tuple(
+                _merged(mine, theirs, f"{files}: candidate {number} of record {record.id}")
+                for number, (mine, theirs) in enumerate(zip(record.candidates, candidates, strict=True))
+            ),
         )
-    return result
 
 
 _ONCE = "judge the candidates once, then score them"
@@ -230,8 +251,8 @@ def _with_image_paths(record: CandidateRecord, path: str) -> CandidateRecord:
     return replace(record, images=tuple(os.path.join(folder, image) for image in record.images))
 
 
-def _require_unique(path: str, records: Sequence[CandidateRecord]) -> None:
-    repeated = [id for id, count in Counter(record.id for record in records).items() if count > 1]
+def _require_unique(path: str, records: PackedRecords) -> None:
+    repeated = [id for id, count in Counter(records.ids).items() if count > 1]
     if repeated:
         raise DataError(
             f"{path}: {len(repeated)} ids occur in several records (the first: {repeated[0]!r}); a question "
@@ -239,12 +260,12 @@ def _require_unique(path: str, records: Sequence[CandidateRecord]) -> None:
         )
 
 
-def _require_even(path: str, records: Sequence[CandidateRecord]) -> None:
-    expected = len(records[0].candidates)
-    for record in records:
-        if len(record.candidates) != expected:
+def _require_even(path: str, records: PackedRecords) -> None:
+    expected = len(records.generators[0])
+    for id, generators in zip(records.ids, records.generators, strict=True):
+        if len(generators) != expected:
             raise DataError(
-                f"{path}: record {record.id} has {len(record.candidates)} candidates, the first has "
+                f"{path}: record {id} has {len(generators)} candidates, the first has "
                 f"{expected}; give every question the same number, or set uneven=own, which uses as many as "
                 "each question has"
             )
@@ -252,63 +273,62 @@ def _require_even(path: str, records: Sequence[CandidateRecord]) -> None:
 
 def _questions(
     path: str | None,
-    records: Sequence[CandidateRecord],
+    records: PackedRecords,
     source: str,
-) -> dict[str, QuestionRecord]:
+) -> Callable[[CandidateRecord], QuestionRecord]:
+    """What gives the question that a record answers."""
     if path is None:
-        return {record.id: asked_question(record) for record in records}
+        return asked_question
     known = {
         question.id: question
         for question in read_question_records(path, missing_image="keep", allow_no_image=True)
     }
-    absent = [record.id for record in records if record.id not in known]
+    absent = [id for id in records.ids if id not in known]
     if absent:
         raise DataError(
             f"{path}: has no question for {len(absent)} of {len(records)} records of {source} (the first: "
             f"{absent[0]!r}); give the questions that they answer, with the same ids"
         )
-    return known
+    return lambda record: known[record.id]
 
 
 def _judged(
-    records: Sequence[CandidateRecord],
-    questions: Mapping[str, QuestionRecord],
+    records: PackedRecords,
+    ask: Callable[[CandidateRecord], QuestionRecord],
     check: Check | None,
     path: str,
-) -> tuple[list[CandidateRecord], dict[str, int]]:
+) -> tuple[PackedRecords, dict[str, int]]:
     """The records with a verdict on every candidate that is not graded, and counts of the new ones."""
-    open_ones = [
-        (record, number)
-        for record in records
-        for number, one in enumerate(record.candidates)
-        if one.correct is None and one.credit is None
-    ]
-    if not open_ones:
-        return list(records), {}
+    if not records.open:
+        return records, {}
     if check is None:
-        record, number = open_ones[0]
+        row, number = records.open[0]
         raise DataError(
-            f"{path}: candidate {number} of record {record.id} has no 'correct', so selection "
+            f"{path}: candidate {number} of record {records.ids[row]} has no 'correct', so selection "
             "cannot be judged; give true or false, or a checker (answers.kind=auto)"
         )
-    judgements = check(
-        [(_read_as(record.candidates[number]), questions[record.id]) for record, number in open_ones]
-    )
+    judgements = check([asked for row in records.open for asked in [_asked(records, *row, ask)]])
     right = {
-        (record.id, number): judgement.verdict == "right"
-        for (record, number), judgement in zip(open_ones, judgements, strict=True)
+        place: judgement.verdict == "right" for place, judgement in zip(records.open, judgements, strict=True)
     }
-    known = [
+    known = PackedRecords(
         replace(
             record,
             candidates=tuple(
-                replace(one, correct=right.get((record.id, number), one.correct))
+                replace(one, correct=right.get((row, number), one.correct))
                 for number, one in enumerate(record.candidates)
             ),
         )
-        for record in records
-    ]
+        for row, record in enumerate(records)
+    )
     return known, dict(Counter(judgement.verdict for judgement in judgements))
+
+
+def _asked(
+    records: PackedRecords, row: int, number: int, ask: Callable[[CandidateRecord], QuestionRecord]
+) -> Asked:
+    record = records[row]
+    return _read_as(record.candidates[number]), ask(record)
 
 
 def _read_as(candidate: Candidate) -> str:
@@ -316,22 +336,41 @@ def _read_as(candidate: Candidate) -> str:
     return answered_text(candidate.text, candidate.final_answer)
 
 
-def _log_odds(path: str, records: Sequence[CandidateRecord]) -> dict[str, LogOdds]:
-    names = dict.fromkeys(
-        name for record in records for candidate in record.candidates for name in candidate.scores
-    )
-    for record in records:
+class _LogOdds:
+    """Collects the log-odds of a suite's records: every scorer must have scored every candidate."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._scorers: dict[str, PackedLogOdds] = {}
+        self._begun: tuple[str, int] | None = None  # the first candidate: record and number
+        self._lacking: tuple[str, int, str] | None = None  # record, number and scorer
+
+    def add(self, record: CandidateRecord) -> None:
+        """Take the scores of one record."""
         for number, candidate in enumerate(record.candidates):
-            lacking = [name for name in names if name not in candidate.scores]
-            if lacking:
-                raise DataError(
-                    f"{path}: candidate {number} of record {record.id} has no score by {lacking[0]!r}, "
-                    "which other candidates have; score all candidates of a suite, or remove the scorer "
-                    "from all of them"
-                )
-    return {
-        name: tuple(
-            tuple(tuple(candidate.scores[name]) for candidate in record.candidates) for record in records
-        )
-        for name in names
-    }
+            for name in [name for name in candidate.scores if name not in self._scorers]:
+                self._scorers[name] = PackedLogOdds()
+                if self._begun is not None and (self._lacking is None or self._lacking[:2] != self._begun):
+                    self._lacking = (*self._begun, name)  # found late: the first candidate lacks it
+            self._begun = self._begun or (record.id, number)
+            if self._lacking is None:
+                lacking = next((name for name in self._scorers if name not in candidate.scores), None)
+                self._lacking = None if lacking is None else (record.id, number, lacking)
+        if self._lacking is None:
+            for name, held in self._scorers.items():
+                held.append([candidate.scores[name] for candidate in record.candidates])
+
+    def by_scorer(self) -> dict[str, PackedLogOdds]:
+        """The log-odds by scorer.
+
+        Raises:
+            DataError: a candidate lacks a scorer that others have.
+        """
+        if self._lacking is not None:
+            id, number, name = self._lacking
+            raise DataError(
+                f"{self._path}: candidate {number} of record {id} has no score by {name!r}, "
+                "which other candidates have; score all candidates of a suite, or remove the scorer "
+                "from all of them"
+            )
+        return self._scorers

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dreamprm.evaluation.bootstrap import Floats
+from dreamprm.evaluation.bootstrap import Floats, Integers
+from dreamprm.evaluation.packed import PackedLogOdds, PackedPicks, PackedRecords
 from dreamprm.evaluation.scored_suite import ScoredSuite
 from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED, ordered_scorers
 from dreamprm.evaluation.selectors import CandidateScores, first_accuracy
@@ -95,13 +96,21 @@ class Selection:
         """The standard error of the mean outcome due to sampling subsets; 0 if the outcome is exact."""
         return self._errors.get((selector, n), 0.0)
 
-    def picks(self) -> Iterator[dict[str, dict[str, Any]]]:
+    def picks(self) -> Iterator[Mapping[str, Mapping[str, Any]]]:
         """For each question, by selector: the `candidates` it picks among all N, and its expected `accuracy`.
 
         All tied candidates are named; for a vote, all that gave a winning answer. Random, oracle and the best
         single generator have no rule that picks a candidate: only their accuracy is given.
         """
+        return iter(self.all_picks())
+
+    def all_picks(self) -> PackedPicks:
+        """The same for all questions, to be read several times."""
         earned = {selector: self.outcome(selector, self.size) for selector in self.selectors}
+        return PackedPicks(earned, self._chosen())
+
+    def _chosen(self) -> Iterator[dict[str, list[int]]]:
+        """For each question, the candidates that the selectors with a rule name among all N."""
         for question, votes in enumerate(self._suite.votes):
             chosen: dict[str, list[int]] = {
                 "first": [0],
@@ -111,10 +120,7 @@ class Selection:
                 values = scores[question]
                 chosen[WEIGHTED + scorer] = winning_candidates(votes, values)
                 chosen[scorer] = np.flatnonzero(values == values.max()).tolist()
-            yield {
-                selector: {"candidates": chosen.get(selector), "accuracy": float(earned[selector][question])}
-                for selector in self.selectors
-            }
+            yield {selector: named for selector, named in chosen.items() if selector in self.selectors}
 
     def _table(self, rows: Any) -> CandidateScores:
         return CandidateScores(
@@ -133,6 +139,11 @@ def scores_of(
 ) -> list[Floats]:
     """One vector per question with one score per candidate, A / temperature."""
     rows = suite.log_odds[scorer]
+    if isinstance(rows, PackedLogOdds):
+        flat = _aggregated(
+            np.frombuffer(rows.values), np.frombuffer(rows.steps, np.int64), aggregation, temperature
+        )
+        return np.split(flat, np.cumsum(np.frombuffer(rows.candidates, np.int64))[:-1])
     flat = aggregate_candidates(
         [values for row in rows for values in row], aggregation=aggregation, temperature=temperature
     )
@@ -156,17 +167,23 @@ def aggregate_candidates(
         UserError: an unknown aggregation, or a temperature not above 0.
         ValueError: a candidate without values.
     """
+    if not all(log_odds):
+        raise ValueError("every candidate needs at least one value")
+    counts = np.array([len(values) for values in log_odds], dtype=np.int64)
+    steps = np.array([value for values in log_odds for value in values], dtype=np.float64)
+    return _aggregated(steps, counts, aggregation, temperature)
+
+
+def _aggregated(steps: Floats, counts: Integers, aggregation: str, temperature: float) -> Floats:
+    """(M,) aggregates of M candidates, from all steps' values and the number of steps of each candidate."""
     import torch
 
     from dreamprm.models.aggregation import aggregate_logit
 
-    if not all(log_odds):
-        raise ValueError("every candidate needs at least one value")
-    counts = torch.tensor([len(values) for values in log_odds])
-    steps = torch.tensor([value for values in log_odds for value in values], dtype=torch.float64)
-    cot = torch.repeat_interleave(torch.arange(len(log_odds)), counts)
+    cot = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
+    values = torch.from_numpy(np.array(steps))  # a copy: what arrays share is not writable
     return np.asarray(
-        aggregate_logit(steps, cot, len(log_odds), aggregation=aggregation, temperature=temperature).numpy()
+        aggregate_logit(values, cot, len(counts), aggregation=aggregation, temperature=temperature).numpy()
     )
 
 
@@ -175,20 +192,19 @@ def generator_outcomes(suite: ScoredSuite) -> dict[str, Floats]:
 
     Empty if all candidates come from one generator, or do not name theirs.
     """
-    names = list(
-        dict.fromkeys(
-            one.generator
-            for record in suite.records
-            for one in record.candidates
-            if one.generator is not None
-        )
+    records = suite.records
+    generators = (
+        records.generators
+        if isinstance(records, PackedRecords)
+        else [tuple(one.generator for one in record.candidates) for record in records]
     )
+    names = list(dict.fromkeys(name for row in generators for name in row if name is not None))
     if len(names) < 2:
         return {}
     outcomes = {name: np.full(len(suite.records), np.nan) for name in names}
-    for question, (record, row) in enumerate(zip(suite.records, suite.correct, strict=True)):
+    for question, (given, row) in enumerate(zip(generators, suite.correct, strict=True)):
         for name in names:
-            own = [right for one, right in zip(record.candidates, row, strict=True) if one.generator == name]
+            own = [right for one, right in zip(given, row, strict=True) if one == name]
             if own:
                 outcomes[name][question] = np.mean(own)
     return outcomes
