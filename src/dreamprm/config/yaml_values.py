@@ -156,7 +156,7 @@ def _check_events(text: str, problem: Callable[[str, int | None], UserError]) ->
     depth = 0
     converter = yaml.SafeLoader("")
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark is not None else None
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > _DEEPEST:
@@ -171,7 +171,7 @@ def _check_events(text: str, problem: Callable[[str, int | None], UserError]) ->
             if tag not in (f"{_YAML}int", f"{_YAML}float"):
                 continue
             try:
-                converter.construct_object(yaml.ScalarNode(tag, event.value, event.start_mark))
+                converter.construct_object(yaml.ScalarNode(tag, event.value))
             except (ValueError, LookupError, ArithmeticError) as error:
                 raise problem(f"{shortened(event.value)} is not a number that can be used", line) from error
 
