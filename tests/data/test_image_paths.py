@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dreamprm.config.errors import DataError
+from dreamprm.data.image_paths import is_vouched, vouch
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.readers import (
     read_candidate_records,
@@ -96,3 +97,17 @@ def test_bad_rows_that_lead_outside_are_skipped_and_counted(world: Path) -> None
     row = READERS["step"][1]
     path.write_text("".join(json.dumps(row | {"image": image}) + "\n" for image in ("again.png", "link.png")))
     assert len(list(read_step_records(path, on_error="skip", max_bad_fraction=0.5))) == 1
+
+
+def test_what_this_package_wrote_is_read_until_it_changes(world: Path) -> None:
+    path = world / "r.jsonl"
+    row = READERS["question"][1] | {"image": "../secret.png"}
+    path.write_text(json.dumps(row) + "\n")
+    vouch(path)
+    if not is_vouched(path):
+        pytest.skip("this file system has no extended attributes")
+    (record,) = read_question_records(path)
+    assert Path(record.images[0]).samefile(world.parent / "secret.png")
+    path.write_text(json.dumps(row | {"image": "../world-2.png"}) + "\n")
+    with pytest.raises(DataError, match="leads out of"):
+        list(read_question_records(path))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dreamprm.config.errors import DataError, UserError, closest
-from dreamprm.data.image_paths import LEAVES, image_path
+from dreamprm.data.image_paths import LEAVES, image_path, is_vouched
 from dreamprm.files.json_values import shown
 
 
@@ -251,7 +251,8 @@ class ImagePolicy:
         check: also decode every image. The images' existence is always checked; decoding costs some
             milliseconds each.
         truncated: with `check`, whether an image that is cut off may be read as far as it goes.
-        allow_outside: whether a path may lead out of the folder (absolute, by `..`, or by a link).
+        allow_outside: whether a path may lead out of the folder (absolute, by `..`, or by a link), also in a
+            file that this package did not write.
 
     Raises:
         UserError: `missing` is none of the three, or `root` is not a folder.
@@ -285,7 +286,8 @@ class ImagePolicy:
         if self.missing == "keep":
             return FoundImages(given)
         root = os.path.abspath(fields.path.parent if self.root is None else self.root)
-        places = [image_path(root, path, allow_outside=self.allow_outside) for path in given]
+        allowed_outside = self.allow_outside or is_vouched(fields.path)
+        places = [image_path(root, path, allow_outside=allowed_outside) for path in given]
         for index, (_, outside) in enumerate(places):
             if outside is not None:
                 where = f"{name}[{index}]" if name == "images" else name

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
+_NOTE = "user.dreamprm.images"
 LEAVES = "set allow_outside=true if the file may name any image of this machine"
 
 
@@ -30,6 +33,30 @@ def image_path(root: str, given: str, *, allow_outside: bool) -> tuple[str, str 
     if real.startswith(os.path.join(inside, "")):
         return path, None
     return path, f"leads out of {root}"
+
+
+def vouch(path: str | Path) -> None:
+    """Note in a file that this package wrote that its image paths were checked, or allowed by the user.
+
+    What `label` or `score` writes names images where they are, and the next command reads it as before. The
+    note is an extended attribute with size and time of the file: it does not come with a download, and does
+    not outlive a change. Where a file system has none, the next command asks for `allow_outside`.
+    """
+    with suppress(OSError, AttributeError):
+        os.setxattr(path, _NOTE, _state(path))
+
+
+def is_vouched(path: str | Path) -> bool:
+    """Whether `vouch` was called for the file as it is."""
+    try:
+        return os.getxattr(path, _NOTE) == _state(path)
+    except (OSError, AttributeError):
+        return False
+
+
+def _state(path: str | Path) -> bytes:
+    found = os.stat(path)
+    return f"{found.st_size} {found.st_mtime_ns}".encode()
 
 
 def _real(path: str) -> str:

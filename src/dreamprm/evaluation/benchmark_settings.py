@@ -34,6 +34,9 @@ class BenchmarkConfig(BadRecordSettings):
         "require", "every question needs its images, or images are left out", choices=("require", "ignore")
     )
     image_root: str | None = setting(None, "folder that image paths start from; null: the questions' own")
+    allow_outside: bool = setting(
+        False, "accept image paths that lead out of that folder (absolute, by .. or by a link)"
+    )
     split: str | None = setting(None, "which split, if the folder of questions has several")
     limit: int | None = setting(None, "use only this many questions, the first ones; null: all", minimum=1)
     steps: str = setting(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dreamprm.config.errors import DataError, UserError, nearest
-from dreamprm.data.image_paths import image_path
+from dreamprm.data.image_paths import image_path, is_vouched
 from dreamprm.evaluation.comparison import Evaluation
 from dreamprm.evaluation.example_records import (
     FILE,
@@ -220,9 +220,11 @@ def _example(
     record = suite.records[question]
     settings = evaluation.config.examples
     kept, missing = [], []
-    root = settings.image_root or os.path.dirname(evaluation.config.suites[name].path)
+    file = evaluation.config.suites[name].path
+    root = settings.image_root or os.path.dirname(file)
+    anywhere = settings.allow_outside or is_vouched(file)
     for given in record.images:
-        path, outside = image_path(root, given, allow_outside=settings.allow_outside)
+        path, outside = image_path(root, given, allow_outside=anywhere)
         if outside is not None:
             missing.append(MissingImage(path, f"{outside}; set examples.image_root or {_ALLOW}"))
             continue

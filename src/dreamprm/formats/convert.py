@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from dreamprm.config.checking import require_name, require_settings
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.data.image_paths import vouch
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records
 from dreamprm.data.record_table import write_records
@@ -119,6 +120,8 @@ def convert_file(
     if chosen.kind == "candidate":
         records = compared(records, flags)
     count = write_records(destination, (images_from(record, destination.parent) for record in records))
+    if chosen.kind == "question":  # the images of other records are not looked up
+        vouch(destination)
     listed = flags.write(destination.with_name(f"{destination.stem}_disagreements.jsonl"))
     return Converted(chosen.kind, count, report, flags.lines() + ([] if listed is None else [listed]))
 

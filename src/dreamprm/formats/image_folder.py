@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from dreamprm.config.errors import UserError
 from dreamprm.data.fields import Fields
+from dreamprm.data.image_paths import LEAVES, image_path
 from dreamprm.data.records import Record
 from dreamprm.files.atomic import write_atomically
 
@@ -53,15 +54,23 @@ class ImageFolder:
     Args:
         root: the folder that relative paths start from; None: the layout's own folder, or else the file's.
         folder: where embedded images are written, created if missing; None: embedded images are an error.
+        allow_outside: whether a path may lead out of its folder (`image_path`).
     """
 
-    def __init__(self, root: str | Path | None = None, folder: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        folder: str | Path | None = None,
+        *,
+        allow_outside: bool = False,
+    ) -> None:
         if root is not None and not Path(root).is_dir():
             raise UserError(
                 f"image_root is not a folder: {root}; give the folder that image paths are relative to"
             )
         self._root = None if root is None else os.path.abspath(root)
         self._folder = None if folder is None else Path(os.path.abspath(folder))
+        self.allow_outside = allow_outside
         self._written: list[Path] = []
         self._stored: dict[str, str] = {}  # path by digest: many rows of a table may hold the same image
         self._made_folder = False
@@ -76,12 +85,17 @@ class ImageFolder:
             base: the layout's own image folder; None: the file's folder.
 
         Raises:
-            DataError: none of them exists.
+            DataError: none of them exists, or the first one lies outside the folder.
         """
         root = self._root or os.path.abspath(base or row.path.parent)
-        tried = [os.path.join(root, candidate) for candidate in candidates]
-        for path in tried:
+        tried = []
+        for candidate in candidates:
+            path, outside = image_path(root, candidate, allow_outside=self.allow_outside)
+            tried.append(path)
             if os.path.isfile(path):
+                if outside is not None:
+                    allowed = f"an image inside its folder (this {outside}; set image_root, or {LEAVES})"
+                    raise row.error(name, allowed, candidate)
                 return path
         looked = tried[0] + (f" nor at {len(tried) - 1} other places" if len(tried) > 1 else "")
         raise row.error(name, f"an existing image (no such file: {looked}; set image_root)")

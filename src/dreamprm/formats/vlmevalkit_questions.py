@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamprm.data.fields import Fields
+from dreamprm.data.image_paths import LEAVES, image_path
 from dreamprm.formats.answer_fields import option_columns, parsed_list
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.table_files import cell_text
@@ -85,10 +86,18 @@ class BenchmarkQuestions:
             return tuple(self._folder.embed(fields, "image", _decoded(fields, one)) for one in encoded), None
         root = os.path.abspath(fields.path.parent if self._root is None else self._root)
         paths = _several(fields, "image_path")
-        found = (os.path.join(root, path) for path in paths)
-        return tuple(
-            place if os.path.isfile(place) else path for place, path in zip(found, paths, strict=True)
-        ), None
+        images = []
+        for path in paths:
+            place, outside = image_path(root, path, allow_outside=self._folder.allow_outside)
+            there = os.path.isfile(place)
+            if there and outside is not None:
+                raise fields.error(
+                    "image_path",
+                    f"an image inside its folder (this {outside}; set image_root, or {LEAVES})",
+                    path,
+                )
+            images.append(place if there else path)
+        return tuple(images), None
 
 
 def _several(fields: Fields, name: str) -> list[str]:

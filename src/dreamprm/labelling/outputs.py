@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.answers.base import Verdict
+from dreamprm.data.image_paths import vouch
 from dreamprm.data.records import (
     Candidate,
     CandidateRecord,
@@ -65,6 +66,7 @@ class Written:
         """Write the file atomically, with the questions in this order; returns the number of records."""
         records = [line for question in order for line in self.lines.get(question.id, ())]
         write_lines_atomically(path, records)
+        vouch(path)
         return len(records)
 
 

@@ -14,6 +14,7 @@ from typing import Any, TextIO, cast
 import torch
 
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.data.image_paths import vouch
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.files.atomic import (
     remove_ended,
@@ -331,6 +332,7 @@ def _write(source: Source, stored: StoredScores, path: Path, name: str) -> _Writ
             )
 
     write_lines_atomically(path, lines())
+    vouch(path)
     return written
 
 

@@ -32,6 +32,7 @@ def read_questions(
     *,
     images: Images = "require",
     image_root: str | Path | None = None,
+    allow_outside: bool = False,
     image_folder: str | Path | None = None,
     split: str | None = None,
     limit: int | None = None,
@@ -47,6 +48,7 @@ def read_questions(
         images: `require`: every question's images are looked up, or written to `image_folder` if the file
             contains them; `ignore`: records have no images, which is enough for checking and scoring.
         image_root: the folder that image paths are relative to; None: the file's folder.
+        allow_outside: whether an image path may lead out of it.
         image_folder: where images in the file are written, named by their content.
         split: which split of a folder with several splits.
         limit: stop after this many questions, >= 1; None: read all.
@@ -68,7 +70,7 @@ def read_questions(
         raise UserError(
             f"no such file or folder: {path}; give the questions of {benchmark.title} as published"
         )
-    folder = ImageFolder(image_root, image_folder)
+    folder = ImageFolder(image_root, image_folder, allow_outside=allow_outside)
     table = BenchmarkQuestions(folder, image_root)
     tolerance, report = tolerance or Tolerance(), ReadReport() if report is None else report
     left_out: set[str] = set()

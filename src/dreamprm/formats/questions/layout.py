@@ -38,6 +38,9 @@ class QuestionLayout(RowReader):
     image_root: Path | None = setting(
         None, "the folder that image paths are relative to; null: where the layout has its images"
     )
+    allow_outside: bool = setting(
+        False, "accept image paths that lead out of that folder (absolute, by .. or by a link)"
+    )
     image_folder: Path | None = setting(
         None, "where images embedded in a table are written; null: a folder next to the destination"
     )
@@ -103,7 +106,7 @@ class QuestionLayout(RowReader):
             DataError: a bad row (the message names file, row, field, value and what is allowed), or too many
                 of them. Images written so far are removed.
         """
-        images = ImageFolder(self.image_root, self.image_folder)
+        images = ImageFolder(self.image_root, self.image_folder, allow_outside=self.allow_outside)
         if not path.exists():
             raise UserError(f"no such file or folder: {path}; give the {self.name} source as published")
         name, place = _name(path), f"{self.prefix}-{self.source_name(path)}"
