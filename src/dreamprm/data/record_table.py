@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from dreamprm.config.errors import UserError
 from dreamprm.data.arrow_forms import FORMS, ArrowForm
+from dreamprm.data.image_paths import vouch
 from dreamprm.data.read_report import ReadReport
 from dreamprm.data.records import CandidateRecord, MetaRecord, Record, StepRecord, to_json
 from dreamprm.files.atomic import atomic_folder, make_folder, remove_ended, write_lines_atomically
@@ -39,7 +40,7 @@ class LabelRange(NamedTuple):
     most: float
 
 
-def write_records(path: str | Path, records: Iterable[Record]) -> int:
+def write_records(path: str | Path, records: Iterable[Record], *, images_checked: bool = True) -> int:
     """Write records in the package's own form, one JSON object per line.
 
     The file is written completely or not at all.
@@ -47,6 +48,8 @@ def write_records(path: str | Path, records: Iterable[Record]) -> int:
     Args:
         path: the file; its folder is created if missing, and an older file of that name is replaced.
         records: records of any kind.
+        images_checked: whether their image paths are the writer's own, or were checked when they were read;
+            the readers then accept them wherever they lead (`dreamprm.data.image_paths`).
 
     Returns:
         The number of records written.
@@ -65,6 +68,8 @@ def write_records(path: str | Path, records: Iterable[Record]) -> int:
             count += 1
 
     write_lines_atomically(path, lines())
+    if images_checked:
+        vouch(path)
     return count
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from dreamprm import __version__
 from dreamprm.config.errors import DataError
 from dreamprm.config.loading import as_dict
-from dreamprm.data.image_paths import vouch
 from dreamprm.data.read_report import ReadReport, Tolerance
 from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.record_table import write_records
@@ -71,7 +70,6 @@ def run_benchmark(config: BenchmarkConfig) -> None:
     for line in report.lines():
         print(f"{config.questions}: {line}")
     count = write_records(folder / "questions.jsonl", (images_from(one.record, folder) for one in questions))
-    vouch(folder / "questions.jsonl")
     print(f"wrote {count} question records to {folder / 'questions.jsonl'}")
     if config.images == "ignore":
         print(f"images=ignore: the {count} question records are written without images")
@@ -80,9 +78,9 @@ def run_benchmark(config: BenchmarkConfig) -> None:
     candidates = _candidates(config, benchmark, questions, tolerance)
     for name in ("scores.json", "scores.md"):
         (folder / name).unlink(missing_ok=True)  # figures of earlier candidates
-    count = write_candidates(folder / "candidates.jsonl", candidates)
-    if config.candidates is None:  # the images of given candidates are not looked up
-        vouch(folder / "candidates.jsonl")
+    # The images of given candidates are not looked up.
+    checked = config.candidates is None
+    count = write_candidates(folder / "candidates.jsonl", candidates, images_checked=checked)
     print(f"wrote {count} candidate records to {folder / 'candidates.jsonl'}")
     for line in [*candidates.report.lines(), *candidates.report.file_lines()]:
         print(line)

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from dreamprm.config.checking import require_name, require_settings
 from dreamprm.config.errors import DataError, UserError
-from dreamprm.data.image_paths import vouch
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records
 from dreamprm.data.record_table import write_records
@@ -119,9 +118,11 @@ def convert_file(
     records: Iterator[Any] = _at_least_one(chosen.read(source, report=report, **options), source, report)
     if chosen.kind == "candidate":
         records = compared(records, flags)
-    count = write_records(destination, (images_from(record, destination.parent) for record in records))
-    if chosen.kind == "question":  # the images of other records are not looked up
-        vouch(destination)
+    count = write_records(
+        destination,
+        (images_from(record, destination.parent) for record in records),
+        images_checked=chosen.kind == "question",  # those of other records are not looked up
+    )
     listed = flags.write(destination.with_name(f"{destination.stem}_disagreements.jsonl"))
     return Converted(chosen.kind, count, report, flags.lines() + ([] if listed is None else [listed]))
 

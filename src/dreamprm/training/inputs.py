@@ -102,6 +102,7 @@ def open_texts(data: DataSettings, *, say: Say = print, reports: list[ReadReport
     texts = read_text_records(
         data.lm,
         image_root=data.image_root,
+        allow_outside=data.allow_outside,
         on_error=cast(OnError, data.on_error),
         max_bad_fraction=data.max_bad_fraction,
         report=report,

@@ -79,13 +79,17 @@ class BenchmarkCandidates:
         }
 
 
-def write_candidates(path: str | Path, candidates: BenchmarkCandidates) -> int:
+def write_candidates(
+    path: str | Path, candidates: BenchmarkCandidates, *, images_checked: bool = True
+) -> int:
     """Write candidate records as JSON Lines; image paths below the file's folder become relative to it.
 
-    The file appears whole or not at all.
+    The file appears whole or not at all. `images_checked`: as in `write_records`.
 
     Returns:
         The number of records.
     """
     folder = Path(path).parent
-    return write_records(path, (images_from(record, folder) for record in candidates.records))
+    return write_records(
+        path, (images_from(record, folder) for record in candidates.records), images_checked=images_checked
+    )
