@@ -24,6 +24,9 @@ from dreamprm.responses.step_counts import step_lines
 
 __all__ = ["FORMATS", "Converted", "Format", "convert_file", "run_convert"]
 
+_LOOKED_UP = ("mathv",)
+"""Formats of records whose images are looked up, as those of questions are; others copy paths as they are."""
+
 _OWN_READERS = {
     "step": read_step_records,
     "meta": read_meta_records,
@@ -121,7 +124,7 @@ def convert_file(
     count = write_records(
         destination,
         (images_from(record, destination.parent) for record in records),
-        images_checked=chosen.kind == "question",  # those of other records are not looked up
+        images_checked=chosen.kind == "question" or format in _LOOKED_UP,
     )
     listed = flags.write(destination.with_name(f"{destination.stem}_disagreements.jsonl"))
     return Converted(chosen.kind, count, report, flags.lines() + ([] if listed is None else [listed]))

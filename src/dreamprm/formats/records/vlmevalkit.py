@@ -68,9 +68,6 @@ class VLMEvalKit(TolerantReader):
     image_root: Path | None = setting(
         None, "the folder that `image_path` is relative to; null: the questions file's folder"
     )
-    allow_outside: bool = setting(
-        False, "accept image paths that lead out of that folder (absolute, by .. or by a link)"
-    )
     image_folder: Path | None = setting(
         None, "where base64 images are written; null: a folder next to the destination"
     )
@@ -108,7 +105,7 @@ class VLMEvalKit(TolerantReader):
         """
         assert self.benchmark is not None
         files = _files(path, self.benchmark)
-        images = ImageFolder(None, self.image_folder, allow_outside=self.allow_outside)
+        images = ImageFolder(None, self.image_folder, allow_outside=True)  # paths are copied, as they are
         groups = CandidateGroups(self.benchmark, split=self.split, steps=report.steps)
         known = BenchmarkQuestions(images, self.image_root)
 
