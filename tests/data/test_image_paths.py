@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ READERS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {"question": "q", "benchmark": "b", "answer": "7", "candidates": [{"text": "7"}]},
     ),
     "question": (read_question_records, {"question": "q", "answer": "7", "domain": "d"}),
-    "text": (read_text_records, {"text": "t"}),
+    "text": (partial(read_text_records, allow_outside=False), {"text": "t"}),
 }
 
 

@@ -366,7 +366,7 @@ def read_text_records(
     path: str | Path,
     *,
     image_root: str | Path | None = None,
-    allow_outside: bool = False,
+    allow_outside: bool = True,
     on_error: OnError = "error",
     max_bad_fraction: float = 0.01,
     report: ReadReport | None = None,
@@ -376,7 +376,8 @@ def read_text_records(
     Args:
         path: the file; the pool is held in memory.
         image_root: the folder that images are relative to; None: the file's own.
-        allow_outside, on_error, max_bad_fraction, report: as in `read_step_records`.
+        allow_outside: as in `read_step_records`, except for the default; commands pass `data.allow_outside`.
+        on_error, max_bad_fraction, report: as in `read_step_records`.
 
     Raises:
         DataError: a bad record, too many of them, or a pool without records.
