@@ -315,11 +315,10 @@ def test_a_damaged_file_is_refused_by_line_and_field(tmp_path, change, message):
         read_examples(file)
 
 
-def test_half_of_a_surrogate_pair_survives(tmp_path):
+def test_half_of_a_surrogate_pair_is_a_data_error(tmp_path):
     path = pictured(tmp_path, q1=[])
     row = json.loads((tmp_path / "a.jsonl").read_text())
     row["candidates"][1]["final_answer"] = "half of \ud83d"
     write(tmp_path / "a.jsonl", [row])
-    evaluate(tmp_path, f"suites.a={path}")
-    example = read_examples(tmp_path / "out" / "examples.jsonl")[0]
-    assert example.picked[1].final_answer == "half of \ud83d"
+    with pytest.raises(DataError, match=r"a\.jsonl:1: field 'candidates\[1\]\.final_answer'"):
+        evaluate(tmp_path, f"suites.a={path}")
