@@ -104,7 +104,9 @@ def test_image_paths_start_from_the_file_or_the_image_root(folder: Path, write_r
     (folder / "images").mkdir()
     (folder / "images" / "j.png").write_bytes((folder / "i.png").read_bytes())
     path = write_rows([META | {"image": str(folder / "i.png")}, META | {"image": "j.png"}])
-    records = list(read_meta_records(path, image_root=folder / "images"))
+    with pytest.raises(DataError, match=r"rows\.json:1: field 'image'.*set allow_outside=true"):
+        list(read_meta_records(path, image_root=folder / "images"))
+    records = list(read_meta_records(path, image_root=folder / "images", allow_outside=True))
     assert [record.images for record in records] == [
         (str(folder / "i.png"),),
         (str(folder / "images" / "j.png"),),
