@@ -67,7 +67,7 @@ _ONLY_DELIMITERS = re.compile(r"\s*+(?:\\[\[\]()]|\$\$?|`{3,}\w*|-{3,}|={3,}|[*_
 _LINE = re.compile(r"[^\n]+")
 _LINES_BELOW = 10  # a heading with no text soon after it has no answer; the bound keeps loops cheap
 _ANNOUNCES = re.compile(r"(?:[:\uFF1A]|\b(?:is|are|by))\Z")
-EMPTY_BOX = re.compile(r"\\boxed\s*\{\s*\??\s*\}")
+EMPTY_BOX = re.compile(r"\\boxed\s*\{\s*(?:\?\s*)?\}")
 _CLOSING_TAG = re.compile(r"</[a-zA-Z_]+>.*", re.DOTALL)
 _BARE_LABEL = re.compile(r"[*_]*[(\[]?[A-Z][)\]]?[*_]*\Z")
 _LONGEST_LINE = 1_000
