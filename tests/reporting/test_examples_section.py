@@ -330,7 +330,7 @@ def test_hostile_texts_stay_texts(body):
     )
     for one in records[0]["candidates"]:
         one.update(
-            final_answer=attack if one["final_answer"] == "4" else "half \ud83d",
+            final_answer=attack if one["final_answer"] == "4" else "half \ufffd",
             generator=attack,
             steps=[attack, "  spaces\n\n  and lines"],
         )
