@@ -75,7 +75,7 @@ def score(model: Path, files: Mapping[str, Path], output: Path, /, **settings: A
         "output": str(output),
         "batch_size": 4,
         "log": {"progress": "none"},
-        "data": {"allow_no_image": True},
+        "data": {"allow_no_image": True, "allow_outside": True},
         **settings,
     }
     output.parent.mkdir(parents=True, exist_ok=True)
