@@ -189,8 +189,6 @@ def test_a_message_without_content_is_a_short_text(message: dict[str, Any], text
         generator.close()
 
 
-# A request that is on its way when another's error ends the call is cut off, and its socket with it.
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("code", [401, 402, 403, 404, 405])
 @pytest.mark.parametrize("requests", [1, 4])
 def test_what_no_request_can_pass_is_the_users_to_mend(

@@ -35,7 +35,7 @@ def test_five_models_on_mathvision(byte_model: Path, tmp_path: Path) -> None:
         for candidate in row["candidates"]:
             candidate["text"], candidate["steps"] = candidate["text"][:300], []
     write_rows(source, rows)
-    data = {"stepless": "whole"}
+    data = {"stepless": "whole", "allow_outside": True}  # the images stand where they were converted from
     score(byte_model, {"mathvision": source}, tmp_path / "out", data=data)
     prm = PRM.from_pretrained(byte_model)
     scored = read_rows(tmp_path / "out/mathvision.jsonl")

@@ -32,6 +32,7 @@ def configuration(tmp_path: Path, *, meta: Path, train: list[Path]) -> dict[str,
             "train": [str(path) for path in train],
             "meta": str(meta),
             "allow_no_image": True,
+            "allow_outside": True,  # the published meta file names ../data/meta_images
             "missing_image": "text_only",
             "cache_dir": str(tmp_path / "cache"),
         },

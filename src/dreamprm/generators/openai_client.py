@@ -94,6 +94,7 @@ class ChatClient:
         self._key = key
         self._timeout = timeout
         self._sockets_lock = threading.Lock()
+        self._closed = False
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._client = openai.OpenAI(
             base_url=base_url,
@@ -135,6 +136,7 @@ class ChatClient:
         """Close the connections; requests in progress fail at once."""
         # A thread waiting for an answer does not notice that its socket is closed: it must be shut down.
         with self._sockets_lock:
+            self._closed = True
             connections = list(self._sockets)
         for connection in connections:
             with suppress(OSError):  # no longer connected
@@ -147,8 +149,12 @@ class ChatClient:
     def _connected(self, event: str, info: Mapping[str, Any]) -> None:
         """httpcore's trace callback: stores the request's socket, which TLS wraps in another one."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            stream = info["return_value"]
             with self._sockets_lock:
-                self._sockets.add(info["return_value"].get_extra_info("socket"))
+                if self._closed:  # connected while `close` ran: nothing else would close it
+                    stream.close()
+                else:
+                    self._sockets.add(stream.get_extra_info("socket"))
 
     def _status_failure(self, error: Any) -> Failure:
         code = int(error.status_code)
