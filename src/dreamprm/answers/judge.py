@@ -91,8 +91,8 @@ def judge_prompt(question: QuestionRecord, answer: str) -> str:
 
     Args:
         question: its text, options, reference answer and unit are shown.
-        answer: the answer to judge. It is placed between tags, and the judge is told not to
-            follow any instructions in it.
+        answer: the answer to judge. Tags enclose it, and the prompt tells the judge to ignore instructions
+            inside them.
     """
     lettered = zip(question.letters, question.options, strict=True)
     options = "".join(f"\n({letter}) {text}" for letter, text in lettered)

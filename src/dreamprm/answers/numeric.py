@@ -147,7 +147,7 @@ def read_number(text: str) -> Quantity | None:
         return quantity
     if len(text) <= 400 and (SEVERAL_EQUATIONS.search(text) or _RATIO.search(text)):
         return None
-    # The last "=" or ":", or the first verb if there is none.
+    # The last "=" or ":"; failing that, the first verb.
     end = re.compile(r"[=:]|\b(?:is|are|equals)\b").search(text, max(text.rfind("="), text.rfind(":"), 0))
     if end is not None and not _DENIED.search(re.split(r"[,;.]\s", text[: end.start()])[-1]):
         quantity = read_quantity(text[end.end() :])

@@ -216,7 +216,7 @@ def type_name(kind: Any) -> str:
 
 
 def limits_text(metadata: Mapping[str, Any]) -> str:
-    """The range in words: `>= 0 and < 1`; empty if there is none."""
+    """The range in words: `>= 0 and < 1`; empty without bounds."""
     signs = {"minimum": ">=", "above": ">", "maximum": "<=", "below": "<"}
     given = {sign: metadata.get(name) for name, sign in signs.items()}
     return " and ".join(f"{sign} {_number(limit)}" for sign, limit in given.items() if limit is not None)

@@ -255,7 +255,7 @@ class ImagePolicy:
             file that this package did not write.
 
     Raises:
-        UserError: `missing` is none of the three, or `root` is not a folder.
+        UserError: `missing` is not one of these three, or `root` is not a folder.
     """
 
     root: str | Path | None = None

@@ -33,7 +33,7 @@ _TABLE, _REPORT = "records.arrow", "report.json"
 
 
 class LabelRange(NamedTuple):
-    """How many labels there are, the least and the most of them (0 if there is none)."""
+    """The number of labels, the smallest and the largest; all 0 without labels."""
 
     known: int
     least: float

@@ -58,9 +58,9 @@ class FirstOrder(Estimator):
 
     Args:
         derivative: how the mixed derivative is taken: as above, and derivatives.py for what each kind needs
-            of the model. Where a difference without a radius is imprecise, the slopes are taken from one
-            backward pass for each loss, or (plain form) other radii are tried; stats["error"] is the
-            estimated relative error that differences leave in alpha_grad.
+            of the model. Where a difference without a radius is imprecise, other radii are tried, and then,
+            of few losses in structured form, one backward pass for each; stats["error"] is the estimated
+            relative error that differences leave in alpha_grad.
         offload: where the above is kept: "none" leaves it where it is; "cpu" in page-locked memory, for
             params on an accelerator; "disk" in a temporary file, for params in CPU memory.
 

@@ -1,6 +1,6 @@
 """ProcessBench's protocol: the first error's index is predicted, and judged by the F1 of two accuracies.
 
-    prediction = the first step whose score is below the threshold; -1 if there is none
+    prediction = the first step whose score is below the threshold; -1 if no score is
     error accuracy   = share of erroneous samples whose first error is predicted exactly
     correct accuracy = share of error-free samples that are predicted to be so (-1)
     F1 = 2 error_accuracy * correct_accuracy / (error_accuracy + correct_accuracy)
