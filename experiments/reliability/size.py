@@ -1,8 +1,9 @@
-"""Peak memory and CPU time of commands on files of any size: evaluate, reading, score.
+"""Peak memory and CPU time of commands on files of any size: evaluate, reading, score, a checkpoint's digest.
 
     python experiments/reliability/size.py evaluate 200000      # questions, of 8 candidates each
     python experiments/reliability/size.py read 1000            # MB of step records
     python experiments/reliability/size.py score 1000 4000      # questions; a tiny PRM of random weights
+    python experiments/reliability/size.py digest 300           # MB of a checkpoint that is verified
 
 Each size is one line: what ran, the size of its input, seconds of CPU, peak memory in MB. A command whose
 memory is flat has the same peak for all sizes. Files go to a temporary folder (`TMPDIR`).
@@ -86,6 +87,10 @@ READ = (
     "import sys; from dreamprm.data import read_step_records\n"
     "print(sum(1 for _ in read_step_records(sys.argv[1], allow_no_image=True)))"
 )
+DIGEST = (
+    "import sys; from pathlib import Path; from dreamprm.files.content import FileDigests\n"
+    "FileDigests().of(Path(sys.argv[1]))"
+)
 MODEL = (
     "import sys; sys.path.insert(0, 'tests'); from tiny_models import tiny_prm\n"
     "tiny_prm().save_pretrained(sys.argv[1])"
@@ -99,8 +104,16 @@ def main(arguments: list[str]) -> None:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             path = folder / "data.jsonl"
-            held = write(path, steps(size) if kind == "read" else candidates(size))
-            if kind == "read":
+            if kind == "digest":
+                # in pieces: a process begins with the peak of the one that starts it
+                with path.open("wb") as file:
+                    file.writelines(random.Random(number).randbytes(10**6) for number in range(size))
+                held = size
+            else:
+                held = write(path, steps(size) if kind == "read" else candidates(size))
+            if kind == "digest":
+                used = measured(DIGEST, str(path))
+            elif kind == "read":
                 used = measured(READ, str(path))
             elif kind == "evaluate":
                 used = measured(COMMAND, "evaluate", f"suites.sums={path}", f"output={folder / 'out'}")
