@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import torch
 from bilevel_problems import PROBLEMS, Case, Tensors
 from checked_rows import each
 from oracles import (
@@ -16,10 +17,11 @@ from oracles import (
     neumann_series,
     nothing,
     penalty_gradient,
+    relative_error,
     unrolled_gradient,
 )
 
-from dreamprm.hypergrad import AdamW, Estimator, build_estimator
+from dreamprm.hypergrad import AdamW, Estimator, Status, WindowResult, build_estimator
 
 Oracle = Callable[..., Tensors]
 
@@ -36,6 +38,14 @@ class Row:
 
     def build(self) -> Estimator:
         return build_estimator(self.name, **self.settings)
+
+    def meets(self, window: WindowResult, want: Tensors) -> None:
+        """Assert that the window ended well, with this gradient."""
+        assert window.status is Status.ok and window.message == ""
+        if self.name == "none":
+            assert all(torch.equal(window.alpha_grad[name], want[name]) for name in want)
+        else:
+            assert relative_error(window.alpha_grad, want) < self.tolerance
 
 
 class Expected:
