@@ -13,7 +13,7 @@ TOOLS := $(VENV)/.installed-tools
 # Two test processes of one thread each fit the smallest machine that this is meant for.
 TEST_PROCESSES ?= 2
 
-.PHONY: setup train test coverage test-lowest lint docs bench study study-baselines
+.PHONY: setup train test fuzz coverage test-lowest lint docs bench study study-baselines
 
 setup: $(TOOLS)
 
@@ -38,6 +38,11 @@ train: $(STAMP)
 
 test: $(TOOLS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadgroup $(ARGS)
+
+# Random input for every reader, converter, journal, configuration, splitter, checker and image path: other cases
+# in each run. ARGS="-k reader" for some of the targets, ARGS=--cases=1000 for fewer cases of each.
+fuzz: $(TOOLS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist load tests/fuzz --cases=10000 $(ARGS)
 
 lint: $(TOOLS)
 	$(BIN)/ruff check .ci src tests docs $(wildcard experiments)

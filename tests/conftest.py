@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import checked_rows
+import fuzzing
 import pytest
 from loopback_servers import real_server, tiny_served_model
 
@@ -29,10 +30,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="check every row of the long tables in every test; without it, each test checks a third of them",
     )
+    parser.addoption(
+        "--cases",
+        type=int,
+        help="try at least this many random cases on each target of tests/fuzz, other ones in each run; "
+        "without it, a few, the same in each run",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     checked_rows.all_rows = config.getoption("--all-rows")
+    fuzzing.cases = config.getoption("--cases")
 
 
 def pytest_report_header() -> str:
