@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.generators.base import Completion
 from dreamprm.generators.cached_generator import ReplyJournal
-from dreamprm.labelling.journal import Journal
+from dreamprm.labelling.journal import Journal, Key, Rollout
 from dreamprm.scoring.journal import FORMAT, ScoreJournal
 
 ROLLOUT = {
@@ -77,3 +78,62 @@ def test_a_first_line_of_scores_with_wrong_types_is_refused(made_by: Any, tmp_pa
     path.write_text(json.dumps({"format": FORMAT, "made_by": made_by}) + "\n")
     with pytest.raises(UserError, match=r"j\.jsonl:1: not a line of a journal"):
         ScoreJournal(path, {})
+
+
+WRITTEN: dict[str, tuple[Callable[[Path], Any], Callable[[Any], None], Callable[[Any], Any]]] = {
+    "rollouts": (
+        Journal,
+        lambda journal: journal.append(
+            [Rollout(Key("q", 0, 1, 0), "0" * 32, "a b", 3, True, "right", "7", "x")]
+        ),
+        lambda journal: (sorted(journal), journal.sampled(Key("q", 0, 1, 0), "0" * 16)),
+    ),
+    "scores": (
+        lambda path: ScoreJournal(path, {"model": "m"}),
+        lambda journal: journal.append("k", [[0.25, -1.5], None], row=3),
+        lambda journal: ("k" in journal) and journal.read("k"),
+    ),
+    "replies": (
+        ReplyJournal,
+        lambda journal: journal.append("a", [Completion("Verdict: right", 2)]),
+        lambda journal: journal.find("a"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_a_bit_that_has_changed_is_found_or_changes_nothing(kind: str, tmp_path: Path) -> None:
+    """Every fifth bit of the file, so that digits, letters, quotes, names and the checksum itself are met."""
+    opened, write, read = WRITTEN[kind]
+    path = tmp_path / "j.jsonl"
+    with opened(path) as journal:
+        write(journal)
+        whole = read(journal)
+    content, refused = path.read_bytes(), 0
+    with opened(path) as journal:
+        assert read(journal) == whole and content.endswith((b" \n", b"\t\n"))
+    for place in range(0, 8 * len(content), 5):
+        path.write_bytes(
+            content[: place // 8]
+            + bytes([content[place // 8] ^ (1 << place % 8)])
+            + content[place // 8 + 1 :]
+        )
+        try:
+            journal = opened(path)
+        except UserError as error:
+            refused += 1
+            assert str(path) in str(error)
+            continue
+        with journal:
+            # A line without its end counts as cut short: it is made again.
+            assert read(journal) == whole or path.read_bytes().count(b"\n") < content.count(b"\n"), place
+    assert refused > 8 * len(content) / 5 - 20
+
+
+def test_a_line_without_a_checksum_is_of_an_earlier_version_and_read(tmp_path: Path) -> None:
+    (tmp_path / "j.jsonl").write_text(json.dumps(ROLLOUT) + "\n")
+    with Journal(tmp_path / "j.jsonl") as journal:
+        assert len(journal) == 1
+    (tmp_path / "j.jsonl").write_text(json.dumps(ROLLOUT) + " " * 16 + "\n")
+    with pytest.raises(DataError, match="its checksum is not that of its text, so it has changed since"):
+        Journal(tmp_path / "j.jsonl")

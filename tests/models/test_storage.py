@@ -10,8 +10,10 @@ from transformers import AutoModelForImageTextToText
 
 from dreamprm.config.choices import HEADS
 from dreamprm.config.errors import UserError
+from dreamprm.files.content import FileDigests
 from dreamprm.models import PRM
 from dreamprm.models.public_checkpoint import load_public_checkpoint, read_public_head
+from dreamprm.models.storage import changed_since_saved
 
 
 def logits(prm: PRM) -> torch.Tensor:
@@ -161,3 +163,33 @@ def test_other_files_are_not_taken_for_public_checkpoints(tmp_path: Path) -> Non
     )
     with pytest.raises(UserError, match=r"weight of shape \(1, 3\), this backbone's vocabulary needs"):
         load_public_checkpoint(tmp_path, processor=tiny_processor(readout="chat_suffix"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "head.safetensors", "tokenizer.json", "config.json"])
+def test_files_that_are_not_those_that_were_saved_are_named(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    tiny_prm(layers=1, vision_layers=1).save_pretrained(folder)
+    digests = FileDigests()
+    assert changed_since_saved(folder, digests) is None
+    (folder / "README.md").write_text("a card of one's own")
+    assert changed_since_saved(folder, digests) is None
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    told = changed_since_saved(folder, FileDigests())
+    assert told is not None and f"is not the model that was saved there: {name} has other content." in told
+    (folder / name).unlink()
+    assert f"{name} is missing" in str(changed_since_saved(folder, FileDigests()))
+    (folder / name).write_bytes(content)
+    assert changed_since_saved(folder, FileDigests()) is None
+
+
+def test_settings_that_were_edited_are_named_and_may_be_on_purpose(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    tiny_prm(layers=1, vision_layers=1).save_pretrained(folder, training={"scores": "step"})
+    settings = json.loads((folder / "prm.json").read_text())
+    settings["training"]["scores"] = "response"
+    (folder / "prm.json").write_text(json.dumps(settings))
+    assert "prm.json was changed" in str(changed_since_saved(folder, FileDigests()))
+    del settings["files"]
+    (folder / "prm.json").write_text(json.dumps(settings))
+    assert changed_since_saved(folder, FileDigests()) is None

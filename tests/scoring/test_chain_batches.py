@@ -16,6 +16,7 @@ from dreamprm.data import Candidate, CandidateRecord
 from dreamprm.evaluation.selection import aggregate_candidates
 from dreamprm.models import PRM
 from dreamprm.models.aggregation import aggregate_logit
+from dreamprm.models.backbone import last_hidden_states
 from dreamprm.models.candidate_scoring import PassLimits
 from dreamprm.models.images import ImageStore
 from dreamprm.scoring.chain_scores import Chain, scored_chains
@@ -226,3 +227,41 @@ def test_likelihoods_do_not_depend_on_the_batch(
 
 def test_no_question_no_score(prm: PRM, tmp_path: Path) -> None:
     assert _scores(prm, []) == [] and _likelihoods(prm, [], batch_size=2) == []
+
+
+@pytest.mark.parametrize("likelihood", [False, True])
+@pytest.mark.parametrize("shared", [True, False])
+def test_what_is_known_takes_its_place_and_the_rest_is_the_same_to_the_last_bit(
+    likelihood: bool, shared: bool, records: list[CandidateRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was stopped has some questions of a window; the others must not notice."""
+    prm = tiny_prm(layers=1, vision_layers=1, attn_implementation="sdpa")  # float32, whose last bits move
+    monkeypatch.setattr("dreamprm.models.candidate_scoring.can_share_prefixes", lambda backbone: shared)
+    passes: list[int] = []
+    hidden_states = "dreamprm.models.candidate_scoring.last_hidden_states"
+    if shared and not likelihood:
+        run = last_hidden_states
+
+        def counted(*arguments: Any, **settings: Any) -> torch.Tensor:
+            passes.append(1)
+            return run(*arguments, **settings)
+
+        monkeypatch.setattr(hidden_states, counted)
+
+    def scored(known: set[int]) -> dict[tuple[int, int], list[float]]:
+        chains = (
+            Chain(record.question, record.images, candidate.steps, (q, n), known=q in known)
+            for q, record in enumerate(records)
+            for n, candidate in enumerate(record.candidates)
+        )
+        return dict(
+            scored_chains(prm, chains, images=ImageStore(), limits=PassLimits(3), likelihood=likelihood)
+        )
+
+    whole = scored(set())
+    needed = len(passes)
+    for known in ({0}, set(range(0, 20, 2)), set(range(12)), set(range(19)), set(range(20))):
+        passes.clear()
+        assert scored(known) == {place: values for place, values in whole.items() if place[0] not in known}
+        if len(known) >= 12 and needed:
+            assert len(passes) < needed * (20 - len(known) + 5) / 20

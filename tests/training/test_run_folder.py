@@ -71,6 +71,23 @@ def test_rewinding_drops_a_line_cut_short_by_a_crash(folder: RunFolder, rest: st
     assert [row["step"] for row in _lines(path)] == [5, 10, 15, 20]
 
 
+def test_the_digests_of_the_logs_are_of_what_they_say_and_not_of_when(folder: RunFolder) -> None:
+    before = folder.log_digests()
+    path = folder.path / "metrics.jsonl"
+    text = path.read_text()
+    path.write_text(text.replace("}", ', "seconds": 1.5}'))
+    timed = folder.log_digests()
+    path.write_text(text.replace("}", ', "seconds": 22.75}'))
+    assert folder.log_digests() == timed != before
+    for name, old, new in (("metrics.jsonl", "0.05", "0.06"), ("domain_weights.jsonl", "0.5", "0.4")):
+        content = (folder.path / name).read_text()
+        (folder.path / name).write_text(content.replace(old, new))
+        assert folder.log_digests()[name] != timed[name]
+        (folder.path / name).write_text(content)
+    path.unlink()
+    assert folder.log_digests()["metrics.jsonl"] != timed["metrics.jsonl"]
+
+
 # `str.splitlines` divides at each of them; JSON escapes the control characters, and not the others.
 SEPARATORS = "\u2028 \u2029 \x85 \x1c \x1d \x1e \x0b \x0c \r"
 

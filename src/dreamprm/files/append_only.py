@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import binascii
 import json
 import math
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from io import RawIOBase
@@ -29,9 +31,10 @@ class Line(NamedTuple):
 class AppendOnlyFile:
     """A JSON Lines file whose lines are passed to the system as they are written, without a buffer.
 
-    A line that was cut short, by a kill or a full disk, is dropped when the file is next opened and read. One
-    process at a time holds the file; if several of its threads write, the subclass serialises them with
-    `_mutex`.
+    A line ends with 16 blanks and tabs, the bits of a checksum, by which damage is noticed: readers of JSON
+    skip them, and who writes a line anew leaves them out, as earlier versions did. A line that was cut short,
+    by a kill or a full disk, is dropped when the file is next opened and read. One process at a time holds
+    the file; if several of its threads write, the subclass serialises them with `_mutex`.
 
     Args:
         path: the file; it and its folder are created if missing. `path.lock` is next to it.
@@ -86,7 +89,7 @@ class AppendOnlyFile:
         try:
             for line in self._lines():
                 try:
-                    take(line, parse_json(line.content))
+                    take(line, line_value(line.content))
                 except UserError:
                     raise
                 except (ValueError, KeyError, TypeError) as error:
@@ -118,7 +121,7 @@ class AppendOnlyFile:
         """
         if self._failure is None:
             try:
-                return _write_line(self._file, row)
+                return _write(self._file, _checked_line(row))
             except OSError as error:
                 # A partial line on disk would merge with the next one; reading the file again drops it.
                 self._file.close()
@@ -181,16 +184,46 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
     """
     try:
         with path.open("ab", buffering=0) as file:
-            _write_line(file, row)
+            _write(file, _text(row) + b"\n")
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error}); make room, then start the same command again"
         ) from error
 
 
-def _write_line(file: RawIOBase, row: Mapping[str, Any]) -> int:
+def line_value(content: bytes) -> Any:
+    """The JSON value of a line.
+
+    Raises:
+        ValueError: it is no JSON, or its checksum is not that of its text.
+    """
+    value = parse_json(content)
+    checksum = _CHECKSUM.search(content)
+    if checksum is not None and checksum[1] != _checksum(content[: checksum.start()]):
+        raise ValueError("its checksum is not that of its text, so it has changed since it was written")
+    return value
+
+
+_CHECKSUM = re.compile(rb"([ \t]{16})\n?\Z")
+_BLANKS = bytes.maketrans(b"01", b" \t")
+
+
+def _checksum(text: bytes) -> bytes:
+    return format(binascii.crc_hqx(text, 0xFFFF), "016b").encode().translate(_BLANKS)
+
+
+def _checked_line(row: Mapping[str, Any]) -> bytes:
+    text = _text(row)
+    return text + _checksum(text) + b"\n"
+
+
+def _text(row: Mapping[str, Any]) -> bytes:
+    return json.dumps(row, ensure_ascii=False).encode()
+
+
+def _write(file: RawIOBase, line: bytes) -> int:
     """Pass one line to the system, in one piece if possible; returns its length in bytes."""
-    line = rest = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    rest = line
     while rest:
         rest = rest[file.write(rest) :]
     return len(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 from dreamprm.answers.base import Verdict
 from dreamprm.config.errors import DataError
-from dreamprm.files.append_only import AppendOnlyFile, Line, require_fields
+from dreamprm.files.append_only import AppendOnlyFile, Line, line_value, require_fields
 from dreamprm.responses.visible import visible
 
 ASKED = 16
@@ -121,12 +120,12 @@ class Journal(AppendOnlyFile):
             if (asked, key) not in self._places:
                 # Texts are not held in memory: they are needed only where answers are judged anew.
                 for line in self._lines():
-                    row = json.loads(line.content)
+                    row = line_value(line.content)
                     self._places[row["input"][:ASKED], _key(row)] = line.place
             place = self._places[asked, key]
         with self.path.open("rb") as file:
             file.seek(place)
-            return _rollout(json.loads(file.readline()))
+            return _rollout(line_value(file.readline()))
 
     def questions(self, asked: str) -> set[str]:
         """The ids under which rollouts of this content are stored."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,7 +68,11 @@ def can_share_prefixes(backbone: PreTrainedModel) -> bool:
 
 @torch.no_grad()
 def scored_questions(
-    prm: StepReader, questions: Sequence[Sequence[EncodedCoT]], *, limits: PassLimits
+    prm: StepReader,
+    questions: Sequence[Sequence[EncodedCoT]],
+    *,
+    limits: PassLimits,
+    wanted: Sequence[bool] | None = None,
 ) -> Iterator[tuple[int, list[list[float]]]]:
     """The log-odds of every candidate's steps, question by question.
 
@@ -80,6 +84,8 @@ def scored_questions(
         prm: the model; if `can_share_prefixes` is false, every row is computed in full.
         questions: the encoded candidates of each question, at least one, all with the PRM's readout.
         limits: of one pass. Questions of similar length are batched together, so pass many at a time.
+        wanted: of each question, whether its log-odds are needed; None: all are. Passes over others only are
+            left out. A pass is the same whichever of its questions are wanted, and so are the last bits.
 
     Yields:
         (number of the question, for each candidate a list of per-step log-odds), not in the order of the
@@ -91,15 +97,15 @@ def scored_questions(
             log_odds = prm(_on_device(prm, prm.processor.collate(encoded))).cpu()
             return [part.tolist() for part in log_odds.split([one.n_steps for one in encoded])]
 
-        yield from whole_rows(questions, step_scores, limits)
+        yield from whole_rows(questions, step_scores, limits, wanted=wanted)
         return
     trees = [question_tree(candidates) for candidates in questions]
     shared = [number for number, tree in enumerate(trees) if len(tree.prefix.input_ids)]
     alone = [number for number, tree in enumerate(trees) if not len(tree.prefix.input_ids)]
-    for group in _groups(shared, trees, limits):
+    for group in _wanted(_groups(shared, trees, limits), wanted):
         cache, lengths = _encode_prefixes(prm, [trees[number] for number in group])
         yield from _score_branches(prm, trees, group, limits, prefixes=(cache, lengths))
-    for group in _groups(alone, trees, limits):
+    for group in _wanted(_groups(alone, trees, limits), wanted):
         yield from _score_branches(prm, trees, group, limits)
 
 
@@ -122,6 +128,11 @@ def _groups(numbers: list[int], trees: Sequence[QuestionTree], limits: PassLimit
         rows += added
     if group:
         yield group
+
+
+def _wanted(groups: Iterable[list[int]], wanted: Sequence[bool] | None) -> Iterator[list[int]]:
+    """The groups that hold a question that is wanted."""
+    return (group for group in groups if wanted is None or any(wanted[number] for number in group))
 
 
 def _encode_prefixes(prm: StepReader, trees: Sequence[QuestionTree]) -> tuple[DynamicCache, Tensor]:
@@ -220,11 +231,14 @@ def whole_rows(
     questions: Sequence[Sequence[EncodedCoT]],
     measure: Callable[[list[EncodedCoT]], list[list[float]]],
     limits: PassLimits,
+    *,
+    wanted: Sequence[bool] | None = None,
 ) -> Iterator[tuple[int, list[list[float]]]]:
     """What `measure` returns for every candidate, each computed in full: nothing is shared between them.
 
     Args:
         measure: runs one pass and returns a list of values for each of its candidates.
+        wanted: as in `scored_questions`.
     """
     found: list[list[list[float] | None]] = [[None] * len(candidates) for candidates in questions]
     members = [
@@ -239,6 +253,8 @@ def whole_rows(
         return len(rows) * max(len(row.input_ids) for row in rows)
 
     for part in _passes(members, length, limits):
+        if wanted is not None and not any(wanted[number] for number, _ in part):
+            continue
         for (number, place), values_of_one in zip(
             part, measure([encoded(member) for member in part]), strict=True
         ):

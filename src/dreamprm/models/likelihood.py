@@ -35,7 +35,11 @@ def mean_log_likelihood(prm: PRM, encoded: Sequence[EncodedCoT]) -> Tensor:
 
 
 def likelihood_of_questions(
-    prm: PRM, questions: Sequence[Sequence[EncodedCoT]], *, limits: PassLimits
+    prm: PRM,
+    questions: Sequence[Sequence[EncodedCoT]],
+    *,
+    limits: PassLimits,
+    wanted: Sequence[bool] | None = None,
 ) -> Iterator[tuple[int, list[list[float]]]]:
     """`mean_log_likelihood` of every candidate, yielded like the log-odds of `scored_questions`.
 
@@ -45,4 +49,4 @@ def likelihood_of_questions(
     def measure(encoded: list[EncodedCoT]) -> list[list[float]]:
         return [[value] for value in mean_log_likelihood(prm, encoded).tolist()]
 
-    yield from whole_rows(questions, measure, limits)
+    yield from whole_rows(questions, measure, limits, wanted=wanted)

@@ -2,7 +2,7 @@
 
 config.json, model*.safetensors     the backbone, readable by transformers alone
 head.safetensors                    weight (1, width) and bias (1,)
-prm.json                            format, head, training settings
+prm.json                            format, head, training settings, digests of all files but the card
 tokenizer and image-processor files, prm_processor.json
 README.md                           the model card
 """
@@ -22,6 +22,8 @@ from transformers import PreTrainedModel
 from dreamprm.config.choices import HEADS
 from dreamprm.config.errors import UserError
 from dreamprm.files.atomic import atomic_folder
+from dreamprm.files.content import FileDigests, changed_parts
+from dreamprm.files.sealed_json import broken_seal, sealed
 from dreamprm.models.backbone import make_backbone
 from dreamprm.models.processing import PRMProcessor
 
@@ -70,8 +72,14 @@ def save_parts(
             new / HEAD_FILE,
         )
         parts.processor.save_pretrained(new)
-        settings = {"format": FORMAT, "head": parts.head_kind, "training": dict(training)}
-        (new / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        files = FileDigests().of_all(sorted(path for path in new.iterdir() if path.is_file()))
+        settings = {
+            "format": FORMAT,
+            "head": parts.head_kind,
+            "training": dict(training),
+            "files": {Path(path).name: digest for path, digest in files.items()},
+        }
+        (new / SETTINGS_FILE).write_text(sealed(settings, indent=2) + "\n", encoding="utf-8")
         (new / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -109,6 +117,28 @@ def load_parts(
             raise UserError(f"{name} is {given!r}, but the model in {folder} was trained with {stored!r}")
     backbone = make_backbone(folder, attn_implementation=attn_implementation, dtype=dtype)
     return PRMParts(backbone, processor, settings["head"])
+
+
+def changed_since_saved(folder: Path, digests: FileDigests) -> str | None:
+    """In words, how a PRM's files differ from those that `save_parts` wrote; None if they do not.
+
+    Files that were damaged, replaced, edited or removed may still load, and score otherwise. None too for a
+    PRM of an older version, which does not say what was written. All of each file is read, about 1 s per GB.
+    """
+    try:
+        text = (folder / SETTINGS_FILE).read_bytes()
+        known = json.loads(text)["files"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None  # or loading refuses it
+    told = [] if (broken := broken_seal(text)) is None else [f"{SETTINGS_FILE} was changed ({broken})"]
+    if isinstance(known, dict):
+        told += changed_parts(known, {name: digests.found(folder / name) for name in known})
+    if not told:
+        return None
+    return (
+        f"{folder} is not the model that was saved there: {'; '.join(told)}. Copy the whole folder again, "
+        f"or, if it was changed on purpose, remove `files` from {SETTINGS_FILE}"
+    )
 
 
 def load_head(head: nn.Module, folder: str | Path) -> None:

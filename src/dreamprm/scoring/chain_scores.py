@@ -26,20 +26,48 @@ class Chain(Generic[P]):
     Attributes:
         question, images, steps: as in a record; at least one step.
         place: where its scores go.
+        known: its scores are known and not wanted. It only takes its place among the others, as rounding
+            depends on what goes through the model together.
+        first: a window begins with it, whatever comes before.
     """
 
     question: str
     images: tuple[str, ...]
     steps: tuple[str, ...]
     place: P
+    known: bool = False
+    first: bool = False
 
 
 Refused = Callable[[Chain[P], UserError], None]
 
 
 @dataclass
+class WindowRule:
+    """Where a stream of chains is cut: into windows of at least `size` chains, usually between two questions.
+
+    Args:
+        size: for `scored_chains`, the rows of `WINDOW_PASSES` passes.
+    """
+
+    size: int
+    _length: int = 0
+    _last: tuple[str, tuple[str, ...]] | None = None
+
+    def begins(self, chain: Chain[P]) -> bool:
+        """Whether a window begins with this chain, the next one of the stream."""
+        key = _key(chain)
+        # A file with only one question must not be held in memory as a whole either.
+        full = self._length >= self.size and (key != self._last or self._length >= 4 * self.size)
+        begins = full or chain.first or not self._length
+        self._length, self._last = (1 if begins else self._length + 1), key
+        return begins
+
+
+@dataclass
 class _Question(Generic[P]):
-    """Chains of one question in a window; each is encoded once, even if its scores go to several places."""
+    """Chains of one question in a window; each is encoded once, even if its scores go to several places, or
+    to none."""
 
     encoded: list[EncodedCoT] = field(default_factory=list)
     places: list[list[P]] = field(default_factory=list)
@@ -59,7 +87,7 @@ def scored_chains(
 
     Chains of one question (the same text and images) that are near each other share the computation of their
     common beginnings; equal ones are scored once. At most the chains of `4 * WINDOW_PASSES` passes are held
-    at a time.
+    at a time. Passes without a chain that is wanted are left out.
 
     Args:
         prm: the model; it is in evaluation mode while the iterator runs.
@@ -71,7 +99,8 @@ def scored_chains(
         likelihood: give each chain's mean log-likelihood per token (`likelihood_of_questions`).
 
     Yields:
-        (the chain's place, its values), question by question, in no particular order within a window.
+        (the chain's place, its values) for each that is not `known`, question by question, in no particular
+        order within a window.
 
     Raises:
         UserError: the processor or the image store rejects a chain, and `refused` is None.
@@ -81,9 +110,12 @@ def scored_chains(
     values_of = likelihood_of_questions if likelihood else scored_questions
     try:
         for window in _windows(chains, WINDOW_PASSES * limits.rows):
+            if all(chain.known for chain in window):
+                continue
             questions = _encoded(prm, window, images, refused)
             encoded = [question.encoded for question in questions]
-            for number, scores in values_of(prm, encoded, limits=limits):
+            wanted = [any(question.places) for question in questions]
+            for number, scores in values_of(prm, encoded, limits=limits, wanted=wanted):
                 for places, log_odds in zip(questions[number].places, scores, strict=True):
                     for place in places:
                         yield place, log_odds
@@ -92,11 +124,10 @@ def scored_chains(
 
 
 def _windows(chains: Iterable[Chain[P]], size: int) -> Iterator[list[Chain[P]]]:
-    """Cut the stream into windows of at least `size` chains, usually between two questions."""
+    rule = WindowRule(size)
     window: list[Chain[P]] = []
     for chain in chains:
-        # A file with only one question must not be held in memory as a whole either.
-        if len(window) >= size and (_key(chain) != _key(window[-1]) or len(window) >= 4 * size):
+        if rule.begins(chain) and window:
             yield window
             window = []
         window.append(chain)
@@ -119,9 +150,10 @@ def _encoded(
         question: _Question[P] = _Question()
         pixels = None
         for chain in members:
-            known = question.numbers.get(chain.steps)
-            if known is not None:
-                question.places[known].append(chain.place)
+            places = [] if chain.known else [chain.place]
+            number = question.numbers.get(chain.steps)
+            if number is not None:
+                question.places[number] += places
                 continue
             try:
                 if pixels is None:  # opened and resized once for all chains of the question
@@ -130,11 +162,12 @@ def _encoded(
             except UserError as error:
                 if refused is None:
                     raise
-                refused(chain, error)
+                if not chain.known:
+                    refused(chain, error)
                 continue
             question.numbers[chain.steps] = len(question.encoded)
             question.encoded.append(encoded)
-            question.places.append([chain.place])
+            question.places.append(places)
         if question.encoded:
             questions.append(question)
     return questions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 from dreamprm.config.errors import UserError
 from dreamprm.data.read_report import ReadReport
-from dreamprm.files.append_only import AppendOnlyFile, Line, require_fields
+from dreamprm.files.append_only import AppendOnlyFile, Line, line_value, require_fields
 from dreamprm.files.content import FileDigests, changed_parts
 from dreamprm.scoring.rows import Row, Source
 
@@ -116,7 +115,7 @@ class ScoreJournal(AppendOnlyFile):
     def _line(self, key: str) -> dict[str, Any]:
         with self.path.open("rb") as file:
             file.seek(self._places[key])
-            return dict(json.loads(file.readline()))
+            return dict(line_value(file.readline()))
 
     def _take(self, identity: Mapping[str, Any], line: Line, row: Any) -> None:
         if not line.place:

@@ -30,7 +30,7 @@ from dreamprm.models.candidate_scoring import PassLimits
 from dreamprm.responses import StepCounts
 from dreamprm.runtime.process import prepare_process
 from dreamprm.runtime.progress import CountingDisplay, duration
-from dreamprm.scoring.chain_scores import Chain, scored_chains
+from dreamprm.scoring.chain_scores import WINDOW_PASSES, Chain, WindowRule, scored_chains
 from dreamprm.scoring.journal import ScoreJournal, StoredScores
 from dreamprm.scoring.rows import Kind, Row, Source, Stepless, rounded
 from dreamprm.scoring.scorer import Scorer, open_scorer, scorer_name
@@ -76,7 +76,11 @@ def run_score(config: ScoreConfig) -> None:
     }
     summary: dict[str, Any] = {"scorer": name, "model": config.model, "made_by": identity, "files": {}}
     for label, source in sources.items():
-        with ScoreJournal(folder / f"{label}.scores.jsonl", identity) as journal:
+        scores = folder / f"{label}.scores.jsonl"
+        # Scores that are there were made by the same files, or the journal refuses.
+        if scorer.changed is not None and not (scores.is_file() and scores.stat().st_size):
+            raise UserError(scorer.changed)
+        with ScoreJournal(scores, identity) as journal:
             remove_leftovers(folder, re.compile(re.escape(f"{label}.jsonl")))
             remove_ended(folder)
             save_config(folder / "config.yaml", config)  # only after the journal has been found to match
@@ -86,7 +90,8 @@ def run_score(config: ScoreConfig) -> None:
                 text_only=config.data.missing_image == "text_only",
                 cut_off=config.data.truncated_image == "read",
             )
-            before = _before(source, stored, label=label) if len(journal) else _Before()
+            rule = WindowRule(WINDOW_PASSES * config.batch_size)
+            before = _before(source, stored, rule, label=label) if len(journal) else _Before()
             status = _score(config, scorer, source, stored, label=label, counts=counts[label], before=before)
             path = folder / f"{label}.jsonl"
             written = _write(source, stored, path, name)
@@ -165,11 +170,18 @@ class _Counts:
 
 @dataclass
 class _Before:
-    """What the journal holds of a file at the start: rows, their candidates, and keys of no row."""
+    """What the journal holds of a file at the start: rows, their candidates, and keys of no row.
+
+    Attributes:
+        window: number of the row with which the window begins that the last of these rows is in. A run that
+            was stopped there ends as if it had not been only if the rest of the window goes through the model
+            with the rows that it had gone with.
+    """
 
     records: int = 0
     candidates: int = 0
     not_used: int = 0
+    window: int | None = None
 
 
 @dataclass
@@ -217,14 +229,15 @@ def _score(
 
     def chains() -> Iterator[Chain[Place]]:
         for number, (row, keys) in enumerate(stored.rows(source, report)):
-            if stored.key(keys) is not None:
-                continue
-            members = [(i, steps) for i, steps in enumerate(row.chains) if steps is not None]
-            held = pending[number] = _Pending(row, keys[-1], len(members), [None] * len(row.chains))
-            if not members:
-                finish(number, held)
-            for i, steps in members:
-                yield Chain(row.record.question, row.record.images, steps, (number, i))
+            if known := stored.key(keys) is not None:
+                if before.window is None or number < before.window:
+                    continue
+            members = _chains(row, number, known=known, begins_window=number == before.window)
+            if not known:
+                held = pending[number] = _Pending(row, keys[-1], len(members), [None] * len(row.chains))
+                if not members:
+                    finish(number, held)
+            yield from members
 
     def refused(chain: Chain[Place], error: UserError) -> None:
         number, i = chain.place
@@ -269,13 +282,33 @@ def _memory_told() -> Iterator[None]:
         ) from error
 
 
-def _before(source: Source, stored: StoredScores, *, label: str) -> _Before:
+def _chains(row: Row, number: int, *, known: bool = False, begins_window: bool = False) -> list[Chain[Place]]:
+    """The chains of a row that have steps."""
+    members = [(i, steps) for i, steps in enumerate(row.chains) if steps is not None]
+    return [
+        Chain(
+            row.record.question,
+            row.record.images,
+            steps,
+            (number, i),
+            known=known,
+            first=begins_window and i == members[0][0],
+        )
+        for i, steps in members
+    ]
+
+
+def _before(source: Source, stored: StoredScores, rule: WindowRule, *, label: str) -> _Before:
     """What the journal holds of the file, and say how much of the file is scored again."""
-    before, records, used = _Before(), 0, set()
+    before, records, used, window = _Before(), 0, set(), 0
     for row, keys in stored.rows(source, ReadReport()):
+        begins = [rule.begins(chain) for chain in _chains(row, records)]
+        if begins and begins[0]:
+            window = records
         records += 1
         key = stored.key(keys)
         if key is not None:
+            before.window = window
             before.records += 1
             before.candidates += len(row.chains)
             used.add(key)

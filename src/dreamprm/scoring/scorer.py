@@ -16,7 +16,7 @@ from dreamprm.models.checkpoint_files import checkpoint_contents
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.public_checkpoint import HEAD_FILE, load_public_checkpoint
-from dreamprm.models.storage import SETTINGS_FILE
+from dreamprm.models.storage import SETTINGS_FILE, changed_since_saved
 from dreamprm.scoring.settings import ScoreConfig
 
 DEFAULT_MAX_PIXELS = 512 * 512
@@ -33,11 +33,13 @@ class Scorer:
             `likelihood`, the mean log-likelihood of its tokens under the backbone alone.
         files: digests of the files that it was loaded from by name, for `model` and, if it was read from
             elsewhere, `processor`.
+        changed: how they differ from what was saved, in words (`changed_since_saved`).
     """
 
     prm: PRM
     gives: str
     files: Mapping[str, Mapping[str, str | None]]
+    changed: str | None = None
 
 
 def scorer_name(config: ScoreConfig) -> str:
@@ -61,6 +63,8 @@ def open_scorer(config: ScoreConfig, digests: FileDigests) -> Scorer:
     if not (public or gives == "likelihood"):
         folder = _saved_prm(config, folder)
     files = _files(config, folder, digests)
+    ours = not (public or gives == "likelihood")
+    changed = changed_since_saved(folder, digests) if ours else None
     if gives == "likelihood":
         prm = _backbone(config, folder, dtype)
     elif public:
@@ -70,7 +74,7 @@ def open_scorer(config: ScoreConfig, digests: FileDigests) -> Scorer:
     if gives == "auto":
         gives = "response" if _trained_for(folder, public=public) == "response" else "step"
     _files(config, folder, digests)  # raises if they changed while they were loaded
-    return Scorer(prm.to(device).eval(), gives, files)
+    return Scorer(prm.to(device).eval(), gives, files, changed)
 
 
 def _saved_prm(config: ScoreConfig, folder: Path) -> Path:

@@ -7,7 +7,6 @@ Everything that determines the rest of a run belongs in it; `capture_random_stat
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -33,6 +32,7 @@ from dreamprm.files.atomic import (
 )
 from dreamprm.files.content import FileDigests
 from dreamprm.files.disk_errors import disk_error
+from dreamprm.files.sealed_json import broken_seal, sealed
 
 TENSORS = "tensors.safetensors"
 STATE = "state.json"
@@ -42,8 +42,6 @@ FORMAT = 2
 
 STEPS = re.compile(r"step-([0-9]+)")
 """The names of checkpoints' folders."""
-
-_SEAL = re.compile(rb'"sha256": "([0-9a-f]{64})"\s*\}\s*\Z')
 
 WAYS_OUT = (
     "give an earlier checkpoint (resume=PATH); or start from scratch, with overwrite=true to replace the "
@@ -123,7 +121,7 @@ def save_checkpoint(
             save_file(_storable(tensors), partial / TENSORS)
             size = (partial / TENSORS).stat().st_size
             content["files"] = {TENSORS: {"bytes": size, "sha256": FileDigests().of(partial / TENSORS)}}
-            (partial / STATE).write_text(_sealed(content), encoding="utf-8")
+            (partial / STATE).write_text(sealed(content), encoding="utf-8")
     except (OSError, SafetensorError) as error:
         found = disk_error(error)
         if found is None:
@@ -298,13 +296,6 @@ def check_files(path: str | os.PathLike[str], header: Header, digests: FileDiges
             raise UnusableCheckpoint(f"checkpoint file {file} cannot be read ({error})") from error
 
 
-def _sealed(content: Mapping[str, Any]) -> str:
-    """The JSON text of state.json, with a digest of the rest of the text at its end."""
-    text = json.dumps({**content, "sha256": "0" * 64}, indent=1)
-    start = text.rindex("0" * 64)
-    return text[:start] + hashlib.sha256(text.encode()).hexdigest() + text[start + 64 :]
-
-
 def _older(content: Any) -> Header | None:
     """The header as version 0.2.0 and older wrote it; None if this is none."""
     if (
@@ -317,12 +308,9 @@ def _older(content: Any) -> Header | None:
 
 
 def _header(file: Path, text: bytes, content: Any) -> Header:
-    seal = _SEAL.search(text)
-    if seal is None:
-        raise UnusableCheckpoint(f"checkpoint file {file} is damaged (it does not end with its digest)")
-    blank = text[: seal.start(1)] + b"0" * 64 + text[seal.end(1) :]
-    if hashlib.sha256(blank).hexdigest() != seal[1].decode():
-        raise UnusableCheckpoint(f"checkpoint file {file} is damaged (its digest is not that of its text)")
+    broken = broken_seal(text)
+    if broken is not None:
+        raise UnusableCheckpoint(f"checkpoint file {file} is damaged ({broken})")
     if content.get("format") != FORMAT:
         raise UnusableCheckpoint(
             f"checkpoint file {file} has format {content.get('format')!r}, but this version reads {FORMAT}"

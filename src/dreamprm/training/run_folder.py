@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -25,6 +26,9 @@ WRITTEN = re.compile(
 )
 """What only the training that holds a run's folder writes there."""
 
+_SECONDS = re.compile(rb'"seconds": [0-9.e+-]+')
+"""The time in a line of metrics.jsonl, by which no two runs are equal."""
+
 _PARTS = ("checkpoints", "model", "selected", "plots")
 
 
@@ -45,6 +49,7 @@ class RunFolder:
         self.left_out = self.path / "left_out.json"
         self._metrics = self.path / "metrics.jsonl"
         self._weights = self.path / "domain_weights.jsonl"
+        self._logs = (self._metrics, self._weights)
         self._instances = self.path / "instance_weights.jsonl"
 
     def create(self) -> None:
@@ -101,8 +106,13 @@ class RunFolder:
 
     def flush(self) -> None:
         """Wait until the logs are on disk: no checkpoint may survive the lines that were logged before it."""
-        for path in (self._metrics, self._weights):
+        for path in self._logs:
             flush_file(path)
+
+    def log_digests(self) -> dict[str, str]:
+        """The SHA-256 of each log, without its times: a checkpoint says which lines were there before it."""
+        contents = {path.name: path.read_bytes() if path.exists() else b"" for path in self._logs}
+        return {name: hashlib.sha256(_SECONDS.sub(b"", text)).hexdigest() for name, text in contents.items()}
 
     def log_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl; it must hold `step`."""
@@ -131,7 +141,7 @@ class RunFolder:
             The number of lines that are no whole lines of a log, except the last of each; dropped too.
         """
         unreadable = 0
-        for path in (self._metrics, self._weights):
+        for path in self._logs:
             if path.exists():
                 # Not `splitlines`, which also divides at characters that names may hold (U+2028, ...).
                 lines = path.read_bytes().split(b"\n")

@@ -46,6 +46,7 @@ def save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
             # Batches are functions of the step; the positions are for a person to read.
             "data_positions": run.sampler.positions(position),
             "inputs": run.inputs,
+            "logs": folder.log_digests(),
         },
         run={"settings": deciding_settings(config)},
         removable=run.removable,

@@ -25,7 +25,12 @@ from dreamprm.runtime.progress import Progress
 from dreamprm.training.assembly import Run, assemble, make_accelerator, rehearse
 from dreamprm.training.baselines import Selection, build_baseline
 from dreamprm.training.baselines.base import SelectionData
-from dreamprm.training.checkpoint import checkpoints_in, is_finite, remove_later_checkpoints
+from dreamprm.training.checkpoint import (
+    checkpoints_in,
+    is_finite,
+    load_state,
+    remove_later_checkpoints,
+)
 from dreamprm.training.continuation import Continuation, find_checkpoints
 from dreamprm.training.inputs import open_training_data
 from dreamprm.training.run_folder import RunFolder, what_stands
@@ -127,7 +132,15 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
     unreadable = folder.rewind(run.position)
     if unreadable:
         say(f"{folder.path}: {unreadable} lines of the logs were damaged, and are left out of them")
-    if found and config.resume == "auto":
+    if continued is not None and config.resume == "auto":
+        told = load_state(continued.checkpoint).get("logs", {})  # none in version 0.2.0
+        for name, digest in folder.log_digests().items():
+            if told.get(name, digest) != digest:
+                say(
+                    f"{folder.path / name} does not hold the lines that were logged before the checkpoint: "
+                    "they were changed, damaged or removed. Training goes on as if they had not; what "
+                    "summary.json and the report say of these windows comes from what is there"
+                )
         done, logged = run.position // config.inner_steps, sum(1 for _ in folder.metrics())
         if logged < done:
             say(
