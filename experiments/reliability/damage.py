@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiny_commands import COMMANDS, World, differences, prepare_process, results, world
+from tiny_commands import ALL, JOURNALS, World, differences, prepare_process, results, world
 
 STOPPED_AT = 8
 """Inner steps of the training when it was stopped; checkpoints are those of steps 4 and 8."""
@@ -81,7 +81,7 @@ class Runs:
     def wanted(self, name: str) -> dict[str, Any]:
         """What a straight run leaves."""
         if name not in self._wanted:
-            self._wanted[name] = results(self.straight(name), COMMANDS[name])
+            self._wanted[name] = results(self.straight(name), ALL[name])
         return self._wanted[name]
 
     def stopped(self, name: str, folder: Path) -> None:
@@ -95,11 +95,11 @@ class Runs:
             (folder / "summary.json").unlink()
             return
         for path in folder.rglob("*"):
-            if path.is_file() and path.name not in JOURNAL.values() and not path.name.startswith("config"):
+            if path.is_file() and not JOURNALS.fullmatch(path.name) and not path.name.startswith("config"):
                 path.unlink()
-        for path in folder.glob("*.jsonl"):
-            lines = path.read_bytes().splitlines(keepends=True)
-            path.write_bytes(b"".join(lines[: len(lines) // 2 + 1]))
+        journal = folder / JOURNAL[name]
+        lines = journal.read_bytes().splitlines(keepends=True)
+        journal.write_bytes(b"".join(lines[: len(lines) // 2 + 1]))
 
     def kept(self) -> Path:
         """A straight training with all of its checkpoints."""
@@ -140,7 +140,7 @@ def outcome(damage: Damage, runs: Runs, *, seed: str) -> tuple[str, str]:
         runs.stopped(damage.command, case.output)
     damage.spoil(case)
     before = _content(case.output)
-    words = [f"model={case.model}"] if damage.command == "score" else []
+    words = [f"model={case.model}"] if damage.fresh else []
     process = runs.here.start(damage.command, case.output, place / "printed.txt", *words)
     code, text = process.wait(), process.text()
     message = [line for line in text.splitlines() if line.startswith("dreamprm: ")]
@@ -149,17 +149,19 @@ def outcome(damage: Damage, runs: Runs, *, seed: str) -> tuple[str, str]:
     if code == 2:
         changed = differences(_content(case.output), before)
         return ("BAD", f"refused, but changed {changed}") if changed else ("refused", message[0])
-    found = {
-        name: value
-        for name, value in results(case.output, COMMANDS[damage.command]).items()
-        if ".set-aside" not in name
-    }
+    found = results(case.output, ALL[damage.command], without=".set-aside")
+    if JOURNAL.get(damage.command) in found:
+        found[JOURNAL[damage.command]] = sorted(
+            set(found[JOURNAL[damage.command]])
+        )  # twice is as good as once
     other = differences(found, wanted)
+    if damage.fresh:
+        other = [
+            name for name in other if name not in ("config.yaml", "summary.json")
+        ]  # which name the model
     if not other:
         return "equal", next((line for line in text.splitlines() if _TELLS.search(line)), "")
-    told = next(
-        (line for line in text.splitlines() if "of the logs" in line or "metrics.jsonl" in line), None
-    )
+    told = next((line for line in text.splitlines() if _OF_LOGS.search(line)), None)
     if told and set(other) <= {"metrics.jsonl", "domain_weights.jsonl", "summary.json"}:
         return "said so", told
     return "BAD", f"accepted, but differs: {', '.join(other)}: {text[-300:]}"

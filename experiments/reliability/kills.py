@@ -21,6 +21,7 @@ folder (`TMPDIR`).
 from __future__ import annotations
 
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -113,7 +114,8 @@ def killed_runs(name: str, here: World, *, kills: int, seed: int = 0) -> Tally:
 
 def _straight(name: str, here: World) -> tuple[dict[str, Any], float, int]:
     """What a run leaves that nothing interrupts, its seconds, and how many of its writes can be seen."""
-    output, started = here.straight(name), time.monotonic()
+    shutil.rmtree(output := here.straight(name), ignore_errors=True)
+    started = time.monotonic()
     process = here.start(name, output, here.folder / "printed.txt")
     writes = 0
     seen: set[Path] = set()

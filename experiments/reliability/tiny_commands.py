@@ -40,8 +40,9 @@ class World:
     short: bool = False
 
     def straight(self, name: str) -> Path:
-        """The folder of a run of this command that nothing interrupts."""
-        return self.folder / f"straight {name}"
+        """The folder of a run of this command that nothing interrupts; as deep as all others, as records hold
+        paths of images that are relative to it."""
+        return self.folder / "straight" / name
 
     def start(
         self,
@@ -320,12 +321,16 @@ JOURNALS = re.compile(r"rollouts\.jsonl|samples\.jsonl|judge.*\.jsonl|.*\.scores
 """Files whose lines stand in the order in which requests ended, which counts for nothing."""
 
 
-def results(folder: Path, command: TinyCommand) -> dict[str, Any]:
-    """What a command has left, by file, for comparison with what another run of it left elsewhere."""
+def results(folder: Path, command: TinyCommand, *, without: str = "") -> dict[str, Any]:
+    """What a command has left, by file, for comparison with what another run of it left elsewhere.
+
+    Args:
+        without: files below folders with this in their names are left out.
+    """
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_dir():
+        if path.is_dir() or (without and without in name):
             continue
         content = path.read_bytes().replace(os.fsencode(folder), b"OUT")
         if command.apart.fullmatch(name) or path.suffix == ".lock":

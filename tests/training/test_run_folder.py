@@ -71,21 +71,29 @@ def test_rewinding_drops_a_line_cut_short_by_a_crash(folder: RunFolder, rest: st
     assert [row["step"] for row in _lines(path)] == [5, 10, 15, 20]
 
 
-def test_the_digests_of_the_logs_are_of_what_they_say_and_not_of_when(folder: RunFolder) -> None:
-    before = folder.log_digests()
-    path = folder.path / "metrics.jsonl"
-    text = path.read_text()
-    path.write_text(text.replace("}", ', "seconds": 1.5}'))
-    timed = folder.log_digests()
-    path.write_text(text.replace("}", ', "seconds": 22.75}'))
-    assert folder.log_digests() == timed != before
-    for name, old, new in (("metrics.jsonl", "0.05", "0.06"), ("domain_weights.jsonl", "0.5", "0.4")):
-        content = (folder.path / name).read_text()
-        (folder.path / name).write_text(content.replace(old, new))
-        assert folder.log_digests()[name] != timed[name]
-        (folder.path / name).write_text(content)
-    path.unlink()
-    assert folder.log_digests()["metrics.jsonl"] != timed["metrics.jsonl"]
+def test_logs_that_do_not_hold_what_was_logged_are_named(tmp_path: Path) -> None:
+    def logged(name: str, *, seconds: float, loss: float = 0.25) -> RunFolder:
+        folder = RunFolder(tmp_path / name)
+        folder.create()
+        for step in (5, 10):
+            folder.log_metrics({"step": step, "seconds": seconds, "inner_loss": loss})
+            folder.log_weights(step, {"Größe": step / 3})
+        return folder
+
+    digests = logged("one", seconds=1.5).log_digests()
+    assert logged("slow", seconds=22.75).log_digests() == digests
+    assert logged("other", seconds=1.5, loss=0.26).log_digests() != digests
+    metrics, weights = (tmp_path / "one" / name for name in digests)
+    again = RunFolder(tmp_path / "one")
+    assert again.changed_logs(digests) == [] and again.changed_logs({}) == []
+    for path in (metrics, weights):
+        content = path.read_text()
+        for changed in (content.replace("5", "6", 1), content.partition("\n")[2], ""):
+            path.write_text(changed)
+            again = RunFolder(tmp_path / "one")
+            # What comes next is what would have come, and so are the digests in its checkpoints.
+            assert again.changed_logs(digests) == [path] and again.log_digests() == digests
+        path.write_text(content)
 
 
 # `str.splitlines` divides at each of them; JSON escapes the control characters, and not the others.

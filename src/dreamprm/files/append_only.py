@@ -6,7 +6,6 @@ import binascii
 import json
 import math
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from io import RawIOBase
@@ -198,18 +197,19 @@ def line_value(content: bytes) -> Any:
         ValueError: it is no JSON, or its checksum is not that of its text.
     """
     value = parse_json(content)
-    checksum = _CHECKSUM.search(content)
-    if checksum is not None and checksum[1] != _checksum(content[: checksum.start()]):
+    line = content.removesuffix(b"\n")
+    text, checksum = line[:-_BITS], line[-_BITS:]
+    if not checksum.strip(b" \t") and checksum != _checksum(text):
         raise ValueError("its checksum is not that of its text, so it has changed since it was written")
     return value
 
 
-_CHECKSUM = re.compile(rb"([ \t]{16})\n?\Z")
+_BITS = 16
 _BLANKS = bytes.maketrans(b"01", b" \t")
 
 
 def _checksum(text: bytes) -> bytes:
-    return format(binascii.crc_hqx(text, 0xFFFF), "016b").encode().translate(_BLANKS)
+    return format(binascii.crc_hqx(text, 0xFFFF), f"0{_BITS}b").encode().translate(_BLANKS)
 
 
 def _checked_line(row: Mapping[str, Any]) -> bytes:

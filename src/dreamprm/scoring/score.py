@@ -173,9 +173,9 @@ class _Before:
     """What the journal holds of a file at the start: rows, their candidates, and keys of no row.
 
     Attributes:
-        window: number of the row with which the window begins that the last of these rows is in. A run that
-            was stopped there ends as if it had not been only if the rest of the window goes through the model
-            with the rows that it had gone with.
+        window: number of the row from which on rows go through the model with those that they go with in a
+            run from the start, known ones included, so that a run that was stopped ends as if it had not
+            been: the beginning of the window in which it was stopped; 0 if the file has not changed.
     """
 
     records: int = 0
@@ -313,6 +313,8 @@ def _before(source: Source, stored: StoredScores, rule: WindowRule, *, label: st
             before.candidates += len(row.chains)
             used.add(key)
     before.not_used = len(stored.journal) - len(used)
+    if not before.not_used:
+        before.window = 0
     told = (
         f"{label}: {before.records:,} of {records:,} records keep their stored scores; "
         f"{records - before.records:,} are new or have changed, and are scored"

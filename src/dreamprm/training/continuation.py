@@ -111,6 +111,7 @@ def find_checkpoints(folder: RunFolder, config: TrainConfig) -> list[Path]:
             f"{folder.path} holds files ({told_of}) {why}, so it is not known whose they are, and a "
             "training would write over them; give another output, or put the run's config.yaml back"
         )
+    folder.require_logs()
     if config.resume not in ("auto", "never"):
         return [Path(config.resume)]
     if not folder.config.exists():
@@ -193,9 +194,10 @@ class Continuation:
             )
 
     def is_ours(self, path: Path) -> bool:
-        """Whether a checkpoint is of this run or of the one that it continues, so that it may be removed."""
-        if path in self.passed_over:
-            return False
+        """Whether a checkpoint is of this run or of the one that it continues, so that it may be removed.
+
+        One that was passed over may be too; what is later written under its name certainly is.
+        """
         try:
             settings = read_header(path).run.get("settings", {})
         except UserError:

@@ -26,9 +26,6 @@ WRITTEN = re.compile(
 )
 """What only the training that holds a run's folder writes there."""
 
-_SECONDS = re.compile(rb'"seconds": [0-9.e+-]+')
-"""The time in a line of metrics.jsonl, by which no two runs are equal."""
-
 _PARTS = ("checkpoints", "model", "selected", "plots")
 
 
@@ -49,7 +46,7 @@ class RunFolder:
         self.left_out = self.path / "left_out.json"
         self._metrics = self.path / "metrics.jsonl"
         self._weights = self.path / "domain_weights.jsonl"
-        self._logs = (self._metrics, self._weights)
+        self._logged = {self._metrics: "", self._weights: ""}
         self._instances = self.path / "instance_weights.jsonl"
 
     def create(self) -> None:
@@ -85,6 +82,16 @@ class RunFolder:
             if path.name[0] != "." and (not path.is_dir() or (path.name in _PARTS and any(path.iterdir())))
         ]
 
+    def require_logs(self) -> None:
+        """Refuse something else where the logs should be.
+
+        Raises:
+            UserError: one of them is a folder.
+        """
+        for path in self._logged:
+            if path.is_dir():
+                raise UserError(f"{path} is a folder, where a log should be; move it elsewhere")
+
     def clear(self) -> None:
         """Remove all that a run has left, its configuration last: until then it can be seen to be one."""
         for path in sorted(self.path.iterdir(), key=lambda path: path == self.config):
@@ -106,21 +113,42 @@ class RunFolder:
 
     def flush(self) -> None:
         """Wait until the logs are on disk: no checkpoint may survive the lines that were logged before it."""
-        for path in self._logs:
+        for path in self._logged:
             flush_file(path)
-
-    def log_digests(self) -> dict[str, str]:
-        """The SHA-256 of each log, without its times: a checkpoint says which lines were there before it."""
-        contents = {path.name: path.read_bytes() if path.exists() else b"" for path in self._logs}
-        return {name: hashlib.sha256(_SECONDS.sub(b"", text)).hexdigest() for name, text in contents.items()}
 
     def log_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl; it must hold `step`."""
-        append_line(self._metrics, row)
+        self._log(self._metrics, row)
 
     def log_weights(self, step: int, weights: Mapping[str, float]) -> None:
         """Append one line to domain_weights.jsonl."""
-        append_line(self._weights, {"step": step, "weights": dict(weights)})
+        self._log(self._weights, {"step": step, "weights": dict(weights)})
+
+    def _log(self, path: Path, row: Mapping[str, Any]) -> None:
+        append_line(path, row)
+        self._logged[path] = _linked(self._logged[path], row)
+
+    def log_digests(self) -> dict[str, str]:
+        """By the name of each log, a digest of all that was logged, times left out: a part of checkpoints."""
+        return {path.name: self._logged[path] for path in self._logged}
+
+    def changed_logs(self, logged: Mapping[str, str]) -> list[Path]:
+        """The logs that do not hold what was logged before a checkpoint, after `rewind` to it.
+
+        What is logged from now on continues what was logged, whatever the files hold.
+
+        Args:
+            logged: the checkpoint's `log_digests`; empty from version 0.2.0 and older.
+        """
+        changed = []
+        for path in self._logged:
+            found = ""
+            for row in _objects(path):
+                found = _linked(found, row)
+            self._logged[path] = logged.get(path.name, found)
+            if self._logged[path] != found:
+                changed.append(path)
+        return changed
 
     def write_instance_weights(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write instance_weights.jsonl, with one line per CoT, whole or not at all."""
@@ -141,7 +169,7 @@ class RunFolder:
             The number of lines that are no whole lines of a log, except the last of each; dropped too.
         """
         unreadable = 0
-        for path in self._logs:
+        for path in self._logged:
             if path.exists():
                 # Not `splitlines`, which also divides at characters that names may hold (U+2028, ...).
                 lines = path.read_bytes().split(b"\n")
@@ -176,6 +204,12 @@ def what_stands(folder: RunFolder) -> Iterator[None]:
             latest = None
         stands = "No checkpoint has been saved" if latest is None else f"Checkpoint {latest} stands"
         raise UserError(f"{reason}. {stands}") from error
+
+
+def _linked(digest: str, row: Mapping[str, Any]) -> str:
+    """The digest of a log with one line more."""
+    told = {name: value for name, value in row.items() if name != "seconds"}
+    return hashlib.sha256(f"{digest}{json.dumps(told)}".encode()).hexdigest()
 
 
 def _logged_step(line: bytes) -> float | None:

@@ -132,22 +132,27 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
     unreadable = folder.rewind(run.position)
     if unreadable:
         say(f"{folder.path}: {unreadable} lines of the logs were damaged, and are left out of them")
-    if continued is not None and config.resume == "auto":
-        told = load_state(continued.checkpoint).get("logs", {})  # none in version 0.2.0
-        for name, digest in folder.log_digests().items():
-            if told.get(name, digest) != digest:
-                say(
-                    f"{folder.path / name} does not hold the lines that were logged before the checkpoint: "
-                    "they were changed, damaged or removed. Training goes on as if they had not; what "
-                    "summary.json and the report say of these windows comes from what is there"
-                )
-        done, logged = run.position // config.inner_steps, sum(1 for _ in folder.metrics())
-        if logged < done:
+    own = continued is not None and config.resume == "auto"  # the logs in the folder are those of this run
+    logged = load_state(continued.checkpoint).get("logs", {}) if continued is not None and own else {}
+    for path in folder.changed_logs(logged):
+        say(
+            f"{path} does not hold the lines that were logged before the checkpoint: they were changed, "
+            "damaged or removed. Training goes on as if they had not; what summary.json and the report say "
+            "of these windows comes from what is there"
+        )
+    if own:
+        done, held = run.position // config.inner_steps, sum(1 for _ in folder.metrics())
+        if held < done:
             say(
-                f"{folder.path}: metrics.jsonl holds {logged} of the {done} windows before the checkpoint; "
+                f"{folder.path}: metrics.jsonl holds {held} of the {done} windows before the checkpoint; "
                 "what summary.json and the report count is of these"
             )
-    for path in remove_later_checkpoints(folder.checkpoints, run.position, removable=run.removable):
+    kept = continued.passed_over if continued is not None else []
+    for path in remove_later_checkpoints(
+        folder.checkpoints,
+        run.position,
+        removable=lambda path: path not in kept and run.removable(path),
+    ):
         say(f"{path}: kept under this name, as it is no whole checkpoint of this run")
     return run
 
