@@ -136,11 +136,11 @@ def _make_files(folder: Path, short: bool) -> None:
             one["scores"] = {"tiny": {"log_odds": values}}
     write("scored.jsonl", scored)
     texts = ["a b", "c d e", "f"]
-    rows = [{"id": f"s-{n}", "problem": f"{n} + 1 ?", "steps": texts, "label": n % 4 - 1} for n in range(8)]
+    rows = [{"id": f"s-{n}", "problem": f"{n} + 1 ?", "steps": texts, "label": n % 4 - 1} for n in range(40)]
     (folder / "processbench.json").write_text(
         json.dumps([row | {"final_answer_correct": row["label"] < 0} for row in rows])
     )
-    values = [[crc32(f"{n} {k}".encode()) / 2**31 - 1 for k in range(3)] for n in range(8)]
+    values = [[crc32(f"{n} {k}".encode()) / 2**31 - 1 for k in range(3)] for n in range(40)]
     write(
         "scored_steps.jsonl",
         [
