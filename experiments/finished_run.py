@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.config.loading import load_config
-from dreamprm.training.assembly import Run, assemble, make_accelerator
+from dreamprm.training.assembly import Run, assemble
 from dreamprm.training.level_settings import HypergradSettings
+from dreamprm.training.processes import make_accelerator
 from dreamprm.training.settings import TrainConfig
 from dreamprm.training.train import restore
 

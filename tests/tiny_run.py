@@ -15,7 +15,8 @@ from tiny_models import tiny_image, tiny_prm
 
 from dreamprm.cli import COMMANDS, main
 from dreamprm.config.loading import load_config
-from dreamprm.training.assembly import Run, assemble, make_accelerator
+from dreamprm.training.assembly import Run, assemble
+from dreamprm.training.processes import make_accelerator
 from dreamprm.training.run_folder import RunFolder
 from dreamprm.training.settings import TrainConfig
 from dreamprm.training.train import train

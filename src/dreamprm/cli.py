@@ -22,6 +22,7 @@ from dreamprm.config.help import describe
 from dreamprm.config.loading import load_config
 from dreamprm.files.disk_errors import FULL, PLACE, disk_error, told
 from dreamprm.runtime.interruption import Terminated, sigterm_raises
+from dreamprm.runtime.process import launched_processes
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Command:
     `run` and `schema` are given as `module:name`. Without a schema, the function gets the raw arguments,
     described by `arguments`. `resumes`: where an interrupted run resumes when the same command is run again
     with the settings in `resume_with`; None if it cannot resume. `then`: the command that is run on the
-    folder `output` afterwards.
+    folder `output` afterwards. `divided`: whether several processes, started by a launcher, may run it
+    together.
     """
 
     help: str
@@ -41,6 +43,7 @@ class Command:
     resumes: str | None = None
     resume_with: tuple[str, ...] = ()
     then: str | None = None
+    divided: bool = False
 
 
 COMMANDS = {
@@ -57,6 +60,7 @@ COMMANDS = {
         resumes="from the last checkpoint",
         resume_with=("resume=auto",),
         then="report",
+        divided=True,
     ),
     "sample": Command(
         "sample chains of thought for questions and check their answers (resumes if interrupted)",
@@ -118,7 +122,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with sigterm_raises(last=lambda: print(_interrupted(arguments), file=sys.stderr, flush=True)):
             return _dispatch(arguments)
     except UserError as error:
-        print(f"dreamprm: {error}", file=sys.stderr)
+        own = launched_processes()
+        which = f" (process {own.rank} of {own.count})" if own.rank else ""
+        print(f"dreamprm{which}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         print(_interrupted(arguments), file=sys.stderr)
@@ -152,6 +158,11 @@ def _dispatch(arguments: list[str]) -> int:
     if any(argument in ("-h", "--help") for argument in rest):
         print(command_usage(name))
         return 0
+    launched = launched_processes()
+    if launched.count > 1 and not command.divided:
+        raise UserError(
+            f"{name} runs in one process, but {launched.count} were launched; start it without a launcher"
+        )
     options = [argument for argument in rest if argument.startswith("-")]
     if options:
         raise UserError(
@@ -168,7 +179,7 @@ def _dispatch(arguments: list[str]) -> int:
     # Before the command's code is imported, so that a mistake in the configuration is reported at once.
     config = load_config(_load(command.schema), path, overrides)
     _load(command.run)(config)
-    if command.then is not None:
+    if command.then is not None and launched.rank == 0:
         _load(COMMANDS[command.then].run)([config.output])
     return 0
 

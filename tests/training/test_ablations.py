@@ -17,9 +17,10 @@ from dreamprm.config.loading import load_config
 from dreamprm.models import DomainWeights
 from dreamprm.models.weights import DOMAIN_WEIGHTS
 from dreamprm.training import assembly
-from dreamprm.training.assembly import BF16_RADIUS, make_prm
+from dreamprm.training.assembly import make_prm
 from dreamprm.training.objectives import meta_loss
 from dreamprm.training.settings import TrainConfig
+from dreamprm.training.upper_level import BF16_RADIUS
 
 
 def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:

@@ -16,8 +16,9 @@ from dreamprm.config.loading import load_config
 from dreamprm.hypergrad import AdamW, build_estimator
 from dreamprm.hypergrad.audit import Audit, agreement
 from dreamprm.models.weights import DomainWeights, InstanceTable
-from dreamprm.training.assembly import assemble, make_accelerator
+from dreamprm.training.assembly import assemble
 from dreamprm.training.prm_problem import prm_problem
+from dreamprm.training.processes import make_accelerator
 from dreamprm.training.settings import TrainConfig
 from dreamprm.training.summary import window_summary
 

@@ -18,7 +18,8 @@ from tiny_run import train_command, write_lines
 from dreamprm.config.errors import UserError
 from dreamprm.config.loading import load_config
 from dreamprm.models import PRM
-from dreamprm.training.assembly import assemble, make_accelerator
+from dreamprm.training.assembly import assemble
+from dreamprm.training.processes import make_accelerator
 from dreamprm.training.settings import TrainConfig
 
 CONFIG = Path(__file__).resolve().parents[2] / "experiments" / "configs" / "qwen2vl_2b.yaml"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -39,6 +40,28 @@ def records_at(records: Rows, numbers: Sequence[int]) -> list[Any]:
     if isinstance(records, RecordTable):
         return records.get(numbers)
     return [records[number] for number in numbers]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which rows of every batch this process encodes, of `count` that train together.
+
+    Args:
+        rank: this process's number, 0..count-1.
+        count: how many there are.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    def rows(self, n: int) -> range:
+        """Its rows of n: neighbours, as many as the others' or one more."""
+        return range(self.rank * n // self.count, (self.rank + 1) * n // self.count)
+
+
+def own_positions(counts: Sequence[int], rows: range) -> torch.Tensor:
+    """The positions of the rows' steps among all steps of a batch, whose rows have `counts` of them."""
+    return torch.arange(sum(counts[: rows.start]), sum(counts[: rows.stop]))
 
 
 STEP, META, TEXT = "step:", "meta:", "text:"
@@ -74,12 +97,17 @@ class StepBatches(BatchDataset):
         cot     (S,) long, each step's index into the CoTs;  cots (c,) long, their row numbers in the table;
                 cot_domains (c,) long, their domains
         text    what `PRM.forward(output="token_logits")` takes; absent without a pool
+        own     the positions in (S,) of the steps in `inputs`; absent with one process, which has all
+
+    With several processes, `inputs` and `text` hold this process's share of the rows, all else the whole
+    batch.
 
     Args:
         table: step records.
         rows: the numbers of each domain's records in the table; the order of its keys numbers the domains.
         sampler: decides which records make up step i.
         texts, text_sampler: the language-modelling pool; give both or neither.
+        share: of several processes.
     """
 
     def __init__(
@@ -92,8 +120,10 @@ class StepBatches(BatchDataset):
         images: ImageStore,
         texts: Sequence[TextRecord] = (),
         text_sampler: EpochSampler | None = None,
+        share: Share = Share(),
     ) -> None:
         super().__init__(images)
+        self._share = share
         self._table, self._rows, self._sampler = table, list(rows.values()), sampler
         self._processor = processor
         self._texts, self._text_sampler = texts, text_sampler
@@ -109,14 +139,16 @@ class StepBatches(BatchDataset):
         place = {domain: i for i, domain in enumerate(domains)}
         cots = [int(self._rows[domain][row]) for domain, row in picked]
         records = records_at(self._table, cots)
+        own = self._share.rows(len(picked))
         encoded, labels, group, cot, kept = [], [], [], [], []
         for number, (domain, _) in enumerate(picked):
             record = records[number]
-            encoded.append(_encode(self._processor, self._images, record))
-            self._note(STEP, cots[number], f"record {record.id}", record.images)
+            if number in own:
+                encoded.append(_encode(self._processor, self._images, record))
+                self._note(STEP, cots[number], f"record {record.id}", record.images)
+                kept += [label is not None for label in record.labels]
             known = [label for label in record.labels if label is not None]
             labels += known
-            kept += [label is not None for label in record.labels]
             group += [place[domain]] * len(known)
             cot += [number] * len(known)
         inputs = self._processor.collate(encoded)
@@ -134,8 +166,13 @@ class StepBatches(BatchDataset):
             "cots": torch.tensor(cots),
             "cot_domains": torch.tensor([domain for domain, _ in picked]),
         }
+        if self._share.count > 1:
+            counts = torch.bincount(batch["cot"], minlength=len(picked)).tolist()
+            batch["own"] = own_positions(counts, own)
         if self._text_sampler is not None:
             numbers = self._text_sampler.rows(step)
+            shared = self._share.rows(len(numbers))
+            numbers = numbers[shared.start : shared.stop]
             texts = [self._texts[i] for i in numbers]
             batch["text"] = self._processor.collate_text(
                 [self._processor.encode_text(text.text, self._images.open_all(text.images)) for text in texts]
@@ -146,7 +183,10 @@ class StepBatches(BatchDataset):
 
 
 class MetaBatches(BatchDataset):
-    """Upper-level batches of complete CoTs: `inputs`, `cot` (S,) long and `correct` (M,) float32."""
+    """Upper-level batches of complete CoTs: `inputs`, `cot` (S,) long and `correct` (M,) float32.
+
+    With several processes, `own` and a share of `inputs` as in `StepBatches`.
+    """
 
     def __init__(
         self,
@@ -155,23 +195,27 @@ class MetaBatches(BatchDataset):
         *,
         processor: PRMProcessor,
         images: ImageStore,
+        share: Share = Share(),
     ) -> None:
         super().__init__(images)
+        self._share = share
         self._records, self._sampler = records, sampler
         self._processor = processor
 
     def __getitem__(self, window: int) -> Batch:
         numbers = self._sampler.rows(window)
         records = records_at(self._records, numbers)
-        encoded = [_encode(self._processor, self._images, record) for record in records]
-        for number, record in zip(numbers, records, strict=True):
-            self._note(META, int(number), f"record {record.id}", record.images)
-        steps = torch.tensor([item.n_steps for item in encoded])
-        return {
+        own = self._share.rows(len(records))
+        encoded = [_encode(self._processor, self._images, records[number]) for number in own]
+        for number in own:
+            self._note(META, int(numbers[number]), f"record {records[number].id}", records[number].images)
+        steps = [len(record.steps) for record in records]
+        batch = {
             "inputs": self._processor.collate(encoded),
-            "cot": torch.repeat_interleave(torch.arange(len(records)), steps),
+            "cot": torch.repeat_interleave(torch.arange(len(records)), torch.tensor(steps)),
             "correct": torch.tensor([float(record.correct) for record in records]),
         }
+        return batch if self._share.count == 1 else batch | {"own": own_positions(steps, own)}
 
 
 class WindowBatches(Dataset[Batch]):

@@ -34,6 +34,15 @@ class DeferredInterrupt:
         """Whether a signal has arrived."""
         return self._number is not None
 
+    def share(self, largest: Callable[[int], int]) -> None:
+        """Take over a signal that another process of the same run has got.
+
+        Args:
+            largest: the largest of the numbers that all processes give.
+        """
+        agreed = largest(self._number or 0)
+        self._number = agreed or None
+
     def deliver(self) -> None:
         """Let the signal take the effect it would have had without this object."""
         number, self._number = self._number, None

@@ -1,9 +1,24 @@
-"""Process-wide settings that a command makes before it starts."""
+"""What a command knows of its own process before it starts, and the settings it makes for it."""
 
 from __future__ import annotations
 
-import torch
-import transformers
+import os
+from typing import NamedTuple
+
+
+class Launched(NamedTuple):
+    """This process among those that a launcher started for one command."""
+
+    rank: int
+    count: int
+
+
+def launched_processes() -> Launched:
+    """What torchrun, accelerate launch and their like have told this process; without one, it is alone."""
+    try:
+        return Launched(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    except (KeyError, ValueError):
+        return Launched(0, 1)
 
 
 def prepare_process(threads: int | None) -> None:
@@ -12,6 +27,9 @@ def prepare_process(threads: int | None) -> None:
     Args:
         threads: the number of torch threads; None keeps torch's own choice.
     """
+    import torch
+    import transformers
+
     # Second moments of tiny gradients become denormal and slow a CPU down several-fold; setting them to zero
     # changes nothing.
     torch.set_flush_denormal(True)

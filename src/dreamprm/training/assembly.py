@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -12,9 +13,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device, set_seed
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from dreamprm.config.checking import settings_read
 from dreamprm.config.errors import UserError
 from dreamprm.data.image_notes import ImageNotes
 from dreamprm.data.read_report import ReadReport
@@ -22,32 +21,26 @@ from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
 from dreamprm.files.content import FileDigests
-from dreamprm.hypergrad import ESTIMATORS, Estimator, build_estimator
-from dreamprm.hypergrad.audit import Audit
 from dreamprm.models.backbone import with_image_features
 from dreamprm.models.collation import MetaBatches, StepBatches
 from dreamprm.models.images import ImageStore
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.record_checks import RecordChecks
-from dreamprm.models.weights import DomainWeights, InstanceNet, InstanceTable, Weights
-from dreamprm.training.baselines import UpperLevel, Weighting, build_baseline
+from dreamprm.models.weights import Weights
+from dreamprm.training.baselines import build_baseline
 from dreamprm.training.bilevel import BilevelState, BilevelTrainer
 from dreamprm.training.inputs import Say, open_meta_data, open_texts, open_training_data
 from dreamprm.training.level_settings import HypergradSettings
-from dreamprm.training.optimizers import make_inner_optimizer, make_optimizer
+from dreamprm.training.optimizers import make_inner_optimizer
 from dreamprm.training.prm_problem import prm_problem
+from dreamprm.training.processes import Processes
 from dreamprm.training.settings import DataSettings, TrainConfig
+from dreamprm.training.upper_level import configured_estimator, make_audit, make_upper_level
 from dreamprm.training.usable_records import UsableRecords
 
 # Seeds for the independent orders in which data is visited, in addition to the run's own seed.
 META_ORDER, TEXT_ORDER = 1, 2
-# Perturbation norm of differences if the forward pass is autocast to bf16; off by 8 % on a trained PRM
-# (experiments/results/precision.md). Without it the search for a step finds none that is precise there, and
-# takes one backward pass for each loss instead: as right as bf16 itself, but 2.8 times the passes of the
-# window with four losses in a batch, 6.8 times with the sandbox's 15. In the plain form, which has no single
-# losses to take apart, it was off by 17 % where this radius left .7 %. `hypergrad.radius=null` asks for it.
-BF16_RADIUS = 0.05
 
 
 @dataclass
@@ -62,6 +55,7 @@ class Run:
         text_reports: of reading the texts, if there are any.
         inputs: what it trains on, as its checkpoints record it (`run_inputs.recorded`).
         removable: which of the checkpoints in its folder it may remove.
+        processes: those that train it.
     """
 
     config: TrainConfig
@@ -81,6 +75,7 @@ class Run:
     text_reports: list[ReadReport]
     inputs: dict[str, Any] = field(default_factory=dict)
     removable: Callable[[Path], bool] = lambda path: True
+    processes: Processes = field(default_factory=Processes)
 
     @property
     def position(self) -> int:
@@ -96,21 +91,6 @@ class Run:
     def named_weights(self) -> dict[str, float]:
         """The current weights of the domains."""
         return self.weights.named(self.state.alpha, self.memory)
-
-
-def make_accelerator(config: TrainConfig) -> Accelerator:
-    """The device and the precision of the run.
-
-    Raises:
-        UserError: more than one process.
-    """
-    accelerator = Accelerator(mixed_precision="bf16" if config.precision == "bf16" else "no")
-    if accelerator.num_processes > 1:
-        raise UserError(
-            f"training runs in one process, but {accelerator.num_processes} were launched; start "
-            "`dreamprm train` without a launcher; one GPU holds the 2B model"
-        )
-    return accelerator
 
 
 def make_prm(config: TrainConfig) -> PRM:
@@ -137,7 +117,7 @@ def make_prm(config: TrainConfig) -> PRM:
     )
     attention = model.attn_implementation
     if attention == "auto":
-        attention = "eager" if _estimator(config).needs_second_order else "sdpa"
+        attention = "eager" if configured_estimator(config).needs_second_order else "sdpa"
     return PRM.from_backbone(source, processor=processor, head=model.head, attn_implementation=attention)
 
 
@@ -185,15 +165,18 @@ def assemble(
     config = settled(config)
     if data is not None:
         config = dataclasses.replace(config, data=data)
+    processes = Processes.of(accelerator)
+    _require_enough_rows(config, processes)
     set_seed(config.seed)  # Python's, numpy's and torch's generators: two processes start alike
     digests = FileDigests() if digests is None else digests
-    table = open_training_data(config.data, say=say, digests=digests)
     text_reports: list[ReadReport] = []
-    texts = open_texts(config.data, say=say, reports=text_reports) if config.lm_weight else []
     meta_reports: list[ReadReport] = []
-    meta = open_meta_data(config.data, say=say, digests=digests, reports=meta_reports)
-    estimator = _estimator(config)
-    prm = make_prm(config).to(accelerator.device)
+    with processes.leader_first():  # it fills the caches
+        table = open_training_data(config.data, say=say, digests=digests)
+        texts = open_texts(config.data, say=say, reports=text_reports) if config.lm_weight else []
+        meta = open_meta_data(config.data, say=say, digests=digests, reports=meta_reports)
+    estimator = configured_estimator(config)
+    prm = make_prm(config).to(processes.device)
     if estimator.needs_second_order and not prm.supports_second_order:
         raise UserError(
             f"hypergrad.name={config.hypergrad.name} takes gradients of gradients, which "
@@ -215,14 +198,15 @@ def assemble(
         missing=config.data.missing_image,
         truncated=config.data.truncated_image,
         workers=config.data.num_workers,
-        mode=config.log.progress,
+        mode=config.log.progress if processes.first else "none",
         say=say,
     )
     usable = UsableRecords(checks, config.data, say=say)
-    usable.open_images(table, meta, texts)
-    table = usable.of_table(table)
-    meta = usable.of_meta(meta, meta_reports)
-    texts = usable.of_texts(texts, text_reports)
+    with processes.leader_first():
+        usable.open_images(table, meta, texts)
+        table = usable.of_table(table)
+        meta = usable.of_meta(meta, meta_reports)
+        texts = usable.of_texts(texts, text_reports)
     images = prm.processor.image_store(
         missing=config.data.missing_image, truncated=config.data.truncated_image
     )
@@ -237,7 +221,7 @@ def assemble(
         text_sampler = EpochSampler(
             len(texts), config.lm_batch_size, seed=_seed(config, TEXT_ORDER), setting="lm_batch_size"
         )
-    level = _upper_level(config, table, estimator, prm=prm)
+    level = make_upper_level(config, table, estimator, prm=prm)
     problem = prm_problem(
         prm,
         level.weights,
@@ -246,11 +230,12 @@ def assemble(
         meta_loss_kind=config.meta_loss,
         lm_weight=config.lm_weight,
         autocast=accelerator.autocast,
+        processes=processes,
     )
     params = prm.trainable_params(freeze_vision=config.model.freeze_vision)
-    audit = _audit(config, prm, list(params))
+    audit = make_audit(config, prm, list(params))
     _share_weights(prm, params)
-    alpha = {name: value.to(accelerator.device) for name, value in level.alpha.items()}
+    alpha = {name: value.to(processes.device) for name, value in level.alpha.items()}
     inner = make_inner_optimizer(config.inner, steps=config.steps, names=params)
     trainer = BilevelTrainer(
         problem,
@@ -258,7 +243,9 @@ def assemble(
         inner,
         level.optimizer if level.moves else None,
         inner_steps=config.inner_steps,
-        to_device=_to_device(prm, accelerator, frozen_vision=config.model.freeze_vision),
+        to_device=_to_device(
+            prm, processes.device, accelerator.autocast, frozen_vision=config.model.freeze_vision
+        ),
         audit=audit,
         skip_nonfinite=config.on_nonfinite == "skip",
         problem_of=level.weights.problem,
@@ -281,6 +268,7 @@ def assemble(
             images=images,
             texts=texts,
             text_sampler=text_sampler,
+            share=processes.share,
         ),
         meta_batches=MetaBatches(
             meta,
@@ -289,11 +277,13 @@ def assemble(
             ),
             processor=prm.processor,
             images=images,
+            share=processes.share,
         ),
         images=images,
         image_notes=ImageNotes(),
         meta_reports=meta_reports,
         text_reports=text_reports,
+        processes=processes,
     )
 
 
@@ -321,17 +311,34 @@ def rehearse(run: Run) -> None:
         raise UserError(f"hypergrad: {error}") from error
 
 
+def _require_enough_rows(config: TrainConfig, processes: Processes) -> None:
+    """Refuse batches of which a process would have no row."""
+    sizes = {"batch_size": config.batch_size, "meta_batch_size": config.meta_batch_size}
+    if config.lm_weight:
+        sizes["lm_batch_size"] = config.lm_batch_size
+    for name, size in sizes.items():
+        if size < processes.share.count:
+            raise UserError(
+                f"{name}={size} leaves some of the {processes.share.count} processes without a row, as a "
+                f"batch is divided among them; start at most {size}, or raise {name} (another experiment)"
+            )
+
+
 def _to_device(
-    prm: PRM, accelerator: Accelerator, *, frozen_vision: bool
+    prm: PRM,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[Any]],
+    *,
+    frozen_vision: bool,
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """A function that moves a batch to the parameters' device; with a frozen vision tower, it also computes
     the image features, once for the whole window."""
 
     def to_device(batch: dict[str, Any]) -> dict[str, Any]:
-        batch = send_to_device(batch, accelerator.device)
+        batch = send_to_device(batch, device)
         if not frozen_vision:
             return batch
-        with accelerator.autocast():
+        with autocast():
             seen = {
                 name: with_image_features(prm.backbone, batch[name])
                 for name in ("inputs", "text")
@@ -359,68 +366,14 @@ def _read_model_config(path: str | None) -> dict[str, Any] | None:
 def _share_weights(prm: PRM, params: dict[str, torch.Tensor]) -> None:
     """Make the module share the trained weights: a second copy of a 2B model would waste 9 GB.
 
-    Training runs through `functional_call` on `params`; `load_params` updates the module.
+    Training runs through `functional_call` on `params`; `load_params` updates the module. Its other
+    parameters, the frozen ones, take no gradient, so that no pass keeps what only their gradients need.
     """
     for name, parameter in prm.named_parameters():
         if name in params:
             parameter.data = params[name].detach()
-
-
-def _upper_level(
-    config: TrainConfig,
-    table: RecordTable[StepRecord],
-    estimator: Estimator,
-    *,
-    prm: PRM,
-) -> UpperLevel:
-    """The configured weights, estimator and optimizer, or those of a baseline that weights the domains."""
-    baseline = build_baseline(config.baseline.name, **config.baseline.settings)
-    if isinstance(baseline, Weighting):
-        return baseline.upper_level(list(table.domains), seed=config.seed, prm=prm)
-    weights = _weights(config, table)
-    alpha = weights.init()
-    optimizer = make_optimizer(
-        config.upper, steps=config.steps // config.inner_steps, names=alpha, section="upper"
-    )
-    return UpperLevel(weights, alpha, estimator, optimizer, moves=config.hypergrad.name != "none")
-
-
-def _weights(config: TrainConfig, table: RecordTable[StepRecord]) -> Weights:
-    settings, domains = config.weights, table.domains
-    match settings.kind:
-        case "instance_table":
-            return InstanceTable(domains, settings.normalisation)
-        case "instance_net":
-            return InstanceNet(list(domains), settings.features, hidden=settings.hidden, seed=config.seed)
-        case _:
-            return DomainWeights(list(domains), settings.normalisation)
-
-
-def _audit(config: TrainConfig, prm: PRM, names: list[str]) -> Audit:
-    settings = config.hypergrad
-    audit = Audit(every=settings.audit_every, params=tuple(settings.audit_params))
-    if audit.every:
-        with sdpa_kernel(SDPBackend.MATH):
-            possible = prm.supports_second_order
-        if not possible:
-            raise UserError(
-                f"hypergrad.audit_every={audit.every} takes gradients of gradients, which "
-                f"model.attn_implementation={config.model.attn_implementation} does not have; set "
-                "model.attn_implementation=sdpa (or eager), or hypergrad.audit_every=0"
-            )
-        try:
-            audit.select(names)
-        except ValueError as error:
-            raise UserError(f"hypergrad.audit_params: {error}") from error
-    return audit
-
-
-def _estimator(config: TrainConfig) -> Estimator:
-    """The configured estimator; under bf16, with a radius suited to its rounding unless one is given."""
-    name, given = config.hypergrad.name, config.hypergrad.settings
-    if config.precision == "bf16" and "radius" in settings_read(ESTIMATORS, name, given):
-        given = {"radius": BF16_RADIUS, **given}
-    return build_estimator(name, **given)
+        else:
+            parameter.requires_grad_(False)
 
 
 def _seed(config: TrainConfig, order: int) -> int:

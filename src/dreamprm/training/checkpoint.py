@@ -330,8 +330,11 @@ def _header(file: Path, text: bytes, content: Any) -> Header:
     return Header(content["step"], content["state"], content["run"], files)
 
 
-def capture_random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The states of Python's, numpy's and torch's global generators (CPU, and CUDA if present).
+def capture_random_state(device: torch.device | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The states of Python's, numpy's and torch's global generators, of the CPU and of one CUDA device.
+
+    Args:
+        device: where the run computes; other GPUs, which are not its own, are not touched.
 
     Returns:
         tensors: names start with `random.`, to be stored alongside a checkpoint's own tensors.
@@ -344,9 +347,8 @@ def capture_random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
         RANDOM + "numpy": torch.from_numpy(np.asarray(keys).astype(np.int64)),
         RANDOM + "torch": torch.get_rng_state(),
     }
-    if torch.cuda.is_available():
-        for index, cuda_state in enumerate(torch.cuda.get_rng_state_all()):
-            tensors[f"{RANDOM}cuda.{index}"] = cuda_state
+    if device is not None and device.type == "cuda":
+        tensors[RANDOM + "cuda"] = torch.cuda.get_rng_state(device)
     state = {
         "python": {"version": version, "gauss": gauss},
         "numpy": {"position": int(position), "has_gauss": int(has_gauss), "cached": float(cached)},
@@ -354,10 +356,12 @@ def capture_random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, state
 
 
-def restore_random_state(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+def restore_random_state(
+    tensors: Mapping[str, Tensor], state: Mapping[str, Any], device: torch.device | None = None
+) -> None:
     """Set the global generators to a captured state; `tensors` may hold a whole checkpoint's tensors.
 
-    GPUs that are not in the captured state keep their own state.
+    A GPU whose state was not captured keeps its own.
 
     Raises:
         UserError: a generator's state is missing; no generator is changed then.
@@ -372,10 +376,12 @@ def restore_random_state(tensors: Mapping[str, Tensor], state: Mapping[str, Any]
     kept = state["numpy"]
     np.random.set_state(("MT19937", keys, kept["position"], kept["has_gauss"], kept["cached"]))
     torch.set_rng_state(tensors[RANDOM + "torch"])
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            if f"{RANDOM}cuda.{index}" in tensors:
-                torch.cuda.set_rng_state(tensors[f"{RANDOM}cuda.{index}"], index)
+    if device is not None and device.type == "cuda":
+        # Before version 0.3 the states of all GPUs of the machine were saved.
+        earlier = f"{RANDOM}cuda.{device.index or 0}"
+        captured = tensors.get(RANDOM + "cuda", tensors.get(earlier))
+        if captured is not None:
+            torch.cuda.set_rng_state(captured, device)
 
 
 def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.func import functional_call
 
@@ -14,6 +15,7 @@ from dreamprm.models.backbone import language_model_loss
 from dreamprm.models.prm import PRM
 from dreamprm.models.weights import Weights
 from dreamprm.training.objectives import meta_loss, step_loss_by_group
+from dreamprm.training.processes import ALONE, Processes
 
 Params = Mapping[str, Tensor]
 Batch = Mapping[str, Any]
@@ -28,6 +30,7 @@ def prm_problem(
     meta_loss_kind: str = "aggregation",
     lm_weight: float = 0.0,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    processes: Processes = ALONE,
 ) -> BilevelProblem:
     """The lower and the upper level of DreamPRM (arXiv 2505.20241).
 
@@ -43,14 +46,20 @@ def prm_problem(
         weights: computes w_k from the upper variables alpha.
         lm_weight: weight of a next-token loss on `batch["text"]`, which does not depend on alpha.
         autocast: makes the context in which the model runs (mixed precision).
+        processes: those that train together, each with its share of a batch's rows; both losses are those of
+            the whole batch in all of them.
 
     Batches are those of `dreamprm.models.collation`.
     """
 
     def step_logits(params: Params, batch: Batch) -> Tensor:
+        if processes.several:
+            params = processes.copied(params)
         with autocast():
             logits: Tensor = functional_call(prm, dict(params), (batch["inputs"],))
-        return logits
+        if processes.several:
+            logits = processes.gathered(logits, batch["own"], batch["cot"].shape[0])
+        return logits  # (S,)
 
     def inner_losses(params: Params, batch: Batch) -> Tensor:
         logits = step_logits(params, batch)  # (S,)
@@ -58,9 +67,17 @@ def prm_problem(
         return step_loss_by_group(logits, batch["labels"], batch[group], batch[members].shape[0])
 
     def text_loss(params: Params, batch: Batch) -> Tensor:
+        if processes.several:
+            params = processes.copied(params)
         with autocast():
             logits = functional_call(prm, dict(params), (batch["text"],), {"output": "token_logits"})
-        return lm_weight * language_model_loss(logits, batch["text"]["token_targets"])
+        targets = batch["text"]["token_targets"]
+        loss = language_model_loss(logits, targets)
+        if processes.several:  # the mean over all tokens, of which each process has its number
+            count = targets.numel()
+            loss_sum, total = processes.summed(torch.stack([loss * count, loss.new_tensor(count)]))
+            loss = loss_sum / total
+        return lm_weight * loss
 
     def outer_loss(params: Params, alpha: Params, batch: Batch) -> Tensor:
         del alpha  # the meta loss sees alpha only through phi

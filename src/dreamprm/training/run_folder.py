@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +182,42 @@ class RunFolder:
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json whole or not at all."""
         write_atomically(self.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+
+
+class OthersFolder(RunFolder):
+    """The folder of a run for those of its processes that read it and leave the writing to the first one."""
+
+    def create(self) -> None:
+        """Nothing."""
+
+    def owned(self) -> AbstractContextManager[None]:
+        """The first process holds it."""
+        return nullcontext()
+
+    def clear(self) -> None:
+        """Nothing."""
+
+    def remove_leftovers(self) -> None:
+        """Nothing."""
+
+    def flush(self) -> None:
+        """Nothing."""
+
+    def log_metrics(self, row: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def log_weights(self, step: int, weights: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def write_instance_weights(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Nothing."""
+
+    def rewind(self, step: int) -> int:
+        """Nothing."""
+        return 0
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Nothing."""
 
 
 @contextmanager

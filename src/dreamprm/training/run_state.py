@@ -25,9 +25,20 @@ from dreamprm.training.settings import TrainConfig
 
 
 def save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
-    """Save a checkpoint of everything that determines the rest of the run."""
+    """Save a checkpoint of everything that determines the rest of the run; all its processes call this."""
+    notes = run.processes.all_of(run.image_notes)
+    run.image_notes = ImageNotes()
+    for each in notes:
+        run.image_notes.update(each)
+    if run.processes.first:
+        _save(run, config, folder)
+    # None ends before the checkpoint is whole: a launcher stops all once one has ended.
+    run.processes.wait()
+
+
+def _save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
     state, position = run.state, run.position
-    random_tensors, random_state = capture_random_state()
+    random_tensors, random_state = capture_random_state(run.processes.device)
     tensors = dict(random_tensors)
     for group, values in _tensor_groups(run).items():
         tensors |= {f"{group}/{name}": value.detach() for name, value in values.items()}
@@ -47,6 +58,7 @@ def save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
             "data_positions": run.sampler.positions(position),
             "inputs": run.inputs,
             "logs": folder.log_digests(),
+            **({"processes": run.processes.share.count} if run.processes.several else {}),
         },
         run={"settings": deciding_settings(config)},
         removable=run.removable,
@@ -89,6 +101,12 @@ def restore(run: Run, checkpoint: str | Path, *, digests: FileDigests | None = N
         raise UnusableCheckpoint(
             f"checkpoint {checkpoint} contradicts itself: inner_step is {inner!r}, upper_step {upper!r}"
         )
+    before, now = saved.get("processes", 1), run.processes.share.count
+    if before != now:
+        run.processes.say(
+            f"{checkpoint}: processes then {before}, now {now}. Sums are rounded in another order, so the "
+            "rest of the run is the same to rounding, not to the bit"
+        )
     run.state = dataclasses.replace(
         run.state,
         inner=run.trainer.inner.make_state(inner - skipped, run.state.inner.moments),
@@ -96,7 +114,7 @@ def restore(run: Run, checkpoint: str | Path, *, digests: FileDigests | None = N
         skipped=skipped,
     )
     try:
-        restore_random_state(tensors, saved["random"])
+        restore_random_state(tensors, saved["random"], run.processes.device)
         run.image_notes = ImageNotes(**saved.get("image_notes", {}))  # none before version 0.3
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UnusableCheckpoint(f"checkpoint {checkpoint} is damaged ({error!r})") from error

@@ -20,9 +20,9 @@ from dreamprm.hypergrad import Status, WindowResult
 from dreamprm.hypergrad.audit import AuditResult
 from dreamprm.models.collation import Latest, WindowBatches, window_batches
 from dreamprm.runtime.interruption import DeferredInterrupt
-from dreamprm.runtime.process import prepare_process
+from dreamprm.runtime.process import launched_processes, prepare_process
 from dreamprm.runtime.progress import Progress
-from dreamprm.training.assembly import Run, assemble, make_accelerator, rehearse
+from dreamprm.training.assembly import Run, assemble, rehearse
 from dreamprm.training.baselines import Selection, build_baseline
 from dreamprm.training.baselines.base import SelectionData
 from dreamprm.training.checkpoint import (
@@ -33,7 +33,8 @@ from dreamprm.training.checkpoint import (
 )
 from dreamprm.training.continuation import Continuation, find_checkpoints
 from dreamprm.training.inputs import open_training_data
-from dreamprm.training.run_folder import RunFolder, what_stands
+from dreamprm.training.processes import Processes, UnreadElsewhere, leave, make_accelerator
+from dreamprm.training.run_folder import OthersFolder, RunFolder, what_stands
 from dreamprm.training.run_inputs import image_digests, input_files, input_images, recorded
 from dreamprm.training.run_state import restore, save
 from dreamprm.training.run_warnings import data_warnings, loss_warnings
@@ -59,22 +60,27 @@ def run_train(config: TrainConfig) -> None:
     """
     started = time.monotonic()
     prepare_process(config.threads)
-    folder = RunFolder(config.output)
+    first = launched_processes().rank == 0
+    folder = RunFolder(config.output) if first else OthersFolder(config.output)
     find_checkpoints(folder, config)  # before a lock is made in a folder that may not be ours
-    require_folder(folder.path)
+    if first:
+        require_folder(folder.path)
     accelerator = make_accelerator(config)
     with what_stands(folder), folder.owned():
         run = open_run(config, accelerator, folder)
         train(run, config, folder)
-        require_finite(run, folder)
-        save_model(run, folder)
-        summary = summarise(run, folder) | {"seconds": time.monotonic() - started}
-        folder.write_summary(summary)
-    for warning in loss_warnings(folder.metrics()):
-        accelerator.print(f"warning: {warning['message']}")
-    for kind, images in image_summaries(run, folder).items():
-        if images.lines():
-            accelerator.print(f"images of {kind}: " + "\n".join(images.lines()))
+        if first:
+            require_finite(run, folder)
+            save_model(run, folder)
+            summary = summarise(run, folder) | {"seconds": time.monotonic() - started}
+            folder.write_summary(summary)
+    leave()
+    if first:
+        for warning in loss_warnings(folder.metrics()):
+            print(f"warning: {warning['message']}")
+        for kind, images in image_summaries(run, folder).items():
+            if images.lines():
+                print(f"images of {kind}: " + "\n".join(images.lines()))
 
 
 def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -> Run:
@@ -85,8 +91,14 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
     Raises:
         UserError: as `run_train`.
     """
-    say = accelerator.print
+    processes = Processes.of(accelerator)
+    say = processes.say
     baseline = build_baseline(config.baseline.name, **config.baseline.settings)
+    if processes.several and isinstance(baseline, Selection):
+        raise UserError(
+            f"baseline {config.baseline.name} selects its training set first, which one process does; start "
+            "it without a launcher"
+        )
     digests = FileDigests()
     found = find_checkpoints(folder, config)
     continued = Continuation(config, found, say, digests) if found else None
@@ -122,6 +134,10 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
         restore(run, continued.checkpoint, digests=digests)
         run.removable = continued.is_ours
         say(f"continuing {folder.path} from step {run.position}")
+        processes.wait()  # until all have read the checkpoint: what follows changes the folder
+    if not processes.first:
+        processes.wait()
+        return run
     if selected or not selects:
         begin(folder, config)
     folder.remove_leftovers()
@@ -154,6 +170,7 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
         removable=lambda path: path not in kept and run.removable(path),
     ):
         say(f"{path}: kept under this name, as it is no whole checkpoint of this run")
+    processes.wait()
     return run
 
 
@@ -170,7 +187,7 @@ def begin(folder: RunFolder, config: TrainConfig) -> None:
 
 def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
     """Run the remaining windows, logging each and saving a checkpoint after every `checkpoint.every`-th."""
-    state, length = run.state, config.inner_steps
+    state, length, processes = run.state, config.inner_steps, run.processes
     first, last = run.position // length, config.steps // length
     inner_batches, outer_batches = window_batches(
         WindowBatches(run.step_batches, run.meta_batches, inner_steps=length),
@@ -179,9 +196,12 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
         workers=config.data.num_workers,
         notes=run.image_notes,
     )
+    if processes.several:
+        inner_batches, outer_batches = processes.agreed(inner_batches), processes.agreed(outer_batches)
     seen = Latest(inner_batches)
     windows = run.trainer.run(state, inner_batches=seen, outer_batches=outer_batches, windows=last - first)
-    progress = Progress(config.steps, mode=config.log.progress, every=config.log.every)
+    mode = config.log.progress if processes.first else "none"
+    progress = Progress(config.steps, mode=mode, every=config.log.every)
     begun, note, unsaid = time.monotonic(), "", set(CONTINUES)
     warnings = window_warnings(run)
     logged_warnings(warnings, folder)  # those that were given before an interruption
@@ -218,6 +238,7 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
                 weights=weights,
                 note=note,
             )
+            interrupt.share(processes.largest)
             if number % config.checkpoint.every == 0 or number == last or interrupt.requested:
                 save(run, config, folder)
             if interrupt.requested:
@@ -289,6 +310,8 @@ def vanished_files_told(run: Run, config: TrainConfig, folder: RunFolder) -> Ite
     except DataError as error:
         if run.position:
             save(run, config, folder)
+        if isinstance(error, UnreadElsewhere):
+            raise
         done = f"with what was trained until step {run.position}" if run.position else "from its first step"
         raise DataError(
             f"{error}. It could be read when this run began; put it back and run the same command again, "

@@ -22,12 +22,13 @@ from dreamprm.models import DomainWeights
 from dreamprm.models.images import ImageStore
 from dreamprm.models.prm import PRM
 from dreamprm.reporting.run_figures import trained
-from dreamprm.training.assembly import assemble, make_accelerator, make_prm
+from dreamprm.training.assembly import assemble, make_prm
 from dreamprm.training.baselines.backbone_features import mean_log_likelihoods, mean_states
 from dreamprm.training.bilevel import BilevelState
 from dreamprm.training.checkpoint import load_checkpoint
 from dreamprm.training.optimizers import make_optimizer
 from dreamprm.training.prm_problem import prm_problem
+from dreamprm.training.processes import make_accelerator
 from dreamprm.training.settings import TrainConfig
 
 META = "meta"
