@@ -30,8 +30,8 @@ def check_each(rows: Mapping[str, Row], check: Callable[[Row], Any]) -> None:
             is its cause.
     """
     failed: dict[str, Exception] = {}
-    chosen = _chosen(rows)
-    for label, row in chosen.items():
+    checked = chosen(rows)
+    for label, row in checked.items():
         torch.manual_seed(0)
         try:
             check(row)
@@ -41,11 +41,12 @@ def check_each(rows: Mapping[str, Row], check: Callable[[Row], Any]) -> None:
             failed[label] = error
     if failed:
         lines = [f"{label}: {type(error).__name__} {str(error)[:300]}" for label, error in failed.items()]
-        message = "\n".join([f"{len(failed)} of {len(chosen)} rows failed:", *lines])
+        message = "\n".join([f"{len(failed)} of {len(checked)} rows failed:", *lines])
         raise AssertionError(message) from next(iter(failed.values()))
 
 
-def _chosen(rows: Mapping[str, Row]) -> Mapping[str, Row]:
+def chosen(rows: Mapping[str, Row]) -> Mapping[str, Row]:
+    """The rows of a table that the running test checks."""
     if all_rows or len(rows) <= SHARE:
         return rows
     test = os.environ["PYTEST_CURRENT_TEST"]

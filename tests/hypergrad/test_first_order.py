@@ -1,12 +1,15 @@
 """What is particular to `first_order`: where it is exact, how its error grows, how few passes it takes."""
 
+import collections
+
 import pytest
 import torch
-from bilevel_problems import PROBLEMS, fused_attention, logistic, mlp_plain, unused_rows
+from bilevel_problems import PROBLEMS, domain_single, fused_attention, logistic, mlp_plain, unused_rows
 from estimator_table import ROWS, every_problem
 from oracles import relative_error, unrolled_gradient
 
 from dreamprm.hypergrad import AdamW, BilevelProblem, build_estimator
+from dreamprm.hypergrad import offload as offloading
 from dreamprm.hypergrad.offload import OFFLOADS
 
 FIRST_ORDER = {label: row for label, row in ROWS.items() if row.name == "first_order"}
@@ -140,3 +143,17 @@ def test_the_first_difference_of_a_window_guides_the_others(offset):
     assert error < max(window.stats["error"], 1e-6) < 3e-2
     # five steps and the outer loss; a central difference, another where it was too coarse, four one-sided
     assert window.stats["forward"] <= 6 + 4 + 4 and window.stats["backward"] == 6
+
+
+def test_each_single_gradient_is_brought_back_once(monkeypatch):
+    """At the size of a large model every further load would move all of its gradients once more."""
+    loads = collections.Counter()
+    load = offloading._OnDisk.load
+
+    def counted(kept):
+        loads[id(kept)] += 1
+        return load(kept)
+
+    monkeypatch.setattr(offloading._OnDisk, "load", counted)
+    domain_single().run(build_estimator("first_order", offload="disk"), steps=3)
+    assert loads and set(loads.values()) == {1}

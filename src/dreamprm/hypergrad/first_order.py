@@ -224,19 +224,22 @@ def _sweep(
     spreads: list[list[Tensor]] = [[] for _ in steps]
     used_norms: list[list[Tensor]] = [[] for _ in steps]
     for name in lam:
-        taken = _replay(optimizer, start, name=name, grads=[step.used_grad(name) for step in steps])
+        singles = [step.loaded_single(name) for step in steps]  # once: they may be in other memory
+        used = [step.used_grad(name, single) for step, single in zip(steps, singles, strict=True)]
+        taken = _replay(optimizer, start, name=name, grads=used)
+        del used
         cotangents = Cotangents(lam[name])
         for t in reversed(range(len(steps))):
             step, grad = steps[t], taken[-1].grad
-            one, after = taken.pop(), cotangents
+            one, single, after = taken.pop(), singles.pop(), cotangents
             settings.add(after, one)
             gbar, cotangents = optimizer.vjp_inplace(after, one)
             cold.see(after, one, gbar)
             if step.clip is not None:
                 step.gbar[name] = store.keep({name: gbar})
                 continue
-            if step.has_single:
-                slopes[t].append(torch.dot(gbar.reshape(-1), step.single(name).reshape(-1)))
+            if single is not None:
+                slopes[t].append(torch.dot(gbar.reshape(-1), single.reshape(-1)))
             else:
                 products = gbar * grad
                 slopes[t].append(products.sum())

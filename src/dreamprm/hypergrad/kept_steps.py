@@ -47,16 +47,20 @@ class KeptStep:
         assert self._single is not None
         return self._single[name].load()[name]
 
-    def grad(self, name: str) -> Tensor:
-        """g_t of one tensor."""
+    def loaded_single(self, name: str) -> Tensor | None:
+        """`single`, or None where the batch held several losses."""
+        return self.single(name) if self.has_single else None
+
+    def grad(self, name: str, single: Tensor | None = None) -> Tensor:
+        """g_t of one tensor; `single` if it is loaded, as it may have to come from far."""
         if self._grads is not None:
             return self._grads[name].load()[name]
         assert self.inner.weight is not None
-        return self.single(name) * self.inner.weight
+        return (self.single(name) if single is None else single) * self.inner.weight
 
-    def used_grad(self, name: str) -> Tensor:
-        """The gradient that the optimizer used, with its bits."""
-        grad = self.grad(name)
+    def used_grad(self, name: str, single: Tensor | None = None) -> Tensor:
+        """The gradient that the optimizer used, with its bits; `single` as for `grad`."""
+        grad = self.grad(name, single)
         return grad if self.clip is None else self.clip.clipped(grad)
 
     def all_grads(self) -> dict[str, Tensor]:

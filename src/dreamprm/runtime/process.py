@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class Launched(NamedTuple):
+@dataclass(frozen=True)
+class Launched:
     """This process among those that a launcher started for one command."""
 
     rank: int

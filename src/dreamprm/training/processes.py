@@ -180,7 +180,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     if count > 1 and not cpu:
         # All processes compute the losses from the same logits and branch on them: to the bit, or they part.
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return accelerator
 
 
@@ -234,7 +234,7 @@ class _Copied(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
         del ctx
-        return _Summed.apply(*grads)  # type: ignore[no-any-return]
+        return _Summed.apply(*grads)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor) -> tuple[Tensor, ...]:
@@ -253,9 +253,9 @@ class _Summed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
         del ctx
-        return _Copied.apply(*grads)  # type: ignore[no-any-return]
+        return _Copied.apply(*grads)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor) -> tuple[Tensor, ...]:
         del ctx
-        return _Summed.apply(*tangents)  # type: ignore[no-any-return]
+        return _Summed.apply(*tangents)

@@ -1,0 +1,95 @@
+"""Tiny runs in float64, for one process or for several that `several_processes.together` started."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dreamprm.cli import COMMANDS, main
+from dreamprm.config.errors import DataError
+from dreamprm.config.loading import load_config
+from dreamprm.models.collation import WindowBatches, window_batches
+from dreamprm.training import assembly
+from dreamprm.training import train as training
+from dreamprm.training.processes import make_accelerator
+from dreamprm.training.settings import TrainConfig
+
+Array = NDArray[np.float64]
+WINDOWS, INNER_STEPS = 3, 2
+
+
+def float64_windows(config: Path, rows: Sequence[Sequence[str]]) -> list[dict[str, Array]]:
+    """Of each row of overrides (FOLDER is that of config), what some windows leave: params, alpha, losses."""
+    folder = str(config.parent)
+    return [_windows(config, [one.replace("FOLDER", folder) for one in overrides]) for overrides in rows]
+
+
+def _windows(path: Path, overrides: Sequence[str]) -> dict[str, Array]:
+    config = load_config(TrainConfig, path, [f"steps={WINDOWS * INNER_STEPS}", *overrides])
+    make_prm = assembly.make_prm
+    with patch.object(assembly, "make_prm", lambda config: make_prm(config).double()):
+        run = assembly.assemble(config, make_accelerator(config), say=lambda line: None)
+    run.state.alpha = {name: value.double() for name, value in run.state.alpha.items()}
+    upper = run.trainer.upper
+    if upper is not None:
+        run.state.upper = upper.init(run.state.alpha)
+    assembly.rehearse(run)
+    inner, outer = window_batches(
+        WindowBatches(run.step_batches, run.meta_batches, inner_steps=INNER_STEPS), first=0, last=WINDOWS
+    )
+    windows = list(run.trainer.run(run.state, inner_batches=inner, outer_batches=outer, windows=WINDOWS))
+    found = {
+        **{f"params {name}": value for name, value in run.state.params.items()},
+        **{f"alpha {name}": value for name, value in run.state.alpha.items()},
+        "inner losses": torch.stack([window.inner_losses for window in windows]),
+        "outer losses": torch.stack([window.outer_loss for window in windows]),
+    }
+    return {name: value.detach().numpy() for name, value in found.items()}
+
+
+def train_command(config: Path, overrides: Sequence[str], fault: str = "") -> tuple[int, str]:
+    """`dreamprm train` without its report; returns the exit code, and what it wrote to stderr.
+
+    Args:
+        fault: what befalls process 1 after its third window: "terminated" (a SIGTERM), "unread" (its next
+            batch cannot be read), or nothing.
+    """
+    faults: list[Any] = []
+    if fault:
+        faults.append(patch.object(training, "metrics", _faulty(training.metrics, fault)))
+    with patch.dict(COMMANDS, {"train": replace(COMMANDS["train"], then=None)}):
+        for one in faults:
+            one.start()
+        try:
+            with redirect_stderr(io.StringIO()) as told:
+                return main(["train", str(config), *overrides]), told.getvalue()
+        finally:
+            for one in faults:
+                one.stop()
+
+
+def _faulty(metrics: Any, fault: str) -> Any:
+    def changed(run: Any, window: Any, *, number: int, seconds: float) -> Any:
+        if number == 3 and run.processes.share.rank == 1:
+            if fault == "terminated":
+                os.kill(os.getpid(), signal.SIGTERM)
+            else:
+
+                def unread(step: int) -> Any:
+                    raise DataError("image gone.png is missing")
+
+                type(run.step_batches).__getitem__ = lambda self, step: unread(step)
+        return metrics(run, window, number=number, seconds=seconds)
+
+    return changed

@@ -1,0 +1,202 @@
+"""Several processes train what one would: the same batches, losses, gradients, folder and messages."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import checked_rows
+import pytest
+from divided_runs import float64_windows, train_command
+from safetensors.torch import load_file
+from several_processes import together
+from tiny_run import DOMAINS, TinyRun, tiny_run
+
+from dreamprm.cli import COMMANDS, main
+from dreamprm.models.collation import Share
+
+# Not eps=1e-8: a key's bias has the gradient 0, and AdamW would make steps of its rounding; and alpha's first
+# steps would be its learning rate, whatever the gradient is.
+PLAIN = ["inner.eps=1e-5", "upper.eps=1e-3"]
+MIXED = ["sampling=mixed", "batch_size=2", *PLAIN]
+ROWS: dict[str, list[str]] = {
+    "first_order": PLAIN,
+    "first_order, several domains": MIXED,
+    "first_order, double backward": ["hypergrad={name: first_order, derivative: double_backward}", *MIXED],
+    "first_order, forward mode": ["hypergrad={name: first_order, derivative: forward_mode}", *MIXED],
+    "adjoint": ["hypergrad.name=adjoint", *MIXED],
+    "adjoint, differences": ["hypergrad={name: adjoint, derivative: central_difference}", *PLAIN],
+    "unrolled": ["hypergrad.name=unrolled", *PLAIN],
+    "neumann": ["hypergrad={name: implicit, solver: neumann, step: 0.001}", *PLAIN],
+    "cg": ["hypergrad={name: implicit, solver: cg, damping: 100.0}", *PLAIN],
+    "finite_difference": ["hypergrad.name=finite_difference", *PLAIN],
+    "penalty": ["hypergrad.name=penalty", *PLAIN],
+    "forward_gradient": ["hypergrad.name=forward_gradient", *PLAIN],
+    "none": ["hypergrad.name=none", *PLAIN],
+    "clipping": ["inner.max_grad_norm=0.05", *MIXED],
+    "weights of CoTs, a table": ["weights.kind=instance_table", *PLAIN],
+    "weights of CoTs, a network": ["weights={kind: instance_net, features: [loss, steps, domain]}", *MIXED],
+    "texts": ["lm_weight=0.5", "lm_batch_size=2", "data.lm=FOLDER/pool.jsonl", *PLAIN],
+    "frozen vision tower": ["model.freeze_vision=true", *PLAIN],
+    "audited": ["hypergrad.audit_every=1", *PLAIN],
+    "the baseline doge": ["baseline.name=doge", *MIXED],
+    "the aggregation min, in a loss of steps": ["meta_loss=step", *PLAIN],
+}
+
+
+@pytest.fixture(scope="module")
+def ragged(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> TinyRun:
+    """A tiny run whose processes hold unequal numbers of labels, domains and images, down to none."""
+    tiny = tiny_run(tmp_path_factory.mktemp("ragged"), tiny_checkpoint)
+    for domain in DOMAINS:
+        file = tiny.folder / f"{domain}.jsonl"
+        records = [json.loads(line) for line in file.read_text().splitlines()]
+        records[2]["labels"][1] = None
+        records[4]["labels"][0] = None
+        for number in (1, 3):
+            del records[number]["image"]
+        file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    tiny.config["data"]["allow_no_image"] = True
+    tiny.write()
+    return tiny
+
+
+def test_two_processes_take_the_steps_of_one(ragged: TinyRun) -> None:
+    chosen = checked_rows.chosen(ROWS)
+    config, rows = ragged.folder / "config.yaml", list(chosen.values())
+    first, second = together(float64_windows, config, rows)
+    for name, one, two, other in zip(chosen, float64_windows(config, rows), first, second, strict=True):
+        for key, value in one.items():
+            assert (two[key] == other[key]).all(), f"{name}: the processes disagree on {key}"
+            bound = 1e-8 if key.startswith("alpha") else 1e-7
+            assert abs(two[key] - value).max() < bound, f"{name}: {key}"
+
+
+# What is equal byte for byte between a run that was interrupted and one that was not.
+RESULTS = ("domain_weights.jsonl", "checkpoints/step-000008/tensors.safetensors", "model/model.safetensors")
+
+
+def codes(ended: list[tuple[int, str]]) -> list[int]:
+    """The exit codes of commands."""
+    return [code for code, _ in ended]
+
+
+@pytest.fixture(scope="module")
+def divided(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> TinyRun:
+    """A run of two processes that nothing interrupted."""
+    tiny = tiny_run(tmp_path_factory.mktemp("divided"), tiny_checkpoint)
+    assert codes(together(train_command, tiny.write(), [])) == [0, 0]
+    return tiny
+
+
+def test_the_folder_is_that_of_one_process(divided: TinyRun, tiny: TinyRun) -> None:
+    assert tiny.train() == 0
+
+    def content(run: TinyRun) -> set[str]:
+        return {str(path.relative_to(run.output)) for path in run.output.rglob("*")}
+
+    assert content(divided) == content(tiny)
+    ours, theirs = divided.lines("metrics.jsonl"), tiny.lines("metrics.jsonl")
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine["step"] == other["step"] and mine["status"] == other["status"]
+        assert mine["meta_loss"] == pytest.approx(other["meta_loss"], rel=1e-3)
+    for name, weight in divided.summary()["weights"].items():
+        assert weight == pytest.approx(tiny.summary()["weights"][name], rel=1e-3)
+    one, two = (load_file(run.output / "model" / "model.safetensors") for run in (tiny, divided))
+    # Where a gradient is 0, AdamW makes whole steps (1e-3) of its rounding.
+    far = sum(int(((one[name] - two[name]).abs() > 1e-4).sum()) for name in one)
+    assert far < 0.01 * sum(value.numel() for value in one.values())
+
+
+def test_a_signal_to_one_process_stops_all_and_the_rest_is_the_same_to_the_bit(
+    divided: TinyRun, tiny: TinyRun
+) -> None:
+    config = tiny.write()
+    assert codes(together(train_command, config, [], "terminated")) == [143, 143]
+    assert [path.name for path in sorted((tiny.output / "checkpoints").iterdir())][-1] == "step-000006"
+    stopped = shutil.copytree(tiny.output, tiny.folder / "stopped")
+
+    assert codes(together(train_command, config, [])) == [0, 0]
+    for name in RESULTS:
+        assert (tiny.output / name).read_bytes() == (divided.output / name).read_bytes(), name
+
+    shutil.rmtree(tiny.output)
+    stopped.rename(tiny.output)
+    assert tiny.train() == 0  # by one process
+    one, two = (run.lines("domain_weights.jsonl")[-1]["weights"] for run in (tiny, divided))
+    assert one == {name: pytest.approx(weight, rel=1e-3) for name, weight in two.items()}
+
+
+def test_a_record_that_one_process_cannot_read_stops_all_with_a_checkpoint(tiny: TinyRun) -> None:
+    ended = together(train_command, tiny.write(), [], "unread")
+    assert codes(ended) == [2, 2]
+    assert (tiny.output / "checkpoints" / "step-000006" / "state.json").is_file()
+    told = ended[1][1]
+    assert "process 1 of 2" in told and "gone.png" in told
+    assert "which continues with what was trained until step 6" in told
+    assert "Traceback" not in told
+    assert "another process could not read its share of a batch" in ended[0][1]
+
+
+def test_torchrun_starts_them(tiny: TinyRun, divided: TinyRun) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, "-m", "dreamprm", "train", str(tiny.write())], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("CoTs in") <= 1 + len(DOMAINS)  # said once
+    for name in RESULTS:
+        assert (tiny.output / name).read_bytes() == (divided.output / name).read_bytes(), name
+    assert (tiny.output / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["batch_size=1"], "batch_size=1 leaves some of the 2 processes without a row"),
+        (["meta_batch_size=1"], "meta_batch_size=1 leaves some of the 2 processes"),
+        (["baseline.name=s1", "hypergrad.name=none"], "baseline s1 selects its training set first"),
+    ],
+)
+def test_what_cannot_be_divided_is_refused(overrides: list[str], message: str, tiny: TinyRun) -> None:
+    ended = together(train_command, tiny.write(), overrides)
+    assert codes(ended) == [2, 2] and message in ended[0][1]
+    assert not tiny.output.exists()
+
+
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if not command.divided])
+def test_other_commands_refuse_a_launcher(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main([name, "config.yaml"]) == 2
+    assert f"{name} runs in one process, but 2 were launched" in capsys.readouterr().err
+
+
+def test_the_shares_of_a_batch_are_the_batch() -> None:
+    for count in range(1, 6):
+        for rows in range(count, 12):
+            shares = [Share(rank, count).rows(rows) for rank in range(count)]
+            assert [row for share in shares for row in share] == list(range(rows))
+            assert all(shares) and max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_a_frozen_vision_tower_takes_no_gradient(tiny: TinyRun) -> None:
+    from dreamprm.config.loading import load_config
+    from dreamprm.training.assembly import assemble
+    from dreamprm.training.processes import make_accelerator
+    from dreamprm.training.settings import TrainConfig
+
+    def asks(*overrides: str) -> dict[str, bool]:
+        config = load_config(TrainConfig, tiny.write(), overrides)
+        run: Any = assemble(config, make_accelerator(config), say=lambda line: None)
+        return {name: parameter.requires_grad for name, parameter in run.prm.named_parameters()}
+
+    assert all(asks().values())
+    for name, wanted in asks("model.freeze_vision=true").items():
+        assert wanted != (".visual." in name), name
