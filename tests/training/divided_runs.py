@@ -22,8 +22,10 @@ from dreamprm.config.loading import load_config
 from dreamprm.models.collation import WindowBatches, window_batches
 from dreamprm.training import assembly
 from dreamprm.training import train as training
+from dreamprm.training.assembly import Run
 from dreamprm.training.processes import make_accelerator
 from dreamprm.training.settings import TrainConfig
+from experiments.float64 import Float64Inside
 
 Array = NDArray[np.float64]
 WINDOWS, INNER_STEPS = 3, 2
@@ -40,6 +42,11 @@ def _windows(path: Path, overrides: Sequence[str]) -> dict[str, Array]:
     make_prm = assembly.make_prm
     with patch.object(assembly, "make_prm", lambda config: make_prm(config).double()):
         run = assembly.assemble(config, make_accelerator(config), say=lambda line: None)
+    with Float64Inside():
+        return _results(run)
+
+
+def _results(run: Run) -> dict[str, Array]:
     run.state.alpha = {name: value.double() for name, value in run.state.alpha.items()}
     upper = run.trainer.upper
     if upper is not None:
