@@ -1,4 +1,4 @@
-"""Tiny runs in float64, for one process or for several that `several_processes.together` started."""
+"""Tiny runs, for one process or for several that `several_processes.together` started."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import os
 import signal
 from collections.abc import Sequence
-from contextlib import redirect_stderr
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,27 +27,29 @@ from dreamprm.training.processes import make_accelerator
 from dreamprm.training.settings import TrainConfig
 from experiments.float64 import Float64Inside
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 WINDOWS, INNER_STEPS = 3, 2
 
 
-def float64_windows(config: Path, rows: Sequence[Sequence[str]]) -> list[dict[str, Array]]:
+def some_windows(config: Path, rows: Sequence[Sequence[str]], dtype: torch.dtype) -> list[dict[str, Array]]:
     """Of each row of overrides (FOLDER is that of config), what some windows leave: params, alpha, losses."""
     folder = str(config.parent)
-    return [_windows(config, [one.replace("FOLDER", folder) for one in overrides]) for overrides in rows]
+    return [
+        _windows(config, [one.replace("FOLDER", folder) for one in overrides], dtype) for overrides in rows
+    ]
 
 
-def _windows(path: Path, overrides: Sequence[str]) -> dict[str, Array]:
+def _windows(path: Path, overrides: Sequence[str], dtype: torch.dtype) -> dict[str, Array]:
     config = load_config(TrainConfig, path, [f"steps={WINDOWS * INNER_STEPS}", *overrides])
     make_prm = assembly.make_prm
-    with patch.object(assembly, "make_prm", lambda config: make_prm(config).double()):
+    with patch.object(assembly, "make_prm", lambda config: make_prm(config).to(dtype)):
         run = assembly.assemble(config, make_accelerator(config), say=lambda line: None)
-    with Float64Inside():
+    run.state.alpha = {name: value.to(dtype) for name, value in run.state.alpha.items()}
+    with Float64Inside() if dtype == torch.float64 else nullcontext():
         return _results(run)
 
 
 def _results(run: Run) -> dict[str, Array]:
-    run.state.alpha = {name: value.double() for name, value in run.state.alpha.items()}
     upper = run.trainer.upper
     if upper is not None:
         run.state.upper = upper.init(run.state.alpha)
