@@ -163,6 +163,16 @@ def test_a_record_that_one_process_cannot_read_stops_all_with_a_checkpoint(tiny:
     assert "another process could not read its share of a batch" in ended[0][1]
 
 
+def test_lost_pictures_of_all_processes_are_counted(tiny: TinyRun) -> None:
+    (tiny.folder / "2.png").write_bytes(b"no picture")
+    tiny.config["data"]["missing_image"] = "text_only"
+    assert tiny.train() == 0
+    alone = tiny.summary()["images"]
+    tiny.config["output"] = str(tiny.folder / "divided")
+    assert codes(together(train_command, tiny.write(), [])) == [0, 0]
+    assert tiny.summary()["images"] == alone and alone["step records"]
+
+
 def test_torchrun_starts_them(tiny: TinyRun, divided: TinyRun) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(

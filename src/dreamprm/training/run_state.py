@@ -26,10 +26,8 @@ from dreamprm.training.settings import TrainConfig
 
 def save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
     """Save a checkpoint of everything that determines the rest of the run; all its processes call this."""
-    notes = run.processes.all_of(run.image_notes)
-    run.image_notes = ImageNotes()
-    for each in notes:
-        run.image_notes.update(each)
+    for notes in run.processes.all_of(run.image_notes):
+        run.image_notes.update(notes)
     if run.processes.first:
         _save(run, config, folder)
     # None ends before the checkpoint is whole: a launcher stops all once one has ended.
