@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, note, settings
 
 from dreamprm.config.errors import UserError
 
@@ -42,11 +42,12 @@ def fuzz(
     def watched(**arguments: Any) -> None:
         global ran
         ran += 1
+        note(repr(arguments))  # shown for the smallest that fails; hypothesis shows the seed alone
         with _limited_time():
             check(**arguments)
 
     for arguments in known:
-        watched(**arguments)
+        check(**arguments)
     chosen = settings(
         max_examples=few if cases is None else max(few, cases),
         derandomize=cases is None,

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import copy
+import csv
+import io
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
@@ -66,57 +71,82 @@ ODD_VALUES: tuple[Any, ...] = (
     *ODD_TEXTS,
 )
 
-odd_texts = st.one_of(st.sampled_from(ODD_TEXTS), st.text(max_size=12))
-odd_values = st.one_of(
-    st.sampled_from(ODD_VALUES),
-    st.text(max_size=12),
-    st.floats(),
-    st.integers(-(2**65), 2**65),
-    st.recursive(
-        st.none() | st.booleans() | st.integers(-2, 2) | st.text(max_size=3),
-        lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=3), part, max_size=3),
-        max_leaves=5,
-    ),
-)
+_LETTERS = 'ab B0.1-\n\t"\\{}[]$:/\u00e9\u0130\u2028\u4e2d\U0001f600\u0300'
+
+T = TypeVar("T")
 
 
-@st.composite
-def changed(draw: st.DrawFn, value: Any, most: int = 3) -> Any:
+def by_seed(make: Callable[[Random], T]) -> st.SearchStrategy[T]:
+    """What `make` draws from a generator of random numbers.
+
+    One number of hypothesis per value: drawing every choice by itself takes longer than most tests of a case.
+    """
+    return st.integers(0, 2**64 - 1).map(lambda seed: make(Random(seed)))
+
+
+def odd_text(chance: Random) -> str:
+    """A text that is hard for something, or a few random characters."""
+    if chance.random() < 0.7:
+        return chance.choice(ODD_TEXTS)
+    size = chance.randrange(8)
+    if chance.random() < 0.5:
+        return "".join(chance.choices(_LETTERS, k=size))
+    return "".join(
+        chr(chance.choice((chance.randrange(0x250), chance.randrange(0x11000)))) for _ in range(size)
+    )
+
+
+def odd_value(chance: Random) -> Any:
+    """A value that is hard for something, of any type that JSON has."""
+    how = chance.random()
+    if how < 0.5:
+        return copy.deepcopy(chance.choice(ODD_VALUES))
+    if how < 0.7:
+        return odd_text(chance)
+    if how < 0.8:
+        return chance.choice((chance.uniform(-2, 2), chance.random(), chance.expovariate(1e-300)))
+    if how < 0.9:
+        return chance.randrange(-3, 30) if chance.random() < 0.5 else chance.randrange(-(2**65), 2**65)
+    parts = [odd_value(chance) for _ in range(chance.randrange(3))]
+    return parts if chance.random() < 0.5 else {odd_text(chance).strip("@"): part for part in parts}
+
+
+_WAYS = ("replace", "replace", "remove", "repeat", "rename", "wrap", "text", "exchange")
+
+
+def change(chance: Random, value: Any, most: int = 3) -> Any:
     """The value, or one with up to `most` of its parts removed, replaced, repeated, renamed or exchanged."""
     value = copy.deepcopy(value)
-    for _ in range(draw(st.integers(0, most))):
+    for _ in range(chance.randint(0, most)):
         holder: Any = [value]
         places = list(_places(holder))
-        within, slot = places[draw(st.integers(0, len(places) - 1))]
-        how = draw(
-            st.sampled_from(("replace", "replace", "remove", "repeat", "rename", "wrap", "text", "exchange"))
-        )
-        part = within[slot]
+        within, slot = chance.choice(places)
+        part, how = within[slot], chance.choice(_WAYS)
         if how == "remove" and within is not holder:
             del within[slot]
         elif how == "repeat" and isinstance(within, list) and within is not holder:
             within.insert(slot, copy.deepcopy(part))
         elif how == "rename" and isinstance(within, dict):
-            within[draw(odd_texts).strip("@")] = within.pop(slot)
+            within[odd_text(chance).strip("@")] = within.pop(slot)
         elif how == "wrap":
-            within[slot] = draw(st.sampled_from(([part], {"a": part}, [part, part])))
+            within[slot] = chance.choice(([part], {"a": part}, [part, part]))
         elif how == "text":
-            within[slot] = _with_text(draw, part)
+            within[slot] = _with_text(chance, part)
         elif how == "exchange":
-            other, there = places[draw(st.integers(0, len(places) - 1))]
+            other, there = chance.choice(places)
             within[slot] = copy.deepcopy(other[there])
         else:
-            within[slot] = copy.deepcopy(draw(odd_values))
+            within[slot] = odd_value(chance)
         value = holder[0]
     return value
 
 
-def _with_text(draw: st.DrawFn, part: Any) -> Any:
+def _with_text(chance: Random, part: Any) -> Any:
     """A text with an odd one in it; a number, or anything else, as a text."""
     if not isinstance(part, str):
         return repr(part)
-    at = draw(st.integers(0, len(part)))
-    return part[:at] + draw(odd_texts) + part[at + draw(st.integers(0, 2)) :]
+    at = chance.randint(0, len(part))
+    return part[:at] + odd_text(chance) + part[at + chance.randrange(3) :]
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -138,45 +168,45 @@ def json_text(value: Any, *, plain: bool = True) -> str:
     return text
 
 
-@st.composite
-def json_files(draw: st.DrawFn, rows: Sequence[Any]) -> tuple[bytes, list[str]]:
-    """A file of rows, as lines or as an array, most of them valid; and the rows' texts."""
-    texts = [json_text(draw(changed(draw(st.sampled_from(rows)))), plain=draw(st.booleans()))
-             for _ in range(draw(st.integers(1, 4)))]  # fmt: skip
-    form = draw(st.sampled_from(("\n", "\n", "\r\n", "\n\n", "array", "array in one line")))
+def json_file(chance: Random, rows: Sequence[Any]) -> bytes:
+    """A file of rows, as lines or as an array, most of them valid."""
+    texts = [
+        json_text(change(chance, chance.choice(rows)), plain=chance.random() < 0.5)
+        for _ in range(chance.randint(1, 4))
+    ]
+    form = chance.choice(("\n", "\n", "\r\n", "\n\n", "array", "array in one line"))
     if form.startswith("array"):
         whole = "[" + (",\n" if form == "array" else ", ").join(texts) + "]"
     else:
-        whole = form.join(texts) + draw(st.sampled_from(("", "\n")))
-    return whole.encode("utf-8", "surrogatepass"), texts
+        whole = form.join(texts) + chance.choice(("", "\n"))
+    return whole.encode("utf-8", "surrogatepass")
 
 
-@st.composite
-def damaged(draw: st.DrawFn, content: bytes, most: int = 2) -> bytes:
+_DAMAGES = ("cut", "flip", "zero", "insert", "drop", "repeat", "mark", "encoding", "noise")
+
+
+def damage(chance: Random, content: bytes, most: int = 2) -> bytes:
     """The bytes of a file, or what a fault leaves of them: cut, flipped, zeroed, repeated, encoded anew."""
-    for _ in range(draw(st.integers(0, most))):
-        at = draw(st.integers(0, len(content)))
-        how = draw(
-            st.sampled_from(("cut", "flip", "zero", "insert", "drop", "repeat", "mark", "encoding", "noise"))
-        )
+    for _ in range(chance.randint(0, most)):
+        at, how = chance.randint(0, len(content)), chance.choice(_DAMAGES)
         if how == "cut":
             content = content[:at]
         elif how == "flip" and at < len(content):
-            content = content[:at] + bytes([content[at] ^ 1 << draw(st.integers(0, 7))]) + content[at + 1 :]
+            content = content[:at] + bytes([content[at] ^ 1 << chance.randrange(8)]) + content[at + 1 :]
         elif how == "zero":
-            content = content[:at] + bytes(draw(st.integers(1, 20))) + content[at + 20 :]
+            content = content[:at] + bytes(chance.randint(1, 20)) + content[at + 20 :]
         elif how == "insert":
-            content = content[:at] + draw(st.sampled_from(_INSERTED)) + content[at:]
+            content = content[:at] + chance.choice(_INSERTED) + content[at:]
         elif how == "drop":
-            content = content[:at] + content[at + draw(st.integers(1, 30)) :]
+            content = content[:at] + content[at + chance.randint(1, 30) :]
         elif how == "repeat":
-            content = content[: at + draw(st.integers(1, 60))] + content[at:]
+            content = content[: at + chance.randint(1, 60)] + content[at:]
         elif how == "mark":
             content = b"\xef\xbb\xbf" + content
         elif how == "encoding":
-            content = content.decode("utf-8", "replace").encode(draw(st.sampled_from(_ENCODINGS)), "replace")
+            content = content.decode("utf-8", "replace").encode(chance.choice(_ENCODINGS), "replace")
         elif how == "noise":
-            content = content[:at] + draw(st.binary(max_size=12)) + content[at:]
+            content = content[:at] + chance.randbytes(chance.randrange(12)) + content[at:]
     return content
 
 
@@ -186,3 +216,75 @@ _INSERTED = (
     *(b"\xed\xa0\x80", b"\x1a", b"\x0c", b"9" * 30, b"[" * 200, b'"id"', b"@"),
 )
 _ENCODINGS = ("utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "utf-8-sig")
+
+
+TABLES = (".json", ".jsonl", ".parquet", ".pk", ".csv", ".tsv", ".xlsx")
+"""Endings of the files that `changed_file` can take apart."""
+
+
+def changed_file(chance: Random, content: bytes, ending: str) -> bytes:
+    """The bytes of a file of data, with changes to its values or, more seldom, to its bytes."""
+    if chance.random() < 0.75:
+        try:
+            content = _written(change(chance, _parsed(content, ending)), ending)
+        except Exception:  # the library of this kind of file holds no such value
+            return content
+        return damage(chance, content, most=1) if chance.random() < 0.3 else content
+    return damage(chance, content)
+
+
+def _parsed(content: bytes, ending: str) -> Any:
+    if ending in (".json", ".jsonl"):
+        lines = content.decode().split("\n") if ending == ".jsonl" and content[:1] == b"{" else []
+        return list(map(json.loads, filter(None, lines))) if lines else json.loads(content)
+    if ending == ".pk":
+        return pickle.loads(content)
+    if ending == ".parquet":
+        import pyarrow.parquet
+
+        return pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
+    if ending == ".xlsx":
+        import openpyxl  # type: ignore[import-untyped]
+
+        return [list(cells) for cells in openpyxl.load_workbook(io.BytesIO(content)).active.values]
+    return list(csv.reader(io.StringIO(content.decode(), newline=""), delimiter=_SEPARATORS[ending]))
+
+
+def _written(value: Any, ending: str) -> bytes:
+    file = io.BytesIO()
+    if ending in (".json", ".jsonl"):
+        text = "\n".join(map(json_text, value)) if ending == ".jsonl" else json_text(value)
+        return text.encode("utf-8", "surrogatepass")
+    if ending == ".pk":
+        return pickle.dumps(value)
+    if ending == ".parquet":
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(value), file)
+    elif ending == ".xlsx":
+        import openpyxl
+
+        book = openpyxl.Workbook()
+        for row in value:
+            book.active.append(row)
+        book.save(file)
+    else:
+        cells = io.StringIO(newline="")
+        csv.writer(cells, delimiter=_SEPARATORS[ending]).writerows(value)
+        return cells.getvalue().encode("utf-8", "surrogatepass")
+    return file.getvalue()
+
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+
+
+def data_files(folder: Path) -> dict[str, bytes]:
+    """The files of data in a folder, by their names below it."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix in TABLES)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def changed_files(chance: Random, files: dict[str, bytes]) -> dict[str, bytes]:
+    """One or two of the files, changed."""
+    names = chance.sample(sorted(files), k=min(len(files), chance.randint(1, 2)))
+    return {name: changed_file(chance, files[name], Path(name).suffix) for name in names}

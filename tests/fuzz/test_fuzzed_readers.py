@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from fuzzing import fuzz, outcome
 from hypothesis import strategies as st
-from mutations import changed, damaged, json_files, json_text
+from mutations import by_seed, change, damage, json_file, json_text
 from PIL import Image
 
 from dreamprm.config.errors import DataError, UserError
@@ -23,7 +25,7 @@ from dreamprm.data.readers import (
     read_step_records,
     read_text_records,
 )
-from dreamprm.data.record_table import write_records
+from dreamprm.data.record_table import RecordTable, write_records
 
 _STEPS = ["Step 1: Add.", "Step 2: So 4."]
 _HEAD: dict[str, Any] = {"id": "q", "question": "How many?", "image": "i.png"}
@@ -130,7 +132,7 @@ def test_reader(name: str, source: Path) -> None:
     fuzz(
         check,
         few=25,
-        content=json_files(reader.rows).flatmap(lambda file: damaged(file[0])),
+        content=by_seed(lambda chance: damage(chance, json_file(chance, reader.rows))),
         settings=options,
     )
 
@@ -158,5 +160,52 @@ def test_skipping(name: str, source: Path) -> None:
             nameless = [replace(record, id="") for record in found]
             assert nameless == [replace(record, id="") for records in good for record in records]
 
-    row = st.sampled_from(reader.rows).flatmap(changed).map(json_text)
-    fuzz(check, few=25, texts=st.lists(row, min_size=1, max_size=4), in_array=st.booleans())
+    def rows(chance: Random) -> list[str]:
+        return [json_text(change(chance, chance.choice(reader.rows))) for _ in range(chance.randint(1, 4))]
+
+    fuzz(check, few=25, texts=by_seed(rows), in_array=st.booleans())
+
+
+@pytest.mark.parametrize("name", ["step", "nested", "meta", "candidate"])
+def test_table(name: str, source: Path) -> None:
+    """The table of a file holds what its reader reads, also from a copy whose files were damaged since."""
+    reader = READERS[name]
+    kind: Any = "step" if name == "nested" else name
+    cache = source.parent / "cache"
+
+    def check(content: bytes, damage: dict[str, bytes | None]) -> None:
+        source.write_bytes(content)
+        shutil.rmtree(cache, ignore_errors=True)
+
+        def opened() -> Any:
+            options = {"kind": kind, "cache_dir": cache, "allow_no_image": True}
+            return outcome(lambda: list(RecordTable.open(source, **options)))
+
+        read = outcome(lambda: list(reader.read(source, allow_no_image=True)))
+        first = opened()
+        if isinstance(read, UserError):
+            assert str(first) == str(read) and not list(cache.glob("*"))
+            return
+        assert first == read
+        for path in cache.glob("*/*"):
+            if (change := damage[path.name]) is not None:
+                path.write_bytes(change if change else path.read_bytes()[:-9])
+        again = opened()
+        assert again == read, again
+
+    damages = st.fixed_dictionaries(
+        {
+            "records.arrow": st.none() | st.binary(max_size=20),
+            "report.json": st.none()
+            | st.sampled_from([b"{}", b"[]", b"", b'{"x": 2}', b'{"report": {"bad": 1}}']),
+        }
+    )
+    content = by_seed(lambda chance: json_file(chance, reader.rows))
+    known = [
+        {
+            "content": json_text([reader.rows[0]]).encode(),
+            "damage": {"records.arrow": arrow, "report.json": report},
+        }
+        for arrow, report in ((b"", None), (b"x", None), (None, b"{}"), (None, b""))
+    ]
+    fuzz(check, few=4, content=content, damage=damages, known=known)

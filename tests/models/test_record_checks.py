@@ -122,6 +122,10 @@ def test_each_content_is_decoded_and_encoded_once(
     with monkeypatch.context() as patched:
         patched.setattr(PRMProcessor, "encode", lambda *args, **kwargs: pytest.fail("encoded again"))
         assert started_again() == first and decoded == ["gone"]
+    # A list of records that there are not is no result of these.
+    (kept,) = (tmp_path / "cache" / "checked").glob("records-*.json")
+    kept.write_text('{"999": "x"}')
+    assert started_again() == first
     # Another setting of the processor, another content, another file of facts.
     assert started_again(processor=tiny_processor(max_length=60)) != first and decoded == ["gone"]
     Image.open(pictures["good"]).save(pictures["text"], "png")

@@ -249,6 +249,13 @@ def test_the_command_reads_settings_of_its_own(
     assert "sandbox.captions: the settings of the world are now at the top level" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff"])
+def test_a_damaged_manifest_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "sandbox.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"sandbox\.json is damaged .*remove the folder, or give another one"):
+        ensure_sandbox(_world(tmp_path), say=lambda line: None)
+
+
 def test_the_folder_is_named_for_the_seed() -> None:
     assert load_config(SandboxConfig, None, ["seed=4"]).folder == "data/sandbox/seed4"
     with pytest.raises(UserError, match="hidden_size must be a multiple of 16, got 40"):

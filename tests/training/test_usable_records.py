@@ -20,6 +20,7 @@ from dreamprm.runtime.settings import RecordFile
 from dreamprm.training.inputs import open_meta_data, open_texts, open_training_data
 from dreamprm.training.run_folder import RunFolder
 from dreamprm.training.settings import DataSettings
+from dreamprm.training.summary import _left_out
 from dreamprm.training.usable_records import UsableRecords, write_left_out
 
 GOOD = {"question": "how many ?", "image": "good.png", "domain": "d", "steps": ["one ."], "labels": [1]}
@@ -177,6 +178,15 @@ def test_the_list_in_the_runs_folder(tmp_path: Path) -> None:
     assert write_left_out(path, {**reports, "b": [ReadReport(3)]}) == {"a": 3}
     assert json.loads(path.read_text()) == {"a": {"rows": 9, "left_out": 3, "listed": ["x", "y", "z"]}}
     assert write_left_out(path, {"b": [ReadReport(3)]}) == {} and not path.exists()
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"a": 3}', b'{"a": {"left_out": "3"}}', b"\xff"])
+def test_a_damaged_list_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "left_out.json").write_bytes(content)
+    with pytest.raises(
+        UserError, match=r"left_out\.json is damaged .*; remove it, then run the same command"
+    ):
+        _left_out(tmp_path / "left_out.json")
 
 
 def test_a_training_leaves_them_out_and_says_so(tiny: TinyRun, capsys: pytest.CaptureFixture[str]) -> None:

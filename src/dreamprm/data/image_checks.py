@@ -85,10 +85,20 @@ class ImageFactsFile:
             content = parse_json(self._path.read_bytes())
             if content["made_by"] != self._made_by:
                 return {}
-            images = content["images"].items()
-            return {str(digest): [int(row[0]), int(row[1]), row[2], row[3]] for digest, row in images}
-        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+            return {digest: row for digest, row in content["images"].items() if _is_row(row)}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
+
+
+def _is_row(row: Any) -> bool:
+    """Whether a value can be the facts of an image: a size, or why there is none."""
+    if not isinstance(row, list) or len(row) != 4:
+        return False
+    *sizes, problem, cut_off = row
+    least = 0 if problem is not None else 1
+    return all(type(size) is int and size >= least for size in sizes) and all(
+        text is None or isinstance(text, str) for text in (problem, cut_off)
+    )
 
 
 def image_facts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -62,9 +63,17 @@ def _state(path: str | Path) -> bytes:
 def _real(path: str) -> str:
     """`os.path.realpath`, with the folders of the images followed once: a set has millions of images."""
     folder, name = os.path.split(path)
-    if name in ("", ".", "..") or os.path.islink(path):
+    if name in ("", ".", "..") or _is_link(path):
         return os.path.realpath(path, strict=os.path.lexists(path))
     return os.path.join(_real_folder(folder), name)
+
+
+def _is_link(path: str) -> bool:
+    """`os.path.islink`, except that a path that no file can have (with NUL) is an error."""
+    try:
+        return stat.S_ISLNK(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 @lru_cache(maxsize=1024)

@@ -27,7 +27,7 @@ from dreamprm.responses import StepCounts
 R = TypeVar("R", StepRecord, MetaRecord, CandidateRecord)
 Kind = Literal["step", "meta", "candidate"]
 
-_FORM = 5  # part of the cache key: raise it when the stored form or what the readers return changes
+_FORM = 6  # part of the cache key: raise it when the stored form or what the readers return changes
 _BATCH_ROWS = 1000
 _TABLE, _REPORT = "records.arrow", "report.json"
 
@@ -151,7 +151,7 @@ class RecordTable(Generic[R]):
         1 s per GB: a file of the same size and modification time may be another one. A touched file keeps its
         copy; if its images are in another folder now, they are checked there. A file from which something was
         left out is validated every time, since its images may have been added since. Otherwise images are
-        checked only when the copy is made.
+        checked only when the copy is made. The copy is read whole too, and made anew if it was damaged.
 
         Args:
             path: a JSON array or a JSON Lines file.
@@ -294,15 +294,17 @@ def _key(path: Path, kind: str, settings: dict[str, Any], digests: FileDigests) 
 
 
 def _stored_report(folder: Path) -> ReadReport:
-    return ReadReport(**json.loads((folder / _REPORT).read_text(encoding="utf-8")))
+    return ReadReport(**json.loads((folder / _REPORT).read_text(encoding="utf-8"))["report"])
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether there is a copy of the whole file, with nothing left out."""
-    if not (folder / _TABLE).is_file():
+    """Whether there is a copy of the whole file, with nothing left out, and no byte of it has changed."""
+    try:
+        stored = json.loads((folder / _REPORT).read_text(encoding="utf-8"))["table"]
+        report = _stored_report(folder)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
-    report = _stored_report(folder)
-    return not (report.bad or report.text_only)
+    return not (report.bad or report.text_only) and stored == FileDigests().found(folder / _TABLE)
 
 
 def _build(folder: Path, path: Path, form: ArrowForm, settings: dict[str, Any], digests: FileDigests) -> None:
@@ -316,7 +318,8 @@ def _build(folder: Path, path: Path, form: ArrowForm, settings: dict[str, Any], 
                 while batch := list(itertools.islice(records, _BATCH_ROWS)):
                     writer.write_batch(form.batch(batch))
             digests.of(path)  # raises if it has changed meanwhile: the copy is keyed by what it held before
-            (partial / _REPORT).write_text(json.dumps(report.to_json()), encoding="utf-8")
+            stored = {"table": FileDigests().of(partial / _TABLE), "report": report.to_json()}
+            (partial / _REPORT).write_text(json.dumps(stored), encoding="utf-8")
     except FileExistsError:
         # Another process finished the same copy first; anything else at that place is an error.
         if not (folder / _TABLE).is_file():

@@ -139,6 +139,10 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
         "a whole number >= 0": lambda value: type(value) is int and value >= 0,
         "true or false": lambda value: isinstance(value, bool),
         "an object": lambda value: isinstance(value, dict),
+        "a finite number or null": lambda value: value is None or _is_finite(value),
+        "an object of finite numbers": lambda value: (
+            isinstance(value, dict) and all(map(_is_finite, value.values()))
+        ),
         "an object of texts": lambda value: (
             isinstance(value, dict) and all(isinstance(part, str) for part in value.values())
         ),

@@ -179,11 +179,11 @@ def _long_cells(reader: Any) -> Iterator[list[str]]:
 
 
 def _xlsx_rows(path: Path) -> Iterator[Fields | DataError]:
-    library = openpyxl()
-    try:
-        book = library.load_workbook(path, read_only=True, data_only=True)
-    except Exception as error:  # zip, XML and key errors alike
-        raise DataError(f"{path}: cannot be read as .xlsx: {error}") from error
+    yield from _of_a_library(_sheet_rows(openpyxl(), path), path, ".xlsx")
+
+
+def _sheet_rows(library: Any, path: Path) -> Iterator[Fields]:
+    book = library.load_workbook(path, read_only=True, data_only=True)
     try:
         rows = book.worksheets[0].iter_rows(values_only=True)
         names = [None if name is None else str(name) for name in next(rows, ())]
@@ -196,31 +196,44 @@ def _xlsx_rows(path: Path) -> Iterator[Fields | DataError]:
         book.close()
 
 
+def _of_a_library(rows: Iterable[Fields], path: Path, what: str) -> Iterator[Fields]:
+    """Rows that a library reads; whatever it raises on damaged or foreign bytes is one error.
+
+    Raises:
+        DataError: naming the file and the library's reason.
+    """
+    try:
+        yield from rows
+    except UserError:
+        raise
+    except Exception as error:  # zip, XML, key, decoding and Arrow's own errors alike
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(f"{path}: cannot be read as {what}: {reason}") from error
+
+
 def _parquet_rows(path: Path) -> Iterator[Fields | DataError]:
-    import pyarrow
+    yield from _of_a_library(_parquet_batches(path), path, "parquet")
+
+
+def _parquet_batches(path: Path) -> Iterator[Fields]:
     import pyarrow.parquet
 
     # `datasets` is avoided here: its streams leave a thread behind if reading stops early, which sometimes
     # aborts the process at exit, after all work is done.
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            batches = file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False)
-            rows = (values for batch in batches for values in batch.to_pylist())
-            for line, values in enumerate(rows, start=1):
-                yield Fields(values, path, line=line)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read as parquet: {str(error).splitlines()[0]}") from error
+    with pyarrow.parquet.ParquetFile(path) as file:
+        batches = file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False)
+        rows = (values for batch in batches for values in batch.to_pylist())
+        for line, values in enumerate(rows, start=1):
+            yield Fields(values, path, line=line)
 
 
 def _arrow_rows(path: Path) -> Iterator[Fields | DataError]:
-    import datasets
+    def rows() -> Iterator[Fields]:
+        import datasets
 
-    try:
-        data = datasets.Dataset.from_file(str(path))
-    except Exception as error:  # pyarrow raises several kinds on foreign bytes
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"{path}: cannot be read as an arrow stream: {reason}") from error
-    yield from _arrow_batches(data, path)
+        yield from _arrow_batches(datasets.Dataset.from_file(str(path)), path)
+
+    yield from _of_a_library(rows(), path, "an arrow stream")
 
 
 def _arrow_batches(data: Any, path: Path) -> Iterator[Fields]:
@@ -234,18 +247,7 @@ def _arrow_batches(data: Any, path: Path) -> Iterator[Fields]:
 
 def _folder_rows(path: Path, split: str | None) -> Iterator[Fields | DataError]:
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        import datasets
-
-        data = datasets.load_from_disk(str(path))
-        if isinstance(data, datasets.DatasetDict):
-            name = _chosen_split(path, list(data), split)
-            yield from _arrow_batches(data[name], path / name)
-        elif split is not None:
-            raise UserError(
-                f"split={split}: {path} is a single saved dataset without splits; leave out split"
-            )
-        else:
-            yield from _arrow_batches(data, path)
+        yield from _of_a_library(_saved_rows(path, split), path, "a saved dataset")
         return
     shards: dict[str, list[Path]] = {}
     for file in sorted(path.rglob("*.parquet")):
@@ -257,6 +259,19 @@ def _folder_rows(path: Path, split: str | None) -> Iterator[Fields | DataError]:
         raise UserError(f"{path} holds neither a saved dataset nor parquet files; give a folder that does")
     for file in shards[_chosen_split(path, list(shards), split)]:
         yield from _parquet_rows(file)
+
+
+def _saved_rows(path: Path, split: str | None) -> Iterator[Fields]:
+    import datasets
+
+    data = datasets.load_from_disk(str(path))
+    if isinstance(data, datasets.DatasetDict):
+        name = _chosen_split(path, list(data), split)
+        yield from _arrow_batches(data[name], path / name)
+    elif split is not None:
+        raise UserError(f"split={split}: {path} is a single saved dataset without splits; leave out split")
+    else:
+        yield from _arrow_batches(data, path)
 
 
 def _chosen_split(path: Path, splits: list[str], wanted: str | None) -> str:

@@ -92,7 +92,7 @@ class RecordChecks:
         paths = records.image_paths() if isinstance(records, RecordTable) else _paths(records)
         self.images([paths])
         kept = self._folder / f"records-{self._key(records, paths)}.json"
-        stored = _stored(kept)
+        stored = _stored(kept, len(records))
         if stored is not None:
             return stored
         found: Problems = {}
@@ -248,8 +248,10 @@ def _content(records: Sequence[Any]) -> str:
     )
 
 
-def _stored(path: Path) -> Problems | None:
+def _stored(path: Path, records: int) -> Problems | None:
+    """What was found of so many records; None if it is not known, or was damaged since."""
     try:
-        return {int(number): str(problem) for number, problem in parse_json(path.read_bytes()).items()}
+        found = {int(number): str(problem) for number, problem in parse_json(path.read_bytes()).items()}
     except (OSError, ValueError, AttributeError):
         return None
+    return found if all(0 <= number < records for number in found) else None

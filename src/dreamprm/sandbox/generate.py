@@ -94,7 +94,10 @@ def _check_manifest(folder: Path, wanted: dict[str, Any]) -> None:
             f"{folder} is not empty and holds no sandbox ({MANIFEST} is missing); "
             "give another folder, or remove this one"
         )
-    found = json.loads(path.read_text())
+    try:
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}); remove the folder, or give another one") from error
     if found != wanted:
         differing = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
         differences = ", ".join(

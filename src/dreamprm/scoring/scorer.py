@@ -107,7 +107,8 @@ def _trained_for(folder: Path, *, public: bool) -> Any:
     if public:
         return None
     settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    return settings.get("training", {}).get("scores")
+    training = settings.get("training")
+    return training.get("scores") if isinstance(training, dict) else None
 
 
 def _backbone(config: ScoreConfig, folder: Path, dtype: torch.dtype) -> PRM:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from typing import Any
 import yaml
 
 from dreamprm.config.errors import UserError
-from dreamprm.files.append_only import append_line
+from dreamprm.files.append_only import append_line, require_fields
 from dreamprm.files.atomic import flush_file, make_folder, remove_ended, remove_leftovers, write_atomically
 from dreamprm.files.disk_errors import FULL, disk_error, told
+from dreamprm.files.json_values import parse_json
 from dreamprm.files.locks import LOCK, owned_folder
 from dreamprm.training.checkpoint import latest_checkpoint
 
@@ -169,11 +170,11 @@ class RunFolder:
             The number of lines that are no whole lines of a log, except the last of each; dropped too.
         """
         unreadable = 0
-        for path in self._logged:
+        for path, check in zip(self._logged, (_check_metrics, _check_weights), strict=True):
             if path.exists():
                 # Not `splitlines`, which also divides at characters that names may hold (U+2028, ...).
                 lines = path.read_bytes().split(b"\n")
-                steps = [_logged_step(line) for line in lines]
+                steps = [_logged_step(line, check) for line in lines]
                 unreadable += sum(found is None for found in steps[:-1])
                 kept = [line for line, found in zip(lines, steps) if found is not None and found <= step]
                 write_atomically(path, b"".join(line + b"\n" for line in kept))
@@ -248,15 +249,43 @@ def _linked(digest: str, row: Mapping[str, Any]) -> str:
     return hashlib.sha256(f"{digest}{json.dumps(told)}".encode()).hexdigest()
 
 
-def _logged_step(line: bytes) -> float | None:
+_STEP = {"step": "a whole number >= 0"}
+_METRICS = {
+    "status": "a text",
+    **dict.fromkeys(("inner_loss", "meta_loss", "alpha_grad_norm"), "a finite number or null"),
+}
+_AUDIT = {
+    "audit_cosine": "a finite number or null",
+    "audit_norm_ratio": "a finite number or null",
+    "audit_exact": "a text",
+}
+
+
+def _check_metrics(row: Any) -> None:
+    """Check what this program reads of a line of metrics.jsonl."""
+    given = {name: kind for name, kind in _METRICS.items() if name in row}
+    require_fields(row, given | (_AUDIT if "audit_cosine" in row else {}))
+    if row.get("audit_cosine") is not None and row["audit_norm_ratio"] is None:
+        raise ValueError("an audit with a cosine has a ratio of norms")
+
+
+def _check_weights(row: Any) -> None:
+    require_fields(row, {"weights": "an object of finite numbers"})
+
+
+def _logged_step(line: bytes, check: Callable[[Any], None]) -> int | None:
     """The step of a line; None if it is none, such as one cut short by a crash."""
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        row = parse_json(line)
+        require_fields(row, _STEP)
+        check(row)
+    except ValueError:
         return None
+    step: int = row["step"]
+    return step
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
     if path.exists():
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", newline="\n") as file:
             yield from map(json.loads, file)

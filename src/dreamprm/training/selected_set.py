@@ -31,8 +31,8 @@ def is_selected(config: TrainConfig, folder: RunFolder, digests: FileDigests) ->
     """Whether the run's folder holds the training set that this configuration selects from these files."""
     if not _selected_file(folder).is_file() or not _report_file(folder).is_file():
         return False
-    report = json.loads(_report_file(folder).read_text(encoding="utf-8"))
-    return bool(report.get("selected_by") == _selected_by(config, digests))
+    report = _stored_report(folder)
+    return report is not None and bool(report.get("selected_by") == _selected_by(config, digests))
 
 
 def select_training_set(
@@ -80,7 +80,8 @@ def images_before_selection(folder: RunFolder) -> ImageSummary | None:
     were whole."""
     if not _report_file(folder).is_file():
         return None
-    images = json.loads(_report_file(folder).read_text(encoding="utf-8")).get("images")
+    report = _stored_report(folder)
+    images = None if report is None else report.get("images")
     return None if images is None else ImageSummary(**images)
 
 
@@ -108,6 +109,16 @@ def _selected_file(folder: RunFolder) -> Path:
 
 def _report_file(folder: RunFolder) -> Path:
     return folder.path / "selected" / "report.json"
+
+
+def _stored_report(folder: RunFolder) -> dict[str, Any] | None:
+    """The content of report.json; None if it is damaged: the training set is then selected anew."""
+    try:
+        report = json.loads(_report_file(folder).read_text(encoding="utf-8"))
+        ImageSummary(**(report.get("images") or {"records": 0}))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    return dict(report)
 
 
 def _selected_by(config: TrainConfig, digests: FileDigests) -> dict[str, Any]:

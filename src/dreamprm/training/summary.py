@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dreamprm.config.errors import UserError
 from dreamprm.data.image_notes import ImageSummary
 from dreamprm.data.records import StepRecord
+from dreamprm.files.append_only import require_fields
+from dreamprm.files.json_values import parse_json
 from dreamprm.hypergrad import Status
 from dreamprm.models.collation import META, STEP, TEXT
 from dreamprm.training.assembly import Run
@@ -44,11 +47,26 @@ def summarise(run: Run, folder: RunFolder) -> dict[str, Any]:
     if run.state.skipped:
         summary["skipped_windows"] = run.state.skipped // config.inner_steps
     if folder.left_out.exists():
-        content = json.loads(folder.left_out.read_text(encoding="utf-8"))
-        summary["left_out"] = {file: found["left_out"] for file, found in content.items()}
+        summary["left_out"] = _left_out(folder.left_out)
     if config.baseline.name != "none":
         summary["baseline"] = config.baseline.name
     return summary
+
+
+def _left_out(path: Path) -> dict[str, int]:
+    """How many records of each file were left out.
+
+    Raises:
+        UserError: left_out.json is damaged.
+    """
+    try:
+        content = parse_json(path.read_bytes())
+        require_fields(content, {})
+        for file, found in content.items():
+            require_fields(found, {"left_out": "a whole number >= 0"}, within=file)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); remove it, then run the same command again") from error
+    return {file: found["left_out"] for file, found in content.items()}
 
 
 def window_warnings(run: Run) -> WindowWarnings:
@@ -114,7 +132,7 @@ def window_summary(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     entries: dict[str, Any] = {Status.not_converged.value: 0}
     audited = []
     for row in rows:
-        if row["status"] in (Status.not_converged, Status.imprecise, Status.no_gradient):
+        if row.get("status") in (Status.not_converged, Status.imprecise, Status.no_gradient):
             entries[row["status"]] = entries.get(row["status"], 0) + 1
         if "audit_cosine" in row:
             audited.append(row)

@@ -219,6 +219,10 @@ def test_past_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (Path(empty) / "domain_weights.jsonl").write_text('{"step": 1, "wei')
     with pytest.raises(DataError, match="jsonl:1: must be an object with 'weights' by domain"):
         upper_weights("fixed_weights", run=empty)
+    for line in (b"\xff", b"[]", b'{"weights": 3}', b'{"weights": {"a": NaN}}', b'{"weights": {"a": 1e999}}'):
+        (Path(empty) / "domain_weights.jsonl").write_bytes(line)
+        with pytest.raises(DataError, match="jsonl:1: must be an object with 'weights' by domain"):
+            upper_weights("fixed_weights", run=empty)
     odd = past_run(tmp_path / "odd", {"a": 1.0}, {"b": 1.0})
     with pytest.raises(DataError, match="2: has other domains than the first line"):
         upper_weights("fixed_weights", run=odd)

@@ -256,7 +256,7 @@ def _outcome(row: Fields) -> float | None:
         try:
             number = words.get(str(value).strip().lower())
             number = float(value) if number is None else number
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise row.error(name, "true, false, or a number in [0, 1]") from None
         if not 0 <= number <= 1:
             raise row.error(name, "true, false, or a number in [0, 1]")

@@ -97,7 +97,12 @@ class MRBenWriter(FirstErrorWriter):
 
     def row(self, record: StepRecord) -> dict[str, Any]:
         """The row of one solution."""
-        question, _, model = record.id.partition("/")
+        question, slash, model = record.id.partition("/")
+        if not question or slash and not model:
+            raise DataError(
+                f"record {record.id!r}: its id is split at the first '/' into a question and a model, one of "
+                "which is empty; give ids such as 'question' or 'question/model'"
+            )
         first = "" if _is_unplaced(record) else self.first_wrong_step(record)
         number = _NONE if first is None else first if isinstance(first, str) else str(first + 1)
         steps, places = numbered_steps(list(record.steps))
@@ -182,9 +187,14 @@ def _is_correct(fields: Fields) -> bool:
 def _possible_places(fields: Fields, places: ErrorPlaces, is_code: bool) -> tuple[int, ...]:
     allowed = "a line of the program, or ''" if is_code else "the number of a step as a text, from '1', or ''"
     named = fields.values.get(f"{_PREFIX}First_Error_Step")
-    if not isinstance(named, str) or not (is_code or not named or named.isdecimal() and int(named) >= 1):
+    if not isinstance(named, str) or not (is_code or not named or _is_number(named)):
         raise fields.error(f"{_PREFIX}First_Error_Step", allowed)
     return places.of(named)
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a number from 1 on, of as many digits as a step can have."""
+    return text.isdecimal() and len(text) < 20 and int(text) >= 1
 
 
 def _question(fields: Fields) -> str:

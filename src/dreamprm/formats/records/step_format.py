@@ -65,12 +65,18 @@ class StepReader(RowReader):
         return StepRecord(
             question=question,
             images=images,
-            domain=self.domain or row.optional_text("domain") or row.path.stem,
+            domain=self.domain or _own_domain(row) or row.path.stem,
             steps=tuple(steps),
             labels=labels,
             rollouts=(None,) * len(steps) if rollouts is None else rollouts,
             id=row.identifier() if id is None else id,
         )
+
+
+def _own_domain(row: Fields) -> str | None:
+    """The row's domain; None if it is absent or blank."""
+    domain = row.optional_text("domain")
+    return domain if domain and domain.strip() else None
 
 
 @dataclass(frozen=True)

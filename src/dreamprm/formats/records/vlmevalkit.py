@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +168,13 @@ class VLMEvalKitWriter(Writer):
         """
         del report
         rows = [_row(record, _chosen(record, self.generator, self.sample)) for record in records]
+        counts = Counter(row["index"] for row in rows)
+        twice = next((index for index, count in counts.items() if count > 1), None)
+        if twice is not None:
+            raise DataError(
+                f"{counts[twice]} records have the id {twice!r}, but a prediction file has one row per index;"
+                " give each question an id of its own"
+            )
         columns = ["index", "question", "answer", "prediction", "image_path", "extracted", "hit", "score"]
         for name in ("image_path", "score"):
             if all(row[name] is None for row in rows):
@@ -267,7 +274,7 @@ def _correct(fields: Fields, min_score: float | None) -> bool | None:
         value = fields.values[name]
         try:
             number = float({"true": 1, "false": 0}.get(str(value).strip().lower(), value))
-        except ValueError:
+        except (TypeError, ValueError, OverflowError):
             raise fields.error(name, "0 or 1, or a number") from None
         if number != number:  # NaN is not >= any min_score, so it would silently count as wrong
             raise fields.error(name, "0 or 1, or a number; empty if unknown")
@@ -295,6 +302,11 @@ def _chosen(record: CandidateRecord, generator: str | None, sample: int) -> Cand
 
 
 def _row(record: CandidateRecord, candidate: Candidate) -> dict[str, Any]:
+    if not record.id.strip():
+        raise DataError(
+            f"the record of question {record.question[:60]!r} has a blank id, but a row's index says which "
+            "question it answers; give the record an id"
+        )
     images = record.images
     return {
         "index": int(record.id) if record.id.isdecimal() and len(record.id) < 19 else record.id,

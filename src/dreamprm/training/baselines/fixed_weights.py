@@ -12,6 +12,7 @@ from torch import nn
 from dreamprm.config.checking import check_settings
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.config.schema import setting
+from dreamprm.files.append_only import require_fields
 from dreamprm.files.json_values import parse_json
 from dreamprm.hypergrad import build_estimator
 from dreamprm.models.weights import DOMAIN_WEIGHTS, DomainWeights
@@ -37,15 +38,17 @@ def past_weights(run: str, *, take: str) -> dict[str, float]:
         raise UserError(f"no weights of a run in {path}; give the folder that `dreamprm train` wrote")
     rows: list[dict[str, float]] = []
     # Not `splitlines`, which also divides at characters that names of domains may hold (U+2028, ...).
-    text = path.read_text(encoding="utf-8")
-    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), start=1):
+    content = path.read_bytes()
+    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n") if content else (), start=1):
         try:
-            rows.append({str(name): float(value) for name, value in parse_json(line)["weights"].items()})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            row = parse_json(line)
+            require_fields(row, {"weights": "an object of finite numbers"})
+        except ValueError as error:
             raise DataError(
                 f"{path}:{number}: must be an object with 'weights' by domain, got "
-                f"{line[:60]!r}; finish that run (resume=auto) first"
+                f"{line[:60].decode(errors='replace')!r}; finish that run (resume=auto) first"
             ) from error
+        rows.append({name: float(value) for name, value in row["weights"].items()})
         if rows[-1].keys() != rows[0].keys():
             raise DataError(f"{path}:{number}: has other domains than the first line")
     if not rows:
