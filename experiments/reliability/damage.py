@@ -345,6 +345,19 @@ def config() -> Iterator[tuple[str, Damage]]:
         yield f"bit {number}", Damage("train", lambda case: flip_any(case.output / "config.yaml", case.rng))
 
 
+def made_again() -> Iterator[tuple[str, Damage]]:
+    """Damages to what a command makes anew each time."""
+    made = {"score": "suite.jsonl", "sample": "candidates.jsonl", "label": "steps.jsonl"}
+    made |= {"evaluate": "per_question.jsonl", "train": "summary.json"}
+    for name, file in made.items():
+        for what, content in (("half a line", b'{"id": "q0", "ques'), ("emptied", b"")):
+
+            def spoil(case: Case, file: str = file, content: bytes = content) -> None:
+                (case.output / file).write_bytes(content)
+
+            yield f"{file} of {name}: {what}", Damage(name, spoil)
+
+
 def model() -> Iterator[tuple[str, Damage]]:
     """Damages to a saved model's files, before it scores."""
 
@@ -387,6 +400,7 @@ def tables(runs: Runs) -> dict[str, dict[str, Damage]]:
         "logs": dict(logs()),
         "config": dict(config()),
         **{f"journal of {name}": dict(journal_of(name)) for name in JOURNAL},
+        "results": dict(made_again()),
         "model": dict(model()),
     }
 

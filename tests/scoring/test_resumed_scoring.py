@@ -108,6 +108,23 @@ def test_ctrl_c_says_how_to_go_on(
     assert _scored_now(tmp_path / "out") == 8
 
 
+@pytest.mark.parametrize("lost", [(3,), (1, 9, 12), tuple(range(6, 14)), tuple(range(1, 14, 2))])
+def test_whatever_scores_are_missing_the_result_is_the_same_to_the_last_digit(
+    lost: tuple[int, ...], run_folder: Path, tmp_path: Path
+) -> None:
+    """14 rows are two windows; a pass holds the rows that it holds in a run from the start."""
+    source = write_rows(tmp_path / "in.jsonl", candidate_rows(tmp_path, n=14))
+    score(run_folder, {"suite": source}, tmp_path / "out")
+    path, journal = tmp_path / "out/suite.jsonl", tmp_path / "out/suite.scores.jsonl"
+    whole = path.read_bytes()
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(line for row, line in enumerate(lines, start=-1) if row not in lost))
+    path.unlink()
+    score(run_folder, {"suite": source}, tmp_path / "out")
+    assert path.read_bytes() == whole and _scored_now(tmp_path / "out") == 4 * len(lost)
+    assert sorted(journal.read_bytes().splitlines(keepends=True)) == sorted(lines)
+
+
 def test_a_file_that_has_grown_is_scored_where_it_is_new(run_folder: Path, tmp_path: Path) -> None:
     rows = candidate_rows(tmp_path, n=5)
     source = write_rows(tmp_path / "in.jsonl", rows[:3])

@@ -47,6 +47,9 @@ class ScoreJournal(AppendOnlyFile):
     so that its row is scored again; so are rows that were left out. Only positions in the file are held in
     memory. One process at a time holds the file.
 
+    Attributes:
+        left_out: keys of rows that earlier runs left out, which are tried again.
+
     Args:
         path: the file; it and its folder are created if missing, with `path.lock` next to it.
         identity: JSON values that determine the scores: model, precision, how rows are read. `files` holds
@@ -61,6 +64,7 @@ class ScoreJournal(AppendOnlyFile):
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         super().__init__(path)
         self._places: dict[str, int] = {}  # key -> position in the file
+        self.left_out: set[str] = set()
         self._end = 0  # bytes of the file
         self._read(
             partial(self._take, dict(identity)),
@@ -132,6 +136,8 @@ class ScoreJournal(AppendOnlyFile):
             self._check_identity(row["made_by"], identity)
         elif "log_odds" in row:
             self._places[row["key"]] = line.place
+        else:
+            self.left_out.add(row["key"])
         # Rows that were left out are tried again: an image may have been added or replaced since.
         self._end += len(line.content)
 

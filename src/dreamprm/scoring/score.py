@@ -175,7 +175,7 @@ class _Before:
     Attributes:
         window: number of the row from which on rows go through the model with those that they go with in a
             run from the start, known ones included, so that a run that was stopped ends as if it had not
-            been: the beginning of the window in which it was stopped; 0 if the file has not changed.
+            been: 0, or in a file that has changed the window that was scored last. None: it was not stopped.
     """
 
     records: int = 0
@@ -300,7 +300,7 @@ def _chains(row: Row, number: int, *, known: bool = False, begins_window: bool =
 
 def _before(source: Source, stored: StoredScores, rule: WindowRule, *, label: str) -> _Before:
     """What the journal holds of the file, and say how much of the file is scored again."""
-    before, records, used, window = _Before(), 0, set(), 0
+    before, records, missing, used, window = _Before(), 0, 0, set(), 0
     for row, keys in stored.rows(source, ReadReport()):
         begins = [rule.begins(chain) for chain in _chains(row, records)]
         if begins and begins[0]:
@@ -312,9 +312,10 @@ def _before(source: Source, stored: StoredScores, rule: WindowRule, *, label: st
             before.records += 1
             before.candidates += len(row.chains)
             used.add(key)
+        missing += key is None and keys[-1] not in stored.journal.left_out
     before.not_used = len(stored.journal) - len(used)
-    if not before.not_used:
-        before.window = 0
+    if not missing or not before.not_used:
+        before.window = 0 if missing else None
     told = (
         f"{label}: {before.records:,} of {records:,} records keep their stored scores; "
         f"{records - before.records:,} are new or have changed, and are scored"
