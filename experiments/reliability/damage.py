@@ -122,6 +122,16 @@ class Runs:
         return saved
 
 
+@dataclass(frozen=True)
+class Others:
+    """`Runs.others`, made when a damage needs it."""
+
+    runs: Runs
+
+    def __truediv__(self, name: str) -> Path:
+        return self.runs.others() / name
+
+
 JOURNAL = {
     "score": "suite.scores.jsonl",
     "sample": "samples.jsonl",
@@ -262,7 +272,7 @@ def checkpoints(runs: Runs) -> Iterator[tuple[str, Damage]]:
         return Damage(
             "train",
             lambda case: [
-                DAMAGE[name][0](case.output / "checkpoints" / f"step-{step:06d}", runs.others())
+                DAMAGE[name][0](case.output / "checkpoints" / f"step-{step:06d}", Others(runs))
                 for step in steps
             ],
         )

@@ -90,7 +90,7 @@ def killed_runs(name: str, here: World, *, kills: int, seed: int = 0) -> Tally:
             before = set(temporaries(output))
             process = here.start(name, output, place / "printed.txt")
             # A third within writes: aim at one for as long as there are too few of them.
-            if 3 * tally.in_write <= tally.kills + in_this_run:
+            if 3 * tally.in_write < tally.kills + in_this_run + 3:
                 _wait_for_write(process, output, before, number=rng.randint(1, writes))
                 time.sleep(rng.uniform(0, LONGEST_DELAY))
             else:

@@ -12,7 +12,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,9 @@ class World:
             if before is not None:
                 before()
 
+        if ALL[name].needs_folder:
+            with suppress(OSError):  # on a disk that cannot be written
+                output.mkdir(parents=True, exist_ok=True)
         return command([*ALL[name].words(self, output), *more], printed, before=prepare)
 
 
@@ -105,7 +108,7 @@ def _make_files(folder: Path, short: bool) -> None:
     run = tiny_run(folder, save_tiny_checkpoint(folder / "base", **sizes))
     del run.config["output"]
     run.config["log"] = {"progress": "none"}
-    run.config |= {"steps": 16 if short else 60, "checkpoint": {"every": 2, "keep": 2}}
+    run.config |= {"steps": 12 if short else 60, "checkpoint": {"every": 2, "keep": 2}}
     run.write().rename(folder / "train.yaml")
     tiny_prm(**sizes).save_pretrained(folder / "prm", training={"aggregation": "sum_log_odds"})
     (folder / "label.yaml").write_text("seed: 1\n")
@@ -217,10 +220,12 @@ class TinyCommand:
     Attributes:
         words: given the world and the output folder, what follows `dreamprm`.
         apart: names of files that hold times or pictures of times, which are only counted.
+        needs_folder: whether its output folder has to be there.
     """
 
     words: Callable[[World, Path], list[str]]
     apart: re.Pattern[str] = re.compile("a^")
+    needs_folder: bool = False
 
 
 def _asked(world: World) -> list[str]:
@@ -294,6 +299,7 @@ OTHERS: Mapping[str, TinyCommand] = {
     "report": TinyCommand(
         lambda world, out: ["report", str(world.straight("evaluate")), f"output={out / 'page.html'}"],
         apart=re.compile(r"page\.html"),
+        needs_folder=True,
     ),
     "sandbox": TinyCommand(
         lambda world, out: [
