@@ -56,8 +56,10 @@ class QuestionDraws:
         for start in range(0, self.resamples, at_once := max(1, _COUNTS_AT_ONCE // self.questions)):
             rows = min(at_once, self.resamples - start)
             drawn = generator.integers(self.questions, size=(rows, self.questions))
-            flat = (drawn + self.questions * np.arange(rows)[:, None]).ravel()
-            yield np.bincount(flat, minlength=rows * self.questions).reshape(rows, -1).astype(np.float64)
+            drawn += self.questions * np.arange(rows)[:, None]
+            counts = np.bincount(drawn.reshape(-1), minlength=rows * self.questions)
+            del drawn  # as large as the counts
+            yield counts.reshape(rows, -1).astype(np.float64)
 
     def each(self, statistic: Callable[[Floats], Floats]) -> Floats:
         """`statistic` of every block of counts, concatenated along the samples."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ Picks = Sequence[Mapping[str, Mapping[str, Any]]]
 
 Names = tuple[str, str]
 """The names of the method and of the baseline."""
+
+Kind = tuple[bool, bool]
+"""Whether the method is right, and whether the baseline is."""
 
 Pair = tuple[int, int]
 """The candidates of the method and of the baseline."""
@@ -139,35 +143,30 @@ def draw_examples(
         order = np.random.default_rng((seed, place, _STREAM)).permutation(len(suite.records)).tolist()
         there = evaluation.selections[name].selectors
         for method, baseline in (pair for pair in pairs if set(pair) <= set(there)):
-            kinds = _by_outcome(
-                suite,
-                order,
-                list(zip(_named(picks[name], method), _named(picks[name], baseline), strict=True)),
-            )
+            counts, first = _by_outcome(suite, order, _named(picks[name], method, baseline), settings.count)
             agreement = Agreement(
                 name,
                 method,
                 baseline,
-                both_right=len(kinds[True, True]),
-                method_only=len(kinds[True, False]),
-                baseline_only=len(kinds[False, True]),
-                both_wrong=len(kinds[False, False]),
-                unclear=len(suite.records) - sum(map(len, kinds.values())),
+                both_right=counts[True, True],
+                method_only=counts[True, False],
+                baseline_only=counts[False, True],
+                both_wrong=counts[False, False],
+                unclear=len(suite.records) - counts.total(),
             )
             agreements.append(agreement)
             for kind in ((True, False), (False, True)):
                 drawn += [
-                    DrawnQuestion(agreement, question, picked)
-                    for question, picked in list(kinds[kind].items())[: settings.count]
+                    DrawnQuestion(agreement, question, picked) for question, picked in first[kind].items()
                 ]
     return agreements, drawn
 
 
-def _named(picks: Picks, selector: str) -> list[Sequence[int] | None]:
-    """What one selector picks, by question."""
+def _named(picks: Picks, *selectors: str) -> Callable[[int], list[Sequence[int] | None]]:
+    """What selectors pick, given a question."""
     if isinstance(picks, PackedPicks):
-        return [picks.named(selector, question) for question in range(len(picks))]
-    return [row[selector]["candidates"] for row in picks]
+        return lambda question: [picks.named(selector, question) for selector in selectors]
+    return lambda question: [picks[question][selector]["candidates"] for selector in selectors]
 
 
 def write_examples(
@@ -195,18 +194,23 @@ def write_examples(
 def _by_outcome(
     suite: ScoredSuite,
     order: Sequence[int],
-    named: Sequence[tuple[Any, Any]],
-) -> dict[tuple[bool, bool], dict[int, Pair]]:
-    """By (method is right, baseline is right): the questions of that kind in `order`, with both picks."""
-    kinds: dict[tuple[bool, bool], dict[int, Pair]] = {
+    named: Callable[[int], list[Sequence[int] | None]],
+    most: int,
+) -> tuple[Counter[Kind], dict[Kind, dict[int, Pair]]]:
+    """By (method is right, baseline is right): how many questions, and the first ones with both picks."""
+    counts: Counter[Kind] = Counter()
+    first: dict[Kind, dict[int, Pair]] = {
         (one, other): {} for one in (True, False) for other in (True, False)
     }
     for question in order:
-        method, baseline = (definite_pick(suite, question, candidates) for candidates in named[question])
+        method, baseline = (definite_pick(suite, question, candidates) for candidates in named(question))
         if method is not None and baseline is not None:
             earned = suite.correct[question]
-            kinds[earned[method] == 1, earned[baseline] == 1][question] = (method, baseline)
-    return kinds
+            kind = earned[method] == 1, earned[baseline] == 1
+            counts[kind] += 1
+            if counts[kind] <= most:
+                first[kind][question] = method, baseline
+    return counts, first
 
 
 def _example(

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
-from dreamprm.answers import Checker, Judgement, build_checker, check_all
+from dreamprm.answers import Checker, Judgement, Verdict, build_checker, check_all
 from dreamprm.config.errors import UserError
 from dreamprm.config.loading import as_dict, versions
 from dreamprm.evaluation.comparison import Evaluation
 from dreamprm.evaluation.drawn_examples import Picks, draw_examples, write_examples
-from dreamprm.evaluation.packed import PackedRecords
+from dreamprm.evaluation.packed import Mapped, PackedRecords
 from dreamprm.evaluation.page import evaluation_page, notes
 from dreamprm.evaluation.scored_suite import Asked, Check, ScoredSuite, open_scored_suite, shared_questions
 from dreamprm.evaluation.settings import EvaluateConfig, SuiteFiles
@@ -32,6 +32,7 @@ from dreamprm.files.distinct import require_distinct
 from dreamprm.generators.cached_generator import CachedGenerator, cached_generator
 
 Suites = dict[str, ScoredSuite]
+_VERDICTS = {verdict: Judgement(verdict, None, "") for verdict in get_args(Verdict)}
 
 
 def run_evaluate(config: EvaluateConfig) -> None:
@@ -135,9 +136,15 @@ def _check(config: EvaluateConfig, stack: ExitStack) -> Check | None:
             made.append((build_checker(answers.kind, judge=judge, **answers.settings), judge))
             stack.callback(made[0][0].close)
         checker, asks = made[0]
-        return check_all([partial(checker.check, *one) for one in asked], judge=asks)
+        calls = Mapped(lambda one: partial(_verdict, checker, *one), asked)
+        return check_all(calls, judge=asks)
 
     return check
+
+
+def _verdict(checker: Checker, *asked: Any) -> Judgement:
+    """A checker's verdict without the reason, of which there may be millions."""
+    return _VERDICTS[checker.check(*asked).verdict]
 
 
 def _refuse_test_in_development(suites: Suites, development: Suites) -> None:

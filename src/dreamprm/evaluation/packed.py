@@ -1,4 +1,4 @@
-"""Records, scores and picks of hundreds of thousands of questions, in a small part of the memory of objects.
+"""Records, scores and picks of hundreds of thousands of questions: arrays, and texts in a temporary file.
 
 Each is read like the sequence of tuples or records that it stands for, and what is read is made anew.
 """
@@ -6,18 +6,23 @@ Each is read like the sequence of tuples or records that it stands for, and what
 from __future__ import annotations
 
 import marshal
+import tempfile
+import weakref
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamprm.data.records import Candidate, CandidateRecord
+from dreamprm.data.records import Candidate, CandidateRecord, QuestionRecord
+from dreamprm.files.disk_errors import told_as
 
 T = TypeVar("T")
+S = TypeVar("S")
 _LEVEL = 1  # of compression: texts of one question share words, and higher levels gain little
+_IN_MEMORY = 32_000_000  # bytes of texts from which on they lie in a file
 
 
 class _Rows(Sequence[T], Generic[T]):
@@ -48,42 +53,130 @@ def _equal(one: object, other: object) -> bool:
     return one == other
 
 
+class Mapped(_Rows[T], Generic[S, T]):
+    """What a function makes of the members of another sequence, whenever they are read."""
+
+    def __init__(self, function: Callable[[S], T], rows: Sequence[S]) -> None:
+        self._function, self._rows = function, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def _row(self, index: int) -> T:
+        return self._function(self._rows[index])
+
+
+class _Stored:
+    """Values that marshal can write, each compressed by itself, in a file that no folder lists.
+
+    The file is the system's temporary one (`TMPDIR`) and ends with the process, however that ends. A few
+    megabytes stay in memory.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115, closed with its owner
+        self._ends = array("q", [0])
+        weakref.finalize(self, self._file.close)
+
+    def append(self, value: Any) -> None:
+        """Add one value.
+
+        Raises:
+            UserError: the temporary folder has no room.
+        """
+        packed = zlib.compress(marshal.dumps(value), _LEVEL)
+        with told_as("the texts of a suite, in the folder for temporary files (TMPDIR)"):
+            self._file.seek(self._ends[-1])
+            self._file.write(packed)
+        self._ends.append(self._ends[-1] + len(packed))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> Any:
+        start = self._ends[index]
+        self._file.seek(start)
+        return marshal.loads(zlib.decompress(self._file.read(self._ends[index + 1] - start)))
+
+
+class _Places(_Rows[tuple[int, int]]):
+    """(record, candidate) numbers."""
+
+    def __init__(self) -> None:
+        self._records, self._candidates = array("q"), array("q")
+
+    def append(self, record: int, candidate: int) -> None:
+        self._records.append(record)
+        self._candidates.append(candidate)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def _row(self, index: int) -> tuple[int, int]:
+        return self._records[index], self._candidates[index]
+
+
+class PackedQuestions:
+    """Question records by id.
+
+    Args:
+        questions: the last one of an id counts.
+    """
+
+    def __init__(self, questions: Iterable[QuestionRecord]) -> None:
+        self._numbers: dict[str, int] = {}
+        self._stored = _Stored()
+        for number, one in enumerate(questions):
+            self._numbers[one.id] = number
+            self._stored.append(
+                (one.question, one.images, one.answer, one.options, one.domain)
+                + (one.answer_type, one.precision, one.unit, one.id)
+            )
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._numbers
+
+    def __getitem__(self, id: str) -> QuestionRecord:
+        return QuestionRecord(*self._stored[self._numbers[id]])
+
+
 class PackedRecords(_Rows[CandidateRecord]):
-    """Candidate records, each compressed by itself.
+    """Candidate records.
 
     Attributes:
         ids, answers: of the records.
         generators: of each record's candidates.
-        open: (record, candidate) numbers of the candidates with neither verdict nor credit.
+        open: (record, candidate) numbers of the candidates with neither verdict nor credit, in order.
     """
 
     def __init__(self, records: Iterable[CandidateRecord]) -> None:
         self.ids: list[str] = []
         self.answers: list[str] = []
         self.generators: list[tuple[str | None, ...]] = []
-        self.open: list[tuple[int, int]] = []
-        self._packed: list[bytes] = []
+        self.open = _Places()
+        self._stored = _Stored()
+        self._last: tuple[int, CandidateRecord] | None = None  # read for each of its candidates in turn
         known: dict[Any, Any] = {}  # answers and generators repeat: each is held once
         for number, record in enumerate(records):
             generators = tuple(one.generator for one in record.candidates)
             self.ids.append(record.id)
             self.answers.append(known.setdefault(record.answer, record.answer))
             self.generators.append(known.setdefault(generators, generators))
-            self.open += (
-                (number, index)
-                for index, one in enumerate(record.candidates)
-                if one.correct is None and one.credit is None
-            )
-            self._packed.append(_packed(record))
+            for index, one in enumerate(record.candidates):
+                if one.correct is None and one.credit is None:
+                    self.open.append(number, index)
+            self._stored.append(_fields(record))
 
     def __len__(self) -> int:
-        return len(self._packed)
+        return len(self._stored)
 
     def _row(self, index: int) -> CandidateRecord:
-        return _unpacked(self._packed[index])
+        if self._last is None or self._last[0] != index:
+            self._last = index, _record(*self._stored[index])
+        return self._last[1]
 
 
-def _packed(record: CandidateRecord) -> bytes:
+def _fields(record: CandidateRecord) -> tuple[Any, ...]:
     candidates = [
         (
             # Steps that the text consists of are not held twice.
@@ -97,12 +190,12 @@ def _packed(record: CandidateRecord) -> bytes:
         )
         for one in record.candidates
     ]
-    fields = (record.question, record.images, record.benchmark, record.answer, record.id, candidates)
-    return zlib.compress(marshal.dumps(fields), _LEVEL)
+    return record.question, record.images, record.benchmark, record.answer, record.id, candidates
 
 
-def _unpacked(packed: bytes) -> CandidateRecord:
-    question, images, benchmark, answer, id, candidates = marshal.loads(zlib.decompress(packed))
+def _record(
+    question: str, images: tuple[str, ...], benchmark: str, answer: str, id: str, candidates: list[Any]
+) -> CandidateRecord:
     return CandidateRecord(
         question,
         images,
@@ -151,6 +244,29 @@ class PackedLogOdds(_Rows[tuple[tuple[float, ...], ...]]):
             self._ends = np.concatenate([[0], np.cumsum(np.frombuffer(self.steps, np.int64))])
             self._firsts = np.concatenate([[0], np.cumsum(np.frombuffer(self.candidates, np.int64))])
         return int(self._firsts[index]), int(self._firsts[index + 1])
+
+
+class PackedScores(_Rows[NDArray[np.float64]]):
+    """One vector per question, with one score per candidate.
+
+    Args:
+        values: all scores, one after another.
+        candidates: the number of candidates of each question.
+    """
+
+    def __init__(self, values: NDArray[np.float64], candidates: Sequence[int] | NDArray[np.int64]) -> None:
+        self.values = values
+        self._ends = np.concatenate([[0], np.cumsum(candidates)]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def _row(self, index: int) -> NDArray[np.float64]:
+        return self.values[self._ends[index] : self._ends[index + 1]]
+
+    def table(self, rows: NDArray[np.int64], n: int) -> NDArray[np.float64]:
+        """(len(rows), n) the scores of questions that all have n candidates."""
+        return self.values[self._ends[rows][:, None] + np.arange(n)]
 
 
 class PackedPicks(_Rows[Mapping[str, Mapping[str, Any]]]):

@@ -15,8 +15,8 @@ from dreamprm.data.read_report import OnError, ReadReport
 from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.records import Candidate, CandidateRecord, QuestionRecord, contradicting
 from dreamprm.data.shortcut_audit import audit_shortcuts
-from dreamprm.evaluation.packed import PackedLogOdds, PackedRecords
-from dreamprm.evaluation.votes import candidate_vote
+from dreamprm.evaluation.packed import Mapped, PackedLogOdds, PackedQuestions, PackedRecords
+from dreamprm.evaluation.votes import candidate_votes
 from dreamprm.files.json_values import shown
 from dreamprm.generators.prompting import asked_question
 from dreamprm.responses import answered_text
@@ -125,7 +125,7 @@ def open_scored_suite(
         for record in known:
             question = ask(record)
             outcomes = tuple(candidate.outcome for candidate in record.candidates)
-            named = (candidate_vote(one, question) for one in record.candidates)
+            named = candidate_votes(record.candidates, question)
             correct.append(same.setdefault(outcomes, outcomes))
             votes.append(tuple(same.setdefault(vote, vote) for vote in named))
             options.append(same.setdefault(question.options, question.options))
@@ -279,10 +279,7 @@ def _questions(
     """What gives the question that a record answers."""
     if path is None:
         return asked_question
-    known = {
-        question.id: question
-        for question in read_question_records(path, missing_image="keep", allow_no_image=True)
-    }
+    known = PackedQuestions(read_question_records(path, missing_image="keep", allow_no_image=True))
     absent = [id for id in records.ids if id not in known]
     if absent:
         raise DataError(
@@ -307,21 +304,23 @@ def _judged(
             f"{path}: candidate {number} of record {records.ids[row]} has no 'correct', so selection "
             "cannot be judged; give true or false, or a checker (answers.kind=auto)"
         )
-    judgements = check([asked for row in records.open for asked in [_asked(records, *row, ask)]])
-    right = {
-        place: judgement.verdict == "right" for place, judgement in zip(records.open, judgements, strict=True)
-    }
+    verdicts = [
+        one.verdict for one in check(Mapped(lambda place: _asked(records, *place, ask), records.open))
+    ]
+    found = iter(verdicts)  # in the order of the candidates that have none
     known = PackedRecords(
         replace(
             record,
             candidates=tuple(
-                replace(one, correct=right.get((row, number), one.correct))
-                for number, one in enumerate(record.candidates)
+                replace(one, correct=next(found) == "right")
+                if one.correct is None and one.credit is None
+                else one
+                for one in record.candidates
             ),
         )
-        for row, record in enumerate(records)
+        for record in records
     )
-    return known, dict(Counter(judgement.verdict for judgement in judgements))
+    return known, dict(Counter(verdicts))
 
 
 def _asked(

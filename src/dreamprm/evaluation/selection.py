@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from dreamprm.evaluation.bootstrap import Floats, Integers
-from dreamprm.evaluation.packed import PackedLogOdds, PackedPicks, PackedRecords
+from dreamprm.evaluation.packed import PackedLogOdds, PackedPicks, PackedRecords, PackedScores
 from dreamprm.evaluation.scored_suite import ScoredSuite
 from dreamprm.evaluation.selector_names import BEST_GENERATOR, WEIGHTED, ordered_scorers
 from dreamprm.evaluation.selectors import CandidateScores, first_accuracy
 from dreamprm.evaluation.votes import weighted_vote_accuracy, winning_candidates
+
+_CANDIDATES_AT_ONCE = 200_000  # whose steps are aggregated at a time
 
 
 class Selection:
@@ -41,13 +43,13 @@ class Selection:
         seed: int = 0,
     ) -> None:
         self._suite, self._seed = suite, seed
-        self.scores: dict[str, list[Floats]] = {
+        self.scores: dict[str, PackedScores] = {
             scorer: scores_of(suite, scorer, aggregation, temperature=temperature)
             for scorer, aggregation in aggregations.items()
         }
         sizes = np.array(suite.sizes)
         self._groups = {int(n): np.flatnonzero(sizes == n) for n in np.unique(sizes)}
-        self._tables = {n: self._table(rows) for n, rows in self._groups.items()}
+        self._tables = {n: self._table(rows, n) for n, rows in self._groups.items()}
         self._best = None if best_generator is None else generator_outcomes(suite)[best_generator]
         scorers = ordered_scorers(list(self.scores))
         self.selectors = (
@@ -122,11 +124,11 @@ class Selection:
                 chosen[scorer] = np.flatnonzero(values == values.max()).tolist()
             yield {selector: named for selector, named in chosen.items() if selector in self.selectors}
 
-    def _table(self, rows: Any) -> CandidateScores:
+    def _table(self, rows: Integers, n: int) -> CandidateScores:
         return CandidateScores(
             correct=np.array([self._suite.correct[q] for q in rows], dtype=np.float64),
             answers=[self._suite.votes[q] for q in rows],
-            scores={name: np.stack([scores[q] for q in rows]) for name, scores in self.scores.items()},
+            scores={name: scores.table(rows, n) for name, scores in self.scores.items()},
         )
 
 
@@ -136,18 +138,20 @@ def scores_of(
     aggregation: str,
     *,
     temperature: float = 1.0,
-) -> list[Floats]:
+) -> PackedScores:
     """One vector per question with one score per candidate, A / temperature."""
     rows = suite.log_odds[scorer]
     if isinstance(rows, PackedLogOdds):
-        flat = _aggregated(
-            np.frombuffer(rows.values), np.frombuffer(rows.steps, np.int64), aggregation, temperature
+        return PackedScores(
+            _aggregated(
+                np.frombuffer(rows.values), np.frombuffer(rows.steps, np.int64), aggregation, temperature
+            ),
+            np.frombuffer(rows.candidates, np.int64),
         )
-        return np.split(flat, np.cumsum(np.frombuffer(rows.candidates, np.int64))[:-1])
     flat = aggregate_candidates(
         [values for row in rows for values in row], aggregation=aggregation, temperature=temperature
     )
-    return np.split(flat, np.cumsum([len(row) for row in rows])[:-1])
+    return PackedScores(flat, [len(row) for row in rows])
 
 
 def aggregate_candidates(
@@ -180,11 +184,17 @@ def _aggregated(steps: Floats, counts: Integers, aggregation: str, temperature: 
 
     from dreamprm.models.aggregation import aggregate_logit
 
-    cot = torch.from_numpy(np.repeat(np.arange(len(counts)), counts))
-    values = torch.from_numpy(np.array(steps))  # a copy: what arrays share is not writable
-    return np.asarray(
-        aggregate_logit(values, cot, len(counts), aggregation=aggregation, temperature=temperature).numpy()
-    )
+    result = np.empty(len(counts))
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    for start in range(0, len(counts), _CANDIDATES_AT_ONCE):
+        own = counts[start : start + _CANDIDATES_AT_ONCE]
+        cot = torch.from_numpy(np.repeat(np.arange(len(own)), own))
+        # A copy: what arrays share is not writable.
+        values = torch.from_numpy(np.array(steps[ends[start] : ends[start + len(own)]]))
+        result[start : start + len(own)] = aggregate_logit(
+            values, cot, len(own), aggregation=aggregation, temperature=temperature
+        ).numpy()
+    return result
 
 
 def generator_outcomes(suite: ScoredSuite) -> dict[str, Floats]:

@@ -112,13 +112,27 @@ def best_of_n_accuracy(scores: ArrayLike, correct: ArrayLike, n: int) -> Floats:
             f"scores[{question}, {candidate}] is NaN (one of {int(np.isnan(values).sum())}), "
             f"which has no rank; check that the model's training did not diverge"
         )
-    ordered = np.sort(values, axis=1)
-    # A row at a time keeps memory at (Q, N); searchsorted takes one sorted vector.
-    lower = np.stack([np.searchsorted(s, v, side="left") for s, v in zip(ordered, values)])
-    at_most = np.stack([np.searchsorted(s, v, side="right") for s, v in zip(ordered, values)])
+    lower, at_most = _ranks(values)
     share = _subset_share(right.shape[1], n)
     weight = (share[at_most] - share[lower]) / (at_most - lower)  # (Q, N), rows sum to 1
     return (weight * right).sum(axis=1)
+
+
+def _ranks(values: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(Q, N) each, by row: how many values are lower, and how many are lower or the same."""
+    order = np.argsort(values, axis=1, kind="stable")
+    ordered = np.take_along_axis(values, order, axis=1)
+    places = np.arange(values.shape[1])
+    new = np.ones(values.shape, dtype=bool)  # where a group of ties begins
+    np.not_equal(ordered[:, 1:], ordered[:, :-1], out=new[:, 1:])
+    first = np.maximum.accumulate(np.where(new, places, 0), axis=1)
+    # Read from the right, the begin of a group is the end of the one before.
+    ends = np.where(np.roll(new, -1, axis=1), places + 1, values.shape[1])
+    last = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
+    lower, at_most = np.empty_like(order), np.empty_like(order)
+    np.put_along_axis(lower, order, first, axis=1)
+    np.put_along_axis(at_most, order, last, axis=1)
+    return lower, at_most
 
 
 def majority_accuracy(answers: Answers, correct: ArrayLike, n: int) -> Floats:

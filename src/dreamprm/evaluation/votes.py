@@ -6,16 +6,18 @@ Plain majority vote, in closed form, is `majority_accuracy` in `dreamprm.evaluat
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from dreamprm.answers.naming import answer_name
 from dreamprm.data.records import Candidate, QuestionRecord
 from dreamprm.evaluation.selectors import Answers, Floats, checked_correct, require_answers
 from dreamprm.responses import Stated, answered_text, stated_answer
+
+Integers = NDArray[np.int64]
 
 MOST_SUBSETS = 20_000
 """Up to this many subsets of one size are all enumerated, which covers every size up to 16 candidates."""
@@ -51,11 +53,30 @@ def candidate_vote(candidate: Candidate, question: QuestionRecord | None = None)
     return _vote(candidate.text, candidate.final_answer, question)
 
 
-def _vote(text: str, given: str | None, question: QuestionRecord | None) -> str | None:
+def candidate_votes(
+    candidates: Iterable[Candidate], question: QuestionRecord | None = None
+) -> tuple[str | None, ...]:
+    """The votes of the candidates of one question (`candidate_vote`); each answer is named once."""
+    names: dict[tuple[Stated, bool], str | None] = {}
+    return tuple(_vote(one.text, one.final_answer, question, names) for one in candidates)
+
+
+def _vote(
+    text: str,
+    given: str | None,
+    question: QuestionRecord | None,
+    names: dict[tuple[Stated, bool], str | None] | None = None,
+) -> str | None:
     stated = stated_answer(answered_text(text, given))
     if given and not text and (stated is None or not stated.marked):
         stated = Stated(given, "final answer")  # only punctuation, or a sentence
-    return None if stated is None else answer_name(stated, question)
+    if stated is None:
+        return None
+    names = {} if names is None else names
+    key = (stated, stated.alone)  # which two equal ones may differ in
+    if key not in names:
+        names[key] = answer_name(stated, question)
+    return names[key]
 
 
 def weighted_vote_accuracy(
@@ -104,17 +125,19 @@ def weighted_vote_accuracy(
     total = right.shape[1]
     log_weights = -np.logaddexp(0.0, -scores)  # log sigmoid, without underflow
     weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
-    gives = _one_hot(answers, total)  # (Q, N, G)
+    numbers = _numbers(answers, total)
+    groups = np.arange(int(numbers.max(initial=-1)) + 1)
     every = math.comb(total, n) <= most_subsets
     subsets = math.comb(total, n) if every else draws
     fixed = _all_subsets(total, n) if every else None
     generator = np.random.default_rng(seed)
     accuracy, error = np.zeros(len(right)), np.zeros(len(right))
-    step = max(1, _CELLS_AT_ONCE // (subsets * max(gives.shape[2], total)))
+    step = max(1, _CELLS_AT_ONCE // (subsets * max(len(groups), total)))
     for start in range(0, len(right), step):
         part = slice(start, start + step)
-        chosen = _drawn_subsets(generator, gives[part].shape[0], total, n, draws) if fixed is None else fixed
-        earned = _earned(chosen, gives[part], weights[part], right[part])  # (q, subsets)
+        gives = (numbers[part, :, None] == groups).astype(np.float64)  # (q, N, G)
+        chosen = _drawn_subsets(generator, len(gives), total, n, draws) if fixed is None else fixed
+        earned = _earned(chosen, gives, weights[part], right[part])  # (q, subsets)
         accuracy[part] = earned.mean(axis=1)
         if fixed is None:
             error[part] = earned.std(axis=1) / math.sqrt(draws)
@@ -156,16 +179,15 @@ def _earned(
     return np.asarray(shares / np.maximum(wins.sum(axis=-1), 1))
 
 
-def _one_hot(answers: Answers, total: int) -> Floats:
-    """(Q, N, G) 1 where candidate j gives the question's g-th answer; all 0 for one without an answer."""
+def _numbers(answers: Answers, total: int) -> Integers:
+    """(Q, N) the number of candidate j's answer among the question's own; -1 for one without an answer."""
     numbers = np.full((len(answers), total), -1)
     for question, row in enumerate(answers):
         known: dict[str, int] = {}
         for j, answer in enumerate(row):
             if answer is not None:
                 numbers[question, j] = known.setdefault(answer, len(known))
-    groups = int(numbers.max(initial=-1)) + 1
-    return (numbers[..., None] == np.arange(groups)).astype(np.float64)
+    return numbers
 
 
 def _all_subsets(total: int, n: int) -> Floats:
