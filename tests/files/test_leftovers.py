@@ -95,6 +95,6 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
 
 def test_a_folder_that_was_there_stays_when_a_command_refuses(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(ZeroDivisionError), owned_folder(tmp_path, keep=tmp_path / "config.yaml"):
+    with pytest.raises(ZeroDivisionError), owned_folder(tmp_path):
         raise ZeroDivisionError
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

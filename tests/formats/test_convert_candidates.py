@@ -85,6 +85,18 @@ def test_mathv_outputs_of_models_are_grouped_by_question(folder: Path) -> None:
     assert split.benchmark == "mini" and len(split.candidates[0].steps) == 2
 
 
+@pytest.mark.parametrize("image", ("../secret.png", "/secret.png", "link/secret.png"))
+def test_mathv_names_no_image_outside_its_folder(folder: Path, image: str) -> None:
+    (folder / "in").mkdir()
+    (folder / "in/link").symlink_to(folder)
+    (folder / "secret.png").write_bytes(b"")
+    questions = written(folder, "in/testmini.jsonl", [QUESTIONS[0] | {"image": image}])
+    source = written(folder, "one.jsonl", [output(str(QUESTIONS[0]["id"]))])
+    with pytest.raises(DataError, match="'image'.*inside its folder.*leads out of.*allow_outside=true"):
+        list(mathv.read(source, questions=questions))
+    assert list(mathv.read(source, questions=questions, allow_outside=True))
+
+
 def test_mathv_comes_back_as_it_was(folder: Path) -> None:
     questions = written(folder, "testmini.jsonl", QUESTIONS)
     rows = [output("4"), output("4", model="n", correct=None, model_answer="7"), output("6")]

@@ -7,7 +7,8 @@ import torch
 
 from dreamprm.config.choices import NORMALISATIONS
 from dreamprm.config.errors import UserError
-from dreamprm.models.weights import DOMAIN_WEIGHTS, DomainWeights
+from dreamprm.models.weights import DOMAIN_WEIGHTS, DomainWeights, InstanceNet, InstanceTable, Weights
+from dreamprm.models.weights.base import normalised
 
 
 def alpha(*values: float) -> dict[str, torch.Tensor]:
@@ -63,3 +64,28 @@ def test_bad_tables_are_refused() -> None:
         DomainWeights(["ai2d", "iconqa", "ai2d"])
     with pytest.raises(UserError, match="unknown weight normalisation 'soft'; use one of softplus"):
         DomainWeights(["a"], "soft")
+
+
+@pytest.mark.parametrize(
+    ("weights", "fixed"),
+    [
+        (DomainWeights(["a", "b"]), True),
+        (DomainWeights(["a", "b"], "softmax"), True),
+        (InstanceTable({"a": [0], "b": [1]}), True),
+        (InstanceNet(["a", "b"]), True),
+        (DomainWeights(["a", "b"], "none"), False),  # alpha is the weight
+        (InstanceTable({"a": [0], "b": [1]}, "none"), False),
+    ],
+)
+def test_alpha_beyond_all_gradients_cannot_be_used(weights: Weights, fixed: bool) -> None:
+    """Where AdamW's second moment of the weights' slopes is exactly 0; below it, whatever it is, goes on."""
+    start = weights.init()
+    for size, refused in ((1e18, False), (1e19, fixed), (-1e29, fixed)):
+        moved = {name: one + size for name, one in start.items()}
+        assert bool(weights.problem(moved)) == refused, size
+        assert size < 1e19 or not refused or "as large as 1e+19, where" in weights.problem(moved)
+    if fixed and isinstance(weights, DomainWeights | InstanceTable):
+        (raw,) = start.values()
+        raw = (raw + torch.tensor([1e19, 1.0])).requires_grad_()
+        (slopes,) = torch.autograd.grad(normalised(raw, weights.normalisation)[0], raw)
+        assert float((slopes**2).abs().max()) < torch.finfo(torch.float32).tiny

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from candidate_files import candidate_rows, read_rows, score, write_rows
+from PIL import Image
 from tiny_models import save_byte_level_checkpoint, tiny_image, tiny_prm
 
 from dreamprm.config.choices import AGGREGATIONS
@@ -21,6 +22,8 @@ from dreamprm.models import PRM, PRMProcessor
 from dreamprm.models.images import ImageStore
 from dreamprm.models.likelihood import mean_log_likelihood
 from dreamprm.models.public_checkpoint import load_public_checkpoint
+from dreamprm.models.record_checks import RecordChecks
+from dreamprm.scoring import score as score_module
 from dreamprm.scoring.score import ScoreStatus
 
 
@@ -412,3 +415,34 @@ def test_a_base_checkpoint_scores_by_its_likelihood(tmp_path: Path, run_folder: 
         score(run_folder, {"suite": source}, tmp_path / "other", scores="likelihood")
     with pytest.raises(UserError, match="does not exist; with scores=likelihood give a checkpoint's folder"):
         score(tmp_path / "no", {"suite": source}, tmp_path / "other", scores="likelihood")
+
+
+def test_every_image_and_length_is_seen_before_the_first_record_is_scored(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = candidate_rows(tmp_path)
+    good = write_rows(tmp_path / "good.jsonl", rows[:2])
+    rows[3]["candidates"][2]["steps"] = ["one <|image_pad|> two"]
+    Image.new("L", (4, 900)).save(tmp_path / "images" / "4-0.png")  # too long and thin
+    (tmp_path / "images" / "5-1.png").write_bytes(b"no image")
+    files = {"a": good, "b": write_rows(tmp_path / "bad.jsonl", rows)}
+    with monkeypatch.context() as patched:
+        patched.setattr(score_module, "scored_chains", lambda *given, **settings: pytest.fail("scored"))
+        with pytest.raises(DataError, match="^3 records cannot be scored; .*data.on_error=skip") as told:
+            score(run_folder, files, tmp_path / "out")
+        lines = str(told.value).splitlines()
+        assert [line.partition("bad.jsonl:")[2][:1] for line in lines[1:]] == ["4", "5", "6"]
+        assert "candidate 2: the text holds 1 <|image_pad|>" in lines[1]
+        assert "4-0.png" in lines[2] and "5-1.png is missing or broken" in lines[3]
+        few = {"allow_no_image": True, "on_error": "skip", "max_bad_fraction": 0.4}
+        with pytest.raises(DataError, match="bad.jsonl: 3 of 6 rows are bad, more than max_bad_fraction=0.4"):
+            score(run_folder, files, tmp_path / "out", data=few)
+    capsys.readouterr()
+    score(run_folder, files, tmp_path / "out", data=few | {"max_bad_fraction": 0.5})
+    shown = capsys.readouterr().out
+    assert shown.index("left out 3 of 6") < shown.index("records with scores of")
+    assert len(read_rows(tmp_path / "out/b.jsonl")) == 3
+    # What has scores is not looked at again.
+    with monkeypatch.context() as patched:
+        patched.setattr(RecordChecks, "problem", lambda *given: pytest.fail("checked"))
+        score(run_folder, {"a": good}, tmp_path / "out")

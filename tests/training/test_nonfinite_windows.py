@@ -137,6 +137,16 @@ def test_a_step_size_that_ruins_the_weights_ends_the_run(
     assert not (tiny.output / "model").exists()
 
 
+def test_a_step_size_that_leaves_weights_no_way_back_ends_the_run(
+    tiny: TinyRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """alpha of 1e29 gave weights of 0 and 2 for ever, code 0 and a model."""
+    assert tiny.train("upper.lr=1e30") == 2
+    told = capsys.readouterr().err
+    assert "makes alpha as large as 1e+30, where the weights no longer respond" in told
+    assert not (tiny.output / "model").exists()
+
+
 def test_no_model_is_made_of_a_state_that_is_not_finite(tmp_path: Path) -> None:
     """As older versions have saved it: such a run has no window left that would show it."""
 

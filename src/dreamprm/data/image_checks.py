@@ -55,11 +55,11 @@ class ImageFactsFile:
     A process that ends while another one writes may replace what that one has added: it is found again then.
 
     Args:
-        path: the file; a damaged one is made anew.
+        path: the file; a damaged one is made anew. None: facts are kept in memory alone.
         say: receives a line if it cannot be written.
     """
 
-    def __init__(self, path: Path, *, say: Callable[[str], None]) -> None:
+    def __init__(self, path: Path | None, *, say: Callable[[str], None]) -> None:
         self._path, self._say = path, say
         self._made_by = [_FORM, PIL.__version__]
         self._known = self._stored()
@@ -73,6 +73,8 @@ class ImageFactsFile:
         """Keep facts by digest."""
         for digest, facts in found.items():
             self._known[digest] = [facts.width, facts.height, facts.problem, facts.cut_off]
+        if self._path is None:
+            return
         self._known = {**self._stored(), **self._known}
         try:
             make_folder(self._path.parent)
@@ -81,6 +83,8 @@ class ImageFactsFile:
             self._say(f"what was found of images cannot be kept ({error}); the next start checks them again")
 
     def _stored(self) -> dict[str, list[Any]]:
+        if self._path is None:
+            return {}
         try:
             content = parse_json(self._path.read_bytes())
             if content["made_by"] != self._made_by:

@@ -102,6 +102,26 @@ def image_lines(count: int, of: int, what: str, reasons: Sequence[str], shown: i
     return lines + ([f"  and {more} more"] if more else [])
 
 
+def listed_problems(problems: Sequence[str], use: str, shown: int = 10) -> str:
+    """One message for records that stop a command before it starts: the problem itself, or a list.
+
+    Args:
+        problems: with file, line, record and reason.
+        use: what the records cannot be, such as `scored`.
+        shown: how many are listed.
+    """
+    if len(problems) == 1:
+        return problems[0]
+    more = len(problems) - shown
+    return "\n  ".join(
+        [
+            f"{len(problems)} records cannot be {use}; fix them, or leave them out (data.on_error=skip):",
+            *problems[:shown],
+            *([f"and {more} more"] if more > 0 else []),
+        ]
+    )
+
+
 @dataclass
 class Tolerance:
     """Whether bad rows stop the reading, and how many may be left out.

@@ -22,6 +22,7 @@ from dreamprm.evaluation.number_text import level_text, markdown_table, percent_
 from dreamprm.files.atomic import remove_ended, write_atomically
 from dreamprm.files.disk_errors import require_folder
 from dreamprm.files.distinct import require_distinct
+from dreamprm.files.locks import owned_folder
 from dreamprm.files.markdown import as_text
 from dreamprm.formats.benchmarks.base import Benchmark
 from dreamprm.formats.benchmarks.candidates import check_candidates, to_candidates
@@ -47,9 +48,14 @@ def run_benchmark(config: BenchmarkConfig) -> None:
     Raises:
         UserError, DataError: those of `read_questions`, `to_candidates` and `check_candidates`.
     """
-    benchmark = build_benchmark(config.name, **config.settings)
     folder = Path(config.output)
     require_folder(folder)
+    with owned_folder(folder):
+        _benchmark(config, folder)
+
+
+def _benchmark(config: BenchmarkConfig, folder: Path) -> None:
+    benchmark = build_benchmark(config.name, **config.settings)
     remove_ended(folder)
     images: Any = config.images  # the schema has checked it
     on_error: Any = config.on_error  # the schema has checked it

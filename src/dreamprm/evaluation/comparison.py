@@ -54,7 +54,7 @@ class Evaluation:
         }
         suites, development = (with_checkpoints(held, self.checkpoints) for held in (suites, development))
         self.config, self.suites, self.development = config, suites, development
-        self.scorers = _scorers(config, suites)
+        self.scorers = chosen_scorers(config, [name for suite in suites.values() for name in suite.log_odds])
         self.choices: dict[str, AggregationChoice] = {
             name: choose_aggregation(
                 name,
@@ -186,7 +186,7 @@ class Evaluation:
 
     def _differences(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
-        for method, baseline in _pairs(self.config, self.selectors, self.scorers):
+        for method, baseline in compared_pairs(self.config, self.selectors, self.scorers):
             for place, members in self._places(method, baseline):
                 if place == MEAN and len(members) == 1:
                     continue  # the same test once more; Holm's correction would count it twice
@@ -237,8 +237,12 @@ class Evaluation:
         }
 
 
-def _scorers(config: EvaluateConfig, suites: Suites) -> list[str]:
-    there = ordered_scorers([name for suite in suites.values() for name in suite.log_odds])
+def chosen_scorers(config: EvaluateConfig, names: Sequence[str]) -> list[str]:
+    """The scorers to compare, of those that the suites have.
+
+    Raises: UserError for one that no suite has, or that has a selector's name.
+    """
+    there = ordered_scorers(names)
     for name in (*config.scorers, *config.aggregations):
         if name not in there:
             raise UserError(
@@ -263,11 +267,15 @@ def _sizes(config: EvaluateConfig, name: str, size: int) -> tuple[int, ...]:
     return tuple(sorted({*config.sizes, size})) if config.sizes else subset_sizes(size)
 
 
-def _pairs(
+def compared_pairs(
     config: EvaluateConfig,
     selectors: Sequence[str],
     scorers: Sequence[str],
 ) -> list[tuple[str, str]]:
+    """(method, baseline) of the pairs whose difference is tested.
+
+    Raises: UserError for a name that is not among the selectors.
+    """
     given = [(pair.method, pair.baseline) for pair in config.compare]
     for name in (name for pair in given for name in pair):
         if name not in selectors:

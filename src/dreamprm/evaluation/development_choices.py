@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dreamprm.config.choices import AGGREGATIONS
-from dreamprm.config.errors import UserError
+from dreamprm.config.errors import UserError, nearest
 from dreamprm.evaluation.bootstrap import Bootstrap, Floats, PairedOutcomes, mean_of
 from dreamprm.evaluation.packed import PackedLogOdds
 from dreamprm.evaluation.scored_suite import ScoredSuite
@@ -150,21 +150,12 @@ def choose_checkpoint(
         UserError: a suite lacks a checkpoint, or has another scorer with the model's name; no checkpoints
             given.
     """
-    if not checkpoints:
-        raise UserError(f"checkpoints.{name} is empty; give the scorers to choose from")
-    for role, held in (("test", suites), ("development", development)):
-        for suite_name, suite in held.items():
-            if name in suite.log_odds and name not in checkpoints:
-                raise UserError(
-                    f"checkpoints.{name} has the name of a scorer of {role} suite {suite_name!r} "
-                    "that is not among them; give it another name"
-                )
-            for scorer in checkpoints:
-                if scorer not in suite.log_odds:
-                    raise UserError(
-                        f"checkpoints.{name} names {scorer!r}, but {role} suite {suite_name!r} holds no "
-                        f"scores of it; its scorers are {', '.join(suite.log_odds) or 'none'}"
-                    )
+    check_checkpoints(
+        name,
+        checkpoints,
+        {suite: list(held.log_odds) for suite, held in suites.items()},
+        {suite: list(held.log_odds) for suite, held in development.items()},
+    )
     figures: dict[str, dict[str, Any]] = {}
     for scorer in checkpoints:
         allowed = (
@@ -179,6 +170,30 @@ def choose_checkpoint(
         best = most_accurate(tried)
         figures[scorer] = {"aggregation": best, **tried[best]}
     return CheckpointChoice(most_accurate(figures), figures)
+
+
+def check_checkpoints(
+    name: str,
+    checkpoints: Sequence[str],
+    suites: Mapping[str, Sequence[str]],
+    development: Mapping[str, Sequence[str]],
+) -> None:
+    """Require that a model's checkpoints are among the scorers of each suite; see `choose_checkpoint`."""
+    if not checkpoints:
+        raise UserError(f"checkpoints.{name} is empty; give the scorers to choose from")
+    for role, held in (("test", suites), ("development", development)):
+        for suite, scorers in held.items():
+            if name in scorers and name not in checkpoints:
+                raise UserError(
+                    f"checkpoints.{name} has the name of a scorer of {role} suite {suite!r} "
+                    "that is not among them; give it another name"
+                )
+            for scorer in checkpoints:
+                if scorer not in scorers:
+                    raise UserError(
+                        f"checkpoints.{name} names {scorer!r}{nearest(scorer, scorers)}, but {role} suite "
+                        f"{suite!r} holds no scores of it; its scorers are {', '.join(scorers) or 'none'}"
+                    )
 
 
 def with_checkpoints(suites: Suites, choices: Mapping[str, CheckpointChoice]) -> dict[str, ScoredSuite]:

@@ -16,12 +16,12 @@ from dreamprm.config.errors import UserError
 from dreamprm.config.loading import as_dict, versions
 from dreamprm.evaluation.comparison import Evaluation
 from dreamprm.evaluation.drawn_examples import Picks, draw_examples, write_examples
+from dreamprm.evaluation.given_names import check_given_names
 from dreamprm.evaluation.packed import Mapped, PackedRecords
 from dreamprm.evaluation.page import evaluation_page, notes
 from dreamprm.evaluation.scored_suite import Asked, Check, ScoredSuite, open_scored_suite, shared_questions
 from dreamprm.evaluation.settings import EvaluateConfig, SuiteFiles
 from dreamprm.files.atomic import (
-    make_folder,
     remove_ended,
     save_config,
     write_atomically,
@@ -29,6 +29,7 @@ from dreamprm.files.atomic import (
 )
 from dreamprm.files.disk_errors import require_folder
 from dreamprm.files.distinct import require_distinct
+from dreamprm.files.locks import owned_folder
 from dreamprm.generators.cached_generator import CachedGenerator, cached_generator
 
 Suites = dict[str, ScoredSuite]
@@ -43,12 +44,19 @@ def run_evaluate(config: EvaluateConfig) -> None:
     examples/ (questions on which selectors disagree, and their images), config.yaml, plots/.
 
     Raises:
-        UserError: the configuration or the records do not allow the evaluation.
+        UserError: the configuration or the records do not allow the evaluation, or another process writes to
+            the folder.
     """
     folder = Path(config.output)
     require_folder(folder)
+    with owned_folder(folder):
+        _evaluate(config, folder)
+
+
+def _evaluate(config: EvaluateConfig, folder: Path) -> None:
     for what, chosen in (("suites", config.suites), ("development", config.development)):
         require_distinct([path for file in chosen.values() for path in (file.path, *file.joined)], what)
+    check_given_names(config)
     with ExitStack() as stack:
         check = _check(config, stack)
         suites = _open(config, config.suites, check)
@@ -69,7 +77,6 @@ def run_evaluate(config: EvaluateConfig) -> None:
     agreements, drawn = draw_examples(evaluation, picks, compared)
     result["examples"] = [dataclasses.asdict(agreement) for agreement in agreements]
     result |= {"notes": notes(result), "config": as_dict(config), "versions": versions()}
-    make_folder(folder)
     for place in (folder, folder / "plots"):
         remove_ended(place)
     # Written last: if it exists, the evaluation is complete.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dreamprm.answers.settings import JudgedAnswers
 from dreamprm.config.choices import AGGREGATIONS
+from dreamprm.config.errors import nearest
 from dreamprm.config.names import check_names
 from dreamprm.config.schema import GIVEN, LARGEST_SEED, REQUIRED, section, setting
 from dreamprm.runtime.settings import BadRecordSettings, ground_colour, image_ground_setting
@@ -176,7 +177,10 @@ class EvaluateConfig(BadRecordSettings):
                 )
         unknown = [name for name in self.mean_over if name not in self.suites]
         if unknown:
-            raise ValueError(f"mean_over names {', '.join(unknown)}; the suites are {', '.join(self.suites)}")
+            near = nearest(unknown[0], self.suites)
+            raise ValueError(
+                f"mean_over names {', '.join(unknown)}; the suites are {', '.join(self.suites)}{near}"
+            )
         if len(set(self.mean_over)) < len(self.mean_over):
             raise ValueError(f"mean_over must name each suite once, got {', '.join(self.mean_over)}")
         picked = [self.aggregation, *self.aggregations.values()].count(PICK)

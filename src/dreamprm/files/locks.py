@@ -15,6 +15,9 @@ from dreamprm.files.atomic import make_folder
 LOCK = "train.lock"
 """The lock of a training's folder, a file in it, removed at the end; left by a kill, it says nothing."""
 
+OUTPUT_LOCK = ".output.lock"
+"""The same for the folder of another command."""
+
 
 def acquire(path: Path, *, of: Path) -> FileLock:
     """The lock in a file, which is made if it is missing; `release` gives it back.
@@ -44,30 +47,46 @@ def acquire(path: Path, *, of: Path) -> FileLock:
 
 
 @contextmanager
-def owned_folder(folder: Path, *, keep: Path) -> Iterator[None]:
+def owned_folder(folder: Path, *, lock: str = OUTPUT_LOCK) -> Iterator[None]:
     """Hold a folder, which is made if it is missing, against other processes that would write to it.
+
+    Folders that were made and hold nothing when the block ends are removed again: a command that refused to
+    start leaves nothing behind.
 
     Args:
         folder: to hold.
-        keep: if this file is not there when the block ends, folders that were made are removed again: a
-            command that refused to start leaves nothing behind.
+        lock: the name of the lock's file in it.
 
     Raises:
         UserError: another process holds it.
         OSError: it cannot be made, or not be written to.
     """
+    with _held(folder / lock, of=folder):
+        yield
+
+
+@contextmanager
+def owned_path(path: Path) -> Iterator[None]:
+    """The same for a file, or a folder that appears as a whole; the lock lies next to it."""
+    path = Path(os.path.abspath(path))  # of the folder we are in, the name
+    with _held(path.with_name(f".{path.name}.lock"), of=path):
+        yield
+
+
+@contextmanager
+def _held(place: Path, *, of: Path) -> Iterator[None]:
+    folder = place.parent
     missing = [part for part in (folder, *folder.parents) if not part.exists()]
     make_folder(folder)
-    lock = acquire(folder / LOCK, of=folder)
+    lock = acquire(place, of=of)
     try:
         yield
     finally:
         with suppress(OSError):
-            (folder / LOCK).unlink(missing_ok=True)  # still held, so that it is nobody else's
+            place.unlink(missing_ok=True)  # still held, so that it is nobody else's
         lock.release()
-        if not keep.exists():
-            for part in missing:
-                try:
-                    os.rmdir(part)
-                except OSError:  # it holds something
-                    break
+        for part in missing:
+            try:
+                os.rmdir(part)
+            except OSError:  # it holds something
+                break

@@ -16,6 +16,7 @@ from dreamprm.data.record_table import write_records
 from dreamprm.data.records import Record
 from dreamprm.files.atomic import atomic_path, make_folder, remove_ended
 from dreamprm.files.disk_errors import require_folder
+from dreamprm.files.locks import owned_path
 from dreamprm.formats.format import ConvertReport, Direction, Format
 from dreamprm.formats.image_folder import images_from
 from dreamprm.formats.published_flags import FlagAgreement, compared
@@ -25,7 +26,11 @@ from dreamprm.responses.step_counts import step_lines
 __all__ = ["FORMATS", "Converted", "Format", "convert_file", "run_convert"]
 
 _LOOKED_UP = ("mathv",)
-"""Formats of records whose images are looked up, as those of questions are; others copy paths as they are."""
+"""Formats of records whose images are looked up, as those of questions are, and must be inside their folder.
+
+Others copy paths as they are, relative to a folder that the converter does not know: whoever reads the
+records names it (`data.image_root`), and checks them there.
+"""
 
 _OWN_READERS = {
     "step": read_step_records,
@@ -86,7 +91,8 @@ def convert_file(
 
     Raises:
         UserError: an unknown format or option (the message suggests the nearest known one), a direction that
-            the format does not support, a missing source, or a destination that is the source.
+            the format does not support, a missing source, a destination that is the source, or that another
+            process is writing.
         DataError: a bad record (the message names file, line, field, value and what is allowed), or nothing
             to write.
     """
@@ -107,6 +113,14 @@ def convert_file(
     if destination.is_dir():
         raise UserError(f"destination is a folder: {destination}; give the path of a file to write")
     require_folder(destination.parent, "the folder of destination")
+    with owned_path(destination):
+        return _converted(format, source, destination, direction, options)
+
+
+def _converted(
+    format: str, source: Path, destination: Path, direction: Direction, options: dict[str, Any]
+) -> Converted:
+    chosen = FORMATS[format]
     remove_ended(destination.parent, re.compile(re.escape(destination.name)))
     if direction == "out":
         return _write_foreign(chosen, source, destination, options)

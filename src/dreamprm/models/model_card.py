@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from dreamprm.files.markdown import as_text
+from dreamprm.files.markdown import as_code, as_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -70,20 +70,15 @@ def what_was_trained(training: Mapping[str, Any]) -> str:
     baseline, estimator = training.get("baseline"), training.get("estimator")
     if baseline is not None:
         told = f": {MODELS[baseline]}" if baseline in MODELS else ""
-        return f"Trained as the baseline {_name(baseline)} that DreamPRM is compared with{told}."
+        return f"Trained as the baseline {as_code(str(baseline))} that DreamPRM is compared with{told}."
     if estimator is None:
         return "How it was trained was not recorded."
     if estimator == "none":
         return "A vanilla PRM, which DreamPRM is compared with: trained with equal, not learned, weights."
     return (
         "Trained with DreamPRM (arXiv 2505.20241): the weights of its training data were learned by bi-level "
-        f"optimisation, with upper gradients from the estimator {_name(estimator)}."
+        f"optimisation, with upper gradients from the estimator {as_code(str(estimator))}."
     )
-
-
-def _name(given: object) -> str:
-    """A name as code, where no character but the one that ends it means anything."""
-    return f"`{' '.join(str(given).split()).replace('`', chr(39))}`"
 
 
 def _table(rows: Mapping[str, str]) -> str:

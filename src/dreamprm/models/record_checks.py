@@ -36,7 +36,7 @@ Problems = dict[int, str]
 
 
 class RecordChecks:
-    """Finds the records that cannot be encoded, without decoding an image or encoding a text twice.
+    """Finds the records that cannot be encoded, without decoding an image twice.
 
     An image is decoded once for each content, and what was found (its size, or why it cannot be read) is kept
     in `cache_dir`. Records are encoded with images of the sizes that theirs will have, which shows all that
@@ -46,7 +46,7 @@ class RecordChecks:
 
     Args:
         processor: of the model.
-        cache_dir: the folder that keeps results; runs and processes may share it.
+        cache_dir: the folder that keeps results; runs and processes may share it. None: nothing is kept.
         digests: of the running command.
         missing, truncated: as for `ImageStore`.
         workers: processes that decode images, if there are many; 0: this one.
@@ -58,7 +58,7 @@ class RecordChecks:
         self,
         processor: PRMProcessor,
         *,
-        cache_dir: str | Path,
+        cache_dir: str | Path | None,
         digests: FileDigests,
         missing: str = "error",
         truncated: str = "error",
@@ -68,9 +68,9 @@ class RecordChecks:
     ) -> None:
         self._processor, self._digests = processor, digests
         self._text_only, self._truncated = missing == "text_only", truncated == "read"
-        self._folder = Path(cache_dir) / "checked"
+        self._folder = None if cache_dir is None else Path(cache_dir) / "checked"
         self._workers, self._mode, self._say = workers, mode, say
-        self._file = ImageFactsFile(self._folder / "images.json", say=say)
+        self._file = ImageFactsFile(self._folder and self._folder / "images.json", say=say)
         self._facts: dict[str, ImageFacts] = {}
         self._identity = content_key([_FORM, _identity(processor), self._text_only, self._truncated])
 
@@ -91,17 +91,19 @@ class RecordChecks:
         """
         paths = records.image_paths() if isinstance(records, RecordTable) else _paths(records)
         self.images([paths])
-        kept = self._folder / f"records-{self._key(records, paths)}.json"
-        stored = _stored(kept, len(records))
+        kept = None if self._folder is None else self._folder / f"records-{self._key(records, paths)}.json"
+        stored = None if kept is None else _stored(kept, len(records))
         if stored is not None:
             return stored
         found: Problems = {}
         with CheckStatus(f"checking {what}", "record", len(records), mode=self._mode) as status:
             for number, record in enumerate(records):
-                problem = self._problem(record)
+                problem = self.problem(record)
                 if problem is not None:
                     found[number] = problem
                 status.advance(1)
+        if kept is None:
+            return found
         try:
             make_folder(kept.parent)
             write_atomically(kept, json.dumps(found))
@@ -109,7 +111,8 @@ class RecordChecks:
             self._say(f"what was found of {what} cannot be kept ({error}); the next start checks them again")
         return found
 
-    def _problem(self, record: Any) -> str | None:
+    def problem(self, record: Any) -> str | None:
+        """Why one record cannot be encoded; None if it can. `images` must have seen its images."""
         images = record.images
         for path in images:
             reason = self._facts[path].unreadable(truncated=self._truncated)

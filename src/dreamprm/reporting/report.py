@@ -10,6 +10,7 @@ from pathlib import Path
 from dreamprm.config.errors import UserError
 from dreamprm.files.atomic import remove_ended, write_atomically
 from dreamprm.files.distinct import require_distinct
+from dreamprm.files.locks import owned_path
 from dreamprm.reporting.console import final_table
 from dreamprm.reporting.contents import Report, read_report
 from dreamprm.reporting.folders.run import Run, read_run
@@ -53,13 +54,14 @@ def write_report(report: Report | Run | str | Path, output: Path | None = None) 
     if not isinstance(report, Report):
         report = Report(runs=(report if isinstance(report, Run) else read_run(report),))
     place = _place(report, None) if output is None else output
-    text = render_report(report).encode("utf-8")
-    for run, images in [(run, report.plots(run)) for run in report.runs]:
-        if os.access(run.folder, os.W_OK):
-            _write_plots(run.folder / "plots", images)
-        else:
-            print(f"{run.folder} cannot be written to; its plots folder stays as it is")
-    write_atomically(place, text)
+    with owned_path(place):
+        text = render_report(report).encode("utf-8")
+        for run, images in [(run, report.plots(run)) for run in report.runs]:
+            if os.access(run.folder, os.W_OK):
+                _write_plots(run.folder / "plots", images)
+            else:
+                print(f"{run.folder} cannot be written to; its plots folder stays as it is")
+        write_atomically(place, text)
     return place
 
 

@@ -29,8 +29,9 @@ from typing import Any
 from dreamprm.config.errors import UserError
 from dreamprm.data.record_table import write_records
 from dreamprm.data.records import QuestionRecord
-from dreamprm.files.atomic import atomic_folder, remove_ended
+from dreamprm.files.atomic import atomic_folder, make_folder, remove_ended
 from dreamprm.files.disk_errors import require_folder
+from dreamprm.files.locks import owned_path
 from dreamprm.sandbox.corpus import generate_captions, generate_exercises
 from dreamprm.sandbox.domains import DOMAINS, DomainData, DomainSpec, Problem, generate_domain
 from dreamprm.sandbox.scene_file import SCENES, write_scenes
@@ -71,20 +72,31 @@ def ensure_sandbox(config: SandboxConfig, *, say: Callable[[str], None] = print)
     nothing behind.
 
     Raises:
-        UserError: the folder contains something else, or a world with other sizes or another seed.
+        UserError: the folder contains something else, or a world with other sizes or another seed, or another
+            process is generating it.
     """
     folder = Path(config.folder)
-    if folder.is_dir() and any(folder.iterdir()):
-        _check_manifest(folder, manifest(config))
-        say(f"sandbox data is in {folder}")
+    if _is_there(folder, config, say):
         return
     require_folder(folder, "folder")
-    remove_ended(folder.parent, re.compile(re.escape(folder.name)))
-    started = time.monotonic()
-    with atomic_folder(folder) as partial:
-        _generate(partial, config, say)
-        (partial / MANIFEST).write_text(json.dumps(manifest(config), indent=2) + "\n")
-    say(f"sandbox data is in {folder} ({time.monotonic() - started:.0f} s)")
+    make_folder(folder.parent)
+    with owned_path(folder):
+        if _is_there(folder, config, say):  # by a process that held it a moment ago
+            return
+        remove_ended(folder.parent, re.compile(re.escape(folder.name)))
+        started = time.monotonic()
+        with atomic_folder(folder) as partial:
+            _generate(partial, config, say)
+            (partial / MANIFEST).write_text(json.dumps(manifest(config), indent=2) + "\n")
+        say(f"sandbox data is in {folder} ({time.monotonic() - started:.0f} s)")
+
+
+def _is_there(folder: Path, config: SandboxConfig, say: Callable[[str], None]) -> bool:
+    if not (folder.is_dir() and any(folder.iterdir())):
+        return False
+    _check_manifest(folder, manifest(config))
+    say(f"sandbox data is in {folder}")
+    return True
 
 
 def _check_manifest(folder: Path, wanted: dict[str, Any]) -> None:

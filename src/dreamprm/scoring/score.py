@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 import torch
 
@@ -27,14 +26,17 @@ from dreamprm.files.content import FileDigests, content_key, image_contents
 from dreamprm.files.disk_errors import require_folder
 from dreamprm.files.distinct import require_distinct
 from dreamprm.models.candidate_scoring import PassLimits
+from dreamprm.models.record_checks import RecordChecks
 from dreamprm.responses import StepCounts
 from dreamprm.runtime.process import prepare_process
-from dreamprm.runtime.progress import CountingDisplay, duration
+from dreamprm.runtime.progress import duration
 from dreamprm.scoring.chain_scores import WINDOW_PASSES, Chain, WindowRule, scored_chains
 from dreamprm.scoring.journal import ScoreJournal, StoredScores
+from dreamprm.scoring.refused_rows import UnscoredRows, refusal, require_scorable
 from dreamprm.scoring.rows import Kind, Row, Source, Stepless, rounded
 from dreamprm.scoring.scorer import Scorer, open_scorer, scorer_name
 from dreamprm.scoring.settings import ScoreConfig
+from dreamprm.scoring.status import ScoreStatus
 
 # A chain's place: (index of the row, index of the chain in it).
 Place = tuple[int, int]
@@ -43,7 +45,8 @@ Place = tuple[int, int]
 def run_score(config: ScoreConfig) -> None:
     """Score every file; write OUTPUT/NAME.jsonl, OUTPUT/NAME.scores.jsonl (the journal) and summary.json.
 
-    All files are read once before the model is loaded, so that a bad record shows at once. An interrupted run
+    All files are read once before the model is loaded, so that a bad record shows at once, and what no model
+    could take (an image, a length) before the first of them is scored. An interrupted run
     resumes from the journal: rows whose content (question, steps, what the images hold) is unchanged keep
     their scores, wherever they are now, and the others are scored.
 
@@ -75,47 +78,72 @@ def run_score(config: ScoreConfig) -> None:
         "files": scorer.files,
     }
     summary: dict[str, Any] = {"scorer": name, "model": config.model, "made_by": identity, "files": {}}
-    for label, source in sources.items():
-        scores = folder / f"{label}.scores.jsonl"
-        # Scores that are there were made by the same files, or the journal refuses.
-        if scorer.changed is not None and not (scores.is_file() and scores.stat().st_size):
-            raise UserError(scorer.changed)
-        with ScoreJournal(scores, identity) as journal:
+    with ExitStack() as stack:
+        held: dict[str, StoredScores] = {}
+        for label in sources:
+            scores = folder / f"{label}.scores.jsonl"
+            # Scores that are there were made by the same files, or the journal refuses.
+            if scorer.changed is not None and not (scores.is_file() and scores.stat().st_size):
+                raise UserError(scorer.changed)
+            journal = stack.enter_context(ScoreJournal(scores, identity))
             remove_leftovers(folder, re.compile(re.escape(f"{label}.jsonl")))
-            remove_ended(folder)
-            save_config(folder / "config.yaml", config)  # only after the journal has been found to match
-            stored = StoredScores(
+            held[label] = StoredScores(
                 journal,
                 digests,
                 text_only=config.data.missing_image == "text_only",
                 cut_off=config.data.truncated_image == "read",
             )
-            rule = WindowRule(WINDOW_PASSES * config.batch_size)
-            before = _before(source, stored, rule, label=label) if len(journal) else _Before()
-            status = _score(config, scorer, source, stored, label=label, counts=counts[label], before=before)
+        remove_ended(folder)
+        save_config(folder / "config.yaml", config)  # only after the journals have been found to match
+        before = {
+            label: _before(sources[label], stored, WindowRule(WINDOW_PASSES * config.batch_size), label=label)
+            if len(stored.journal)
+            else _Before()
+            for label, stored in held.items()
+        }
+        checks = RecordChecks(
+            scorer.prm.processor,
+            cache_dir=None,
+            digests=digests,
+            missing=config.data.missing_image,
+            truncated=config.data.truncated_image,
+            workers=config.data.num_workers,
+            mode=config.log.progress,
+            say=_say,
+        )
+        files = [
+            UnscoredRows(sources[label], held[label], counts[label].candidates - before[label].candidates)
+            for label in sources
+        ]
+        require_scorable(files, checks, mode=config.log.progress, say=_say)
+        for label, source in sources.items():
+            stored = held[label]
+            status = _score(
+                config, scorer, source, stored, label=label, counts=counts[label], before=before[label]
+            )
             path = folder / f"{label}.jsonl"
             written = _write(source, stored, path, name)
-        summary["files"][label] = {
-            "source": str(source.path),
-            **counts[label].to_json(),
-            "records_scored_before": before.records,
-            "stored_scores_not_used": before.not_used,
-            "scored_now": status.scored,
-            "seconds": round(status.seconds, 3),
-            "candidates_per_second": round(status.scored / status.seconds, 3) if status.scored else None,
-            "written": written.rows,
-            "left_out": written.report.bad,
-            "without_images": written.report.text_only,
-            "without_images_first": written.report.without_images[:10],
-            "cut_off_images": written.report.cut_off,
-            "cut_off_images_first": written.report.cut_off_images[:10],
-        }
-        _say(
-            f"{path}: {written.rows:,} records with scores of {name!r}; {status.scored:,} candidates with "
-            f"{status.steps:,} steps were scored in {duration(status.seconds)}"
-        )
-        for line in written.report.lines():
-            _say(f"{source.path}: {line}")
+            summary["files"][label] = {
+                "source": str(source.path),
+                **counts[label].to_json(),
+                "records_scored_before": before[label].records,
+                "stored_scores_not_used": before[label].not_used,
+                "scored_now": status.scored,
+                "seconds": round(status.seconds, 3),
+                "candidates_per_second": round(status.scored / status.seconds, 3) if status.scored else None,
+                "written": written.rows,
+                "left_out": written.report.bad,
+                "without_images": written.report.text_only,
+                "without_images_first": written.report.without_images[:10],
+                "cut_off_images": written.report.cut_off,
+                "cut_off_images_first": written.report.cut_off_images[:10],
+            }
+            _say(
+                f"{path}: {written.rows:,} records with scores of {name!r}; {status.scored:,} candidates "
+                f"with {status.steps:,} steps were scored in {duration(status.seconds)}"
+            )
+            for line in written.report.lines():
+                _say(f"{source.path}: {line}")
     write_atomically(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -242,8 +270,7 @@ def _score(
     def refused(chain: Chain[Place], error: UserError) -> None:
         number, i = chain.place
         held = pending[number]
-        what = f"candidate {i}: " if config.kind == "candidate" else ""
-        problem = DataError(f"{held.row.where}: {what}{error}")
+        problem = refusal(source, held.row, i, str(error))
         if held.left_out is None:
             source.tolerance.take(problem, report, source.path)
             held.left_out = str(problem)
@@ -390,48 +417,3 @@ def _source(config: ScoreConfig, path: str, name: str) -> Source:
 
 def _say(line: str) -> None:
     print(line, flush=True)
-
-
-class ScoreStatus(CountingDisplay):
-    """Counts the scored chains of one file and shows the progress.
-
-    Args:
-        label: the file's name.
-        total: number of chains in all.
-        before: number of chains scored in an earlier run.
-        mode, every, stream, clock: as in `CountingDisplay`.
-    """
-
-    def __init__(
-        self,
-        label: str,
-        total: int,
-        *,
-        before: int = 0,
-        mode: str = "auto",
-        every: float = 30.0,
-        stream: TextIO | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        super().__init__(mode, unit="cand", every=every, stream=stream, clock=clock)
-        self._label, self._before = label, before
-        self.scored = self.steps = 0
-        self.begin(total, before=before, label=label)
-        if self.mode == "lines" and before:
-            self.say(f"{label}: resuming, {before:,} of {total:,} are already scored")
-
-    def add(self, chains: int, steps: int) -> None:
-        """Report that this many chains, with this many steps, have been scored and written."""
-        self.scored += chains
-        self.steps += steps
-        self.advance(chains)
-
-    def _line(self) -> list[str]:
-        done = self._before + self.scored
-        rate = f"{self.scored / self.seconds:.3g} a second" if self.scored and self.seconds > 0 else ""
-        return [
-            f"{self._label}: scored {done:,}/{self.total:,}",
-            duration(self.seconds),
-            rate,
-            self._left(self.scored, self.total - done),
-        ]

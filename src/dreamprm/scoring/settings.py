@@ -26,6 +26,11 @@ class ScoreDataSettings(ReadingSettings):
         choices=("error", "text_only"),
     )
     truncated_image: str = truncated_image_setting()
+    num_workers: int = setting(
+        0,
+        "processes that check whether images can be read, before the first is scored; 0: this process",
+        minimum=0,
+    )
     stepless: str = setting(
         "error",
         "what to do with a candidate without steps. error: stop; skip: it gets no score (a step record is "

@@ -56,7 +56,7 @@ class RunFolder:
 
     def owned(self) -> AbstractContextManager[None]:
         """Hold the folder, so that no other training writes to it; one that never began leaves no folder."""
-        return owned_folder(self.path, keep=self.config)
+        return owned_folder(self.path, lock=LOCK)
 
     def is_run(self) -> bool:
         """Whether the folder's config.yaml is one that a training has saved."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from dreamprm.config.errors import DataError
-from dreamprm.data.read_report import OnError, ReadReport, Tolerance
+from dreamprm.data.read_report import OnError, ReadReport, Tolerance, listed_problems
 from dreamprm.data.readers import TextRecord
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
@@ -19,7 +19,6 @@ from dreamprm.models.record_checks import Problems, RecordChecks
 from dreamprm.training.settings import DataSettings
 
 R = TypeVar("R", MetaRecord, TextRecord)
-_SHOWN = 10  # records named in one message
 
 
 class UsableRecords:
@@ -54,7 +53,7 @@ class UsableRecords:
         for number, record in zip(found, table.get(list(found)), strict=True):
             problems[number] = _told(files[numbers[number]], record, found[number])
         if self._data.on_error == "error":
-            raise DataError(_listed(list(problems.values())))
+            raise DataError(listed_problems(list(problems.values()), "used for training"))
         rest = table.without(problems)
         for file, path in enumerate(files):
             of_file = {number: text for number, text in problems.items() if numbers[number] == file}
@@ -102,7 +101,7 @@ class UsableRecords:
         if not problems:
             return
         if self._data.on_error == "error":
-            raise DataError(_listed(list(problems.values())))
+            raise DataError(listed_problems(list(problems.values()), "used for training"))
         told = ReadReport(records, len(problems), left_out=list(problems.values()))
         # Of the records that reading gave, since rows of a file may be single steps.
         whole = dataclasses.replace(told, rows=records + before, bad=len(problems) + before)
@@ -115,20 +114,6 @@ class UsableRecords:
 def _told(path: str, record: Any, problem: str) -> str:
     name = "" if isinstance(record, TextRecord) else f"record {record.id}: "
     return f"{path}{record.place}: {name}{problem}"
-
-
-def _listed(problems: Sequence[str]) -> str:
-    if len(problems) == 1:
-        return problems[0]
-    more = len(problems) - _SHOWN
-    return "\n  ".join(
-        [
-            f"{len(problems)} records cannot be used for training; fix them, or leave them out "
-            "(data.on_error=skip):",
-            *problems[:_SHOWN],
-            *([f"and {more} more"] if more > 0 else []),
-        ]
-    )
 
 
 def write_left_out(path: Path, reports: Mapping[str, Sequence[ReadReport]]) -> dict[str, int]:

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from dreamprm.config.errors import DataError, UserError
+from dreamprm.config.errors import DataError, UserError, nearest
 from dreamprm.config.loading import versions
 from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.step_scores import probability
+from dreamprm.evaluation.given_names import first_row, scorers_of
 from dreamprm.evaluation.steps.development import Parts, other_records, set_subset_apart, split_questions
 from dreamprm.evaluation.steps.first_errors import FIGURES, GUESSES
 from dreamprm.evaluation.steps.page import page
@@ -37,6 +38,7 @@ from dreamprm.evaluation.steps.wording import shown_scope
 from dreamprm.files.atomic import atomic_folder, remove_ended, save_config
 from dreamprm.files.disk_errors import require_folder
 from dreamprm.files.distinct import require_distinct
+from dreamprm.files.locks import owned_path
 
 RESULT = "steps.json"
 
@@ -52,8 +54,14 @@ def run_evaluate_steps(config: EvaluateStepsConfig) -> None:
     _check_output(output, overwrite=config.overwrite)
     require_folder(output)
     require_folder(output.parent, "the folder of output")  # where it appears as a whole
+    with owned_path(output):
+        _evaluate_steps(config, output)
+
+
+def _evaluate_steps(config: EvaluateStepsConfig, output: Path) -> None:
     remove_ended(output.parent, re.compile(re.escape(output.name)))
     require_distinct(config.files.values(), "files")
+    _check_named_scorers(config)
     files = {name: _read(config, path) for name, path in config.files.items()}
     _check_scorers(config, files)
     subsets = {name: file.steps for name, file in files.items()}
@@ -154,6 +162,22 @@ def _read(config: EvaluateStepsConfig, path: str) -> StepFile:
     if file.whole_response:
         print(f"{path}: left out, since they give one value per response: {', '.join(file.whole_response)}")
     return file
+
+
+def _check_named_scorers(config: EvaluateStepsConfig) -> None:
+    """Before the files are read as a whole: every record has the scorers of the first."""
+    for path in config.files.values():
+        there = scorers_of(first_row(path))
+        if there is None:
+            continue
+        for name in (one for one in config.scorers if one not in there):
+            raise UserError(
+                f"{path}: no scores of {name!r}{nearest(name, there)}; the scorers are "
+                f"{', '.join(there) or 'none'}"
+            )
+        if config.baseline is not None and config.baseline not in there:
+            near = nearest(config.baseline, there)
+            raise UserError(f"baseline must be one of {', '.join(there)}, got {config.baseline!r}{near}")
 
 
 def _check_scorers(config: EvaluateStepsConfig, files: Mapping[str, StepFile]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dreamprm.config.errors import nearest
 from dreamprm.config.names import check_names
 from dreamprm.config.schema import LARGEST_SEED, REQUIRED, section, setting
 from dreamprm.runtime.settings import BadRecordSettings
@@ -83,8 +84,8 @@ class EvaluateStepsConfig(BadRecordSettings):
         if "mean" in self.files:
             raise ValueError("files: no subset may be named 'mean', the name of the mean over subsets")
         if self.threshold.subset is not None and self.threshold.subset not in self.files:
-            raise ValueError(
-                f"threshold.subset must be one of {', '.join(self.files)}, got {self.threshold.subset!r}"
-            )
+            given = f"{self.threshold.subset!r}{nearest(self.threshold.subset, self.files)}"
+            raise ValueError(f"threshold.subset must be one of {', '.join(self.files)}, got {given}")
         if self.baseline is not None and self.scorers and self.baseline not in self.scorers:
-            raise ValueError(f"baseline must be one of {', '.join(self.scorers)}, got {self.baseline!r}")
+            given = f"{self.baseline!r}{nearest(self.baseline, self.scorers)}"
+            raise ValueError(f"baseline must be one of {', '.join(self.scorers)}, got {given}")

@@ -13,6 +13,7 @@ from dreamprm.config.choices import SPLITS
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
+from dreamprm.data.image_paths import LEAVES, image_path
 from dreamprm.data.records import CandidateRecord
 from dreamprm.files.distinct import require_distinct
 from dreamprm.formats.answer_fields import answer_text
@@ -36,9 +37,10 @@ class MathV(TolerantReader):
     (the answer as the authors extracted it, in lower case and without spaces; if absent, the one stated in
     the response) and `correct`. The questions file has `id`, `question`, `options`, `answer`, `image`;
     options are put below the question by `dreamprm.generators.prompting.question_text`. An image found
-    relative to the questions file gets an absolute path; other paths stay as written. `level`, `subject` and
-    `solution` are not kept. Records are in the order of the questions file, one per question that has an
-    answer. Hardly any of the published outputs have headings; most are a few paragraphs.
+    relative to the questions file gets an absolute path; other paths stay as written; one that leads out of
+    that folder is refused. `level`, `subject` and `solution` are not kept. Records are in the order of the
+    questions file, one per question that has an answer. Hardly any of the published outputs have headings;
+    most are a few paragraphs.
     Source: github.com/mathllm/MATH-V, MIT.
     """
 
@@ -60,12 +62,24 @@ class MathV(TolerantReader):
         choices=("error", "skip"),
     )
 
+    allow_outside: bool = setting(
+        False,
+        "accept image paths that lead out of the questions file's folder (absolute, by .. or by a link)",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.questions is None:
             raise UserError(
                 "format mathv needs the questions: give questions=.../testmini.jsonl (or test.jsonl)"
             )
+
+    def _found(self, fields: Fields, image: str) -> str:
+        folder = str(fields.path.parent)
+        path, outside = image_path(folder, image, allow_outside=self.allow_outside)
+        if outside is not None:
+            raise fields.error("image", f"an image inside its folder (this {outside}; {LEAVES})", image)
+        return path if os.path.isfile(path) else image
 
     def read(self, path: Path, report: ConvertReport) -> Iterator[CandidateRecord]:
         """One record per question."""
@@ -78,7 +92,7 @@ class MathV(TolerantReader):
             groups.add_question(
                 fields.identifier(),
                 question=question_text(fields.text("question"), options),
-                images=tuple(_found(fields, image) for image in images_of(fields)),
+                images=tuple(self._found(fields, image) for image in images_of(fields)),
                 answer=answer_text(fields, "answer"),
             )
 
@@ -148,11 +162,6 @@ def _files(path: Path) -> list[Path]:
     if not files:
         raise UserError(f"{path} holds no .jsonl file; give an outputs file, or a folder of them")
     return files
-
-
-def _found(fields: Fields, image: str) -> str:
-    path = os.path.join(os.path.abspath(fields.path.parent), image)
-    return path if os.path.isfile(path) else image
 
 
 def _extracted(fields: Fields, texts: ResponseFields) -> str | None:

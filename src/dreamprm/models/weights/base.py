@@ -15,6 +15,9 @@ from torch.nn import functional
 from dreamprm.config.choices import NORMALISATIONS
 from dreamprm.config.errors import UserError
 
+LARGEST_ALPHA = 2.0**63
+"""Beyond it a slope 1 / alpha is below 2^-63, and its square below the smallest normal number of float32."""
+
 Tensors = Mapping[str, Tensor]
 NO_MEMORY: Tensors = MappingProxyType({})
 
@@ -43,11 +46,26 @@ class Weights(ABC):
         """One weight per domain, as plain numbers for logs and reports; the mean over the domain's CoTs if
         each has its own weight. `memory` is what `remember` returned last."""
 
+    @property
+    def saturates(self) -> bool:
+        """Whether weights stop responding to alpha where it is large."""
+        return True
+
     def problem(self, alpha: Tensors) -> str:
-        """Why alpha cannot be used although it is finite: the first weight that is not; "" if all are."""
+        """Why alpha cannot be used although it is finite; "" if it can.
+
+        Either a weight is not finite, or alpha is so large that the upper level cannot correct it: the slope
+        of every weight in it is 0 or so small that AdamW's second moment, its square, underflows in float32.
+        """
         for name, value in self.named(alpha, self.memory()).items():
             if not math.isfinite(value):
                 return f"the upper step makes weights NaN or infinite ({name} {value}); lower upper.lr"
+        largest = max((float(one.detach().abs().max()) for one in alpha.values() if one.numel()), default=0.0)
+        if self.saturates and largest > LARGEST_ALPHA:
+            return (
+                f"the upper step makes alpha as large as {largest:.3g}, where the weights no longer respond "
+                "to it; lower upper.lr"
+            )
         return ""
 
     def by_instance(self, alpha: Tensors) -> Tensor | None:

@@ -47,6 +47,11 @@ class DomainWeights(Weights):
         object.__setattr__(self, "names", tuple(names))
         object.__setattr__(self, "normalisation", normalisation)
 
+    @property
+    def saturates(self) -> bool:
+        """Whether weights stop responding to alpha where it is large: unless they are alpha itself."""
+        return self.normalisation != "none"
+
     def init(self) -> dict[str, Tensor]:
         """Raw parameters `{"domain_weights": (K,) float32}` at which every weight is 1."""
         return {DOMAIN_WEIGHTS: raw_start(len(self.names), self.normalisation)}

@@ -65,6 +65,11 @@ class InstanceTable(Weights):
         domains[numbers] = np.repeat(np.arange(len(parts)), [part.size for part in parts])
         self._domains = torch.from_numpy(domains)  # (N,) each CoT's domain
 
+    @property
+    def saturates(self) -> bool:
+        """Whether weights stop responding to alpha where it is large: unless they are alpha itself."""
+        return self.normalisation != "none"
+
     def init(self) -> dict[str, Tensor]:
         """Raw parameters `{"instance_weights": (N,) float32}` at which every weight is 1."""
         return {INSTANCE_WEIGHTS: raw_start(len(self._domains), self.normalisation)}
