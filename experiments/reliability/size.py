@@ -2,7 +2,7 @@
 
     python experiments/reliability/size.py evaluate 200000      # questions, of 8 candidates each
     python experiments/reliability/size.py read 1000            # MB of step records
-    python experiments/reliability/size.py score 1000 4000      # questions; a tiny PRM of random weights
+    python experiments/reliability/size.py score 1000 4000      # questions; a tiny PRM of one layer
     python experiments/reliability/size.py digest 300           # MB of a checkpoint that is verified
 
 Each size is one line: what ran, the size of its input, seconds of CPU, peak memory in MB. A command whose
@@ -93,7 +93,7 @@ DIGEST = (
 )
 MODEL = (
     "import sys; sys.path.insert(0, 'tests'); from tiny_models import tiny_prm\n"
-    "tiny_prm().save_pretrained(sys.argv[1])"
+    "tiny_prm(layers=1, vision_layers=1, attn_implementation='sdpa').save_pretrained(sys.argv[1])"
 )
 
 

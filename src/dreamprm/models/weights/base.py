@@ -15,8 +15,9 @@ from torch.nn import functional
 from dreamprm.config.choices import NORMALISATIONS
 from dreamprm.config.errors import UserError
 
-LARGEST_ALPHA = 2.0**63
-"""Beyond it a slope 1 / alpha is below 2^-63, and its square below the smallest normal number of float32."""
+LARGEST_ALPHA = 2.0**70
+"""Beyond it the slope of K weights, at most K / alpha, is below 2^-63 even for 100 of them, and its square below
+the smallest normal number of float32."""
 
 Tensors = Mapping[str, Tensor]
 NO_MEMORY: Tensors = MappingProxyType({})
