@@ -16,8 +16,8 @@ from dreamprm.config.choices import NORMALISATIONS
 from dreamprm.config.errors import UserError
 
 LARGEST_ALPHA = 2.0**70
-"""Beyond it the slope of K weights, at most K / alpha, is below 2^-63 even for 100 of them, and its square below
-the smallest normal number of float32."""
+"""Beyond it the slope of K weights, at most K / alpha, is below 2^-63 even for 100 of them, and its square
+below the smallest normal number of float32."""
 
 Tensors = Mapping[str, Tensor]
 NO_MEMORY: Tensors = MappingProxyType({})
