@@ -34,9 +34,9 @@ from dreamprm.scoring.chain_scores import WINDOW_PASSES, Chain, WindowRule, scor
 from dreamprm.scoring.journal import ScoreJournal, StoredScores
 from dreamprm.scoring.refused_rows import UnscoredRows, refusal, require_scorable
 from dreamprm.scoring.rows import Kind, Row, Source, Stepless, rounded
+from dreamprm.scoring.score_status import ScoreStatus
 from dreamprm.scoring.scorer import Scorer, open_scorer, scorer_name
 from dreamprm.scoring.settings import ScoreConfig
-from dreamprm.scoring.status import ScoreStatus
 
 # A chain's place: (index of the row, index of the chain in it).
 Place = tuple[int, int]
