@@ -10,6 +10,7 @@ import importlib
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,11 +59,19 @@ class Forked:
                 self._status = os.waitstatus_to_exitcode(status)
         return self._status
 
-    def wait(self) -> int:
-        """Wait for its end; returns its exit code, or minus the signal that ended it."""
-        if self._status is None:
-            self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        return self._status
+    def wait(self, longest: float = 600.0) -> int:
+        """Wait for its end; returns its exit code, or minus the signal that ended it.
+
+        Raises:
+            RuntimeError: it was still running after `longest` seconds, and was killed.
+        """
+        end = time.monotonic() + longest
+        while (status := self.poll()) is None:
+            if time.monotonic() > end:
+                os.kill(self.pid, signal.SIGKILL)
+                raise RuntimeError(f"still running after {longest:g} s: {self.text()[-2000:]}")
+            time.sleep(0.002)
+        return status
 
     def kill(self) -> bool:
         """Send SIGKILL and wait; returns whether it was this that ended the process."""
