@@ -20,9 +20,13 @@ kills = load_script("reliability/kills")
 damage = load_script("reliability/damage")
 disks = load_script("reliability/disks")
 
-pytestmark = pytest.mark.skipif(
-    torch.cuda.is_available(), reason="the commands are forked from this process, which may have used its GPU"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        torch.cuda.is_available(),
+        reason="the commands are forked from this process, which may have used its GPU",
+    ),
+    pytest.mark.xdist_group("reliability"),  # one process makes the world, once
+]
 
 ONE_IN = 32
 """Of the damages, one in so many is done here; all of them take minutes."""
