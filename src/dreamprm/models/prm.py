@@ -1,6 +1,7 @@
 """The process reward model: a Qwen-VL backbone and a head that reads out a score at every step."""
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.storage import PRMParts, load_head, load_parts, save_parts
 
 OUTPUTS = ("step_logits", "token_logits")
+VISION = "backbone.model.visual."
+"""What the names of the vision tower's parameters start with."""
 
 
 class PRM(nn.Module):
@@ -90,21 +93,38 @@ class PRM(nn.Module):
         in_use = attention_in_use(self.backbone)
         return in_use == {"eager"} or (in_use <= {"eager", "sdpa"} and sdpa_is_math_only())
 
-    def trainable_params(self, *, freeze_vision: bool = False) -> dict[str, Tensor]:
+    def trainable_params(
+        self, *, freeze_vision: bool = False, patterns: Sequence[str] = ()
+    ) -> dict[str, Tensor]:
         """Master copies of the weights by name, for `torch.func.functional_call(prm, params, (batch,))`.
 
         Args:
             freeze_vision: leave the vision tower out; `functional_call` then uses the module's own weights
                 for it.
+            patterns: leave out what matches none of them, likewise; empty: nothing.
 
         Returns:
             New leaf tensors that require gradients, float32 (float64 for a float64 model), which share no
             storage with the module; a tied weight appears once, under its first name.
+
+        Raises:
+            UserError: a pattern that matches no parameter, of those that `freeze_vision` leaves.
         """
+        candidates = {
+            name: parameter
+            for name, parameter in self.named_parameters()
+            if not (freeze_vision and name.startswith(VISION))
+        }
+        for pattern in patterns:
+            if not any(fnmatchcase(name, pattern) for name in candidates):
+                raise UserError(
+                    f"{pattern!r} matches no parameter that can be trained; names are such as "
+                    f"{', '.join([*list(candidates)[:1], *list(candidates)[-2:]])}"
+                )
         return {
             name: parameter.detach().to(self.head.weight.dtype, copy=True).requires_grad_()
-            for name, parameter in self.named_parameters()
-            if not (freeze_vision and name.startswith("backbone.model.visual."))
+            for name, parameter in candidates.items()
+            if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
         }
 
     def load_params(self, params: Mapping[str, Tensor]) -> None:

@@ -24,7 +24,7 @@ from dreamprm.files.content import FileDigests
 from dreamprm.models.backbone import with_image_features
 from dreamprm.models.collation import MetaBatches, StepBatches
 from dreamprm.models.images import ImageStore
-from dreamprm.models.prm import PRM
+from dreamprm.models.prm import PRM, VISION
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.record_checks import RecordChecks
 from dreamprm.models.weights import Weights
@@ -232,7 +232,7 @@ def assemble(
         autocast=accelerator.autocast,
         processes=processes,
     )
-    params = prm.trainable_params(freeze_vision=config.model.freeze_vision)
+    params = _trained_params(config, prm)
     audit = make_audit(config, prm, list(params))
     _share_weights(prm, params)
     alpha = {name: value.to(processes.device) for name, value in level.alpha.items()}
@@ -244,7 +244,10 @@ def assemble(
         level.optimizer if level.moves else None,
         inner_steps=config.inner_steps,
         to_device=_to_device(
-            prm, processes.device, accelerator.autocast, frozen_vision=config.model.freeze_vision
+            prm,
+            processes.device,
+            accelerator.autocast,
+            frozen_vision=not any(name.startswith(VISION) for name in params),
         ),
         audit=audit,
         skip_nonfinite=config.on_nonfinite == "skip",
@@ -309,6 +312,13 @@ def rehearse(run: Run) -> None:
         )
     except NotImplementedError as error:
         raise UserError(f"hypergrad: {error}") from error
+
+
+def _trained_params(config: TrainConfig, prm: PRM) -> dict[str, torch.Tensor]:
+    try:
+        return prm.trainable_params(freeze_vision=config.model.freeze_vision, patterns=config.model.trainable)
+    except UserError as error:
+        raise UserError(f"model.trainable: {error}") from error
 
 
 def _require_enough_rows(config: TrainConfig, processes: Processes) -> None:

@@ -116,6 +116,11 @@ class ModelSettings:
         choices=("auto", "sdpa", "eager", "flash_attention_2"),
     )
     freeze_vision: bool = setting(False, "do not train the vision tower")
+    trainable: list[str] = setting(
+        [],
+        "patterns of the parameters to train, such as 'head.*', '*language_model.layers.2[4-7].*' or "
+        "'*merger*'; the others stay as they are and cost no gradient, no moments and no activations; empty: all",
+    )
 
     def check(self) -> None:
         """Refuse two sources of the backbone."""
