@@ -119,7 +119,7 @@ class ModelSettings:
     trainable: list[str] = setting(
         [],
         "patterns of the parameters to train, such as 'head.*', '*language_model.layers.2[4-7].*' or "
-        "'*merger*'; the others stay as they are and cost no gradient, no moments and no activations; empty: all",
+        "'*merger*'; the others stay as they are and cost no gradient, moments or activations; empty: all",
     )
 
     def check(self) -> None:
