@@ -27,6 +27,7 @@ MIXED = ["sampling=mixed", "batch_size=2", *PLAIN]
 ROWS: dict[str, list[str]] = {
     "first_order": PLAIN,
     "first_order, several domains": MIXED,
+    "one row of each domain": ["sampling=mixed", "batch_size=1", *PLAIN],
     "first_order, double backward": ["hypergrad={name: first_order, derivative: double_backward}", *MIXED],
     "first_order, forward mode": ["hypergrad={name: first_order, derivative: forward_mode}", *MIXED],
     "adjoint": ["hypergrad.name=adjoint", *MIXED],

@@ -166,7 +166,6 @@ def assemble(
     if data is not None:
         config = dataclasses.replace(config, data=data)
     processes = Processes.of(accelerator)
-    _require_enough_rows(config, processes)
     set_seed(config.seed)  # Python's, numpy's and torch's generators: two processes start alike
     digests = FileDigests() if digests is None else digests
     text_reports: list[ReadReport] = []
@@ -175,6 +174,7 @@ def assemble(
         table = open_training_data(config.data, say=say, digests=digests)
         texts = open_texts(config.data, say=say, reports=text_reports) if config.lm_weight else []
         meta = open_meta_data(config.data, say=say, digests=digests, reports=meta_reports)
+    _require_enough_rows(config, len(table.domains), processes)
     estimator = configured_estimator(config)
     prm = make_prm(config).to(processes.device)
     if estimator.needs_second_order and not prm.supports_second_order:
@@ -321,16 +321,17 @@ def _trained_params(config: TrainConfig, prm: PRM) -> dict[str, torch.Tensor]:
         raise UserError(f"model.trainable: {error}") from error
 
 
-def _require_enough_rows(config: TrainConfig, processes: Processes) -> None:
+def _require_enough_rows(config: TrainConfig, domains: int, processes: Processes) -> None:
     """Refuse batches of which a process would have no row."""
-    sizes = {"batch_size": config.batch_size, "meta_batch_size": config.meta_batch_size}
+    rows = config.batch_size * (domains if config.sampling == "mixed" else 1)
+    sizes = {"batch_size": rows, "meta_batch_size": config.meta_batch_size}
     if config.lm_weight:
         sizes["lm_batch_size"] = config.lm_batch_size
     for name, size in sizes.items():
         if size < processes.share.count:
             raise UserError(
-                f"{name}={size} leaves some of the {processes.share.count} processes without a row, as a "
-                f"batch is divided among them; start at most {size}, or raise {name} (another experiment)"
+                f"{name}={getattr(config, name)} leaves some of the {processes.share.count} processes without a "
+                f"row, as a batch is divided among them; start at most {size}, or raise {name} (another experiment)"
             )
 
 
