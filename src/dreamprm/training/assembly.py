@@ -330,8 +330,9 @@ def _require_enough_rows(config: TrainConfig, domains: int, processes: Processes
     for name, size in sizes.items():
         if size < processes.share.count:
             raise UserError(
-                f"{name}={getattr(config, name)} leaves some of the {processes.share.count} processes without a "
-                f"row, as a batch is divided among them; start at most {size}, or raise {name} (another experiment)"
+                f"{name}={getattr(config, name)} leaves some of the {processes.share.count} processes "
+                f"without a row, as a batch is divided among them; start at most {size}, or raise {name} "
+                "(another experiment)"
             )
 
 
