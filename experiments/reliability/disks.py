@@ -6,7 +6,7 @@
 The disks are tmpfs of several sizes, of few files, and read-only ones, mounted where nobody else sees them
 (in a mount namespace; as root, or where users may make one), met by a run that begins and by one that was
 stopped half-way. Everywhere: files that may grow to several sizes (RLIMIT_FSIZE), a folder of another user
-(as root), a file where a folder should be.
+(as root, if others may read Python's files), a file where a folder should be.
 
 A command on such a disk may end well, if there was room enough. Otherwise it has to end with one message and
 no traceback, with exit code 2 (1 where a disk is full and nothing can be said of what stands); what is there
@@ -32,6 +32,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from damage import Runs
 from forked import Forked, in_a_child
 from tiny_commands import (
@@ -145,7 +146,8 @@ class Cases:
             runs.straight("evaluate")  # which it reports on
         if name == "train":
             runs.kept()
-        self.root = os.geteuid() == 0  # asked here: whoever may mount is root there, and nobody else can be
+        # Asked here: who may mount is root there, and can be nobody else.
+        self.is_root = os.geteuid() == 0 and all(map(_others_may_read, (os.__file__, torch.__file__)))
         self.wanted = runs.wanted(name)
         straight = runs.straight(name)
         self.size = sum(path.stat().st_size // 4096 * 4096 + 4096 for path in straight.rglob("*"))
@@ -162,7 +164,7 @@ class Cases:
             yield self._case(f"files of {size:,} bytes", _as_it_is, before=_limit(size))
         for case, spoil in (("a file in its place", _a_file), ("below a file", _below_a_file)):
             yield self._case(case, _as_it_is, around=spoil)
-        if self.root:
+        if self.is_root:
             yield self._case("a folder of another user", _as_it_is, before=_nobody)
         if not mounts:
             return
@@ -294,6 +296,11 @@ def _as_it_is(disk: Disk) -> None:
 
 def _limit(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def _others_may_read(path: str) -> bool:
+    """Whether another user can import a module."""
+    return all(folder.stat().st_mode & 0o001 for folder in Path(path).resolve().parents)
 
 
 def _nobody() -> None:
