@@ -55,8 +55,6 @@ NOBODY = 65534
 SHARES = (0.02, 0.2, 0.45, 0.7, 0.93)
 """Sizes of the disks, as shares of what a run leaves."""
 
-Start = Callable[..., Forked]
-
 
 class Disk:
     """A tmpfs, or, without a mount, a folder.

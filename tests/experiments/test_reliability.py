@@ -76,7 +76,7 @@ def test_a_damage_that_changes_a_result_would_be_seen(runs: Any) -> None:
 def test_disks_without_room_are_told_in_one_message_and_cost_nothing(name: str, runs: Any) -> None:
     rows = disks.run_cases([name], runs, mounts=disks.can_mount(runs.here.folder), few=True)[name]
     assert [row for row in rows if row[1] == "BAD"] == []
-    assert sum(outcome == "refused" for _, outcome, _ in rows) >= 3
+    assert sum(outcome == "refused" for _, outcome, _ in rows) >= 2
 
 
 def test_what_a_kill_would_change_is_seen(tmp_path: Path) -> None:
