@@ -89,7 +89,8 @@ class Runs:
         straight = self.kept() if name == "train" else self.straight(name)
         shutil.copytree(straight, folder)
         for path in folder.glob("config*.yaml"):
-            path.write_text(path.read_text().replace(str(straight), str(folder)))
+            text = path.read_text().replace(str(straight), str(folder))
+            path.write_text(text.replace("keep: 9", "keep: 2"))
         if name == "train":
             for path in (folder / "checkpoints").iterdir():
                 if path.name not in ("step-000004", f"step-{STOPPED_AT:06d}"):
