@@ -183,8 +183,8 @@ def _xlsx_rows(path: Path) -> Iterator[Fields | DataError]:
 
 
 def _sheet_rows(library: Any, path: Path) -> Iterator[Fields]:
-    book = library.load_workbook(path, read_only=True, data_only=True)
-    try:
+    with path.open("rb") as file:  # which the library leaves open where it fails
+        book = library.load_workbook(file, read_only=True, data_only=True)
         rows = book.worksheets[0].iter_rows(values_only=True)
         names = [None if name is None else str(name) for name in next(rows, ())]
         for line, cells in enumerate(rows, start=2):
@@ -192,7 +192,6 @@ def _sheet_rows(library: Any, path: Path) -> Iterator[Fields]:
                 # Rows stop at their last non-empty cell.
                 row = dict(itertools.zip_longest(names, cells[: len(names)]))
                 yield Fields({name: value for name, value in row.items() if name}, path, line=line)
-    finally:
         book.close()
 
 
