@@ -224,6 +224,7 @@ def test_steps_and_question() -> None:
     fuzz(check, few=30, text=responses, first=st.integers(1, 4))
 
 
+_COMMAS = ("1.000,5", "1.234,56", "2.000,50")
 _TYPES = ("integer", "float", "symbolic", "text", None)
 _OPTIONS = (
     ("water", "food", "air"),
@@ -287,4 +288,8 @@ def test_checker_auto(auto: Checker) -> None:
             assert vote is None or found.setdefault(vote, verdict) == verdict, (vote, found, verdict)
         assert verdict != "wrong"
 
-    fuzz(check, few=12, text=responses, other=responses, question=questions)
+    numbers = [
+        QuestionRecord("Q?", (), text, (), "d", kind, None, None, "q") for text in _COMMAS for kind in _TYPES
+    ]
+    known = [{"text": "", "other": "4", "question": number} for number in numbers]
+    fuzz(check, few=12, text=responses, other=responses, question=questions, known=known)

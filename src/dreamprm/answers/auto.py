@@ -115,7 +115,8 @@ class AutoChecker(Checker):
     def _several(self, stated: Stated, question: QuestionRecord) -> Judgement | None:
         """The judgement of an answer of several values; None if neither side has several."""
         extracted = plain(stated.text)
-        right = read_values(question.answer)
+        # 1.234,5 is one number, although each side of its comma is one too.
+        right = read_values(question.answer) if read_quantity(question.answer) is None else None
         single = read_quantity if right is not None else read_number
         given = read_values(stated.text) if single(extracted) is None else None
 
@@ -131,11 +132,15 @@ class AutoChecker(Checker):
         elif right is not None:
             if read_number(extracted) is None:
                 return None
+            if _COMMA.fullmatch(plain(question.answer)):
+                decimal = replace(question, answer=plain(question.answer).replace(",", "."))
+                if self._numeric.compare(stated, decimal).verdict == "right":
+                    return Judgement("undecided", extracted, "a decimal comma, or two numbers")
             verdict, reason = compare_with_one(extracted, right, lambda one: equal(one, stated.text))
         elif given is not None:
-            if re.fullmatch(r"[-+]?\d+,\d+", extracted):
-                decimal = Stated(extracted.replace(",", "."), stated.how)
-                if self._numeric.compare(decimal, question).verdict == "right":
+            if _COMMA.fullmatch(extracted):
+                with_point = Stated(extracted.replace(",", "."), stated.how)
+                if self._numeric.compare(with_point, question).verdict == "right":
                     return Judgement("undecided", extracted, "a decimal comma, or two numbers")
             verdict, reason = compare_with_one(
                 question.answer, given, lambda one: equal(question.answer, one)
@@ -155,6 +160,9 @@ class AutoChecker(Checker):
         if self._symbolic is None:
             return Judgement("undecided", stated.text, "an expression, and math-verify is not installed")
         return self._symbolic.compare(stated, reference)
+
+
+_COMMA = re.compile(r"[-+]?\d+,\d+")
 
 
 def _brackets(text: str) -> str:
