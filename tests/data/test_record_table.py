@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -303,6 +304,20 @@ def test_two_processes_making_the_same_copy(many: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "rename", overtaken)
     assert len(opened(many)) == 2500
     assert len(os.listdir(many.parent / "cache")) == 1
+
+
+@pytest.mark.parametrize("bad", [[], ["{"]], ids=["whole", "with a row left out"])
+def test_commands_that_start_together_open_one_copy(bad: list[str], write_rows: Any, many: Path) -> None:
+    """Many at once, also of a file that is read at every start; none finds a copy that is being moved."""
+    path = write_rows([*many.read_text().splitlines()[:20], *bad])
+
+    def start(_: int) -> int:
+        table = opened(path, on_error="skip", max_bad_fraction=0.5)
+        return len(RecordTable.concatenate([table, table]))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(start, range(40))) == [40] * 40
+    assert len([name for name in os.listdir(path.parent / "cache") if not name.startswith(".")]) == 1
 
 
 def test_a_rename_that_fails_otherwise_is_an_error(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from dreamprm.data.records import CandidateRecord, MetaRecord, Record, StepRecor
 from dreamprm.files.atomic import atomic_folder, make_folder, remove_ended, write_lines_atomically
 from dreamprm.files.content import FileDigests, content_key
 from dreamprm.files.disk_errors import require_folder
+from dreamprm.files.locks import path_in_turn
 from dreamprm.responses import StepCounts
 
 R = TypeVar("R", StepRecord, MetaRecord, CandidateRecord)
@@ -176,8 +177,13 @@ class RecordTable(Generic[R]):
         folder = Path(cache_dir) / f"{path.stem}-{_key(path, kind, settings, digests)}"
         if not _is_complete(folder):
             require_folder(cache_dir, "cache_dir")
+            make_folder(cache_dir)
             remove_ended(cache_dir)
-            _build(folder, path, FORMS[kind], settings, digests)
+            # Commands that start together share the work, and none moves a copy that another is opening.
+            with path_in_turn(folder):
+                if not _is_complete(folder):
+                    _build(folder, path, FORMS[kind], settings, digests)
+                return cls([folder])
         return cls([folder])
 
     @classmethod
@@ -299,12 +305,22 @@ def _stored_report(folder: Path) -> ReadReport:
 
 def _is_complete(folder: Path) -> bool:
     """Whether there is a copy of the whole file, with nothing left out, and no byte of it has changed."""
-    try:
-        stored = json.loads((folder / _REPORT).read_text(encoding="utf-8"))["table"]
-        report = _stored_report(folder)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    stored = _stored(folder)
+    if stored is None:
         return False
-    return not (report.bad or report.text_only) and stored == FileDigests().found(folder / _TABLE)
+    report = ReadReport(**stored["report"])
+    return not (report.bad or report.text_only)
+
+
+def _stored(folder: Path) -> dict[str, Any] | None:
+    """What is stored of the copy in a folder; None where there is no whole one."""
+    try:
+        stored = json.loads((folder / _REPORT).read_text(encoding="utf-8"))
+        ReadReport(**stored["report"])
+        whole = stored["table"] == FileDigests().found(folder / _TABLE)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return stored if whole else None
 
 
 def _build(folder: Path, path: Path, form: ArrowForm, settings: dict[str, Any], digests: FileDigests) -> None:
@@ -319,11 +335,20 @@ def _build(folder: Path, path: Path, form: ArrowForm, settings: dict[str, Any], 
                     writer.write_batch(form.batch(batch))
             digests.of(path)  # raises if it has changed meanwhile: the copy is keyed by what it held before
             stored = {"table": FileDigests().of(partial / _TABLE), "report": report.to_json()}
-            (partial / _REPORT).write_text(json.dumps(stored), encoding="utf-8")
+            text = json.dumps(stored)
+            if json.loads(text) == _stored(folder):
+                raise _SameCopy  # which others may be reading
+            (partial / _REPORT).write_text(text, encoding="utf-8")
+    except _SameCopy:
+        pass
     except FileExistsError:
-        # Another process finished the same copy first; anything else at that place is an error.
+        # A process of an earlier version has finished the same copy; anything else there is an error.
         if not (folder / _TABLE).is_file():
             raise
+
+
+class _SameCopy(Exception):
+    """What is there holds just what was read again, something having been left out of it."""
 
 
 def _memory_mapped(paths: Sequence[Path]) -> tuple[list[int], Any]:

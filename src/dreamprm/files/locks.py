@@ -19,12 +19,13 @@ OUTPUT_LOCK = ".output.lock"
 """The same for the folder of another command."""
 
 
-def acquire(path: Path, *, of: Path) -> FileLock:
+def acquire(path: Path, *, of: Path, wait: bool = False) -> FileLock:
     """The lock in a file, which is made if it is missing; `release` gives it back.
 
     Args:
         path: the lock's file.
         of: what it is the lock of, for the message.
+        wait: until nobody else holds it.
 
     Raises:
         UserError: another process holds it.
@@ -35,7 +36,7 @@ def acquire(path: Path, *, of: Path) -> FileLock:
         path.touch()
         before = path.stat().st_ino
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=-1 if wait else 0)
         except Timeout:
             raise UserError(
                 f"{of} is being written by another process; wait for it, or give another output"
@@ -74,11 +75,18 @@ def owned_path(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _held(place: Path, *, of: Path) -> Iterator[None]:
+def path_in_turn(path: Path) -> Iterator[None]:
+    """As `owned_path`, once whoever holds it is done: for what several processes make and share."""
+    with _held(path.with_name(f".{path.name}.lock"), of=path, wait=True):
+        yield
+
+
+@contextmanager
+def _held(place: Path, *, of: Path, wait: bool = False) -> Iterator[None]:
     folder = place.parent
     missing = [part for part in (folder, *folder.parents) if not part.exists()]
     make_folder(folder)
-    lock = acquire(place, of=of)
+    lock = acquire(place, of=of, wait=wait)
     try:
         yield
     finally:
