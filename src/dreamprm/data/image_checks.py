@@ -95,7 +95,7 @@ class ImageFactsFile:
 
 
 def _is_row(row: Any) -> bool:
-    """Whether a value can be the facts of an image: a size, or why there is none."""
+    """Whether a value can be the facts of an image: a size, or the reason why it has no size."""
     if not isinstance(row, list) or len(row) != 4:
         return False
     *sizes, problem, cut_off = row

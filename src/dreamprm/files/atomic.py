@@ -117,7 +117,7 @@ def make_folder(folder: str | Path) -> None:
 
 
 def flush_file(path: Path) -> None:
-    """Wait until what a file holds is on disk, for files that grow line by line; none is none to wait for."""
+    """Wait until what a file holds is on disk, for files that grow line by line; a missing one is skipped."""
     if path.exists():
         _flush(path)
 
@@ -151,7 +151,7 @@ def remove_ended(root: str | Path, names: re.Pattern[str] = ANY) -> None:
     processes of this machine that have certainly ended.
 
     Args:
-        root: the folder; nothing happens if there is none.
+        root: the folder; nothing happens if it does not exist.
         names: of the files and folders whose temporaries are meant.
     """
     root = Path(root)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# Emphasis, code, links, headings; an underscore within a word is none, and a backslash escapes only a mark.
+# Emphasis, code, links, headings; an underscore within a word stays, and a backslash escapes only a mark.
 _MARKS = re.compile(r"[`*\[\]#~!]|(?<![^\W_])_|_(?![^\W_])|\\(?=[!-/:-@[-`{-~]|\Z)")
 # HTML, and what viewers make a link of.
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}

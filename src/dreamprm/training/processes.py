@@ -31,13 +31,13 @@ from dreamprm.models.collation import Share
 from dreamprm.runtime.process import launched_processes
 from dreamprm.training.settings import TrainConfig
 
-BUCKET = 1 << 24  # entries that are summed at once: more collectives than with one, less memory
+BUCKET = 1 << 24  # entries that are summed at once: few collectives, and no piece as large as the model
 # The first process reads and checks new data while the others wait; the launcher ends all if one has ended.
 PATIENCE = timedelta(hours=6)
 
 
 class LostProcess(UserError):
-    """Another process of the run has ended, and says why itself."""
+    """Another process of the run cannot be reached; if it has ended, it says why itself."""
 
 
 class UnreadElsewhere(DataError):
@@ -193,8 +193,14 @@ def leave() -> None:
 def _collective(call: Callable[..., Any], *arguments: Any) -> None:
     try:
         call(*arguments)
-    except RuntimeError as error:  # what torch raises if the connection to a process is lost
-        raise LostProcess("another process of the run has ended; its own message says why") from error
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # what torch raises if the connection to a process is lost, among others
+        reason = str(error).strip().split("\n")[0]
+        raise LostProcess(
+            f"the processes of the run cannot reach each other ({reason}); if one of them has ended, its own "
+            "message says why"
+        ) from error
 
 
 @torch.no_grad()

@@ -46,7 +46,7 @@ GUESSES = {
 
 
 def predict_first_errors(steps: ScoredSteps, scorer: str, threshold: float) -> Integers:
-    """(R,) each record's first step whose log-odds are below `threshold` (log-odds); -1 if there is none."""
+    """(R,) each record's first step whose log-odds are below `threshold` (log-odds); -1 without one."""
     below = steps.log_odds[scorer] < threshold
     ends = [np.flatnonzero(below[a:b]) for a, b in zip(steps.offsets, steps.offsets[1:])]
     return np.array([places[0] if places.size else ERROR_FREE for places in ends], dtype=np.int64)

@@ -149,7 +149,7 @@ def differences(
 
 
 def development_counts(parts: Parts) -> dict[str, int] | None:
-    """What the development set holds; None if there is none."""
+    """What the development set holds; None without a development set."""
     if parts.development is None:
         return None
     held = parts.development
