@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.config.errors import UserError
+from dreamprm.files.append_only import checked_text
 from dreamprm.files.atomic import write_atomically
 from dreamprm.reporting import final_table
 from dreamprm.reporting.run_figures import trained
@@ -86,7 +87,7 @@ def add_to_summary(run: Path, world: Path, evaluation: Path | None = None) -> di
     clock = run / "logs" / "seconds.txt"  # written by the chain that the run is part of
     if clock.is_file():
         summary["seconds"] = float(clock.read_text())
-    write_atomically(run / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(run / "summary.json", checked_text(json.dumps(summary, indent=2, ensure_ascii=False)))
     return summary
 
 

@@ -41,6 +41,11 @@ UNUSABLE = {
     "name: a\nextra: "
     + "[" * 2000: "line 2: not valid YAML: more than 50 lists or sections within one another",
     "name: &a [*a]\n": "line 1: not valid YAML:",
+    "name: a\nfiles: &a [*a]\n": "line 2: not valid YAML: *a is within what it stands for",
+    "name: a\nextra:\n  a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n"
+    + "".join(
+        f"  {key}: &{key} [{', '.join(['*' + of] * 9)}]\n" for of, key in zip("abcdef", "bcdefg")
+    ): "line 8: not valid YAML: aliases that stand for more than 100,000 values",
     "name: a\0b\n": "line 1: not valid YAML: the character '\\x00' is not allowed",
     'name: "a\\0b"\n': "name must not hold the character '\\x00'",
     'name: "\\ud800"\n': "given.yaml",
@@ -103,6 +108,11 @@ def test_a_configuration_reads_no_environment_and_runs_no_code(
     with pytest.raises(UserError, match=r"\$\{.*:\.\.\.\} is not resolved.*on the command line") as caught:
         load("name: a" if where == "--" else where.format(value), *overrides, folder=tmp_path)
     assert "planted-value" not in str(caught.value)
+
+
+def test_a_value_may_be_given_twice_by_an_alias(tmp_path: Path) -> None:
+    config = load("name: a\nfiles: &same [x, y]\nextra: {again: *same}\n", folder=tmp_path)
+    assert config.files == config.extra["again"] == ["x", "y"]
 
 
 def test_references_to_other_keys_are_resolved(tmp_path: Path) -> None:

@@ -292,7 +292,25 @@ def test_a_pair_that_cannot_be_is_refused_before_anything_is_written(tmp_path):
             lambda row: row["picked"][0]["scores"]["vanilla"].update(aggregate=None),
             "vanilla.aggregate': got None",
         ),
+        (
+            lambda row: row["picked"][0]["scores"]["vanilla"].update(aggregate=float("nan")),
+            "vanilla.aggregate': got nan; allowed: a finite number",
+        ),
+        (
+            lambda row: row["picked"][0]["scores"]["vanilla"].update(log_odds=[10**400]),
+            "not JSON .a number or a nesting that is too long",
+        ),
+        (
+            lambda row: row["picked"][1].update(index=2),
+            r"field 'picked\[1\].index': got 2; allowed: less than the 2",
+        ),
+        (
+            lambda row: row.update(counts=dict.fromkeys(row["counts"], 0)),
+            "field 'counts.both_right': got 0; allowed: more than 0 questions",
+        ),
         (lambda row: row.update(picks={"dreamprm": "0"}), "field 'picks'"),
+        (lambda row: row.update(picks={"dreamprm": [2]}), "field 'picks'"),
+        (lambda row: row.update(picks={"dreamprm": [True]}), "field 'picks'"),
         (lambda row: row.update(candidates=True), "field 'candidates': got True"),
         (lambda row: row.pop("question"), "field 'question' is missing"),
         (
@@ -310,9 +328,10 @@ def test_a_damaged_file_is_refused_by_line_and_field(tmp_path, change, message):
     file.write_text("\n" + json.dumps(row) + "\n")
     with pytest.raises(DataError, match=rf"examples\.jsonl:2: .*{message}|examples\.jsonl:2: {message}"):
         read_examples(file)
-    file.write_text("{\n")
-    with pytest.raises(DataError, match=r"examples\.jsonl:1: not JSON"):
-        read_examples(file)
+    for content, message in ((b"{\n", "not JSON"), (b'{"id": "\xff"}\n', "not UTF-8 at byte 8 of the line")):
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=rf"examples\.jsonl:1: {message}"):
+            read_examples(file)
 
 
 def test_half_of_a_surrogate_pair_is_a_data_error(tmp_path):

@@ -5,9 +5,12 @@ import math
 
 import numpy as np
 import pytest
+from small_folders import FOLDERS
 
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.files.append_only import checked_text
 from dreamprm.reporting import read_run
+from dreamprm.reporting.contents import read_folder
 
 
 def test_reads_all_files(run_folder):
@@ -84,3 +87,85 @@ def test_a_file_that_is_no_text(run_folder, name):
     (run_folder / name).write_bytes(b"{}\n" + "name".encode("utf-16"))
     with pytest.raises(DataError, match=f"{name}: not UTF-8 at byte 3; the file is damaged or was saved"):
         read_run(run_folder)
+
+
+SPOILT = {
+    "run": {
+        "summary.json": {
+            "weights": (
+                [1.0],
+                r"field weights: got \[1.0\]; allowed: an object; .* run `dreamprm train` again",
+            ),
+            "best_of_n": (
+                {"dreamprm": {"a": 1.5}},
+                r"field best_of_n.dreamprm.a: got 1.5; .* a number in \[0",
+            ),
+            "seed": ("0", "field seed: got '0'; allowed: a whole number >= 0"),
+            "targets": ({"x": {"target": 1}}, "field targets.x.measured is missing"),
+            "accuracy_by_n": ({"x": {"a": {"four": 1}}}, "got 'four'; allowed: a number of candidates"),
+            "audit": ({"exact": ["adjoint"], "windows": True}, "field audit.undefined is missing"),
+        },
+        "metrics.jsonl": {
+            "step": (None, "metrics.jsonl:1: field step: got None; allowed: a number >= 0"),
+            "status": (5, "metrics.jsonl:1: field status: got 5; allowed: a text"),
+        },
+        "domain_weights.jsonl": {
+            "step": ("5", "domain_weights.jsonl:1: field step: got '5'"),
+            "weights": ({"charts": "high"}, "field weights.charts: got 'high'; allowed: a number, or null"),
+        },
+    },
+    "evaluation": {
+        "evaluation.json": {
+            "suites": ({}, "field suites: got {}; allowed: an object of at least 1"),
+            "level": (float("nan"), "field level: got nan"),
+            "resamples": (10.5, "field resamples: got 10.5; allowed: a whole number >= 1"),
+            "mean_over": (["c"], "field mean_over: got 'c'; allowed: a suite: a, b"),
+            "notes": ("a", "field notes: got 'a'; allowed: a list"),
+            "generators": ({"a": {"accuracy": {}, "best": {"name": "m", "chosen_on": "test"}}}, "got 'm'"),
+            "checkpoints": ({"x": {"picked": "y", "development": {}}}, "an object of at least 1"),
+            "aggregations": (
+                {"x": {"aggregation": "mean", "chosen": "maybe"}},
+                "got 'maybe'; allowed: fixed",
+            ),
+        },
+        "examples.jsonl": {"suite": ("b", "are not among the questions that evaluation.json counts")},
+    },
+    "steps": {
+        "steps.json": {
+            "calibration": ({"x": {"all": {}}}, "field calibration.x.up_to_first_error is missing"),
+            "thresholds": ({"x": {"probability": 2, "log_odds": 1}}, "field thresholds.x.probability: got 2"),
+            "auc": ({"x": {"all": {"pooled": {"other": None}}}}, "field auc.x.all.pooled: got 'other'"),
+            "left_out": (None, "field left_out: got None; allowed: an object"),
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "field"),
+    [(kind, name, field) for kind, files in SPOILT.items() for name in files for field in files[name]],
+)
+def test_a_value_that_cannot_be_is_refused_by_file_and_field(kind, name, field, tmp_path):
+    for file, content in FOLDERS[kind].items():
+        (tmp_path / file).write_bytes(content)
+    value, message = SPOILT[kind][name][field]
+    first, *rest = FOLDERS[kind][name].decode().splitlines(keepends=True)
+    (tmp_path / name).write_text(json.dumps(json.loads(first) | {field: value}) + "\n" + "".join(rest))
+    with pytest.raises(DataError, match=message) as caught:
+        read_folder(tmp_path)
+    assert str(caught.value).startswith(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_a_result_that_has_changed_since_it_was_written_is_refused(kind, tmp_path):
+    for file, content in FOLDERS[kind].items():
+        (tmp_path / file).write_bytes(content)
+    name = next(iter(FOLDERS[kind]))
+    text = checked_text(FOLDERS[kind][name].decode())
+    (tmp_path / name).write_text(text)
+    read_folder(tmp_path)
+    (tmp_path / name).write_text(text.replace("0.75", "0.7", 1))
+    with pytest.raises(DataError, match=f"{name}: its checksum is not that of its text"):
+        read_folder(tmp_path)
+    (tmp_path / name).write_text(text.replace("0.75", "0.7", 1).rstrip())  # written anew by another program
+    read_folder(tmp_path)

@@ -133,6 +133,22 @@ def test_a_world_without_its_scenes_is_refused(tmp_path: Path) -> None:
     (tmp_path / SCENES).write_text(json.dumps({"image": "a.png", "style": "baroque"}) + "\n")
     with pytest.raises(UserError, match=r"cannot be read \(KeyError: 'baroque'\)"):
         SandboxGenerator(str(tmp_path))
+    row = {
+        "image": "a.png",
+        "style": "shifted",
+        "left_skill": "bar",
+        "right_skill": "die",
+        "left": 1,
+        "seed": 9,
+    }
+    for wrong, message in (
+        ({"right": "6"}, "field 'right': got '6'; allowed: a whole number"),
+        ({"right": 6, "left_skill": "baz"}, "a skill that is none of bar"),
+        ({"right": 6, "image": None}, "field 'image': got None"),
+    ):
+        (tmp_path / SCENES).write_text(json.dumps(row | wrong) + "\n")
+        with pytest.raises(UserError, match=message):
+            SandboxGenerator(str(tmp_path))
 
 
 def test_unknown_errors_are_refused(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from dreamprm.config.schema import LARGEST_INTEGER
 
 _DEEPEST = 50
 _MOST_BYTES = 2**24
+_MOST_REPEATED = 100_000
 _YAML = "tag:yaml.org,2002:"
 _TAGS = frozenset(f"{_YAML}{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq", "merge"))
 # Resolvers that read other keys of the same configuration; all others read the environment or run code.
@@ -54,12 +55,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: cannot be read as YAML: line {line} is {form}; save the file as UTF-8"
         ) from error
-    value = _parsed(text, str(path), lambda: OmegaConf.load(io.StringIO(text)))
+    value = _parsed(text, str(path), lambda: _contained(OmegaConf.load(io.StringIO(text))))
     if not isinstance(value, dict):
         found = type(value).__name__
         raise UserError(f"{path}: must hold keys and values (`key: value` lines), got a {found}")
     require_plain(value, "", str(path))
     return {str(key): part for key, part in value.items()}
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text that is shown or compared, as PyYAML reads it, not used as a configuration.
+
+    Raises:
+        UserError: with the line where it is known.
+    """
+    return _parsed(text, "the text", lambda: yaml.safe_load(text))
 
 
 def parse_override(text: str, key: str, source: str) -> Any:
@@ -70,7 +80,7 @@ def parse_override(text: str, key: str, source: str) -> Any:
     """
     try:
         # Through OmegaConf, whose YAML reads 5e-7 as a number.
-        value = _parsed(text, "", lambda: OmegaConf.from_dotlist(["value=" + text]))["value"]
+        value = _parsed(text, "", lambda: _contained(OmegaConf.from_dotlist(["value=" + text])))["value"]
     except UserError as error:
         raise UserError(
             f"{source}: the value of {key} is not valid YAML: {shortened(text)}{error}"
@@ -119,7 +129,7 @@ def require_usable_characters(value: Any, source: str) -> None:
 
 
 def _parsed(text: str, source: str, load: Callable[[], Any]) -> Any:
-    """What OmegaConf makes of a YAML text that has been checked."""
+    """What `load` makes of a YAML text that has been checked."""
 
     def problem(words: str, line: int | None = None) -> UserError:
         place = f", line {line}" if line is not None and (source or line > 1) else ""
@@ -131,7 +141,7 @@ def _parsed(text: str, source: str, load: Callable[[], Any]) -> Any:
         raise problem(f"the character {unprintable[0]!r} is not allowed", line)
     try:
         _check_events(text, problem)
-        return OmegaConf.to_container(load(), resolve=False)
+        return load()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         raise problem(str(error.problem), mark.line + 1 if mark else None) from error
@@ -151,9 +161,15 @@ def _parsed(text: str, source: str, load: Callable[[], Any]) -> Any:
         raise problem(_first_line(error)) from error
 
 
+def _contained(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=False)
+
+
 def _check_events(text: str, problem: Callable[[str, int | None], UserError]) -> None:
-    """Check what the libraries do not: nesting, tags, and scalars that Python cannot convert."""
-    depth = 0
+    """Check what the libraries do not: nesting, tags, aliases, and scalars that Python cannot convert."""
+    depth, seen, repeated = 0, 0, 0  # values read, and those more that aliases stand for
+    anchors: dict[str, int] = {}  # how many values each anchored one is
+    begun: list[tuple[str | None, int]] = []
     converter = yaml.SafeLoader("")
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         line = event.start_mark.line + 1 if event.start_mark is not None else None
@@ -161,8 +177,21 @@ def _check_events(text: str, problem: Callable[[str, int | None], UserError]) ->
             depth += 1
             if depth > _DEEPEST:
                 raise problem(f"more than {_DEEPEST} lists or sections within one another", line)
+            begun.append((event.anchor, seen + repeated))
+            seen += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+            anchor, before = begun.pop()
+            if anchor is not None:
+                anchors[anchor] = seen + repeated - before
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in begun):
+                raise problem(f"*{event.anchor} is within what it stands for", line)
+            repeated += anchors.get(event.anchor, 1)
+            if repeated > _MOST_REPEATED:
+                raise problem(f"aliases that stand for more than {_MOST_REPEATED:,} values", line)
+        else:
+            seen += 1
         tag = getattr(event, "tag", None)
         if tag is not None and tag != "!" and tag not in _TAGS:
             raise problem(f"the tag {tag.replace(_YAML, '!!')} is not supported; write a plain value", line)

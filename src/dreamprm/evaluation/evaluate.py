@@ -21,6 +21,7 @@ from dreamprm.evaluation.packed import Mapped, PackedRecords
 from dreamprm.evaluation.page import evaluation_page, notes
 from dreamprm.evaluation.scored_suite import Asked, Check, ScoredSuite, open_scored_suite, shared_questions
 from dreamprm.evaluation.settings import EvaluateConfig, SuiteFiles
+from dreamprm.files.append_only import checked_text
 from dreamprm.files.atomic import (
     remove_ended,
     save_config,
@@ -89,7 +90,9 @@ def _evaluate(config: EvaluateConfig, folder: Path) -> None:
     write_atomically(folder / "evaluation.md", page)
     write_examples(folder, evaluation, picks, drawn)
     _write_plots(folder, result)
-    write_atomically(folder / "evaluation.json", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(
+        folder / "evaluation.json", checked_text(json.dumps(result, indent=2, ensure_ascii=False))
+    )
     _say(page.partition("\n## Accuracy over n")[0])
     _say(
         f"\n{folder}: evaluation.md, evaluation.json, per_question.jsonl, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +138,7 @@ def read_examples(path: Path) -> tuple[Example, ...]:
 
     Raises: DataError for a line that is not a valid example, with file, line and field.
     """
-    with path.open(encoding="utf-8") as stream:
+    with path.open("rb") as stream:
         return tuple(
             _example(_parsed(text, path, line), path, line)
             for line, text in enumerate(stream, start=1)
@@ -156,13 +157,23 @@ def read_agreements(result: Mapping[str, Any], path: Path) -> tuple[Agreement, .
     return tuple(_agreement(one, one) for one in Fields(dict(result), path, line=1).objects("examples"))
 
 
-def _parsed(text: str, path: Path, line: int) -> Any:
+def _parsed(text: bytes, path: Path, line: int) -> Any:
     # Not by `parse_json`: older files may hold half of a surrogate pair, which the report shows.
     try:
-        return json.loads(text)
+        return json.loads(text.decode("utf-8"), parse_int=_short_integer)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}:{line}: not UTF-8 at byte {error.start} of the line; the file is damaged, evaluate again"
+        ) from error
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", "a number or a nesting that is too long")
         raise DataError(f"{path}:{line}: not JSON ({reason}); the file is damaged, evaluate again") from error
+
+
+def _short_integer(digits: str) -> int:
+    if len(digits) > 18:
+        raise ValueError("a whole number that no count or score can be")
+    return int(digits)
 
 
 def _picked_to_json(candidate: PickedCandidate) -> dict[str, Any]:
@@ -192,6 +203,10 @@ def _example(value: Any, path: Path, line: int) -> Example:
         raise row.error(
             "picked", "one candidate that is right and one that is wrong", [first.correct, second.correct]
         )
+    candidates = _number(row, "candidates")
+    for place, one in enumerate((first, second)):
+        if one.index >= candidates:
+            raise row.error(f"picked[{place}].index", f"less than the {candidates} candidates", one.index)
     return Example(
         agreement=_agreement(row, counts),
         id=row.identifier(),
@@ -205,18 +220,21 @@ def _example(value: Any, path: Path, line: int) -> Example:
         if row.require("images_missing", "a list")
         else (),
         picked=(first, second),
-        picks=_picks(row),
-        candidates=_number(row, "candidates"),
+        picks=_picks(row, candidates),
+        candidates=candidates,
     )
 
 
 def _agreement(names: Fields, counts: Fields) -> Agreement:
-    return Agreement(
+    agreement = Agreement(
         names.text("suite"),
         names.text("method"),
         names.text("baseline"),
         **{name: _number(counts, name) for name in _COUNTS},
     )
+    if not agreement.questions:
+        raise counts.error(_COUNTS[0], "more than 0 questions in one of the counts")
+    return agreement
 
 
 def _two(row: Fields) -> tuple[PickedCandidate, PickedCandidate]:
@@ -232,8 +250,8 @@ def _picked(fields: Fields) -> PickedCandidate:
     aggregates = {}
     for name in log_odds:
         value = fields.values["scores"][name].get("aggregate")
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise fields.error(f"scores.{name}.aggregate", "a number", value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise fields.error(f"scores.{name}.aggregate", "a finite number", value)
         aggregates[name] = float(value)
     return PickedCandidate(
         _number(fields, "index"),
@@ -246,11 +264,12 @@ def _picked(fields: Fields) -> PickedCandidate:
     )
 
 
-def _picks(row: Fields) -> dict[str, tuple[int, ...] | None]:
+def _picks(row: Fields, candidates: int) -> dict[str, tuple[int, ...] | None]:
     allowed = "an object of lists of candidates by selector, null where it picks none"
     value = row.require("picks", allowed)
     if not isinstance(value, dict) or not all(
-        one is None or isinstance(one, list) and all(isinstance(index, int) for index in one)
+        one is None
+        or (isinstance(one, list) and all(type(index) is int and 0 <= index < candidates for index in one))
         for one in value.values()
     ):
         raise row.error("picks", allowed)

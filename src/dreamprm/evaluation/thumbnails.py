@@ -34,7 +34,7 @@ class ThumbnailFolder:
         Returns: the file's name. Raises: DataError if the image is missing or cannot be opened.
         """
         content, kind = thumbnail(path, side=self._side, ground=self._ground)
-        target = self._folder / f"{hashlib.sha256(content).hexdigest()[:16]}.{kind}"
+        target = self._folder / f"{digest(content)}.{kind}"
         if not target.exists() or target.read_bytes() != content:
             self._folder.mkdir(exist_ok=True)
             write_atomically(target, content)
@@ -51,6 +51,11 @@ class ThumbnailFolder:
                 path.unlink()
         if not any(self._folder.iterdir()):
             self._folder.rmdir()
+
+
+def digest(content: bytes) -> str:
+    """What the copy of an image is named by."""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def thumbnail(path: str, *, side: int, ground: str = "white") -> tuple[bytes, str]:

@@ -146,6 +146,9 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
         "an object of texts": lambda value: (
             isinstance(value, dict) and all(isinstance(part, str) for part in value.values())
         ),
+        "a list of texts": lambda value: (
+            isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
+        ),
         "a list of lists of finite numbers, or null": lambda value: (
             isinstance(value, list)
             and all(part is None or (isinstance(part, list) and all(map(_is_finite, part))) for part in value)
@@ -201,11 +204,24 @@ def line_value(content: bytes) -> Any:
         ValueError: it is no JSON, or its checksum is not that of its text.
     """
     value = parse_json(content)
-    line = content.removesuffix(b"\n")
-    text, checksum = line[:-_BITS], line[-_BITS:]
-    if not checksum.strip(b" \t") and checksum != _checksum(text):
+    if has_changed(content):
         raise ValueError("its checksum is not that of its text, so it has changed since it was written")
     return value
+
+
+def has_changed(content: bytes) -> bool:
+    """Whether a line, or a file by `checked_text`, ends with a checksum that is not that of its text."""
+    line = content.removesuffix(b"\n")
+    text, checksum = line[:-_BITS], line[-_BITS:]
+    return not checksum.strip(b" \t") and checksum != _checksum(text)
+
+
+def checked_text(text: str) -> str:
+    """A JSON text as a file whose last line ends with a checksum, as the lines of a journal do.
+
+    For results that are read back: a program that writes the file anew leaves the checksum out.
+    """
+    return f"{text}{_checksum(text.encode()).decode()}\n"
 
 
 _BITS = 16

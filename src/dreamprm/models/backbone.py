@@ -21,6 +21,13 @@ from dreamprm.models.vision_kernels import PACKED, pack_vision_attention, projec
 BACKBONES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 ATTENTION_IMPLEMENTATIONS = ("sdpa", "eager", "flash_attention_2")
 
+# What a checkpoint with damaged or strange files raises, somewhere in the libraries that read it; not
+# RuntimeError, which memory that ran out raises too.
+_DAMAGED = (
+    *(OSError, ImportError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(AssertionError, RecursionError, SafetensorError),
+)
+
 
 def make_backbone(
     source: str | Path | PreTrainedConfig | Mapping[str, Any], *, attn_implementation: str, dtype: torch.dtype
@@ -46,15 +53,15 @@ def make_backbone(
     if isinstance(source, str | Path):
         try:
             config = AutoConfig.from_pretrained(source)
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot read a backbone from {source}: {error}") from error
+        except Exception as error:  # on a damaged file the libraries raise all kinds
+            raise UserError(f"cannot read a backbone from {source}: {error or repr(error)}") from error
         _check_family(config)
         try:
             return _tuned(load_strictly(AutoModelForImageTextToText, source, **settings))
         except UserError:
             raise
-        except (OSError, ImportError, ValueError, SafetensorError) as error:
-            raise UserError(f"cannot read a backbone from {source}: {error}") from error
+        except _DAMAGED as error:
+            raise UserError(f"cannot read a backbone from {source}: {error or repr(error)}") from error
     if isinstance(source, Mapping):
         fields = dict(source)
         family = fields.pop("model_type", None)

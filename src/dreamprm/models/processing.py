@@ -15,6 +15,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from dreamprm.config.choices import READOUTS
 from dreamprm.config.errors import UserError
 from dreamprm.data.image_decoder import WHITE
+from dreamprm.files.append_only import require_fields
+from dreamprm.files.json_values import parse_json, shown
 from dreamprm.models.chat import IMAGE_BLOCK, IMAGE_PAD, VISION_END, VISION_START, ChatFrame
 from dreamprm.models.encoding import EncodedCoT, EncodedRow, collate, multimodal_positions, text_targets
 from dreamprm.models.images import ImagePatcher, ImageStore
@@ -46,6 +48,11 @@ class ProcessorSettings:
     image_ground: str = WHITE
 
     def __post_init__(self) -> None:
+        for name in ("readout", "step_separator", "question_separator", "image_ground"):
+            if not isinstance(getattr(self, name), str):
+                raise UserError(f"{name} must be a text, got {shown(getattr(self, name))}")
+        if self.max_length is not None and type(self.max_length) is not int:
+            raise UserError(f"max_length must be a whole number, or null, got {shown(self.max_length)}")
         if self.readout not in READOUTS:
             raise UserError(f"unknown readout {self.readout!r}; use one of {', '.join(READOUTS)}")
         if self.max_length is not None and self.max_length < 1:
@@ -212,14 +219,15 @@ class PRMProcessor:
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
             image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder, **sizes)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # on damaged files the libraries raise all kinds, some `Exception` itself
             raise UserError(
-                f"cannot read a tokenizer and an image processor from {folder}: {error}"
+                f"cannot read a tokenizer and an image processor from {folder}: {error or repr(error)}"
             ) from error
         path = Path(folder) / SETTINGS_FILE
         try:
-            stored = dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-        except (ValueError, TypeError, RecursionError) as error:
+            stored = parse_json(path.read_bytes()) if path.exists() else {}
+            require_fields(stored, {})
+        except (OSError, ValueError) as error:
             raise UserError(f"{path} is not the settings file of a saved PRM's processor: {error}") from error
         unknown = sorted(stored.keys() - {field.name for field in fields(ProcessorSettings)})
         if unknown:

@@ -7,7 +7,6 @@ tokenizer and image-processor files, prm_processor.json
 README.md                           the model card
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,10 @@ from transformers import PreTrainedModel
 
 from dreamprm.config.choices import HEADS
 from dreamprm.config.errors import UserError
+from dreamprm.files.append_only import require_fields
 from dreamprm.files.atomic import atomic_folder
 from dreamprm.files.content import FileDigests, changed_parts
+from dreamprm.files.json_values import parse_json
 from dreamprm.files.sealed_json import broken_seal, sealed
 from dreamprm.models.backbone import make_backbone
 from dreamprm.models.processing import PRMProcessor
@@ -99,10 +100,7 @@ def load_parts(
             f"{folder} holds no saved PRM ({SETTINGS_FILE} is missing); for a plain Qwen2-VL checkpoint use "
             "PRM.from_backbone, for a public DreamPRM checkpoint load_public_checkpoint"
         )
-    try:
-        settings = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} is not the settings file of a saved PRM: {error}") from error
+    settings = read_settings(folder)
     if settings.get("format") != FORMAT:
         raise UserError(
             f"{path} has format {settings.get('format')}, but this version reads {FORMAT}; upgrade dreamprm"
@@ -119,6 +117,21 @@ def load_parts(
     return PRMParts(backbone, processor, settings["head"])
 
 
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What a saved PRM's `prm.json` holds; of which, only that it is a JSON object is checked.
+
+    Raises:
+        UserError: it is not one, or cannot be read.
+    """
+    path = folder / SETTINGS_FILE
+    try:
+        settings = parse_json(path.read_bytes())
+        require_fields(settings, {})
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not the settings file of a saved PRM: {error}") from error
+    return dict(settings)
+
+
 def changed_since_saved(folder: Path, digests: FileDigests) -> str | None:
     """In words, how a PRM's files differ from those that `save_parts` wrote; None if they do not.
 
@@ -127,8 +140,8 @@ def changed_since_saved(folder: Path, digests: FileDigests) -> str | None:
     """
     try:
         text = (folder / SETTINGS_FILE).read_bytes()
-        known = json.loads(text)["files"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        known = parse_json(text)["files"]
+    except (OSError, ValueError, TypeError, KeyError):
         return None  # or loading refuses it
     told = [] if (broken := broken_seal(text)) is None else [f"{SETTINGS_FILE} was changed ({broken})"]
     if isinstance(known, dict):

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from dreamprm.config.errors import DataError
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.config.loading import flat, is_below
+from dreamprm.config.yaml_values import parse_yaml
 from dreamprm.evaluation.number_text import MISSING, mean_members, number
 from dreamprm.reporting.folders.evaluation import EvaluationFolder
 from dreamprm.reporting.folders.run import Run
@@ -75,8 +74,8 @@ def settings(run: Run, *, star_seed: bool = True) -> dict[str, Any]:
         return {}
     path = run.folder / "config.yaml"
     try:
-        held = yaml.safe_load(run.config)
-    except yaml.YAMLError as error:
+        held = parse_yaml(run.config)
+    except UserError as error:
         raise DataError(f"{path}: not YAML ({error}); the file is damaged") from error
     if not isinstance(held, Mapping):
         raise DataError(f"{path}: must be a mapping of settings, got {type(held).__name__}")

@@ -9,10 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
+from dreamprm.files.append_only import require_fields
 from dreamprm.files.json_values import parse_json
-from dreamprm.sandbox.scenes import SHIFTED_STYLE, TRAINING_STYLE, Scene, Style
+from dreamprm.sandbox.scenes import SHIFTED_STYLE, SKILLS, TRAINING_STYLE, Scene, Style
 
 SCENES = Path("sealed", "scenes.jsonl")
+_FIELDS: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys(("left_skill", "right_skill"), "a text")
+    | dict.fromkeys(("left", "right", "seed"), "a whole number >= 0")
+)
 _STYLES: Mapping[str, Style] = MappingProxyType({"training": TRAINING_STYLE, "shifted": SHIFTED_STYLE})
 
 
@@ -36,6 +41,10 @@ def read_scenes(path: Path) -> dict[str, Scene]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             row = parse_json(line)
+            require_fields(row, {"image": "a text", "style": "a text"})
             image, style = row.pop("image"), _STYLES[row.pop("style")]
+            require_fields(row, _FIELDS)
+            if not {row["left_skill"], row["right_skill"]} <= set(SKILLS):
+                raise ValueError(f"a skill that is none of {', '.join(SKILLS)}")
             scenes[os.path.normpath(image)] = Scene(**row, style=style)
     return scenes

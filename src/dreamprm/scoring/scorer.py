@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from dreamprm.models.checkpoint_files import checkpoint_contents
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.public_checkpoint import HEAD_FILE, load_public_checkpoint
-from dreamprm.models.storage import SETTINGS_FILE, changed_since_saved
+from dreamprm.models.storage import SETTINGS_FILE, changed_since_saved, read_settings
 from dreamprm.scoring.settings import ScoreConfig
 
 DEFAULT_MAX_PIXELS = 512 * 512
@@ -106,8 +105,7 @@ def _trained_for(folder: Path, *, public: bool) -> Any:
     """What a model's scores were trained to be, as it says itself; None if it does not."""
     if public:
         return None
-    settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    training = settings.get("training")
+    training = read_settings(folder).get("training")
     return training.get("scores") if isinstance(training, dict) else None
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from dreamprm.config.errors import UserError
-from dreamprm.files.append_only import append_line, require_fields
+from dreamprm.files.append_only import append_line, checked_text, require_fields
 from dreamprm.files.atomic import flush_file, make_folder, remove_ended, remove_leftovers, write_atomically
 from dreamprm.files.disk_errors import FULL, disk_error, told
 from dreamprm.files.json_values import parse_json
@@ -182,7 +182,7 @@ class RunFolder:
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json whole or not at all."""
-        write_atomically(self.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(self.summary, checked_text(json.dumps(summary, indent=2, ensure_ascii=False)))
 
 
 class OthersFolder(RunFolder):

@@ -10,21 +10,31 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dreamprm.config.errors import UserError
 from dreamprm.config.loading import as_dict
 from dreamprm.data.image_notes import ImageNotes, ImageSummary
 from dreamprm.data.record_table import write_records
+from dreamprm.files.append_only import require_fields
 from dreamprm.files.atomic import write_atomically
 from dreamprm.files.content import FileDigests, content_key
+from dreamprm.files.json_values import parse_json
 from dreamprm.runtime.settings import RecordFile
 from dreamprm.training.baselines.base import Selected, Selection, SelectionData
 from dreamprm.training.inputs import Say, open_meta_data, open_training_data
 from dreamprm.training.run_folder import RunFolder
 from dreamprm.training.run_inputs import image_digests, input_files, input_images
 from dreamprm.training.settings import DataSettings, TrainConfig
+
+_IMAGES: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys(("records", "lost", "cut_off"), "a whole number >= 0")
+    | dict.fromkeys(("lost_first", "cut_off_first"), "a list of texts")
+)
+"""The fields of report.json's `images`."""
 
 
 def is_selected(config: TrainConfig, folder: RunFolder, digests: FileDigests) -> bool:
@@ -114,9 +124,12 @@ def _report_file(folder: RunFolder) -> Path:
 def _stored_report(folder: RunFolder) -> dict[str, Any] | None:
     """The content of report.json; None if it is damaged: the training set is then selected anew."""
     try:
-        report = json.loads(_report_file(folder).read_text(encoding="utf-8"))
-        ImageSummary(**(report.get("images") or {"records": 0}))
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        report = parse_json(_report_file(folder).read_bytes())
+        require_fields(report, {})
+        images = report.get("images") or {"records": 0}
+        require_fields(images, {name: kind for name, kind in _IMAGES.items() if name in images})
+        ImageSummary(**images)
+    except (OSError, ValueError, TypeError):
         return None
     return dict(report)
 

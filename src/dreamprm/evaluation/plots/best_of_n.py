@@ -120,7 +120,8 @@ def suites_over_n(summary: Mapping[str, Any]) -> Figure | None:
                 )
                 every |= set(points)
         panel.set_title(suite, loc="left", fontsize=9.5, color=style.INK)
-        _candidates_axis(panel, sorted(every))
+        if every:
+            _candidates_axis(panel, sorted(every))
         panel.set_xlabel("candidates N", fontsize=8.5)
         style.tidy(panel)
     # In the order of the tables, regardless of which suite a selector first appears in.

@@ -35,6 +35,7 @@ from dreamprm.evaluation.steps.step_figures import (
     with_mean,
 )
 from dreamprm.evaluation.steps.wording import shown_scope
+from dreamprm.files.append_only import checked_text
 from dreamprm.files.atomic import atomic_folder, remove_ended, save_config
 from dreamprm.files.disk_errors import require_folder
 from dreamprm.files.distinct import require_distinct
@@ -78,7 +79,8 @@ def _evaluate_steps(config: EvaluateStepsConfig, output: Path) -> None:
         if file.whole_response or file.report.bad
     }
     with atomic_folder(output) as folder:
-        (folder / RESULT).write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(result, indent=2, allow_nan=False)
+        (folder / RESULT).write_text(checked_text(text), encoding="utf-8")
         (folder / "steps.md").write_text(page(result), encoding="utf-8")
         (folder / "development_curves.csv").write_text(_curves_csv(thresholds), encoding="utf-8")
         save_config(folder / "config.yaml", config)

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from dreamprm.config.errors import DataError
+from dreamprm.files.append_only import has_changed
 from dreamprm.files.json_values import UnusableValue, parse_json
 
 
 def file_text(path: Path) -> str:
     """The text of a file.
 
-    Raises: DataError if it is not UTF-8.
+    Raises: DataError if it is not UTF-8, or cannot be read.
     """
     try:
         return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: not UTF-8 at byte {error.start}; the file is damaged or was saved in "
@@ -43,24 +46,24 @@ def parse_object(path: Path, text: str, *, line: int) -> dict[str, Any]:
     return value
 
 
-def object_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON Lines file; empty lines are skipped.
+def whole_object(path: Path) -> dict[str, Any]:
+    """The object that a file holds, which is what was written if it ends with a checksum.
+
+    Raises: DataError if it is not a JSON object, or has changed since.
+    """
+    value = parse_object(path, file_text(path), line=1)
+    if has_changed(path.read_bytes()):
+        raise DataError(
+            f"{path}: its checksum is not that of its text: it has changed since it was written; create it "
+            "again, or, if it was changed on purpose, remove the blanks and tabs at its end"
+        )
+    return value
+
+
+def object_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The objects of a JSON Lines file with the numbers of their lines; empty lines are skipped.
 
     Raises: DataError with file and line if one is not a JSON object.
     """
     lines = [(line, text.strip()) for line, text in enumerate(file_text(path).split("\n"), start=1)]
-    return [parse_object(path, text, line=line) for line, text in lines if text]
-
-
-def check_keys(file: Path, place: str, held: Any, wanted: tuple[str, ...], *, command: str) -> None:
-    """Check that an object of a file has the fields that a report needs.
-
-    Args: place: the object's place in the file, "" or such as "settings."; command: what writes the file.
-    Raises: DataError that names the first missing field.
-    """
-    missing = [key for key in wanted if not isinstance(held, dict) or key not in held]
-    if missing:
-        raise DataError(
-            f"{file}: field {place}{missing[0]} is missing; the file is damaged or from another version: "
-            f"run `{command}` again"
-        )
+    return [(line, parse_object(path, text, line=line)) for line, text in lines if text]

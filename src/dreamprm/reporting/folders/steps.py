@@ -13,15 +13,116 @@ from numpy.typing import NDArray
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.fields import Fields
+from dreamprm.evaluation.number_text import MEAN
+from dreamprm.evaluation.steps.calibration import BINNINGS
+from dreamprm.evaluation.steps.first_errors import FIGURES
+from dreamprm.evaluation.steps.settings import SCOPES
 from dreamprm.formats.json_rows import raise_errors
 from dreamprm.formats.table_files import read_table
-from dreamprm.reporting.folders.files import check_keys, file_text, parse_object
+from dreamprm.reporting.folders.files import whole_object
+from dreamprm.reporting.folders.forms import (
+    Form,
+    check_form,
+    list_of,
+    map_of,
+    misfit,
+    number_in,
+    object_of,
+    one_of,
+    optional,
+    require_keys,
+    require_known,
+    text,
+)
 
 RESULT, CURVES = "steps.json", "development_curves.csv"
 
 _COMMAND = "dreamprm evaluate-steps"
-_KEYS = ("settings", "subsets", "thresholds", "first_error", "auc", "calibration")
-_SETTINGS = ("seed", "resamples", "level", "scope", "threshold_chosen_on", "development_subset")
+_SHARE, _COUNT, _AT_LEAST_ONE = number_in(0, 1), number_in(0, whole=True), number_in(1, whole=True)
+
+
+def _estimate_in(low: float, high: float) -> Form:
+    """A figure with its interval, both ends of which are null where no sample has the figure; not null."""
+    figure = number_in(low, high)
+    form = object_of(
+        {"value": figure, "low": optional(figure), "high": optional(figure)},
+        {"undefined_resamples": _AT_LEAST_ONE},
+    )
+
+    def check(value: Any, place: str) -> None:
+        form(value, place)
+        ends = (value["low"], value["high"])
+        if (ends[0] is None) != (ends[1] is None) or (ends[0] is not None and ends[0] > ends[1]):
+            raise misfit(place, value, "an interval, the lower end first, or null for both ends")
+
+    return check
+
+
+_ESTIMATE = _estimate_in(0, 1)
+_BINS = list_of(
+    object_of({"steps": _AT_LEAST_ONE} | dict.fromkeys(("probability", "label", "low", "high"), _SHARE)),
+    least=1,
+)
+_CURVE = object_of(
+    {
+        "ece": _ESTIMATE,
+        "bins": _BINS,
+        "ece_if_calibrated": optional(object_of({"mean": _SHARE, "high": _SHARE})),
+    }
+)
+_CALIBRATION = object_of(
+    {
+        "steps": _AT_LEAST_ONE,
+        "mean_label": _SHARE,
+        "mean_probability": _SHARE,
+        "brier": _ESTIMATE,
+        "base_rate_brier": _SHARE,
+        **dict.fromkeys(BINNINGS, _CURVE),
+    }
+)
+_THRESHOLD = object_of(
+    {"probability": _SHARE, "log_odds": number_in()},
+    {"development": object_of({"thresholds_tried": _AT_LEAST_ONE} | dict.fromkeys(FIGURES, _SHARE))},
+)
+_OF_SUBSETS = ("records", "development_records", "test_records", "test_questions", "first_error_unknown")
+_OF_STEPS = ("labelled_steps", "unlabelled_steps")
+_SUBSET = object_of(
+    {"erroneous": _COUNT, "correct": _COUNT},
+    {"labels": one_of("soft", "hard")} | dict.fromkeys((*_OF_SUBSETS, *_OF_STEPS), _COUNT),
+)
+_DIFFERENCES = map_of(map_of(optional(_estimate_in(-1, 1))))
+_FORM = object_of(
+    {
+        "settings": object_of(
+            {
+                "seed": _COUNT,
+                "resamples": _AT_LEAST_ONE,
+                "level": _SHARE,
+                "scope": one_of(*SCOPES),
+                "threshold_chosen_on": one_of("split", "subset", "file", "nothing"),
+                "development_subset": optional(text),
+            },
+            {"label_threshold": optional(_SHARE)},
+        ),
+        "subsets": map_of(_SUBSET, least=1),
+        "thresholds": map_of(_THRESHOLD),
+        "first_error": object_of(dict.fromkeys(FIGURES, map_of(map_of(optional(_ESTIMATE))))),
+        "auc": map_of(map_of(map_of(map_of(optional(_ESTIMATE))))),
+        "calibration": map_of(object_of(dict.fromkeys(SCOPES, map_of(_CALIBRATION)))),
+    },
+    {
+        "development": optional(object_of({"erroneous": _COUNT, "correct": _COUNT, "questions": _COUNT})),
+        "differences": object_of(
+            {"baseline": text},
+            dict.fromkeys((*FIGURES, "auc_pooled", "auc_per_record"), _DIFFERENCES),
+        ),
+        "left_out": map_of(
+            object_of(
+                {"bad_records": _COUNT, "whole_response_scorers": list_of(text), "reasons": list_of(text)}
+            )
+        ),
+    },
+)
 _COLUMNS = ("scorer", "threshold_log_odds", "f1")
 
 
@@ -70,11 +171,53 @@ def read_steps(folder: str | Path) -> StepsFolder:
         raise UserError(
             f"{path} has no {RESULT}: `dreamprm evaluate-steps` has not finished in it; run it again"
         )
-    result = parse_object(file, file_text(file), line=1)
-    check_keys(file, "", result, _KEYS, command=_COMMAND)
-    check_keys(file, "settings.", result["settings"], _SETTINGS, command=_COMMAND)
+    result = whole_object(file)
+    check_form(file, result, _whole, command=_COMMAND)
     curves = path / CURVES
     return StepsFolder(path, result, _curves(curves, result["thresholds"]) if curves.is_file() else {})
+
+
+def _whole(result: Any, place: str) -> None:
+    """The form of the whole file: the form of each part, and the names by which parts refer to others."""
+    _FORM(result, place)
+    subsets = list(result["subsets"])
+    rows = {
+        f"first_error.{figure}.{name}": row
+        for figure, named in result["first_error"].items()
+        if figure in FIGURES
+        for name, row in named.items()
+    }
+    rows |= {
+        f"auc.{scorer}.{scope}.{kind}": row
+        for scorer, scopes in result["auc"].items()
+        for scope, kinds in scopes.items()
+        for kind, row in kinds.items()
+    }
+    differences = {
+        figure: named for figure, named in result.get("differences", {}).items() if figure != "baseline"
+    }
+    rows |= {
+        f"differences.{figure}.{name}": row
+        for figure, named in differences.items()
+        if isinstance(named, dict)
+        for name, row in named.items()
+        if isinstance(row, dict)
+    }
+    for held_at, row in rows.items():
+        require_known(row, [*subsets, MEAN], held_at, "a subset, or their mean")
+    for scorer, scopes in result["calibration"].items():
+        for scope in SCOPES:
+            require_known(scopes[scope], subsets, f"calibration.{scorer}.{scope}", "a subset")
+    if result["first_error"]["f1"]:
+        require_keys(result["first_error"]["f1"], result["thresholds"], "first_error.f1")
+    apart = result["settings"]["development_subset"]
+    if apart is not None:
+        require_known([apart], subsets, "settings.development_subset", "a subset")
+    elif result["settings"]["threshold_chosen_on"] == "subset" and result["thresholds"]:
+        raise misfit("settings.development_subset", None, "the subset that the thresholds were chosen on")
+    for subset, held in result.get("left_out", {}).items():
+        if held["bad_records"] and not held["reasons"]:
+            raise misfit(f"left_out.{subset}.reasons", [], "a reason, as there are bad records")
 
 
 def _curves(path: Path, thresholds: Mapping[str, Any]) -> dict[str, DevelopmentCurve]:
@@ -94,6 +237,8 @@ def _curves(path: Path, thresholds: Mapping[str, Any]) -> dict[str, DevelopmentC
                 f" ({', '.join(thresholds) or 'none'}), got {scorer!r}"
             )
         point = tuple(_finite(row, column) for column in _COLUMNS[1:])
+        if not 0 <= point[1] <= 1:
+            raise DataError(f"{path}:{row.line}: f1 must be in [0, 1], got {point[1]:g}")
         before = found.setdefault(scorer, [])
         if before and point[0] <= before[-1][0]:
             raise DataError(

@@ -78,7 +78,7 @@ def audit(run: Run) -> Figure | None:
         return None
     known = np.isfinite(cosine)
     steps, cosine = run.metrics["step"][known], cosine[known]
-    ratio = run.metrics["audit_norm_ratio"][known]
+    ratio = run.metrics.get("audit_norm_ratio", np.full(len(known), np.nan))[known]
     figure = style.new_figure(8.8, 4.4)
     above, below = figure.subplots(2, 1, sharex=True)
     for axes, values, wanted in ((above, cosine, 1.0), (below, ratio, 1.0)):

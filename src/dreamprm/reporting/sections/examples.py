@@ -16,6 +16,7 @@ from dreamprm.evaluation.example_records import Agreement, Example, PickedCandid
 from dreamprm.evaluation.number_text import percent
 from dreamprm.evaluation.plots.style import QUALITY_COLOURS
 from dreamprm.evaluation.selector_names import SINGLE, WEIGHTED, meaning
+from dreamprm.evaluation.thumbnails import digest
 from dreamprm.reporting.contents import Report
 from dreamprm.reporting.document import Section, image, render
 from dreamprm.reporting.folders.evaluation import EvaluationFolder
@@ -213,10 +214,13 @@ def _card(folder: EvaluationFolder, aggregations: Mapping[str, Any], example: Ex
     images, missing = [], [f"{one.path} ({one.reason})" for one in example.images_missing]
     for name in example.images:
         path = folder.images / name
-        if path.is_file():
-            images.append(image(path.read_bytes(), kind=_KINDS[path.suffix[1:]]))
-        else:
+        content = path.read_bytes() if path.is_file() else None
+        if content is None:
             missing.append(f"{path} (no such file)")
+        elif digest(content) != path.stem:
+            missing.append(f"{path} (damaged: its content is not that of the image that was kept)")
+        else:
+            images.append(image(content, kind=_KINDS[path.suffix[1:]]))
     pair = (example.agreement.method, example.agreement.baseline)
     picks = [
         _pick(example, aggregations, selector, pair[1 - side], candidate)
