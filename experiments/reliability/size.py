@@ -3,6 +3,7 @@
     python experiments/reliability/size.py evaluate 200000      # questions, of 8 candidates each
     python experiments/reliability/size.py read 1000            # MB of step records
     python experiments/reliability/size.py score 1000 4000      # questions; a tiny PRM of one layer
+    python experiments/reliability/size.py score 200000x1       # the same with 1 candidate each
     python experiments/reliability/size.py digest 300           # MB of a checkpoint that is verified
 
 Each size is one line: what ran, the size of its input, seconds of CPU, peak memory in MB. A command whose
@@ -24,12 +25,12 @@ CANDIDATES, STEPS = 8, 5
 WORDS = "the sum of left and right angles is half base times height so we add two then multiply".split()
 
 
-def candidates(questions: int) -> Iterator[str]:
-    """Lines of candidate records with scores of two scorers."""
+def candidates(questions: int, each: int) -> Iterator[str]:
+    """Lines of candidate records with scores of two scorers, `each` for a question."""
     rng = random.Random(0)
     for number in range(questions):
         members = []
-        for _ in range(CANDIDATES):
+        for _ in range(each):
             right = rng.random() < 0.5
             steps = [f"Step {k}: {' '.join(rng.choices(WORDS, k=12))}" for k in range(1, STEPS + 1)]
             steps[-1] += f"\nFinal answer: {7 if right else rng.randrange(20)}"
@@ -99,8 +100,10 @@ MODEL = (
 
 def main(arguments: list[str]) -> None:
     """Run one kind of command at each size."""
-    kind, sizes = arguments[0], [int(size) for size in arguments[1:]]
-    for size in sizes:
+    kind = arguments[0]
+    for given in arguments[1:]:
+        count, _, members = given.partition("x")
+        size, each = int(count), int(members or CANDIDATES)
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             path = folder / "data.jsonl"
@@ -110,7 +113,7 @@ def main(arguments: list[str]) -> None:
                     file.writelines(random.Random(number).randbytes(10**6) for number in range(size))
                 held = size
             else:
-                held = write(path, steps(size) if kind == "read" else candidates(size))
+                held = write(path, steps(size) if kind == "read" else candidates(size, each))
             if kind == "digest":
                 used = measured(DIGEST, str(path))
             elif kind == "read":
@@ -129,7 +132,7 @@ def main(arguments: list[str]) -> None:
                     "data.allow_no_image=true",
                 )
         print(
-            f"{kind:9} {size:9,} {held:7,} MB input {used[0]:8.1f} s CPU {used[1]:7.0f} MB peak", flush=True
+            f"{kind:9} {given:>9} {held:7,} MB input {used[0]:8.1f} s CPU {used[1]:7.0f} MB peak", flush=True
         )
 
 
