@@ -110,7 +110,7 @@ def test_a_damaged_folder(kind: str, tmp_path: Path, no_plots: None) -> None:
     assert isinstance(render_report(read_report([whole])), str)
     fuzz(
         lambda files: _check(tmp_path / "one", whole, files),
-        few=12,
+        few=6,
         known=[{"files": files} for files in KNOWN[kind]],
         files=by_seed(_spoilt(kind)),
     )

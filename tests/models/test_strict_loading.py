@@ -255,8 +255,8 @@ def test_params_of_another_shape_are_not_spread(saved: Path) -> None:
         ("prm_processor.json", '{"max_length": "9"}', "max_length must be a whole number, or null, got '9'"),
         ("tokenizer.json", '{"model": {}}', "cannot read a tokenizer and an image processor from"),
         ("preprocessor_config.json", "[]", "cannot read a tokenizer and an image processor from"),
-        ("config.json", '{"model_type": ["qwen2_vl"]}', "cannot read a backbone from"),
-        ("config.json", '{"model_type": "qwen2_vl", "text_config": 1}', "cannot read a backbone from"),
+        ("config.json", '{"model_type": ["qwen2_vl"]}', "cannot read a .* from .*model"),
+        ("config.json", '{"model_type": "qwen2_vl", "text_config": 1}', "cannot read a .* from .*model"),
         ("prm_processor.json", '{"image_ground": "wite"}', "image_ground must be a colour"),
     ],
 )

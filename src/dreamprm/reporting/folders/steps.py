@@ -43,9 +43,10 @@ _SHARE, _COUNT, _AT_LEAST_ONE = number_in(0, 1), number_in(0, whole=True), numbe
 
 def _estimate_in(low: float, high: float) -> Form:
     """A figure with its interval, both ends of which are null where no sample has the figure; not null."""
-    figure = number_in(low, high)
+    # An interval may leave the figure's range: how its ends are estimated is not for a page to judge.
+    end = optional(number_in(low - 1, high + 1))
     form = object_of(
-        {"value": figure, "low": optional(figure), "high": optional(figure)},
+        {"value": number_in(low, high), "low": end, "high": end},
         {"undefined_resamples": _AT_LEAST_ONE},
     )
 
