@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dreamprm.config.errors import UserError
-from dreamprm.config.loading import load_config
+from dreamprm.config.loading import config_yaml, load_config
 from dreamprm.config.schema import LARGEST_SEED, REQUIRED, setting
 
 
@@ -118,6 +118,29 @@ def test_a_value_may_be_given_twice_by_an_alias(tmp_path: Path) -> None:
 def test_references_to_other_keys_are_resolved(tmp_path: Path) -> None:
     config = load('name: a\noutput: "${oc.select:name}/${name}: b"\n', folder=tmp_path)
     assert config.output == "a/a: b"
+
+
+@pytest.mark.parametrize("name", ["${x}", "a\\${x}", "\\\\${x}", "${x}\\", "$x {y} \\"])
+def test_a_text_that_looks_like_a_reference_is_saved_as_a_text(name: str, tmp_path: Path) -> None:
+    saved = tmp_path / "saved.yaml"
+    saved.write_text(config_yaml(Schema(name=name, output="o")), encoding="utf-8")
+    assert load_config(Schema, saved).name == name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["extra.a=[]", "extra.a.x=1"], "extra.a holds 0 members here; 'x' is not the number"),
+        (["extra.a=[3]", "extra.a.0.b=1"], "extra.a.0 is 3 here, which has no parts"),
+        (
+            ["extra.a=3", "extra.a.b=1"],
+            "extra.a is 3 here, which has no parts; give the whole value, extra.a=",
+        ),
+    ],
+)
+def test_an_override_of_a_part_that_cannot_be(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_config(Schema, None, ["name=a", *overrides])
 
 
 def test_seeds_are_those_that_every_library_takes() -> None:

@@ -215,4 +215,18 @@ def test_configuration(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         overrides = [_override(chance, command) for _ in range(chance.randrange(4))]
         return (_text(chance, command) if chance.random() < 0.7 else None), overrides
 
-    fuzz(check, few=15, given_as=by_seed(given_as))
+    key = command.keys[0]
+    known = [
+        [f"{key}=\\${{x}}"],
+        [f"{key}='\\${{x}}\\'"],
+        ["a=[]", "a.=1"],
+        ["a=3", "a.b=1"],
+        ["a=[3]", "a.0.b=1"],
+    ]
+    first = [f"{name}={json.dumps(value)}" for name, value in command.contents[0].items()]
+    fuzz(
+        check,
+        few=15,
+        given_as=by_seed(given_as),
+        known=[{"given_as": (None, [*first, *overrides])} for overrides in known],
+    )

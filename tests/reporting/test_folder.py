@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_a_file_that_is_no_text(run_folder, name):
         read_run(run_folder)
 
 
-SPOILT = {
+SPOILT: dict[str, dict[str, dict[str, tuple[Any, str]]]] = {
     "run": {
         "summary.json": {
             "weights": (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dreamprm.config.checking import Given, check_config, settings_read
-from dreamprm.config.errors import UserError
+from dreamprm.config.errors import UserError, shortened
 from dreamprm.config.keys import Origin, canonical, moved_to, unknown_key
 from dreamprm.config.schema import REQUIRED, load, open_field, own_first, unmet, without_none
 from dreamprm.config.yaml_values import parse_override, read_yaml, require_usable_characters
@@ -26,6 +27,7 @@ from dreamprm.config.yaml_values import parse_override, read_yaml, require_usabl
 C = TypeVar("C")
 
 COMMAND_LINE = "command line"
+_REFERENCE = re.compile(r"(\\*)\$\{")  # OmegaConf halves the backslashes before it
 VERSIONS = "versions"  # where a saved configuration records what it was made with; ignored when read
 
 
@@ -93,30 +95,44 @@ def _apply_override(given: dict[str, Any], override: str, *, schema: type[Any]) 
         kind, _ = without_none(kind)
         last = depth == len(parts) - 1
         if get_origin(kind) is list:
-            if not part.isdigit() or not isinstance(node, list) or int(part) >= len(node):
-                held = len(node) if isinstance(node, list) else 0
-                where = ".".join(parts[:depth])
-                raise UserError(
-                    f"{COMMAND_LINE}: {key}: {where} holds {held} members here; {part!r} is not the number "
-                    f"of one (counted from 0); give the whole list, {where}=[...]"
-                )
-            kind, slot = get_args(kind)[0], int(part)
+            kind, slot = get_args(kind)[0], _member(node, part, key=key, where=".".join(parts[:depth]))
         elif get_origin(kind) is dict:
             kind, slot = get_args(kind)[1], part
         elif dataclasses.is_dataclass(kind):
             node, kind, slot = _enter_section(node, kind, part, key=key, origin=origin)
         elif kind is Any:  # inside an open setting: nothing is known about the shape
-            slot = part
+            where = ".".join(parts[:depth])
+            slot = _member(node, part, key=key, where=where) if isinstance(node, list) else part
         else:
             raise unknown_key(key, origin=origin)
         if last:
             node[slot] = canonical(kind, value, key=key, origin=origin)
-        elif isinstance(node, list):
-            node = node[slot]
-        else:
-            if node.get(slot) is None or isinstance(node[slot], str):
-                node[slot] = {}
-            node = node[slot]
+            return
+        held = node[slot] if isinstance(node, list) else node.get(slot)
+        if not isinstance(node, list) and (held is None or isinstance(held, str)):
+            held = node[slot] = {}
+        if not isinstance(held, dict | list):
+            where = ".".join(parts[: depth + 1])
+            raise UserError(
+                f"{COMMAND_LINE}: {key}: {where} is {shortened(held)} here, which has no parts; "
+                f"give the whole value, {where}=..."
+            )
+        node = held
+
+
+def _member(node: Any, part: str, *, key: str, where: str) -> int:
+    """The index of a list's member that an override names.
+
+    Raises:
+        UserError: there is no such member.
+    """
+    if not (part.isascii() and part.isdecimal()) or not isinstance(node, list) or int(part) >= len(node):
+        held = len(node) if isinstance(node, list) else 0
+        raise UserError(
+            f"{COMMAND_LINE}: {key}: {where} holds {held} members here; {part!r} is not the number "
+            f"of one (counted from 0); give the whole list, {where}=[...]"
+        )
+    return int(part)
 
 
 def _enter_section(node: Any, kind: Any, part: str, *, key: str, origin: Origin) -> tuple[Any, Any, str]:
@@ -180,8 +196,19 @@ def config_yaml(config: Any, *, extra: Mapping[str, str] | None = None) -> str:
 
     A `versions` section records what the run was made with; `extra` adds to it. Both are ignored when read.
     """
-    content = as_dict(config) | {VERSIONS: versions() | dict(extra or {})}
+    content = _escaped(as_dict(config)) | {VERSIONS: versions() | dict(extra or {})}
     return OmegaConf.to_yaml(OmegaConf.create(content))
+
+
+def _escaped(value: Any) -> Any:
+    """A resolved value in which `${` is written as a text, not as a reference to another key."""
+    if isinstance(value, str):
+        return _REFERENCE.sub(r"\1\1\\${", value)
+    if isinstance(value, list):
+        return [_escaped(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _escaped(part) for name, part in value.items()}
+    return value
 
 
 def saved_versions(path: str | os.PathLike[str]) -> dict[str, str]:

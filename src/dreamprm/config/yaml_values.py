@@ -187,7 +187,7 @@ def _check_events(text: str, problem: Callable[[str, int | None], UserError]) ->
         elif isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in begun):
                 raise problem(f"*{event.anchor} is within what it stands for", line)
-            repeated += anchors.get(event.anchor, 1)
+            repeated += anchors.get(str(event.anchor), 1)
             if repeated > _MOST_REPEATED:
                 raise problem(f"aliases that stand for more than {_MOST_REPEATED:,} values", line)
         else:
