@@ -22,6 +22,8 @@ from dreamprm.config.errors import UserError
 from dreamprm.files.append_only import checked_text
 from dreamprm.files.atomic import write_atomically
 from dreamprm.reporting import final_table
+from dreamprm.reporting.folders.evaluation import read_evaluation
+from dreamprm.reporting.folders.files import whole_object
 from dreamprm.reporting.run_figures import trained
 from dreamprm.sandbox.targets import sandbox_targets, weight_summary
 
@@ -62,25 +64,25 @@ def measured(
     return entries
 
 
-def read(path: Path) -> Any:
+def read(path: Path) -> dict[str, Any]:
     """The content of a JSON file.
 
-    Raises: UserError if it is missing.
+    Raises: UserError if it is missing or damaged.
     """
     if not path.is_file():
         raise UserError(f"{path} is missing; run the command that writes it first")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return whole_object(path)
 
 
 def add_to_summary(run: Path, world: Path, evaluation: Path | None = None) -> dict[str, Any]:
     """Update RUN/summary.json and return it.
 
-    Raises: UserError if a file is missing.
+    Raises: UserError if a file is missing or damaged.
     """
     summary: dict[str, Any] = read(run / "summary.json")
-    result = None if evaluation is None else read(evaluation / "evaluation.json")
+    result = None if evaluation is None else read_evaluation(evaluation).result
     summary |= measured(summary, read(world / "sealed" / "quality.json"), result)
-    if evaluation is not None:
+    if evaluation is not None and result is not None:
         # From the run's folder, so that the two can be moved together.
         summary["evaluation"] = os.path.relpath(evaluation, run)
         summary["suite_files"] = {name: f"{world}/suites/{name}.jsonl" for name in result["suites"]}

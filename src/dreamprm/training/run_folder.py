@@ -11,9 +11,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dreamprm.config.errors import UserError
+from dreamprm.config.yaml_values import parse_yaml
 from dreamprm.files.append_only import append_line, checked_text, require_fields
 from dreamprm.files.atomic import flush_file, make_folder, remove_ended, remove_leftovers, write_atomically
 from dreamprm.files.disk_errors import FULL, disk_error, told
@@ -61,8 +60,8 @@ class RunFolder:
     def is_run(self) -> bool:
         """Whether the folder's config.yaml is one that a training has saved."""
         try:
-            content = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
+            content = parse_yaml(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return False
         versions = content.get("versions") if isinstance(content, dict) else None
         ours = isinstance(versions, dict) and "dreamprm" in versions
