@@ -61,6 +61,7 @@ def test_settings_of_several_parts_stand_side_by_side():
         "derivative": "central_difference",
         "radius": None,
         "offload": "none",
+        "keep": "full",
     }
     assert "radius" not in estimator_settings("first_order", derivative="forward_mode")
     assert "keep_graphs" not in estimator_settings("adjoint", derivative="forward_mode")

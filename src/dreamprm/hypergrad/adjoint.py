@@ -15,9 +15,10 @@ from dreamprm.hypergrad.derivatives import DERIVATIVES, OLD_NAMES, Derivative, D
 from dreamprm.hypergrad.differences import EXACT_ADVICE, report_error, scale_of, used_norm
 from dreamprm.hypergrad.further_gradients import WRT, SettingGradients
 from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep, moments_at
+from dreamprm.hypergrad.kept_steps import rounding_error
 from dreamprm.hypergrad.mixed_derivative import Mixed, exact_mixed, mixed_from_slopes
 from dreamprm.hypergrad.mixed_difference import finite_difference, shared_error
-from dreamprm.hypergrad.offload import Store, offload_setting, open_store
+from dreamprm.hypergrad.offload import Store, gradient_store, keep_setting, offload_setting, open_store
 from dreamprm.hypergrad.products import Gradient, take_product
 from dreamprm.hypergrad.settings import check_settings, setting
 from dreamprm.hypergrad.torch_errors import advice
@@ -66,9 +67,13 @@ class Adjoint(Estimator):
             each further one adds a step's graph.
         offload: where the kept tensors live: "none" leaves them where they are; "cpu" in page-locked memory,
             for params on an accelerator; "disk" in a temporary file, for memory flat in T on a CPU.
+        keep: "bf16" rounds the gradients that are kept; params and moments are those of "full" to the bit.
+            With checkpoint="recompute" the states on the way back are then recomputed from rounded gradients.
+            What the slopes lose is estimated in stats["error"]. Not with `ForwardDifference`, which starts
+            from the kept gradient.
 
     Raises:
-        ValueError: a setting is not one of the above.
+        ValueError: a setting is not one of the above, or keep="bf16" with `ForwardDifference`.
         NotImplementedError: in a window, where an operation of the model lacks a derivative that is taken.
 
     Source: DESIGN of this package (docs/hypergradients.md); for SGD with momentum, Franceschi et al., arXiv
@@ -96,9 +101,15 @@ class Adjoint(Estimator):
         advice="use 0 to keep none",
         when={"derivative": ("double_backward",)},
     )
+    keep: str = keep_setting()
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.keep == "bf16" and isinstance(self.derivative, Difference) and self.derivative.one_sided:
+            raise ValueError(
+                "keep=bf16 rounds the gradient that a forward difference starts from; take "
+                "derivative=central_difference (or an exact kind), or keep=full"
+            )
 
     @property
     def _differs(self) -> bool:
@@ -133,7 +144,7 @@ class Adjoint(Estimator):
         lam = {name: Cotangents(outer.params.pop(name)) for name in task.params}
         del start, at, outer
         influences = self.sweep(task, record, lam=lam, alpha_grad=window.alpha_grad, stats=window.stats)
-        report_error(window, record.errors.alpha, advice=EXACT_ADVICE)
+        report_error(window, record.errors.alpha, advice=EXACT_ADVICE, kept=record.errors.kept)
         record.cold.report(window)
         if task.problem.structured:
             window.stats["influences"] = influences
@@ -173,7 +184,7 @@ class Adjoint(Estimator):
             # a graph needs the params where it was built
             free = (owned or t > first) and inner.graph is None
             at = record.trajectory.step(at, inner.all_grads(), owned=free)
-            record.steps.append(_Step(inner, store))
+            record.steps.append(_Step(inner, gradient_store(store, self.keep)))
             record.forward += inner.forward
             del inner  # not in memory during the next step
         return at, record
@@ -248,6 +259,8 @@ class Adjoint(Estimator):
             )
             stats["forward"] += mixed.forward
             stats["backward"] += mixed.backward
+            if self.keep == "bf16":
+                record.errors.kept += rounding_error(task, inner, mixed, grads=grads, gbar=gbar)
             for name, grad in mixed.alpha.items():
                 alpha_grad[name] = alpha_grad[name] + grad
             if mixed.slopes is not None:
@@ -284,7 +297,8 @@ class Adjoint(Estimator):
                 product = inner.graph.product(gbar, hvp=lam is not None)
         elif lam is not None:
             differs = self._differs
-            gradient = Gradient(grads, inner.alpha, inner.loss, record.rounding) if differs else None
+            rounded = self.keep == "bf16"
+            gradient = Gradient(grads, inner.alpha, inner.loss, record.rounding, rounded) if differs else None
             product = take_product(
                 task.problem,
                 params,
@@ -345,6 +359,8 @@ class Errors:
     """|error| of alpha_grad."""
     lam: float = 0.0
     """Relative error of lam."""
+    kept: float = 0.0
+    """|error| of alpha_grad from gradients that were kept in bf16."""
 
 
 @dataclass

@@ -135,6 +135,11 @@ class Estimator(ABC):
         return False
 
     @property
+    def evaluates_parts(self) -> bool:
+        """Whether batches that the problem splits are evaluated part by part, one graph at a time."""
+        return True
+
+    @property
     def gives_gradient(self) -> bool:
         """Whether a gradient of 0 is reported as `no_gradient`; False for plain training."""
         return True

@@ -315,19 +315,23 @@ EXACT_ADVICE = (
 )
 
 
-def report_error(window: WindowResult, absolute: float, *, advice: str) -> None:
+def report_error(window: WindowResult, absolute: float, *, advice: str, kept: float = 0.0) -> None:
     """Write the estimated relative error of alpha_grad to the window's stats, and judge it.
 
     Args:
         absolute: |error| of alpha_grad over all entries, estimated; 0 where no difference was taken.
         advice: which settings lower it.
+        kept: the same, of gradients that were kept in bf16.
     """
-    norm = size_of(window.alpha_grad.values())
-    error = 0.0 if absolute == 0.0 else absolute / norm if norm > 0.0 else math.inf
+    norm, total = size_of(window.alpha_grad.values()), absolute + kept
+    error = 0.0 if total == 0.0 else total / norm if norm > 0.0 else math.inf
     window.stats["error"] = error
     if window.status is Status.ok and not error <= IMPRECISE:
         window.status = Status.imprecise
         window.message = (
-            f"the differences leave alpha_grad with an estimated relative error of {error:.2g}: no radius "
-            f"that was tried keeps both rounding and truncation small; {advice}"
+            "the gradients that were kept in bf16 leave alpha_grad with an estimated relative error of "
+            f"{error:.2g}, as most of it cancels; take keep=full"
+            if kept > absolute
+            else f"the differences leave alpha_grad with an estimated relative error of {error:.2g}: no "
+            f"radius that was tried keeps both rounding and truncation small; {advice}"
         )

@@ -2,40 +2,70 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
+from dreamprm.hypergrad.base import WindowTask
 from dreamprm.hypergrad.clipping import Clip
 from dreamprm.hypergrad.differences import Scale
 from dreamprm.hypergrad.inner_optimizer import OptimizerState, moments_at
+from dreamprm.hypergrad.mixed_derivative import Mixed
+from dreamprm.hypergrad.mixed_difference import shared_error
 from dreamprm.hypergrad.offload import Kept, Store
 from dreamprm.hypergrad.window_passes import InnerGradient
 
 _PARAM = "param "  # no name of moments: those are identifiers
+# Relative error of an entry of a slope whose gradient was rounded to bfloat16 (2^-9 at most, and half of
+# that in the root mean square), once itself and once through gbar, which depends on it.
+BF16_ROUNDING = 2.0**-9
 
 
 class KeptStep:
-    """What is kept of one inner step: gradients and phi_t in the store, the rest in memory."""
+    """What is kept of one inner step: gradients and phi_t in their stores, the rest in memory."""
 
     def __init__(
-        self, inner: InnerGradient, store: Store, clip: Clip | None, params: dict[str, Tensor] | None
+        self,
+        inner: InnerGradient,
+        store: Store,
+        clip: Clip | None,
+        params: dict[str, Tensor] | None,
+        *,
+        gradients: Store,
     ) -> None:
         self.inner = replace(inner, grads=None, single=None)
         self.clip = clip
         self.params = None if params is None else store.keep(params)
         """phi_t, where the mixed derivative evaluates losses there."""
-        self._grads = None if inner.grads is None else keep_each(store, inner.grads)
-        self._single = None if inner.single is None else keep_each(store, inner.single)
+        self._grads = None if inner.grads is None else keep_each(gradients, inner.grads)
+        self._single = None if inner.single is None else keep_each(gradients, inner.single)
         self.gbar: dict[str, Kept] = {}
         """The derivative of L_meta in g_t; takes the place of g_t, tensor by tensor."""
         self.slope: Tensor | None = None
         """<gbar_t, grad L_1>, found by the sweep (n = 1)."""
         self.scale: Scale | None = None
         """How fast the loss moves along gbar_t, found by the sweep (n > 1)."""
+        self._spreads: list[Tensor] = []
+        """|gbar_t * g_t| tensor by tensor, where what is kept is rounded: what its errors do to the slope."""
         self.used_norm: float | None = None
         """|gbar_t| over the entries whose gradient is not 0, where asked for."""
+
+    def note_rounding(self, gbar: Tensor, grad: Tensor, single: Tensor | None) -> None:
+        """Note how much the rounding of one tensor counts; `grad` is the gradient that the optimizer used."""
+        toward = grad
+        if single is not None:
+            toward = single if self.clip is None else self.clip.clipped(single)
+        self._spreads.append(torch.linalg.vector_norm(gbar * toward))
+
+    def rounding_error(self, task: WindowTask, mixed: Mixed) -> float:
+        """|error| of the step's mixed derivative that comes of the rounding noted."""
+        if not self._spreads:
+            return 0.0
+        slope = 0.0 if self.scale is None else self.scale.slope
+        return _error_of_slopes(task, self.inner, mixed, spreads=self._spreads, slope=slope)
 
     @property
     def has_single(self) -> bool:
@@ -115,6 +145,42 @@ class Start:
     def _tensors(self, name: str) -> dict[str, Tensor]:
         moments = moments_at(self._state, name)
         return moments if self._params is None else {_PARAM: self._params[name], **moments}
+
+
+def rounding_error(
+    task: WindowTask,
+    inner: InnerGradient,
+    mixed: Mixed,
+    *,
+    grads: Mapping[str, Tensor],
+    gbar: Mapping[str, Tensor],
+) -> float:
+    """|error| of a step's mixed derivative along gbar_t, whose gradients g_t were kept in bfloat16."""
+    toward = grads if inner.single is None else inner.single
+    spreads, slopes = [], []
+    for name, grad in toward.items():
+        products = gbar[name] * grad
+        spreads.append(torch.linalg.vector_norm(products))
+        slopes.append(products.sum())
+    return _error_of_slopes(task, inner, mixed, spreads=spreads, slope=float(torch.stack(slopes).sum()))
+
+
+def _error_of_slopes(
+    task: WindowTask, inner: InnerGradient, mixed: Mixed, *, spreads: list[Tensor], slope: float
+) -> float:
+    """The same from |gbar_t * g_t|, tensor by tensor, and <gbar_t, g_t>.
+
+    The errors of the entries are independent: a slope is off by the root of their squares, which is small
+    beside it unless most of the slope cancels. In structured form `mixed` has the slopes of all losses, of
+    which g_t is the mean (or their only gradient, without its weight).
+    """
+    spread, size = float(torch.linalg.vector_norm(torch.stack(spreads))), abs(slope)
+    if spread == 0.0:
+        return 0.0
+    if mixed.slopes is not None:
+        size = float(mixed.slopes.norm()) / mixed.slopes.numel() ** 0.5
+    share = BF16_ROUNDING * spread / size if size > 0.0 else math.inf
+    return shared_error(task.problem, task.alpha, inner.batch, losses=inner.losses, mixed=mixed, share=share)
 
 
 def keep_each(store: Store, tensors: Mapping[str, Tensor]) -> dict[str, Kept]:

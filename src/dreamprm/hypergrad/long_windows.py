@@ -79,11 +79,12 @@ class LongWindow:
         if steps < 1:
             raise ValueError(f"steps must be >= 1, got {steps}")
         entries = sum(p.numel() for p in params.values())
-        gradient = sum(p.numel() * p.element_size() for p in params.values())
+        param = sum(p.numel() * p.element_size() for p in params.values())
+        gradient = sum(p.numel() * self._gradient_bytes(p) for p in params.values())
         moments = sum(
             p.numel() * p.element_size() * len(optimizer.kinds_of(name, p)) for name, p in params.items()
         )
-        state = gradient + moments
+        state = param + moments
         # the end's state and lam with its moments, whose file is written next to the one that it replaces
         fixed = 0 if self.folder is None else 3 * state
         try:
@@ -99,6 +100,9 @@ class LongWindow:
             raise ValueError(
                 f"storage={self.storage:g} bytes per entry is too small; one step at a time takes {least:g}"
             ) from None
+
+    def _gradient_bytes(self, param: Tensor) -> int:
+        return min(2, param.element_size()) if self.adjoint.keep == "bf16" else param.element_size()
 
     def run_window(
         self,
@@ -122,7 +126,8 @@ class LongWindow:
             batch: step (0 to T - 1) -> batch; called several times for a step, with the same result.
 
         Returns:
-            The `WindowResult` of `Adjoint.run_window` on these batches, with the same bits. stats has
+            The `WindowResult` of `Adjoint.run_window` on these batches, with the same bits (with keep="bf16"
+            nearer to the exact gradient: each segment's states are recomputed from its own start). stats has
             `gradients` (inner gradients taken, by this process) and `segments`.
 
         Raises:

@@ -17,6 +17,7 @@ from dreamprm.hypergrad.settings import setting
 
 Tensors = Mapping[str, Tensor]
 OFFLOADS = ("none", "cpu", "disk")
+KEEPS = ("full", "bf16")
 
 
 class Kept(ABC):
@@ -181,6 +182,41 @@ def _bytes(tensor: Tensor) -> memoryview:
     return flat.view(torch.uint8).numpy().data if tensor.numel() else memoryview(b"")
 
 
+class RoundedStore(Store):
+    """Rounds the tensors to bfloat16 before another store keeps them: half the bytes of float32."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def copies(self, tensors: Tensors) -> bool:
+        """Always, but of tensors that are bfloat16 already."""
+        rounded = all(tensor.dtype != torch.bfloat16 for tensor in tensors.values())
+        return rounded or self._store.copies(tensors)
+
+    def keep(self, tensors: Tensors) -> Kept:
+        """Put the rounded tensors away."""
+        return _Rounded(self._store, tensors)
+
+
+class _Rounded(Kept):
+    def __init__(self, store: Store, tensors: Tensors) -> None:
+        self._dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
+        self._kept = store.keep({name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()})
+
+    def load(self) -> dict[str, Tensor]:
+        """The rounded values, in the dtypes they had."""
+        return {name: tensor.to(self._dtypes[name]) for name, tensor in self._kept.load().items()}
+
+    def drop(self) -> None:
+        """Give the memory back."""
+        self._kept.drop()
+
+
+def gradient_store(store: Store, keep: str) -> Store:
+    """Where gradients go that a window keeps: the store itself, or rounded to bfloat16 first."""
+    return RoundedStore(store) if keep == "bf16" else store
+
+
 def open_store(offload: str) -> Store:
     """The store of this name, as a context that frees what it holds.
 
@@ -190,6 +226,16 @@ def open_store(offload: str) -> Store:
     if offload not in OFFLOADS:
         raise ValueError(f"offload must be one of {', '.join(OFFLOADS)}, got {offload!r}")
     return {"none": Store, "cpu": CpuStore, "disk": DiskStore}[offload]()
+
+
+def keep_setting() -> Any:
+    """The declaration of the setting `keep` of all estimators that keep gradients."""
+    return setting(
+        "full",
+        "gradients that are kept of the steps, for the way back alone, are as they were or rounded to bf16, "
+        "half the bytes; the steps themselves are not touched",
+        choices=KEEPS,
+    )
 
 
 def offload_setting() -> Any:

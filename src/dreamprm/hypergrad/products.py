@@ -54,6 +54,8 @@ class Gradient:
     """L itself, which says how far a difference may move."""
     rounding: float | None = None
     """Of the narrowest dtype in which L was computed."""
+    rounded: bool = False
+    """Whether it, and phi, are only about right: differences are then not compared with it."""
 
 
 class Product(NamedTuple):
@@ -244,7 +246,9 @@ class _Difference:
         self._forward, self._backward = level.forward, 0
         self._origin: list[Tensor] | None = None
         self._upper_origin = level.upper_grads_at_phi() if upper else []
-        if gradient is not None:
+        if gradient is not None and gradient.rounded:
+            self._upper_origin = None
+        elif gradient is not None:
             self._origin = [gradient.params[name] for name in params]
             if self._upper_origin is None and gradient.alpha is not None:
                 self._upper_origin = list(gradient.alpha.values())

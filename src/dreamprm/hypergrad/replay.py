@@ -23,7 +23,7 @@ from torch import Tensor
 
 from dreamprm.hypergrad.micro_batches import Part
 from dreamprm.hypergrad.problem import BilevelProblem
-from dreamprm.hypergrad.watched_changes import Changed, Watch, storage_of
+from dreamprm.hypergrad.watched_changes import Changed, Watch, check_recomputation, storage_of
 
 
 class Numbered(NamedTuple):
@@ -193,6 +193,8 @@ class Replay:
             compiled = _compiling()
             with watch, torch.compiler.set_stance("force_eager") if compiled else nullcontext():
                 value = loss(*given)
+            if watch.recomputes:
+                check_recomputation(name, value, given[0].values(), watch.read)
             for generator, state in watch.generators.items():
                 if generator not in habits.generators:
                     habits.generators.append(generator)

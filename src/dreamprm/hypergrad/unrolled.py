@@ -71,6 +71,11 @@ class Unrolled(Estimator):
         """True."""
         return True
 
+    @property
+    def evaluates_parts(self) -> bool:
+        """False: the graph of every step is held anyway, over whole batches."""
+        return False
+
     def _run(self, task: WindowTask) -> WindowResult:
         with advice("unrolled"):
             return self._run_graph(task)

@@ -43,6 +43,10 @@ class Watch(TorchDispatchMode):
         """With their values before."""
         self.generators: dict[torch.Generator, Tensor] = {}
         """With their states before."""
+        self.read: set[int | None] = set()
+        """The memory of every tensor that an operation was given."""
+        self.recomputes = False
+        """Whether the backward pass computes activations again (torch.utils.checkpoint)."""
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
@@ -64,6 +68,8 @@ class Watch(TorchDispatchMode):
                 self.generators.setdefault(one, one.get_state())
         out = func(*args, **kwargs)
         there = {storage_of(tensor) for tensor in given}
+        self.read |= there
+        self.recomputes = self.recomputes or _checkpointing()
         self._made.update(
             storage
             for tensor in _tensors([out])
@@ -82,6 +88,62 @@ class Watch(TorchDispatchMode):
             )
         self._known = self._known | {storage}
         self.changed.append((Changed(tensor.detach(), statistics), tensor.detach().clone()))
+
+
+class _Foreign(TorchDispatchMode):
+    """While a backward pass runs: which parameters it reads that are not in this memory."""
+
+    def __init__(self, read: set[int | None]) -> None:
+        super().__init__()
+        self._read = read
+        self.found = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Look at one operation, then run it."""
+        del types
+        for tensor in _tensors((*args, *(kwargs or {}).values())):
+            if isinstance(tensor, torch.nn.Parameter) and storage_of(tensor) not in self._read:
+                self.found = True
+        return func(*args, **(kwargs or {}))
+
+
+def check_recomputation(name: str, value: Tensor, inputs: Iterable[Any], read: set[int | None]) -> None:
+    """Refuse a loss whose backward pass computes activations again from other parameters than its own.
+
+    A checkpoint around a module that `functional_call` has given params is such a one: when the backward pass
+    runs the module again, its own parameters are back. The gradient is then wrong without an error.
+
+    Args:
+        name: of the loss.
+        value: with a graph that recomputes; it stays usable.
+        inputs: what it was evaluated at; those that take gradients are enough.
+        read: memory of all tensors that its forward pass was given.
+
+    Raises:
+        ValueError: it reads parameters that the forward pass did not.
+    """
+    variables = [one for one in inputs if isinstance(one, Tensor) and one.requires_grad]
+    if not value.requires_grad or not variables:
+        return
+    with _Foreign(read) as seen:
+        torch.autograd.grad(value, variables, torch.ones_like(value), retain_graph=True, allow_unused=True)
+    if seen.found:
+        raise ValueError(
+            f"the backward pass of {name} computes activations with a module's own parameters, and not with "
+            "the params that its forward pass was given: an activation checkpoint lies inside "
+            "torch.func.functional_call. Its gradients would be wrong; call functional_call inside of "
+            "torch.utils.checkpoint.checkpoint, with the params among its arguments, and switch off the "
+            "checkpointing of transformers (gradient_checkpointing_disable())"
+        )
+
+
+def _checkpointing() -> bool:
+    """Whether tensors that are saved now go through a checkpoint of torch; False where torch does not say."""
+    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    hooks = None if top is None else top(False)
+    return bool(hooks) and getattr(hooks[0], "__module__", "") == "torch.utils.checkpoint"
 
 
 @cache
