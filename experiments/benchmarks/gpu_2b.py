@@ -27,12 +27,12 @@ from torch import Tensor
 from transformers import Qwen2VLConfig
 
 from dreamprm.hypergrad import AdamW
+from dreamprm.models.activation_checkpointing import checkpoint_activations
 from dreamprm.models.prm import PRM
 from dreamprm.models.weights import DomainWeights
 from dreamprm.runtime.process import prepare_process
 from dreamprm.sandbox.base_model import build_processor
 from dreamprm.training.prm_problem import prm_problem
-from experiments.benchmarks.activation_checkpointing import checkpoint_layers
 from experiments.benchmarks.cases import CASES, Case
 from experiments.benchmarks.windows import machine
 from experiments.benchmarks.worker import agreement, describe, flat
@@ -115,7 +115,7 @@ def build(case: Case, options: argparse.Namespace) -> Workload:
             dtype=torch.bfloat16,
         )
     if not options.no_checkpointing:
-        checkpoint_layers(prm.backbone)
+        checkpoint_activations(prm.backbone)
     generator = torch.Generator().manual_seed(0)
     outer, *inner = (
         random_batch(

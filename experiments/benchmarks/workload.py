@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dreamprm.hypergrad import AdamW, AdamWState, BilevelProblem, Part, build_estimator
+from dreamprm.models.activation_checkpointing import checkpoint_activations
 from dreamprm.models.prm import PRM
 from dreamprm.models.weights import DomainWeights
 from dreamprm.sandbox.base_model import base_config, build_processor
@@ -148,13 +149,20 @@ def domains_of(kind: str, step: int) -> list[int]:
     return list(range(DOMAINS)) if kind == "mixed" else [step % DOMAINS]
 
 
-def build_workload(setting: Setting, *, model: str = "sdpa", dtype: torch.dtype = torch.float32) -> Workload:
+def build_workload(
+    setting: Setting,
+    *,
+    model: str = "sdpa",
+    dtype: torch.dtype = torch.float32,
+    checkpointed: bool = False,
+) -> Workload:
     """The same weights, batches and warm moments for every model variant and dtype.
 
     Args:
         model: "sdpa" (fused attention), "eager" (attention with gradients of gradients) or "forward_mode"
             (eager, with activations that forward mode supports).
         dtype: of params, moments and alpha; float64 starts from the float32 run's numbers.
+        checkpointed: whether activations are computed again in the backward pass.
 
     Raises:
         ValueError: an unknown model variant.
@@ -166,6 +174,8 @@ def build_workload(setting: Setting, *, model: str = "sdpa", dtype: torch.dtype 
     vocabulary = len(prm.processor.tokenizer)
     if model == "forward_mode":
         _write_out_silu(prm)
+    if checkpointed:
+        checkpoint_activations(prm.backbone)
     weights = DomainWeights([f"domain-{i}" for i in range(DOMAINS)])
     alpha = {name: value.to(setting.device) for name, value in weights.init().items()}
     problem, optimizer = prm_problem(prm, weights), AdamW(lr=setting.lr, weight_decay=0.01)

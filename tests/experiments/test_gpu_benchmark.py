@@ -1,4 +1,4 @@
-"""The 2B benchmark's path on small shapes, and activation checkpointing under functional_call."""
+"""The 2B benchmark's path on small shapes."""
 
 from __future__ import annotations
 
@@ -7,33 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import tiny_cots, tiny_prm
-from torch.func import functional_call
 
 from experiments.benchmarks import gpu_2b
-from experiments.benchmarks.activation_checkpointing import checkpoint_layers
-
-
-def test_checkpointed_layers_give_the_same_first_and_second_derivatives() -> None:
-    found = []
-    for checkpointed in (False, True):
-        prm = tiny_prm(dtype=torch.float64)
-        batch = prm.processor.collate([prm.processor.encode(*cot) for cot in tiny_cots(2)])
-        if checkpointed:
-            checkpoint_layers(prm.backbone)
-        generator = torch.Generator().manual_seed(0)
-        params = {}
-        for name, p in prm.trainable_params().items():
-            # not the module's own weights: those must not come back in the recomputation
-            moved = p.detach() + 0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype)
-            params[name] = moved.requires_grad_()
-        loss = functional_call(prm, params, (batch,)).square().sum()
-        grads = torch.autograd.grad(loss, list(params.values()), create_graph=True, materialize_grads=True)
-        squares = sum(grad.square().sum() for grad in grads)
-        found.append((grads, torch.autograd.grad(squares, list(params.values()), materialize_grads=True)))
-    for plain, checkpointed_ones in zip(*found, strict=True):
-        for a, b in zip(plain, checkpointed_ones, strict=True):
-            torch.testing.assert_close(b, a, rtol=1e-10, atol=1e-12)
 
 
 def test_true_shapes_have_2_2e9_parameters() -> None:

@@ -1,6 +1,7 @@
 """The PRM: invariances of its scores, its heads, its parameters as a function, second order, real shapes."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -324,8 +325,13 @@ def test_wrong_names_and_parts_are_refused() -> None:
         PRM.from_backbone(tiny_config())
     with pytest.raises(UserError, match="readout is 'chat_suffix', the processor's is 'step_end'"):
         PRM.from_backbone(tiny_config(), processor=tiny_processor(), readout="chat_suffix")
-    with pytest.raises(UserError, match="unknown attn_implementation 'flash'; use one of sdpa, eager"):
+    with pytest.raises(UserError, match="unknown attn_implementation 'flash'; use one of sdpa, eager, fl"):
         PRM.from_backbone(tiny_config(), processor=tiny_processor(), attn_implementation="flash")
+    if find_spec("flash_attn") is None:
+        with pytest.raises(UserError, match="attn_implementation=flash_attention_2 cannot be used: "):
+            PRM.from_backbone(
+                tiny_config(), processor=tiny_processor(), attn_implementation="flash_attention_2"
+            )
     with pytest.raises(
         UserError, match="needs model_type, one of qwen2_vl, qwen2_5_vl, qwen3_vl; got 'bert'"
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tiny_run import DOMAINS, TinyRun, tiny_run
 
 from dreamprm.cli import COMMANDS, main
 from dreamprm.config.errors import DataError
@@ -29,6 +31,22 @@ from experiments.float64 import Float64Inside
 
 Array = NDArray[np.floating[Any]]
 WINDOWS, INNER_STEPS = 3, 2
+
+
+def ragged_run(folder: Path, checkpoint: Path) -> TinyRun:
+    """A tiny run whose processes hold unequal numbers of labels, domains and images, down to none."""
+    tiny = tiny_run(folder, checkpoint)
+    for domain in DOMAINS:
+        file = tiny.folder / f"{domain}.jsonl"
+        records = [json.loads(line) for line in file.read_text().splitlines()]
+        records[2]["labels"][1] = None
+        records[4]["labels"][0] = None
+        for number in (1, 3):
+            del records[number]["image"]
+        file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    tiny.config["data"]["allow_no_image"] = True
+    tiny.write()
+    return tiny
 
 
 def some_windows(config: Path, rows: Sequence[Sequence[str]], dtype: torch.dtype) -> list[dict[str, Array]]:

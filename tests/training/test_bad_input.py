@@ -137,6 +137,22 @@ BEFORE_THE_FIRST_STEP: dict[str, tuple[Spoil, list[str]]] = {
         ),
         ["hypergrad.name=unrolled", "attn_implementation=sdpa", "set model.attn_implementation=eager"],
     ),
+    "attention that nobody knows": (
+        settings(model={"attn_implementation": "fused"}),
+        [
+            "model.attn_implementation: unknown",
+            "'fused'; use one of sdpa, eager, flash_attention_2",
+            "or auto",
+        ],
+    ),
+    "flash attention in float32": (
+        settings(model={"attn_implementation": "flash_attention_3"}),
+        ["model.attn_implementation=flash_attention_3", "set precision=bf16"],
+    ),
+    "flex attention on a CPU": (
+        settings(model={"attn_implementation": "flex_attention"}),
+        ["flex_attention has no gradients on a CPU"],
+    ),
     "no model": (lambda tiny: tiny.config.pop("model"), ["give model.path (a checkpoint)"]),
     "a tokenizer and no model": (
         lambda tiny: tiny.config.update(model={"tokenizer": tiny.config["model"]["path"]}),

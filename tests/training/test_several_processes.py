@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -12,13 +11,13 @@ from typing import Any
 import checked_rows
 import pytest
 import torch
-from divided_runs import some_windows, train_command
+from divided_runs import ragged_run, some_windows, train_command
 from safetensors.torch import load_file
 from several_processes import together
 from tiny_run import DOMAINS, TinyRun, tiny_run
 
 from dreamprm.cli import COMMANDS, main
-from dreamprm.models.collation import Share
+from dreamprm.models.shares import Share
 
 # Not eps=1e-8: a key's bias has the gradient 0, and AdamW would make steps of its rounding; and alpha's first
 # steps would be its learning rate, whatever the gradient is.
@@ -43,6 +42,14 @@ ROWS: dict[str, list[str]] = {
     "weights of CoTs, a table": ["weights.kind=instance_table", *PLAIN],
     "weights of CoTs, a network": ["weights={kind: instance_net, features: [loss, steps, domain]}", *MIXED],
     "texts": ["lm_weight=0.5", "lm_batch_size=2", "data.lm=FOLDER/pool.jsonl", *PLAIN],
+    "micro-batches": [
+        *("micro_batches=3", "batch_size=4", "meta_batch_size=4", "model.checkpoint_activations=true"),
+        *PLAIN,
+    ],
+    "micro-batches, texts": [
+        *("micro_batches=2", "batch_size=4", "lm_weight=0.5", "lm_batch_size=4"),
+        *("data.lm=FOLDER/pool.jsonl", *PLAIN),
+    ],
     "frozen vision tower": ["model.freeze_vision=true", *PLAIN],
     "audited": ["hypergrad.audit_every=1", *PLAIN],
     "the baseline doge": ["baseline.name=doge", *MIXED],
@@ -52,19 +59,7 @@ ROWS: dict[str, list[str]] = {
 
 @pytest.fixture(scope="module")
 def ragged(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> TinyRun:
-    """A tiny run whose processes hold unequal numbers of labels, domains and images, down to none."""
-    tiny = tiny_run(tmp_path_factory.mktemp("ragged"), tiny_checkpoint)
-    for domain in DOMAINS:
-        file = tiny.folder / f"{domain}.jsonl"
-        records = [json.loads(line) for line in file.read_text().splitlines()]
-        records[2]["labels"][1] = None
-        records[4]["labels"][0] = None
-        for number in (1, 3):
-            del records[number]["image"]
-        file.write_text("".join(json.dumps(record) + "\n" for record in records))
-    tiny.config["data"]["allow_no_image"] = True
-    tiny.write()
-    return tiny
+    return ragged_run(tmp_path_factory.mktemp("ragged"), tiny_checkpoint)
 
 
 # How far params, alpha and losses of two processes may be from those of one after three windows.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kept_activations import kept_bytes
 from tiny_run import TinyRun, trained
-from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 
 from dreamprm.training.assembly import make_prm
 
@@ -14,23 +13,13 @@ HEAD = "model.trainable=[head.*]"
 LAST = "model.trainable=['head.*', '*language_model.norm.*', '*merger*']"
 
 
-def kept_bytes(tiny: TinyRun, *overrides: str) -> int:
+def kept(tiny: TinyRun, *overrides: str) -> int:
     """What a forward pass of the inner loss keeps for its backward pass, parameters left out."""
     run, _, _ = trained(tiny, "steps=2", *overrides)
-    own = {p.data_ptr() for p in (*run.prm.parameters(), *run.state.params.values())}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        if tensor.data_ptr() not in own:
-            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
     params = {name: p.detach().requires_grad_() for name, p in run.state.params.items()}
     batch = run.trainer.to_device(run.step_batches[0])
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = run.trainer.problem.inner_losses(params, batch)
-    del loss
-    return sum(kept.values())
+    besides = (*run.prm.parameters(), *run.state.params.values())
+    return kept_bytes(run.trainer.problem.inner_losses, params, batch, besides=besides)
 
 
 @pytest.mark.parametrize(
@@ -60,9 +49,9 @@ def test_what_matches_is_trained_and_the_rest_stays(
 
 
 def test_what_is_frozen_keeps_no_activations(tiny: TinyRun) -> None:
-    everything = kept_bytes(tiny)
-    without_vision = kept_bytes(tiny, "model.freeze_vision=true")
-    head = kept_bytes(tiny, HEAD)
+    everything = kept(tiny)
+    without_vision = kept(tiny, "model.freeze_vision=true")
+    head = kept(tiny, HEAD)
     assert head < 0.1 * everything and head < without_vision < everything
 
 

@@ -10,7 +10,13 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AttentionInterface,
+    AutoConfig,
+    AutoModelForImageTextToText,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.cache_utils import Cache
 
 from dreamprm.config.errors import UserError
@@ -19,7 +25,27 @@ from dreamprm.models.strict_loading import load_strictly
 from dreamprm.models.vision_kernels import PACKED, pack_vision_attention, project_patches_by_matrix
 
 BACKBONES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-ATTENTION_IMPLEMENTATIONS = ("sdpa", "eager", "flash_attention_2")
+
+
+def attention_implementations() -> tuple[str, ...]:
+    """The kinds of attention that the installed transformers knows; kernels of a hub come on top, by name."""
+    ours = ("sdpa", "eager", *PACKED.values())
+    others = (name for name in AttentionInterface().valid_keys() if not name.startswith("paged|"))
+    return ("sdpa", "eager", *sorted(name for name in others if name not in ours))
+
+
+def require_attention(name: str) -> None:
+    """Refuse a kind of attention that transformers does not know.
+
+    Raises:
+        UserError: naming those that it knows.
+    """
+    known = attention_implementations()
+    if name not in known and "/" not in name:
+        raise UserError(
+            f"unknown attn_implementation {name!r}; use one of {', '.join(known)}, or a kernel of a hub as "
+            "ORGANISATION/NAME (by the package kernels)"
+        )
 
 # What a checkpoint with damaged or strange files raises, somewhere in the libraries that read it; not
 # RuntimeError, which memory that ran out raises too.
@@ -37,18 +63,15 @@ def make_backbone(
     Args:
         source: a checkpoint folder or hub name (weights are loaded), or a `transformers` config or its dict
             (weights are drawn from the current random state).
-        attn_implementation: one of `ATTENTION_IMPLEMENTATIONS`.
+        attn_implementation: one of `attention_implementations()`, or a kernel of a hub, by name.
         dtype: of the weights; use float32 master weights for training, with autocast for bf16.
 
     Raises:
         UserError: not a Qwen-VL of a family in `BACKBONES`, nothing readable at `source`, missing, surplus
-            or mis-shaped tensors (`load_strictly`), or an unknown attention implementation.
+            or mis-shaped tensors (`load_strictly`), or an attention implementation that is unknown, or that
+            transformers cannot use here.
     """
-    if attn_implementation not in ATTENTION_IMPLEMENTATIONS:
-        raise UserError(
-            f"unknown attn_implementation {attn_implementation!r}; "
-            f"use one of {', '.join(ATTENTION_IMPLEMENTATIONS)}"
-        )
+    require_attention(attn_implementation)
     settings: dict[str, Any] = {"attn_implementation": attn_implementation, "dtype": dtype}
     if isinstance(source, str | Path):
         try:
@@ -71,7 +94,12 @@ def make_backbone(
             )
         source = AutoConfig.for_model(family, **fields)
     _check_family(source)
-    return _tuned(AutoModelForImageTextToText.from_config(source, **settings))
+    try:
+        return _tuned(AutoModelForImageTextToText.from_config(source, **settings))
+    except (ImportError, ValueError) as error:
+        if attn_implementation in ("sdpa", "eager"):
+            raise
+        raise UserError(f"attn_implementation={attn_implementation} cannot be used: {error}") from error
 
 
 def _tuned(backbone: PreTrainedModel) -> PreTrainedModel:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -22,6 +21,7 @@ from dreamprm.data.record_table import RecordTable
 from dreamprm.data.sampling import DomainSampler, EpochSampler
 from dreamprm.models.images import ImageStore
 from dreamprm.models.processing import EncodedCoT, PRMProcessor
+from dreamprm.models.shares import EVERYTHING, Share, counted_parts, losses_in_part, own_positions
 from dreamprm.runtime.worker_processes import worker_context
 
 Batch = dict[str, Any]
@@ -40,28 +40,6 @@ def records_at(records: Rows, numbers: Sequence[int]) -> list[Any]:
     if isinstance(records, RecordTable):
         return records.get(numbers)
     return [records[number] for number in numbers]
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which rows of every batch this process encodes, of `count` that train together.
-
-    Args:
-        rank: this process's number, 0..count-1.
-        count: how many there are.
-    """
-
-    rank: int = 0
-    count: int = 1
-
-    def rows(self, n: int) -> range:
-        """Its rows of n: neighbours, as many as the others' or one more."""
-        return range(self.rank * n // self.count, (self.rank + 1) * n // self.count)
-
-
-def own_positions(counts: Sequence[int], rows: range) -> torch.Tensor:
-    """The positions of the rows' steps among all steps of a batch, whose rows have `counts` of them."""
-    return torch.arange(sum(counts[: rows.start]), sum(counts[: rows.stop]))
 
 
 STEP, META, TEXT = "step:", "meta:", "text:"
@@ -102,12 +80,19 @@ class StepBatches(BatchDataset):
     With several processes, `inputs` and `text` hold this process's share of the rows, all else the whole
     batch.
 
+    With micro-batches, `inputs`, `text` and `own` are in the dicts of the list `parts`, each with the other
+    fields of its rows, and with `losses`: by field of members (`domains`, `cots`), for each of its losses the
+    index of the batch's loss that it is a share of, and this share; `targets` is the number of tokens to
+    predict in the texts of all parts.
+
     Args:
         table: step records.
         rows: the numbers of each domain's records in the table; the order of its keys numbers the domains.
         sampler: decides which records make up step i.
         texts, text_sampler: the language-modelling pool; give both or neither.
         share: of several processes.
+        micro_batches: parts of a batch, at most; each has a row, and a text if there are any, for every
+            process.
     """
 
     def __init__(
@@ -120,10 +105,11 @@ class StepBatches(BatchDataset):
         images: ImageStore,
         texts: Sequence[TextRecord] = (),
         text_sampler: EpochSampler | None = None,
-        share: Share = Share(),
+        share: Share = EVERYTHING,
+        micro_batches: int = 1,
     ) -> None:
         super().__init__(images)
-        self._share = share
+        self._share, self._micro_batches = share, micro_batches
         self._table, self._rows, self._sampler = table, list(rows.values()), sampler
         self._processor = processor
         self._texts, self._text_sampler = texts, text_sampler
@@ -139,25 +125,14 @@ class StepBatches(BatchDataset):
         place = {domain: i for i, domain in enumerate(domains)}
         cots = [int(self._rows[domain][row]) for domain, row in picked]
         records = records_at(self._table, cots)
-        own = self._share.rows(len(picked))
-        encoded, labels, group, cot, kept = [], [], [], [], []
+        labels, group, cot, counts = [], [], [], []
         for number, (domain, _) in enumerate(picked):
-            record = records[number]
-            if number in own:
-                encoded.append(_encode(self._processor, self._images, record))
-                self._note(STEP, cots[number], f"record {record.id}", record.images)
-                kept += [label is not None for label in record.labels]
-            known = [label for label in record.labels if label is not None]
+            known = [label for label in records[number].labels if label is not None]
             labels += known
             group += [place[domain]] * len(known)
             cot += [number] * len(known)
-        inputs = self._processor.collate(encoded)
-        if not all(kept):
-            chosen = torch.tensor(kept)
-            for name in ("step_rows", "step_cols"):
-                inputs[name] = inputs[name][chosen]
+            counts.append(len(known))
         batch: Batch = {
-            "inputs": inputs,
             "labels": torch.tensor(labels, dtype=torch.float32),
             # A batch may have no labelled step at all, so the dtype must not depend on the list's content.
             "group": torch.tensor(group, dtype=torch.long),
@@ -166,26 +141,80 @@ class StepBatches(BatchDataset):
             "cots": torch.tensor(cots),
             "cot_domains": torch.tensor([domain for domain, _ in picked]),
         }
-        if self._share.count > 1:
-            counts = torch.bincount(batch["cot"], minlength=len(picked)).tolist()
-            batch["own"] = own_positions(counts, own)
-        if self._text_sampler is not None:
-            numbers = self._text_sampler.rows(step)
-            shared = self._share.rows(len(numbers))
-            numbers = numbers[shared.start : shared.stop]
-            texts = [self._texts[i] for i in numbers]
-            batch["text"] = self._processor.collate_text(
-                [self._processor.encode_text(text.text, self._images.open_all(text.images)) for text in texts]
-            )
-            for i, text in zip(numbers, texts, strict=True):
-                self._note(TEXT, int(i), f"text {i + 1}", text.images)
-        return batch
+        texts = [] if self._text_sampler is None else [int(i) for i in self._text_sampler.rows(step)]
+        sizes = [len(rows) for rows in (picked, texts) if rows]
+        parts = counted_parts(self._micro_batches, *sizes, share=self._share)
+        found = []
+        for part in parts:
+            rows, shown = part.rows(len(picked)), part.rows(len(texts))
+            found.append(self._inputs(records, cots, counts, rows))
+            if texts:
+                found[-1]["text"] = self._text(texts[shown.start : shown.stop])
+            if len(parts) > 1:
+                found[-1] |= _part_of(batch, counts, rows, first=rows.start == 0)
+        if len(parts) == 1:
+            return found[0] | batch
+        if texts:
+            targets = sum(part["text"]["token_targets"].numel() for part in found)
+            found = [part | {"targets": targets} for part in found]
+        return batch | {"parts": found}
+
+    def _inputs(
+        self, records: Sequence[Any], cots: Sequence[int], counts: Sequence[int], rows: range
+    ) -> Batch:
+        """What the model takes of this process's share of the rows, of which a record has so many labels."""
+        own = self._share.rows(len(rows))
+        encoded, kept = [], []
+        for number in rows[own.start : own.stop]:
+            record = records[number]
+            encoded.append(_encode(self._processor, self._images, record))
+            self._note(STEP, cots[number], f"record {record.id}", record.images)
+            kept += [label is not None for label in record.labels]
+        inputs = self._processor.collate(encoded)
+        if not all(kept):
+            chosen = torch.tensor(kept)
+            for name in ("step_rows", "step_cols"):
+                inputs[name] = inputs[name][chosen]
+        if self._share.count == 1:
+            return {"inputs": inputs}
+        return {"inputs": inputs, "own": own_positions(counts[rows.start : rows.stop], own)}
+
+    def _text(self, numbers: Sequence[int]) -> Batch:
+        """What the model takes of this process's share of these texts."""
+        own = self._share.rows(len(numbers))
+        numbers = numbers[own.start : own.stop]
+        texts = [self._texts[i] for i in numbers]
+        collated = self._processor.collate_text(
+            [self._processor.encode_text(text.text, self._images.open_all(text.images)) for text in texts]
+        )
+        for i, text in zip(numbers, texts, strict=True):
+            self._note(TEXT, i, f"text {i + 1}", text.images)
+        return collated
+
+
+def _part_of(batch: Batch, counts: Sequence[int], rows: range, *, first: bool) -> Batch:
+    """The labels of some of a batch's rows, and what their losses are in those of the batch."""
+    steps = own_positions(counts, rows)
+    inside, whole = (
+        torch.bincount(of, minlength=len(batch["domains"])) for of in (batch["group"][steps], batch["group"])
+    )
+    by_domain = losses_in_part(inside, whole, first=first)
+    numbers = torch.tensor([number for number, _ in by_domain])
+    return {
+        "labels": batch["labels"][steps],
+        "group": torch.searchsorted(numbers, batch["group"][steps]),
+        "domains": batch["domains"][numbers],
+        "cot": batch["cot"][steps] - rows.start,
+        "cots": batch["cots"][rows.start : rows.stop],
+        "losses": {"domains": by_domain, "cots": [(number, 1.0) for number in rows]},
+    }
 
 
 class MetaBatches(BatchDataset):
     """Upper-level batches of complete CoTs: `inputs`, `cot` (S,) long and `correct` (M,) float32.
 
-    With several processes, `own` and a share of `inputs` as in `StepBatches`.
+    With several processes, `own` and a share of `inputs` as in `StepBatches`; with micro-batches, the dicts
+    of the list `parts` have all of these for their CoTs.
     """
 
     def __init__(
@@ -195,27 +224,41 @@ class MetaBatches(BatchDataset):
         *,
         processor: PRMProcessor,
         images: ImageStore,
-        share: Share = Share(),
+        share: Share = EVERYTHING,
+        micro_batches: int = 1,
     ) -> None:
         super().__init__(images)
-        self._share = share
+        self._share, self._micro_batches = share, micro_batches
         self._records, self._sampler = records, sampler
         self._processor = processor
 
     def __getitem__(self, window: int) -> Batch:
         numbers = self._sampler.rows(window)
         records = records_at(self._records, numbers)
-        own = self._share.rows(len(records))
+        batch = _of_meta(records)
+        parts = counted_parts(self._micro_batches, len(records), share=self._share)
+        found = [self._part(numbers, records, part.rows(len(records))) for part in parts]
+        return found[0] if len(parts) == 1 else batch | {"parts": found}
+
+    def _part(self, numbers: Sequence[int], records: Sequence[Any], rows: range) -> Batch:
+        """All fields of some rows, of which this process encodes its share."""
+        share, held = self._share.rows(len(rows)), records[rows.start : rows.stop]
+        own = rows[share.start : share.stop]
         encoded = [_encode(self._processor, self._images, records[number]) for number in own]
         for number in own:
             self._note(META, int(numbers[number]), f"record {records[number].id}", records[number].images)
-        steps = [len(record.steps) for record in records]
-        batch = {
-            "inputs": self._processor.collate(encoded),
-            "cot": torch.repeat_interleave(torch.arange(len(records)), torch.tensor(steps)),
-            "correct": torch.tensor([float(record.correct) for record in records]),
-        }
-        return batch if self._share.count == 1 else batch | {"own": own_positions(steps, own)}
+        batch = _of_meta(held) | {"inputs": self._processor.collate(encoded)}
+        if self._share.count > 1:
+            batch["own"] = own_positions([len(record.steps) for record in held], share)
+        return batch
+
+
+def _of_meta(records: Sequence[Any]) -> Batch:
+    steps = torch.tensor([len(record.steps) for record in records])
+    return {
+        "cot": torch.repeat_interleave(torch.arange(len(records)), steps),
+        "correct": torch.tensor([float(record.correct) for record in records]),
+    }
 
 
 class WindowBatches(Dataset[Batch]):

@@ -251,7 +251,8 @@ class PRM(nn.Module):
             processor: required with a config; read from the checkpoint if None.
             head: one of `HEADS`.
             readout: `step_end` (default) or `chat_suffix`, when the processor comes from the checkpoint.
-            attn_implementation: `sdpa`, `eager` (needed for second-order gradients) or `flash_attention_2`.
+            attn_implementation: `sdpa`, `eager` (needed for second-order gradients), or another one that
+                transformers knows (`backbone.attention_implementations`).
             dtype: of the weights.
 
         Raises:

@@ -21,6 +21,7 @@ from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
 from dreamprm.files.content import FileDigests
+from dreamprm.models.activation_checkpointing import checkpoint_activations
 from dreamprm.models.backbone import with_image_features
 from dreamprm.models.collation import MetaBatches, StepBatches
 from dreamprm.models.images import ImageStore
@@ -30,6 +31,7 @@ from dreamprm.models.record_checks import RecordChecks
 from dreamprm.models.weights import Weights
 from dreamprm.training.baselines import build_baseline
 from dreamprm.training.bilevel import BilevelState, BilevelTrainer
+from dreamprm.training.feasibility import require_derivatives, require_enough_rows, require_usable_attention
 from dreamprm.training.inputs import Say, open_meta_data, open_texts, open_training_data
 from dreamprm.training.level_settings import HypergradSettings
 from dreamprm.training.optimizers import make_inner_optimizer
@@ -118,7 +120,10 @@ def make_prm(config: TrainConfig) -> PRM:
     attention = model.attn_implementation
     if attention == "auto":
         attention = "eager" if configured_estimator(config).needs_second_order else "sdpa"
-    return PRM.from_backbone(source, processor=processor, head=model.head, attn_implementation=attention)
+    prm = PRM.from_backbone(source, processor=processor, head=model.head, attn_implementation=attention)
+    if model.checkpoint_activations:
+        checkpoint_activations(prm.backbone)
+    return prm
 
 
 def settled(config: TrainConfig) -> TrainConfig:
@@ -166,6 +171,7 @@ def assemble(
     if data is not None:
         config = dataclasses.replace(config, data=data)
     processes = Processes.of(accelerator)
+    require_usable_attention(config, processes.device)
     set_seed(config.seed)  # Python's, numpy's and torch's generators: two processes start alike
     digests = FileDigests() if digests is None else digests
     text_reports: list[ReadReport] = []
@@ -174,16 +180,10 @@ def assemble(
         table = open_training_data(config.data, say=say, digests=digests)
         texts = open_texts(config.data, say=say, reports=text_reports) if config.lm_weight else []
         meta = open_meta_data(config.data, say=say, digests=digests, reports=meta_reports)
-    _require_enough_rows(config, len(table.domains), processes)
+    require_enough_rows(config, len(table.domains), processes)
     estimator = configured_estimator(config)
     prm = make_prm(config).to(processes.device)
-    if estimator.needs_second_order and not prm.supports_second_order:
-        raise UserError(
-            f"hypergrad.name={config.hypergrad.name} takes gradients of gradients, which "
-            f"model.attn_implementation={config.model.attn_implementation} does not have; set "
-            "model.attn_implementation=eager (or auto), or hypergrad.name=first_order"
-        )
-
+    require_derivatives(config, estimator, prm)
     if config.precision == "bf16" and config.hypergrad.settings.get("derivative") == "forward_difference":
         say(
             "precision=bf16 with one-sided differences: bf16's rounding drowns them if a batch holds more "
@@ -272,6 +272,7 @@ def assemble(
             texts=texts,
             text_sampler=text_sampler,
             share=processes.share,
+            micro_batches=config.micro_batches,
         ),
         meta_batches=MetaBatches(
             meta,
@@ -281,6 +282,7 @@ def assemble(
             processor=prm.processor,
             images=images,
             share=processes.share,
+            micro_batches=config.micro_batches,
         ),
         images=images,
         image_notes=ImageNotes(),
@@ -321,21 +323,6 @@ def _trained_params(config: TrainConfig, prm: PRM) -> dict[str, torch.Tensor]:
         raise UserError(f"model.trainable: {error}") from error
 
 
-def _require_enough_rows(config: TrainConfig, domains: int, processes: Processes) -> None:
-    """Refuse batches of which a process would have no row."""
-    rows = config.batch_size * (domains if config.sampling == "mixed" else 1)
-    sizes = {"batch_size": rows, "meta_batch_size": config.meta_batch_size}
-    if config.lm_weight:
-        sizes["lm_batch_size"] = config.lm_batch_size
-    for name, size in sizes.items():
-        if size < processes.share.count:
-            raise UserError(
-                f"{name}={getattr(config, name)} leaves some of the {processes.share.count} processes "
-                f"without a row, as a batch is divided among them; start at most {size}, or raise {name} "
-                "(another experiment)"
-            )
-
-
 def _to_device(
     prm: PRM,
     device: torch.device,
@@ -346,17 +333,18 @@ def _to_device(
     """A function that moves a batch to the parameters' device; with a frozen vision tower, it also computes
     the image features, once for the whole window."""
 
+    def with_features(batch: dict[str, Any]) -> dict[str, Any]:
+        shown = [name for name in ("inputs", "text") if name in batch]
+        return batch | {name: with_image_features(prm.backbone, batch[name]) for name in shown}
+
     def to_device(batch: dict[str, Any]) -> dict[str, Any]:
         batch = send_to_device(batch, device)
         if not frozen_vision:
             return batch
         with autocast():
-            seen = {
-                name: with_image_features(prm.backbone, batch[name])
-                for name in ("inputs", "text")
-                if name in batch
-            }
-        return batch | seen
+            if "parts" in batch:
+                return batch | {"parts": [with_features(part) for part in batch["parts"]]}
+            return with_features(batch)
 
     return to_device
 

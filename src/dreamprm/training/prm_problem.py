@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from dreamprm.hypergrad import BilevelProblem
+from dreamprm.hypergrad import BilevelProblem, Part
+from dreamprm.hypergrad.micro_batches import whole_losses
+from dreamprm.models.activation_checkpointing import OwnCheckpointing
 from dreamprm.models.backbone import language_model_loss
 from dreamprm.models.prm import PRM
 from dreamprm.models.weights import Weights
@@ -49,10 +51,17 @@ def prm_problem(
         processes: those that train together, each with its share of a batch's rows; both losses are those of
             the whole batch in all of them.
 
-    Batches are those of `dreamprm.models.collation`.
+    Batches are those of `dreamprm.models.collation`. One with micro-batches is evaluated part by part, one
+    part's activations in memory at a time; CoTs stay whole.
+
+    Raises:
+        UserError: here or when a loss is evaluated: transformers' own activation checkpointing is on.
     """
+    own_checkpointing = OwnCheckpointing(prm.backbone)
+    own_checkpointing.refuse()
 
     def step_logits(params: Params, batch: Batch) -> Tensor:
+        own_checkpointing.refuse()
         if processes.several:
             params = processes.copied(params)
         with autocast():
@@ -61,25 +70,38 @@ def prm_problem(
             logits = processes.gathered(logits, batch["own"], batch["cot"].shape[0])
         return logits  # (S,)
 
+    group, members = ("cot", "cots") if weights.per_instance else ("group", "domains")
+
     def inner_losses(params: Params, batch: Batch) -> Tensor:
+        if "parts" in batch:  # asked for whole
+            parts = split(batch)
+            return whole_losses(parts, [inner_losses(params, part.batch) for part in parts])
         logits = step_logits(params, batch)  # (S,)
-        group, members = ("cot", "cots") if weights.per_instance else ("group", "domains")
         return step_loss_by_group(logits, batch["labels"], batch[group], batch[members].shape[0])
 
     def text_loss(params: Params, batch: Batch) -> Tensor:
+        if "parts" in batch:
+            return torch.stack([text_loss(params, part) for part in batch["parts"]]).sum()
+        own_checkpointing.refuse()
         if processes.several:
             params = processes.copied(params)
         with autocast():
             logits = functional_call(prm, dict(params), (batch["text"],), {"output": "token_logits"})
         targets = batch["text"]["token_targets"]
-        loss = language_model_loss(logits, targets)
+        loss, count = language_model_loss(logits, targets), targets.numel()
+        of_all = batch.get("targets", count)  # those of all micro-batches, whose terms are added up
         if processes.several:  # the mean over all tokens, of which each process has its number
-            count = targets.numel()
-            loss_sum, total = processes.summed(torch.stack([loss * count, loss.new_tensor(count)]))
+            loss_sum, total = processes.summed(torch.stack([loss * count, loss.new_tensor(of_all)]))
             loss = loss_sum / total
+        elif of_all != count:
+            loss = loss * (count / of_all)
         return lm_weight * loss
 
     def outer_loss(params: Params, alpha: Params, batch: Batch) -> Tensor:
+        if "parts" in batch:
+            parts = split_outer(batch)
+            losses = torch.stack([outer_loss(params, alpha, part.batch) for part in parts])
+            return losses @ losses.new_tensor([part.share for part in parts])
         del alpha  # the meta loss sees alpha only through phi
         return meta_loss(
             step_logits(params, batch),
@@ -90,9 +112,23 @@ def prm_problem(
             temperature=temperature,
         )
 
+    def split(batch: Batch) -> list[Part]:
+        return [Part(part, share=1.0, losses=part["losses"][members]) for part in batch.get("parts", [])] or [
+            Part(batch)
+        ]
+
+    def split_outer(batch: Batch) -> list[Part]:
+        counted = "correct" if meta_loss_kind == "aggregation" else "cot"  # a mean over CoTs, or over steps
+        return [
+            Part(part, share=part[counted].shape[0] / batch[counted].shape[0])
+            for part in batch.get("parts", [])
+        ] or [Part(batch)]
+
     return BilevelProblem(
         outer_loss=outer_loss,
         inner_losses=inner_losses,
         weights=weights.weights,
         unweighted_loss=text_loss if lm_weight else None,
+        split=split,
+        split_outer=split_outer,
     )

@@ -27,7 +27,7 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
 
 from dreamprm.config.errors import DataError, UserError
-from dreamprm.models.collation import Share
+from dreamprm.models.shares import Share
 from dreamprm.runtime.process import launched_processes
 from dreamprm.training.settings import TrainConfig
 

@@ -111,11 +111,16 @@ class ModelSettings:
     )
     attn_implementation: str = setting(
         "auto",
-        "attention implementation; auto: eager for estimators that take gradients of gradients (fused "
-        "attention has none), sdpa for the others",
-        choices=("auto", "sdpa", "eager", "flash_attention_2"),
+        "attention implementation: auto (eager for estimators that take gradients of gradients, which fused "
+        "attention does not have; sdpa for the others), or a name that transformers knows: sdpa, eager, "
+        "flash_attention_2 and its successors, flex_attention, a kernel of a hub",
     )
     freeze_vision: bool = setting(False, "do not train the vision tower")
+    checkpoint_activations: bool = setting(
+        False,
+        "keep only the input of each layer for the backward pass, which computes the layer again: the same "
+        "gradients with fewer activations in memory, for about a third more time",
+    )
     trainable: list[str] = setting(
         [],
         "patterns of the parameters to train, such as 'head.*', '*language_model.layers.2[4-7].*' or "
@@ -196,6 +201,12 @@ class TrainConfig:
     )
     batch_size: int = setting(1, "CoTs per micro-batch; with sampling=mixed, per domain", minimum=1)
     meta_batch_size: int = setting(1, "meta CoTs per upper step", minimum=1)
+    micro_batches: int = setting(
+        1,
+        "parts in which a batch of either level is evaluated, with one part's activations in memory at a "
+        "time: the same gradients; at most as many as the batch has CoTs (and texts) for each process",
+        minimum=1,
+    )
     aggregation: str = setting(
         "sum_log_odds", "how the scores of a CoT's steps are combined", choices=AGGREGATIONS
     )

@@ -249,7 +249,7 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
 def last_losses(run: Run, batch: dict[str, Any]) -> tuple[dict[str, Any], torch.Tensor]:
     """A batch on the parameters' device, and its losses at the current parameters."""
     batch = run.trainer.to_device(batch)
-    return batch, run.trainer.problem.inner_losses(run.state.params, batch)
+    return batch, run.trainer.problem.whole_inner_losses(run.state.params, batch)
 
 
 def audit_note(result: AuditResult) -> str:

@@ -15,6 +15,7 @@ from dreamprm.hypergrad import Estimator, WindowResult
 from dreamprm.hypergrad.base import WindowTask
 from dreamprm.hypergrad.differences import Scale, scale_of
 from dreamprm.hypergrad.gradients import leaves
+from dreamprm.hypergrad.micro_batches import whole_losses
 from dreamprm.hypergrad.mixed_difference import finite_difference
 from dreamprm.hypergrad.plain_steps import plain_steps
 from dreamprm.hypergrad.window_passes import outer_gradient
@@ -150,14 +151,17 @@ class GradientAlignment(Estimator):
             )
             assert mixed.slopes is not None, "the training problem is structured"
             return mixed.slopes, mixed.forward, mixed.backward
-        variables = leaves(params)
-        losses = task.problem.inner_losses(variables, batch)
+        variables, backward = leaves(params), 0
         toward = list(direction.values())
-        slopes: list[Any] = []
-        for loss in losses:
-            # the graph is kept for the other losses
-            grads = torch.autograd.grad(
-                loss, list(variables.values()), retain_graph=True, materialize_grads=True
-            )
-            slopes.append(sum((grad * part).sum() for grad, part in zip(grads, toward, strict=True)))
-        return torch.stack(slopes), 1, losses.numel()
+        parts, each = task.problem.parts(batch), []
+        for part in parts:
+            slopes: list[Any] = []
+            for loss in task.problem.inner_losses(variables, part.batch):
+                # the graph is kept for the other losses
+                grads = torch.autograd.grad(
+                    loss, list(variables.values()), retain_graph=True, materialize_grads=True
+                )
+                slopes.append(sum((grad * along).sum() for grad, along in zip(grads, toward, strict=True)))
+            each.append(torch.stack(slopes))
+            backward += len(slopes)
+        return whole_losses(parts, each), 1, backward

@@ -15,6 +15,7 @@ from dreamprm.config.schema import setting
 from dreamprm.hypergrad import Estimator, WindowResult
 from dreamprm.hypergrad.base import WindowTask
 from dreamprm.hypergrad.plain_steps import plain_steps
+from dreamprm.hypergrad.window_passes import outer_value
 from dreamprm.models.weights import DOMAIN_WEIGHTS
 from dreamprm.training.baselines.base import UpperLevel, Weighting
 from dreamprm.training.baselines.exponentiated import lr_setting, smoothing_setting
@@ -102,9 +103,10 @@ class ExcessLoss(Estimator):
         chosen = chosen_batches(task, self.batches)
         with torch.no_grad():
             for batch in chosen:
-                losses = task.problem.inner_losses(steps.params, batch)
-                excess.add(batch.batch["domains"], losses - task.problem.inner_losses(self.reference, batch))
-            outer_loss = task.problem.outer_loss(steps.params, task.alpha, task.outer_batch)
+                losses = task.problem.whole_inner_losses(steps.params, batch)
+                reference = task.problem.whole_inner_losses(self.reference, batch)
+                excess.add(batch.batch["domains"], losses - reference)
+            outer_loss = outer_value(task, steps.params)
         return WindowResult(
             params=steps.params,
             state=steps.state,
