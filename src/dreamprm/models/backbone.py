@@ -47,6 +47,7 @@ def require_attention(name: str) -> None:
             "ORGANISATION/NAME (by the package kernels)"
         )
 
+
 # What a checkpoint with damaged or strange files raises, somewhere in the libraries that read it; not
 # RuntimeError, which memory that ran out raises too.
 _DAMAGED = (
