@@ -143,7 +143,7 @@ def _checkpointing() -> bool:
     """Whether tensors that are saved now go through a checkpoint of torch; False where torch does not say."""
     top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
     hooks = None if top is None else top(False)
-    return bool(hooks) and getattr(hooks[0], "__module__", "") == "torch.utils.checkpoint"
+    return hooks is not None and getattr(hooks[0], "__module__", "") == "torch.utils.checkpoint"
 
 
 @cache
