@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 from question_layouts import (
     CASES,
@@ -276,6 +277,14 @@ def test_ai2d_without_the_lettered_images_takes_the_plain_ones(tmp_path: Path) -
     source = ai2d_release(tmp_path)
     (source / "abc_images" / "0.png").unlink()
     assert [colour_of(*record.images) for record in converted("ai2d", source)] == ["red", "red", "blue"]
+
+
+def test_an_open_question_needs_an_answer_in_its_list(tmp_path: Path) -> None:
+    source = mmmu_hub(tmp_path)
+    file = source / "Math" / "validation-00000-of-00001.parquet"
+    put_parquet(file, [row | {"answer": "[]"} for row in pyarrow.parquet.read_table(file).to_pylist()])
+    message = refusal("mmmu", source, split="validation")
+    assert "field 'answer': got '[]'; allowed: an answer, or a list of at least one" in message
 
 
 def test_a_folder_of_several_splits_needs_one(tmp_path: Path) -> None:

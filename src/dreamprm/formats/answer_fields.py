@@ -65,6 +65,22 @@ def checked_options(row: Fields, name: str, values: Sequence[Any]) -> tuple[str,
     return tuple(text for text in texts if text is not None)
 
 
+def accepted_answers(row: Fields, name: str) -> tuple[str, ...]:
+    """The accepted answers in one field: one, or a list of at least one, also as a text that contains it.
+
+    Raises:
+        DataError: no answer, or one that is empty.
+    """
+    value = row.require(name, "an answer, or a list of answers")
+    listed = isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]")
+    if not listed and not isinstance(value, list):
+        return (answer_text(row, name),)
+    accepted = option_texts(row, name)
+    if not accepted:
+        raise row.error(name, "an answer, or a list of at least one")
+    return accepted
+
+
 def option_columns(row: Fields) -> tuple[str, ...]:
     """The options in the columns A, B, ..., in order; empty if all columns are empty.
 

@@ -176,6 +176,15 @@ def test_answers_that_are_not_published_are_refused(tmp_path: Path) -> None:
             read_questions(MMMU, path, images="ignore")
 
 
+@pytest.mark.parametrize("answer", ["[]", [], " [ ] "])
+def test_an_open_question_needs_an_answer_in_its_list(answer: object, tmp_path: Path) -> None:
+    rows = [mmmu_rows()[1] | {"answer": answer}]
+    with pytest.raises(
+        DataError, match="field 'answer': got .*; allowed: an answer, or a list of at least one"
+    ):
+        read_questions(MMMU, save(tmp_path / "validation.json", rows), images="ignore")
+
+
 def test_no_judge_is_asked(questions) -> None:
     from scripted_judge import ScriptedJudge
 

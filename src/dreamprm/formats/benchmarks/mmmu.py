@@ -10,6 +10,7 @@ from dreamprm.answers import Judgement, Verdict
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.answer_fields import (
+    accepted_answers,
     answer_text,
     letter_given,
     number_type,
@@ -78,7 +79,7 @@ class MMMU(Benchmark):
     def question(self, row: Fields, published: str) -> BenchmarkQuestion:
         """The question of one row."""
         options = option_columns(row) if "A" in row else _listed(row)
-        accepted = () if options else _accepted(row)
+        accepted = () if options else accepted_answers(row, "answer")
         if "?" in (accepted or (answer_text(row, "answer"),)):
             raise row.error("answer", "an answer (those of the test split are not published)")
         answer = letter_given(row, "answer", options) if options else accepted[0]
@@ -134,12 +135,3 @@ class MMMUChecker(BenchmarkChecker):
 def _listed(row: Fields) -> tuple[str, ...]:
     """The options in `options`; empty if the list is empty."""
     return option_texts(row, "options") if "options" in row else ()
-
-
-def _accepted(row: Fields) -> tuple[str, ...]:
-    """The accepted answers of an open question: one, or a list, possibly as a Python literal in a text."""
-    value = row.require("answer", "an answer, or a list of answers")
-    is_listed = isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]")
-    if is_listed or isinstance(value, list):
-        return option_texts(row, "answer")
-    return (answer_text(row, "answer"),)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import QuestionRecord
-from dreamprm.formats.answer_fields import answer_text, letter_given, number_type, option_texts
+from dreamprm.formats.answer_fields import accepted_answers, letter_given, number_type, option_texts
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
 from dreamprm.formats.questions.layout import SplitLayout
@@ -47,7 +47,7 @@ class MMMU(SplitLayout):
         options = option_texts(row, "options") if kind == "multiple-choice" else ()
         if kind == "multiple-choice" and not options:
             raise row.error("options", "at least one option, since question_type is multiple-choice")
-        answer = letter_given(row, "answer", options) if options else self._first_answer(row)
+        answer = letter_given(row, "answer", options) if options else accepted_answers(row, "answer")[0]
         paths = (images.take(row, f"image_{number}") for number in range(1, _MOST_IMAGES + 1))
         return self.question_record(
             question=row.text("question").strip(),
@@ -57,8 +57,3 @@ class MMMU(SplitLayout):
             answer_type=number_type(answer) or None,
             id=row.text("id"),
         )
-
-    @staticmethod
-    def _first_answer(row: Fields) -> str:
-        stated = answer_text(row, "answer")
-        return option_texts(row, "answer")[0] if stated.startswith("[") and stated.endswith("]") else stated
