@@ -51,6 +51,7 @@ ROWS: dict[str, list[str]] = {
         *("data.lm=FOLDER/pool.jsonl", *PLAIN),
     ],
     "frozen vision tower": ["model.freeze_vision=true", *PLAIN],
+    "low-rank adapters": ["model.lora={rank: 4, target_modules: ['*_proj', '*visual*']}", *MIXED],
     "audited": ["hypergrad.audit_every=1", *PLAIN],
     "the baseline doge": ["baseline.name=doge", *MIXED],
     "the ablation without an aggregation": ["meta_loss=step", *PLAIN],

@@ -41,3 +41,6 @@ HEADS = ("hidden", "vocab_logits")
 
 READOUTS = ("step_end", "chat_suffix")
 """Where a step is read (`dreamprm.models.processing`)."""
+
+LORA_TARGETS = ("*language_model*_proj",)
+"""Patterns of the layers that low-rank adapters adapt by default: the language model's linear layers."""

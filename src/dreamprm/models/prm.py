@@ -1,7 +1,6 @@
 """The process reward model: a Qwen-VL backbone and a head that reads out a score at every step."""
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,19 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from dreamprm.config.choices import HEADS
+from dreamprm.config.choices import HEADS, LORA_TARGETS
 from dreamprm.config.errors import UserError
 from dreamprm.data.image_decoder import ImageError, ImageSource, decode_image
+from dreamprm.files.content import FileDigests
 from dreamprm.models.backbone import attention_in_use, last_hidden_states, make_backbone, sdpa_is_math_only
 from dreamprm.models.candidate_scoring import PassLimits, scored_questions
+from dreamprm.models.lora import adapter_facts, add_adapters, is_adapter
 from dreamprm.models.model_card import model_card
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.storage import PRMParts, load_head, load_parts, save_parts
+from dreamprm.models.trained_part import BACKBONE, trained_names
 
 OUTPUTS = ("step_logits", "token_logits")
-VISION = "backbone.model.visual."
-"""What the names of the vision tower's parameters start with."""
 
 
 class PRM(nn.Module):
@@ -93,6 +93,40 @@ class PRM(nn.Module):
         in_use = attention_in_use(self.backbone)
         return in_use == {"eager"} or (in_use <= {"eager", "sdpa"} and sdpa_is_math_only())
 
+    def add_lora(
+        self,
+        *,
+        rank: int = 16,
+        alpha: float = 32.0,
+        dropout: float = 0.0,
+        target_modules: Sequence[str] = LORA_TARGETS,
+        rslora: bool = False,
+    ) -> None:
+        """Add low-rank adapters (`models.lora`), trained with the step head in place of the weights.
+
+            y = x W^T + b + (alpha / rank) dropout(x) A^T B^T
+
+        The scores stay what they were, as B is 0.
+
+        Args:
+            rank: of A `(rank, in)` and B `(out, rank)`, >= 1.
+            alpha: > 0; with `rslora` it is divided by the square root of the rank.
+            dropout: share of a layer's input that its adapter does not see while training, in [0, 1).
+            target_modules: patterns of linear layers' names, or of their last parts (`q_proj`).
+
+        Raises:
+            UserError: as `add_adapters`.
+        """
+        add_adapters(
+            self.backbone,
+            rank=rank,
+            alpha=alpha,
+            dropout=dropout,
+            target_modules=target_modules,
+            rslora=rslora,
+            prefix=BACKBONE,
+        )
+
     def trainable_params(
         self, *, freeze_vision: bool = False, patterns: Sequence[str] = ()
     ) -> dict[str, Tensor]:
@@ -101,30 +135,21 @@ class PRM(nn.Module):
         Args:
             freeze_vision: leave the vision tower out; `functional_call` then uses the module's own weights
                 for it.
-            patterns: leave out what matches none of them, likewise; empty: nothing.
+            patterns: leave out what matches none of them, likewise; empty: nothing. With adapters
+                (`add_lora`): what is trained in addition to these and the step head.
 
         Returns:
             New leaf tensors that require gradients, float32 (float64 for a float64 model), which share no
             storage with the module; a tied weight appears once, under its first name.
 
         Raises:
-            UserError: a pattern that matches no parameter, of those that `freeze_vision` leaves.
+            UserError: a pattern that matches no parameter, of those that `freeze_vision` leaves and that no
+                adapter adapts.
         """
-        candidates = {
-            name: parameter
-            for name, parameter in self.named_parameters()
-            if not (freeze_vision and name.startswith(VISION))
-        }
-        for pattern in patterns:
-            if not any(fnmatchcase(name, pattern) for name in candidates):
-                raise UserError(
-                    f"{pattern!r} matches no parameter that can be trained; names are such as "
-                    f"{', '.join([*list(candidates)[:1], *list(candidates)[-2:]])}"
-                )
+        own = dict(self.named_parameters())
         return {
-            name: parameter.detach().to(self.head.weight.dtype, copy=True).requires_grad_()
-            for name, parameter in candidates.items()
-            if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+            name: own[name].detach().to(self.head.weight.dtype, copy=True).requires_grad_()
+            for name in trained_names(self, freeze_vision=freeze_vision, patterns=patterns)
         }
 
     def load_params(self, params: Mapping[str, Tensor]) -> None:
@@ -271,26 +296,50 @@ class PRM(nn.Module):
             make_backbone(source, attn_implementation=attn_implementation, dtype=dtype), processor, head=head
         )
 
-    def save_pretrained(self, folder: str | Path, *, training: Mapping[str, Any] | None = None) -> None:
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        training: Mapping[str, Any] | None = None,
+        adapter_of: str | Path | None = None,
+        digests: FileDigests | None = None,
+    ) -> None:
         """Writes weights, processor, settings and model card, either completely or not at all.
+
+        Adapters (`add_lora`) are merged into the weights, and the folder is one without any; or, with
+        `adapter_of`, only what was trained is written.
 
         Args:
             folder: new, empty, or containing an earlier PRM, which is replaced.
             training: plain settings (JSON values) to keep in `prm.json` and print in the card, such as the
                 aggregation, estimator and data.
+            adapter_of: the checkpoint (a folder or hub name) to which the adapters were added. Written are
+                the adapters in peft's form, the head, other parameters that take gradients, and the
+                checkpoint's place (relative to `folder`) and digests.
+            digests: of the running command, for the checkpoint's files; None: they are read anew.
 
         Raises:
-            UserError: the folder contains something else.
+            UserError: the folder contains something else; or, with `adapter_of`, there are no adapters or no
+                files of that checkpoint.
         """
+        facts = adapter_facts(self.backbone) | dict(training or {})
         card = model_card(
             self.backbone.config,
             self.processor,
-            training or {},
+            facts,
             head=self.head_kind,
-            parameters=sum(parameter.numel() for parameter in self.parameters()),
+            parameters=sum(own.numel() for name, own in self.named_parameters() if not is_adapter(name)),
         )
         parts = PRMParts(self.backbone, self.processor, self.head_kind)
-        save_parts(folder, parts, self.head, card=card, training=training or {})
+        save_parts(
+            folder,
+            parts,
+            self.head,
+            card=card,
+            training=training or {},
+            adapter_of=adapter_of,
+            digests=digests,
+        )
 
     @classmethod
     def from_pretrained(
@@ -299,24 +348,31 @@ class PRM(nn.Module):
         *,
         head: str | None = None,
         readout: str | None = None,
+        base: str | Path | None = None,
         attn_implementation: str = "sdpa",
         dtype: torch.dtype = torch.float32,
     ) -> "PRM":
-        """Reads a PRM that `save_pretrained` wrote.
+        """Reads a PRM that `save_pretrained` wrote; saved adapters are merged into their base model.
 
         Args:
             folder: the folder.
             head, readout: expected values, since they decide what the weights mean; None accepts the stored
                 ones.
+            base: the base model of saved adapters, a folder or hub name, if it is not where it was.
             attn_implementation: as for `make_backbone`; not stored, since it changes no result.
             dtype: of the weights in memory.
 
         Raises:
             UserError: no PRM or a broken one, a newer format, or a head or readout that differs from the
-                stored one.
+                stored one; of saved adapters: peft is not installed, or the base model is missing or another.
         """
         parts = load_parts(
-            folder, head=head, readout=readout, attn_implementation=attn_implementation, dtype=dtype
+            folder,
+            head=head,
+            readout=readout,
+            base=base,
+            attn_implementation=attn_implementation,
+            dtype=dtype,
         )
         prm = cls(parts.backbone, parts.processor, head=parts.head_kind)
         load_head(prm.head, folder)

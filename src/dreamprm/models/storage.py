@@ -5,9 +5,16 @@ head.safetensors                    weight (1, width) and bias (1,)
 prm.json                            format, head, training settings, digests of all files but the card
 tokenizer and image-processor files, prm_processor.json
 README.md                           the model card
+
+With adapters alone, in place of the backbone's files:
+
+adapter_config.json, adapter_model.safetensors    peft's
+trained.safetensors                 what else of the backbone was trained, if anything
+prm.json                            also says of which base model they are: its place and digests
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +33,15 @@ from dreamprm.files.content import FileDigests, changed_parts
 from dreamprm.files.json_values import parse_json
 from dreamprm.files.sealed_json import broken_seal, sealed
 from dreamprm.models.backbone import make_backbone
+from dreamprm.models.checkpoint_files import backbone_contents
+from dreamprm.models.frozen_weights import round_frozen, stores_frozen
+from dreamprm.models.lora import has_adapters, merge_saved_adapters, plain_state, save_adapters
 from dreamprm.models.processing import PRMProcessor
 
 FORMAT = 1
 SETTINGS_FILE = "prm.json"
 HEAD_FILE = "head.safetensors"
+TRAINED_FILE = "trained.safetensors"
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,8 @@ def save_parts(
     *,
     card: str,
     training: Mapping[str, Any],
+    adapter_of: str | Path | None = None,
+    digests: FileDigests | None = None,
 ) -> None:
     """Writes the folder completely or not at all, replacing any PRM that is already there.
 
@@ -57,17 +70,25 @@ def save_parts(
         parts, head: the model's.
         card: the text of README.md.
         training: plain settings (JSON values) to keep in `prm.json`.
+        adapter_of, digests: as in `PRM.save_pretrained`.
 
     Raises:
-        UserError: the folder contains something else.
+        UserError: the folder contains something else, or the base model of adapters has no files.
     """
     folder = Path(folder)
     if folder.exists() and (
         not folder.is_dir() or (any(folder.iterdir()) and not (folder / SETTINGS_FILE).exists())
     ):
         raise UserError(f"{folder} exists and is not a saved PRM; give a new folder or empty this one")
+    adapted = {} if adapter_of is None else {"adapter": _adapter_facts(parts, folder, adapter_of, digests)}
     with atomic_folder(folder) as new:
-        parts.backbone.save_pretrained(new)
+        if adapted:
+            others = save_adapters(parts.backbone, new, base=adapted["adapter"]["base"])
+            adapted["adapter"]["trained"] = sorted(others)
+            if others:
+                save_file(others, new / TRAINED_FILE)
+        else:
+            parts.backbone.save_pretrained(new, state_dict=plain_state(parts.backbone))
         save_file(
             {name: value.detach().contiguous() for name, value in head.state_dict().items()},
             new / HEAD_FILE,
@@ -77,6 +98,7 @@ def save_parts(
         settings = {
             "format": FORMAT,
             "head": parts.head_kind,
+            **adapted,
             "training": dict(training),
             "files": {Path(path).name: digest for path, digest in files.items()},
         }
@@ -84,11 +106,28 @@ def save_parts(
         (new / "README.md").write_text(card, encoding="utf-8")
 
 
+def _adapter_facts(
+    parts: PRMParts, folder: Path, base: str | Path, digests: FileDigests | None
+) -> dict[str, Any]:
+    """What `prm.json` says of adapters: the place of their base model, and what it is."""
+    if not has_adapters(parts.backbone):
+        raise UserError("the model has no adapters that could be saved alone; leave adapter_of out")
+    files = backbone_contents(base, digests or FileDigests())
+    if not files:
+        raise UserError(f"adapter_of={base} is no checkpoint: neither a folder nor a hub name in the cache")
+    place = str(base)
+    if Path(base).is_dir():
+        place = Path(os.path.relpath(base, folder)).as_posix()
+    frozen = "bf16" if stores_frozen(parts.backbone) else "float32"
+    return {"base": place, "base_files": files, "frozen_dtype": frozen}
+
+
 def load_parts(
     folder: str | Path,
     *,
     head: str | None,
     readout: str | None,
+    base: str | Path | None,
     attn_implementation: str,
     dtype: torch.dtype,
 ) -> PRMParts:
@@ -113,7 +152,13 @@ def load_parts(
     for name, given, stored in (("head", head, settings["head"]), ("readout", readout, processor.readout)):
         if given is not None and given != stored:
             raise UserError(f"{name} is {given!r}, but the model in {folder} was trained with {stored!r}")
-    backbone = make_backbone(folder, attn_implementation=attn_implementation, dtype=dtype)
+    adapter = settings.get("adapter")
+    if adapter is not None:
+        backbone = _with_adapters(folder, adapter, base, attn_implementation=attn_implementation, dtype=dtype)
+    elif base is not None:
+        raise UserError(f"base={base} is for saved adapters; the model in {folder} is whole: leave it out")
+    else:
+        backbone = make_backbone(folder, attn_implementation=attn_implementation, dtype=dtype)
     return PRMParts(backbone, processor, settings["head"])
 
 
@@ -130,6 +175,66 @@ def read_settings(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not the settings file of a saved PRM: {error}") from error
     return dict(settings)
+
+
+def _with_adapters(
+    folder: Path, adapter: Any, given: str | Path | None, *, attn_implementation: str, dtype: torch.dtype
+) -> PreTrainedModel:
+    """The base model with the adapters of a folder merged in; `given`: where it is, if not where it was."""
+    known = {
+        "base": "a text",
+        "base_files": "an object of texts",
+        "frozen_dtype": "a text",
+        "trained": "a list of texts",
+    }
+    try:
+        require_fields(adapter, known, within="adapter")
+    except ValueError as error:
+        raise UserError(
+            f"{folder / SETTINGS_FILE} does not say of which base model its adapters are: {error}"
+        ) from error
+    base = str(given) if given is not None else adapter["base"]
+    if given is None and (folder / base).is_dir():
+        base = os.path.normpath(folder / base)
+    elsewhere = "give its folder or hub name (base=...)"
+    # Merged in float32 or wider, then rounded: as the merged model is when it is read.
+    wide = torch.promote_types(dtype, torch.float32)
+    try:
+        backbone = make_backbone(base, attn_implementation=attn_implementation, dtype=wide)
+    except UserError as error:
+        raise UserError(
+            f"{folder} holds adapters of a base model that cannot be read: {error}; {elsewhere}"
+        ) from error
+    changed = changed_parts(adapter["base_files"], backbone_contents(base, FileDigests()))
+    if changed:
+        raise UserError(
+            f"{base} is not the base model that the adapters in {folder} were trained on: "
+            f"{'; '.join(changed)}; {elsewhere}"
+        )
+    if adapter["frozen_dtype"] == "bf16":
+        round_frozen(backbone)
+    if adapter["trained"]:
+        _load_trained(backbone, adapter["trained"], folder / TRAINED_FILE)
+    merge_saved_adapters(backbone, folder)
+    for parameter in backbone.parameters():
+        parameter.data = parameter.data.to(dtype)  # not the buffers, which are wider than they
+    return backbone
+
+
+@torch.no_grad()
+def _load_trained(backbone: PreTrainedModel, names: Sequence[str], path: Path) -> None:
+    """Copy the parameters in a file, which has to hold these, by their names in the backbone."""
+    own = dict(backbone.named_parameters())
+    try:
+        stored = load_file(path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"cannot read what was trained from {path}: {error}") from error
+    if stored.keys() != set(names):
+        raise UserError(f"{path} does not hold what {SETTINGS_FILE} says was trained; copy the folder again")
+    for name, value in stored.items():
+        if name not in own or own[name].shape != value.shape:  # copy_ would spread it
+            raise UserError(f"{path} does not fit the base model: {name} has the shape {tuple(value.shape)}")
+        own[name].copy_(value)
 
 
 def changed_since_saved(folder: Path, digests: FileDigests) -> str | None:

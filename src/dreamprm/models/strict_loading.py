@@ -69,9 +69,11 @@ def refuse_adapter(source: str | Path) -> None:
     """Raise a UserError if a folder holds an adapter, which may or may not be applied to the weights in it,
     depending on the packages that are installed."""
     if os.path.isfile(os.path.join(source, "adapter_config.json")):
+        own = os.path.isfile(os.path.join(source, "prm.json"))
+        how = "PRM.from_pretrained(...).save_pretrained(...)" if own else "peft: merge_and_unload"
         raise UserError(
-            f"{source} holds an adapter (adapter_config.json); merge it into its base model (peft: "
-            "merge_and_unload), save that and give its folder"
+            f"{source} holds an adapter (adapter_config.json); merge it into its base model ({how}), save "
+            "that and give its folder"
         )
 
 

@@ -63,13 +63,15 @@ def open_scorer(config: ScoreConfig, digests: FileDigests) -> Scorer:
         folder = _saved_prm(config, folder)
     files = _files(config, folder, digests)
     ours = not (public or gives == "likelihood")
+    if config.base is not None and not ours:
+        raise UserError(f"base={config.base} is for a PRM saved as adapters alone: leave it null")
     changed = changed_since_saved(folder, digests) if ours else None
     if gives == "likelihood":
         prm = _backbone(config, folder, dtype)
     elif public:
         prm = _public(config, folder, dtype)
     else:
-        prm = PRM.from_pretrained(folder, dtype=dtype)
+        prm = PRM.from_pretrained(folder, base=config.base, dtype=dtype)
     if gives == "auto":
         gives = "response" if _trained_for(folder, public=public) == "response" else "step"
     _files(config, folder, digests)  # raises if they changed while they were loaded

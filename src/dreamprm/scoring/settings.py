@@ -48,6 +48,10 @@ class ScoreConfig:
         "a trained PRM: a run folder or its model/; or a folder of the public DreamPRM code (base_model/ and "
         "LN_weights.pt); with scores=likelihood, a plain checkpoint's folder",
     )
+    base: str | None = setting(
+        None,
+        "for a PRM saved as adapters alone: folder or hub name of its base model, if it is not where it was",
+    )
     name: str | None = setting(
         None, "name under which the scores are stored; null: the name of the run folder (or the model's)"
     )

@@ -25,15 +25,17 @@ from dreamprm.models.activation_checkpointing import checkpoint_activations
 from dreamprm.models.backbone import with_image_features
 from dreamprm.models.collation import MetaBatches, StepBatches
 from dreamprm.models.images import ImageStore
-from dreamprm.models.prm import PRM, VISION
+from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.record_checks import RecordChecks
+from dreamprm.models.trained_part import VISION
 from dreamprm.models.weights import Weights
 from dreamprm.training.baselines import build_baseline
 from dreamprm.training.bilevel import BilevelState, BilevelTrainer
 from dreamprm.training.feasibility import require_derivatives, require_enough_rows, require_usable_attention
 from dreamprm.training.inputs import Say, open_meta_data, open_texts, open_training_data
 from dreamprm.training.level_settings import HypergradSettings
+from dreamprm.training.model_preparation import refuse_divided_dropout, take_trained_part, trained_params
 from dreamprm.training.optimizers import make_inner_optimizer
 from dreamprm.training.prm_problem import prm_problem
 from dreamprm.training.processes import Processes
@@ -90,6 +92,12 @@ class Run:
         found = {file.path: [report] for file, report in zip(data.train, self.records.reports, strict=True)}
         return found | {data.meta: self.meta_reports} | ({data.lm: self.text_reports} if data.lm else {})
 
+    def trained_part(self) -> dict[str, int]:
+        """The number of trained parameters, if not all are trained."""
+        numbers = [(one.numel(), one.requires_grad) for one in self.prm.parameters()]
+        part = {"trained_parameters": sum(number for number, trained in numbers if trained)}
+        return {} if all(trained for _, trained in numbers) else part
+
     def named_weights(self) -> dict[str, float]:
         """The current weights of the domains."""
         return self.weights.named(self.state.alpha, self.memory)
@@ -121,6 +129,7 @@ def make_prm(config: TrainConfig) -> PRM:
     if attention == "auto":
         attention = "eager" if configured_estimator(config).needs_second_order else "sdpa"
     prm = PRM.from_backbone(source, processor=processor, head=model.head, attn_implementation=attention)
+    take_trained_part(prm, model)
     if model.checkpoint_activations:
         checkpoint_activations(prm.backbone)
     return prm
@@ -181,6 +190,7 @@ def assemble(
         texts = open_texts(config.data, say=say, reports=text_reports) if config.lm_weight else []
         meta = open_meta_data(config.data, say=say, digests=digests, reports=meta_reports)
     require_enough_rows(config, len(table.domains), processes)
+    refuse_divided_dropout(config.model, processes.share.count)
     estimator = configured_estimator(config)
     prm = make_prm(config).to(processes.device)
     require_derivatives(config, estimator, prm)
@@ -232,7 +242,7 @@ def assemble(
         autocast=accelerator.autocast,
         processes=processes,
     )
-    params = _trained_params(config, prm)
+    params = trained_params(prm, config.model)
     audit = make_audit(config, prm, list(params))
     _share_weights(prm, params)
     alpha = {name: value.to(processes.device) for name, value in level.alpha.items()}
@@ -316,13 +326,6 @@ def rehearse(run: Run) -> None:
         raise UserError(f"hypergrad: {error}") from error
 
 
-def _trained_params(config: TrainConfig, prm: PRM) -> dict[str, torch.Tensor]:
-    try:
-        return prm.trainable_params(freeze_vision=config.model.freeze_vision, patterns=config.model.trainable)
-    except UserError as error:
-        raise UserError(f"model.trainable: {error}") from error
-
-
 def _to_device(
     prm: PRM,
     device: torch.device,
@@ -372,8 +375,7 @@ def _share_weights(prm: PRM, params: dict[str, torch.Tensor]) -> None:
     for name, parameter in prm.named_parameters():
         if name in params:
             parameter.data = params[name].detach()
-        else:
-            parameter.requires_grad_(False)
+        parameter.requires_grad_(name in params)
 
 
 def _seed(config: TrainConfig, order: int) -> int:

@@ -28,7 +28,8 @@ from dreamprm.training.settings import BESIDE_TRAINING, TrainConfig
 
 MAY_CHANGE = (
     *("output", "resume", "overwrite", "changed_inputs"),
-    *("on_nonfinite", "max_nonfinite", "data.allow_outside", "model.checkpoint_activations"),
+    *("on_nonfinite", "max_nonfinite", "data.allow_outside"),
+    *("model.checkpoint_activations", "model.lora.save"),
     *BESIDE_TRAINING,
 )
 """What may differ between a run and its continuation."""

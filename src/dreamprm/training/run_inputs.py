@@ -51,12 +51,21 @@ def input_files(config: TrainConfig, digests: FileDigests) -> Files:
             folder = model if model.is_dir() else Path(path)
             files[key] = checkpoint_contents(folder, digests) if folder.is_dir() else {"": None}
         elif key in ("model.path", "model.tokenizer"):
-            held = checkpoint_contents(path, digests)
-            # A name on the hub is no part of the content, like a path.
-            files[key] = held if Path(path).is_dir() else {"": held[path]}
+            files[key] = _checkpoint_files(path, digests)
         else:
             files[key] = {"": digests.found(path)}
     return files
+
+
+def _checkpoint_files(path: str, digests: FileDigests) -> dict[str, str | None]:
+    held = checkpoint_contents(path, digests)
+    # A name on the hub is no part of the content, like a path.
+    return held if Path(path).is_dir() else {"": held[path]}
+
+
+def changed_base(path: str, recorded: dict[str, Any], digests: FileDigests) -> list[str]:
+    """What differs between the base model's files and those that a run was started with, in words."""
+    return changed_parts(recorded["files"]["model.path"], _checkpoint_files(path, digests))
 
 
 def input_images(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dreamprm.config.choices import AGGREGATIONS, HEADS, META_LOSSES, READOUTS
+from dreamprm.config.choices import AGGREGATIONS, HEADS, LORA_TARGETS, META_LOSSES, READOUTS
 from dreamprm.config.names import check_names
 from dreamprm.config.schema import GIVEN, LARGEST_SEED, REQUIRED, section, setting
 from dreamprm.runtime.settings import (
@@ -91,6 +91,43 @@ class DataSettings(ReadingSettings):
 
 
 @dataclass
+class LoraSettings:
+    """Low-rank adapters on the backbone's linear layers: they and the step head are trained."""
+
+    rank: int = setting(
+        16,
+        "rank of the adapters, with which those linear layers of the backbone are trained in place of their "
+        "weights; the step head is trained as ever. As long as no key of model.lora is given: no adapters. "
+        "Needs pip install 'dreamprm[peft]'",
+        minimum=1,
+    )
+    alpha: float = setting(32.0, "what an adapter adds is multiplied by alpha / rank", above=0)
+    rslora: bool = setting(False, "multiply by alpha / sqrt(rank), so that large ranks learn as fast")
+    dropout: float = setting(
+        0.0,
+        "share of a layer's input that its adapter does not see, drawn anew in each pass",
+        minimum=0,
+        below=1,
+    )
+    target_modules: list[str] = setting(
+        list(LORA_TARGETS),
+        "patterns of the linear layers to adapt, for whole names (as in model.trainable, without .weight) or "
+        "their last parts: [q_proj, v_proj]",
+    )
+    save: str = setting(
+        "merged",
+        "merged: model/ is a checkpoint like any other; adapter: it holds the adapters and the head alone, "
+        "and the place and digests of model.path, which reading it needs",
+        choices=("merged", "adapter"),
+    )
+
+    def check(self) -> None:
+        """Refuse adapters of nothing."""
+        if not self.target_modules:
+            raise ValueError("target_modules must name at least one layer, got []")
+
+
+@dataclass
 class ModelSettings:
     """The PRM: backbone and step head."""
 
@@ -124,13 +161,27 @@ class ModelSettings:
     trainable: list[str] = setting(
         [],
         "patterns of the parameters to train, such as 'head.*', '*language_model.layers.2[4-7].*' or "
-        "'*merger*'; the others stay as they are and cost no gradient, moments or activations; empty: all",
+        "'*merger*'; the others stay as they are and cost no gradient, moments or activations; empty: all. "
+        "With model.lora: what is trained in addition to the adapters and the step head; empty: nothing",
+    )
+    lora: LoraSettings | None = setting(None, "train low-rank adapters; null: none")
+    frozen_dtype: str = setting(
+        "float32",
+        "bf16: what is not trained is rounded to bfloat16 and stored so, in half the memory (matrices; norms "
+        "and biases stay). It computes as before, in the precision that `precision` says: the same to the "
+        "bit for a checkpoint that was published in bfloat16",
+        choices=("float32", "bf16"),
     )
 
     def check(self) -> None:
-        """Refuse two sources of the backbone."""
+        """Refuse two sources of the backbone, and adapters alone of a base that is nowhere."""
         if self.path is not None and self.config is not None:
             raise ValueError(f"give path or config, not both (path={self.path}, config={self.config})")
+        if self.path is None and self.lora is not None and self.lora.save == "adapter":
+            raise ValueError(
+                "lora.save=adapter needs path: adapters are read with the checkpoint that they were trained "
+                "on, and a random initialisation is none; set lora.save=merged"
+            )
 
 
 @dataclass

@@ -30,6 +30,7 @@ def summarise(run: Run, folder: RunFolder) -> dict[str, Any]:
         "steps": run.position,
         "estimator": config.hypergrad.name,
         "aggregation": config.aggregation,
+        **run.trained_part(),
         "weights": run.named_weights(),
         "generator_accuracy": generator_accuracy(run.records),
         **window_summary(folder.metrics()),

@@ -35,7 +35,13 @@ from dreamprm.training.continuation import Continuation, find_checkpoints
 from dreamprm.training.inputs import open_training_data
 from dreamprm.training.processes import Processes, UnreadElsewhere, leave, make_accelerator
 from dreamprm.training.run_folder import OthersFolder, RunFolder, what_stands
-from dreamprm.training.run_inputs import image_digests, input_files, input_images, recorded
+from dreamprm.training.run_inputs import (
+    changed_base,
+    image_digests,
+    input_files,
+    input_images,
+    recorded,
+)
 from dreamprm.training.run_state import restore, save
 from dreamprm.training.run_warnings import data_warnings, loss_warnings
 from dreamprm.training.selected_set import is_selected, select_training_set, selected_data
@@ -320,9 +326,26 @@ def vanished_files_told(run: Run, config: TrainConfig, folder: RunFolder) -> Ite
 
 
 def save_model(run: Run, folder: RunFolder) -> None:
-    """Save the trained PRM, and the weights of single CoTs if there are any."""
+    """Save the trained PRM, and the weights of single CoTs if there are any.
+
+    Raises:
+        UserError: adapters alone are to be saved, and the base model's files are not those of the run.
+    """
     run.prm.load_params(run.state.params)
-    run.prm.save_pretrained(folder.model, training=training_facts(run))
+    model, digests = run.config.model, FileDigests()
+    alone = model.lora is not None and model.lora.save == "adapter"
+    if alone and model.path is not None and (told := changed_base(model.path, run.inputs, digests)):
+        raise UserError(
+            f"model.path={model.path} was changed while adapters of it were trained: {', '.join(told)}. Put "
+            "the earlier files back and run the same command again, or save the merged model with "
+            "model.lora.save=merged"
+        )
+    run.prm.save_pretrained(
+        folder.model,
+        training=training_facts(run),
+        adapter_of=model.path if alone else None,
+        digests=digests,
+    )
     each = run.weights.by_instance(run.state.alpha)
     if each is not None:
         folder.write_instance_weights(
@@ -351,6 +374,7 @@ def training_facts(run: Run) -> dict[str, Any]:
         "sampling": config.sampling,
         "batch_size": config.batch_size,
         "domain_weights": run.named_weights(),
+        **run.trained_part(),
         **told,
     }
 

@@ -120,15 +120,19 @@ class ExcessLoss(Estimator):
 def reference_params(folder: str, prm: nn.Module) -> dict[str, Tensor]:
     """All params of a saved PRM by name, detached, on the device of the model that is trained.
 
+    Adapters of the model that is trained add nothing to the reference: theirs are 0.
+
     Raises:
         UserError: no PRM there, or one with other parameters than `prm`.
     """
+    from dreamprm.models.lora import is_adapter, plain_name
     from dreamprm.models.prm import PRM
     from dreamprm.models.storage import SETTINGS_FILE
 
     if (Path(folder) / "model" / SETTINGS_FILE).is_file():
         folder = str(Path(folder) / "model")
-    own = dict(prm.named_parameters())
+    adapted = {plain_name(name): name for name, _ in prm.named_parameters() if not is_adapter(name)}
+    own = {plain: prm.get_parameter(name) for plain, name in adapted.items()}
     found = {name: value.detach() for name, value in PRM.from_pretrained(folder).named_parameters()}
     for name in own.keys() | found.keys():
         shapes = [tuple(params[name].shape) if name in params else "missing" for params in (found, own)]
@@ -137,4 +141,5 @@ def reference_params(folder: str, prm: nn.Module) -> dict[str, Tensor]:
                 f"baseline doremi: the reference in {folder} is another model: {name} is "
                 f"{shapes[0]} there and {shapes[1]} in this run; give one of the same backbone"
             )
-    return {name: value.to(own[name].device) for name, value in found.items()}
+    adapters = {name: torch.zeros_like(one) for name, one in prm.named_parameters() if is_adapter(name)}
+    return adapters | {adapted[name]: value.to(own[name].device) for name, value in found.items()}
