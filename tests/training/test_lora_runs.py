@@ -14,7 +14,7 @@ import torch
 from accelerate.state import AcceleratorState
 from divided_runs import some_windows
 from safetensors.torch import load_file
-from test_trained_parts import kept_bytes
+from test_trained_parts import kept
 from tiny_run import TinyRun, save_tiny_checkpoint, tiny_run, trained
 from torch import Tensor
 
@@ -83,6 +83,15 @@ def test_a_checkpoint_in_bf16_trains_the_same_to_the_bit_where_it_is_stored_so(
     assert found[0][2:] == found[1][2:]
 
 
+def test_layers_that_are_computed_again_see_the_same_masks_and_narrow_weights(tiny: TinyRun) -> None:
+    settings = [DROPOUT, "model.frozen_dtype=bf16", "hypergrad.name=adjoint", "steps=4"]
+    one, other = (
+        trained(tiny, *settings, f"model.checkpoint_activations={again}")[0].state for again in (False, True)
+    )
+    assert all(torch.equal(one.params[name], other.params[name]) for name in one.params)
+    assert all(torch.equal(one.alpha[name], other.alpha[name]) for name in one.alpha)
+
+
 # Of float64 windows, in two orders of the same operations: the estimators agree to 1e-15 without a model.
 AGREE = {"rtol": 1e-9, "atol": 1e-12}
 
@@ -144,10 +153,10 @@ def test_first_order_is_the_derivative_with_fixed_parameters_in_each_gradient(ti
 
 
 def test_what_a_pass_keeps(tiny: TinyRun) -> None:
-    lora = kept_bytes(tiny, LORA)
-    assert lora < kept_bytes(tiny)  # the vision tower's activations
+    lora = kept(tiny, LORA)
+    assert lora < kept(tiny)  # the vision tower's activations
     # Stored narrow, the frozen weights are kept as they are: none of a layer's is kept widened.
-    assert kept_bytes(tiny, LORA, "model.frozen_dtype=bf16") == lora
+    assert kept(tiny, LORA, "model.frozen_dtype=bf16") == lora
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +184,8 @@ def test_a_run_that_fell_goes_on_bit_for_bit(
     assert tiny.lines("domain_weights.jsonl") == finished.lines("domain_weights.jsonl")
     for name in ("model/adapter_model.safetensors", "model/head.safetensors", "model/adapter_config.json"):
         assert (tiny.output / name).read_bytes() == (finished.output / name).read_bytes()
-    kept = load_file(tiny.output / "checkpoints" / "step-000008" / "tensors.safetensors")
-    assert not any("base_layer" in name for name in kept)
+    held = load_file(tiny.output / "checkpoints" / "step-000008" / "tensors.safetensors")
+    assert not any("base_layer" in name for name in held)
 
 
 def test_the_folder_says_what_was_trained(finished: TinyRun, tiny_checkpoint: Path) -> None:
