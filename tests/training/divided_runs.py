@@ -60,10 +60,11 @@ def some_windows(config: Path, rows: Sequence[Sequence[str]], dtype: torch.dtype
 def _windows(path: Path, overrides: Sequence[str], dtype: torch.dtype) -> dict[str, Array]:
     config = load_config(TrainConfig, path, [f"steps={WINDOWS * INNER_STEPS}", *overrides])
     make_prm = assembly.make_prm
-    with patch.object(assembly, "make_prm", lambda config: make_prm(config).to(dtype)):
-        run = assembly.assemble(config, make_accelerator(config), say=lambda line: None)
-    run.state.alpha = {name: value.to(dtype) for name, value in run.state.alpha.items()}
+    # From the start: a trunk's states may be computed before the first step.
     with Float64Inside() if dtype == torch.float64 else nullcontext():
+        with patch.object(assembly, "make_prm", lambda config: make_prm(config).to(dtype)):
+            run = assembly.assemble(config, make_accelerator(config), say=lambda line: None)
+        run.state.alpha = {name: value.to(dtype) for name, value in run.state.alpha.items()}
         return _results(run)
 
 

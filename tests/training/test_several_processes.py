@@ -52,6 +52,9 @@ ROWS: dict[str, list[str]] = {
     ],
     "frozen vision tower": ["model.freeze_vision=true", *PLAIN],
     "low-rank adapters": ["model.lora={rank: 4, target_modules: ['*_proj', '*visual*']}", *MIXED],
+    "cached states of a frozen trunk": [
+        *("model.trainable=['head.*','*layers.0.*']", "model.cache_trunk=float32", *MIXED)
+    ],
     "audited": ["hypergrad.audit_every=1", *PLAIN],
     "the baseline doge": ["baseline.name=doge", *MIXED],
     "the ablation without an aggregation": ["meta_loss=step", *PLAIN],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,50 @@ def last_hidden_states(
         **images,
     )
     return outputs.last_hidden_state
+
+
+def states_read(backbone: PreTrainedModel, batch: Mapping[str, Any], *, rows: str, columns: str) -> Tensor:
+    """`(N, hidden)` final states at the tokens of a batch.
+
+    Args:
+        batch: from `PRMProcessor.collate`, or made of a trunk's states: `read_states` `(N, hidden)`, which
+            enter the final norm; or `trunk_states` `(R, L, hidden)`, which enter layer `first_layer`.
+        rows, columns: the names in the batch of the tokens' places.
+    """
+    if "read_states" in batch:
+        states: Tensor = text_model(backbone).norm(batch["read_states"])
+        return states
+    if "trunk_states" not in batch:
+        return last_hidden_states(backbone, batch)[batch[rows], batch[columns]]
+    text = text_model(backbone)
+    hidden = _layers_from(text, batch["first_layer"])(
+        inputs_embeds=batch["trunk_states"],
+        position_ids=batch["position_ids"],
+        # Rows are padded on the right: no text token sees padding (`last_hidden_states`).
+        attention_mask=None,
+        use_cache=False,
+    ).last_hidden_state
+    return hidden[batch[rows], batch[columns]]
+
+
+def _layers_from(text: Any, first: int) -> Any:
+    """The text model with its upper layers alone: its own forward pass then does exactly the rest.
+
+    Modules are shared, so that it sees the parameters that `functional_call` puts in.
+    """
+    upper = copy.copy(text)
+    upper._modules = dict(text._modules)
+    upper.layers = text.layers[first:]
+    upper.config = copy.copy(text.config)
+    kinds = getattr(text.config, "layer_types", None)
+    if kinds is not None:  # masks are chosen by a layer's place
+        upper.config.layer_types = kinds[first:]
+    return upper
+
+
+def text_model(backbone: PreTrainedModel) -> Any:
+    """The language model without its vocabulary head: `embed_tokens`, `layers`, `norm`, `rotary_emb`."""
+    return backbone.model.language_model
 
 
 IMAGE_INPUTS = ("pixel_values", "image_grid_thw", "image_token_index")

@@ -22,6 +22,7 @@ from dreamprm.data.sampling import DomainSampler, EpochSampler
 from dreamprm.models.images import ImageStore
 from dreamprm.models.processing import EncodedCoT, PRMProcessor
 from dreamprm.models.shares import EVERYTHING, Share, counted_parts, losses_in_part, own_positions
+from dreamprm.models.trunk_states import CachedRecords
 from dreamprm.runtime.worker_processes import worker_context
 
 Batch = dict[str, Any]
@@ -51,16 +52,28 @@ class BatchDataset(Dataset[Batch]):
 
     Args:
         images: opens the images.
+        processor: encodes the records.
     """
 
-    def __init__(self, images: ImageStore) -> None:
-        self._images = images
+    def __init__(self, images: ImageStore, processor: PRMProcessor) -> None:
+        self._images, self._processor = images, processor
         self._notes = ImageNotes()
 
     def take_notes(self) -> ImageNotes:
         """The notes on the batches made since the last call."""
         notes, self._notes = self._notes, ImageNotes()
         return notes
+
+    def _shown(
+        self, records: Sequence[Any], numbers: Sequence[int], states: CachedRecords | None
+    ) -> dict[str, Any]:
+        """What the model takes of these records; of their numbers, if a trunk's states are cached."""
+        if states is not None:
+            return states.collate(numbers)
+        encoded = [_encode(self._processor, self._images, record) for record in records]
+        if records and isinstance(records[0], TextRecord):
+            return self._processor.collate_text(encoded)
+        return self._processor.collate(encoded)
 
     def _note(self, kind: str, number: int, name: str, images: Sequence[str]) -> None:
         lost, cut_off = self._images.lost(images), self._images.cut_off(images)
@@ -93,6 +106,7 @@ class StepBatches(BatchDataset):
         share: of several processes.
         micro_batches: parts of a batch, at most; each has a row, and a text if there are any, for every
             process.
+        states, text_states: of the table and of the texts, if a trunk's are cached.
     """
 
     def __init__(
@@ -107,11 +121,13 @@ class StepBatches(BatchDataset):
         text_sampler: EpochSampler | None = None,
         share: Share = EVERYTHING,
         micro_batches: int = 1,
+        states: CachedRecords | None = None,
+        text_states: CachedRecords | None = None,
     ) -> None:
-        super().__init__(images)
+        super().__init__(images, processor)
         self._share, self._micro_batches = share, micro_batches
+        self._states, self._text_states = states, text_states
         self._table, self._rows, self._sampler = table, list(rows.values()), sampler
-        self._processor = processor
         self._texts, self._text_sampler = texts, text_sampler
 
     @property
@@ -164,16 +180,18 @@ class StepBatches(BatchDataset):
     ) -> Batch:
         """What the model takes of this process's share of the rows, of which a record has so many labels."""
         own = self._share.rows(len(rows))
-        encoded, kept = [], []
-        for number in rows[own.start : own.stop]:
+        held = rows[own.start : own.stop]
+        inputs = self._shown(
+            [records[number] for number in held], [cots[number] for number in held], self._states
+        )
+        kept = []
+        for number in held:
             record = records[number]
-            encoded.append(_encode(self._processor, self._images, record))
             self._note(STEP, cots[number], f"record {record.id}", record.images)
             kept += [label is not None for label in record.labels]
-        inputs = self._processor.collate(encoded)
         if not all(kept):
             chosen = torch.tensor(kept)
-            for name in ("step_rows", "step_cols"):
+            for name in inputs.keys() & {"step_rows", "step_cols", "read_states"}:
                 inputs[name] = inputs[name][chosen]
         if self._share.count == 1:
             return {"inputs": inputs}
@@ -184,9 +202,7 @@ class StepBatches(BatchDataset):
         own = self._share.rows(len(numbers))
         numbers = numbers[own.start : own.stop]
         texts = [self._texts[i] for i in numbers]
-        collated = self._processor.collate_text(
-            [self._processor.encode_text(text.text, self._images.open_all(text.images)) for text in texts]
-        )
+        collated = self._shown(texts, numbers, self._text_states)
         for i, text in zip(numbers, texts, strict=True):
             self._note(TEXT, i, f"text {i + 1}", text.images)
         return collated
@@ -214,7 +230,7 @@ class MetaBatches(BatchDataset):
     """Upper-level batches of complete CoTs: `inputs`, `cot` (S,) long and `correct` (M,) float32.
 
     With several processes, `own` and a share of `inputs` as in `StepBatches`; with micro-batches, the dicts
-    of the list `parts` have all of these for their CoTs.
+    of the list `parts` have all of these for their CoTs; `states` as there.
     """
 
     def __init__(
@@ -226,11 +242,11 @@ class MetaBatches(BatchDataset):
         images: ImageStore,
         share: Share = EVERYTHING,
         micro_batches: int = 1,
+        states: CachedRecords | None = None,
     ) -> None:
-        super().__init__(images)
-        self._share, self._micro_batches = share, micro_batches
+        super().__init__(images, processor)
+        self._share, self._micro_batches, self._states = share, micro_batches, states
         self._records, self._sampler = records, sampler
-        self._processor = processor
 
     def __getitem__(self, window: int) -> Batch:
         numbers = self._sampler.rows(window)
@@ -244,10 +260,12 @@ class MetaBatches(BatchDataset):
         """All fields of some rows, of which this process encodes its share."""
         share, held = self._share.rows(len(rows)), records[rows.start : rows.stop]
         own = rows[share.start : share.stop]
-        encoded = [_encode(self._processor, self._images, records[number]) for number in own]
+        inputs = self._shown(
+            [records[number] for number in own], [numbers[number] for number in own], self._states
+        )
         for number in own:
             self._note(META, int(numbers[number]), f"record {records[number].id}", records[number].images)
-        batch = _of_meta(held) | {"inputs": self._processor.collate(encoded)}
+        batch = _of_meta(held) | {"inputs": inputs}
         if self._share.count > 1:
             batch["own"] = own_positions([len(record.steps) for record in held], share)
         return batch
@@ -386,10 +404,23 @@ def leave_signals_to_the_loop(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def encode_record(processor: PRMProcessor, record: Any, images: Sequence[Any]) -> EncodedCoT:
+    """A step, meta or text record as the processor encodes it, with these images.
+
+    Raises:
+        UserError: it cannot be.
+    """
+    if isinstance(record, TextRecord):
+        return processor.encode_text(record.text, images)
+    return processor.encode(record.question, images, record.steps)
+
+
 def _encode(processor: PRMProcessor, images: ImageStore, record: Any) -> EncodedCoT:
     try:
-        return processor.encode(record.question, images.open_all(record.images), record.steps)
+        return encode_record(processor, record, images.open_all(record.images))
     except DataError:
         raise
     except UserError as error:
+        if isinstance(record, TextRecord):
+            raise
         raise DataError(f"record {record.id}: {error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -207,6 +207,11 @@ class ImageStore:
     def lost(self, paths: Sequence[str]) -> str | None:
         """Why `open_all` left these images out: the missing or broken one; None if it did not."""
         return next((f"{path}: {self._broken[path]}" for path in paths if path in self._broken), None)
+
+    def know(self, lost: Mapping[str, str], cut_off: Mapping[str, str]) -> None:
+        """What is known of images that were not opened here, by path: `lost` and `cut_off` then say so."""
+        self._broken.update(lost)
+        self._cut_off.update(cut_off)
 
     def cut_off(self, paths: Sequence[str]) -> str | None:
         """Which of these images `open_all` has read although it is cut off, and where; None if none."""

@@ -13,7 +13,13 @@ from dreamprm.config.choices import HEADS, LORA_TARGETS
 from dreamprm.config.errors import UserError
 from dreamprm.data.image_decoder import ImageError, ImageSource, decode_image
 from dreamprm.files.content import FileDigests
-from dreamprm.models.backbone import attention_in_use, last_hidden_states, make_backbone, sdpa_is_math_only
+from dreamprm.models.backbone import (
+    attention_in_use,
+    last_hidden_states,
+    make_backbone,
+    sdpa_is_math_only,
+    states_read,
+)
 from dreamprm.models.candidate_scoring import PassLimits, scored_questions
 from dreamprm.models.lora import adapter_facts, add_adapters, is_adapter
 from dreamprm.models.model_card import model_card
@@ -60,7 +66,8 @@ class PRM(nn.Module):
         """Step logits, or next-token logits of the language model.
 
         Args:
-            batch: from `PRMProcessor.collate` (or `collate_text`), on the model's device.
+            batch: from `PRMProcessor.collate` (or `collate_text`), on the model's device; or one made of a
+                trunk's states (`models.trunk_states`).
             output: `step_logits`: `(S,)` log-odds of p_i at (`step_rows`, `step_cols`).
                 `token_logits`: `(N, vocab)` at (`token_rows`, `token_cols`), or `(R, L, vocab)` if the batch
                 names no positions.
@@ -73,12 +80,13 @@ class PRM(nn.Module):
         """
         if output not in OUTPUTS:
             raise UserError(f"unknown output {output!r}; use one of {', '.join(OUTPUTS)}")
-        hidden = last_hidden_states(self.backbone, batch)  # (R, L, hidden)
-        if output == "token_logits":
-            if "token_rows" in batch:
-                hidden = hidden[batch["token_rows"], batch["token_cols"]]  # (N, hidden)
-            return self.backbone.lm_head(hidden).to(self.head.weight.dtype)
-        return self.read(hidden[batch["step_rows"], batch["step_cols"]])
+        if output == "step_logits":
+            return self.read(states_read(self.backbone, batch, rows="step_rows", columns="step_cols"))
+        if "token_rows" in batch:
+            hidden = states_read(self.backbone, batch, rows="token_rows", columns="token_cols")  # (N, hidden)
+        else:
+            hidden = last_hidden_states(self.backbone, batch)  # (R, L, hidden)
+        return self.backbone.lm_head(hidden).to(self.head.weight.dtype)
 
     def read(self, states: Tensor) -> Tensor:
         """`(S,)` log-odds from the `(S, hidden)` final states of the tokens at which steps are read."""

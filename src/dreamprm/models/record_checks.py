@@ -21,7 +21,8 @@ from dreamprm.data.record_table import RecordTable
 from dreamprm.files.atomic import make_folder, write_atomically
 from dreamprm.files.content import FileDigests, content_key
 from dreamprm.files.json_values import parse_json
-from dreamprm.models.collation import leave_signals_to_the_loop
+from dreamprm.models.collation import encode_record, leave_signals_to_the_loop
+from dreamprm.models.encoding import EncodedCoT
 from dreamprm.models.images import unreadable
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.runtime.progress import CountingDisplay, duration
@@ -113,25 +114,55 @@ class RecordChecks:
 
     def problem(self, record: Any) -> str | None:
         """Why one record cannot be encoded; None if it can. `images` must have seen its images."""
-        images = record.images
-        for path in images:
-            reason = self._facts[path].unreadable(truncated=self._truncated)
-            if reason is not None and self._text_only:
-                images = ()
-                break
-            if reason is not None:
-                return str(unreadable(path, reason))
+        try:
+            images = self._usable(record.images)
+        except UserError as error:
+            return str(error)
         if not isinstance(record, TextRecord):
             self._processor.frame(len(images))  # raises for all records, not for this one
         try:
-            shown = [self._shown(path) for path in images]
-            if isinstance(record, TextRecord):
-                self._processor.encode_text(record.text, shown)
-            else:
-                self._processor.encode(record.question, shown, record.steps)
+            self.encoded(record)
         except UserError as error:
             return str(error)
         return None
+
+    def encoded(self, record: Any) -> EncodedCoT:
+        """A record as it will be encoded, with images of the sizes that its own will have.
+
+        `images` must have seen its images.
+
+        Raises:
+            UserError: it cannot be encoded.
+        """
+        shown = [self._shown(path) for path in self._usable(record.images)]
+        return encode_record(self._processor, record, shown)
+
+    def image_problems(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Of the images that it has seen, by path: why those that are not used cannot be, and where those
+        that are used as far as they go are cut off."""
+        lost = {path: facts.unreadable(truncated=self._truncated) for path, facts in self._facts.items()}
+        return (
+            {path: reason for path, reason in lost.items() if reason is not None},
+            {
+                path: facts.cut_off
+                for path, facts in self._facts.items()
+                if lost[path] is None and facts.cut_off is not None
+            },
+        )
+
+    def _usable(self, paths: Sequence[str]) -> Sequence[str]:
+        """A record's images; none if one of them cannot be read and records may be used without.
+
+        Raises:
+            DataError: one of them cannot be read.
+        """
+        for path in paths:
+            reason = self._facts[path].unreadable(truncated=self._truncated)
+            if reason is not None:
+                if self._text_only:
+                    return ()
+                raise unreadable(path, reason)
+        return paths
 
     def _shown(self, path: str) -> np.ndarray:
         """An image of the size that this one will have, which takes no memory."""

@@ -29,6 +29,7 @@ from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.record_checks import RecordChecks
 from dreamprm.models.trained_part import VISION
+from dreamprm.models.trunk_states import CachedRecords
 from dreamprm.models.weights import Weights
 from dreamprm.training.baselines import build_baseline
 from dreamprm.training.bilevel import BilevelState, BilevelTrainer
@@ -40,6 +41,7 @@ from dreamprm.training.optimizers import make_inner_optimizer
 from dreamprm.training.prm_problem import prm_problem
 from dreamprm.training.processes import Processes
 from dreamprm.training.settings import DataSettings, TrainConfig
+from dreamprm.training.trunk_cache import TrunkCache, frozen_trunk
 from dreamprm.training.upper_level import configured_estimator, make_audit, make_upper_level
 from dreamprm.training.usable_records import UsableRecords
 
@@ -164,6 +166,7 @@ def assemble(
     data: DataSettings | None = None,
     say: Say = print,
     digests: FileDigests | None = None,
+    trains: bool = True,
 ) -> Run:
     """Read the data, make the model, and assemble the bi-level trainer.
 
@@ -172,6 +175,7 @@ def assemble(
     Args:
         data: used instead of the configured data, if a baseline has selected its training set.
         digests: of the running command, for the data files.
+        trains: whether this run takes steps; a baseline's selection takes none on the whole set.
 
     Raises:
         UserError: anything in the configuration or the files that cannot work, before the first step.
@@ -245,6 +249,12 @@ def assemble(
     params = trained_params(prm, config.model)
     audit = make_audit(config, prm, list(params))
     _share_weights(prm, params)
+    cached: dict[str, CachedRecords] = {}
+    trunk = frozen_trunk(config, prm, params, reference=level.reference)
+    if trunk is not None and trains:
+        cache = TrunkCache(trunk, config, checks, digests, accelerator.autocast, processes, say)
+        cached = cache.of({"train": table, "meta": meta, "texts": texts})
+        images.know(*checks.image_problems())  # as no batch opens one
     alpha = {name: value.to(processes.device) for name, value in level.alpha.items()}
     inner = make_inner_optimizer(config.inner, steps=config.steps, names=params)
     trainer = BilevelTrainer(
@@ -283,6 +293,8 @@ def assemble(
             text_sampler=text_sampler,
             share=processes.share,
             micro_batches=config.micro_batches,
+            states=cached.get("train"),
+            text_states=cached.get("texts"),
         ),
         meta_batches=MetaBatches(
             meta,
@@ -293,6 +305,7 @@ def assemble(
             images=images,
             share=processes.share,
             micro_batches=config.micro_batches,
+            states=cached.get("meta"),
         ),
         images=images,
         image_notes=ImageNotes(),

@@ -172,6 +172,13 @@ class ModelSettings:
         "bit for a checkpoint that was published in bfloat16",
         choices=("float32", "bf16"),
     )
+    cache_trunk: str = setting(
+        "none",
+        "if the embeddings, the vision tower and the lower layers are frozen, compute the states that enter "
+        "the first trained layer once per record, keep them in data.cache_dir, and start every pass there; "
+        "float32: as they are; bf16: rounded, in half the room",
+        choices=("none", "float32", "bf16"),
+    )
 
     def check(self) -> None:
         """Refuse two sources of the backbone, and adapters alone of a base that is nowhere."""

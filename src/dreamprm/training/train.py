@@ -113,7 +113,8 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
     selects = isinstance(baseline, Selection)
     selected = selects and not config.overwrite and is_selected(config, folder, digests)
     data = selected_data(config.data, folder) if selected else config.data
-    run = assemble(config, accelerator, data=data, say=say, digests=digests)
+    trains = selected or not selects
+    run = assemble(config, accelerator, data=data, say=say, digests=digests, trains=trains)
     fixed = changed_keys(config, run.config, ignore=("data",))
     if fixed:
         settings = ", ".join(f"{key}={value}" for key, (_, value) in fixed.items() if value is not None)
@@ -144,7 +145,7 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
     if not processes.first:
         processes.wait()
         return run
-    if selected or not selects:
+    if trains:
         begin(folder, config)
     folder.remove_leftovers()
     if left_out is not None:

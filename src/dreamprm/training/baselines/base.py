@@ -130,6 +130,7 @@ class UpperLevel:
         estimator: computes alpha's gradient.
         optimizer: moves alpha along the gradient.
         moves: whether it does; with False, alpha keeps its initial value.
+        reference: params of another model through which the run's batches pass too.
     """
 
     weights: Weights
@@ -137,6 +138,7 @@ class UpperLevel:
     estimator: Estimator
     optimizer: UpperOptimizer
     moves: bool = True
+    reference: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Weighting(Baseline):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -72,8 +72,11 @@ class DoReMi(Weighting):
         """Weights that start uniform and are moved by the excess losses."""
         del seed
         assert self.reference is not None, "checked when it was made"
-        estimator = ExcessLoss(reference_params(self.reference, prm), self.batches)
-        return moving_weights(domains, estimator, lr=self.lr, smoothing=self.smoothing)
+        reference = reference_params(self.reference, prm)
+        level = moving_weights(
+            domains, ExcessLoss(reference, self.batches), lr=self.lr, smoothing=self.smoothing
+        )
+        return replace(level, reference=reference)
 
 
 @dataclass(frozen=True, eq=False)
