@@ -89,7 +89,7 @@ ROWS: dict[str, list[str]] = {
     "differences, texts": [
         *(UPPER, "hypergrad={name: adjoint, derivative: central_difference}"),
         *("lm_weight=0.5", "lm_batch_size=2", "data.lm=FOLDER/pool.jsonl"),
-        *("model.checkpoint_activations=true", "micro_batches=2", *PLAIN),
+        *("micro_batches=2", *PLAIN),
     ],
     "after the chat template, weights of CoTs": [
         *(UPPER, "model.readout=chat_suffix"),
@@ -111,9 +111,17 @@ def test_parameters_and_weights_are_those_without(tiny: TinyRun) -> None:
 
 def test_float32_differs_by_rounding_and_bf16_by_its_own(tiny: TinyRun) -> None:
     row = [UPPER, *MIXED]
-    exact, single, rounded = some_windows(
-        tiny.write(), [row, [*row, CACHED], [*row, "model.cache_trunk=bf16"]], torch.float32
+    exact, single, rounded, checkpointed = some_windows(
+        tiny.write(),
+        [
+            row,
+            [*row, CACHED],
+            [*row, "model.cache_trunk=bf16"],
+            [*row, CACHED, "model.checkpoint_activations=true"],
+        ],
+        torch.float32,
     )
+    assert all((checkpointed[name] == value).all() for name, value in single.items())
     apart = {
         name: [float(abs(other[name] - value).max()) for other in (single, rounded)]
         for name, value in exact.items()
