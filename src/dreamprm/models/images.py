@@ -12,10 +12,13 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.image_decoder import WHITE, ImageError, decode_image, open_image, rgb
+from dreamprm.files.json_values import shown
 
 __all__ = ["Grid", "ImagePatcher", "ImageStore", "decode_image"]
 
 Grid = tuple[int, int, int]
+
+_LARGEST_PATCH = 256  # pixels; those of all backbones are at most 16
 
 
 class ImagePatcher:
@@ -34,20 +37,43 @@ class ImagePatcher:
         ground: the colour under transparent areas; the processor's own is white.
 
     Raises:
-        UserError: size limits that no image can keep, or a ground that is not a colour.
+        UserError: size limits that no image can keep, a ground that is not a colour, or settings of the
+            processor that cannot be used.
     """
 
     def __init__(self, processor: Qwen2VLImageProcessorPil, *, ground: str = WHITE) -> None:
         self._processor, self._ground = processor, ground
-        self.patch, self.merge = processor.patch_size, processor.merge_size
-        self.temporal = processor.temporal_patch_size
+        try:
+            self._prepare()
+        except UserError:
+            raise
+        # What a preprocessor_config.json that was damaged, or written by hand, leads to.
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            raise UserError(
+                "the image processor's settings (preprocessor_config.json) cannot be used: "
+                f"{error or repr(error)}"
+            ) from error
+
+    def _prepare(self) -> None:
+        processor = self._processor
+        names = ("patch_size", "merge_size", "temporal_patch_size")
+        for name in names:
+            value = getattr(processor, name)
+            if type(value) is not int or not 1 <= value <= _LARGEST_PATCH:
+                raise ValueError(
+                    f"{name} must be a whole number in [1, {_LARGEST_PATCH}], got {shown(value)}"
+                )
+        self.patch, self.merge, self.temporal = (getattr(processor, name) for name in names)
         side, longest = self.patch * self.merge, processor.size["longest_edge"]
         if longest < side * side:
             raise UserError(
                 f"max_pixels must be >= {side * side}, the pixels of one visual token ({side} x {side}), "
                 f"got {longest}"
             )
-        self._values = self._table()  # (3, 256) float32
+        with np.errstate(all="ignore"):  # checked below
+            self._values = self._table()  # (3, 256) float32
+        if not np.isfinite(self._values).all():
+            raise ValueError("image_mean, image_std and rescale_factor give values that are not finite")
 
     def resized(self, image: Image.Image | np.ndarray) -> np.ndarray:
         """The image as `(3, height, width)` uint8 at its final size, a multiple of patch x merge.
