@@ -28,12 +28,18 @@ ran = 0
 
 
 def fuzz(
-    check: Callable[..., None], *, few: int, known: Iterable[Mapping[str, Any]] = (), **strategies: Any
+    check: Callable[..., None],
+    *,
+    few: int,
+    most: int | None = None,
+    known: Iterable[Mapping[str, Any]] = (),
+    **strategies: Any,
 ) -> None:
     """Call `check` with random arguments; the smallest ones that it fails on are in the error.
 
     Args:
         few: how many cases are tried without `--cases`.
+        most: how many are tried with it, for cases that take a second; None: as many as it says.
         known: arguments that were found to fail once; they are always tried.
         strategies: of hypothesis, by argument.
     """
@@ -49,7 +55,7 @@ def fuzz(
     for arguments in known:
         check(**arguments)
     chosen = settings(
-        max_examples=few if cases is None else max(few, cases),
+        max_examples=few if cases is None else max(few, cases if most is None else min(cases, most)),
         derandomize=cases is None,
         deadline=None,
         print_blob=False,
