@@ -19,6 +19,7 @@ from dreamprm.training.assembly import Run, assemble
 from dreamprm.training.processes import make_accelerator
 from dreamprm.training.run_folder import RunFolder
 from dreamprm.training.settings import TrainConfig
+from dreamprm.training.trackers import Trackers
 from dreamprm.training.train import train
 
 DOMAINS = ("charts", "maths")
@@ -190,7 +191,8 @@ def trained(tiny: TinyRun, *overrides: str) -> Trained:
     number = len(list(tiny.folder.glob("run-*")))
     folder = RunFolder(tiny.folder / f"run-{number}")
     folder.create()
-    train(run, config, folder)
+    with Trackers(None, config, print) as trackers:
+        train(run, config, folder, trackers)
     return (
         run,
         tiny.lines("metrics.jsonl", run=folder.path.name),

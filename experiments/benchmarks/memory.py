@@ -36,11 +36,22 @@ def extra_peak(work: Callable[[], Any], *, device: str = "cpu") -> float:
         work()
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / MIB
+    before = resident()
+    work()
+    return peak() - before
+
+
+def resident() -> float:
+    """MiB of this process that are in memory; `peak` counts from now on."""
+    gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
-    work()
-    return (_status("VmHWM") - before) / MIB
+    return _status("VmRSS") / MIB
+
+
+def peak() -> float:
+    """The largest `resident` since it was last asked for."""
+    return _status("VmHWM") / MIB
 
 
 def available() -> int:

@@ -170,7 +170,7 @@ def build_workload(
     if model not in MODELS:
         raise ValueError(f"model must be one of {', '.join(MODELS)}, got {model!r}")
     torch.manual_seed(0)
-    prm = _prm(setting.size, attention="sdpa" if model == "sdpa" else "eager").to(setting.device)
+    prm = random_prm(setting.size, attention="sdpa" if model == "sdpa" else "eager").to(setting.device)
     vocabulary = len(prm.processor.tokenizer)
     if model == "forward_mode":
         _write_out_silu(prm)
@@ -193,7 +193,7 @@ def build_workload(
         ]
 
     outer_batch, warm_batches, inner_batches = batches(1)[0], batches(WARM_STEPS), batches(setting.steps)
-    params = _trained(prm)
+    params = trained_params(prm)
     warm = build_estimator("none").run_window(
         problem,
         optimizer,
@@ -221,10 +221,11 @@ def build_workload(
 def parameters(size: str) -> int:
     """The number of parameters that a window trains at this size."""
     with torch.device("meta"):
-        return sum(p.numel() for p in _trained(_prm(size, attention="sdpa")).values())
+        return sum(p.numel() for p in trained_params(random_prm(size, attention="sdpa")).values())
 
 
-def _prm(size: str, *, attention: str) -> PRM:
+def random_prm(size: str, *, attention: str) -> PRM:
+    """The PRM of this size, with random weights."""
     processor = build_processor()
     width, layers = SIZES[size]
     sizes = SandboxConfig(hidden_size=width, text_layers=layers, vision_layers=1)
@@ -233,7 +234,8 @@ def _prm(size: str, *, attention: str) -> PRM:
     )
 
 
-def _trained(prm: PRM) -> dict[str, Tensor]:
+def trained_params(prm: PRM) -> dict[str, Tensor]:
+    """Copies of what a window trains of it."""
     # The batches are text only: a vision tower would get no gradient, which some of the peers refuse.
     return {name: p.detach() for name, p in prm.trainable_params(freeze_vision=True).items()}
 

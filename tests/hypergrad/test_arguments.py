@@ -13,9 +13,11 @@ from dreamprm.hypergrad import (
     SGD,
     Adam,
     AdamW,
+    Adjoint,
     BilevelProblem,
     InnerOptimizer,
     Lion,
+    LongWindow,
     Muon,
     build_estimator,
 )
@@ -253,3 +255,55 @@ def test_the_status_none_needs_no_gradient():
     case = logistic()
     case.problem = BilevelProblem(lambda p, a, b: p["w"].square().sum(), lambda p, a, b: p["w"].sum())
     assert case.run(ROWS["none"].build()).status == "ok"
+
+
+class WholeNorm(InnerOptimizer):
+    """Steps of one length: not entry by entry."""
+
+    def update(self, param, grad, moments, at):
+        return param - at.lr * grad / grad.norm(), {}
+
+
+class Alone:
+    """The `Sharding` of a single process."""
+
+    first = True
+
+    def summed(self, value: torch.Tensor) -> torch.Tensor:
+        return value
+
+    def copied(self, value: torch.Tensor) -> torch.Tensor:
+        return value
+
+
+def test_shards_are_refused_where_whole_tensors_are_needed() -> None:
+    params, alpha = {"w": torch.ones(2, 2)}, {"a": torch.tensor(1.0)}
+    problem = BilevelProblem(
+        lambda phi, upper, batch: upper["a"] * (phi["w"] ** 2).sum(),
+        lambda phi, upper, batch: phi["w"].sum(),
+        sharding=Alone(),
+    )
+    optimizers = {"Muon": Muon(lr=0.1), "WholeNorm": WholeNorm()}
+    for name, optimizer in optimizers.items():
+        with pytest.raises(ValueError, match=f"{name} steps whole tensors, and these are shards"):
+            Adjoint().run_window(
+                problem,
+                optimizer,
+                params,
+                optimizer.init(params),
+                alpha,
+                inner_batches=[None],
+                outer_batch=None,
+            )
+    adamw = AdamW()
+    with pytest.raises(ValueError, match="LongWindow takes whole params"):
+        LongWindow().run_window(
+            problem,
+            adamw,
+            params,
+            adamw.init(params),
+            alpha,
+            steps=1,
+            batch=lambda step: None,
+            outer_batch=None,
+        )

@@ -77,8 +77,9 @@ def _results(run: Run) -> dict[str, Array]:
         WindowBatches(run.step_batches, run.meta_batches, inner_steps=INNER_STEPS), first=0, last=WINDOWS
     )
     windows = list(run.trainer.run(run.state, inner_batches=inner, outer_batches=outer, windows=WINDOWS))
+    params = run.state.params if run.shards is None else run.shards.whole(run.state.params)
     found = {
-        **{f"params {name}": value for name, value in run.state.params.items()},
+        **{f"params {name}": value for name, value in params.items()},
         **{f"alpha {name}": value for name, value in run.state.alpha.items()},
         "inner losses": torch.stack([window.inner_losses for window in windows]),
         "outer losses": torch.stack([window.outer_loss for window in windows]),

@@ -236,7 +236,11 @@ def test_a_base_that_was_changed_while_training_is_refused(
 ) -> None:
     base = Path(shutil.copytree(tiny_checkpoint, tiny.folder / "base"))
     settings = (f"model.path={base}", LORA, ALONE, "steps=2")
-    with patch("dreamprm.training.train.require_finite", lambda run, folder: (base / "config.json").unlink()):
+
+    def changed(*arguments: Any) -> None:
+        (base / "config.json").unlink()
+
+    with patch("dreamprm.training.train.require_finite", changed):
         assert tiny.train(*settings) == 2
     told = capsys.readouterr().err
     assert "was changed while adapters of it were trained: config.json is missing" in told

@@ -157,13 +157,14 @@ def test_no_model_is_made_of_a_state_that_is_not_finite(tmp_path: Path) -> None:
             state=parts, position=4, named_weights=lambda: {"a": float(parts.alpha["raw"][0])}
         )
 
-    require_finite(run(), RunFolder(tmp_path))
+    require_finite(run(), RunFolder(tmp_path), run().state.params)
     for changes, name in (
         ({"params": {"w": torch.tensor([1.0, math.nan])}}, r"\(w\)"),
         ({"alpha": {"raw": torch.tensor([math.inf, 1.0])}}, r"\(alpha raw\)"),
     ):
+        bad = run(**changes)
         with pytest.raises(UserError, match=rf"step 4: .*{name}, so no model is written\. No checkpoint"):
-            require_finite(run(**changes), RunFolder(tmp_path))
+            require_finite(bad, RunFolder(tmp_path), bad.state.params)
 
 
 def test_skipped_windows_are_counted_and_a_resumed_run_is_the_same(

@@ -42,10 +42,7 @@ ROWS: dict[str, list[str]] = {
     "weights of CoTs, a table": ["weights.kind=instance_table", *PLAIN],
     "weights of CoTs, a network": ["weights={kind: instance_net, features: [loss, steps, domain]}", *MIXED],
     "texts": ["lm_weight=0.5", "lm_batch_size=2", "data.lm=FOLDER/pool.jsonl", *PLAIN],
-    "micro-batches": [
-        *("micro_batches=3", "batch_size=4", "meta_batch_size=4", "model.checkpoint_activations=true"),
-        *PLAIN,
-    ],
+    "micro-batches": ["micro_batches=3", "batch_size=4", "meta_batch_size=4", *PLAIN],
     "micro-batches, texts": [
         *("micro_batches=2", "batch_size=4", "lm_weight=0.5", "lm_batch_size=4"),
         *("data.lm=FOLDER/pool.jsonl", *PLAIN),
@@ -59,6 +56,23 @@ ROWS: dict[str, list[str]] = {
     "the baseline doge": ["baseline.name=doge", *MIXED],
     "the ablation without an aggregation": ["meta_loss=step", *PLAIN],
 }
+# With the parameters divided as well: all estimators, and what sums over entries.
+LIKE_OTHERS = ("one row of each domain", "first_order, double backward", "audited", "none")
+SHARDED = {
+    f"{name}, sharded": [*overrides, "shard=true"]
+    for name, overrides in {
+        **{name: overrides for name, overrides in ROWS.items() if name not in LIKE_OTHERS},
+        "first_order, one-sided": ["hypergrad={name: first_order, derivative: forward_difference}", *MIXED],
+        "adjoint, clipping": ["hypergrad.name=adjoint", "inner.max_grad_norm=0.05", *MIXED],
+        "unrolled, clipping": ["hypergrad.name=unrolled", "inner.max_grad_norm=0.05", *PLAIN],
+        "forward_gradient, differences, clipping": [
+            "hypergrad={name: forward_gradient, derivative: central_difference}",
+            "inner.max_grad_norm=0.05",
+            *PLAIN,
+        ],
+        "the baseline doge, exact": ["baseline={name: doge, slopes: exact}", *MIXED],
+    }.items()
+}
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +85,20 @@ EXACT = {"params": 1e-12, "alpha": 1e-9, "inner": 1e-10, "outer": 1e-10}
 ROUNDED = {"params": 1e-5, "alpha": 1e-4, "inner": 1e-5, "outer": 1e-5}
 
 
-SOME = {name: ROWS[name] for name in ("first_order, several domains", "adjoint", "texts")}
+# Float64 does not reach inside a layer that is computed again on the way back.
+CHECKPOINTED = [*ROWS["micro-batches"], "model.checkpoint_activations=true"]
+SOME = {
+    "checkpointed": CHECKPOINTED,
+    "checkpointed, sharded": [*CHECKPOINTED, "shard=true"],
+} | {
+    name: {**ROWS, **SHARDED}[name]
+    for name in ("first_order, several domains", "adjoint", "texts", "clipping, sharded", "adjoint, sharded")
+}
 
 
 @pytest.mark.parametrize(
-    ("dtype", "table", "bounds"), [(torch.float64, ROWS, EXACT), (torch.float32, SOME, ROUNDED)]
+    ("dtype", "table", "bounds"),
+    [(torch.float64, {**ROWS, **SHARDED}, EXACT), (torch.float32, SOME, ROUNDED)],
 )
 def test_two_processes_take_the_steps_of_one(
     dtype: torch.dtype, table: dict[str, list[str]], bounds: dict[str, float], ragged: TinyRun
@@ -152,6 +175,30 @@ def test_a_signal_to_one_process_stops_all_and_the_rest_is_the_same_to_the_bit(
     assert one == {name: pytest.approx(weight, rel=1e-3) for name, weight in two.items()}
 
 
+def test_a_sharded_run_leaves_the_same_folder_and_goes_on_after_a_signal(
+    divided: TinyRun, tiny: TinyRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny.write()
+    assert codes(together(train_command, config, ["shard=true"], "terminated")) == [143, 143]
+    stopped = shutil.copytree(tiny.output, tiny.folder / "stopped")
+    assert codes(together(train_command, config, ["shard=true"])) == [0, 0]
+    resumed = tiny.output.rename(tiny.folder / "resumed")
+    assert codes(together(train_command, config, ["shard=true"])) == [0, 0]
+    for name in RESULTS:
+        assert (tiny.output / name).read_bytes() == (resumed / name).read_bytes(), name
+
+    model = "model/model.safetensors"
+    ours, whole = (load_file(run.output / model) for run in (tiny, divided))
+    assert {name: value.shape for name, value in ours.items()} == {n: v.shape for n, v in whole.items()}
+    far = sum(int(((ours[name] - whole[name]).abs() > 1e-4).sum()) for name in ours)
+    assert far < 0.01 * sum(value.numel() for value in ours.values())
+
+    shutil.rmtree(tiny.output)
+    stopped.rename(tiny.output)
+    assert tiny.train() == 0  # by one process
+    assert "processes then 2 with sharded parameters, now 1" in capsys.readouterr().out
+
+
 def test_a_record_that_one_process_cannot_read_stops_all_with_a_checkpoint(tiny: TinyRun) -> None:
     ended = together(train_command, tiny.write(), [], "unread")
     assert codes(ended) == [2, 2]
@@ -195,6 +242,11 @@ def test_torchrun_starts_them(tiny: TinyRun, divided: TinyRun) -> None:
     [
         (["batch_size=1"], "batch_size=1 leaves some of the 2 processes without a row"),
         (["meta_batch_size=1"], "meta_batch_size=1 leaves some of the 2 processes"),
+        (["shard=true", "inner.optimizer=muon"], "inner.optimizer=muon steps whole matrices"),
+        (
+            ["shard=true", "baseline={name: doremi, reference: x}"],
+            "baseline.name=doremi holds a second model",
+        ),
         (["baseline.name=s1", "hypergrad.name=none"], "baseline s1 selects its training set first"),
     ],
 )

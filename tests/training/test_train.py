@@ -26,6 +26,7 @@ from dreamprm.training.assembly import make_prm
 from dreamprm.training.checkpoint import load_checkpoint, save_checkpoint
 from dreamprm.training.run_folder import RunFolder
 from dreamprm.training.settings import TrainConfig
+from dreamprm.training.throughput import MEASURED
 
 # What is equal byte for byte between two runs of the same configuration.
 RESULTS = (
@@ -57,7 +58,7 @@ def again(tiny: TinyRun, finished: TinyRun) -> TinyRun:
 def numbers(tiny: TinyRun) -> list[dict[str, Any]]:
     """metrics.jsonl without the clock."""
     rows = tiny.lines("metrics.jsonl")
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+    return [{key: value for key, value in row.items() if key not in MEASURED} for row in rows]
 
 
 def assert_same_results(tiny: TinyRun, other: TinyRun) -> None:

@@ -64,6 +64,7 @@ class Adam(InnerOptimizer):
     max_grad_norm: float | None = None
     eps_root: float = 0.0
     kinds = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+    elementwise = True
 
     def __post_init__(self) -> None:
         check_common_settings(self)

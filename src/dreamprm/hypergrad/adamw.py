@@ -120,6 +120,7 @@ class AdamW(InnerOptimizer):
     max_grad_norm: float | None = None
     eps_root: float = 0.0
     kinds = ("exp_avg", "exp_avg_sq")
+    elementwise = True
 
     def __post_init__(self) -> None:
         check_common_settings(self)

@@ -21,6 +21,7 @@ from dreamprm.hypergrad.mixed_difference import finite_difference, shared_error
 from dreamprm.hypergrad.offload import Store, gradient_store, keep_setting, offload_setting, open_store
 from dreamprm.hypergrad.products import Gradient, take_product
 from dreamprm.hypergrad.settings import check_settings, setting
+from dreamprm.hypergrad.sharding import total
 from dreamprm.hypergrad.torch_errors import advice
 from dreamprm.hypergrad.trajectory import CHECKPOINTS, Point, Trajectory
 from dreamprm.hypergrad.window_passes import InnerGradient, inner_gradient, outer_gradient
@@ -285,9 +286,14 @@ class Adjoint(Estimator):
         mixed = product = None
         if inner.single is not None:
             assert inner.losses is not None
-            slope = torch.stack(
-                [torch.dot(gbar[name].reshape(-1), grad.reshape(-1)) for name, grad in inner.single.items()]
-            ).sum()
+            slope = total(
+                torch.stack(
+                    [
+                        torch.dot(gbar[name].reshape(-1), grad.reshape(-1))
+                        for name, grad in inner.single.items()
+                    ]
+                ).sum()
+            )
             mixed = mixed_from_slopes(
                 task.problem, task.alpha, inner.batch, losses=inner.losses, slopes=slope.reshape(1)
             )

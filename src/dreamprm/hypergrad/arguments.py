@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
+from dreamprm.hypergrad.sharding import Sharding
 
 _TWICE = (
     "tied weights are given once, under one name, and used twice in the losses; of two variables that only "
@@ -49,6 +50,20 @@ def check_state(optimizer: InnerOptimizer, state: OptimizerState, params: Mappin
                     f"{p.dtype} on {p.device}, got {moment.dtype} on {moment.device}; convert it with the "
                     "params, or make it anew by optimizer.init(params)"
                 )
+
+
+def check_sharding(sharding: Sharding | None, optimizer: InnerOptimizer) -> None:
+    """Refuse to step shards by an optimizer that looks at whole tensors.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if sharding is not None and not optimizer.elementwise:
+        raise ValueError(
+            f"{type(optimizer).__name__} steps whole tensors, and these are shards of them: take AdamW, "
+            "Adam, SGD or Lion, whose steps are entry by entry (an own optimizer says elementwise = "
+            "True), or leave the params whole"
+        )
 
 
 class _Range(NamedTuple):

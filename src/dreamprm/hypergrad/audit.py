@@ -226,6 +226,7 @@ def _held(problem: BilevelProblem, held: Tensors) -> BilevelProblem:
             outer_loss,
             split=split,
             split_outer=split_outer,
+            sharding=problem.sharding,
         )
     return BilevelProblem(
         outer_loss=outer_loss,
@@ -236,4 +237,5 @@ def _held(problem: BilevelProblem, held: Tensors) -> BilevelProblem:
         else None,
         split=split,
         split_outer=split_outer,
+        sharding=problem.sharding,
     )

@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from dreamprm.hypergrad.arguments import check_memory, check_state
+from dreamprm.hypergrad.arguments import check_memory, check_sharding, check_state
 from dreamprm.hypergrad.derivatives import Derivative
 from dreamprm.hypergrad.further_gradients import checked_wrt
 from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, OptimizerState
@@ -20,6 +20,7 @@ from dreamprm.hypergrad.opaque import check_backwards
 from dreamprm.hypergrad.problem import BilevelProblem
 from dreamprm.hypergrad.replay import Numbered, Replay, habits_of
 from dreamprm.hypergrad.settings import check_numbers, refuse_old_names
+from dreamprm.hypergrad.sharding import sharded, total
 from dreamprm.hypergrad.torch_errors import explained
 from dreamprm.hypergrad.trees import check_tensors, flatten
 
@@ -209,7 +210,7 @@ class Estimator(ABC):
             donate=donate,
             wrt=wrt,
         )
-        with torch.inference_mode(False), torch.enable_grad(), explained():
+        with torch.inference_mode(False), torch.enable_grad(), explained(), sharded(problem.sharding):
             window = self._run(task)
         return self.finished(window, task, params, alpha, on_failure=on_failure)
 
@@ -246,6 +247,7 @@ class Estimator(ABC):
                 "optimizer must be an InnerOptimizer such as AdamW(lr=1e-3), got "
                 f"{type(optimizer).__name__}; subclass InnerOptimizer for an own one"
             )
+        check_sharding(problem.sharding, optimizer)
         extra = checked_wrt(wrt, given=self.gives, by=type(self).__name__)
         check_state(optimizer, state, params)
         check_memory(params, alpha, state)
@@ -286,7 +288,7 @@ class Estimator(ABC):
     ) -> WindowResult:
         """The window with the status of what can be seen in its numbers, or the error that was asked for; in
         the form that params and alpha were given in."""
-        with torch.inference_mode(False), torch.enable_grad(), explained():
+        with torch.inference_mode(False), torch.enable_grad(), explained(), sharded(task.problem.sharding):
             _judge(window, task if self.gives_gradient else None)
         given, given_alpha = flatten(params, kind="params"), flatten(alpha, kind="alpha")
         optimizer = task.optimizer
@@ -360,10 +362,10 @@ def _nonfinite(window: WindowResult) -> str:
     advice = "lower the learning rate, check the data of this window's batches, or train in float32"
     finite = [
         bool(torch.isfinite(window.inner_losses).all()),
-        _all_finite(window.params),
+        _all_finite(window.params, shards=True),
         bool(torch.isfinite(window.outer_loss)),
         _all_finite(window.alpha_grad),
-        _all_finite(_further(window)),
+        _all_finite(_further(window), shards=True),
     ]
     if all(finite):
         return ""
@@ -390,8 +392,9 @@ def _further(window: WindowResult) -> dict[str, Tensor]:
     return further
 
 
-def _all_finite(tensors: Mapping[str, Tensor]) -> bool:
+def _all_finite(tensors: Mapping[str, Tensor], *, shards: bool = False) -> bool:
     if not tensors:
         return True
     # a norm is finite exactly when its entries are (short of overflow at 1e19), at one pass and no temporary
-    return bool(torch.isfinite(torch.stack(torch._foreach_norm(list(tensors.values())))).all())
+    bad = torch.isfinite(torch.stack(torch._foreach_norm(list(tensors.values())))).logical_not().sum()
+    return not bool(total(bad.double()) if shards else bad)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from dreamprm.hypergrad.sharding import params_norm, shared, total
 
 # Added to the norm that clipping divides by, as torch.nn.utils.clip_grad_norm_ does.
 CLIP_EPS = 1e-6
@@ -36,7 +38,7 @@ class Clip:
             gbar: gbar', derivatives in the clipped gradient g'.
             grads: g, before the clipping.
         """
-        along = torch.stack([(gbar[name] * grads[name]).sum() for name in gbar]).sum()
+        along = total(torch.stack([(gbar[name] * grads[name]).sum() for name in gbar]).sum())
         share = along / (self.norm * (self.norm + CLIP_EPS))
         return {name: (gbar[name] - grads[name] * share).mul_(self.factor) for name in gbar}
 
@@ -45,13 +47,8 @@ def clip_of(grads: Mapping[str, Tensor], max_grad_norm: float | None) -> Clip | 
     """How these gradients are clipped to the norm, differentiable; None where they are not."""
     if max_grad_norm is None:
         return None
-    norm = global_norm(grads.values())
+    norm = params_norm(grads.values())
     length = float(norm.detach())
     if length + CLIP_EPS <= max_grad_norm or not math.isfinite(length):
         return None  # a gradient that is not finite stays so, to be seen
-    return Clip(norm, max_grad_norm / (norm + CLIP_EPS))
-
-
-def global_norm(tensors: Iterable[Tensor]) -> Tensor:
-    """Scalar norm of all the tensors together, at one pass and no temporary."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
+    return Clip(norm, shared(max_grad_norm / (norm + CLIP_EPS)))

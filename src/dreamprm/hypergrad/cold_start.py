@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dreamprm.hypergrad.base import Status, WindowResult
 from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, TensorStep
+from dreamprm.hypergrad.sharding import entry_counts, params_norm, total
 
 # Above this estimated error of the first step's share, the window says so.
 WARN = 0.05
@@ -22,7 +23,7 @@ def rounded_start(optimizer: InnerOptimizer, taken: TensorStep) -> TensorStep | 
     adaptive = hasattr(optimizer, "eps_root")
     if not adaptive or taken.step > 0 or grad.dtype == torch.float64 or grad.numel() == 0:
         return None
-    size = torch.finfo(grad.dtype).eps * torch.linalg.vector_norm(grad) / math.sqrt(grad.numel())
+    size = torch.finfo(grad.dtype).eps * params_norm([grad]) / math.sqrt(entry_counts([grad])[0])
     signs = torch.ones(grad.numel(), dtype=grad.dtype, device=grad.device)
     signs[1::2] = -1
     # entries that no batch has used are exactly 0, and stay so
@@ -58,7 +59,7 @@ class ColdStart:
         """The estimate; None where no such step was seen, or its pullback is 0."""
         if not self._sums:
             return None
-        change, whole = torch.stack(self._sums).sum(0).tolist()
+        change, whole = total(torch.stack(self._sums).sum(0)).tolist()
         return math.sqrt(change / whole) if whole > 0.0 else None
 
     def report(self, window: WindowResult) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.base import Status, WindowResult
-from dreamprm.hypergrad.clipping import global_norm
+from dreamprm.hypergrad.sharding import entry_counts, global_norm, params_norm, total_norms, totals
 
 # By how much a difference moves the inner loss, in units of it: a power of the dtype's rounding, which
 # balances truncation and rounding, times a factor.
@@ -62,8 +62,8 @@ class Scale:
         checked: a loss that has levelled off hides what it was."""
         if self.exact or not self.lengths:
             return False
-        sizes = torch.stack(torch._foreach_norm(list(params.values()))).tolist()
-        counts = [p.numel() for p in params.values()]
+        sizes = total_norms(torch.stack(torch._foreach_norm(list(params.values())))).tolist()
+        counts = entry_counts(params.values())
         typical = math.hypot(*sizes) / math.sqrt(sum(counts))
         return any(
             h * self.lengths.get(name, 0.0) > FAR * max(size, 1e-2 * typical * math.sqrt(count))
@@ -107,10 +107,10 @@ def scale_from(
     lengths: Mapping[str, Tensor],
 ) -> Scale:
     """The scale from the parts of its two sums, a pair for each tensor, and where it is not exact from
-    |direction| by name."""
-    slope = torch.stack(list(slopes)).sum()
-    size, along, *each = torch.stack([loss.detach().abs().to(slope), slope, *spreads]).tolist()
-    by_name = torch.stack(list(lengths.values())).tolist() if lengths else []
+    |direction| by name; of the entries held here."""
+    (slope,), norms = totals([torch.stack(list(slopes)).sum()], [*spreads, *lengths.values()])
+    size, along, *each = torch.stack([loss.detach().abs().to(slope), slope, *norms]).tolist()
+    each, by_name = each[: len(spreads)], each[len(spreads) :]
     spread = math.hypot(*each)
     # a tensor whose share of the slope is nothing may move as it likes
     named = {
@@ -168,8 +168,8 @@ def used_norm(direction: Mapping[str, Tensor], grads: Mapping[str, Tensor] | Non
     """|direction| over the entries whose gradient is not exactly 0; over all where none is left."""
     used = 0.0
     if grads:
-        used = float(global_norm(d.masked_fill(grads[name] == 0, 0.0) for name, d in direction.items()))
-    return used or float(global_norm(direction.values()))
+        used = float(params_norm(d.masked_fill(grads[name] == 0, 0.0) for name, d in direction.items()))
+    return used or float(params_norm(direction.values()))
 
 
 def first_step(
@@ -203,7 +203,7 @@ def moved(params: Mapping[str, Tensor], direction: Mapping[str, Tensor], *, by: 
 
 
 def size_of(tensors: Iterable[Tensor]) -> float:
-    """The norm of all the tensors together; 0 of none."""
+    """The norm of all the tensors together, which are not params; 0 of none."""
     listed = [tensor.detach() for tensor in tensors]
     return float(global_norm(listed)) if listed else 0.0
 

@@ -20,6 +20,7 @@ from dreamprm.hypergrad.mixed_derivative import Mixed, Seen, exact_mixed, mixed_
 from dreamprm.hypergrad.mixed_difference import finite_difference
 from dreamprm.hypergrad.offload import Store, gradient_store, keep_setting, offload_setting, open_store
 from dreamprm.hypergrad.settings import check_settings, setting
+from dreamprm.hypergrad.sharding import params_norm, total
 from dreamprm.hypergrad.window_passes import inner_gradient, outer_gradient
 
 
@@ -287,9 +288,9 @@ def _sweep(
             )
             if norms:
                 # with every used entry at 0 (a weight of exactly 0) all entries count
-                step.used_norm = float(torch.linalg.vector_norm(torch.stack(used_norms[t]))) or None
+                step.used_norm = float(params_norm(used_norms[t])) or None
         if step.has_single:
-            step.slope = torch.stack(slopes[t]).sum()
+            step.slope = total(torch.stack(slopes[t]).sum())
 
 
 def _replay(optimizer: InnerOptimizer, start: Start, *, name: str, grads: list[Tensor]) -> list[TensorStep]:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.base import Estimator, WindowResult, WindowTask
-from dreamprm.hypergrad.clipping import global_norm
 from dreamprm.hypergrad.cold_start import report_cold_start, rounded_start
 from dreamprm.hypergrad.derivatives import (
     DERIVATIVES,
@@ -25,6 +24,7 @@ from dreamprm.hypergrad.differences import report_error
 from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, TensorStep, moments_at
 from dreamprm.hypergrad.mixed_derivative import InnerLevel
 from dreamprm.hypergrad.settings import check_settings, setting
+from dreamprm.hypergrad.sharding import params_norm, total, total_norms
 from dreamprm.hypergrad.tangents import (
     GradientDifference,
     GradientTangent,
@@ -292,7 +292,9 @@ class _Carried:
 
     def slope(self, lam: Mapping[str, Tensor]) -> Tensor:
         """<dL_meta/dphi_T, phi_k>."""
-        return torch.stack([(one.param * lam[name]).sum() for name, one in self.tangents.items()]).sum()
+        return total(
+            torch.stack([(one.param * lam[name]).sum() for name, one in self.tangents.items()]).sum()
+        )
 
     def error(self, lam: Mapping[str, Tensor]) -> float:
         """Estimated |error| of the slope that differences leave, of each tensor by its share."""
@@ -303,8 +305,8 @@ class _Carried:
         # rounding has random signs, truncation has not
         norms, sums = torch.stack(
             [
-                torch.stack(torch._foreach_norm(products)),
-                torch.stack([product.sum().abs() for product in products]),
+                total_norms(torch.stack(torch._foreach_norm(products))),
+                total(torch.stack([product.sum() for product in products])).abs(),
             ]
         ).tolist()
         each = (
@@ -326,7 +328,7 @@ class _ColdTangent:
     def choose(self, tangents: list[dict[str, Tensor]]) -> None:
         """Take the largest of the gradient's tangents."""
         if not self._changes:
-            sizes = torch.stack([global_norm(one.values()) for one in tangents])
+            sizes = torch.stack([params_norm(one.values()) for one in tangents])
             self._along = int(sizes.argmax())
 
     def see(
@@ -344,7 +346,7 @@ class _ColdTangent:
             return None
         params = carried[self._along].params()
         change, whole = (
-            float(global_norm((lam[name] * tensors[name]).double() for name in self._changes))
+            float(params_norm((lam[name] * tensors[name]).double() for name in self._changes))
             for tensors in (self._changes, params)
         )
         return change / whole if whole > 0.0 else None

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.inner_optimizer import Cotangents, InnerOptimizer, SettingTensors, TensorStep
+from dreamprm.hypergrad.sharding import total
 
 WRT = ("lr", "weight_decay", "params0")
 
@@ -66,13 +67,13 @@ class SettingGradients:
         """As `WindowResult.lr_grad` has it."""
         if "lr" not in self._wrt:
             return None
-        return shaped_lr(self._optimizer, [_total(self._lr[t]) for t in sorted(self._lr)])
+        return shaped_lr(self._optimizer, [_sum(self._lr[t]) for t in sorted(self._lr)])
 
     def weight_decay(self, names: Iterable[str]) -> Tensor | dict[str, Tensor] | None:
         """As `WindowResult.weight_decay_grad` has it."""
         if "weight_decay" not in self._wrt:
             return None
-        return shaped_decay(self._optimizer, {name: _total(self._decay[name]) for name in names})
+        return shaped_decay(self._optimizer, {name: _sum(self._decay[name]) for name in names})
 
 
 def settings_among(wrt: Collection[str]) -> tuple[str, ...]:
@@ -103,15 +104,17 @@ def at_step(rates: list[Tensor], decays: dict[str, Tensor], *, t: int) -> Settin
 
 def shaped_lr(optimizer: InnerOptimizer, parts: list[Tensor]) -> Tensor:
     """From one derivative a step: as they are of a schedule, else their sum."""
-    each = torch.stack(parts)
+    each = total(torch.stack(parts))
     return each if callable(optimizer.lr) else each.sum()
 
 
 def shaped_decay(optimizer: InnerOptimizer, parts: Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
     """From one derivative a tensor: as they are of decay groups, else their sum."""
-    return dict(parts) if callable(optimizer.weight_decay) else _total(parts.values())
+    if not callable(optimizer.weight_decay):
+        return total(_sum(parts.values()))
+    return dict(zip(parts, total(torch.stack(list(parts.values()))).unbind(), strict=True))
 
 
-def _total(parts: Iterable[Tensor]) -> Tensor:
+def _sum(parts: Iterable[Tensor]) -> Tensor:
     # float64: the parts of thousands of tensors and steps may cancel
     return torch.stack([part.double() for part in parts]).sum()

@@ -115,6 +115,8 @@ class InnerOptimizer(ABC):
     """Bound on the norm of the whole gradient, as `torch.nn.utils.clip_grad_norm_` takes it."""
     kinds: tuple[str, ...] = ()
     """Names of the moments."""
+    elementwise: bool = False
+    """Whether `update` treats each entry by itself, so that the shards of a tensor can be stepped apart."""
 
     @abstractmethod
     def update(

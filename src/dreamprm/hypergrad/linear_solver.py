@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.base import Status
-from dreamprm.hypergrad.clipping import global_norm
 from dreamprm.hypergrad.settings import setting
+from dreamprm.hypergrad.sharding import params_norm, total
 
 Vector = dict[str, Tensor]
 
@@ -77,12 +77,12 @@ class LinearSolver(ABC):
 
 def dot(a: Vector, b: Vector) -> float:
     """<a, b> over all tensors."""
-    return float(torch.stack([(a[name] * b[name]).sum() for name in a]).sum())
+    return float(total(torch.stack([(a[name] * b[name]).sum() for name in a]).sum()))
 
 
 def norm(vector: Vector) -> float:
     """|vector| over all tensors."""
-    return float(global_norm(vector.values()))
+    return float(params_norm(vector.values()))
 
 
 def plus(a: Vector, b: Vector, *, factor: float) -> Vector:

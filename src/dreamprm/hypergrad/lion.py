@@ -53,6 +53,7 @@ class Lion(InnerOptimizer):
     weight_decay: Decay = 0.0
     max_grad_norm: float | None = None
     kinds = ("exp_avg",)
+    elementwise = True
 
     def __post_init__(self) -> None:
         check_common_settings(self)

@@ -134,6 +134,11 @@ class LongWindow:
             ValueError: as in `Estimator.run_window`, and files in `folder` that are of another window.
         """
         check_on_failure(on_failure)
+        if problem.sharding is not None:
+            raise ValueError(
+                "LongWindow takes whole params, and by problem.sharding these are shards; take Adjoint "
+                "with offload and checkpoint=recompute"
+            )
         schedule = self.schedule(optimizer, flatten(params, kind="params").tensors, steps=steps)
         folder = tempfile.TemporaryDirectory() if self.folder is None else nullcontext(Path(self.folder))
         given, given_alpha = flatten(params, kind="params"), flatten(alpha, kind="alpha")

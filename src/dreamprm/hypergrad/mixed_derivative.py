@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from dreamprm.hypergrad.clipping import global_norm
 from dreamprm.hypergrad.derivatives import DERIVATIVES, Derivative
 from dreamprm.hypergrad.differences import graph_rounding, size_of
 from dreamprm.hypergrad.gradients import gradient_list, gradients, leaves
 from dreamprm.hypergrad.micro_batches import Part, place_of, share_of, summed, whole_losses
 from dreamprm.hypergrad.problem import BilevelProblem
+from dreamprm.hypergrad.sharding import global_norm, total, total_norms
 from dreamprm.hypergrad.torch_errors import advice
 
 # Random signs by which the error of many losses is carried to alpha; fewer losses take one each.
@@ -148,7 +148,8 @@ class InnerLevel:
                 slope = torch.stack([product.sum() for product in products]).sum()
                 each.append(torch.stack([slope, global_norm(products)]))
                 del grads, products
-            parts.append(torch.stack(each))  # (n of the part, 2)
+            slopes, spreads = torch.stack(each).unbind(1)
+            parts.append(torch.stack([total(slopes), total_norms(spreads)], 1))  # (n of the part, 2)
         if len(parts) == 1:
             return parts[0][:, 0], parts[0][:, 1], rounding
         slopes, spreads = (whole_losses(self._parts, [part[:, i] for part in parts]) for i in (0, 1))

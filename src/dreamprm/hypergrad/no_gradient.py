@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dreamprm.hypergrad.inner_optimizer import InnerOptimizer
 from dreamprm.hypergrad.problem import BilevelProblem
+from dreamprm.hypergrad.sharding import total
 
 Tensors = Mapping[str, Tensor]
 
@@ -66,7 +67,7 @@ def cause(window: Ended) -> str:
             "outer_loss does not depend on params, and its own gradient in alpha is 0: it judges "
             "nothing that was trained; compute it from the params that it was given"
         )
-    if outer_params is None or _empty(outer_params):
+    if outer_params is None or _empty_in_params(outer_params):
         return (
             "the outer loss has gradient 0 in the params: it is saturated, or made of rounded or thresholded "
             "predictions (an accuracy); take a differentiable loss, or train in float64"
@@ -77,7 +78,7 @@ def cause(window: Ended) -> str:
             "used under torch.no_grad(), cast to integers, or inner_loss reads other tensors than those it "
             "was given"
         )
-    if inner_params is not None and _empty(inner_params):
+    if inner_params is not None and _empty_in_params(inner_params):
         return "the inner loss has gradient 0 in the params: nothing is trained, so that alpha moves nothing"
     if _empty(inner_alpha):
         return (
@@ -95,6 +96,15 @@ def cause(window: Ended) -> str:
 def _empty(grads: list[Tensor]) -> bool:
     named = {str(i): grad for i, grad in enumerate(grads)}
     return not grads or says_nothing(named, silent_tensors(named))
+
+
+def _empty_in_params(grads: list[Tensor]) -> bool:
+    """The same of gradients in params, of which others may hold a shard."""
+    if not grads:
+        return True
+    return not bool(
+        total(torch.tensor(float(not _empty(grads)), dtype=torch.float64, device=grads[0].device))
+    )
 
 
 def _gradients(window: Ended, *, of: str) -> tuple[list[Tensor] | None, list[Tensor] | None]:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
+from dreamprm.hypergrad.sharding import total
+
 # Relative size of the random step in params along which a backward pass is seen to change.
 STEP = {torch.float64: 1e-5, torch.float32: 2e-3}
 # Share by which its change and the derivative that autograd gives may differ: far above the difference's own
@@ -24,11 +26,14 @@ TOLERANCE = 0.15
 KINK = 0.3
 
 
-def functions_in(value: Tensor) -> list[Any]:
-    """The nodes of functions written in Python in the graph of a value, in a fixed order."""
+def functions_in(value: Tensor, *, above: Iterable[Tensor] = ()) -> list[Any]:
+    """The nodes of functions written in Python in the graph of a value, in a fixed order.
+
+    Not those that the tensors `above` came from: params have been through earlier steps in `unrolled`.
+    """
     found: list[Any] = []
     stack: list[Any] = [value.grad_fn]
-    seen = {None, value.grad_fn}
+    seen = {None, value.grad_fn, *(tensor.grad_fn for tensor in above)}
     while stack:
         node = stack.pop()
         if isinstance(node, BackwardCFunction):
@@ -63,10 +68,11 @@ def check_backwards(
     """
     if value.grad_fn is None:
         return
-    found = [node for node in functions_in(value) if _class(node) not in known]
+    params: Mapping[str, Tensor] = arguments[0]
+    within = functions_in(value, above=params.values())
+    found = [node for node in within if _class(node) not in known]
     if not found:
         return
-    params: Mapping[str, Tensor] = arguments[0]
     generator = torch.Generator().manual_seed(0)
     step = {name: _step(p, generator) for name, p in params.items()}
 
@@ -115,7 +121,7 @@ def _problem(
     generator: torch.Generator,
 ) -> str:
     """What is wrong with the backward pass of one class of functions; "" if nothing was seen."""
-    total: Tensor | None = None
+    judged: Tensor | None = None
     change = noise = 0.0
     for here, ahead, behind in alike:
         cotangents = [_like(one, generator) for one in here._input_metadata]
@@ -136,14 +142,14 @@ def _problem(
             smooth = (right - left).abs() <= KINK * (right.abs() + left.abs())
             weights = _random(out, generator) * smooth
             part = (weights * out).sum()
-            total = part if total is None else total + part
+            judged = part if judged is None else judged + part
             change += float((weights * (right - left)).double().sum()) / 2
             size = float((weights * out.detach()).double().norm())
             noise += (4 * torch.finfo(out.dtype).eps * size) ** 2
-    if total is None:
+    if judged is None:
         return ""
     try:
-        grads = torch.autograd.grad(total, list(params.values()), retain_graph=True, allow_unused=True)
+        grads = torch.autograd.grad(judged, list(params.values()), retain_graph=True, allow_unused=True)
     except RuntimeError as error:
         return str(error)
     said = sum(
@@ -151,6 +157,9 @@ def _problem(
         for name, grad in zip(params, grads, strict=True)
         if grad is not None
     )
+    said, change, noise = total(
+        torch.tensor([said, change, noise], dtype=torch.float64, device=judged.device)
+    ).tolist()
     if abs(said - change) <= TOLERANCE * max(abs(said), abs(change)) + noise**0.5:
         return ""
     return (

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.micro_batches import Part, check_parts, share_of, whole_losses
+from dreamprm.hypergrad.sharding import Sharding
 
 Tensors = Mapping[str, Tensor]
 Loss = Callable[[Any, Any, Any], Tensor]
@@ -52,6 +53,9 @@ class BilevelProblem:
             last takes one more forward pass a step (not where the batch has one loss, spread over its parts
             by `Part.losses`). None: batches stay whole.
         split_outer: the same for the batches of outer_loss; each `Part` needs its share.
+        sharding: of params whose entries are divided among processes, each of which runs the same windows on
+            its shards: how sums over all entries are put together, see `Sharding`. The losses gather the
+            params themselves, and give the same value in all processes. None: params are whole.
 
     A loss that is not a sum or mean over rows cannot be split: batch normalisation, in-batch negatives, or a
     mean over tokens unless the shares count tokens. `check_split` compares the parts with the whole.
@@ -73,6 +77,7 @@ class BilevelProblem:
         unweighted_loss: Callable[[Any, Any], Tensor] | None = None,
         split: Callable[[Any], Iterable[Any]] | None = None,
         split_outer: Callable[[Any], Iterable[Any]] | None = None,
+        sharding: Sharding | None = None,
     ) -> None:
         structure = {"inner_losses": inner_losses, "weights": weights, "unweighted_loss": unweighted_loss}
         given = [name for name, function in structure.items() if function is not None]
@@ -100,6 +105,7 @@ class BilevelProblem:
         self._unweighted_loss = unweighted_loss
         self._split = split
         self._split_outer = split_outer
+        self.sharding = sharding
 
     def rebuilding(
         self, params: Callable[[Any], Any] | None, alpha: Callable[[Any], Any] | None
@@ -127,6 +133,7 @@ class BilevelProblem:
             unweighted_loss=None if rest is None else lambda p, batch: rest(phi(p), batch),
             split=self._split,
             split_outer=self._split_outer,
+            sharding=self.sharding,
         )
 
     @property

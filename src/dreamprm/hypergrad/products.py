@@ -38,6 +38,7 @@ from dreamprm.hypergrad.micro_batches import summed
 from dreamprm.hypergrad.mixed_derivative import InnerLevel, Mixed, dual_params, grad_of_dot
 from dreamprm.hypergrad.mixed_difference import MOST_GRADIENTS, mixed_by_gradients, mixed_trial
 from dreamprm.hypergrad.problem import BilevelProblem
+from dreamprm.hypergrad.sharding import total, total_norms
 from dreamprm.hypergrad.torch_errors import advice
 
 
@@ -265,7 +266,9 @@ class _Difference:
         ones = [1.0] * len(self._params)
         if added_to is None:
             return ones, 0.0
-        sizes = torch.stack(torch._foreach_norm([added_to[name] for name in self._direction])).tolist()
+        sizes = total_norms(
+            torch.stack(torch._foreach_norm([added_to[name] for name in self._direction]))
+        ).tolist()
         if self._scale is None or not self._scale.spread > 0.0:
             return ones, math.hypot(*sizes)
         each = {
@@ -342,7 +345,7 @@ class _Difference:
         if not self._one_sided and self._origin is not None:
             seconds = ((a - o).add_(b - o) for a, b, o in zip(above, below, self._origin))
             norms.append([torch.linalg.vector_norm(second) for second in seconds])
-        first, size, *second = torch.stack([torch.stack(each) for each in norms]).tolist()
+        first, size, *second = total_norms(torch.stack([torch.stack(each) for each in norms])).tolist()
         if self._one_sided:
             gauges = [one_sided_gauge(f, g, eps=self._eps) for f, g in zip(first, size)]
         else:
@@ -353,7 +356,7 @@ class _Difference:
     def _bend(self, hvp: Mapping[str, Tensor], h: float) -> float:
         """By how much the curvature along the direction puts a one-sided slope of the inner loss off."""
         along = [(hvp[name] * toward).sum() for name, toward in self._direction.items()]
-        return h / 2 * abs(float(torch.stack(along).sum()))
+        return h / 2 * abs(float(total(torch.stack(along).sum())))
 
     def _with_slopes(self, product: Product) -> Product:
         """The product, with the mixed derivative from the losses' own gradients where that is better."""

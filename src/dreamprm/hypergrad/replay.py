@@ -138,7 +138,9 @@ class Replay:
         outer = self._through("outer_loss", problem.outer_loss, at=2)
         if not problem.structured:
             inner = self._through("inner_loss", problem.inner_loss, at=2)
-            return BilevelProblem(inner, outer, split=split, split_outer=split_outer)
+            return BilevelProblem(
+                inner, outer, split=split, split_outer=split_outer, sharding=problem.sharding
+            )
         rest = self._through("unweighted_loss", problem.unweighted_loss, at=1)
         return BilevelProblem(
             outer_loss=outer,
@@ -147,6 +149,7 @@ class Replay:
             unweighted_loss=rest if problem.has_unweighted_loss else None,
             split=split,
             split_outer=split_outer,
+            sharding=problem.sharding,
         )
 
     def _through(self, name: str, loss: Callable[..., Tensor], *, at: int) -> Callable[..., Tensor]:

@@ -53,6 +53,7 @@ class SGD(InnerOptimizer):
     nesterov: bool = False
     max_grad_norm: float | None = None
     kinds = ("momentum_buffer",)
+    elementwise = True
 
     def __post_init__(self) -> None:
         check_common_settings(self)

@@ -33,6 +33,7 @@ from dreamprm.hypergrad.inner_optimizer import InnerOptimizer, TensorStep
 from dreamprm.hypergrad.micro_batches import summed
 from dreamprm.hypergrad.mixed_derivative import InnerLevel, dual_params
 from dreamprm.hypergrad.problem import BilevelProblem
+from dreamprm.hypergrad.sharding import once, total_norms
 
 Tensors = Mapping[str, Tensor]
 
@@ -217,7 +218,7 @@ class GradientDifference:
 
     def along(self, toward: Toward, *, radius: float | None) -> GradientTangent:
         """The most precise one found."""
-        direction = {**toward.params, **_labelled(toward.upper)}
+        direction = {**toward.params, **_labelled(once(toward.upper))}
         scale = scale_of(direction, self._all_grads, loss=self._loss)
         h = first_step(
             self._dtype,
@@ -252,7 +253,7 @@ class GradientDifference:
         if not self._one_sided:
             seconds = [(a - o).add_(b - o) for a, b, o in zip(above, below, origin)]
             norms.append(list(torch._foreach_norm(seconds)))
-        first, size, *second = torch.stack([torch.stack(each) for each in norms]).tolist()
+        first, size, *second = total_norms(torch.stack([torch.stack(each) for each in norms])).tolist()
         if self._one_sided:
             gauges = [one_sided_gauge(f, g, eps=self._eps) for f, g in zip(first, size)]
         else:

@@ -41,6 +41,7 @@ from dreamprm.training.optimizers import make_inner_optimizer
 from dreamprm.training.prm_problem import prm_problem
 from dreamprm.training.processes import Processes
 from dreamprm.training.settings import DataSettings, TrainConfig
+from dreamprm.training.shards import Shards
 from dreamprm.training.trunk_cache import TrunkCache, frozen_trunk
 from dreamprm.training.upper_level import configured_estimator, make_audit, make_upper_level
 from dreamprm.training.usable_records import UsableRecords
@@ -62,6 +63,7 @@ class Run:
         inputs: what it trains on, as its checkpoints record it (`run_inputs.recorded`).
         removable: which of the checkpoints in its folder it may remove.
         processes: those that train it.
+        shards: how the parameters and moments in `state` are divided among them; None: they are whole.
     """
 
     config: TrainConfig
@@ -82,6 +84,7 @@ class Run:
     inputs: dict[str, Any] = field(default_factory=dict)
     removable: Callable[[Path], bool] = lambda path: True
     processes: Processes = field(default_factory=Processes)
+    shards: Shards | None = None
 
     @property
     def position(self) -> int:
@@ -236,6 +239,8 @@ def assemble(
             len(texts), config.lm_batch_size, seed=_seed(config, TEXT_ORDER), setting="lm_batch_size"
         )
     level = make_upper_level(config, table, estimator, prm=prm)
+    params = trained_params(prm, config.model)
+    shards = Shards.of(params, processes) if config.shard and processes.several else None
     problem = prm_problem(
         prm,
         level.weights,
@@ -245,8 +250,8 @@ def assemble(
         lm_weight=config.lm_weight,
         autocast=accelerator.autocast,
         processes=processes,
+        shards=shards,
     )
-    params = trained_params(prm, config.model)
     audit = make_audit(config, prm, list(params))
     _share_weights(prm, params)
     cached: dict[str, CachedRecords] = {}
@@ -255,6 +260,9 @@ def assemble(
         cache = TrunkCache(trunk, config, checks, digests, accelerator.autocast, processes, say)
         cached = cache.of({"train": table, "meta": meta, "texts": texts})
         images.know(*checks.image_problems())  # as no batch opens one
+    if shards is not None:
+        shards.empty(prm)
+        params = {name: shards.own(name, params.pop(name)) for name in list(params)}
     alpha = {name: value.to(processes.device) for name, value in level.alpha.items()}
     inner = make_inner_optimizer(config.inner, steps=config.steps, names=params)
     trainer = BilevelTrainer(
@@ -312,6 +320,7 @@ def assemble(
         meta_reports=meta_reports,
         text_reports=text_reports,
         processes=processes,
+        shards=shards,
     )
 
 

@@ -18,6 +18,7 @@ from dreamprm.models.prm import PRM
 from dreamprm.models.weights import Weights
 from dreamprm.training.objectives import meta_loss, step_loss_by_group
 from dreamprm.training.processes import ALONE, Processes
+from dreamprm.training.shards import Shards
 
 Params = Mapping[str, Tensor]
 Batch = Mapping[str, Any]
@@ -33,6 +34,7 @@ def prm_problem(
     lm_weight: float = 0.0,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     processes: Processes = ALONE,
+    shards: Shards | None = None,
 ) -> BilevelProblem:
     """The lower and the upper level of DreamPRM (arXiv 2505.20241).
 
@@ -50,6 +52,7 @@ def prm_problem(
         autocast: makes the context in which the model runs (mixed precision).
         processes: those that train together, each with its share of a batch's rows; both losses are those of
             the whole batch in all of them.
+        shards: how `params` are divided among them; None: each process has all of them.
 
     Batches are those of `dreamprm.models.collation`. One with micro-batches is evaluated part by part, one
     part's activations in memory at a time; CoTs stay whole.
@@ -60,10 +63,14 @@ def prm_problem(
     own_checkpointing = OwnCheckpointing(prm.backbone)
     own_checkpointing.refuse()
 
+    def for_own_rows(params: Params) -> Params:
+        if shards is not None:
+            return shards.whole(params)
+        return processes.copied(params) if processes.several else params
+
     def step_logits(params: Params, batch: Batch) -> Tensor:
         own_checkpointing.refuse()
-        if processes.several:
-            params = processes.copied(params)
+        params = for_own_rows(params)
         with autocast():
             logits: Tensor = functional_call(prm, dict(params), (batch["inputs"],))
         if processes.several:
@@ -83,8 +90,7 @@ def prm_problem(
         if "parts" in batch:
             return torch.stack([text_loss(params, part) for part in batch["parts"]]).sum()
         own_checkpointing.refuse()
-        if processes.several:
-            params = processes.copied(params)
+        params = for_own_rows(params)
         with autocast():
             logits = functional_call(prm, dict(params), (batch["text"],), {"output": "token_logits"})
         targets = batch["text"]["token_targets"]
@@ -131,4 +137,5 @@ def prm_problem(
         unweighted_loss=text_loss if lm_weight else None,
         split=split,
         split_outer=split_outer,
+        sharding=shards,
     )

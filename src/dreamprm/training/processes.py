@@ -18,12 +18,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 from torch import Tensor
 
 from dreamprm.config.errors import DataError, UserError
@@ -108,15 +109,23 @@ class Processes:
         if not self.several:
             return number
         value = torch.tensor([number], device=self.device)
-        _collective(dist.all_reduce, value, dist.ReduceOp.MAX)
+        collective(dist.all_reduce, value, dist.ReduceOp.MAX)
         return int(value)
+
+    def added(self, *numbers: int) -> list[int]:
+        """The sums of the processes' numbers; together."""
+        if not self.several:
+            return list(numbers)
+        values = torch.tensor(numbers, device=self.device)
+        collective(dist.all_reduce, values)
+        return [int(value) for value in values.tolist()]
 
     def all_of(self, content: Any) -> list[Any]:
         """What each process gives, in their order: small values that can be pickled; together."""
         if not self.several:
             return [content]
         found: list[Any] = [None] * self.share.count
-        _collective(dist.all_gather_object, found, content)
+        collective(dist.all_gather_object, found, content)
         return found
 
     def wait(self) -> None:
@@ -171,6 +180,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         cpu=cpu,
         mixed_precision="bf16" if config.precision == "bf16" else "no",
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)] if count > 1 else None,
+        log_with=config.log.trackers or None,
+        project_config=ProjectConfiguration(logging_dir=str(Path(config.output) / "trackers")),
     )
     if accelerator.num_processes != count:
         raise UserError(
@@ -190,7 +201,12 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def _collective(call: Callable[..., Any], *arguments: Any) -> None:
+def collective(call: Callable[..., Any], *arguments: Any) -> None:
+    """Call a collective operation of torch.distributed.
+
+    Raises:
+        LostProcess: another process cannot be reached.
+    """
     try:
         call(*arguments)
     except torch.OutOfMemoryError:
@@ -209,7 +225,7 @@ def _sums(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     sums: list[Tensor] = []
     for bucket in _buckets(tensors):
         flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-        _collective(dist.all_reduce, flat)
+        collective(dist.all_reduce, flat)
         parts = flat.split([tensor.numel() for tensor in bucket])
         sums += [part.view(tensor.shape) for part, tensor in zip(parts, bucket, strict=True)]
     return tuple(sums)

@@ -19,6 +19,7 @@ from dreamprm.files.disk_errors import FULL, disk_error, told
 from dreamprm.files.json_values import parse_json
 from dreamprm.files.locks import LOCK, owned_folder
 from dreamprm.training.checkpoint import latest_checkpoint
+from dreamprm.training.throughput import MEASURED
 
 WRITTEN = re.compile(
     r"config\.yaml|metrics\.jsonl|domain_weights\.jsonl|instance_weights\.jsonl|summary\.json|"
@@ -244,7 +245,7 @@ def what_stands(folder: RunFolder) -> Iterator[None]:
 
 def _linked(digest: str, row: Mapping[str, Any]) -> str:
     """The digest of a log with one line more."""
-    told = {name: value for name, value in row.items() if name != "seconds"}
+    told = {name: value for name, value in row.items() if name not in MEASURED}
     return hashlib.sha256(f"{digest}{json.dumps(told)}".encode()).hexdigest()
 
 

@@ -28,17 +28,23 @@ def save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
     """Save a checkpoint of everything that determines the rest of the run; all its processes call this."""
     for notes in run.processes.all_of(run.image_notes):
         run.image_notes.update(notes)
+    groups = {
+        group: run.shards.collected(values) if run.shards is not None and is_sharded(group) else values
+        for group, values in _tensor_groups(run).items()
+    }
     if run.processes.first:
-        _save(run, config, folder)
+        _save(run, config, folder, groups)
     # None ends before the checkpoint is whole: a launcher stops all once one has ended.
     run.processes.wait()
 
 
-def _save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
+def _save(
+    run: Run, config: TrainConfig, folder: RunFolder, groups: dict[str, dict[str, torch.Tensor]]
+) -> None:
     state, position = run.state, run.position
     random_tensors, random_state = capture_random_state(run.processes.device)
     tensors = dict(random_tensors)
-    for group, values in _tensor_groups(run).items():
+    for group, values in groups.items():
         tensors |= {f"{group}/{name}": value.detach() for name, value in values.items()}
     folder.flush()
     save_checkpoint(
@@ -57,6 +63,7 @@ def _save(run: Run, config: TrainConfig, folder: RunFolder) -> None:
             "inputs": run.inputs,
             "logs": folder.log_digests(),
             **({"processes": run.processes.share.count} if run.processes.several else {}),
+            **({"shard": True} if run.shards is not None else {}),
         },
         run={"settings": deciding_settings(config)},
         removable=run.removable,
@@ -78,14 +85,18 @@ def restore(run: Run, checkpoint: str | Path, *, digests: FileDigests | None = N
             f"does not have, the first {surplus[0]}"
         )
     for group, values in _tensor_groups(run).items():
+        shards = run.shards if is_sharded(group) else None
         for name, value in values.items():
             stored = tensors.get(f"{group}/{name}")
-            if stored is None or stored.shape != value.shape:
+            shape = value.shape if shards is None else shards.shapes[name]
+            if stored is None or stored.shape != shape:
                 found = "missing" if stored is None else tuple(stored.shape)
                 raise UserError(
                     f"checkpoint {checkpoint} does not fit this run: {group}/{name} is {found}, "
-                    f"expected {tuple(value.shape)}"
+                    f"expected {tuple(shape)}"
                 )
+            if shards is not None:
+                stored = shards.own(name, stored)
             # In place: the module shares these tensors, and a second copy of a 2B model is 9 GB.
             value.detach().copy_(stored)
     inner, upper = saved.get("inner_step"), saved.get("upper_step")
@@ -99,7 +110,10 @@ def restore(run: Run, checkpoint: str | Path, *, digests: FileDigests | None = N
         raise UnusableCheckpoint(
             f"checkpoint {checkpoint} contradicts itself: inner_step is {inner!r}, upper_step {upper!r}"
         )
-    before, now = saved.get("processes", 1), run.processes.share.count
+    before, now = (
+        _division(saved.get("processes", 1), saved.get("shard", False)),
+        _division(run.processes.share.count, run.shards is not None),
+    )
     if before != now:
         run.processes.say(
             f"{checkpoint}: processes then {before}, now {now}. Sums are rounded in another order, so the "
@@ -116,6 +130,15 @@ def restore(run: Run, checkpoint: str | Path, *, digests: FileDigests | None = N
         run.image_notes = ImageNotes(**saved.get("image_notes", {}))  # none before version 0.3
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise UnusableCheckpoint(f"checkpoint {checkpoint} is damaged ({error!r})") from error
+
+
+def _division(count: int, sharded: bool) -> str:
+    return f"{count} with sharded parameters" if sharded else f"{count}"
+
+
+def is_sharded(group: str) -> bool:
+    """Whether this group's tensors are shaped like the parameters, and so divided where these are."""
+    return group == "params" or group.startswith("inner_")
 
 
 def _tensor_groups(run: Run) -> dict[str, dict[str, torch.Tensor]]:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from dreamprm.config.choices import AGGREGATIONS, HEADS, LORA_TARGETS, META_LOSSES, READOUTS
 from dreamprm.config.names import check_names
 from dreamprm.config.schema import GIVEN, LARGEST_SEED, REQUIRED, section, setting
+from dreamprm.models.hub import check_repository
 from dreamprm.runtime.settings import (
     ProgressSettings,
     ReadingSettings,
@@ -34,6 +35,9 @@ BESIDE_TRAINING = (
     "data.cache_dir",
     "hypergrad.audit_every",
     "hypergrad.audit_params",
+    "shard",
+    "push_to_hub",
+    "hub_private",
 )
 """Settings that change neither the training nor its result."""
 
@@ -204,6 +208,11 @@ class LogSettings(ProgressSettings):
     """What is written and shown while training."""
 
     every: int = setting(10, "windows between progress lines when there is no terminal", minimum=1)
+    trackers: list[str] = setting(
+        [],
+        "also send losses, weights, gradient norms, audits and seconds to tensorboard (in the run's folder), "
+        "wandb, trackio or another tracker that accelerate knows",
+    )
     collapse_share: float = setting(
         0.9, "warn if one of several domains has more than this share of all weights", above=0, maximum=1
     )
@@ -279,6 +288,17 @@ class TrainConfig:
     precision: str = setting(
         "fp32", "precision of the forward pass (autocast); weights stay fp32", choices=("fp32", "bf16")
     )
+    push_to_hub: str | None = setting(
+        None, "upload the trained model and its card to this repository, such as USER/NAME"
+    )
+    hub_private: bool = setting(
+        True, "make the repository private, if it is made", when={"push_to_hub": GIVEN}
+    )
+    shard: bool = setting(
+        False,
+        "several processes divide parameters, their moments and what the estimator keeps, in place of each "
+        "holding all; a pass of the model gathers them",
+    )
     on_nonfinite: str = setting(
         "stop",
         "after a window that is not finite (losses, parameters, weights), or diverged. stop: end the run; "
@@ -302,6 +322,8 @@ class TrainConfig:
     def check(self) -> None:
         """Validate the run's name, and settings that depend on each other."""
         check_names([self.name], "name")
+        if self.push_to_hub is not None:
+            check_repository(self.push_to_hub)
         for key in ("inner_steps", "batch_size", "meta_batch_size", "lm_batch_size"):
             require_end(key, getattr(self, key))
         if self.steps % self.inner_steps:
@@ -316,6 +338,20 @@ class TrainConfig:
         if self.data.lm is not None and not self.lm_weight:
             raise ValueError("data.lm is only read with lm_weight > 0; give lm_weight, or data.lm=null")
         self._check_inner_optimizer()
+        self._check_shards()
+
+    def _check_shards(self) -> None:
+        """Refuse what needs whole tensors outside a pass of the model."""
+        if self.shard and self.inner.optimizer == "muon":
+            raise ValueError(
+                "inner.optimizer=muon steps whole matrices, of which shard=true gives each process a part; "
+                "take another optimizer, or shard=false"
+            )
+        if self.shard and self.baseline.name == "doremi":
+            raise ValueError(
+                "baseline.name=doremi holds a second model, whole, which shard=true does not divide; leave "
+                "shard=false"
+            )
 
     def _check_inner_optimizer(self) -> None:
         """Refuse estimators that have nothing to follow through the lower level's optimizer."""

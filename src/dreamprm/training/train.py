@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from dreamprm.files.disk_errors import require_folder
 from dreamprm.hypergrad import Status, WindowResult
 from dreamprm.hypergrad.audit import AuditResult
 from dreamprm.models.collation import Latest, WindowBatches, window_batches
+from dreamprm.models.hub import push, require_login
 from dreamprm.runtime.interruption import DeferredInterrupt
 from dreamprm.runtime.process import launched_processes, prepare_process
 from dreamprm.runtime.progress import Progress
@@ -36,7 +37,6 @@ from dreamprm.training.inputs import open_training_data
 from dreamprm.training.processes import Processes, UnreadElsewhere, leave, make_accelerator
 from dreamprm.training.run_folder import OthersFolder, RunFolder, what_stands
 from dreamprm.training.run_inputs import (
-    changed_base,
     image_digests,
     input_files,
     input_images,
@@ -47,6 +47,9 @@ from dreamprm.training.run_warnings import data_warnings, loss_warnings
 from dreamprm.training.selected_set import is_selected, select_training_set, selected_data
 from dreamprm.training.settings import TrainConfig
 from dreamprm.training.summary import image_summaries, logged_warnings, summarise, window_warnings
+from dreamprm.training.throughput import Throughput, pace
+from dreamprm.training.trackers import Trackers, check_trackers
+from dreamprm.training.trained_model import save_model
 from dreamprm.training.usable_records import write_left_out
 
 # Statuses of windows after which training goes on, and what it says of the others.
@@ -71,16 +74,24 @@ def run_train(config: TrainConfig) -> None:
     find_checkpoints(folder, config)  # before a lock is made in a folder that may not be ours
     if first:
         require_folder(folder.path)
+    check_trackers(config.log.trackers)
+    if config.push_to_hub is not None and first:
+        require_login(config.push_to_hub)
     accelerator = make_accelerator(config)
     with what_stands(folder), folder.owned():
         run = open_run(config, accelerator, folder)
-        train(run, config, folder)
+        with Trackers(accelerator if first else None, config, print) as trackers:
+            train(run, config, folder, trackers)
+        params = run.state.params if run.shards is None else run.shards.collected(run.state.params)
         if first:
-            require_finite(run, folder)
-            save_model(run, folder)
+            require_finite(run, folder, params)
+            save_model(run, folder, params)
             summary = summarise(run, folder) | {"seconds": time.monotonic() - started}
             folder.write_summary(summary)
     leave()
+    if config.push_to_hub is not None and first:
+        address = push(folder.model, config.push_to_hub, private=config.hub_private)
+        print(f"uploaded to {address}")
     if first:
         for warning in loss_warnings(folder.metrics()):
             print(f"warning: {warning['message']}")
@@ -115,6 +126,8 @@ def open_run(config: TrainConfig, accelerator: Accelerator, folder: RunFolder) -
     data = selected_data(config.data, folder) if selected else config.data
     trains = selected or not selects
     run = assemble(config, accelerator, data=data, say=say, digests=digests, trains=trains)
+    if config.shard and not processes.several:
+        say("shard=true has no effect: this run has one process (torchrun --nproc-per-node=N starts several)")
     fixed = changed_keys(config, run.config, ignore=("data",))
     if fixed:
         settings = ", ".join(f"{key}={value}" for key, (_, value) in fixed.items() if value is not None)
@@ -192,7 +205,7 @@ def begin(folder: RunFolder, config: TrainConfig) -> None:
     save_config(folder.config, config)
 
 
-def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
+def train(run: Run, config: TrainConfig, folder: RunFolder, trackers: Trackers) -> None:
     """Run the remaining windows, logging each and saving a checkpoint after every `checkpoint.every`-th."""
     state, length, processes = run.state, config.inner_steps, run.processes
     first, last = run.position // length, config.steps // length
@@ -205,7 +218,8 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
     )
     if processes.several:
         inner_batches, outer_batches = processes.agreed(inner_batches), processes.agreed(outer_batches)
-    seen = Latest(inner_batches)
+    throughput = Throughput(processes)
+    seen, outer_batches = Latest(throughput.counted(inner_batches)), throughput.counted(outer_batches)
     windows = run.trainer.run(state, inner_batches=seen, outer_batches=outer_batches, windows=last - first)
     mode = config.log.progress if processes.first else "none"
     progress = Progress(config.steps, mode=mode, every=config.log.every)
@@ -213,7 +227,9 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
     warnings = window_warnings(run)
     logged_warnings(warnings, folder)  # those that were given before an interruption
     with progress, DeferredInterrupt() as interrupt, vanished_files_told(run, config, folder):
+        throughput.begin()
         for number, window in enumerate(windows, start=first + 1):
+            figures = throughput.figures()
             if window.status in (Status.nonfinite, Status.diverged):
                 require_skippable(run, window, folder)
                 progress.say(
@@ -232,8 +248,10 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
                 )
             weights = run.named_weights()
             row = metrics(run, window, number=number, seconds=time.monotonic() - begun)
+            row |= figures
             folder.log_metrics(row)
             folder.log_weights(run.position, weights)
+            trackers.log(row, weights)
             for warning in warnings.of(row, weights):
                 progress.say(f"step {warning['step']}: warning: {warning['message']}")
             if "audit" in window.stats:
@@ -243,13 +261,14 @@ def train(run: Run, config: TrainConfig, folder: RunFolder) -> None:
                 inner_loss=float(window.inner_losses.mean()),
                 meta_loss=float(window.outer_loss),
                 weights=weights,
-                note=note,
+                note="  ".join(part for part in (note, pace(figures)) if part),
             )
             interrupt.share(processes.largest)
             if number % config.checkpoint.every == 0 or number == last or interrupt.requested:
                 save(run, config, folder)
             if interrupt.requested:
                 interrupt.deliver()
+            throughput.begin()
 
 
 @torch.no_grad()
@@ -282,13 +301,13 @@ def require_skippable(run: Run, window: WindowResult, folder: RunFolder) -> None
     window.stats["skipped"] = True
 
 
-def require_finite(run: Run, folder: RunFolder) -> None:
+def require_finite(run: Run, folder: RunFolder, params: Mapping[str, torch.Tensor]) -> None:
     """Refuse to make a model of a state that is not finite, which older versions have saved.
 
     Raises:
         UserError: a parameter, alpha or a weight is NaN or infinite.
     """
-    tensors = {**run.state.params, **{f"alpha {name}": value for name, value in run.state.alpha.items()}}
+    tensors = {**params, **{f"alpha {name}": value for name, value in run.state.alpha.items()}}
     bad = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
     bad += [f"weight of {name}" for name, value in run.named_weights().items() if not math.isfinite(value)]
     if bad:
@@ -324,60 +343,6 @@ def vanished_files_told(run: Run, config: TrainConfig, folder: RunFolder) -> Ite
             f"{error}. It could be read when this run began; put it back and run the same command again, "
             f"which continues {done}"
         ) from error
-
-
-def save_model(run: Run, folder: RunFolder) -> None:
-    """Save the trained PRM, and the weights of single CoTs if there are any.
-
-    Raises:
-        UserError: adapters alone are to be saved, and the base model's files are not those of the run.
-    """
-    run.prm.load_params(run.state.params)
-    model, digests = run.config.model, FileDigests()
-    alone = model.lora is not None and model.lora.save == "adapter"
-    if alone and model.path is not None and (told := changed_base(model.path, run.inputs, digests)):
-        raise UserError(
-            f"model.path={model.path} was changed while adapters of it were trained: {', '.join(told)}. Put "
-            "the earlier files back and run the same command again, or save the merged model with "
-            "model.lora.save=merged"
-        )
-    run.prm.save_pretrained(
-        folder.model,
-        training=training_facts(run),
-        adapter_of=model.path if alone else None,
-        digests=digests,
-    )
-    each = run.weights.by_instance(run.state.alpha)
-    if each is not None:
-        folder.write_instance_weights(
-            {"id": record.id, "domain": record.domain, "weight": weight}
-            for record, weight in zip(run.records, each.tolist(), strict=True)
-        )
-
-
-def training_facts(run: Run) -> dict[str, Any]:
-    """What a model's card says about its training: no file names, which stay in the run's folder."""
-    config = run.config
-    baseline = build_baseline(config.baseline.name, **config.baseline.settings)
-    told = {} if config.baseline.name == "none" else {"baseline": config.baseline.name, **baseline.facts()}
-    return {
-        "name": config.name,
-        "seed": config.seed,
-        "steps": run.state.inner.step,
-        "inner_steps": config.inner_steps,
-        "estimator": config.hypergrad.name,
-        "aggregation": config.aggregation,
-        "temperature": config.temperature,
-        "meta_loss": config.meta_loss,
-        "inner_lr": config.inner.lr,
-        "upper_lr": config.upper.lr,
-        "precision": config.precision,
-        "sampling": config.sampling,
-        "batch_size": config.batch_size,
-        "domain_weights": run.named_weights(),
-        **run.trained_part(),
-        **told,
-    }
 
 
 def metrics(run: Run, window: WindowResult, *, number: int, seconds: float) -> dict[str, Any]:

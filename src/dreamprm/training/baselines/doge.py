@@ -18,6 +18,7 @@ from dreamprm.hypergrad.gradients import leaves
 from dreamprm.hypergrad.micro_batches import whole_losses
 from dreamprm.hypergrad.mixed_difference import finite_difference
 from dreamprm.hypergrad.plain_steps import plain_steps
+from dreamprm.hypergrad.sharding import params_norm, total
 from dreamprm.hypergrad.window_passes import outer_gradient
 from dreamprm.models.weights import DOMAIN_WEIGHTS
 from dreamprm.training.baselines.base import UpperLevel, Weighting
@@ -104,7 +105,7 @@ class GradientAlignment(Estimator):
     def _run(self, task: WindowTask) -> WindowResult:
         steps = plain_steps(task, with_rounding=self.slopes == "finite_difference")
         outer = outer_gradient(task, steps.params)
-        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(outer.params.values())))))
+        norm = float(params_norm(outer.params.values()))
         # along its own gradient the outer loss says how far a difference may move
         moves = scale_of(outer.params, outer.params, loss=outer.loss, exact=False)
         aligned = DomainMeans(task.alpha[DOMAIN_WEIGHTS])
@@ -164,4 +165,4 @@ class GradientAlignment(Estimator):
                 slopes.append(sum((grad * along).sum() for grad, along in zip(grads, toward, strict=True)))
             each.append(torch.stack(slopes))
             backward += len(slopes)
-        return whole_losses(parts, each), 1, backward
+        return total(whole_losses(parts, each)), 1, backward

@@ -1,0 +1,71 @@
+"""What a training leaves for others: the PRM, its card, and the weights of single CoTs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from dreamprm.config.errors import UserError
+from dreamprm.files.content import FileDigests
+from dreamprm.training.assembly import Run
+from dreamprm.training.baselines import build_baseline
+from dreamprm.training.run_folder import RunFolder
+from dreamprm.training.run_inputs import changed_base
+
+
+def save_model(run: Run, folder: RunFolder, params: Mapping[str, torch.Tensor]) -> None:
+    """Save the trained PRM, of these whole parameters, and the weights of single CoTs if there are any.
+
+    Raises:
+        UserError: adapters alone are to be saved, and the base model's files are not those of the run.
+    """
+    if run.shards is not None:
+        run.shards.fill(run.prm.cpu(), params)
+    run.prm.load_params(params)
+    model, digests = run.config.model, FileDigests()
+    alone = model.lora is not None and model.lora.save == "adapter"
+    if alone and model.path is not None and (told := changed_base(model.path, run.inputs, digests)):
+        raise UserError(
+            f"model.path={model.path} was changed while adapters of it were trained: {', '.join(told)}. Put "
+            "the earlier files back and run the same command again, or save the merged model with "
+            "model.lora.save=merged"
+        )
+    run.prm.save_pretrained(
+        folder.model,
+        training=training_facts(run),
+        adapter_of=model.path if alone else None,
+        digests=digests,
+    )
+    each = run.weights.by_instance(run.state.alpha)
+    if each is not None:
+        folder.write_instance_weights(
+            {"id": record.id, "domain": record.domain, "weight": weight}
+            for record, weight in zip(run.records, each.tolist(), strict=True)
+        )
+
+
+def training_facts(run: Run) -> dict[str, Any]:
+    """What a model's card says about its training: no file names, which stay in the run's folder."""
+    config = run.config
+    baseline = build_baseline(config.baseline.name, **config.baseline.settings)
+    told = {} if config.baseline.name == "none" else {"baseline": config.baseline.name, **baseline.facts()}
+    return {
+        "name": config.name,
+        "seed": config.seed,
+        "steps": run.state.inner.step,
+        "inner_steps": config.inner_steps,
+        "estimator": config.hypergrad.name,
+        "aggregation": config.aggregation,
+        "temperature": config.temperature,
+        "meta_loss": config.meta_loss,
+        "inner_lr": config.inner.lr,
+        "upper_lr": config.upper.lr,
+        "precision": config.precision,
+        "sampling": config.sampling,
+        "batch_size": config.batch_size,
+        "domain_weights": run.named_weights(),
+        **run.trained_part(),
+        **told,
+    }
