@@ -1,6 +1,6 @@
 """What the settings that trade time for memory save and cost: peak memory, seconds and alpha's gradient.
 
-    python -m experiments.memory_settings [size=5M] [kind=mixed] [rows=first_order,adjoint]
+    python -m experiments.memory_settings [size=5M] [kind=mixed] [rows=first_order,adjoint] [settings=...]
 
 On the benchmark's random PRM (4 rows of 128 tokens, T = 5, warm moments), one thread, float32. Each line runs
 in a process of its own; MiB are the peak above model, params and moments, and everything is compared with the
@@ -29,7 +29,7 @@ SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "checkpoint_activations": ({}, {"checkpointed": True}),
     "micro_batches=2": ({}, {"micro_batches": 2}),
     "micro_batches=4": ({}, {"micro_batches": 4}),
-    "checkpoint_activations, micro_batches=4": ({}, {"checkpointed": True, "micro_batches": 4}),
+    "checkpoint_activations + micro_batches=4": ({}, {"checkpointed": True, "micro_batches": 4}),
 }
 ESTIMATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "none": ("none", {}),
@@ -38,7 +38,7 @@ ESTIMATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "adjoint, differences": ("adjoint", {"derivative": "central_difference"}),
     "unrolled": ("unrolled", {}),
 }
-REPETITIONS = 2
+REPETITIONS = 1
 
 
 def measure(size: str, kind: str, estimator: str, setting: str) -> dict[str, Any]:
@@ -62,12 +62,17 @@ def measure(size: str, kind: str, estimator: str, setting: str) -> dict[str, Any
     return {"mib": peak, "seconds": min(seconds), "alpha": [g.tolist() for g in grad.values()]}
 
 
-def main(size: str = "5M", kind: str = "mixed", rows: str = "first_order,adjoint") -> None:
-    """Print a table."""
+def main(
+    size: str = "5M", kind: str = "mixed", rows: str = "first_order,adjoint", settings: str = ""
+) -> None:
+    """Print a table; `settings` are some of them, all if empty."""
+    wanted = ["", *settings.split(",")] if settings else list(SETTINGS)
     print("| estimator | setting | MiB | seconds | alpha's gradient off by |\n|---|---|---|---|---|")
     for estimator in rows.split(","):
         plain: dict[str, Any] = {}
         for setting, (more, _) in SETTINGS.items():
+            if setting not in wanted:
+                continue
             if "keep" in more and ESTIMATORS[estimator][0] not in ("first_order", "adjoint"):
                 continue
             done = subprocess.run(
