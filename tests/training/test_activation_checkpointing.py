@@ -232,12 +232,15 @@ def test_a_checkpoint_whose_config_switches_it_on_is_refused(
     assert not tiny.output.exists()
 
 
-def test_a_run_with_it_is_the_run_without(tiny: TinyRun) -> None:
+@pytest.mark.parametrize("part", ["model.lora=null", "model.lora={rank: 4, alpha: 8.0, dropout: 0.3}"])
+def test_a_run_with_it_is_the_run_without(part: str, tiny: TinyRun) -> None:
     found = []
     for setting in ("false", "true"):
         run, metrics, weights = trained(
             tiny,
             f"model.checkpoint_activations={setting}",
+            part,
+            "steps=4",
             "lm_weight=0.5",
             f"data.lm={tiny.folder}/pool.jsonl",
             "lm_batch_size=2",

@@ -44,7 +44,6 @@ ROWS: dict[str, list[str]] = {
     "the baseline doge": ["baseline.name=doge", *MIXED],
     "the baseline doge, exact": ["baseline={name: doge, slopes: exact}", *MIXED],
     "the ablation without an aggregation": ["meta_loss=step", *PLAIN],
-    "checkpointed activations": ["model.checkpoint_activations=true", *MIXED],
 }
 # The same float64 operations in another order; differences have their own rounding.
 BOUNDS = {"params": 1e-12, "alpha": 1e-9, "inner": 1e-10, "outer": 1e-10}
