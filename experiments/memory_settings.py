@@ -3,8 +3,8 @@
     python -m experiments.memory_settings [size=5M] [kind=mixed] [rows=first_order,adjoint] [settings=...]
 
 On the benchmark's random PRM (4 rows of 128 tokens, T = 5, warm moments), one thread, float32. Each line runs
-in a process of its own; MiB are the peak above model, params and moments, and everything is compared with the
-same estimator without the setting.
+in a process of its own. MiB: "activations" are what the graph of one inner loss keeps, of its largest part;
+the peak is that of the window, above model, params and moments. Ratios are to the line without the setting.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import time
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from dreamprm.runtime.process import prepare_process
 from experiments.benchmarks import memory
 from experiments.benchmarks.cases import Case
-from experiments.benchmarks.workload import Setting, Workload, build_workload
+from experiments.benchmarks.workload import Setting, Workload, build_workload, in_micro_batches
 
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "": ({}, {}),
@@ -59,7 +61,35 @@ def measure(size: str, kind: str, estimator: str, setting: str) -> dict[str, Any
         started = time.process_time()
         grad = run().alpha_grad
         seconds.append(time.process_time() - started)
-    return {"mib": peak, "seconds": min(seconds), "alpha": [g.tolist() for g in grad.values()]}
+    return {
+        "activations": activations(case, window),
+        "mib": peak,
+        "seconds": min(seconds),
+        "alpha": [g.tolist() for g in grad.values()],
+    }
+
+
+def activations(case: Case, workload: Workload) -> float:
+    """MiB that the graph of the first inner loss keeps, params left out; of the largest part of the batch."""
+    problem = workload.problem
+    if case.micro_batches > 1:
+        problem = in_micro_batches(problem, case.micro_batches)
+    params = {name: p.detach().requires_grad_() for name, p in workload.params.items()}
+    own = {p.data_ptr() for p in params.values()}
+    sizes = []
+    for part in problem.parts(workload.inner_batches[0]):
+        kept: dict[int, int] = {}
+
+        def pack(tensor: Tensor, kept: dict[int, int] = kept) -> Tensor:
+            if tensor.data_ptr() not in own:
+                kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with saved_tensors_hooks(pack, lambda tensor: tensor):
+            losses = problem.inner_losses(params, part.batch)
+        del losses
+        sizes.append(sum(kept.values()) / memory.MIB)
+    return max(sizes)
 
 
 def main(
@@ -67,7 +97,8 @@ def main(
 ) -> None:
     """Print a table; `settings` are some of them, all if empty."""
     wanted = ["", *settings.split(",")] if settings else list(SETTINGS)
-    print("| estimator | setting | MiB | seconds | alpha's gradient off by |\n|---|---|---|---|---|")
+    print("| estimator | setting | activations | peak | seconds | alpha's gradient off by |")
+    print("|---|---|---|---|---|---|")
     for estimator in rows.split(","):
         plain: dict[str, Any] = {}
         for setting, (more, _) in SETTINGS.items():
@@ -95,11 +126,9 @@ def main(
             plain = plain or found
             one, other = (torch.tensor(line["alpha"]).double() for line in (found, plain))
             off = float((one - other).norm() / other.norm()) if one.numel() and float(other.norm()) else 0.0
-            print(
-                f"| {estimator} | {setting} | {found['mib']:.0f} ({found['mib'] / plain['mib']:.2f}) "
-                f"| {found['seconds']:.1f} ({found['seconds'] / plain['seconds']:.2f}) | {off:.0e} |",
-                flush=True,
-            )
+            figures = [f"{found['activations']:.1f}"]
+            figures += [f"{found[key]:.1f} ({found[key] / plain[key]:.2f})" for key in ("mib", "seconds")]
+            print("|", " | ".join([estimator, setting, *figures, f"{off:.0e}"]), "|", flush=True)
 
 
 if __name__ == "__main__":
