@@ -63,9 +63,11 @@ def _state(path: str | Path) -> bytes:
 def _real(path: str) -> str:
     """`os.path.realpath`, with the folders of the images followed once: a set has millions of images."""
     folder, name = os.path.split(path)
-    if name in ("", ".", "..") or _is_link(path):
+    if name in ("", ".", ".."):
         return os.path.realpath(path, strict=os.path.lexists(path))
-    return os.path.join(_real_folder(folder), name)
+    # Not the path as it is given: where a folder in it does not exist, `..` leads to another place.
+    real = os.path.join(_real_folder(folder), name)
+    return os.path.realpath(real, strict=True) if _is_link(real) else real
 
 
 def _is_link(path: str) -> bool:

@@ -126,9 +126,11 @@ def _stored_report(folder: RunFolder) -> dict[str, Any] | None:
     try:
         report = parse_json(_report_file(folder).read_bytes())
         require_fields(report, {})
-        images = report.get("images") or {"records": 0}
-        require_fields(images, {name: kind for name, kind in _IMAGES.items() if name in images})
-        ImageSummary(**images)
+        images = report.get("images")
+        if images is not None:
+            require_fields(images, {"records": _IMAGES["records"]})
+            require_fields(images, {name: kind for name, kind in _IMAGES.items() if name in images})
+            ImageSummary(**images)
     except (OSError, ValueError, TypeError):
         return None
     return dict(report)
