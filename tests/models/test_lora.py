@@ -146,6 +146,8 @@ def test_saving_again_what_was_read_merges_it(base: Path, tmp_path: Path) -> Non
     prm = PRM.from_pretrained(tmp_path / "adapter")
     with pytest.raises(UserError, match="the model has no adapters that could be saved alone"):
         prm.save_pretrained(tmp_path / "again", adapter_of=base)
+    with pytest.raises(UserError, match=r"merge it into its base model \(PRM.from_pretrained"):
+        PRM.from_backbone(tmp_path / "adapter", processor=prm.processor)
     prm.save_pretrained(tmp_path / "whole")
     shutil.rmtree(base)
     assert torch.equal(logits(PRM.from_pretrained(tmp_path / "whole")), logits(prm))
@@ -219,6 +221,7 @@ def test_a_base_of_the_hub_is_known_by_its_files(
         ("adapter_model.safetensors", b"half", "cannot read the adapters in"),
         ("adapter_model.safetensors", None, "cannot read the adapters in"),
         ("adapter_config.json", b"{", "cannot read the adapters in"),
+        ("adapter_config.json", None, "adapter_config.json is missing"),
         ("trained.safetensors", b"half", "cannot read what was trained from"),
         ("trained.safetensors", None, "cannot read what was trained from"),
         (

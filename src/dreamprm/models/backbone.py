@@ -22,7 +22,7 @@ from transformers.cache_utils import Cache
 
 from dreamprm.config.errors import UserError
 from dreamprm.models.aggregation import sum_by_group
-from dreamprm.models.strict_loading import load_strictly
+from dreamprm.models.strict_loading import load_strictly, refuse_adapter
 from dreamprm.models.vision_kernels import PACKED, pack_vision_attention, project_patches_by_matrix
 
 BACKBONES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -76,6 +76,7 @@ def make_backbone(
     require_attention(attn_implementation)
     settings: dict[str, Any] = {"attn_implementation": attn_implementation, "dtype": dtype}
     if isinstance(source, str | Path):
+        refuse_adapter(source)
         try:
             config = AutoConfig.from_pretrained(source)
         except Exception as error:  # on a damaged file the libraries raise all kinds

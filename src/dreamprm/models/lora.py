@@ -172,6 +172,8 @@ def merge_saved_adapters(backbone: PreTrainedModel, folder: Path) -> None:
         UserError: peft is not installed, or the files are missing, broken or not of this backbone.
     """
     peft = _peft()
+    if not (folder / CONFIG_FILE).is_file():  # peft would look for it on the hub
+        raise UserError(f"cannot read the adapters in {folder}: {CONFIG_FILE} is missing")
     try:
         config = peft.LoraConfig.from_pretrained(str(folder))
         weights = load_file(folder / WEIGHTS_FILE)
@@ -187,8 +189,11 @@ def merge_saved_adapters(backbone: PreTrainedModel, folder: Path) -> None:
             f"{folder / WEIGHTS_FILE} does not hold the adapters that {CONFIG_FILE} describes: "
             f"{len(lost)} are missing, {len(found.unexpected_keys)} are surplus"
         )
+    layers = _adapted_layers(backbone)
+    if any(layer.lora_variant for layer in layers.values()):
+        raise UserError(f"{folder / CONFIG_FILE} describes a variant of LoRA; dreamprm writes and reads none")
     with torch.no_grad():
-        for name, layer in _adapted_layers(backbone).items():
+        for name, layer in layers.items():
             own = layer.get_base_layer()
             own.weight.copy_(own.weight + _change(layer))
             parent, _, last = name.rpartition(".")
