@@ -90,8 +90,9 @@ def test_dropout_acts_while_training_only() -> None:
     assert torch.equal(logits(prm), logits(prm))
 
 
-# The float32 rounding of W + s B A against x W^T + s (x A^T) B^T: seen up to 2e-6, logits are of size 1.
-ROUNDED = {"rtol": 1e-5, "atol": 1e-5}
+# The float32 rounding of W + s B A against x W^T + s (x A^T) B^T: in eight models, at most 1.5e-5 on logits
+# of up to 12, which their adapters moved by 5 to 17.
+ROUNDED = {"rtol": 1e-5, "atol": 3e-5}
 
 
 @pytest.mark.parametrize("head", ["hidden", "vocab_logits"])
