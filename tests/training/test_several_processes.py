@@ -47,6 +47,7 @@ ROWS: dict[str, list[str]] = {
         *("micro_batches=2", "batch_size=4", "lm_weight=0.5", "lm_batch_size=4"),
         *("data.lm=FOLDER/pool.jsonl", *PLAIN),
     ],
+    "gradients kept in bf16": ["hypergrad={name: adjoint, keep: bf16}", *MIXED],
     "frozen vision tower": ["model.freeze_vision=true", *PLAIN],
     "low-rank adapters": ["model.lora={rank: 4, target_modules: ['*_proj', '*visual*']}", *MIXED],
     "cached states of a frozen trunk": [

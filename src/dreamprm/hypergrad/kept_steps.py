@@ -16,6 +16,7 @@ from dreamprm.hypergrad.inner_optimizer import OptimizerState, moments_at
 from dreamprm.hypergrad.mixed_derivative import Mixed
 from dreamprm.hypergrad.mixed_difference import shared_error
 from dreamprm.hypergrad.offload import Kept, Store
+from dreamprm.hypergrad.sharding import params_norm, total
 from dreamprm.hypergrad.window_passes import InnerGradient
 
 _PARAM = "param "  # no name of moments: those are identifiers
@@ -162,7 +163,9 @@ def rounding_error(
         products = gbar[name] * grad
         spreads.append(torch.linalg.vector_norm(products))
         slopes.append(products.sum())
-    return _error_of_slopes(task, inner, mixed, spreads=spreads, slope=float(torch.stack(slopes).sum()))
+    return _error_of_slopes(
+        task, inner, mixed, spreads=spreads, slope=float(total(torch.stack(slopes).sum()))
+    )
 
 
 def _error_of_slopes(
@@ -174,7 +177,7 @@ def _error_of_slopes(
     beside it unless most of the slope cancels. In structured form `mixed` has the slopes of all losses, of
     which g_t is the mean (or their only gradient, without its weight).
     """
-    spread, size = float(torch.linalg.vector_norm(torch.stack(spreads))), abs(slope)
+    spread, size = float(params_norm(spreads)), abs(slope)
     if spread == 0.0:
         return 0.0
     if mixed.slopes is not None:
