@@ -62,6 +62,11 @@ COMMANDS = {
         then="report",
         divided=True,
     ),
+    "plan": Command(
+        "say what a training would need of memory and time, with every estimator, before it is started",
+        "dreamprm.training.plan.planning:run_plan",
+        "dreamprm.training.plan.settings:PlanConfig",
+    ),
     "sample": Command(
         "sample chains of thought for questions and check their answers (resumes if interrupted)",
         "dreamprm.labelling.commands:run_sample",

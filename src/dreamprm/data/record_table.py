@@ -283,6 +283,19 @@ class RecordTable(Generic[R]):
         """How many steps its CoTs have."""
         return StepCounts.of(pc.list_value_length(self._column("steps")).to_numpy().tolist())
 
+    def characters(self) -> np.ndarray:
+        """For each row, the characters of its question and steps; int64."""
+        steps = self._column("steps").combine_chunks()
+        lengths = pc.utf8_length(pc.list_flatten(steps)).to_numpy(zero_copy_only=False)
+        rows = pc.list_parent_indices(steps).to_numpy()
+        of_steps = np.bincount(rows, weights=lengths, minlength=len(self)).astype(np.int64)
+        questions = pc.utf8_length(self._column("question")).to_numpy().astype(np.int64)
+        return of_steps + questions
+
+    def image_counts(self) -> np.ndarray:
+        """For each row, how many images it names; int64."""
+        return pc.list_value_length(self._column("images")).to_numpy().astype(np.int64)
+
     def _column(self, name: str) -> pa.ChunkedArray:
         column = self._data.data.table.column(name)
         return column if self._kept is None else column.take(pa.array(self._kept))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -225,7 +226,23 @@ def open_store(offload: str) -> Store:
     """
     if offload not in OFFLOADS:
         raise ValueError(f"offload must be one of {', '.join(OFFLOADS)}, got {offload!r}")
+    made = _MADE_BY.get()
+    if made is not None:
+        return made(offload)
     return {"none": Store, "cpu": CpuStore, "disk": DiskStore}[offload]()
+
+
+_MADE_BY: ContextVar[Callable[[str], Store] | None] = ContextVar("_MADE_BY", default=None)
+
+
+@contextmanager
+def stores_made_by(make: Callable[[str], Store]) -> Iterator[None]:
+    """In the block, `open_store` returns what `make` makes of the name: to count what would be put away."""
+    token = _MADE_BY.set(make)
+    try:
+        yield
+    finally:
+        _MADE_BY.reset(token)
 
 
 def keep_setting() -> Any:

@@ -75,19 +75,30 @@ def make_backbone(
     """
     require_attention(attn_implementation)
     settings: dict[str, Any] = {"attn_implementation": attn_implementation, "dtype": dtype}
+    config = source if isinstance(source, PreTrainedConfig) else read_backbone_config(source)
+    _check_family(config)
     if isinstance(source, str | Path):
         refuse_adapter(source)
-        try:
-            config = AutoConfig.from_pretrained(source)
-        except Exception as error:  # on a damaged file the libraries raise all kinds
-            raise UserError(f"cannot read a backbone from {source}: {error or repr(error)}") from error
-        _check_family(config)
         try:
             return _tuned(load_strictly(AutoModelForImageTextToText, source, **settings))
         except UserError:
             raise
         except _DAMAGED as error:
             raise UserError(f"cannot read a backbone from {source}: {error or repr(error)}") from error
+    try:
+        return _tuned(AutoModelForImageTextToText.from_config(config, **settings))
+    except (ImportError, ValueError) as error:
+        if attn_implementation in ("sdpa", "eager"):
+            raise
+        raise UserError(f"attn_implementation={attn_implementation} cannot be used: {error}") from error
+
+
+def read_backbone_config(source: str | Path | Mapping[str, Any]) -> PreTrainedConfig:
+    """The `transformers` config of a checkpoint, whose weights are not read, or of a config's dict.
+
+    Raises:
+        UserError: there is none in this folder, or of this hub name; or the dict is of another family.
+    """
     if isinstance(source, Mapping):
         fields = dict(source)
         family = fields.pop("model_type", None)
@@ -95,14 +106,11 @@ def make_backbone(
             raise UserError(
                 f"a backbone config needs model_type, one of {', '.join(BACKBONES)}; got {family!r}"
             )
-        source = AutoConfig.for_model(family, **fields)
-    _check_family(source)
+        return AutoConfig.for_model(family, **fields)
     try:
-        return _tuned(AutoModelForImageTextToText.from_config(source, **settings))
-    except (ImportError, ValueError) as error:
-        if attn_implementation in ("sdpa", "eager"):
-            raise
-        raise UserError(f"attn_implementation={attn_implementation} cannot be used: {error}") from error
+        return AutoConfig.from_pretrained(source)
+    except Exception as error:  # on a damaged file the libraries raise all kinds
+        raise UserError(f"cannot read a backbone from {source}: {error or repr(error)}") from error
 
 
 def _tuned(backbone: PreTrainedModel) -> PreTrainedModel:

@@ -13,16 +13,18 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device, set_seed
+from transformers import PreTrainedConfig
 
 from dreamprm.config.errors import UserError
 from dreamprm.data.image_notes import ImageNotes
 from dreamprm.data.read_report import ReadReport
+from dreamprm.data.readers import TextRecord
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
 from dreamprm.files.content import FileDigests
 from dreamprm.models.activation_checkpointing import checkpoint_activations
-from dreamprm.models.backbone import with_image_features
+from dreamprm.models.backbone import read_backbone_config, with_image_features
 from dreamprm.models.collation import MetaBatches, StepBatches
 from dreamprm.models.images import ImageStore
 from dreamprm.models.prm import PRM
@@ -108,8 +110,34 @@ class Run:
         return self.weights.named(self.state.alpha, self.memory)
 
 
-def make_prm(config: TrainConfig) -> PRM:
+@dataclass(frozen=True)
+class Planned:
+    """What a run that is only counted (`dreamprm plan`) has in place of its checkpoint and checked records:
+    a backbone of some shapes, and its files as they are."""
+
+    backbone: PreTrainedConfig
+    table: RecordTable[StepRecord]
+    texts: list[TextRecord]
+    meta: list[MetaRecord]
+
+
+def backbone_config(config: TrainConfig) -> PreTrainedConfig:
+    """The shapes of the configured backbone.
+
+    Raises:
+        UserError: as `make_prm`.
+    """
+    source = config.model.path or _read_model_config(config.model.config)
+    if source is None:
+        raise UserError("give model.path (a checkpoint), or model.config")
+    return read_backbone_config(source)
+
+
+def make_prm(config: TrainConfig, *, backbone: PreTrainedConfig | None = None) -> PRM:
     """The PRM before its first step; the same seed gives the same head (and random backbone).
+
+    Args:
+        backbone: initialised at random in place of the configured one.
 
     Raises:
         UserError: no model given, or one that cannot be read.
@@ -133,7 +161,9 @@ def make_prm(config: TrainConfig) -> PRM:
     attention = model.attn_implementation
     if attention == "auto":
         attention = "eager" if configured_estimator(config).needs_second_order else "sdpa"
-    prm = PRM.from_backbone(source, processor=processor, head=model.head, attn_implementation=attention)
+    prm = PRM.from_backbone(
+        backbone or source, processor=processor, head=model.head, attn_implementation=attention
+    )
     take_trained_part(prm, model)
     if model.checkpoint_activations:
         checkpoint_activations(prm.backbone)
@@ -170,6 +200,7 @@ def assemble(
     say: Say = print,
     digests: FileDigests | None = None,
     trains: bool = True,
+    planned: Planned | None = None,
 ) -> Run:
     """Read the data, make the model, and assemble the bi-level trainer.
 
@@ -179,6 +210,7 @@ def assemble(
         data: used instead of the configured data, if a baseline has selected its training set.
         digests: of the running command, for the data files.
         trains: whether this run takes steps; a baseline's selection takes none on the whole set.
+        planned: of a run that is only counted.
 
     Raises:
         UserError: anything in the configuration or the files that cannot work, before the first step.
@@ -192,14 +224,19 @@ def assemble(
     digests = FileDigests() if digests is None else digests
     text_reports: list[ReadReport] = []
     meta_reports: list[ReadReport] = []
-    with processes.leader_first():  # it fills the caches
-        table = open_training_data(config.data, say=say, digests=digests)
-        texts = open_texts(config.data, say=say, reports=text_reports) if config.lm_weight else []
-        meta = open_meta_data(config.data, say=say, digests=digests, reports=meta_reports)
+    if planned is not None:
+        table, texts, meta = planned.table, planned.texts, planned.meta
+    else:
+        with processes.leader_first():  # it fills the caches
+            table = open_training_data(config.data, say=say, digests=digests)
+            texts = open_texts(config.data, say=say, reports=text_reports) if config.lm_weight else []
+            meta = open_meta_data(config.data, say=say, digests=digests, reports=meta_reports)
     require_enough_rows(config, len(table.domains), processes)
     refuse_divided_dropout(config.model, processes.share.count)
     estimator = configured_estimator(config)
-    prm = make_prm(config).to(processes.device)
+    prm = make_prm(config, backbone=planned.backbone if planned is not None else None)
+    if planned is None:  # tensors without values are where they should be
+        prm = prm.to(processes.device)
     require_derivatives(config, estimator, prm)
     if config.precision == "bf16" and config.hypergrad.settings.get("derivative") == "forward_difference":
         say(
@@ -208,22 +245,23 @@ def assemble(
             "hypergrad.audit_every"
         )
 
-    checks = RecordChecks(
-        prm.processor,
-        cache_dir=config.data.cache_dir,
-        digests=digests,
-        missing=config.data.missing_image,
-        truncated=config.data.truncated_image,
-        workers=config.data.num_workers,
-        mode=config.log.progress if processes.first else "none",
-        say=say,
-    )
-    usable = UsableRecords(checks, config.data, say=say)
-    with processes.leader_first():
-        usable.open_images(table, meta, texts)
-        table = usable.of_table(table)
-        meta = usable.of_meta(meta, meta_reports)
-        texts = usable.of_texts(texts, text_reports)
+    if planned is None:
+        checks = RecordChecks(
+            prm.processor,
+            cache_dir=config.data.cache_dir,
+            digests=digests,
+            missing=config.data.missing_image,
+            truncated=config.data.truncated_image,
+            workers=config.data.num_workers,
+            mode=config.log.progress if processes.first else "none",
+            say=say,
+        )
+        usable = UsableRecords(checks, config.data, say=say)
+        with processes.leader_first():
+            usable.open_images(table, meta, texts)
+            table = usable.of_table(table)
+            meta = usable.of_meta(meta, meta_reports)
+            texts = usable.of_texts(texts, text_reports)
     images = prm.processor.image_store(
         missing=config.data.missing_image, truncated=config.data.truncated_image
     )
@@ -256,7 +294,7 @@ def assemble(
     _share_weights(prm, params)
     cached: dict[str, CachedRecords] = {}
     trunk = frozen_trunk(config, prm, params, reference=level.reference)
-    if trunk is not None and trains:
+    if trunk is not None and trains and planned is None:
         cache = TrunkCache(trunk, config, checks, digests, accelerator.autocast, processes, say)
         cached = cache.of({"train": table, "meta": meta, "texts": texts})
         images.know(*checks.image_problems())  # as no batch opens one

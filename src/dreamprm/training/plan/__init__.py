@@ -1,0 +1,1 @@
+"""`dreamprm plan`: what a training would need of memory and time, before it is started."""

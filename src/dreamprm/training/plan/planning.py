@@ -1,0 +1,185 @@
+"""`dreamprm plan`: what every way to take a configured training would need, before one is started."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedConfig
+
+from dreamprm.config.errors import UserError
+from dreamprm.files.atomic import write_atomically
+from dreamprm.runtime.process import prepare_process
+from dreamprm.training.assembly import Planned, Run, backbone_config
+from dreamprm.training.inputs import open_meta_data, open_texts, open_training_data
+from dreamprm.training.plan.abstract_window import (
+    Footprint,
+    PlannedDevice,
+    assembled,
+    count_window,
+    several,
+)
+from dreamprm.training.plan.alternatives import Way, changes, ways
+from dreamprm.training.plan.counted_memory import CountedMemory
+from dreamprm.training.plan.device_speed import Speed, measure_speed
+from dreamprm.training.plan.fewer_layers import footprint_of
+from dreamprm.training.plan.longest_batches import WindowBatches, longest_batches
+from dreamprm.training.plan.plan_lines import Line, Room, as_dict, recommended
+from dreamprm.training.plan.plan_text import plan_text
+from dreamprm.training.plan.settings import PlanConfig, size_of
+from dreamprm.training.settings import TrainConfig
+
+
+class Planner:
+    """Counts one training in many forms; its files are read once."""
+
+    def __init__(self, config: PlanConfig, room: Room) -> None:
+        self.config, self.room = config, room
+        self.data, self._memory = opened(config), CountedMemory()
+        run = self._whole(config)
+        self.width: int = run.prm.backbone.config.get_text_config().hidden_size
+        self.batches: WindowBatches = longest_batches(run, self.data.texts, processes=config.gpus)
+        self._trained = {repr(config.model): list(run.state.params)}
+        self.speed: Speed | None = None
+        if room.device is not None:
+            rows, length = self.batches.tokens
+            dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+            self.speed = measure_speed(room.device, width=self.width, tokens=rows * length, dtype=dtype)
+        self._lines: dict[tuple[str, ...], Line] = {}
+
+    def line(self, way: Way) -> Line:
+        """What the way takes."""
+        if way.changes not in self._lines:
+            self._lines[way.changes] = self._counted(way)
+        return self._lines[way.changes]
+
+    def _counted(self, way: Way) -> Line:
+        try:
+            found = footprint_of(
+                self.data.backbone, self._trained_by(way.config), partial(self._count, way.config)
+            )
+        except UserError as error:
+            if not way.changes:  # what training itself would refuse
+                raise
+            return Line(way, None, problem=str(error))
+        seconds = None if self.speed is None else self.speed.seconds(found.work) * self.batches.usual
+        return Line(way, found, seconds)
+
+    def _count(self, config: TrainConfig, backbone: PreTrainedConfig) -> Footprint:
+        return count_window(
+            config,
+            replace(self.data, backbone=backbone),
+            self.batches,
+            processes=self.config.gpus,
+            puts_away=self.room.offloads,
+            memory=self._memory,
+        )
+
+    def _trained_by(self, config: TrainConfig) -> list[str]:
+        """The names of the parameters that it trains."""
+        key = repr(config.model)
+        if key not in self._trained:
+            self._trained[key] = list(self._whole(config).state.params)
+        return self._trained[key]
+
+    def _whole(self, config: TrainConfig) -> Run:
+        with self._memory.counting():
+            return assembled(config, PlannedDevice(), self.data)
+
+
+def opened(config: TrainConfig) -> Planned:
+    """The files of a training, opened as it opens them.
+
+    Raises:
+        UserError: as `dreamprm train`.
+    """
+
+    def say(line: str) -> None:
+        del line
+
+    return Planned(
+        backbone_config(config),
+        open_training_data(config.data, say=say),
+        open_texts(config.data, say=say, reports=[]) if config.lm_weight else [],
+        open_meta_data(config.data, say=say),
+    )
+
+
+def run_plan(config: PlanConfig) -> None:
+    """Print what each way to take this training needs, the recommended one first.
+
+    Raises:
+        UserError: what `dreamprm train` would refuse of the configuration and its files.
+    """
+    prepare_process(config.threads)
+    room = room_of(config)
+    planner = Planner(config, room)
+    with several(config.gpus, planner.batches.rank):
+        lines = [planner.line(way) for way in ways(config, offloads=room.offloads)]
+        best = recommended(lines, room)
+        changed = None if best is not None else smallest_change(planner, lines[0].way)
+    print(plan_text(config, room, planner.batches, lines, best, changed))
+    if config.json is not None:
+        found = [as_dict(line, room) for line in (lines if changed is None else [*lines, changed])]
+        write_atomically(
+            Path(config.json), json.dumps({"memory": room.memory, "ways": found}, indent=1) + "\n"
+        )
+
+
+def room_of(config: PlanConfig) -> Room:
+    """What the training would run on: this machine, or a GPU elsewhere.
+
+    Raises:
+        UserError: it cannot be found out how much memory is free.
+    """
+    gpu = torch.cuda.is_available()
+    given = None if config.memory is None else size_of(config.memory)
+    if gpu:
+        device = torch.device("cuda")
+        return Room(given or torch.cuda.mem_get_info(device)[0], device, True)
+    if given is not None:
+        return Room(given, None, True)
+    return Room(_free_memory() // config.gpus, torch.device("cpu"), False)
+
+
+def smallest_change(planner: Planner, first: Way) -> Line | None:
+    """The way with what makes it fit, smallest intervention first: one setting; several that leave the
+    training as it is; these with some that do not. None: all together do not."""
+    possible = changes(offloads=planner.room.offloads, gpus=planner.config.gpus)
+    base = first
+    for group in (possible, [one for one in possible if one.same], possible):
+        left = list(group)
+        while left:
+            tried = [(one, way) for one in left if (way := one.to(base)) is not None]
+            counted = [(planner.line(way), one) for one, way in tried]
+            usable = [(line, one) for line, one in counted if line.footprint is not None]
+            fits = next((line for line, _ in usable if line.fits(planner.room)), None)
+            if fits is not None:
+                return fits
+            if not usable or group is possible and base is first:
+                break  # no single one does
+            least, taken = min(usable, key=lambda pair: _total(pair[0]))
+            if _total(least) >= _total(planner.line(base)):
+                break
+            base = least.way
+            left = [one for one in left if one.key != taken.key]
+    return None
+
+
+def _total(line: Line) -> int:
+    assert line.footprint is not None
+    return line.footprint.total
+
+
+def _free_memory() -> int:
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+        fields = dict(line.split(":", 1) for line in text.splitlines())
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(
+            "this system does not say how much memory is free; give memory=, such as memory=16GiB"
+        ) from error
