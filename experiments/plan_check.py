@@ -19,12 +19,13 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from transformers import Qwen2VLConfig
 
@@ -233,13 +234,17 @@ def _plan(config: TrainConfig, device: str) -> dict[str, float]:
 
 def _measure(config: TrainConfig, device: str) -> dict[str, float | None]:
     run = assemble(config, make_accelerator(config), say=lambda line: None)
-    batches = longest_batches(run, opened(config).texts)
+    data = opened(config)
+    data = replace(data, samplers=longest_batches(run, data.texts).samplers)
+    batches = assemble(config, cast(Accelerator, PlannedDevice()), say=lambda line: None, planned=data)
+    inner, outer = [batches.step_batches[0]] * config.inner_steps, batches.meta_batches[0]
+    del batches
     habits = habits_of(run.trainer.problem)
 
     def window() -> None:
         habits.windows = habits.checked = IN_THE_MIDDLE  # few windows watch their losses
         for _ in run.trainer.run(
-            run.state, inner_batches=iter(batches.inner), outer_batches=iter([batches.outer]), windows=1
+            run.state, inner_batches=iter(inner), outer_batches=iter([outer]), windows=1
         ):
             pass
 

@@ -32,7 +32,7 @@ from dreamprm.training.plan.alternatives import changes, configured, ways
 from dreamprm.training.plan.counted_memory import CountedMemory, Counts, Work
 from dreamprm.training.plan.device_speed import Speed
 from dreamprm.training.plan.fewer_layers import footprint_of
-from dreamprm.training.plan.longest_batches import WindowBatches, longest_batches
+from dreamprm.training.plan.longest_batches import LongestRows, longest_batches
 from dreamprm.training.plan.plan_lines import Line, Room, recommended
 from dreamprm.training.plan.plan_text import plan_text
 from dreamprm.training.plan.planning import opened, smallest_change
@@ -78,15 +78,20 @@ MEMORY = CountedMemory()
 
 def real_window(config: TrainConfig) -> int:
     """Bytes that a real window holds above what the run held before."""
+    data = opened(config)
+    with MEMORY.counting():
+        batches = assembled(config, PlannedDevice(), data)
+        samplers = longest_batches(batches, data.texts).samplers
+        batches = assembled(config, PlannedDevice(), replace(data, samplers=samplers))
+    inner, outer = [batches.step_batches[0]] * config.inner_steps, batches.meta_batches[0]
     live = Live()
     with live:
         run = assemble(config, make_accelerator(config), say=lambda text: None)
-        batches = longest_batches(run, opened(config).texts)
         habits = habits_of(run.trainer.problem)
         habits.windows = habits.checked = IN_THE_MIDDLE
         before = live.most = live.now
         for _ in run.trainer.run(
-            run.state, inner_batches=iter(batches.inner), outer_batches=iter([batches.outer]), windows=1
+            run.state, inner_batches=iter(inner), outer_batches=iter([outer]), windows=1
         ):
             pass
     return live.most - before
@@ -97,7 +102,7 @@ def planned_window(config: TrainConfig, **settings: Any) -> Footprint:
     return count_window(config, opened(config), batches_of(config), memory=MEMORY, **settings)
 
 
-def batches_of(config: TrainConfig, processes: int = 1) -> WindowBatches:
+def batches_of(config: TrainConfig, processes: int = 1) -> LongestRows:
     data = opened(config)
     with MEMORY.counting():
         run = assembled(config, PlannedDevice(), data)
@@ -221,8 +226,8 @@ def test_the_longest_records_make_the_batches(tiny: TinyRun) -> None:
     path.write_text("\n".join(map(json.dumps, rows)) + "\n")
     config = load_config(TrainConfig, tiny.write())
     batches = batches_of(config)
-    assert batches.tokens[1] > 90 and batches.tokens[0] == 2
-    assert batches.inner[0]["domains"].tolist() == [1] and len(batches.inner) == 2
+    assert batches.length > 90 and batches.rows == 2
+    assert batches.samplers[0].rows(0)[0] == (1, 3)
     assert 0.2 < batches.usual < 0.9
     # the second of two processes has the shorter row
     assert batches_of(config, processes=2).rank == 0

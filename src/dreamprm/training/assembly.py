@@ -113,12 +113,14 @@ class Run:
 @dataclass(frozen=True)
 class Planned:
     """What a run that is only counted (`dreamprm plan`) has in place of its checkpoint and checked records:
-    a backbone of some shapes, and its files as they are."""
+    a backbone of some shapes, its files as they are, and the samplers of step records, meta records and
+    texts, where its batches are chosen."""
 
     backbone: PreTrainedConfig
     table: RecordTable[StepRecord]
     texts: list[TextRecord]
     meta: list[MetaRecord]
+    samplers: tuple[DomainSampler, EpochSampler, EpochSampler | None] | None = None
 
 
 def backbone_config(config: TrainConfig) -> PreTrainedConfig:
@@ -276,6 +278,11 @@ def assemble(
         text_sampler = EpochSampler(
             len(texts), config.lm_batch_size, seed=_seed(config, TEXT_ORDER), setting="lm_batch_size"
         )
+    meta_sampler = EpochSampler(
+        len(meta), config.meta_batch_size, seed=_seed(config, META_ORDER), setting="meta_batch_size"
+    )
+    if planned is not None and planned.samplers is not None:
+        sampler, meta_sampler, text_sampler = planned.samplers
     level = make_upper_level(config, table, estimator, prm=prm)
     params = trained_params(prm, config.model)
     shards = Shards.of(params, processes) if config.shard and processes.several else None
@@ -344,9 +351,7 @@ def assemble(
         ),
         meta_batches=MetaBatches(
             meta,
-            EpochSampler(
-                len(meta), config.meta_batch_size, seed=_seed(config, META_ORDER), setting="meta_batch_size"
-            ),
+            meta_sampler,
             processor=prm.processor,
             images=images,
             share=processes.share,

@@ -19,12 +19,13 @@ from torch import Tensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from dreamprm.config.checking import settings_read
+from dreamprm.config.errors import UserError
 from dreamprm.hypergrad import ESTIMATORS
 from dreamprm.hypergrad.offload import Store, stores_made_by
 from dreamprm.hypergrad.replay import habits_of
 from dreamprm.training.assembly import Planned, Run, assemble
 from dreamprm.training.plan.counted_memory import CountedMemory, CountedStore, Counts, Work
-from dreamprm.training.plan.longest_batches import WindowBatches
+from dreamprm.training.plan.longest_batches import LongestRows
 from dreamprm.training.settings import TrainConfig
 
 RADIUS = 1e-2
@@ -99,9 +100,16 @@ class Footprint:
 
 
 def assembled(config: TrainConfig, device: PlannedDevice, planned: Planned) -> Run:
-    """The run without weights; to be called while memory is counted."""
+    """The run without weights; to be called while memory is counted.
+
+    Raises:
+        UserError: as `assemble`; or a setting that is not counted.
+    """
     changed = config
-    if config.model.attn_implementation == "flash_attention_2":  # keeps what torch's own fused kernels keep
+    if getattr(config.model, "cache_trunk", "none") != "none":
+        raise UserError("plan does not count model.cache_trunk; plan with none, which takes no less memory")
+    if config.model.attn_implementation not in ("auto", "sdpa", "eager"):
+        # Fused kernels of all names keep what torch's keep.
         changed = replace(config, model=replace(config.model, attn_implementation="sdpa"))
     given = config.hypergrad.settings
     if given.get("radius") is None and "radius" in settings_read(ESTIMATORS, config.hypergrad.name, given):
@@ -114,7 +122,7 @@ def assembled(config: TrainConfig, device: PlannedDevice, planned: Planned) -> R
 def count_window(
     config: TrainConfig,
     planned: Planned,
-    batches: WindowBatches,
+    longest: LongestRows,
     *,
     processes: int = 1,
     puts_away: Collection[str] = ("cpu", "disk"),
@@ -123,18 +131,21 @@ def count_window(
     """The footprint of the first window of this training, or of its first one with an audit.
 
     Args:
+        planned: its files, and the shapes of the backbone.
+        longest: the records of its batches.
         processes: that train together; a group of them must be there (`several`).
         puts_away: values of `offload` that move something, on the device that is planned.
         memory: that has counted before, which is faster.
     """
     memory = CountedMemory() if memory is None else memory
-    device = PlannedDevice(processes, batches.rank, config.precision)
+    device = PlannedDevice(processes, longest.rank, config.precision)
 
     def store(offload: str) -> Store:
         return CountedStore(tally) if offload in puts_away else Store()
 
     with memory.counting() as tally, stores_made_by(store):
-        run = assembled(config, device, planned)
+        run = assembled(config, device, replace(planned, samplers=longest.samplers))
+        inner, outer = [run.step_batches[0]] * config.inner_steps, run.meta_batches[0]
         state, trainer = run.state, run.trainer
         memory.mark(run.prm.parameters(), "parameters")
         memory.mark(run.prm.buffers(), "parameters")
@@ -151,9 +162,7 @@ def count_window(
         run.prm.register_forward_hook(lambda *_: tally.next())
         start, before = tally.now, tally.work
         tally.begin()
-        for _ in trainer.run(
-            state, inner_batches=iter(batches.inner), outer_batches=iter([batches.outer]), windows=1
-        ):
+        for _ in trainer.run(state, inner_batches=iter(inner), outer_batches=iter([outer]), windows=1):
             pass
         tally.next()
         return Footprint(
@@ -162,7 +171,7 @@ def count_window(
             start=start,
             peaks=tuple(tally.peaks),
             put_away=tally.most_away,
-            batches=_bytes(batches.inner[0]) * len(batches.inner) + _bytes(batches.outer),
+            batches=_bytes(inner[0]) * len(inner) + _bytes(outer),
             work=tally.work.plus(before, -1.0),
         )
 
@@ -185,7 +194,7 @@ def _bytes(batch: Any) -> int:
         return batch.numel() * batch.element_size()
     if isinstance(batch, Mapping):
         return sum(_bytes(one) for one in batch.values())
-    return 0
+    return sum(map(_bytes, batch)) if isinstance(batch, list) else 0
 
 
 def _silent(line: str) -> None:

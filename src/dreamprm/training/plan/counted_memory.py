@@ -25,7 +25,7 @@ from torch.utils.flop_counter import flop_registry
 from dreamprm.hypergrad.offload import Kept, Store
 
 aten = torch.ops.aten
-_CPU = torch.device("cpu")
+_CPU, _DEVICE = torch.device("cpu"), torch.ops.prim.device.default
 
 _COMPARISONS: dict[Any, Callable[[Any, Any], bool]] = {
     aten.lt: lambda a, b: a < b,
@@ -191,6 +191,8 @@ class CountedMemory(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run one operation: on shapes alone if a tensor without values takes part or would be made."""
+        if func is _DEVICE:  # asked as often as anything is computed
+            return _CPU
         kwargs = kwargs or {}
         given = _tensors((*args, *kwargs.values()))
         fake = any(isinstance(one, FakeTensor) for one in given)

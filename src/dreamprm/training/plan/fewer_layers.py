@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig
 
 from dreamprm.training.plan.abstract_window import Footprint
 
-SHALLOW = 2
+SHALLOW = 1
 """Layers of the shallower model; the deeper one has one more."""
 _TEXT, _VISION = re.compile(r"\.layers\.(\d+)\.(.*)"), re.compile(r"\.blocks\.(\d+)\.(.*)")
 

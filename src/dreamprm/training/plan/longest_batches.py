@@ -11,7 +11,7 @@ import numpy as np
 from dreamprm.config.errors import UserError
 from dreamprm.data.readers import TextRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler
-from dreamprm.models.collation import Batch, MetaBatches, Share, StepBatches
+from dreamprm.models.shares import Share
 from dreamprm.training.assembly import Run
 
 CHARACTERS = 3.5
@@ -25,24 +25,20 @@ SAMPLED = 100
 
 
 @dataclass(frozen=True)
-class WindowBatches:
-    """The batches of a window, each the longest that there can be, as one process has them.
+class LongestRows:
+    """The records of the longest batches, which every batch of a counted window then has.
 
     Attributes:
         rank: the process that has the most of them.
-        usual: tokens of the usual inner batch, padding included, over those of the longest.
+        rows, length: of this process's inner batch, and the tokens in its longest row.
+        usual: tokens in the longest row of the usual inner batch, over `length`.
     """
 
-    inner: list[Batch]
-    outer: Batch
+    samplers: tuple[DomainSampler, EpochSampler, EpochSampler | None]
     rank: int
+    rows: int
+    length: int
     usual: float
-
-    @property
-    def tokens(self) -> tuple[int, int]:
-        """Rows and tokens in a row, of this process's inner batch."""
-        rows, length = self.inner[0]["inputs"]["input_ids"].shape
-        return rows, length
 
 
 class _Always:
@@ -57,8 +53,8 @@ class _Always:
         return self._rows
 
 
-def longest_batches(run: Run, texts: Sequence[TextRecord], *, processes: int = 1) -> WindowBatches:
-    """The longest inner and outer batches of this run, which need not be a trained one.
+def longest_batches(run: Run, texts: Sequence[TextRecord], *, processes: int = 1) -> LongestRows:
+    """The records of the longest inner and outer batches of this run, whose model may have no weights.
 
     Args:
         texts: of the language-modelling loss, if there is one.
@@ -86,22 +82,13 @@ def longest_batches(run: Run, texts: Sequence[TextRecord], *, processes: int = 1
     picked = [(domain, number) for domain in chosen for number in longest[domain]]
     every = list(table.domains.values())
     lengths = [sizes[int(every[domain][number])] for domain, number in picked]
-    rank = _busiest(lengths, processes)
-    share = Share(rank, processes)
-    numbers: list[int] = []
+    shares = [Share(rank, processes).rows(len(lengths)) for rank in range(processes)]
+    most = [max((lengths[row] for row in rows), default=0) for rows in shares]
+    rank = int(np.argmax([len(rows) * size for rows, size in zip(shares, most)]))
+    text_sampler = None
     if config.lm_weight:
         order = np.argsort([-len(text.text) / CHARACTERS - measure.most * len(text.images) for text in texts])
-        numbers = _repeated([int(i) for i in order], config.lm_batch_size)
-    inner = StepBatches(
-        table,
-        table.domains,
-        cast(DomainSampler, _Always(picked)),
-        processor=processor,
-        images=run.images,
-        texts=texts,
-        text_sampler=cast(EpochSampler, _Always(numbers)) if config.lm_weight else None,
-        share=share,
-    )[0]
+        text_sampler = _always(_repeated([int(i) for i in order], config.lm_batch_size))
     order = np.argsort(
         [-_characters(record) / CHARACTERS - measure.most * len(record.images) for record in run.meta]
     )
@@ -110,15 +97,22 @@ def longest_batches(run: Run, texts: Sequence[TextRecord], *, processes: int = 1
         lambda i: _lengths(processor, run, run.meta[i]),
         wanted=max(config.meta_batch_size, CANDIDATES),
     )
-    outer = MetaBatches(
-        run.meta,
-        cast(EpochSampler, _Always(_repeated([i for _, i in best], config.meta_batch_size))),
-        processor=processor,
-        images=run.images,
-        share=share,
-    )[0]
     usual = _usual(run, estimates) / float(max(estimates[every[domain][number]] for domain, number in picked))
-    return WindowBatches([inner] * config.inner_steps, outer, rank, min(1.0, usual))
+    return LongestRows(
+        (
+            cast(DomainSampler, _Always(picked)),
+            _always(_repeated([i for _, i in best], config.meta_batch_size)),
+            text_sampler,
+        ),
+        rank,
+        rows=len(shares[rank]),
+        length=most[rank],
+        usual=min(1.0, usual),
+    )
+
+
+def _always(rows: Sequence[int]) -> EpochSampler:
+    return cast(EpochSampler, _Always(rows))
 
 
 class _Measure:
@@ -164,13 +158,6 @@ def _characters(record: Any) -> int:
 def _repeated(numbers: list[int], count: int) -> list[int]:
     """The first `count` numbers, from the start again where there are fewer."""
     return [numbers[i % len(numbers)] for i in range(count)]
-
-
-def _busiest(lengths: Sequence[int], processes: int) -> int:
-    """The process whose share of the rows has the most tokens, padding included."""
-    shares = [Share(rank, processes).rows(len(lengths)) for rank in range(processes)]
-    sizes = [len(rows) * max((lengths[row] for row in rows), default=0) for rows in shares]
-    return int(np.argmax(sizes))
 
 
 def _usual(run: Run, estimates: np.ndarray) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dreamprm.training.plan.longest_batches import WindowBatches
+from dreamprm.training.plan.longest_batches import LongestRows
 from dreamprm.training.plan.plan_lines import MARGIN, Line, Room
 from dreamprm.training.plan.settings import PlanConfig, size_text
 
@@ -35,7 +35,7 @@ _ELSEWHERE = (
 def plan_text(
     config: PlanConfig,
     room: Room,
-    batches: WindowBatches,
+    longest: LongestRows,
     lines: Sequence[Line],
     best: Line | None,
     changed: Line | None,
@@ -46,7 +46,6 @@ def plan_text(
         best: the recommended one of the lines; None: none fits.
         changed: then the one that does, with the smallest change.
     """
-    rows, length = batches.tokens
     first = next(line.footprint for line in lines if line.footprint is not None)
     shown = [line for line in (best or changed,) if line is not None]
     shown += sorted(
@@ -59,7 +58,7 @@ def plan_text(
     told = [
         f"{first.parameters:,.0f} parameters, of which {first.trained:,.0f} are trained; "
         f"{config.inner_steps} inner steps per window",
-        f"the longest batch: {rows} x {length:,} tokens"
+        f"the longest batch: {longest.rows} x {longest.length:,} tokens"
         + (f" in one of {config.gpus} processes" if config.gpus > 1 else ""),
         f"memory{' of each process' if config.gpus > 1 else ''}: {size_text(room.memory)}, of which "
         f"{MARGIN:.0%} are left free",

@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig
 from dreamprm.config.errors import UserError
 from dreamprm.files.atomic import write_atomically
 from dreamprm.runtime.process import prepare_process
+from dreamprm.runtime.progress import CountingDisplay
 from dreamprm.training.assembly import Planned, Run, backbone_config
 from dreamprm.training.inputs import open_meta_data, open_texts, open_training_data
 from dreamprm.training.plan.abstract_window import (
@@ -26,7 +27,7 @@ from dreamprm.training.plan.alternatives import Way, changes, ways
 from dreamprm.training.plan.counted_memory import CountedMemory
 from dreamprm.training.plan.device_speed import Speed, measure_speed
 from dreamprm.training.plan.fewer_layers import footprint_of
-from dreamprm.training.plan.longest_batches import WindowBatches, longest_batches
+from dreamprm.training.plan.longest_batches import LongestRows, longest_batches
 from dreamprm.training.plan.plan_lines import Line, Room, as_dict, recommended
 from dreamprm.training.plan.plan_text import plan_text
 from dreamprm.training.plan.settings import PlanConfig, size_of
@@ -41,13 +42,14 @@ class Planner:
         self.data, self._memory = opened(config), CountedMemory()
         run = self._whole(config)
         self.width: int = run.prm.backbone.config.get_text_config().hidden_size
-        self.batches: WindowBatches = longest_batches(run, self.data.texts, processes=config.gpus)
+        self.longest: LongestRows = longest_batches(run, self.data.texts, processes=config.gpus)
         self._trained = {repr(config.model): list(run.state.params)}
         self.speed: Speed | None = None
         if room.device is not None:
-            rows, length = self.batches.tokens
             dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-            self.speed = measure_speed(room.device, width=self.width, tokens=rows * length, dtype=dtype)
+            self.speed = measure_speed(
+                room.device, width=self.width, tokens=self.longest.rows * self.longest.length, dtype=dtype
+            )
         self._lines: dict[tuple[str, ...], Line] = {}
 
     def line(self, way: Way) -> Line:
@@ -61,18 +63,19 @@ class Planner:
             found = footprint_of(
                 self.data.backbone, self._trained_by(way.config), partial(self._count, way.config)
             )
-        except UserError as error:
+        except Exception as error:
             if not way.changes:  # what training itself would refuse
                 raise
-            return Line(way, None, problem=str(error))
-        seconds = None if self.speed is None else self.speed.seconds(found.work) * self.batches.usual
+            told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            return Line(way, None, problem=f"cannot be counted: {told}")
+        seconds = None if self.speed is None else self.speed.seconds(found.work) * self.longest.usual
         return Line(way, found, seconds)
 
     def _count(self, config: TrainConfig, backbone: PreTrainedConfig) -> Footprint:
         return count_window(
             config,
             replace(self.data, backbone=backbone),
-            self.batches,
+            self.longest,
             processes=self.config.gpus,
             puts_away=self.room.offloads,
             memory=self._memory,
@@ -117,16 +120,37 @@ def run_plan(config: PlanConfig) -> None:
     prepare_process(config.threads)
     room = room_of(config)
     planner = Planner(config, room)
-    with several(config.gpus, planner.batches.rank):
-        lines = [planner.line(way) for way in ways(config, offloads=room.offloads)]
+    with several(config.gpus, planner.longest.rank):
+        lines = counted(planner, list(ways(config, offloads=room.offloads)))
         best = recommended(lines, room)
         changed = None if best is not None else smallest_change(planner, lines[0].way)
-    print(plan_text(config, room, planner.batches, lines, best, changed))
+    print(plan_text(config, room, planner.longest, lines, best, changed))
     if config.json is not None:
         found = [as_dict(line, room) for line in (lines if changed is None else [*lines, changed])]
         write_atomically(
             Path(config.json), json.dumps({"memory": room.memory, "ways": found}, indent=1) + "\n"
         )
+
+
+def counted(planner: Planner, every: list[Way]) -> list[Line]:
+    """The lines of these ways, while a display shows how far it is."""
+    with Counting(planner.config.log.progress, unit="way") as display:
+        display.begin(len(every), label="counting")
+        lines = []
+        for way in every:
+            lines.append(planner.line(way))
+            display.done = len(lines)
+            display.advance(1)
+        return lines
+
+
+class Counting(CountingDisplay):
+    """How many ways to train have been counted."""
+
+    done = 0
+
+    def _line(self) -> list[str]:
+        return [f"counted {self.done} of {self.total} ways to train"]
 
 
 def room_of(config: PlanConfig) -> Room:
