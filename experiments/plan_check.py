@@ -18,7 +18,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -39,6 +39,7 @@ from dreamprm.sandbox.settings import SandboxConfig
 from dreamprm.training.assembly import assemble
 from dreamprm.training.plan.abstract_window import IN_THE_MIDDLE, PlannedDevice, assembled, count_window
 from dreamprm.training.plan.counted_memory import CountedMemory
+from dreamprm.training.plan.fewer_layers import footprint_of
 from dreamprm.training.plan.longest_batches import longest_batches
 from dreamprm.training.plan.planning import opened
 from dreamprm.training.processes import make_accelerator
@@ -189,25 +190,32 @@ class Row:
         return self.planned / self.measured
 
 
-def check(name: str, way: str, folder: Path, device: str) -> Row:
-    """Plan a window and take one."""
+def check(name: str, ways: Sequence[str], folder: Path, device: str) -> Iterator[Row]:
+    """Plan a window for each of the ways, and take one."""
     model = MODELS[name](folder)
     other = str(not model.vision_frozen).lower()
-    overrides = [*model.overrides, *(one.replace("${other}", other) for one in WAYS[way])]
-    config = load_config(TrainConfig, model.config, overrides)
-    planned = _apart(_plan, config, device)
-    measured = _apart(_measure, config, device)
-    return Row(name, way, planned["before"], planned["window"], measured["allocator"], measured["resident"])
+    configs = [
+        load_config(
+            TrainConfig,
+            model.config,
+            [*model.overrides, *(one.replace("${other}", other) for one in WAYS[way])],
+        )
+        for way in ways
+    ]
+    every = _apart(_plan, configs, device)
+    for way, config, planned in zip(ways, configs, every, strict=True):
+        found = _apart(_measure, [config], device)
+        yield Row(name, way, planned["before"], planned["window"], found["allocator"], found["resident"])
 
 
-def _apart(work: Callable[[TrainConfig, str], Any], config: TrainConfig, device: str) -> Any:
+def _apart(work: Callable[..., Any], configs: list[TrainConfig], device: str) -> Any:
     """The result of the work in a process of its own, forked before anything is computed."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
 
     def run(to: Connection) -> None:
-        prepare_process(config.threads or 1)
-        to.send(work(config, device))
+        prepare_process(configs[0].threads or 1)
+        to.send(work(configs, device))
 
     child = context.Process(target=run, args=(sender,))
     child.start()
@@ -215,24 +223,33 @@ def _apart(work: Callable[[TrainConfig, str], Any], config: TrainConfig, device:
     try:
         return receiver.recv()
     except EOFError:
-        raise SystemExit(f"{config.hypergrad}: the process ended without a result") from None
+        raise SystemExit(f"{configs[0].hypergrad}: the process ended without a result") from None
     finally:
         child.join()
 
 
-def _plan(config: TrainConfig, device: str) -> dict[str, float]:
-    data = opened(config)
-    with CountedMemory().counting():
-        batches = longest_batches(assembled(config, PlannedDevice(), data), data.texts)
+def _plan(configs: list[TrainConfig], device: str) -> list[dict[str, float]]:
+    counting, found = CountedMemory(), []
     away = ("disk",) if device == "cpu" else ("cpu", "disk")
-    found = count_window(config, data, batches, puts_away=away)
-    return {
-        "before": (found.start.total + found.batches) / MIB,
-        "window": (found.peak.total - found.start.total) / MIB,
-    }
+    for config in configs:
+        data = opened(config)
+        with counting.counting():
+            run = assembled(config, PlannedDevice(), data)
+        longest = longest_batches(run, data.texts)
+        one = footprint_of(
+            data.backbone,
+            list(run.state.params),
+            lambda backbone, config=config, data=data, longest=longest: count_window(
+                config, replace(data, backbone=backbone), longest, puts_away=away, memory=counting
+            ),
+        )
+        before = one.start.total + one.batches
+        found.append({"before": before / MIB, "window": (one.total - before) / MIB})
+    return found
 
 
-def _measure(config: TrainConfig, device: str) -> dict[str, float | None]:
+def _measure(configs: list[TrainConfig], device: str) -> dict[str, float | None]:
+    (config,) = configs
     run = assemble(config, make_accelerator(config), say=lambda line: None)
     data = opened(config)
     data = replace(data, samplers=longest_batches(run, data.texts).samplers)
@@ -301,11 +318,11 @@ def main(arguments: list[str]) -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
-            for way in ways:
-                place = Path(folder) / name
-                place.mkdir(exist_ok=True)
-                rows.append(check(name, way, place, device))
-                print(asdict(rows[-1]), flush=True)
+            place = Path(folder) / name
+            place.mkdir()
+            for row in check(name, ways, place, device):
+                rows.append(row)
+                print(asdict(row), flush=True)
     print(table(rows))
     if "out" in given:
         Path(given["out"]).with_suffix(".json").write_text(

@@ -25,6 +25,9 @@ from torch.utils.flop_counter import flop_registry
 from dreamprm.hypergrad.offload import Kept, Store
 
 aten = torch.ops.aten
+
+SMALL = 1024
+"""Entries of a real result that keeps its values."""
 _CPU, _DEVICE = torch.device("cpu"), torch.ops.prim.device.default
 
 _COMPARISONS: dict[Any, Callable[[Any, Any], bool]] = {
@@ -198,7 +201,7 @@ class CountedMemory(TorchDispatchMode):
         fake = any(isinstance(one, FakeTensor) for one in given)
         packet = func._overloadpacket
         if not fake and not _makes_floats(packet, given, args, kwargs):
-            return func(*args, **kwargs)
+            return self._large(func(*args, **kwargs), given)
         if fake:
             known = _value(packet, args)
             if known is not None:
@@ -238,6 +241,17 @@ class CountedMemory(TorchDispatchMode):
                     self._hold(storage._cdata, storage, one)
             self._done(packet, args, kwargs, given, out, outputs)
         return out
+
+    def _large(self, out: Any, given: list[Tensor]) -> Any:
+        """The result of real tensors, without values if it is a large one of floating-point numbers, such as
+        a mask: small ones may decide what code does."""
+        if not isinstance(out, Tensor) or out.numel() <= SMALL or not out.dtype.is_floating_point:
+            return out
+        if any(_storage(out)._cdata == _storage(one)._cdata for one in given):
+            return out
+        made = self._made(_Form(out.shape, out.stride(), out.dtype, None), None)
+        self._hold(_storage(made)._cdata, _storage(made), made)
+        return made
 
     def _made(self, form: Any, base: Any) -> Any:
         """Results of these forms, of an operation that was seen before on tensors like these."""

@@ -35,8 +35,8 @@ class Room:
 
     @property
     def offloads(self) -> tuple[str, ...]:
-        """Values of `offload` that put something away there."""
-        return ("cpu", "disk") if self.gpu else ("disk",)
+        """Values of `offload` that put something away there; on a GPU, disk leaves on it what cpu does."""
+        return ("cpu",) if self.gpu else ("disk",)
 
     def holds(self, size: int) -> bool:
         """Whether this many bytes fit."""
