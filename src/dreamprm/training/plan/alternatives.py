@@ -11,7 +11,7 @@ from typing import Any
 from dreamprm.config.checking import settings_read
 from dreamprm.config.schema import leaves
 from dreamprm.hypergrad import ESTIMATORS, build_estimator
-from dreamprm.training.settings import TrainConfig
+from dreamprm.training.settings import LoraSettings, TrainConfig
 
 T_STEPS, WITHOUT_H = "of the window's steps", "of the window's steps, without the Hessian term"
 GRADIENTS = {
@@ -161,21 +161,18 @@ class Change:
     def to(self, way: Way) -> Way | None:
         """The way with this change; None where it changes nothing, or is refused."""
         config = way.config
-        section, _, name = self.key.rpartition(".")
-        if section == "hypergrad":
-            given = config.hypergrad.settings
+        if self.key.startswith("hypergrad."):
+            name, given = self.key.removeprefix("hypergrad."), config.hypergrad.settings
             if not _reads(config.hypergrad.name, name, given) or given.get(name, "none") == self.value:
                 return None
-            settings = {**given, name: self.value}
-            changed = dataclasses.replace(
-                config, hypergrad=dataclasses.replace(config.hypergrad, settings=settings)
-            )
+            hypergrad = dataclasses.replace(config.hypergrad, settings={**given, name: self.value})
+            changed = dataclasses.replace(config, hypergrad=hypergrad)
         else:
-            holder: Any = getattr(config, section) if section else config
-            if not hasattr(holder, name) or getattr(holder, name) == self.value or not self.applies(config):
+            if not self.applies(config):
                 return None
-            holder = dataclasses.replace(holder, **{name: self.value})
-            changed = dataclasses.replace(config, **{section: holder}) if section else holder
+            changed = _with(config, self.key.split("."), self.value)
+            if changed == config:
+                return None
         try:
             build_estimator(changed.hypergrad.name, **changed.hypergrad.settings)
             for part in (changed.model, changed):
@@ -183,6 +180,15 @@ class Change:
         except ValueError:
             return None
         return Way(f"{way.name}, {self.text}", changed, (*way.changes, self.text))
+
+
+def _with(holder: Any, keys: list[str], value: Any) -> Any:
+    """A copy of a section in which the key has the value."""
+    name, *rest = keys
+    if rest:
+        held = getattr(holder, name)
+        value = _with(LoraSettings() if held is None else held, rest, value)  # only adapters may be absent
+    return dataclasses.replace(holder, **{name: value})
 
 
 def changes(*, offloads: tuple[str, ...], gpus: int) -> list[Change]:
@@ -198,6 +204,7 @@ def changes(*, offloads: tuple[str, ...], gpus: int) -> list[Change]:
         Change("hypergrad.keep", "bf16", True),
         Change("model.frozen_dtype", "bf16", True, _freezes),
         Change("model.freeze_vision", True, False),
+        Change("model.lora.rank", 16, False, lambda config: config.model.lora is None),
     ]
     known = {leaf.key for leaf in leaves(TrainConfig)}
     return [one for one in found if one.key in known or one.key.startswith("hypergrad.")]
@@ -205,8 +212,9 @@ def changes(*, offloads: tuple[str, ...], gpus: int) -> list[Change]:
 
 def _enough_rows(config: TrainConfig, *, parts: int) -> bool:
     """Whether the batches can be divided into this many parts."""
-    return min(config.batch_size, config.meta_batch_size) >= parts
+    return config.sampling == "mixed" or max(config.batch_size, config.meta_batch_size) >= parts
 
 
 def _freezes(config: TrainConfig) -> bool:
-    return config.model.freeze_vision or bool(config.model.trainable)
+    model = config.model
+    return model.freeze_vision or bool(model.trainable) or model.lora is not None
