@@ -24,8 +24,9 @@ from dreamprm.hypergrad import ESTIMATORS
 from dreamprm.hypergrad.offload import Store, stores_made_by
 from dreamprm.hypergrad.replay import habits_of
 from dreamprm.training.assembly import Planned, Run, assemble
-from dreamprm.training.plan.counted_memory import CountedMemory, CountedStore, Counts, Work
+from dreamprm.training.plan.counted_memory import CountedMemory, CountedStore
 from dreamprm.training.plan.longest_batches import LongestRows
+from dreamprm.training.plan.tally import Counts, Work
 from dreamprm.training.settings import TrainConfig
 
 RADIUS = 1e-2
@@ -69,7 +70,7 @@ class Footprint:
     start: Counts
     """Bytes before the window."""
     peaks: tuple[Counts, ...]
-    """Bytes at the peak of each stretch of it: each forward pass, and what follows until the next."""
+    """Bytes at the peaks of each stretch of it (`Tally`): each forward pass, and what follows until the next."""
     put_away: float
     """Bytes in CPU memory or on disk, at the most."""
     batches: int

@@ -12,7 +12,6 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from dreamprm.hypergrad.offload import Kept, Store
+from dreamprm.training.plan.tally import Tally
 
 aten = torch.ops.aten
 
@@ -52,97 +52,6 @@ _INDEXING = frozenset((aten.index, aten.index_put, aten.index_put_, aten._index_
 _RESHAPING = frozenset(
     ("resize_", "set_", "t_", "transpose_", "squeeze_", "unsqueeze_", "as_strided_", "detach_", "swapaxes_")
 )
-PARTS = ("parameters", "moments", "copies", "activations")
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What lives on a device, in bytes, at one moment."""
-
-    parameters: float = 0
-    """Tensors of the model."""
-    moments: float = 0
-    """The inner optimizer's."""
-    copies: float = 0
-    """Further tensors of the shapes of trained parameters: gradients, kept or on their way, cotangents, the
-    window's first state."""
-    activations: float = 0
-    """All else: mainly what backward passes need."""
-
-    @property
-    def total(self) -> float:
-        """All of them."""
-        return self.parameters + self.moments + self.copies + self.activations
-
-    def plus(self, other: Counts, times: float = 1.0) -> Counts:
-        """The sum with a multiple of another."""
-        return Counts(*(getattr(self, part) + times * getattr(other, part) for part in PARTS))
-
-
-@dataclass(frozen=True)
-class Work:
-    """What the operations of a piece of code did."""
-
-    flops: float = 0.0
-    """Floating-point operations of matrix products and attention."""
-    traffic: float = 0.0
-    """Bytes read and written by all other operations."""
-    operations: float = 0.0
-
-    def plus(self, other: Work, times: float = 1.0) -> Work:
-        """The sum with a multiple of another."""
-        return Work(
-            self.flops + times * other.flops,
-            self.traffic + times * other.traffic,
-            self.operations + times * other.operations,
-        )
-
-
-class Tally:
-    """Bytes that live now, and those that lived at the peak of each stretch of code."""
-
-    def __init__(self) -> None:
-        self._now = dict.fromkeys(PARTS, 0)
-        self._total = self._most = 0
-        self.peak = Counts()
-        """Of this stretch."""
-        self.peaks: list[Counts] = []
-        """Of the stretches before this one."""
-        self._away = self.most_away = 0
-        self.flops = self.traffic = 0.0
-        self.operations = 0
-
-    @property
-    def now(self) -> Counts:
-        """What lives."""
-        return Counts(**self._now)
-
-    @property
-    def work(self) -> Work:
-        """What was done so far."""
-        return Work(self.flops, self.traffic, self.operations)
-
-    def add(self, kind: str, size: int) -> None:
-        """Count bytes as alive (negative: as freed)."""
-        self._now[kind] += size
-        self._total += size
-        if self._total > self._most:
-            self._most, self.peak = self._total, self.now
-
-    def begin(self) -> None:
-        """Forget all peaks: the first stretch begins with what lives now."""
-        self.peaks, self.most_away = [], self._away
-        self._most, self.peak = self._total, self.now
-
-    def next(self) -> None:
-        """End a stretch, whose peak is kept; the following one begins with what lives now."""
-        self.peaks.append(self.peak)
-        self._most, self.peak = self._total, self.now
-
-    def put_away(self, size: int) -> None:
-        """Count bytes in CPU memory or on disk (negative: as back, or dropped)."""
-        self._away += size
-        self.most_away = max(self.most_away, self._away)
 
 
 class CountedMemory(TorchDispatchMode):

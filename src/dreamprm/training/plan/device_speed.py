@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dreamprm.training.plan.counted_memory import Work
+from dreamprm.training.plan.tally import Work
 
 SECONDS = 0.4
 """What each of the three measurements takes, at least."""

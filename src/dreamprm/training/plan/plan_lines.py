@@ -9,7 +9,7 @@ import torch
 
 from dreamprm.training.plan.abstract_window import Footprint
 from dreamprm.training.plan.alternatives import T_STEPS, WITHOUT_H, Way
-from dreamprm.training.plan.counted_memory import PARTS
+from dreamprm.training.plan.tally import PARTS
 
 MARGIN = 0.05
 """Share of the memory that is left to the allocator, the kernels' scratch space and the device's context."""
