@@ -89,7 +89,7 @@ def real_window(config: TrainConfig) -> int:
     with live:
         run = assemble(config, make_accelerator(config), say=lambda text: None)
         for one in (*pixels(inner[0], outer), *run.prm.parameters()):
-            one.detach()  # seen: what batches hold is counted beside, and a checkpoint is read by no operation
+            one.detach()  # seen: batches are counted beside, and no operation reads a checkpoint
         habits = habits_of(run.trainer.problem)
         habits.windows = habits.checked = IN_THE_MIDDLE
         before = live.most = live.now

@@ -70,7 +70,7 @@ class Footprint:
     start: Counts
     """Bytes before the window."""
     peaks: tuple[Counts, ...]
-    """Bytes at the peaks of each stretch of it (`Tally`): each forward pass, and what follows until the next."""
+    """Bytes at the peaks (`Tally`) of each stretch: each forward pass, and what follows until the next."""
     put_away: float
     """Bytes in CPU memory or on disk, at the most."""
     batches: int
