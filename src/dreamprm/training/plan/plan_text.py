@@ -95,14 +95,13 @@ def _advice(
             f"recommended: {best.way.name}. It fits, and gives {same} for the least work; {first.way.name}, "
             f"as configured, {why}. Write: {' '.join(map(_quoted, best.way.changes))}"
         )
+    none_fits = not any(line.fits(room) for line in lines)
+    told = "nothing fits" if none_fits else f"no line with the gradient {first.way.gradient} fits"
     if changed is not None:
-        return (
-            f"nothing in the table fits as it is configured. The smallest change that does: "
-            f"{' '.join(map(_quoted, changed.way.changes))}"
-        )
+        return f"{told}. The smallest change that does: {' '.join(map(_quoted, changed.way.changes))}"
     least = min((line.footprint.total for line in lines if line.footprint is not None), default=0)
     return (
-        f"nothing fits: the least is {size_text(least)}, and no change that is known here makes it fit. Take "
+        f"{told}: the least is {size_text(least)}, and no change that is known here makes it fit. Take "
         "a device with more memory, train fewer parameters (model.trainable), or a smaller model"
     )
 
