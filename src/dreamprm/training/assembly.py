@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
 from dreamprm.files.content import FileDigests
 from dreamprm.models.activation_checkpointing import checkpoint_activations
-from dreamprm.models.backbone import read_backbone_config, with_image_features
+from dreamprm.models.backbone import with_image_features
 from dreamprm.models.collation import MetaBatches, StepBatches
 from dreamprm.models.images import ImageStore
 from dreamprm.models.prm import PRM
@@ -38,7 +37,12 @@ from dreamprm.training.bilevel import BilevelState, BilevelTrainer
 from dreamprm.training.feasibility import require_derivatives, require_enough_rows, require_usable_attention
 from dreamprm.training.inputs import Say, open_meta_data, open_texts, open_training_data
 from dreamprm.training.level_settings import HypergradSettings
-from dreamprm.training.model_preparation import refuse_divided_dropout, take_trained_part, trained_params
+from dreamprm.training.model_preparation import (
+    read_model_config,
+    refuse_divided_dropout,
+    take_trained_part,
+    trained_params,
+)
 from dreamprm.training.optimizers import make_inner_optimizer
 from dreamprm.training.prm_problem import prm_problem
 from dreamprm.training.processes import Processes
@@ -123,18 +127,6 @@ class Planned:
     samplers: tuple[DomainSampler, EpochSampler, EpochSampler | None] | None = None
 
 
-def backbone_config(config: TrainConfig) -> PreTrainedConfig:
-    """The shapes of the configured backbone.
-
-    Raises:
-        UserError: as `make_prm`.
-    """
-    source = config.model.path or _read_model_config(config.model.config)
-    if source is None:
-        raise UserError("give model.path (a checkpoint), or model.config")
-    return read_backbone_config(source)
-
-
 def make_prm(config: TrainConfig, *, backbone: PreTrainedConfig | None = None) -> PRM:
     """The PRM before its first step; the same seed gives the same head (and random backbone).
 
@@ -147,7 +139,7 @@ def make_prm(config: TrainConfig, *, backbone: PreTrainedConfig | None = None) -
     model, data = config.model, config.data
     torch.manual_seed(config.seed)
     tokenizer = model.tokenizer or model.path
-    source = model.path if model.path is not None else _read_model_config(model.config)
+    source = model.path if model.path is not None else read_model_config(model.config)
     if source is None or tokenizer is None:
         raise UserError(
             "give model.path (a checkpoint), or model.config and model.tokenizer for random initialisation"
@@ -415,20 +407,6 @@ def _to_device(
             return with_features(batch)
 
     return to_device
-
-
-def _read_model_config(path: str | None) -> dict[str, Any] | None:
-    if path is None:
-        return None
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"model.config={path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(
-            f"model.config={path} must hold a transformers config, got a {type(content).__name__}"
-        )
-    return content
 
 
 def _share_weights(prm: PRM, params: dict[str, torch.Tensor]) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from dreamprm.config.errors import UserError
+from dreamprm.models.backbone import read_backbone_config
 from dreamprm.models.lora import is_adapter
 from dreamprm.models.prm import PRM
 from dreamprm.models.trained_part import VISION, store_untrained, trained_names
@@ -74,3 +80,34 @@ def _add_lora(prm: PRM, lora: LoraSettings, *, freeze_vision: bool) -> None:
             "model.lora.target_modules names layers of the vision tower, which model.freeze_vision=true "
             "leaves untrained; give one of them"
         )
+
+
+def backbone_config(model: ModelSettings) -> PreTrainedConfig:
+    """The shapes of the configured backbone.
+
+    Raises:
+        UserError: as `make_prm`.
+    """
+    source = model.path or read_model_config(model.config)
+    if source is None:
+        raise UserError("give model.path (a checkpoint), or model.config")
+    return read_backbone_config(source)
+
+
+def read_model_config(path: str | None) -> dict[str, Any] | None:
+    """The content of `model.config`; None where none is given.
+
+    Raises:
+        UserError: it cannot be read, or is no JSON object.
+    """
+    if path is None:
+        return None
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"model.config={path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"model.config={path} must hold a transformers config, got a {type(content).__name__}"
+        )
+    return content

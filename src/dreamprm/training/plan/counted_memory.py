@@ -139,6 +139,9 @@ class CountedMemory(TorchDispatchMode):
                 found = _described(out, args[0] if args else None, shared)
                 if found is not None:
                     self._known[key] = _Known(found, new)
+                    # Those of torch have weak references, and modules refuse to exchange such parameters.
+                    out = self._made(found, args[0] if args else None)
+                    outputs = _tensors((out,))
         if packet in _TELLING:
             truth = _truth(packet, args)
             if truth is not None:

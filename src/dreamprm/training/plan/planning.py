@@ -14,8 +14,9 @@ from dreamprm.config.errors import UserError
 from dreamprm.files.atomic import write_atomically
 from dreamprm.runtime.process import prepare_process
 from dreamprm.runtime.progress import CountingDisplay
-from dreamprm.training.assembly import Planned, Run, backbone_config
+from dreamprm.training.assembly import Planned, Run
 from dreamprm.training.inputs import open_meta_data, open_texts, open_training_data
+from dreamprm.training.model_preparation import backbone_config
 from dreamprm.training.plan.abstract_window import (
     Footprint,
     PlannedDevice,
@@ -104,7 +105,7 @@ def opened(config: TrainConfig) -> Planned:
         del line
 
     return Planned(
-        backbone_config(config),
+        backbone_config(config.model),
         open_training_data(config.data, say=say),
         open_texts(config.data, say=say, reports=[]) if config.lm_weight else [],
         open_meta_data(config.data, say=say),
