@@ -290,7 +290,8 @@ def test_where_nothing_fits_the_smallest_change_is_found(tiny: TinyRun) -> None:
             return Line(way, Footprint(9, 9, Counts(), (Counts(size),), 0, 0, Work()))
 
     def found(most: int) -> tuple[str, ...] | None:
-        changed = smallest_change(Told(most), way)  # type: ignore[arg-type]
+        told = Told(most)
+        changed = smallest_change(told, [told.line(way)])  # type: ignore[arg-type]
         return None if changed is None else changed.way.changes
 
     assert found(150) == ("hypergrad.offload=cpu",)

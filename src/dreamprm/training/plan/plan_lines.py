@@ -38,6 +38,11 @@ class Room:
         """Values of `offload` that put something away there; on a GPU, disk leaves on it what cpu does."""
         return ("cpu",) if self.gpu else ("disk",)
 
+    @property
+    def puts_away(self) -> tuple[str, ...]:
+        """Values of `offload` that take something off that device."""
+        return ("cpu", "disk") if self.gpu else ("disk",)
+
     def holds(self, size: int) -> bool:
         """Whether this many bytes fit."""
         return size <= (1 - MARGIN) * self.memory

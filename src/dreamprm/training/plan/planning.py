@@ -41,10 +41,10 @@ class Planner:
     def __init__(self, config: PlanConfig, room: Room) -> None:
         self.config, self.room = config, room
         self.data, self._memory = opened(config), CountedMemory()
+        self._wholes: dict[str, Run] = {}
         run = self._whole(config)
         self.width: int = run.prm.backbone.config.get_text_config().hidden_size
         self.longest: LongestRows = longest_batches(run, self.data.texts, processes=config.gpus)
-        self._trained = {repr(config.model): list(run.state.params)}
         self.speed: Speed | None = None
         if room.device is not None:
             dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
@@ -61,14 +61,19 @@ class Planner:
 
     def _counted(self, way: Way) -> Line:
         try:
-            found = footprint_of(
-                self.data.backbone, self._trained_by(way.config), partial(self._count, way.config)
-            )
+            whole = self._whole(way.config)
+            names = list(whole.state.params)
+            found = footprint_of(self.data.backbone, names, partial(self._count, way.config))
         except Exception as error:
             if not way.changes:  # what training itself would refuse
                 raise
             told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             return Line(way, None, problem=f"cannot be counted: {told}")
+        found = replace(  # of the whole model, where processes hold parts of it
+            found,
+            parameters=sum(one.numel() for one in whole.prm.parameters()),
+            trained=sum(one.numel() for one in whole.state.params.values()),
+        )
         seconds = None if self.speed is None else self.speed.seconds(found.work) * self.longest.usual
         return Line(way, found, seconds)
 
@@ -78,20 +83,17 @@ class Planner:
             replace(self.data, backbone=backbone),
             self.longest,
             processes=self.config.gpus,
-            puts_away=self.room.offloads,
+            puts_away=self.room.puts_away,
             memory=self._memory,
         )
 
-    def _trained_by(self, config: TrainConfig) -> list[str]:
-        """The names of the parameters that it trains."""
-        key = repr(config.model)
-        if key not in self._trained:
-            self._trained[key] = list(self._whole(config).state.params)
-        return self._trained[key]
-
     def _whole(self, config: TrainConfig) -> Run:
-        with self._memory.counting():
-            return assembled(config, PlannedDevice(), self.data)
+        """The run in one process, of which the model and the names of what it trains are asked."""
+        key = repr(config.model)
+        if key not in self._wholes:
+            with self._memory.counting():
+                self._wholes[key] = assembled(config, PlannedDevice(), self.data)
+        return self._wholes[key]
 
 
 def opened(config: TrainConfig) -> Planned:
@@ -124,7 +126,7 @@ def run_plan(config: PlanConfig) -> None:
     with several(config.gpus, planner.longest.rank):
         lines = counted(planner, list(ways(config, offloads=room.offloads)))
         best = recommended(lines, room)
-        changed = None if best is not None else smallest_change(planner, lines[0].way)
+        changed = None if best is not None else smallest_change(planner, lines)
     print(plan_text(config, room, planner.longest, lines, best, changed))
     if config.json is not None:
         found = [as_dict(line, room) for line in (lines if changed is None else [*lines, changed])]
@@ -170,27 +172,35 @@ def room_of(config: PlanConfig) -> Room:
     return Room(_free_memory() // config.gpus, torch.device("cpu"), False)
 
 
-def smallest_change(planner: Planner, first: Way) -> Line | None:
-    """The way with what makes it fit, smallest intervention first: one setting; several that leave the
-    training as it is; these with some that do not. None: all together do not."""
+def smallest_change(planner: Planner, lines: list[Line]) -> Line | None:
+    """The way with what makes it fit, smallest intervention first. None: all together do not.
+
+    One setting of the configured way; or, of the line with its gradient that takes least, several that leave
+    the training as it is, and then some that do not.
+    """
+    first = lines[0]
     possible = changes(offloads=planner.room.offloads, gpus=planner.config.gpus)
-    base = first
-    for group in (possible, [one for one in possible if one.same], possible):
+    for one in possible:
+        way = one.to(first.way)
+        line = None if way is None else planner.line(way)
+        if line is not None and line.fits(planner.room):
+            return line
+    alike = [line for line in lines if line.footprint and line.way.gradient == first.way.gradient]
+    base = min(alike, key=_total, default=first)
+    for group in ([one for one in possible if one.same], possible):
         left = list(group)
         while left:
-            tried = [(one, way) for one in left if (way := one.to(base)) is not None]
-            counted = [(planner.line(way), one) for one, way in tried]
-            usable = [(line, one) for line, one in counted if line.footprint is not None]
+            tried = [(planner.line(way), one) for one in left if (way := one.to(base.way)) is not None]
+            usable = [(line, one) for line, one in tried if line.footprint is not None]
             fits = next((line for line, _ in usable if line.fits(planner.room)), None)
             if fits is not None:
                 return fits
-            if not usable or group is possible and base is first:
-                break  # no single one does
-            least, taken = min(usable, key=lambda pair: _total(pair[0]))
-            if _total(least) >= _total(planner.line(base)):
+            if not usable:
                 break
-            base = least.way
-            left = [one for one in left if one.key != taken.key]
+            least, taken = min(usable, key=lambda pair: _total(pair[0]))
+            if base.footprint is not None and _total(least) >= _total(base):
+                break
+            base, left = least, [one for one in left if one.key != taken.key]
     return None
 
 
