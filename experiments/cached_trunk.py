@@ -1,4 +1,4 @@
-"""What `model.cache_trunk` saves: seconds per window, what it costs once, and how far it is off.
+"""What `model.cache_trunk` saves: seconds (of a core) per window, what it costs once, and how far it is off.
 
     python experiments/cached_trunk.py [SIZE [ESTIMATOR]] >> experiments/results/trunk.md
 
@@ -46,8 +46,8 @@ class Measured:
 
     Attributes:
         trained: number of parameters.
-        seconds: of a window, the median.
-        once: seconds of the start, in which states are computed.
+        seconds: of a core, in a window, the median.
+        once: seconds of a core, at the start, in which states are computed.
         bytes: of the cached states.
         losses: of all windows, both levels.
     """
@@ -121,17 +121,17 @@ def trained_from(first: int, layers: int) -> str:
 def measure(config: Path, overrides: Sequence[str]) -> Measured:
     """A training of a few windows."""
     settings = load_config(TrainConfig, config, overrides)
-    begun = time.monotonic()
+    begun = time.process_time()
     run = assemble(settings, make_accelerator(settings), say=lambda line: None)
-    once = time.monotonic() - begun
+    once = time.process_time() - begun
     inner, outer = window_batches(
         WindowBatches(run.step_batches, run.meta_batches, inner_steps=settings.inner_steps),
         first=0,
         last=WINDOWS,
     )
-    ends, losses = [time.monotonic()], []
+    ends, losses = [time.process_time()], []
     for window in run.trainer.run(run.state, inner_batches=inner, outer_batches=outer, windows=WINDOWS):
-        ends.append(time.monotonic())
+        ends.append(time.process_time())
         losses += [window.inner_losses.detach().flatten(), window.outer_loss.detach().flatten()]
     states = Path(settings.data.cache_dir) / "trunk"
     return Measured(
@@ -173,7 +173,7 @@ def rows(folder: Path, size: str, estimator: str) -> list[str]:
             for kind in ("none", "float32", "bf16")
         )
         off = [float((one.losses / plain.losses - 1).abs().max()) for one in cached]
-        name = "the head" if first == layers else f"layers {first} to {layers - 1}, norm, head"
+        name = "the head" if first == layers else f"layers from {first} on, norm, head"
         lines.append(
             f"| {name} | {plain.trained:,} | {plain.seconds:.3f} | {cached[0].seconds:.3f} | "
             f"{cached[1].seconds:.3f} | {cached[0].once - plain.once:.1f} | {cached[0].bytes / count:,.0f} | "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -137,37 +137,41 @@ def test_float32_differs_by_rounding_and_bf16_by_its_own(tiny: TinyRun) -> None:
     assert 1e-6 < max(apart["inner losses"][1], apart["outer losses"][1]) < 5e-3
 
 
-def test_other_seeds_and_weights_find_the_states_there_and_changed_records_do_not(
-    tiny: TinyRun, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with counted() as first:
-        assert tiny.train(UPPER, CACHED, "steps=2") == 0
-    assert len(first) == 16
-    told = capsys.readouterr().out
-    assert "the states of 16 records that enter layer 1: 16 are computed now (" in told
+def assembled(tiny: TinyRun, say: Callable[[str], None], *overrides: str) -> None:
+    config = load_config(TrainConfig, tiny.write(), [UPPER, CACHED, *overrides])
+    assemble(config, make_accelerator(config), say=say)
+
+
+def computed(tiny: TinyRun, *overrides: str) -> tuple[int, str]:
+    """The number of records whose states a run computes before its first step, and what it says of them."""
+    said: list[str] = []
+    with counted() as done:
+        assembled(tiny, said.append, *overrides)
+    return len(done), next(line for line in said if line.startswith("model.cache_trunk: "))
+
+
+def test_other_seeds_and_weights_find_the_states_there_and_changed_records_do_not(tiny: TinyRun) -> None:
+    count, told = computed(tiny)
+    assert count == 16 and "the states of 16 records that enter layer 1: 16 are computed now (" in told
     assert "tokens) and take 0." in told
     # What is there is used from a disk that cannot be written to.
-    with counted() as none, patch.object(trunk_cache, "require_folder", side_effect=AssertionError):
-        for settings in (["seed=5"], ["weights.kind=instance_table"], ["hypergrad.name=none"]):
-            assert tiny.train(UPPER, CACHED, "steps=2", "overwrite=true", *settings) == 0
-        assert tiny.train("model.trainable=['*layers.1.*']", CACHED, "steps=2", "overwrite=true") == 0
-    assert not none and "the states of 16 records that enter layer 1 are in" in capsys.readouterr().out
-
+    with patch.object(trunk_cache, "require_folder", side_effect=AssertionError):
+        for settings in (
+            ["seed=5", "hypergrad.name=none"],
+            ["weights.kind=instance_table"],
+            ["model.trainable=['*layers.1.*']"],
+        ):
+            count, told = computed(tiny, *settings)
+            assert count == 0 and "the states of 16 records that enter layer 1 are in" in told
     records = lines(tiny, DOMAINS[0])
     records[0]["steps"][0] += " one"
     records[1]["labels"] = [0.5] * len(records[1]["labels"])
     write(tiny, DOMAINS[0], records)
-    with counted() as changed:
-        assert tiny.train(UPPER, CACHED, "steps=2", "overwrite=true") == 0
-    assert len(changed) == 1  # labels are no part of it
+    assert computed(tiny)[0] == 1  # labels are no part of it
     shutil.copy(tiny.folder / "2.png", tiny.folder / "1.png")
-    with counted() as pictured:
-        assert tiny.train(UPPER, CACHED, "steps=2", "overwrite=true") == 0
-    assert len(pictured) == 4  # of the records with that image
+    assert computed(tiny)[0] == 4  # of the records with that image
     for settings in (["model.cache_trunk=bf16"], ["data.max_pixels=1568"], [HEAD]):
-        with counted() as others:
-            assert tiny.train(UPPER, CACHED, "steps=2", "overwrite=true", *settings) == 0
-        assert len(others) == 16, settings
+        assert computed(tiny, *settings)[0] == 16, settings
 
 
 def test_an_interrupted_one_goes_on_and_a_damaged_one_is_computed_again(
@@ -211,11 +215,6 @@ def test_a_run_waits_for_one_that_computes_the_same(tiny: TinyRun) -> None:
             assert said.wait(60)
         waiting.join(60)
     assert not done and not waiting.is_alive()
-
-
-def assembled(tiny: TinyRun, say: Any) -> None:
-    config = load_config(TrainConfig, tiny.write(), [UPPER, CACHED, "steps=2"])
-    assemble(config, make_accelerator(config), say=say)
 
 
 def test_a_stopped_run_goes_on_bit_for_bit_and_its_model_is_the_whole_one(tiny: TinyRun) -> None:
