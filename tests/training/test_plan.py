@@ -249,8 +249,12 @@ def test_processes_share_the_rows(tiny: TinyRun) -> None:
     batches = batches_of(config, processes=2)
     with several(2, batches.rank):
         shared = count_window(config, data, batches, processes=2, memory=MEMORY)
+        divided = count_window(replace(config, shard=True), data, batches, processes=2, memory=MEMORY)
     assert shared.work.flops < 0.75 * alone.work.flops
     assert shared.start.moments == alone.start.moments
+    # half of each parameter, rounded up
+    assert 0.5 * alone.start.moments <= divided.start.moments < 0.51 * alone.start.moments
+    assert divided.total < 0.7 * shared.total
 
 
 def line(name: str, total: float, flops: float, config: TrainConfig, **settings: Any) -> Line:

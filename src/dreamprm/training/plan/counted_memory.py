@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from math import gcd
 from typing import Any, NamedTuple
 
 import torch
@@ -326,15 +327,13 @@ def _value(packet: Any, args: tuple[Any, ...]) -> Any:
 
 
 def _exchanged(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """A collective's result, which is in the tensors that it was given to write into."""
+    """A collective's result, which is in the tensors that it was given to write into: of a group in which
+    nothing is exchanged, asked with tensors that have the same proportions and few entries."""
+    shared = gcd(*(one.numel() for one in _tensors(args))) or 1
 
     def small(value: Any) -> Any:
         if isinstance(value, Tensor):
-            return (
-                torch.empty(1, dtype=value.dtype)
-                if not isinstance(value, FakeTensor)
-                else torch.ones(1, dtype=torch.int64)
-            )
+            return torch.ones(value.numel() // shared, dtype=torch.int64)
         return [small(one) for one in value] if isinstance(value, list) else value
 
     out = func(*map(small, args), **kwargs)

@@ -65,7 +65,7 @@ class Planner:
             names = list(whole.state.params)
             found = footprint_of(self.data.backbone, names, partial(self._count, way.config))
         except Exception as error:
-            if not way.changes:  # what training itself would refuse
+            if not way.changes and isinstance(error, UserError):  # what training itself would refuse
                 raise
             told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             return Line(way, None, problem=f"cannot be counted: {told}")
