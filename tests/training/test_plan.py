@@ -254,7 +254,6 @@ def test_processes_share_the_rows(tiny: TinyRun) -> None:
     assert shared.start.moments == alone.start.moments
     # half of each parameter, rounded up
     assert 0.5 * alone.start.moments <= divided.start.moments < 0.51 * alone.start.moments
-    assert divided.total < 0.7 * shared.total
 
 
 def line(name: str, total: float, flops: float, config: TrainConfig, **settings: Any) -> Line:
