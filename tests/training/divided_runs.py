@@ -62,7 +62,7 @@ def _windows(path: Path, overrides: Sequence[str], dtype: torch.dtype) -> dict[s
     make_prm = assembly.make_prm
     # From the start: a trunk's states may be computed before the first step.
     with Float64Inside() if dtype == torch.float64 else nullcontext():
-        with patch.object(assembly, "make_prm", lambda config: make_prm(config).to(dtype)):
+        with patch.object(assembly, "make_prm", lambda config, **given: make_prm(config, **given).to(dtype)):
             run = assembly.assemble(config, make_accelerator(config), say=lambda line: None)
         run.state.alpha = {name: value.to(dtype) for name, value in run.state.alpha.items()}
         return _results(run)

@@ -114,7 +114,9 @@ def test_first_order_is_the_derivative_with_fixed_parameters_in_each_gradient(ti
     """phi_t enters the step from t to t + 1 by decay alone; its gradient only alpha."""
     overrides = [LORA, "model.attn_implementation=eager", "sampling=mixed", "inner.eps=1e-5"]
     config = load_config(TrainConfig, tiny.write(), overrides)
-    with patch.object(assembly, "make_prm", lambda config: make_prm(config).to(torch.float64)):
+    with patch.object(
+        assembly, "make_prm", lambda config, **given: make_prm(config, **given).to(torch.float64)
+    ):
         run = assembly.assemble(config, make_accelerator(config), say=lambda line: None)
     batches = [run.trainer.to_device(run.step_batches[step]) for step in range(3)]
     meta = run.trainer.to_device(run.meta_batches[0])
