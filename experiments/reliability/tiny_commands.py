@@ -21,6 +21,7 @@ from zlib import crc32
 from forked import Forked, command, in_a_child, preload
 
 from dreamprm.files.atomic import TEMPORARY
+from dreamprm.training.throughput import MEASURED
 
 QUESTIONS = 12
 
@@ -315,7 +316,8 @@ ALL: Mapping[str, TinyCommand] = {**COMMANDS, **OTHERS}
 
 VOLATILE = frozenset(
     (
-        *("seconds", "candidates_per_second", "tokens_per_second", "rollouts_per_second"),
+        *MEASURED,  # the figures of a training that another run has others of
+        *("candidates_per_second", "rollouts_per_second"),
         # how much a resumed run found, and did itself
         *("records_scored_before", "scored_now", "questions_in_journal", "rollouts_before"),
         *("rollouts_sampled", "tokens_sampled", "verdicts", "replies"),
