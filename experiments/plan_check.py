@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -37,12 +38,18 @@ from dreamprm.runtime.process import prepare_process
 from dreamprm.sandbox.base_model import base_config, build_processor
 from dreamprm.sandbox.settings import SandboxConfig
 from dreamprm.training.assembly import assemble
-from dreamprm.training.plan.abstract_window import IN_THE_MIDDLE, PlannedDevice, assembled, count_window
+from dreamprm.training.plan.abstract_window import (
+    IN_THE_MIDDLE,
+    PlannedDevice,
+    assembled,
+    count_window,
+    several,
+)
 from dreamprm.training.plan.counted_memory import CountedMemory
 from dreamprm.training.plan.fewer_layers import footprint_of
 from dreamprm.training.plan.longest_batches import longest_batches
 from dreamprm.training.plan.planning import opened
-from dreamprm.training.processes import make_accelerator
+from dreamprm.training.processes import leave, make_accelerator
 from dreamprm.training.settings import TrainConfig
 from experiments.benchmarks import memory
 
@@ -56,6 +63,11 @@ WAYS: dict[str, list[str]] = {
     "adjoint, offload=disk": ["hypergrad={name: adjoint, offload: disk}"],
     "unrolled": ["hypergrad={name: unrolled}"],
     "finite_difference": ["hypergrad={name: finite_difference}"],
+    "first_order, sharded over 2": ["hypergrad={name: first_order}", "shard=true"],
+    "adjoint, central_difference, sharded over 2": [
+        "hypergrad={name: adjoint, derivative: central_difference}",
+        "shard=true",
+    ],
     "adjoint, vision frozen or not": ["hypergrad={name: adjoint}", "model.freeze_vision=${other}"],
 }
 WORDS = ("one", "two", "three", "plus", "minus", "equals", "red", "blue", "circle", "square")
@@ -204,45 +216,65 @@ def check(name: str, ways: Sequence[str], folder: Path, device: str) -> Iterator
     ]
     every = _apart(_plan, configs, device)
     for way, config, planned in zip(ways, configs, every, strict=True):
-        found = _apart(_measure, [config], device)
+        found = _apart(_measure, [config], device, processes=_processes(config))
         yield Row(name, way, planned["before"], planned["window"], found["allocator"], found["resident"])
 
 
-def _apart(work: Callable[..., Any], configs: list[TrainConfig], device: str) -> Any:
-    """The result of the work in a process of its own, forked before anything is computed."""
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
+def _processes(config: TrainConfig) -> int:
+    return 2 if config.shard else 1
 
-    def run(to: Connection) -> None:
+
+def _apart(work: Callable[..., Any], configs: list[TrainConfig], device: str, *, processes: int = 1) -> Any:
+    """The result of the work in processes of its own, forked before anything is computed; the last one's."""
+    context = multiprocessing.get_context("fork")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+
+    def run(to: Connection, rank: int) -> None:
+        if processes > 1:  # as torchrun starts them
+            os.environ |= {"WORLD_SIZE": str(processes), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         prepare_process(configs[0].threads or 1)
         to.send(work(configs, device))
+        leave()
 
-    child = context.Process(target=run, args=(sender,))
-    child.start()
-    sender.close()
+    pipes = [context.Pipe(duplex=False) for _ in range(processes)]
+    children = [context.Process(target=run, args=(pipes[rank][1], rank)) for rank in range(processes)]
+    for child, (_, sender) in zip(children, pipes, strict=True):
+        child.start()
+        sender.close()
     try:
-        return receiver.recv()
+        return [receiver.recv() for receiver, _ in pipes][-1]
     except EOFError:
         raise SystemExit(f"{configs[0].hypergrad}: the process ended without a result") from None
     finally:
-        child.join()
+        for child in children:
+            child.join()
 
 
 def _plan(configs: list[TrainConfig], device: str) -> list[dict[str, float]]:
     counting, found = CountedMemory(), []
     away = ("disk",) if device == "cpu" else ("cpu", "disk")
     for config in configs:
-        data = opened(config)
+        data, count = opened(config), _processes(config)
         with counting.counting():
             run = assembled(config, PlannedDevice(), data)
-        longest = longest_batches(run, data.texts)
-        one = footprint_of(
-            data.backbone,
-            list(run.state.params),
-            lambda backbone, config=config, data=data, longest=longest: count_window(
-                config, replace(data, backbone=backbone), longest, puts_away=away, memory=counting
-            ),
-        )
+        # of the last process, which `_apart` asks
+        longest = replace(longest_batches(run, data.texts, processes=count), rank=count - 1)
+        with several(count, count - 1):
+            one = footprint_of(
+                data.backbone,
+                list(run.state.params),
+                lambda backbone, config=config, data=data, longest=longest, count=count: count_window(
+                    config,
+                    replace(data, backbone=backbone),
+                    longest,
+                    processes=count,
+                    puts_away=away,
+                    memory=counting,
+                ),
+            )
         before = one.start.total + one.batches
         found.append({"before": before / MIB, "window": (one.total - before) / MIB})
     return found
@@ -251,9 +283,10 @@ def _plan(configs: list[TrainConfig], device: str) -> list[dict[str, float]]:
 def _measure(configs: list[TrainConfig], device: str) -> dict[str, float | None]:
     (config,) = configs
     run = assemble(config, make_accelerator(config), say=lambda line: None)
-    data = opened(config)
-    data = replace(data, samplers=longest_batches(run, data.texts).samplers)
-    batches = assemble(config, cast(Accelerator, PlannedDevice()), say=lambda line: None, planned=data)
+    data, share = opened(config), run.processes.share
+    longest = longest_batches(run, data.texts, processes=share.count)
+    data, here = replace(data, samplers=longest.samplers), PlannedDevice(share.count, share.rank)
+    batches = assemble(config, cast(Accelerator, here), say=lambda line: None, planned=data)
     inner, outer = [batches.step_batches[0]] * config.inner_steps, batches.meta_batches[0]
     del batches
     habits = habits_of(run.trainer.problem)

@@ -27,6 +27,9 @@ VALID: dict[str, list[str]] = {
         "name: b\ndata: {train: [t.jsonl], meta: m.jsonl, lm: l.jsonl}\nlm_weight: 0.5\nupper: {lr: 0.001}\n"
         "hypergrad: {name: cg}\nbaseline: {name: fixed_weights, run: runs/x}\ninner: {optimizer: muon}\n",
     ],
+    "plan": [
+        "name: a\ndata: {train: [t.jsonl], meta: m.jsonl}\nsteps: 50\nmemory: 80GiB\ngpus: 2\njson: p.json\n",
+    ],
     "sample": [
         "questions: {files: [q.jsonl]}\noutput: o\n"
         "generator: {name: openai, base_url: 'http://a/v1', model: m}"

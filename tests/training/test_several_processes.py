@@ -63,7 +63,6 @@ SHARDED = {
     f"{name}, sharded": [*overrides, "shard=true"]
     for name, overrides in {
         **{name: overrides for name, overrides in ROWS.items() if name not in LIKE_OTHERS},
-        "first_order, one-sided": ["hypergrad={name: first_order, derivative: forward_difference}", *MIXED],
         "adjoint, clipping": ["hypergrad.name=adjoint", "inner.max_grad_norm=0.05", *MIXED],
         "unrolled, clipping": ["hypergrad.name=unrolled", "inner.max_grad_norm=0.05", *PLAIN],
         "forward_gradient, differences, clipping": [

@@ -107,6 +107,7 @@ def read_backbone_config(source: str | Path | Mapping[str, Any]) -> PreTrainedCo
                 f"a backbone config needs model_type, one of {', '.join(BACKBONES)}; got {family!r}"
             )
         return AutoConfig.for_model(family, **fields)
+    refuse_adapter(source)
     try:
         return AutoConfig.from_pretrained(source)
     except Exception as error:  # on a damaged file the libraries raise all kinds
