@@ -78,7 +78,6 @@ def make_backbone(
     config = source if isinstance(source, PreTrainedConfig) else read_backbone_config(source)
     _check_family(config)
     if isinstance(source, str | Path):
-        refuse_adapter(source)
         try:
             return _tuned(load_strictly(AutoModelForImageTextToText, source, **settings))
         except UserError:
