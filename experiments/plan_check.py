@@ -105,6 +105,7 @@ def small(folder: Path) -> Model:
         "hidden_size": 576,
         "intermediate_size": 1536,
         "num_hidden_layers": 30,
+        "layer_types": ["full_attention"] * 30,
         "num_attention_heads": 9,
         "num_key_value_heads": 3,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e5, "mrope_section": [8, 12, 12]},
