@@ -299,10 +299,19 @@ def _measure(configs: list[TrainConfig], device: str) -> dict[str, float | None]
         ):
             pass
 
+    def begin() -> None:
+        """Back to zero moments: a run's first step is differentiated in float64."""
+        for moments in run.state.inner.moments.values():
+            for moment in moments.values():
+                moment.zero_()
+        run.state.inner = run.trainer.inner.make_state(0, run.state.inner.moments)
+
     window()
+    begin()
     if device != "cpu":
         return {"allocator": memory.extra_peak(window, device=device), "resident": None}
     resident = memory.extra_peak(window)
+    begin()
     return {"allocator": _allocated(window), "resident": resident}
 
 
