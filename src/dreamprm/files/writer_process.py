@@ -44,7 +44,7 @@ def _machine() -> str:
 
 
 def _start(pid: int) -> str | None:
-    """When a process started; None if there is none of this number, or no /proc to ask."""
+    """When a process started; None if no process has this number, or there is no /proc to read."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
         # The command's name, in brackets, may hold anything; a zombie (Z) has ended.

@@ -236,7 +236,7 @@ def _published(prediction: Prediction, *, graded: bool) -> Judgement:
     """The judgement given by the flag or grade in the file.
 
     Raises:
-        DataError: there is none, or it is a grade where answers are right or wrong.
+        DataError: it has no judgement, or has a grade where answers are right or wrong.
     """
     outcome = prediction.outcome
     if outcome is None:

@@ -71,7 +71,7 @@ class QuestionSet(Sequence[BenchmarkQuestion]):
         return iter(self._questions)
 
     def named(self, id: str) -> BenchmarkQuestion | None:
-        """The question with this record id or published id; None if there is none."""
+        """The question with this record id or published id; None if no question has it."""
         return self._by_id.get(id) or self._by_published.get(id)
 
     def required(self, id: str) -> BenchmarkQuestion:
