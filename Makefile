@@ -21,17 +21,27 @@ setup: $(TOOLS)
 # Python compiles what it imports, once, if it may.
 unexport PYTHONDONTWRITEBYTECODE
 
+# A pip that was killed may leave packages that no later one can read: where UNFINISHED still stands, the environment
+# is made anew. One that failed by itself (no network) leaves what was there.
+UNFINISHED := $(VENV)/.unfinished
+TEST_EXTRAS := [test,lint]
+define install
+@touch $(UNFINISHED)
+trap 'exit 130' INT TERM; $(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e "$(1)" \
+  || { status=$$?; [ $$status -gt 128 ] || rm $(UNFINISHED); exit $$status; }
+@rm $(UNFINISHED)
+@touch $@
+endef
+
 # Installed again whenever the requirements change. The stamp comes last, so that a failed install is repeated.
-$(STAMP): setup.cfg pyproject.toml constraints.txt
+$(STAMP): setup.cfg pyproject.toml constraints.txt $(wildcard $(UNFINISHED))
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + "; give another: make setup PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e .
-	@touch $@
+	$(PYTHON) -m venv $(if $(wildcard $(UNFINISHED)),--clear) $(VENV)
+	$(call install,.)
 
 # What tests and lint need comes on top when it is first asked for: `make train` needs none of it.
 $(TOOLS): $(STAMP)
-	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e ".[test,lint]"
-	@touch $@
+	$(call install,.$(TEST_EXTRAS))
 
 train: $(STAMP)
 	$(if $(CONFIG),$(BIN)/dreamprm train $(CONFIG),$(BIN)/python experiments/sandbox_chain.py) $(ARGS)
@@ -71,8 +81,7 @@ test-lowest: $(LOWEST)/.installed
 
 # The site's own packages are installed when they are first needed: `make train` and `make test` do without.
 $(VENV)/.installed-docs: $(STAMP)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
-	@touch $@
+	$(call install,.[docs])
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
