@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Any
 
 from dreamprm import __version__
-from dreamprm.config.errors import UserError
+from dreamprm.config.errors import DataError, UserError
 from dreamprm.config.help import describe
 from dreamprm.config.loading import load_config
 from dreamprm.files.disk_errors import FULL, PLACE, disk_error, told
@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         own = launched_processes()
         which = f" (process {own.rank} of {own.count})" if own.rank else ""
-        print(f"dreamprm{which}: {error}", file=sys.stderr)
+        print(f"dreamprm{which}: {error}{_conversion(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         print(_interrupted(arguments), file=sys.stderr)
@@ -187,6 +187,14 @@ def _dispatch(arguments: list[str]) -> int:
     if command.then is not None and launched.rank == 0:
         _load(COMMANDS[command.then].run)([config.output])
     return 0
+
+
+def _conversion(error: UserError) -> str:
+    """How to convert the file that an error is about, if it looks like another project's; else ""."""
+    if not isinstance(error, DataError) or error.unlike is None:
+        return ""
+    formats = import_module("dreamprm.formats.registry").FORMATS
+    return str(import_module("dreamprm.formats.look_alikes").conversion(error.unlike, formats))
 
 
 def _split(arguments: list[str]) -> tuple[str | None, list[str]]:

@@ -118,6 +118,36 @@ _VISUALPRM = {
     ],
     "num_mc_sequences": 8,
 }
+_SHEPHERD = {
+    "input": "Why? Step 1: Add. \u043a\u0438\nStep 2: So 4. \u043a\u0438",
+    "label": "Why? Step 1: Add. +\nStep 2: So 4. -",
+    "task": "GSM8K",
+}
+_SEPARATED = {"question": "Why?", "process": "a<prm>\n\nb<prm>", "labels": [1.0, "-"], "image_path": "i.png"}
+_RATED = {"completions": [{"text": "a", "rating": 1}, {"text": "b", "rating": 0}], "chosen_completion": 0}
+_LAST = {"completions": [{"text": "c", "rating": -1}], "human_completion": None, "chosen_completion": None}
+_PRM800K = {
+    "labeler": "l",
+    "question": {"problem": "Why?"},
+    "label": {"steps": [_RATED, _LAST], "finish_reason": "found_error"},
+}
+_DATA = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"  # one pixel
+_VISUAL = {
+    "image": ["i.png"],
+    "question": "Why?",
+    "response": {"steps": _STEPS, "process_correctness": [0, -1]},
+    "policy_model": "m",
+    "data_source": "MMMU",
+}
+_PRMBENCH = {
+    "original_question": "Why?",
+    "modified_question": "Why?",
+    "original_process": _STEPS,
+    "modified_process": _STEPS,
+    "error_steps": [2],
+    "idx": "i",
+    "classification": "redundency",
+}
 _TABLE = {"q": "How many?", "o": ["3", "4"], "a": 1, "pic": "i.png", "m": {"s": "math", "p": 2, "t": None}}
 _MAP = {
     "question": "q",
@@ -147,6 +177,18 @@ SOURCES: dict[str, list[Source]] = {
     "mr_ben": [Source(_written("mr_ben", "m.json"))],
     "bigbench_mistake": [Source(_written("bigbench_mistake", "b.jsonl"))],
     "trl": [Source(_written("trl", "t.jsonl"))],
+    "math_shepherd": [Source(_lines("m.jsonl", _SHEPHERD)), Source(_written("math_shepherd", "w.jsonl"))],
+    "separated": [
+        Source(_lines("s.jsonl", _SEPARATED, {**_SEPARATED, "process": "a\n\nb"})),
+        Source(_written("separated", "w.jsonl", separator="<extra_0>")),
+    ],
+    "prm800k": [
+        Source(_lines("p.jsonl", _PRM800K, _PRM800K), lambda folder: {"alternatives": True}),
+        Source(_written("prm800k", "w.jsonl")),
+    ],
+    "ursa": [Source(_written("ursa", "u.jsonl"))],
+    "visualprocessbench": [Source(_lines("test.jsonl", _VISUAL, {**_VISUAL, "image": _DATA}))],
+    "prmbench": [Source(_lines("p.jsonl", _PRMBENCH)), Source(_written("prmbench", "w.jsonl"))],
     "visualprm": [
         Source(_lines("v.jsonl", _VISUALPRM, {**_VISUALPRM, "id": 3})),
         Source(_written("visualprm", "c.jsonl", form="conversations")),

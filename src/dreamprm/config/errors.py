@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -11,7 +12,15 @@ class UserError(ValueError):
 
 
 class DataError(UserError):
-    """A bad record: the message names file, line, field, value and what is allowed."""
+    """A bad record: the message names file, line, field, value and what is allowed.
+
+    Attributes:
+        unlike: a file whose rows lack a field that they need: it may be of another format.
+    """
+
+    def __init__(self, message: str, *, unlike: Path | None = None) -> None:
+        super().__init__(message)
+        self.unlike = unlike
 
 
 def shortened(value: object) -> str:

@@ -53,9 +53,18 @@ def _step(
     rollouts: Iterable[int | None],
     id: str,
     place: str,
+    final_answer_correct: bool | None,
 ) -> StepRecord:
     return StepRecord(
-        question, tuple(images), domain, tuple(steps), tuple(labels), tuple(rollouts), id, place=place
+        question,
+        tuple(images),
+        domain,
+        tuple(steps),
+        tuple(labels),
+        tuple(rollouts),
+        id,
+        place=place,
+        final_answer_correct=final_answer_correct,
     )
 
 
@@ -112,6 +121,7 @@ FORMS: dict[str, ArrowForm] = {
                 "rollouts": pa.list_(pa.int64()),
                 "id": pa.string(),
                 "place": pa.string(),
+                "final_answer_correct": pa.bool_(),
             }
         ),
         _step,

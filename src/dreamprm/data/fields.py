@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dreamprm.config.errors import DataError, UserError, closest
-from dreamprm.data.image_paths import LEAVES, image_path, is_vouched
+from dreamprm.data.image_paths import LEAVES, image_path, is_no_path, is_vouched
 from dreamprm.files.json_values import shown
 
 
@@ -84,7 +84,10 @@ class Fields:
             if near
             else f"; the record has {', '.join(map(repr, self.values)) or 'no fields'}"
         )
-        return DataError(f"{self.where}: field '{self.prefix}{name}' is missing; allowed: {allowed}{hint}")
+        return DataError(
+            f"{self.where}: field '{self.prefix}{name}' is missing; allowed: {allowed}{hint}",
+            unlike=self.path,
+        )
 
     def text(self, name: str) -> str:
         """A required text that is not empty."""
@@ -301,15 +304,23 @@ class ImagePolicy:
         cut_off = None
         for index, path in enumerate(paths):
             problem, warning = self._problem(path)
+            place = path
+            if is_no_path(given[index]):
+                problem, place = "no path, but the image itself or a URL", given[index][:60]
             if problem and self.missing == "text_only":
                 # All of them: without the first, the second would be taken for it.
-                return FoundImages((), lost=f"{path}: {problem}")
+                return FoundImages((), lost=f"{place}: {problem}")
             cut_off = cut_off or (f"{path}: {warning}" if warning else None)
             if problem:
                 where = f"{name}[{index}]" if name == "images" else name
                 allowed = (
-                    f"a readable image file ({problem}: {path}; set image_root, or missing_image=text_only)"
+                    f"a readable image file ({problem}: {place}; set image_root, or missing_image=text_only)"
                 )
+                if place is not path:
+                    allowed = (
+                        f"the path of an image file ({problem}; dreamprm convert format=steps, or the format"
+                        " that the file is of, writes images to files)"
+                    )
                 raise fields.error(where, allowed, given[index])
         return FoundImages(paths, cut_off=cut_off)
 

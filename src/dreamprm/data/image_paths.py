@@ -36,6 +36,12 @@ def image_path(root: str, given: str, *, allow_outside: bool) -> tuple[str, str 
     return path, f"leads out of {root}"
 
 
+def is_no_path(given: str) -> bool:
+    """Whether a record's image is given by a data URL or a URL instead of a path."""
+    scheme, mark, _ = given[:12].partition("://")
+    return given[:5].lower() == "data:" or (bool(mark) and scheme.isalnum())
+
+
 def vouch(path: str | Path) -> None:
     """Note in a file that this package wrote that its image paths were checked, or allowed by the user.
 

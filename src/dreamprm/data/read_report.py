@@ -160,5 +160,6 @@ class Tolerance:
             raise DataError(
                 f"{path}: {report.bad} of {report.rows} rows are bad, more than"
                 f" max_bad_fraction={self.max_bad_fraction} allows; fix the file or raise the limit."
-                f" The first:\n  {reasons}"
+                f" The first:\n  {reasons}",
+                unlike=path,
             )

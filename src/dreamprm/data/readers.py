@@ -41,7 +41,7 @@ def read_step_records(
     Public form: `input` (question), `add` (the chain up to this step), `accuracy` in [0, 1], `dataset`,
     `image_path`, optional `id`, `times` (rollouts); the rows of a chain are grouped, see `group_nested`.
     Own form: `question`, `image` or `images`, `domain`, `steps`, `labels` (null = not labelled), optional
-    `rollouts`, `id`. Other fields are ignored. DreamPRM, arXiv 2505.20241.
+    `rollouts`, `id`, `final_answer_correct`. Other fields are ignored. DreamPRM, arXiv 2505.20241.
 
     Args:
         path: a JSON array or a JSON Lines file of any size; it is read row by row.
@@ -224,6 +224,7 @@ def step_record(
         rollouts=fields.counts("rollouts", len(steps)),
         id=fields.identifier(),
         place=fields.place,
+        final_answer_correct=fields.optional_truth("final_answer_correct"),
     )
 
 

@@ -28,7 +28,7 @@ from dreamprm.responses import StepCounts
 R = TypeVar("R", StepRecord, MetaRecord, CandidateRecord)
 Kind = Literal["step", "meta", "candidate"]
 
-_FORM = 6  # part of the cache key: raise it when the stored form or what the readers return changes
+_FORM = 7  # part of the cache key: raise it when the stored form or what the readers return changes
 _BATCH_ROWS = 1000
 _TABLE, _REPORT = "records.arrow", "report.json"
 

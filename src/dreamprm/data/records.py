@@ -22,6 +22,9 @@ class StepRecord:
         rollouts: for each step, the number of completions its label is estimated from, or None if unknown.
         id: identifies the record in messages.
         place: where in its file it was read, for messages after its name: `:17`; "" if it was not read.
+        final_answer_correct: the outcome label: whether the answer that the chain ends with is right, as far
+            as the source says so, whatever the steps' labels are; None if it is not known. It describes the
+            chain and is no part of it, so records that differ in it alone are equal.
     """
 
     question: str
@@ -32,6 +35,7 @@ class StepRecord:
     rollouts: tuple[int | None, ...]
     id: str
     place: str = field(default="", compare=False, repr=False)
+    final_answer_correct: bool | None = field(default=None, compare=False)
 
     @property
     def image(self) -> str | None:
@@ -180,12 +184,17 @@ def to_json(record: Record) -> dict[str, Any]:
     else:
         head["images"] = list(record.images)
     if isinstance(record, StepRecord):
-        return head | {
-            "domain": record.domain,
-            "steps": list(record.steps),
-            "labels": list(record.labels),
-            "rollouts": list(record.rollouts),
-        }
+        outcome = record.final_answer_correct
+        return (
+            head
+            | {
+                "domain": record.domain,
+                "steps": list(record.steps),
+                "labels": list(record.labels),
+                "rollouts": list(record.rollouts),
+            }
+            | ({} if outcome is None else {"final_answer_correct": outcome})
+        )
     if isinstance(record, MetaRecord):
         return head | {"steps": list(record.steps), "correct": record.correct}
     if isinstance(record, QuestionRecord):

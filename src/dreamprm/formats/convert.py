@@ -19,6 +19,7 @@ from dreamprm.files.disk_errors import require_folder
 from dreamprm.files.locks import owned_path
 from dreamprm.formats.format import ConvertReport, Direction, Format
 from dreamprm.formats.image_folder import images_from
+from dreamprm.formats.look_alikes import with_hint
 from dreamprm.formats.published_flags import FlagAgreement, compared
 from dreamprm.formats.registry import FORMATS
 from dreamprm.responses.step_counts import step_lines
@@ -93,8 +94,8 @@ def convert_file(
         UserError: an unknown format or option (the message suggests the nearest known one), a direction that
             the format does not support, a missing source, a destination that is the source, or that another
             process is writing.
-        DataError: a bad record (the message names file, line, field, value and what is allowed), or nothing
-            to write.
+        DataError: a bad record (the message names file, line, field, value and what is allowed; where the
+            file's fields look like those of other formats, also these), or nothing to write.
     """
     require_name("format", format, FORMATS)
     chosen = FORMATS[format]
@@ -114,7 +115,12 @@ def convert_file(
         raise UserError(f"destination is a folder: {destination}; give the path of a file to write")
     require_folder(destination.parent, "the folder of destination")
     with owned_path(destination):
-        return _converted(format, source, destination, direction, options)
+        try:
+            return _converted(format, source, destination, direction, options)
+        except DataError as error:
+            if direction == "out":
+                raise
+            raise with_hint(error, source, FORMATS, format) from error
 
 
 def _converted(

@@ -92,18 +92,21 @@ class Options(ABC):
 
     Attributes:
         shared: for a class whose options several formats share, the heading of those options in `--help`.
+        may_be_blank: options whose text may be white space.
 
     Raises:
         UserError: an option with a value that is not allowed.
     """
 
     shared: ClassVar[str] = ""
+    may_be_blank: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_settings(self)
         for leaf in declared(type(self)):
             value = getattr(self, leaf.key)
-            if isinstance(value, str) and not value.strip():
+            blank = value.strip() == "" if isinstance(value, str) else False
+            if blank and not (value and leaf.key in self.may_be_blank):
                 raise UserError(f"{leaf.key} must be a non-empty text, got {value!r}")
 
 
@@ -114,10 +117,13 @@ class Reader(Options):
     Attributes:
         kind: the kind of our records that it yields.
         help: its line in `--help`.
+        signature: the fields that tell a row of the format from rows of others; several sets for a format
+            with several layouts, none for one whose rows are not in one file, or have no fields of its own.
     """
 
     kind: ClassVar[Kind]
     help: ClassVar[str]
+    signature: ClassVar[tuple[tuple[str, ...], ...]]
 
     @abstractmethod
     def read(self, path: Path, report: ConvertReport) -> Iterator[Record]:

@@ -15,10 +15,11 @@ from dreamprm.data.fields import Fields
 from dreamprm.data.image_paths import LEAVES, image_path
 from dreamprm.data.records import Record
 from dreamprm.files.atomic import write_atomically
+from dreamprm.formats.image_sources import decoded, downloaded, is_data, is_embedded
 
 R = TypeVar("R", bound=Record)
 
-_IMAGE = "an image path, the bytes of an image file, {'bytes', 'path'}, a list of these, or null"
+_IMAGE = "an image path, the bytes of an image file, a data URL, {'bytes', 'path'}, a list of these, or null"
 
 
 def images_of(fields: Fields, name: str = "image") -> tuple[str, ...]:
@@ -55,6 +56,7 @@ class ImageFolder:
         root: the folder that relative paths start from; None: the layout's own folder, or else the file's.
         folder: where embedded images are written, created if missing; None: embedded images are an error.
         allow_outside: whether a path may lead out of its folder (`image_path`).
+        allow_urls: whether images on other machines are downloaded.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class ImageFolder:
         folder: str | Path | None = None,
         *,
         allow_outside: bool = False,
+        allow_urls: bool = False,
     ) -> None:
         if root is not None and not Path(root).is_dir():
             raise UserError(
@@ -70,7 +73,7 @@ class ImageFolder:
             )
         self._root = None if root is None else os.path.abspath(root)
         self._folder = None if folder is None else Path(os.path.abspath(folder))
-        self.allow_outside = allow_outside
+        self.allow_outside, self._allow_urls = allow_outside, allow_urls
         self._written: list[Path] = []
         self._stored: dict[str, str] = {}  # path by digest: many rows of a table may hold the same image
         self._made_folder = False
@@ -104,7 +107,7 @@ class ImageFolder:
         """The paths of a field's images, in order; empty if the field is absent or null.
 
         A field holds a path, the bytes of an image file, `{"bytes", "path"}` (as in the hub's parquet files),
-        or a list of these.
+        a data URL, a URL if these are allowed, or a list of these.
 
         Raises:
             DataError: anything else, bytes that are not an image, or a path that does not exist.
@@ -172,17 +175,65 @@ class ImageFolder:
             self._folder.rmdir()
             self._made_folder = False
 
-    def _one(self, row: Fields, name: str, value: Any, base: Path | None) -> str | None:
+    def stored(self, row: Fields, name: str, value: Any) -> str | None:
+        """The path of an image given by other than its path (`is_embedded`); None if it is null.
+
+        A `{"bytes", "path"}` without bytes gives its path as written. JSON holds bytes as base64.
+
+        Raises:
+            DataError: bytes that are not an image, text that is not base64, a URL that is not allowed or
+                cannot be downloaded.
+            UserError: no folder is set to write the image to.
+        """
         if isinstance(value, Mapping):
             content, path = value.get("bytes"), value.get("path")
-            value = content if content is not None else path
-        if value is None:
-            return None
+            if isinstance(content, str):
+                return self.embed(row, name, self._decoded(row, name, content))
+            if content is None and (path is None or (isinstance(path, str) and not is_embedded(path))):
+                return path
+            value = path if content is None else content
         if isinstance(value, bytes):
             return self.embed(row, name, value)
+        if isinstance(value, str) and is_data(value):
+            return self.embed(row, name, self._decoded(row, name, value))
+        if isinstance(value, str) and is_embedded(value):
+            return self._downloaded(row, name, value)
+        raise row.error(name, _IMAGE)
+
+    def _one(self, row: Fields, name: str, value: Any, base: Path | None) -> str | None:
+        if isinstance(value, Mapping) and value.get("bytes") is None:
+            value = value.get("path")
+        if value is None:
+            return None
+        if is_embedded(value):
+            return self.stored(row, name, value)
         if isinstance(value, str) and value.strip():
             return self.find(row, name, [value], base=base)
         raise row.error(name, _IMAGE)
+
+    def _decoded(self, row: Fields, name: str, text: str) -> bytes:
+        try:
+            return decoded(text)
+        except ValueError as error:
+            raise row.error(name, f"the bytes of an image file in base64 ({error})", text) from None
+
+    def _downloaded(self, row: Fields, name: str, url: str) -> str:
+        if not self._allow_urls:
+            raise row.error(
+                name,
+                "an image on this machine (this is a URL: set allow_urls=true to download such images, which"
+                " tells their servers that you do)",
+                url,
+            )
+        if self._folder is None:
+            raise UserError(
+                f"{row.path} names images by URLs; set image_folder to the folder to write them to"
+            )
+        try:
+            content = downloaded(url)
+        except ValueError as error:
+            raise row.error(name, f"a URL that can be downloaded ({error})", url) from None
+        return self.embed(row, name, content)
 
     def _store(self, content: bytes, name: str) -> Path:
         assert self._folder is not None

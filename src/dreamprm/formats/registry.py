@@ -21,11 +21,17 @@ from dreamprm.formats.questions.scienceqa import ScienceQA
 from dreamprm.formats.questions.tabmwp import TabMWP
 from dreamprm.formats.records.bigbench_mistake import BigBenchMistake, BigBenchMistakeWriter
 from dreamprm.formats.records.dreamprm15 import DreamPRM15, DreamPRM15Writer
+from dreamprm.formats.records.math_shepherd import MathShepherd, MathShepherdWriter
 from dreamprm.formats.records.mathv import MathV, MathVWriter
 from dreamprm.formats.records.mr_ben import MRBen, MRBenWriter
+from dreamprm.formats.records.prm800k import PRM800K, PRM800KWriter
+from dreamprm.formats.records.prmbench import PRMBench, PRMBenchWriter
 from dreamprm.formats.records.processbench import ProcessBench, ProcessBenchWriter
+from dreamprm.formats.records.separated import Separated, SeparatedWriter
 from dreamprm.formats.records.trl import TRL, TRLWriter
+from dreamprm.formats.records.ursa import URSA, URSAWriter
 from dreamprm.formats.records.visualprm import VisualPRM, VisualPRMWriter
+from dreamprm.formats.records.visualprocessbench import VisualProcessBench, VisualProcessBenchWriter
 from dreamprm.formats.records.vlmevalkit import VLMEvalKit, VLMEvalKitWriter
 
 FORMATS: dict[str, Format] = {
@@ -34,6 +40,12 @@ FORMATS: dict[str, Format] = {
     "bigbench_mistake": Format(BigBenchMistake, BigBenchMistakeWriter),
     "visualprm": Format(VisualPRM, VisualPRMWriter),
     "trl": Format(TRL, TRLWriter),
+    "math_shepherd": Format(MathShepherd, MathShepherdWriter),
+    "separated": Format(Separated, SeparatedWriter),
+    "prm800k": Format(PRM800K, PRM800KWriter),
+    "ursa": Format(URSA, URSAWriter),
+    "visualprocessbench": Format(VisualProcessBench, VisualProcessBenchWriter),
+    "prmbench": Format(PRMBench, PRMBenchWriter),
     "dreamprm15": Format(DreamPRM15, DreamPRM15Writer),
     "mathv": Format(MathV, MathVWriter),
     "vlmevalkit": Format(VLMEvalKit, VLMEvalKitWriter),

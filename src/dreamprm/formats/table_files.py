@@ -61,6 +61,13 @@ def read_table(path: str | Path, *, split: str | None = None) -> Iterator[Fields
     yield from usable_rows(_READERS[kind](path), typed=kind in _TYPED)
 
 
+def read_any(path: str | Path, *, split: str | None = None) -> Iterator[Fields | DataError]:
+    """The rows of a table, or of a JSON file with any ending (see `read_table`)."""
+    path = Path(path)
+    is_table = path.is_dir() or path.suffix.lower() in _READERS and path.suffix.lower() not in _JSON
+    return read_table(path, split=split) if is_table or split is not None else json_rows(path)
+
+
 def read_cells(path: str | Path) -> Iterator[Fields]:
     """Read a table of cells; an empty cell (in JSON also NaN) is null, and a bad row is an error.
 
@@ -293,3 +300,4 @@ _READERS: dict[str, Callable[[Path], Iterator[Fields | DataError]]] = {
     ".arrow": _arrow_rows,
 }
 _TYPED = (".parquet", ".arrow")
+_JSON = (".json", ".jsonl", ".ndjson")

@@ -100,6 +100,7 @@ def joined(parts: Sequence[ScoredSteps]) -> ScoredSteps:
     return dataclasses.replace(
         parts[0],
         ids=tuple(name for part in parts for name in part.ids),
+        domains=tuple(name for part in parts for name in part.domains),
         offsets=np.concatenate(offsets),
         log_odds={
             scorer: np.concatenate([part.log_odds[scorer] for part in parts]) for scorer in parts[0].log_odds

@@ -11,17 +11,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from dreamprm.config.errors import DataError, UserError, nearest
 from dreamprm.config.loading import versions
 from dreamprm.data.read_report import OnError, Tolerance
 from dreamprm.data.step_scores import probability
+from dreamprm.evaluation.bootstrap import Estimate
 from dreamprm.evaluation.given_names import first_row, scorers_of
 from dreamprm.evaluation.steps.development import Parts, other_records, set_subset_apart, split_questions
-from dreamprm.evaluation.steps.first_errors import FIGURES, GUESSES
+from dreamprm.evaluation.steps.first_errors import FIGURES, GUESSES, predict_first_errors
+from dreamprm.evaluation.steps.mr_score import MR_FIGURES, mr_scores
 from dreamprm.evaluation.steps.page import page
 from dreamprm.evaluation.steps.reader import StepFile, read_scored_steps
 from dreamprm.evaluation.steps.scored_steps import ScoredSteps
 from dreamprm.evaluation.steps.settings import EvaluateStepsConfig
+from dreamprm.evaluation.steps.step_f1 import (
+    OVER_DOMAINS,
+    STEP_FIGURES,
+    StepThreshold,
+    best_threshold,
+    step_f1,
+)
 from dreamprm.evaluation.steps.step_figures import (
     Bootstrap,
     Threshold,
@@ -127,6 +138,8 @@ def evaluate(
         "development": development_counts(parts),
         "thresholds": {name: threshold.to_json() for name, threshold in thresholds.items()},
         "first_error": {figure: _json(names, bootstrap) for figure, names in by_figure.items()},
+        "step_f1": _step_f1(config, parts, bootstrap),
+        "mr_score": _mr_score(parts, thresholds, bootstrap),
         "auc": _json(aucs, bootstrap),
         "calibration": calibration_figures(parts, bootstrap, bins=config.bins),
     }
@@ -143,6 +156,56 @@ def evaluate(
         }
     result["versions"] = versions()
     return result
+
+
+def _step_f1(config: EvaluateStepsConfig, parts: Parts, bootstrap: Bootstrap) -> dict[str, Any]:
+    """Step F1s by figure, scorer and subset, with their means; those of domains; and the thresholds."""
+    without = config.step_f1_without
+    known = [steps for steps in parts.test.values() if (~np.isnan(steps.right)).any()]
+    if not known or (parts.development is None and config.threshold.value is None):
+        return {}
+    if parts.development is None:
+        assert config.threshold.value is not None
+        given = math.log(config.threshold.value / (1 - config.threshold.value))
+        thresholds = {name: StepThreshold(given) for name in known[0].log_odds}
+    else:
+        thresholds = {
+            name: best_threshold(parts.development, name, without=without) for name in known[0].log_odds
+        }
+    found = step_f1(parts, thresholds, bootstrap, without=without)
+    by_figure = {
+        figure: {
+            scorer: with_mean({name: one[figure] for name, one in subsets.items()}, parts.apart)
+            for scorer, subsets in found["subsets"].items()
+        }
+        for figure in (*STEP_FIGURES, *OVER_DOMAINS)
+    }
+    return {
+        "thresholds": {name: one.to_json() for name, one in thresholds.items()},
+        "without": list(without),
+        "figures": _json(by_figure, bootstrap),
+        "domains": _json(found["domains"], bootstrap),
+        "pooled": _json(found["pooled"], bootstrap),
+    }
+
+
+def _mr_score(parts: Parts, thresholds: Mapping[str, Threshold], bootstrap: Bootstrap) -> dict[str, Any]:
+    """MR-Ben's figures by figure, scorer and subset, with their means over subsets."""
+    found: dict[str, dict[str, dict[str, Estimate]]] = {}
+    for index, (subset, steps) in enumerate(parts.test.items()):
+        if not steps.judged.any():
+            continue
+        draws = bootstrap.draws(steps.question_numbers[1], index)
+        for name, threshold in thresholds.items():
+            figures = mr_scores(predict_first_errors(steps, name, threshold.log_odds), steps, draws)
+            for figure, estimate in figures.items():
+                found.setdefault(figure, {}).setdefault(name, {})[subset] = estimate
+    by_figure = {
+        figure: {name: with_mean(subsets, parts.apart) for name, subsets in found[figure].items()}
+        for figure in MR_FIGURES
+        if figure in found
+    }
+    return dict(_json(by_figure, bootstrap))
 
 
 def _json(value: Any, bootstrap: Bootstrap) -> Any:
@@ -203,7 +266,7 @@ def _check_scorers(config: EvaluateStepsConfig, files: Mapping[str, StepFile]) -
 
 def _parts(config: EvaluateStepsConfig, subsets: Mapping[str, ScoredSteps]) -> Parts:
     threshold = config.threshold
-    if threshold.chosen_on == "nothing" or not any(steps.judged.any() for steps in subsets.values()):
+    if threshold.chosen_on == "nothing" or all(np.isnan(steps.right).all() for steps in subsets.values()):
         return Parts(None, subsets)
     if threshold.chosen_on == "split":
         return split_questions(subsets, fraction=threshold.fraction, seed=config.seed)

@@ -23,6 +23,8 @@ def page(result: Mapping[str, Any]) -> str:
         " subsets that have the figure.",
         *_records(result),
         *_first_errors(result),
+        *_step_f1(result),
+        *_mr_score(result),
         *_aucs(result),
         *_calibration(result),
         *_differences(result),
@@ -89,6 +91,59 @@ def _first_errors(result: Mapping[str, Any]) -> list[str]:
     ]
     poor = wording.without_finds(result)
     return [*text, *([poor] if poor else []), *wording.cautions(result)]
+
+
+def _step_f1(result: Mapping[str, Any]) -> list[str]:
+    held = result.get("step_f1")
+    if not held or not held["figures"]["micro_f1"]:
+        return []
+    figures = held["figures"]
+    rows = {
+        f"{scorer}, {shown}": subsets
+        for figure, shown in wording.STEP_F1_FIGURES.items()
+        for scorer, subsets in figures[figure].items()
+    }
+    thresholds = [
+        [
+            scorer,
+            f"{one['probability']:.4g}",
+            f"{one['log_odds']:.4g}",
+            percent(one["development"]["f1"]) if "development" in one else "given",
+        ]
+        for scorer, one in held["thresholds"].items()
+    ]
+    text = [
+        "## Step F1 (VisualProcessBench, PRMBench)",
+        wording.STEP_F1 + wording.without_domains(held["without"]),
+        _subset_table(result, rows, _percents),
+    ]
+    for scorer, subsets in held["domains"].items():
+        for subset, domains in subsets.items():
+            head = [f"{scorer}, {subset}", *wording.STEP_F1_OF_DOMAINS.values()]
+            cells = [
+                [domain, *(_percents(one[figure]) for figure in wording.STEP_F1_OF_DOMAINS)]
+                for domain, one in domains.items()
+            ]
+            text.append(_table(head, cells))
+    if held["pooled"]:
+        pooled = [
+            [scorer, _percents(one["f1"]), _percents(one["accuracy"])]
+            for scorer, one in held["pooled"].items()
+        ]
+        text.append(_table(["all subsets pooled", "micro F1", "accuracy"], pooled))
+    return [*text, _table(["scorer", "threshold", "its log-odds", "development micro F1"], thresholds)]
+
+
+def _mr_score(result: Mapping[str, Any]) -> list[str]:
+    held = result.get("mr_score")
+    if not held:
+        return []
+    rows = {
+        f"{scorer}, {shown}": subsets
+        for figure, shown in wording.MR_FIGURES.items()
+        for scorer, subsets in held[figure].items()
+    }
+    return ["## Whole solutions (MR-Ben)", wording.MR_SCORE, _subset_table(result, rows, _decimals)]
 
 
 def _aucs(result: Mapping[str, Any]) -> list[str]:

@@ -74,6 +74,7 @@ def read_scored_steps(
             labels=labels,
             rollouts=fields.counts("rollouts", len(steps)),
             scores={name: scores[name] for name in wanted},
+            domain=_domain(fields),
         )
 
     records = list(parsed_records(path, parse, report, tolerance or Tolerance()))
@@ -114,6 +115,11 @@ def _check_scorers(fields: Fields, scores: Scores, wanted: Sequence[str], *, nam
             " (scorers=[...]) if the records have different ones",
             more,
         )
+
+
+def _domain(fields: Fields) -> str:
+    domain = fields.values.get("domain")
+    return domain if isinstance(domain, str) else ""
 
 
 def _images(fields: Fields) -> list[str]:

@@ -27,6 +27,7 @@ class ScoredRecord(NamedTuple):
         labels: per step, a number in [0, 1], or None if it is unknown.
         rollouts: per step, the number of rollouts behind the label, or None.
         scores: log-odds by scorer, one per step.
+        domain: what its figures may be broken down by; "" if it has none.
     """
 
     id: str
@@ -34,6 +35,7 @@ class ScoredRecord(NamedTuple):
     labels: tuple[float | None, ...]
     rollouts: tuple[int | None, ...]
     scores: Scores
+    domain: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class ScoredSteps:
         first_error: (R,) index of the first wrong step, `ERROR_FREE` or `UNKNOWN`.
         log_odds: (S,) by scorer.
         soft: whether the labels are estimates of a probability, not judgements.
+        domains: (R) the domain of each record.
     """
 
     ids: tuple[str, ...]
@@ -61,6 +64,7 @@ class ScoredSteps:
     first_error: Integers
     log_odds: Mapping[str, Floats]
     soft: bool
+    domains: tuple[str, ...]
 
     @classmethod
     def of(cls, records: Sequence[ScoredRecord], *, label_threshold: float | None = None) -> ScoredSteps:
@@ -101,6 +105,7 @@ class ScoredSteps:
                 for name in scorers
             },
             soft=soft,
+            domains=tuple(record.domain for record in records),
         )
 
     def __len__(self) -> int:
@@ -110,6 +115,11 @@ class ScoredSteps:
     def record(self) -> Integers:
         """(S,) the record of each step."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    @property
+    def domain_of_steps(self) -> NDArray[np.str_]:
+        """(S,) the domain of each step."""
+        return np.array(self.domains, dtype=np.str_)[self.record]
 
     @property
     def question_numbers(self) -> tuple[Integers, int]:
@@ -153,6 +163,7 @@ class ScoredSteps:
             first_error=self.first_error[chosen],
             log_odds={name: values[steps] for name, values in self.log_odds.items()},
             soft=self.soft,
+            domains=tuple(name for name, take in zip(self.domains, chosen) if take),
         )
 
 

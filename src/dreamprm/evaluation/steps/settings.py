@@ -70,6 +70,9 @@ class EvaluateStepsConfig(BadRecordSettings):
         "every labelled step; steps.json has both",
         choices=SCOPES,
     )
+    step_f1_without: list[str] = setting(
+        [], "domains whose steps do not count for step F1 (PRMBench: [correct]); domains are the records' own"
+    )
     bins: int = setting(10, "bins of the reliability curves", minimum=1, maximum=1000)
     seed: int = setting(0, "seed for the split and the bootstrap", minimum=0, maximum=LARGEST_SEED)
     resamples: int = setting(2000, "bootstrap samples of the questions", minimum=100)

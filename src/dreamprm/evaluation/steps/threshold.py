@@ -33,6 +33,14 @@ class ThresholdCurve:
         return int(np.argmax(self.f1))
 
 
+def between(ends: Floats) -> Floats:
+    """One threshold in each of the intervals (-inf, e_0], (e_0, e_1], ..., (e_last, inf)."""
+    middles = ends[:-1] + (ends[1:] - ends[:-1]) / 2
+    # The middle of neighbouring floats rounds to one of them; the lower one belongs to the interval before.
+    middles = np.where(middles > ends[:-1], middles, ends[1:])
+    return np.concatenate([ends[:1], middles, [np.nextafter(ends[-1], np.inf)]])
+
+
 def threshold_curve(steps: ScoredSteps, scorer: str) -> ThresholdCurve:
     """F1 of every threshold on a development set.
 
@@ -64,19 +72,11 @@ def threshold_curve(steps: ScoredSteps, scorer: str) -> ThresholdCurve:
     lows, highs, minima = np.array(low), np.array(high), np.array(error_free)
     findable = lows < highs  # else an earlier step is always found first
     ends = np.unique(np.concatenate([lows, highs[np.isfinite(highs)], minima]))
-    thresholds = _between(ends)
+    thresholds = between(ends)
     found = _below(lows[findable], thresholds) - _below(highs[findable], thresholds)
     error = found / len(lows)
     correct = (len(minima) - _below(minima, thresholds)) / len(minima)
     return ThresholdCurve(thresholds, error, correct, f1_of(error, correct))
-
-
-def _between(ends: Floats) -> Floats:
-    """One threshold in each of the intervals (-inf, e_0], (e_0, e_1], ..., (e_last, inf)."""
-    middles = ends[:-1] + (ends[1:] - ends[:-1]) / 2
-    # The middle of neighbouring floats rounds to one of them; the lower one belongs to the interval before.
-    middles = np.where(middles > ends[:-1], middles, ends[1:])
-    return np.concatenate([ends[:1], middles, [np.nextafter(ends[-1], np.inf)]])
 
 
 def _below(values: Floats, thresholds: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dreamprm.evaluation.number_text import level_text
@@ -20,6 +20,37 @@ AUC = (
     " Pooled compares steps of all records, per record only those of the same record. By the labelling"
     ' convention, every step after the first error is wrong: "all" counts them, "up to first error" does not.'
 )
+STEP_F1 = (
+    "In %: F1 of right and of wrong steps and their mean (f1), over every step judged right or wrong, also"
+    " after the first error; micro: of all steps of a subset, macro: the mean over its domains. A step whose"
+    " score is below the threshold counts as wrong; the threshold is the given one, or the one with the"
+    " highest micro F1 on the development set."
+)
+STEP_F1_FIGURES = {
+    "micro_f1": "micro F1",
+    "macro_f1": "macro F1 over domains",
+    "f1_right": "F1 of right steps",
+    "f1_wrong": "F1 of wrong steps",
+    "accuracy": "accuracy",
+}
+"""The figures of step F1 that are shown, and their names."""
+STEP_F1_OF_DOMAINS = {
+    "f1": "f1",
+    "f1_right": "right steps",
+    "f1_wrong": "wrong steps",
+    "accuracy": "accuracy",
+}
+MR_SCORE = (
+    "The verdict on a solution is that no step is below the first error's threshold. MCC: Matthews'"
+    " correlation; ACC_step: the share of wrong solutions whose first error is found exactly. MR-Score has a"
+    " third part, of weight .5, for explanations of the error, which a scorer of steps does not give: what is"
+    " shown without it (.2 max(0, MCC) + .3 ACC_step) is at most .5 and no MR-Score."
+)
+MR_FIGURES = {
+    "mcc": "MCC",
+    "acc_step": "ACC_step",
+    "mr_score_without_reason": "MR-Score without its reasons",
+}
 FEW = 50
 """With fewer records of a kind in a subset, bootstrap intervals of an accuracy over them are too narrow."""
 PAIRED = "Paired: both scorers are compared on the same resampled questions."
@@ -102,6 +133,11 @@ def chance_meaning(result: Mapping[str, Any]) -> str:
         "ECE is above 0 by chance too: the column next to it shows the ECE of labels drawn with the scorer's"
         f" own probabilities (mean, and the value that {level_of(result)} of the draws do not exceed)."
     )
+
+
+def without_domains(names: Sequence[str]) -> str:
+    """Which domains do not count, as a sentence; "" if all do."""
+    return f" Without the domains {', '.join(names)}." if names else ""
 
 
 def left_out(result: Mapping[str, Any]) -> list[str]:

@@ -35,6 +35,7 @@ class AI2D(SplitLayout):
     name = "AI2D"
     prefix = "ai2d"
     help = "AI2D: the release's folder, or the hub's lmms-lab/ai2d"
+    signature = (("answerTexts", "correctAnswer", "imageName"),)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row per question."""

@@ -30,6 +30,7 @@ class AOKVQA(SplitLayout):
     name = "A-OKVQA"
     prefix = "aokvqa"
     help = "A-OKVQA: aokvqa_v1p0_SPLIT.json with COCO's images, or the hub's HuggingFaceM4/A-OKVQA"
+    signature = (("choices", "correct_choice_idx", "question_id"),)
 
     def record(self, row: Fields, images: ImageFolder) -> QuestionRecord:
         """The question of one row."""

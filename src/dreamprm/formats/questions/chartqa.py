@@ -33,6 +33,7 @@ class ChartQA(SplitLayout):
     name = "ChartQA"
     prefix = "chartqa"
     help = "ChartQA: the release's SPLIT_human.json or SPLIT_augmented.json, or the hub's tables"
+    signature = (("imgname", "query", "label"), ("query", "label", "human_or_machine"))
 
     author: str | None = setting(
         None,

@@ -54,6 +54,7 @@ class CLEVRMath(SplitLayout):
     name = "CLEVR-Math"
     prefix = "clevr-math"
     help = "CLEVR-Math: the release's clevr-math-SPLIT.json with CLEVR's images, or the hub's table"
+    signature = (("question", "image_filename", "answer", "template"),)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row per question."""
@@ -87,6 +88,7 @@ class SuperCLEVR(QuestionLayout):
     name = "Super-CLEVR"
     prefix = "super-clevr"
     help = "Super-CLEVR: superCLEVR_questions_30k.json with images/ next to it"
+    signature = (("question", "image_filename", "answer", "program"),)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row per question."""

@@ -32,6 +32,7 @@ class DVQA(QuestionLayout):
     name = "DVQA"
     prefix = "dvqa"
     help = "DVQA: the release's SPLIT_qa.json"
+    signature = (("question", "question_id", "image", "answer", "template_id"),)
 
     template: str | None = setting(
         None, "only questions of this kind; null: all", choices=("structure", "data", "reasoning")

@@ -37,6 +37,7 @@ class FieldMap(QuestionLayout):
     name = "table"
     prefix = "table"
     help = "any local table (JSON, CSV, TSV, Excel, parquet, arrow, saved dataset), by a map of its fields"
+    signature = ()  # its fields are whatever the map names
 
     question: str = setting("question", "the field with the question's text")
     answer: str = setting("answer", "the field with the answer; see answer_index")

@@ -30,6 +30,7 @@ class FigureQA(QuestionLayout):
     name = "FigureQA"
     prefix = "figureqa"
     help = "FigureQA: a split's folder, or its qa_pairs.json; yes/no questions get the options Yes and No"
+    signature = (("question_string", "image_index", "answer", "question_id"),)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row per question."""

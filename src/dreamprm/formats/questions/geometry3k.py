@@ -35,6 +35,7 @@ class Geometry3K(SplitLayout):
     name = "Geometry3K"
     prefix = "geometry3k"
     help = "Geometry3K: the release's folder, or the hub's hiyouga/geometry3k"
+    signature = (("problem_text", "choices", "answer", "data_type"),)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row per problem; those of the release are in numerical order."""

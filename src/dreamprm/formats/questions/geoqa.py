@@ -88,6 +88,7 @@ class GeoQAPlus(GeoProblems):
     name = "GeoQA+"
     prefix = "geoqa"
     help = "GeoQA and GeoQA+: the release's pickles (read as plain data only), or a table with their fields"
+    signature = (("subject", "choices", "label", "image"),)
 
     text: str = setting(
         "subject", "the field with the question; use `English_problem` if a translation was added"
@@ -109,6 +110,7 @@ class UniGeo(GeoProblems):
     name = "UniGeo"
     prefix = "unigeo"
     help = "UniGeo: the release's calculation_SPLIT.pk (read as plain data only), or a table with its fields"
+    signature = (("problem", "choice_nums", "label", "img"),)
 
     text: str = setting("English_problem", "the field with the question; `subject` is the Chinese one")
 

@@ -35,6 +35,7 @@ class GEOS(QuestionLayout):
     name = "GEOS"
     prefix = "geos"
     help = "GEOS: geosolver's folders of question.json and diagram.png, or its questions as one JSON array"
+    signature = (("text", "choices", "answer", "diagram_path"), ("text", "choices", "answer", "diagram_url"))
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row per question."""

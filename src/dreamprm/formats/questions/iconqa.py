@@ -37,6 +37,7 @@ class IconQA(QuestionLayout):
     name = "IconQA"
     prefix = "iconqa"
     help = "IconQA: the release's folder iconqa_data; images as options become <image 2>, <image 3>, ..."
+    signature = (("question", "ques_type", "choices", "answer", "grade"),)
 
     split: str | None = setting(None, "which of its splits; null: all", choices=("train", "val", "test"))
     task: str | None = setting(None, "only questions of this kind; null: all", choices=_TASKS)

@@ -44,6 +44,7 @@ class QuestionLayout(RowReader):
     image_folder: Path | None = setting(
         None, "where images embedded in a table are written; null: a folder next to the destination"
     )
+    allow_urls: bool = setting(False, "whether images that are given by a URL (http, https) are downloaded")
     without_image: WithoutImage = setting(
         "error",
         "what to do with a question without an image: error, skip (leave it out and count it), or keep",
@@ -106,7 +107,12 @@ class QuestionLayout(RowReader):
             DataError: a bad row (the message names file, row, field, value and what is allowed), or too many
                 of them. Images written so far are removed.
         """
-        images = ImageFolder(self.image_root, self.image_folder, allow_outside=self.allow_outside)
+        images = ImageFolder(
+            self.image_root,
+            self.image_folder,
+            allow_outside=self.allow_outside,
+            allow_urls=self.allow_urls,
+        )
         if not path.exists():
             raise UserError(f"no such file or folder: {path}; give the {self.name} source as published")
         name, place = _name(path), f"{self.prefix}-{self.source_name(path)}"

@@ -26,6 +26,7 @@ class M3CoT(SplitLayout):
     name = "M3CoT"
     prefix = "m3cot"
     help = "M3CoT: the release's SPLIT.jsonl, or the hub's LightChen2333/M3CoT"
+    signature = (("question", "choices", "answer", "rationale", "topic"),)
 
     context: bool = setting(True, "whether to put the context before the question")
 

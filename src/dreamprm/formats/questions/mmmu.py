@@ -32,6 +32,7 @@ class MMMU(SplitLayout):
     name = "MMMU"
     prefix = "mmmu"
     help = "MMMU: the hub's parquet files of MMMU/MMMU"
+    signature = (("question", "options", "question_type", "image_1"),)
 
     question_type: str | None = setting(None, "only questions of this kind; null: all", choices=_TYPES)
 

@@ -31,6 +31,7 @@ class PlotQA(QuestionLayout):
     name = "PlotQA"
     prefix = "plotqa"
     help = "PlotQA: a split's qa_pairs_V1.json or qa_pairs_V2.json"
+    signature = (("question_string", "image_index", "answer", "qid"),)
 
     significant: int = setting(
         3, "significant digits kept of a decimal answer; never more decimals than it has", minimum=1

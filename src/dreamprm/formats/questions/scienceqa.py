@@ -38,6 +38,7 @@ class ScienceQA(SplitLayout):
     name = "ScienceQA"
     prefix = "scienceqa"
     help = "ScienceQA: the release's problems.json, or the hub's derek-thomas/ScienceQA"
+    signature = (("question", "choices", "answer", "hint", "lecture"),)
 
     hint: bool = setting(True, "whether to put the problem's hint (its context) before the question")
 

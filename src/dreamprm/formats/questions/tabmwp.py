@@ -33,6 +33,7 @@ class TabMWP(SplitLayout):
     name = "TabMWP"
     prefix = "tabmwp"
     help = "TabMWP: the release's problems_SPLIT.json with tables/ next to it"
+    signature = (("question", "answer", "ans_type", "table"),)
 
     table_text: bool = setting(
         False, "whether to put the release's text version of the table before the question"

@@ -18,7 +18,8 @@ class BigBenchMistake(StepReader):
     JSON Lines or a JSON array. A step's label is 1 before the first mistake and 0 from it on
     (`first_error_labels`); all labels are 1 if there is none. The annotators judged the logic, not the
     answer: a trace without a mistake may end in a wrong answer, and vice versa; the labels follow the
-    annotation. `answer` and `target` are not kept. The question is `input` unchanged, which for
+    annotation. Of `answer` and `target`, `final_answer_correct` keeps whether they are the same text. The
+    question is `input` unchanged, which for
     dyck_languages, word_sorting and multistep_arithmetic does not say what is asked. A blank step (one in the
     2,186 published traces) is left out; see `without_blank`. The files have no ids, so a record's id is its
     file name and line.
@@ -27,6 +28,7 @@ class BigBenchMistake(StepReader):
     """
 
     help = "BIG-Bench-Mistake: traces labelled with their first mistake, as step records"
+    signature = (("input", "steps", "mistake_index"),)
 
     def record(self, row: Fields) -> StepRecord:
         """The record of one trace."""
@@ -34,7 +36,11 @@ class BigBenchMistake(StepReader):
         steps, places = without_blank(given)
         mistake = _mistake(row, len(given))
         labels = first_error_labels(len(steps), None if mistake is None else places[mistake])
-        return self.step_record(row, question=row.text("input"), steps=steps, labels=labels)
+        answer, target = row.optional_text("answer"), row.optional_text("target")
+        outcome = None if answer is None or target is None else answer.strip() == target.strip()
+        return self.step_record(
+            row, question=row.text("input"), steps=steps, labels=labels, final_answer_correct=outcome
+        )
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class BigBenchMistakeWriter(FirstErrorWriter):
             "mistake_index": self.first_wrong_step(record),
             "id": record.id,
             "domain": record.domain,
+            "final_answer_correct": record.final_answer_correct,
         }
 
 

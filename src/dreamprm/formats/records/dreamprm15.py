@@ -11,7 +11,8 @@ from dreamprm.config.errors import DataError
 from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import MetaRecord
-from dreamprm.formats.format import ConvertReport, NotChosen, RowReader, Writer
+from dreamprm.formats.embedded_images import EmbeddingReader
+from dreamprm.formats.format import ConvertReport, NotChosen, Writer
 from dreamprm.formats.image_folder import image_value, images_of
 from dreamprm.formats.writers import write_json_array
 
@@ -23,7 +24,7 @@ _INSTRUCTION = (
 
 
 @dataclass(frozen=True)
-class DreamPRM15(RowReader):
+class DreamPRM15(EmbeddingReader):
     """A DreamPRM-1.5 meta file: `id`, `true_false`, `image`, `conversations` of {`from`, `value`} turns.
 
     A JSON array or JSON Lines. The first human turn is the question (its "### Question:" heading is removed);
@@ -38,12 +39,13 @@ class DreamPRM15(RowReader):
 
     kind = "meta"
     help = "DreamPRM-1.5 meta files: conversations with one turn per step, as meta records"
+    signature = (("image", "conversations", "true_false"), ("conversations", "true_false"))
 
     min_steps: int = setting(1, "leave out records with fewer steps", minimum=1)
 
     def read(self, path: Path, report: ConvertReport) -> Iterator[MetaRecord]:
         """One record per row."""
-        return self.records_of(path, self.record, report)
+        return self.records_with_images(path, self.record, report)
 
     def record(self, row: Fields) -> MetaRecord:
         """The record of one row.

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from dreamprm.config.errors import DataError
-from dreamprm.config.schema import setting
 from dreamprm.data.records import StepRecord
-from dreamprm.formats.format import ConvertReport
-from dreamprm.formats.records.step_format import StepWriter
-
-DropImages = Literal["error", "drop"]
+from dreamprm.formats.records.step_format import TextOnlyWriter
 
 
 def first_error_labels(
@@ -60,36 +55,11 @@ def without_blank(steps: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...
 
 
 @dataclass(frozen=True)
-class FirstErrorWriter(StepWriter):
+class FirstErrorWriter(TextOnlyWriter):
     """Writes the index of the first wrong step of text-only records; labels after that step are not kept.
 
     Rollout counts are not kept; `domain` is added.
     """
-
-    shared = "first errors, without images"
-
-    images: DropImages = setting(
-        "error",
-        "what to do with a record with images: error, or drop (it is written without them)",
-        choices=("error", "drop"),
-    )
-
-    def kept(self, records: Iterable[StepRecord], report: ConvertReport) -> Iterator[StepRecord]:
-        """The records that are written, without images.
-
-        Raises:
-            DataError: as in `StepWriter.kept`, and a record with images if `images` is `error`.
-        """
-        return super().kept(self._text_only(records), report)
-
-    def _text_only(self, records: Iterable[StepRecord]) -> Iterator[StepRecord]:
-        for record in records:
-            if record.images and self.images == "error":
-                raise DataError(
-                    f"record {record.id}: has images ({record.images[0]}), but the format holds text only;"
-                    " set images=drop to write the records without them"
-                )
-            yield record
 
     def first_wrong_step(self, record: StepRecord) -> int | None:
         """The index of the first wrong step of a fully labelled record; None if no step is wrong.

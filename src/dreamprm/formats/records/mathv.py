@@ -46,6 +46,7 @@ class MathV(TolerantReader):
 
     kind = "candidate"
     help = "MATH-V: models' published outputs, with the questions file, as candidate records"
+    signature = (("response", "model_answer", "correct"),)
 
     questions: Path | None = setting(
         None, "the benchmark's questions file, testmini.jsonl or test.jsonl; required"

@@ -54,6 +54,7 @@ class MRBen(StepReader):
     """
 
     help = "MR-Ben: solutions labelled with their first error step, as step records"
+    signature = ((f"{_PREFIX}Steps", f"{_PREFIX}Correctness", f"{_PREFIX}First_Error_Step"),)
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """One row per solution."""

@@ -19,11 +19,12 @@ class ProcessBench(StepReader):
     """A ProcessBench file: `id`, `problem`, `steps`, `label` (the first wrong step's index, or -1).
 
     JSON Lines or a JSON array. A step's label is 1 before the first wrong step and 0 from it on
-    (`first_error_labels`). There are no rollouts or images. `generator` and `final_answer_correct` are not
-    kept. Published by its authors as Qwen/ProcessBench, Apache-2.0.
+    (`first_error_labels`). There are no rollouts or images. `final_answer_correct` is kept, `generator` is
+    not. Published by its authors as Qwen/ProcessBench, Apache-2.0.
     """
 
     help = "ProcessBench: solutions labelled with their first wrong step, as step records"
+    signature = (("problem", "steps", "label"),)
 
     def record(self, row: Fields) -> StepRecord:
         """The record of one solution."""
@@ -40,7 +41,7 @@ class ProcessBench(StepReader):
 
 @dataclass(frozen=True)
 class ProcessBenchWriter(FirstErrorWriter):
-    """Writes a JSON array. `generator` and `final_answer_correct` are null, as our records lack them."""
+    """Writes a JSON array. `generator` is null, as our records lack it."""
 
     def row(self, record: StepRecord) -> dict[str, Any]:
         """The row of one solution."""
@@ -50,7 +51,7 @@ class ProcessBenchWriter(FirstErrorWriter):
             "generator": None,
             "problem": record.question,
             "steps": list(record.steps),
-            "final_answer_correct": None,
+            "final_answer_correct": record.final_answer_correct,
             "label": -1 if first is None else first,
             "domain": record.domain,
         }

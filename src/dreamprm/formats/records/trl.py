@@ -12,9 +12,8 @@ from dreamprm.config.schema import setting
 from dreamprm.data.fields import Fields
 from dreamprm.data.records import StepRecord
 from dreamprm.formats.image_folder import images_of
-from dreamprm.formats.json_rows import json_rows
 from dreamprm.formats.records.step_format import StepReader, StepWriter
-from dreamprm.formats.table_files import read_table
+from dreamprm.formats.table_files import read_any
 
 
 @dataclass(frozen=True)
@@ -29,13 +28,13 @@ class TRL(StepReader):
     """
 
     help = "TRL stepwise supervision: prompt, completions, boolean labels, as step records"
+    signature = (("prompt", "completions", "labels"),)
 
     split: str | None = setting(None, "which split of a folder with several splits")
 
     def rows(self, path: Path) -> Iterator[Fields | DataError]:
         """The rows of the table, or of a JSON file with any ending."""
-        known = path.is_dir() or path.suffix.lower() in (".parquet", ".arrow")
-        return read_table(path, split=self.split) if known or self.split is not None else json_rows(path)
+        return read_any(path, split=self.split)
 
     def record(self, row: Fields) -> StepRecord:
         """The record of one row."""

@@ -56,6 +56,7 @@ class VisualPRM(StepReader):
     """
 
     help = "VisualPRM400K jsonl, raw (Monte-Carlo scores) or conversations (+ and -), as step records"
+    signature = (("question", "steps_with_score"), ("image", "conversations"))
 
     unsampled: Unsampled = setting(
         "null", "the label of a step with score 0 and no rollouts", choices=("null", "zero")

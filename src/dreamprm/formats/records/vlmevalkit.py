@@ -58,6 +58,7 @@ class VLMEvalKit(TolerantReader):
 
     kind = "candidate"
     help = "VLMEvalKit prediction files (.xlsx, .tsv, .csv, .json), one or several, as candidate records"
+    signature = (("index", "question", "answer", "prediction"),)
 
     benchmark: str | None = setting(
         None, "the benchmark's name as in the files' names, for instance MMMU_DEV_VAL; required"
