@@ -190,3 +190,96 @@ def mmmu_rows() -> list[dict[str, Any]]:
             "image_1": "a.png",
         },
     ]
+
+
+def mmmu_pro_rows() -> list[dict[str, Any]]:
+    """One question with images 1 and 3, named by options in another order, and one that is a picture."""
+    return [
+        {
+            "id": "test_Math_1",
+            "question": "Which is like <image 3>?",
+            "options": "['<image 1>', 'none', '<image 3>', 'both']",
+            "answer": "C",
+            "subject": "Math",
+            "image_1": "a.png",
+            "image_2": None,
+            "image_3": "b.png",
+        },
+        {
+            "id": "test_Art_2",
+            "options": "['Manet', 'Monet', 'Miro']",
+            "answer": "B",
+            "subject": "Art",
+            "image": "c.png",
+        },
+    ]
+
+
+def m3cot_rows() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": "physical-1",
+            "question": "What is it for?",
+            "context": "A troll sits below a bridge.",
+            "choices": ["To scare people", "To honor a legend", "To rest"],
+            "answer": "B",
+            "image": "a.png",
+            "domain": "commonsense",
+            "topic": "physical-commonsense",
+            "rationale": "Legends have trolls.",
+        },
+        {
+            "id": "algebra-2",
+            "question": "How many?",
+            "context": "",
+            "choices": ["3", "4"],
+            "answer": "A",
+            "image": "b.png",
+            "domain": "mathematics",
+            "topic": "algebra",
+        },
+    ]
+
+
+def mathverse_rows() -> list[dict[str, Any]]:
+    def row(number: int, version: str, question: str, answer: str, kind: str) -> dict[str, Any]:
+        return {
+            "sample_index": str(number),
+            "problem_index": "1",
+            "problem_version": version,
+            "question": question,
+            "image": f"images_version_1-4/image_{number}.png",
+            "answer": answer,
+            "question_type": kind,
+            "metadata": {"split": "testmini", "subject": "Plane Geometry", "subfield": "Angle"},
+        }
+
+    asked = "Find the angle ()\nChoices:\nA:40\u00b0\nB:60\u00b0\nC:120\u00b0"
+    return [
+        row(1, "Text Dominant", asked, "B", "multi-choice"),
+        row(2, "Vision Only", "", "B", "multi-choice"),
+        row(3, "Text Dominant", "How long is the straw?", "14", "free-form"),
+    ]
+
+
+def dynamath_rows(variants: int = 2) -> list[dict[str, Any]]:
+    """Three seed questions in several variants, in URSA's form."""
+    seeds = [
+        ("What is the period?", "2.094", "float", "analytic geometry"),
+        ("Is it greater? Choices: (A) yes (B) no", "B", "multiple choice", "statistics"),
+        ("Which month?", "Sep", "text", "statistics"),
+    ]
+    return [
+        {
+            "id": number,
+            "question": question,
+            "image": f"image/image{number}.png",
+            "ground_truth": answer,
+            "answer_type": kind,
+            "subject": subject,
+            "knowledge_level": "high school",
+            "image_dir": f"trial{variant}",
+        }
+        for variant in range(1, variants + 1)
+        for number, (question, answer, kind, subject) in enumerate(seeds, start=1)
+    ]

@@ -26,6 +26,7 @@ SAME_PART = {
     "journal.py": "labelling, scoring: the stage's own append-only file",
     "page.py": "evaluation, evaluation/steps: the command's page",
     "mmmu.py": "formats/questions, formats/benchmarks: two views of the same dataset",
+    "m3cot.py": "formats/questions, formats/benchmarks: two views of the same dataset",
     "first_errors.py": "evaluation/steps, formats/records: the task, and its records",
     "none.py": "hypergrad, training/baselines: the choice that leaves the learning out",
     "suites.py": "sandbox, evaluation: suites as generated, and as evaluated",

@@ -26,6 +26,10 @@ _ROWS: dict[str, Any] = {
     "mmvet": published.mmvet_rows(),
     "mmstar": published.mmstar_rows(),
     "mmmu": published.mmmu_rows(),
+    "mmmu_pro": published.mmmu_pro_rows(),
+    "m3cot": published.m3cot_rows(),
+    "mathverse": published.mathverse_rows(),
+    "dynamath": [row | {"image_dir": None} for row in published.dynamath_rows(1)],
 }
 _RESPONSES = ("\\boxed{B}", "The answer is A.", "Step 1: Add.\n\nFinal answer: 6", "Answer: C", "24/7")
 

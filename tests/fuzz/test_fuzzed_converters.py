@@ -177,6 +177,11 @@ SOURCES: dict[str, list[Source]] = {
     "mr_ben": [Source(_written("mr_ben", "m.json"))],
     "bigbench_mistake": [Source(_written("bigbench_mistake", "b.jsonl"))],
     "trl": [Source(_written("trl", "t.jsonl"))],
+    "steps": [Source(_lines("s.jsonl", STEP, {**STEP, "image": _DATA}))],
+    "steps_to_meta": [
+        Source(_lines("s.jsonl", {**STEP, "final_answer_correct": True})),
+        Source(_lines("s.jsonl", STEP), lambda folder: {"truth": "all_steps", "unknown": "skip"}),
+    ],
     "math_shepherd": [Source(_lines("m.jsonl", _SHEPHERD)), Source(_written("math_shepherd", "w.jsonl"))],
     "separated": [
         Source(_lines("s.jsonl", _SEPARATED, {**_SEPARATED, "process": "a\n\nb"})),

@@ -71,7 +71,7 @@ def read_step_records(
 
     def parse(fields: Fields) -> StepRecord | NestedRow | None:
         if is_nested_row(fields):
-            return _nested_row(fields, images, report, domain)
+            return nested_row(fields, images, report, domain)
         return step_record(fields, images, report, domain=domain, stepless=stepless)
 
     return group_nested(parsed_records(Path(path), parse, report, Tolerance(on_error, max_bad_fraction)))
@@ -298,7 +298,8 @@ def parsed_records(
     tolerance.judge(report, path)
 
 
-def _nested_row(fields: Fields, images: ImagePolicy, report: ReadReport, domain: str | None) -> NestedRow:
+def nested_row(fields: Fields, images: ImagePolicy, report: ReadReport, domain: str | None) -> NestedRow:
+    """One row of the public DreamPRM form; arguments and errors as for `step_record`."""
     question, add = fields.text("input"), without_cut_marks(fields.text("add"))
     if not add:
         raise fields.error("add", "the chain of thought up to this step")

@@ -69,6 +69,7 @@ def _benchmark(config: BenchmarkConfig, folder: Path) -> None:
         images=images,
         image_root=config.image_root,
         allow_outside=config.allow_outside,
+        allow_urls=config.allow_urls,
         image_folder=folder / "images",
         split=config.split,
         limit=config.limit,

@@ -37,6 +37,9 @@ class BenchmarkConfig(BadRecordSettings):
     allow_outside: bool = setting(
         False, "accept image paths that lead out of that folder (absolute, by .. or by a link)"
     )
+    allow_urls: bool = setting(
+        False, "download the images that the questions give as URLs; false: such a question is refused"
+    )
     split: str | None = setting(None, "which split, if the folder of questions has several")
     limit: int | None = setting(None, "use only this many questions, the first ones; null: all", minimum=1)
     steps: str = setting(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ from dreamprm.formats.format import ConvertReport, Direction, Format
 from dreamprm.formats.image_folder import images_from
 from dreamprm.formats.look_alikes import with_hint
 from dreamprm.formats.published_flags import FlagAgreement, compared
+from dreamprm.formats.question_split import Part, check_shares, split_file
+from dreamprm.formats.record_length import LengthLimit, TooLong
 from dreamprm.formats.registry import FORMATS
 from dreamprm.responses.step_counts import step_lines
 
@@ -51,12 +54,14 @@ class Converted:
         kind, records: the kind and number of records written.
         report: what was left out.
         flags: lines that say how often the right/wrong flags of the file agree with our verdicts.
+        parts: the files of a split.
     """
 
     kind: str
     records: int
     report: ConvertReport = field(default_factory=ConvertReport, compare=False)
     flags: list[str] = field(default_factory=list, compare=False)
+    parts: list[Part] = field(default_factory=list, compare=False)
 
 
 class ConvertSettings(Protocol):
@@ -70,7 +75,17 @@ class ConvertSettings(Protocol):
 
 
 def convert_file(
-    format: str, source: str | Path, destination: str | Path, *, direction: Direction = "in", **options: Any
+    format: str,
+    source: str | Path,
+    destination: str | Path,
+    *,
+    direction: Direction = "in",
+    shares: Mapping[str, float] | None = None,
+    seed: int = 0,
+    max_tokens: int | None = None,
+    tokenizer: str | None = None,
+    too_long: TooLong = "cut",
+    **options: Any,
 ) -> Converted:
     """Convert another project's file to our own form, or one of ours to theirs.
 
@@ -84,6 +99,11 @@ def convert_file(
         source: the file to read; some formats take a folder.
         destination: the file to write; its folder is created if missing, and an existing file is replaced.
         direction: `in` or `out`.
+        shares: by name, the share of the questions of each part that the destination is split into, in files
+            next to it (`question_split`); None: no parts.
+        seed: of the split.
+        max_tokens, tokenizer, too_long: for step and meta records, how long they may be and what is done with
+            longer ones (`LengthLimit`); None: any length.
         options: the format's own options (`FORMATS[format].options(direction)`). `image_folder`, if the
             format has it, defaults to a folder next to the destination, named after it.
 
@@ -108,6 +128,11 @@ def convert_file(
             f" formats that can be written: {writable or 'none'}"
         )
     require_settings(f"format {format!r} (direction={direction})", options, chosen.options(direction))
+    limit = _limit(chosen, direction, max_tokens, tokenizer, too_long)
+    if shares and direction == "out":
+        raise UserError("shares are for direction=in: split our own records, then write each part")
+    if shares:
+        check_shares(shares)
     source, destination = Path(source), Path(destination)
     if source.resolve() == destination.resolve():
         raise UserError(f"destination is the same file as source: {source}; choose another file to write")
@@ -116,15 +141,43 @@ def convert_file(
     require_folder(destination.parent, "the folder of destination")
     with owned_path(destination):
         try:
-            return _converted(format, source, destination, direction, options)
+            done = _converted(format, source, destination, direction, options, limit)
         except DataError as error:
             if direction == "out":
                 raise
             raise with_hint(error, source, FORMATS, format) from error
+        parts = split_file(destination, shares, seed=seed) if shares else []
+        return dataclasses.replace(done, parts=parts)
+
+
+def _limit(
+    chosen: Format, direction: Direction, max_tokens: int | None, tokenizer: str | None, too_long: TooLong
+) -> LengthLimit | None:
+    """The limit of a record's length, checked against the kind of the records."""
+    if max_tokens is None and tokenizer is None:
+        return None
+    if max_tokens is None or tokenizer is None:
+        raise UserError("max_tokens and tokenizer belong together: give both, or neither")
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
+        raise UserError(f"max_tokens must be a whole number >= 1, got {max_tokens!r}")
+    if direction == "out" or chosen.kind not in ("step", "meta"):
+        raise UserError("max_tokens is for step and meta records that are read (direction=in)")
+    if too_long not in ("cut", "skip"):
+        raise UserError(f"too_long must be 'cut' or 'skip', got {too_long!r}")
+    if chosen.kind == "meta" and too_long == "cut":
+        raise UserError(
+            "a meta record's verdict is on its whole chain, which cannot be cut: set too_long=skip"
+        )
+    return LengthLimit(tokenizer, max_tokens, too_long)
 
 
 def _converted(
-    format: str, source: Path, destination: Path, direction: Direction, options: dict[str, Any]
+    format: str,
+    source: Path,
+    destination: Path,
+    direction: Direction,
+    options: dict[str, Any],
+    limit: LengthLimit | None,
 ) -> Converted:
     chosen = FORMATS[format]
     remove_ended(destination.parent, re.compile(re.escape(destination.name)))
@@ -138,7 +191,10 @@ def _converted(
             " the output is JSON Lines, use .jsonl"
         )
     report, flags = ConvertReport(), FlagAgreement()
-    records: Iterator[Any] = _at_least_one(chosen.read(source, report=report, **options), source, report)
+    read: Iterator[Any] = chosen.read(source, report=report, **options)
+    records: Iterator[Any] = _at_least_one(
+        read if limit is None else limit.apply(read, report), source, report
+    )
     if chosen.kind == "candidate":
         records = compared(records, flags)
     count = write_records(
@@ -152,11 +208,12 @@ def _converted(
 
 def run_convert(config: ConvertSettings) -> None:
     """The command `dreamprm convert`: convert one file and report what was written and what was left out."""
-    done = convert_file(
-        config.format, config.source, config.destination, direction=config.direction, **config.options
-    )
+    # The command's other settings are arguments of the same names.
+    given = {name: value for name, value in vars(config).items() if name != "options"}
+    done = convert_file(**given, **config.options)
     print(f"wrote {done.records} {done.kind} records to {config.destination}")
-    for line in [*done.report.lines(), *step_lines(done.report.steps), *done.flags]:
+    parts = [part.line() for part in done.parts]
+    for line in [*done.report.lines(), *step_lines(done.report.steps), *done.flags, *parts]:
         print(line)
 
 

@@ -36,10 +36,12 @@ class ConvertReport(ReadReport):
     Attributes:
         not_chosen: the number of excluded rows, by reason.
         steps: for each file whose responses were split, how many steps they have.
+        cut_records: how many records were cut after some of their steps.
     """
 
     not_chosen: dict[str, int] = field(default_factory=dict)
     steps: dict[str, StepCounts] = field(default_factory=dict)
+    cut_records: int = 0
 
     def pass_over(self, reason: str) -> None:
         """Count a row that the options exclude."""
@@ -48,6 +50,8 @@ class ConvertReport(ReadReport):
     def lines(self, shown: int = 10) -> list[str]:
         """What was left out, to be printed; empty if nothing was."""
         passed = [f"left out {count} of {self.rows}: {reason}" for reason, count in self.not_chosen.items()]
+        if self.cut_records:
+            passed.append(f"cut {self.cut_records} of {self.rows} after the last step that fits")
         return passed + super().lines(shown)
 
 

@@ -24,6 +24,7 @@ from dreamprm.formats.records.dreamprm15 import DreamPRM15, DreamPRM15Writer
 from dreamprm.formats.records.math_shepherd import MathShepherd, MathShepherdWriter
 from dreamprm.formats.records.mathv import MathV, MathVWriter
 from dreamprm.formats.records.mr_ben import MRBen, MRBenWriter
+from dreamprm.formats.records.own_steps import OwnSteps, StepsToMeta
 from dreamprm.formats.records.prm800k import PRM800K, PRM800KWriter
 from dreamprm.formats.records.prmbench import PRMBench, PRMBenchWriter
 from dreamprm.formats.records.processbench import ProcessBench, ProcessBenchWriter
@@ -49,6 +50,8 @@ FORMATS: dict[str, Format] = {
     "dreamprm15": Format(DreamPRM15, DreamPRM15Writer),
     "mathv": Format(MathV, MathVWriter),
     "vlmevalkit": Format(VLMEvalKit, VLMEvalKitWriter),
+    "steps": Format(OwnSteps),
+    "steps_to_meta": Format(StepsToMeta),
     "table": Format(FieldMap),
     "ai2d": Format(AI2D),
     "scienceqa": Format(ScienceQA),

@@ -8,7 +8,7 @@ from typing import Any
 
 from dreamprm.config.help import key_lines
 from dreamprm.config.names import check_names
-from dreamprm.config.schema import REQUIRED, declared, open_settings, setting
+from dreamprm.config.schema import LARGEST_SEED, REQUIRED, declared, open_settings, setting
 
 
 def format_listing() -> str:
@@ -54,6 +54,25 @@ class ConvertConfig:
         "in",
         "in: read the format, write our JSONL; out: read our JSONL, write the format",
         choices=("in", "out"),
+    )
+    shares: dict[str, float] = setting(
+        {},
+        "split what is written by question, near-copies together: the share of each part, {train: 0.8, dev:"
+        " 0.2}; the parts are DESTINATION_train.jsonl, ... next to the whole; {}: no parts",
+    )
+    seed: int = setting(0, "seed of the split", minimum=0, maximum=LARGEST_SEED)
+    max_tokens: int | None = setting(
+        None,
+        "tokens that question and steps of a step or meta record may have together (images and chat template"
+        " not counted); null: any number",
+        minimum=1,
+    )
+    tokenizer: str | None = setting(None, "with max_tokens: a folder with the tokenizer")
+    too_long: str = setting(
+        "cut",
+        "what to do with longer records: cut (step records, after the last step that fits), or skip (they are"
+        " left out and counted)",
+        choices=("cut", "skip"),
     )
     options: dict[str, Any] = open_settings(
         "the format's own options, written next to the keys above:", listing=format_listing

@@ -48,6 +48,10 @@ def test_the_registry() -> None:
         "MM-Vet",
         "MMStar",
         "MMMU",
+        "MMMU-Pro",
+        "M3CoT",
+        "MathVerse",
+        "DynaMath",
     ]
     assert all(build_benchmark(name).name == name for name in BENCHMARKS)
     assert "\n    max_tokens: int, >= 4; default 256\n" in listing(BENCHMARKS).partition("\nmmvet: ")[2]
@@ -206,7 +210,7 @@ def test_options_are_checked(questions, tmp_path: Path) -> None:
         ({"id": "9", "response": "6"}, "field 'id': got '9'; allowed: the id of one of the 2 questions"),
         ({"index": 3, "prediction": "6"}, "field 'index': got 3; allowed: .*an index refers to questions"),
         ({"id": "4", "text": "6"}, "field 'prediction or response' is missing"),
-        ({"id": "4", "response": ["6"]}, r"field 'response': got \['6'\]; allowed: a text or a number"),
+        ({"id": "4", "response": [["6"]]}, r"field 'response': got \['6'\]; allowed: a text or a number"),
         (
             {"id": "4", "response": "6", "correct": "maybe"},
             "field 'correct': got 'maybe'; allowed: true, fal",

@@ -259,3 +259,40 @@ def test_candidates_of_a_question_that_was_left_out(mathv: Path, capsys: pytest.
     said = capsys.readouterr().out
     assert "left out 1 of 2: an answer to a question that was left out" in said
     assert "wrote 1 candidate records" in said
+
+
+MATHV = build_benchmark("mathvision")
+
+
+def test_ursas_rows_hold_a_list_of_responses(tmp_path: Path) -> None:
+    """Each sample is a candidate; a single `response` next to the lists is an answer taken from one."""
+    images(tmp_path, *(f"images/{row['id']}.png" for row in mathv_rows()))
+    questions = read_questions(MATHV, save(tmp_path / "test.jsonl", mathv_rows()))
+    said = ["Step 1: Count.\n\u2020Answer: 6", "Step 1: Guess.\n\u2020Answer: 7"]
+    row = {"id": "4", "model_answer": said, "extraction": ["6", "7"], "response": "6"}
+    other = {"id": "5", "model_answer": said[:1], "extraction": ["x"], "response": "B"}
+    path = save(tmp_path / "infer.json", [row, other, other])
+    found = to_candidates(MATHV, questions, {"ursa-8b": path})
+    assert [one.text for one in found.records[0].candidates] == said
+    assert [one.correct for one in found.records[0].candidates] == [True, False]
+    assert [one.correct for one in found.records[1].candidates] == [True, True]  # the letter in `response`
+    cells = {"id": "4", "model_answer": str(said), "extraction": "['6', '7']", "match": 1}
+    csv = table(tmp_path / "infer.csv", [cells])
+    found = to_candidates(MATHV, questions, csv, incomplete="keep")
+    assert [one.correct for one in found.records[0].candidates] == [True, False]
+    assert not found.report.flags.lines()  # one flag for two responses is nobody's
+
+
+def test_ursas_flag_is_0_where_the_answer_is_right(tmp_path: Path) -> None:
+    """Measured on infer_mathvision.csv; its extractions keep the "Answer:" of the response's end."""
+    images(tmp_path, *(f"images/{row['id']}.png" for row in mathv_rows()))
+    questions = read_questions(MATHV, save(tmp_path / "test.jsonl", mathv_rows()))
+    rows = [
+        {"id": "4", "model_answer": f"Step 1: Count.\n\u2020Answer: {said}", "extraction": f"Answer: {said}"}
+        | {"match": flag}
+        for said, flag in (("6", 0), ("7", 1), ("8", 2))
+    ]
+    found = to_candidates(MATHV, questions, table(tmp_path / "infer.csv", rows), incomplete="keep")
+    assert [one.correct for one in found.records[0].candidates] == [True, False, False]
+    [line] = found.report.flags.lines()
+    assert "2 agree, 0 disagree" in line

@@ -241,7 +241,7 @@ def _published(prediction: Prediction, *, graded: bool) -> Judgement:
     outcome = prediction.outcome
     if outcome is None:
         raise prediction.row.missing(
-            "true_false, correct, hit or score",
+            "true_false, correct, hit, score, match, judgement or if_right",
             "a flag or grade, which outcomes=published reads; for rows without one set unflagged=check (the "
             "benchmark's rules decide) or unflagged=undecided",
         )

@@ -21,6 +21,7 @@ from dreamprm.formats.benchmarks.base import Benchmark
 from dreamprm.formats.benchmarks.checkers import BenchmarkChecker
 from dreamprm.formats.benchmarks.mmmu_answers import holds_answer, open_answers, option_in
 from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, Questions, groups_of, several_accepted
+from dreamprm.formats.image_marks import numbers_given, renumbered
 from dreamprm.generators.base import Generator
 
 DISCIPLINES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -84,11 +85,14 @@ class MMMU(Benchmark):
             raise row.error("answer", "an answer (those of the test split are not published)")
         answer = letter_given(row, "answer", options) if options else accepted[0]
         subject = "_".join(published.split("_")[1:-1])
+        asked, *shown = renumbered(
+            [row.text("question").strip(), *options], numbers_given(row, self.image_fields)
+        )
         record = self.record(
             published,
-            question=row.text("question").strip(),
+            question=asked,
             answer=answer,
-            options=options,
+            options=tuple(shown),
             open_type=number_type(answer),
         )
         groups: dict[str, tuple[str, ...]] = {"question_type": ("multiple-choice" if options else "open",)}

@@ -17,14 +17,13 @@ from dreamprm.formats.benchmarks.published_questions import MEMBER, question_row
 from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, QuestionSet
 from dreamprm.formats.format import ConvertReport, NotChosen, each_row
 from dreamprm.formats.json_rows import is_object, json_rows
-from dreamprm.formats.response_fields import WHOLE, response_fields
+from dreamprm.formats.response_fields import FLAGS, WHOLE, response_fields, samples
 from dreamprm.formats.table_files import cell_rows, cell_text
 
 Sources = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
 OtherQuestions = Literal["error", "skip"]
 
 _ENDINGS = (".jsonl", ".json", ".xlsx", ".tsv", ".csv")
-_FLAGS = ("true_false", "correct", "hit", "score")
 
 
 class PredictionReport(ConvertReport):
@@ -89,9 +88,10 @@ def read_predictions(
     """Read the responses of one or several models, or of several samples.
 
     A file is JSON Lines, a JSON array, a JSON object of rows or of responses by id, or VLMEvalKit's table
-    (.xlsx, .tsv, .csv or .json). A folder holds one file per model, or has MMMU's layout: subject folders,
-    each with an `output.json`, which together are one model's. The response is in `response` or `prediction`
-    (preceded by `thinking`); which of several fields it is, `response_fields` says.
+    (.xlsx, .tsv, .csv or .json). A row with a list of responses (URSA's files) counts as one row for each. A
+    folder holds one file per model, or has MMMU's layout: subject folders, each with an `output.json`, which
+    together are one model's. The response is in `response` or `prediction` (preceded by `thinking`); which of
+    several fields it is, `response_fields` says.
 
     A row's question is identified by the benchmark's id if the row has one, else by VLMEvalKit's `index`, for
     which `questions` must be read from VLMEvalKit's table. The generator is the row's `model`, else for
@@ -124,7 +124,7 @@ def read_predictions(
         read = _PredictionRow(
             benchmark, questions, other_questions, response_field, generator, path, report, require
         )
-        yield from each_row(_rows(path), read, report, tolerance or Tolerance(), path)
+        yield from each_row(samples(_rows(path)), read, report, tolerance or Tolerance(), path)
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ def _asked(
 
 
 def _outcome(row: Fields) -> float | None:
-    for name in _FLAGS:
+    for name in FLAGS:
         if name not in row:
             continue
         value: Any = row.values[name]
@@ -258,6 +258,10 @@ def _outcome(row: Fields) -> float | None:
             number = float(value) if number is None else number
         except (TypeError, ValueError, OverflowError):
             raise row.error(name, "true, false, or a number in [0, 1]") from None
+        if name == "match":  # URSA's: 0 is a right answer, 1 a wrong one, 2 (one row) neither
+            if number == 2:
+                return None
+            number = 1 - number
         if not 0 <= number <= 1:
             raise row.error(name, "true, false, or a number in [0, 1]")
         return number

@@ -17,6 +17,7 @@ from dreamprm.formats.benchmarks.base import Benchmark
 from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, QuestionSet
 from dreamprm.formats.format import each_row
 from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.image_sources import is_embedded
 from dreamprm.formats.json_rows import is_object, named_rows
 from dreamprm.formats.table_files import SEPARATORS, cell_text, read_table
 from dreamprm.formats.vlmevalkit_questions import BenchmarkQuestions
@@ -33,6 +34,7 @@ def read_questions(
     images: Images = "require",
     image_root: str | Path | None = None,
     allow_outside: bool = False,
+    allow_urls: bool = False,
     image_folder: str | Path | None = None,
     split: str | None = None,
     limit: int | None = None,
@@ -49,6 +51,7 @@ def read_questions(
             contains them; `ignore`: records have no images, which is enough for checking and scoring.
         image_root: the folder that image paths are relative to; None: the file's folder.
         allow_outside: whether an image path may lead out of it.
+        allow_urls: whether images that are given by a URL are downloaded.
         image_folder: where images in the file are written, named by their content.
         split: which split of a folder with several splits.
         limit: stop after this many questions, >= 1; None: read all.
@@ -70,7 +73,7 @@ def read_questions(
         raise UserError(
             f"no such file or folder: {path}; give the questions of {benchmark.title} as published"
         )
-    folder = ImageFolder(image_root, image_folder, allow_outside=allow_outside)
+    folder = ImageFolder(image_root, image_folder, allow_outside=allow_outside, allow_urls=allow_urls)
     table = BenchmarkQuestions(folder, image_root)
     tolerance, report = tolerance or Tolerance(), ReadReport() if report is None else report
     left_out: set[str] = set()
@@ -153,7 +156,11 @@ def _images(benchmark: Benchmark, row: Fields, folder: ImageFolder) -> tuple[str
     for name in benchmark.image_fields:
         if name not in row:
             continue
-        if isinstance(row.values[name], str) and row.values[name].strip():
+        if (
+            isinstance(row.values[name], str)
+            and row.values[name].strip()
+            and not is_embedded(row.values[name])
+        ):
             places = [os.path.join(prefix, row.values[name]) for prefix in benchmark.image_folders]
             found.append(folder.find(row, name, places))
         else:

@@ -14,6 +14,10 @@ BENCHMARKS: Registry[Benchmark] = Registry(
         "mmvet": "dreamprm.formats.benchmarks.mmvet:MMVet",
         "mmstar": "dreamprm.formats.benchmarks.mmstar:MMStar",
         "mmmu": "dreamprm.formats.benchmarks.mmmu:MMMU",
+        "mmmu_pro": "dreamprm.formats.benchmarks.mmmu_pro:MMMUPro",
+        "m3cot": "dreamprm.formats.benchmarks.m3cot:M3CoTBenchmark",
+        "mathverse": "dreamprm.formats.benchmarks.mathverse:MathVerse",
+        "dynamath": "dreamprm.formats.benchmarks.dynamath:DynaMath",
     },
 )
 """Benchmarks by name; each class is a frozen dataclass whose fields are its settings."""

@@ -10,6 +10,7 @@ from dreamprm.data.records import QuestionRecord
 from dreamprm.formats.answer_fields import accepted_answers, letter_given, number_type, option_texts
 from dreamprm.formats.format import NotChosen
 from dreamprm.formats.image_folder import ImageFolder
+from dreamprm.formats.image_marks import numbers_given, renumbered
 from dreamprm.formats.questions.layout import SplitLayout
 
 _MOST_IMAGES = 7
@@ -23,7 +24,7 @@ class MMMU(SplitLayout):
     Reads the hub's parquet files `MMMU/MMMU` (a folder of one subject, or of all of them): `id`, `question`,
     `options` (a Python list in a text), `answer`, `question_type` (multiple-choice or open), `image_1` to
     `image_7`, `subfield`. `<image 1>` in questions and options refers to the images, which are kept in order;
-    these marks stay in the text.
+    these marks stay in the text, counted anew where a number is missing.
 
     The answers of the test split are not published ("?"). An open question may have several accepted answers
     (a Python list in a text); the first is taken, since a question record has one answer.
@@ -49,12 +50,14 @@ class MMMU(SplitLayout):
         if kind == "multiple-choice" and not options:
             raise row.error("options", "at least one option, since question_type is multiple-choice")
         answer = letter_given(row, "answer", options) if options else accepted_answers(row, "answer")[0]
-        paths = (images.take(row, f"image_{number}") for number in range(1, _MOST_IMAGES + 1))
+        names = [f"image_{number}" for number in range(1, _MOST_IMAGES + 1)]
+        paths = (images.take(row, name) for name in names)
+        asked, *options = renumbered([row.text("question").strip(), *options], numbers_given(row, names))
         return self.question_record(
-            question=row.text("question").strip(),
+            question=asked,
             images=tuple(path for group in paths for path in group),
             answer=answer,
-            options=options,
+            options=tuple(options),
             answer_type=number_type(answer) or None,
             id=row.text("id"),
         )

@@ -53,7 +53,8 @@ class PRMBench(StepReader):
         return self._records(row)[-1][1]
 
     def _records(self, row: Fields) -> list[tuple[str, StepRecord]]:
-        kind, name = row.text("classification"), row.text("idx")
+        kind, given = row.text("classification"), row.optional_text("idx")
+        name = row.identifier() if given is None else given
         process = _steps(row, "modified_process")
         question = row.text("modified_question")
         records = [(kind, self._made(row, question, process, _errors(row, len(process)), name, kind))]
@@ -81,7 +82,8 @@ class PRMBench(StepReader):
 class PRMBenchWriter(TextOnlyWriter):
     """Writes JSON Lines; the domain becomes the `classification`, the id the `idx`.
 
-    Records of one domain with the same id are an error, since the reader takes the first. The original solutions, reasons and modified steps are null.
+    Records of one domain with the same id are an error, since the reader takes the first. The original
+    solutions, reasons and modified steps are null.
     """
 
     def write_rows(self, path: Path, rows: Iterator[dict[str, Any]]) -> None:
@@ -93,7 +95,7 @@ class PRMBenchWriter(TextOnlyWriter):
         for row in rows:
             if (name := (row["classification"], row["idx"])) in seen:
                 raise DataError(
-                    f"record {row['idx']}: a second one of the domain {row['classification']} with this id, by"
+                    f"record {row['idx']}: a second one of domain {row['classification']} with this id, by"
                     " which the format tells solutions apart; give each an id of its own"
                 )
             seen.add(name)
