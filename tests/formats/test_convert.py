@@ -7,8 +7,7 @@ import json
 import os
 import re
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,7 +15,7 @@ from dreamprm.config.errors import DataError, UserError
 from dreamprm.data import MetaRecord, StepRecord, read_meta_records, read_step_records
 from dreamprm.formats.convert import FORMATS, Converted, convert_file, run_convert
 from dreamprm.formats.format import ConvertReport
-from dreamprm.formats.settings import format_listing
+from dreamprm.formats.settings import ConvertConfig, format_listing
 
 processbench, dreamprm15 = FORMATS["processbench"], FORMATS["dreamprm15"]
 
@@ -216,7 +215,7 @@ def test_the_command_says_what_it_wrote(
 ) -> None:
     destination = str(folder / "out.jsonl")
     settings = {"format": "processbench", "source": str(write_rows([SOLUTION])), "destination": destination}
-    run_convert(SimpleNamespace(**settings, direction="in", options={"domain": "d"}))
+    run_convert(cast(Any, ConvertConfig(**settings, options={"domain": "d"})))
     assert capsys.readouterr().out == f"wrote 1 step records to {destination}\n"
 
 

@@ -71,6 +71,11 @@ class ConvertSettings(Protocol):
     source: str
     destination: str
     direction: Direction
+    shares: dict[str, float]
+    seed: int
+    max_tokens: int | None
+    tokenizer: str | None
+    too_long: TooLong
     options: dict[str, Any]
 
 
@@ -208,9 +213,18 @@ def _converted(
 
 def run_convert(config: ConvertSettings) -> None:
     """The command `dreamprm convert`: convert one file and report what was written and what was left out."""
-    # The command's other settings are arguments of the same names.
-    given = {name: value for name, value in vars(config).items() if name != "options"}
-    done = convert_file(**given, **config.options)
+    done = convert_file(
+        config.format,
+        config.source,
+        config.destination,
+        direction=config.direction,
+        shares=config.shares,
+        seed=config.seed,
+        max_tokens=config.max_tokens,
+        tokenizer=config.tokenizer,
+        too_long=config.too_long,
+        **config.options,
+    )
     print(f"wrote {done.records} {done.kind} records to {config.destination}")
     parts = [part.line() for part in done.parts]
     for line in [*done.report.lines(), *step_lines(done.report.steps), *done.flags, *parts]:
