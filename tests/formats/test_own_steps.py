@@ -75,7 +75,7 @@ def test_chains_of_which_it_is_not_known_may_be_left_out(tmp_path: Path) -> None
     done = convert_file("steps_to_meta", path, tmp_path / "m.jsonl", unknown="skip")
     assert done.records == 1
     assert done.report.not_chosen == {"not known whether the chain is right (unknown=skip)": 1}
-    with pytest.raises(UserError, match="threshold is only for truth=last_step and truth=all_steps"):
+    with pytest.raises(UserError, match="threshold=0.5 is only read with truth=last_step or all_steps"):
         convert_file("steps_to_meta", path, tmp_path / "m.jsonl", threshold=0.5)
 
 

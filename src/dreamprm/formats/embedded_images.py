@@ -61,7 +61,7 @@ class EmbeddingReader(RowReader):
         for name in self.image_fields:
             value = row.values.get(name)
             several = isinstance(value, list)
-            items = value if several else [value]
+            items: list[Any] = value if isinstance(value, list) else [value]
             if any(is_embedded(item) for item in items):
                 paths = [images.stored(row, name, item) if is_embedded(item) else item for item in items]
                 changed[name] = paths if several else paths[0]

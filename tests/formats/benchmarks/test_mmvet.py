@@ -164,7 +164,9 @@ def test_published_grades(questions, tmp_path: Path) -> None:
     assert done.outcomes() == {"InternVL": {"mmvet-0": 0.3, "mmvet-1": 1.0}}
     assert credits(done) == {"mmvet-0": (0.3,), "mmvet-1": (1.0,)}
     assert scores(MMVET, found, done.outcomes()["InternVL"])["capability/rec"] == 0.65
-    with pytest.raises(DataError, match="field 'true_false, correct, hit or score' is missing"):
+    with pytest.raises(
+        DataError, match="field 'true_false, correct, hit, score, match, judgement or if_right' is missing"
+    ):
         to_candidates(MMVET, questions, save(tmp_path / "m.json", {"v1_0": "x"}), outcomes="published")
 
 

@@ -115,7 +115,7 @@ def step_f1(
             }
             one = _estimates(sum(by_domain.values()), steps, draws)
             each = {domain: _estimates(cells, steps, draws) for domain, cells in by_domain.items()}
-            figures = one.estimates | {"micro_f1": one.estimates["f1"], "macro_f1": _mean(each.values())}
+            figures = {**one.estimates, "micro_f1": one.estimates["f1"], "macro_f1": _mean(each.values())}
             result["subsets"].setdefault(name, {})[subset] = figures
             if len(each) > 1:
                 held = {domain: found.estimates for domain, found in each.items()}

@@ -52,12 +52,12 @@ class MMMU(SplitLayout):
         answer = letter_given(row, "answer", options) if options else accepted_answers(row, "answer")[0]
         names = [f"image_{number}" for number in range(1, _MOST_IMAGES + 1)]
         paths = (images.take(row, name) for name in names)
-        asked, *options = renumbered([row.text("question").strip(), *options], numbers_given(row, names))
+        asked, *texts = renumbered([row.text("question").strip(), *options], numbers_given(row, names))
         return self.question_record(
             question=asked,
             images=tuple(path for group in paths for path in group),
             answer=answer,
-            options=tuple(options),
+            options=tuple(texts),
             answer_type=number_type(answer) or None,
             id=row.text("id"),
         )

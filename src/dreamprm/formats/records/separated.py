@@ -157,13 +157,15 @@ class SeparatedWriter(StepWriter):
                 raise DataError(
                     f"record {record.id}: a step contains {separator!r}, the separator; choose another"
                 )
-        signs = [] if self.form == "numbers" else ["+" if right else "-" for right in self.right(record)]
+        labels: list[Any] = list(record.labels)
+        if self.form != "numbers":
+            labels = ["+" if right else "-" for right in self.right(record)]
         return {
             "id": record.id,
             "domain": record.domain,
             "question": record.question,
             "process": "\n\n".join(step.strip() + separator for step in record.steps),
-            "labels": signs or list(record.labels),
+            "labels": labels,
         } | ({"image_path": image_value(record.images)} if record.images else {})
 
 
