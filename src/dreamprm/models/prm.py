@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from dreamprm.config.choices import HEADS, LORA_TARGETS
 from dreamprm.config.errors import UserError
-from dreamprm.data.image_decoder import ImageError, ImageSource, decode_image
+from dreamprm.data.image_decoder import ImageSource
 from dreamprm.files.content import FileDigests
 from dreamprm.models.backbone import (
     attention_in_use,
@@ -201,7 +200,7 @@ class PRM(nn.Module):
             UserError: no step, an image that cannot be opened, or an input that `PRMProcessor.encode`
                 rejects.
         """
-        encoded = self.processor.encode(question, self._opened(image), steps)
+        encoded = self.processor.encode(question, self.processor.opened(_listed(image)), steps)
         device = self.head.weight.device
         batch = {name: value.to(device) for name, value in self.processor.collate([encoded]).items()}
         was_training = self.training
@@ -237,7 +236,7 @@ class PRM(nn.Module):
             UserError: as for `score`, or a limit below 1.
         """
         limits = PassLimits(batch_size, batch_tokens)
-        images = self._opened(image)
+        images = self.processor.opened(_listed(image))
         encoded = [self.processor.encode(question, images, steps) for steps in candidates]
         if not encoded:
             return []
@@ -248,23 +247,6 @@ class PRM(nn.Module):
         finally:
             self.train(was_training)
         return [torch.sigmoid(torch.tensor(values, dtype=torch.float64)).tolist() for values in log_odds]
-
-    def _opened(self, image: ImageSource | Sequence[ImageSource] | None) -> list[np.ndarray]:
-        """The images as the model sees them, resized."""
-        if image is None:
-            return []
-        # Anything else that is no list of images is named by the decoder's error.
-        several = image if isinstance(image, Sequence) and not isinstance(image, str | bytes) else [image]
-        ground, opened = self.processor.settings.image_ground, []
-        for number, one in enumerate(several, start=1):
-            try:
-                opened.append(self.processor.patcher.resized(decode_image(one, ground=ground)))
-            except ImageError as error:
-                raise UserError(f"cannot open the image {error}") from error
-            except UserError as error:
-                name = str(one) if isinstance(one, str | Path) else f"number {number}"
-                raise UserError(f"image {name}: {error}") from error
-        return opened
 
     @classmethod
     def from_backbone(
@@ -385,6 +367,13 @@ class PRM(nn.Module):
         prm = cls(parts.backbone, parts.processor, head=parts.head_kind)
         load_head(prm.head, folder)
         return prm.eval()
+
+
+def _listed(image: ImageSource | Sequence[ImageSource] | None) -> Sequence[ImageSource]:
+    """The images as a list. Anything else that is no list of images is named by the decoder's error."""
+    if image is None:
+        return []
+    return image if isinstance(image, Sequence) and not isinstance(image, str | bytes) else [image]
 
 
 def _check_fit(config: PreTrainedConfig, processor: PRMProcessor) -> None:

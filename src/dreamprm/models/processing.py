@@ -14,7 +14,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from dreamprm.config.choices import READOUTS
 from dreamprm.config.errors import UserError
-from dreamprm.data.image_decoder import WHITE
+from dreamprm.data.image_decoder import WHITE, ImageError, ImageSource, decode_image
 from dreamprm.files.append_only import require_fields
 from dreamprm.files.json_values import parse_json, shown
 from dreamprm.models.chat import IMAGE_BLOCK, IMAGE_PAD, VISION_END, VISION_START, ChatFrame
@@ -109,6 +109,23 @@ class PRMProcessor:
         return ImageStore(
             self.patcher.resized, missing=missing, truncated=truncated, ground=self.settings.image_ground
         )
+
+    def opened(self, sources: Sequence[ImageSource]) -> list[np.ndarray]:
+        """Images as the model sees them, resized.
+
+        Raises:
+            UserError: one of them cannot be opened or used, with its path or its number.
+        """
+        images = []
+        for number, one in enumerate(sources, start=1):
+            try:
+                images.append(self.patcher.resized(decode_image(one, ground=self.settings.image_ground)))
+            except ImageError as error:
+                raise UserError(f"cannot open the image {error}") from error
+            except UserError as error:
+                name = str(one) if isinstance(one, str | Path) else f"number {number}"
+                raise UserError(f"image {name}: {error}") from error
+        return images
 
     def encode(
         self,

@@ -22,20 +22,20 @@ from dreamprm.files.atomic import (
     write_atomically,
     write_lines_atomically,
 )
-from dreamprm.files.content import FileDigests, content_key, image_contents
+from dreamprm.files.content import FileDigests, image_contents
 from dreamprm.files.disk_errors import require_folder
 from dreamprm.files.distinct import require_distinct
-from dreamprm.models.candidate_scoring import PassLimits
 from dreamprm.models.record_checks import RecordChecks
 from dreamprm.responses import StepCounts
 from dreamprm.runtime.process import prepare_process
 from dreamprm.runtime.progress import duration
+from dreamprm.scorers.local import LocalScorer
+from dreamprm.scorers.opening import open_scorer, scorer_name
 from dreamprm.scoring.chain_scores import WINDOW_PASSES, Chain, WindowRule, scored_chains
 from dreamprm.scoring.journal import ScoreJournal, StoredScores
 from dreamprm.scoring.refused_rows import UnscoredRows, refusal, require_scorable
 from dreamprm.scoring.rows import Kind, Row, Source, Stepless, rounded
 from dreamprm.scoring.score_status import ScoreStatus
-from dreamprm.scoring.scorer import Scorer, open_scorer, scorer_name
 from dreamprm.scoring.settings import ScoreConfig
 
 # A chain's place: (index of the row, index of the chain in it).
@@ -55,7 +55,7 @@ def run_score(config: ScoreConfig) -> None:
         DataError: a bad record.
     """
     prepare_process(config.threads)
-    folder, name = Path(config.output), scorer_name(config)
+    folder, name = Path(config.output), scorer_name(config, config.name)
     require_folder(folder)
     require_distinct(config.files.values(), "files")
     sources = {label: _source(config, path, name) for label, path in config.files.items()}
@@ -67,16 +67,7 @@ def run_score(config: ScoreConfig) -> None:
     counts = {label: _Counts.of(source, say=_say) for label, source in sources.items()}
     digests = FileDigests()
     scorer = open_scorer(config, digests)
-    identity = {
-        "model": content_key(scorer.files["model"]),
-        "scores": scorer.gives,
-        "precision": config.precision,
-        "kind": config.kind,
-        "stepless": config.data.stepless,
-        "max_pixels": config.max_pixels,
-        "image_ground": config.image_ground,
-        "files": scorer.files,
-    }
+    identity = scorer.identity() | {"kind": config.kind, "stepless": config.data.stepless}
     summary: dict[str, Any] = {"scorer": name, "model": config.model, "made_by": identity, "files": {}}
     with ExitStack() as stack:
         held: dict[str, StoredScores] = {}
@@ -225,7 +216,7 @@ class _Pending:
 
 def _score(
     config: ScoreConfig,
-    scorer: Scorer,
+    scorer: LocalScorer,
     source: Source,
     stored: StoredScores,
     *,
@@ -279,13 +270,12 @@ def _score(
     images = scorer.prm.processor.image_store(
         missing=config.data.missing_image, truncated=config.data.truncated_image
     )
-    limits = PassLimits(config.batch_size, config.batch_tokens)
     with status, _memory_told():
         for (number, i), log_odds in scored_chains(
             scorer.prm,
             chains(),
             images=images,
-            limits=limits,
+            limits=scorer.limits,
             refused=refused,
             likelihood=scorer.gives == "likelihood",
         ):

@@ -6,13 +6,8 @@ from dataclasses import dataclass
 
 from dreamprm.config.names import check_names
 from dreamprm.config.schema import REQUIRED, section, setting
-from dreamprm.runtime.settings import (
-    ProgressSettings,
-    ReadingSettings,
-    ground_colour,
-    image_ground_setting,
-    truncated_image_setting,
-)
+from dreamprm.runtime.settings import ProgressSettings, ReadingSettings, truncated_image_setting
+from dreamprm.scorers.settings import ScorerSettings, model_setting
 
 
 @dataclass
@@ -40,18 +35,10 @@ class ScoreDataSettings(ReadingSettings):
 
 
 @dataclass
-class ScoreConfig:
+class ScoreConfig(ScorerSettings):
     """Candidates or step records in; the same records with this model's step log-odds out."""
 
-    model: str = setting(
-        REQUIRED,
-        "a trained PRM: a run folder or its model/; or a folder of the public DreamPRM code (base_model/ and "
-        "LN_weights.pt); with scores=likelihood, a plain checkpoint's folder",
-    )
-    base: str | None = setting(
-        None,
-        "for a PRM saved as adapters alone: folder or hub name of its base model, if it is not where it was",
-    )
+    model: str = model_setting()
     name: str | None = setting(
         None, "name under which the scores are stored; null: the name of the run folder (or the model's)"
     )
@@ -65,48 +52,16 @@ class ScoreConfig:
     output: str = setting(
         REQUIRED, "folder for the results; a run that was stopped resumes from those already there"
     )
-    scores: str = setting(
-        "auto",
-        "a score for each step, or one for the response, read at its last step (an outcome reward model); "
-        "auto: as the model was trained; likelihood: one value for the response, the mean log-likelihood "
-        "(nats per token) of its steps under a checkpoint that is not a PRM, stored in place of the log-odds",
-        choices=("auto", "step", "response", "likelihood"),
-    )
     replace: bool = setting(
         False, "replace scores of this name that are already in a file; otherwise they are an error"
     )
-    processor: str | None = setting(
-        None,
-        "for a model of the public code, which stores none: folder or hub name of a Qwen2-VL whose "
-        "tokenizer and image processor it uses; with scores=likelihood, null: the checkpoint's own",
-    )
-    max_pixels: int | None = setting(
-        None,
-        "for a model of the public code, or scores=likelihood: images are scaled down to at most this many "
-        "pixels; null: 262144 (512 x 512); our own models store theirs",
-        minimum=1,
-    )
-    image_ground: str | None = image_ground_setting(
-        None,
-        "; for a model of the public code, or scores=likelihood; null: the processor's own, or white; our "
-        "own models store theirs",
-    )
-    batch_size: int = setting(32, "largest number of candidates per pass", minimum=1)
-    batch_tokens: int = setting(
-        16384, "largest number of tokens per pass, padding included; lower it if memory runs out", minimum=1
-    )
-    precision: str = setting(
-        "fp32", "precision of weights and computation; the head stays fp32", choices=("fp32", "bf16")
-    )
-    device: str = setting("auto", "auto: a GPU if there is one", choices=("auto", "cpu", "cuda"))
     threads: int | None = setting(None, "CPU threads for torch; null: torch's default", minimum=1)
     data: ScoreDataSettings = section(ScoreDataSettings)
     log: ProgressSettings = section(ProgressSettings)
 
     def check(self) -> None:
         """Require at least one file, names that can be file names, and a colour."""
-        if self.image_ground is not None:
-            ground_colour(self.image_ground)
+        super().check()
         if not self.files:
             raise ValueError("files must name at least one file, such as files.mathvista=candidates.jsonl")
         check_names(self.files, "files", distinct=True)

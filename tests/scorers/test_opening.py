@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dreamprm.scoring.scorer import scorer_name
+from dreamprm.scorers.opening import scorer_name
 from dreamprm.scoring.settings import ScoreConfig
 
 
@@ -19,4 +19,5 @@ from dreamprm.scoring.settings import ScoreConfig
     ],
 )
 def test_the_scores_are_named_for_the_run(model: str, name: str | None, wanted: str) -> None:
-    assert scorer_name(ScoreConfig(model=model, name=name, files={"a": "a.jsonl"}, output="out")) == wanted
+    config = ScoreConfig(model=model, name=name, files={"a": "a.jsonl"}, output="out")
+    assert scorer_name(config, config.name) == wanted

@@ -1,9 +1,7 @@
-"""The model that scores: loads a run, a saved PRM or a checkpoint of the public code."""
+"""Opens what scores: a run, a saved PRM, a checkpoint of the public code."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,50 +9,38 @@ import torch
 
 from dreamprm.config.errors import UserError
 from dreamprm.files.content import FileDigests
+from dreamprm.models.candidate_scoring import PassLimits
 from dreamprm.models.checkpoint_files import checkpoint_contents
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.public_checkpoint import HEAD_FILE, load_public_checkpoint
 from dreamprm.models.storage import SETTINGS_FILE, changed_since_saved, read_settings
-from dreamprm.scoring.settings import ScoreConfig
+from dreamprm.scorers.local import LocalScorer
+from dreamprm.scorers.settings import ScorerSettings
 
 DEFAULT_MAX_PIXELS = 512 * 512
 """As the public code, which reduces images to 512 pixels on the long side, and as our training."""
 
 
-@dataclass(frozen=True)
-class Scorer:
-    """A model and how its scores are read.
-
-    Attributes:
-        prm: in evaluation mode, where it computes.
-        gives: `step`, log-odds of each step; `response`, one of the whole, read at the last step (an ORM);
-            `likelihood`, the mean log-likelihood of its tokens under the backbone alone.
-        files: digests of the files that it was loaded from by name, for `model` and, if it was read from
-            elsewhere, `processor`.
-        changed: how they differ from what was saved, in words (`changed_since_saved`).
-    """
-
-    prm: PRM
-    gives: str
-    files: Mapping[str, Mapping[str, str | None]]
-    changed: str | None = None
-
-
-def scorer_name(config: ScoreConfig) -> str:
-    """The name under which scores are stored: the configured one, otherwise the name of the run's folder."""
-    if config.name is not None:
-        return config.name
+def scorer_name(config: ScorerSettings, given: str | None = None) -> str:
+    """The name under which scores are stored: the given one, otherwise the name of the run's folder."""
+    if given is not None:
+        return given
     folder = Path(config.model).resolve()
     return folder.parent.name if folder.name == "model" else folder.name
 
 
-def open_scorer(config: ScoreConfig, digests: FileDigests) -> Scorer:
+def open_scorer(config: ScorerSettings, digests: FileDigests | None = None) -> LocalScorer:
     """Load the configured model, on its device and in its precision.
+
+    Args:
+        config: which one, and how.
+        digests: of the running command; None: the files are read anew.
 
     Raises:
         UserError: there is no readable PRM, a setting does not apply to it, or the device does not exist.
     """
+    digests = digests or FileDigests()
     folder = Path(config.model)
     device = _device(config.device)
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
@@ -75,10 +61,21 @@ def open_scorer(config: ScoreConfig, digests: FileDigests) -> Scorer:
     if gives == "auto":
         gives = "response" if _trained_for(folder, public=public) == "response" else "step"
     _files(config, folder, digests)  # raises if they changed while they were loaded
-    return Scorer(prm.to(device).eval(), gives, files, changed)
+    return LocalScorer(
+        prm.to(device).eval(),
+        gives,
+        files,
+        changed=changed,
+        limits=PassLimits(config.batch_size, config.batch_tokens),
+        settings={
+            "precision": config.precision,
+            "max_pixels": config.max_pixels,
+            "image_ground": config.image_ground,
+        },
+    )
 
 
-def _saved_prm(config: ScoreConfig, folder: Path) -> Path:
+def _saved_prm(config: ScorerSettings, folder: Path) -> Path:
     """The folder of a PRM of ours, given itself or its run's folder."""
     if not (folder / SETTINGS_FILE).is_file() and (folder / "model" / SETTINGS_FILE).is_file():
         folder = folder / "model"
@@ -95,7 +92,7 @@ def _saved_prm(config: ScoreConfig, folder: Path) -> Path:
     return folder
 
 
-def _files(config: ScoreConfig, folder: Path, digests: FileDigests) -> dict[str, dict[str, str | None]]:
+def _files(config: ScorerSettings, folder: Path, digests: FileDigests) -> dict[str, dict[str, str | None]]:
     """What the model is loaded from; nothing for a folder that does not exist, which loading refuses."""
     sources = {"model": folder if folder.is_dir() else None, "processor": config.processor}
     return {
@@ -111,7 +108,7 @@ def _trained_for(folder: Path, *, public: bool) -> Any:
     return training.get("scores") if isinstance(training, dict) else None
 
 
-def _backbone(config: ScoreConfig, folder: Path, dtype: torch.dtype) -> PRM:
+def _backbone(config: ScorerSettings, folder: Path, dtype: torch.dtype) -> PRM:
     """A plain checkpoint, as a PRM whose step head is not asked."""
     for place in (folder, folder / "model"):
         if (place / SETTINGS_FILE).is_file():
@@ -130,7 +127,7 @@ def _backbone(config: ScoreConfig, folder: Path, dtype: torch.dtype) -> PRM:
     return PRM.from_backbone(folder, processor=processor, dtype=dtype)
 
 
-def _public(config: ScoreConfig, folder: Path, dtype: torch.dtype) -> PRM:
+def _public(config: ScorerSettings, folder: Path, dtype: torch.dtype) -> PRM:
     if config.processor is None:
         raise UserError(
             f"{folder} is a model of the public DreamPRM code, which stores no tokenizer; set "
@@ -145,7 +142,7 @@ def _public(config: ScoreConfig, folder: Path, dtype: torch.dtype) -> PRM:
     return load_public_checkpoint(folder, processor=processor, dtype=dtype)
 
 
-def _ground(config: ScoreConfig) -> dict[str, Any]:
+def _ground(config: ScorerSettings) -> dict[str, Any]:
     return {} if config.image_ground is None else {"image_ground": config.image_ground}
 
 
