@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from dreamprm.config.errors import UserError
-from dreamprm.generators.openai_client import Retries, retry_after
+from dreamprm.runtime.retries import Retries, retry_after
 
 
 def test_waits_double_up_to_the_longest() -> None:

@@ -84,7 +84,12 @@ def decode_image(source: ImageSource, *, ground: str = WHITE, truncated: bool = 
 
 
 def open_image(
-    source: ImageSource, *, ground: str = WHITE, truncated: bool = False, side: int | None = None
+    source: ImageSource,
+    *,
+    ground: str = WHITE,
+    truncated: bool = False,
+    side: int | None = None,
+    most_pixels: int | None = None,
 ) -> DecodedImage:
     """Read an image as a person would see it.
 
@@ -99,10 +104,12 @@ def open_image(
             file only; what is missing is grey or black. False refuses them, however that switch is set.
         side: the image will be scaled down until both sides have at most this many pixels; JPEG files are
             then decoded at a fraction of their size.
+        most_pixels: an image with more pixels is refused before they are decoded; None: the limit is
+            Pillow's own.
 
     Raises:
-        ImageError: no such file, not an image, a broken or truncated one, no pixels, more than
-            `Image.MAX_IMAGE_PIXELS`, or grey values whose range cannot be known.
+        ImageError: no such file, not an image, a broken or truncated one, no pixels, more than `most_pixels`
+            or `Image.MAX_IMAGE_PIXELS`, or grey values whose range cannot be known.
         UserError: the ground is not a colour.
     """
     colour, name = ground_colour(ground), _name(source)
@@ -113,11 +120,11 @@ def open_image(
                 raise ImageError(name, "is a folder, not an image", "IsADirectoryError")
             raise ImageError(name, "no such file", "FileNotFoundError")
     try:
-        return _decoded(source, name, colour, tolerant=False, side=side)
+        return _decoded(source, name, colour, tolerant=False, side=side, most=most_pixels)
     except _Broken as broken:
         if truncated:
             try:
-                found = _decoded(source, name, colour, tolerant=True, side=side)
+                found = _decoded(source, name, colour, tolerant=True, side=side, most=most_pixels)
             except ImageError:
                 raise broken from broken.__cause__  # what is wrong without the switch says more
             return DecodedImage(found.image, found.format, False, broken.reason)
@@ -174,14 +181,20 @@ def _name(source: ImageSource) -> str:
 
 
 def _decoded(
-    source: ImageSource, name: str, ground: tuple[int, int, int], *, tolerant: bool, side: int | None
+    source: ImageSource,
+    name: str,
+    ground: tuple[int, int, int],
+    *,
+    tolerant: bool,
+    side: int | None,
+    most: int | None,
 ) -> DecodedImage:
     try:
         with _pillow(tolerant):
             if isinstance(source, Image.Image):
-                return _read(source, name, ground, side)
+                return _read(source, name, ground, side, most)
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
-                return _read(file, name, ground, side)
+                return _read(file, name, ground, side, most)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -208,13 +221,15 @@ def _pillow(tolerant: bool) -> Iterator[None]:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def _read(file: Image.Image, name: str, ground: tuple[int, int, int], side: int | None) -> DecodedImage:
-    _require_size(file, name)
+def _read(
+    file: Image.Image, name: str, ground: tuple[int, int, int], side: int | None, most: int | None
+) -> DecodedImage:
+    _require_size(file, name, most)
     stored_as = _raw_mode(file)
     if side is not None:
         file.draft(None, (side, side))
     file.load()
-    _require_size(file, name)  # that of an icon is known only now
+    _require_size(file, name, most)  # that of an icon is known only now
     turn = _TURNS.get(_orientation(file))
     clear = _transparency(file, stored_as)
     image = _opaque(file, clear, ground)
@@ -279,8 +294,10 @@ def _orientation(file: Image.Image) -> Any:
         return None
 
 
-def _require_size(image: Image.Image, name: str) -> None:
+def _require_size(image: Image.Image, name: str, most: int | None) -> None:
     problem = _bad_size(image)
+    if problem is None and most is not None and image.width * image.height > most:
+        problem = f"has {image.width:,} x {image.height:,} pixels; at most {most:,} are allowed"
     if problem is not None:
         raise ImageError(name, problem, "ValueError")
 

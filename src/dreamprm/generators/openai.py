@@ -20,7 +20,6 @@ from dreamprm.generators.openai_client import (
     ChatClient,
     Choice,
     Failure,
-    Retries,
     require_openai,
 )
 from dreamprm.generators.openai_continuation import (
@@ -32,6 +31,7 @@ from dreamprm.generators.openai_continuation import (
 from dreamprm.generators.openai_messages import DataUrls, tokens_by_choice, user_message, with_text
 from dreamprm.generators.prompting import continue_instruction
 from dreamprm.generators.server_access import api_address, is_hosted, read_key, require_no_key
+from dreamprm.runtime.retries import Retries
 from dreamprm.runtime.settings import ground_colour, image_ground_setting, truncated_image_setting
 
 _OWN_FIELDS = (

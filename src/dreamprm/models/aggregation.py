@@ -5,6 +5,8 @@ and needs no division. The functions are pure, and twice differentiable except w
 from one step to another.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -80,6 +82,24 @@ def aggregate_logit(
         case _:
             raise UserError(f"unknown aggregation {aggregation!r}; use one of {', '.join(AGGREGATIONS)}")
     return value / temperature
+
+
+def aggregates_of(log_odds: Sequence[Sequence[float]]) -> list[dict[str, float]]:
+    """Every aggregate of each chain's log-odds by name, as log-odds at temperature 1, in float64.
+
+    Args:
+        log_odds: of each chain, a number per step, at least one.
+    """
+    if not log_odds:
+        return []
+    flat = torch.tensor([value for values in log_odds for value in values], dtype=torch.float64)
+    owner = torch.repeat_interleave(
+        torch.arange(len(log_odds)), torch.tensor([len(values) for values in log_odds])
+    )
+    by_name = {
+        name: aggregate_logit(flat, owner, len(log_odds), aggregation=name).tolist() for name in AGGREGATIONS
+    }
+    return [{name: values[i] for name, values in by_name.items()} for i in range(len(log_odds))]
 
 
 def sum_by_group(values: Tensor, group: Tensor, n: int) -> Tensor:

@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
-from dreamprm.config.choices import AGGREGATIONS
 from dreamprm.config.errors import UserError
 from dreamprm.data.fields import Fields, ImagePolicy, MissingImage
 from dreamprm.data.json_stream import stream_json
@@ -25,7 +22,7 @@ from dreamprm.data.readers import (
 from dreamprm.data.records import CandidateRecord, StepRecord, to_json
 from dreamprm.data.step_scores import read_scores, scores_to_json
 from dreamprm.files.content import FileDigests, content_key, image_contents
-from dreamprm.models.aggregation import aggregate_logit
+from dreamprm.models.aggregation import aggregates_of
 
 Kind = Literal["candidate", "step"]
 Stepless = Literal["error", "skip", "whole"]
@@ -201,26 +198,13 @@ class Source:
 def added(name: str, log_odds: LogOdds) -> list[dict[str, Any]]:
     """The `scores` fields of one row's chains: log-odds, probabilities, and every aggregate as log-odds."""
     known = [values for values in log_odds if values]
-    aggregates = iter(aggregates_of(known))
+    aggregates = (
+        {aggregation: round(value, DECIMALS) for aggregation, value in found.items()}
+        for found in aggregates_of(known)
+    )
     return [
         scores_to_json({name: tuple(values)}, {name: next(aggregates)}) if values else {}
         for values in log_odds
-    ]
-
-
-def aggregates_of(log_odds: Sequence[Sequence[float]]) -> list[dict[str, float]]:
-    """Every aggregate of each chain's log-odds by name, as log-odds at temperature 1 (`aggregate_logit`)."""
-    if not log_odds:
-        return []
-    flat = torch.tensor([value for values in log_odds for value in values], dtype=torch.float64)
-    cot = torch.repeat_interleave(
-        torch.arange(len(log_odds)), torch.tensor([len(values) for values in log_odds])
-    )
-    by_name = {
-        name: aggregate_logit(flat, cot, len(log_odds), aggregation=name).tolist() for name in AGGREGATIONS
-    }
-    return [
-        {name: round(values[i], DECIMALS) for name, values in by_name.items()} for i in range(len(log_odds))
     ]
 
 
