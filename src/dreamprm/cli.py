@@ -93,6 +93,12 @@ COMMANDS = {
         arguments="[CONFIG.yaml] [key=value ...]",
         resumes="from the last question",
     ),
+    "serve": Command(
+        "serve a PRM over HTTP: scores of steps, rewards, vLLM's pooling form",
+        "dreamprm.serving.serve:run_serve",
+        "dreamprm.serving.settings:ServeConfig",
+        arguments="[CONFIG.yaml] [key=value ...]",
+    ),
     "evaluate": Command(
         "compare selectors on scored candidates: best-of-N accuracy with intervals and tests",
         "dreamprm.evaluation.evaluate:run_evaluate",
