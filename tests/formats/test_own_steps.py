@@ -54,7 +54,7 @@ def test_public_rows_become_our_form(tmp_path: Path) -> None:
         (own(labels=(0, 1)), {"truth": "all_steps"}, False),
         (own(labels=(N, 0)), {"truth": "all_steps"}, False),
         (own(labels=(0.5, 0.25)), {"truth": "all_steps", "threshold": 0}, True),
-        (own(), {}, "its final_answer_correct do not say whether the chain is right; set unknown=skip"),
+        (own(), {}, "its final_answer_correct does not say whether the chain is right; set unknown=skip"),
         (own(labels=(N, 1)), {"truth": "all_steps"}, "its labels do not say whether the chain is right"),
         (own(labels=(1, 0.5)), {"truth": "last_step"}, "a label is 0.5, but .* give a threshold"),
     ],
@@ -129,6 +129,12 @@ def test_shares_that_make_no_split(shares: dict[str, float], message: str, tmp_p
         convert_file(
             "steps", lines(tmp_path / "s.jsonl", own(), own("how?")), tmp_path / "o.jsonl", shares=shares
         )
+
+
+def test_no_part_takes_the_place_of_the_source(tmp_path: Path) -> None:
+    source = lines(tmp_path / "o_train.jsonl", own(), own("how?"))
+    with pytest.raises(UserError, match=r"o_train\.jsonl, where train would be written, is the source"):
+        convert_file("steps", source, tmp_path / "o.jsonl", shares={"train": 0.5, "dev": 0.5})
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from dreamprm.formats.format import ConvertReport, Direction, Format
 from dreamprm.formats.image_folder import images_from
 from dreamprm.formats.look_alikes import with_hint
 from dreamprm.formats.published_flags import FlagAgreement, compared
-from dreamprm.formats.question_split import Part, check_shares, split_file
+from dreamprm.formats.question_split import Part, check_shares, part_path, split_file
 from dreamprm.formats.record_length import LengthLimit, TooLong
 from dreamprm.formats.registry import FORMATS
 from dreamprm.responses.step_counts import step_lines
@@ -143,6 +143,9 @@ def convert_file(
         raise UserError(f"destination is the same file as source: {source}; choose another file to write")
     if destination.is_dir():
         raise UserError(f"destination is a folder: {destination}; give the path of a file to write")
+    for name in shares or ():
+        if (part := part_path(destination, name)).is_dir() or part.resolve() == source.resolve():
+            raise UserError(f"shares: {part}, where {name} would be written, is the source or a folder")
     require_folder(destination.parent, "the folder of destination")
     with owned_path(destination):
         try:

@@ -4,9 +4,10 @@
 
 A group is a set of near-copies: questions with the same images whose words, without case and punctuation, are
 the same, or share at least four fifths of their runs of three words (Jaccard's index). Pairs are found by
-banded min-hashes (Broder, 1997; Leskovec et al., "Mining of Massive Datasets", ch. 3): 16 bands of 2 find a
-pair with index .8 with probability 1 - 4e-8. The shares are met on average, by groups; nothing depends on the
-order of the records.
+banded min-hashes (Broder, 1997; Leskovec et al., "Mining of Massive Datasets", ch. 3): 32 bands of 4 find a
+pair with index .8 with probability 1 - 5e-8. Of questions with a band in common, the first 32 are compared
+with, so among very many made from one template a pair may be missed. The shares are met on average, by
+groups.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from dreamprm.files.atomic import write_lines_atomically
 NEAR = 0.8
 """Jaccard's index from which questions are near-copies."""
 
-_BANDS, _ROWS = 16, 2
+_BANDS, _ROWS, _COMPARED = 32, 4, 32
 _RUN = 3  # words
 _PRIME = (1 << 61) - 1
 _WORD = re.compile(r"\w+")
@@ -50,6 +51,11 @@ class Part:
     def line(self) -> str:
         """The line to print."""
         return f"{self.path}: {self.records} records of {self.questions} questions"
+
+
+def part_path(path: Path, name: str) -> Path:
+    """The file of one part of a split."""
+    return path.with_name(f"{path.stem}_{name}.jsonl")
 
 
 def check_shares(shares: Mapping[str, float]) -> None:
@@ -92,7 +98,7 @@ def split_file(path: Path, shares: Mapping[str, float], *, seed: int) -> list[Pa
                 f"no question falls into {name} ({shares[name]:g} of {len(set(groups))}); change the seed or"
                 " the shares"
             )
-        part = path.with_name(f"{path.stem}_{name}.jsonl")
+        part = part_path(path, name)
         write_lines_atomically(part, _lines(path, chosen))
         parts.append(Part(part, int(chosen.sum()), len(set(np.asarray(groups)[chosen].tolist()))))
     return parts
@@ -118,14 +124,17 @@ def near_copies(questions: Sequence[tuple[str, tuple[str, ...]]]) -> list[int]:
     for place, runs, images in texts:
         if not runs:
             continue
+        compared: set[int] = set()
         for band, values in enumerate(_min_hashes(runs, coefficients).reshape(_BANDS, _ROWS)):
             others = buckets.setdefault((band, values.tobytes(), images), [])
             for other, theirs in others:
+                if other in compared:
+                    continue
+                compared.add(other)
                 if _find(parents, other) != _find(parents, place) and _index(runs, theirs) >= NEAR:
                     low, high = sorted((_find(parents, other), _find(parents, place)))
                     parents[high] = low
-            # Of many that are alike, a few are enough to find the next.
-            if len(others) < 8:
+            if len(others) < _COMPARED:
                 others.append((place, runs))
     return [_find(parents, place) for place in range(len(parents))]
 

@@ -106,9 +106,9 @@ class StepsToMeta(OwnReader):
         for record in self.step_records(path, report):
             correct = self._correct(record)
             if correct is None and self.unknown == "error":
-                what = "final_answer_correct" if self.truth == "outcome" else "labels"
+                what = "final_answer_correct does" if self.truth == "outcome" else "labels do"
                 raise DataError(
-                    f"{path}{record.place}: record {record.id}: its {what} do not say whether the chain is"
+                    f"{path}{record.place}: record {record.id}: its {what} not say whether the chain is"
                     " right; set unknown=skip to leave such records out, or another truth"
                 )
             if correct is None:
