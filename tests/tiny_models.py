@@ -122,6 +122,55 @@ def tiny_config(
     return AutoConfig.for_model(family, text_config=text, vision_config=tower, tie_word_embeddings=tie, **ids)
 
 
+TEXT_FAMILIES = ("qwen2", "qwen3", "llama", "mistral")
+
+
+def tiny_text_tokenizer(*, extra: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """The word-level tokenizer of a language model: no vision tokens; `extra` are special tokens."""
+    special = [*SPECIAL[1:3], *extra]
+    vocabulary = {word: index for index, word in enumerate((SPECIAL[0], *special, *WORDS))}
+    tokenizer = Tokenizer.from_str(tiny_tokenizer_backend())
+    tokenizer.model = models.WordLevel(vocabulary, unk_token="[unk]")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[unk]", pad_token="<|pad|>", extra_special_tokens=special
+    )
+
+
+def tiny_text_config(family: str = "qwen2", *, layers: int = 2, vocabulary: int = 64) -> PreTrainedConfig:
+    """The config of a tiny language model of a family in `TEXT_FAMILIES`."""
+    own: dict[str, Any] = {"head_dim": 8} if family != "qwen2" else {}
+    if family == "mistral":
+        own["sliding_window"] = None
+    return AutoConfig.for_model(
+        family,
+        vocab_size=vocabulary,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.2,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+        **own,
+    )
+
+
+def tiny_text_prm(
+    family: str = "qwen2", *, seed: int = 0, attn_implementation: str = "sdpa", **more: Any
+) -> PRM:
+    """A tiny random PRM on a language model, in evaluation mode; **more go to `PRM.from_backbone`."""
+    torch.manual_seed(seed)
+    processor = PRMProcessor(tiny_text_tokenizer(), text_only=True)
+    prm = PRM.from_backbone(
+        tiny_text_config(family), processor=processor, attn_implementation=attn_implementation, **more
+    )
+    torch.nn.init.normal_(prm.head.weight, std=0.5)
+    return prm.eval()
+
+
 def tiny_prm(
     family: str = "qwen2_vl",
     *,

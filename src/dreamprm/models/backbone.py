@@ -1,4 +1,4 @@
-"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL backbones: from a checkpoint or a config, run without a vocabulary."""
+"""Backbones, Qwen-VL models or language models: from a checkpoint or a config, run without a vocabulary."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch.nn import functional
 from transformers import (
     AttentionInterface,
     AutoConfig,
+    AutoModelForCausalLM,
     AutoModelForImageTextToText,
     PreTrainedConfig,
     PreTrainedModel,
@@ -25,7 +26,10 @@ from dreamprm.models.aggregation import sum_by_group
 from dreamprm.models.strict_loading import load_strictly, refuse_adapter
 from dreamprm.models.vision_kernels import PACKED, pack_vision_attention, project_patches_by_matrix
 
-BACKBONES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+TEXT_BACKBONES = ("qwen2", "qwen3", "llama", "mistral")
+"""Language models: a PRM on one of them takes no images."""
+
+BACKBONES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", *TEXT_BACKBONES)
 
 
 def attention_implementations() -> tuple[str, ...]:
@@ -69,7 +73,7 @@ def make_backbone(
         dtype: of the weights; use float32 master weights for training, with autocast for bf16.
 
     Raises:
-        UserError: not a Qwen-VL of a family in `BACKBONES`, nothing readable at `source`, missing, surplus
+        UserError: not a model of a family in `BACKBONES`, nothing readable at `source`, missing, surplus
             or mis-shaped tensors (`load_strictly`), or an attention implementation that is unknown, or that
             transformers cannot use here.
     """
@@ -77,15 +81,16 @@ def make_backbone(
     settings: dict[str, Any] = {"attn_implementation": attn_implementation, "dtype": dtype}
     config = source if isinstance(source, PreTrainedConfig) else read_backbone_config(source)
     _check_family(config)
+    auto = AutoModelForImageTextToText if reads_images(config) else AutoModelForCausalLM
     if isinstance(source, str | Path):
         try:
-            return _tuned(load_strictly(AutoModelForImageTextToText, source, **settings))
+            return _tuned(load_strictly(auto, source, **settings))
         except UserError:
             raise
         except _DAMAGED as error:
             raise UserError(f"cannot read a backbone from {source}: {error or repr(error)}") from error
     try:
-        return _tuned(AutoModelForImageTextToText.from_config(config, **settings))
+        return _tuned(auto.from_config(config, **settings))
     except (ImportError, ValueError) as error:
         if attn_implementation in ("sdpa", "eager"):
             raise
@@ -113,9 +118,15 @@ def read_backbone_config(source: str | Path | Mapping[str, Any]) -> PreTrainedCo
         raise UserError(f"cannot read a backbone from {source}: {error or repr(error)}") from error
 
 
+def reads_images(config: PreTrainedConfig) -> bool:
+    """Whether a backbone of this config has a vision tower; otherwise it is a language model."""
+    return config.model_type not in TEXT_BACKBONES
+
+
 def _tuned(backbone: PreTrainedModel) -> PreTrainedModel:
-    pack_vision_attention(backbone)
-    project_patches_by_matrix(backbone)
+    if reads_images(backbone.config):
+        pack_vision_attention(backbone)
+        project_patches_by_matrix(backbone)
     return backbone
 
 
@@ -144,6 +155,8 @@ def last_hidden_states(
             None: everything before it in its row.
     """
     images: dict[str, Any] = {}
+    if not reads_images(backbone.config):
+        return _text_states(backbone, batch, cache=cache, mask=mask)
     if "image_features" in batch:
         images["mm_encoder_outputs"] = {"image": batch["image_features"]}
     elif "image_token_index" in batch:
@@ -167,6 +180,33 @@ def last_hidden_states(
     return outputs.last_hidden_state
 
 
+def _text_states(
+    backbone: PreTrainedModel, batch: Mapping[str, Tensor], *, cache: Cache | None, mask: Tensor | None
+) -> Tensor:
+    """`last_hidden_states` of a language model."""
+    if mask is None and "position_ids" not in batch:
+        mask = batch["attention_mask"]
+    outputs = backbone.model(
+        input_ids=batch["input_ids"],
+        attention_mask=mask,
+        position_ids=_text_positions(batch) if mask is not None else None,
+        past_key_values=cache,
+        use_cache=cache is not None,
+    )
+    states: Tensor = outputs.last_hidden_state
+    return states
+
+
+def _text_positions(batch: Mapping[str, Tensor]) -> Tensor | None:
+    """`(R, L)` positions, of which `collate` has three equal ones where there are no images.
+
+    Without a mask they are left out: rows start at 0, and transformers takes positions that start again, as
+    in padding, for several texts in a row.
+    """
+    positions = batch.get("position_ids")
+    return None if positions is None else positions[0]
+
+
 def states_read(backbone: PreTrainedModel, batch: Mapping[str, Any], *, rows: str, columns: str) -> Tensor:
     """`(N, hidden)` final states at the tokens of a batch.
 
@@ -183,7 +223,7 @@ def states_read(backbone: PreTrainedModel, batch: Mapping[str, Any], *, rows: st
     text = text_model(backbone)
     hidden = _layers_from(text, batch["first_layer"])(
         inputs_embeds=batch["trunk_states"],
-        position_ids=batch["position_ids"],
+        position_ids=batch["position_ids"] if reads_images(backbone.config) else None,
         # Rows are padded on the right: no text token sees padding (`last_hidden_states`).
         attention_mask=None,
         use_cache=False,
@@ -208,7 +248,7 @@ def _layers_from(text: Any, first: int) -> Any:
 
 def text_model(backbone: PreTrainedModel) -> Any:
     """The language model without its vocabulary head: `embed_tokens`, `layers`, `norm`, `rotary_emb`."""
-    return backbone.model.language_model
+    return backbone.model.language_model if reads_images(backbone.config) else backbone.model
 
 
 IMAGE_INPUTS = ("pixel_values", "image_grid_thw", "image_token_index")
@@ -256,7 +296,7 @@ def _shared_image_features(backbone: PreTrainedModel, batch: Mapping[str, Tensor
 def attention_in_use(backbone: PreTrainedModel) -> set[str]:
     """The attention implementations of the backbone's parts."""
     config = backbone.config
-    parts = (config, config.get_text_config(), config.vision_config)
+    parts = [config, config.get_text_config(), *([config.vision_config] if reads_images(config) else [])]
     kernel = {packed: name for name, packed in PACKED.items()}
     return {kernel.get(part._attn_implementation, part._attn_implementation) for part in parts}
 

@@ -62,7 +62,9 @@ def can_share_prefixes(backbone: PreTrainedModel) -> bool:
     Flash attention accepts no custom mask; the cache of a windowed layer drops what is outside the window.
     """
     text = backbone.config.get_text_config()
-    layers = set(getattr(text, "layer_types", None) or ("full_attention",))
+    windowed = getattr(text, "sliding_window", None) is not None
+    own = getattr(text, "layer_types", None)
+    layers = set(own or ["sliding_attention" if windowed else "full_attention"])
     return text._attn_implementation in ("sdpa", "eager") and layers == {"full_attention"}
 
 

@@ -9,6 +9,8 @@ VISION_START = "<|vision_start|>"
 VISION_END = "<|vision_end|>"
 IMAGE_BLOCK = VISION_START + IMAGE_PAD + VISION_END
 
+_TURN = "<|im_start|>"
+
 # A text that no template produces on its own; it marks where the user's text goes.
 _MARK = "\u2402user text\u2403"
 # What stands before the mark where a template has printed the list of parts instead of going through it.
@@ -24,6 +26,18 @@ class NoPlaceForImages(UserError):
             f"and has no place for images, of which there {'is 1' if n_images == 1 else f'are {n_images}'} "
             "here; use a template that accepts content lists with images, as Qwen2-VL's does "
             "(chat_template.jinja in the tokenizer's folder), or records without images"
+        )
+
+
+class TextOnlyModel(NoPlaceForImages):
+    """A language model, without a vision tower, was given images."""
+
+    def __init__(self, n_images: int) -> None:
+        UserError.__init__(
+            self,
+            "the model reads text only (its backbone is a language model without a vision tower), and a "
+            f"question shows {n_images} image{'' if n_images == 1 else 's'}; use a Qwen-VL backbone, or "
+            "questions without images",
         )
 
 
@@ -116,11 +130,13 @@ class ChatFrame:
     never runs the template engine. Images come before the text, as in the public DreamPRM code.
 
     Args:
-        tokenizer: a `transformers` tokenizer; its `chat_template` is used if it has one, else Qwen2-VL's.
+        tokenizer: a `transformers` tokenizer; its `chat_template` is used if it has one, else Qwen2-VL's, or
+            for a tokenizer without its marks no more than the tokenizer's first token and a new line.
+        text_only: refuse images.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, *, text_only: bool = False) -> None:
+        self._tokenizer, self._text_only = tokenizer, text_only
         self._template = ChatTemplate(tokenizer, source="the tokenizer")
         self._frames: dict[int, tuple[str, str]] = {}
 
@@ -128,7 +144,8 @@ class ChatFrame:
         """(before, after): the chat is `before + user text + after`; `before` has one pad per image.
 
         Raises:
-            NoPlaceForImages: the tokenizer's template takes plain texts, and there are images.
+            NoPlaceForImages: the tokenizer's template takes plain texts, or the model reads text only, and
+                there are images.
             UserError: the tokenizer's template fails, or drops or repeats the user's text or the images.
         """
         if n_images not in self._frames:
@@ -136,7 +153,11 @@ class ChatFrame:
         return self._frames[n_images]
 
     def _render(self, n_images: int) -> tuple[str, str]:
+        if self._text_only and n_images:
+            raise TextOnlyModel(n_images)
         if self._tokenizer.chat_template is None:
+            if self._text_only and _TURN not in self._tokenizer.get_vocab():
+                return self._tokenizer.bos_token or "", "\n"
             return (
                 "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
                 + IMAGE_BLOCK * n_images,
@@ -144,7 +165,7 @@ class ChatFrame:
             )
         text = self._template.render(_MARK, n_images)
         pieces = text.split(_MARK)
-        pads = text.count(IMAGE_PAD)
+        pads = 0 if self._text_only else text.count(IMAGE_PAD)
         if len(pieces) != 2 or pads != n_images:
             raise UserError(
                 f"the tokenizer's chat template writes the user's text {len(pieces) - 1} times and {pads} "

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dreamprm.models.images import Grid, ImagePatcher
+from dreamprm.models.images import Grid, ImagePatcher, NoImages
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,9 @@ def multimodal_positions(token_types: np.ndarray, grids: Sequence[Grid], merge: 
     return positions
 
 
-def collate(encoded: Sequence[EncodedCoT], *, patcher: ImagePatcher, pad_token_id: int) -> dict[str, Tensor]:
+def collate(
+    encoded: Sequence[EncodedCoT], *, patcher: ImagePatcher | NoImages, pad_token_id: int
+) -> dict[str, Tensor]:
     """The batch that `PRM.forward` takes, on the CPU.
 
     Returns:
@@ -137,7 +139,7 @@ def text_targets(encoded: Sequence[EncodedCoT], input_ids: Tensor) -> dict[str, 
     return {"token_rows": rows, "token_cols": columns - 1, "token_targets": input_ids[rows, columns]}
 
 
-def _image_tensors(shown: Sequence[np.ndarray], patcher: ImagePatcher) -> dict[str, Tensor]:
+def _image_tensors(shown: Sequence[np.ndarray], patcher: ImagePatcher | NoImages) -> dict[str, Tensor]:
     """Patches of the distinct images, and which of their tokens make up each shown image."""
     places: dict[tuple[tuple[int, ...], bytes], int] = {}
     different: list[np.ndarray] = []

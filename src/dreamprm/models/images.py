@@ -13,6 +13,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.image_decoder import WHITE, ImageError, decode_image, open_image, rgb
 from dreamprm.files.json_values import shown
+from dreamprm.models.chat import TextOnlyModel
 
 __all__ = ["Grid", "ImagePatcher", "ImageStore", "decode_image"]
 
@@ -181,6 +182,32 @@ def unreadable(path: str, reason: str) -> DataError:
         f"image {path} is missing or broken ({reason}); fix it, leave its records out (data.on_error=skip), "
         "or set data.missing_image=text_only"
     )
+
+
+class NoImages:
+    """In place of an `ImagePatcher`, of a model that reads text only: every image is refused."""
+
+    patch = merge = temporal = 1
+
+    def resized(self, image: Image.Image | np.ndarray) -> np.ndarray:
+        """Raise `TextOnlyModel`."""
+        raise TextOnlyModel(1)
+
+    def final_size(self, height: int, width: int) -> tuple[int, int]:
+        """Raise `TextOnlyModel`."""
+        raise TextOnlyModel(1)
+
+    def grid(self, pixels: np.ndarray) -> Grid:
+        """Raise `TextOnlyModel`."""
+        raise TextOnlyModel(1)
+
+    def tokens(self, grid: Grid) -> int:
+        """Raise `TextOnlyModel`."""
+        raise TextOnlyModel(1)
+
+    def patches(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Raise `TextOnlyModel`."""
+        raise TextOnlyModel(len(images))
 
 
 class ImageStore:

@@ -31,7 +31,7 @@ def model_card(
         head: the kind of head.
         parameters: the number of parameters of the whole PRM.
     """
-    text, size = config.get_text_config(), processor.image_processor.size
+    text, images = config.get_text_config(), processor.image_processor
     settings = processor.settings
     facts = {
         "Backbone": f"{config.model_type}, hidden {text.hidden_size}, {text.num_hidden_layers} layers, "
@@ -40,14 +40,18 @@ def model_card(
         "Head": head,
         "Readout": settings.readout,
         "Step separator": repr(settings.step_separator),
-        "Image size limits": f"{size['shortest_edge']} to {size['longest_edge']} pixels",
+        "Image size limits": "none: it reads text only"
+        if images is None
+        else f"{images.size['shortest_edge']} to {images.size['longest_edge']} pixels",
         "Longest row": "no limit" if settings.max_length is None else f"{settings.max_length} tokens",
     }
+    shown = "None" if images is None else '"image.png"'
     trained = {name: str(value) for name, value in training.items()}
     parts = [
-        "---\nlibrary_name: dreamprm\npipeline_tag: image-text-to-text\n"
+        "---\nlibrary_name: dreamprm\npipeline_tag: "
+        f"{'image-text-to-text' if images is not None else 'text-classification'}\n"
         "tags: [process-reward-model, dreamprm]\n---\n",
-        "# Multimodal process reward model\n",
+        f"# {'Multimodal process' if images is not None else 'Process'} reward model\n",
         "Scores every step of a chain of thought with the probability that the steps so far lead to a right "
         f"answer. {what_was_trained(training)}\n",
         "## Model\n",
@@ -57,7 +61,7 @@ def model_card(
         "## Use\n",
         "```python\nfrom dreamprm.models import PRM\n\n"
         'prm = PRM.from_pretrained("path/to/this/folder")\n'
-        'probabilities = prm.score("question", "image.png", ["Step 1: ...", "Step 2: ..."])\n```\n',
+        f'probabilities = prm.score("question", {shown}, ["Step 1: ...", "Step 2: ..."])\n```\n',
     ]
     return "\n".join(parts)
 

@@ -1,4 +1,4 @@
-"""The process reward model: a Qwen-VL backbone and a head that reads out a score at every step."""
+"""The process reward model: a backbone and a head that reads out a score at every step."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +16,7 @@ from dreamprm.models.backbone import (
     attention_in_use,
     last_hidden_states,
     make_backbone,
+    reads_images,
     sdpa_is_math_only,
     states_read,
 )
@@ -37,7 +38,7 @@ class PRM(nn.Module):
                                                         logits are computed at step ends only
 
     Args:
-        backbone: a Qwen2-VL, Qwen2.5-VL or Qwen3-VL with its language-model head.
+        backbone: a model of one of the families in `backbone.BACKBONES`, with its language-model head.
         processor: makes the batches; its image token and patch sizes must match the backbone's.
         head: one of `HEADS`.
 
@@ -119,7 +120,8 @@ class PRM(nn.Module):
             rank: of A `(rank, in)` and B `(out, rank)`, >= 1.
             alpha: > 0; with `rslora` it is divided by the square root of the rank.
             dropout: share of a layer's input that its adapter does not see while training, in [0, 1).
-            target_modules: patterns of linear layers' names, or of their last parts (`q_proj`).
+            target_modules: patterns of linear layers' names, or of their last parts (`q_proj`). The default
+                means the language model's projections, of a language model by itself too.
 
         Raises:
             UserError: as `add_adapters`.
@@ -129,7 +131,7 @@ class PRM(nn.Module):
             rank=rank,
             alpha=alpha,
             dropout=dropout,
-            target_modules=target_modules,
+            target_modules=_targets(self.backbone.config, target_modules),
             rslora=rslora,
             prefix=BACKBONE,
         )
@@ -376,7 +378,29 @@ def _listed(image: ImageSource | Sequence[ImageSource] | None) -> Sequence[Image
     return image if isinstance(image, Sequence) and not isinstance(image, str | bytes) else [image]
 
 
+def _targets(config: PreTrainedConfig, given: Sequence[str]) -> Sequence[str]:
+    """Patterns of the layers to adapt: the default names a part that a language model by itself is."""
+    return given if reads_images(config) or tuple(given) != LORA_TARGETS else ("*_proj",)
+
+
 def _check_fit(config: PreTrainedConfig, processor: PRMProcessor) -> None:
+    if reads_images(config) == processor.text_only:
+        raise UserError(
+            f"the backbone ({config.model_type}) reads {'images' if processor.text_only else 'text only'}, and "
+            f"the processor is for {'text only' if processor.text_only else 'images too'}; make it with "
+            f"text_only={not processor.text_only}"
+        )
+    if reads_images(config):
+        _check_images_fit(config, processor)
+    vocabulary = config.get_text_config().vocab_size
+    if len(processor.tokenizer) > vocabulary:
+        raise UserError(
+            f"the tokenizer has {len(processor.tokenizer)} tokens, but the backbone embeds {vocabulary}; "
+            "use the backbone's own tokenizer"
+        )
+
+
+def _check_images_fit(config: PreTrainedConfig, processor: PRMProcessor) -> None:
     vision, patcher = config.vision_config, processor.patcher
     pairs = {
         "the image token's id": (config.image_token_id, processor.image_token_id),
@@ -389,9 +413,3 @@ def _check_fit(config: PreTrainedConfig, processor: PRMProcessor) -> None:
             raise UserError(
                 f"{what} is {expected} in the backbone's config and {got} in the processor; they must agree"
             )
-    vocabulary = config.get_text_config().vocab_size
-    if len(processor.tokenizer) > vocabulary:
-        raise UserError(
-            f"the tokenizer has {len(processor.tokenizer)} tokens, but the backbone embeds {vocabulary}; "
-            "use the backbone's own tokenizer"
-        )

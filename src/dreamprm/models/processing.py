@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from dreamprm.config.choices import READOUTS
@@ -17,12 +17,14 @@ from dreamprm.config.errors import UserError
 from dreamprm.data.image_decoder import WHITE, ImageError, ImageSource, decode_image
 from dreamprm.files.append_only import require_fields
 from dreamprm.files.json_values import parse_json, shown
-from dreamprm.models.chat import IMAGE_BLOCK, IMAGE_PAD, VISION_END, VISION_START, ChatFrame
+from dreamprm.models.backbone import TEXT_BACKBONES
+from dreamprm.models.chat import IMAGE_BLOCK, IMAGE_PAD, VISION_END, VISION_START, ChatFrame, TextOnlyModel
 from dreamprm.models.encoding import EncodedCoT, EncodedRow, collate, multimodal_positions, text_targets
-from dreamprm.models.images import ImagePatcher, ImageStore
+from dreamprm.models.images import ImagePatcher, ImageStore, NoImages
 from dreamprm.runtime.settings import ground_colour
 
 SETTINGS_FILE = "prm_processor.json"
+_TEXT_ONLY = "text_only"
 # Questions and steps recur, with other CoTs and in later epochs.
 CACHED_TEXTS = 1 << 16
 
@@ -69,9 +71,13 @@ class PRMProcessor:
         tokenizer: a fast `transformers` tokenizer.
         image_processor: gives size limits, normalisation and patch sizes; a default one if None.
         settings: see `ProcessorSettings`.
+        text_only: for a language model. Images are refused, and the tokenizer needs no vision tokens.
+
+    Attributes:
+        image_processor: None if `text_only`.
 
     Raises:
-        UserError: the tokenizer lacks a vision token.
+        UserError: the tokenizer lacks a vision token, or has no fast implementation.
     """
 
     def __init__(
@@ -80,22 +86,29 @@ class PRMProcessor:
         image_processor: Qwen2VLImageProcessorPil | None = None,
         *,
         settings: ProcessorSettings | None = None,
+        text_only: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
-        self.image_processor = image_processor if image_processor is not None else Qwen2VLImageProcessorPil()
+        self.text_only = text_only
         self.settings = settings if settings is not None else ProcessorSettings()
+        self.image_processor: Qwen2VLImageProcessorPil | None = None
+        if not text_only:
+            self.image_processor = image_processor or Qwen2VLImageProcessorPil()
         vocabulary = tokenizer.get_vocab()
         missing = [token for token in (VISION_START, IMAGE_PAD, VISION_END) if token not in vocabulary]
-        if missing:
+        if missing and not text_only:
             raise UserError(
                 f"the tokenizer has no token {', '.join(missing)}; use a Qwen2-VL tokenizer or add them as "
                 "special tokens"
             )
-        self.image_token_id: int = vocabulary[IMAGE_PAD]
+        # No token has the id -1.
+        self.image_token_id: int = -1 if text_only else vocabulary[IMAGE_PAD]
         # Padding is masked, so any id that is not the image's will do.
         self.pad_token_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-        self.patcher = ImagePatcher(self.image_processor, ground=self.settings.image_ground)
-        self._chat = ChatFrame(tokenizer)
+        self.patcher: ImagePatcher | NoImages = NoImages()
+        if self.image_processor is not None:
+            self.patcher = ImagePatcher(self.image_processor, ground=self.settings.image_ground)
+        self._chat = ChatFrame(tokenizer, text_only=text_only)
         self._backend = tokenizer.backend_tokenizer
         self._token_cache: dict[str, list[int]] = {}
 
@@ -116,6 +129,8 @@ class PRMProcessor:
         Raises:
             UserError: one of them cannot be opened or used, with its path or its number.
         """
+        if self.text_only and sources:
+            raise TextOnlyModel(len(sources))
         images = []
         for number, one in enumerate(sources, start=1):
             try:
@@ -208,8 +223,12 @@ class PRMProcessor:
         """Writes the tokenizer, image processor and settings files to the folder, created if missing."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.tokenizer.save_pretrained(folder)
-        self.image_processor.save_pretrained(folder)
-        text = json.dumps(asdict(self.settings), indent=2) + "\n"
+        stored = asdict(self.settings)
+        if self.image_processor is not None:
+            self.image_processor.save_pretrained(folder)
+        else:
+            stored[_TEXT_ONLY] = True
+        text = json.dumps(stored, indent=2) + "\n"
         (Path(folder) / SETTINGS_FILE).write_text(text, encoding="utf-8")
 
     @classmethod
@@ -219,13 +238,15 @@ class PRMProcessor:
         *,
         min_pixels: int | None = None,
         max_pixels: int | None = None,
+        text_only: bool | None = None,
         **changes: Any,
     ) -> "PRMProcessor":
-        """Reads what `save_pretrained` wrote, or the processor of a plain Qwen2-VL checkpoint (or hub name).
+        """Reads what `save_pretrained` wrote, or the processor of a plain checkpoint (or hub name).
 
         Args:
             folder: a folder, or a hub name of a plain checkpoint.
-            min_pixels, max_pixels: replace the stored size limits, in pixels.
+            min_pixels, max_pixels: replace the stored size limits, in pixels; a language model has none.
+            text_only: whether its model is a language model; None: if its config or its settings say so.
             **changes: fields of `ProcessorSettings` that replace the stored ones.
 
         Raises:
@@ -233,26 +254,30 @@ class PRMProcessor:
         """
         limits = {"min_pixels": min_pixels, "max_pixels": max_pixels}
         sizes: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
+        text_only = text_only if text_only is not None else _says_text_only(folder)
+        image_processor = None
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder, **sizes)
+            if not text_only:
+                image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder, **sizes)
         except Exception as error:  # on damaged files the libraries raise all kinds, some `Exception` itself
-            raise UserError(
-                f"cannot read a tokenizer and an image processor from {folder}: {error or repr(error)}"
-            ) from error
+            what = "a tokenizer" if text_only else "a tokenizer and an image processor"
+            raise UserError(f"cannot read {what} from {folder}: {error or repr(error)}") from error
         path = Path(folder) / SETTINGS_FILE
         try:
             stored = parse_json(path.read_bytes()) if path.exists() else {}
             require_fields(stored, {})
         except (OSError, ValueError) as error:
             raise UserError(f"{path} is not the settings file of a saved PRM's processor: {error}") from error
+        stored.pop(_TEXT_ONLY, None)
         unknown = sorted(stored.keys() - {field.name for field in fields(ProcessorSettings)})
         if unknown:
             raise UserError(
                 f"{path} holds {', '.join(unknown)}, which this version does not know; upgrade dreamprm"
             )
         try:
-            return cls(tokenizer, image_processor, settings=ProcessorSettings(**{**stored, **changes}))
+            settings = ProcessorSettings(**{**stored, **changes})
+            return cls(tokenizer, image_processor, settings=settings, text_only=text_only)
         except UserError as error:
             # For a folder without tokenizer files, for example, transformers makes an empty tokenizer.
             raise UserError(f"{folder}: {error}") from error
@@ -313,6 +338,27 @@ class PRMProcessor:
             reads=moved,
             text_start=text_start + shift if reads is not None else len(expanded),
         )
+
+
+def _says_text_only(source: str | Path) -> bool:
+    """Whether the files of a checkpoint, or of a saved PRM, say that its model reads no images."""
+    folder = Path(source)
+    for name, says in (
+        (SETTINGS_FILE, lambda stored: stored.get(_TEXT_ONLY) is True),
+        ("config.json", lambda stored: stored.get("model_type") in TEXT_BACKBONES),
+    ):
+        try:
+            stored = parse_json((folder / name).read_bytes())
+        except (OSError, ValueError):
+            continue  # where it matters, whoever reads it says so
+        if isinstance(stored, dict) and says(stored):
+            return True
+    if folder.exists():
+        return False
+    try:
+        return AutoConfig.from_pretrained(source).model_type in TEXT_BACKBONES
+    except Exception:  # no name on the hub: reading the tokenizer says so
+        return False
 
 
 def _holders(texts: Mapping[str, str]) -> str:

@@ -262,7 +262,7 @@ def _identity(processor: PRMProcessor) -> Any:
         asdict(processor.settings),
         tokenizer.backend_tokenizer.to_str(),
         tokenizer.chat_template,
-        [processor.patcher.patch, processor.patcher.merge, dict(images.size)],
+        [processor.patcher.patch, processor.patcher.merge, None if images is None else dict(images.size)],
     ]
 
 

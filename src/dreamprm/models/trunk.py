@@ -19,7 +19,7 @@ import transformers
 from torch import Tensor, nn
 
 from dreamprm.config.errors import UserError
-from dreamprm.models.backbone import attention_in_use, last_hidden_states, text_model
+from dreamprm.models.backbone import attention_in_use, last_hidden_states, reads_images, text_model
 from dreamprm.models.prm import PRM
 
 _THREADS = 4  # tensors hashed at once
@@ -76,7 +76,8 @@ class Trunk:
                     "the frozen layers have dropout, so that their states differ in each pass; set "
                     "attention_dropout to 0 in the model's config"
                 )
-        fed = len(getattr(prm.backbone.config.vision_config, "deepstack_visual_indexes", ()))
+        vision = getattr(prm.backbone.config, "vision_config", None)
+        fed = len(getattr(vision, "deepstack_visual_indexes", ()))
         if first < fed:
             raise UserError(
                 f"layer {first} is trained, and this backbone adds features of its vision tower to the "
@@ -92,8 +93,9 @@ class Trunk:
     def modules(self) -> dict[str, nn.Module]:
         """Its parts by name."""
         text = text_model(self.prm.backbone)
+        tower = {"visual": self.prm.backbone.model.visual} if reads_images(self.prm.backbone.config) else {}
         return {
-            "visual": self.prm.backbone.model.visual,
+            **tower,
             "embed_tokens": text.embed_tokens,
             "rotary_emb": text.rotary_emb,
             **{f"layers.{number}": text.layers[number] for number in range(self.first)},

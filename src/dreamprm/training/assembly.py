@@ -23,7 +23,7 @@ from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
 from dreamprm.files.content import FileDigests
 from dreamprm.models.activation_checkpointing import checkpoint_activations
-from dreamprm.models.backbone import with_image_features
+from dreamprm.models.backbone import read_backbone_config, reads_images, with_image_features
 from dreamprm.models.collation import MetaBatches, StepBatches
 from dreamprm.models.images import ImageStore
 from dreamprm.models.prm import PRM
@@ -148,6 +148,8 @@ def make_prm(config: TrainConfig, *, backbone: PreTrainedConfig | None = None) -
         tokenizer,
         min_pixels=data.min_pixels,
         max_pixels=data.max_pixels,
+        # A tokenizer in a folder of its own does not say of what it is the tokenizer.
+        text_only=None if model.tokenizer is None else not reads_images(read_backbone_config(source)),
         max_length=data.max_length,
         readout=model.readout,
         image_ground=data.image_ground,

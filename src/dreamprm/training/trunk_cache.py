@@ -282,7 +282,7 @@ def _identity(processor: PRMProcessor) -> list[Any]:
         settings,
         tokenizer.backend_tokenizer.to_str(),
         tokenizer.chat_template,
-        processor.image_processor.to_json_string(),
+        None if processor.image_processor is None else processor.image_processor.to_json_string(),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from dreamprm.models.backbone import reads_images
 from dreamprm.training.plan.abstract_window import Footprint
 
 SHALLOW = 1
@@ -17,8 +18,9 @@ _TEXT, _VISION = re.compile(r"\.layers\.(\d+)\.(.*)"), re.compile(r"\.blocks\.(\
 
 
 def depths(backbone: PreTrainedConfig) -> tuple[int, int]:
-    """The number of layers of the language model, and of the vision tower."""
-    return backbone.get_text_config().num_hidden_layers, backbone.vision_config.depth
+    """The number of layers of the language model, and of the vision tower, if there is one."""
+    vision = backbone.vision_config.depth if reads_images(backbone) else 0
+    return backbone.get_text_config().num_hidden_layers, vision
 
 
 def with_depths(backbone: PreTrainedConfig, text: int, vision: int) -> PreTrainedConfig:
@@ -28,7 +30,8 @@ def with_depths(backbone: PreTrainedConfig, text: int, vision: int) -> PreTraine
     of_text.num_hidden_layers = text
     if getattr(of_text, "layer_types", None):
         of_text.layer_types = of_text.layer_types[:text]
-    changed.vision_config.depth = vision
+    if reads_images(changed):
+        changed.vision_config.depth = vision
     return changed
 
 
