@@ -1,4 +1,4 @@
-"""PRMs on language models: scores as plain transformers computes them, saving, training's parts, images refused."""
+"""PRMs on language models: scores as plain transformers has them, saving, parts, images refused."""
 
 from __future__ import annotations
 

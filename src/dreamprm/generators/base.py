@@ -21,6 +21,8 @@ class Completion:
         finished: False if it was cut off at `max_tokens`.
         reasoning: what the model thought before it, if the server keeps that apart; part of no response: it
             is neither graded nor split into steps.
+        alternatives: the likeliest first tokens with their log-probabilities, if `Sampling` asked for them
+            and the generator has them.
         note: what is unusual about it, in a few words ("a refusal", "only reasoning"), for counts; "" if
             nothing is.
 
@@ -33,6 +35,7 @@ class Completion:
     finished: bool = True
     reasoning: str = ""
     note: str = ""
+    alternatives: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         if "\0" in self.text or "\0" in self.reasoning:
@@ -85,6 +88,7 @@ class Sampling:
         temperature: divides the logits, >= 0; 0 takes the most likely token.
         max_tokens: length limit of a completion in the generator's tokens, without the prefix, >= 1.
         stop: texts that end a completion when they appear; they are not part of it.
+        alternatives: how many of the likeliest first tokens to tell the log-probabilities of; 0: none.
 
     Raises:
         ValueError: a value is below its bound, or a stop text is empty.
@@ -93,6 +97,7 @@ class Sampling:
     temperature: float = 1.0
     max_tokens: int = 1024
     stop: tuple[str, ...] = ()
+    alternatives: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):

@@ -73,7 +73,9 @@ class ReplyJournal(AppendOnlyFile):
                     "form": FORM,
                     "asked": asked,
                     "replies": [
-                        {"text": one.text, "tokens": one.tokens, "finished": one.finished} for one in replies
+                        {"text": one.text, "tokens": one.tokens, "finished": one.finished}
+                        | ({"alternatives": one.alternatives} if one.alternatives else {})
+                        for one in replies
                     ],
                 }
             )
@@ -89,8 +91,27 @@ class ReplyJournal(AppendOnlyFile):
             require_fields(one, _REPLY, within=f"replies[{index}]")
         self.older += "form" not in row
         self._replies[row["asked"]] = tuple(
-            Completion(one["text"], one["tokens"], one["finished"]) for one in rows
+            Completion(
+                one["text"],
+                one["tokens"],
+                one["finished"],
+                alternatives=_alternatives(one.get("alternatives", []), index),
+            )
+            for index, one in enumerate(rows)
         )
+
+
+def _alternatives(given: Any, index: int) -> tuple[tuple[str, float], ...]:
+    pairs = given if isinstance(given, list) else [None]
+    for pair in pairs:
+        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)) or not isinstance(
+            pair[1], float | int
+        ):
+            raise ValueError(
+                f"field 'replies[{index}].alternatives': got {shown(given)}; allowed: a list of pairs of a "
+                "token and a number"
+            )
+    return tuple((str(token), float(logprob)) for token, logprob in pairs)
 
 
 def digest_of(
@@ -115,6 +136,7 @@ def digest_of(
             sampling.max_tokens,
             sampling.stop,
             *([request.first] if request.first else []),  # left out by version 0.2.0, which had none
+            *([{"alternatives": sampling.alternatives}] if sampling.alternatives else []),
         ]
     )
 

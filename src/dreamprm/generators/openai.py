@@ -234,6 +234,8 @@ class OpenAIGenerator(Generator):
         body[self._limit_field] = sampling.max_tokens
         if sampling.stop:
             body["stop"] = list(sampling.stop)
+        if sampling.alternatives:
+            body |= {"logprobs": True, "top_logprobs": sampling.alternatives}
         completions: list[Completion] = []
         while len(completions) < request.n:
             missing = request.n - len(completions)
@@ -342,7 +344,14 @@ def _completion(text: str, tokens: int, choice: Choice, stop: Sequence[str]) -> 
     """A completion without its stop text, which some servers (`transformers serve`) keep at the end."""
     ends = [position for position in (text.find(word) for word in stop) if position >= 0]
     finished = bool(ends) or choice.reason != "length"
-    return Completion(text[: min(ends)] if ends else text, tokens, finished, choice.reasoning, choice.note)
+    return Completion(
+        text[: min(ends)] if ends else text,
+        tokens,
+        finished,
+        choice.reasoning,
+        choice.note,
+        choice.alternatives,
+    )
 
 
 def _derived_seed(seed: int, index: int) -> int:

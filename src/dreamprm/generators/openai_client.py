@@ -29,12 +29,14 @@ class Choice:
         reason: the server's `finish_reason`.
         reasoning: what the server keeps apart as the model's reasoning.
         note: what stands in place of the content, or why there is none; "" for ordinary content.
+        alternatives: the likeliest first tokens with their log-probabilities, if the server gives them.
     """
 
     text: str
     reason: str | None
     reasoning: str = ""
     note: str = ""
+    alternatives: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,28 @@ def _choice(given: Any) -> Choice | None:
         reason if isinstance(reason, str) else None,
         reasoning if _is_unicode(reasoning) else "",
         note,
+        _alternatives(given.get("logprobs")),
     )
+
+
+def _alternatives(logprobs: Any) -> tuple[tuple[str, float], ...]:
+    """The first token's, likeliest first; none where the server writes something else."""
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    first = content[0] if isinstance(content, list) and content else None
+    if not isinstance(first, dict):
+        return ()
+    listed = first.get("top_logprobs")
+    found: dict[str, float] = {}
+    for one in [*(listed if isinstance(listed, list) else []), first]:
+        token, value = (one.get("token"), one.get("logprob")) if isinstance(one, dict) else (None, None)
+        if isinstance(token, str) and _is_unicode(token) and _is_log_probability(value):
+            found.setdefault(token, float(value))
+    return tuple(sorted(found.items(), key=lambda pair: -pair[1]))
+
+
+def _is_log_probability(value: Any) -> bool:
+    # Rounding may leave a certain token a little above 0.
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e6 < value < 1e-3
 
 
 _REASONING = ("reasoning_content", "reasoning")

@@ -62,7 +62,11 @@ _DAMAGED = (
 
 
 def make_backbone(
-    source: str | Path | PreTrainedConfig | Mapping[str, Any], *, attn_implementation: str, dtype: torch.dtype
+    source: str | Path | PreTrainedConfig | Mapping[str, Any],
+    *,
+    attn_implementation: str,
+    dtype: torch.dtype,
+    except_heads: Sequence[str] = (),
 ) -> PreTrainedModel:
     """A backbone with its language-model head.
 
@@ -71,6 +75,7 @@ def make_backbone(
             (weights are drawn from the current random state).
         attn_implementation: one of `attention_implementations()`, or a kernel of a hub, by name.
         dtype: of the weights; use float32 master weights for training, with autocast for bf16.
+        except_heads: as in `load_strictly`.
 
     Raises:
         UserError: not a model of a family in `BACKBONES`, nothing readable at `source`, missing, surplus
@@ -84,7 +89,7 @@ def make_backbone(
     auto = AutoModelForImageTextToText if reads_images(config) else AutoModelForCausalLM
     if isinstance(source, str | Path):
         try:
-            return _tuned(load_strictly(auto, source, **settings))
+            return _tuned(load_strictly(auto, source, except_heads=except_heads, **settings))
         except UserError:
             raise
         except _DAMAGED as error:

@@ -386,8 +386,8 @@ def _targets(config: PreTrainedConfig, given: Sequence[str]) -> Sequence[str]:
 def _check_fit(config: PreTrainedConfig, processor: PRMProcessor) -> None:
     if reads_images(config) == processor.text_only:
         raise UserError(
-            f"the backbone ({config.model_type}) reads {'images' if processor.text_only else 'text only'}, and "
-            f"the processor is for {'text only' if processor.text_only else 'images too'}; make it with "
+            f"the backbone ({config.model_type}) reads {'images' if processor.text_only else 'text only'}, "
+            f"and the processor is for {'text only' if processor.text_only else 'images too'}; make it with "
             f"text_only={not processor.text_only}"
         )
     if reads_images(config):

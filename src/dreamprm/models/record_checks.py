@@ -46,7 +46,7 @@ class RecordChecks:
     tokenizer and of the settings, so that a second start takes no time.
 
     Args:
-        processor: of the model.
+        processor: of the model; None: only whether images can be read is found out.
         cache_dir: the folder that keeps results; runs and processes may share it. None: nothing is kept.
         digests: of the running command.
         missing, truncated: as for `ImageStore`.
@@ -57,7 +57,7 @@ class RecordChecks:
 
     def __init__(
         self,
-        processor: PRMProcessor,
+        processor: PRMProcessor | None,
         *,
         cache_dir: str | Path | None,
         digests: FileDigests,
@@ -73,7 +73,8 @@ class RecordChecks:
         self._workers, self._mode, self._say = workers, mode, say
         self._file = ImageFactsFile(self._folder and self._folder / "images.json", say=say)
         self._facts: dict[str, ImageFacts] = {}
-        self._identity = content_key([_FORM, _identity(processor), self._text_only, self._truncated])
+        encoding = None if processor is None else _identity(processor)
+        self._identity = content_key([_FORM, encoding, self._text_only, self._truncated])
 
     def images(self, sets: Iterable[Iterable[str]]) -> None:
         """Find out about all images of several sets at once; `problems` does so for what is left."""
@@ -118,6 +119,8 @@ class RecordChecks:
             images = self._usable(record.images)
         except UserError as error:
             return str(error)
+        if self._processor is None:
+            return None
         if not isinstance(record, TextRecord):
             self._processor.frame(len(images))  # raises for all records, not for this one
         try:
@@ -134,7 +137,8 @@ class RecordChecks:
         Raises:
             UserError: it cannot be encoded.
         """
-        shown = [self._shown(path) for path in self._usable(record.images)]
+        assert self._processor is not None
+        shown = [self._shown(path, self._processor) for path in self._usable(record.images)]
         return encode_record(self._processor, record, shown)
 
     def image_problems(self) -> tuple[dict[str, str], dict[str, str]]:
@@ -164,11 +168,11 @@ class RecordChecks:
                 raise unreadable(path, reason)
         return paths
 
-    def _shown(self, path: str) -> np.ndarray:
+    def _shown(self, path: str, processor: PRMProcessor) -> np.ndarray:
         """An image of the size that this one will have, which takes no memory."""
         facts = self._facts[path]
         try:
-            height, width = self._processor.patcher.final_size(facts.height, facts.width)
+            height, width = processor.patcher.final_size(facts.height, facts.width)
         except UserError as error:
             raise UserError(f"image {path}: {error}") from error
         return np.broadcast_to(np.uint8(0), (3, height, width))

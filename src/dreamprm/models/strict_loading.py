@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ _LISTED = 5
 """How many tensors of each kind a message names; all are counted."""
 
 
-def load_strictly(auto: Any, source: str | Path, **settings: Any) -> Any:
+def load_strictly(auto: Any, source: str | Path, *, except_heads: Sequence[str] = (), **settings: Any) -> Any:
     """`auto.from_pretrained(source, **settings)`, which must find exactly the model's tensors.
 
     `transformers` draws missing tensors at random and ignores surplus ones, with a warning at most: a model
@@ -27,6 +27,8 @@ def load_strictly(auto: Any, source: str | Path, **settings: Any) -> Any:
     Args:
         auto: a class of `transformers` with `from_pretrained`.
         source: a folder or hub name.
+        except_heads: what names of tensors start with that may be missing or surplus: heads that the caller
+            does not use, or reads itself.
 
     Raises:
         UserError: tensors that are missing, surplus or of another shape, with the names of the first; or a
@@ -44,8 +46,8 @@ def load_strictly(auto: Any, source: str | Path, **settings: Any) -> Any:
             raise
         raise UserError(f"cannot read a model from {source}: {error}") from error
     problems = [
-        *_named("is missing", "are missing", sorted(found["missing_keys"])),
-        *_named("is surplus", "are surplus", sorted(found["unexpected_keys"])),
+        *_named("is missing", "are missing", _without(found["missing_keys"], except_heads)),
+        *_named("is surplus", "are surplus", _without(found["unexpected_keys"], except_heads)),
         *_named(
             "has another shape",
             "have other shapes",
@@ -86,6 +88,10 @@ def _without_its_own_report() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
+
+
+def _without(names: Iterable[str], starts: Sequence[str]) -> list[str]:
+    return sorted(name for name in names if not name.startswith(tuple(starts)))
 
 
 def _named(one: str, several: str, names: Sequence[str]) -> list[str]:

@@ -1,7 +1,9 @@
-"""Opens what scores: a run, a saved PRM, a checkpoint of the public code."""
+"""Opens what scores: a PRM of ours, one of another project, a likelihood, a critic, a server."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,10 @@ from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.public_checkpoint import HEAD_FILE, load_public_checkpoint
 from dreamprm.models.storage import SETTINGS_FILE, changed_since_saved, read_settings
+from dreamprm.scorers.base import StepScorer
+from dreamprm.scorers.critic import CriticScorer
 from dreamprm.scorers.local import LocalScorer
+from dreamprm.scorers.published import LAYOUTS, open_published, recognised_layout
 from dreamprm.scorers.settings import ScorerSettings
 
 DEFAULT_MAX_PIXELS = 512 * 512
@@ -23,56 +28,128 @@ DEFAULT_MAX_PIXELS = 512 * 512
 
 
 def scorer_name(config: ScorerSettings, given: str | None = None) -> str:
-    """The name under which scores are stored: the given one, otherwise the name of the run's folder."""
+    """The name under which scores are stored: the given one, otherwise the name of the run's folder, of the
+    critic's model, or of the server."""
     if given is not None:
         return given
+    if config.model is None:
+        named = config.server or str(config.critic.settings.get("model") or config.critic.name)
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", re.sub(r"^https?://", "", named)).strip("-.") or "scorer"
     folder = Path(config.model).resolve()
     return folder.parent.name if folder.name == "model" else folder.name
 
 
-def open_scorer(config: ScorerSettings, digests: FileDigests | None = None) -> LocalScorer:
-    """Load the configured model, on its device and in its precision.
+def open_scorer(
+    config: ScorerSettings,
+    digests: FileDigests | None = None,
+    *,
+    replies: Path | None = None,
+    say: Callable[[str], None] | None = None,
+) -> StepScorer:
+    """The configured scorer; a model is loaded, on its device and in its precision.
 
     Args:
         config: which one, and how.
         digests: of the running command; None: the files are read anew.
+        replies: where a critic's replies are kept; None: nowhere.
+        say: receives a line on what a critic was asked, when it is closed.
 
     Raises:
-        UserError: there is no readable PRM, a setting does not apply to it, or the device does not exist.
+        UserError: there is no readable model, a setting does not apply to it, the device does not exist, or
+            there is no access to the critic or server.
     """
     digests = digests or FileDigests()
+    if config.critic.name is not None:
+        _refuse(config, "a critic")
+        return CriticScorer(config.critic, replies=replies, say=say, digests=digests)
+    if config.server is not None:
+        _refuse(config, "a server")
+        from dreamprm.scorers.server import ServerScorer  # imported here: other scorers need no client
+
+        return ServerScorer(config.server)
+    return open_local_scorer(config, digests)
+
+
+def open_local_scorer(config: ScorerSettings, digests: FileDigests) -> LocalScorer:
+    """The configured model.
+
+    Raises:
+        UserError: as `open_scorer`.
+    """
+    assert config.model is not None
     folder = Path(config.model)
     device = _device(config.device)
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     gives, public = config.scores, (folder / HEAD_FILE).is_file()
-    if not (public or gives == "likelihood"):
+    layout = _layout(config, folder)
+    if not (public or layout or gives == "likelihood"):
         folder = _saved_prm(config, folder)
     files = _files(config, folder, digests)
-    ours = not (public or gives == "likelihood")
+    ours = not (public or layout or gives == "likelihood")
     if config.base is not None and not ours:
         raise UserError(f"base={config.base} is for a PRM saved as adapters alone: leave it null")
     changed = changed_since_saved(folder, digests) if ours else None
+    prm: PRM
     if gives == "likelihood":
         prm = _backbone(config, folder, dtype)
+    elif layout:
+        prm = open_published(
+            folder,
+            LAYOUTS.build(layout, **config.layout.settings),
+            dtype=dtype,
+            processor=config.processor,
+            max_pixels=config.max_pixels,
+            **_ground(config),
+        )
     elif public:
         prm = _public(config, folder, dtype)
     else:
         prm = PRM.from_pretrained(folder, base=config.base, dtype=dtype)
     if gives == "auto":
-        gives = "response" if _trained_for(folder, public=public) == "response" else "step"
+        gives = "step" if layout or _trained_for(folder, public=public) != "response" else "response"
     _files(config, folder, digests)  # raises if they changed while they were loaded
+    settings: dict[str, Any] = {
+        "precision": config.precision,
+        "max_pixels": config.max_pixels,
+        "image_ground": config.image_ground,
+    }
+    if layout:
+        settings["layout"] = {"name": layout, **LAYOUTS.settings(layout), **config.layout.settings}
     return LocalScorer(
         prm.to(device).eval(),
         gives,
         files,
         changed=changed,
         limits=PassLimits(config.batch_size, config.batch_tokens),
-        settings={
-            "precision": config.precision,
-            "max_pixels": config.max_pixels,
-            "image_ground": config.image_ground,
-        },
+        settings=settings,
     )
+
+
+def _refuse(config: ScorerSettings, what: str) -> None:
+    """Refuse settings of a local model."""
+    defaults = ScorerSettings()
+    names = ("base", "scores", "processor", "max_pixels", "image_ground", "precision", "device")
+    given = [name for name in names if getattr(config, name) != getattr(defaults, name)]
+    if given:
+        raise UserError(f"{', '.join(given)}: for a model that computes here, not for {what}; leave out")
+
+
+def _layout(config: ScorerSettings, folder: Path) -> str | None:
+    """The layout of another project's PRM; None: it is none of these."""
+    if config.scores == "likelihood" or (folder / HEAD_FILE).is_file():
+        if config.layout.name is not None:
+            raise UserError(
+                f"layout={config.layout.name} is for a PRM of another project; leave it null for "
+                + ("scores=likelihood" if config.scores == "likelihood" else "a model of the public code")
+            )
+        return None
+    ours = any((place / SETTINGS_FILE).is_file() for place in (folder, folder / "model"))
+    if ours and config.layout.name is not None:
+        raise UserError(
+            f"layout={config.layout.name} is for a PRM of another project, and {folder} holds one of ours: "
+            "leave it null"
+        )
+    return config.layout.name or (None if ours else recognised_layout(folder))
 
 
 def _saved_prm(config: ScorerSettings, folder: Path) -> Path:

@@ -5,16 +5,76 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dreamprm.config.schema import REQUIRED, setting
+from dreamprm.config.schema import GIVEN, LARGEST_SEED, open_settings, section, setting
 from dreamprm.runtime.settings import ground_colour, image_ground_setting
 
 
 def model_setting() -> Any:
     """The setting `model` of every command that scores."""
     return setting(
-        REQUIRED,
-        "a trained PRM: a run folder or its model/; or a folder of the public DreamPRM code (base_model/ and "
-        "LN_weights.pt); with scores=likelihood, a plain checkpoint's folder",
+        None,
+        "a trained PRM: a run folder or its model/; a folder of the public DreamPRM code (base_model/ and "
+        "LN_weights.pt); a PRM of another project (see layout); with scores=likelihood, a plain checkpoint's "
+        "folder. Or give server, or critic.name",
+    )
+
+
+@dataclass
+class LayoutSettings:
+    """The form of another project's PRM."""
+
+    name: str | None = setting(
+        None,
+        "qwen_prm: Qwen2.5-Math-PRM's step token and two-class head; math_shepherd: + and - after the mark "
+        "ки; visualprm: a turn per step, answered by + or -; trl: a token classifier of TRL's PRMTrainer; "
+        "null: one of ours, or recognised by config.json (qwen_prm, trl)",
+        shorthand=True,
+    )
+    settings: dict[str, Any] = open_settings(
+        "the named layout's own settings, written next to name:",
+        registry="dreamprm.scorers.published:LAYOUTS",
+    )
+
+
+@dataclass
+class CriticSettings:
+    """A language model that is asked whether steps are right, in place of a PRM."""
+
+    name: str | None = setting(
+        None, "the critic's generator, as in generator.name; usually openai. null: no critic"
+    )
+    asks: str = setting(
+        "step",
+        "one request for each step (it sees those before), or one for each whole candidate",
+        choices=("step", "response"),
+        when={"name": GIVEN},
+    )
+    probabilities: str = setting(
+        "auto",
+        "logprobs: from the log-probs of Yes and No, by replies of one word; samples: from the verdicts of "
+        "several replies; auto: logprobs where the server gives them, which one request finds out",
+        choices=("auto", "logprobs", "samples"),
+        when={"name": GIVEN},
+    )
+    samples: int = setting(
+        8, "replies per request, with probabilities=samples", minimum=1, when={"name": GIVEN}
+    )
+    temperature: float = setting(
+        1.0, "sampling temperature, with probabilities=samples", minimum=0, when={"name": GIVEN}
+    )
+    max_tokens: int = setting(
+        512, "length limit of a reply, with probabilities=samples", minimum=8, when={"name": GIVEN}
+    )
+    top_logprobs: int = setting(
+        20,
+        "how many of the likeliest tokens the server is asked for; some allow 5 at the most",
+        minimum=2,
+        when={"name": GIVEN},
+    )
+    seed: int = setting(0, "passed to the generator", minimum=0, maximum=LARGEST_SEED, when={"name": GIVEN})
+    settings: dict[str, Any] = open_settings(
+        "the named generator's own settings, written next to name:",
+        registry="dreamprm.generators:GENERATORS",
     )
 
 
@@ -22,7 +82,12 @@ def model_setting() -> Any:
 class ScorerSettings:
     """The scorer: what it is loaded from, what it gives, where and how it computes."""
 
-    model: str = model_setting()
+    model: str | None = model_setting()
+    layout: LayoutSettings = section(LayoutSettings)
+    server: str | None = setting(
+        None, "address of a `dreamprm serve` that scores, such as http://127.0.0.1:8000, in place of a model"
+    )
+    critic: CriticSettings = section(CriticSettings)
     base: str | None = setting(
         None,
         "for a PRM saved as adapters alone: folder or hub name of its base model, if it is not where it was",
@@ -60,6 +125,14 @@ class ScorerSettings:
     device: str = setting("auto", "auto: a GPU if there is one", choices=("auto", "cpu", "cuda"))
 
     def check(self) -> None:
-        """Require a colour."""
+        """Require one scorer, and a colour."""
+        named = {"model": self.model, "server": self.server, "critic.name": self.critic.name}
+        given = [name for name, value in named.items() if value is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"give one of {', '.join(named)}" + (f", not {' and '.join(given)}" if given else "")
+            )
+        if self.layout.name is not None and self.model is None:
+            raise ValueError("layout is for a model of another project; it needs model")
         if self.image_ground is not None:
             ground_colour(self.image_ground)

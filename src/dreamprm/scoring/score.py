@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,18 +25,24 @@ from dreamprm.files.atomic import (
 from dreamprm.files.content import FileDigests, image_contents
 from dreamprm.files.disk_errors import require_folder
 from dreamprm.files.distinct import require_distinct
+from dreamprm.models.images import ImageStore
 from dreamprm.models.record_checks import RecordChecks
-from dreamprm.responses import StepCounts
 from dreamprm.runtime.process import prepare_process
 from dreamprm.runtime.progress import duration
+from dreamprm.scorers.base import StepScorer
 from dreamprm.scorers.local import LocalScorer
 from dreamprm.scorers.opening import open_scorer, scorer_name
+from dreamprm.scoring.asked_scores import asked_chains
 from dreamprm.scoring.chain_scores import WINDOW_PASSES, Chain, WindowRule, scored_chains
+from dreamprm.scoring.counts import FileCounts
 from dreamprm.scoring.journal import ScoreJournal, StoredScores
 from dreamprm.scoring.refused_rows import UnscoredRows, refusal, require_scorable
 from dreamprm.scoring.rows import Kind, Row, Source, Stepless, rounded
 from dreamprm.scoring.score_status import ScoreStatus
 from dreamprm.scoring.settings import ScoreConfig
+
+REPLIES_FILE = "critic.replies.jsonl"
+"""In the output folder: what a critic replied."""
 
 # A chain's place: (index of the row, index of the chain in it).
 Place = tuple[int, int]
@@ -64,18 +70,42 @@ def run_score(config: ScoreConfig) -> None:
             raise UserError(
                 f"files.{label}={source.path} would be replaced by its own result; choose another output"
             )
-    counts = {label: _Counts.of(source, say=_say) for label, source in sources.items()}
+    counts = {label: FileCounts.of(source, say=_say) for label, source in sources.items()}
     digests = FileDigests()
-    scorer = open_scorer(config, digests)
+    scorer = open_scorer(config, digests, replies=folder / REPLIES_FILE, say=_say)
+    try:
+        _score_all(config, scorer, sources, counts, name=name, digests=digests)
+    finally:
+        scorer.close()
+
+
+def _score_all(
+    config: ScoreConfig,
+    scorer: StepScorer,
+    sources: Mapping[str, Source],
+    counts: Mapping[str, FileCounts],
+    *,
+    name: str,
+    digests: FileDigests,
+) -> None:
+    """Score every file with an open scorer, and write the results."""
+    folder = Path(config.output)
+    prm = scorer.prm if isinstance(scorer, LocalScorer) else None
+    changed = scorer.changed if isinstance(scorer, LocalScorer) else None
     identity = scorer.identity() | {"kind": config.kind, "stepless": config.data.stepless}
-    summary: dict[str, Any] = {"scorer": name, "model": config.model, "made_by": identity, "files": {}}
+    summary: dict[str, Any] = {
+        "scorer": name,
+        "model": config.model or name,
+        "made_by": identity,
+        "files": {},
+    }
     with ExitStack() as stack:
         held: dict[str, StoredScores] = {}
         for label in sources:
             scores = folder / f"{label}.scores.jsonl"
             # Scores that are there were made by the same files, or the journal refuses.
-            if scorer.changed is not None and not (scores.is_file() and scores.stat().st_size):
-                raise UserError(scorer.changed)
+            if changed is not None and not (scores.is_file() and scores.stat().st_size):
+                raise UserError(changed)
             journal = stack.enter_context(ScoreJournal(scores, identity))
             remove_leftovers(folder, re.compile(re.escape(f"{label}.jsonl")))
             held[label] = StoredScores(
@@ -93,7 +123,7 @@ def run_score(config: ScoreConfig) -> None:
             for label, stored in held.items()
         }
         checks = RecordChecks(
-            scorer.prm.processor,
+            None if prm is None else prm.processor,
             cache_dir=None,
             digests=digests,
             missing=config.data.missing_image,
@@ -139,55 +169,6 @@ def run_score(config: ScoreConfig) -> None:
 
 
 @dataclass
-class _Counts:
-    """What a file contains."""
-
-    records: int = 0
-    candidates: int = 0
-    stepless: int = 0
-    steps: int = 0
-    by_steps: StepCounts = field(default_factory=StepCounts)
-
-    @classmethod
-    def of(cls, source: Source, *, say: Any) -> _Counts:
-        """Count the contents of a file.
-
-        Raises:
-            UserError, DataError: as raised by `Source.rows`.
-        """
-        counts, report = cls(), ReadReport()
-        for row in source.rows(report):
-            counts.records += 1
-            counts.candidates += len(row.chains)
-            counts.stepless += row.chains.count(None)
-            for chain in row.chains:
-                if chain:
-                    counts.steps += len(chain)
-                    counts.by_steps[len(chain)] += 1
-        if not counts.records:
-            raise DataError(f"{source.path}: every record was left out; fix the file")
-        for line in report.lines():
-            say(f"{source.path}: {line}")
-        say(f"{source.path}: {counts.by_steps.line()}")
-        if counts.stepless:
-            say(
-                f"{source.path}: {counts.stepless:,} of {counts.candidates:,} candidates have no steps and "
-                "get no score (data.stepless=skip)"
-            )
-        return counts
-
-    def to_json(self) -> dict[str, int]:
-        """The counts as they appear in the summary."""
-        return {
-            "records": self.records,
-            "candidates": self.candidates,
-            "without_steps": self.stepless,
-            "steps": self.steps,
-            "one_step": self.by_steps[1],
-        }
-
-
-@dataclass
 class _Before:
     """What the journal holds of a file at the start: rows, their candidates, and keys of no row.
 
@@ -216,12 +197,12 @@ class _Pending:
 
 def _score(
     config: ScoreConfig,
-    scorer: LocalScorer,
+    scorer: StepScorer,
     source: Source,
     stored: StoredScores,
     *,
     label: str,
-    counts: _Counts,
+    counts: FileCounts,
     before: _Before,
 ) -> ScoreStatus:
     """Score every row of the file whose content is not in the journal, and write it there."""
@@ -267,18 +248,23 @@ def _score(
             held.left_out = str(problem)
         finish(number, held)
 
-    images = scorer.prm.processor.image_store(
-        missing=config.data.missing_image, truncated=config.data.truncated_image
-    )
-    with status, _memory_told():
-        for (number, i), log_odds in scored_chains(
+    reading = {"missing": config.data.missing_image, "truncated": config.data.truncated_image}
+    found: Iterator[tuple[Place, list[float]]]
+    if isinstance(scorer, LocalScorer):
+        images = scorer.prm.processor.image_store(**reading)
+        found = scored_chains(
             scorer.prm,
             chains(),
             images=images,
             limits=scorer.limits,
             refused=refused,
             likelihood=scorer.gives == "likelihood",
-        ):
+        )
+    else:
+        images = ImageStore(**reading)
+        found = asked_chains(scorer, chains(), images=images, window=config.batch_size, refused=refused)
+    with status, _memory_told():
+        for (number, i), log_odds in found:
             held = pending[number]
             taken = log_odds[-1:] if scorer.gives == "response" else log_odds
             held.log_odds[i] = rounded(taken, held.row.where)

@@ -38,7 +38,7 @@ class ScoreDataSettings(ReadingSettings):
 class ScoreConfig(ScorerSettings):
     """Candidates or step records in; the same records with this model's step log-odds out."""
 
-    model: str = model_setting()
+    model: str | None = model_setting()
     name: str | None = setting(
         None, "name under which the scores are stored; null: the name of the run folder (or the model's)"
     )
@@ -66,6 +66,8 @@ class ScoreConfig(ScorerSettings):
             raise ValueError("files must name at least one file, such as files.mathvista=candidates.jsonl")
         check_names(self.files, "files", distinct=True)
         for name in self.files:
+            if name.casefold() == "critic.replies":
+                raise ValueError(f"files: {name!r} is how a critic's replies are kept; give another name")
             if name.casefold().endswith(".scores"):
                 raise ValueError(
                     f"files: {name!r} ends in .scores, as the journals of scores do; give another name"
