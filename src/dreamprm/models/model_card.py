@@ -55,9 +55,9 @@ def model_card(
         "Scores every step of a chain of thought with the probability that the steps so far lead to a right "
         f"answer. {what_was_trained(training)}\n",
         "## Model\n",
-        _table(facts),
+        settings_table(facts),
         "## Training\n",
-        _table(trained) if trained else "No training settings were recorded.\n",
+        settings_table(trained) if trained else "No training settings were recorded.\n",
         "## Use\n",
         "```python\nfrom dreamprm.models import PRM\n\n"
         'prm = PRM.from_pretrained("path/to/this/folder")\n'
@@ -85,9 +85,10 @@ def what_was_trained(training: Mapping[str, Any]) -> str:
     )
 
 
-def _table(rows: Mapping[str, str]) -> str:
+def settings_table(rows: Mapping[str, Any]) -> str:
+    """A table of names and values, as Markdown."""
     # Settings come from users' files: what is in them must neither break the table nor be markup.
-    cells = [tuple(as_text(text).replace("|", "\\|") for text in row) for row in rows.items()]
+    cells = [tuple(as_text(str(text)).replace("|", "\\|") for text in row) for row in rows.items()]
     lines = [f"| {name} | {value} |" for name, value in cells]
     return "\n".join(["| | |", "|---|---|", *lines]) + "\n"
 
