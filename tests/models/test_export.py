@@ -23,7 +23,13 @@ STEPS = ("one plus two", "equals three", "final answer : 3")
 
 
 def log_odds(prm: PRM, image: Any = None) -> list[float]:
-    return [math.log(p / (1 - p)) for p in prm.score(QUESTION, image, STEPS)]
+    p = prm.score(QUESTION, image, STEPS)
+    shown = prm.processor.opened([image] if image else [])
+    with torch.no_grad():
+        batch = prm.processor.collate([prm.processor.encode(QUESTION, shown, STEPS)])
+        found: list[float] = prm(batch).tolist()
+    assert p == pytest.approx([1 / (1 + math.exp(-value)) for value in found], abs=1e-6)
+    return found
 
 
 def row(prm: PRM, images: Sequence[Any] = ()) -> tuple[dict[str, Any], list[int]]:
@@ -68,10 +74,7 @@ def test_a_qwen_vl_keeps_its_weights_and_has_its_head_beside_them(tmp_path: Path
         states = model(**inputs, output_hidden_states=True).hidden_states[-1]
     found = states[0, ends] @ state["score.weight"][0] + state["score.bias"]
     assert found.tolist() == pytest.approx(wanted, abs=1e-5)
-    again = PRM.from_backbone(
-        prm.backbone.config, processor=prm.processor
-    )  # the PRM's own config is untouched
-    assert again.backbone.config.get_text_config().num_labels == 2
+    assert prm.backbone.config.get_text_config().num_labels == 2  # its own config is untouched
 
 
 @pytest.mark.parametrize("vision", [False, True])
@@ -90,9 +93,8 @@ def test_a_step_token_s_logits_are_the_log_odds(vision: bool, tmp_path: Path) ->
     found = log_p[:, facts.tokens["right"]] - log_p[:, facts.tokens["wrong"]] + facts.bias
     assert found.tolist() == pytest.approx(wanted, abs=1e-5)
     readme = (tmp_path / "out" / "README.md").read_text()
-    assert (
-        f"[{facts.tokens['right']}, {facts.tokens['wrong']}]" in readme and "outcome reward model" in readme
-    )
+    assert f"[{facts.tokens['right']}, {facts.tokens['wrong']}]" in readme
+    assert "outcome reward model" in readme
     assert json.loads((tmp_path / "out" / "dreamprm_export.json").read_text())["bias"] == facts.bias
 
 
