@@ -128,10 +128,10 @@ class ScorerSettings:
         """Require one scorer, and a colour."""
         named = {"model": self.model, "server": self.server, "critic.name": self.critic.name}
         given = [name for name, value in named.items() if value is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"give one of {', '.join(named)}" + (f", not {' and '.join(given)}" if given else "")
-            )
+        if not given:
+            raise ValueError("one of model, server and critic.name must be given")
+        if len(given) > 1:
+            raise ValueError(f"give one of model, server and critic.name, not {' and '.join(given)}")
         if self.layout.name is not None and self.model is None:
             raise ValueError("layout is for a model of another project; it needs model")
         if self.image_ground is not None:
