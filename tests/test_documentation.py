@@ -81,6 +81,7 @@ FILES: dict[str, Callable[[Path, Path], None]] = {
     "docs/benchmarks.md": benchmark_files,
     "docs/own_data.md": training_files,
     "docs/quickstart.md": sandbox_files,
+    "docs/scorers.md": sandbox_files,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,11 @@ def test_a_trained_model_is_uploaded_with_its_card(
     (upload,) = hub.uploads
     assert upload["repo_id"] == "user/prm"
     assert {"README.md", "model.safetensors", "config.json"} <= set(upload["files"])
+    card = (tiny.output / "model" / "README.md").read_text()
+    assert "Trained with DreamPRM" in card or "A vanilla PRM" in card
+    # On which weights: the checkpoint's name, and what its files held.
+    assert re.search(r"It began with the weights of `\S+` \(files of digest [0-9a-f]{16}\)\.", card)
+    assert "| domain_weights | {" in card.replace("\\", "")
 
 
 def test_an_upload_that_must_fail_is_refused_at_the_start(

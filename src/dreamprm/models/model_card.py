@@ -53,7 +53,7 @@ def model_card(
         "tags: [process-reward-model, dreamprm]\n---\n",
         f"# {'Multimodal process' if images is not None else 'Process'} reward model\n",
         "Scores every step of a chain of thought with the probability that the steps so far lead to a right "
-        f"answer. {what_was_trained(training)}\n",
+        f"answer. {what_was_trained(training)}{_trained_from(training)}\n",
         "## Model\n",
         settings_table(facts),
         "## Training\n",
@@ -83,6 +83,14 @@ def what_was_trained(training: Mapping[str, Any]) -> str:
         "Trained with DreamPRM (arXiv 2505.20241): the weights of its training data were learned by bi-level "
         f"optimisation, with upper gradients from the estimator {as_code(str(estimator))}."
     )
+
+
+def _trained_from(training: Mapping[str, Any]) -> str:
+    """A further sentence: the weights that the training began with, where they were recorded."""
+    base, weights = training.get("base_model"), training.get("base_weights")
+    if base is None:
+        return ""
+    return f" It began with the weights of {as_code(str(base))}{'' if weights is None else f' ({weights})'}."
 
 
 def settings_table(rows: Mapping[str, Any]) -> str:

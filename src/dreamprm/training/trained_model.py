@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from dreamprm.config.errors import UserError
-from dreamprm.files.content import FileDigests
+from dreamprm.files.content import FileDigests, content_key
 from dreamprm.training.assembly import Run
 from dreamprm.training.baselines import build_baseline
 from dreamprm.training.run_folder import RunFolder
@@ -46,6 +47,20 @@ def save_model(run: Run, folder: RunFolder, params: Mapping[str, torch.Tensor]) 
         )
 
 
+def _trained_from(run: Run) -> dict[str, Any]:
+    """Which weights the training began with: their name, and the revision or a digest of their files."""
+    path = run.config.model.path
+    if path is None:
+        return {"base_model": "random initialisation"}
+    files = run.inputs.get("files", {}).get("model.path", {})
+    if Path(path).is_dir():
+        return {
+            "base_model": Path(path).resolve().name,
+            "base_weights": f"files of digest {content_key(files)[:16]}",
+        }
+    return {"base_model": path, "base_weights": f"revision {files.get('')}"}
+
+
 def training_facts(run: Run) -> dict[str, Any]:
     """What a model's card says about its training: no file names, which stay in the run's folder."""
     config = run.config
@@ -66,6 +81,7 @@ def training_facts(run: Run) -> dict[str, Any]:
         "sampling": config.sampling,
         "batch_size": config.batch_size,
         "domain_weights": run.named_weights(),
+        **_trained_from(run),
         **run.trained_part(),
         **told,
     }
