@@ -1,4 +1,4 @@
-"""Opens what scores: a PRM of ours, one of another project, a likelihood, a critic, a server."""
+"""Opens what scores: a PRM of ours, one of another project, a likelihood, a critic."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ DEFAULT_MAX_PIXELS = 512 * 512
 
 
 def scorer_name(config: ScorerSettings, given: str | None = None) -> str:
-    """The name under which scores are stored: the given one, otherwise the name of the run's folder, of the
-    critic's model, or of the server."""
+    """The name under which scores are stored: the given one, otherwise the name of the run's folder, or of
+    the critic's model."""
     if given is not None:
         return given
     if config.model is None:
-        named = config.server or str(config.critic.settings.get("model") or config.critic.name)
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", re.sub(r"^https?://", "", named)).strip("-.") or "scorer"
+        named = str(config.critic.settings.get("model") or config.critic.name)
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", named).strip("-.") or "critic"
     folder = Path(config.model).resolve()
     return folder.parent.name if folder.name == "model" else folder.name
 
@@ -56,17 +56,12 @@ def open_scorer(
 
     Raises:
         UserError: there is no readable model, a setting does not apply to it, the device does not exist, or
-            there is no access to the critic or server.
+            there is no access to the critic.
     """
     digests = digests or FileDigests()
     if config.critic.name is not None:
         _refuse(config, "a critic")
         return CriticScorer(config.critic, replies=replies, say=say, digests=digests)
-    if config.server is not None:
-        _refuse(config, "a server")
-        from dreamprm.scorers.server import ServerScorer  # imported here: other scorers need no client
-
-        return ServerScorer(config.server)
     return open_local_scorer(config, digests)
 
 
