@@ -21,12 +21,11 @@ from transformers import AutoModelForTokenClassification, PreTrainedConfig
 from dreamprm.config.errors import UserError
 from dreamprm.files.atomic import atomic_folder
 from dreamprm.models.backbone import reads_images
-from dreamprm.models.export_readme import RIGHT, WRONG, export_readme
+from dreamprm.models.export_readme import EXPORT_FILE, RIGHT, WRONG, export_readme
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 
 FORMS = ("hf", "step_token")
-EXPORT_FILE = "dreamprm_export.json"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dreamprm.models.backbone import reads_images
 from dreamprm.models.model_card import settings_table, what_was_trained
 
+EXPORT_FILE = "dreamprm_export.json"
+
 RIGHT, WRONG = "<|prm_right|>", "<|prm_wrong|>"
 """The tokens that `form=step_token` adds."""
 

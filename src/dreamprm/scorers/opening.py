@@ -13,6 +13,7 @@ from dreamprm.config.errors import UserError
 from dreamprm.files.content import FileDigests
 from dreamprm.models.candidate_scoring import PassLimits
 from dreamprm.models.checkpoint_files import checkpoint_contents
+from dreamprm.models.export_readme import EXPORT_FILE
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor
 from dreamprm.models.public_checkpoint import HEAD_FILE, load_public_checkpoint
@@ -131,6 +132,11 @@ def _refuse(config: ScorerSettings, what: str) -> None:
 
 def _layout(config: ScorerSettings, folder: Path) -> str | None:
     """The layout of another project's PRM; None: it is none of these."""
+    if (folder / EXPORT_FILE).is_file():
+        raise UserError(
+            f"{folder} was exported for other software, and is no PRM of ours any more; give the run that it "
+            "came from"
+        )
     if config.scores == "likelihood" or (folder / HEAD_FILE).is_file():
         if config.layout.name is not None:
             raise UserError(
