@@ -136,9 +136,8 @@ class LayoutProcessor(PRMProcessor):
 
     def tokens(self, text: str, *, special: bool = False) -> list[int]:
         """The ids of a text; `special` adds what the tokenizer puts before one, such as its first token."""
-        if special:
-            return list(self.tokenizer(text, add_special_tokens=True)["input_ids"])
-        return list(self._tokens(text))
+        # Whole rows are not worth remembering, as the questions and steps of `PRMProcessor` are.
+        return list(self.tokenizer(text, add_special_tokens=special)["input_ids"])
 
     def token_id(self, token: str) -> int:
         """The id of a token.
