@@ -154,13 +154,13 @@ class LayoutProcessor(PRMProcessor):
 class PublishedPRM(PRM):
     """A PRM with the head of another project."""
 
-    before: nn.Module | None = None
+    def __init__(self, backbone: PreTrainedModel, processor: PRMProcessor, *, head: str = "hidden") -> None:
+        super().__init__(backbone, processor, head=head)
+        self.before: nn.Module = nn.Identity()
 
     def read(self, states: Tensor) -> Tensor:
         """See `PRM.read`."""
-        if self.before is not None:
-            states = self.before(states.to(self.head.weight.dtype))
-        return super().read(states)
+        return super().read(self.before(states.to(self.head.weight.dtype)))
 
 
 LAYOUTS: Registry[Layout] = Registry(
