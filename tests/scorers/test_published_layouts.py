@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import (
     SPECIAL,
     WORDS,
+    byte_level_tokenizer,
     tiny_config,
     tiny_image,
     tiny_text_config,
@@ -55,6 +56,14 @@ def tokenizer(*extra: str) -> Any:
     return made
 
 
+def byte_tokenizer(*extra: str) -> Any:
+    """For a Qwen2 checkpoint: transformers reads its tokenizer as a byte-level BPE, whatever it was."""
+    made = byte_level_tokenizer()
+    made.add_special_tokens({"extra_special_tokens": list(extra)}, replace_extra_special_tokens=False)
+    made.chat_template = TEMPLATE
+    return made
+
+
 def settings(folder: Path, layout: str | None = None, **own: Any) -> ScorerSettings:
     return ScorerSettings(model=str(folder), layout=LayoutSettings(layout, own), device="cpu")
 
@@ -82,7 +91,7 @@ def qwen_prm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """In the form of Qwen2.5-Math-PRM: model.*, score.0.*, score.2.*, and a config that names other code."""
     folder = tmp_path_factory.mktemp("qwen-prm")
     torch.manual_seed(1)
-    config = tiny_text_config("qwen2")
+    config = tiny_text_config("qwen2", vocabulary=300)
     model = Qwen2Model(config)
     score = nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
     state = {f"model.{name}": value for name, value in model.state_dict().items()}
@@ -96,17 +105,17 @@ def qwen_prm(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
     }
     (folder / "config.json").write_text(json.dumps(written))
-    tokenizer("<extra_0>").save_pretrained(folder)
+    byte_tokenizer("<extra_0>").save_pretrained(folder)
     return folder
 
 
 def test_qwen_s_step_token_classifier_is_recognised(qwen_prm: Path) -> None:
     state = load_file(qwen_prm / "model.safetensors")
-    model = Qwen2Model(tiny_text_config("qwen2"))
+    model = Qwen2Model(tiny_text_config("qwen2", vocabulary=300))
     model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
     score = nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
     score.load_state_dict({k.removeprefix("score."): v for k, v in state.items() if k.startswith("score.")})
-    made = tokenizer("<extra_0>")
+    made = byte_tokenizer("<extra_0>")
     wanted = []
     for steps in (STEPS, OTHER):
         messages = [
@@ -223,13 +232,13 @@ def test_turns_show_images_to_a_qwen_vl(tmp_path: Path) -> None:
 
 def test_trl_s_token_classifier_is_recognised(tmp_path: Path) -> None:
     torch.manual_seed(3)
-    config = tiny_text_config("qwen2")
+    config = tiny_text_config("qwen2", vocabulary=300)
     config.num_labels = 2
     model = AutoModelForTokenClassification.from_config(config)
     nn.init.normal_(model.score.weight, std=0.5)
     nn.init.normal_(model.score.bias)
     model.eval().save_pretrained(tmp_path)
-    made = tokenizer()
+    made = byte_tokenizer()
     made.save_pretrained(tmp_path)
     wanted = []
     for steps in (STEPS, OTHER):
@@ -246,9 +255,9 @@ def test_trl_s_token_classifier_is_recognised(tmp_path: Path) -> None:
         wanted.append(torch.logit(p.double()).tolist())
     close(scores(settings(tmp_path)), wanted)
     # Another separator is another row.
-    assert scores(settings(tmp_path, "trl", separator=" .")) != scores(settings(tmp_path))
+    assert scores(settings(tmp_path, "trl", separator=".")) != scores(settings(tmp_path))
     with pytest.raises(UserError, match="has no tokens"):
-        (found,) = open_scorer(settings(tmp_path, "trl", separator=" ")).score([TASK])
+        (found,) = open_scorer(settings(tmp_path, "trl", separator="")).score([TASK])
         raise found[0]
 
 
