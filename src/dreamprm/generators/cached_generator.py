@@ -102,16 +102,17 @@ class ReplyJournal(AppendOnlyFile):
 
 
 def _alternatives(given: Any, index: int) -> tuple[tuple[str, float], ...]:
-    pairs = given if isinstance(given, list) else [None]
-    for pair in pairs:
-        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)) or not isinstance(
-            pair[1], float | int
-        ):
-            raise ValueError(
-                f"field 'replies[{index}].alternatives': got {shown(given)}; allowed: a list of pairs of a "
-                "token and a number"
-            )
-    return tuple((str(token), float(logprob)) for token, logprob in pairs)
+    found = []
+    for pair in given if isinstance(given, list) else [None]:
+        match pair:
+            case [str(token), float() | int() as logprob]:
+                found.append((token, float(logprob)))
+            case _:
+                raise ValueError(
+                    f"field 'replies[{index}].alternatives': got {shown(given)}; allowed: a list of pairs of a "
+                    "token and a number"
+                )
+    return tuple(found)
 
 
 def digest_of(

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from dreamprm.config.errors import UserError
 from dreamprm.generators.server_access import NO_KEY
@@ -247,11 +247,11 @@ def _alternatives(logprobs: Any) -> tuple[tuple[str, float], ...]:
     for one in [*(listed if isinstance(listed, list) else []), first]:
         token, value = (one.get("token"), one.get("logprob")) if isinstance(one, dict) else (None, None)
         if isinstance(token, str) and _is_unicode(token) and _is_log_probability(value):
-            found.setdefault(token, float(value))
+            found.setdefault(token, value)
     return tuple(sorted(found.items(), key=lambda pair: -pair[1]))
 
 
-def _is_log_probability(value: Any) -> bool:
+def _is_log_probability(value: Any) -> TypeGuard[float]:
     # Rounding may leave a certain token a little above 0.
     return isinstance(value, int | float) and not isinstance(value, bool) and -1e6 < value < 1e-3
 

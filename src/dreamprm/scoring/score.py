@@ -248,10 +248,10 @@ def _score(
             held.left_out = str(problem)
         finish(number, held)
 
-    reading = {"missing": config.data.missing_image, "truncated": config.data.truncated_image}
+    missing, truncated = config.data.missing_image, config.data.truncated_image
     found: Iterator[tuple[Place, list[float]]]
     if isinstance(scorer, LocalScorer):
-        images = scorer.prm.processor.image_store(**reading)
+        images = scorer.prm.processor.image_store(missing=missing, truncated=truncated)
         found = scored_chains(
             scorer.prm,
             chains(),
@@ -261,7 +261,7 @@ def _score(
             likelihood=scorer.gives == "likelihood",
         )
     else:
-        images = ImageStore(**reading)
+        images = ImageStore(missing=missing, truncated=truncated)
         found = asked_chains(scorer, chains(), images=images, window=config.batch_size, refused=refused)
     with status, _memory_told():
         for (number, i), log_odds in found:
