@@ -109,8 +109,8 @@ def _alternatives(given: Any, index: int) -> tuple[tuple[str, float], ...]:
                 found.append((token, float(logprob)))
             case _:
                 raise ValueError(
-                    f"field 'replies[{index}].alternatives': got {shown(given)}; allowed: a list of pairs of a "
-                    "token and a number"
+                    f"field 'replies[{index}].alternatives': got {shown(given)}; allowed: a list of pairs of "
+                    "a token and a number"
                 )
     return tuple(found)
 
