@@ -255,7 +255,7 @@ def _apart(work: Callable[..., Any], configs: list[TrainConfig], device: str, *,
 
 
 def _plan(configs: list[TrainConfig], device: str) -> list[dict[str, float]]:
-    counting, found = CountedMemory(), []
+    counting, found = CountedMemory(gloo=device == "cpu"), []
     away = ("disk",) if device == "cpu" else ("cpu", "disk")
     for config in configs:
         data, count = opened(config), _processes(config)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stderr
 from dataclasses import replace
@@ -87,12 +88,15 @@ def _results(run: Run) -> dict[str, Array]:
     return {name: value.detach().numpy() for name, value in found.items()}
 
 
+SIGNALS = {"terminated": signal.SIGTERM, "killed": signal.SIGKILL}
+
+
 def train_command(config: Path, overrides: Sequence[str], fault: str = "") -> tuple[int, str]:
     """`dreamprm train` without its report; returns the exit code, and what it wrote to stderr.
 
     Args:
-        fault: what befalls process 1 after its third window: "terminated" (a SIGTERM), "unread" (its next
-            batch cannot be read), or nothing.
+        fault: what befalls process 1 after its third window: "terminated" (a SIGTERM), "killed" (a SIGKILL),
+            "unread" (its next batch cannot be read), or nothing.
     """
     faults: list[Any] = []
     if fault:
@@ -111,8 +115,8 @@ def train_command(config: Path, overrides: Sequence[str], fault: str = "") -> tu
 def _faulty(metrics: Any, fault: str) -> Any:
     def changed(run: Any, window: Any, *, number: int, seconds: float) -> Any:
         if number == 3 and run.processes.share.rank == 1:
-            if fault == "terminated":
-                os.kill(os.getpid(), signal.SIGTERM)
+            if fault in SIGNALS:
+                os.kill(os.getpid(), SIGNALS[fault])
             else:
 
                 def unread(step: int) -> Any:
@@ -122,3 +126,9 @@ def _faulty(metrics: Any, fault: str) -> Any:
         return metrics(run, window, number=number, seconds=seconds)
 
     return changed
+
+
+if __name__ == "__main__":  # CONFIG FAULT, started by a launcher
+    code, told = train_command(Path(sys.argv[1]), [], sys.argv[2])
+    sys.stderr.write(told)
+    sys.exit(code)

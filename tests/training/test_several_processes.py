@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import checked_rows
+import divided_runs
 import pytest
 import torch
 from divided_runs import ragged_run, some_windows, train_command
@@ -225,11 +227,28 @@ def test_lost_pictures_of_all_processes_are_counted(tiny: TinyRun) -> None:
     assert images() == alone and alone["step records"]["without_images"] == 2
 
 
-def test_torchrun_starts_them(tiny: TinyRun, divided: TinyRun) -> None:
+def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Two processes that torchrun starts."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, "-m", "dreamprm", "train", str(tiny.write())], capture_output=True, text=True, timeout=300
+    paths = [here for here in map(str, sys.path) if here]
+    return subprocess.run(
+        [*command, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
     )
+
+
+def test_torchrun_starts_them_again_after_one_was_killed(tiny: TinyRun, divided: TinyRun) -> None:
+    config = str(tiny.write())
+    killed = torchrun(divided_runs.__file__, config, "killed")
+    assert killed.returncode != 0
+    assert "SIGKILL" in killed.stderr and killed.stderr.count("Traceback") == 1  # torchrun's own
+    assert (tiny.output / "checkpoints" / "step-000004" / "state.json").is_file()
+    assert not (tiny.output / "summary.json").exists()
+
+    done = torchrun("-m", "dreamprm", "train", config)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("CoTs in") <= 1 + len(DOMAINS)  # said once
     for name in RESULTS:

@@ -62,7 +62,7 @@ class Watch(TorchDispatchMode):
         written, statistics = _written(func, args, kwargs)
         for tensor in written:
             self._see(tensor, statistics)
-        given = [*_tensors(args), *_tensors(kwargs.values())]
+        given = [*tensors_in(args), *tensors_in(kwargs.values())]
         for one in (*args, *kwargs.values()):
             if isinstance(one, torch.Generator):
                 self.generators.setdefault(one, one.get_state())
@@ -72,7 +72,7 @@ class Watch(TorchDispatchMode):
         self.recomputes = self.recomputes or _checkpointing()
         self._made.update(
             storage
-            for tensor in _tensors([out])
+            for tensor in tensors_in([out])
             if (storage := storage_of(tensor)) is not None and storage not in there
         )
         return out
@@ -103,7 +103,7 @@ class _Foreign(TorchDispatchMode):
     ) -> Any:
         """Look at one operation, then run it."""
         del types
-        for tensor in _tensors((*args, *(kwargs or {}).values())):
+        for tensor in tensors_in((*args, *(kwargs or {}).values())):
             if isinstance(tensor, torch.nn.Parameter) and storage_of(tensor) not in self._read:
                 self.found = True
         return func(*args, **(kwargs or {}))
@@ -161,22 +161,23 @@ def _written(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tup
     name = func._schema.name.partition("::")[2]
     if name in _STATISTICS:
         mean, variance, training = _STATISTICS[name]
-        return (_tensors((args[mean], args[variance])) if args[training] else []), True
+        return (tensors_in((args[mean], args[variance])) if args[training] else []), True
     found = [
         args[at] if at < len(args) else kwargs[name]
         for at, name in _writes(func)
         if at < len(args) or name in kwargs
     ]
-    return _tensors(found), "batch_norm" in name
+    return tensors_in(found), "batch_norm" in name
 
 
-def _tensors(values: Iterable[Any]) -> list[Tensor]:
-    found = []
+def tensors_in(values: Iterable[Any]) -> list[Tensor]:
+    """The tensors among an operation's arguments, and in lists and tuples of them."""
+    found: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
             found.append(value)
         elif isinstance(value, list | tuple):
-            found.extend(_tensors(value))
+            found.extend(tensors_in(value))
     return found
 
 

@@ -14,7 +14,7 @@ derivative, so that gradients of gradients and tangents are divided as well, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -215,7 +215,7 @@ def collective(call: Callable[..., Any], *arguments: Any) -> None:
         reason = str(error).strip().split("\n")[0]
         raise LostProcess(
             f"the processes of the run cannot reach each other ({reason}); if one of them has ended, its own "
-            "message says why"
+            "message says why. The same command continues from the last checkpoint"
         ) from error
 
 
@@ -223,24 +223,29 @@ def collective(call: Callable[..., Any], *arguments: Any) -> None:
 def _sums(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The sums over processes: as few collectives as buckets."""
     sums: list[Tensor] = []
-    for bucket in _buckets(tensors):
-        flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+    for bucket in buckets(tensors, [tensor.numel() for tensor in tensors]):
+        flat = torch.cat([tensors[i].reshape(-1) for i in bucket])
         collective(dist.all_reduce, flat)
-        parts = flat.split([tensor.numel() for tensor in bucket])
-        sums += [part.view(tensor.shape) for part, tensor in zip(parts, bucket, strict=True)]
+        parts = flat.split([tensors[i].numel() for i in bucket])
+        sums += [part.view(tensors[i].shape) for i, part in zip(bucket, parts, strict=True)]
     return tuple(sums)
 
 
-def _buckets(tensors: tuple[Tensor, ...]) -> Iterator[list[Tensor]]:
-    """Neighbours of one dtype, up to `BUCKET` entries or one tensor that has more."""
-    bucket: list[Tensor] = []
-    size = 0
-    for tensor in tensors:
-        if bucket and (size + tensor.numel() > BUCKET or tensor.dtype != bucket[0].dtype):
+def buckets(tensors: Sequence[Tensor], sizes: Sequence[int]) -> Iterator[list[int]]:
+    """What is exchanged at once: indices of neighbours of one dtype, of `BUCKET` entries at most together, or
+    of one tensor that has more.
+
+    Args:
+        sizes: the entries that are exchanged of each tensor.
+    """
+    bucket: list[int] = []
+    held = 0
+    for i, size in enumerate(sizes):
+        if bucket and (held + size > BUCKET or tensors[i].dtype != tensors[bucket[0]].dtype):
             yield bucket
-            bucket, size = [], 0
-        bucket.append(tensor)
-        size += tensor.numel()
+            bucket, held = [], 0
+        bucket.append(i)
+        held += size
     if bucket:
         yield bucket
 

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dreamprm.training.processes import BUCKET, Processes, collective
+from dreamprm.training.processes import Processes, buckets, collective
 
 # Their names before torch 2.13, which warns of these.
 _gather: Callable[..., Any] = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
@@ -115,18 +115,8 @@ class _Layout:
         return [_shard_size(shape, self.count) for shape in self.shapes]
 
     def buckets(self, tensors: Sequence[Tensor]) -> Iterator[list[int]]:
-        """Indices of neighbours of one dtype, of up to `BUCKET` entries together or one tensor with more."""
-        bucket: list[int] = []
-        held = 0
-        for i, size in enumerate(self.sizes):
-            size *= self.count
-            if bucket and (held + size > BUCKET or tensors[i].dtype != tensors[bucket[0]].dtype):
-                yield bucket
-                bucket, held = [], 0
-            bucket.append(i)
-            held += size
-        if bucket:
-            yield bucket
+        """Which of these shards, or whole tensors, are exchanged at once."""
+        return buckets(tensors, [size * self.count for size in self.sizes])
 
 
 @torch.no_grad()
@@ -137,10 +127,12 @@ def _gathered(layout: _Layout, shards: Sequence[Tensor]) -> tuple[Tensor, ...]:
         own = torch.cat([shards[i].reshape(-1) for i in bucket])
         everyones = own.new_empty(layout.count * own.numel())
         collective(_gather, everyones, own)
+        del own
         pieces = everyones.view(layout.count, -1).split([layout.sizes[i] for i in bucket], 1)
         for i, piece in zip(bucket, pieces, strict=True):
             shape = layout.shapes[i]
-            found.append(piece.reshape(-1)[: math.prod(shape)].clone().view(shape))
+            # Of several, reshape copies each; of a single one it is `everyones`, which nothing else keeps.
+            found.append(piece.reshape(-1)[: math.prod(shape)].view(shape))
     return tuple(found)
 
 
@@ -160,7 +152,8 @@ def _scattered(layout: _Layout, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]
                 place[full, : rest.numel()] = rest
         own = whole.new_empty(sum(sizes))
         collective(_scatter, own, whole.view(-1))
-        found += [shard.clone() for shard in own.split(sizes)]
+        del whole, place
+        found += [own] if len(sizes) == 1 else [shard.clone() for shard in own.split(sizes)]
     return tuple(found)
 
 

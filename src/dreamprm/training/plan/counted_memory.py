@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from dreamprm.hypergrad.offload import Kept, Store
+from dreamprm.hypergrad.watched_changes import tensors_in
 from dreamprm.training.plan.tally import Tally
 
 aten = torch.ops.aten
@@ -50,6 +51,7 @@ _LIKE = {  # by the arguments that its arithmetic depends on
     ),
 }
 _INDEXING = frozenset((aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_))
+_COPIED_BY_GLOO = frozenset((torch.ops.c10d._allgather_base_, torch.ops.c10d._reduce_scatter_base_))
 _RESHAPING = frozenset(
     ("resize_", "set_", "t_", "transpose_", "squeeze_", "unsqueeze_", "as_strided_", "detach_", "swapaxes_")
 )
@@ -63,10 +65,15 @@ class CountedMemory(TorchDispatchMode):
 
     Tensors are of one of the kinds of `Counts`: parameters and moments as `mark` says, copies by their shape,
     which is that of a parameter marked as trained.
+
+    Args:
+        gloo: processes speak over gloo, as those of a CPU do. It copies the whole of what it gathers or
+            scatters (measured, torch 2.13).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, gloo: bool = True) -> None:
         super().__init__()
+        self._gloo = gloo
         self.tally = Tally()
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
         self._live: dict[int, tuple[Any, str, int]] = {}
@@ -107,7 +114,7 @@ class CountedMemory(TorchDispatchMode):
         if func is _DEVICE:  # asked as often as anything is computed
             return _CPU
         kwargs = kwargs or {}
-        given = _tensors((*args, *kwargs.values()))
+        given = tensors_in((*args, *kwargs.values()))
         fake = any(isinstance(one, FakeTensor) for one in given)
         packet = func._overloadpacket
         if not fake and not _makes_floats(packet, given, args, kwargs):
@@ -117,6 +124,10 @@ class CountedMemory(TorchDispatchMode):
             if known is not None:
                 return known
         if func.namespace == "c10d":  # of a group in which nothing is exchanged
+            if self._gloo and packet in _COPIED_BY_GLOO:
+                size = max(map(_bytes, given))
+                self.tally.add("copies", size)
+                self.tally.add("copies", -size)
             return _exchanged(func, args, kwargs)
         if packet in _INDEXING:
             args = _with_positions(args)
@@ -130,10 +141,10 @@ class CountedMemory(TorchDispatchMode):
         known = self._known.get(key) if key is not None else None
         if known is not None:
             out, new = self._made(known.forms, args[0] if args else None), known.new
-            outputs = _tensors((out,))
+            outputs = tensors_in((out,))
         else:
             out = self._fake.dispatch(func, types, args, kwargs)
-            outputs = _tensors((out,))
+            outputs = tensors_in((out,))
             shared = {_storage(one)._cdata for one in given}
             new = any(_storage(one)._cdata not in shared for one in outputs)
             if key is not None:
@@ -142,7 +153,7 @@ class CountedMemory(TorchDispatchMode):
                     self._known[key] = _Known(found, new)
                     # Those of torch have weak references, and modules refuse to exchange such parameters.
                     out = self._made(found, args[0] if args else None)
-                    outputs = _tensors((out,))
+                    outputs = tensors_in((out,))
         if packet in _TELLING:
             truth = _truth(packet, args)
             if truth is not None:
@@ -292,16 +303,6 @@ def _storage(tensor: Tensor) -> Any:
     return tensor.untyped_storage()
 
 
-def _tensors(values: Iterable[Any]) -> list[Tensor]:
-    found: list[Tensor] = []
-    for value in values:
-        if isinstance(value, Tensor):
-            found.append(value)
-        elif isinstance(value, list | tuple):
-            found.extend(_tensors(value))
-    return found
-
-
 def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
@@ -329,7 +330,7 @@ def _value(packet: Any, args: tuple[Any, ...]) -> Any:
 def _exchanged(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A collective's result, which is in the tensors that it was given to write into: of a group in which
     nothing is exchanged, asked with tensors that have the same proportions and few entries."""
-    shared = gcd(*(one.numel() for one in _tensors(args))) or 1
+    shared = gcd(*(one.numel() for one in tensors_in(args))) or 1
 
     def small(value: Any) -> Any:
         if isinstance(value, Tensor):

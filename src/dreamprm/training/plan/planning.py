@@ -40,7 +40,7 @@ class Planner:
 
     def __init__(self, config: PlanConfig, room: Room) -> None:
         self.config, self.room = config, room
-        self.data, self._memory = opened(config), CountedMemory()
+        self.data, self._memory = opened(config), CountedMemory(gloo=not room.gpu)
         self._wholes: dict[str, Run] = {}
         run = self._whole(config)
         self.width: int = run.prm.backbone.config.get_text_config().hidden_size
