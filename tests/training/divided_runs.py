@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stderr
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,70 @@ from experiments.float64 import Float64Inside
 
 Array = NDArray[np.floating[Any]]
 WINDOWS, INNER_STEPS = 3, 2
+
+# Not eps=1e-8: a key's bias has the gradient 0, and AdamW would make steps of its rounding; and alpha's first
+# steps would be its learning rate, whatever the gradient is.
+PLAIN = ["inner.eps=1e-5", "upper.eps=1e-3"]
+MIXED = ["sampling=mixed", "batch_size=2", *PLAIN]
+
+# How far params, alpha and losses may be apart in float64 after the windows: the same operations in another
+# order; differences have their own rounding.
+EXACT = {"params": 1e-12, "alpha": 1e-9, "inner": 1e-10, "outer": 1e-10}
+
+
+def divided_rows(plain: list[str]) -> dict[str, list[str]]:
+    """Overrides of runs that train alike however their batches are divided.
+
+    Args:
+        plain: overrides of those with batches of one domain.
+    """
+    return {
+        "first_order": plain,
+        "first_order, several domains": MIXED,
+        "first_order, double backward": [
+            "hypergrad={name: first_order, derivative: double_backward}",
+            *MIXED,
+        ],
+        "first_order, forward mode": ["hypergrad={name: first_order, derivative: forward_mode}", *MIXED],
+        "adjoint": ["hypergrad.name=adjoint", *MIXED],
+        "adjoint, differences": ["hypergrad={name: adjoint, derivative: central_difference}", *plain],
+        "neumann": ["hypergrad={name: implicit, solver: neumann, step: 0.001}", *plain],
+        "cg": ["hypergrad={name: implicit, solver: cg, damping: 100.0}", *plain],
+        "finite_difference": ["hypergrad.name=finite_difference", *plain],
+        "penalty": ["hypergrad.name=penalty", *plain],
+        "forward_gradient": ["hypergrad.name=forward_gradient", *plain],
+        "none": ["hypergrad.name=none", *plain],
+        "clipping": ["inner.max_grad_norm=0.05", *MIXED],
+        "weights of CoTs, a table": ["weights.kind=instance_table", *plain],
+        "weights of CoTs, a network": [
+            "weights={kind: instance_net, features: [loss, steps, domain]}",
+            *MIXED,
+        ],
+        "texts": ["lm_weight=0.5", "lm_batch_size=2", "data.lm=FOLDER/pool.jsonl", *plain],
+        "frozen vision tower": ["model.freeze_vision=true", *plain],
+        "audited": ["hypergrad.audit_every=1", *plain],
+        "the baseline doge": ["baseline.name=doge", *MIXED],
+        "the ablation without an aggregation": ["meta_loss=step", *plain],
+    }
+
+
+def too_far_apart(
+    pairs: Mapping[str, tuple[Mapping[str, Array], Mapping[str, Array]]], bounds: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    """Of pairs of results of `some_windows`, those that are further apart than the bounds allow.
+
+    `pytest -s` shows how far all of them are.
+    """
+    found = {}
+    for name, (one, other) in pairs.items():
+        apart = dict.fromkeys(bounds, 0.0)
+        for key, value in one.items():
+            kind = key.split()[0]
+            apart[kind] = max(apart[kind], float(abs(other[key] - value).max()))
+        print(f"{name:45}", "  ".join(f"{kind} {value:.0e}" for kind, value in apart.items()))
+        if any(apart[kind] > bounds[kind] for kind in bounds):
+            found[name] = apart
+    return found
 
 
 def ragged_run(folder: Path, checkpoint: Path) -> TinyRun:

@@ -8,7 +8,7 @@ from typing import Any
 import checked_rows
 import pytest
 import torch
-from divided_runs import ragged_run, some_windows
+from divided_runs import EXACT, MIXED, PLAIN, divided_rows, ragged_run, some_windows, too_far_apart
 from kept_activations import kept_bytes
 from tiny_run import TinyRun
 
@@ -18,35 +18,12 @@ from dreamprm.training.assembly import assemble
 from dreamprm.training.processes import make_accelerator
 from dreamprm.training.settings import TrainConfig
 
-PLAIN = ["inner.eps=1e-5", "upper.eps=1e-3", "batch_size=4", "meta_batch_size=5"]
-MIXED = ["sampling=mixed", "batch_size=2", "inner.eps=1e-5", "upper.eps=1e-3"]
 TEXTS = ["lm_weight=0.5", "lm_batch_size=2", "data.lm=FOLDER/pool.jsonl"]
-ROWS: dict[str, list[str]] = {
-    "first_order": PLAIN,
-    "first_order, several domains": MIXED,
-    "first_order, double backward": ["hypergrad={name: first_order, derivative: double_backward}", *MIXED],
-    "first_order, forward mode": ["hypergrad={name: first_order, derivative: forward_mode}", *MIXED],
-    "adjoint": ["hypergrad.name=adjoint", *MIXED],
-    "adjoint, differences": ["hypergrad={name: adjoint, derivative: central_difference}", *PLAIN],
-    "neumann": ["hypergrad={name: implicit, solver: neumann, step: 0.001}", *PLAIN],
-    "cg": ["hypergrad={name: implicit, solver: cg, damping: 100.0}", *PLAIN],
-    "finite_difference": ["hypergrad.name=finite_difference", *PLAIN],
-    "penalty": ["hypergrad.name=penalty", *PLAIN],
-    "forward_gradient": ["hypergrad.name=forward_gradient", *PLAIN],
-    "none": ["hypergrad.name=none", *PLAIN],
-    "clipping": ["inner.max_grad_norm=0.05", *MIXED],
-    "weights of CoTs, a table": ["weights.kind=instance_table", *PLAIN],
-    "weights of CoTs, a network": ["weights={kind: instance_net, features: [loss, steps, domain]}", *MIXED],
-    "texts": [*TEXTS, *PLAIN],
+LARGE = [*PLAIN, "batch_size=4", "meta_batch_size=5"]
+ROWS = divided_rows(LARGE) | {
     "texts, several domains": ["hypergrad.name=adjoint", *TEXTS, *MIXED],
-    "frozen vision tower": ["model.freeze_vision=true", *PLAIN],
-    "audited": ["hypergrad.audit_every=1", *PLAIN],
-    "the baseline doge": ["baseline.name=doge", *MIXED],
     "the baseline doge, exact": ["baseline={name: doge, slopes: exact}", *MIXED],
-    "the ablation without an aggregation": ["meta_loss=step", *PLAIN],
 }
-# The same float64 operations in another order; differences have their own rounding.
-BOUNDS = {"params": 1e-12, "alpha": 1e-9, "inner": 1e-10, "outer": 1e-10}
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +37,8 @@ def test_parts_take_the_steps_of_the_whole(parts: int, ragged: TinyRun) -> None:
     config = ragged.folder / "config.yaml"
     whole = some_windows(config, list(rows.values()), torch.float64)
     divided = [[*row, f"micro_batches={parts}"] for row in rows.values()]
-    apart: dict[str, dict[str, float]] = {}
-    for name, one, other in zip(rows, whole, some_windows(config, divided, torch.float64), strict=True):
-        apart[name] = dict.fromkeys(BOUNDS, 0.0)
-        for key, value in one.items():
-            kind = key.split()[0]
-            apart[name][kind] = max(apart[name][kind], float(abs(other[key] - value).max()))
-    for name, kinds in apart.items():
-        print(f"{name:45}", "  ".join(f"{kind} {value:.0e}" for kind, value in kinds.items()))
-    assert not {name: kinds for name, kinds in apart.items() if any(kinds[k] > BOUNDS[k] for k in BOUNDS)}
+    others = some_windows(config, divided, torch.float64)
+    assert not too_far_apart(dict(zip(rows, zip(whole, others, strict=True), strict=True)), EXACT)
 
 
 def run_of(tiny: TinyRun, *overrides: str) -> Any:

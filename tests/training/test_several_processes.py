@@ -13,7 +13,16 @@ import checked_rows
 import divided_runs
 import pytest
 import torch
-from divided_runs import ragged_run, some_windows, train_command
+from divided_runs import (
+    EXACT,
+    MIXED,
+    PLAIN,
+    divided_rows,
+    ragged_run,
+    some_windows,
+    too_far_apart,
+    train_command,
+)
 from safetensors.torch import load_file
 from several_processes import together
 from tiny_run import DOMAINS, TinyRun, tiny_run
@@ -21,43 +30,19 @@ from tiny_run import DOMAINS, TinyRun, tiny_run
 from dreamprm.cli import COMMANDS, main
 from dreamprm.models.shares import Share
 
-# Not eps=1e-8: a key's bias has the gradient 0, and AdamW would make steps of its rounding; and alpha's first
-# steps would be its learning rate, whatever the gradient is.
-PLAIN = ["inner.eps=1e-5", "upper.eps=1e-3"]
-MIXED = ["sampling=mixed", "batch_size=2", *PLAIN]
-ROWS: dict[str, list[str]] = {
-    "first_order": PLAIN,
-    "first_order, several domains": MIXED,
+ROWS = divided_rows(PLAIN) | {
     "one row of each domain": ["sampling=mixed", "batch_size=1", *PLAIN],
-    "first_order, double backward": ["hypergrad={name: first_order, derivative: double_backward}", *MIXED],
-    "first_order, forward mode": ["hypergrad={name: first_order, derivative: forward_mode}", *MIXED],
-    "adjoint": ["hypergrad.name=adjoint", *MIXED],
-    "adjoint, differences": ["hypergrad={name: adjoint, derivative: central_difference}", *PLAIN],
-    "unrolled": ["hypergrad.name=unrolled", *PLAIN],
-    "neumann": ["hypergrad={name: implicit, solver: neumann, step: 0.001}", *PLAIN],
-    "cg": ["hypergrad={name: implicit, solver: cg, damping: 100.0}", *PLAIN],
-    "finite_difference": ["hypergrad.name=finite_difference", *PLAIN],
-    "penalty": ["hypergrad.name=penalty", *PLAIN],
-    "forward_gradient": ["hypergrad.name=forward_gradient", *PLAIN],
-    "none": ["hypergrad.name=none", *PLAIN],
-    "clipping": ["inner.max_grad_norm=0.05", *MIXED],
-    "weights of CoTs, a table": ["weights.kind=instance_table", *PLAIN],
-    "weights of CoTs, a network": ["weights={kind: instance_net, features: [loss, steps, domain]}", *MIXED],
-    "texts": ["lm_weight=0.5", "lm_batch_size=2", "data.lm=FOLDER/pool.jsonl", *PLAIN],
     "micro-batches": ["micro_batches=3", "batch_size=4", "meta_batch_size=4", *PLAIN],
     "micro-batches, texts": [
         *("micro_batches=2", "batch_size=4", "lm_weight=0.5", "lm_batch_size=4"),
         *("data.lm=FOLDER/pool.jsonl", *PLAIN),
     ],
+    "unrolled": ["hypergrad.name=unrolled", *PLAIN],
     "gradients kept in bf16": ["hypergrad={name: adjoint, keep: bf16}", *MIXED],
-    "frozen vision tower": ["model.freeze_vision=true", *PLAIN],
     "low-rank adapters": ["model.lora={rank: 4, target_modules: ['*_proj', '*visual*']}", *MIXED],
     "cached states of a frozen trunk": [
         *("model.trainable=['head.*','*layers.0.*']", "model.cache_trunk=float32", *MIXED)
     ],
-    "audited": ["hypergrad.audit_every=1", *PLAIN],
-    "the baseline doge": ["baseline.name=doge", *MIXED],
-    "the ablation without an aggregation": ["meta_loss=step", *PLAIN],
 }
 # With the parameters divided as well: all estimators, and what sums over entries.
 LIKE_OTHERS = ("one row of each domain", "first_order, double backward", "audited", "none")
@@ -82,8 +67,6 @@ def ragged(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> T
     return ragged_run(tmp_path_factory.mktemp("ragged"), tiny_checkpoint)
 
 
-# How far params, alpha and losses of two processes may be from those of one after three windows.
-EXACT = {"params": 1e-12, "alpha": 1e-9, "inner": 1e-10, "outer": 1e-10}
 ROUNDED = {"params": 1e-5, "alpha": 1e-4, "inner": 1e-5, "outer": 1e-5}
 
 
@@ -109,17 +92,10 @@ def test_two_processes_take_the_steps_of_one(
     rows = checked_rows.chosen(table)
     arguments = (ragged.folder / "config.yaml", list(rows.values()), dtype)
     (first, second), alone = together(some_windows, *arguments), some_windows(*arguments)
-    apart: dict[str, dict[str, float]] = {}
-    for name, one, two, other in zip(rows, alone, first, second, strict=True):
-        apart[name] = dict.fromkeys(bounds, 0.0)
-        for key, value in one.items():
-            assert (two[key] == other[key]).all(), f"{name}: the processes disagree on {key}"
-            kind = key.split()[0]
-            apart[name][kind] = max(apart[name][kind], float(abs(two[key] - value).max()))
-    for name, kinds in apart.items():
-        print(f"{name:45}", "  ".join(f"{kind} {value:.0e}" for kind, value in kinds.items()))
-    too_far = {name: kinds for name, kinds in apart.items() if any(kinds[k] > bounds[k] for k in bounds)}
-    assert not too_far
+    for name, two, other in zip(rows, first, second, strict=True):
+        for key, value in two.items():
+            assert (value == other[key]).all(), f"{name}: the processes disagree on {key}"
+    assert not too_far_apart(dict(zip(rows, zip(alone, first, strict=True), strict=True)), bounds)
 
 
 # What is equal byte for byte between a run that was interrupted and one that was not.

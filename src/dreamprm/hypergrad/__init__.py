@@ -50,7 +50,7 @@ from dreamprm.hypergrad.registry import (
 )
 from dreamprm.hypergrad.settings import check_settings, setting
 from dreamprm.hypergrad.sgd import SGD
-from dreamprm.hypergrad.sharding import Sharding
+from dreamprm.hypergrad.sharding import Sharding, Together
 from dreamprm.hypergrad.torch_optim import from_torch, to_torch
 from dreamprm.hypergrad.unrolled import Unrolled
 
@@ -94,6 +94,7 @@ __all__ = [
     "Status",
     "StepContext",
     "TensorStep",
+    "Together",
     "Unrolled",
     "WindowResult",
     "Solution",

@@ -227,6 +227,7 @@ def _held(problem: BilevelProblem, held: Tensors) -> BilevelProblem:
             split=split,
             split_outer=split_outer,
             sharding=problem.sharding,
+            together=problem.together,
         )
     return BilevelProblem(
         outer_loss=outer_loss,
@@ -238,4 +239,5 @@ def _held(problem: BilevelProblem, held: Tensors) -> BilevelProblem:
         split=split,
         split_outer=split_outer,
         sharding=problem.sharding,
+        together=problem.together,
     )

@@ -261,7 +261,7 @@ class Estimator(ABC):
         def check(name: str, *evaluation: Any) -> None:
             if name in ("inner_loss", "inner_losses", "unweighted_loss"):
                 try:
-                    check_backwards(habits.differentiable, *evaluation)
+                    check_backwards(habits.differentiable, *evaluation, together=problem.together)
                 except NotImplementedError:
                     habits.checked = 0  # the next window is checked again
                     raise

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
-from dreamprm.hypergrad.sharding import total
+from dreamprm.hypergrad.sharding import Together, total
 
 # Relative size of the random step in params along which a backward pass is seen to change.
 STEP = {torch.float64: 1e-5, torch.float32: 2e-3}
@@ -51,6 +52,8 @@ def check_backwards(
     arguments: tuple[Any, ...],
     value: Tensor,
     again: Callable[[], AbstractContextManager[None]],
+    *,
+    together: Together | None = None,
 ) -> None:
     """Refuse a loss whose gradient autograd does not differentiate right.
 
@@ -62,6 +65,7 @@ def check_backwards(
         known: classes that have passed.
         loss, arguments, value: an evaluation with its graph; the first argument are the params, leaves.
         again: a context in which the loss gives the same value again.
+        together: the processes that evaluate the loss, as in `BilevelProblem`; all come to one verdict.
 
     Raises:
         NotImplementedError: naming the functions.
@@ -71,6 +75,16 @@ def check_backwards(
     params: Mapping[str, Tensor] = arguments[0]
     within = functions_in(value, above=params.values())
     found = [node for node in within if _class(node) not in known]
+    kinds = list(dict.fromkeys(map(_class, found)))
+    names = ", ".join(kind.__name__ for kind in kinds)
+    if together is not None and not together.alike(names):
+        raise NotImplementedError(
+            "the gradient of a gradient is asked for, and the processes' shares of a batch go through "
+            f"different functions written in Python (autograd.Function; here: {names or 'none'}), whose "
+            "backward passes cannot be checked together. Take differences, which need first derivatives "
+            "alone (central_difference; adjoint with it in place of unrolled), one process, or batches of "
+            "which every process gets the same kinds of records (each with an image, or none)"
+        )
     if not found:
         return
     generator = torch.Generator().manual_seed(0)
@@ -85,14 +99,19 @@ def check_backwards(
     (above, ahead), (below, behind) = nodes_at(1.0), nodes_at(-1.0)
     del above, below
     comparable = [_class(n) for n in ahead] == [_class(n) for n in behind] == [_class(n) for n in found]
-    for kind in dict.fromkeys(map(_class, found)):
+    for kind in kinds:
         alike = [nodes for nodes in zip(found, ahead, behind, strict=False) if _class(nodes[0]) is kind]
+        change = _Change()
         reason = (
-            _problem(alike, params, step, generator)
+            change.see(alike, generator)
             if comparable
             else "it is not called the same number of times at neighbouring params, so its backward pass "
             "could not be checked"
         )
+        if together is not None and not together.alike((reason, change.judged is None)):
+            reason = reason or "so another process says of its share of the batch"
+        elif not reason and change.judged is not None:
+            reason = change.problem(change.judged, params, step, together)
         if reason:
             raise NotImplementedError(
                 f"the gradient of a gradient is asked for, and the backward pass of {kind.__name__} (an "
@@ -114,58 +133,81 @@ def _step(param: Tensor, generator: torch.Generator) -> Tensor:
     return drawn * (STEP.get(param.dtype, 3e-2) * (size or 1.0))
 
 
-def _problem(
-    alike: Iterable[tuple[Any, Any, Any]],
-    params: Mapping[str, Tensor],
-    step: Mapping[str, Tensor],
-    generator: torch.Generator,
-) -> str:
-    """What is wrong with the backward pass of one class of functions; "" if nothing was seen."""
+@dataclass
+class _Change:
+    """How the backward passes of one class of functions change between two neighbouring points.
+
+    Attributes:
+        judged: a number whose derivative autograd gives; None before anything was seen.
+        seen: by how much it changes.
+        noise: the variance of its rounding.
+    """
+
     judged: Tensor | None = None
-    change = noise = 0.0
-    for here, ahead, behind in alike:
-        cotangents = [_like(one, generator) for one in here._input_metadata]
-        given = [None if one is None else one.clone().requires_grad_() for one in cotangents]
+    seen: float = 0.0
+    noise: float = 0.0
+
+    def see(self, alike: Iterable[tuple[Any, Any, Any]], generator: torch.Generator) -> str:
+        """Call the functions; returns what is wrong with them already, "" if nothing is."""
+        for here, ahead, behind in alike:
+            cotangents = [_like(one, generator) for one in here._input_metadata]
+            given = [None if one is None else one.clone().requires_grad_() for one in cotangents]
+            try:
+                with torch.enable_grad():
+                    outputs = _tuple(here.apply(*given))
+                with torch.no_grad():
+                    pairs = zip(
+                        _tuple(ahead.apply(*cotangents)), _tuple(behind.apply(*cotangents)), strict=True
+                    )
+                    ends = list(pairs)
+            except Exception as error:  # whatever a function of somebody else's raises
+                return f"called again, it raises {type(error).__name__}: {error}"
+            for out, (right, left) in zip(outputs, ends, strict=True):
+                if out is None or not out.is_floating_point():
+                    continue
+                if not out.requires_grad:
+                    return "its results carry no graph, as those of a kernel do"
+                smooth = (right - left).abs() <= KINK * (right.abs() + left.abs())
+                weights = _random(out, generator) * smooth
+                part = (weights * out).sum()
+                self.judged = part if self.judged is None else self.judged + part
+                self.seen += float((weights * (right - left)).double().sum()) / 2
+                size = float((weights * out.detach()).double().norm())
+                self.noise += (4 * torch.finfo(out.dtype).eps * size) ** 2
+        return ""
+
+    def problem(
+        self,
+        judged: Tensor,
+        params: Mapping[str, Tensor],
+        step: Mapping[str, Tensor],
+        together: Together | None,
+    ) -> str:
+        """What is wrong with the derivative that autograd gives; "" if nothing was seen."""
         try:
-            with torch.enable_grad():
-                outputs = _tuple(here.apply(*given))
-            with torch.no_grad():
-                pairs = zip(_tuple(ahead.apply(*cotangents)), _tuple(behind.apply(*cotangents)), strict=True)
-                ends = list(pairs)
-        except Exception as error:  # whatever a function of somebody else's raises
-            return f"called again, it raises {type(error).__name__}: {error}"
-        for out, (right, left) in zip(outputs, ends, strict=True):
-            if out is None or not out.is_floating_point():
-                continue
-            if not out.requires_grad:
-                return "its results carry no graph, as those of a kernel do"
-            smooth = (right - left).abs() <= KINK * (right.abs() + left.abs())
-            weights = _random(out, generator) * smooth
-            part = (weights * out).sum()
-            judged = part if judged is None else judged + part
-            change += float((weights * (right - left)).double().sum()) / 2
-            size = float((weights * out.detach()).double().norm())
-            noise += (4 * torch.finfo(out.dtype).eps * size) ** 2
-    if judged is None:
-        return ""
-    try:
-        grads = torch.autograd.grad(judged, list(params.values()), retain_graph=True, allow_unused=True)
-    except RuntimeError as error:
-        return str(error)
-    said = sum(
-        float((grad * step[name]).double().sum())
-        for name, grad in zip(params, grads, strict=True)
-        if grad is not None
-    )
-    said, change, noise = total(
-        torch.tensor([said, change, noise], dtype=torch.float64, device=judged.device)
-    ).tolist()
-    if abs(said - change) <= TOLERANCE * max(abs(said), abs(change)) + noise**0.5:
-        return ""
-    return (
-        f"between two neighbouring points it changes by {change:.3g} where autograd says {said:.3g}, as if "
-        "something it saved were constant"
-    )
+            grads = torch.autograd.grad(judged, list(params.values()), retain_graph=True, allow_unused=True)
+        except RuntimeError as error:
+            return str(error)
+        # Of what all processes judged: the way back to the params adds it up.
+        parts = [
+            float((grad * step[name]).double().sum())
+            for name, grad in zip(params, grads, strict=True)
+            if grad is not None
+        ]
+        said = total(_double(judged, sum(parts)))
+        seen = _double(judged, self.seen, self.noise)
+        seen = total(seen) if together is None else together.summed(seen)
+        derivative, change, noise = *said.tolist(), *seen.tolist()
+        if abs(derivative - change) <= TOLERANCE * max(abs(derivative), abs(change)) + noise**0.5:
+            return ""
+        return (
+            f"between two neighbouring points it changes by {change:.3g} where autograd says "
+            f"{derivative:.3g}, as if something it saved were constant"
+        )
+
+
+def _double(like: Tensor, *values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64, device=like.device)
 
 
 def _like(described: Any, generator: torch.Generator) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dreamprm.hypergrad.micro_batches import Part, check_parts, share_of, whole_losses
-from dreamprm.hypergrad.sharding import Sharding
+from dreamprm.hypergrad.sharding import Sharding, Together
 
 Tensors = Mapping[str, Tensor]
 Loss = Callable[[Any, Any, Any], Tensor]
@@ -56,6 +56,8 @@ class BilevelProblem:
         sharding: of params whose entries are divided among processes, each of which runs the same windows on
             its shards: how sums over all entries are put together, see `Sharding`. The losses gather the
             params themselves, and give the same value in all processes. None: params are whole.
+        together: the processes that compute a loss together, each its own rows of a batch, see `Together`.
+            None: this one alone.
 
     A loss that is not a sum or mean over rows cannot be split: batch normalisation, in-batch negatives, or a
     mean over tokens unless the shares count tokens. `check_split` compares the parts with the whole.
@@ -78,6 +80,7 @@ class BilevelProblem:
         split: Callable[[Any], Iterable[Any]] | None = None,
         split_outer: Callable[[Any], Iterable[Any]] | None = None,
         sharding: Sharding | None = None,
+        together: Together | None = None,
     ) -> None:
         structure = {"inner_losses": inner_losses, "weights": weights, "unweighted_loss": unweighted_loss}
         given = [name for name, function in structure.items() if function is not None]
@@ -106,6 +109,7 @@ class BilevelProblem:
         self._split = split
         self._split_outer = split_outer
         self.sharding = sharding
+        self.together = together
 
     def rebuilding(
         self, params: Callable[[Any], Any] | None, alpha: Callable[[Any], Any] | None
@@ -134,6 +138,7 @@ class BilevelProblem:
             split=self._split,
             split_outer=self._split_outer,
             sharding=self.sharding,
+            together=self.together,
         )
 
     @property

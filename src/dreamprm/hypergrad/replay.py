@@ -135,12 +135,11 @@ class Replay:
         """The problem on `Numbered` batches, its losses evaluated through this replay."""
         split = _numbered_parts(problem.parts) if problem.splits else None
         split_outer = _numbered_parts(problem.outer_parts) if problem.splits_outer else None
+        together: dict[str, Any] = {"sharding": problem.sharding, "together": problem.together}
         outer = self._through("outer_loss", problem.outer_loss, at=2)
         if not problem.structured:
             inner = self._through("inner_loss", problem.inner_loss, at=2)
-            return BilevelProblem(
-                inner, outer, split=split, split_outer=split_outer, sharding=problem.sharding
-            )
+            return BilevelProblem(inner, outer, split=split, split_outer=split_outer, **together)
         rest = self._through("unweighted_loss", problem.unweighted_loss, at=1)
         return BilevelProblem(
             outer_loss=outer,
@@ -149,7 +148,7 @@ class Replay:
             unweighted_loss=rest if problem.has_unweighted_loss else None,
             split=split,
             split_outer=split_outer,
-            sharding=problem.sharding,
+            **together,
         )
 
     def _through(self, name: str, loss: Callable[..., Tensor], *, at: int) -> Callable[..., Tensor]:

@@ -10,10 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+
+class Together(Protocol):
+    """Processes that compute a loss together; all of them call each method in the same order."""
+
+    def summed(self, value: Tensor) -> Tensor:
+        """The sum of the processes' values."""
+
+    def alike(self, content: Any) -> bool:
+        """Whether all processes give an equal value: text, numbers, tuples of them."""
 
 
 class Sharding(Protocol):

@@ -138,4 +138,5 @@ def prm_problem(
         split=split,
         split_outer=split_outer,
         sharding=shards,
+        together=processes if processes.several else None,
     )

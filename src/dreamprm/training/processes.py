@@ -128,6 +128,11 @@ class Processes:
         collective(dist.all_gather_object, found, content)
         return found
 
+    def alike(self, content: Any) -> bool:
+        """Whether all processes give an equal value; together."""
+        first, *others = self.all_of(content)
+        return all(one == first for one in others)
+
     def wait(self) -> None:
         """Wait until all processes are here; together."""
         self.largest(0)
