@@ -8,6 +8,7 @@
 its own, after one that does not count. On a CPU the measured figure is the allocator's own: what torch's CPU
 allocator has handed out at once, from its log (`torch.profiler`); "resident" is what the kernel saw of the
 process above that it had before the window, which includes scratch space of the math libraries and Python.
+Of several processes it is the measured figure too: gloo frees what it copied in threads that the log lacks.
 On a GPU it is the caching allocator's peak.
 """
 
@@ -54,7 +55,6 @@ from dreamprm.training.settings import TrainConfig
 from experiments.benchmarks import memory
 
 MIB = 2**20
-MEASURED = "the window that is measured"
 WAYS: dict[str, list[str]] = {
     "none": ["hypergrad={name: none}"],
     "first_order": ["hypergrad={name: first_order}"],
@@ -307,47 +307,34 @@ def _measure(configs: list[TrainConfig], device: str) -> dict[str, float | None]
                 moment.zero_()
         run.state.inner = run.trainer.inner.make_state(0, run.state.inner.moments)
 
-    def warmed() -> None:
-        window()
-        begin()
-
-    warmed()
+    window()
+    begin()
     if device != "cpu":
         return {"allocator": memory.extra_peak(window, device=device), "resident": None}
     resident = memory.extra_peak(window)
+    if share.count > 1:  # gloo frees in threads of its own, of which the allocator's log does not know
+        return {"allocator": resident, "resident": resident}
     begin()
-    return {"allocator": _allocated(warmed, window), "resident": resident}
+    return {"allocator": _allocated(window), "resident": resident}
 
 
-def _allocated(before: Callable[[], None], work: Callable[[], None]) -> float:
-    """MiB that torch's CPU allocator had handed out at the most, above what it had when the work began.
-
-    The log has no size for what was allocated before it began and is freed within: `before` is logged as well,
-    so that the work frees only what the log knows.
-    """
+def _allocated(work: Callable[[], None]) -> float:
+    """MiB that torch's CPU allocator had handed out at the most, above what it had before."""
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, record_shapes=False
     ) as profile:
-        before()
-        with torch.profiler.record_function(MEASURED):
-            work()
+        work()
     found: list[tuple[int, int]] = []
-    began = 0
     stack = list(profile.profiler.kineto_results.experimental_event_tree())
     while stack:
         event = stack.pop()
         stack += event.children
         if event.tag == torch._C._profiler._EventType.Allocation:
             found.append((event.start_time_ns, event.extra_fields.alloc_size))
-        elif event.name == MEASURED:
-            began = event.start_time_ns
-    live = start = most = 0
-    for when, size in sorted(found, key=lambda one: one[0]):
-        if when < began:
-            start += size
+    live = most = 0
+    for _, size in sorted(found, key=lambda one: one[0]):
         live += size
-        if when >= began:
-            most = max(most, live - start)
+        most = max(most, live)
     return most / MIB
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 PARTS = ("parameters", "moments", "copies", "activations")
@@ -82,6 +84,15 @@ class Tally:
     def work(self) -> Work:
         """What was done so far."""
         return Work(self.flops, self.traffic, self.operations)
+
+    @contextmanager
+    def memory_alone(self) -> Iterator[None]:
+        """In the block, what lives is counted, but not what is done."""
+        before = (self.flops, self.traffic, self.operations)
+        try:
+            yield
+        finally:
+            self.flops, self.traffic, self.operations = before
 
     def add(self, kind: str, size: int) -> None:
         """Count bytes as alive (negative: as freed)."""
