@@ -129,7 +129,7 @@ def finite_difference(
         return difference.exactly()  # nothing else would show what a loss that levels off hides
     trial = difference.take(h)
     few = problem.structured and upper[0].numel() <= MOST_GRADIENTS
-    if radius is None and few and (waiting := _REHEARSALS.get([])):
+    if few and (waiting := _REHEARSALS.get([])):
         with waiting.pop()():
             difference.exactly()
     if radius is None and one_sided and trial.error > limit:

@@ -164,7 +164,8 @@ def count_window(
         run.prm.register_forward_hook(lambda *_: tally.next())
         start, before = tally.now, tally.work
         tally.begin()
-        with rehearsed_fallback(tally.memory_alone):
+        searched = config.hypergrad.settings.get("radius") is None
+        with rehearsed_fallback(tally.memory_alone) if searched else nullcontext():
             for _ in trainer.run(state, inner_batches=iter(inner), outer_batches=iter([outer]), windows=1):
                 pass
         tally.next()
