@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dreamprm.cli import main
 from dreamprm.config.errors import UserError
-from dreamprm.files.locks import owned_folder, owned_path
+from dreamprm.files.locks import owned_folder, owned_path, path_in_turn
 from dreamprm.reporting import write_report
 from dreamprm.reporting.contents import Report
 
@@ -54,3 +58,41 @@ def test_the_folder_we_are_in_can_be_owned(tmp_path: Path, monkeypatch: pytest.M
     with owned_path(Path()), owned_folder(Path()):
         assert (tmp_path / ".in.lock").exists() and (tmp_path / "in/.output.lock").exists()
     assert [path.name for path in tmp_path.rglob("*")] == ["in"]
+
+
+@pytest.mark.parametrize("between", [Path.touch, Path.stat], ids=["touched", "looked at"])
+def test_a_lock_that_its_holder_removes_meanwhile_is_made_again(
+    between: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a holder does that ends just then, who made the folder and leaves nothing in it."""
+    place, removed = tmp_path / "made" / ".out.lock", []
+
+    def once(self: Path, *given: Any, **named: Any) -> Any:
+        found = between(self, *given, **named)
+        if self == place and not removed and os.path.exists(place):
+            removed.append(self)
+            shutil.rmtree(place.parent)
+        return found
+
+    monkeypatch.setattr(Path, between.__name__, once)
+    with owned_path(place.with_name("out")):
+        assert removed and place.is_file()
+        with pytest.raises(UserError, match="is being written"), owned_path(place.with_name("out")):
+            pass
+    assert not place.exists()
+
+
+def test_many_take_turns(tmp_path: Path) -> None:
+    path, inside, most = tmp_path / "new" / "out", [0], []
+
+    def turn() -> None:
+        for _ in range(50):
+            with path_in_turn(path):
+                inside[0] += 1
+                most.append(inside[0])
+                inside[0] -= 1
+
+    with ThreadPoolExecutor(8) as pool:
+        for one in [pool.submit(turn) for _ in range(8)]:
+            one.result(60)
+    assert max(most) == 1 and len(most) == 400

@@ -33,17 +33,21 @@ def acquire(path: Path, *, of: Path, wait: bool = False) -> FileLock:
     """
     lock = FileLock(path, thread_local=False)  # whoever closes the file gives it back
     while True:
-        path.touch()
-        before = path.stat().st_ino
         try:
+            path.touch()
+            before = path.stat().st_ino
             lock.acquire(timeout=-1 if wait else 0)
+        except FileNotFoundError:  # the holder before has just removed it, perhaps with its empty folder
+            make_folder(path.parent)
+            continue
         except Timeout:
             raise UserError(
                 f"{of} is being written by another process; wait for it, or give another output"
             ) from None
         # The holder before may have removed the file in between: a lock on that one keeps nobody out.
-        if path.exists() and path.stat().st_ino == before:
-            return lock
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino == before:
+                return lock
         lock.release()
 
 
