@@ -109,11 +109,18 @@ def make_folder(folder: str | Path) -> None:
     Raises: OSError, if one of them cannot be made.
     """
     folder = Path(folder)
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _flush(folder.parent)
+    while not folder.is_dir():
+        make_folder(folder.parent)
+        try:
+            folder.mkdir()
+            _flush(folder.parent)
+        except FileExistsError:
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise
+        except FileNotFoundError:  # a parent
+            if folder.parent.is_dir():
+                raise
+        # Otherwise another process made or removed it meanwhile, as locks do with folders that stay empty.
 
 
 def flush_file(path: Path) -> None:
