@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -313,6 +315,31 @@ EXACT_ADVICE = (
     "take derivative=double_backward or forward_mode, which are exact, or float64; leave radius out where "
     "one was given"
 )
+
+
+_REHEARSALS: ContextVar[list[Callable[[], AbstractContextManager[Any]]]] = ContextVar("rehearsals")
+
+
+@contextmanager
+def rehearsed_fallback(within: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
+    """In the block, what takes the place of an imprecise difference runs beside the first one that it may
+    replace, in a `within()`, and its result is dropped.
+
+    For counting what a window may take on tensors without values, by which no difference can be judged.
+    """
+    token = _REHEARSALS.set([within])
+    try:
+        yield
+    finally:
+        _REHEARSALS.reset(token)
+
+
+def rehearse(*fallbacks: Callable[[], Any]) -> None:
+    """Run what may take a difference's place, if that is being counted and has not been."""
+    if waiting := _REHEARSALS.get([]):
+        with waiting.pop()():
+            for fallback in fallbacks:
+                fallback()
 
 
 def report_error(window: WindowResult, absolute: float, *, advice: str, kept: float = 0.0) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,6 +30,7 @@ from dreamprm.hypergrad.differences import (
     next_step,
     one_sided_gauge,
     one_sided_share,
+    rehearse,
     size_of,
     used_norm,
 )
@@ -42,22 +41,6 @@ from dreamprm.hypergrad.problem import BilevelProblem
 
 # A batch of more losses than this is not taken apart where differences of them are imprecise.
 MOST_GRADIENTS = 64
-
-_REHEARSALS: ContextVar[list[Callable[[], AbstractContextManager[Any]]]] = ContextVar("rehearsals")
-
-
-@contextmanager
-def rehearsed_fallback(within: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
-    """In the block, what takes the place of an imprecise difference runs beside the first one that it may
-    replace, in a `within()`, and its result is dropped.
-
-    For counting what a window may take on tensors without values, by which no difference can be judged.
-    """
-    token = _REHEARSALS.set([within])
-    try:
-        yield
-    finally:
-        _REHEARSALS.reset(token)
 
 
 def finite_difference(
@@ -129,9 +112,8 @@ def finite_difference(
         return difference.exactly()  # nothing else would show what a loss that levels off hides
     trial = difference.take(h)
     few = problem.structured and upper[0].numel() <= MOST_GRADIENTS
-    if few and (waiting := _REHEARSALS.get([])):
-        with waiting.pop()():
-            difference.exactly()
+    if few:
+        rehearse(difference.exactly)
     if radius is None and one_sided and trial.error > limit:
         trial = difference.central(h / share)
     if radius is None and trial.error > limit:

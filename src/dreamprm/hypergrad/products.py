@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +30,7 @@ from dreamprm.hypergrad.differences import (
     narrowest,
     one_sided_gauge,
     one_sided_share,
+    rehearse,
     scale_of,
     size_of,
     used_norm,
@@ -297,6 +299,7 @@ class _Difference:
             zeros = [torch.zeros_like(tensor) for tensor in (*self._params.values(), *self._upper)]
             return self._product(zeros)
         trial, share = self.take(h), 1.0
+        rehearse(partial(self.take, h), partial(self._with_slopes, trial.value, always=True))
         if radius is None and self._one_sided and trial.error > REFINE:
             # where the gradient is almost 0, as at a minimum, one side does not show how it curves
             self._one_sided, share = False, one_sided_share(self._loss_eps)
@@ -304,7 +307,7 @@ class _Difference:
         if radius is None and trial.error > REFINE:
             trial = best_trial(trial, self.take, tries=MOST_TRIES, largest=torch.finfo(self._dtype).max / 2)
         product, self._h = trial.value, trial.h
-        if product.slopes is not None and radius is None:
+        if radius is None:
             product = self._with_slopes(product)
         length = trial.h * share * norms[0] if norms else 0.0
         return product._replace(forward=self._forward, backward=self._backward, length=length)
@@ -358,14 +361,15 @@ class _Difference:
         along = [(hvp[name] * toward).sum() for name, toward in self._direction.items()]
         return h / 2 * abs(float(total(torch.stack(along).sum())))
 
-    def _with_slopes(self, product: Product) -> Product:
+    def _with_slopes(self, product: Product, *, always: bool = False) -> Product:
         """The product, with the mixed derivative from the losses' own gradients where that is better."""
-        assert product.slopes is not None
-        size = size_of(product.alpha.values())
-        far = self._scale is not None and self._scale.moves_far(self._params, self._h)
-        limit = REFINE_ONE_SIDED if self._one_sided else REFINE
-        if (product.alpha_error <= limit * size and not far) or product.slopes.numel() > MOST_GRADIENTS:
+        if product.slopes is None or product.slopes.numel() > MOST_GRADIENTS:
             return product
+        size = size_of(product.alpha.values())
+        limit = REFINE_ONE_SIDED if self._one_sided else REFINE
+        if not always and product.alpha_error <= limit * size:
+            if self._scale is None or not self._scale.moves_far(self._params, self._h):
+                return product
         mixed = mixed_by_gradients(self._level, self._params, self._direction)
         self._forward += mixed.forward
         self._backward += mixed.backward

@@ -21,7 +21,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from dreamprm.config.checking import settings_read
 from dreamprm.config.errors import UserError
 from dreamprm.hypergrad import ESTIMATORS
-from dreamprm.hypergrad.mixed_difference import rehearsed_fallback
+from dreamprm.hypergrad.differences import rehearsed_fallback
 from dreamprm.hypergrad.offload import Store, stores_made_by
 from dreamprm.hypergrad.replay import habits_of
 from dreamprm.training.assembly import Planned, Run, assemble
