@@ -16,7 +16,7 @@ from dreamprm.formats.benchmarks.question_set import BenchmarkQuestion, Question
 from dreamprm.formats.table_files import cell_text
 from dreamprm.generators.base import Generator
 
-_CHOICES = re.compile(r"\n?[ \t]*Choices:[ \t]*\n")
+_CHOICES = re.compile(r"Choices:[ \t]*\n")
 _OPTION = re.compile(r"^[ \t]*\(?([A-H])[:.)][ \t]*(.*)$")
 _IN_THE_IMAGE = "The question is shown in the image."
 

@@ -12,7 +12,7 @@ from dreamprm.data.records import StepRecord
 from dreamprm.formats.image_folder import image_value, images_of
 from dreamprm.formats.records.step_format import StepReader, StepWriter
 
-_MARK = re.compile(r"[ \t]+([+-])[ \t]*(?=\n|$)")
+_MARK = re.compile(r"(?<![ \t])[ \t]+([+-])[ \t]*(?=\n|$)")
 _HEADING = re.compile(r"(?:^|\n)[ \t]*Step[ \t]+\d+[ \t]*:")
 _QUESTION = "Question:"
 
