@@ -1,8 +1,8 @@
 """Many rows of a table in one test, whose failure names all rows that failed.
 
 A test item costs some ten milliseconds before it does anything, in every test process. Of a long table each
-test checks a share of the rows, its own one, so that the tests together see every row several times; with
-`--all-rows`, as in CI, each test checks all of them.
+test checks a share of the rows, its own one, so that the tests together see every row several times; CI takes
+another share (`--third`) for each commit. With `--all-rows` each test checks all of them.
 """
 
 import inspect
@@ -20,6 +20,8 @@ Row = TypeVar("Row")
 SHARE = 3
 all_rows = False
 """Whether `--all-rows` was given."""
+turn = 0
+"""Which share: `--third`."""
 
 
 def check_each(rows: Mapping[str, Row], check: Callable[[Row], Any]) -> None:
@@ -52,7 +54,8 @@ def chosen(rows: Mapping[str, Row]) -> Mapping[str, Row]:
     test = os.environ["PYTEST_CURRENT_TEST"]
     drawn = {label: crc32(f"{test} {label}".encode()) for label in rows}
     least = min(drawn, key=lambda label: drawn[label])
-    return {label: row for label, row in rows.items() if drawn[label] % SHARE == 0 or label == least}
+    taken = {label for label in rows if drawn[label] % SHARE == turn % SHARE or label == least}
+    return {label: row for label, row in rows.items() if label in taken}
 
 
 def each(argument: str, rows: Mapping[str, Any] | Iterable[Any]) -> Callable[[Callable[..., None]], Any]:

@@ -31,6 +31,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="check every row of the long tables in every test; without it, each test checks a third of them",
     )
     parser.addoption(
+        "--third",
+        type=int,
+        default=0,
+        help="which third it is: 0, 1 and 2 together are all rows",
+    )
+    parser.addoption(
         "--cases",
         type=int,
         help="try at least this many random cases on each target of tests/fuzz, other ones in each run; "
@@ -40,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     checked_rows.all_rows = config.getoption("--all-rows")
+    checked_rows.turn = config.getoption("--third")
     fuzzing.cases = config.getoption("--cases")
 
 
