@@ -1,8 +1,9 @@
-"""The name of an answer: what is counted as one answer in a vote."""
+"""The name of an answer: what is counted as one answer in a vote, and the votes of candidates."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from dreamprm.answers.auto import answer_kind, looks_symbolic
 from dreamprm.answers.choice import chosen
@@ -11,8 +12,8 @@ from dreamprm.answers.plain import plain
 from dreamprm.answers.quantity import read_quantity
 from dreamprm.answers.several import read_values
 from dreamprm.answers.text import normalised
-from dreamprm.data.records import QuestionRecord
-from dreamprm.responses import Stated
+from dreamprm.data.records import Candidate, QuestionRecord
+from dreamprm.responses import Stated, answered_text, stated_answer
 
 # All but those between two words.
 _SPACES = re.compile(r"(?<![^\W\d_]) +| +(?![^\W\d_])")
@@ -64,3 +65,52 @@ def _name(stated: Stated, question: QuestionRecord | None) -> str | None:
     words = normalised(stated.text)
     # Only punctuation: still an answer ("?"), compared as it is written.
     return f"words {words or stated.text.strip()}"
+
+
+def vote_of(final_answer: str | None, question: QuestionRecord | None = None) -> str | None:
+    """The name under which a final answer is counted (`answer_name`): equal names are votes for one answer.
+
+    Args:
+        final_answer: as the candidate states it.
+        question: if known; its options and its kind are read.
+
+    Returns:
+        The name, such as `option B`, `number 1/2 cm`, `words parrot`; None if there is no answer.
+    """
+    return None if final_answer is None or not final_answer.strip() else _vote("", final_answer, question)
+
+
+def candidate_vote(candidate: Candidate, question: QuestionRecord | None = None) -> str | None:
+    """The name under which a candidate's answer is counted; None if it states none, or one in doubt.
+
+    A `final_answer` in the file counts as the last one stated, for the vote as for the verdict
+    (`answered_text`); without one, the vote is read in the text. So a candidate that is judged right can
+    vote, and candidates with equal votes have equal verdicts.
+    """
+    return _vote(candidate.text, candidate.final_answer, question)
+
+
+def candidate_votes(
+    candidates: Iterable[Candidate], question: QuestionRecord | None = None
+) -> tuple[str | None, ...]:
+    """The votes of the candidates of one question (`candidate_vote`); each answer is named once."""
+    names: dict[tuple[Stated, bool], str | None] = {}
+    return tuple(_vote(one.text, one.final_answer, question, names) for one in candidates)
+
+
+def _vote(
+    text: str,
+    given: str | None,
+    question: QuestionRecord | None,
+    names: dict[tuple[Stated, bool], str | None] | None = None,
+) -> str | None:
+    stated = stated_answer(answered_text(text, given))
+    if given and not text and (stated is None or not stated.marked):
+        stated = Stated(given, "final answer")  # only punctuation, or a sentence
+    if stated is None:
+        return None
+    names = {} if names is None else names
+    key = (stated, stated.alone)  # which two equal ones may differ in
+    if key not in names:
+        names[key] = answer_name(stated, question)
+    return names[key]

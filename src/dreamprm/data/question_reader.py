@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from dreamprm.config.errors import DataError
 from dreamprm.data.fields import Fields, ImagePolicy, MissingImage, TruncatedImage
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.data.readers import parsed_records, record_images
 from dreamprm.data.records import ANSWER_TYPES, OPTION_LETTERS, QuestionRecord
+from dreamprm.files.distinct import require_distinct
+from dreamprm.runtime.settings import QuestionFileSettings, shard_of
+
+Say = Callable[[str], None]
 
 
 def read_question_records(
@@ -81,6 +86,78 @@ def read_question_records(
         )
 
     return parsed_records(path, parse, report, Tolerance(on_error, max_bad_fraction))
+
+
+def open_questions(
+    settings: QuestionFileSettings,
+    *,
+    say: Say = print,
+    truncated_image: str = "error",
+    reports: list[ReadReport] | None = None,
+) -> list[QuestionRecord]:
+    """All question records of the files, in order; `questions.limit` is applied by `share`.
+
+    Args:
+        truncated_image: what the generator does with an image that is cut off (its setting of that name).
+            Where broken images are left out, or cut-off ones used, all images are decoded here, so that they
+            are counted before anything is sampled.
+        reports: receives the report of reading each file.
+
+    Raises:
+        UserError, DataError: as raised by the reader.
+        DataError: two questions have the same id.
+    """
+    require_distinct([file.path for file in settings.files], "questions.files")
+    records: list[QuestionRecord] = []
+    for file in settings.files:
+        report = ReadReport()
+        records += read_question_records(
+            file.path, domain=file.domain, report=report, **reading_arguments(settings, truncated_image)
+        )
+        if reports is not None:
+            reports.append(report)
+        for line in report.lines():
+            say(f"{file.path}: {line}")
+    require_unique_ids([record.id for record in records], "questions")
+    return records
+
+
+def share(
+    questions: Sequence[QuestionRecord], settings: QuestionFileSettings, shard: str
+) -> list[QuestionRecord]:
+    """Every n-th of the first `questions.limit` questions, starting at the i-th, for a shard written i/n."""
+    first, step = shard_of(shard)
+    return list(questions[: settings.limit][first::step])
+
+
+def reading_arguments(settings: QuestionFileSettings, truncated_image: str) -> dict[str, Any]:
+    """How a command's files of questions or candidates are read: arguments of the readers."""
+    return {
+        "truncated_image": truncated_image,
+        "check_images": settings.missing_image == "text_only" or truncated_image == "read",
+        "image_root": settings.image_root,
+        "missing_image": settings.missing_image,
+        "allow_no_image": settings.allow_no_image,
+        "allow_outside": settings.allow_outside,
+        "on_error": settings.on_error,
+        "max_bad_fraction": settings.max_bad_fraction,
+    }
+
+
+def require_unique_ids(ids: Sequence[str], where: str) -> None:
+    """Require ids that identify.
+
+    Raises:
+        DataError: two are the same.
+    """
+    seen: set[str] = set()
+    for id in ids:
+        if id in seen:
+            raise DataError(
+                f"{where}: two records have the id {id!r}; ids identify CoTs and labels, so they must be "
+                "unique (across all files)"
+            )
+        seen.add(id)
 
 
 def answer_text(row: Fields, name: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dreamprm.answers import Judgement
+from dreamprm.answers.naming import candidate_votes
 from dreamprm.config.errors import DataError
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.read_report import OnError, ReadReport
@@ -16,7 +17,6 @@ from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.records import Candidate, CandidateRecord, QuestionRecord, contradicting
 from dreamprm.data.shortcut_audit import audit_shortcuts
 from dreamprm.evaluation.packed import Mapped, PackedLogOdds, PackedQuestions, PackedRecords
-from dreamprm.evaluation.votes import candidate_votes
 from dreamprm.files.json_values import shown
 from dreamprm.generators.prompting import asked_question
 from dreamprm.responses import answered_text

@@ -1,21 +1,28 @@
-"""Votes: when two answers are the same, and self-consistency weighted by the scores' probabilities.
+"""Votes: self-consistency weighted by the scores' probabilities.
 
-Plain majority vote, in closed form, is `majority_accuracy` in `dreamprm.evaluation.selectors`.
+When two answers are the same is decided in `dreamprm.answers.naming`. Plain majority vote, in closed form, is
+`majority_accuracy` in `dreamprm.evaluation.selectors`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dreamprm.answers.naming import answer_name
-from dreamprm.data.records import Candidate, QuestionRecord
+from dreamprm.answers.naming import candidate_vote, candidate_votes, vote_of
 from dreamprm.evaluation.selectors import Answers, Floats, checked_correct, require_answers
-from dreamprm.responses import Stated, answered_text, stated_answer
+
+__all__ = [
+    "candidate_vote",
+    "candidate_votes",
+    "vote_of",
+    "weighted_vote_accuracy",
+    "winning_candidates",
+]
 
 Integers = NDArray[np.int64]
 
@@ -28,55 +35,6 @@ DRAWS = 2_000
 # Sums of the same weights in another order differ by rounding; they are still a tie.
 _TIE = 1e-12
 _CELLS_AT_ONCE = 2_000_000  # subset x answer sums held in memory at a time: 16 MB per array
-
-
-def vote_of(final_answer: str | None, question: QuestionRecord | None = None) -> str | None:
-    """The name under which a final answer is counted (`answer_name`): equal names are votes for one answer.
-
-    Args:
-        final_answer: as the candidate states it.
-        question: if known; its options and its kind are read.
-
-    Returns:
-        The name, such as `option B`, `number 1/2 cm`, `words parrot`; None if there is no answer.
-    """
-    return None if final_answer is None or not final_answer.strip() else _vote("", final_answer, question)
-
-
-def candidate_vote(candidate: Candidate, question: QuestionRecord | None = None) -> str | None:
-    """The name under which a candidate's answer is counted; None if it states none, or one in doubt.
-
-    A `final_answer` in the file counts as the last one stated, for the vote as for the verdict
-    (`answered_text`); without one, the vote is read in the text. So a candidate that is judged right can
-    vote, and candidates with equal votes have equal verdicts.
-    """
-    return _vote(candidate.text, candidate.final_answer, question)
-
-
-def candidate_votes(
-    candidates: Iterable[Candidate], question: QuestionRecord | None = None
-) -> tuple[str | None, ...]:
-    """The votes of the candidates of one question (`candidate_vote`); each answer is named once."""
-    names: dict[tuple[Stated, bool], str | None] = {}
-    return tuple(_vote(one.text, one.final_answer, question, names) for one in candidates)
-
-
-def _vote(
-    text: str,
-    given: str | None,
-    question: QuestionRecord | None,
-    names: dict[tuple[Stated, bool], str | None] | None = None,
-) -> str | None:
-    stated = stated_answer(answered_text(text, given))
-    if given and not text and (stated is None or not stated.marked):
-        stated = Stated(given, "final answer")  # only punctuation, or a sentence
-    if stated is None:
-        return None
-    names = {} if names is None else names
-    key = (stated, stated.alone)  # which two equal ones may differ in
-    if key not in names:
-        names[key] = answer_name(stated, question)
-    return names[key]
 
 
 def weighted_vote_accuracy(

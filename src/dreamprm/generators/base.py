@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, wait
@@ -25,6 +26,8 @@ class Completion:
             and the generator has them.
         note: what is unusual about it, in a few words ("a refusal", "only reasoning"), for counts; "" if
             nothing is.
+        stopped_by: the stop text that ended it; "" if none did; None if that is not known (a server that does
+            not say), or if no stop texts were given.
 
     A NUL character, which no file of records may hold, becomes U+FFFD, like bytes that are no text; the note
     says so.
@@ -36,6 +39,7 @@ class Completion:
     reasoning: str = ""
     note: str = ""
     alternatives: tuple[tuple[str, float], ...] = ()
+    stopped_by: str | None = None
 
     def __post_init__(self) -> None:
         if "\0" in self.text or "\0" in self.reasoning:
@@ -205,6 +209,16 @@ class Generator(ABC):
 
     def close(self) -> None:
         """Release its resources (connections, a model)."""
+
+
+def sequence_seed(text: str) -> int:
+    """The seed of a prefix's sample 0, from which the others count up, for a text that names the prefix.
+
+    A sample's seed depends on the prefix and its number alone, so that a run that was killed in the middle of
+    a request samples the rest as it would have. Below 31 bits, which every server accepts, with room to
+    count up.
+    """
+    return (int.from_bytes(hashlib.sha1(text.encode()).digest()[:4], "big") >> 1) % (2**31 - 2**20)
 
 
 GRACE_SECONDS = 20.0

@@ -213,10 +213,11 @@ class OpenCompletion:
         text = self._text(count)
         cut = self._stopped_in(text)
         if cut is None:
-            return Completion(text, count, self._ended)
+            return Completion(text, count, self._ended, stopped_by="" if self._stop else None)
         while count and len(self._text(count - 1)) >= cut:
             count -= 1
-        return Completion(text[:cut], count, True)
+        by = next(stop for stop in self._stop if text.startswith(stop, cut))
+        return Completion(text[:cut], count, True, stopped_by=by)
 
     def _stopped_in(self, text: str) -> int | None:
         """Where the first stop text begins."""

@@ -344,6 +344,11 @@ def _completion(text: str, tokens: int, choice: Choice, stop: Sequence[str]) -> 
     """A completion without its stop text, which some servers (`transformers serve`) keep at the end."""
     ends = [position for position in (text.find(word) for word in stop) if position >= 0]
     finished = bool(ends) or choice.reason != "length"
+    by = choice.stopped_by if stop else None
+    if ends:
+        by = next(word for word in stop if text.startswith(word, min(ends)))
+    elif by not in (None, "", *stop):
+        by = ""  # a text that the server stops at by itself: the end of a turn
     return Completion(
         text[: min(ends)] if ends else text,
         tokens,
@@ -351,6 +356,7 @@ def _completion(text: str, tokens: int, choice: Choice, stop: Sequence[str]) -> 
         choice.reasoning,
         choice.note,
         choice.alternatives,
+        stopped_by=by,
     )
 
 

@@ -30,6 +30,8 @@ class Choice:
         reasoning: what the server keeps apart as the model's reasoning.
         note: what stands in place of the content, or why there is none; "" for ordinary content.
         alternatives: the likeliest first tokens with their log-probabilities, if the server gives them.
+        stopped_by: the stop text that ended it, "" if none did, None if the server does not say (vLLM:
+            `stop_reason`, SGLang: `matched_stop`; a token's number there means that none did).
     """
 
     text: str
@@ -37,6 +39,7 @@ class Choice:
     reasoning: str = ""
     note: str = ""
     alternatives: tuple[tuple[str, float], ...] = ()
+    stopped_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -233,7 +236,13 @@ def _choice(given: Any) -> Choice | None:
         reasoning if _is_unicode(reasoning) else "",
         note,
         _alternatives(given.get("logprobs")),
+        _stopped_by(given),
     )
+
+
+def _stopped_by(given: dict[str, Any]) -> str | None:
+    said = [given[name] for name in ("stop_reason", "matched_stop") if name in given]
+    return next((one for one in said if isinstance(one, str)), "") if said else None
 
 
 def _alternatives(logprobs: Any) -> tuple[tuple[str, float], ...]:

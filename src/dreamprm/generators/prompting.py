@@ -79,6 +79,11 @@ PROMPTS: Mapping[str, Callable[[str, Sequence[str]], str]] = MappingProxyType(
 """The prompts by the name used in a configuration."""
 
 
+def expected_steps(prompt: str, split: str) -> int | None:
+    """How many steps a prompt asks for, if its responses are split this way; None: no particular number."""
+    return len(FIVE_STAGES) if prompt == "five_stage" and split == "headings" else None
+
+
 def continue_instruction(prefix: str) -> str:
     """Ask for the rest of a partial response, for servers that cannot continue a text themselves.
 

@@ -14,6 +14,7 @@ from dreamprm.answers import CHECKERS, Checker, build_checker
 from dreamprm.config.errors import UserError
 from dreamprm.config.loading import changed_keys, load_config, saved_versions
 from dreamprm.data.image_notes import ImageNotes, ImageSummary
+from dreamprm.data.question_reader import open_questions, share
 from dreamprm.data.read_report import ReadReport
 from dreamprm.data.records import QuestionRecord
 from dreamprm.files.atomic import remove_ended, save_config, write_atomically
@@ -25,7 +26,7 @@ from dreamprm.generators.registry import generator_identity
 from dreamprm.labelling.jobs import Instructions, candidate_chain, label_job, sample_job
 from dreamprm.labelling.journal import Journal
 from dreamprm.labelling.outputs import LabelCounts, Written, write_candidates, write_meta, write_steps
-from dreamprm.labelling.question_files import open_candidates, open_questions, share
+from dreamprm.labelling.question_files import open_candidates
 from dreamprm.labelling.replies import ReplyLimits
 from dreamprm.labelling.rollout_content import Contents
 from dreamprm.labelling.rollouts import build_method

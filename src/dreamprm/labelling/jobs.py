@@ -14,12 +14,10 @@ from dataclasses import dataclass, replace
 
 from dreamprm.answers.base import Verdict
 from dreamprm.data.records import Candidate, QuestionRecord
-from dreamprm.generators.prompting import PROMPTS
+from dreamprm.generators.prompting import PROMPTS, expected_steps
 from dreamprm.labelling.journal import Key, Rollout
 from dreamprm.labelling.rollouts import Ask, LabelMethod, Plan, StepLabel, Tally
 from dreamprm.responses import parse_response, split_steps
-
-FIVE_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ class Instructions:
     @property
     def expected_steps(self) -> int | None:
         """How many steps the prompt asks for; None if it asks for no particular number."""
-        return FIVE_STEPS if self.prompt == "five_stage" and self.split == "headings" else None
+        return expected_steps(self.prompt, self.split)
 
     def prompt_of(self, question: QuestionRecord) -> str:
         """The prompt for the generator."""

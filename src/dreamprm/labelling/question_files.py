@@ -1,59 +1,21 @@
-"""Reads a run's questions, and existing chains of thought."""
+"""Reads existing chains of thought, and the questions that they answer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from dreamprm.config.errors import DataError
-from dreamprm.data.question_reader import read_question_records
+from dreamprm.data.question_reader import Say, reading_arguments, require_unique_ids
 from dreamprm.data.read_report import ReadReport
 from dreamprm.data.readers import read_candidate_records
 from dreamprm.data.records import CandidateRecord, QuestionRecord
-from dreamprm.files.distinct import require_distinct
 from dreamprm.generators.prompting import asked_question, question_text
-from dreamprm.labelling.settings import QuestionSettings, shard_of
-
-Say = Callable[[str], None]
-
-
-def open_questions(
-    settings: QuestionSettings,
-    *,
-    say: Say = print,
-    truncated_image: str = "error",
-    reports: list[ReadReport] | None = None,
-) -> list[QuestionRecord]:
-    """All question records of the files, in order; `questions.limit` is applied by `share`.
-
-    Args:
-        truncated_image: what the generator does with an image that is cut off (its setting of that name).
-            Where broken images are left out, or cut-off ones used, all images are decoded here, so that they
-            are counted before anything is sampled.
-        reports: receives the report of reading each file.
-
-    Raises:
-        UserError, DataError: as raised by the reader.
-        DataError: two questions have the same id.
-    """
-    require_distinct([file.path for file in settings.files], "questions.files")
-    records: list[QuestionRecord] = []
-    for file in settings.files:
-        report = ReadReport()
-        records += read_question_records(
-            file.path, domain=file.domain, report=report, **_reading(settings, truncated_image)
-        )
-        if reports is not None:
-            reports.append(report)
-        for line in report.lines():
-            say(f"{file.path}: {line}")
-    _require_unique([record.id for record in records], "questions")
-    return records
+from dreamprm.runtime.settings import QuestionFileSettings
 
 
 def open_candidates(
     path: str,
-    settings: QuestionSettings,
+    settings: QuestionFileSettings,
     questions: Sequence[QuestionRecord],
     *,
     say: Say = print,
@@ -70,7 +32,7 @@ def open_candidates(
         DataError: two records have the same id, or an id belongs to none of the given questions.
     """
     report = ReadReport()
-    reading = _reading(settings, truncated_image)
+    reading = reading_arguments(settings, truncated_image)
     if settings.files:  # the images are the questions'; those of the candidates are not read
         reading |= {"image_root": None, "missing_image": "keep", "allow_no_image": True}
     records = list(read_candidate_records(path, report=report, **reading))
@@ -78,7 +40,7 @@ def open_candidates(
         reports.append(report)
     for line in report.lines():
         say(f"{path}: {line}")
-    _require_unique([record.id for record in records], path)
+    require_unique_ids([record.id for record in records], path)
     by_id = {record.id: record for record in records}
     if not settings.files:
         return [asked_question(record) for record in records], by_id
@@ -109,35 +71,3 @@ def open_candidates(
 def _forms(question: QuestionRecord) -> tuple[str, str]:
     """A question as its candidates may have it: as it is, or with its options as in a prompt."""
     return question.question, question_text(question.question, question.options)
-
-
-def share(
-    questions: Sequence[QuestionRecord], settings: QuestionSettings, shard: str
-) -> list[QuestionRecord]:
-    """Every n-th of the first `questions.limit` questions, starting at the i-th, for a shard written i/n."""
-    first, step = shard_of(shard)
-    return list(questions[: settings.limit][first::step])
-
-
-def _reading(settings: QuestionSettings, truncated_image: str) -> dict[str, Any]:
-    return {
-        "truncated_image": truncated_image,
-        "check_images": settings.missing_image == "text_only" or truncated_image == "read",
-        "image_root": settings.image_root,
-        "missing_image": settings.missing_image,
-        "allow_no_image": settings.allow_no_image,
-        "allow_outside": settings.allow_outside,
-        "on_error": settings.on_error,
-        "max_bad_fraction": settings.max_bad_fraction,
-    }
-
-
-def _require_unique(ids: Sequence[str], where: str) -> None:
-    seen: set[str] = set()
-    for id in ids:
-        if id in seen:
-            raise DataError(
-                f"{where}: two records have the id {id!r}; ids identify CoTs and labels, so they must be "
-                "unique (across all files)"
-            )
-        seen.add(id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -19,6 +18,7 @@ from dreamprm.generators.base import (
     Generator,
     Request,
     Sampling,
+    sequence_seed,
     shutdown,
 )
 from dreamprm.labelling.jobs import Want
@@ -415,10 +415,5 @@ def _number(key: Key) -> int:
 
 
 def _sequence_seed(seed: int, key: Key) -> int:
-    """The seed of a prefix's rollout 0, from which the others count up.
-
-    A rollout's seed depends on its key alone, so that a run that was killed in the middle of a request
-    samples the rest as it would have. Below 31 bits, which every server accepts, with room to count up.
-    """
-    text = f"{seed}/{key.question}/{key.cot if key.step else 0}/{key.step}/0"
-    return (int.from_bytes(hashlib.sha1(text.encode()).digest()[:4], "big") >> 1) % (2**31 - 2**20)
+    """The seed of a prefix's rollout 0, which depends on its key alone."""
+    return sequence_seed(f"{seed}/{key.question}/{key.cot if key.step else 0}/{key.step}/0")

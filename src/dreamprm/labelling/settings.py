@@ -9,11 +9,17 @@ from dreamprm.answers.settings import AnswerSettings
 from dreamprm.config.choices import PROMPTS, SPLITS
 from dreamprm.config.schema import LARGEST_SEED, REQUIRED, open_settings, section, setting
 from dreamprm.generators.settings import GeneratorSettings
-from dreamprm.runtime.settings import ProgressSettings, ReadingSettings, RecordFile, require_end
+from dreamprm.runtime.settings import (
+    ProgressSettings,
+    QuestionFileSettings,
+    RecordFile,
+    require_end,
+    shard_of,
+)
 
 
 @dataclass
-class QuestionSettings(ReadingSettings):
+class QuestionSettings(QuestionFileSettings):
     """The questions, and how their files are read."""
 
     files: list[RecordFile] = setting(
@@ -21,7 +27,6 @@ class QuestionSettings(ReadingSettings):
         "files of question records: plain paths, or sections with the keys below; may be empty if "
         "label.candidates holds questions and answers",
     )
-    limit: int | None = setting(None, "use only this many questions, the first ones; null: all", minimum=1)
 
 
 @dataclass
@@ -116,18 +121,3 @@ class LabelConfig:
         """Require a source of questions."""
         if not self.questions.files and self.label.candidates is None:
             raise ValueError("questions.files must name at least one file of question records, got []")
-
-
-def shard_of(text: str) -> tuple[int, int]:
-    """The (i, n) of a shard written as i/n.
-
-    Raises:
-        ValueError: not of that form, or i is not in 0..n-1.
-    """
-    first, slash, second = text.partition("/")
-    if not slash or not first.strip().isdigit() or not second.strip().isdigit():
-        raise ValueError(f"shard must be written i/n, such as 0/8, got {text!r}")
-    i, n = int(first), int(second)
-    if not 0 <= i < n:
-        raise ValueError(f"shard i/n must have 0 <= i < n, got {text}; the first of {n or 8} is 0/{n or 8}")
-    return i, n

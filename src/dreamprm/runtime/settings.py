@@ -121,3 +121,28 @@ class RecordFile:
         """Refuse a domain that is no name."""
         if self.domain is not None:
             check_names([self.domain], "domain")
+
+
+@dataclass
+class QuestionFileSettings(ReadingSettings):
+    """The questions, and how their files are read."""
+
+    files: list[RecordFile] = setting(
+        [], "files of question records: plain paths, or sections with the keys below"
+    )
+    limit: int | None = setting(None, "use only this many questions, the first ones; null: all", minimum=1)
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """The (i, n) of a shard written as i/n.
+
+    Raises:
+        ValueError: not of that form, or i is not in 0..n-1.
+    """
+    first, slash, second = text.partition("/")
+    if not slash or not first.strip().isdigit() or not second.strip().isdigit():
+        raise ValueError(f"shard must be written i/n, such as 0/8, got {text!r}")
+    i, n = int(first), int(second)
+    if not 0 <= i < n:
+        raise ValueError(f"shard i/n must have 0 <= i < n, got {text}; the first of {n or 8} is 0/{n or 8}")
+    return i, n

@@ -24,9 +24,9 @@ ERRORS = ("training", "other", "none")
 class SandboxGenerator(Generator):
     """Writes five-stage chains of thought about a sandbox world's images, with errors that repeat.
 
-    Use it to try out labelling without a model: it does thousands of rollouts per second, and the truth is
-    known. It looks up the image's scene where a model would see pixels, and errs at the rates set by
-    `errors`, ignoring temperature, `max_tokens` and `stop`; a token is a word.
+    Use it to try out labelling and search without a model: it does thousands of rollouts per second, and the
+    truth is known. It looks up the image's scene where a model would see pixels, and errs at the rates set by
+    `errors`, whatever the temperature. A token is a word; `stop` and `max_tokens` end a text as a model's.
 
     Args:
         folder: a world made by `dreamprm sandbox`; images are given by their paths in it.

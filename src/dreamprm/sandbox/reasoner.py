@@ -86,10 +86,9 @@ class ScriptedReasoner(Generator):
         Raises:
             ValueError: an image is not one of the known scenes, or a prompt contains no sandbox question.
         """
-        del sampling
-        return [self._sample(request) for request in requests]
+        return [[_ended(text, sampling) for text in self._sample(request)] for request in requests]
 
-    def _sample(self, request: Request) -> list[Completion]:
+    def _sample(self, request: Request) -> list[str]:
         image = request.images[0] if request.images else None
         if image is None or image not in self._scenes:
             raise ValueError(
@@ -104,7 +103,7 @@ class ScriptedReasoner(Generator):
         ]
         # prefix + text is the whole response: the text after a step starts on a new line.
         start = "\n" if written else ""
-        return [Completion(start + text, text.count(" ") + 1) for text in texts]
+        return [start + text for text in texts]
 
     def _habit(self, question: Question, scene: Scene) -> Habit:
         key = f"{self._seed}|{scene.seed}|{scene.left}|{scene.right}|{question.text}"
@@ -174,6 +173,19 @@ class ScriptedReasoner(Generator):
             if wrong != result:
                 return wrong
         return _slip(result, habit.compute_offset)
+
+
+def _ended(text: str, sampling: Sampling) -> Completion:
+    """The text up to its first stop text, and at most `max_tokens` words of it."""
+    found = [(place, stop) for stop in sampling.stop if (place := text.find(stop)) >= 0]
+    place, by = min(found, default=(len(text), ""))
+    text = text[:place]
+    words = text.split(" ")
+    finished = len(words) <= sampling.max_tokens
+    if not finished:
+        words, by = words[: sampling.max_tokens], ""
+    by_known = by if sampling.stop else None
+    return Completion(" ".join(words), len(words), finished, stopped_by=by_known)
 
 
 def restate(question: Question, rng: random.Random) -> str:
