@@ -23,7 +23,7 @@ SAME_PART = {
     "settings.py": "the settings of the commands and strategies beside it",
     "registry.py": "the names that a configuration may give to the strategies beside it",
     "base.py": "what the strategies beside it have in common",
-    "journal.py": "labelling, scoring: the stage's own append-only file",
+    "journal.py": "labelling, scoring, search: the stage's own append-only file",
     "page.py": "evaluation, evaluation/steps: the command's page",
     "mmmu.py": "formats/questions, formats/benchmarks: two views of the same dataset",
     "m3cot.py": "formats/questions, formats/benchmarks: two views of the same dataset",

@@ -32,8 +32,8 @@ class Command:
     `run` and `schema` are given as `module:name`. Without a schema, the function gets the raw arguments,
     described by `arguments`. `resumes`: where an interrupted run resumes when the same command is run again
     with the settings in `resume_with`; None if it cannot resume. `then`: the command that is run on the
-    folder `output` afterwards. `divided`: whether several processes, started by a launcher, may run it
-    together.
+    folder `output` afterwards; it takes folders as arguments, or as its setting `folders`. `divided`: whether
+    several processes, started by a launcher, may run it together.
     """
 
     help: str
@@ -117,6 +117,19 @@ COMMANDS = {
         "dreamprm.reporting:run_report",
         arguments="FOLDER [FOLDER ...] [output=PAGE.html]",
     ),
+    "search": Command(
+        "search for one good chain of thought per question, led by a scorer (resumes if interrupted)",
+        "dreamprm.search.search:run_search",
+        "dreamprm.search.settings:SearchConfig",
+        resumes="from the last completion",
+        then="evaluate-search",
+    ),
+    "evaluate-search": Command(
+        "compare searches: accuracy over the tokens that they spent, with intervals",
+        "dreamprm.evaluation.search_curves:run_evaluate_search",
+        "dreamprm.evaluation.search_settings:EvaluateSearchConfig",
+        arguments="[CONFIG.yaml] [key=value ...]",
+    ),
     "convert": Command(
         "turn another project's data file into our own form",
         "dreamprm.formats.convert:run_convert",
@@ -191,7 +204,10 @@ def _dispatch(arguments: list[str]) -> int:
     config = load_config(_load(command.schema), path, overrides)
     _load(command.run)(config)
     if command.then is not None and launched.rank == 0:
-        _load(COMMANDS[command.then].run)([config.output])
+        following = COMMANDS[command.then]
+        folders = [config.output]
+        given = folders if following.schema is None else _load(following.schema)(folders=folders)
+        _load(following.run)(given)
     return 0
 
 

@@ -17,6 +17,7 @@ from dreamprm.config.help import describe
 from dreamprm.config.loading import as_dict, changed_keys, load_config
 from dreamprm.config.schema import REQUIRED, leaves, open_settings, section, setting
 from dreamprm.evaluation.benchmark_settings import BenchmarkConfig
+from dreamprm.evaluation.search_settings import EvaluateSearchConfig
 from dreamprm.evaluation.settings import EvaluateConfig
 from dreamprm.evaluation.steps.settings import EvaluateStepsConfig
 from dreamprm.files.atomic import save_config
@@ -26,16 +27,19 @@ from dreamprm.labelling import settings as label
 from dreamprm.labelling.settings import LabelConfig
 from dreamprm.sandbox.settings import SandboxConfig
 from dreamprm.scoring.settings import ScoreConfig
+from dreamprm.search.settings import SearchConfig
 from dreamprm.training.settings import TrainConfig
 
 SCHEMAS = (
     BenchmarkConfig,
     ConvertConfig,
     EvaluateConfig,
+    EvaluateSearchConfig,
     EvaluateStepsConfig,
     LabelConfig,
     SandboxConfig,
     ScoreConfig,
+    SearchConfig,
     TrainConfig,
 )
 SOURCES = Path(__file__).parents[2] / "src" / "dreamprm"

@@ -23,10 +23,12 @@ from dreamprm.formats.benchmarks import BENCHMARKS
 from dreamprm.generators import GENERATORS
 from dreamprm.hypergrad import ESTIMATORS
 from dreamprm.labelling.rollouts import METHODS
+from dreamprm.search.methods import METHODS as SEARCHES
 from dreamprm.training.baselines import BASELINES
 
 REGISTRIES = {
-    registry.what: registry for registry in (BASELINES, BENCHMARKS, CHECKERS, ESTIMATORS, GENERATORS, METHODS)
+    registry.what: registry
+    for registry in (BASELINES, BENCHMARKS, CHECKERS, ESTIMATORS, GENERATORS, METHODS, SEARCHES)
 }
 
 
@@ -258,7 +260,7 @@ def test_every_strategy_and_every_setting_has_a_meaning(registry: Any) -> None:
 def test_no_field_of_a_strategy_is_left_undeclared() -> None:
     """Only parts that code hands over are: a generator that judges."""
     parts = set()
-    for registry in (BASELINES, BENCHMARKS, CHECKERS, GENERATORS, METHODS):
+    for registry in (BASELINES, BENCHMARKS, CHECKERS, GENERATORS, METHODS, SEARCHES):
         for name in registry:
             fields = dataclasses.fields(registry.kind(name))
             parts |= {field.name for field in fields if field.init and "help" not in field.metadata}

@@ -42,6 +42,11 @@ VALID: dict[str, list[str]] = {
     "score": ["model: runs/a\nfiles: {s: s.jsonl}\noutput: o\n"],
     "evaluate": ["suites: {s: s.jsonl, t: {path: t.jsonl}}\noutput: o\n"],
     "evaluate-steps": ["files: {s: s.jsonl}\noutput: o\n"],
+    "search": [
+        "questions: {files: [q.jsonl]}\noutput: o\nscorer: {model: runs/a}\nmethod: {name: beam, expand: 2}\n"
+        "generator: {name: openai, model: m}\nbudget: {n: 8, generated_tokens: 99}\n",
+    ],
+    "evaluate-search": ["folders: [a, b]\noutput: o\n"],
     "convert": [
         "format: trl\nsource: a.jsonl\ndestination: b.jsonl\n",
         "format: table\nsource: a\ndestination: b",

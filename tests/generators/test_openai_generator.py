@@ -16,7 +16,8 @@ from replaced_files import bitmap, redraw
 
 from dreamprm.config.errors import UserError
 from dreamprm.generators import GenerationError, Request, Sampling, build_generator
-from dreamprm.generators.openai import OpenAIGenerator, _derived_seed
+from dreamprm.generators.openai import OpenAIGenerator, _completion, _derived_seed
+from dreamprm.generators.openai_client import _choice
 from dreamprm.generators.openai_messages import shares
 
 pytest.importorskip("openai", reason="the openai extra is not installed")
@@ -145,6 +146,26 @@ def test_shares_add_up_and_follow_the_sizes() -> None:
     assert shares(100, [1, 2, 97]) == [1, 2, 97]
     assert shares(5, [3]) == [5]
     assert sum(shares(1013, [17, 5, 0, 331, 4])) == 1013
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"stop_reason": "STOP"}, "STOP"),  # vLLM
+        ({"stop_reason": None}, ""),
+        ({"stop_reason": 151645}, ""),
+        ({"matched_stop": "STOP"}, "STOP"),  # SGLang
+        ({"matched_stop": 2}, ""),
+        ({"matched_stop": "<|im_end|>"}, ""),  # not one of ours
+        ({}, None),
+    ],
+)
+def test_what_stopped_a_text_is_what_the_server_says(said: dict[str, Any], expected: str | None) -> None:
+    choice = _choice({"message": {"content": "a b"}, "finish_reason": "stop", **said})
+    assert choice is not None
+    assert _completion(choice.text, 2, choice, ["END", "STOP"]).stopped_by == expected
+    assert _completion(choice.text, 2, choice, []).stopped_by is None
+    assert _completion("a STOP b", 2, choice, ["END", "STOP"]).stopped_by == "STOP"
 
 
 def test_a_stop_text_that_the_server_leaves_is_cut(serve: Serve) -> None:

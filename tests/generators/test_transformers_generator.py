@@ -301,6 +301,14 @@ def test_a_completion_ends_before_the_first_stop_text(
 def test_a_completion_is_unfinished_at_its_limit_alone() -> None:
     assert grown(["a", "b", "c"], max_tokens=2) == (Completion("ab", 2, False), 2)
     assert grown(["a", "b", "c"], max_tokens=2, stop=["b"]) == (Completion("a", 1, True), 2)
+
+
+@pytest.mark.parametrize(
+    ("texts", "stop", "expected"),
+    [(["a", "b"], ["c", "b"], "b"), (["a", "b"], ["c"], ""), (["a", "b"], [], None)],
+)
+def test_a_completion_says_what_stopped_it(texts: list[str], stop: list[str], expected: str | None) -> None:
+    assert grown(texts, stop=stop)[0].stopped_by == expected
     assert grown(["a", "b"], max_tokens=3) == (Completion("ab", 2, True), 3)
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dreamprm.config.errors import UserError
 from dreamprm.data.question_reader import read_question_records
-from dreamprm.generators import GenerationError, Request, Sampling, build_generator, generator_settings
+from dreamprm.generators import (
+    Completion,
+    GenerationError,
+    Request,
+    Sampling,
+    build_generator,
+    generator_settings,
+)
 from dreamprm.sandbox import generate
 from dreamprm.sandbox.domains import DOMAINS, DomainData, generate_domain
 from dreamprm.sandbox.generator import SandboxGenerator
@@ -73,6 +81,27 @@ def test_it_says_what_the_worlds_reasoner_says(tmp_path: Path) -> None:
     other = SandboxGenerator(str(tmp_path), seed=SEED, errors="none")
     for record, texts in zip(data.problems, _responses(other, tmp_path, "clean", n=2), strict=True):
         assert all(text.endswith(f"Final answer: {record.answer}") for text in texts)
+
+
+def test_stop_texts_and_the_limit_end_a_text_as_a_model_s(tmp_path: Path) -> None:
+    _write(tmp_path, "clean")
+    generator = SandboxGenerator(str(tmp_path), seed=SEED)
+    path = tmp_path / f"questions/{SPECS['clean'].name}.jsonl"
+    record = next(read_question_records(path, image_root=tmp_path))
+
+    def one(**settings: Any) -> Completion:
+        (completion,) = generator.complete(record.question, record.image, seed=3, **settings)
+        return completion
+
+    whole = one()
+    assert whole.stopped_by is None and whole.finished
+    stopped = one(stop=["END", "\nStep 3"])
+    assert whole.text.startswith(stopped.text + "\nStep 3") and stopped.stopped_by == "\nStep 3"
+    assert stopped.tokens == len(stopped.text.split(" ")) and stopped.finished
+    assert one(stop=["END"]) == whole and one(stop=["END"]).stopped_by == ""
+    cut = one(max_tokens=5, stop=["\nStep 3"])
+    assert (cut.text, cut.tokens, cut.finished) == (" ".join(whole.text.split(" ")[:5]), 5, False)
+    assert one(max_tokens=whole.tokens) == whole
 
 
 @pytest.mark.parametrize("fault", ["clean", "wrong_key", "shuffled", "swapped"])

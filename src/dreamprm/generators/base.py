@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dreamprm.files.content import FileDigests
@@ -27,7 +27,7 @@ class Completion:
         note: what is unusual about it, in a few words ("a refusal", "only reasoning"), for counts; "" if
             nothing is.
         stopped_by: the stop text that ended it; "" if none did; None if that is not known (a server that does
-            not say), or if no stop texts were given.
+            not say), or if no stop texts were given. Two completions that differ in it alone are equal.
 
     A NUL character, which no file of records may hold, becomes U+FFFD, like bytes that are no text; the note
     says so.
@@ -39,7 +39,7 @@ class Completion:
     reasoning: str = ""
     note: str = ""
     alternatives: tuple[tuple[str, float], ...] = ()
-    stopped_by: str | None = None
+    stopped_by: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if "\0" in self.text or "\0" in self.reasoning:
