@@ -60,7 +60,7 @@ def run_search(config: SearchConfig) -> None:
         digests = FileDigests()
         generator = build_generator(config.generator.name, **config.generator.settings)
         stack.callback(generator.close)
-        scorer = open_scorer(config.scorer, digests)
+        scorer = open_scorer(config.scorer, digests, replies=folder / "critic.jsonl", say=_say)
         stack.callback(scorer.close)
         journal = stack.enter_context(SearchJournal(folder / JOURNAL))
         remove_ended(folder)
