@@ -27,6 +27,7 @@ from dreamprm.generators.prompting import PROMPTS, expected_steps, question_text
 from dreamprm.generators.registry import generator_identity
 from dreamprm.runtime.process import prepare_process
 from dreamprm.scorers.base import StepScorer
+from dreamprm.scorers.local import LocalScorer
 from dreamprm.scorers.opening import open_scorer, scorer_name
 from dreamprm.search.chains import ChainReader
 from dreamprm.search.driver import Cost, Driver, Found, Limits, SearchTask
@@ -38,6 +39,7 @@ from dreamprm.search.suppliers import Completions, Scores
 
 RECORDS = "candidates.jsonl"
 JOURNAL = "journal.jsonl"
+REPLIES = "critic.replies.jsonl"
 
 
 def run_search(config: SearchConfig) -> None:
@@ -60,9 +62,11 @@ def run_search(config: SearchConfig) -> None:
         digests = FileDigests()
         generator = build_generator(config.generator.name, **config.generator.settings)
         stack.callback(generator.close)
-        scorer = open_scorer(config.scorer, digests, replies=folder / "critic.jsonl", say=_say)
+        scorer = open_scorer(config.scorer, digests, replies=folder / REPLIES, say=_say)
         stack.callback(scorer.close)
         journal = stack.enter_context(SearchJournal(folder / JOURNAL))
+        if isinstance(scorer, LocalScorer) and scorer.changed is not None and not journal.scores:
+            raise UserError(scorer.changed)
         remove_ended(folder)
         save_config(folder / "config.yaml", config)
         status = SearchStatus(journal, config.log.progress, every=config.log.every)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dreamprm.config.checking import check_settings
@@ -105,7 +105,7 @@ class TreeSearch(SearchMethod):
         return node
 
 
-def _grow(leaf: _Node, chains: list[Chain]) -> None:
+def _grow(leaf: _Node, chains: Sequence[Chain]) -> None:
     """Add the chains below a node, count their values above it, and close what is exhausted."""
     leaf.below = [_Node(chain, leaf, closed=chain.complete) for chain in distinct(chains)]
     for child in leaf.below:
