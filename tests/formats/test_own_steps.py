@@ -115,6 +115,16 @@ def test_a_split_keeps_near_copies_together_whatever_the_order(tmp_path: Path) -
     assert parts(rows[::-1], 0) == found and parts(rows, 1) != found
 
 
+def test_the_shares_are_met_by_groups_of_near_copies(tmp_path: Path) -> None:
+    """The draw of a group must not depend on how many near-copies it has."""
+    texts = [f"{LONG} in the year {k} with {k} passengers {n}" for k in range(100) for n in "abcd"]
+    assert len(set(near_copies([(text, ()) for text in texts]))) == 100
+    source = lines(tmp_path / "s.jsonl", *map(own, texts))
+    done = convert_file("steps", source, tmp_path / "o.jsonl", shares={"dev": 0.2, "test": 0.8})
+    dev, test = (part.questions for part in done.parts)
+    assert 0.1 < dev / (dev + test) < 0.3
+
+
 @pytest.mark.parametrize(
     ("shares", "message"),
     [

@@ -1,6 +1,6 @@
 """Splits converted records by question, so that a question and its near-copies are on one side only.
 
-    share of a group = blake2b(seed, smallest key of its questions) / 2^56, in [0, 1)
+    draw of a group = blake2b(seed, smallest key of its questions) / 2^56, in [0, 1)
 
 A group is a set of near-copies: questions with the same images whose words, without case and punctuation, are
 the same, or share at least four fifths of their runs of three words (Jaccard's index). Pairs are found by
@@ -175,12 +175,17 @@ def _draws(
     questions: Sequence[tuple[str, tuple[str, ...]]], groups: Sequence[int], seed: int
 ) -> NDArray[np.float64]:
     """A number in [0, 1) for each question, the same for all of its group."""
-    smallest: dict[int, bytes] = {}
+    smallest: dict[int, str] = {}
     for (text, images), group in zip(questions, groups, strict=True):
-        key = hashlib.blake2b(json.dumps([seed, text, images]).encode(), digest_size=7).digest()
+        key = json.dumps([text, images])
         smallest[group] = min(smallest.get(group, key), key)
-    shares = {group: int.from_bytes(key, "big") / 2**56 for group, key in smallest.items()}
-    return np.array([shares[group] for group in groups])
+    draws = {group: _draw(f"{seed} {key}") for group, key in smallest.items()}
+    return np.array([draws[group] for group in groups])
+
+
+def _draw(key: str) -> float:
+    """In [0, 1), evenly over keys."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=7).digest(), "big") / 2**56
 
 
 def _lines(path: Path, chosen: Iterable[bool]) -> Iterator[str]:
