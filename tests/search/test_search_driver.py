@@ -318,7 +318,7 @@ def test_a_foreign_journal_is_refused(line: str, message: str, tmp_path: Path) -
 def test_completions_come_back_as_they_were(tmp_path: Path) -> None:
     kept = [
         Completion("a", 1, stopped_by=""),
-        Completion("b", 2, False, "thought", "a refusal", None),
+        Completion("b", 2, False, "thought", "a refusal"),
         Completion("c", 3, stopped_by="\nStep 2"),
     ]
     with SearchJournal(tmp_path / "j.jsonl") as journal:
