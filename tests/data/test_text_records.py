@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dreamprm.config.errors import DataError, UserError
-from dreamprm.data.readers import TextRecord, read_text_records
+from dreamprm.data.text_reader import TextRecord, read_text_records
 
 
 @pytest.mark.parametrize("array", [False, True])

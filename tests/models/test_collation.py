@@ -13,8 +13,8 @@ from torch import Tensor
 from dreamprm.config.errors import DataError
 from dreamprm.data import DomainSampler, EpochSampler, MetaRecord, StepRecord
 from dreamprm.data.image_notes import ImageNotes
-from dreamprm.data.readers import TextRecord
 from dreamprm.data.record_table import RecordTable, write_records
+from dreamprm.data.text_reader import TextRecord
 from dreamprm.models.collation import (
     Latest,
     MetaBatches,

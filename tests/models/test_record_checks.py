@@ -14,8 +14,8 @@ from tiny_models import tiny_processor
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.image_checks import ImageFacts
-from dreamprm.data.readers import TextRecord
 from dreamprm.data.records import MetaRecord
+from dreamprm.data.text_reader import TextRecord
 from dreamprm.files.content import FileDigests
 from dreamprm.models.chat import NoPlaceForImages
 from dreamprm.models.images import ImageStore

@@ -17,7 +17,7 @@ from dreamprm.config.errors import UserError
 from dreamprm.config.loading import load_config
 from dreamprm.data import read_candidate_records, read_meta_records, read_step_records
 from dreamprm.data.question_reader import read_question_records
-from dreamprm.data.readers import read_text_records
+from dreamprm.data.text_reader import read_text_records
 from dreamprm.models import PRM, PRMProcessor
 from dreamprm.sandbox import generate
 from dreamprm.sandbox.domains import DOMAINS

@@ -21,6 +21,7 @@ from dreamprm.training.settings import TrainConfig
 TEXTS = ["lm_weight=0.5", "lm_batch_size=2", "data.lm=FOLDER/pool.jsonl"]
 LARGE = [*PLAIN, "batch_size=4", "meta_batch_size=5"]
 ROWS = divided_rows(LARGE) | {
+    "corrected labels, texts": ["weights.kind=labels", "hypergrad.name=adjoint", *TEXTS, *LARGE],
     "texts, several domains": ["hypergrad.name=adjoint", *TEXTS, *MIXED],
     "the baseline doge, exact": ["baseline={name: doge, slopes: exact}", *MIXED],
 }

@@ -9,11 +9,14 @@ AGGREGATIONS = ("sum_log_odds", "mean_log_odds", "mean", "min", "max", "prod", "
 META_LOSSES = ("aggregation", "step")
 """Forms of the upper level's loss (`dreamprm.training.objectives.meta_loss`)."""
 
-WEIGHT_KINDS = ("domain", "instance_table", "instance_net")
+WEIGHT_KINDS = ("domain", "instance_table", "instance_net", "labels")
 """What alpha weighs (`dreamprm.models.weights`)."""
 
 WEIGHT_FEATURES = ("loss", "steps", "label", "domain")
 """What an instance net reads from a CoT."""
+
+CORRECTED = ("intermediate", "all")
+"""Whose labels are corrected: of all steps but a CoT's last one, or of all."""
 
 NORMALISATIONS = ("softplus", "softmax", "none")
 """How raw weights become weights (`dreamprm.models.weights.base`)."""

@@ -27,6 +27,8 @@ class ReadReport:
         bad: rows left out because they are bad (`on_error=skip`).
         stepless: records left out because they have no steps (`stepless=skip`).
         without: rows left out because others, without which they are of no use, are bad.
+        disagreeing: records left out because two labellings of them disagree (`Consensus`).
+        disagreeing_steps: labels taken from other records for that reason.
         text_only: records whose images were dropped because one was missing (`missing_image=text_only`).
         cut_off: records with an image that is cut off, and is used as far as it goes; counted only where
             images are decoded while reading.
@@ -40,6 +42,8 @@ class ReadReport:
     text_only: int = 0
     cut_off: int = 0
     without: int = 0
+    disagreeing: int = 0
+    disagreeing_steps: int = 0
     left_out: list[str] = field(default_factory=list)
     without_images: list[str] = field(default_factory=list)
     cut_off_images: list[str] = field(default_factory=list)
@@ -47,7 +51,7 @@ class ReadReport:
     @property
     def left_out_count(self) -> int:
         """How many rows or records were left out, for whatever reason."""
-        return self.bad + self.stepless + self.without
+        return self.bad + self.stepless + self.without + self.disagreeing
 
     def leave_out(self, reason: str) -> None:
         """Record the message of a left-out row."""
@@ -73,6 +77,8 @@ class ReadReport:
             lines += [f"  {reason}" for reason in self.left_out[:shown]]
             if count > len(self.left_out[:shown]):
                 lines.append(f"  and {count - len(self.left_out[:shown])} more")
+        if self.disagreeing_steps:
+            lines.append(f"{self.disagreeing_steps} labels were taken away: no consensus on their steps")
         lines += image_lines(self.text_only, self.rows, WITHOUT_IMAGES, self.without_images)
         lines += image_lines(self.cut_off, self.rows, CUT_OFF, self.cut_off_images)
         return lines

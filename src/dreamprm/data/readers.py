@@ -1,16 +1,15 @@
-"""Read step, meta, candidate and text records, in the public DreamPRM form and in our own."""
+"""Read step, meta and candidate records, in the public DreamPRM form and in our own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from dreamprm.config.errors import DataError, UserError
+from dreamprm.data.consensus import Consensus
 from dreamprm.data.fields import Fields, ImagePolicy, MissingImage, TruncatedImage, place
-from dreamprm.data.image_paths import LEAVES, image_path
-from dreamprm.data.json_stream import Row, stream_json
+from dreamprm.data.json_stream import stream_json
 from dreamprm.data.nested_rows import NestedRow, group_nested, without_cut_marks
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance
 from dreamprm.data.records import Candidate, CandidateRecord, MetaRecord, StepRecord, contradicting
@@ -34,6 +33,7 @@ def read_step_records(
     on_error: OnError = "error",
     max_bad_fraction: float = 0.01,
     domain: str | None = None,
+    consensus: Consensus | None = None,
     report: ReadReport | None = None,
 ) -> Iterator[StepRecord]:
     """Read training records: the public DreamPRM form, or our own with one chain of thought per line.
@@ -55,13 +55,15 @@ def read_step_records(
             `report`.
         max_bad_fraction: the share of bad rows, in [0, 1], above which `skip` stops the reading too.
         domain: the domain of every record, whatever the file says; needed if the file names none.
+        consensus: leaves out the CoTs, or the labels, on which a second labelling in the file disagrees.
         report: filled in while reading; pass a new one each time.
 
     Returns:
         An iterator of records.
 
     Raises:
-        UserError: no such file, or an invalid setting.
+        UserError: no such file, an invalid setting, or `consensus` for a file in the public form, which has
+            one labelling.
         DataError: a bad record (with file, line, field, value and what is allowed), too many bad records, or
             a file without any record.
     """
@@ -71,8 +73,14 @@ def read_step_records(
 
     def parse(fields: Fields) -> StepRecord | NestedRow | None:
         if is_nested_row(fields):
+            if consensus is not None:
+                raise UserError(
+                    f"{fields.where}: a row of the public DreamPRM form has one labelling, so there is no "
+                    f"consensus with {consensus.name!r}; score the file first (`dreamprm score`), which "
+                    "writes one CoT per line with the scorer's labels, or leave data.consensus out"
+                )
             return nested_row(fields, images, report, domain)
-        return step_record(fields, images, report, domain=domain, stepless=stepless)
+        return step_record(fields, images, report, domain=domain, stepless=stepless, consensus=consensus)
 
     return group_nested(parsed_records(Path(path), parse, report, Tolerance(on_error, max_bad_fraction)))
 
@@ -192,14 +200,15 @@ def step_record(
     *,
     domain: str | None = None,
     stepless: Stepless = "error",
+    consensus: Consensus | None = None,
 ) -> StepRecord | None:
-    """The step record of one row in our own form; None if it has no steps and such rows are left out.
+    """The step record of one row in our own form; None if it is left out: it has no steps, or no consensus.
 
     Args:
         fields: the fields of the row.
         images: where its images are.
         report: counts what is left out.
-        domain, stepless: as in `read_step_records`.
+        domain, stepless, consensus: as in `read_step_records`.
 
     Raises:
         DataError: a bad field.
@@ -215,6 +224,15 @@ def step_record(
     labels = fields.probabilities("labels", len(steps))
     if all(label is None for label in labels):
         raise fields.error("labels", "at least one step with a label in [0, 1]")
+    if consensus is not None:
+        agreed = consensus.agreed(fields, labels)
+        if agreed is None:
+            report.disagreeing += 1
+            report.leave_out(f"{fields.where}: no consensus with {consensus.name!r} ({consensus.on})")
+            return None
+        lost = sum(label is not None for label in labels) - sum(label is not None for label in agreed)
+        report.disagreeing_steps += lost
+        labels = agreed
     return StepRecord(
         question=question,
         images=record_images(fields, images, report),
@@ -353,70 +371,3 @@ def record_images(fields: Fields, policy: ImagePolicy, report: ReadReport) -> tu
 def _check_stepless(stepless: str) -> None:
     if stepless not in ("error", "skip"):
         raise UserError(f"stepless must be 'error' or 'skip', got {stepless!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class TextRecord:
-    """A text to model and the image it describes, if any; `place` as in `StepRecord`."""
-
-    text: str
-    images: tuple[str, ...] = ()
-    place: str = field(default="", compare=False, repr=False)
-
-
-def read_text_records(
-    path: str | Path,
-    *,
-    image_root: str | Path | None = None,
-    allow_outside: bool = True,
-    on_error: OnError = "error",
-    max_bad_fraction: float = 0.01,
-    report: ReadReport | None = None,
-) -> list[TextRecord]:
-    """Read a pool file: JSONL or a JSON array of objects with `text` and, optionally, `image`.
-
-    Args:
-        path: the file; the pool is held in memory.
-        image_root: the folder that images are relative to; None: the file's own.
-        allow_outside: as in `read_step_records`, except for the default; commands pass `data.allow_outside`.
-        on_error, max_bad_fraction, report: as in `read_step_records`.
-
-    Raises:
-        DataError: a bad record, too many of them, or a pool without records.
-    """
-    path, report = Path(path), ReadReport() if report is None else report
-    root = Path(image_root) if image_root is not None else path.parent
-    tolerance = Tolerance(on_error, max_bad_fraction)
-    records = []
-    for row in stream_json(path):
-        report.rows += 1
-        try:
-            records.append(_text_record(row, path, root, allow_outside=allow_outside))
-        except DataError as error:
-            tolerance.take(error, report, path)
-    tolerance.judge(report, path)
-    if not records:
-        raise DataError(
-            f"{path}: the text pool is empty; give data.lm a file with records, or set lm_weight=0"
-        )
-    return records
-
-
-def _text_record(row: Row, path: Path, root: Path, *, allow_outside: bool) -> TextRecord:
-    where = place(path, row.line, row.element)
-    if row.problem is not None:
-        raise DataError(f"{where}: {row.problem}")
-    if not isinstance(row.value, dict):
-        raise DataError(f"{where}: a row of a text pool must be an object, got {type(row.value).__name__}")
-    text, image = row.value.get("text"), row.value.get("image")
-    if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{where}: text must be a text that is not empty, got {text!r}")
-    if image is not None and not (isinstance(image, str) and image):
-        raise DataError(f"{where}: image must be a path or absent, got {image!r}")
-    images: tuple[str, ...] = ()
-    if image is not None:
-        found, outside = image_path(str(root), image, allow_outside=allow_outside)
-        if outside is not None:
-            raise DataError(f"{where}: image must be inside its folder, got {image!r} ({outside}; {LEAVES})")
-        images = (found,)
-    return TextRecord(text, images, place=where.removeprefix(str(path)))

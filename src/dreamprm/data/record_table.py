@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from dreamprm.config.errors import UserError
 from dreamprm.data.arrow_forms import FORMS, ArrowForm
 from dreamprm.data.image_paths import vouch
+from dreamprm.data.label_rule import LabelCounts, LabelRule
 from dreamprm.data.read_report import ReadReport
 from dreamprm.data.records import CandidateRecord, MetaRecord, Record, StepRecord, to_json
 from dreamprm.files.atomic import atomic_folder, make_folder, remove_ended, write_lines_atomically
@@ -85,14 +86,18 @@ class RecordTable(Generic[R]):
         reports: for each file, what was left out when it was read, and later (`without`).
         domains: row numbers by domain (int64, in file order), with domains in order of first appearance;
             empty for records that have no domain.
+        rule: what is made of the labels of its step records (`relabelled`).
     """
 
-    def __init__(self, folders: Sequence[Path], kept: np.ndarray | None = None) -> None:
-        """Map existing copies; use `open` to create them, and `without` to leave rows out."""
+    def __init__(
+        self, folders: Sequence[Path], kept: np.ndarray | None = None, rule: LabelRule | None = None
+    ) -> None:
+        """Map existing copies; use `open` to create them, `without` to leave rows out, and `relabelled`."""
         self._folders = [Path(folder) for folder in folders]
         self.reports = [_stored_report(folder) for folder in self._folders]
         self._parts, self._data = _memory_mapped([folder / _TABLE for folder in self._folders])
         self._kept = kept  # the rows of the copies that are in the table; None: all
+        self.rule = LabelRule() if rule is None else rule
         columns = self._data.column_names
         self._form = next(form for form in FORMS.values() if form.schema.names == columns)
         self.domains: dict[str, np.ndarray] = {}
@@ -208,13 +213,22 @@ class RecordTable(Generic[R]):
         rows = np.arange(len(self)) if self._kept is None else self._kept
         mask = np.ones(len(self), dtype=bool)
         mask[list(problems)] = False
-        table = RecordTable[R](self._folders, rows[mask])
+        table = RecordTable[R](self._folders, rows[mask], self.rule)
         ends = np.cumsum(self._parts)
         table.reports = [dataclasses.replace(one, left_out=list(one.left_out)) for one in self.reports]
         for number, problem in sorted(problems.items()):
             report = table.reports[int(np.searchsorted(ends, rows[number], side="right"))]
             report.bad += 1
             report.leave_out(problem)
+        return table
+
+    def relabelled(self, rule: LabelRule) -> RecordTable[R]:
+        """The same step records with the labels that a rule makes of those in the files.
+
+        The stored copies hold the files' own labels, which `relabelled(LabelRule())` gives again.
+        """
+        table = RecordTable[R](self._folders, self._kept, rule)
+        table.reports = self.reports
         return table
 
     @property
@@ -254,7 +268,8 @@ class RecordTable(Generic[R]):
         rows = rows % max(len(self), 1)
         if self._kept is not None:
             rows = self._kept[rows]
-        return self._form.records(self._data[rows.tolist()])
+        records = self._form.records(self._data[rows.tolist()])
+        return [self.rule.of_record(record) for record in records] if self.rule.changes else records
 
     def image_paths(self) -> list[str]:
         """The paths of all images of its files, each once, in order of first appearance.
@@ -266,9 +281,7 @@ class RecordTable(Generic[R]):
 
     def label_ranges(self) -> dict[str, LabelRange]:
         """The labels of each domain of step records, in the order of `domains`."""
-        labels = self._column("labels").combine_chunks()
-        values = pc.list_flatten(labels).to_numpy(zero_copy_only=False)  # NaN where there is no label
-        rows = pc.list_parent_indices(labels).to_numpy()
+        values, rows = self.labels()
         of_row = np.zeros(len(self), dtype=np.int64)
         for number, members in enumerate(self.domains.values()):
             of_row[members] = number
@@ -278,6 +291,21 @@ class RecordTable(Generic[R]):
             known = values[(domain == number) & ~np.isnan(values)]
             found[name] = LabelRange(len(known), *((known.min(), known.max()) if len(known) else (0.0, 0.0)))
         return found
+
+    def labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """The labels of all steps, one CoT after another, and the row of each: float64 with NaN where there
+        is no label, int64."""
+        given, rows = self._given_labels()
+        return (self.rule.of_steps(given, rows) if self.rule.changes else given), rows
+
+    def label_counts(self) -> LabelCounts:
+        """What the table's rule did to the labels of its files."""
+        return LabelCounts.of(self.rule, *self._given_labels())
+
+    def _given_labels(self) -> tuple[np.ndarray, np.ndarray]:
+        labels = self._column("labels").combine_chunks()
+        values = pc.list_flatten(labels).to_numpy(zero_copy_only=False)  # NaN where there is no label
+        return values, pc.list_parent_indices(labels).to_numpy()
 
     def step_counts(self) -> StepCounts:
         """How many steps its CoTs have."""
@@ -300,8 +328,8 @@ class RecordTable(Generic[R]):
         column = self._data.data.table.column(name)
         return column if self._kept is None else column.take(pa.array(self._kept))
 
-    def __reduce__(self) -> tuple[type[RecordTable[Any]], tuple[list[Path], np.ndarray | None]]:
-        return RecordTable, (self._folders, self._kept)
+    def __reduce__(self) -> tuple[type[RecordTable[Any]], tuple[list[Path], np.ndarray | None, LabelRule]]:
+        return RecordTable, (self._folders, self._kept, self.rule)
 
 
 def _key(path: Path, kind: str, settings: dict[str, Any], digests: FileDigests) -> str:

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.image_notes import ImageNotes
-from dreamprm.data.readers import TextRecord
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.sampling import DomainSampler, EpochSampler
+from dreamprm.data.text_reader import TextRecord
 from dreamprm.models.images import ImageStore
 from dreamprm.models.processing import EncodedCoT, PRMProcessor
 from dreamprm.models.shares import EVERYTHING, Share, counted_parts, losses_in_part, own_positions

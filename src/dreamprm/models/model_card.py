@@ -69,7 +69,8 @@ def model_card(
 def what_was_trained(training: Mapping[str, Any]) -> str:
     """One sentence: learned weights and the estimator, the vanilla PRM, or the name of a baseline.
 
-    Args: training: the settings stored with the model, of which `baseline` and `estimator` are used.
+    Args: training: the settings stored with the model, of which `baseline`, `estimator` and `learned` are
+        used.
     """
     baseline, estimator = training.get("baseline"), training.get("estimator")
     if baseline is not None:
@@ -79,6 +80,12 @@ def what_was_trained(training: Mapping[str, Any]) -> str:
         return "How it was trained was not recorded."
     if estimator == "none":
         return "A vanilla PRM, which DreamPRM is compared with: trained with equal, not learned, weights."
+    if training.get("learned") == "labels":
+        return (
+            "Trained with corrected labels (as DreamPRM-Code, arXiv 2512.15000): the labels of its training "
+            "steps were corrected by bi-level optimisation, with upper gradients from the estimator "
+            f"{as_code(str(estimator))}."
+        )
     return (
         "Trained with DreamPRM (arXiv 2505.20241): the weights of its training data were learned by bi-level "
         f"optimisation, with upper gradients from the estimator {as_code(str(estimator))}."
@@ -107,6 +114,8 @@ MODELS: Mapping[str, str] = MappingProxyType(
         "orm": "outcome reward model: trained on one outcome label per CoT, at its last step",
         "car": "PRM trained with equal weights on data selected by cluster and rank",
         "s1": "PRM trained with equal weights on data selected by quality, difficulty and diversity",
+        "bis": "PRM trained with equal weights on the CoTs with the highest Balanced-Information Score",
+        "random_share": "PRM trained with equal weights on a random share of each domain's CoTs",
         "meta_only": "PRM trained on the meta set alone",
         "with_meta": "PRM trained with equal weights on all domains and the meta set as one more",
         "random_weights": "PRM trained with fixed weights drawn at random",

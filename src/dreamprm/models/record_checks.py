@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from dreamprm.config.errors import UserError
 from dreamprm.data.image_checks import ImageFacts, ImageFactsFile, image_facts, in_turn
-from dreamprm.data.readers import TextRecord
 from dreamprm.data.record_table import RecordTable
+from dreamprm.data.text_reader import TextRecord
 from dreamprm.files.atomic import make_folder, write_atomically
 from dreamprm.files.content import FileDigests, content_key
 from dreamprm.files.json_values import parse_json

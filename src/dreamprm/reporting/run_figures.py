@@ -20,7 +20,7 @@ class Trained:
 
     Attributes:
         selector: the name of its PRM among the selectors.
-        title: what it is called.
+        title: what it is called, such as learned weights.
         weight: what the weight of one of its domains is called.
     """
 
@@ -30,7 +30,7 @@ class Trained:
 
     @property
     def learned(self) -> bool:
-        """Whether its weights were learned by the upper level."""
+        """Whether its weights, or labels, were learned by the upper level."""
         return self.selector == LEARNED
 
 
@@ -41,15 +41,18 @@ def trained(summary: Mapping[str, Any]) -> Trained:
         return Trained(str(baseline), f"baseline {baseline}", f"weight in {baseline}")
     if summary.get("estimator") == "none":
         return Trained("vanilla", "vanilla PRM", "weight")
+    if summary.get("corrected_labels"):
+        return Trained(LEARNED, "learned labels", "weight")
     return Trained(LEARNED, "learned weights", "learned weight")
 
 
 def equally_weighted(summary: Mapping[str, Any]) -> bool:
-    """Whether all domains weigh the same because nothing weighted them: a vanilla PRM, or such a baseline."""
+    """Whether all domains weigh the same because nothing weighted them: a vanilla PRM, such a baseline, or a
+    run that corrected labels."""
     weights = [number(value) for value in (summary.get("weights") or {}).values()]
     return (
         bool(weights)
-        and not trained(summary).learned
+        and (not trained(summary).learned or bool(summary.get("corrected_labels")))
         and all(math.isclose(weight, weights[0], rel_tol=1e-6) for weight in weights)
     )
 

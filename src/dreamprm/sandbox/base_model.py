@@ -11,8 +11,8 @@ import torch
 from transformers import Qwen2VLConfig
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from dreamprm.data.readers import read_text_records
 from dreamprm.data.sampling import EpochSampler
+from dreamprm.data.text_reader import read_text_records
 from dreamprm.models.backbone import language_model_loss
 from dreamprm.models.prm import PRM
 from dreamprm.models.processing import PRMProcessor

@@ -17,10 +17,10 @@ from transformers import PreTrainedConfig
 from dreamprm.config.errors import UserError
 from dreamprm.data.image_notes import ImageNotes
 from dreamprm.data.read_report import ReadReport
-from dreamprm.data.readers import TextRecord
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
+from dreamprm.data.text_reader import TextRecord
 from dreamprm.files.content import FileDigests
 from dreamprm.models.activation_checkpointing import checkpoint_activations
 from dreamprm.models.backbone import read_backbone_config, reads_images, with_image_features
@@ -35,7 +35,13 @@ from dreamprm.models.weights import Weights
 from dreamprm.training.baselines import build_baseline
 from dreamprm.training.bilevel import BilevelState, BilevelTrainer
 from dreamprm.training.feasibility import require_derivatives, require_enough_rows, require_usable_attention
-from dreamprm.training.inputs import Say, open_meta_data, open_texts, open_training_data
+from dreamprm.training.inputs import (
+    Say,
+    open_meta_data,
+    open_texts,
+    open_training_data,
+    with_trained_labels,
+)
 from dreamprm.training.level_settings import HypergradSettings
 from dreamprm.training.model_preparation import (
     read_model_config,
@@ -258,6 +264,8 @@ def assemble(
             table = usable.of_table(table)
             meta = usable.of_meta(meta, meta_reports)
             texts = usable.of_texts(texts, text_reports)
+    if trains:  # a selection sees the labels of the files
+        table = with_trained_labels(table, config.data, say=say)
     images = prm.processor.image_store(
         missing=config.data.missing_image, truncated=config.data.truncated_image
     )

@@ -49,6 +49,34 @@ class UpperOptimizer(Protocol):
         """One step; returns (params, state)."""
 
 
+@dataclass(frozen=True)
+class Projected:
+    """An upper optimizer whose steps are taken back to the alpha that is allowed.
+
+    Args:
+        optimizer: makes the steps.
+        admissible: from an alpha to the nearest allowed one.
+    """
+
+    optimizer: UpperOptimizer
+    admissible: Callable[[Params], Params]
+
+    def init(self, params: Mapping[str, Tensor]) -> AdamWState:
+        """The state before the first step."""
+        return self.optimizer.init(params)
+
+    def learning_rate(self, step: int) -> float:
+        """The step size after `step` steps."""
+        return self.optimizer.learning_rate(step)
+
+    def step(
+        self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], *, state: AdamWState
+    ) -> tuple[Params, AdamWState]:
+        """One step, then the nearest allowed alpha; the moments are those of the step."""
+        moved, after = self.optimizer.step(params, grads, state=state)
+        return self.admissible(moved), after
+
+
 @dataclass
 class BilevelState:
     """Everything the loop changes: both levels' variables and both optimizers' states.

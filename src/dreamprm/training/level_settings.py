@@ -6,7 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dreamprm.config.choices import INNER_OPTIMIZERS, NORMALISATIONS, SCHEDULES, WEIGHT_FEATURES, WEIGHT_KINDS
+from dreamprm.config.choices import (
+    CORRECTED,
+    INNER_OPTIMIZERS,
+    NORMALISATIONS,
+    SCHEDULES,
+    WEIGHT_FEATURES,
+    WEIGHT_KINDS,
+)
 from dreamprm.config.schema import GIVEN, open_settings, setting
 
 
@@ -17,8 +24,8 @@ class WeightSettings:
     kind: str = setting(
         "domain",
         "one weight per domain (DreamPRM); one per training CoT, in a table; or one per CoT, computed by a "
-        "small network from the CoT's own loss (both DreamPRM-1.5). With the last two, the inner loss is a "
-        "mean over CoTs",
+        "small network from the CoT's own loss (both DreamPRM-1.5), where the inner loss is a mean over "
+        "CoTs; labels: no weights, but a correction of each step's label (DreamPRM-Code)",
         choices=WEIGHT_KINDS,
     )
     normalisation: str = setting(
@@ -34,6 +41,13 @@ class WeightSettings:
     )
     hidden: int = setting(
         16, "width of the network's hidden layer", minimum=1, when={"kind": ("instance_net",)}
+    )
+    correct: str = setting(
+        "intermediate",
+        "intermediate: the labels of all steps but a CoT's last one, which says whether its answer is right; "
+        "all: that one too",
+        choices=CORRECTED,
+        when={"kind": ("labels",)},
     )
 
     def check(self) -> None:
@@ -180,9 +194,10 @@ class BaselineSettings:
 
     name: str = setting(
         "none",
-        "none: weights are learned as the other sections say; orm: one outcome label per CoT; car, s1: a "
-        "selected training set; meta_only, with_meta: trained on the meta set, alone or with the rest; "
-        "random_weights, fixed_weights: weights that stay fixed; doremi, doge: weights by another rule",
+        "none: weights are learned as the other sections say; orm: one outcome label per CoT; car, s1, "
+        "bis, random_share: a selected training set; meta_only, with_meta: trained on the meta set, alone or "
+        "with the rest; random_weights, fixed_weights: weights that stay fixed; doremi, doge: weights by "
+        "another rule",
     )
     settings: dict[str, Any] = open_settings(
         "the named baseline's own settings, written next to name:",

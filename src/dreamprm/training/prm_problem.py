@@ -42,7 +42,8 @@ def prm_problem(
         outer loss = mean over meta CoTs of (sigmoid(A(p) / temperature) - r)^2
 
     With weights for single CoTs (`weights.per_instance`), k runs over the batch's CoTs instead of its
-    domains. L_k is the mean over the labelled steps of k.
+    domains. L_k is the mean over the labelled steps of k. With corrected labels (`weights.corrects_labels`)
+    the weights are 1 and L_k is a function of alpha too, so that the problem has the plain form.
 
     Args:
         prm: the model; only its structure is used, and those of its parameters that are not in `params` (a
@@ -86,6 +87,21 @@ def prm_problem(
         logits = step_logits(params, batch)  # (S,)
         return step_loss_by_group(logits, batch["labels"], batch[group], batch[members].shape[0])
 
+    def corrected_loss(params: Params, alpha: Params, batch: Batch) -> Tensor:
+        """The inner loss with labels that depend on alpha; of a part, what it adds to that of the batch."""
+        if "parts" in batch:  # asked for whole
+            return torch.stack([corrected_loss(params, alpha, part.batch) for part in split(batch)]).sum()
+        logits = step_logits(params, batch)  # (S,)
+        losses = step_loss_by_group(
+            logits, weights.labels(alpha, batch), batch["group"], batch["domains"].shape[0]
+        )
+        if "domain_count" in batch:
+            shares = losses.new_tensor([share for _, share in batch["losses"]["domains"]])
+            loss = (losses * shares).sum() / batch["domain_count"]
+        else:
+            loss = losses.mean()
+        return loss + text_loss(params, batch) if lm_weight else loss
+
     def text_loss(params: Params, batch: Batch) -> Tensor:
         if "parts" in batch:
             return torch.stack([text_loss(params, part) for part in batch["parts"]]).sum()
@@ -119,6 +135,11 @@ def prm_problem(
         )
 
     def split(batch: Batch) -> list[Part]:
+        if weights.corrects_labels:
+            count = batch["domains"].shape[0]
+            return [Part(part | {"domain_count": count}, share=1.0) for part in batch.get("parts", [])] or [
+                Part(batch)
+            ]
         return [Part(part, share=1.0, losses=part["losses"][members]) for part in batch.get("parts", [])] or [
             Part(batch)
         ]
@@ -130,6 +151,10 @@ def prm_problem(
             for part in batch.get("parts", [])
         ] or [Part(batch)]
 
+    if weights.corrects_labels:
+        return BilevelProblem(
+            corrected_loss, outer_loss, split=split, split_outer=split_outer, sharding=shards
+        )
     return BilevelProblem(
         outer_loss=outer_loss,
         inner_losses=inner_losses,

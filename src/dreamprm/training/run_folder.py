@@ -13,8 +13,16 @@ from typing import Any
 
 from dreamprm.config.errors import UserError
 from dreamprm.config.yaml_values import parse_yaml
+from dreamprm.data.image_paths import vouch
 from dreamprm.files.append_only import append_line, checked_text, require_fields
-from dreamprm.files.atomic import flush_file, make_folder, remove_ended, remove_leftovers, write_atomically
+from dreamprm.files.atomic import (
+    flush_file,
+    make_folder,
+    remove_ended,
+    remove_leftovers,
+    write_atomically,
+    write_lines_atomically,
+)
 from dreamprm.files.disk_errors import FULL, disk_error, told
 from dreamprm.files.json_values import parse_json
 from dreamprm.files.locks import LOCK, owned_folder
@@ -22,7 +30,8 @@ from dreamprm.training.checkpoint import latest_checkpoint
 from dreamprm.training.throughput import MEASURED
 
 WRITTEN = re.compile(
-    r"config\.yaml|metrics\.jsonl|domain_weights\.jsonl|instance_weights\.jsonl|summary\.json|"
+    r"config\.yaml|metrics\.jsonl|domain_weights\.jsonl|instance_weights\.jsonl|"
+    r"corrected_labels\.jsonl|summary\.json|"
     r"left_out\.json|model|selected"
 )
 """What only the training that holds a run's folder writes there."""
@@ -33,8 +42,8 @@ _PARTS = ("checkpoints", "model", "selected", "plots")
 class RunFolder:
     """Paths and logs of one run.
 
-    config.yaml metrics.jsonl domain_weights.jsonl instance_weights.jsonl summary.json left_out.json
-    report.html checkpoints/ model/ scores/ plots/
+    config.yaml metrics.jsonl domain_weights.jsonl instance_weights.jsonl corrected_labels.jsonl summary.json
+    left_out.json report.html checkpoints/ model/ scores/ plots/
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -49,6 +58,7 @@ class RunFolder:
         self._weights = self.path / "domain_weights.jsonl"
         self._logged = {self._metrics: "", self._weights: ""}
         self._instances = self.path / "instance_weights.jsonl"
+        self._corrected = self.path / "corrected_labels.jsonl"
 
     def create(self) -> None:
         """Make the folder if it is missing."""
@@ -154,6 +164,14 @@ class RunFolder:
     def write_instance_weights(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write instance_weights.jsonl, with one line per CoT, whole or not at all."""
         write_atomically(self._instances, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+    def write_corrected_labels(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write corrected_labels.jsonl, with one line per CoT, whole or not at all; readers take its image
+        paths as they are, as they were checked when the training read them."""
+        write_lines_atomically(
+            self._corrected, (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+        )
+        vouch(self._corrected)
 
     def metrics(self) -> Iterator[dict[str, Any]]:
         """The lines of metrics.jsonl; none if there is no file yet."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from dreamprm.config.errors import UserError
 from dreamprm.config.loading import as_dict
 from dreamprm.data.image_notes import ImageNotes, ImageSummary
+from dreamprm.data.read_report import ReadReport
 from dreamprm.data.record_table import write_records
 from dreamprm.files.append_only import require_fields
 from dreamprm.files.atomic import write_atomically
@@ -30,6 +31,7 @@ from dreamprm.training.run_folder import RunFolder
 from dreamprm.training.run_inputs import image_digests, input_files, input_images
 from dreamprm.training.settings import DataSettings, TrainConfig
 
+_CONSENSUS = ("disagreeing", "disagreeing_steps")
 _IMAGES: Mapping[str, str] = MappingProxyType(
     dict.fromkeys(("records", "lost", "cut_off"), "a whole number >= 0")
     | dict.fromkeys(("lost_first", "cut_off_first"), "a list of texts")
@@ -61,6 +63,9 @@ def select_training_set(
     """
     chosen = baseline.select(data)
     report = {"selected_by": _selected_by(config, digests), **chosen.report(data.records)}
+    read = getattr(data.records, "reports", ())
+    if config.data.consensus is not None:  # which is not applied to the selected records again
+        report["consensus"] = consensus_counts(read)
     images = _images(data)
     if images.lines():  # the selected records are read without them, and look as if they never had any
         report["images"] = dataclasses.asdict(images)
@@ -85,6 +90,21 @@ def select_training_set(
         say(f"baseline {config.baseline.name}: no CoT is left of {', '.join(empty)}")
 
 
+def consensus_counts(reports: Iterable[ReadReport]) -> dict[str, int]:
+    """How many CoTs the consensus filter left out, and how many labels of the others it took away."""
+    found = list(reports)
+    return {
+        "disagreeing": sum(one.disagreeing for one in found),
+        "disagreeing_steps": sum(one.disagreeing_steps for one in found),
+    }
+
+
+def consensus_before_selection(folder: RunFolder) -> dict[str, int] | None:
+    """The same of the records before the run's selection; None without one, or without a filter."""
+    report = _stored_report(folder) if _report_file(folder).is_file() else None
+    return None if report is None else report.get("consensus")
+
+
 def images_before_selection(folder: RunFolder) -> ImageSummary | None:
     """What the images of the records were found to be before the run's selection; None without one, or if all
     were whole."""
@@ -99,8 +119,12 @@ def selected_data(data: DataSettings, folder: RunFolder) -> DataSettings:
     """The run's data with the selected training set in place of its own."""
     # Records whose missing images were dropped are read back without images, which is not an error here.
     without_images = data.allow_no_image or data.missing_image == "text_only"
+    # The consensus filter came before the selection; labels are those of the files, and made hard when read.
     return dataclasses.replace(
-        data, train=[RecordFile(path=str(_selected_file(folder)))], allow_no_image=without_images
+        data,
+        train=[RecordFile(path=str(_selected_file(folder)))],
+        allow_no_image=without_images,
+        consensus=None,
     )
 
 
@@ -126,7 +150,9 @@ def _stored_report(folder: RunFolder) -> dict[str, Any] | None:
     try:
         report = parse_json(_report_file(folder).read_bytes())
         require_fields(report, {})
-        images = report.get("images")
+        images, consensus = report.get("images"), report.get("consensus")
+        if consensus is not None:
+            require_fields(consensus, dict.fromkeys(_CONSENSUS, "a whole number >= 0"))
         if images is not None:
             require_fields(images, {"records": _IMAGES["records"]})
             require_fields(images, {name: kind for name, kind in _IMAGES.items() if name in images})

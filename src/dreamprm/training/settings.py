@@ -59,6 +59,38 @@ class DataSettings(ReadingSettings):
         "if there are records without a CoT, which cannot train: stop, or leave them out",
         choices=("error", "skip"),
     )
+    labels: str = setting(
+        "soft",
+        "soft: the labels as they are (the share of completions that come right); hard: 1 if a label is "
+        "above label_threshold, else 0",
+        choices=("soft", "hard"),
+    )
+    label_threshold: float | None = setting(
+        None,
+        "a step is right if its label is above it, otherwise an error: for labels=hard, mask and consensus; "
+        "null: 0, so that a step is right if any completion came right",
+        minimum=0,
+        below=1,
+    )
+    mask: str = setting(
+        "none",
+        "after_first_error: no label for the steps after a CoT's first error, which keeps its own. The error "
+        "is the first step whose label is not above label_threshold, also with soft labels",
+        choices=("none", "after_first_error"),
+    )
+    consensus: str | None = setting(
+        None,
+        "name of a second labelling of the same steps in every training record: a scorer's, as `dreamprm "
+        "score` writes it (above 1/2: right), or a field with a number in [0, 1], true, false or null per "
+        "step. What the two disagree on is left out and counted; null: no filter",
+    )
+    consensus_on: str = setting(
+        "first_error",
+        "first_error: leave out CoTs whose first errors are not the same step; steps: take the labels from "
+        "the steps that are not right, or wrong, by both",
+        choices=("first_error", "steps"),
+        when={"consensus": GIVEN},
+    )
     audit_bound: float = setting(
         0.65,
         "warn if a trivial feature (having steps, length, ...) predicts the labels of a meta or candidate "
@@ -85,8 +117,23 @@ class DataSettings(ReadingSettings):
         None, "longest CoT in tokens; a longer one is a bad record; null: no limit", minimum=1
     )
 
+    @property
+    def right_above(self) -> float:
+        """The threshold of right steps."""
+        return 0.0 if self.label_threshold is None else self.label_threshold
+
     def check(self) -> None:
-        """Refuse an empty list of files, an empty range of image sizes and what is no colour."""
+        """Refuse an empty list of files, an empty range of image sizes, what is no colour, and a threshold
+        that nothing reads."""
+        if self.label_threshold is not None and not (
+            self.labels == "hard" or self.mask != "none" or self.consensus
+        ):
+            raise ValueError(
+                f"label_threshold={self.label_threshold} is only read with labels=hard, "
+                "mask=after_first_error or consensus; give one of them, or leave it out"
+            )
+        if self.consensus is not None and not self.consensus.strip():
+            raise ValueError("consensus must name a scorer or a field, got an empty text; or give null")
         if not self.train:
             raise ValueError("train must name at least one file of step records, got []")
         if self.min_pixels > self.max_pixels:

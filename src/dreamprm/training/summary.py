@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,21 @@ import numpy as np
 
 from dreamprm.config.errors import UserError
 from dreamprm.data.image_notes import ImageSummary
+from dreamprm.data.label_rule import LabelRule
 from dreamprm.data.records import StepRecord
 from dreamprm.files.append_only import require_fields
 from dreamprm.files.json_values import parse_json
 from dreamprm.hypergrad import Status
 from dreamprm.models.collation import META, STEP, TEXT
 from dreamprm.training.assembly import Run
+from dreamprm.training.corrected_labels import CorrectedLabels
 from dreamprm.training.run_folder import RunFolder
 from dreamprm.training.run_warnings import WindowWarnings, data_warnings, loss_warnings
-from dreamprm.training.selected_set import images_before_selection
+from dreamprm.training.selected_set import (
+    consensus_before_selection,
+    consensus_counts,
+    images_before_selection,
+)
 
 
 def summarise(run: Run, folder: RunFolder) -> dict[str, Any]:
@@ -32,7 +39,8 @@ def summarise(run: Run, folder: RunFolder) -> dict[str, Any]:
         "aggregation": config.aggregation,
         **run.trained_part(),
         "weights": run.named_weights(),
-        "generator_accuracy": generator_accuracy(run.records),
+        # of the files' own labels: hard ones would not say how often the generator comes right
+        "generator_accuracy": generator_accuracy(run.records.relabelled(LabelRule())),
         **window_summary(folder.metrics()),
     }
     images = {kind: found.to_json() for kind, found in image_summaries(run, folder).items() if found.lines()}
@@ -49,9 +57,33 @@ def summarise(run: Run, folder: RunFolder) -> dict[str, Any]:
         summary["skipped_windows"] = run.state.skipped // config.inner_steps
     if folder.left_out.exists():
         summary["left_out"] = _left_out(folder.left_out)
+    labels = label_facts(run, folder)
+    if labels:
+        summary["labels"] = labels
+    corrected = CorrectedLabels.of(run)
+    if corrected is not None:
+        summary["corrected_labels"] = corrected.facts(run)
     if config.baseline.name != "none":
         summary["baseline"] = config.baseline.name
     return summary
+
+
+def label_facts(run: Run, folder: RunFolder) -> dict[str, Any]:
+    """What was made of the labels in the files, with counts; empty if they were trained on as they are."""
+    data = run.config.data
+    facts: dict[str, Any] = {}
+    if run.records.rule.changes:
+        facts = {
+            "labels": data.labels,
+            "threshold": data.right_above,
+            "mask": data.mask,
+            **dataclasses.asdict(run.records.label_counts()),
+        }
+    if data.consensus is not None:
+        facts["consensus"] = consensus_counts(run.records.reports)
+    elif (before := consensus_before_selection(folder)) is not None:
+        facts["consensus"] = before
+    return facts
 
 
 def _left_out(path: Path) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What a training leaves for others: the PRM, its card, and the weights of single CoTs."""
+"""What a training leaves for others: the PRM, its card, and the weights or labels of single CoTs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from dreamprm.config.errors import UserError
 from dreamprm.files.content import FileDigests, content_key
 from dreamprm.training.assembly import Run
 from dreamprm.training.baselines import build_baseline
+from dreamprm.training.corrected_labels import CorrectedLabels
 from dreamprm.training.run_folder import RunFolder
 from dreamprm.training.run_inputs import changed_base
 
 
 def save_model(run: Run, folder: RunFolder, params: Mapping[str, torch.Tensor]) -> None:
-    """Save the trained PRM, of these whole parameters, and the weights of single CoTs if there are any.
+    """Save the trained PRM, of these whole parameters, and what single CoTs were given: weights or labels.
 
     Raises:
         UserError: adapters alone are to be saved, and the base model's files are not those of the run.
@@ -45,6 +46,9 @@ def save_model(run: Run, folder: RunFolder, params: Mapping[str, torch.Tensor]) 
             {"id": record.id, "domain": record.domain, "weight": weight}
             for record, weight in zip(run.records, each.tolist(), strict=True)
         )
+    corrected = CorrectedLabels.of(run)
+    if corrected is not None:
+        folder.write_corrected_labels(corrected.records(run))
 
 
 def _trained_from(run: Run) -> dict[str, Any]:
@@ -83,5 +87,16 @@ def training_facts(run: Run) -> dict[str, Any]:
         "domain_weights": run.named_weights(),
         **_trained_from(run),
         **run.trained_part(),
+        **_of_labels(run),
         **told,
     }
+
+
+def _of_labels(run: Run) -> dict[str, Any]:
+    """What was made of the labels, if they were not trained on as they are."""
+    data, rule, told = run.config.data, run.records.rule, {}
+    if rule.changes:
+        told = {"labels": data.labels, "label_threshold": rule.threshold, "label_mask": data.mask}
+    if run.weights.corrects_labels:
+        told |= {"learned": "labels"}
+    return told

@@ -21,7 +21,7 @@ from accelerate.utils import send_to_device
 
 from dreamprm import __version__
 from dreamprm.config.errors import DataError, UserError
-from dreamprm.data.readers import TextRecord
+from dreamprm.data.text_reader import TextRecord
 from dreamprm.files.atomic import make_folder, remove_ended
 from dreamprm.files.content import FileDigests, content_key, image_contents
 from dreamprm.files.disk_errors import require_folder

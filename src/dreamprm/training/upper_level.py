@@ -11,8 +11,9 @@ from dreamprm.data.records import StepRecord
 from dreamprm.hypergrad import ESTIMATORS, Estimator, build_estimator
 from dreamprm.hypergrad.audit import Audit
 from dreamprm.models.prm import PRM
-from dreamprm.models.weights import DomainWeights, InstanceNet, InstanceTable, Weights
+from dreamprm.models.weights import DomainWeights, InstanceNet, InstanceTable, LabelCorrections, Weights
 from dreamprm.training.baselines import UpperLevel, Weighting, build_baseline
+from dreamprm.training.bilevel import Projected, UpperOptimizer
 from dreamprm.training.optimizers import make_optimizer
 from dreamprm.training.settings import TrainConfig
 
@@ -37,9 +38,11 @@ def make_upper_level(
         return baseline.upper_level(list(table.domains), seed=config.seed, prm=prm)
     weights = _weights(config, table)
     alpha = weights.init()
-    optimizer = make_optimizer(
+    optimizer: UpperOptimizer = make_optimizer(
         config.upper, steps=config.steps // config.inner_steps, names=alpha, section="upper"
     )
+    if weights.corrects_labels:
+        optimizer = Projected(optimizer, weights.admissible)
     return UpperLevel(weights, alpha, estimator, optimizer, moves=config.hypergrad.name != "none")
 
 
@@ -50,6 +53,10 @@ def _weights(config: TrainConfig, table: RecordTable[StepRecord]) -> Weights:
             return InstanceTable(domains, settings.normalisation)
         case "instance_net":
             return InstanceNet(list(domains), settings.features, hidden=settings.hidden, seed=config.seed)
+        case "labels":
+            return LabelCorrections(
+                list(domains), *table.labels(), count=len(table), corrected=settings.correct
+            )
         case _:
             return DomainWeights(list(domains), settings.normalisation)
 

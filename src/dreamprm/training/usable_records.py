@@ -10,10 +10,10 @@ from typing import Any, TypeVar, cast
 
 from dreamprm.config.errors import DataError
 from dreamprm.data.read_report import OnError, ReadReport, Tolerance, listed_problems
-from dreamprm.data.readers import TextRecord
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.data.shortcut_audit import require_both_classes
+from dreamprm.data.text_reader import TextRecord
 from dreamprm.files.atomic import write_atomically
 from dreamprm.models.record_checks import Problems, RecordChecks
 from dreamprm.training.settings import DataSettings

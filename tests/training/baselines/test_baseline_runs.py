@@ -38,13 +38,15 @@ RUNS: dict[str, tuple[str, ...]] = {
     "orm": (),
     "car": ("baseline.top=0.4", "baseline.clusters=2", "baseline.batch_size=3"),
     "s1": ("baseline.final_answer=false", "baseline.max_solved=1"),
+    "bis": ("baseline.keep=0.5", "data.labels=hard", "data.mask=after_first_error"),
+    "random_share": ("baseline.keep=0.5",),
     "meta_only": (),
     "with_meta": ("baseline.labels=last",),
     "random_weights": ("baseline.spread=0.5",),
     "doremi": ("baseline.lr=20", "baseline.reference=VANILLA"),
     "doge": ("baseline.lr=0.5",),
 }
-SELECTIONS = ("orm", "car", "s1", "meta_only", "with_meta")
+SELECTIONS = ("orm", "car", "s1", "bis", "random_share", "meta_only", "with_meta")
 
 
 def vanilla_run(tiny: TinyRun) -> Path:

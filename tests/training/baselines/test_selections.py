@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -41,6 +42,66 @@ def test_an_orm_has_the_last_label_alone() -> None:
         "added": 0,
         "domains": {"a": {KEPT: 1, "last step not labelled": 1}, "b": {KEPT: 1}},
     }
+
+
+# Labels and (p (1 - p) + .05) R, by hand.
+SCORES: dict[str, tuple[list[float | None], float]] = {
+    "mixed, certain": ([1.0, 0.0], 0.3),
+    "mixed, uncertain": ([0.25, 0.0, None, 0.5, 0.0], 0.3 * 0.375),
+    "all right": ([0.5, 0.75], 0.05 * 0.625),
+    "all wrong": ([0.0, 0.0], 0.05),
+    "no labels": ([None, None], 0.0),
+}
+
+
+@pytest.mark.parametrize("case", SCORES)
+def test_the_balanced_information_score(case: str) -> None:
+    labels, wanted = SCORES[case]
+    bis = build_baseline("bis")
+    assert bis.score(cot(*"stuvw"[: len(labels)], labels=labels)) == pytest.approx(wanted, rel=1e-12)
+
+
+def test_bis_keeps_the_top_share_of_each_domain() -> None:
+    every = [cot("s", "t", "u", "v", labels=(labels + [0.0] * 4)[:4]) for labels, _ in SCORES.values()]
+    records = [
+        cot("s", "t", labels=[1.0, 1.0]),
+        cot("s", "t", labels=[0.5, 0.0]),  # 0.15
+        cot("s", "t", labels=[1.0, 0.0]),  # 0.3
+        cot("s", "t", labels=[1.0, 0.0]),  # 0.3: the same, later
+        cot("s", labels=[0.5], domain="b"),
+    ]
+    chosen = selection("bis", keep=0.5).select(selection_data(records))
+    assert [fate == KEPT for fate in chosen.fates] == [False, False, True, True, True]
+    report = chosen.report(records)
+    assert report["scores"]["a"] == pytest.approx({"kept_from": 0.3, "left_out_to": 0.15})
+    assert report["scores"]["b"] == pytest.approx({"kept_from": 0.05 * 0.5})
+    one = selection("bis", keep=0.25).select(selection_data(records))
+    assert [fate == KEPT for fate in one.fates] == [False, False, True, False, True]
+    strict = selection("bis", keep=0.25, threshold=0.5).select(selection_data(every))
+    assert strict.fates.count(KEPT) == 1
+
+
+def test_bis_says_what_labels_of_two_values_leave_of_it() -> None:
+    said: list[str] = []
+    data = dataclasses.replace(selection_data([cot("s", "t", labels=[1.0, 0.0])]), say=said.append)
+    selection("bis").select(data)
+    assert len(said) == 1 and "all labels are 0 or 1" in said[0]
+
+
+def test_a_random_share_is_as_large_as_that_of_bis_and_drawn_by_the_seed() -> None:
+    records = [
+        cot("s", labels=[0.5], domain=name) for name, count in (("a", 100), ("b", 3)) for _ in range(count)
+    ]
+    for keep, wanted in ((0.29, (29, 1)), (0.25, (25, 1)), (1.0, (100, 3))):
+        kept = {}
+        for name in ("bis", "random_share"):
+            fates = selection(name, keep=keep).select(selection_data(records, seed=1)).fates
+            kept[name] = (fates[:100].count(KEPT), fates[100:].count(KEPT))
+        assert kept == {"bis": wanted, "random_share": wanted}
+    first, again, other = (
+        selection("random_share").select(selection_data(records, seed=seed)).fates for seed in (1, 1, 2)
+    )
+    assert first == again != other
 
 
 @pytest.mark.parametrize(

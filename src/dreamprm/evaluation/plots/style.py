@@ -68,6 +68,8 @@ _SELECTORS = {
     "orm": LineStyle("#b58900", "P", "-."),
     "car": LineStyle("#7a5230", "X", "-"),
     "s1": LineStyle("#5b4b9a", "d", "--"),
+    "bis": LineStyle("#670fff", (7, 1, 0), ":"),
+    "random_share": LineStyle("#a21afc", (5, 1, 36), "--"),
     "meta_only": LineStyle("#e0559a", ">", "-."),
     "with_meta": LineStyle("#8c1d40", (4, 1, 0), "--"),
     "random_weights": LineStyle("#009aa6", "+", ":"),

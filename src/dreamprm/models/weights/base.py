@@ -31,6 +31,8 @@ class Weights(ABC):
 
     per_instance: ClassVar[bool]
     """Whether a batch has one loss per CoT (True) or one per domain (False)."""
+    corrects_labels: ClassVar[bool] = False
+    """Whether alpha corrects the labels (`labels`), and the weights are all 1."""
     names: tuple[str, ...]
     """The domains, in the order of the batches' domain indices."""
 
@@ -41,6 +43,16 @@ class Weights(ABC):
     @abstractmethod
     def weights(self, alpha: Tensors, batch: Mapping[str, Any], losses: Tensor) -> Tensor:
         """`(n,)`, the weight of each of the batch's losses, differentiable in alpha; losses are detached."""
+
+    def labels(self, alpha: Tensors, batch: Mapping[str, Any]) -> Tensor:
+        """`(S,)`, the labels that the batch's steps are trained on; those of the data for most weights."""
+        del alpha
+        labels: Tensor = batch["labels"]
+        return labels
+
+    def admissible(self, alpha: Tensors) -> dict[str, Tensor]:
+        """The nearest alpha that is allowed, taken after each upper step: for most weights any is."""
+        return dict(alpha)
 
     @abstractmethod
     def named(self, alpha: Tensors, memory: Tensors = NO_MEMORY) -> dict[str, float]:

@@ -49,6 +49,35 @@ _AUDIT = object_of(
         "norm_ratio": object_of({"median": _RATIO}),
     },
 )
+_CORRECTED = {
+    **dict.fromkeys(("labels", "changed", "to_right", "to_wrong"), _COUNT),
+    "mean_change": number_in(0, 1),
+}
+_CORRECTED_LABELS = object_of(
+    {
+        **_CORRECTED,
+        "domains": map_of(object_of(_CORRECTED)),
+        "most": list_of(
+            object_of(
+                {
+                    **dict.fromkeys(("id", "domain", "text"), text),
+                    "step": number_in(1, whole=True),
+                    **dict.fromkeys(("given", "corrected"), number_in(0, 1)),
+                }
+            )
+        ),
+    }
+)
+_DISAGREEING = object_of({"disagreeing": _COUNT, "disagreeing_steps": _COUNT})
+_LABELS = object_of(
+    {},
+    {
+        **dict.fromkeys(("labels", "mask"), text),
+        "threshold": number_in(0, 1),
+        **dict.fromkeys(("right", "wrong", "changed", "masked", "masked_cots"), _COUNT),
+        "consensus": _DISAGREEING,
+    },
+)
 _SUMMARY = object_of(
     {},
     {
@@ -79,6 +108,8 @@ _SUMMARY = object_of(
             "targets": map_of(object_of({"target": _NUMBER, "measured": _NUMBER, "met": truth})),
             "targets_met": truth,
             "audit": _AUDIT,
+            "labels": _LABELS,
+            "corrected_labels": _CORRECTED_LABELS,
         }.items()
     },
 )

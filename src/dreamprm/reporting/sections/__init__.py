@@ -9,6 +9,7 @@ from dreamprm.reporting.document import Section
 from dreamprm.reporting.sections import (
     choices,
     examples,
+    labels,
     methods,
     overview,
     provenance,
@@ -27,6 +28,7 @@ SECTIONS: tuple[Callable[[Report], Iterator[Section]], ...] = (
     overview.sections,
     run.accuracy,
     weights.sections,
+    labels.sections,
     steps.sections,
     examples.sections,
     run.training,

@@ -12,6 +12,8 @@ BASELINES: Registry[Baseline] = Registry(
         "orm": "dreamprm.training.baselines.orm:OutcomeRewardModel",
         "car": "dreamprm.training.baselines.car:ClusterAndRank",
         "s1": "dreamprm.training.baselines.s1:S1",
+        "bis": "dreamprm.training.baselines.bis:BalancedInformation",
+        "random_share": "dreamprm.training.baselines.random_share:RandomShare",
         "meta_only": "dreamprm.training.baselines.meta_only:MetaOnly",
         "with_meta": "dreamprm.training.baselines.with_meta:WithMeta",
         "random_weights": "dreamprm.training.baselines.random_weights:RandomWeights",

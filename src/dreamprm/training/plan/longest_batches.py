@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 
 from dreamprm.config.errors import UserError
-from dreamprm.data.readers import TextRecord
 from dreamprm.data.sampling import DomainSampler, EpochSampler
+from dreamprm.data.text_reader import TextRecord
 from dreamprm.models.shares import Share
 from dreamprm.training.assembly import Run
 
