@@ -120,6 +120,7 @@ MODELS: Mapping[str, str] = MappingProxyType(
         "with_meta": "PRM trained with equal weights on all domains and the meta set as one more",
         "random_weights": "PRM trained with fixed weights drawn at random",
         "fixed_weights": "PRM trained with weights that an earlier run ended with or had on average",
+        "regmix": "PRM trained with fixed weights that a regression over other runs predicts (RegMix)",
         "doremi": "PRM trained with weights moved by excess loss over a reference model (DoReMi)",
         "doge": "PRM trained with weights moved by the alignment of gradients with the meta loss (DoGE)",
         "dreamprm": "PRM trained with learned weights",

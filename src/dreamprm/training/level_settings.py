@@ -196,8 +196,8 @@ class BaselineSettings:
         "none",
         "none: weights are learned as the other sections say; orm: one outcome label per CoT; car, s1, "
         "bis, random_share: a selected training set; meta_only, with_meta: trained on the meta set, alone or "
-        "with the rest; random_weights, fixed_weights: weights that stay fixed; doremi, doge: weights by "
-        "another rule",
+        "with the rest; random_weights, fixed_weights, regmix: weights that stay fixed; doremi, doge: "
+        "weights by another rule",
     )
     settings: dict[str, Any] = open_settings(
         "the named baseline's own settings, written next to name:",

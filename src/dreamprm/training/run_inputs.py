@@ -15,6 +15,7 @@ from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
 from dreamprm.files.content import FileDigests, changed_parts
 from dreamprm.models.checkpoint_files import checkpoint_contents
+from dreamprm.training.baselines.regmix import proxy_runs
 from dreamprm.training.inputs import open_texts
 from dreamprm.training.settings import TrainConfig
 
@@ -35,7 +36,7 @@ def input_keys(config: TrainConfig) -> dict[str, str]:
         "model.path": config.model.path,
         "model.config": config.model.config,
         "model.tokenizer": config.model.tokenizer,
-        **{f"baseline.{key}": baseline.get(key) for key in ("run", "reference")},
+        **{f"baseline.{key}": baseline.get(key) for key in ("run", "runs", "reference")},
     }
     return {key: str(path) for key, path in named.items() if path is not None}
 
@@ -46,6 +47,10 @@ def input_files(config: TrainConfig, digests: FileDigests) -> Files:
     for key, path in input_keys(config).items():
         if key == "baseline.run":
             files[key] = {"domain_weights.jsonl": digests.found(Path(path) / "domain_weights.jsonl")}
+        elif key == "baseline.runs":
+            logs = ("domain_weights.jsonl", "metrics.jsonl")
+            names = [f"{run}/{log}" for run in proxy_runs(path) for log in logs]
+            files[key] = {name: digests.found(Path(name)) for name in names} or {"": None}
         elif key == "baseline.reference":
             model = Path(path) / "model"
             folder = model if model.is_dir() else Path(path)

@@ -20,6 +20,7 @@ from dreamprm.training.baselines.doge import GradientAlignment
 from dreamprm.training.baselines.doremi import ExcessLoss
 from dreamprm.training.baselines.exponentiated import ExponentiatedGradient
 from dreamprm.training.baselines.random_weights import of_spread
+from dreamprm.training.baselines.regmix import fitted
 
 K = 3
 SLOPES = torch.tensor([[1.0, 2.0], [-3.0, 0.5], [0.0, 4.0]], dtype=torch.float64)
@@ -226,3 +227,71 @@ def test_past_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     odd = past_run(tmp_path / "odd", {"a": 1.0}, {"b": 1.0})
     with pytest.raises(DataError, match="2: has other domains than the first line"):
         upper_weights("fixed_weights", run=odd)
+
+
+def proxies(folder: Path, losses: Any, *, count: int = 8, windows: int = 10) -> None:
+    """Finished runs with random weights of three domains, whose meta loss is a function of them."""
+    for number in range(count):
+        weights = of_spread(np.random.default_rng(number).standard_normal(K), 0.4)
+        run = folder / f"proxy-{number}"
+        run.mkdir()
+        named = dict(zip("abc", weights))
+        (run / "domain_weights.jsonl").write_text(json.dumps({"step": 5, "weights": named}) + "\n")
+        # early windows say nothing of the mixture
+        rows = [9.0] * (windows - 2) + [losses(weights) - 0.01, losses(weights) + 0.01]
+        (run / "metrics.jsonl").write_text("".join(json.dumps({"meta_loss": row}) + "\n" for row in rows))
+        (run / "summary.json").write_text("{}")
+
+
+def regmix(folder: Path, **settings: Any) -> list[float]:
+    baseline = build_baseline("regmix", runs=str(folder / "proxy-*"), **settings)
+    assert isinstance(baseline, Weighting)
+    level = baseline.upper_level(["a", "b", "c"], seed=0, prm=torch.nn.Linear(1, 1))
+    assert not level.moves
+    values: list[float] = level.alpha[DOMAIN_WEIGHTS].tolist()
+    return values
+
+
+def test_regmix_weighs_by_the_slopes_of_the_meta_loss(tmp_path: Path) -> None:
+    proxies(tmp_path, lambda w: 1.0 - 0.2 * w[0] + 0.1 * w[2])
+    weights = regmix(tmp_path)
+    assert weights[0] > weights[1] > weights[2] > 0
+    assert sum(weights) == pytest.approx(K, rel=1e-5)  # float32
+    assert weights == regmix(tmp_path) != regmix(tmp_path, samples=50)
+
+
+def test_the_regression_of_regmix_is_least_squares_and_tests_itself_on_runs_left_out() -> None:
+    generator = np.random.default_rng(0)
+    mixtures = np.array([of_spread(generator.standard_normal(K), 0.4) for _ in range(9)])
+    exact, explained = fitted(mixtures, 2.0 + mixtures @ np.array([0.5, -0.25, 0.0]))
+    assert exact - exact.mean() == pytest.approx([0.41666667, -0.33333333, -0.08333333], abs=1e-7)
+    assert explained == pytest.approx(1.0, abs=1e-12)
+    noise = generator.standard_normal(9)
+    errors = []
+    for one in range(9):
+        others = np.arange(9) != one
+        design = np.column_stack([np.ones(8), mixtures[others] - 1])
+        found = np.linalg.lstsq(design, noise[others], rcond=None)[0]
+        errors.append(noise[one] - found[0] - (mixtures[one] - 1) @ found[1:])
+    around = [noise[one] - np.delete(noise, one).mean() for one in range(9)]
+    wanted = 1 - np.square(errors).sum() / np.square(around).sum()
+    assert fitted(mixtures, noise)[1] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_what_regmix_refuses(tmp_path: Path) -> None:
+    noise = iter(np.random.default_rng(1).standard_normal(40))
+    drawn: dict[float, float] = {}
+    proxies(tmp_path, lambda w: drawn.setdefault(w[0], float(next(noise))), count=6)
+    with pytest.raises(UserError, match="predicts a run that was left out no better than the mean"):
+        regmix(tmp_path)
+    (tmp_path / "proxy-3" / "summary.json").unlink()
+    with pytest.raises(UserError, match="proxy-3 is not a finished run"):
+        regmix(tmp_path)
+    with pytest.raises(UserError, match="names 1 folders; a regression on 3 domains needs at least 5"):
+        build = build_baseline("regmix", runs=str(tmp_path / "proxy-1"))
+        assert isinstance(build, Weighting)
+        build.upper_level(["a", "b", "c"], seed=0, prm=torch.nn.Linear(1, 1))
+    (tmp_path / "proxy-3" / "summary.json").write_text("{}")
+    (tmp_path / "proxy-2" / "metrics.jsonl").write_text('{"meta_loss": null}\n')
+    with pytest.raises(DataError, match="no finite meta_loss in the last 0.2"):
+        regmix(tmp_path)

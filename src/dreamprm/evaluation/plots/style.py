@@ -70,6 +70,7 @@ _SELECTORS = {
     "s1": LineStyle("#5b4b9a", "d", "--"),
     "bis": LineStyle("#670fff", (7, 1, 0), ":"),
     "random_share": LineStyle("#a21afc", (5, 1, 36), "--"),
+    "regmix": LineStyle("#5d0369", (7, 1, 26), ":"),
     "meta_only": LineStyle("#e0559a", ">", "-."),
     "with_meta": LineStyle("#8c1d40", (4, 1, 0), "--"),
     "random_weights": LineStyle("#009aa6", "+", ":"),

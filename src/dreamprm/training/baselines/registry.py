@@ -18,6 +18,7 @@ BASELINES: Registry[Baseline] = Registry(
         "with_meta": "dreamprm.training.baselines.with_meta:WithMeta",
         "random_weights": "dreamprm.training.baselines.random_weights:RandomWeights",
         "fixed_weights": "dreamprm.training.baselines.fixed_weights:FixedWeights",
+        "regmix": "dreamprm.training.baselines.regmix:RegMix",
         "doremi": "dreamprm.training.baselines.doremi:DoReMi",
         "doge": "dreamprm.training.baselines.doge:DoGE",
     },
