@@ -81,8 +81,8 @@ class RegMix(Weighting):
         if not explained > 0:
             raise UserError(
                 f"baseline regmix: the regression over {len(folders)} runs predicts a run that was left out "
-                f"no better than the mean of the others (R^2 {explained:.2f}), so its weights would be chance; "
-                "give more runs, longer ones, or runs with a larger baseline.spread"
+                f"no better than the mean of the others (R^2 {explained:.2f}), so its weights would be "
+                "chance; give more runs, longer ones, or runs with a larger baseline.spread"
             )
         generator, spread = np.random.default_rng(seed), float(mixtures.std(axis=1).mean())
         drawn = np.array(
