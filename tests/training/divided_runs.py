@@ -67,8 +67,8 @@ def divided_rows(plain: list[str]) -> dict[str, list[str]]:
         "none": ["hypergrad.name=none", *plain],
         "clipping": ["inner.max_grad_norm=0.05", *MIXED],
         "weights of CoTs, a table": ["weights.kind=instance_table", *plain],
-        "weights of CoTs, a network": [
         "corrected labels": ["weights={kind: labels, correct: all}", *MIXED],
+        "weights of CoTs, a network": [
             "weights={kind: instance_net, features: [loss, steps, domain]}",
             *MIXED,
         ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from dreamprm.answers.base import Checker, Judgement
@@ -18,13 +18,13 @@ from dreamprm.generators.base import (
     Generator,
     Request,
     Sampling,
-    sequence_seed,
     shutdown,
 )
 from dreamprm.labelling.jobs import Want
 from dreamprm.labelling.journal import ASKED, Journal, Key, Rollout, is_empty
 from dreamprm.labelling.replies import ReplyLimits
 from dreamprm.labelling.rollout_content import Contents, QuestionContent
+from dreamprm.labelling.rollout_keys import JournalNames, consecutive, number_of, seed_of
 from dreamprm.labelling.status import LabelStatus
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class Scheduler:
     _ready: deque[_Piece] = field(default_factory=deque, init=False)
     _answered: bool = field(default=False, init=False)
     _prepared: bool = field(default=False, init=False)
-    _names: dict[str, str] = field(default_factory=dict, init=False)  # in the journal, by question id
+    _names: JournalNames = field(default_factory=JournalNames, init=False)
 
     def run(self, tasks: Sequence[Task[T]]) -> Iterator[tuple[int, T]]:
         """Run all tasks; yields the number and result of each task as it ends. Failed tasks yield nothing.
@@ -140,11 +140,21 @@ class Scheduler:
         """
         self._prepared = True
         self.status.begin(len(tasks))
-        self._find_names(tasks)
-        if self.journal.has_older and not self.older_rollouts:
-            for task in tasks:
-                content = self.contents.of(task.question, task.prompt)
-                for want in map(self._named, self._first_wants(task)):
+        chains = self.journal.chains()
+        refuses_older = self.journal.has_older and not self.older_rollouts
+        if not chains and not refuses_older:
+            return
+        firsts = [(self.contents.of(task.question, task.prompt), _first_wants(task)) for task in tasks]
+        if chains:
+            asked = [
+                [text for want in wants for text in (content.input(want)[:ASKED], content.old_input(want))]
+                for content, wants in firsts
+            ]
+            self._names = JournalNames.of([task.question.id for task in tasks], asked, self.journal)
+            self.status.found(self._names.there, self._names.unused)
+        if refuses_older:
+            for content, wants in firsts:
+                for want in map(self._names.named, wants):
                     for key in want.keys:
                         self._before(key, content, want)
 
@@ -167,7 +177,7 @@ class Scheduler:
         while True:
             try:
                 wants = next(one.job) if rollouts is None else one.job.send(rollouts)
-                one.wants = [self._named(want) for want in wants]
+                one.wants = [self._names.named(want) for want in wants]
             except StopIteration as stop:
                 active.remove(one)
                 self.status.done(drew=one.drew)
@@ -198,7 +208,7 @@ class Scheduler:
                     pieces.append(_Piece(one, (key,), want, input, Completion(want.given, 0)))
                 else:
                     fresh.append(key)
-            pieces += [_Piece(one, keys, want, input, None) for keys in _runs(fresh)]
+            pieces += [_Piece(one, keys, want, input, None) for keys in consecutive(fresh)]
         return pieces
 
     def _collect(self, one: _Active) -> list[list[Rollout]]:
@@ -228,58 +238,6 @@ class Scheduler:
             )
         return found
 
-    def _find_names(self, tasks: Sequence[Task[Any]]) -> None:
-        """Find the name under which the journal has each question, and say how much of it is there.
-
-        Usually it is the question's id. But ids may be numbers of rows, which change if a row is inserted:
-        then the content finds the rollouts, under a name that no other question of this content has.
-        """
-        chains = self.journal.chains()
-        if not chains:
-            return
-        firsts: dict[int, list[str]] = {}  # what is asked first, by task
-        names: dict[str, set[str]] = {}  # that the journal has for it
-        held: dict[int, bool] = {}
-        for number, task in enumerate(tasks):
-            content = self.contents.of(task.question, task.prompt)
-            firsts[number] = [
-                asked
-                for want in self._first_wants(task)
-                for asked in (content.input(want)[:ASKED], content.old_input(want))
-            ]
-            for asked in firsts[number]:
-                names.setdefault(asked, self.journal.questions(asked))
-            held[number] = any(task.question.id in names[asked] for asked in firsts[number])
-        for number, task in enumerate(tasks):
-            if held[number]:
-                for asked in firsts[number]:
-                    names[asked].discard(task.question.id)
-        for number, task in enumerate(tasks):
-            others = {name for asked in firsts[number][:2] for name in names[asked]}
-            if not held[number] and others:
-                self._names[task.question.id] = min(others)
-                held[number] = True
-                for asked in firsts[number]:
-                    names[asked].discard(min(others))
-        unused = sum(chains.values()) - sum(chains.get(asked, 0) for asked in names)
-        there = sum(held.values())
-        self.status.found(there, unused)
-
-    @staticmethod
-    def _first_wants(task: Task[Any]) -> Sequence[Want]:
-        """The first round of a task's job, which is begun for that alone."""
-        job = task.start()
-        wants: Sequence[Want] = next(job, ())
-        job.close()
-        return wants
-
-    def _named(self, want: Want) -> Want:
-        """The want with the keys under which the journal has its question."""
-        name = self._names.get(want.keys[0].question)
-        if name is None:
-            return want
-        return replace(want, keys=tuple(key._replace(question=name) for key in want.keys))
-
     def _groups(self, batching: bool, *, busy: bool) -> Iterator[list[_Piece]]:
         if batching:
             if self._ready and not busy:
@@ -301,13 +259,13 @@ class Scheduler:
 
     def _request(self, piece: _Piece) -> Request:
         question = piece.active.task.question
-        first = _number(piece.keys[0])
+        first = number_of(piece.keys[0])
         return Request(
             piece.active.task.prompt,
             question.images,
             piece.want.prefix,
             len(piece.keys),
-            _sequence_seed(self.seed, piece.keys[0]) + first,
+            seed_of(self.seed, piece.keys[0]) + first,
             first,
         )
 
@@ -384,6 +342,14 @@ class Scheduler:
             )
 
 
+def _first_wants(task: Task[Any]) -> Sequence[Want]:
+    """The first round of a task's job, which is begun for that alone."""
+    job = task.start()
+    wants: Sequence[Want] = next(job, ())
+    job.close()
+    return wants
+
+
 def _rollout(key: Key, input: str, completion: Completion, judgement: Judgement | None) -> Rollout:
     return Rollout(
         key,
@@ -398,22 +364,3 @@ def _rollout(key: Key, input: str, completion: Completion, judgement: Judgement 
         note=completion.note,
         empty=is_empty(completion.text),
     )
-
-
-def _runs(keys: Sequence[Key]) -> Iterator[tuple[Key, ...]]:
-    """The keys, divided where their numbers are not consecutive: a request asks for samples in a row."""
-    begin = 0
-    for end in range(1, len(keys) + 1):
-        if end == len(keys) or _number(keys[end]) != _number(keys[end - 1]) + 1:
-            yield tuple(keys[begin:end])
-            begin = end
-
-
-def _number(key: Key) -> int:
-    """The number of a rollout among those of its prefix; the chains of a question are those of no prefix."""
-    return key.rollout if key.step else key.cot
-
-
-def _sequence_seed(seed: int, key: Key) -> int:
-    """The seed of a prefix's rollout 0, which depends on its key alone."""
-    return sequence_seed(f"{seed}/{key.question}/{key.cot if key.step else 0}/{key.step}/0")
