@@ -26,7 +26,7 @@ import yaml
 from PIL import Image
 
 from dreamprm.config.loading import load_config
-from dreamprm.models.collation import WindowBatches, window_batches
+from dreamprm.models.batch_loading import WindowBatches, window_batches
 from dreamprm.runtime.process import prepare_process
 from dreamprm.sandbox.base_model import base_config, build_processor
 from dreamprm.sandbox.settings import SandboxConfig

@@ -25,7 +25,7 @@ def together(function: Callable[..., Any], *arguments: Any, count: int = 2) -> l
     Raises:
         AssertionError: a process fails or ends without a result; with its traceback.
     """
-    context: Any = worker_context(["dreamprm.training.train", "dreamprm.models.collation"])
+    context: Any = worker_context(["dreamprm.training.train", "dreamprm.models.batch_loading"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

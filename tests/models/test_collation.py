@@ -15,14 +15,8 @@ from dreamprm.data import DomainSampler, EpochSampler, MetaRecord, StepRecord
 from dreamprm.data.image_notes import ImageNotes
 from dreamprm.data.record_table import RecordTable, write_records
 from dreamprm.data.text_reader import TextRecord
-from dreamprm.models.collation import (
-    Latest,
-    MetaBatches,
-    StepBatches,
-    WindowBatches,
-    batches,
-    window_batches,
-)
+from dreamprm.models.batch_loading import Latest, WindowBatches, batches, window_batches
+from dreamprm.models.collation import MetaBatches, StepBatches
 from dreamprm.models.images import ImageStore
 from dreamprm.training.objectives import step_loss_by_group
 

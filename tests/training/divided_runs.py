@@ -22,7 +22,7 @@ from tiny_run import DOMAINS, TinyRun, tiny_run
 from dreamprm.cli import COMMANDS, main
 from dreamprm.config.errors import DataError
 from dreamprm.config.loading import load_config
-from dreamprm.models.collation import WindowBatches, window_batches
+from dreamprm.models.batch_loading import WindowBatches, window_batches
 from dreamprm.training import assembly
 from dreamprm.training import train as training
 from dreamprm.training.assembly import Run

@@ -21,7 +21,8 @@ from dreamprm.data.text_reader import TextRecord
 from dreamprm.files.atomic import make_folder, write_atomically
 from dreamprm.files.content import FileDigests, content_key
 from dreamprm.files.json_values import parse_json
-from dreamprm.models.collation import encode_record, leave_signals_to_the_loop
+from dreamprm.models.batch_loading import leave_signals_to_the_loop
+from dreamprm.models.collation import encode_record
 from dreamprm.models.encoding import EncodedCoT
 from dreamprm.models.images import unreadable
 from dreamprm.models.processing import PRMProcessor
@@ -185,7 +186,7 @@ class RecordChecks:
                 _Facts(paths),
                 batch_size=None,
                 num_workers=workers,
-                multiprocessing_context=worker_context(["dreamprm.models.collation"]),
+                multiprocessing_context=worker_context(["dreamprm.models.batch_loading"]),
                 generator=torch.Generator(),  # the global one's draws belong to the training
                 worker_init_fn=leave_signals_to_the_loop,
             )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import send_to_device, set_seed
+from accelerate.utils import set_seed
 from transformers import PreTrainedConfig
 
 from dreamprm.config.errors import UserError
@@ -19,11 +18,11 @@ from dreamprm.data.image_notes import ImageNotes
 from dreamprm.data.read_report import ReadReport
 from dreamprm.data.record_table import RecordTable
 from dreamprm.data.records import MetaRecord, StepRecord
-from dreamprm.data.sampling import DomainSampler, EpochSampler, Sampling
+from dreamprm.data.sampling import DomainSampler
 from dreamprm.data.text_reader import TextRecord
 from dreamprm.files.content import FileDigests
 from dreamprm.models.activation_checkpointing import checkpoint_activations
-from dreamprm.models.backbone import read_backbone_config, reads_images, with_image_features
+from dreamprm.models.backbone import read_backbone_config, reads_images
 from dreamprm.models.collation import MetaBatches, StepBatches
 from dreamprm.models.images import ImageStore
 from dreamprm.models.prm import PRM
@@ -52,14 +51,12 @@ from dreamprm.training.model_preparation import (
 from dreamprm.training.optimizers import make_inner_optimizer
 from dreamprm.training.prm_problem import prm_problem
 from dreamprm.training.processes import Processes
+from dreamprm.training.run_batches import Samplers, batches_to_device, make_batches
 from dreamprm.training.settings import DataSettings, TrainConfig
 from dreamprm.training.shards import Shards
 from dreamprm.training.trunk_cache import TrunkCache, frozen_trunk
 from dreamprm.training.upper_level import configured_estimator, make_audit, make_upper_level
 from dreamprm.training.usable_records import UsableRecords
-
-# Seeds for the independent orders in which data is visited, in addition to the run's own seed.
-META_ORDER, TEXT_ORDER = 1, 2
 
 
 @dataclass
@@ -130,7 +127,7 @@ class Planned:
     table: RecordTable[StepRecord]
     texts: list[TextRecord]
     meta: list[MetaRecord]
-    samplers: tuple[DomainSampler, EpochSampler, EpochSampler | None] | None = None
+    samplers: Samplers | None = None
 
 
 def make_prm(config: TrainConfig, *, backbone: PreTrainedConfig | None = None) -> PRM:
@@ -269,22 +266,9 @@ def assemble(
     images = prm.processor.image_store(
         missing=config.data.missing_image, truncated=config.data.truncated_image
     )
-    sampler = DomainSampler(
-        {name: len(rows) for name, rows in table.domains.items()},
-        mode=cast(Sampling, config.sampling),
-        batch_size=config.batch_size,
-        seed=config.seed,
-    )
-    text_sampler = None
-    if config.lm_weight:
-        text_sampler = EpochSampler(
-            len(texts), config.lm_batch_size, seed=_seed(config, TEXT_ORDER), setting="lm_batch_size"
-        )
-    meta_sampler = EpochSampler(
-        len(meta), config.meta_batch_size, seed=_seed(config, META_ORDER), setting="meta_batch_size"
-    )
+    samplers = Samplers.of(config, table, texts=len(texts), meta=len(meta))
     if planned is not None and planned.samplers is not None:
-        sampler, meta_sampler, text_sampler = planned.samplers
+        samplers = planned.samplers
     level = make_upper_level(config, table, estimator, prm=prm)
     params = trained_params(prm, config.model)
     shards = Shards.of(params, processes) if config.shard and processes.several else None
@@ -312,13 +296,24 @@ def assemble(
         params = {name: shards.own(name, params.pop(name)) for name in list(params)}
     alpha = {name: value.to(processes.device) for name, value in level.alpha.items()}
     inner = make_inner_optimizer(config.inner, steps=config.steps, names=params)
+    step_batches, meta_batches = make_batches(
+        config,
+        table,
+        meta,
+        texts,
+        samplers=samplers,
+        prm=prm,
+        images=images,
+        processes=processes,
+        cached=cached,
+    )
     trainer = BilevelTrainer(
         problem,
         level.estimator,
         inner,
         level.optimizer if level.moves else None,
         inner_steps=config.inner_steps,
-        to_device=_to_device(
+        to_device=batches_to_device(
             prm,
             processes.device,
             accelerator.autocast,
@@ -337,29 +332,9 @@ def assemble(
         memory=level.weights.memory(),
         records=table,
         meta=meta,
-        sampler=sampler,
-        step_batches=StepBatches(
-            table,
-            table.domains,
-            sampler,
-            processor=prm.processor,
-            images=images,
-            texts=texts,
-            text_sampler=text_sampler,
-            share=processes.share,
-            micro_batches=config.micro_batches,
-            states=cached.get("train"),
-            text_states=cached.get("texts"),
-        ),
-        meta_batches=MetaBatches(
-            meta,
-            meta_sampler,
-            processor=prm.processor,
-            images=images,
-            share=processes.share,
-            micro_batches=config.micro_batches,
-            states=cached.get("meta"),
-        ),
+        sampler=samplers.steps,
+        step_batches=step_batches,
+        meta_batches=meta_batches,
         images=images,
         image_notes=ImageNotes(),
         meta_reports=meta_reports,
@@ -393,32 +368,6 @@ def rehearse(run: Run) -> None:
         raise UserError(f"hypergrad: {error}") from error
 
 
-def _to_device(
-    prm: PRM,
-    device: torch.device,
-    autocast: Callable[[], AbstractContextManager[Any]],
-    *,
-    frozen_vision: bool,
-) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A function that moves a batch to the parameters' device; with a frozen vision tower, it also computes
-    the image features, once for the whole window."""
-
-    def with_features(batch: dict[str, Any]) -> dict[str, Any]:
-        shown = [name for name in ("inputs", "text") if name in batch]
-        return batch | {name: with_image_features(prm.backbone, batch[name]) for name in shown}
-
-    def to_device(batch: dict[str, Any]) -> dict[str, Any]:
-        batch = send_to_device(batch, device)
-        if not frozen_vision:
-            return batch
-        with autocast():
-            if "parts" in batch:
-                return batch | {"parts": [with_features(part) for part in batch["parts"]]}
-            return with_features(batch)
-
-    return to_device
-
-
 def _share_weights(prm: PRM, params: dict[str, torch.Tensor]) -> None:
     """Make the module share the trained weights: a second copy of a 2B model would waste 9 GB.
 
@@ -429,7 +378,3 @@ def _share_weights(prm: PRM, params: dict[str, torch.Tensor]) -> None:
         if name in params:
             parameter.data = params[name].detach()
         parameter.requires_grad_(name in params)
-
-
-def _seed(config: TrainConfig, order: int) -> int:
-    return 3 * config.seed + order

@@ -18,7 +18,7 @@ from dreamprm.files.content import FileDigests
 from dreamprm.files.disk_errors import require_folder
 from dreamprm.hypergrad import Status, WindowResult
 from dreamprm.hypergrad.audit import AuditResult
-from dreamprm.models.collation import Latest, WindowBatches, window_batches
+from dreamprm.models.batch_loading import Latest, WindowBatches, window_batches
 from dreamprm.models.hub import push, require_login
 from dreamprm.runtime.interruption import DeferredInterrupt
 from dreamprm.runtime.process import launched_processes, prepare_process

@@ -13,6 +13,7 @@ from dreamprm.data.sampling import DomainSampler, EpochSampler
 from dreamprm.data.text_reader import TextRecord
 from dreamprm.models.shares import Share
 from dreamprm.training.assembly import Run
+from dreamprm.training.run_batches import Samplers
 
 CHARACTERS = 3.5
 """In a token, of English and LaTeX: to tell long records from short ones before they are encoded."""
@@ -34,7 +35,7 @@ class LongestRows:
         usual: tokens in the longest row of the usual inner batch, over `length`.
     """
 
-    samplers: tuple[DomainSampler, EpochSampler, EpochSampler | None]
+    samplers: Samplers
     rank: int
     rows: int
     length: int
@@ -99,7 +100,7 @@ def longest_batches(run: Run, texts: Sequence[TextRecord], *, processes: int = 1
     )
     usual = _usual(run, estimates) / float(max(estimates[every[domain][number]] for domain, number in picked))
     return LongestRows(
-        (
+        Samplers(
             cast(DomainSampler, _Always(picked)),
             _always(_repeated([i for _, i in best], config.meta_batch_size)),
             text_sampler,
