@@ -268,6 +268,27 @@ class ImagePolicy:
     truncated: bool = False
     allow_outside: bool = False
 
+    @classmethod
+    def of_reader(
+        cls,
+        image_root: str | Path | None,
+        missing_image: MissingImage,
+        allow_no_image: bool,
+        *,
+        allow_outside: bool,
+        check_images: bool = False,
+        truncated_image: TruncatedImage = "error",
+    ) -> ImagePolicy:
+        """The policy of a reader's arguments, which are described in `read_step_records`."""
+        return cls(
+            image_root,
+            missing_image,
+            allow_no_image,
+            check_images,
+            truncated=truncated_image == "read",
+            allow_outside=allow_outside,
+        )
+
     def __post_init__(self) -> None:
         if self.missing not in ("error", "text_only", "keep"):
             raise UserError(f"missing_image must be 'error' or 'text_only', got {self.missing!r}")

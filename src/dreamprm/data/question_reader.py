@@ -53,13 +53,13 @@ def read_question_records(
         UserError, DataError: as for `read_step_records`.
     """
     report = ReadReport() if report is None else report
-    images = ImagePolicy(
+    images = ImagePolicy.of_reader(
         image_root,
         missing_image,
         allow_no_image,
-        check_images,
-        truncated=truncated_image == "read",
         allow_outside=allow_outside,
+        check_images=check_images,
+        truncated_image=truncated_image,
     )
     path = Path(path)
 

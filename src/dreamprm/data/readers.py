@@ -68,7 +68,9 @@ def read_step_records(
             a file without any record.
     """
     report = ReadReport() if report is None else report
-    images = ImagePolicy(image_root, missing_image, allow_no_image, check_images, allow_outside=allow_outside)
+    images = ImagePolicy.of_reader(
+        image_root, missing_image, allow_no_image, allow_outside=allow_outside, check_images=check_images
+    )
     _check_stepless(stepless)
 
     def parse(fields: Fields) -> StepRecord | NestedRow | None:
@@ -116,7 +118,9 @@ def read_meta_records(
         UserError, DataError: as for `read_step_records`.
     """
     report = ReadReport() if report is None else report
-    images = ImagePolicy(image_root, missing_image, allow_no_image, check_images, allow_outside=allow_outside)
+    images = ImagePolicy.of_reader(
+        image_root, missing_image, allow_no_image, allow_outside=allow_outside, check_images=check_images
+    )
 
     def parse(fields: Fields) -> MetaRecord:
         if "question" not in fields.values and ("input" in fields.values or "true_false" in fields.values):
@@ -173,13 +177,13 @@ def read_candidate_records(
         UserError, DataError: as for `read_step_records`.
     """
     report = ReadReport() if report is None else report
-    images = ImagePolicy(
+    images = ImagePolicy.of_reader(
         image_root,
         missing_image,
         allow_no_image,
-        check_images,
-        truncated=truncated_image == "read",
         allow_outside=allow_outside,
+        check_images=check_images,
+        truncated_image=truncated_image,
     )
 
     def parse(fields: Fields) -> CandidateRecord:

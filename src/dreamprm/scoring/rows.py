@@ -144,7 +144,7 @@ class Source:
             ):
                 yield Row({}, record, (record.steps,), f"{self.path}: record {record.id}")
             return
-        images = ImagePolicy(
+        images = ImagePolicy.of_reader(
             self.image_root, self.missing_image, self.allow_no_image, allow_outside=self.allow_outside
         )
 
