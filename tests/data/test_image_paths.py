@@ -13,12 +13,8 @@ import pytest
 from dreamprm.config.errors import DataError
 from dreamprm.data.image_paths import is_vouched, vouch
 from dreamprm.data.question_reader import read_question_records
-from dreamprm.data.readers import (
-    read_candidate_records,
-    read_meta_records,
-    read_step_records,
-    read_text_records,
-)
+from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records
+from dreamprm.data.text_reader import read_text_records
 
 READERS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "step": (read_step_records, {"question": "q", "domain": "d", "steps": ["Step 1: a"], "labels": [1.0]}),

@@ -13,12 +13,8 @@ import pytest
 from dreamprm.config.errors import DataError
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.read_report import ReadReport
-from dreamprm.data.readers import (
-    read_candidate_records,
-    read_meta_records,
-    read_step_records,
-    read_text_records,
-)
+from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records
+from dreamprm.data.text_reader import read_text_records
 from dreamprm.files.append_only import AppendOnlyFile, Line
 from dreamprm.files.json_values import MAX_DEPTH, UnusableValue, parse_json
 from dreamprm.formats.json_rows import as_fields, member_rows, named_rows, read_object

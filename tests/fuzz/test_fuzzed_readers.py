@@ -19,13 +19,9 @@ from PIL import Image
 from dreamprm.config.errors import DataError, UserError
 from dreamprm.data.question_reader import read_question_records
 from dreamprm.data.read_report import ReadReport
-from dreamprm.data.readers import (
-    read_candidate_records,
-    read_meta_records,
-    read_step_records,
-    read_text_records,
-)
+from dreamprm.data.readers import read_candidate_records, read_meta_records, read_step_records
 from dreamprm.data.record_table import RecordTable, write_records
+from dreamprm.data.text_reader import read_text_records
 
 _STEPS = ["Step 1: Add.", "Step 2: So 4."]
 _HEAD: dict[str, Any] = {"id": "q", "question": "How many?", "image": "i.png"}

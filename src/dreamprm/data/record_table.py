@@ -268,8 +268,10 @@ class RecordTable(Generic[R]):
         rows = rows % max(len(self), 1)
         if self._kept is not None:
             rows = self._kept[rows]
-        records = self._form.records(self._data[rows.tolist()])
-        return [self.rule.of_record(record) for record in records] if self.rule.changes else records
+        records: list[Any] = self._form.records(self._data[rows.tolist()])
+        if self.rule.changes:
+            records = [self.rule.of_record(record) for record in records]
+        return records
 
     def image_paths(self) -> list[str]:
         """The paths of all images of its files, each once, in order of first appearance.

@@ -16,6 +16,7 @@ from dreamprm.config.errors import UserError
 from dreamprm.data.records import StepRecord
 from dreamprm.training.baselines import build_baseline
 from dreamprm.training.baselines.base import KEPT, Selected, Selection
+from dreamprm.training.baselines.bis import BalancedInformation
 from dreamprm.training.baselines.car import NOT_CHOSEN, certainty, cluster_and_rank, clustered, reduced, tfidf
 from dreamprm.training.baselines.s1 import NOT_SAMPLED, TOO_EASY, diverse_sample
 
@@ -57,7 +58,7 @@ SCORES: dict[str, tuple[list[float | None], float]] = {
 @pytest.mark.parametrize("case", SCORES)
 def test_the_balanced_information_score(case: str) -> None:
     labels, wanted = SCORES[case]
-    bis = build_baseline("bis")
+    bis = BalancedInformation()
     assert bis.score(cot(*"stuvw"[: len(labels)], labels=labels)) == pytest.approx(wanted, rel=1e-12)
 
 
