@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,9 +24,8 @@ KIND = ("weights.kind=labels",)
 
 
 @pytest.fixture(scope="module")
-def prm() -> Iterator[PRM]:
-    with Float64Inside():
-        yield tiny_prm(dtype=torch.float64, layers=1, vision_layers=1)
+def prm() -> PRM:
+    return tiny_prm(dtype=torch.float64, layers=1, vision_layers=1)
 
 
 def step_batch(prm: PRM, first: int) -> dict[str, Any]:
@@ -73,25 +71,27 @@ def window(prm: PRM) -> dict[str, Any]:
 def run_window(
     window: dict[str, Any], alpha: dict[str, Tensor], name: str, optimizer: Any, **settings: Any
 ) -> Any:
-    return build_estimator(name, **settings).run_window(
-        window["problem"],
-        optimizer,
-        window["params"],
-        optimizer.init(window["params"]),
-        alpha,
-        inner_batches=window["batches"],
-        outer_batch=window["meta"],
-    )
+    with Float64Inside():
+        return build_estimator(name, **settings).run_window(
+            window["problem"],
+            optimizer,
+            window["params"],
+            optimizer.init(window["params"]),
+            alpha,
+            inner_batches=window["batches"],
+            outer_batch=window["meta"],
+        )
 
 
 def test_the_loss_is_the_squared_error_of_the_corrected_labels(window: dict[str, Any], prm: PRM) -> None:
     batch, alpha = window["batches"][1], window["alpha"]
-    with torch.no_grad():
+    with Float64Inside(), torch.no_grad():
         p = torch.sigmoid(prm(batch["inputs"]))
     count = len(window["batches"][0]["labels"])
     errors = (p - batch["labels"] - alpha[CORRECTIONS][count:]) ** 2
     wanted = (errors[batch["group"] == 0].mean() + errors[batch["group"] == 1].mean()) / 2
-    found = window["problem"].inner_loss(window["params"], alpha, batch)
+    with Float64Inside():
+        found = window["problem"].inner_loss(window["params"], alpha, batch)
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)  # the same operations in another order
 
 
