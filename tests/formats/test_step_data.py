@@ -285,17 +285,17 @@ def test_prmbench_keeps_errors_that_are_not_contiguous(tmp_path: Path) -> None:
         "original_process": ["1. a", "2. b"],
         "modified_process": ["1. a", "2. x", "3. c", "4. y"],
         "error_steps": [2, 4, 5],  # past the last step, as in the published file: names none
-        "idx": "redundency_1",
+        "idx": "prm_test_p1_0",
         "classification": "redundency",
     }
-    circular = row | {"classification": "circular", "idx": "circular_1", "error_steps": []}
+    circular = row | {"classification": "circular", "error_steps": []}  # kinds share their idx
     path = lines(tmp_path / "p.jsonl", row, row, circular)
     report = ConvertReport()
     found = list(FORMATS["prmbench"].read(path, report=report))
     assert [(one.domain, one.id, one.labels) for one in found] == [
-        ("correct", "correct_redundency_1", (1, 1)),
-        ("redundency", "redundency_1", (1, 0, 1, 0)),
-        ("circular", "circular_1", (1, 1, 1, 1)),
+        ("correct", "correct_prm_test_p1_0", (1, 1)),
+        ("redundency", "redundency_prm_test_p1_0", (1, 0, 1, 0)),
+        ("circular", "circular_prm_test_p1_0", (1, 1, 1, 1)),
     ]
     assert report.not_chosen == {"a second solution with the same idx and kind": 2}
     with pytest.raises(DataError, match=r"'error_steps\[0\]': got 0; allowed: the number of a step, 1 to 4"):

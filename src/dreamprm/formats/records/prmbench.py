@@ -29,7 +29,8 @@ class PRMBench(StepReader):
     count, as in the authors' evaluation. Rows of `multi_solutions` have none. The domain is the
     `classification`; rows of `redundency` also give their unmodified solution (`original_question`,
     `original_process`), as the authors' loader does, with the domain `correct`. A later row with the same
-    `idx` and kind is left out, as there. `reason` and `modified_steps` are not kept.
+    `idx` and kind is left out, as there. The id is KIND_IDX, as kinds share their `idx`. `reason` and
+    `modified_steps` are not kept.
 
     Source: github.com/ssmisya/PRMBench (`docs/data_format.md`, `mr_eval/tasks/prmtest_classified`).
     """
@@ -54,13 +55,13 @@ class PRMBench(StepReader):
 
     def _records(self, row: Fields) -> list[tuple[str, StepRecord]]:
         kind, given = row.text("classification"), row.optional_text("idx")
-        name = row.identifier() if given is None else given
+        name = row.identifier() if given is None or "id" in row else f"{kind}_{given}"
         process = _steps(row, "modified_process")
         question = row.text("modified_question")
         records = [(kind, self._made(row, question, process, _errors(row, len(process)), name, kind))]
         if kind == _WITH_ORIGINALS and "original_process" in row:
             original = _steps(row, "original_process")
-            asked, other = row.text("original_question"), f"{CORRECT}_{name}"
+            asked, other = row.text("original_question"), f"{CORRECT}_{name.removeprefix(f'{kind}_')}"
             records.insert(0, (CORRECT, self._made(row, asked, original, (), other, CORRECT)))
         return records
 
@@ -80,7 +81,7 @@ class PRMBench(StepReader):
 
 @dataclass(frozen=True)
 class PRMBenchWriter(TextOnlyWriter):
-    """Writes JSON Lines; the domain becomes the `classification`, the id the `idx`.
+    """Writes JSON Lines; the domain becomes the `classification`, the id, without it, the `idx`.
 
     Records of one domain with the same id are an error, since the reader takes the first. The original
     solutions, reasons and modified steps are null.
@@ -103,7 +104,9 @@ class PRMBenchWriter(TextOnlyWriter):
 
     def row(self, record: StepRecord) -> dict[str, Any]:
         """The row of one record."""
-        return {
+        idx = record.id.removeprefix(f"{record.domain}_")
+        own = {} if record.id == f"{record.domain}_{idx}" else {"id": record.id}
+        return own | {
             "original_question": None,
             "modified_question": record.question,
             "original_process": None,
@@ -111,7 +114,7 @@ class PRMBenchWriter(TextOnlyWriter):
             "modified_steps": None,
             "error_steps": [k for k, right in enumerate(self.right(record), start=1) if not right],
             "reason": None,
-            "idx": record.id,
+            "idx": idx,
             "question": record.question,
             "classification": record.domain,
         }
