@@ -99,6 +99,12 @@ COMMANDS = {
         "dreamprm.serving.settings:ServeConfig",
         arguments="[CONFIG.yaml] [key=value ...]",
     ),
+    "export": Command(
+        "write a PRM as a checkpoint that other software loads with its head",
+        "dreamprm.serving.export:run_export",
+        "dreamprm.serving.export_settings:ExportConfig",
+        arguments="[CONFIG.yaml] [key=value ...]",
+    ),
     "evaluate": Command(
         "compare selectors on scored candidates: best-of-N accuracy with intervals and tests",
         "dreamprm.evaluation.evaluate:run_evaluate",

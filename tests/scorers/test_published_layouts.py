@@ -277,7 +277,7 @@ def test_what_cannot_be_is_refused(plus_minus: Path, qwen_prm: Path, tmp_path: P
     (tmp_path / "config.json").write_text('{"model_type": "internvl_chat"}')
     with pytest.raises(UserError, match="layers are code of its own"):
         open_scorer(settings(tmp_path, "visualprm"))
-    with pytest.raises(ValueError, match="model, or critic.name, must be given"):
+    with pytest.raises(ValueError, match="one of model, server and critic.name must be given"):
         ScorerSettings().check()
     prm = open_scorer(settings(qwen_prm))
     assert isinstance(prm, LocalScorer)

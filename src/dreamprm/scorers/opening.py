@@ -1,4 +1,4 @@
-"""Opens what scores: a PRM of ours, one of another project, a likelihood, a critic."""
+"""Opens what scores: a PRM of ours, one of another project, a likelihood, a critic, a server."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from dreamprm.scorers.base import StepScorer
 from dreamprm.scorers.critic import CriticScorer
 from dreamprm.scorers.local import LocalScorer
 from dreamprm.scorers.published import LAYOUTS, open_published, recognised_layout
+from dreamprm.scorers.server import ServerScorer
 from dreamprm.scorers.settings import ScorerSettings
 
 DEFAULT_MAX_PIXELS = 512 * 512
@@ -29,13 +30,13 @@ DEFAULT_MAX_PIXELS = 512 * 512
 
 
 def scorer_name(config: ScorerSettings, given: str | None = None) -> str:
-    """The name under which scores are stored: the given one, otherwise the name of the run's folder, or of
-    the critic's model."""
+    """The name under which scores are stored: the given one, otherwise the name of the run's folder, of the
+    critic's model, or of the server."""
     if given is not None:
         return given
     if config.model is None:
-        named = str(config.critic.settings.get("model") or config.critic.name)
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", named).strip("-.") or "critic"
+        named = config.server or str(config.critic.settings.get("model") or config.critic.name)
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", re.sub(r"^https?://", "", named)).strip("-.") or "scorer"
     folder = Path(config.model).resolve()
     return folder.parent.name if folder.name == "model" else folder.name
 
@@ -57,12 +58,15 @@ def open_scorer(
 
     Raises:
         UserError: there is no readable model, a setting does not apply to it, the device does not exist, or
-            there is no access to the critic.
+            there is no access to the critic or server.
     """
     digests = digests or FileDigests()
     if config.critic.name is not None:
         _refuse(config, "a critic")
         return CriticScorer(config.critic, replies=replies, say=say, digests=digests)
+    if config.server is not None:
+        _refuse(config, "a server")
+        return ServerScorer(config.server)
     return open_local_scorer(config, digests)
 
 

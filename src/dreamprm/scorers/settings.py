@@ -15,7 +15,7 @@ def model_setting() -> Any:
         None,
         "a trained PRM: a run folder or its model/; a folder of the public DreamPRM code (base_model/ and "
         "LN_weights.pt); a PRM of another project (see layout); with scores=likelihood, a plain checkpoint's "
-        "folder. Or give critic.name",
+        "folder. Or give server, or critic.name",
     )
 
 
@@ -84,6 +84,9 @@ class ScorerSettings:
 
     model: str | None = model_setting()
     layout: LayoutSettings = section(LayoutSettings)
+    server: str | None = setting(
+        None, "address of a `dreamprm serve` that scores, such as http://127.0.0.1:8000, in place of a model"
+    )
     critic: CriticSettings = section(CriticSettings)
     base: str | None = setting(
         None,
@@ -123,12 +126,12 @@ class ScorerSettings:
 
     def check(self) -> None:
         """Require one scorer, and a colour."""
-        named = {"model": self.model, "critic.name": self.critic.name}
+        named = {"model": self.model, "server": self.server, "critic.name": self.critic.name}
         given = [name for name, value in named.items() if value is not None]
         if not given:
-            raise ValueError("model, or critic.name, must be given")
+            raise ValueError("one of model, server and critic.name must be given")
         if len(given) > 1:
-            raise ValueError(f"give one of model and critic.name, not {' and '.join(given)}")
+            raise ValueError(f"give one of model, server and critic.name, not {' and '.join(given)}")
         if self.layout.name is not None and self.model is None:
             raise ValueError("layout is for a model of another project; it needs model")
         if self.image_ground is not None:

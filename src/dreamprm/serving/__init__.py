@@ -1,1 +1,2 @@
-"""`dreamprm serve`: a PRM behind HTTP. Requests are read apart, batched together, answered by one model."""
+"""A PRM for others. `serve`: behind HTTP, requests read apart, batched together, answered by one model.
+`export`: as a checkpoint that other software loads."""
