@@ -17,7 +17,8 @@ from dreamprm.models import PRM
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    tiny_text_prm().save_pretrained(folder / "model", training={"estimator": "adjoint"})
+    # Of a Qwen2, transformers would read the tokenizer as a byte-level BPE, whatever it was.
+    tiny_text_prm("mistral").save_pretrained(folder / "model", training={"estimator": "adjoint"})
     return folder
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dreamprm.config.errors import UserError
 from dreamprm.files.content import FileDigests
-from dreamprm.models.export import export_prm
+from dreamprm.models.exported_checkpoint import export_prm
 from dreamprm.models.storage import SETTINGS_FILE, read_settings
 from dreamprm.runtime.process import prepare_process
 from dreamprm.scorers.opening import open_local_scorer

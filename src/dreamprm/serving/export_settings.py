@@ -20,8 +20,8 @@ class ExportConfig:
     form: str = setting(
         "hf",
         "hf: a token classifier of transformers for a language model, for a Qwen-VL the generating model "
-        "with the head next to it as score.weight and score.bias, where vLLM looks; step_token: the generating "
-        "model with two more tokens, the difference of whose log-probs is the log-odds",
+        "with the head next to it as score.weight and score.bias, where vLLM looks; step_token: the "
+        "generating model with two more tokens, the difference of whose log-probs is the log-odds",
         choices=("hf", "step_token"),
     )
     base: str | None = setting(

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Auto
 
 from dreamprm.config.errors import UserError
 from dreamprm.models import PRM
-from dreamprm.models.export import export_prm, head_on_states
+from dreamprm.models.exported_checkpoint import export_prm, head_on_states
 
 QUESTION = "what is the sum of one and two ?"
 STEPS = ("one plus two", "equals three", "final answer : 3")
