@@ -65,6 +65,18 @@ SEARCHES: dict[str, tuple[str, tuple[str, ...], tuple[int, ...]]] = {
 """By name: the method, its settings, and its sizes."""
 
 
+LOOKS = {
+    "best-of-N": "vanilla",
+    "weighted majority": f"{WEIGHTED}majority",
+    "early stopping": "base_likelihood",
+    "beam": "orm",
+    "beam, weighted vote": "with_meta",
+    "dvts": "dreamprm",
+    "mcts": "s1",
+}
+"""Whose style each line of the plot takes; lines of one name keep theirs."""
+
+
 @dataclass(frozen=True)
 class Point:
     """What a search or a baseline earned on each question of a seed, and its mean cost."""
@@ -256,8 +268,10 @@ def plot(measured: Seeds) -> bytes:
             key=lambda point: point[0],
         )
     axis = "tokens generated per question (mean)"
-    what = f"sandbox, mean of seeds {', '.join(map(str, measured))}; each marker is a size n"
-    return style.png(curves(lines, level=LEVEL, axis=axis, detail=what, marked=True))
+    seeds = ", ".join(map(str, measured))
+    of = f"mean of seeds {seeds}" if len(measured) > 1 else f"seed {seeds}"
+    what = f"sandbox, {of}; each marker is a size n"
+    return style.png(curves(lines, level=LEVEL, axis=axis, detail=what, marked=True, looks=LOOKS))
 
 
 def main(arguments: Sequence[str]) -> None:

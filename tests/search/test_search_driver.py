@@ -68,14 +68,16 @@ def search(
     return dict(driver.run(given))
 
 
-@pytest.mark.parametrize("method", ["best_of_n", "beam", "dvts", "mcts"])
-@pytest.mark.parametrize(("parallel", "together"), [(1, 1), (4, 1), (1, 8)])
+@pytest.mark.parametrize(
+    ("method", "parallel", "together"),
+    [("best_of_n", 4, 1), ("beam", 1, 1), ("dvts", 1, 8), ("mcts", 4, 1)],
+)
 def test_costs_are_counted_and_a_second_run_asks_nothing(
     method: str, parallel: int, together: int, tmp_path: Path
 ) -> None:
     generator, scorer = DigitGenerator(parallel=parallel, together=together), DigitScorer()
-    found = search(tmp_path / "j.jsonl", method, tasks(5), generator=generator, scorer=scorer)
-    assert sorted(found) == list(range(5))
+    found = search(tmp_path / "j.jsonl", method, tasks(4), generator=generator, scorer=scorer)
+    assert sorted(found) == list(range(4))
     for one in found.values():
         assert isinstance(one, Found) and one.chosen is not None and one.limit is None
         assert all(chain.complete and len(chain.steps) == 3 for chain in one.chains)
@@ -88,7 +90,7 @@ def test_costs_are_counted_and_a_second_run_asks_nothing(
     assert sum(one.cost.continuations for one in found.values()) == len(texts)
     assert sum(one.cost.scored for one in found.values()) > 0
     again, asked = DigitGenerator(parallel=parallel, together=together), DigitScorer()
-    assert search(tmp_path / "j.jsonl", method, tasks(5), generator=again, scorer=asked) == found
+    assert search(tmp_path / "j.jsonl", method, tasks(4), generator=again, scorer=asked) == found
     assert again.requests == [] and asked.calls == []
 
 
@@ -99,7 +101,7 @@ def test_the_search_is_led_by_the_scores(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["best_of_n", "beam", "mcts"])
-@pytest.mark.parametrize("kill", [1, 2, 4])
+@pytest.mark.parametrize("kill", [1, 4])
 def test_a_run_that_was_killed_ends_with_the_same_bytes(method: str, kill: int, tmp_path: Path) -> None:
     whole = search(tmp_path / "whole.jsonl", method, tasks(4))
     for what in ("generator", "scorer"):
@@ -124,7 +126,7 @@ def test_a_line_cut_short_is_asked_again(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     whole = search(path, "beam", tasks(3))
     content = path.read_bytes()
-    for place in range(40, len(content), len(content) // 7):
+    for place in range(40, len(content), len(content) // 4):
         path.write_bytes(content[:place])
         assert search(path, "beam", tasks(3)) == whole
         assert path.read_bytes() == content
@@ -142,11 +144,11 @@ def test_other_methods_use_what_was_asked_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["best_of_n", "beam", "dvts", "mcts"])
-@pytest.mark.parametrize("budget", [1, 7, 30, 61, 100])
+@pytest.mark.parametrize("budget", [1, 30, 61])
 def test_a_budget_of_tokens_is_never_exceeded(method: str, budget: int, tmp_path: Path) -> None:
     limits = Limits(8, budget, 12, 9)
-    free = search(tmp_path / "free.jsonl", method, tasks(3), limits=replace(limits, generated_tokens=None))
-    found = search(tmp_path / "j.jsonl", method, tasks(3), limits=limits)
+    free = search(tmp_path / "free.jsonl", method, tasks(2), limits=replace(limits, generated_tokens=None))
+    found = search(tmp_path / "j.jsonl", method, tasks(2), limits=limits)
     for number, one in found.items():
         assert isinstance(one, Found) and isinstance(free[number], Found)
         assert one.cost.generated <= budget and one.cost.over == 0

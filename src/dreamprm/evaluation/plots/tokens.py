@@ -38,6 +38,7 @@ def curves(
     axis: str,
     detail: str,
     marked: bool = False,
+    looks: Mapping[str, str] | None = None,
 ) -> Figure:
     """Accuracies with intervals over tokens, on a logarithmic scale.
 
@@ -47,10 +48,13 @@ def curves(
         axis: the name of the horizontal axis.
         detail: what is shown, for the second line of the title.
         marked: mark every point, not only the last.
+        looks: the selector whose style a line takes, by name; None: styles by the lines' own names.
     """
     figure = style.new_figure(8.6, max(5.0, 1.2 + 0.19 * len(lines)))
     axes = figure.add_subplot()
-    styles = style.selector_styles(list(lines))
+    looks = {name: (looks or {}).get(name, name) for name in lines}
+    known = style.selector_styles(list(looks.values()))
+    styles = {name: known[look] for name, look in looks.items()}
     banded = len(lines) <= _MOST_BANDS
     for name, points in lines.items():
         look, tokens = styles[name], [place for place, _ in points]
