@@ -40,6 +40,8 @@ VALID: dict[str, list[str]] = {
     ],
     "benchmark": ["name: mmstar\nquestions: q.tsv\npredictions: [p.tsv]\noutput: o\n"],
     "score": ["model: runs/a\nfiles: {s: s.jsonl}\noutput: o\n"],
+    "export": ["model: runs/a\nto: e\nform: step_token\n"],
+    "serve": ["model: runs/a\nport: 8001\nreward: {aggregation: min}\nbatch: {window_ms: 5}\n"],
     "evaluate": ["suites: {s: s.jsonl, t: {path: t.jsonl}}\noutput: o\n"],
     "evaluate-steps": ["files: {s: s.jsonl}\noutput: o\n"],
     "search": [
