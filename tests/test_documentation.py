@@ -12,17 +12,22 @@ import pkgutil
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from loopback_servers import ScriptedServer
 from published_layouts import images, mathv_rows, save
+from served import serving
 from tiny_models import tiny_image, tiny_prm
 from tiny_run import tiny_run
 
 from dreamprm.hypergrad import ESTIMATORS, SOLVERS
 from dreamprm.hypergrad.derivatives import DERIVATIVES
+from dreamprm.scorers.opening import open_scorer
+from dreamprm.serving.settings import ServeConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -85,6 +90,24 @@ FILES: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
+SERVED = ("docs/serving.md", "docs/use_in_rl.md")
+"""Pages that ask servers: a PRM on port 8000, a generator on port 8001."""
+
+
+@contextmanager
+def servers(page: Path, folder: Path) -> Iterator[dict[str, str]]:
+    """The servers that a page asks: the address where each is, by the one that the page writes."""
+    with ExitStack() as stack:
+        if name(page) not in SERVED:
+            yield {}
+            return
+        tiny_prm().save_pretrained(folder / "served" / "model")
+        scorer = open_scorer(ServeConfig(model=str(folder / "served")))
+        prm = stack.enter_context(serving(scorer))
+        generator = stack.enter_context(ScriptedServer().serving())
+        yield {"http://127.0.0.1:8000": prm.url, "http://127.0.0.1:8001/v1": generator.url}
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
 def test_the_python_of_a_page_runs(
     page: Path, tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
@@ -97,9 +120,12 @@ def test_the_python_of_a_page_runs(
     for registry in (ESTIMATORS, SOLVERS, DERIVATIVES):  # what a page registers is gone after it
         monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     namespace = vars(module)
-    for reason, code in blocks(page):
-        if reason is None:
-            exec(compile(code, str(page), "exec"), namespace)
+    with servers(page, tmp_path) as addresses:
+        for reason, code in blocks(page):
+            for written, there in addresses.items():
+                code = code.replace(written, there)
+            if reason is None:
+                exec(compile(code, str(page), "exec"), namespace)
 
 
 def test_blocks_are_found_and_their_lines_kept(tmp_path: Path) -> None:
