@@ -12,9 +12,24 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from dreamprm.config.errors import UserError
+from dreamprm.models.aggregation import aggregates_of
 from dreamprm.scorers.base import CandidateScores, ScoringTask
 
-Scored = list[CandidateScores | UserError]
+
+@dataclass(frozen=True, slots=True)
+class ScoredCandidate:
+    """The scores of one candidate.
+
+    Attributes:
+        log_odds: of each step, or a single one.
+        aggregates: every aggregate of them by name, as log-odds.
+    """
+
+    log_odds: tuple[float, ...]
+    aggregates: dict[str, float]
+
+
+Scored = list[ScoredCandidate | UserError]
 """The results of one task, one per candidate."""
 
 
@@ -225,7 +240,17 @@ def _merged_scores(scorer: Scorer, batch: Sequence[Work]) -> tuple[list[Scored],
                     raise AssertionError(
                         f"the scorer gives {len(one.log_odds)} scores for {len(steps)} steps"
                     )
-    by_key = dict(zip(first, found, strict=True))
+    # Once for the whole batch: for one candidate it takes as long, 2 ms.
+    flat = [one.log_odds for results in found for one in results if isinstance(one, CandidateScores)]
+    aggregates = iter(aggregates_of(flat))
+    scored: list[Scored] = [
+        [
+            ScoredCandidate(one.log_odds, next(aggregates)) if isinstance(one, CandidateScores) else one
+            for one in results
+        ]
+        for results in found
+    ]
+    by_key = dict(zip(first, scored, strict=True))
     answers = [
         [by_key[work.key][places[work.key][steps]] for steps in work.task.candidates] for work in batch
     ]

@@ -17,12 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dreamprm.config.errors import UserError, nearest, shortened
 from dreamprm.data.step_scores import probability
 from dreamprm.files.json_values import UnusableValue, parse_json
-from dreamprm.models.aggregation import aggregates_of
-from dreamprm.scorers.base import CandidateScores
+from dreamprm.serving.batching import ScoredCandidate
 from dreamprm.serving.chat_text import read_chat, steps_of
 from dreamprm.serving.settings import RewardSettings
 
-Result = CandidateScores | str
+Result = ScoredCandidate | str
 """The scores of a candidate, or why it has none."""
 
 
@@ -121,7 +120,6 @@ class ScoreRequest(_Form):
     def answer(self, results: Sequence[Sequence[Result]], served: Served, tokens: int) -> dict[str, Any]:
         """`candidates`, in order: log-odds and probability of each step, and every aggregate as log-odds."""
         (found,) = results
-        aggregates = iter(aggregates_of([one.log_odds for one in found if isinstance(one, CandidateScores)]))
         return {
             "model": served.model,
             "gives": served.gives,
@@ -130,9 +128,9 @@ class ScoreRequest(_Form):
                 {
                     "log_odds": list(one.log_odds),
                     "probabilities": [probability(value) for value in one.log_odds],
-                    "aggregates": next(aggregates),
+                    "aggregates": one.aggregates,
                 }
-                if isinstance(one, CandidateScores)
+                if isinstance(one, ScoredCandidate)
                 else {"error": one}
                 for one in found
             ],
@@ -184,7 +182,7 @@ class PoolingRequest(_Form):
         """`data`: for each text a row per step that holds its probability (its log-odds if
         `use_activation` is false)."""
         raw = self.use_activation is False or self.activation is False
-        rows = [one.log_odds for (one,) in results if isinstance(one, CandidateScores)]
+        rows = [one.log_odds for (one,) in results if isinstance(one, ScoredCandidate)]
         return {
             "id": f"pool-{uuid.uuid4().hex}",
             "object": "list",
@@ -280,19 +278,14 @@ class RewardRequest(_Form):
         """`rewards`, in order; `unscorable`: why some are the setting `reward.unscorable`."""
         del tokens
         reward = served.reward
-        scored = [one.log_odds for (one,) in results if isinstance(one, CandidateScores)]
-        values = iter(rewards_of(scored, reward))
         unscorable = {str(n): one for n, (one,) in enumerate(results) if isinstance(one, str)}
-        rewards = [
-            next(values) if isinstance(one, CandidateScores) else reward.unscorable for (one,) in results
-        ]
+        rewards = [reward.unscorable if isinstance(one, str) else _reward(one, reward) for (one,) in results]
         return {"rewards": rewards} | ({"unscorable": unscorable} if unscorable else {})
 
 
-def rewards_of(log_odds: Sequence[Sequence[float]], reward: RewardSettings) -> list[float]:
-    """The reward of each response, from the log-odds of its steps."""
-    found = [aggregates[reward.aggregation] for aggregates in aggregates_of(log_odds)]
-    return [probability(value) for value in found] if reward.value == "probability" else found
+def _reward(scored: ScoredCandidate, reward: RewardSettings) -> float:
+    aggregate = scored.aggregates[reward.aggregation]
+    return probability(aggregate) if reward.value == "probability" else aggregate
 
 
 def read_request(form: type[_Form], body: bytes) -> _Form:
