@@ -15,7 +15,7 @@ from served import Loopback, ToldScorer, serving, told_score, wait_for
 
 from dreamprm.client import ServerError
 from dreamprm.scorers.base import CandidateScores, ScoringTask
-from dreamprm.serving.batching import Batcher, Work
+from dreamprm.serving.batching import Batcher, ScoredCandidate, Work
 from dreamprm.serving.settings import BatchSettings, QueueSettings
 
 HEAD = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
@@ -28,8 +28,8 @@ def work(question: str, *candidates: Sequence[str], tokens: int = 1) -> Work:
 
 def values(one: Work) -> list[tuple[float, ...]]:
     found = one.future.result(10)
-    assert all(isinstance(scores, CandidateScores) for scores in found)
-    return [scores.log_odds for scores in found if isinstance(scores, CandidateScores)]
+    assert all(isinstance(scores, ScoredCandidate) for scores in found)
+    return [scores.log_odds for scores in found if isinstance(scores, ScoredCandidate)]
 
 
 def expected(one: Work) -> list[tuple[float, ...]]:
