@@ -39,7 +39,11 @@ VALID: dict[str, list[str]] = {
         "generator: {name: transformers, model: m}"
     ],
     "benchmark": ["name: mmstar\nquestions: q.tsv\npredictions: [p.tsv]\noutput: o\n"],
-    "score": ["model: runs/a\nfiles: {s: s.jsonl}\noutput: o\n"],
+    "score": [
+        "model: runs/a\nfiles: {s: s.jsonl}\noutput: o\n",
+        "critic: {name: openai, model: m, samples: 4}\nfiles: {s: s.jsonl}\noutput: o\n",
+        "model: m\nlayout: {name: trl, separator: x}\nfiles: {s: s.jsonl}\noutput: o\n",
+    ],
     "export": ["model: runs/a\nto: e\nform: step_token\n"],
     "serve": ["model: runs/a\nport: 8001\nreward: {aggregation: min}\nbatch: {window_ms: 5}\n"],
     "evaluate": ["suites: {s: s.jsonl, t: {path: t.jsonl}}\noutput: o\n"],
