@@ -226,6 +226,18 @@ def test_stopping_answers_what_was_accepted_and_refuses_what_is_new() -> None:
         assert [one.result(10) for one in held] == [[[told_score("q", str(n), 0)]] for n in range(8)]
 
 
+def test_what_cannot_be_answered_in_time_is_told_so() -> None:
+    scorer = ToldScorer()
+    scorer.gate.clear()
+    with serving(scorer, stop_seconds=1) as server, ThreadPoolExecutor(1) as pool:
+        held = pool.submit(server.client().score, "q", [], [["a"]])
+        assert scorer.began.wait(10)
+        server.server.tell()
+        with pytest.raises(ServerError, match="answers 503: the server has stopped"):
+            held.result(10)
+        scorer.gate.set()
+
+
 def refused(server: Loopback) -> bool:
     """Whether a new request is refused, with 503 or as there is nobody to connect to."""
     try:

@@ -128,6 +128,11 @@ class Service:
             except ClientDisconnect:
                 self.metrics.dropped.inc()
                 response = Response(status_code=499)  # nobody reads it
+            except asyncio.CancelledError:
+                if not self._stopping:
+                    raise
+                # The time of `stop_seconds` is over.
+                response = _error(RequestError(503, "the server has stopped", retry_after=5))
             self.metrics.requests.labels(place, str(response.status_code)).inc()
             self.metrics.seconds.labels(place).observe(time.monotonic() - started)
             return response
