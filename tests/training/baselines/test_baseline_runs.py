@@ -38,7 +38,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "orm": (),
     "car": ("baseline.top=0.4", "baseline.clusters=2", "baseline.batch_size=3"),
     "s1": ("baseline.final_answer=false", "baseline.max_solved=1"),
-    "bis": ("baseline.keep=0.5", "data.labels=hard", "data.mask=after_first_error"),
+    "bis": ("baseline.keep=0.5", "data.labels=hard", "data.label_threshold=0.5"),
     "random_share": ("baseline.keep=0.5",),
     "meta_only": (),
     "with_meta": ("baseline.labels=last",),
