@@ -16,7 +16,7 @@ from dreamprm.config.choices import AGGREGATIONS, NORMALISATIONS
 from dreamprm.config.loading import load_config
 from dreamprm.models import DomainWeights
 from dreamprm.models.weights import DOMAIN_WEIGHTS
-from dreamprm.training import assembly
+from dreamprm.training import run_batches
 from dreamprm.training.assembly import make_prm
 from dreamprm.training.objectives import meta_loss
 from dreamprm.training.settings import TrainConfig
@@ -48,7 +48,7 @@ def test_a_frozen_vision_tower_is_run_once_per_batch_with_the_same_bits(
     assert not any("visual" in name for name in ahead.state.params)
     batch = ahead.trainer.to_device(ahead.step_batches[0])["inputs"]
     assert "image_features" in batch and "pixel_values" not in batch
-    monkeypatch.setattr(assembly, "with_image_features", lambda backbone, batch: batch)
+    monkeypatch.setattr(run_batches, "with_image_features", lambda backbone, batch: batch)
     each_time, expected, expected_history = trained(tiny, *settings)
     assert "pixel_values" in each_time.trainer.to_device(each_time.step_batches[0])["inputs"]
     assert same(ahead.state.params, each_time.state.params)
