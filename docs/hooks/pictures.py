@@ -13,7 +13,7 @@ import re
 import textwrap
 from html import escape
 
-WIDTH = 880
+WIDTH = 980
 FLOW = 200  # the width of the left column, the flow
 GAP = 8
 FENCE = re.compile(r"^```house\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -46,7 +46,7 @@ def draw(text: str) -> str:
     for floor in floors:
         each = (width - GAP * (len(floor) - 1)) / len(floor)
         texts = [
-            textwrap.wrap(what, int((each - 14) / 5.6)) if len(floor) > 1 else [what] for _, what in floor
+            textwrap.wrap(what, int((each - 14) / 6.2)) if len(floor) > 1 else [what] for _, what in floor
         ]
         tall = 34 if len(floor) == 1 else 36 + 15 * max(len(lines) for lines in texts)
         for number, ((room, _), lines) in enumerate(zip(floor, texts, strict=True)):
