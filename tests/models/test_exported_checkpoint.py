@@ -54,7 +54,8 @@ def test_a_language_model_becomes_a_token_classifier(family: str, head: str, tmp
     assert logits.shape[-1] == 1
     assert logits[0, ends, 0].tolist() == pytest.approx(wanted, abs=1e-5)
     readme = (tmp_path / "out" / "README.md").read_text()
-    assert "vllm serve . --runner pooling --convert classify" in readme and "run by us on a tiny Qwen2" in readme
+    assert "vllm serve . --runner pooling --convert classify" in readme
+    assert "run by us on a tiny Qwen2" in readme and "not run by us" not in readme
     assert "from the estimator `adjoint`" in readme and "a new line" in readme
 
 

@@ -181,7 +181,7 @@ def export_readme(
         rows,
     ]
     if form == "hf":
-        run = "not run by us" if vision else "run by us on a tiny Qwen2: version 0.32, on a CPU, with its bias"
+        run = "not run by us" if vision else "run by us on a tiny Qwen2: version 0.32, on a CPU"
         servers = _VLLM.format(bias=bias, run=run, images=_IMAGES if vision else "")
         parts += [_VISION_CODE if vision else _TEXT_CODE, servers, _SGLANG_HF]
     else:
