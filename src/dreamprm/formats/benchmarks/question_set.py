@@ -78,7 +78,7 @@ class QuestionSet(Sequence[BenchmarkQuestion]):
         """The question with this record id or published id.
 
         Raises:
-            DataError: there is none.
+            DataError: no question has it.
         """
         found = self.named(id)
         if found is None:
@@ -90,11 +90,11 @@ class QuestionSet(Sequence[BenchmarkQuestion]):
         return found
 
     def published(self, id: str) -> BenchmarkQuestion | None:
-        """The question with this published id; None if there is none."""
+        """The question with this published id, or None."""
         return self._by_published.get(id)
 
     def at_index(self, index: str) -> BenchmarkQuestion | None:
-        """The question with this `index` in VLMEvalKit's table; None if there is none."""
+        """The question with this `index` in VLMEvalKit's table, or None."""
         return self._by_index.get(index)
 
 
